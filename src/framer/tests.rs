@@ -1,0 +1,356 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 300;
+
+/// Everything the framer makes of a stream read in these pieces: events as lines, and losses.
+fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
+    let mut framer = Framer::new(limit);
+    let mut frames = Vec::new();
+    let mut take = |framer: &mut Framer| {
+        while let Some(frame) = framer.next() {
+            frames.push(match frame {
+                Frame::Event(event) => {
+                    let mut line = Vec::new();
+                    event.append_line(&mut line);
+                    assert_eq!(line.pop(), Some(b'\n'));
+                    Ok(String::from_utf8(line).unwrap())
+                }
+                Frame::Lost(lost) => Err(lost),
+            });
+        }
+    };
+    for mut piece in pieces.iter().copied() {
+        while !piece.is_empty() {
+            let space = framer.space();
+            let count = piece.len().min(space.len());
+            space[..count].copy_from_slice(&piece[..count]);
+            framer.filled(count);
+            piece = &piece[count..];
+            take(&mut framer);
+        }
+    }
+    framer.end();
+    take(&mut framer);
+    frames
+}
+
+fn events(stream: &str) -> Vec<String> {
+    frames(&[stream.as_bytes()], LIMIT)
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Events, and how many were lost.
+fn outcome(stream: &str) -> (Vec<String>, usize) {
+    let all = frames(&[stream.as_bytes()], LIMIT);
+    let lost = all.iter().filter(|frame| frame.is_err()).count();
+    (all.into_iter().flatten().collect(), lost)
+}
+
+#[test]
+fn takes_objects_however_they_are_strung_together() {
+    for stream in [
+        "{\"a\":1}\n{\"b\":2}\n",
+        "{\"a\":1}\r\n\r\n{\"b\":2}",
+        "{\"a\":1}{\"b\":2}",
+        "[{\"a\":1},\n{\"b\":2},\n",
+        "[{\"a\":1},{\"b\":2}]",
+        "\u{feff}{\"a\":1} , {\"b\":2}",
+        "[\n  {\"a\":1},\n  {\"b\":2}\n]\n",
+        "  {\"a\":1}\n\t{\"b\":2}",
+    ] {
+        assert_eq!(
+            outcome(stream),
+            (vec![r#"{"a":1}"#.into(), r#"{"b":2}"#.into()], 0),
+            "{stream}"
+        );
+    }
+}
+
+#[test]
+fn takes_out_line_breaks_and_indentation_and_nothing_else() {
+    assert_eq!(
+        events("{\n  \"a\" : 1 ,\r\n\t\"b\":\n\n\"x  \\n y\"\n}"),
+        [r#"{"a" : 1 ,"b":"x  \n y"}"#]
+    );
+}
+
+#[test]
+fn replaces_bytes_that_are_no_utf8() {
+    let found = frames(&[b"{\"agent\":\"caf\xe9 \xc3\xa9\"}"], LIMIT);
+    assert_eq!(found, [Ok("{\"agent\":\"caf\u{fffd} é\"}".to_owned())]);
+}
+
+#[test]
+fn garbage_costs_itself() {
+    let good = vec![r#"{"a":1}"#.to_owned(), r#"{"b":2}"#.to_owned()];
+    for garbage in [
+        "hello",
+        "hello {x} {y}",
+        "nul",
+        "}",
+        "\"text\"",
+        "{\"cut\":\"of",
+        "{\"cut\":",
+        "{\"cut\":{\"deeper\":[",
+        "{\"bad\":tru}",
+        "{\"bad\":{\"inner\":{\"c\":1}},}",
+        "{\"bad\":[{\"inner\":1}] \"x\"}",
+        "\u{0}\u{0}\u{0}",
+    ] {
+        let stream = format!("{}\n{garbage}\n{}\n", good[0], good[1]);
+        assert_eq!(
+            outcome(&stream),
+            (good.clone(), 1),
+            "{garbage:?} between lines"
+        );
+        let stream = format!("[{},\n{garbage},\n{},\n", good[0], good[1]);
+        assert_eq!(
+            outcome(&stream),
+            (good.clone(), 1),
+            "{garbage:?} inside an array"
+        );
+    }
+}
+
+#[test]
+fn several_cut_off_objects_in_a_row_cost_one_each() {
+    let stream = "{\"a\":\n{\"b\":[\n{\"ok\":1}\n{\"c\":{\n{\"ok\":2}\n{\"ok\":3}\n";
+    assert_eq!(
+        outcome(stream),
+        (
+            vec![
+                r#"{"ok":1}"#.into(),
+                r#"{"ok":2}"#.into(),
+                r#"{"ok":3}"#.into()
+            ],
+            3
+        )
+    );
+}
+
+#[test]
+fn a_broken_object_that_is_spread_over_lines_costs_one_and_yields_no_fragments() {
+    let broken =
+        "{\n  \"a\": tru,\n  \"list\": [\n    {\n      \"x\": 1\n    },\n    {\"y\": 2}\n  ]\n}\n";
+    assert_eq!(
+        outcome(&format!("{broken}{{\"ok\":1}}\n")),
+        (vec![r#"{"ok":1}"#.into()], 1)
+    );
+    let late = "{\n  \"list\": [\n    {\"y\": 2}\n  ],\n  \"a\": tru\n}\n";
+    assert_eq!(
+        outcome(&format!("{late}{{\"ok\":1}}\n")),
+        (vec![r#"{"ok":1}"#.into()], 1)
+    );
+}
+
+#[test]
+fn a_broken_object_on_a_line_of_several_costs_one() {
+    let line = "{\"ok\":1}{\"bad\":tru,\"in\":{\"x\":1}}{\"ok\":2}{\"ok\":3}\n";
+    assert_eq!(
+        outcome(line),
+        (
+            vec![
+                r#"{"ok":1}"#.into(),
+                r#"{"ok":2}"#.into(),
+                r#"{"ok":3}"#.into()
+            ],
+            1
+        )
+    );
+}
+
+#[test]
+fn nothing_inside_a_string_is_taken_for_an_event() {
+    let forged = r#"{"agent":"x\"},{\"op\":\"forged\"},\n{\"op\":\"forged\"}{}{","bad":tru}"#;
+    assert_eq!(
+        outcome(&format!("{forged}\n{{\"ok\":1}}\n")),
+        (vec![r#"{"ok":1}"#.into()], 1)
+    );
+}
+
+#[test]
+fn an_object_over_the_limit_costs_itself_however_it_stands() {
+    let fits = format!("{{\"x\":\"{}\"}}", "y".repeat(LIMIT - 8));
+    assert_eq!(fits.len(), LIMIT);
+    let large = format!(
+        "{{\"x\":\"{}\",\"z\":[{{\"in\":1}},{{}}]}}",
+        "y".repeat(LIMIT)
+    );
+    for between in ["\n", "", ",", ",\n"] {
+        let stream = [fits.as_str(), &large, r#"{"ok":1}"#, &large, r#"{"ok":2}"#].join(between);
+        let expected = vec![fits.clone(), r#"{"ok":1}"#.into(), r#"{"ok":2}"#.into()];
+        assert_eq!(outcome(&stream), (expected, 2), "{between:?}");
+    }
+}
+
+#[test]
+fn an_object_cut_off_inside_an_array_does_not_swallow_the_stream() {
+    let rest: String = (0..100).map(|n| format!("{{\"n\":{n}}},\n")).collect();
+    let (found, lost) = outcome(&format!("{{\"cut\":[\n{rest}"));
+    assert_eq!((found.len(), lost), (100, 1));
+}
+
+#[test]
+fn endless_input_without_an_object_is_held_nowhere() {
+    let mut framer = Framer::new(LIMIT);
+    let mut lost = 0;
+    for byte in [b'x', b'[', b' '] {
+        for _ in 0..1000 {
+            framer.space().fill(byte);
+            let count = framer.space().len();
+            framer.filled(count);
+            while let Some(frame) = framer.next() {
+                assert!(matches!(frame, Frame::Lost(Lost::Malformed)));
+                lost += 1;
+            }
+        }
+    }
+    assert_eq!(lost, 1);
+    assert!(framer.buffer.capacity() <= USUAL_BUFFER);
+}
+
+#[test]
+fn memory_and_time_stay_bounded_whatever_breaks_where() {
+    // Each of these would take minutes if every reading again were paid for by its length.
+    for unit in [
+        "{\"a\":\n",
+        "{\"a\":[\n{},\n",
+        "[[{\"a\":[[",
+        "{\n",
+        "}{\"a\":",
+        "{\"a\":{}}{\"b\"\n",
+    ] {
+        let stream = unit.repeat(1_000_000 / unit.len());
+        for limit in [1000, 300_000, 1 << 30] {
+            frames(&[stream.as_bytes()], limit);
+        }
+    }
+}
+
+#[test]
+fn an_idle_framer_can_give_its_buffer_back() {
+    let mut framer = Framer::new(LIMIT);
+    framer.space()[..8].copy_from_slice(b"{\"a\":1}{");
+    framer.filled(8);
+    assert!(matches!(framer.next(), Some(Frame::Event(_))));
+    assert!(framer.next().is_none());
+    framer.release();
+    assert!(framer.buffer.capacity() > 0, "an unfinished object is kept");
+    framer.space()[..1].copy_from_slice(b"}");
+    framer.filled(1);
+    assert!(matches!(framer.next(), Some(Frame::Event(event)) if event.raw_len() == 2));
+    framer.release();
+    assert_eq!(framer.buffer.capacity(), 0);
+}
+
+/// A JSON object of some depth, with strings that look like framing.
+fn object() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<i32>().prop_map(Into::into),
+        any::<bool>().prop_map(Into::into),
+        r#"[a-z"{}\[\],:\\ \n\té]{0,12}"#.prop_map(Into::into),
+        Just("\"},\n{\"op\":\"forged\"}{".into()),
+    ];
+    let value = leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Into::into),
+            vec(("[a-z\"]{0,3}", inner), 0..3)
+                .prop_map(|members| { serde_json::Value::Object(members.into_iter().collect()) }),
+        ]
+    });
+    vec(("[a-z]{1,3}", value), 1..4)
+        .prop_map(|members| serde_json::Value::Object(members.into_iter().collect()))
+}
+
+/// How an object is written, and what its line should be.
+fn written() -> impl Strategy<Value = (String, String)> {
+    (object(), any::<bool>()).prop_map(|(object, pretty)| {
+        if !pretty {
+            return (object.to_string(), object.to_string());
+        }
+        let text = serde_json::to_string_pretty(&object).unwrap();
+        let line = text.lines().map(str::trim_start).collect();
+        (text, line)
+    })
+}
+
+/// Lines that hold no event, whatever they begin with.
+fn garbage() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9:\" .]{1,20}".prop_filter("blank", |line| !line.trim().is_empty()),
+        object().prop_flat_map(|object| {
+            let text = object.to_string();
+            // Cut anywhere but at its end, never inside a character.
+            (1..text.len()).prop_map(move |end| {
+                let end = (1..=end)
+                    .rev()
+                    .find(|end| text.is_char_boundary(*end))
+                    .unwrap();
+                text[..end].to_owned()
+            })
+        }),
+        object().prop_map(|object| format!("{{\"bad\":tru,\"o\":{object}}}")),
+        object().prop_map(|object| format!("{{\"o\":{object},}}")),
+        "x[}\\]]{0,5}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn any_split_gives_the_same_frames(
+        stream in vec(prop_oneof![
+            4 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::into_bytes),
+            4 => written().prop_map(|(text, _)| text.into_bytes()),
+            2 => garbage().prop_map(String::into_bytes),
+            1 => Just(b"\n".to_vec()),
+            1 => Just(b"\xef\xbb\xbf".to_vec()),
+            1 => vec(any::<u8>(), 0..20),
+            1 => (200usize..400).prop_map(|n| vec![b'y'; n]),
+        ], 0..12).prop_map(|parts| parts.concat()),
+        cuts in vec(any::<prop::sample::Index>(), 0..20),
+        limit in 1usize..400,
+    ) {
+        let whole = frames(&[&stream], limit);
+        let bytes: Vec<_> = stream.chunks(1).collect();
+        prop_assert_eq!(&frames(&bytes, limit), &whole);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
+        prop_assert_eq!(&frames(&pieces, limit), &whole);
+    }
+
+    #[test]
+    fn any_mixture_of_objects_and_garbage_lines_gives_back_every_object(
+        parts in vec(prop_oneof![
+            3 => written().prop_map(Ok),
+            1 => garbage().prop_map(Err),
+        ], 0..12),
+        comma in any::<bool>(),
+    ) {
+        let separator = if comma { ",\n" } else { "\n" };
+        let stream: String = parts
+            .iter()
+            .map(|part| match part {
+                Ok((text, _)) => text.clone() + separator,
+                Err(text) => text.clone() + separator,
+            })
+            .collect();
+        let expected: Vec<_> = parts.iter().flatten().map(|(_, line)| line.clone()).collect();
+        let found = frames(&[stream.as_bytes()], 1 << 20);
+        let lost = found.iter().filter(|frame| frame.is_err()).count();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        prop_assert_eq!(found, expected);
+        let garbage = parts.iter().filter(|part| part.is_err()).count();
+        prop_assert_eq!(lost > 0, garbage > 0);
+        prop_assert!(lost <= garbage);
+    }
+}
