@@ -1,6 +1,29 @@
 //! The parts of `s3-audit-webhook`, as a library for its program, tests, fuzz targets and benchmarks.
+//!
+//! `ARCHITECTURE.md` shows the way of an event through them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod answer;
+pub mod backoff;
+pub mod batch;
+pub mod chunk;
+pub mod cli;
+pub mod dry_run;
+pub mod endpoint;
 pub mod framer;
 pub mod json;
+pub mod ledger;
+pub mod logger;
+pub mod poll;
+pub mod quantity;
+pub mod queue;
+pub mod report;
+pub mod run;
+pub mod sender;
+pub mod source;
+pub mod static_glibc;
+pub mod stop;
+pub mod tls;
+pub mod token;
+pub mod webhook;

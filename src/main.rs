@@ -1,3 +1,19 @@
-//! The program.
+//! The program: reads its arguments, runs, and says by its exit code how that went.
 
-fn main() {}
+use std::env;
+use std::process::ExitCode;
+
+use s3_audit_webhook::cli::Given;
+use s3_audit_webhook::{run, static_glibc};
+
+fn main() -> ExitCode {
+    static_glibc::keep_to_files_and_dns();
+    match Given::read(env::args_os()) {
+        Ok(given) => run::run(&given).unwrap_or_else(|error| error.tell()),
+        Err(error) => {
+            // A closed standard output changes nothing about what was asked.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}

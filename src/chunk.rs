@@ -1,0 +1,111 @@
+//! What travels from the sources to the sender: some whole events, each a line with its newline.
+//!
+//! Chunks instead of single events, because a channel operation and an allocation an event cost
+//! more than all the rest of an event's way.
+
+use memchr::memchr_iter;
+
+/// A full chunk. Larger ones hold a single event that needs it.
+pub const CHUNK_BYTES: usize = 64 << 10;
+
+/// Whole events, end to end.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Lines; the newline that ends each is the only boundary.
+    pub bytes: Vec<u8>,
+    /// How many lines.
+    pub events: usize,
+}
+
+/// A number of events and the bytes they take, newlines included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Number of events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl Extent {
+    /// No limit at all.
+    pub const MAX: Extent = Extent {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    /// Whether this fits into `room`.
+    pub fn fits(&self, room: Extent) -> bool {
+        self.events <= room.events && self.bytes <= room.bytes
+    }
+
+    /// What is left of `self` when `part` is taken away.
+    pub fn minus(&self, part: Extent) -> Extent {
+        Extent {
+            events: self.events.saturating_sub(part.events),
+            bytes: self.bytes.saturating_sub(part.bytes),
+        }
+    }
+
+    /// Both together.
+    pub fn plus(&self, part: Extent) -> Extent {
+        Extent {
+            events: self.events + part.events,
+            bytes: self.bytes + part.bytes,
+        }
+    }
+}
+
+impl Chunk {
+    /// What it holds.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            events: self.events,
+            bytes: self.bytes.len(),
+        }
+    }
+
+    /// Empty, without its memory.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+}
+
+/// The most events from the beginning of `lines` (which holds `whole.events` of them) that fit
+/// into `room`.
+pub fn prefix_within(lines: &[u8], whole: Extent, room: Extent) -> Extent {
+    if whole.fits(room) {
+        return whole;
+    }
+    let bounded = &lines[..lines.len().min(room.bytes)];
+    let mut prefix = Extent::default();
+    for newline in memchr_iter(b'\n', bounded).take(room.events) {
+        prefix.events += 1;
+        prefix.bytes = newline + 1;
+    }
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_holds_whole_lines_only() {
+        let lines = b"{}\n{\"a\":1}\n{}\n";
+        let whole = Extent {
+            events: 3,
+            bytes: lines.len(),
+        };
+        let within = |events, bytes| {
+            let prefix = prefix_within(lines, whole, Extent { events, bytes });
+            (prefix.events, prefix.bytes)
+        };
+        assert_eq!(within(9, 99), (3, 14));
+        assert_eq!(within(3, 14), (3, 14));
+        assert_eq!(within(3, 13), (2, 11));
+        assert_eq!(within(1, 14), (1, 3));
+        assert_eq!(within(9, 10), (1, 3));
+        assert_eq!(within(9, 2), (0, 0));
+        assert_eq!(within(0, 99), (0, 0));
+    }
+}

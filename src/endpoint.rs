@@ -1,0 +1,137 @@
+//! The webhook's URL.
+
+use std::fmt;
+
+use ureq::http::Uri;
+
+/// A checked `http://` or `https://` URL. Shown without its query, which may hold a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+impl Endpoint {
+    /// Checks a URL as somebody wrote it.
+    ///
+    /// # Errors
+    /// Says what is wrong and what would be right, without any password in the URL.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const WANTED: &str = "expected a URL such as https://splunk:8088/services/collector/raw";
+        let text = text.trim();
+        // Whatever else is wrong, a message must not repeat user:password@.
+        if text
+            .split(['/', '?'])
+            .nth(2)
+            .is_some_and(|authority| authority.contains('@'))
+        {
+            return Err(
+                "holds a user name or password; give the credential with --auth-token \
+                        (for basic authentication: 'Basic <base64>')"
+                    .into(),
+            );
+        }
+        let shown = text.split('?').next().unwrap_or_default();
+        let wrong = |what: &str| format!("'{shown}' {what}; {WANTED}");
+        let uri: Uri = text
+            .parse()
+            .map_err(|error| wrong(&format!("is no URL ({error})")))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(_) => return Err(wrong("is neither http:// nor https://")),
+            None => return Err(wrong("lacks http:// or https://")),
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(wrong("lacks a host"));
+        }
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let port = authority
+            .rsplit_once(':')
+            .filter(|(_, port)| !port.ends_with(']'));
+        if port.is_some_and(|(_, port)| !port.parse().is_ok_and(|port: u16| port > 0)) {
+            return Err(wrong("has a port that is none"));
+        }
+        Ok(Endpoint(uri))
+    }
+
+    /// For the request.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether the token would travel in the clear over a network.
+    pub fn is_plain_and_remote(&self) -> bool {
+        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        let loopback = host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+        self.0.scheme_str() == Some("http") && !loopback && host != "localhost"
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.scheme_str().unwrap_or_default();
+        let authority = self
+            .0
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        write!(f, "{scheme}://{authority}{}", self.0.path())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_shown_without_its_query() {
+        let endpoint =
+            Endpoint::parse(" https://hec:8088/services/collector/raw?token=s3cret ").unwrap();
+        assert_eq!(
+            endpoint.to_string(),
+            "https://hec:8088/services/collector/raw"
+        );
+        assert_eq!(
+            format!("{endpoint:?}"),
+            "Endpoint(https://hec:8088/services/collector/raw)"
+        );
+    }
+
+    #[test]
+    fn what_is_no_webhook_is_refused() {
+        for text in [
+            "",
+            "hec",
+            "hec:8088",
+            "//hec/x",
+            "ftp://hec/",
+            "https://",
+            "https:///x",
+            "https://hec:0/",
+            "https://hec:/",
+            "https://hec:99999/",
+            "https://he c/",
+            "https://user:s3cret@hec/",
+            "user:s3cret@hec",
+            "ftp://user:s3cret@hec/?s3cret",
+        ] {
+            let error = Endpoint::parse(text).unwrap_err();
+            assert!(!error.contains("s3cret") || !text.contains("//"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_clear_is_noticed() {
+        let plain = |text| Endpoint::parse(text).unwrap().is_plain_and_remote();
+        assert!(plain("http://hec.example.com/"));
+        assert!(plain("http://192.0.2.1:80/"));
+        assert!(!plain("https://hec.example.com/"));
+        assert!(!plain("http://127.0.0.2:8088/"));
+        assert!(!plain("http://[::1]:8088/"));
+        assert!(!plain("http://localhost/"));
+    }
+}

@@ -1,0 +1,63 @@
+//! poll(2): waiting for descriptors to become readable. The only unsafe call of the agent itself.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// One descriptor to wait for, and afterwards whether it is readable, at its end, or in error.
+#[repr(transparent)]
+pub struct PollFd<'fd> {
+    raw: libc::pollfd,
+    _borrow: std::marker::PhantomData<BorrowedFd<'fd>>,
+}
+
+impl<'fd> PollFd<'fd> {
+    /// Waits for `fd` to become readable.
+    pub fn new(fd: BorrowedFd<'fd>) -> Self {
+        PollFd {
+            raw: libc::pollfd {
+                fd: fd.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            },
+            _borrow: std::marker::PhantomData,
+        }
+    }
+
+    /// Whether a read (or accept) would not block now.
+    pub fn is_ready(&self) -> bool {
+        self.raw.revents != 0
+    }
+}
+
+/// Waits until one of `fds` is ready or `timeout` is over (`None`: for ever). Interruptions by
+/// signals are waited through.
+pub fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let milliseconds = match deadline {
+            None => -1,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // Rounded up, or the last millisecond would be a busy loop.
+                i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+            }
+        };
+        // SAFETY: `PollFd` is transparent over `pollfd`, the pointer and length are the slice's own,
+        // and every descriptor in it is borrowed for as long as the slice lives.
+        let ready = unsafe {
+            libc::poll(
+                fds.as_mut_ptr().cast(),
+                fds.len() as libc::nfds_t,
+                milliseconds,
+            )
+        };
+        if ready >= 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The bounded queue between the sources and the one sender.
+//!
+//! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to:
+//! a slow stream fills memory with events and not with nearly empty chunks, and the sender is
+//! woken when there is what it wants instead of for every event.
+//!
+//! The bound counts every event that was taken and has not ended, the sender's batch in hand
+//! included, so memory has a ceiling that can be stated.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+
+use crate::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+
+/// Emptied chunk buffers kept for reuse: two batches of the default size.
+const SPARE_BUFFERS: usize = 32;
+
+/// Makes a queue that holds at most `bound`, and of events larger than that none.
+pub fn queue(bound: Extent) -> (Inlet, Outlet) {
+    // Of two chunks in a row one is at least half full, or they would be one; but for the few
+    // that the sender asked for.
+    let slots = bound.bytes / CHUNK_BYTES * 4 + 8;
+    let (chunks_in, chunks_out) = bounded(slots);
+    let (spare_in, spare_out) = bounded(SPARE_BUFFERS);
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            tail: Chunk::default(),
+            held: Extent::default(),
+            wanted: Extent::MAX,
+            closed: false,
+        }),
+        room: Condvar::new(),
+        bound,
+    });
+    let inlet = Inlet {
+        shared: Arc::clone(&shared),
+        chunks: chunks_in,
+        spare: spare_out,
+    };
+    (
+        inlet,
+        Outlet {
+            shared,
+            chunks: chunks_out,
+            spare: spare_in,
+        },
+    )
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when room was made or the queue was closed.
+    room: Condvar,
+    bound: Extent,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest events, not yet in the channel.
+    tail: Chunk,
+    /// Everything taken that has not ended.
+    held: Extent,
+    /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
+    wanted: Extent,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A source's end. The queue ends when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Inlet {
+    shared: Arc<Shared>,
+    chunks: Sender<Chunk>,
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Inlet {
+    /// Takes as many events from the beginning of `chunk` as there is room for, and leaves the rest
+    /// in it. Never waits.
+    pub fn offer(&self, chunk: &mut Chunk) -> usize {
+        self.take_fitting(&mut self.shared.lock(), chunk)
+    }
+
+    /// Takes all of `chunk`, waiting for room. What is left in it when this returns was not taken,
+    /// because the queue was closed.
+    pub fn offer_or_wait(&self, chunk: &mut Chunk) {
+        let mut state = self.shared.lock();
+        loop {
+            self.take_fitting(&mut state, chunk);
+            if chunk.is_empty() || state.closed {
+                return;
+            }
+            state = self
+                .shared
+                .room
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends all waiting for room, now and later; offers that need none go on.
+    pub fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_all();
+    }
+
+    fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
+        let room = self.shared.bound.minus(state.held);
+        let part = prefix_within(&chunk.bytes, chunk.extent(), room);
+        if part.events == 0 {
+            return 0;
+        }
+        if part == chunk.extent() && part.bytes * 2 > CHUNK_BYTES {
+            if !self.flush(state) {
+                return 0;
+            }
+            let replacement = Chunk {
+                bytes: self.buffer(),
+                events: 0,
+            };
+            state.tail = std::mem::replace(chunk, replacement);
+        } else {
+            if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
+                return 0;
+            }
+            if state.tail.bytes.capacity() == 0 {
+                state.tail.bytes = self.buffer();
+            }
+            state
+                .tail
+                .bytes
+                .extend_from_slice(&chunk.bytes[..part.bytes]);
+            state.tail.events += part.events;
+            chunk.bytes.drain(..part.bytes);
+            chunk.events -= part.events;
+        }
+        state.held = state.held.plus(part);
+        if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
+        {
+            self.flush(state);
+        }
+        part.events
+    }
+
+    /// Moves the tail into the channel. False if no slot is free.
+    fn flush(&self, state: &mut State) -> bool {
+        if state.tail.is_empty() {
+            return true;
+        }
+        let mut chunk = std::mem::take(&mut state.tail);
+        // What a chunk holds is counted, so what it takes must not be much more.
+        if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
+            chunk.bytes.shrink_to_fit();
+        }
+        match self.chunks.try_send(chunk) {
+            Ok(()) => {
+                state.wanted = Extent::MAX;
+                true
+            }
+            Err(refused) => {
+                state.tail = refused.into_inner();
+                false
+            }
+        }
+    }
+
+    /// An empty buffer for a chunk.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare
+            .try_recv()
+            .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
+    }
+}
+
+/// What [`Outlet::take`] came to.
+#[derive(Debug)]
+pub enum Taken {
+    /// The oldest events.
+    Chunk(Chunk),
+    /// Nothing came until the deadline.
+    Nothing,
+    /// All inlets are gone and everything was taken.
+    Ended,
+}
+
+/// The sender's end.
+#[derive(Debug)]
+pub struct Outlet {
+    shared: Arc<Shared>,
+    chunks: Receiver<Chunk>,
+    spare: Sender<Vec<u8>>,
+}
+
+impl Outlet {
+    /// The oldest events. Waits until `deadline` (`None`: for ever) if there are fewer than
+    /// `wanted`; at the deadline takes what is there.
+    pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
+        loop {
+            {
+                let mut state = self.shared.lock();
+                let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                // The channel first: its events are older than the tail's.
+                let ended = match self.chunks.try_recv() {
+                    Ok(chunk) => return Taken::Chunk(chunk),
+                    Err(error) => error == TryRecvError::Disconnected,
+                };
+                let tail = state.tail.extent();
+                let enough = tail.events >= wanted.events || tail.bytes >= wanted.bytes;
+                if tail.events > 0 && (enough || over || ended) {
+                    return Taken::Chunk(std::mem::take(&mut state.tail));
+                }
+                if ended {
+                    return Taken::Ended;
+                }
+                if over {
+                    return Taken::Nothing;
+                }
+                state.wanted = wanted;
+            }
+            let received = match deadline {
+                None => self.chunks.recv().map_err(RecvTimeoutError::from),
+                Some(deadline) => self.chunks.recv_deadline(deadline),
+            };
+            if let Ok(chunk) = received {
+                return Taken::Chunk(chunk);
+            }
+        }
+    }
+
+    /// Says that events which were taken have ended: there is room for others.
+    pub fn release(&self, part: Extent) {
+        let mut state = self.shared.lock();
+        state.held = state.held.minus(part);
+        drop(state);
+        self.shared.room.notify_all();
+    }
+
+    /// Hands an emptied chunk's buffer back for reuse.
+    pub fn recycle(&self, mut buffer: Vec<u8>) {
+        if (CHUNK_BYTES..=CHUNK_BYTES * 2).contains(&buffer.capacity()) {
+            buffer.clear();
+            // If enough are spare, this one is freed.
+            let _ = self.spare.try_send(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

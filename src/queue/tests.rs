@@ -1,0 +1,161 @@
+use std::collections::VecDeque;
+use std::thread;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const ONE: Extent = Extent {
+    events: 1,
+    bytes: 1,
+};
+
+/// A chunk of `events` lines of `size` bytes each, all of them `mark`.
+fn chunk(mark: u8, events: usize, size: usize) -> Chunk {
+    let mut line = vec![mark; size - 1];
+    line.push(b'\n');
+    Chunk {
+        bytes: line.repeat(events),
+        events,
+    }
+}
+
+fn bound(events: usize, bytes: usize) -> Extent {
+    Extent { events, bytes }
+}
+
+#[test]
+fn what_does_not_fit_is_left_to_the_offerer() {
+    let (inlet, outlet) = queue(bound(10, 1000));
+    let mut events = chunk(b'a', 12, 20);
+    assert_eq!(inlet.offer(&mut events), 10);
+    assert_eq!(events.events, 2);
+    let Taken::Chunk(taken) = outlet.take(ONE, None) else {
+        panic!()
+    };
+    assert_eq!(taken.extent(), bound(10, 200));
+    assert_eq!(inlet.offer(&mut events), 0, "taken is not yet ended");
+    outlet.release(taken.extent());
+    assert_eq!(inlet.offer(&mut events), 2);
+
+    let mut large = chunk(b'b', 3, 400);
+    assert_eq!(inlet.offer(&mut large), 2, "bytes are a bound too");
+}
+
+#[test]
+fn the_end_comes_after_everything_that_was_offered() {
+    let (inlet, outlet) = queue(bound(100, 10_000));
+    inlet.offer(&mut chunk(b'a', 1, 10));
+    drop(inlet);
+    assert!(matches!(outlet.take(ONE, None), Taken::Chunk(chunk) if chunk.events == 1));
+    assert!(matches!(outlet.take(ONE, None), Taken::Ended));
+}
+
+#[test]
+fn the_sender_is_woken_for_what_it_wants_and_not_before() {
+    let (inlet, outlet) = queue(bound(100, 10_000));
+    let sender = thread::spawn(move || {
+        let Taken::Chunk(chunk) = outlet.take(bound(3, 10_000), None) else {
+            panic!()
+        };
+        chunk.events
+    });
+    for _ in 0..3 {
+        inlet.offer(&mut chunk(b'a', 1, 10));
+        thread::yield_now();
+    }
+    assert_eq!(sender.join().unwrap(), 3);
+}
+
+#[test]
+fn at_the_deadline_the_sender_gets_what_is_there() {
+    let (inlet, outlet) = queue(bound(100, 10_000));
+    let soon = || Some(Instant::now() + Duration::from_millis(5));
+    assert!(matches!(outlet.take(ONE, soon()), Taken::Nothing));
+    inlet.offer(&mut chunk(b'a', 2, 10));
+    let taken = outlet.take(bound(50, 10_000), soon());
+    assert!(matches!(taken, Taken::Chunk(chunk) if chunk.events == 2));
+}
+
+#[test]
+fn waiting_for_room_ends_with_room_or_with_the_queue() {
+    let (inlet, outlet) = queue(bound(5, 1000));
+    let waiting = inlet.clone();
+    let source = thread::spawn(move || {
+        let mut events = chunk(b'a', 12, 10);
+        waiting.offer_or_wait(&mut events);
+        events.events
+    });
+    let mut taken = 0;
+    while taken < 10 {
+        let Taken::Chunk(chunk) = outlet.take(ONE, None) else {
+            panic!()
+        };
+        taken += chunk.events;
+        if taken < 10 {
+            outlet.release(chunk.extent());
+        }
+    }
+    // The last of them were not released, so no more room comes.
+    inlet.close();
+    assert_eq!(source.join().unwrap() + taken, 12);
+}
+
+#[test]
+fn many_small_pieces_take_little_more_memory_than_their_bytes() {
+    let (inlet, outlet) = queue(bound(100_000, 1 << 20));
+    while inlet.offer(&mut chunk(b'a', 1, 100)) == 1 {}
+    drop(inlet);
+    let (mut bytes, mut capacity) = (0, 0);
+    while let Taken::Chunk(chunk) = outlet.take(ONE, None) {
+        bytes += chunk.bytes.len();
+        capacity += chunk.bytes.capacity();
+    }
+    assert_eq!(bytes, (1 << 20) / 100 * 100);
+    assert!(
+        capacity < bytes + bytes / 15 + CHUNK_BYTES,
+        "{capacity} for {bytes}"
+    );
+}
+
+proptest! {
+    /// Against a plain list: nothing is lost, doubled or reordered, and the bound holds.
+    #[test]
+    fn keeps_order_and_bound(
+        steps in vec(prop_oneof![
+            3 => (1usize..40, 2usize..5000).prop_map(Some),
+            2 => Just(None),
+        ], 1..80),
+        most in (1usize..100, 1usize..300_000),
+    ) {
+        let bound = bound(most.0, most.1);
+        let (inlet, outlet) = queue(bound);
+        let mut model = VecDeque::new();
+        let mut held = Extent::default();
+        for (step, mark) in steps.into_iter().zip((b'a'..=b'z').cycle()) {
+            if let Some((events, size)) = step {
+                let mut offered = chunk(mark, events, size);
+                let room = (bound.events - held.events).min((bound.bytes - held.bytes) / size);
+                let taken = inlet.offer(&mut offered);
+                prop_assert_eq!(taken, room.min(events));
+                prop_assert_eq!(offered.extent(), Extent {
+                    events: events - taken,
+                    bytes: (events - taken) * size,
+                });
+                held = held.plus(Extent { events: taken, bytes: taken * size });
+                model.extend(chunk(mark, taken, size).bytes);
+            } else if let Taken::Chunk(chunk) = outlet.take(ONE, Some(Instant::now())) {
+                let expected: Vec<u8> = model.drain(..chunk.bytes.len()).collect();
+                prop_assert_eq!(&chunk.bytes, &expected);
+                prop_assert_eq!(chunk.bytes.iter().filter(|byte| **byte == b'\n').count(), chunk.events);
+                held = held.minus(chunk.extent());
+                outlet.release(chunk.extent());
+                outlet.recycle(chunk.bytes);
+            } else {
+                prop_assert!(model.is_empty());
+            }
+        }
+    }
+}

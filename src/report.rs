@@ -1,0 +1,368 @@
+//! Every line of the log that tells of events, the webhook and the sources, throttled: the first
+//! occurrence at once, then one line an interval with the count, and the recovery with how long
+//! it took. Counts are kept in the ledger by the same calls, so the log can't disagree with it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{Level, error, info, log, warn};
+
+use crate::answer::Trouble;
+use crate::ledger::{Balance, Ledger, Reason};
+use crate::quantity::Took;
+
+/// Counts and tells. Shared by all threads.
+#[derive(Debug)]
+pub struct Report {
+    ledger: Ledger,
+    interval: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    drops: [Drops; Reason::ALL.len()],
+    webhook: Outages,
+    /// Sources that are away, by name.
+    sources: Vec<(String, Outages)>,
+}
+
+/// What was told of one reason's drops.
+#[derive(Debug, Default)]
+struct Drops {
+    told: u64,
+    /// Some were dropped in this interval or the last: more of them wait for the next line.
+    lasting: bool,
+}
+
+/// What was told of something that comes and goes.
+#[derive(Debug, Default)]
+struct Outages {
+    now: Option<Outage>,
+    /// When a line was last written of it. Coming and going faster than the interval is told once.
+    told: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    attempts: u64,
+    why: String,
+    told: bool,
+}
+
+impl Outages {
+    /// One more attempt has failed. True if it is to be told at once.
+    fn failed(&mut self, why: &str, now: Instant, interval: Duration) -> bool {
+        let quiet = self
+            .told
+            .is_none_or(|told| now.duration_since(told) >= interval);
+        let outage = self.now.get_or_insert_with(|| Outage {
+            since: now,
+            attempts: 0,
+            why: String::new(),
+            told: false,
+        });
+        outage.attempts += 1;
+        outage.why = why.to_owned();
+        let first = !outage.told && quiet;
+        if first {
+            outage.told = true;
+            self.told = Some(now);
+        }
+        first
+    }
+
+    /// It works again. The outage, if there was one that had been told.
+    fn ended(&mut self, now: Instant) -> Option<Outage> {
+        let outage = self.now.take().filter(|outage| outage.told)?;
+        self.told = Some(now);
+        Some(outage)
+    }
+
+    /// The outage, if it is time for a line of it.
+    fn due(&mut self, now: Instant, interval: Duration) -> Option<&Outage> {
+        let outage = self.now.as_mut()?;
+        // The reporting thread's clock ticks with the interval: half of it tells a line of this
+        // tick from one of the last.
+        if self
+            .told
+            .is_some_and(|told| now.duration_since(told) < interval / 2)
+        {
+            return None;
+        }
+        outage.told = true;
+        self.told = Some(now);
+        Some(outage)
+    }
+}
+
+impl Report {
+    /// A report that writes summaries every `interval`, if [`tick`](Self::tick) is called so.
+    pub fn new(interval: Duration) -> Self {
+        Report {
+            ledger: Ledger::default(),
+            interval,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counts at this moment.
+    pub fn balance(&self) -> Balance {
+        self.ledger.balance()
+    }
+
+    /// Events came in, and can't be seen by the sender yet.
+    pub fn received(&self, events: usize) {
+        self.ledger.received(events);
+    }
+
+    /// The webhook has taken events.
+    pub fn delivered(&self, events: usize) {
+        self.ledger.delivered(events);
+    }
+
+    /// Events that had been counted as received were dropped.
+    pub fn dropped(&self, reason: Reason, events: usize) {
+        if events == 0 {
+            return;
+        }
+        let total = self.ledger.dropped(reason, events);
+        self.state().drops[reason as usize].first(total, || {
+            warn!(
+                "dropped {} ({}), {total} since start",
+                Events(events as u64),
+                reason.name()
+            );
+        });
+    }
+
+    /// The webhook refused one event, for this reason, and it was dropped.
+    pub fn refused(&self, why: &str) {
+        let total = self.ledger.dropped(Reason::Refused, 1);
+        self.state().drops[Reason::Refused as usize].first(total, || {
+            warn!("webhook refused 1 event ({why}), dropped, {total} since start");
+        });
+    }
+
+    /// A request was not taken, and is tried again after `delay`.
+    pub fn webhook_failed(&self, trouble: &Trouble, delay: Duration) {
+        let first = self
+            .state()
+            .webhook
+            .failed(&trouble.why, Instant::now(), self.interval);
+        if !first {
+            return;
+        }
+        let held = Events(self.balance().in_buffer());
+        let delay = Took(delay);
+        match trouble.remedy {
+            None => warn!(
+                "webhook unreachable: {}; retrying in {delay}; {held} held",
+                trouble.why
+            ),
+            Some(remedy) => error!(
+                "webhook does not accept events: {}: {remedy}; retrying in {delay}; {held} held",
+                trouble.why
+            ),
+        }
+    }
+
+    /// A request was taken or refused: the webhook is there.
+    pub fn webhook_worked(&self) {
+        let now = Instant::now();
+        if let Some(outage) = self.state().webhook.ended(now) {
+            info!(
+                "webhook reachable again after {}, {}",
+                Took(now - outage.since),
+                Attempts(outage.attempts)
+            );
+        }
+    }
+
+    /// A source is away, for this reason, and is tried again.
+    pub fn source_failed(&self, name: &str, why: &str) {
+        let mut state = self.state();
+        let place = state.sources.iter().position(|(known, _)| known == name);
+        let place = place.unwrap_or_else(|| {
+            state.sources.push((name.to_owned(), Outages::default()));
+            state.sources.len() - 1
+        });
+        if state.sources[place]
+            .1
+            .failed(why, Instant::now(), self.interval)
+        {
+            warn!("source {name} is away: {why}; trying again until it is there");
+        }
+    }
+
+    /// A source is there.
+    pub fn source_worked(&self, name: &str) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let known = state.sources.iter_mut().find(|(known, _)| known == name);
+        if let Some(outage) = known.and_then(|(_, outages)| outages.ended(now)) {
+            info!("source {name} is back after {}", Took(now - outage.since));
+        }
+    }
+
+    /// Writes the summaries that are due. To be called once an interval.
+    pub fn tick(&self) {
+        let now = Instant::now();
+        let balance = self.balance();
+        let mut state = self.state();
+        let mut full = false;
+        for reason in Reason::ALL {
+            let total = balance.dropped_for(reason);
+            let drops = &mut state.drops[reason as usize];
+            let untold = total - drops.told;
+            drops.told = total;
+            drops.lasting = untold > 0;
+            full |= reason == Reason::BufferFull && untold > 0;
+            if untold > 0 {
+                warn!(
+                    "dropped {} in {} ({}), {total} since start",
+                    Events(untold),
+                    Took(self.interval),
+                    reason.name()
+                );
+            }
+        }
+        if let Some(outage) = state.webhook.due(now, self.interval) {
+            warn!(
+                "webhook still unreachable for {}, {}: {}; {} held{}",
+                Took(now - outage.since),
+                Attempts(outage.attempts),
+                outage.why,
+                Events(balance.in_buffer()),
+                if full { ", buffer full" } else { "" }
+            );
+        }
+        for (name, outages) in &mut state.sources {
+            if let Some(outage) = outages.due(now, self.interval) {
+                warn!(
+                    "source {name} still away for {}: {}",
+                    Took(now - outage.since),
+                    outage.why
+                );
+            }
+        }
+    }
+
+    /// Writes the balance, the log's last line.
+    pub fn stopped(&self) {
+        let balance = self.balance();
+        let by_reason: Vec<_> = Reason::ALL
+            .into_iter()
+            .filter(|reason| balance.dropped_for(*reason) > 0)
+            .map(|reason| format!("{} {}", reason.name(), balance.dropped_for(reason)))
+            .collect();
+        let by_reason = if by_reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", by_reason.join(", "))
+        };
+        let level = if balance.dropped() + balance.in_buffer() == 0 {
+            Level::Info
+        } else {
+            Level::Warn
+        };
+        log!(
+            level,
+            "stopped: received {}, delivered {}, dropped {}{by_reason}, left {}",
+            balance.received,
+            balance.delivered,
+            balance.dropped(),
+            balance.in_buffer()
+        );
+    }
+}
+
+impl Drops {
+    /// Tells of the first drop after a quiet interval. `total` counts all drops so far.
+    fn first(&mut self, total: u64, tell: impl FnOnce()) {
+        if !self.lasting {
+            self.lasting = true;
+            self.told = total;
+            tell();
+        }
+    }
+}
+
+struct Events(u64);
+
+impl std::fmt::Display for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} event{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+struct Attempts(u64);
+
+impl std::fmt::Display for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} attempt{}",
+            self.0,
+            if self.0 == 1 { "" } else { "s" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn an_outage_is_told_at_once_then_once_an_interval_then_at_its_end() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut outages = Outages::default();
+        assert!(outages.failed("refused", at(0), INTERVAL));
+        assert!(!outages.failed("refused", at(1), INTERVAL));
+        assert!(outages.due(at(4), INTERVAL).is_none(), "told 4 s ago");
+        assert!(!outages.failed("timeout", at(9), INTERVAL));
+        let outage = outages.due(at(14), INTERVAL).unwrap();
+        assert_eq!((outage.attempts, outage.why.as_str()), (3, "timeout"));
+        assert_eq!(
+            outages.ended(at(15)).map(|outage| outage.since),
+            Some(at(0))
+        );
+        assert!(outages.ended(at(16)).is_none());
+        assert!(outages.due(at(24), INTERVAL).is_none());
+    }
+
+    #[test]
+    fn coming_and_going_is_told_once_an_interval() {
+        let start = Instant::now();
+        let mut outages = Outages::default();
+        let mut lines = 0;
+        for milliseconds in (0..60_000).step_by(100) {
+            let now = start + Duration::from_millis(milliseconds);
+            lines += usize::from(outages.failed("reset", now, INTERVAL));
+            lines += usize::from(outages.ended(now).is_some());
+        }
+        assert!((2..=14).contains(&lines), "{lines} lines in a minute");
+    }
+
+    #[test]
+    fn every_drop_is_told_once() {
+        let mut drops = Drops::default();
+        let mut told = Vec::new();
+        for total in 1..=3 {
+            drops.first(total, || told.push(total));
+        }
+        assert_eq!(
+            (told, drops.told),
+            (vec![1], 1),
+            "the other two wait for the summary"
+        );
+    }
+}

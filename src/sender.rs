@@ -1,0 +1,161 @@
+//! The one sender: takes what the queue has, up to a batch, posts it, and decides by the verdict.
+//!
+//! Nothing leaves its hands but as delivered or dropped. While the webhook is away it holds the
+//! one batch it could not deliver, and the queue holds the rest, until that is full.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::answer::Verdict;
+use crate::backoff::Backoff;
+use crate::batch::{Batch, Body};
+use crate::chunk::Extent;
+use crate::ledger::Reason;
+use crate::queue::{Outlet, Taken};
+use crate::report::Report;
+use crate::stop::Stop;
+
+/// Where bodies go.
+pub trait Target: Send {
+    /// Sends one body and waits for what becomes of it, within the target's own timeouts.
+    fn post(&mut self, body: &Body<'_>) -> Verdict;
+}
+
+/// When a batch is full or old enough.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Events and bytes of a body at most; a single larger event goes alone.
+    pub body: Extent,
+    /// How long the oldest event waits for others.
+    pub age: Duration,
+}
+
+/// The sender thread's state.
+pub struct Sender {
+    /// Where events come from.
+    pub outlet: Outlet,
+    /// Where they go.
+    pub target: Box<dyn Target>,
+    /// When a batch is full or old enough.
+    pub limits: Limits,
+    /// How long to wait after a failure.
+    pub backoff: Backoff,
+    /// Counts and tells.
+    pub report: Arc<Report>,
+    /// The agent is to end: a wait is cut short once, to try again at once.
+    pub stop: Stop,
+    /// The agent must end: what is left is dropped.
+    pub cut_off: Stop,
+    /// The last event to end was refused.
+    pub fruitless: bool,
+}
+
+impl Sender {
+    /// Runs until the sources have ended and all is sent, or until it is cut off.
+    pub fn run(mut self) {
+        let mut batch = Batch::default();
+        while !self.cut_off.is_given() && self.collect(&mut batch) {
+            self.deliver(&mut batch);
+        }
+        self.drop_rest(batch);
+    }
+
+    /// Takes events until the batch is full or old enough. False if there are no more.
+    fn collect(&self, batch: &mut Batch) -> bool {
+        loop {
+            let held = batch.extent();
+            let room = self.limits.body.minus(held);
+            if room.events == 0 || room.bytes == 0 {
+                return true;
+            }
+            let deadline = batch.deadline(self.limits.age);
+            let wanted = if held.events == 0 {
+                Extent {
+                    events: 1,
+                    bytes: 1,
+                }
+            } else {
+                room
+            };
+            match self.outlet.take(wanted, deadline) {
+                Taken::Chunk(chunk) => batch.push(chunk, Instant::now()),
+                Taken::Nothing => return true,
+                Taken::Ended => return held.events > 0,
+            }
+        }
+    }
+
+    /// Sends the oldest events, as many as a body holds, until they have ended or the agent must end.
+    ///
+    /// A refused body is halved until the culprit stands alone: `suspects` is how many of the
+    /// oldest events surely hold one. That takes some log2(n) requests more, not n.
+    fn deliver(&mut self, batch: &mut Batch) {
+        let mut suspects = None;
+        while !self.cut_off.is_given() {
+            let events =
+                suspects.map_or(self.limits.body.events, |events: usize| (events / 2).max(1));
+            let extent = batch.cut(Extent {
+                events,
+                ..self.limits.body
+            });
+            match self.target.post(&batch.body(extent)) {
+                Verdict::Delivered => {
+                    self.report.webhook_worked();
+                    self.backoff.reset();
+                    self.fruitless = false;
+                    self.report.delivered(extent.events);
+                    self.finish(batch, extent);
+                    suspects = suspects.map(|events| events - extent.events);
+                    if suspects.is_none_or(|events| events == 0) {
+                        return;
+                    }
+                }
+                Verdict::Refused(_) if extent.events > 1 => {
+                    self.report.webhook_worked();
+                    suspects = Some(extent.events);
+                }
+                Verdict::Refused(why) => {
+                    self.report.webhook_worked();
+                    self.report.refused(&why);
+                    self.finish(batch, extent);
+                    // A webhook that refuses one event after the other is not asked in a hurry.
+                    if std::mem::replace(&mut self.fruitless, true) {
+                        let delay = self.backoff.next_delay();
+                        self.wait(delay);
+                    }
+                    return;
+                }
+                Verdict::Retry(trouble) => {
+                    let delay = self.backoff.next_delay();
+                    let delay = trouble
+                        .retry_after
+                        .map_or(delay, |asked| self.backoff.clamp(asked));
+                    self.report.webhook_failed(&trouble, delay);
+                    self.wait(delay);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, batch: &mut Batch, extent: Extent) {
+        batch.finish(extent, |buffer| self.outlet.recycle(buffer));
+        self.outlet.release(extent);
+    }
+
+    /// Waits before the next attempt. When the agent is to end, it is made at once, and further
+    /// ones as usual.
+    fn wait(&self, delay: Duration) {
+        if self.stop.is_given() {
+            self.cut_off.wait(delay);
+        } else {
+            self.stop.wait(delay);
+        }
+    }
+
+    fn drop_rest(&self, batch: Batch) {
+        self.report.dropped(Reason::Shutdown, batch.extent().events);
+        while let Taken::Chunk(chunk) = self.outlet.take(Extent::MAX, Some(Instant::now())) {
+            self.report.dropped(Reason::Shutdown, chunk.events);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `stdin`: standard input, to its end. A regular file there lasts; anything else is live.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use log::error;
+
+use super::{Intake, OpenError, Source, stream};
+use crate::stop::Stop;
+
+/// Standard input.
+pub(super) struct Stdin {
+    /// A descriptor of its own: the standard library's handle reads ahead.
+    input: File,
+    is_file: bool,
+}
+
+impl Stdin {
+    pub(super) fn open() -> Result<Self, OpenError> {
+        let wrong = |error| OpenError::Wrong(format!("standard input can't be read: {error}"));
+        let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(wrong)?);
+        let kind = input.metadata().map_err(wrong)?.file_type();
+        if kind.is_dir() {
+            return Err(OpenError::Wrong("standard input is a directory".into()));
+        }
+        Ok(Stdin {
+            input,
+            is_file: kind.is_file(),
+        })
+    }
+}
+
+impl Source for Stdin {
+    fn is_lasting(&self) -> bool {
+        self.is_file
+    }
+
+    fn run(mut self: Box<Self>, mut intake: Intake, stop: &Stop) {
+        let mut framer = intake.framer();
+        match stream::read(&mut self.input, &mut framer, &mut intake, stop) {
+            Ok(stream::End::Stopped) => intake.take_cut_off(&mut framer),
+            Ok(stream::End::Closed) => intake.take_last(&mut framer),
+            Err(error) => {
+                error!("source stdin can't be read any more: {error}");
+                intake.take_last(&mut framer);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Reading one stream to its end: what standard input and sockets have in common.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::Intake;
+use crate::framer::Framer;
+use crate::poll::{PollFd, poll};
+use crate::stop::Stop;
+
+/// How long a stop waits for what a live stream's writer has written already.
+pub(super) const LAST_READS: Duration = Duration::from_millis(500);
+
+/// Why reading ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The stream's writer has closed it.
+    Closed,
+    /// The agent stops.
+    Stopped,
+}
+
+/// Reads until the stream ends or the agent stops. Does not settle what the framer still holds.
+pub(super) fn read<S: Read + AsFd>(
+    stream: &mut S,
+    framer: &mut Framer,
+    intake: &mut Intake,
+    stop: &Stop,
+) -> io::Result<End> {
+    loop {
+        // Events go on as soon as there is nothing more to read; until then chunks fill up.
+        let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
+        poll(&mut fds, Some(Duration::ZERO))?;
+        if !fds[0].is_ready() && !fds[1].is_ready() {
+            intake.flush();
+            poll(&mut fds, None)?;
+        }
+        if fds[1].is_ready() {
+            if intake.is_live() {
+                read_written(stream, framer, intake)?;
+            }
+            return Ok(End::Stopped);
+        }
+        if read_once(stream, framer, intake)? == 0 {
+            return Ok(End::Closed);
+        }
+    }
+}
+
+/// What the writer takes for sent would be lost without a trace: read it before closing.
+fn read_written<S: Read + AsFd>(
+    stream: &mut S,
+    framer: &mut Framer,
+    intake: &mut Intake,
+) -> io::Result<()> {
+    let deadline = Instant::now() + LAST_READS;
+    while Instant::now() < deadline {
+        let mut fds = [PollFd::new(stream.as_fd())];
+        poll(&mut fds, Some(Duration::ZERO))?;
+        if !fds[0].is_ready() || read_once(stream, framer, intake)? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One read, and its frames. 0 at the stream's end.
+pub(super) fn read_once(
+    stream: &mut impl Read,
+    framer: &mut Framer,
+    intake: &mut Intake,
+) -> io::Result<usize> {
+    loop {
+        match stream.read(framer.space()) {
+            Ok(count) => {
+                framer.filled(count);
+                intake.take(framer);
+                return Ok(count);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

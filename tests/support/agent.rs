@@ -1,0 +1,352 @@
+//! The built binary as a child process: how it is started, what it logs, how it ends.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::wait::{PATIENCE, poll};
+
+/// How long an agent may take to end before [`Agent::wait`] kills it.
+const TIME_TO_END: Duration = Duration::from_secs(30);
+
+/// A running agent. It is killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    started: Instant,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// An agent that is yet to be started.
+pub(crate) struct AgentCommand {
+    command: Command,
+    input: Option<Vec<u8>>,
+}
+
+impl AgentCommand {
+    /// Runs `program` with no setting of this process's own environment reaching it. Its stdin is a pipe.
+    pub(super) fn of(program: &str) -> Self {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if is_setting(&name) {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::piped());
+        Self {
+            command,
+            input: None,
+        }
+    }
+
+    /// `--endpoint URL`
+    pub(crate) fn endpoint(self, url: &str) -> Self {
+        self.arg("--endpoint").arg(url)
+    }
+
+    /// `--auth-token TOKEN`
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.arg("--auth-token").arg(token)
+    }
+
+    /// `--source SOURCE`
+    pub(crate) fn source(self, source: &str) -> Self {
+        self.arg("--source").arg(source)
+    }
+
+    /// One more argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    pub(crate) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Takes its stdin from here, a file or `Stdio::null()`, in place of the pipe.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
+    /// Writes these bytes to its stdin, then closes it.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub(crate) fn spawn(mut self) -> Agent {
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(bytes) = self.input {
+            let mut stdin = child
+                .stdin
+                .take()
+                .expect("input() goes to the pipe that stdin() has replaced");
+            // A thread, for the pipe is shorter than the input may be. An agent that ends early leaves some unread.
+            thread::spawn(move || {
+                let _ = stdin.write_all(&bytes);
+            });
+        }
+        Agent {
+            started: Instant::now(),
+            stdout: Output::of(child.stdout.take().unwrap()),
+            stderr: Output::of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Starts it, closes its stdin once the input is written, and waits for its end.
+    #[track_caller]
+    pub(crate) fn run(self) -> Ended {
+        let mut agent = self.spawn();
+        agent.close_stdin();
+        agent.wait()
+    }
+}
+
+impl Agent {
+    /// The built binary, to be given its arguments.
+    pub(crate) fn command() -> AgentCommand {
+        AgentCommand::of(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has logged so far, in whole lines.
+    pub(crate) fn log(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits for a line with this text, from the first line on, and gives the line.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_nth_log(1, text)
+    }
+
+    /// Waits for the `n`th line with this text, and gives the line.
+    #[track_caller]
+    pub(crate) fn wait_for_nth_log(&self, n: usize, text: &str) -> String {
+        let found = poll(PATIENCE, || {
+            // Looked at in this order, since the line may be the last one before the end.
+            let ended = self.stderr.ended();
+            let line = self
+                .log()
+                .lines()
+                .filter(|line| line.contains(text))
+                .nth(n - 1)
+                .map(str::to_owned);
+            (line.is_some() || ended).then_some(line)
+        });
+        match found {
+            Some(Some(line)) => line,
+            Some(None) => panic!(
+                "the agent has ended without line {n} with {text:?}; its log:\n{}",
+                self.log()
+            ),
+            None => panic!(
+                "not within {PATIENCE:?}: line {n} with {text:?}; the log:\n{}",
+                self.log()
+            ),
+        }
+    }
+
+    /// The pipe to its stdin. Panics if that was closed or was none.
+    #[track_caller]
+    pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
+        self.child.stdin.as_mut().expect("stdin is an open pipe")
+    }
+
+    /// Closes the pipe to its stdin.
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// Sends it a signal, such as `libc::SIGTERM`.
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        let id = libc::pid_t::try_from(self.id()).unwrap();
+        // SAFETY: kill() touches no memory. The child has not been waited for, so that the id is still its own.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
+    /// Waits for its end, whatever the reason. One that takes more than 30 s is killed, and the test has failed.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ended {
+        let Some(status) = poll(TIME_TO_END, || self.child.try_wait().unwrap()) else {
+            panic!(
+                "the agent still runs after {TIME_TO_END:?}; its log:\n{}",
+                self.log()
+            );
+        };
+        let took = self.started.elapsed();
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
+        Ended {
+            code: status.code(),
+            log: self.log(),
+            stdout: self.stdout.bytes(),
+            took,
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is left of an agent that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; none when a signal has ended it.
+    pub(crate) code: Option<i32>,
+    /// All that it logged.
+    pub(crate) log: String,
+    /// All that it wrote to stdout.
+    pub(crate) stdout: Vec<u8>,
+    /// How long it ran.
+    pub(crate) took: Duration,
+}
+
+impl Ended {
+    /// The balance in the last line of the log.
+    #[track_caller]
+    pub(crate) fn balance(&self) -> Balance {
+        let last = self.log.lines().last().unwrap_or_default();
+        Balance::parse(last)
+            .unwrap_or_else(|| panic!("the log does not end with a balance:\n{}", self.log))
+    }
+}
+
+/// What became of all events, as the agent says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Balance {
+    pub(crate) received: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    /// The dropped ones by reason: `buffer full`.
+    pub(crate) by_reason: BTreeMap<String, u64>,
+    pub(crate) left: u64,
+}
+
+impl Balance {
+    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), left 0`.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once("stopped: received ")?;
+        let (received, rest) = rest.split_once(", delivered ")?;
+        let (delivered, rest) = rest.split_once(", dropped ")?;
+        let (dropped, left) = rest.rsplit_once(", left ")?;
+        let (dropped, reasons) = match dropped.split_once(" (") {
+            Some((dropped, reasons)) => (dropped, reasons.strip_suffix(')')?.split(", ").collect()),
+            None => (dropped, Vec::new()),
+        };
+        let by_reason = reasons.into_iter().map(|reason| {
+            let (reason, count) = reason.rsplit_once(' ')?;
+            Some((reason.to_owned(), count.parse().ok()?))
+        });
+        Some(Self {
+            received: received.parse().ok()?,
+            delivered: delivered.parse().ok()?,
+            dropped: dropped.parse().ok()?,
+            by_reason: by_reason.collect::<Option<_>>()?,
+            left: left.parse().ok()?,
+        })
+    }
+
+    /// Asserts that no event is unaccounted for.
+    #[track_caller]
+    pub(crate) fn holds(&self) {
+        assert_eq!(
+            self.received,
+            self.delivered + self.dropped + self.left,
+            "the balance does not hold: {self:?}"
+        );
+        assert_eq!(
+            self.dropped,
+            self.by_reason.values().sum(),
+            "the reasons do not add up: {self:?}"
+        );
+    }
+}
+
+/// What a child writes to one of its pipes, read by a thread for as long as it writes.
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            // By whole lines, so that no test sees half of one.
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                collected.lock().unwrap().append(&mut line);
+            }
+        });
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn wait_for_end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// Whether this variable would change what the agent does: its settings, proxies, and where trusted roots are looked for.
+fn is_setting(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_uppercase();
+    name.starts_with("S3_AUDIT_WEBHOOK_")
+        || [
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ]
+        .contains(&name.as_str())
+}

@@ -1,0 +1,42 @@
+//! An address where connecting never ends, as with a firewall that drops packets.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// A listener whose backlog is full and which never accepts: the kernel leaves further connection attempts unanswered.
+///
+/// (For a server which accepts connections but says nothing, not even in a TLS handshake, any `TcpListener` will do.)
+pub(crate) struct BlackHole {
+    listener: TcpListener,
+    /// What fills the backlog.
+    _waiting: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// Binds a port and fills the backlog.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // SAFETY: the descriptor is open. A second listen() does no more than set the length of the backlog anew.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let mut waiting = Vec::new();
+        while let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(socket);
+        }
+        Self {
+            listener,
+            _waiting: waiting,
+        }
+    }
+
+    /// Where not to connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// `http://ADDRESS/services/collector/raw`
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/services/collector/raw", self.address())
+    }
+}

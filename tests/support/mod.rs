@@ -1,0 +1,17 @@
+//! What the tests stand on: a webhook that answers as it is told, certificates for it, the agent as a child process,
+//! and waits for conditions instead of sleeps.
+
+mod agent;
+mod black_hole;
+mod certs;
+mod client;
+mod selftest;
+mod wait;
+mod webhook;
+
+pub(crate) use agent::{Agent, Balance};
+pub(crate) use black_hole::BlackHole;
+pub(crate) use certs::Authority;
+pub(crate) use client::Client;
+pub(crate) use wait::{eventually, within};
+pub(crate) use webhook::{Answer, Request, Webhook};

@@ -1,0 +1,497 @@
+//! The scripted webhook: an HTTP/1.1 server on a real socket, plain or TLS, that answers as a test tells it, well or
+//! badly, and remembers every request. One thread accepts, and one more serves each connection.
+
+mod answer;
+mod request;
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+pub(crate) use answer::Answer;
+pub(crate) use request::Request;
+
+use answer::Then;
+
+/// How long a wait for requests or for a free port may take before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A webhook that runs until it is stopped or dropped.
+pub(crate) struct Webhook {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Mutex<Option<Acceptor>>,
+}
+
+/// How a webhook is to be started; see [`Webhook::builder`].
+pub(crate) struct Builder {
+    address: Option<SocketAddr>,
+    tls: Option<Arc<ServerConfig>>,
+    forgetful: bool,
+}
+
+impl Builder {
+    /// Speaks TLS. The address is then 127.0.0.1 unless told otherwise, since that is what certificates are made for.
+    pub(crate) fn tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Listens on this address. One that is in use is tried again for a while.
+    pub(crate) fn address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Keeps no request, so that it can run for days.
+    pub(crate) fn forgetful(mut self) -> Self {
+        self.forgetful = true;
+        self
+    }
+
+    /// Binds and begins to answer.
+    #[track_caller]
+    pub(crate) fn start(self) -> Webhook {
+        let ip = if self.tls.is_some() {
+            Ipv4Addr::LOCALHOST
+        } else {
+            own_loopback()
+        };
+        let listener = bind(self.address.unwrap_or_else(|| (ip, 0).into()));
+        let webhook = Webhook {
+            address: listener.local_addr().unwrap(),
+            shared: Arc::new(Shared {
+                tls: self.tls,
+                forgetful: self.forgetful,
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+            acceptor: Mutex::default(),
+        };
+        webhook.accept_on(listener);
+        webhook
+    }
+}
+
+impl Webhook {
+    /// A plain HTTP webhook that answers every request with [`Answer::ok`]. It has a loopback address of its own, so that
+    /// nothing else can be given its port while it is stopped.
+    pub(crate) fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// For a webhook with TLS or at a given address.
+    pub(crate) fn builder() -> Builder {
+        Builder {
+            address: None,
+            tls: None,
+            forgetful: false,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://ADDRESS/services/collector/raw`, or `https`.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.shared.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}/services/collector/raw", self.address)
+    }
+
+    /// The next requests get these answers, in order, whatever connection they come over; those after them get what
+    /// [`Webhook::always`] or [`Webhook::answer_by`] says.
+    pub(crate) fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.shared.lock().script.extend(answers);
+    }
+
+    /// The answer to every request that no script answers.
+    pub(crate) fn always(&self, answer: Answer) {
+        self.shared.lock().otherwise = Choice::Answer(answer);
+    }
+
+    /// Decides each request that no script answers by what is in it. The body has then been read, so that an answer which
+    /// would cut the reading short comes after it.
+    pub(crate) fn answer_by(&self, decide: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
+        self.shared.lock().otherwise = Choice::By(Arc::new(decide));
+    }
+
+    /// From now on requests are read and remembered but not answered before [`Webhook::release`].
+    pub(crate) fn hold(&self) {
+        self.shared.lock().held = true;
+    }
+
+    /// Answers what was held, and no longer holds.
+    pub(crate) fn release(&self) {
+        self.shared.lock().held = false;
+        self.shared.changed.notify_all();
+    }
+
+    /// Every request whose body was read (as far as its answer wanted it), whether answered or not, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// The lines of every body that was answered with 2xx, in order, without their newlines.
+    pub(crate) fn delivered_events(&self) -> Vec<Vec<u8>> {
+        self.shared.lock().delivered_events()
+    }
+
+    /// How many connections were accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.lock().connections
+    }
+
+    /// Waits until there were at least `count` requests, and gives all of them.
+    #[track_caller]
+    pub(crate) fn wait_for_requests(&self, count: usize) -> Vec<Request> {
+        self.wait(&format!("{count} requests"), |state| {
+            state.requests.len() >= count
+        })
+        .requests
+        .clone()
+    }
+
+    /// Waits until at least `count` events were delivered, and gives all of them.
+    #[track_caller]
+    pub(crate) fn wait_for_events(&self, count: usize) -> Vec<Vec<u8>> {
+        self.wait(&format!("{count} delivered events"), |state| {
+            state.count_delivered_events() >= count
+        })
+        .delivered_events()
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.shared.lock();
+        let (state, timeout) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| !condition(state))
+            .unwrap();
+        if timeout.timed_out() {
+            // Unlocked first: a panic with the lock held would poison it for the webhook's own threads.
+            let (requests, events) = (state.requests.clone(), state.count_delivered_events());
+            drop(state);
+            panic!(
+                "not within {PATIENCE:?}: {what}; {events} events were delivered; requests: {requests:#?}"
+            );
+        }
+        state
+    }
+
+    /// Closes the listener and every connection, and returns when the port is free and the threads have ended. What
+    /// was remembered stays.
+    pub(crate) fn stop(&self) {
+        let Some(acceptor) = self.acceptor.lock().unwrap().take() else {
+            return;
+        };
+        {
+            let mut state = self.shared.lock();
+            state.stopping = true;
+            for socket in state.open.values() {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+        self.shared.changed.notify_all();
+        let _ = acceptor.listener.shutdown(Shutdown::Both);
+        let _ = acceptor.thread.join();
+    }
+
+    /// Listens again on the same address after a [`Webhook::stop`].
+    #[track_caller]
+    pub(crate) fn restart(&self) {
+        self.stop();
+        self.shared.lock().stopping = false;
+        self.accept_on(bind(self.address));
+    }
+
+    fn accept_on(&self, listener: TcpListener) {
+        let shared = Arc::clone(&self.shared);
+        *self.acceptor.lock().unwrap() = Some(Acceptor {
+            listener: OwnedFd::from(listener.try_clone().unwrap()).into(),
+            thread: thread::spawn(move || accept(&shared, listener)),
+        });
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The thread that accepts, and its listener, in the guise of a stream because that one can be shut down: it ends the
+/// thread's accept(), and it takes effect at once. Closing alone would not, while another test is between the fork and the
+/// exec of a child, which has a copy of every descriptor for that long.
+struct Acceptor {
+    listener: TcpStream,
+    thread: JoinHandle<()>,
+}
+
+/// What the test and the webhook's threads share.
+struct Shared {
+    tls: Option<Arc<ServerConfig>>,
+    forgetful: bool,
+    state: Mutex<State>,
+    /// Notified whenever a wait may be over: a request came or was answered, the hold was released, the webhook stops.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    held: bool,
+    script: VecDeque<Answer>,
+    otherwise: Choice,
+    requests: Vec<Request>,
+    connections: usize,
+    /// The connections that are open, so that they can be shut down from outside their threads.
+    open: HashMap<usize, TcpStream>,
+}
+
+/// How requests are to be answered: the same way each, or by what is in them.
+#[derive(Clone)]
+enum Choice {
+    Answer(Answer),
+    By(Arc<dyn Fn(&Request) -> Answer + Send + Sync>),
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self::Answer(Answer::ok())
+    }
+}
+
+impl State {
+    fn delivered(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(|request| request.delivered())
+    }
+
+    fn delivered_events(&self) -> Vec<Vec<u8>> {
+        self.delivered().flat_map(Request::events).collect()
+    }
+
+    fn count_delivered_events(&self) -> usize {
+        self.delivered().map(Request::event_count).sum()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The number of a new connection; `None` when the webhook stops.
+    fn open(&self, socket: &TcpStream) -> Option<usize> {
+        let mut state = self.lock();
+        if state.stopping {
+            return None;
+        }
+        state.connections += 1;
+        let number = state.connections;
+        state.open.insert(number, socket.try_clone().unwrap());
+        Some(number)
+    }
+
+    /// How the request whose head has just arrived is to be answered.
+    fn choose(&self) -> Choice {
+        let mut state = self.lock();
+        state
+            .script
+            .pop_front()
+            .map_or_else(|| state.otherwise.clone(), Choice::Answer)
+    }
+
+    fn remember(&self, request: Request) -> Exchange<'_> {
+        let mut state = self.lock();
+        if self.forgetful {
+            return Exchange {
+                shared: self,
+                request: None,
+            };
+        }
+        state.requests.push(request);
+        self.changed.notify_all();
+        Exchange {
+            shared: self,
+            request: Some(state.requests.len() - 1),
+        }
+    }
+
+    /// Waits while `condition` holds, for `limit` at most; an error when the webhook stops meanwhile.
+    fn wait_while(&self, limit: Duration, condition: impl Fn(&State) -> bool) -> io::Result<()> {
+        let still = |state: &mut State| condition(state) && !state.stopping;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), limit, still)
+            .unwrap();
+        if state.stopping {
+            Err(io::Error::other("the webhook stops"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// One request that is being answered.
+struct Exchange<'a> {
+    shared: &'a Shared,
+    request: Option<usize>,
+}
+
+impl Exchange<'_> {
+    fn mark(&self, status: u16) {
+        self.set_answered(Some(status));
+    }
+
+    fn unmark(&self) {
+        self.set_answered(None);
+    }
+
+    fn set_answered(&self, status: Option<u16>) {
+        if let Some(request) = self.request {
+            self.shared.lock().requests[request].answered = status;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    fn pause(&self, time: Duration) -> io::Result<()> {
+        self.shared.wait_while(time, |_| true)
+    }
+}
+
+/// A connection, plain or TLS.
+trait Connection: Read + Write {
+    /// Tells the client that nothing more will come, where the protocol has a word for it.
+    fn say_goodbye(&mut self);
+}
+
+impl Connection for TcpStream {
+    fn say_goodbye(&mut self) {}
+}
+
+impl Connection for StreamOwned<ServerConnection, TcpStream> {
+    fn say_goodbye(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: TcpListener) {
+    let mut threads = Vec::new();
+    while let Ok((socket, _)) = listener.accept() {
+        let Some(number) = shared.open(&socket) else {
+            break;
+        };
+        let shared = Arc::clone(shared);
+        threads.push(thread::spawn(move || serve(&shared, socket, number)));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+fn serve(shared: &Shared, socket: TcpStream, number: usize) {
+    // An answer in small pieces is to leave as such.
+    let _ = socket.set_nodelay(true);
+    // Errors end the connection and no more: clients that go away are what many tests are about.
+    let _ = match &shared.tls {
+        None => converse(shared, socket, number),
+        Some(config) => ServerConnection::new(Arc::clone(config))
+            .map_err(io::Error::other)
+            .and_then(|session| converse(shared, StreamOwned::new(session, socket), number)),
+    };
+    shared.lock().open.remove(&number);
+}
+
+fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    while let Some(mut request) = Request::read_head(&mut connection, number)? {
+        let choice = shared.choose();
+        let limit = match &choice {
+            Choice::Answer(answer) => answer.body_limit(),
+            Choice::By(_) => usize::MAX,
+        };
+        if let Err(error) = request.read_body(&mut connection, limit) {
+            shared.remember(request);
+            return Err(error);
+        }
+        let answer = match choice {
+            Choice::Answer(answer) => answer,
+            Choice::By(decide) => decide(&request),
+        };
+        let exchange = shared.remember(request);
+        shared.wait_while(Duration::MAX, |state| state.held)?;
+        answer
+            .send(connection.get_mut(), &exchange)
+            .inspect_err(|_| exchange.unmark())?;
+        match answer.then() {
+            Then::KeepAlive => {}
+            Then::Close => {
+                connection.get_mut().say_goodbye();
+                return Ok(());
+            }
+            Then::CloseSilently => return Ok(()),
+            Then::Reset => {
+                reset_on_close(&shared.lock().open[&number]);
+                return Ok(());
+            }
+            Then::Hang => shared.wait_while(Duration::MAX, |_| true)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes the socket's close a reset: the standard library has no stable way to set SO_LINGER.
+fn reset_on_close(socket: &TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the pointer and the size are `linger`'s.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "SO_LINGER: {}", io::Error::last_os_error());
+}
+
+/// Binds the address, and tries again for a while when it is in use.
+#[track_caller]
+fn bind(address: SocketAddr) -> TcpListener {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+/// An address that no other webhook of this process has: all of 127.0.0.0/8 is loopback.
+fn own_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
+}
