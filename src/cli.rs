@@ -204,6 +204,47 @@ impl Given {
     pub fn is_flag(&self, id: &str) -> bool {
         self.matches.value_source(id) == Some(ValueSource::CommandLine)
     }
+    /// Refuses limits that can't work, alone or together.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check_limits(&self) -> Result<(), UsageError> {
+        let options = &self.options;
+        for (id, value) in [
+            ("max_event_bytes", options.max_event_bytes),
+            ("buffer_events", options.buffer_events),
+            ("buffer_bytes", options.buffer_bytes),
+            ("batch_events", options.batch_events),
+            ("batch_bytes", options.batch_bytes),
+        ] {
+            if value == 0 {
+                return Err(self.wrong(id, "is 0; expected 1 or more"));
+            }
+        }
+        if options.max_event_bytes > 1 << 30 {
+            return Err(self.wrong("max_event_bytes", "is over 1GiB; expected that or less"));
+        }
+        for (id, value) in [
+            ("connect_timeout", options.connect_timeout),
+            ("request_timeout", options.request_timeout),
+            ("backoff_min", options.backoff_min),
+            ("report_interval", options.report_interval),
+        ] {
+            if value < Duration::from_millis(1) {
+                return Err(self.wrong(id, "is 0; expected 1ms or more"));
+            }
+        }
+        if options.backoff_max < options.backoff_min {
+            return Err(self.wrong(
+                "backoff_max",
+                format!(
+                    "is less than {}; expected that or more",
+                    self.name("backoff_min")
+                ),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// clap names the flag of a wrong value even if it came from the environment: add the variable.

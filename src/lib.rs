@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod batch;
 pub mod chunk;
 pub mod cli;
+pub mod destination;
 pub mod dry_run;
 pub mod endpoint;
 pub mod framer;

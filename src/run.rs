@@ -13,18 +13,14 @@ use signal_hook::iterator::Signals;
 use crate::backoff::Backoff;
 use crate::chunk::Extent;
 use crate::cli::{Given, UsageError};
-use crate::dry_run::DryRun;
-use crate::endpoint::Endpoint;
 use crate::ledger::Reason;
 use crate::quantity::Size;
 use crate::queue::{Inlet, queue};
 use crate::report::Report;
-use crate::sender::{Limits, Sender, Target};
+use crate::sender::{Limits, Sender};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
 use crate::stop::Stop;
-use crate::token::Token;
-use crate::webhook::{Timeouts, Webhook};
-use crate::{logger, tls};
+use crate::{destination, logger};
 
 /// How long the end waits for threads that have been told to end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -56,10 +52,10 @@ impl From<std::io::Error> for StartError {
 /// It could not start; no thread was started.
 pub fn run(given: &Given) -> Result<ExitCode, StartError> {
     let options = &given.options;
-    check_limits(given)?;
+    given.check_limits()?;
     let stop = Stop::new()?;
     let cut_off = Stop::new()?;
-    let destination = open_destination(given, &cut_off)?;
+    let destination = destination::open(given, &cut_off)?;
     let sources = open_sources(given)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let signals = Signals::new([SIGTERM, SIGINT])?;
@@ -244,113 +240,6 @@ fn forward(mut signals: Signals, tell: &Events<Event>) -> Result<(), StartError>
     Ok(())
 }
 
-/// Where bodies go, and how the start line names it.
-struct Destination {
-    target: Box<dyn Target>,
-    cut: Box<dyn FnOnce() + Send>,
-    name: String,
-    warnings: Vec<String>,
-}
-
-fn open_destination(given: &Given, cut_off: &Stop) -> Result<Destination, StartError> {
-    let options = &given.options;
-    if options.dry_run {
-        return Ok(Destination {
-            target: Box::new(DryRun {
-                cut_off: cut_off.clone(),
-            }),
-            cut: Box::new(|| ()),
-            name: "dry run: printed to standard output".into(),
-            warnings: Vec::new(),
-        });
-    }
-    let endpoint = endpoint(given)?;
-    let token = token(given)?;
-    let mut warnings = Vec::new();
-    let tls = match &options.ca_file {
-        _ if options.insecure => {
-            warnings.push(format!(
-                "{}: the webhook's certificate is not verified; anyone on the way can read the token \
-                 and the events",
-                given.name("insecure")
-            ));
-            tls::unverified()
-        }
-        Some(path) => tls::with_ca_file(path)
-            .map_err(|what| given.wrong("ca_file", format!("{} {what}", path.display())))?,
-        None if endpoint.uri().scheme_str() == Some("https") => {
-            tls::with_host_roots().map_err(|what| given.wrong("endpoint", what))?
-        }
-        None => tls::unverified(),
-    };
-    if endpoint.is_plain_and_remote() {
-        warnings.push(format!(
-            "{}: http:// carries the token and the events in the clear; use https://",
-            given.name("endpoint")
-        ));
-    }
-    let name = format!("webhook {endpoint}");
-    let timeouts = Timeouts {
-        connect: options.connect_timeout,
-        request: options.request_timeout,
-    };
-    let webhook = Webhook::new(endpoint, token, tls, timeouts)
-        .map_err(|what| given.wrong("auth_token", what))?;
-    let cut = Box::new(webhook.cutter());
-    Ok(Destination {
-        target: Box::new(webhook),
-        cut,
-        name,
-        warnings,
-    })
-}
-
-fn endpoint(given: &Given) -> Result<Endpoint, UsageError> {
-    match &given.options.endpoint {
-        Some(text) => Endpoint::parse(text).map_err(|what| given.wrong("endpoint", what)),
-        None => Err(UsageError(
-            "no webhook is set: give --endpoint URL and --auth-token TOKEN (or --auth-token-file FILE), \
-             or S3_AUDIT_WEBHOOK_ENDPOINT and S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment; \
-             --dry-run needs none"
-                .into(),
-        )),
-    }
-}
-
-/// The token, from where it was given: a flag wins over the environment.
-fn token(given: &Given) -> Result<Token, UsageError> {
-    let options = &given.options;
-    let (id, text) = match (&options.auth_token, &options.auth_token_file) {
-        (Some(_), Some(_)) if given.is_flag("auth_token") == given.is_flag("auth_token_file") => {
-            return Err(UsageError(format!(
-                "{} and {}: give one of them",
-                given.name("auth_token"),
-                given.name("auth_token_file")
-            )));
-        }
-        (Some(text), file) if file.is_none() || given.is_flag("auth_token") => {
-            ("auth_token", text.clone())
-        }
-        (_, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                given.wrong(
-                    "auth_token_file",
-                    format!("{} can't be read: {error}", path.display()),
-                )
-            })?;
-            ("auth_token_file", text)
-        }
-        (_, None) => {
-            return Err(UsageError(
-                "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
-                 S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"
-                    .into(),
-            ));
-        }
-    };
-    Token::parse(&text).map_err(|what| given.wrong(id, what))
-}
-
 fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
     let specs = &given.options.sources;
     for (place, spec) in specs.iter().enumerate() {
@@ -371,45 +260,6 @@ fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
             })
         })
         .collect()
-}
-
-/// Limits that can't work, alone or together.
-fn check_limits(given: &Given) -> Result<(), UsageError> {
-    let options = &given.options;
-    for (id, value) in [
-        ("max_event_bytes", options.max_event_bytes),
-        ("buffer_events", options.buffer_events),
-        ("buffer_bytes", options.buffer_bytes),
-        ("batch_events", options.batch_events),
-        ("batch_bytes", options.batch_bytes),
-    ] {
-        if value == 0 {
-            return Err(given.wrong(id, "is 0; expected 1 or more"));
-        }
-    }
-    if options.max_event_bytes > 1 << 30 {
-        return Err(given.wrong("max_event_bytes", "is over 1GiB; expected that or less"));
-    }
-    for (id, value) in [
-        ("connect_timeout", options.connect_timeout),
-        ("request_timeout", options.request_timeout),
-        ("backoff_min", options.backoff_min),
-        ("report_interval", options.report_interval),
-    ] {
-        if value < Duration::from_millis(1) {
-            return Err(given.wrong(id, "is 0; expected 1ms or more"));
-        }
-    }
-    if options.backoff_max < options.backoff_min {
-        return Err(given.wrong(
-            "backoff_max",
-            format!(
-                "is less than {}; expected that or more",
-                given.name("backoff_min")
-            ),
-        ));
-    }
-    Ok(())
 }
 
 impl StartError {
