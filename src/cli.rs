@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::quantity::{parse_duration, parse_size};
+use crate::quantity::{Size, Took, parse_count, parse_duration, parse_size};
 use crate::source::{Spec, WhenFull};
 
 /// Carries S3 audit events, as JSON, to a webhook such as Splunk's HTTP Event Collector.
@@ -81,7 +81,7 @@ pub struct RunOptions {
     pub when_full: Option<WhenFull>,
 
     /// Print the bodies that would be posted to standard output instead of posting them
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_DRY_RUN")]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_DRY_RUN", value_parser = parse_switch)]
     pub dry_run: bool,
 
     /// Longest event that is forwarded; longer ones are dropped and counted
@@ -89,12 +89,7 @@ pub struct RunOptions {
     pub max_event_bytes: usize,
 
     /// Events held at most while the webhook is away or slow
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS",
-        value_name = "N",
-        default_value = "100000"
-    )]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count)]
     pub buffer_events: usize,
 
     /// Bytes of events held at most; the agent's memory stays within 12 MiB of this
@@ -102,12 +97,7 @@ pub struct RunOptions {
     pub buffer_bytes: usize,
 
     /// Events in a request at most
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS",
-        value_name = "N",
-        default_value = "10000"
-    )]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS", value_name = "N", default_value = "10000", value_parser = parse_count)]
     pub batch_events: usize,
 
     /// Bytes in a request's body at most; a longer event goes alone
@@ -139,7 +129,7 @@ pub struct RunOptions {
     pub ca_file: Option<PathBuf>,
 
     /// Do not verify the webhook's certificate: anyone on the way can read token and events
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE")]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
     pub insecure: bool,
 
     /// Time for sending what is held after SIGTERM; what is left then is dropped and counted
@@ -172,7 +162,7 @@ impl Given {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let mut matches = Cli::command()
             .try_get_matches_from(&arguments)
-            .map_err(|error| name_variable(error, &arguments))?;
+            .map_err(|error| put_right(error, &arguments))?;
         let Cli {
             command: Command::Run(options),
         } = Cli::from_arg_matches_mut(&mut matches.clone())?;
@@ -204,6 +194,7 @@ impl Given {
     pub fn is_flag(&self, id: &str) -> bool {
         self.matches.value_source(id) == Some(ValueSource::CommandLine)
     }
+
     /// Refuses limits that can't work, alone or together.
     ///
     /// # Errors
@@ -221,8 +212,14 @@ impl Given {
                 return Err(self.wrong(id, "is 0; expected 1 or more"));
             }
         }
-        if options.max_event_bytes > 1 << 30 {
-            return Err(self.wrong("max_event_bytes", "is over 1GiB; expected that or less"));
+        for (id, value, most, shown) in [
+            ("max_event_bytes", options.max_event_bytes, 1 << 30, "1GiB"),
+            ("buffer_bytes", options.buffer_bytes, 1 << 40, "1024GiB"),
+        ] {
+            if value as u64 > most {
+                let what = format!("{} is over {shown}; expected that or less", Size(value));
+                return Err(self.wrong(id, what));
+            }
         }
         for (id, value) in [
             ("connect_timeout", options.connect_timeout),
@@ -231,15 +228,18 @@ impl Given {
             ("report_interval", options.report_interval),
         ] {
             if value < Duration::from_millis(1) {
-                return Err(self.wrong(id, "is 0; expected 1ms or more"));
+                let what = format!("{} is too short; expected 1ms or more", Took(value));
+                return Err(self.wrong(id, what));
             }
         }
         if options.backoff_max < options.backoff_min {
             return Err(self.wrong(
                 "backoff_max",
                 format!(
-                    "is less than {}; expected that or more",
-                    self.name("backoff_min")
+                    "{} is less than {}, which is {}; expected that or more",
+                    Took(options.backoff_max),
+                    self.name("backoff_min"),
+                    Took(options.backoff_min)
                 ),
             ));
         }
@@ -247,14 +247,38 @@ impl Given {
     }
 }
 
-/// clap names the flag of a wrong value even if it came from the environment: add the variable.
-fn name_variable(error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    if error.kind() != ErrorKind::ValueValidation {
-        return error;
+/// A switch as people write it in the environment.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("expected true or false".into()),
     }
+}
+
+/// Mends what clap says of a wrong command line: the variable that a value came from goes unnamed,
+/// and the rest of a token without its quotes is shown.
+fn put_right(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
+    match error.kind() {
+        ErrorKind::ValueValidation => name_variable(&error, argument, arguments).unwrap_or(error),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => clap::Error::raw(
+            ErrorKind::UnknownArgument,
+            "an argument that belongs to no option; a value with spaces needs quotes, such as \
+             --auth-token 'Splunk <token>'\n",
+        ),
+        _ => error,
+    }
+}
+
+/// clap names the flag of a wrong value even if it came from the environment: add the variable.
+fn name_variable(
+    error: &clap::Error,
+    argument: &str,
+    arguments: &[OsString],
+) -> Option<clap::Error> {
     let flag = argument.split(' ').next().unwrap_or_default();
     let is_on_line = arguments.iter().any(|argument| {
         argument
@@ -262,7 +286,7 @@ fn name_variable(error: clap::Error, arguments: &[OsString]) -> clap::Error {
             .is_some_and(|text| text == flag || text.starts_with(&format!("{flag}=")))
     });
     if is_on_line {
-        return error;
+        return None;
     }
     let variable = format!(
         "S3_AUDIT_WEBHOOK_{}",
@@ -274,7 +298,10 @@ fn name_variable(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         .next()
         .unwrap_or_default()
         .trim_start_matches("error: ");
-    Cli::command().error(ErrorKind::ValueValidation, format!("{variable}: {first}"))
+    Some(clap::Error::raw(
+        ErrorKind::ValueValidation,
+        format!("{variable}: {first}\n"),
+    ))
 }
 
 #[cfg(test)]

@@ -93,33 +93,25 @@ fn endpoint(given: &Given) -> Result<Endpoint, UsageError> {
 /// The token, from where it was given: a flag wins over the environment.
 fn token(given: &Given) -> Result<Token, UsageError> {
     let options = &given.options;
-    let (id, text) = match (&options.auth_token, &options.auth_token_file) {
+    match (&options.auth_token, &options.auth_token_file) {
         (Some(_), Some(_)) if given.is_flag("auth_token") == given.is_flag("auth_token_file") => {
-            return Err(UsageError(format!(
+            Err(UsageError(format!(
                 "{} and {}: give one of them",
                 given.name("auth_token"),
                 given.name("auth_token_file")
-            )));
+            )))
         }
         (Some(text), file) if file.is_none() || given.is_flag("auth_token") => {
-            ("auth_token", text.clone())
+            Token::parse(text).map_err(|what| given.wrong("auth_token", what))
         }
-        (_, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                given.wrong(
-                    "auth_token_file",
-                    format!("{} can't be read: {error}", path.display()),
-                )
-            })?;
-            ("auth_token_file", text)
-        }
-        (_, None) => {
-            return Err(UsageError(
-                "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
-                 S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"
-                    .into(),
-            ));
-        }
-    };
-    Token::parse(&text).map_err(|what| given.wrong(id, what))
+        (_, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| format!("can't be read: {error}"))
+            .and_then(|text| Token::parse(&text))
+            .map_err(|what| given.wrong("auth_token_file", format!("{} {what}", path.display()))),
+        (_, None) => Err(UsageError(
+            "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
+             S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"
+                .into(),
+        )),
+    }
 }

@@ -24,6 +24,8 @@ const MIN_READ: usize = 4 << 10;
 const FIRST_BUFFER: usize = 16 << 10;
 /// The buffer grows to this while reads fill it, and beyond only for an event that needs it.
 const USUAL_BUFFER: usize = 128 << 10;
+/// Objects nested deeper are refused: each level costs up to twelve bytes.
+const MAX_DEPTH: usize = 128 << 10;
 
 /// Why bytes of the stream became no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +159,7 @@ impl Framer {
             filled: 0,
             at: 0,
             mode: Mode::Between,
-            scanner: Scanner::new(max_event),
+            scanner: Scanner::new(max_event.min(MAX_DEPTH)),
             line: Line::START,
             noted: false,
             indent: 0,

@@ -101,6 +101,12 @@ impl Balance {
         self.dropped.iter().sum()
     }
 
+    /// The same at the agent's end, where what has not ended never will.
+    pub fn with_rest_dropped(mut self) -> Balance {
+        self.dropped[Reason::Shutdown as usize] += self.in_buffer();
+        self
+    }
+
     /// Events that came in and have not ended.
     pub fn in_buffer(&self) -> u64 {
         self.received - self.delivered - self.dropped()
@@ -122,6 +128,9 @@ mod tests {
         assert_eq!((balance.dropped(), balance.in_buffer()), (3, 3));
         assert_eq!(balance.dropped_for(Reason::Refused), 3);
         assert_eq!(balance.dropped_for(Reason::Shutdown), 0);
+        let at_end = balance.with_rest_dropped();
+        assert_eq!((at_end.dropped(), at_end.in_buffer()), (6, 0));
+        assert_eq!(at_end.dropped_for(Reason::Shutdown), 3);
     }
 
     #[test]

@@ -21,12 +21,24 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(|| WANTED.into())
 }
 
-/// A duration: `1s`, `500ms`, `5m`, `1h`, `1.5s`; a bare number means seconds.
+/// A number of things: `10000`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "expected a whole number such as 10000".into())
+}
+
+/// A duration: `1s`, `500ms`, `5m`, `1h`, `1.5s`; a bare number means seconds. A year at most, so
+/// that it can be added to any moment.
 ///
 /// # Errors
 /// Says what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const WANTED: &str = "expected a duration such as 500ms, 1s or 5m";
+    const WANTED: &str = "expected a duration such as 500ms, 1s or 5m, 365d at most";
+    const MOST: f64 = 365.0 * 86_400.0;
     let (number, unit) = split_number(text);
     let factor = match unit.to_ascii_lowercase().as_str() {
         "ms" => 0.001,
@@ -37,7 +49,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(WANTED.into()),
     };
     let number: f64 = number.parse().map_err(|_| WANTED.to_owned())?;
-    Duration::try_from_secs_f64(number * factor).map_err(|_| WANTED.into())
+    let seconds = Some(number * factor).filter(|seconds| *seconds <= MOST);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| WANTED.into())
 }
 
 fn split_number(text: &str) -> (&str, &str) {
@@ -122,6 +137,7 @@ mod tests {
             ("1.5s", 1500),
             ("5m", 300_000),
             ("1 h", 3_600_000),
+            ("365d", 31_536_000_000),
         ] {
             assert_eq!(
                 parse_duration(text),
@@ -136,6 +152,7 @@ mod tests {
             "1y",
             "1e9",
             "1.2.3s",
+            "366d",
             "99999999999999999999999d",
         ] {
             assert!(parse_duration(text).is_err(), "{text}");

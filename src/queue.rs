@@ -107,6 +107,11 @@ impl Inlet {
         }
     }
 
+    /// Whether an event whose line has this length could ever be taken.
+    pub fn could_take(&self, line: usize) -> bool {
+        line <= self.shared.bound.bytes
+    }
+
     /// Ends all waiting for room, now and later; offers that need none go on.
     pub fn close(&self) {
         self.shared.lock().closed = true;

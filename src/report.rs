@@ -48,12 +48,20 @@ struct Outage {
     since: Instant,
     attempts: u64,
     why: String,
+    /// What an operator must do, if the last attempt's failure will not pass by itself.
+    remedy: Option<&'static str>,
     told: bool,
 }
 
 impl Outages {
     /// One more attempt has failed. True if it is to be told at once.
-    fn failed(&mut self, why: &str, now: Instant, interval: Duration) -> bool {
+    fn failed(
+        &mut self,
+        why: &str,
+        remedy: Option<&'static str>,
+        now: Instant,
+        interval: Duration,
+    ) -> bool {
         let quiet = self
             .told
             .is_none_or(|told| now.duration_since(told) >= interval);
@@ -61,10 +69,12 @@ impl Outages {
             since: now,
             attempts: 0,
             why: String::new(),
+            remedy: None,
             told: false,
         });
         outage.attempts += 1;
         outage.why = why.to_owned();
+        outage.remedy = remedy;
         let first = !outage.told && quiet;
         if first {
             outage.told = true;
@@ -131,8 +141,10 @@ impl Report {
         if events == 0 {
             return;
         }
+        // Counted and told under one lock, so that no summary comes in between.
+        let mut state = self.state();
         let total = self.ledger.dropped(reason, events);
-        self.state().drops[reason as usize].first(total, || {
+        state.drops[reason as usize].first(total, || {
             warn!(
                 "dropped {} ({}), {total} since start",
                 Events(events as u64),
@@ -143,18 +155,21 @@ impl Report {
 
     /// The webhook refused one event, for this reason, and it was dropped.
     pub fn refused(&self, why: &str) {
+        let mut state = self.state();
         let total = self.ledger.dropped(Reason::Refused, 1);
-        self.state().drops[Reason::Refused as usize].first(total, || {
+        state.drops[Reason::Refused as usize].first(total, || {
             warn!("webhook refused 1 event ({why}), dropped, {total} since start");
         });
     }
 
     /// A request was not taken, and is tried again after `delay`.
     pub fn webhook_failed(&self, trouble: &Trouble, delay: Duration) {
-        let first = self
-            .state()
-            .webhook
-            .failed(&trouble.why, Instant::now(), self.interval);
+        let first = self.state().webhook.failed(
+            &trouble.why,
+            trouble.remedy,
+            Instant::now(),
+            self.interval,
+        );
         if !first {
             return;
         }
@@ -194,7 +209,7 @@ impl Report {
         });
         if state.sources[place]
             .1
-            .failed(why, Instant::now(), self.interval)
+            .failed(why, None, Instant::now(), self.interval)
         {
             warn!("source {name} is away: {why}; trying again until it is there");
         }
@@ -213,15 +228,12 @@ impl Report {
     /// Writes the summaries that are due. To be called once an interval.
     pub fn tick(&self) {
         let now = Instant::now();
-        let balance = self.balance();
         let mut state = self.state();
+        let balance = self.balance();
         let mut full = false;
         for reason in Reason::ALL {
             let total = balance.dropped_for(reason);
-            let drops = &mut state.drops[reason as usize];
-            let untold = total - drops.told;
-            drops.told = total;
-            drops.lasting = untold > 0;
+            let untold = state.drops[reason as usize].sum_up(total);
             full |= reason == Reason::BufferFull && untold > 0;
             if untold > 0 {
                 warn!(
@@ -233,14 +245,21 @@ impl Report {
             }
         }
         if let Some(outage) = state.webhook.due(now, self.interval) {
-            warn!(
-                "webhook still unreachable for {}, {}: {}; {} held{}",
-                Took(now - outage.since),
-                Attempts(outage.attempts),
-                outage.why,
-                Events(balance.in_buffer()),
-                if full { ", buffer full" } else { "" }
-            );
+            let took = Took(now - outage.since);
+            let attempts = Attempts(outage.attempts);
+            let why = &outage.why;
+            let held = Events(balance.in_buffer());
+            let full = if full { ", buffer full" } else { "" };
+            match outage.remedy {
+                None => warn!(
+                    "webhook still unreachable for {took}, {attempts}: {why}; {held} held{full}"
+                ),
+                // It may have been unreachable at first, so that this was not said yet.
+                Some(remedy) => error!(
+                    "webhook still does not accept events for {took}, {attempts}: {why}: {remedy}; \
+                     {held} held{full}"
+                ),
+            }
         }
         for (name, outages) in &mut state.sources {
             if let Some(outage) = outages.due(now, self.interval) {
@@ -253,9 +272,22 @@ impl Report {
         }
     }
 
-    /// Writes the balance, the log's last line.
+    /// Writes what no line has told of yet, and then the balance, the log's last line. Something is
+    /// left only if a thread is stuck or was not waited for: it counts as dropped.
     pub fn stopped(&self) {
-        let balance = self.balance();
+        let mut state = self.state();
+        let balance = self.balance().with_rest_dropped();
+        for reason in Reason::ALL {
+            let total = balance.dropped_for(reason);
+            let untold = state.drops[reason as usize].sum_up(total);
+            if untold > 0 {
+                warn!(
+                    "dropped {} ({}), {total} since start",
+                    Events(untold),
+                    reason.name()
+                );
+            }
+        }
         let by_reason: Vec<_> = Reason::ALL
             .into_iter()
             .filter(|reason| balance.dropped_for(*reason) > 0)
@@ -279,6 +311,8 @@ impl Report {
             balance.dropped(),
             balance.in_buffer()
         );
+        // Such a thread must not add a line.
+        std::mem::forget(state);
     }
 }
 
@@ -290,6 +324,14 @@ impl Drops {
             self.told = total;
             tell();
         }
+    }
+
+    /// How many of all drops so far no line has told of. From now on they count as told.
+    fn sum_up(&mut self, total: u64) -> u64 {
+        let untold = total - self.told;
+        self.told = total;
+        self.lasting = untold > 0;
+        untold
     }
 }
 
@@ -325,10 +367,10 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut outages = Outages::default();
-        assert!(outages.failed("refused", at(0), INTERVAL));
-        assert!(!outages.failed("refused", at(1), INTERVAL));
+        assert!(outages.failed("refused", None, at(0), INTERVAL));
+        assert!(!outages.failed("refused", None, at(1), INTERVAL));
         assert!(outages.due(at(4), INTERVAL).is_none(), "told 4 s ago");
-        assert!(!outages.failed("timeout", at(9), INTERVAL));
+        assert!(!outages.failed("timeout", None, at(9), INTERVAL));
         let outage = outages.due(at(14), INTERVAL).unwrap();
         assert_eq!((outage.attempts, outage.why.as_str()), (3, "timeout"));
         assert_eq!(
@@ -346,7 +388,7 @@ mod tests {
         let mut lines = 0;
         for milliseconds in (0..60_000).step_by(100) {
             let now = start + Duration::from_millis(milliseconds);
-            lines += usize::from(outages.failed("reset", now, INTERVAL));
+            lines += usize::from(outages.failed("reset", None, now, INTERVAL));
             lines += usize::from(outages.ended(now).is_some());
         }
         assert!((2..=14).contains(&lines), "{lines} lines in a minute");

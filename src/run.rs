@@ -13,7 +13,6 @@ use signal_hook::iterator::Signals;
 use crate::backoff::Backoff;
 use crate::chunk::Extent;
 use crate::cli::{Given, UsageError};
-use crate::ledger::Reason;
 use crate::quantity::Size;
 use crate::queue::{Inlet, queue};
 use crate::report::Report;
@@ -199,9 +198,6 @@ impl Agent {
             }
         }
         let given_up = deadline.is_none() && self.cut_off.is_given();
-        // Only if a thread is stuck or was not waited for is anything left here.
-        let left = self.report.balance().in_buffer();
-        self.report.dropped(Reason::Shutdown, left as usize);
         self.report.stopped();
         if given_up {
             ExitCode::FAILURE

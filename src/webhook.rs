@@ -185,7 +185,10 @@ fn trouble(error: &Error, timeouts: Timeouts) -> Trouble {
 fn tls_trouble(error: &rustls::Error) -> Trouble {
     let lasting = |why: &str, remedy| Trouble::lasting(format!("TLS: {why}"), remedy);
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => lasting(
+        // A bad signature is what a CA of the same name looks like that was made anew.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => lasting(
             "certificate of an unknown CA",
             "give that CA's certificate with --ca-file",
         ),
@@ -204,6 +207,10 @@ fn tls_trouble(error: &rustls::Error) -> Trouble {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => lasting("certificate not valid yet", "set this host's clock right"),
+        rustls::Error::InvalidCertificate(error) => lasting(
+            &format!("certificate not valid: {error}"),
+            "mend the webhook's certificate",
+        ),
         rustls::Error::InvalidMessage(_) => lasting(
             "the webhook does not speak it on this port",
             "use http://, or another port",

@@ -52,13 +52,6 @@ impl Follow {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let wrong = |error: io::Error| OpenError::Wrong(format!("can't be read: {error}"));
         let current = Current::open(path).map_err(wrong)?;
-        if let Some(current) = &current
-            && !current.file.metadata().map_err(wrong)?.is_file()
-        {
-            return Err(OpenError::Wrong(
-                "is no regular file; for a FIFO use stdin, for a socket unix:PATH".into(),
-            ));
-        }
         if current.is_none()
             && !path
                 .parent()
@@ -77,8 +70,10 @@ impl Current {
     fn open(path: &Path) -> io::Result<Option<Self>> {
         // Opening a FIFO would wait for a writer.
         match fs::metadata(path) {
-            Ok(found) if !found.is_file() && !found.is_dir() => {
-                return Err(io::Error::other("it is no regular file"));
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::other(
+                    "it is no regular file; for a FIFO use stdin, for a socket unix:PATH",
+                ));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             _ => {}
@@ -141,8 +136,8 @@ impl Follow {
             return Ok(self.current.is_some());
         };
         // Looked at before reading: what its writer has put into the old file before making the
-        // new one is read before the new one.
-        let successor = successor(&self.path, current.identity)?;
+        // new one is read before the new one. Opened at once, since it may be renamed too by then.
+        let successor = successor(&self.path, current.identity);
         if current.rewind_if_truncated()? {
             info!(
                 "{} was truncated; reading it from its beginning",
@@ -158,23 +153,27 @@ impl Follow {
                 break;
             }
         }
+        let more = current.offset > before;
+        // A successor that can't be opened leaves the old file to be read on.
+        let successor = successor?;
         intake.worked();
-        if successor && !stop.is_given() {
+        if successor.is_some() && !stop.is_given() {
             info!("{} was replaced; reading the new one", self.path.display());
             intake.take_last(framer);
-            self.current = Current::open(&self.path)?;
+            self.current = successor;
             return Ok(true);
         }
-        Ok(current.offset > before)
+        Ok(more)
     }
 }
 
-/// Whether another file has taken the path's place and has something in it. Until then the writer
-/// may go on with the old one, as one does that only later is told to open its log anew.
-fn successor(path: &Path, identity: Identity) -> io::Result<bool> {
+/// The file that has taken the path's place, if there is something in it. Until then the writer may
+/// go on with the old one, as one does that only later is told to open its log anew.
+fn successor(path: &Path, identity: Identity) -> io::Result<Option<Current>> {
     match fs::metadata(path) {
-        Ok(found) => Ok(Identity::of(&found) != identity && found.len() > 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Ok(found) if Identity::of(&found) != identity && found.len() > 0 => Current::open(path),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -69,11 +69,6 @@ impl Intake {
         Framer::new(self.max_event)
     }
 
-    /// The source drops rather than waits: its writer must be read from, always.
-    pub fn is_live(&self) -> bool {
-        self.when_full == WhenFull::Drop
-    }
-
     /// Takes what the framer has, whole.
     pub fn take(&mut self, framer: &mut Framer) {
         self.take_frames(framer, None);
@@ -103,7 +98,15 @@ impl Intake {
                     {
                         self.flush();
                     }
+                    let before = self.chunk.bytes.len();
                     event.append_line(&mut self.chunk.bytes);
+                    // Its newline and replaced bytes count too; there would never be room for it.
+                    if !self.inlet.could_take(self.chunk.bytes.len() - before) {
+                        self.chunk.bytes.truncate(before);
+                        self.report.received(1);
+                        self.report.dropped(Reason::TooLarge, 1);
+                        continue;
+                    }
                     self.chunk.events += 1;
                 }
                 Frame::Lost(lost) => {

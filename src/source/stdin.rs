@@ -38,7 +38,8 @@ impl Source for Stdin {
 
     fn run(mut self: Box<Self>, mut intake: Intake, stop: &Stop) {
         let mut framer = intake.framer();
-        match stream::read(&mut self.input, &mut framer, &mut intake, stop) {
+        let lasting = self.is_file;
+        match stream::read(&mut self.input, &mut framer, &mut intake, stop, lasting) {
             Ok(stream::End::Stopped) => intake.take_cut_off(&mut framer),
             Ok(stream::End::Closed) => intake.take_last(&mut framer),
             Err(error) => {

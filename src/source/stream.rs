@@ -21,12 +21,14 @@ pub(super) enum End {
     Stopped,
 }
 
-/// Reads until the stream ends or the agent stops. Does not settle what the framer still holds.
+/// Reads until the stream ends or the agent stops: what is not `lasting` then as far as it was
+/// written. Does not settle what the framer still holds.
 pub(super) fn read<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
     intake: &mut Intake,
     stop: &Stop,
+    lasting: bool,
 ) -> io::Result<End> {
     loop {
         // Events go on as soon as there is nothing more to read; until then chunks fill up.
@@ -37,7 +39,7 @@ pub(super) fn read<S: Read + AsFd>(
             poll(&mut fds, None)?;
         }
         if fds[1].is_ready() {
-            if intake.is_live() {
+            if !lasting {
                 read_written(stream, framer, intake)?;
             }
             return Ok(End::Stopped);

@@ -1,7 +1,9 @@
 //! `unix:PATH`: connects to a stream socket and reads, again and again for ever. Ceph RGW's ops log
 //! is such a socket: RGW listens, serves one reader at a time, and opens a `[` that never closes.
 
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +26,11 @@ impl Reader {
     /// A server that is not there yet is no error; one that may not be connected to is.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         check_socket_path(path)?;
+        if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+            return Err(OpenError::Wrong(
+                "is no socket; for a file use file:PATH".into(),
+            ));
+        }
         let first = UnixStream::connect(path);
         if let Err(error) = &first
             && error.kind() == ErrorKind::PermissionDenied
@@ -52,7 +59,7 @@ impl Source for Reader {
                 Ok(mut stream) => {
                     let since = Instant::now();
                     let mut framer = intake.framer();
-                    let end = stream::read(&mut stream, &mut framer, &mut intake, stop);
+                    let end = stream::read(&mut stream, &mut framer, &mut intake, stop, false);
                     if matches!(end, Ok(stream::End::Stopped)) {
                         intake.take_cut_off(&mut framer);
                         return;

@@ -85,12 +85,7 @@ impl Source for Listener {
         loop {
             // From the stop on, what has been written already is read, with a bound.
             if stop.is_given() && deadline.is_none() {
-                let patience = if intake.is_live() {
-                    stream::LAST_READS
-                } else {
-                    Duration::ZERO
-                };
-                deadline = Some(Instant::now() + patience);
+                deadline = Some(Instant::now() + stream::LAST_READS);
             }
             let mut fds: Vec<_> = [self.listener.as_fd(), stop.as_fd()]
                 .into_iter()
@@ -117,7 +112,7 @@ impl Source for Listener {
             ready.next();
             writers.retain_mut(|writer| !ready.next().unwrap_or(false) || writer.read(&mut intake));
             if accepts {
-                self.accept(&mut writers, &intake, stop);
+                self.accept(&mut writers, &mut intake, stop);
             }
         }
         for mut writer in writers {
@@ -127,7 +122,7 @@ impl Source for Listener {
 }
 
 impl Listener {
-    fn accept(&self, writers: &mut Vec<Writer>, intake: &Intake, stop: &Stop) {
+    fn accept(&self, writers: &mut Vec<Writer>, intake: &mut Intake, stop: &Stop) {
         match self.listener.accept() {
             Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
                 intake.worked();
@@ -138,6 +133,8 @@ impl Listener {
             }
             Err(error) if !is_passing(&error) => {
                 intake.failed(&format!("can't accept a writer: {error}"));
+                // The waiting writer keeps the loop from ever being idle.
+                intake.flush();
                 stop.wait(REST);
             }
             _ => {}
