@@ -84,7 +84,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_DRY_RUN", value_parser = parse_switch)]
     pub dry_run: bool,
 
-    /// Longest event that is forwarded; longer ones are dropped and counted
+    /// Longest event that is forwarded, if --buffer-bytes is not less; longer ones are dropped and counted
     #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_EVENT_BYTES", value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
     pub max_event_bytes: usize,
 

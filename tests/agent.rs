@@ -2,4 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod accounts;
+mod delivery;
+mod events;
+mod options;
+mod shutdown;
+mod source_file;
+mod source_stdin;
+mod source_unix;
 mod support;
+mod tls;

@@ -287,7 +287,7 @@ impl Balance {
         );
         assert_eq!(
             self.dropped,
-            self.by_reason.values().sum(),
+            self.by_reason.values().sum::<u64>(),
             "the reasons do not add up: {self:?}"
         );
     }

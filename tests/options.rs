@@ -1,0 +1,642 @@
+//! Options: where they may stand, which one wins, how a wrong one is refused, and what is never shown.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::iter;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+
+use crate::support::{Agent, Answer, Authority, Webhook};
+
+const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
+/// In what must not be shown, wherever it is put by mistake.
+const SECRET: &str = "B5A79AAD-D822";
+/// Nobody listens there, and nobody is asked: nothing is read that could be posted.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+
+/// Runs the agent on an empty input: its exit code, standard output and log.
+fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Agent::command().stdin(Stdio::null()).args(args);
+    for (name, value) in env {
+        command = command.env(name, value);
+    }
+    let ended = command.run();
+    (
+        ended.code,
+        String::from_utf8(ended.stdout).unwrap(),
+        ended.log,
+    )
+}
+
+/// Runs the agent, which must refuse to start, and gives what it says.
+#[track_caller]
+fn refusal(args: &[&str], env: &[(&str, &str)]) -> String {
+    let (code, stdout, log) = run(args, env);
+    assert_eq!(code, Some(2), "{args:?} {env:?} said:\n{log}");
+    assert_eq!(stdout, "", "{args:?} {env:?}");
+    assert!(!log.contains("started:"), "{args:?} {env:?} said:\n{log}");
+    assert!(!log.contains("panicked"), "{args:?} {env:?} said:\n{log}");
+    log
+}
+
+/// Whether a message holds this flag or variable, and not just a longer one.
+fn names(message: &str, name: &str) -> bool {
+    message.split([' ', ':', '\'']).any(|word| word == name)
+}
+
+fn variable(flag: &str) -> String {
+    format!("S3_AUDIT_WEBHOOK_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+/// An option of `run`, a value that it takes, and values that it refuses with what would be right.
+struct Row {
+    flag: &'static str,
+    good: String,
+    bad: Vec<(String, &'static str)>,
+}
+
+fn option(flag: &'static str, good: &str) -> Row {
+    Row {
+        flag,
+        good: good.to_owned(),
+        bad: Vec::new(),
+    }
+}
+
+impl Row {
+    fn refuses(mut self, values: &[&str], right: &'static str) -> Self {
+        let values = values.iter().map(|&value| (value.to_owned(), right));
+        self.bad.extend(values);
+        self
+    }
+
+    /// A switch stands alone on the command line, and needs a value in the environment only.
+    fn is_switch(&self) -> bool {
+        self.good == "true"
+    }
+
+    fn as_flag(&self, value: &str) -> String {
+        if self.is_switch() {
+            format!("--{}", self.flag)
+        } else {
+            format!("--{}={value}", self.flag)
+        }
+    }
+
+    /// Runs the agent with what else it needs to start.
+    fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let rest = [("endpoint", NOWHERE), ("auth-token", TOKEN)]
+            .into_iter()
+            .filter(|(flag, _)| *flag != self.flag.trim_end_matches("-file"))
+            .map(|(flag, value)| format!("--{flag}={value}"));
+        let args: Vec<_> = iter::once("run".to_owned())
+            .chain(rest)
+            .chain(option)
+            .collect();
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>(), env)
+    }
+}
+
+/// Every option of `run`. The files that some of them take are made in `dir`.
+fn options(dir: &Path) -> Vec<Row> {
+    const URL: &str = "expected a URL such as https://splunk:8088/services/collector/raw";
+    const HEADER: &str = "such as 'Splunk <token>'";
+    const SOURCE: &str = "expected stdin, file:PATH, unix:PATH or unix-listen:PATH";
+    const PATH: &str = "107 bytes at most, this one has 108";
+    const SWITCH: &str = "expected true or false";
+    const COUNT: &str = "expected a whole number such as";
+    const SIZE: &str = "expected a size such as 65536, 64KiB or 1MiB";
+    const TIME: &str = "expected a duration such as 500ms, 1s or 5m";
+    const CA: &str = "expected '-----BEGIN CERTIFICATE-----'";
+    const MISSING: &str = "can't be read: No such file";
+    const DIRECTORY: &str = "can't be read: Is a directory";
+    const UNREADABLE: &str = "can't be read: Too many levels";
+
+    let file = |name: &str, content: &str| {
+        let path = dir.join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let token = file("token", TOKEN);
+    let two_tokens = file("two", "one\ntwo\n");
+    let empty = file("empty", "");
+    let text = file("text", "no PEM");
+    let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let junk = file("junk", junk);
+    let ca = Authority::new("some CA").write_pem(dir, "ca");
+    let long = format!("/{}", "a".repeat(107));
+    let dir = dir.to_str().unwrap();
+    let missing = &*format!("{dir}/missing");
+    // Not even root can read this.
+    let unreadable = &*format!("{dir}/loop");
+    symlink(unreadable, unreadable).unwrap();
+
+    vec![
+        option("endpoint", NOWHERE)
+            .refuses(&["hec:8088", "hec", "", " ", "//hec/raw"], URL)
+            .refuses(&["ftp://hec/raw", "https://", "https:///raw"], URL)
+            .refuses(&["https://hec:0/", "https://hec:/", "https:/hec"], URL)
+            .refuses(&["https://hec:99999/", "https://hec:80:80/"], URL)
+            .refuses(&["https://[::1/", "https://h c/", "https://hec/a b"], URL),
+        option("auth-token", TOKEN)
+            .refuses(&["", " \t", "\"\"", r#"\"\""#], HEADER)
+            .refuses(&["a\r\nX-Evil: 1", "a\u{1b}", "é"], HEADER),
+        option("auth-token-file", &token)
+            .refuses(&[missing], MISSING)
+            .refuses(&[dir], DIRECTORY)
+            .refuses(&[unreadable], UNREADABLE)
+            .refuses(&[&empty, &two_tokens], HEADER),
+        option("source", "stdin")
+            .refuses(&["", "stdout", "tcp:127.0.0.1:514"], SOURCE)
+            .refuses(&["/var/log/audit.log", "file:", "unix:", "stdin,"], SOURCE)
+            .refuses(&["stdin,stdin", "unix:/a,stdin,unix:/a"], "given twice")
+            .refuses(&[&format!("unix:{long}")], PATH)
+            .refuses(&[&format!("unix-listen:{long}")], PATH)
+            .refuses(
+                &[&format!("file:{missing}/log")],
+                "directory does not exist",
+            )
+            .refuses(&[&format!("file:{dir}")], "is no regular file")
+            .refuses(&["file:/dev/null"], "for a FIFO use stdin")
+            .refuses(&[&format!("file:{unreadable}")], UNREADABLE)
+            .refuses(&[&format!("unix:{text}")], "for a file use file:PATH")
+            .refuses(&[&format!("unix-listen:{missing}/sock")], "can't listen")
+            .refuses(&[&format!("unix-listen:{text}")], "no socket"),
+        option("when-full", "wait").refuses(&["", "Block"], "expected drop or wait"),
+        option("dry-run", "true").refuses(&["", "maybe"], SWITCH),
+        option("max-event-bytes", "1MiB")
+            .refuses(&["", "MiB", "-1", "1.5MiB", "1TiB", "0x10"], SIZE)
+            .refuses(&["99999999999999999999", "99999999999GiB"], SIZE)
+            .refuses(&["0"], "expected 1 or more")
+            .refuses(&["2 GiB"], "over 1GiB; expected that or less"),
+        option("buffer-events", "1000")
+            .refuses(&["", "-1", "1e3", "1.5", "1k"], COUNT)
+            .refuses(&["0"], "expected 1 or more"),
+        option("buffer-bytes", "1 MiB")
+            .refuses(&["much"], SIZE)
+            .refuses(&["0"], "expected 1 or more")
+            .refuses(&["16777215 GiB"], "over 1024GiB; expected that or less"),
+        option("batch-events", "10")
+            .refuses(&["ten"], COUNT)
+            .refuses(&["0"], "expected 1 or more"),
+        option("batch-bytes", "65536")
+            .refuses(&["64 parsecs"], SIZE)
+            .refuses(&["0"], "expected 1 or more"),
+        option("batch-age", "0")
+            .refuses(&["", "s", "soon", "-1s", "1y", "1.2.3s"], TIME)
+            .refuses(&["366d", "99999999999999999999999d"], "365d at most"),
+        option("backoff-min", "10ms")
+            .refuses(&["fast"], TIME)
+            .refuses(&["0"], "expected 1ms or more"),
+        option("backoff-max", "1m")
+            .refuses(&["slow"], TIME)
+            .refuses(&["100ms"], "less than --backoff-min, which is 500ms"),
+        option("connect-timeout", "1.5s")
+            .refuses(&["x"], TIME)
+            .refuses(&["0"], "expected 1ms or more"),
+        option("request-timeout", "1h")
+            .refuses(&["x"], TIME)
+            .refuses(&["0"], "expected 1ms or more"),
+        option("ca-file", ca.to_str().unwrap())
+            .refuses(&[missing], MISSING)
+            .refuses(&[dir], DIRECTORY)
+            .refuses(&[unreadable], UNREADABLE)
+            .refuses(&[&empty, &text], CA)
+            .refuses(&[&junk], "holds a certificate that is none"),
+        option("insecure", "true").refuses(&["", "2"], SWITCH),
+        option("shutdown-timeout", "0").refuses(&["never"], TIME),
+        option("report-interval", "1")
+            .refuses(&["often"], TIME)
+            .refuses(&["0"], "expected 1ms or more"),
+    ]
+}
+
+#[test]
+fn without_a_webhook_it_says_what_to_give() {
+    let message = refusal(&["run"], &[]);
+    for part in [
+        "--endpoint URL",
+        "--auth-token TOKEN",
+        "--auth-token-file FILE",
+        "S3_AUDIT_WEBHOOK_ENDPOINT",
+        "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
+        "--dry-run",
+    ] {
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+    assert_eq!(message.lines().count(), 1, "{message}");
+
+    let message = refusal(&["run", "--endpoint", NOWHERE], &[]);
+    assert!(message.contains("no token is set"), "{message}");
+    assert!(message.contains("--auth-token TOKEN"), "{message}");
+    let message = refusal(&["run", "--auth-token", TOKEN], &[]);
+    assert!(message.contains("--endpoint URL"), "{message}");
+}
+
+#[test]
+fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_right() {
+    let dir = TempDir::new().unwrap();
+    for row in options(dir.path()) {
+        let (flag, variable) = (format!("--{}", row.flag), variable(row.flag));
+        for (value, right) in &row.bad {
+            let from_variable = row.run(None, &[(&variable, value)]);
+            let from_flag = (!row.is_switch()).then(|| row.run(Some(row.as_flag(value)), &[]));
+            let named = iter::once((from_variable, &variable));
+            for ((code, stdout, log), name) in named.chain(from_flag.map(|ended| (ended, &flag))) {
+                assert_eq!(
+                    (code, stdout.as_str()),
+                    (Some(2), ""),
+                    "{name} {value:?}:\n{log}"
+                );
+                assert!(names(&log, name), "no {name} in:\n{log}");
+                assert!(
+                    log.contains(right),
+                    "{name} {value:?} lacks {right:?}:\n{log}"
+                );
+                assert!(!log.contains("started:"), "{log}");
+                // The part of a list that is wrong is enough.
+                let shown = value.trim().rsplit(',').next().unwrap_or_default();
+                let secret = row.flag == "auth-token";
+                assert!(secret || log.contains(shown), "no {shown:?} in:\n{log}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_option_in_the_help_can_come_from_the_environment_and_a_flag_wins() {
+    let dir = TempDir::new().unwrap();
+    let rows = options(dir.path());
+    let (_, help, _) = run(&["run", "--help"], &[]);
+    let in_help: BTreeSet<_> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let tested: BTreeSet<_> = rows.iter().map(|row| row.flag).collect();
+    assert_eq!(in_help, tested, "the table above must have a row for each");
+
+    for row in rows {
+        let variable = variable(row.flag);
+        assert!(help.contains(&format!("[env: {variable}")), "{variable}");
+        let (code, _, log) = row.run(None, &[(&variable, &row.good)]);
+        assert_eq!(code, Some(0), "{variable}={}:\n{log}", row.good);
+        let flag = row.as_flag(&row.good);
+        let (code, _, log) = row.run(Some(flag.clone()), &[(&variable, &row.bad[0].0)]);
+        assert_eq!(code, Some(0), "{flag} over {variable}:\n{log}");
+    }
+}
+
+#[test]
+fn what_the_environment_says_takes_effect_and_a_flag_changes_it() {
+    let hook = Webhook::start();
+    let agent = || {
+        Agent::command()
+            .arg("run")
+            .env("S3_AUDIT_WEBHOOK_ENDPOINT", hook.url())
+            .env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", TOKEN)
+            .env("S3_AUDIT_WEBHOOK_SOURCE", "stdin")
+            .env("S3_AUDIT_WEBHOOK_BATCH_EVENTS", "1")
+            .env("S3_AUDIT_WEBHOOK_DRY_RUN", "no")
+            .input("{}\n{}\n{}\n")
+    };
+    agent().run().balance().holds();
+    let requests = hook.requests();
+    assert_eq!(requests.len(), 3, "one event a request: {requests:?}");
+    assert_eq!(requests[0].path, "/services/collector/raw");
+    assert_eq!(requests[0].header("Authorization"), Some(TOKEN));
+
+    agent()
+        .args(["--batch-events", "3"])
+        .run()
+        .balance()
+        .holds();
+    assert_eq!(hook.requests().len(), 3 + 1);
+
+    assert_eq!(agent().arg("--dry-run").run().stdout, b"{}\n{}\n{}\n");
+    assert_eq!(hook.requests().len(), 3 + 1, "a dry run posts nothing");
+}
+
+#[test]
+fn limits_that_contradict_each_other_name_both_as_they_were_written() {
+    let message = refusal(
+        &[
+            "run",
+            "--endpoint",
+            NOWHERE,
+            "--auth-token",
+            TOKEN,
+            "--backoff-max",
+            "1s",
+        ],
+        &[("S3_AUDIT_WEBHOOK_BACKOFF_MIN", "2s")],
+    );
+    assert!(
+        message.contains("--backoff-max: 1s is less than"),
+        "{message}"
+    );
+    assert!(
+        message.contains("S3_AUDIT_WEBHOOK_BACKOFF_MIN, which is 2s"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_token_goes_out_as_it_is_but_for_quotes_around_it() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("token");
+    let hook = Webhook::start();
+    let sent = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command = Agent::command().arg("run").endpoint(&hook.url()).args(args);
+        for (name, value) in env {
+            command = command.env(name, value);
+        }
+        let before = hook.requests().len();
+        assert_eq!(command.input("{}").run().code, Some(0), "{args:?} {env:?}");
+        let requests = hook.requests();
+        assert_eq!(requests.len(), before + 1);
+        requests[before].header("Authorization").unwrap().to_owned()
+    };
+    for (given, header) in [
+        (TOKEN, TOKEN),
+        ("Bearer a.b_c==", "Bearer a.b_c=="),
+        ("Basic dTpw", "Basic dTpw"),
+        (&format!("\"{TOKEN}\""), TOKEN),
+        (&format!("'{TOKEN}'"), TOKEN),
+        // As the guide's command line gives it: --auth-token='\"Splunk …\"'.
+        (&format!("\\\"{TOKEN}\\\""), TOKEN),
+        ("Custom a\"b\"", "Custom a\"b\""),
+    ] {
+        assert_eq!(sent(&[&format!("--auth-token={given}")], &[]), header);
+        assert_eq!(sent(&[], &[("S3_AUDIT_WEBHOOK_AUTH_TOKEN", given)]), header);
+        for end in ["", "\n", "\r\n"] {
+            fs::write(&file, format!("{given}{end}")).unwrap();
+            assert_eq!(
+                sent(&["--auth-token-file", file.to_str().unwrap()], &[]),
+                header
+            );
+        }
+    }
+}
+
+#[test]
+fn of_two_tokens_the_flag_wins_and_else_it_is_asked_which() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("token");
+    fs::write(&path, "from a file\n").unwrap();
+    let file = path.to_str().unwrap();
+    let token_variable = ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", "from a variable");
+    let file_variable = ("S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", file);
+
+    let hook = Webhook::start();
+    for (flag, value, env, sent) in [
+        ("--auth-token", "from a flag", token_variable, "from a flag"),
+        ("--auth-token", "from a flag", file_variable, "from a flag"),
+        ("--auth-token-file", file, token_variable, "from a file"),
+        (
+            "--auth-token-file",
+            file,
+            ("S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", "/missing"),
+            "from a file",
+        ),
+    ] {
+        let agent = Agent::command().arg("run").endpoint(&hook.url());
+        agent
+            .args([flag, value])
+            .env(env.0, env.1)
+            .input("{}")
+            .run();
+        let last = hook.requests().pop().unwrap();
+        assert_eq!(
+            last.header("Authorization"),
+            Some(sent),
+            "{flag} and {env:?}"
+        );
+    }
+
+    let base = ["run", "--endpoint", NOWHERE];
+    let both_flags = [
+        &base[..],
+        &["--auth-token", SECRET, "--auth-token-file", file],
+    ]
+    .concat();
+    for (message, names) in [
+        (
+            refusal(&both_flags, &[]),
+            ["--auth-token and", "--auth-token-file"],
+        ),
+        (
+            refusal(&base, &[token_variable, file_variable]),
+            [token_variable.0, file_variable.0],
+        ),
+    ] {
+        assert!(names.iter().all(|name| message.contains(name)), "{message}");
+        assert!(message.contains("give one of them"), "{message}");
+    }
+}
+
+#[test]
+fn no_message_and_no_help_shows_a_secret() {
+    let silent = |args: &[&str], env: &[(&str, &str)]| {
+        let message = refusal(&[&["run"], args].concat(), env);
+        assert!(!message.contains(SECRET), "{message}");
+        message
+    };
+    for url in [
+        format!("https://user:{SECRET}@hec/"),
+        format!("user:{SECRET}@hec:8088"),
+        format!("https:/user:{SECRET}@hec/"),
+        format!("https://us er:{SECRET}@hec/"),
+        // Not escaped, these end the host's part of the URL for whoever reads it.
+        format!("https://user:{SECRET}/x@hec/"),
+        format!("https://user:{SECRET}?x@hec/"),
+        format!("https://user:{SECRET}#x@hec/"),
+        format!("hec/raw?token={SECRET}"),
+        format!("ftp://hec/#{SECRET}"),
+    ] {
+        let message = silent(&["--endpoint", &url, "--auth-token", SECRET], &[]);
+        assert!(message.contains("--endpoint"), "{message}");
+        let env = ("S3_AUDIT_WEBHOOK_ENDPOINT", url.as_str());
+        let message = silent(&["--auth-token", SECRET], &[env]);
+        assert!(message.contains(env.0), "{message}");
+    }
+
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("token");
+    for token in [
+        format!("{SECRET}\nX: y"),
+        format!("{SECRET}é"),
+        format!("{SECRET}\u{7f}"),
+    ] {
+        silent(&["--endpoint", NOWHERE, "--auth-token", &token], &[]);
+        let env = ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", token.as_str());
+        silent(&["--endpoint", NOWHERE], &[env]);
+        fs::write(&file, token).unwrap();
+        silent(
+            &[
+                "--endpoint",
+                NOWHERE,
+                "--auth-token-file",
+                file.to_str().unwrap(),
+            ],
+            &[],
+        );
+    }
+    fs::write(&file, [SECRET.as_bytes(), b"\xff"].concat()).unwrap();
+    silent(
+        &[
+            "--endpoint",
+            NOWHERE,
+            "--auth-token-file",
+            file.to_str().unwrap(),
+        ],
+        &[],
+    );
+
+    // Quotes forgotten, an option misspelt, given twice, and something else that is wrong.
+    let message = silent(
+        &["--endpoint", NOWHERE, "--auth-token", "Splunk", SECRET],
+        &[],
+    );
+    assert!(
+        message.contains("--auth-token 'Splunk <token>'"),
+        "{message}"
+    );
+    let token = format!("--auth-token={SECRET}");
+    silent(
+        &["--endpoint", NOWHERE, &format!("--auth-tokn={SECRET}")],
+        &[],
+    );
+    silent(&["--endpoint", NOWHERE, &token, &token], &[]);
+    silent(&["--endpoint", NOWHERE, &token, "--batch-age=soon"], &[]);
+
+    let url = format!("https://hec/raw?token={SECRET}");
+    let env = [
+        ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", SECRET),
+        ("S3_AUDIT_WEBHOOK_ENDPOINT", &*url),
+    ];
+    for args in [&["run", "--help"][..], &["run", "-h"], &["help", "run"]] {
+        let (code, help, _) = run(args, &env);
+        assert_eq!(code, Some(0));
+        assert!(help.contains("--auth-token"), "{help}");
+        assert!(!help.contains(SECRET), "{help}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let (code, version, log) = run(&["--version"], &[]);
+    let expected = format!("s3-audit-webhook {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((code, version, log), (Some(0), expected, String::new()));
+
+    let (code, help, log) = run(&["--help"], &[]);
+    assert_eq!((code, log), (Some(0), String::new()));
+    assert!(help.contains("Usage: s3-audit-webhook <COMMAND>"), "{help}");
+
+    for wrong in [&[][..], &["walk"], &["run", "--no-such-option"]] {
+        refusal(wrong, &[]);
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_opened_keeps_all_others_from_starting() {
+    let dir = TempDir::new().unwrap();
+    let hook = Webhook::start();
+    let socket = dir.path().join("audit.sock");
+    let first = format!("unix-listen:{},stdin", socket.display());
+    let missing = format!("file:{}/missing/audit.log", dir.path().display());
+
+    let agent = Agent::command()
+        .arg("run")
+        .endpoint(&hook.url())
+        .token(TOKEN);
+    let agent = agent.source(&first).source(&missing);
+    let ended = agent.args(["--batch-age", "0"]).input("{}\n").run();
+
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert!(ended.log.contains(&missing), "{}", ended.log);
+    assert_eq!(
+        ended.log.lines().count(),
+        1,
+        "nothing was started: {}",
+        ended.log
+    );
+    assert_eq!(hook.connections(), 0, "nothing was posted");
+    assert!(
+        !socket.exists(),
+        "the socket of the first source is gone again"
+    );
+}
+
+#[test]
+fn a_socket_on_which_another_process_listens_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("audit.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let source = format!("unix-listen:{}", path.display());
+
+    let args = [
+        "run",
+        "--endpoint",
+        NOWHERE,
+        "--auth-token",
+        TOKEN,
+        "--source",
+        &source,
+    ];
+    let (code, stdout, log) = run(&args, &[]);
+
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(1), ""),
+        "not the command line is wrong: {log}"
+    );
+    assert!(
+        log.contains(&source) && log.contains("another process listens"),
+        "{log}"
+    );
+    // The agent has looked in, and nothing else has changed.
+    drop(listener.accept().unwrap());
+    drop(UnixStream::connect(&path).unwrap());
+    drop(listener.accept().unwrap());
+}
+
+#[test]
+fn the_log_has_the_level_that_the_environment_names() {
+    let hook = Webhook::start();
+    hook.script([Answer::status(503)]);
+    let log = |level: &str| {
+        let agent = Agent::command()
+            .arg("run")
+            .endpoint(&hook.url())
+            .token(TOKEN);
+        let agent = agent.args(["--backoff-min", "1ms", "--backoff-max", "1ms"]);
+        agent
+            .env("S3_AUDIT_WEBHOOK_LOG", level)
+            .input("{}")
+            .run()
+            .log
+    };
+    let warnings = log("warn");
+    assert!(warnings.contains("WARN  webhook unreachable"), "{warnings}");
+    assert!(!warnings.contains("INFO"), "{warnings}");
+    assert!(log("info").contains("INFO  started:"));
+    assert_eq!(log("off"), "");
+
+    for level in ["loud", "", "warning", "ureq=trace", "info,loud"] {
+        let message = refusal(
+            &["run", "--endpoint", NOWHERE, "--auth-token", TOKEN],
+            &[("S3_AUDIT_WEBHOOK_LOG", level)],
+        );
+        let named = format!("S3_AUDIT_WEBHOOK_LOG: '{level}'");
+        assert!(message.contains(&named), "{message}");
+        assert!(
+            message.contains("expected error, warn, info or debug"),
+            "{message}"
+        );
+    }
+}

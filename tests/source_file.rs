@@ -1,0 +1,592 @@
+//! `file:PATH`: the agent follows a log while its server appends to it, rotates it, truncates it or takes it away. The
+//! file is the buffer while the webhook is, so nothing of it is dropped.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::{Agent, Answer, Balance, Webhook, eventually};
+
+/// Whoever has no right to anything.
+const NOBODY: u32 = 65534;
+
+/// An audit log and the server that writes it.
+struct Log {
+    dir: TempDir,
+    /// The server's own handle: after a rename it stays with the renamed file until the server opens its log anew.
+    file: File,
+    rotations: usize,
+}
+
+impl Log {
+    /// An empty log in a directory of its own.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = append_to(&dir.path().join("audit.log"), 0o644);
+        Self {
+            dir,
+            file,
+            rotations: 0,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("audit.log")
+    }
+
+    fn source(&self) -> String {
+        format!("file:{}", self.path().display())
+    }
+
+    fn write(&mut self, text: &str) {
+        self.file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn write_events(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.write(&(event(number) + "\n"));
+        }
+    }
+
+    /// What logrotate does first. The server does not know of it yet.
+    fn rename(&mut self) {
+        self.rotations += 1;
+        let to = self.path().with_extension(self.rotations.to_string());
+        fs::rename(self.path(), to).unwrap();
+    }
+
+    /// What the server does when it is told of the rename.
+    fn reopen(&mut self) {
+        self.file = append_to(&self.path(), 0o644);
+    }
+}
+
+fn append_to(path: &PathBuf, mode: u32) -> File {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(mode);
+    options.open(path).unwrap()
+}
+
+fn event(number: u64) -> String {
+    format!(r#"{{"n":{number}}}"#)
+}
+
+/// Options that make everything happen soon.
+const SOON: [&str; 9] = [
+    "--auth-token=Splunk test",
+    "--batch-age",
+    "5ms",
+    "--backoff-min",
+    "10ms",
+    "--backoff-max",
+    "50ms",
+    "--report-interval",
+    "100ms",
+];
+
+fn start(hook: &Webhook, sources: &[&str], options: &[&str]) -> Agent {
+    let sources = sources.iter().flat_map(|source| ["--source", source]);
+    Agent::command()
+        .args(["run", "--endpoint", &hook.url()])
+        .args(SOON)
+        .args(sources)
+        .args(options)
+        .spawn()
+}
+
+/// Asserts that exactly these events arrive, in this order.
+#[track_caller]
+fn assert_arrive(hook: &Webhook, numbers: impl IntoIterator<Item = u64>) {
+    let expected: Vec<_> = numbers.into_iter().map(event).collect();
+    hook.wait_for_events(expected.len());
+    assert_eq!(arrived(hook), expected);
+}
+
+fn arrived(hook: &Webhook) -> Vec<String> {
+    let text = |event: Vec<u8>| String::from_utf8(event).unwrap();
+    hook.delivered_events().into_iter().map(text).collect()
+}
+
+/// Waits until the agent has read all that was written.
+#[track_caller]
+fn wait_until_read(agent: &Agent, log: &Log) {
+    let size = log.path().metadata().unwrap().len();
+    eventually("the agent has read the whole file", || {
+        (offset(agent, &log.path()) == Some(size)).then_some(())
+    });
+}
+
+/// How far the agent has read a file that it has open.
+fn offset(agent: &Agent, path: &Path) -> Option<u64> {
+    let path = path.canonicalize().ok()?;
+    let process = PathBuf::from(format!("/proc/{}", agent.id()));
+    let mut open = fs::read_dir(process.join("fd")).unwrap().flatten();
+    let open = open.find(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))?;
+    let info = fs::read_to_string(process.join("fdinfo").join(open.file_name())).unwrap();
+    info.lines()
+        .find_map(|line| line.strip_prefix("pos:"))
+        .and_then(|offset| offset.trim().parse().ok())
+}
+
+/// Ends the agent with SIGTERM. What it says it delivered is what the webhook got, and nothing is unaccounted for.
+#[track_caller]
+fn end(agent: Agent, hook: &Webhook) -> Balance {
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(balance.delivered, hook.delivered_events().len() as u64);
+    assert_eq!(balance.left, 0);
+    balance
+}
+
+/// Ends the agent, and asserts that all it read was delivered.
+#[track_caller]
+fn end_without_loss(agent: Agent, hook: &Webhook) {
+    let balance = end(agent, hook);
+    assert_eq!(balance.dropped, 0, "{balance:?}");
+}
+
+#[test]
+fn a_file_is_read_from_its_beginning_and_followed_as_it_grows() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    log.write_events([1, 2]);
+
+    let agent = start(&hook, &[&log.source()], &[]);
+    assert_arrive(&hook, 1..=2);
+
+    log.write_events([3]);
+    assert_arrive(&hook, 1..=3);
+
+    // No newline yet, and none is needed.
+    log.write(&event(4));
+    assert_arrive(&hook, 1..=4);
+
+    // Another one on the same line, as Ceph RGW writes two records that it flushes together.
+    log.write(&(event(5) + "\n"));
+    assert_arrive(&hook, 1..=5);
+
+    // An event in two halves, the first of which the agent has read before the second is there.
+    log.write("{\"n\"");
+    wait_until_read(&agent, &log);
+    log.write(":6}\n");
+    assert_arrive(&hook, 1..=6);
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn the_ops_log_file_of_a_ceph_gateway_arrives_whole() {
+    let records = include_bytes!("data/rgw-file.log");
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+
+    for piece in records.chunks(records.len() / 7) {
+        let before = hook.delivered_events().len();
+        log.file.write_all(piece).unwrap();
+        // Each piece ends in the middle of a record, and has been read before the next one is written.
+        hook.wait_for_events(before + 1);
+    }
+
+    let delivered = hook.wait_for_events(226).concat();
+    let expected = String::from_utf8_lossy(records).replace('\n', "");
+    assert!(
+        String::from_utf8_lossy(&delivered) == expected,
+        "the records arrived changed"
+    );
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_is_waited_for() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    fs::remove_file(log.path()).unwrap();
+
+    let agent = start(&hook, &[&log.source()], &[]);
+    agent.wait_for_log("started");
+    log.reopen();
+    log.write_events([1]);
+
+    assert_arrive(&hook, [1]);
+    assert!(!agent.log().contains("WARN"), "{}", agent.log());
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_renamed_file_is_read_to_its_end_before_the_new_one() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+    log.write_events([1]);
+    assert_arrive(&hook, [1]);
+
+    log.rename();
+    log.write_events([2]);
+    assert_arrive(&hook, 1..=2);
+
+    // As long as the new file is empty, the server may not know of it yet.
+    let mut new = append_to(&log.path(), 0o644);
+    log.write_events([3]);
+    assert_arrive(&hook, 1..=3);
+
+    // The agent finds both at once: the end of the old file and the beginning of the new one.
+    agent.signal(libc::SIGSTOP);
+    log.write_events([4, 5]);
+    new.write_all((event(6) + "\n").as_bytes()).unwrap();
+    agent.signal(libc::SIGCONT);
+    assert_arrive(&hook, 1..=6);
+
+    log.reopen();
+    log.write_events([7]);
+    assert_arrive(&hook, 1..=7);
+    agent.wait_for_log("was replaced; reading the new one");
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_half_written_event_at_the_end_of_a_renamed_file_costs_nothing_else() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+
+    log.write_events([1]);
+    log.write("{\"n\":");
+    assert_arrive(&hook, [1]);
+    log.rename();
+    log.reopen();
+    log.write_events([2, 3]);
+
+    assert_arrive(&hook, 1..=3);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.by_reason["malformed"]), (4, 1));
+}
+
+#[test]
+fn a_file_that_was_copied_and_truncated_is_read_again_from_its_beginning() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+
+    for round in 0..3 {
+        let first = round * 3 + 1;
+        log.write_events(first..first + 2);
+        assert_arrive(&hook, 1..first + 2);
+        log.file.set_len(0).unwrap();
+        log.write_events([first + 2]);
+        assert_arrive(&hook, 1..=first + 2);
+    }
+    agent.wait_for_nth_log(3, "was truncated; reading it from its beginning");
+
+    // Half an event, of which the other half is cut off.
+    log.write("{\"n\":");
+    wait_until_read(&agent, &log);
+    log.file.set_len(0).unwrap();
+    log.write_events([10]);
+    assert_arrive(&hook, 1..=10);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.by_reason["malformed"]), (11, 1));
+}
+
+#[test]
+fn a_file_that_was_removed_is_read_when_it_is_made_anew() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+    log.write_events([1]);
+    assert_arrive(&hook, [1]);
+
+    fs::remove_file(log.path()).unwrap();
+    // The server that has it open may write on.
+    log.write_events([2]);
+    assert_arrive(&hook, 1..=2);
+    log.reopen();
+    log.write_events([3]);
+
+    assert_arrive(&hook, 1..=3);
+    end_without_loss(agent, &hook);
+}
+
+/// What can be promised of rotation: a file is read to its end if it was the log when the agent looked. So the server in
+/// this test writes without a pause and rotates as soon as the webhook has an event of the file at hand.
+#[test]
+fn no_event_is_lost_or_doubled_over_many_rotations() {
+    const ROTATIONS: usize = 40;
+    let hook = Webhook::start();
+    let newest = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&newest);
+    hook.answer_by(move |request| {
+        let last = request.events().pop().unwrap();
+        let number = String::from_utf8(last).unwrap();
+        let number = number.trim_matches(|c: char| !c.is_ascii_digit()).parse();
+        seen.fetch_max(number.unwrap(), Ordering::SeqCst);
+        Answer::ok()
+    });
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+
+    let mut numbers = 1..;
+    for _ in 0..ROTATIONS {
+        let first = numbers.start;
+        eventually("an event of this file arrives", || {
+            log.write_events(numbers.by_ref().take(5));
+            (newest.load(Ordering::SeqCst) >= first).then_some(())
+        });
+        log.rename();
+        log.write_events(numbers.by_ref().take(100));
+        log.reopen();
+        log.write_events(numbers.by_ref().take(100));
+    }
+
+    assert_arrive(&hook, 1..numbers.start);
+    agent.wait_for_nth_log(ROTATIONS, "was replaced");
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_file_waits_while_the_webhook_is_away_and_loses_nothing() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    log.write_events(1..=20_000);
+    let size = log.path().metadata().unwrap().len();
+
+    let agent = start(&hook, &[&log.source()], &["--buffer-events", "100"]);
+    agent.wait_for_nth_log(2, "webhook still unreachable");
+    assert!(offset(&agent, &log.path()).unwrap() < size);
+    // The server does not notice.
+    log.write_events(20_001..=20_100);
+
+    hook.restart();
+    assert_arrive(&hook, 1..=20_100);
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_file_can_be_told_to_drop_instead() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    log.write_events(1..=1000);
+
+    let options = ["--buffer-events", "10", "--when-full", "drop"];
+    let agent = start(&hook, &[&log.source()], &options);
+    agent.wait_for_log("(buffer full), 990 since start");
+
+    hook.restart();
+    assert_arrive(&hook, 1..=10);
+    let balance = end(agent, &hook);
+    assert_eq!(
+        (balance.received, balance.by_reason["buffer full"]),
+        (1000, 990)
+    );
+}
+
+#[test]
+fn an_event_that_is_only_half_written_at_the_end_is_not_called_malformed() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+    log.write_events([1]);
+    log.write("{\"n\":");
+    wait_until_read(&agent, &log);
+    assert_arrive(&hook, [1]);
+
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.by_reason["shutdown"]), (2, 1));
+}
+
+#[test]
+fn a_file_that_waits_does_not_hold_up_the_end() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    log.write_events(1..=1000);
+    let options = ["--buffer-events", "10", "--shutdown-timeout", "100ms"];
+    let agent = start(&hook, &[&log.source()], &options);
+    agent.wait_for_log("webhook still unreachable");
+
+    let balance = end(agent, &hook);
+    assert!(balance.received >= 10, "{balance:?}");
+    assert_eq!(balance.received, balance.by_reason["shutdown"]);
+}
+
+#[test]
+fn what_takes_the_place_of_a_file_and_is_none_is_logged_and_the_next_file_found() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+    log.write_events([1]);
+    assert_arrive(&hook, [1]);
+
+    log.rename();
+    fs::create_dir(log.path()).unwrap();
+    agent.wait_for_log("is away: it is no regular file");
+    // The renamed file is still the one that the server writes.
+    log.write_events([2]);
+    assert_arrive(&hook, 1..=2);
+
+    fs::remove_dir(log.path()).unwrap();
+    log.reopen();
+    log.write_events([3]);
+    assert_arrive(&hook, 1..=3);
+    agent.wait_for_log("is back after");
+    end_without_loss(agent, &hook);
+}
+
+#[test]
+fn a_new_file_that_may_not_be_read_is_logged_and_read_as_soon_as_it_may() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    fs::set_permissions(log.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let Some(agent) = Unprivileged::start(&hook, &log) else {
+        return;
+    };
+    log.write_events([1]);
+    assert_arrive(&hook, [1]);
+
+    // What logrotate does with `create 0600 root root`.
+    log.rename();
+    log.file = append_to(&log.path(), 0);
+    log.write_events([2]);
+    agent.wait_for_log("is away: Permission denied");
+    agent.wait_for_log("still away");
+    fs::set_permissions(log.path(), Permissions::from_mode(0o644)).unwrap();
+
+    assert_arrive(&hook, 1..=2);
+    agent.wait_for_log("is back after");
+    let log = agent.log();
+    assert_eq!(log.matches("is away").count(), 1, "{log}");
+    assert_eq!(log.matches("was replaced").count(), 1, "{log}");
+}
+
+/// An agent without root's right to read everything.
+struct Unprivileged {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Unprivileged {
+    /// `None`, and the reason is printed, where there is no way to it.
+    fn start(hook: &Webhook, log: &Log) -> Option<Self> {
+        let path = log.dir.path().join("stderr");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
+        command
+            .args(["run", "--endpoint", &hook.url()])
+            .args(SOON)
+            .args(["--source", &log.source()])
+            .stderr(File::create(&path).unwrap());
+        // SAFETY: it only tells a number.
+        if unsafe { libc::geteuid() } == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        match command.spawn() {
+            Ok(child) => Some(Self { child, log: path }),
+            Err(error) => {
+                eprintln!("skipped: the agent can't be started as another user: {error}");
+                None
+            }
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn wait_for_log(&self, text: &str) {
+        eventually(text, || self.log().contains(text).then_some(()));
+    }
+}
+
+impl Drop for Unprivileged {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn two_files_are_followed_at_once_each_in_its_order() {
+    let hook = Webhook::start();
+    let (mut one, mut other) = (Log::new(), Log::new());
+    let agent = start(&hook, &[&one.source(), &other.source()], &[]);
+
+    for number in 0..100 {
+        one.write_events([number]);
+        other.write_events([1000 + number]);
+        if number == 50 {
+            hook.wait_for_events(50);
+            one.rename();
+            one.reopen();
+        }
+    }
+
+    hook.wait_for_events(200);
+    let expected: Vec<_> = (0..100).map(event).collect();
+    let other_expected: Vec<_> = (1000..1100).map(event).collect();
+    let (events, other_events): (Vec<_>, Vec<_>) = arrived(&hook)
+        .into_iter()
+        .partition(|event| expected.contains(event));
+    assert_eq!(events, expected);
+    assert_eq!(other_events, other_expected);
+    end_without_loss(agent, &hook);
+}
+
+/// They share one buffer: the file leaves no room in it, the socket's events are dropped, and its writer never waits.
+#[test]
+fn a_file_that_waits_does_not_make_a_socket_wait() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    log.write_events(1..=1000);
+    let socket = log.dir.path().join("audit.sock");
+    let listen = format!("unix-listen:{}", socket.display());
+    let agent = start(&hook, &[&log.source(), &listen], &["--buffer-events", "10"]);
+    agent.wait_for_log("webhook unreachable");
+
+    let mut writer = UnixStream::connect(&socket).unwrap();
+    writer
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let lines = "{\"from\":\"the socket\"}\n".repeat(10_000);
+    writer.write_all(lines.as_bytes()).unwrap();
+    drop(writer);
+    agent.wait_for_log("(buffer full), 10000 since start");
+
+    hook.restart();
+    assert_arrive(&hook, 1..=1000);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.dropped), (11_000, 10_000));
+}
+
+#[test]
+#[ignore = "the follower does not look at the path while it waits for room"]
+fn a_file_that_is_rotated_twice_while_the_webhook_is_away_is_read_whole() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &["--buffer-events", "10"]);
+    let mut numbers = 1..;
+    for round in 1..=3 {
+        log.write_events(numbers.by_ref().take(100));
+        agent.wait_for_nth_log(round, "webhook still unreachable");
+        log.rename();
+        log.reopen();
+    }
+    log.write_events(numbers.by_ref().take(100));
+
+    hook.restart();
+    assert_arrive(&hook, 1..numbers.start);
+    end_without_loss(agent, &hook);
+}
