@@ -56,6 +56,8 @@ impl Trouble {
 const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-token, scheme included \
                          ('Splunk <token>')";
 const OTHER_URL: &str = "check the --endpoint";
+const OTHER_SCHEME: &str =
+    "check the --endpoint's https:// or http://, and whether it wants a client certificate";
 const INDEX: &str = "allow the index for this token, or name another one";
 const CHANNEL: &str = "turn indexer acknowledgement off for this token";
 
@@ -136,6 +138,9 @@ impl Answer<'_> {
                     (by_code, _) => by_code,
                 }
             }
+            // What web servers say on a port with TLS to a client without: nothing is wrong with the
+            // events, and all of them would be lost one by one.
+            None if self.status == 400 && speaks_of_tls(self.text) => Class::Mend(OTHER_SCHEME),
             _ => status_class(self.status),
         };
         let words = match (
@@ -172,6 +177,20 @@ impl Answer<'_> {
             .ok()
             .map(Duration::from_secs)
     }
+}
+
+/// The words of nginx, Go and Apache; whole phrases, since many a 400 names a page on https://.
+fn speaks_of_tls(text: &[u8]) -> bool {
+    let phrases = [
+        "https port",
+        "https server",
+        "ssl-enabled",
+        "ssl certificate",
+    ];
+    let text = text.to_ascii_lowercase();
+    phrases
+        .iter()
+        .any(|phrase| memmem::find(&text, phrase.as_bytes()).is_some())
 }
 
 /// Characters of a foreign text that are logged at most.
@@ -317,6 +336,32 @@ mod tests {
             hec(429, 26),
             Verdict::Retry(Trouble { remedy: None, .. })
         ));
+    }
+
+    #[test]
+    fn a_web_servers_400_about_tls_is_not_about_the_events() {
+        for text in [
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "You're speaking plain HTTP to an SSL-enabled server port.",
+            "<center>No required SSL certificate was sent</center>",
+        ] {
+            let verdict = verdict(400, text);
+            assert!(
+                matches!(
+                    verdict,
+                    Verdict::Retry(Trouble {
+                        remedy: Some(_),
+                        ..
+                    })
+                ),
+                "{text}"
+            );
+        }
+        let hec = r#"{"text":"no HTTPS port","code":6}"#;
+        assert!(matches!(verdict(400, hec), Verdict::Refused(_)));
+        let page = "bad field, see https://docs.example.com/ssl";
+        assert!(matches!(verdict(400, page), Verdict::Refused(_)));
     }
 
     #[test]

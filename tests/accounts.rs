@@ -172,10 +172,11 @@ fn an_outage_is_told_at_once_then_once_an_interval_and_at_its_end() {
     let failed = hook.requests().iter().filter(|r| !r.delivered()).count();
     assert!(line.ends_with(&format!(", {failed} attempts")), "{line}");
 
-    let (_, log) = finish(agent, &hook, &numbered(0..5));
+    agent.close_stdin();
+    let log = agent.wait().log;
+    assert_eq!(taken(&hook)[..5], numbered(0..5));
     let lines = log.matches("unreachable").count();
     let intervals = took.as_millis() / 100;
-    assert!(failed > 3 * lines, "{failed} failures, {lines} lines");
     assert!(lines as u128 <= intervals + 2, "{took:?}: {log}");
     assert_eq!(log.matches("reachable again").count(), 1, "{log}");
 }

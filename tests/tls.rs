@@ -259,6 +259,23 @@ fn http_to_a_port_with_tls_is_an_operators_matter() {
 }
 
 #[test]
+fn http_to_a_port_with_tls_that_answers_in_http_is_an_operators_matter() {
+    for words in [
+        // As Go's servers say it, and nginx and Apache.
+        "Client sent an HTTP request to an HTTPS server.",
+        "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+        "You're speaking plain HTTP to an SSL-enabled server port.",
+    ] {
+        let hook = Webhook::start();
+        hook.script([Answer::status(400).body(words)]);
+        let mut agent = start(&hook.url(), &[]);
+        feed(&mut agent, &numbered(0..1));
+        let (_, log) = finish(agent, &hook, &numbered(0..1));
+        assert!(lines_of("ERROR", &log)[0].contains("https://"), "{log}");
+    }
+}
+
+#[test]
 fn a_server_that_never_shakes_hands_is_given_up_after_the_connect_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("https://{}/", silent.local_addr().unwrap());
