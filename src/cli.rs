@@ -2,6 +2,7 @@
 //! help text come from here.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,30 @@ pub struct RunOptions {
         default_value = "stdin"
     )]
     pub sources: Vec<Spec>,
+
+    /// A file that holds what clients of http: must send as Authorization; needed beyond loopback
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
+    pub listen_token_file: Option<PathBuf>,
+
+    /// Connections that an http: source has at a time; the next one is told 503
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count)]
+    pub listen_connections: usize,
+
+    /// Time that a client of http: has for a request, from its first byte to its last
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub listen_timeout: Duration,
+
+    /// Longest body that an http: source takes, also when decompressed
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_BODY_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
+    pub max_body_bytes: usize,
+
+    /// Where to serve /healthz and /metrics, such as 127.0.0.1:9108
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
+    pub status_listen: Option<SocketAddr>,
+
+    /// How long the webhook may be away before /healthz says so
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    pub unhealthy_after: Duration,
 
     /// What sources do when the buffer is full: drop or wait
     ///
@@ -207,6 +232,8 @@ impl Given {
             ("buffer_bytes", options.buffer_bytes),
             ("batch_events", options.batch_events),
             ("batch_bytes", options.batch_bytes),
+            ("listen_connections", options.listen_connections),
+            ("max_body_bytes", options.max_body_bytes),
         ] {
             if value == 0 {
                 return Err(self.wrong(id, "is 0; expected 1 or more"));
@@ -214,6 +241,7 @@ impl Given {
         }
         for (id, value, most, shown) in [
             ("max_event_bytes", options.max_event_bytes, 1 << 30, "1GiB"),
+            ("max_body_bytes", options.max_body_bytes, 1 << 30, "1GiB"),
             ("buffer_bytes", options.buffer_bytes, 1 << 40, "1024GiB"),
         ] {
             if value as u64 > most {
@@ -222,6 +250,7 @@ impl Given {
             }
         }
         for (id, value) in [
+            ("listen_timeout", options.listen_timeout),
             ("connect_timeout", options.connect_timeout),
             ("request_timeout", options.request_timeout),
             ("backoff_min", options.backoff_min),
@@ -245,6 +274,12 @@ impl Given {
         }
         Ok(())
     }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
 }
 
 /// A switch as people write it in the environment.

@@ -54,6 +54,16 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
+    /// The event as it came.
+    pub fn raw(&self) -> &[u8] {
+        self.raw
+    }
+
+    /// A part of this one as an event of its own.
+    pub fn part<'a>(&self, raw: &'a [u8]) -> Event<'a> {
+        Event { raw, ..*self }
+    }
+
     /// Length as it came; its line may be shorter, or longer by replaced bytes.
     pub fn raw_len(&self) -> usize {
         self.raw.len()
@@ -148,10 +158,20 @@ pub struct Framer {
     /// it, re-reading could take quadratic time.
     doomed: Vec<usize>,
     max_event: usize,
+    /// What an event begins with.
+    opening: u8,
     ended: bool,
 }
 
 impl Framer {
+    /// A framer for arrays instead of objects: messages of the fluent protocol.
+    pub fn for_arrays(max_event: usize) -> Self {
+        Framer {
+            opening: b'[',
+            ..Framer::new(max_event)
+        }
+    }
+
     /// A framer that refuses objects of more than `max_event` bytes (under 1 GiB).
     pub fn new(max_event: usize) -> Self {
         Framer {
@@ -167,6 +187,7 @@ impl Framer {
             broke_at: 0,
             doomed: Vec::new(),
             max_event,
+            opening: b'{',
             ended: false,
         }
     }
@@ -218,6 +239,11 @@ impl Framer {
     /// [`next`](Self::next). Afterwards the framer may be used for another stream.
     pub fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Whether nothing is unfinished. All frames must have been taken before.
+    pub fn is_done(&self) -> bool {
+        self.mode == Mode::Between && self.at == self.filled
     }
 
     /// Gives back the buffer if nothing is kept in it: for sources with many idle streams.
@@ -279,6 +305,7 @@ impl Framer {
         if self.ended {
             *self = Framer {
                 buffer: mem::take(&mut self.buffer),
+                opening: self.opening,
                 ..Framer::new(self.max_event)
             };
         }
@@ -302,13 +329,13 @@ impl Framer {
                     self.mode = Mode::Garbage;
                     return None;
                 }
+                _ if byte == self.opening => return self.begin_object(),
                 b',' | b'[' | b']' => {}
                 // A byte-order mark, three bytes that can stand nowhere else here.
                 0xEF | 0xBB | 0xBF => {
                     self.at += 1;
                     continue;
                 }
-                b'{' => return self.begin_object(),
                 _ => {
                     self.after_broken = false;
                     self.mode = Mode::Garbage;
@@ -330,7 +357,7 @@ impl Framer {
     fn begin_object(&mut self) -> Option<Lost> {
         self.after_broken = false;
         self.indent = self.line.indent;
-        self.line.step(b'{');
+        self.line.step(b'x');
         let start = self.at;
         if self.doomed.binary_search(&start).is_ok() {
             return self.leave_object(start, Lost::Malformed);
@@ -419,20 +446,23 @@ impl Framer {
     /// On a broken object's line: goes to its end, or to an object that surely begins on it.
     /// False if that takes more bytes.
     fn pass_broken(&mut self) -> bool {
-        while let Some(found) = memchr2(b'\n', b'}', &self.buffer[self.at..self.filled]) {
+        let opening = self.opening;
+        let closing = opening + 2; // in ASCII, of both kinds of bracket
+        while let Some(found) = memchr2(b'\n', closing, &self.buffer[self.at..self.filled]) {
             self.at += found;
             if self.buffer[self.at] == b'\n' {
                 self.mode = Mode::Between;
                 return true;
             }
             match &self.buffer[self.at + 1..self.filled] {
-                [b'{', b'"', ..] if self.at >= self.broke_at => {
+                [next, b'"', ..] if *next == opening && self.at >= self.broke_at => {
                     self.at += 1;
                     self.after_broken = false;
                     self.mode = Mode::Between;
                     return true;
                 }
-                [] | [b'{'] if !self.ended => return false,
+                [] if !self.ended => return false,
+                [next] if *next == opening && !self.ended => return false,
                 _ => self.at += 1,
             }
         }
@@ -442,7 +472,7 @@ impl Framer {
 
     fn pass_garbage(&mut self) {
         let rest = &self.buffer[self.at..self.filled];
-        match memchr2(b'\n', b'{', rest) {
+        match memchr2(b'\n', self.opening, rest) {
             Some(found) => {
                 self.at += found;
                 self.line.step(b'x');

@@ -30,6 +30,11 @@ impl Reason {
         Reason::Shutdown,
     ];
 
+    /// As a label of metrics.
+    pub fn label(self) -> String {
+        self.name().replace(' ', "_")
+    }
+
     /// As the log shows it.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,18 +47,70 @@ impl Reason {
     }
 }
 
+/// What became of a request to the webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its events were taken.
+    Delivered,
+    /// It failed, and is tried again.
+    Retried,
+    /// Its events were refused.
+    Refused,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 3] = [Outcome::Delivered, Outcome::Retried, Outcome::Refused];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Delivered => "delivered",
+            Outcome::Retried => "retried",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
 /// The counters. Shared by all threads; updated once a chunk or batch, not once an event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
-    received: AtomicU64,
+    /// By source.
+    received: Vec<AtomicU64>,
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
+    requests: [AtomicU64; Outcome::ALL.len()],
 }
 
 impl Ledger {
-    /// Events came in. To be counted before anybody else can see them.
-    pub fn received(&self, events: usize) {
-        self.received.fetch_add(events as u64, SeqCst);
+    /// For so many sources.
+    pub fn new(sources: usize) -> Self {
+        Ledger {
+            received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
+            delivered: AtomicU64::new(0),
+            dropped: Default::default(),
+            requests: Default::default(),
+        }
+    }
+
+    /// Events came in from a source. To be counted before anybody else can see them.
+    pub fn received(&self, source: usize, events: usize) {
+        self.received[source].fetch_add(events as u64, SeqCst);
+    }
+
+    /// Events that came in from a source so far.
+    pub fn received_from(&self, source: usize) -> u64 {
+        self.received[source].load(SeqCst)
+    }
+
+    /// A request came to an end.
+    pub fn request(&self, outcome: Outcome) {
+        self.requests[outcome as usize].fetch_add(1, SeqCst);
+    }
+
+    /// Requests that came to this end so far.
+    pub fn requests(&self, outcome: Outcome) -> u64 {
+        self.requests[outcome as usize].load(SeqCst)
     }
 
     /// The webhook has taken events.
@@ -73,7 +130,7 @@ impl Ledger {
         let dropped = std::array::from_fn(|reason| self.dropped[reason].load(SeqCst));
         let delivered = self.delivered.load(SeqCst);
         Balance {
-            received: self.received.load(SeqCst),
+            received: self.received.iter().map(|events| events.load(SeqCst)).sum(),
             delivered,
             dropped,
         }
@@ -119,8 +176,9 @@ mod tests {
 
     #[test]
     fn what_has_not_ended_is_in_the_buffer() {
-        let ledger = Ledger::default();
-        ledger.received(10);
+        let ledger = Ledger::new(2);
+        ledger.received(0, 7);
+        ledger.received(1, 3);
         ledger.delivered(4);
         assert_eq!(ledger.dropped(Reason::Refused, 1), 1);
         assert_eq!(ledger.dropped(Reason::Refused, 2), 3);
@@ -137,6 +195,9 @@ mod tests {
     fn reasons_stand_at_their_own_place() {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
+        }
+        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! poll(2): waiting for descriptors to become readable. The only unsafe call of the agent itself.
+//! poll(2): waiting for descriptors to become readable.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

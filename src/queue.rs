@@ -8,7 +8,7 @@
 //! included, so memory has a ceiling that can be stated.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
@@ -90,26 +90,42 @@ impl Inlet {
         self.take_fitting(&mut self.shared.lock(), chunk)
     }
 
-    /// Takes all of `chunk`, waiting for room. What is left in it when this returns was not taken,
-    /// because the queue was closed.
-    pub fn offer_or_wait(&self, chunk: &mut Chunk) {
+    /// Takes all of `chunk` or nothing. Never waits.
+    pub fn offer_whole(&self, chunk: &mut Chunk) -> bool {
+        let mut state = self.shared.lock();
+        let room = self.shared.bound.minus(state.held);
+        chunk.extent().fits(room) && self.take_fitting(&mut state, chunk) > 0
+    }
+
+    /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
+    /// returns was not taken. False if there is no use in going on: the queue was closed.
+    pub fn offer_or_wait(&self, chunk: &mut Chunk, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         loop {
             self.take_fitting(&mut state, chunk);
             if chunk.is_empty() || state.closed {
-                return;
+                return !state.closed;
             }
-            state = self
-                .shared
-                .room
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.shared.room.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Whether an event whose line has this length could ever be taken.
-    pub fn could_take(&self, line: usize) -> bool {
-        line <= self.shared.bound.bytes
+    /// Whether so much could ever be taken at once.
+    pub fn could_take(&self, extent: Extent) -> bool {
+        extent.fits(self.shared.bound)
+    }
+
+    /// Something to look at the queue with.
+    pub fn gauge(&self) -> Gauge {
+        Gauge {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Ends all waiting for room, now and later; offers that need none go on.
@@ -183,6 +199,24 @@ impl Inlet {
         self.spare
             .try_recv()
             .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
+    }
+}
+
+/// Looks at the queue without keeping it open.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    shared: Arc<Shared>,
+}
+
+impl Gauge {
+    /// Everything that was taken and has not ended.
+    pub fn held(&self) -> Extent {
+        self.shared.lock().held
+    }
+
+    /// What is held at most.
+    pub fn bound(&self) -> Extent {
+        self.shared.bound
     }
 }
 

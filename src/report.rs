@@ -3,12 +3,12 @@
 //! it took. Counts are kept in the ledger by the same calls, so the log can't disagree with it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, error, info, log, warn};
 
 use crate::answer::Trouble;
-use crate::ledger::{Balance, Ledger, Reason};
+use crate::ledger::{Balance, Ledger, Outcome, Reason};
 use crate::quantity::Took;
 
 /// Counts and tells. Shared by all threads.
@@ -16,6 +16,8 @@ use crate::quantity::Took;
 pub struct Report {
     ledger: Ledger,
     interval: Duration,
+    /// The sources' names.
+    sources: Vec<String>,
     state: Mutex<State>,
 }
 
@@ -23,8 +25,12 @@ pub struct Report {
 struct State {
     drops: [Drops; Reason::ALL.len()],
     webhook: Outages,
-    /// Sources that are away, by name.
-    sources: Vec<(String, Outages)>,
+    /// By source.
+    sources: Vec<Outages>,
+    /// What was said of a source that somebody must set differently.
+    complaints: Vec<(usize, &'static str)>,
+    /// When the webhook last took events.
+    delivered: Option<SystemTime>,
 }
 
 /// What was told of one reason's drops.
@@ -108,12 +114,18 @@ impl Outages {
 }
 
 impl Report {
-    /// A report that writes summaries every `interval`, if [`tick`](Self::tick) is called so.
-    pub fn new(interval: Duration) -> Self {
+    /// A report on these sources that writes summaries every `interval`, if [`tick`](Self::tick) is
+    /// called so. Sources are known by their place from here on.
+    pub fn new(interval: Duration, sources: Vec<String>) -> Self {
+        let state = State {
+            sources: sources.iter().map(|_| Outages::default()).collect(),
+            ..State::default()
+        };
         Report {
-            ledger: Ledger::default(),
+            ledger: Ledger::new(sources.len()),
             interval,
-            state: Mutex::default(),
+            sources,
+            state: Mutex::new(state),
         }
     }
 
@@ -126,14 +138,38 @@ impl Report {
         self.ledger.balance()
     }
 
-    /// Events came in, and can't be seen by the sender yet.
-    pub fn received(&self, events: usize) {
-        self.ledger.received(events);
+    /// The counters.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The sources' names.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
+    /// When the webhook last took events.
+    pub fn last_delivery(&self) -> Option<SystemTime> {
+        self.state().delivered
+    }
+
+    /// For how long the webhook has not taken anything it was given, and why.
+    pub fn webhook_outage(&self) -> Option<(Duration, String)> {
+        let state = self.state();
+        let outage = state.webhook.now.as_ref()?;
+        Some((outage.since.elapsed(), outage.why.clone()))
+    }
+
+    /// Events came in from a source, and can't be seen by the sender yet.
+    pub fn received(&self, source: usize, events: usize) {
+        self.ledger.received(source, events);
     }
 
     /// The webhook has taken events.
     pub fn delivered(&self, events: usize) {
         self.ledger.delivered(events);
+        self.state().delivered = Some(SystemTime::now());
+        self.webhook_worked(Outcome::Delivered);
     }
 
     /// Events that had been counted as received were dropped.
@@ -155,6 +191,7 @@ impl Report {
 
     /// The webhook refused one event, for this reason, and it was dropped.
     pub fn refused(&self, why: &str) {
+        self.webhook_worked(Outcome::Refused);
         let mut state = self.state();
         let total = self.ledger.dropped(Reason::Refused, 1);
         state.drops[Reason::Refused as usize].first(total, || {
@@ -164,6 +201,7 @@ impl Report {
 
     /// A request was not taken, and is tried again after `delay`.
     pub fn webhook_failed(&self, trouble: &Trouble, delay: Duration) {
+        self.ledger.request(Outcome::Retried);
         let first = self.state().webhook.failed(
             &trouble.why,
             trouble.remedy,
@@ -187,8 +225,13 @@ impl Report {
         }
     }
 
-    /// A request was taken or refused: the webhook is there.
-    pub fn webhook_worked(&self) {
+    /// The webhook refused a request of several events, which is tried again in parts.
+    pub fn refused_together(&self) {
+        self.webhook_worked(Outcome::Refused);
+    }
+
+    fn webhook_worked(&self, outcome: Outcome) {
+        self.ledger.request(outcome);
         let now = Instant::now();
         if let Some(outage) = self.state().webhook.ended(now) {
             info!(
@@ -200,28 +243,29 @@ impl Report {
     }
 
     /// A source is away, for this reason, and is tried again.
-    pub fn source_failed(&self, name: &str, why: &str) {
+    pub fn source_failed(&self, source: usize, why: &str) {
         let mut state = self.state();
-        let place = state.sources.iter().position(|(known, _)| known == name);
-        let place = place.unwrap_or_else(|| {
-            state.sources.push((name.to_owned(), Outages::default()));
-            state.sources.len() - 1
-        });
-        if state.sources[place]
-            .1
-            .failed(why, None, Instant::now(), self.interval)
-        {
+        if state.sources[source].failed(why, None, Instant::now(), self.interval) {
+            let name = &self.sources[source];
             warn!("source {name} is away: {why}; trying again until it is there");
         }
     }
 
     /// A source is there.
-    pub fn source_worked(&self, name: &str) {
+    pub fn source_worked(&self, source: usize) {
         let now = Instant::now();
-        let mut state = self.state();
-        let known = state.sources.iter_mut().find(|(known, _)| known == name);
-        if let Some(outage) = known.and_then(|(_, outages)| outages.ended(now)) {
+        if let Some(outage) = self.state().sources[source].ended(now) {
+            let name = &self.sources[source];
             info!("source {name} is back after {}", Took(now - outage.since));
+        }
+    }
+
+    /// Somebody must set something differently at a source. Told once.
+    pub fn source_complaint(&self, source: usize, what: &'static str) {
+        let mut state = self.state();
+        if !state.complaints.contains(&(source, what)) {
+            state.complaints.push((source, what));
+            error!("source {}: a client {what}", self.sources[source]);
         }
     }
 
@@ -261,7 +305,7 @@ impl Report {
                 ),
             }
         }
-        for (name, outages) in &mut state.sources {
+        for (name, outages) in self.sources.iter().zip(&mut state.sources) {
             if let Some(outage) = outages.due(now, self.interval) {
                 warn!(
                     "source {name} still away for {}: {}",

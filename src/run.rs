@@ -1,5 +1,7 @@
 //! `run`: the agent. Opens everything, starts the threads, reports, and shuts down in order.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +20,9 @@ use crate::queue::{Inlet, queue};
 use crate::report::Report;
 use crate::sender::{Limits, Sender};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
+use crate::status::{self, Status};
 use crate::stop::Stop;
+use crate::token::Token;
 use crate::{destination, logger};
 
 /// How long the end waits for threads that have been told to end.
@@ -56,6 +60,7 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
     let cut_off = Stop::new()?;
     let destination = destination::open(given, &cut_off)?;
     let sources = open_sources(given)?;
+    let status = open_status(given)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let signals = Signals::new([SIGTERM, SIGINT])?;
 
@@ -75,7 +80,7 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
         warn!("{warning}");
     }
 
-    let report = Arc::new(Report::new(options.report_interval));
+    let report = Arc::new(Report::new(options.report_interval, names));
     let (inlet, outlet) = queue(buffer);
     let (tell, told) = unbounded();
     let sender = Sender {
@@ -96,10 +101,22 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
         fruitless: false,
     };
     spawn("sender", &tell, Event::SenderEnded, move || sender.run())?;
+    if let Some(listener) = status {
+        let status = Status {
+            listener,
+            report: Arc::clone(&report),
+            gauge: inlet.gauge(),
+            unhealthy_after: options.unhealthy_after,
+        };
+        let stop = stop.clone();
+        thread::Builder::new()
+            .name("status".into())
+            .spawn(move || status.run(&stop))?;
+    }
     let running = sources.len();
-    for (spec, source) in options.sources.iter().zip(sources) {
+    for (place, (spec, source)) in options.sources.iter().zip(sources).enumerate() {
         let intake = Intake::new(
-            spec.to_string(),
+            place,
             inlet.clone(),
             Arc::clone(&report),
             options.when_full.unwrap_or(if source.is_lasting() {
@@ -126,6 +143,21 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
         told,
     };
     Ok(agent.watch(running, options.report_interval, options.shutdown_timeout))
+}
+
+fn open_status(given: &Given) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = given.options.status_listen else {
+        return Ok(None);
+    };
+    status::listen(address).map(Some).map_err(|error| {
+        let what = format!("{address}: can't listen: {error}");
+        match error.kind() {
+            ErrorKind::AddrInUse => {
+                StartError::Failed(format!("{}: {what}", given.name("status_listen")))
+            }
+            _ => given.wrong("status_listen", what).into(),
+        }
+    })
 }
 
 /// What the threads tell the main one.
@@ -237,7 +269,19 @@ fn forward(mut signals: Signals, tell: &Events<Event>) -> Result<(), StartError>
 }
 
 fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
-    let specs = &given.options.sources;
+    let options = &given.options;
+    let token = options
+        .listen_token_file
+        .as_deref()
+        .map(Token::from_file)
+        .transpose();
+    let http = source::http::Settings {
+        token: token.map_err(|what| given.wrong("listen_token_file", what))?,
+        connections: options.listen_connections,
+        max_body: options.max_body_bytes,
+        timeout: options.listen_timeout,
+    };
+    let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
             return Err(given
@@ -248,7 +292,7 @@ fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
     specs
         .iter()
         .map(|spec| {
-            source::open(spec).map_err(|error| match error {
+            source::open(spec, &http).map_err(|error| match error {
                 OpenError::Wrong(what) => given.wrong("sources", format!("{spec}: {what}")).into(),
                 OpenError::InUse(what) => {
                     StartError::Failed(format!("{}: {spec}: {what}", given.name("sources")))

@@ -100,7 +100,6 @@ impl Sender {
             });
             match self.target.post(&batch.body(extent)) {
                 Verdict::Delivered => {
-                    self.report.webhook_worked();
                     self.backoff.reset();
                     self.fruitless = false;
                     self.report.delivered(extent.events);
@@ -111,11 +110,10 @@ impl Sender {
                     }
                 }
                 Verdict::Refused(_) if extent.events > 1 => {
-                    self.report.webhook_worked();
+                    self.report.refused_together();
                     suspects = Some(extent.events);
                 }
                 Verdict::Refused(why) => {
-                    self.report.webhook_worked();
                     self.report.refused(&why);
                     self.finish(batch, extent);
                     // A webhook that refuses one event after the other is not asked in a hurry.

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::poll::{PollFd, poll};
@@ -13,7 +14,15 @@ use crate::poll::{PollFd, poll};
 /// Given once, seen by all clones. Its descriptor is readable from then on.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    pair: Arc<(UnixStream, UnixStream)>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Looked at for every request and read, so it must not cost a system call.
+    given: AtomicBool,
+    /// Shutting one end down makes the other readable.
+    ends: (UnixStream, UnixStream),
 }
 
 impl Stop {
@@ -23,14 +32,18 @@ impl Stop {
     /// No descriptors left.
     pub fn new() -> io::Result<Self> {
         Ok(Stop {
-            pair: Arc::new(UnixStream::pair()?),
+            shared: Arc::new(Shared {
+                given: AtomicBool::new(false),
+                ends: UnixStream::pair()?,
+            }),
         })
     }
 
     /// Gives the signal. Giving it again changes nothing.
     pub fn give(&self) {
+        self.shared.given.store(true, SeqCst);
         // It can only fail if the socket was shut down already.
-        let _ = self.pair.0.shutdown(Shutdown::Both);
+        let _ = self.shared.ends.0.shutdown(Shutdown::Both);
     }
 
     /// Waits for the signal, `timeout` at most. True if it was given.
@@ -45,13 +58,13 @@ impl Stop {
 
     /// Whether the signal was given.
     pub fn is_given(&self) -> bool {
-        self.wait(Duration::ZERO)
+        self.shared.given.load(SeqCst)
     }
 }
 
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pair.1.as_fd()
+        self.shared.ends.1.as_fd()
     }
 }
 

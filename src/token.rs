@@ -1,6 +1,8 @@
 //! The authentication token: goes out as the `Authorization` header and is shown nowhere.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 /// The value of the `Authorization` header, scheme included, such as `Splunk B5A79AAD-…`.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +37,17 @@ impl Token {
             );
         }
         Ok(Token(bare.to_owned()))
+    }
+
+    /// Takes a token from a file.
+    ///
+    /// # Errors
+    /// Says what is wrong, naming the file.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        fs::read_to_string(path)
+            .map_err(|error| format!("can't be read: {error}"))
+            .and_then(|text| Token::parse(&text))
+            .map_err(|what| format!("{} {what}", path.display()))
     }
 
     /// The header's value. Only for the header.

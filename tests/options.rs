@@ -105,7 +105,9 @@ impl Row {
 fn options(dir: &Path) -> Vec<Row> {
     const URL: &str = "expected a URL such as https://splunk:8088/services/collector/raw";
     const HEADER: &str = "such as 'Splunk <token>'";
-    const SOURCE: &str = "expected stdin, file:PATH, unix:PATH or unix-listen:PATH";
+    const SOURCE: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, http:ADDR:PORT, \
+                          fluent:ADDR:PORT or fluent:PATH";
+    const ADDRESS: &str = "expected an address such as";
     const PATH: &str = "107 bytes at most, this one has 108";
     const SWITCH: &str = "expected true or false";
     const COUNT: &str = "expected a whole number such as";
@@ -165,7 +167,40 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[&format!("file:{unreadable}")], UNREADABLE)
             .refuses(&[&format!("unix:{text}")], "for a file use file:PATH")
             .refuses(&[&format!("unix-listen:{missing}/sock")], "can't listen")
-            .refuses(&[&format!("unix-listen:{text}")], "no socket"),
+            .refuses(&[&format!("unix-listen:{text}")], "no socket")
+            .refuses(
+                &[
+                    "http:",
+                    "http:8080",
+                    "http:localhost:8080",
+                    "http://127.0.0.1:8080",
+                ],
+                ADDRESS,
+            )
+            .refuses(&["fluent:24224", "fluent:localhost:24224"], ADDRESS)
+            .refuses(&["http:0.0.0.0:0"], "give --listen-token-file")
+            .refuses(
+                &["http:192.0.2.1:80", "fluent:192.0.2.1:80"],
+                "192.0.2.1:80: ",
+            )
+            .refuses(&[&format!("fluent:{long}")], PATH),
+        option("listen-token-file", &token)
+            .refuses(&[missing], MISSING)
+            .refuses(&[&empty, &two_tokens], HEADER),
+        option("listen-connections", "1")
+            .refuses(&["some"], COUNT)
+            .refuses(&["0"], "expected 1 or more"),
+        option("listen-timeout", "5s")
+            .refuses(&["x"], TIME)
+            .refuses(&["0"], "expected 1ms or more"),
+        option("max-body-bytes", "1MiB")
+            .refuses(&["x"], SIZE)
+            .refuses(&["0"], "expected 1 or more")
+            .refuses(&["2 GiB"], "over 1GiB; expected that or less"),
+        option("status-listen", "127.0.0.1:0")
+            .refuses(&["9108", "localhost:9108", ""], ADDRESS)
+            .refuses(&["192.0.2.1:9108"], "can't listen"),
+        option("unhealthy-after", "0").refuses(&["later"], TIME),
         option("when-full", "wait").refuses(&["", "Block"], "expected drop or wait"),
         option("dry-run", "true").refuses(&["", "maybe"], SWITCH),
         option("max-event-bytes", "1MiB")

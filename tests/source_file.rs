@@ -571,7 +571,6 @@ fn a_file_that_waits_does_not_make_a_socket_wait() {
 }
 
 #[test]
-#[ignore = "the follower does not look at the path while it waits for room"]
 fn a_file_that_is_rotated_twice_while_the_webhook_is_away_is_read_whole() {
     let hook = Webhook::start();
     hook.stop();

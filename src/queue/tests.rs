@@ -85,7 +85,7 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
     let waiting = inlet.clone();
     let source = thread::spawn(move || {
         let mut events = chunk(b'a', 12, 10);
-        waiting.offer_or_wait(&mut events);
+        assert!(!waiting.offer_or_wait(&mut events, Duration::from_secs(60)));
         events.events
     });
     let mut taken = 0;

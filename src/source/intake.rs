@@ -3,12 +3,16 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::chunk::{CHUNK_BYTES, Chunk};
-use crate::framer::{Frame, Framer, Lost};
+use crate::chunk::{CHUNK_BYTES, Chunk, Extent};
+use crate::framer::{Event, Frame, Framer, Lost};
 use crate::ledger::Reason;
 use crate::queue::Inlet;
 use crate::report::Report;
+
+/// How often something else is looked at while there is no room.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a source does when the buffer is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +37,21 @@ impl FromStr for WhenFull {
 
 /// One source's end of the agent.
 pub struct Intake {
-    name: String,
+    /// The source's place in the report.
+    source: usize,
     inlet: Inlet,
     report: Arc<Report>,
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Done now and then while there is no room.
+    while_waiting: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Intake {
-    /// For the source called `name`, with events of at most `max_event` bytes.
+    /// For the source at this place of the report, with events of at most `max_event` bytes.
     pub fn new(
-        name: String,
+        source: usize,
         inlet: Inlet,
         report: Arc<Report>,
         when_full: WhenFull,
@@ -55,13 +62,19 @@ impl Intake {
             events: 0,
         };
         Intake {
-            name,
+            source,
             inlet,
             report,
             when_full,
             max_event,
             chunk,
+            while_waiting: Box::new(|| ()),
         }
+    }
+
+    /// Has something done now and then while a source waits for room.
+    pub fn while_waiting(&mut self, look: impl Fn() + Send + Sync + 'static) {
+        self.while_waiting = Box::new(look);
     }
 
     /// A framer for one of the source's streams.
@@ -92,32 +105,36 @@ impl Intake {
     fn take_frames(&mut self, framer: &mut Framer, if_malformed: Option<Reason>) {
         while let Some(frame) = framer.next() {
             match frame {
-                Frame::Event(event) => {
-                    if !self.chunk.is_empty()
-                        && self.chunk.bytes.len() + event.raw_len() >= CHUNK_BYTES
-                    {
-                        self.flush();
-                    }
-                    let before = self.chunk.bytes.len();
-                    event.append_line(&mut self.chunk.bytes);
-                    // Its newline and replaced bytes count too; there would never be room for it.
-                    if !self.inlet.could_take(self.chunk.bytes.len() - before) {
-                        self.chunk.bytes.truncate(before);
-                        self.report.received(1);
-                        self.report.dropped(Reason::TooLarge, 1);
-                        continue;
-                    }
-                    self.chunk.events += 1;
-                }
+                Frame::Event(event) => self.take_event(&event),
                 Frame::Lost(lost) => {
                     let reason = match lost {
                         Lost::Malformed => if_malformed.unwrap_or(Reason::Malformed),
                         Lost::TooLarge => Reason::TooLarge,
                     };
-                    self.report.received(1);
-                    self.report.dropped(reason, 1);
+                    self.refuse(reason, 1);
                 }
             }
+        }
+    }
+
+    /// Takes one event.
+    pub fn take_event(&mut self, event: &Event<'_>) {
+        let length = event.raw_len();
+        if !self.chunk.is_empty() && self.chunk.bytes.len() + length >= CHUNK_BYTES {
+            self.flush();
+        }
+        let before = self.chunk.bytes.len();
+        event.append_line(&mut self.chunk.bytes);
+        // Its newline and replaced bytes count too; there would never be room for it.
+        let line = Extent {
+            events: 1,
+            bytes: self.chunk.bytes.len() - before,
+        };
+        if length > self.max_event || !self.inlet.could_take(line) {
+            self.chunk.bytes.truncate(before);
+            self.refuse(Reason::TooLarge, 1);
+        } else {
+            self.chunk.events += 1;
         }
     }
 
@@ -126,14 +143,16 @@ impl Intake {
         if self.chunk.is_empty() {
             return;
         }
-        self.report.received(self.chunk.events);
+        self.report.received(self.source, self.chunk.events);
         let reason = match self.when_full {
             WhenFull::Drop => {
                 self.inlet.offer(&mut self.chunk);
                 Reason::BufferFull
             }
             WhenFull::Wait => {
-                self.inlet.offer_or_wait(&mut self.chunk);
+                while self.inlet.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {
+                    (self.while_waiting)();
+                }
                 Reason::Shutdown
             }
         };
@@ -142,13 +161,50 @@ impl Intake {
         self.chunk.events = 0;
     }
 
+    /// The longest event that is taken.
+    pub fn max_event(&self) -> usize {
+        self.max_event
+    }
+
+    /// Whether a client's events could ever be taken at once.
+    pub fn could_take(&self, chunk: &Chunk) -> bool {
+        self.inlet.could_take(chunk.extent())
+    }
+
+    /// Takes a client's events into the buffer, all or none, and counts them either way. Never waits.
+    pub fn take_whole(&self, chunk: &mut Chunk) -> bool {
+        let events = chunk.events;
+        self.report.received(self.source, events);
+        let taken = events == 0 || self.inlet.offer_whole(chunk);
+        if !taken {
+            self.report.dropped(Reason::BufferFull, events);
+        }
+        taken
+    }
+
+    /// Counts a client's events of which none is taken, for this reason.
+    pub fn refuse(&self, reason: Reason, events: usize) {
+        self.report.received(self.source, events);
+        self.report.dropped(reason, events);
+    }
+
+    /// Tells, once, what somebody must set differently at this source.
+    pub fn complain(&self, what: &'static str) {
+        self.report.source_complaint(self.source, what);
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.report.sources()[self.source]
+    }
+
     /// The stream is away, for this reason.
     pub fn failed(&self, why: &str) {
-        self.report.source_failed(&self.name, why);
+        self.report.source_failed(self.source, why);
     }
 
     /// The stream is there.
     pub fn worked(&self) {
-        self.report.source_worked(&self.name);
+        self.report.source_worked(self.source);
     }
 }

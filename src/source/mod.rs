@@ -4,13 +4,17 @@
 //! its [`Intake`]. It ends when its stream is at an end for good, or when the agent stops.
 
 mod file;
+pub mod fluent;
+pub mod http;
 mod intake;
+mod listen;
 mod stdin;
 mod stream;
 mod unix;
 mod unix_listen;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -29,21 +33,41 @@ pub enum Spec {
     Unix(PathBuf),
     /// `unix-listen:PATH`: a stream socket that any number of writers connect to.
     UnixListen(PathBuf),
+    /// `http:ADDR:PORT`: a webhook of our own.
+    Http(SocketAddr),
+    /// `fluent:ADDR:PORT`: the fluent forward protocol as JSON.
+    Fluent(SocketAddr),
+    /// `fluent:PATH`: the same over a unix socket.
+    FluentUnix(PathBuf),
 }
 
 impl FromStr for Spec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str = "expected stdin, file:PATH, unix:PATH or unix-listen:PATH";
+        const WANTED: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, \
+                              http:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
         if text == "stdin" {
             return Ok(Spec::Stdin);
+        }
+        if let Some(address) = text.strip_prefix("http:") {
+            let address = address.parse().map(Spec::Http);
+            return address.map_err(|_| "expected an address such as http:127.0.0.1:8080".into());
         }
         let (kind, path) = text.split_once(':').ok_or(WANTED)?;
         let kind = match kind {
             "file" => Spec::File,
             "unix" => Spec::Unix,
             "unix-listen" => Spec::UnixListen,
+            "fluent" => match path.parse() {
+                Ok(address) => return Ok(Spec::Fluent(address)),
+                Err(_) if path.starts_with(['/', '.']) => Spec::FluentUnix,
+                Err(_) => {
+                    return Err("expected an address such as fluent:127.0.0.1:24224, or a path that begins \
+                                with / or ."
+                        .into());
+                }
+            },
             _ => return Err(WANTED.into()),
         };
         if path.is_empty() {
@@ -61,6 +85,8 @@ impl Spec {
             Spec::File(_) => "file",
             Spec::Unix(_) => "unix",
             Spec::UnixListen(_) => "unix-listen",
+            Spec::Http(_) => "http",
+            Spec::Fluent(_) | Spec::FluentUnix(_) => "fluent",
         }
     }
 }
@@ -69,9 +95,13 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Spec::Stdin => f.write_str(self.kind()),
-            Spec::File(path) | Spec::Unix(path) | Spec::UnixListen(path) => {
+            Spec::File(path)
+            | Spec::Unix(path)
+            | Spec::UnixListen(path)
+            | Spec::FluentUnix(path) => {
                 write!(f, "{}:{}", self.kind(), path.display())
             }
+            Spec::Http(address) | Spec::Fluent(address) => write!(f, "{}:{address}", self.kind()),
         }
     }
 }
@@ -98,12 +128,15 @@ pub enum OpenError {
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
-pub fn open(spec: &Spec) -> Result<Box<dyn Source>, OpenError> {
+pub fn open(spec: &Spec, http: &http::Settings) -> Result<Box<dyn Source>, OpenError> {
     Ok(match spec {
         Spec::Stdin => Box::new(stdin::Stdin::open()?),
         Spec::File(path) => Box::new(file::Follow::open(path)?),
         Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
         Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path)?),
+        Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address)?),
+        Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path)?),
+        Spec::Http(address) => Box::new(http::Listener::open(*address, http.clone())?),
     })
 }
 

@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Intake, OpenError, Source, check_socket_path, stream};
 use crate::backoff::Backoff;
@@ -14,6 +18,8 @@ use crate::stop::Stop;
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A server that hangs up later than this has served, and may be back at once.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// A socket to read from.
 pub(super) struct Reader {
@@ -31,7 +37,7 @@ impl Reader {
                 "is no socket; for a file use file:PATH".into(),
             ));
         }
-        let first = UnixStream::connect(path);
+        let first = connect(path);
         if let Err(error) = &first
             && error.kind() == ErrorKind::PermissionDenied
         {
@@ -61,12 +67,18 @@ impl Source for Reader {
                     let mut framer = intake.framer();
                     let end = stream::read(&mut stream, &mut framer, &mut intake, stop, false);
                     if matches!(end, Ok(stream::End::Stopped)) {
+                        // From now on the server's writes fail, so that it keeps what it could not write;
+                        // what it has written until now is read to its end.
+                        let mut rest = stream.shutdown(Shutdown::Read).map(|()| 1);
+                        while let Ok(1..) = rest {
+                            rest = stream::read_once(&mut stream, &mut framer, &mut intake);
+                        }
                         intake.take_cut_off(&mut framer);
                         return;
                     }
                     intake.take_last(&mut framer);
                     // A server that hangs up at once is not to be asked in a hurry.
-                    if since.elapsed() > RETRY_MAX {
+                    if since.elapsed() > AT_ONCE {
                         backoff.reset();
                     }
                     end.map_or_else(describe, |_| "closed by the server".into())
@@ -77,7 +89,7 @@ impl Source for Reader {
             if stop.wait(backoff.next_delay()) {
                 return;
             }
-            connection = UnixStream::connect(&self.path);
+            connection = connect(&self.path);
             if connection.is_ok() {
                 intake.worked();
             }
@@ -85,9 +97,19 @@ impl Source for Reader {
     }
 }
 
+/// Connects without waiting: a server whose queue is full would have us wait for ever.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
 fn describe(error: io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "no such socket".into(),
+        ErrorKind::WouldBlock => "it lets nobody in: its queue is full".into(),
         ErrorKind::ConnectionRefused => "nobody listens on the socket".into(),
         _ => error.to_string(),
     }

@@ -1,0 +1,242 @@
+//! `http:ADDR:PORT`: a webhook of our own, for S3 servers that push: MinIO, RustFS, Versity, clients of
+//! Splunk's HTTP Event Collector, another agent.
+//!
+//! A thread a connection, so that one client's pace is no other's. A body is taken whole or not at
+//! all, and answered at once: nothing here waits for the webhook.
+
+mod answer;
+mod connection;
+mod parcel;
+pub mod request;
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use answer::Answer;
+use connection::Connection;
+use parcel::Budget;
+
+use super::{Intake, OpenError, Source, stream};
+use crate::descriptors;
+use crate::ledger::Reason;
+use crate::poll::{PollFd, poll};
+use crate::stop::Stop;
+use crate::token::Token;
+
+/// How long accepting rests when the agent is out of descriptors or threads.
+const REST: Duration = Duration::from_millis(100);
+/// A connection's thread needs little: its buffers are on the heap.
+const STACK: usize = 128 << 10;
+/// Memory for large bodies, in bodies of the largest size.
+const BODIES: usize = 4;
+
+/// What the listener is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What `Authorization` must be, if anything.
+    pub token: Option<Token>,
+    /// Connections at a time.
+    pub connections: usize,
+    /// A body's bytes at most, also when decompressed.
+    pub max_body: usize,
+    /// A request's time from its first byte to its last.
+    pub timeout: Duration,
+}
+
+/// A listening socket.
+pub(super) struct Listener {
+    listener: TcpListener,
+    settings: Settings,
+}
+
+/// What all connections share.
+struct Service {
+    intake: Intake,
+    token: Option<Token>,
+    max_body: usize,
+    max_event: usize,
+    timeout: Duration,
+    budget: Budget,
+    stop: Stop,
+}
+
+impl Service {
+    /// Counts events of a body that got this answer.
+    fn refuse(&self, answer: Answer, events: usize) {
+        let reason = match answer {
+            Answer::TooLarge => Reason::TooLarge,
+            Answer::Busy => Reason::BufferFull,
+            _ => Reason::Malformed,
+        };
+        self.intake.refuse(reason, events);
+    }
+}
+
+/// The connections there are, so that they can be counted and ended.
+#[derive(Default)]
+struct Connections {
+    open: Mutex<HashMap<u64, Arc<TcpStream>>>,
+    closed: Condvar,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<TcpStream>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, number: u64) {
+        self.lock().remove(&number);
+        self.closed.notify_all();
+    }
+
+    /// Lets requests that are under way end, for `patience` at most.
+    fn end(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut open = self.lock();
+        for stream in open.values() {
+            // What has arrived can still be read; then comes the end.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        while !open.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            open = self
+                .closed
+                .wait_timeout(open, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        for stream in open.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Listener {
+    pub(super) fn open(address: SocketAddr, settings: Settings) -> Result<Self, OpenError> {
+        if !address.ip().is_loopback() && settings.token.is_none() {
+            return Err(OpenError::Wrong(
+                "others on the network could post forged events; give --listen-token-file, or listen on \
+                 127.0.0.1"
+                    .into(),
+            ));
+        }
+        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
+            _ => OpenError::Wrong(format!("can't listen: {error}")),
+        })?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
+        Ok(Listener { listener, settings })
+    }
+}
+
+impl Source for Listener {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    fn run(self: Box<Self>, intake: Intake, stop: &Stop) {
+        let service = Arc::new(Service {
+            max_event: intake.max_event(),
+            intake,
+            token: self.settings.token,
+            max_body: self.settings.max_body,
+            timeout: self.settings.timeout,
+            budget: Budget::new(self.settings.max_body.saturating_mul(BODIES)),
+            stop: stop.clone(),
+        });
+        let connections = Arc::new(Connections::default());
+        for number in 0.. {
+            let mut fds = [
+                PollFd::new(self.listener.as_fd()),
+                PollFd::new(stop.as_fd()),
+            ];
+            if poll(&mut fds, None).is_err() {
+                stop.wait(REST);
+            }
+            if fds[1].is_ready() {
+                break;
+            }
+            if descriptors::are_scarce(&self.listener) {
+                service
+                    .intake
+                    .failed("too many clients; raise the limit of open files (LimitNOFILE)");
+                stop.wait(REST);
+                continue;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    let is_full = connections.lock().len() >= self.settings.connections;
+                    if is_full {
+                        turn_away(&stream);
+                    } else if let Err(error) = serve(stream, number, &service, &connections) {
+                        service
+                            .intake
+                            .failed(&format!("can't serve a client: {error}"));
+                        stop.wait(REST);
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock
+                            | ErrorKind::Interrupted
+                            | ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => {
+                    service
+                        .intake
+                        .failed(&format!("can't accept a client: {error}"));
+                    stop.wait(REST);
+                }
+            }
+        }
+        drop(self.listener);
+        connections.end(stream::LAST_READS);
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    number: u64,
+    service: &Arc<Service>,
+    connections: &Arc<Connections>,
+) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let stream = Arc::new(stream);
+    let (service, connections) = (Arc::clone(service), Arc::clone(connections));
+    connections.lock().insert(number, Arc::clone(&stream));
+    let closing = Arc::clone(&connections);
+    let spawned = thread::Builder::new()
+        .name("http".into())
+        .stack_size(STACK)
+        .spawn(move || {
+            service.intake.worked();
+            Connection::new(&stream, &service).serve();
+            connections.close(number);
+        });
+    if let Err(error) = spawned {
+        closing.close(number);
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// One client too many: told so if that needs no waiting.
+fn turn_away(mut stream: &TcpStream) {
+    let mut answer = Vec::new();
+    Answer::TooManyConnections.write(false, false, &mut answer);
+    if stream.set_nonblocking(true).is_ok() {
+        let _ = stream.write(&answer);
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+}

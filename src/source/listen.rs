@@ -1,0 +1,276 @@
+//! Listening for writers that keep their connection: one thread serves them all, since each is
+//! only read from when there is something to read.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::{Intake, OpenError, check_socket_path, stream, unix};
+use crate::descriptors;
+use crate::poll::{PollFd, poll};
+use crate::stop::Stop;
+
+/// How long accepting rests when the agent is out of descriptors.
+const REST: Duration = Duration::from_millis(100);
+/// Reads in a row from one writer while others wait.
+const TURN: usize = 16;
+
+/// A writer's connection.
+pub(super) trait Stream: Read + Write + AsFd {
+    /// Lets the writer's next write fail, while what it has written can be read to its end. TCP has
+    /// no such thing.
+    fn refuse_more(&self) -> io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn refuse_more(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Read)
+    }
+}
+
+impl Stream for TcpStream {
+    fn refuse_more(&self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+/// What is made of a writer's bytes.
+pub(super) trait Protocol {
+    /// Reads once, without waiting. 0 at the stream's end.
+    fn read(&mut self, stream: &mut dyn Stream, intake: &mut Intake) -> io::Result<usize>;
+
+    /// There is nothing more to read for now.
+    fn rest(&mut self);
+
+    /// The writer has gone.
+    fn closed(&mut self, intake: &mut Intake);
+
+    /// The agent stops.
+    fn cut_off(&mut self, intake: &mut Intake);
+}
+
+/// A socket that listens.
+pub(super) enum Door {
+    /// By a path.
+    Unix(SocketFile),
+    /// By an address.
+    Tcp(TcpListener),
+}
+
+/// A unix socket, whose file goes with it.
+pub(super) struct SocketFile {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The socket file's identity, so that no successor's file is removed.
+    inode: u64,
+}
+
+impl Door {
+    /// Takes the place of a socket file that nobody listens on.
+    pub(super) fn unix(path: &Path) -> Result<Self, OpenError> {
+        check_socket_path(path)?;
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                remove_stale(path)?;
+                UnixListener::bind(path)
+            }
+            bound => bound,
+        };
+        let listener = listener.map_err(cant_listen)?;
+        listener.set_nonblocking(true).map_err(cant_listen)?;
+        let inode = fs::symlink_metadata(path).map_err(cant_listen)?.ino();
+        let path = path.into();
+        Ok(Door::Unix(SocketFile {
+            listener,
+            path,
+            inode,
+        }))
+    }
+
+    /// Takes an address of this host.
+    pub(super) fn tcp(address: SocketAddr) -> Result<Self, OpenError> {
+        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
+            _ => cant_listen(error),
+        })?;
+        listener.set_nonblocking(true).map_err(cant_listen)?;
+        Ok(Door::Tcp(listener))
+    }
+
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Door::Unix(file) => {
+                let (stream, _) = file.listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Box::new(stream)
+            }
+            Door::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        })
+    }
+
+    /// Refuses further writers, while those that wait can still be accepted. TCP has no such thing.
+    fn close(&self) -> io::Result<()> {
+        match self {
+            Door::Unix(file) => SockRef::from(&file.listener).shutdown(Shutdown::Read),
+            Door::Tcp(_) => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Door::Unix(file) => file.listener.as_fd(),
+            Door::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+fn cant_listen(error: io::Error) -> OpenError {
+    OpenError::Wrong(format!("can't listen: {error}"))
+}
+
+fn remove_stale(path: &Path) -> Result<(), OpenError> {
+    let wrong = |error: io::Error| OpenError::Wrong(format!("can't take the path: {error}"));
+    let found = fs::symlink_metadata(path).map_err(wrong)?;
+    if !found.file_type().is_socket() {
+        return Err(OpenError::Wrong("there is a file that is no socket".into()));
+    }
+    match unix::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(wrong)
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(wrong(error)),
+        _ => Err(OpenError::InUse(
+            "another process listens on this socket; stop it, or give another path".into(),
+        )),
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+struct Writer<P> {
+    stream: Box<dyn Stream>,
+    protocol: P,
+}
+
+/// Serves writers until the agent stops; then reads what they have written already, with a bound.
+pub(super) fn serve<P: Protocol>(
+    door: &Door,
+    protocol: impl Fn(&Intake) -> P,
+    mut intake: Intake,
+    stop: &Stop,
+) {
+    let mut writers: Vec<Writer<P>> = Vec::new();
+    let mut deadline = None;
+    loop {
+        if stop.is_given() && deadline.is_none() {
+            deadline = Some(Instant::now() + stream::LAST_READS);
+        }
+        let mut fds: Vec<_> = [door.as_fd(), stop.as_fd()]
+            .into_iter()
+            .chain(writers.iter().map(|writer| writer.stream.as_fd()))
+            .map(PollFd::new)
+            .collect();
+        // A failing poll(2) means no memory: rest as for descriptors.
+        let rested = poll(&mut fds, Some(Duration::ZERO)).is_err();
+        let is_idle =
+            |fds: &[PollFd<'_>]| !fds[0].is_ready() && !fds[2..].iter().any(PollFd::is_ready);
+        match deadline {
+            Some(deadline) if is_idle(&fds) || Instant::now() >= deadline => break,
+            None if is_idle(&fds) && !rested => {
+                intake.flush();
+                if poll(&mut fds, None).is_err() {
+                    stop.wait(REST);
+                }
+            }
+            _ => {}
+        }
+        let ready: Vec<_> = fds.iter().map(PollFd::is_ready).collect();
+        let accepts = ready[0];
+        let mut ready = ready[2..].iter();
+        writers.retain_mut(|writer| {
+            let is_ready = ready.next().copied().unwrap_or(false);
+            !is_ready || writer.read(&mut intake)
+        });
+        if accepts && descriptors::are_scarce(door) {
+            intake.failed("too many writers; raise the limit of open files (LimitNOFILE)");
+            // The waiting writer keeps the loop from ever being idle.
+            intake.flush();
+            stop.wait(REST);
+        } else if accepts {
+            match door.accept() {
+                Ok(stream) => {
+                    intake.worked();
+                    writers.push(Writer {
+                        stream,
+                        protocol: protocol(&intake),
+                    });
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    intake.failed(&format!("can't accept a writer: {error}"));
+                    intake.flush();
+                    stop.wait(REST);
+                }
+            }
+        }
+    }
+    // What is written between the last look and the end would be lost, and its writer none the wiser.
+    if door.close().is_ok() {
+        while let Ok(stream) = door.accept() {
+            let protocol = protocol(&intake);
+            writers.push(Writer { stream, protocol });
+        }
+    }
+    for mut writer in writers {
+        if writer.stream.refuse_more().is_ok() {
+            while let Ok(1..) = writer.protocol.read(&mut *writer.stream, &mut intake) {}
+        }
+        writer.protocol.cut_off(&mut intake);
+    }
+}
+
+impl<P: Protocol> Writer<P> {
+    /// Reads what is there. False when the writer has gone.
+    fn read(&mut self, intake: &mut Intake) -> bool {
+        for _ in 0..TURN {
+            match self.protocol.read(&mut *self.stream, intake) {
+                Ok(1..) => {}
+                Err(error) if is_passing(&error) => break,
+                // Reset by its writer: what came before counts.
+                Ok(0) | Err(_) => {
+                    self.protocol.closed(intake);
+                    return false;
+                }
+            }
+        }
+        self.protocol.rest();
+        true
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}

@@ -1,0 +1,1468 @@
+//! `http:ADDR:PORT`, a webhook of the agent's own for S3 servers that push. Whatever is sent to it: each body is taken
+//! whole or not at all, the client is told at once which of the two, and it never waits for the webhook behind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use crate::support::{Agent, Answer, Balance, Client, Webhook, eventually, within};
+
+const HEALTHY: &str = r#"{"text":"HEC is healthy","code":17}"#;
+const BUSY: &str = r#"{"text":"Server is busy","code":9}"#;
+const TOO_LARGE: &str = r#"{"text":"Content too large","code":6}"#;
+const CLOSE: &str = "Connection: close\r\n";
+const RETRY: &str = "Retry-After: 1\r\n";
+const MIB: usize = 1 << 20;
+
+/// An address that nobody else has: all of 127.0.0.0/8 is loopback.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 78, high, low), 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Starts an agent that sends soon and tries again soon, and waits until it listens.
+pub(crate) fn start(hook: &Webhook, options: &[&str]) -> Agent {
+    let agent = Agent::command()
+        .args(["run", "--endpoint", &hook.url()])
+        .args(["--auth-token", "Splunk test", "--batch-age", "5ms"])
+        .args(["--backoff-min", "10ms", "--backoff-max", "50ms"])
+        .args(options)
+        .spawn();
+    agent.wait_for_log("started: ");
+    agent
+}
+
+/// Ends the agent with SIGTERM. What it says it delivered is what the webhook got, and nothing is unaccounted for.
+#[track_caller]
+pub(crate) fn end(agent: Agent, hook: &Webhook) -> Balance {
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(balance.delivered, hook.delivered_events().len() as u64);
+    assert_eq!(balance.left, 0);
+    balance
+}
+
+/// The same, where exactly these events came in and were delivered, in this order.
+#[track_caller]
+pub(crate) fn end_with(agent: Agent, hook: &Webhook, events: &[String]) {
+    let balance = end(agent, hook);
+    assert_eq!(arrived(hook), events);
+    assert_eq!(balance.received, events.len() as u64, "{balance:?}");
+}
+
+/// What the webhook has taken, as text.
+pub(crate) fn arrived(hook: &Webhook) -> Vec<String> {
+    let text = |event: Vec<u8>| String::from_utf8(event).unwrap();
+    hook.delivered_events().into_iter().map(text).collect()
+}
+
+pub(crate) fn event(number: usize) -> String {
+    format!(r#"{{"n":{number}}}"#)
+}
+
+pub(crate) fn events(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(event).collect()
+}
+
+/// A body of these events, a line each.
+fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
+    numbers.into_iter().map(|n| event(n) + "\n").collect()
+}
+
+/// An agent with an `http:` source, and the webhook behind it.
+struct Listener {
+    hook: Webhook,
+    agent: Agent,
+    address: SocketAddr,
+}
+
+impl Listener {
+    fn start(options: &[&str]) -> Self {
+        let (hook, address) = (Webhook::start(), free_address());
+        let source = format!("--source=http:{address}");
+        let agent = start(&hook, &[&[source.as_str()], options].concat());
+        Listener {
+            hook,
+            agent,
+            address,
+        }
+    }
+
+    fn client(&self) -> Client<TcpStream> {
+        let client = Client::connect(self.address);
+        client.stream.get_ref().set_nodelay(true).unwrap();
+        client
+    }
+
+    /// Sends this over a connection of its own and gives all that comes until the agent closes it.
+    #[track_caller]
+    fn last_words(&self, bytes: &[u8]) -> String {
+        let mut client = self.client();
+        client.send(bytes).unwrap();
+        client.read_to_end().unwrap()
+    }
+
+    #[track_caller]
+    fn end(self) -> Balance {
+        end(self.agent, &self.hook)
+    }
+
+    #[track_caller]
+    fn end_with(self, events: &[String]) {
+        end_with(self.agent, &self.hook, events);
+    }
+}
+
+/// A request, of which `head` is all but `Host` and the empty line.
+fn request(head: &str, body: &[u8]) -> Vec<u8> {
+    let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let mut bytes = format!("{line} HTTP/1.1\r\nHost: a\r\n");
+    for header in headers.lines() {
+        bytes += &format!("{header}\r\n");
+    }
+    [bytes.as_bytes(), b"\r\n", body].concat()
+}
+
+fn post(body: &str) -> Vec<u8> {
+    let head = format!("POST /\nContent-Length: {}", body.len());
+    request(&head, body.as_bytes())
+}
+
+/// An answer to the byte, with these headers beside the two that each has.
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    )
+}
+
+fn success(headers: &str) -> String {
+    answer("200 OK", headers, r#"{"text":"Success","code":0}"#)
+}
+
+/// To a body whose event with this number is none.
+fn bad_event(number: usize) -> String {
+    let body =
+        format!(r#"{{"text":"Invalid data format","code":6,"invalid-event-number":{number}}}"#);
+    answer("400 Bad Request", "", &body)
+}
+
+fn busy(headers: &str) -> String {
+    answer("503 Service Unavailable", headers, BUSY)
+}
+
+fn too_large(headers: &str) -> String {
+    answer("413 Content Too Large", headers, TOO_LARGE)
+}
+
+/// Reads so much that is not `expected` or all of it.
+#[track_caller]
+fn expect(client: &mut Client<TcpStream>, expected: &str) {
+    let mut got = vec![0; expected.len()];
+    let mut filled = 0;
+    while filled < got.len() && expected.as_bytes().starts_with(&got[..filled]) {
+        match client.stream.read(&mut got[filled..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+    let got = String::from_utf8_lossy(&got[..filled]);
+    assert_eq!(got, expected);
+}
+
+/// Sends a request and expects this answer to it.
+#[track_caller]
+fn ask(client: &mut Client<TcpStream>, request: &[u8], expected: &str) {
+    client.send(request).unwrap();
+    expect(client, expected);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Chunks of 1, 2, 3 … bytes, with all that the coding allows.
+fn chunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut coded = Vec::new();
+    for length in 1.. {
+        let (chunk, rest) = bytes.split_at(bytes.len().min(length));
+        bytes = rest;
+        if chunk.is_empty() {
+            break;
+        }
+        let extension = if length % 2 == 0 { ";a=\"b\"" } else { "" };
+        coded.extend(format!("{:02X}{extension}\r\n", chunk.len()).bytes());
+        coded.extend_from_slice(chunk);
+        coded.extend(b"\r\n");
+    }
+    coded.extend(b"0\r\nTrailer: x\r\n\r\n");
+    coded
+}
+
+#[test]
+fn events_come_in_every_form_and_coding_and_on_every_path() {
+    let forms = [
+        "{\"n\":1}\n{\"n\":2}\n",
+        "{\"n\":1}\n{\"n\":2}",
+        "\r\n{\"n\":1}\r\n\r\n{\"n\":2}\r\n",
+        "{\"n\":1}{\"n\":2}",
+        "{\"n\":1},{\"n\":2}",
+        "[{\"n\":1},\n{\"n\":2}]",
+        "[{\"n\":1},\n{\"n\":2},\n",
+        "{\n  \"n\": 1\n}\n{\n  \"n\": 2\n}\n",
+        "\u{feff}{\"n\":1}\n{\"n\":2}\n",
+    ];
+    let targets = [
+        "POST /",
+        "PUT /services/collector/raw?channel=7f&index=audit",
+        "POST /a/%7B//b",
+    ];
+    let types = [
+        "",
+        "\nContent-Type: application/json",
+        "\nContent-Type: text/plain; charset=x",
+    ];
+    let listener = Listener::start(&[]);
+    let mut client = listener.client();
+    let mut bodies = 0;
+    for form in forms {
+        for (coding, body) in [
+            ("", form.as_bytes().to_vec()),
+            ("\nTransfer-Encoding: chunked", chunked(form.as_bytes())),
+            ("\nContent-Encoding: gzip", gzip(form.as_bytes())),
+            (
+                "\nTransfer-Encoding: Chunked\nContent-Encoding: GZIP",
+                chunked(&gzip(form.as_bytes())),
+            ),
+        ] {
+            let (target, kind) = (targets[bodies % 3], types[bodies / 3 % 3]);
+            let length = if coding.contains("Transfer") {
+                String::new()
+            } else {
+                format!("\nContent-Length: {}", body.len())
+            };
+            let head = format!("{target}{kind}{coding}{length}");
+            ask(&mut client, &request(&head, &body), &success(""));
+            bodies += 1;
+        }
+    }
+    let arrived = listener.hook.wait_for_events(bodies * 2);
+    for pair in arrived.chunks(2) {
+        let pair = String::from_utf8(pair.join(&b'\n')).unwrap();
+        assert_eq!(pair.replace(' ', ""), "{\"n\":1}\n{\"n\":2}");
+    }
+    let balance = listener.end();
+    assert_eq!((balance.received, balance.dropped), (72, 0));
+}
+
+/// Each server with the requests that it makes.
+#[test]
+fn servers_that_push_are_served() {
+    fn texts(file: &str) -> Vec<String> {
+        file.lines().map(str::to_owned).collect()
+    }
+    let minio = texts(include_str!("data/minio.ndjson"));
+    let rustfs = texts(include_str!("data/rustfs.ndjson"));
+    let versity = texts(include_str!("data/versitygw.ndjson"));
+    let weka = texts(include_str!("data/weka.ndjson"));
+    let listener = Listener::start(&[]);
+
+    // MinIO: an event and its newline each, or a batch of them without a type.
+    let mut client = listener.client();
+    let (single, batch) = minio.split_at(10);
+    for event in single {
+        let body = format!("{event}\n");
+        let length = body.len();
+        let head = format!("POST /\nContent-Type: application/json\nContent-Length: {length}");
+        ask(&mut client, &request(&head, body.as_bytes()), &success(""));
+    }
+    let batch: String = batch.iter().map(|event| format!("{event}\n")).collect();
+    ask(&mut client, &post(&batch), &success(""));
+
+    // RustFS looks first whether somebody is there.
+    let mut client = listener.client();
+    let probed = answer("200 OK", "", HEALTHY).replace(HEALTHY, "");
+    ask(&mut client, &request("HEAD /", b""), &probed);
+    for event in &rustfs {
+        ask(&mut client, &post(event), &success(""));
+    }
+
+    // Versity posts nothing first, and then over a connection each.
+    ask(&mut listener.client(), &post(""), &success(""));
+    for event in &versity {
+        ask(&mut listener.client(), &post(event), &success(""));
+    }
+
+    ask(
+        &mut listener.client(),
+        &post(&weka.join("\n")),
+        &success(""),
+    );
+
+    let all = [minio, rustfs, versity, weka].concat();
+    listener.hook.wait_for_events(all.len());
+    listener.end_with(&all);
+}
+
+#[test]
+fn another_agent_can_be_the_client() {
+    let token = TokenFile::new("Splunk test");
+    let (hook, address) = (Webhook::start(), free_address());
+    let second = start(
+        &hook,
+        &[
+            &format!("--source=http:{address}"),
+            "--buffer-events=100",
+            &token.option(),
+        ],
+    );
+    // The buffer of the second is full again and again: the first one holds what is not taken.
+    hook.always(Answer::ok().after(Duration::from_millis(20)));
+    let corpus = include_str!("data/minio.ndjson");
+    let input = corpus.repeat(50);
+    let first = Agent::command()
+        .args([
+            "run",
+            "--endpoint",
+            &format!("http://{address}/services/collector/raw"),
+        ])
+        .args(["--auth-token", "Splunk test", "--batch-events", "30"])
+        .args(["--backoff-min", "10ms", "--backoff-max", "50ms"])
+        .input(input.clone())
+        .spawn();
+
+    let ended = first.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let (passed_on, events) = (ended.balance(), input.lines().count() as u64);
+    assert_eq!((passed_on.delivered, passed_on.dropped), (events, 0));
+    let balance = end(second, &hook);
+    assert_eq!(balance.delivered, events);
+    // What was not taken came again and was counted again.
+    let refused = balance.by_reason.get("buffer full").copied();
+    assert!(refused.is_some_and(|refused| balance.received == events + refused));
+    assert!(hook.delivered_events().join(&b'\n') == input.trim_end().as_bytes());
+}
+
+#[test]
+fn probes_are_answered() {
+    let listener = Listener::start(&[]);
+    let mut client = listener.client();
+    let healthy = answer("200 OK", "", HEALTHY);
+    let head = healthy.replace(HEALTHY, "");
+    ask(&mut client, &request("GET /", b""), &healthy);
+    ask(&mut client, &request("HEAD /", b""), &head);
+    ask(
+        &mut client,
+        &request("GET /services/collector/health", b""),
+        &healthy,
+    );
+    ask(&mut client, &request("POST /", b""), &success(""));
+    ask(&mut client, &post(""), &success(""));
+    ask(&mut client, &post(" \r\n"), &success(""));
+    let chunked = request("PUT /\nTransfer-Encoding: chunked", b"0\r\n\r\n");
+    ask(&mut client, &chunked, &success(""));
+    // A probe's body is read and means nothing; least of all is it a request.
+    let inside = post(&event(1));
+    let outside = format!("GET /\nContent-Length: {}", inside.len());
+    ask(&mut client, &request(&outside, &inside), &healthy);
+    ask(&mut client, &request("HEAD /", b""), &head);
+    listener.end_with(&[]);
+}
+
+#[test]
+fn a_client_that_waits_for_a_word_before_it_sends_the_body_gets_it() {
+    const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    let listener = Listener::start(&["--max-body-bytes", "1000"]);
+    let mut client = listener.client();
+    let known = request("POST /\nExpect: 100-continue\nContent-Length: 7", b"");
+    ask(&mut client, &known, GO_ON);
+    ask(&mut client, event(1).as_bytes(), &success(""));
+    let chunks = request(
+        "POST /\nTransfer-Encoding: chunked\nExpect: 100-Continue",
+        b"",
+    );
+    ask(&mut client, &chunks, GO_ON);
+    ask(&mut client, &chunked(event(2).as_bytes()), &success(""));
+    // One that does not wait for it is not told what it does not want to know any more.
+    let at_once = [known.as_slice(), event(3).as_bytes()].concat();
+    ask(&mut client, &at_once, &success(""));
+    // Nobody is told to send what will not be taken.
+    let large = request("POST /\nExpect: 100-continue\nContent-Length: 1001", b"");
+    assert_eq!(listener.last_words(&large), too_large(CLOSE));
+
+    listener.hook.wait_for_events(3);
+    let balance = listener.end();
+    assert_eq!((balance.delivered, balance.by_reason["too large"]), (3, 1));
+}
+
+#[test]
+fn requests_that_come_in_one_go_or_byte_by_byte_are_answered_in_order() {
+    let listener = Listener::start(&[]);
+    let exchanges = [
+        (post(&event(1)), success("")),
+        (request("GET /", b""), answer("200 OK", "", HEALTHY)),
+        (
+            request(
+                "PUT /\nTransfer-Encoding: chunked",
+                &chunked(event(2).as_bytes()),
+            ),
+            success(""),
+        ),
+        (post("{\"n\":3}\nnonsense\n"), bad_event(1)),
+        (
+            request("HEAD /", b""),
+            answer("200 OK", "", HEALTHY).replace(HEALTHY, ""),
+        ),
+        (post(""), success("")),
+        (
+            request(
+                "POST /\nConnection: close\nContent-Length: 7",
+                event(4).as_bytes(),
+            ),
+            success(CLOSE),
+        ),
+    ];
+    let requests: Vec<u8> = exchanges.iter().flat_map(|(ask, _)| ask.clone()).collect();
+    let answers: String = exchanges
+        .iter()
+        .map(|(_, answer)| answer.as_str())
+        .collect();
+
+    assert_eq!(listener.last_words(&requests), answers);
+    let mut client = listener.client();
+    for byte in &requests {
+        client.send(&[*byte]).unwrap();
+    }
+    assert_eq!(client.read_to_end().unwrap(), answers);
+    // More than the agent reads at once; each answer tells which request it is to.
+    let numbers = (0..500).map(|number| number % 7);
+    let many = numbers
+        .clone()
+        .flat_map(|number| post(&(lines(0..number) + "x\n")));
+    let mut client = listener.client();
+    client.send(&many.collect::<Vec<_>>()).unwrap();
+    expect(&mut client, &numbers.map(bad_event).collect::<String>());
+
+    listener.hook.wait_for_events(6);
+    assert_eq!(arrived(&listener.hook), events([1, 2, 4, 1, 2, 4]));
+    let balance = listener.end();
+    let refused = 2 * 2 + (0..500).map(|number| number % 7 + 1).sum::<u64>();
+    assert_eq!(
+        balance.by_reason,
+        BTreeMap::from([("malformed".into(), refused)])
+    );
+}
+
+#[test]
+fn a_client_that_wants_the_connection_closed_is_obeyed() {
+    let listener = Listener::start(&[]);
+    for (number, headers) in [
+        "Connection: close",
+        "Connection: keep-alive, Close",
+        "connection: close\nConnection: TE",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let head = format!("POST /\n{headers}\nContent-Length: 7");
+        let words = listener.last_words(&request(&head, event(number).as_bytes()));
+        assert_eq!(words, success(CLOSE), "{headers}");
+    }
+    let old = b"POST / HTTP/1.0\r\nContent-Length: 7\r\n\r\n{\"n\":3}";
+    assert_eq!(listener.last_words(old), success(CLOSE));
+    listener.hook.wait_for_events(4);
+    listener.end_with(&events(0..4));
+}
+
+#[test]
+fn a_client_may_close_its_half_before_it_reads_the_answer() {
+    let listener = Listener::start(&[]);
+    let mut client = listener.client();
+    client
+        .send(&[post(&event(1)), post(&event(2))].concat())
+        .unwrap();
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read_to_end().unwrap(), success("").repeat(2));
+    let mut client = listener.client();
+    client.send(b"GARBAGE\n\n").unwrap();
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert!(client.read_to_end().unwrap().starts_with("HTTP/1.1 400 "));
+    listener.hook.wait_for_events(2);
+    listener.end_with(&events(1..3));
+}
+
+#[test]
+fn a_body_that_does_not_fit_the_buffer_is_refused_whole_and_at_once() {
+    for when_full in ["drop", "wait"] {
+        let listener = Listener::start(&["--buffer-events", "10", "--when-full", when_full]);
+        let mut client = listener.client();
+        // From here on nothing leaves the buffer.
+        listener.hook.hold();
+        ask(&mut client, &post(&lines(0..4)), &success(""));
+        listener.hook.wait_for_requests(1);
+        ask(&mut client, &post(&lines(4..8)), &success(""));
+        ask(&mut client, &post(&lines(100..103)), &busy(RETRY));
+        ask(&mut client, &post(&lines(8..10)), &success(""));
+        ask(&mut client, &post(&event(100)), &busy(RETRY));
+        ask(&mut client, &post(""), &success(""));
+        // No patience helps this one.
+        ask(&mut client, &post(&lines(0..11)), &too_large(""));
+
+        listener.hook.release();
+        let mut refused = 3 + 1;
+        eventually("there is room again", || {
+            client.send(&post(&lines(10..20))).unwrap();
+            let (status, body) = client.read_answer().unwrap();
+            refused += if status == 503 { 10 } else { 0 };
+            assert!(status == 200 || body == BUSY, "{status} {body}");
+            (status == 200).then_some(())
+        });
+        listener.hook.wait_for_events(20);
+        assert_eq!(arrived(&listener.hook), events(0..20));
+        let balance = listener.end();
+        assert_eq!(
+            (
+                balance.by_reason["buffer full"],
+                balance.by_reason["too large"]
+            ),
+            (refused, 11)
+        );
+    }
+}
+
+/// MinIO has up to 16 connections, posts an event at a time, and tries again for ever.
+#[test]
+fn a_client_with_a_queue_of_its_own_loses_nothing_over_an_outage_of_the_webhook() {
+    const CLIENTS: usize = 16;
+    const EVENTS: usize = 60;
+    let listener = Listener::start(&["--buffer-events", "100"]);
+    let refused = AtomicUsize::new(0);
+    let wait_until_refused = |more: usize| {
+        let wanted = refused.load(Ordering::Relaxed) + more;
+        within(Duration::from_secs(30), "clients are told to wait", || {
+            refused.load(Ordering::Relaxed) >= wanted
+        });
+    };
+    listener.hook.stop();
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (listener, refused) = (&listener, &refused);
+            scope.spawn(move || {
+                let mut connection = listener.client();
+                for number in client * EVENTS..(client + 1) * EVENTS {
+                    loop {
+                        connection.send(&post(&(event(number) + "\n"))).unwrap();
+                        let (status, _) = connection.read_answer().unwrap();
+                        if status == 200 {
+                            break;
+                        }
+                        assert_eq!(status, 503);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+        wait_until_refused(50);
+        listener.hook.restart();
+        listener.hook.wait_for_events(300);
+        listener.hook.always(Answer::status(503));
+        wait_until_refused(50);
+        listener.hook.always(Answer::ok());
+    });
+    listener.hook.wait_for_events(CLIENTS * EVENTS);
+
+    let mut arrived = arrived(&listener.hook);
+    let mut expected = events(0..CLIENTS * EVENTS);
+    arrived.sort();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    let balance = listener.end();
+    let refused = refused.load(Ordering::Relaxed) as u64;
+    assert_eq!(
+        balance.by_reason,
+        BTreeMap::from([("buffer full".into(), refused)])
+    );
+}
+
+/// Versity's gateway waits for a second at most, tries nothing again, and has a new connection nearly each time.
+#[test]
+fn a_new_connection_for_each_event_is_no_trouble() {
+    const CLIENTS: usize = 4;
+    const EVENTS: usize = 250;
+    let listener = Listener::start(&[]);
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let listener = &listener;
+            scope.spawn(move || {
+                for number in client * EVENTS..(client + 1) * EVENTS {
+                    ask(&mut listener.client(), &post(&event(number)), &success(""));
+                }
+            });
+        }
+    });
+    listener.hook.wait_for_events(CLIENTS * EVENTS);
+    let balance = listener.end();
+    assert_eq!((balance.received, balance.dropped), (1000, 0));
+}
+
+#[test]
+fn a_body_with_bad_json_is_refused_whole_and_the_client_told_where_it_is_bad() {
+    let listener = Listener::start(&[]);
+    let mut client = listener.client();
+    let mut refused = 0;
+    for (body, number, events) in [
+        ("geheim", 0, 1),
+        (
+            "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n{\"n\":geheim}\n{\"n\":4}\n",
+            3,
+            5,
+        ),
+        ("[1,2,3]", 0, 1),
+        ("{\"n\":0}\n{\"geheim", 1, 2),
+        ("{\"n\":0}{\"n\":1}}", 2, 3),
+        ("{\"n\":01}", 0, 1),
+        ("[{\"n\":0},\n{\"n\":1},\n\"n\"\n]", 2, 3),
+    ] {
+        ask(&mut client, &post(body), &bad_event(number));
+        let head = "POST /\nTransfer-Encoding: chunked\nContent-Encoding: gzip";
+        let body = chunked(&gzip(body.as_bytes()));
+        ask(&mut client, &request(head, &body), &bad_event(number));
+        refused += 2 * events;
+    }
+    ask(&mut client, &post(&event(1)), &success(""));
+    listener.hook.wait_for_events(1);
+    assert_eq!(arrived(&listener.hook), [event(1)]);
+    assert!(!listener.agent.log().contains("geheim"));
+    let balance = listener.end();
+    assert_eq!(balance.received, refused + 1);
+    assert_eq!(
+        balance.by_reason,
+        BTreeMap::from([("malformed".into(), refused)])
+    );
+}
+
+#[test]
+fn a_body_that_is_not_what_its_coding_says_is_refused() {
+    let bad_coding = answer(
+        "400 Bad Request",
+        CLOSE,
+        r#"{"text":"Invalid content coding","code":6}"#,
+    );
+    let listener = Listener::start(&[]);
+    let whole = gzip(lines(0..3).as_bytes());
+    let mut damaged = whole.clone();
+    // In the checksum, so that all of it could be decoded.
+    *damaged.iter_mut().nth_back(6).unwrap() ^= 1;
+    let bodies = [
+        lines(0..3).into_bytes(),
+        whole[..whole.len() - 1].to_vec(),
+        whole[..12].to_vec(),
+        whole[..3].to_vec(),
+        damaged,
+        // Only the first would have been read.
+        [whole.clone(), whole.clone()].concat(),
+        [whole, b"x".to_vec()].concat(),
+    ];
+    let count = bodies.len() as u64;
+    for body in bodies {
+        let head = format!(
+            "POST /\nContent-Encoding: gzip\nConnection: close\nContent-Length: {}",
+            body.len()
+        );
+        let words = listener.last_words(&request(&head, &body));
+        assert_eq!(words, bad_coding, "{body:?}");
+    }
+    let balance = listener.end();
+    assert_eq!(balance.received, balance.by_reason["malformed"]);
+    // Whatever was in them: each was at least one event to its client.
+    assert!(balance.received >= count, "{balance:?}");
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_however_it_comes() {
+    let listener = Listener::start(&["--max-body-bytes", "100KiB", "--max-event-bytes", "1KiB"]);
+    let line = format!("{{\"n\":\"{}\"}}\n", "x".repeat(1000));
+    let fits = line.repeat((100 << 10) / line.len());
+    let over = line.repeat((100 << 10) / line.len() + 1);
+    let gzipped = gzip(over.as_bytes());
+    let announced = format!(
+        "POST /\nContent-Encoding: gzip\nContent-Length: {}",
+        gzipped.len()
+    );
+    let coded = "POST /\nTransfer-Encoding: chunked";
+    let endless = format!("400\r\n{}", line.repeat(2).split_at(1024).0);
+
+    let mut client = listener.client();
+    ask(&mut client, &post(&fits), &success(""));
+    ask(
+        &mut client,
+        &request(coded, &chunked(fits.as_bytes())),
+        &success(""),
+    );
+    // With nothing but the announcement of a body; 2^64 is one that might wrap around.
+    for length in ["102401", "999999999999999999"] {
+        let head = request(&format!("POST /\nContent-Length: {length}"), b"");
+        assert_eq!(listener.last_words(&head), too_large(CLOSE));
+    }
+    for request in [
+        request(coded, &chunked(over.as_bytes())),
+        request(coded, format!("{endless}\r\n").repeat(200).as_bytes()),
+        request(&announced, &gzipped),
+    ] {
+        assert_eq!(listener.last_words(&request), too_large(CLOSE));
+    }
+    // An event over its own limit.
+    let long = format!("{{\"n\":\"{}\"}}\n", "x".repeat(1100));
+    ask(&mut client, &post(&(event(0) + &long)), &too_large(""));
+    ask(&mut client, &post(&event(1)), &success(""));
+
+    let count = 2 * fits.lines().count() as u64 + 1;
+    listener.hook.wait_for_events(count as usize);
+    let balance = listener.end();
+    assert_eq!(balance.delivered, count);
+    assert_eq!(balance.dropped, balance.by_reason["too large"]);
+}
+
+/// As most HTTP clients are: an error on the way up is all that they would tell of.
+#[test]
+fn a_client_that_sends_all_before_it_reads_still_sees_why_it_was_refused() {
+    let token = TokenFile::new("Splunk test");
+    let listener = Listener::start(&["--max-body-bytes", "1MiB", &token.option()]);
+    let body = vec![b' '; 24 * MIB];
+    let length = body.len();
+    for (headers, refusal) in [
+        ("Authorization: Splunk test", "413 Content Too Large"),
+        ("X: y", "401 Unauthorized"),
+        ("Authorization: Splunk other", "403 Forbidden"),
+    ] {
+        for framing in [
+            format!("Content-Length: {length}"),
+            "Transfer-Encoding: chunked".into(),
+        ] {
+            let start = if framing.starts_with('T') {
+                format!("{length:x}\r\n")
+            } else {
+                String::new()
+            };
+            let head = request(&format!("POST /\n{headers}\n{framing}"), start.as_bytes());
+            let mut client = listener.client();
+            client.send(&[head, body.clone()].concat()).unwrap();
+            let words = client.read_to_end().unwrap();
+            assert!(
+                words.starts_with(&format!("HTTP/1.1 {refusal}\r\n")),
+                "{words}"
+            );
+        }
+    }
+    assert_eq!(listener.end().delivered, 0);
+}
+
+#[test]
+fn a_small_body_that_inflates_to_a_huge_one_costs_no_memory() {
+    let listener = Listener::start(&["--max-body-bytes", "4MiB"]);
+    let huge = format!("{{\"n\":\"{}\"}}", "0".repeat(100 * MIB));
+    let (huge, many) = (gzip(huge.as_bytes()), gzip(&b"{}\n".repeat(10 * MIB)));
+    thread::scope(|scope| {
+        for bomb in [&huge, &many, &huge, &many] {
+            let head = format!(
+                "POST /\nContent-Encoding: gzip\nContent-Length: {}",
+                bomb.len()
+            );
+            let listener = &listener;
+            scope.spawn(move || {
+                assert_eq!(listener.last_words(&request(&head, bomb)), too_large(CLOSE));
+            });
+        }
+    });
+    let peak = peak_kib(&listener.agent);
+    assert!(peak < 64 << 10, "{peak} KiB");
+    listener.end();
+}
+
+/// The most memory that it has had so far.
+fn peak_kib(agent: &Agent) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = peak.and_then(|peak| peak.split_whitespace().next());
+    number.unwrap().parse().unwrap()
+}
+
+#[test]
+fn many_large_bodies_at_once_share_what_memory_there_is_for_them() {
+    const CLIENTS: usize = 12;
+    let listener = Listener::start(&["--max-body-bytes", "2MiB", "--buffer-bytes", "8MiB"]);
+    let padding = "x".repeat(2000);
+    let body = |client: usize| {
+        let line =
+            |number| format!("{{\"client\":{client},\"n\":{number},\"padding\":\"{padding}\"}}\n");
+        (0..900).map(line).collect::<String>()
+    };
+    // In rounds, so that memory which is not given back would be missed.
+    for round in 1..=3 {
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (listener, body) = (&listener, &body);
+                scope.spawn(move || {
+                    eventually("there is memory", || {
+                        let mut connection = listener.client();
+                        connection.send(&post(&body(client))).unwrap();
+                        let (status, text) = connection.read_answer().unwrap();
+                        assert!(status == 200 || text == BUSY, "{status} {text}");
+                        (status == 200).then_some(())
+                    });
+                });
+            }
+        });
+        listener.hook.wait_for_events(round * CLIENTS * 900);
+    }
+    let peak = peak_kib(&listener.agent);
+    assert!(peak < 64 << 10, "{peak} KiB");
+    let balance = listener.end();
+    assert_eq!(balance.delivered, (3 * CLIENTS * 900) as u64);
+    assert_eq!(
+        balance.dropped,
+        balance.by_reason.get("buffer full").copied().unwrap_or(0)
+    );
+}
+
+/// What two servers in a row could understand differently, so that one of them sees a request where the other sees a
+/// body. Behind each, such a request: it must not be seen.
+#[test]
+fn framing_that_could_be_understood_differently_is_refused_and_the_connection_closed() {
+    let listener = Listener::start(&[]);
+    let smuggled = post(r#"{"smuggled":true}"#);
+    let heads = [
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 5",
+        "Content-Length: 5,",
+        "Content-Length: +5",
+        "Content-Length: -5",
+        "Content-Length: 0x5",
+        "Content-Length: 5 5",
+        "Content-Length: 5.0",
+        "Content-Length: 5\u{b}",
+        "Content-Length:",
+        "Content-Length: 18446744073709551621",
+        "Content-Length: 00000000000000000000000000005",
+        "Content-Length : 5",
+        " Content-Length: 5",
+        "X: y\r\n Content-Length: 5",
+        "X: y\nContent-Length: 5",
+        "X: y\rContent-Length: 5",
+        "X\0: y\r\nContent-Length: 5",
+        "X: y\0\r\nContent-Length: 5",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 5\r\nTransfer-Encoding: identity",
+        "Content-Length: 5\r\ntransfer-encoding: x",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: chunked;a=b",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding: \u{b}chunked",
+        "Transfer-Encoding:",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding\r\n: chunked",
+        "Host: b\r\nContent-Length: 5",
+        "Content-Length: 5\r\nAuthorization: a\r\nAuthorization: b",
+        ": y",
+        "no header at all",
+    ];
+    for head in heads {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n0\r\n\r\n");
+        assert_refused(&listener, &[head.as_bytes(), &smuggled].concat());
+    }
+    for line in [
+        "POST / HTTP/1.1\r\nContent-Length: 0",
+        "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked",
+        "POST / HTTP/2.0\r\nHost: a\r\nContent-Length: 0",
+        "POST / HTTP/1.1 \r\nHost: a\r\nContent-Length: 0",
+        "POST /\r\nHost: a\r\nContent-Length: 0",
+        "POST / / HTTP/1.1\r\nHost: a\r\nContent-Length: 0",
+        "POST / HTTP/1.1\nHost: a\nContent-Length: 0",
+        " POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0",
+        "\n\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0",
+        "PO\0ST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0",
+        "PRI * HTTP/2.0",
+        "{\"n\":1}\n{\"n\":2}",
+        "\u{16}\u{3}\u{1}\u{2}",
+    ] {
+        let head = format!("{line}\r\n\r\n");
+        assert_refused(&listener, &[head.as_bytes(), &smuggled].concat());
+    }
+    for body in [
+        "\r\n",
+        "g\r\n",
+        "-1\r\n",
+        "+1\r\n{\r\n",
+        "0x1\r\n{\r\n",
+        " 1\r\n{\r\n",
+        "1 \r\n{\r\n",
+        "1\n{\n",
+        "1\r\n{}\r\n",
+        "1\r\n{\n0\r\n\r\n",
+        "1\r\n{0\r\n\r\n",
+        "100000000\r\n{}",
+        "0000000000000000001\r\n{",
+        "ffffffffffffffff\r\n{}",
+        "1;\0\r\n{\r\n",
+        "1;a\n{\r\n",
+        "0\r\n\n",
+        "0\r\na: b\n\r\n",
+        "0\n\n",
+    ] {
+        let head = request("POST /\nTransfer-Encoding: chunked", body.as_bytes());
+        assert_refused(&listener, &[head, smuggled.clone()].concat());
+    }
+    // Its own line and extensions do not end either.
+    let endless = "1;".to_owned() + &"x".repeat(2000);
+    assert_refused(
+        &listener,
+        &request("POST /\nTransfer-Encoding: chunked", endless.as_bytes()),
+    );
+
+    ask(&mut listener.client(), &post(&event(1)), &success(""));
+    listener.hook.wait_for_events(1);
+    listener.end_with(&events([1]));
+}
+
+/// Exactly one answer, which refuses, and then the end.
+#[track_caller]
+fn assert_refused(listener: &Listener, bytes: &[u8]) {
+    let words = listener.last_words(bytes);
+    let shown = String::from_utf8_lossy(bytes);
+    let is_refusal = words.starts_with("HTTP/1.1 400 ") || words.starts_with("HTTP/1.1 501 ");
+    assert!(is_refusal, "{words:?} to {shown:?}");
+    assert!(
+        words.contains("\r\nConnection: close\r\n"),
+        "{words:?} to {shown:?}"
+    );
+    assert_eq!(
+        words.matches("HTTP/1.1").count(),
+        1,
+        "{words:?} to {shown:?}"
+    );
+}
+
+#[test]
+fn refusals_are_what_splunk_says_to_the_byte() {
+    let listener = Listener::start(&[]);
+    let not_http = r#"{"text":"not HTTP","code":6}"#;
+    for (bytes, status, headers, body) in [
+        (b"x\r\n\r\n".to_vec(), "400 Bad Request", "", not_http),
+        (
+            request("DELETE /", b""),
+            "405 Method Not Allowed",
+            "Allow: POST, PUT, GET, HEAD\r\n",
+            r#"{"text":"Method not allowed","code":6}"#,
+        ),
+        (
+            request("POST /\nContent-Encoding: br\nContent-Length: 2", b"{}"),
+            "415 Unsupported Media Type",
+            "",
+            r#"{"text":"Unknown Content-Encoding","code":6}"#,
+        ),
+        (
+            request("POST /\nTransfer-Encoding: gzip", b""),
+            "501 Not Implemented",
+            "",
+            r#"{"text":"Unknown Transfer-Encoding","code":6}"#,
+        ),
+        (
+            request(&format!("POST /\nX: {}", "x".repeat(16 << 10)), b""),
+            "431 Request Header Fields Too Large",
+            "",
+            r#"{"text":"Headers too large","code":6}"#,
+        ),
+        (
+            request("POST /\nContent-Length: 16777217", b""),
+            "413 Content Too Large",
+            "",
+            TOO_LARGE,
+        ),
+    ] {
+        let expected = answer(status, &format!("{headers}{CLOSE}"), body);
+        assert_eq!(listener.last_words(&bytes), expected);
+    }
+    listener.end();
+}
+
+#[test]
+fn a_head_has_a_limit() {
+    const LIMIT: usize = 16 << 10;
+    const TOO_LARGE: &str = "HTTP/1.1 431 Request Header Fields Too Large\r\n";
+    let listener = Listener::start(&[]);
+    let bare = request("POST /\nContent-Length: 7\nX: ", b"").len();
+    let of_length = |bytes: usize| {
+        let padding = "x".repeat(bytes - bare);
+        request(
+            &format!("POST /\nContent-Length: 7\nX: {padding}"),
+            event(1).as_bytes(),
+        )
+    };
+    let mut client = listener.client();
+    ask(&mut client, &of_length(LIMIT), &success(""));
+    ask(
+        &mut client,
+        &[of_length(LIMIT), of_length(LIMIT)].concat(),
+        &success("").repeat(2),
+    );
+    let many = "\nX: y".repeat(50);
+    ask(
+        &mut client,
+        &request(&format!("GET /{many}"), b""),
+        &answer("200 OK", "", HEALTHY),
+    );
+
+    let too_many = "\nX: y".repeat(1000);
+    for request in [
+        of_length(LIMIT + 1),
+        of_length(MIB),
+        request(&format!("GET /{too_many}"), b""),
+        format!("POST /{}", "x".repeat(LIMIT)).into_bytes(),
+        format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(LIMIT)).into_bytes(),
+        b"\r\n".repeat(LIMIT),
+    ] {
+        let words = listener.last_words(&request);
+        assert!(words.starts_with(TOO_LARGE), "{words}");
+    }
+    listener.hook.wait_for_events(3);
+    listener.end_with(&events([1, 1, 1]));
+}
+
+#[test]
+fn a_request_that_only_drips_is_ended_and_keeps_nobody_waiting() {
+    let too_slow = answer(
+        "408 Request Timeout",
+        CLOSE,
+        r#"{"text":"Request not complete in time","code":6}"#,
+    );
+    let listener = Listener::start(&["--listen-timeout", "500ms"]);
+    let mut idle = listener.client();
+    ask(&mut idle, &post(&event(1)), &success(""));
+    let drip = |start: &[u8], drop: u8| {
+        let mut client = listener.client();
+        client.send(start).unwrap();
+        let socket = client.stream.get_ref().try_clone().unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        // Nearly 10 s of dripping: a timeout for each read alone would never be reached.
+        for _ in 0..500 {
+            client.send(&[drop]).unwrap();
+            match client.stream.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        client.read_to_end().unwrap()
+    };
+    thread::scope(|scope| {
+        let head = request("POST /\nContent-Length: 1000", b"{\"n\":2}\n");
+        let chunk = request("POST /\nTransfer-Encoding: chunked", b"1000\r\n{\"n\":3}\n");
+        let drips = [
+            scope.spawn(|| drip(b"POST / HTTP/1.1\r\nX: ", b'x')),
+            scope.spawn(move || drip(&head, b' ')),
+            scope.spawn(move || drip(&chunk, b' ')),
+            scope.spawn(|| drip(b"", b'P')),
+        ];
+        let mut busy = listener.client();
+        let mut posted = 0;
+        while posted < 10 || !drips.iter().all(|drip| drip.is_finished()) {
+            ask(&mut busy, &post(&event(4)), &success(""));
+            posted += 1;
+            thread::sleep(Duration::from_millis(5));
+        }
+        for drip in drips {
+            assert_eq!(drip.join().unwrap(), too_slow);
+        }
+        // A connection may be idle for longer than a request may take.
+        ask(&mut idle, &post(&event(5)), &success(""));
+        listener.hook.wait_for_events(1 + posted + 1);
+    });
+    let mut arrived = arrived(&listener.hook);
+    arrived.dedup();
+    assert_eq!(arrived, events([1, 4, 5]));
+    assert_eq!(listener.end().dropped, 0);
+}
+
+#[test]
+fn one_connection_too_many_is_told_so_at_once() {
+    let listener = Listener::start(&["--listen-connections", "2"]);
+    let (mut first, mut second) = (listener.client(), listener.client());
+    ask(&mut first, &post(&event(1)), &success(""));
+    ask(&mut second, &post(&event(2)), &success(""));
+
+    let told = busy(&format!("{RETRY}{CLOSE}"));
+    for _ in 0..20 {
+        // Whether it has asked for something or not.
+        let mut silent = listener.client();
+        expect(&mut silent, &told);
+        assert_eq!(silent.read_to_end().unwrap(), "");
+        let mut asking = listener.client();
+        let _ = asking.send(&post(&event(0)));
+        expect(&mut asking, &told);
+    }
+    ask(&mut first, &post(&event(3)), &success(""));
+
+    // Whoever comes first finds the room that one leaves.
+    drop(second);
+    let mut third = eventually("there is room", || {
+        let mut third = listener.client();
+        let _ = third.send(&post(&event(4)));
+        (third.read_answer().unwrap().0 == 200).then_some(third)
+    });
+    expect(&mut listener.client(), &told);
+    ask(&mut first, &post(&event(5)), &success(""));
+    ask(&mut third, &post(&event(6)), &success(""));
+    listener.hook.wait_for_events(6);
+    listener.end_with(&events(1..=6));
+}
+
+#[test]
+fn a_client_that_goes_away_in_the_middle_of_a_body_costs_nothing() {
+    // With room for one, so that the next request is served when the last client was done with.
+    let listener = Listener::start(&["--listen-connections", "1"]);
+    let zipped = gzip(lines(0..100).as_bytes());
+    let half = &zipped[..zipped.len() / 2];
+    let next = |number: usize| {
+        eventually("the next client is served", || {
+            let mut next = listener.client();
+            let _ = next.send(&post(&event(number)));
+            (next.read_answer().ok()?.0 == 200).then_some(())
+        });
+    };
+    for (number, unfinished) in [
+        request("POST /\nContent-Length: 100", lines(10..13).as_bytes()),
+        request("POST /\nContent-Length: 100\nExpect: 100-continue", b""),
+        request(
+            "POST /\nTransfer-Encoding: chunked",
+            b"8\r\n{\"n\":1}\n\r\n",
+        ),
+        request(
+            "POST /\nTransfer-Encoding: chunked",
+            b"8\r\n{\"n\":1}\n\r\n0\r\n",
+        ),
+        request(
+            &format!(
+                "POST /\nContent-Encoding: gzip\nContent-Length: {}",
+                zipped.len()
+            ),
+            half,
+        ),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Le".to_vec(),
+        Vec::new(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = listener.client();
+        client.send(&unfinished).unwrap();
+        drop(client);
+        next(1000 + number);
+
+        // An answer that was not read makes it a reset.
+        let mut client = listener.client();
+        client
+            .send(&[request("GET /", b""), unfinished].concat())
+            .unwrap();
+        client.stream.get_ref().peek(&mut [0]).unwrap();
+        drop(client);
+        next(2000 + number);
+    }
+    listener.hook.wait_for_events(14);
+    let expected: Vec<_> = (0..7)
+        .flat_map(|number| [1000 + number, 2000 + number])
+        .collect();
+    listener.end_with(&events(expected));
+}
+
+/// The file of `--listen-token-file`.
+pub(crate) struct TokenFile(TempDir);
+
+impl TokenFile {
+    pub(crate) fn new(content: &str) -> Self {
+        let file = TokenFile(tempfile::tempdir().unwrap());
+        fs::write(file.path(), content).unwrap();
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("token")
+    }
+
+    pub(crate) fn option(&self) -> String {
+        format!("--listen-token-file={}", self.path().display())
+    }
+}
+
+#[test]
+fn only_clients_with_the_token_are_heard_where_one_is_set() {
+    const TOKEN: &str = "Splunk 0D3C8A1E-77B4-4B69-8D3F-27C1A4D6E5F0";
+    const OTHER: &str = "Splunk 9F1B2C3D-0000-4B69-8D3F-27C1A4D6E5F0";
+    let missing = answer(
+        "401 Unauthorized",
+        CLOSE,
+        r#"{"text":"Token is required","code":2}"#,
+    );
+    let wrong = answer(
+        "403 Forbidden",
+        CLOSE,
+        r#"{"text":"Invalid token","code":4}"#,
+    );
+    let file = TokenFile::new(&format!("{TOKEN}\n"));
+    let (hook, address) = (Webhook::start(), free_address());
+    let agent = Agent::command()
+        .args([
+            "run",
+            "--endpoint",
+            &hook.url(),
+            "--auth-token",
+            "Splunk test",
+        ])
+        .args([&format!("--source=http:{address}"), &file.option()])
+        .env("S3_AUDIT_WEBHOOK_LOG", "debug")
+        .spawn();
+    agent.wait_for_log("started: ");
+    let listener = Listener {
+        hook,
+        agent,
+        address,
+    };
+
+    let ask_with = |target: &str, header: &str| {
+        let head = format!("{target}\n{header}\nContent-Length: 7");
+        listener.last_words(&request(&head, event(0).as_bytes()))
+    };
+    for target in ["POST /", "PUT /", "GET /", "DELETE /"] {
+        assert_eq!(ask_with(target, "X-Authorization: x"), missing, "{target}");
+    }
+    for given in [
+        OTHER,
+        "",
+        "Splunk",
+        &TOKEN[..TOKEN.len() - 1],
+        &format!("{TOKEN}0"),
+        &TOKEN.to_lowercase(),
+        &TOKEN.replace("Splunk ", ""),
+        &TOKEN.replace("Splunk", "Bearer"),
+        &format!("{TOKEN}, {TOKEN}"),
+    ] {
+        let words = ask_with("POST /", &format!("Authorization: {given}"));
+        assert_eq!(words, wrong, "{given:?}");
+    }
+    let head = format!("POST /\nauthorization: {TOKEN}\nContent-Length: 7");
+    let mut client = listener.client();
+    for number in 1..=2 {
+        ask(
+            &mut client,
+            &request(&head, event(number).as_bytes()),
+            &success(""),
+        );
+    }
+    // Who has shown it once must show it again.
+    ask(&mut client, &post(&event(3)), &missing);
+
+    listener.hook.wait_for_events(2);
+    assert_eq!(arrived(&listener.hook), events(1..=2));
+    listener.agent.signal(libc::SIGTERM);
+    let ended = listener.agent.wait();
+    for secret in ["0D3C8A1E", "9F1B2C3D"] {
+        assert!(!ended.log.contains(secret), "{}", ended.log);
+    }
+    assert_eq!(ended.balance().received, 2);
+}
+
+#[test]
+fn listening_for_all_the_network_without_a_token_is_refused() {
+    let run = |options: &[&str]| {
+        Agent::command()
+            .args(["run", "--dry-run"])
+            .args(options)
+            .run()
+    };
+    for source in ["http:0.0.0.0:0", "http:[::]:0", "http:192.0.2.7:8088"] {
+        let ended = run(&["--source", source]);
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        let line = format!("--source: {source}: others on the network could post forged events");
+        assert!(ended.log.contains(&line), "{}", ended.log);
+        assert!(ended.log.contains("--listen-token-file"), "{}", ended.log);
+    }
+    // A token that cannot be had is none.
+    for content in ["", "\n", "\u{fe}geheim"] {
+        let file = TokenFile::new(content);
+        let ended = run(&["--source=http:0.0.0.0:0", &file.option()]);
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(ended.log.contains("--listen-token-file: "), "{}", ended.log);
+        assert!(!ended.log.contains("geheim"), "{}", ended.log);
+    }
+    let gone = run(&[
+        "--source=http:0.0.0.0:0",
+        "--listen-token-file=/nonexistent",
+    ]);
+    assert_eq!(gone.code, Some(2), "{}", gone.log);
+
+    let (hook, file) = (Webhook::start(), TokenFile::new("Splunk test"));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_address().port()));
+    let source = format!("--source=http:0.0.0.0:{}", address.port());
+    let agent = start(&hook, &[&source, &file.option()]);
+    let head = "POST /\nAuthorization: Splunk test\nContent-Length: 7";
+    let mut client = Client::connect(address);
+    ask(
+        &mut client,
+        &request(head, event(1).as_bytes()),
+        &success(""),
+    );
+    hook.wait_for_events(1);
+    end_with(agent, &hook, &events([1]));
+}
+
+#[test]
+fn an_address_that_another_process_has_is_an_error_at_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("http:{}", taken.local_addr().unwrap());
+    let ended = Agent::command()
+        .args(["run", "--dry-run", "--source", &source])
+        .run();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let line = format!("--source: {source}: another process listens on this port");
+    assert!(ended.log.contains(&line), "{}", ended.log);
+
+    let ended = Agent::command()
+        .args(["run", "--dry-run", "--source", "http:192.0.2.7:0"])
+        .arg(TokenFile::new("Splunk test").option())
+        .run();
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+}
+
+#[test]
+fn at_the_end_requests_are_taken_and_answered_or_neither() {
+    for round in 0..5 {
+        let listener = Listener::start(&[]);
+        let connect = |number: usize| {
+            let mut client = listener.client();
+            ask(&mut client, &post(&event(number)), &success(""));
+            client
+        };
+        let mut complete: Vec<_> = (0..4).map(connect).collect();
+        let (mut half, mut begun, mut idle) = (connect(4), connect(5), connect(6));
+        listener.hook.wait_for_events(7);
+        let body = lines(10..13);
+        begun.send(&post(&body)[..60]).unwrap();
+
+        // The agent finds all of this at once when it goes on: SIGTERM, and what has arrived before it.
+        listener.agent.signal(libc::SIGSTOP);
+        for client in &mut complete {
+            client.send(&post(&body)).unwrap();
+        }
+        half.send(&post(&body)[..70]).unwrap();
+        listener.agent.signal(libc::SIGTERM);
+        listener.agent.signal(libc::SIGCONT);
+
+        for mut client in complete {
+            let words = client.read_to_end().unwrap();
+            assert!(words == success(CLOSE) || words == success(""), "{words}");
+        }
+        for client in [&mut half, &mut begun, &mut idle] {
+            assert_eq!(client.read_to_end().unwrap(), "", "round {round}");
+        }
+        let address = listener.address;
+        let balance = listener.end_told();
+        assert_eq!((balance.received, balance.dropped), (7 + 4 * 3, 0));
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+impl Listener {
+    /// [`end`](Self::end), when it was told already.
+    #[track_caller]
+    fn end_told(self) -> Balance {
+        let ended = self.agent.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
+        let balance = ended.balance();
+        balance.holds();
+        assert_eq!(balance.delivered, self.hook.delivered_events().len() as u64);
+        balance
+    }
+}
+
+/// Clients that never pause: to each, an event is taken if it has been told so, and else not.
+#[test]
+fn what_clients_were_told_at_the_end_is_true() {
+    const CLIENTS: usize = 8;
+    let listener = Listener::start(&[]);
+    let confirmed: Vec<_> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let listener = &listener;
+                scope.spawn(move || {
+                    let mut connection = listener.client();
+                    let mut confirmed = Vec::new();
+                    for number in (client * 1_000_000).. {
+                        let sent = connection.send(&post(&event(number)));
+                        let answer = sent.and_then(|()| connection.read_answer());
+                        match answer {
+                            Ok((status, _)) => assert_eq!(status, 200),
+                            Err(_) => return (confirmed, event(number)),
+                        }
+                        confirmed.push(event(number));
+                    }
+                    unreachable!()
+                })
+            })
+            .collect();
+        listener.hook.wait_for_events(500);
+        listener.agent.signal(libc::SIGTERM);
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect()
+    });
+    let hook = &listener.hook;
+    eventually("all that was confirmed arrives", || {
+        let arrived = arrived(hook);
+        let sum: usize = confirmed.iter().map(|(confirmed, _)| confirmed.len()).sum();
+        (arrived.len() >= sum).then_some(())
+    });
+    let mut arrived = arrived(hook);
+    let mut expected: Vec<_> = confirmed
+        .iter()
+        .flat_map(|(confirmed, _)| confirmed.clone())
+        .collect();
+    // The one in flight may have been too late by its answer alone.
+    for (_, unsure) in &confirmed {
+        if arrived.contains(unsure) {
+            println!("taken without the client's knowing: {unsure}");
+            expected.push(unsure.clone());
+        }
+    }
+    arrived.sort();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    listener.end_told();
+}

@@ -1,0 +1,624 @@
+//! `--status-listen`: `/healthz` for probes and `/metrics` for Prometheus. Its figures are those of the log's last line,
+//! and of the webhook.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::source_http::{end, event, events, free_address, start};
+use crate::support::{Agent, Answer, Client, Webhook, eventually};
+
+/// Sends a request and gives the answer, head and body.
+fn exchange(address: SocketAddr, request: &str) -> (String, String) {
+    let mut client = Client::connect(address);
+    client.send(request.as_bytes()).unwrap();
+    let answer = client.read_to_end().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+/// The status and the body of a page.
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let (head, body) = exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let length = format!("\r\nContent-Length: {}\r\n", body.len());
+    assert!(head.contains(&length), "{head}");
+    (head["HTTP/1.1 ".len()..][..3].parse().unwrap(), body)
+}
+
+/// An agent that tells its status, and has an `http:` source.
+struct Told {
+    hook: Webhook,
+    agent: Agent,
+    status: SocketAddr,
+    source: SocketAddr,
+}
+
+impl Told {
+    fn start(options: &[&str]) -> Self {
+        let (hook, status, source) = (Webhook::start(), free_address(), free_address());
+        let places = [
+            format!("--status-listen={status}"),
+            format!("--source=http:{source}"),
+        ];
+        let agent = start(
+            &hook,
+            &[&[places[0].as_str(), &places[1]], options].concat(),
+        );
+        Told {
+            hook,
+            agent,
+            status,
+            source,
+        }
+    }
+
+    #[track_caller]
+    fn post(&self, body: &str) -> u16 {
+        Client::connect(self.source).post(body).unwrap().0
+    }
+
+    #[track_caller]
+    fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.page())
+    }
+
+    fn page(&self) -> String {
+        let (status, page) = get(self.status, "/metrics");
+        assert_eq!(status, 200);
+        page
+    }
+
+    /// Waits for this health.
+    #[track_caller]
+    fn wait_for_health(&self, wanted: u16) -> String {
+        eventually("another health", || {
+            let (status, text) = get(self.status, "/healthz");
+            (status == wanted).then_some(text)
+        })
+    }
+}
+
+/// A page in Prometheus' text format, read as strictly as its description allows.
+#[derive(Debug)]
+struct Metrics(BTreeMap<String, Family>);
+
+#[derive(Debug)]
+struct Family {
+    kind: String,
+    /// By the labels, names and values.
+    samples: BTreeMap<Vec<(String, String)>, u64>,
+}
+
+impl Metrics {
+    #[track_caller]
+    fn parse(page: &str) -> Self {
+        assert!(
+            page.ends_with('\n') && !page.contains("\n\n") && !page.contains('\r'),
+            "{page}"
+        );
+        let mut families = BTreeMap::new();
+        let mut lines = page.lines().peekable();
+        while let Some(line) = lines.next() {
+            let help = line
+                .strip_prefix("# HELP ")
+                .unwrap_or_else(|| panic!("{line}"));
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(
+                is_name(name) && name.starts_with("s3_audit_webhook_"),
+                "{line}"
+            );
+            assert!(!help.is_empty() && !help.contains('\\'), "{line}");
+            let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
+            let kind = kind
+                .and_then(|kind| kind.strip_prefix(name))
+                .unwrap()
+                .trim();
+            assert!(["counter", "gauge"].contains(&kind), "{name} {kind}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            let mut samples = BTreeMap::new();
+            while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+                let rest = sample
+                    .strip_prefix(name)
+                    .unwrap_or_else(|| panic!("{sample}"));
+                let (labels, value) = labels(rest);
+                let value = value.strip_prefix(' ').unwrap().parse().unwrap();
+                assert!(samples.insert(labels, value).is_none(), "twice: {sample}");
+            }
+            assert!(!samples.is_empty(), "{name}");
+            let kind = kind.to_owned();
+            let family = families.insert(name.to_owned(), Family { kind, samples });
+            assert!(family.is_none(), "twice: {name}");
+        }
+        Metrics(families)
+    }
+
+    /// The value without labels.
+    #[track_caller]
+    fn value(&self, name: &str) -> u64 {
+        self.family(name).samples[&Vec::new()]
+    }
+
+    /// The value by the one label.
+    #[track_caller]
+    fn of(&self, name: &str, label: &str, value: &str) -> u64 {
+        let labels = vec![(label.to_owned(), value.to_owned())];
+        let family = self.family(name);
+        *family
+            .samples
+            .get(&labels)
+            .unwrap_or_else(|| panic!("{labels:?} of {name} in {family:?}"))
+    }
+
+    fn sum(&self, name: &str) -> u64 {
+        self.family(name).samples.values().sum()
+    }
+
+    #[track_caller]
+    fn family(&self, name: &str) -> &Family {
+        &self.0[&format!("s3_audit_webhook_{name}")]
+    }
+
+    /// Nothing is unaccounted for at any moment.
+    #[track_caller]
+    fn hold(&self) {
+        assert_eq!(
+            self.sum("events_received_total"),
+            self.value("events_delivered_total")
+                + self.sum("events_dropped_total")
+                + self.value("buffered_events")
+        );
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+}
+
+/// The labels, and what follows them.
+fn labels(text: &str) -> (Vec<(String, String)>, &str) {
+    let Some(mut rest) = text.strip_prefix('{') else {
+        return (Vec::new(), text);
+    };
+    let mut labels = Vec::new();
+    loop {
+        let (name, value) = rest.split_once("=\"").unwrap();
+        assert!(is_name(name), "{text}");
+        let mut unescaped = String::new();
+        let mut bytes = value.char_indices();
+        let end = loop {
+            match bytes.next().unwrap() {
+                (_, '\\') => unescaped.push(match bytes.next().unwrap().1 {
+                    'n' => '\n',
+                    escaped @ ('\\' | '"') => escaped,
+                    other => panic!("\\{other} in {text}"),
+                }),
+                (end, '"') => break end,
+                (_, plain) => unescaped.push(plain),
+            }
+        };
+        labels.push((name.to_owned(), unescaped));
+        rest = &value[end + 1..];
+        match rest.as_bytes()[0] {
+            b',' => rest = &rest[1..],
+            b'}' => return (labels, &rest[1..]),
+            _ => panic!("{text}"),
+        }
+    }
+}
+
+#[test]
+fn the_agent_is_healthy_until_the_webhook_has_failed_for_too_long() {
+    let told = Told::start(&["--unhealthy-after", "300ms"]);
+    let healthy = (200, "ok\n".to_owned());
+    assert_eq!(get(told.status, "/healthz"), healthy);
+    assert_eq!(told.post(&event(0)), 200);
+    told.hook.wait_for_events(1);
+    assert_eq!(get(told.status, "/healthz"), healthy);
+
+    // It is away; nobody notices before there is something to send.
+    told.hook.stop();
+    assert_eq!(get(told.status, "/healthz"), healthy);
+    assert_eq!(told.post(&event(1)), 200);
+    let text = told.wait_for_health(503);
+    assert!(text.starts_with("webhook unreachable for "), "{text}");
+    assert!(text.ends_with(": connection refused\n"), "{text}");
+    assert_eq!(told.metrics().value("webhook_up"), 0);
+    told.hook.restart();
+    assert_eq!(told.wait_for_health(200), "ok\n");
+    assert_eq!(told.metrics().value("webhook_up"), 1);
+
+    // It is there, and wants another token.
+    told.hook.always(Answer::status(403));
+    assert_eq!(told.post(&event(2)), 200);
+    let text = told.wait_for_health(503);
+    assert!(text.contains("403"), "{text}");
+    told.hook.always(Answer::ok());
+    assert_eq!(told.wait_for_health(200), "ok\n");
+
+    // Refused events are no fault of the webhook's.
+    told.hook.always(Answer::status(400));
+    assert_eq!(told.post(&event(3)), 200);
+    eventually("the event is refused", || {
+        (told
+            .metrics()
+            .of("events_dropped_total", "reason", "refused")
+            == 1)
+            .then_some(())
+    });
+    assert_eq!(get(told.status, "/healthz"), healthy);
+    assert_eq!(end(told.agent, &told.hook).received, 4);
+}
+
+#[test]
+fn a_webhook_that_has_failed_for_a_short_time_is_not_unhealthy() {
+    let told = Told::start(&["--unhealthy-after", "1h"]);
+    told.hook.always(Answer::status(500));
+    told.post(&event(1));
+    eventually("it has failed several times", || {
+        let metrics = told.metrics();
+        (metrics.of("requests_total", "result", "retried") > 3).then_some(())
+    });
+    assert_eq!(told.metrics().value("webhook_up"), 0);
+    assert_eq!(get(told.status, "/healthz"), (200, "ok\n".into()));
+    told.hook.always(Answer::ok());
+    told.hook.wait_for_events(1);
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn the_figures_are_those_of_the_log_and_of_the_webhook() {
+    let told = Told::start(&["--buffer-events", "10", "--max-event-bytes", "100"]);
+    let before = told.metrics();
+    assert_eq!(
+        (
+            before.sum("events_received_total"),
+            before.sum("events_dropped_total")
+        ),
+        (0, 0)
+    );
+    assert_eq!(before.value("last_delivery_timestamp_seconds"), 0);
+
+    told.post(&events(0..5).concat());
+    told.hook.wait_for_events(5);
+    told.post("{\"n\":1}\nnonsense");
+    told.post(&format!("{{\"n\":\"{}\"}}", "x".repeat(100)));
+    told.hook.script([Answer::status(400), Answer::status(400)]);
+    told.post(&events([0, 1]).concat());
+    eventually("one of two is refused", || {
+        (told.hook.delivered_events().len() == 6).then_some(())
+    });
+    told.hook.script([Answer::status(503)]);
+    told.post(&event(7));
+    told.hook.wait_for_events(7);
+    told.hook.hold();
+    told.post(&events(0..8).concat());
+    told.post(&events(0..8).concat());
+    told.hook.release();
+    told.hook.wait_for_events(15);
+
+    let last = eventually("all has ended", || {
+        let metrics = told.metrics();
+        metrics.hold();
+        (metrics.value("buffered_events") == 0).then_some(metrics)
+    });
+    let source = format!("http:{}", told.source);
+    assert_eq!(
+        last.of("events_received_total", "source", &source),
+        5 + 2 + 1 + 2 + 1 + 16
+    );
+    assert_eq!(last.value("events_delivered_total"), 15);
+    for (reason, events) in [
+        ("buffer_full", 8),
+        ("malformed", 2),
+        ("too_large", 1),
+        ("refused", 1),
+        ("shutdown", 0),
+    ] {
+        assert_eq!(
+            last.of("events_dropped_total", "reason", reason),
+            events,
+            "{reason}"
+        );
+    }
+    let requests = told.hook.requests();
+    let answered = |status: u16| {
+        let matching = requests
+            .iter()
+            .filter(|request| request.answered == Some(status));
+        matching.count() as u64
+    };
+    for (result, status) in [("delivered", 200), ("retried", 503), ("refused", 400)] {
+        assert_eq!(
+            last.of("requests_total", "result", result),
+            answered(status),
+            "{result}"
+        );
+    }
+    let since = last.value("start_time_seconds");
+    assert!((since..since + 600).contains(&last.value("last_delivery_timestamp_seconds")));
+    assert_eq!(
+        last.of("build_info", "version", env!("CARGO_PKG_VERSION")),
+        1
+    );
+
+    let balance = end(told.agent, &told.hook);
+    assert_eq!(balance.received, last.sum("events_received_total"));
+    assert_eq!(balance.delivered, last.value("events_delivered_total"));
+    for (reason, events) in balance.by_reason {
+        assert_eq!(
+            last.of("events_dropped_total", "reason", &reason.replace(' ', "_")),
+            events
+        );
+    }
+}
+
+#[test]
+fn each_sources_events_are_counted_by_themselves_whatever_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    // What a label must escape.
+    let odd = directory.path().join("a\"b\\c\nd{e}=.log");
+    std::fs::write(&odd, "{}\n{}\n{}\n").unwrap();
+    let fluent = free_address();
+    let (file, fluent_source) = (
+        format!("file:{}", odd.display()),
+        format!("fluent:{fluent}"),
+    );
+    let mut told = Told::start(&[
+        "--source",
+        &file,
+        "--source",
+        &fluent_source,
+        "--source",
+        "stdin",
+    ]);
+    told.agent.stdin().write_all(b"{}\n").unwrap();
+    TcpStream::connect(fluent)
+        .unwrap()
+        .write_all(br#"["t",1,{},{}]["t",1,{},{}]"#)
+        .unwrap();
+    for _ in 0..4 {
+        told.post("{}");
+    }
+    told.hook.wait_for_events(10);
+
+    let metrics = told.metrics();
+    let http = format!("http:{}", told.source);
+    for (source, events) in [
+        (http, 4),
+        (file, 3),
+        (fluent_source, 2),
+        ("stdin".into(), 1),
+    ] {
+        let received = metrics.of("events_received_total", "source", &source);
+        assert_eq!(received, events, "{source}");
+    }
+    check_with_promtool(&told.page());
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn prometheus_own_checker_has_nothing_to_say() {
+    let told = Told::start(&[]);
+    check_with_promtool(&told.page());
+    told.post(&event(1));
+    told.hook.wait_for_events(1);
+    check_with_promtool(&told.page());
+    end(told.agent, &told.hook);
+}
+
+/// `promtool check metrics`, which also knows how metrics are named. Debian's package `prometheus` has it.
+#[track_caller]
+fn check_with_promtool(page: &str) {
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("skipped: promtool can't be run: {error}");
+            return;
+        }
+    };
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(page.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{said}\nto\n{page}"
+    );
+}
+
+#[test]
+fn what_is_held_while_the_webhook_is_away_can_be_seen() {
+    let told = Told::start(&["--buffer-events", "100", "--buffer-bytes", "1MiB"]);
+    told.hook.stop();
+    let mut bytes = 0;
+    for count in [1, 10, 50] {
+        let lines: String = events(0..count)
+            .iter()
+            .map(|event| format!("{event}\n"))
+            .collect();
+        assert_eq!(told.post(&lines), 200);
+        bytes += lines.len() as u64;
+    }
+    let metrics = told.metrics();
+    metrics.hold();
+    assert_eq!(metrics.value("buffered_events"), 61);
+    assert_eq!(metrics.value("buffered_bytes"), bytes);
+    assert_eq!(metrics.value("buffer_limit_events"), 100);
+    assert_eq!(metrics.value("buffer_limit_bytes"), 1 << 20);
+    assert_eq!(told.post(&events(0..50).concat()), 503);
+    assert_eq!(told.metrics().value("buffered_events"), 61);
+
+    told.hook.restart();
+    told.hook.wait_for_events(61);
+    eventually("nothing is held any more", || {
+        let metrics = told.metrics();
+        let held = metrics.value("buffered_events") + metrics.value("buffered_bytes");
+        (held == 0).then_some(())
+    });
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn counters_never_go_back_and_always_add_up() {
+    let told = Told::start(&["--buffer-events", "20"]);
+    told.hook.answer_by(|request| match request.body.len() % 3 {
+        0 => Answer::status(503),
+        1 => Answer::status(400),
+        _ => Answer::ok(),
+    });
+    let mut seen = BTreeMap::new();
+    let mut scrapes = 0;
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let told = &told;
+                scope.spawn(move || {
+                    let mut connection = Client::connect(told.source);
+                    for number in 0..200 {
+                        let body = events(client..client + number % 5).concat();
+                        connection
+                            .post(&(body + &" ".repeat(number % 7) + "x"[number % 2..].into()))
+                            .unwrap();
+                    }
+                })
+            })
+            .collect();
+        while scrapes < 5 || !clients.iter().all(|client| client.is_finished()) {
+            let metrics = told.metrics();
+            metrics.hold();
+            assert!(metrics.value("buffered_events") <= metrics.sum("events_received_total"));
+            for (name, family) in &metrics.0 {
+                if family.kind != "counter" {
+                    continue;
+                }
+                for (labels, value) in &family.samples {
+                    let before = seen.insert((name.clone(), labels.clone()), *value);
+                    assert!(before.unwrap_or(0) <= *value, "{name} {labels:?}");
+                }
+            }
+            scrapes += 1;
+        }
+    });
+    let names: BTreeSet<_> = seen.keys().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(scrapes > 5, "{scrapes}");
+    told.hook.always(Answer::ok());
+    told.hook.answer_by(|_| Answer::ok());
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn only_its_pages_are_served_and_only_to_be_read() {
+    let told = Told::start(&[]);
+    let ask = |method: &str, path: &str| {
+        let (head, body) = exchange(
+            told.status,
+            &format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        );
+        assert!(head.contains("\r\nConnection: close"), "{head}");
+        (head, body)
+    };
+    for (method, path, status) in [
+        ("GET", "/healthz?verbose", "200 OK"),
+        ("GET", "/metrics?a=b", "200 OK"),
+        ("GET", "/", "404 Not Found"),
+        ("GET", "/healthz/", "404 Not Found"),
+        ("GET", "/metricss", "404 Not Found"),
+        ("GET", "/../metrics", "404 Not Found"),
+        ("HEAD", "/", "404 Not Found"),
+        ("POST", "/metrics", "405 Method Not Allowed"),
+        ("DELETE", "/healthz", "405 Method Not Allowed"),
+        ("get", "/healthz", "405 Method Not Allowed"),
+    ] {
+        let (head, body) = ask(method, path);
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{method} {path}: {head}"
+        );
+        assert_eq!(body.is_empty(), method == "HEAD", "{method} {path}: {body}");
+    }
+    // A head is what it would be with a body.
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(ask("HEAD", path), (ask("GET", path).0, String::new()));
+    }
+    assert!(
+        ask("GET", "/metrics")
+            .0
+            .contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n")
+    );
+
+    let (head, _) = exchange(told.status, "GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let long = format!(
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    // Not all of it is read: that is what may be seen behind the answer.
+    let mut client = Client::connect(told.status);
+    client.send(long.as_bytes()).unwrap();
+    assert_eq!(client.read_answer().unwrap().0, 400);
+    for bad in ["geheim\r\n\r\n", "GET /healthz\r\n\r\n"] {
+        let (head, body) = exchange(told.status, bad);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        assert!(!body.contains("geheim"));
+    }
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn a_client_that_says_nothing_does_not_keep_probes_waiting_for_long() {
+    let told = Told::start(&[]);
+    let silent = Client::connect(told.status);
+    let mut slow = Client::connect(told.status);
+    slow.send(b"GET /healthz HTTP/1.1\r\nX: ").unwrap();
+    let gone = Client::connect(told.status);
+    drop(gone);
+    assert_eq!(get(told.status, "/healthz"), (200, "ok\n".into()));
+    // They are not kept for ever either, whatever they send.
+    let mut silent = silent.stream.into_inner();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    let dripped = (0..500).any(|_| {
+        thread::sleep(Duration::from_millis(20));
+        slow.send(b"x").is_err()
+    });
+    assert!(dripped, "a client that drips is kept");
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn an_address_that_another_process_has_is_an_error_at_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = |address: &str| {
+        Agent::command()
+            .args(["run", "--dry-run", "--status-listen", address])
+            .run()
+    };
+    let ended = run(&address);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let line = format!("--status-listen: {address}: can't listen: ");
+    assert!(ended.log.contains(&line), "{}", ended.log);
+    let elsewhere = run("192.0.2.7:9108");
+    assert_eq!(elsewhere.code, Some(2), "{}", elsewhere.log);
+    let nowhere = run("localhost");
+    assert_eq!(nowhere.code, Some(2), "{}", nowhere.log);
+    assert!(
+        nowhere
+            .log
+            .contains("expected an address such as 127.0.0.1:9108"),
+        "{}",
+        nowhere.log
+    );
+}
