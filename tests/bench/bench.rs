@@ -10,6 +10,7 @@
 mod arrivals;
 mod events;
 mod floor;
+mod listener;
 mod outage;
 mod process;
 mod sink;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.as_slice() {
         [floor, address] if floor == "floor" => floor::run(address).map(|()| true),
+        [floor, address] if floor == "answer" => listener::floor(address).map(|()| true),
         _ => bench(),
     };
     match result {
@@ -65,6 +67,8 @@ fn bench() -> io::Result<bool> {
     }
     println!();
     table::print(&rows);
+    println!();
+    listener::run(&setup, &sink, rounds)?;
     println!();
     outage::run(&setup)?;
 
