@@ -34,8 +34,8 @@ pub enum Command {
 /// Options of `run`. Each is also read from the environment; a flag wins.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG=warn (error, warn, info, \
-                        debug) sets its level.\nExit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG=warn (error, warn, \
+                        info, off) sets its level.\nExit codes: 0 done, 1 failed, 2 wrong usage."
 )]
 pub struct RunOptions {
     /// The webhook's URL, such as https://splunk:8088/services/collector/raw

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::Write;
+use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
@@ -17,7 +18,7 @@ pub fn start() -> Result<(), String> {
     let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
     if !filters.split(',').all(is_filter) {
         return Err(format!(
-            "'{filters}' is no log level; expected error, warn, info or debug"
+            "'{filters}' is no log level; expected error, warn, info or off"
         ));
     }
     let mut builder = Builder::new();
@@ -31,7 +32,7 @@ pub fn start() -> Result<(), String> {
         writeln!(
             out,
             "{} {:5} {}",
-            out.timestamp(),
+            humantime::format_rfc3339_seconds(SystemTime::now()),
             record.level(),
             record.args()
         )

@@ -90,6 +90,7 @@ impl<'a> Connection<'a> {
                 Err(broken) => break broken,
             }
         };
+        self.parcel.clear();
         if let Broken::Refused(answer) = broken
             && self.write(answer, false, false).is_ok()
         {
@@ -132,6 +133,7 @@ impl<'a> Connection<'a> {
         } else {
             Answer::Healthy
         };
+        self.parcel.clear();
         let keep_alive = asked.keep_alive && !self.service.stop.is_given();
         self.write(answer, keep_alive, asked.head_only)?;
         Ok(keep_alive)

@@ -76,13 +76,8 @@ impl<'a> Parcel<'a> {
         }
     }
 
-    /// Makes ready for the next body.
+    /// A body begins.
     pub(super) fn start(&mut self, gzip: bool) {
-        self.settle();
-        self.chunk.bytes.clear();
-        self.chunk.bytes.shrink_to(STEP);
-        self.chunk.events = 0;
-        (self.bad, self.lost, self.bytes) = (None, 0, 0);
         (self.gzip, self.gzip_done) = (gzip, false);
         if gzip {
             // 15 bits of window, and a gzip header around it.
@@ -91,10 +86,17 @@ impl<'a> Parcel<'a> {
         }
     }
 
-    /// Ends what the framer holds and gives back the memory.
-    fn settle(&mut self) {
+    /// Is done with the body, and gives back its memory: the connection may be idle for long.
+    pub(super) fn clear(&mut self) {
         self.framer.end();
         self.take_frames();
+        if self.taken > 0 {
+            self.framer.release();
+        }
+        self.chunk.bytes.clear();
+        self.chunk.bytes.shrink_to(STEP);
+        self.chunk.events = 0;
+        (self.bad, self.lost, self.bytes) = (None, 0, 0);
         self.budget.give_back(std::mem::take(&mut self.taken));
     }
 
