@@ -1,0 +1,96 @@
+# All that is done with this tree; plain `make` lists it.
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+# The musl target if Rust has it, else a static glibc.
+ARCH = $(shell uname -m)
+MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(ARCH)-unknown-linux-musl)/libstd-*.rlib)
+STATIC_TARGET = $(ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
+STATIC = $(TARGET_DIR)/static/s3-audit-webhook
+STATIC_BYTES_MAX = 3500000
+
+FUZZ_SECONDS = 60
+CARGO_DENY = cargo-deny@0.20.2
+CARGO_FUZZ = cargo-fuzz@0.13.2
+ADVISORIES = $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs/advisory-db-*)
+
+# $(call cargo_tool,SUBCOMMAND,CRATE@VERSION), and $(call command,COMMAND,DEBIAN PACKAGE): there, or installed.
+cargo_tool = cargo $(1) --version >/dev/null 2>&1 || cargo install --locked $(2)
+command = command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy $(2); } \
+	|| { echo "make $@ needs $(1), which Debian's package $(2) has" >&2; exit 1; }
+
+.PHONY: help
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
+
+.PHONY: build
+build: ## the program: target/release/s3-audit-webhook
+	cargo build --release --locked
+
+.PHONY: demo
+demo: ## the agent beside a receiver, on captured events
+	cargo build --release --locked --bin s3-audit-webhook --example receiver
+	tests/demo/demo.sh
+
+.PHONY: test
+test: ## every test; the static binary's needs root
+	cargo test --locked
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory static-test; \
+		else echo 'static: SKIPPED: needs root'; fi
+
+.PHONY: check
+check: ## format, lints, docs, and the dependencies' licences, sources and advisories
+	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	@$(call cargo_tool,deny,$(CARGO_DENY))
+	cargo deny --locked --config .ci/deny.toml check licenses bans sources
+ifeq ($(ADVISORIES),)
+	@echo 'advisories: NOT CHECKED: no database here; `make advisories` gets one from GitHub'
+else
+	cargo deny --locked --offline --config .ci/deny.toml check advisories
+endif
+
+.PHONY: advisories
+advisories: ## known vulnerabilities of the dependencies (fetches their database from GitHub)
+	@$(call cargo_tool,deny,$(CARGO_DENY))
+	cargo deny --locked --config .ci/deny.toml check advisories
+
+.PHONY: static
+static: ## the program as one file for any Linux: target/static/s3-audit-webhook
+	@$(if $(MUSL_STD),$(call command,musl-gcc,musl-tools))
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(STATIC_TARGET)
+	@install -D $(TARGET_DIR)/$(STATIC_TARGET)/release/s3-audit-webhook $(STATIC)
+	@ldd $(STATIC) 2>&1 | grep -qE 'statically linked|not a dynamic executable' \
+		|| { echo '$(STATIC) is not static' >&2; exit 1; }
+	@bytes=$$(stat -c %s $(STATIC)); \
+		echo "$(STATIC): $$bytes bytes, static, $(STATIC_TARGET); at most $(STATIC_BYTES_MAX) allowed"; \
+		[ $$bytes -le $(STATIC_BYTES_MAX) ]
+
+.PHONY: static-test
+static-test: static ## runs that file in an empty chroot, and beside a foreign glibc (root and apt)
+	cargo build --locked --example receiver
+	tests/static/run.sh $(STATIC) $(TARGET_DIR)/debug/examples/receiver
+
+.PHONY: e2e
+e2e: build ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
+	tests/e2e/seaweedfs.sh
+
+.PHONY: e2e-rgw
+e2e-rgw: build ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
+	tests/e2e/rgw.sh
+
+.PHONY: fuzz
+fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
+	@$(call cargo_tool,fuzz,$(CARGO_FUZZ))
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: ## CPU and memory beside a floor that posts the same bytes unlooked
+	cargo bench --locked --bench agent
+
+.PHONY: clean
+clean: ## removes what was built
+	cargo clean
+	rm -rf tests/fuzz/target tests/fuzz/artifacts

@@ -1,0 +1,139 @@
+//! Arbitrary streams, cut anywhere: the framer never panics, makes the same of a stream however it
+//! is cut, and lets only whole, well-formed objects within its limit through.
+//!
+//! Input: the limit in units of eight bytes (0: none that matters), how many lengths of pieces
+//! follow (modulo 16; they are taken in turn), those lengths, and the stream.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use memchr::memmem;
+use s3_audit_webhook::framer::{Frame, Framer, Lost};
+use serde::de::IgnoredAny;
+
+#[derive(Debug, PartialEq)]
+enum Found {
+    Event { line: String, raw_len: usize },
+    Lost(Lost),
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [limit, lengths, rest @ ..] = data else {
+        return;
+    };
+    let Some((lengths, stream)) = rest.split_at_checked(usize::from(lengths % 16)) else {
+        return;
+    };
+    let limit = match usize::from(*limit) {
+        0 => 4 << 20,
+        eights => eights * 8,
+    };
+
+    let mut framer = Framer::new(limit);
+    let whole = frames(&mut framer, [stream], false);
+    let cut = frames(&mut framer, pieces(stream, lengths), false);
+    assert_eq!(cut, whole, "cut up, after another stream");
+    let mut framer = Framer::new(limit);
+    let released = frames(&mut framer, stream.chunks(97), true);
+    assert_eq!(released, whole, "cut up, and the buffer given back");
+
+    for found in &whole {
+        if let Found::Event { line, raw_len } = found {
+            assert!(*raw_len <= limit, "{raw_len} bytes, over {limit}: {line}");
+            assert!(line.starts_with('{'), "no object: {line}");
+            assert!(!line.contains(['\n', '\r']), "no single line: {line}");
+            let judged = serde_json::from_str::<IgnoredAny>(line);
+            assert!(judged.is_ok(), "{judged:?}: {line}");
+        }
+    }
+    if let Ok(text) = str::from_utf8(stream) {
+        unchanged(text, &whole);
+        complete(text, &whole, limit);
+    }
+});
+
+/// The stream in pieces of these lengths, taken in turn.
+fn pieces<'a>(mut stream: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut lengths = lengths.iter().cycle();
+    std::iter::from_fn(move || {
+        let length = lengths.next().map_or(1, |byte| usize::from(*byte) + 1);
+        let (piece, rest) = stream.split_at(length.min(stream.len()));
+        stream = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn frames<'a>(
+    framer: &mut Framer,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    release: bool,
+) -> Vec<Found> {
+    let mut found = Vec::new();
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let space = framer.space();
+            let count = piece.len().min(space.len());
+            space[..count].copy_from_slice(&piece[..count]);
+            framer.filled(count);
+            piece = &piece[count..];
+            take(framer, &mut found);
+            if release {
+                framer.release();
+            }
+        }
+    }
+    framer.end();
+    take(framer, &mut found);
+    found
+}
+
+fn take(framer: &mut Framer, found: &mut Vec<Found>) {
+    while let Some(frame) = framer.next() {
+        found.push(match frame {
+            Frame::Event(event) => {
+                let mut line = Vec::new();
+                event.append_line(&mut line);
+                assert_eq!(line.pop(), Some(b'\n'));
+                Found::Event {
+                    line: String::from_utf8(line).expect("a line is UTF-8"),
+                    raw_len: event.raw_len(),
+                }
+            }
+            Frame::Lost(lost) => Found::Lost(lost),
+        });
+    }
+}
+
+/// Events of which nothing was taken out stand in the stream as they are, in order, none twice.
+fn unchanged(text: &str, found: &[Found]) {
+    let mut rest = text.as_bytes();
+    for found in found {
+        if let Found::Event { line, raw_len } = found
+            && line.len() == *raw_len
+        {
+            let at = memmem::find(rest, line.as_bytes());
+            let at = at.unwrap_or_else(|| panic!("made up, or out of order: {line}"));
+            rest = &rest[at + line.len()..];
+        }
+    }
+}
+
+/// Where each line is one well-formed object within the limit, all of them come out, and nothing
+/// is lost.
+fn complete(text: &str, found: &[Found], limit: usize) {
+    let lines = || text.lines().filter(|line| !line.is_empty());
+    let good = |line: &str| {
+        line.starts_with('{')
+            && line.ends_with('}')
+            && !line.contains('\r')
+            && line.len() <= limit
+            && serde_json::from_str::<IgnoredAny>(line).is_ok()
+    };
+    if lines().all(good) {
+        let events = found.iter().map(|found| match found {
+            Found::Event { line, .. } => line.as_str(),
+            Found::Lost(lost) => panic!("{lost:?} among good lines"),
+        });
+        assert!(events.eq(lines()), "not the lines that came");
+    }
+}
