@@ -4,10 +4,11 @@ use std::env;
 use std::process::ExitCode;
 
 use s3_audit_webhook::cli::Given;
-use s3_audit_webhook::{run, static_glibc};
+use s3_audit_webhook::{glibc, run};
 
 fn main() -> ExitCode {
-    static_glibc::keep_to_files_and_dns();
+    glibc::give_memory_back();
+    glibc::keep_to_files_and_dns();
     match Given::read(env::args_os()) {
         Ok(given) => run::run(&given).unwrap_or_else(|error| error.tell()),
         Err(error) => {

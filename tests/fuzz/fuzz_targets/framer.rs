@@ -1,8 +1,9 @@
 //! Arbitrary streams, cut anywhere: the framer never panics, makes the same of a stream however it
-//! is cut, and lets only whole, well-formed objects within its limit through.
+//! is cut, and lets only whole, well-formed objects (or arrays) within its limit through.
 //!
 //! Input: the limit in units of eight bytes (0: none that matters), how many lengths of pieces
-//! follow (modulo 16; they are taken in turn), those lengths, and the stream.
+//! follow (modulo 16; they are taken in turn; the highest bit asks for arrays), those lengths, and
+//! the stream.
 
 #![no_main]
 
@@ -18,10 +19,10 @@ enum Found {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let [limit, lengths, rest @ ..] = data else {
+    let [limit, kind, rest @ ..] = data else {
         return;
     };
-    let Some((lengths, stream)) = rest.split_at_checked(usize::from(lengths % 16)) else {
+    let Some((lengths, stream)) = rest.split_at_checked(usize::from(kind % 16)) else {
         return;
     };
     let limit = match usize::from(*limit) {
@@ -29,18 +30,27 @@ fuzz_target!(|data: &[u8]| {
         eights => eights * 8,
     };
 
-    let mut framer = Framer::new(limit);
+    let arrays = kind & 0x80 != 0;
+    let new_framer = || match arrays {
+        true => Framer::for_arrays(limit),
+        false => Framer::new(limit),
+    };
+    let mut framer = new_framer();
     let whole = frames(&mut framer, [stream], false);
     let cut = frames(&mut framer, pieces(stream, lengths), false);
     assert_eq!(cut, whole, "cut up, after another stream");
-    let mut framer = Framer::new(limit);
+    let mut framer = new_framer();
     let released = frames(&mut framer, stream.chunks(97), true);
     assert_eq!(released, whole, "cut up, and the buffer given back");
 
+    let brackets = if arrays { ('[', ']') } else { ('{', '}') };
     for found in &whole {
         if let Found::Event { line, raw_len } = found {
             assert!(*raw_len <= limit, "{raw_len} bytes, over {limit}: {line}");
-            assert!(line.starts_with('{'), "no object: {line}");
+            assert!(
+                line.starts_with(brackets.0),
+                "not what was asked for: {line}"
+            );
             assert!(!line.contains(['\n', '\r']), "no single line: {line}");
             let judged = serde_json::from_str::<IgnoredAny>(line);
             assert!(judged.is_ok(), "{judged:?}: {line}");
@@ -48,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(text) = str::from_utf8(stream) {
         unchanged(text, &whole);
-        complete(text, &whole, limit);
+        complete(text, &whole, limit, brackets);
     }
 });
 
@@ -118,13 +128,13 @@ fn unchanged(text: &str, found: &[Found]) {
     }
 }
 
-/// Where each line is one well-formed object within the limit, all of them come out, and nothing
-/// is lost.
-fn complete(text: &str, found: &[Found], limit: usize) {
+/// Where each line is one well-formed object (or array) within the limit, all of them come out, and
+/// nothing is lost.
+fn complete(text: &str, found: &[Found], limit: usize, brackets: (char, char)) {
     let lines = || text.lines().filter(|line| !line.is_empty());
     let good = |line: &str| {
-        line.starts_with('{')
-            && line.ends_with('}')
+        line.starts_with(brackets.0)
+            && line.ends_with(brackets.1)
             && !line.contains('\r')
             && line.len() <= limit
             && serde_json::from_str::<IgnoredAny>(line).is_ok()
