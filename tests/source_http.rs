@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
@@ -23,12 +24,22 @@ const CLOSE: &str = "Connection: close\r\n";
 const RETRY: &str = "Retry-After: 1\r\n";
 const MIB: usize = 1 << 20;
 
-/// An address that nobody else has: all of 127.0.0.0/8 is loopback.
+/// An address that nothing else has: all of 127.0.0.0/8 is loopback.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let listener = TcpListener::bind((Ipv4Addr::new(127, 78, high, low), 0)).unwrap();
-    listener.local_addr().unwrap()
+    let of_process = 100 + (std::process::id() % 100) as u8;
+    free_port(Ipv4Addr::new(127, of_process, high, low))
+}
+
+/// A port that nothing listens on.
+pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Closing would not free the port while another test is between the fork and the exec of a child, which has a copy of
+    // every descriptor for that long.
+    let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
+    address
 }
 
 /// Starts an agent that sends soon and tries again soon, and waits until it listens.
@@ -43,10 +54,16 @@ pub(crate) fn start(hook: &Webhook, options: &[&str]) -> Agent {
     agent
 }
 
-/// Ends the agent with SIGTERM. What it says it delivered is what the webhook got, and nothing is unaccounted for.
+/// Ends the agent with SIGTERM.
 #[track_caller]
 pub(crate) fn end(agent: Agent, hook: &Webhook) -> Balance {
     agent.signal(libc::SIGTERM);
+    wait_for_end(agent, hook)
+}
+
+/// What the agent says it delivered is what the webhook got, and nothing is unaccounted for.
+#[track_caller]
+pub(crate) fn wait_for_end(agent: Agent, hook: &Webhook) -> Balance {
     let ended = agent.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     let balance = ended.balance();
@@ -56,7 +73,7 @@ pub(crate) fn end(agent: Agent, hook: &Webhook) -> Balance {
     balance
 }
 
-/// The same, where exactly these events came in and were delivered, in this order.
+/// Ends the agent; exactly these events must have come in and been delivered, in this order.
 #[track_caller]
 pub(crate) fn end_with(agent: Agent, hook: &Webhook, events: &[String]) {
     let balance = end(agent, hook);
@@ -121,6 +138,12 @@ impl Listener {
         end(self.agent, &self.hook)
     }
 
+    /// The same, where it was told to end already.
+    #[track_caller]
+    fn end_told(self) -> Balance {
+        wait_for_end(self.agent, &self.hook)
+    }
+
     #[track_caller]
     fn end_with(self, events: &[String]) {
         end_with(self.agent, &self.hook, events);
@@ -169,7 +192,7 @@ fn too_large(headers: &str) -> String {
     answer("413 Content Too Large", headers, TOO_LARGE)
 }
 
-/// Reads so much that is not `expected` or all of it.
+/// Reads this, or as much as is not this.
 #[track_caller]
 fn expect(client: &mut Client<TcpStream>, expected: &str) {
     let mut got = vec![0; expected.len()];
@@ -871,7 +894,7 @@ fn clients_that_keep_their_connection_keep_no_memory() {
         listener.hook.wait_for_events(idle.len());
     }
     let peak = peak_kib(&listener.agent);
-    assert!(peak < 40 << 10, "{peak} KiB");
+    assert!(peak < 48 << 10, "{peak} KiB");
     for client in &mut idle {
         ask(client, &post(""), &success(""));
     }
@@ -1365,8 +1388,9 @@ fn listening_for_all_the_network_without_a_token_is_refused() {
     assert_eq!(gone.code, Some(2), "{}", gone.log);
 
     let (hook, file) = (Webhook::start(), TokenFile::new("Splunk test"));
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_address().port()));
-    let source = format!("--source=http:0.0.0.0:{}", address.port());
+    let port = free_port(Ipv4Addr::UNSPECIFIED).port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let source = format!("--source=http:0.0.0.0:{port}");
     let agent = start(&hook, &[&source, &file.option()]);
     let head = "POST /\nAuthorization: Splunk test\nContent-Length: 7";
     let mut client = Client::connect(address);
@@ -1433,19 +1457,6 @@ fn at_the_end_requests_are_taken_and_answered_or_neither() {
         let balance = listener.end_told();
         assert_eq!((balance.received, balance.dropped), (7 + 4 * 3, 0));
         assert!(TcpStream::connect(address).is_err());
-    }
-}
-
-impl Listener {
-    /// [`end`](Self::end), when it was told already.
-    #[track_caller]
-    fn end_told(self) -> Balance {
-        let ended = self.agent.wait();
-        assert_eq!(ended.code, Some(0), "{}", ended.log);
-        let balance = ended.balance();
-        balance.holds();
-        assert_eq!(balance.delivered, self.hook.delivered_events().len() as u64);
-        balance
     }
 }
 
