@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""A webhook that keeps what it accepts: it appends every event to a file, a line each, and answers 200.
+
+usage: receiver.py PORT FILE
+
+SIGTERM ends it between two answers: what is in the file was answered, and nothing else.
+"""
+
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+answering = threading.Lock()
+
+
+class Webhook(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = b'{"text":"Success","code":0}'
+        with answering:
+            os.write(events, body)
+            self.wfile.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (len(answer), answer)
+            )
+
+
+def end(_signal, _frame):
+    answering.acquire()
+    os._exit(0)
+
+
+port, path = sys.argv[1:]
+events = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+server = ThreadingHTTPServer(("127.0.0.1", int(port)), Webhook)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+server.serve_forever()
