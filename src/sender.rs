@@ -98,6 +98,8 @@ impl Sender {
                 events,
                 ..self.limits.body
             });
+            // Looked at before the attempt: a stop that comes during it is answered by one more.
+            let stopping = self.stop.is_given();
             match self.target.post(&batch.body(extent)) {
                 Verdict::Delivered => {
                     self.backoff.reset();
@@ -119,7 +121,7 @@ impl Sender {
                     // A webhook that refuses one event after the other is not asked in a hurry.
                     if std::mem::replace(&mut self.fruitless, true) {
                         let delay = self.backoff.next_delay();
-                        self.wait(delay);
+                        self.wait(delay, stopping);
                     }
                     return;
                 }
@@ -129,7 +131,7 @@ impl Sender {
                         .retry_after
                         .map_or(delay, |asked| self.backoff.clamp(asked));
                     self.report.webhook_failed(&trouble, delay);
-                    self.wait(delay);
+                    self.wait(delay, stopping);
                 }
             }
         }
@@ -142,8 +144,8 @@ impl Sender {
 
     /// Waits before the next attempt. When the agent is to end, it is made at once, and further
     /// ones as usual.
-    fn wait(&self, delay: Duration) {
-        if self.stop.is_given() {
+    fn wait(&self, delay: Duration, stopping: bool) {
+        if stopping {
             self.cut_off.wait(delay);
         } else {
             self.stop.wait(delay);
