@@ -52,7 +52,7 @@ pub fn queue(bound: Extent) -> (Inlet, Outlet) {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when room was made or the queue was closed.
+    /// Signalled when room was made or never will be.
     room: Condvar,
     bound: Extent,
 }
@@ -65,6 +65,7 @@ struct State {
     held: Extent,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
     wanted: Extent,
+    /// The outlet is gone: nothing makes room any more.
     closed: bool,
 }
 
@@ -98,7 +99,7 @@ impl Inlet {
     }
 
     /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
-    /// returns was not taken. False if there is no use in going on: the queue was closed.
+    /// returns was not taken. False if there is no use in going on: the outlet is gone.
     pub fn offer_or_wait(&self, chunk: &mut Chunk, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
@@ -126,12 +127,6 @@ impl Inlet {
         Gauge {
             shared: Arc::clone(&self.shared),
         }
-    }
-
-    /// Ends all waiting for room, now and later; offers that need none go on.
-    pub fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.room.notify_all();
     }
 
     fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
@@ -290,6 +285,13 @@ impl Outlet {
             // If enough are spare, this one is freed.
             let _ = self.spare.try_send(buffer);
         }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_all();
     }
 }
 

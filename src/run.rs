@@ -172,7 +172,7 @@ struct Agent {
     report: Arc<Report>,
     stop: Stop,
     cut_off: Stop,
-    /// Kept to end waiting; dropped so that the queue can end.
+    /// Dropped so that the queue can end.
     inlet: Option<Inlet>,
     cut: Box<dyn FnOnce() + Send>,
     told: Receiver<Event>,
@@ -219,9 +219,7 @@ impl Agent {
                     deadline = Some(Instant::now() + patience);
                     cut = Some(std::mem::replace(&mut self.cut, Box::new(|| ())));
                     self.stop.give();
-                    if let Some(inlet) = self.inlet.take() {
-                        inlet.close();
-                    }
+                    self.inlet = None;
                 }
                 Ok(Event::Signal) => {
                     warn!("ending at once: told twice");

@@ -20,6 +20,9 @@ use crate::support::{Agent, Balance, Webhook, eventually};
 /// Whoever has no right to anything.
 const NOBODY: u32 = 65534;
 
+/// Options of an agent that has the time to deliver all that it has read.
+const PATIENT: [&str; 4] = ["--when-full", "wait", "--shutdown-timeout", "1m"];
+
 /// A directory for a socket.
 struct Place(TempDir);
 
@@ -354,10 +357,49 @@ fn what_the_gateway_had_written_before_the_end_is_still_delivered() {
         agent.signal(libc::SIGCONT);
 
         let balance = wait_for_end(agent, &hook);
-        // Half a record is none that is malformed: the end has cut it off.
-        assert_eq!((balance.received, balance.by_reason["shutdown"]), (5001, 1));
+        // The gateway keeps the record that it could not write to its end.
+        assert_eq!((balance.received, balance.dropped), (5000, 0));
         assert_arrive(&hook, 1..=5000);
     }
+}
+
+/// A record that Ceph RGW could not write together with its separator goes to its next reader.
+#[test]
+fn restarts_of_the_agent_while_a_gateway_writes_cost_no_record_and_repeat_none() {
+    const RESTARTS: u64 = 10;
+    let hook = Webhook::start();
+    let place = Place::new();
+    let gateway = Gateway::start(&place);
+    let mut received = 0;
+
+    let written = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            for _ in 0..RESTARTS {
+                let mut socket = gateway.serve().0;
+                while [&event(written + 1), ",\n"]
+                    .iter()
+                    .all(|piece| socket.write_all(piece.as_bytes()).is_ok())
+                {
+                    written += 1;
+                }
+            }
+            written
+        });
+        for _ in 0..RESTARTS {
+            let before = hook.delivered_events().len();
+            let agent = start(&hook, &[&[&*place.unix()], &PATIENT[..]].concat());
+            hook.wait_for_events(before + 1000);
+            agent.signal(libc::SIGTERM);
+            let balance = agent.wait().balance();
+            assert_eq!(balance.dropped, 0, "{balance:?}");
+            received += balance.received;
+        }
+        writer.join().unwrap()
+    });
+
+    assert_arrive(&hook, 1..=written);
+    assert_eq!(received, written);
 }
 
 #[test]
@@ -508,10 +550,11 @@ fn a_webhook_that_hangs_never_makes_a_writer_wait() {
 
 #[test]
 fn what_writers_had_written_before_the_end_is_still_delivered() {
-    for when_full in ["drop", "wait"] {
+    for (when_full, buffer) in [("drop", "1000"), ("wait", "1000"), ("wait", "10")] {
         let hook = Webhook::start();
         let place = Place::new();
-        let agent = start(&hook, &[&place.unix_listen(), "--when-full", when_full]);
+        let options = ["--when-full", when_full, "--buffer-events", buffer];
+        let agent = start(&hook, &[&[&*place.unix_listen()], &options[..]].concat());
         let mut known = place.connect();
         known.write_all(b"{\"n\":1}\n").unwrap();
         assert_arrive(&hook, [1]);
@@ -534,6 +577,54 @@ fn what_writers_had_written_before_the_end_is_still_delivered() {
         let balance = wait_for_end(agent, &hook);
         assert_eq!((balance.received, balance.dropped), (100 + 99 + 20, 0));
     }
+}
+
+/// A unix socket tells a writer that nobody reads any more; then it sends again what it could not write whole.
+#[test]
+fn restarts_of_the_agent_while_writers_write_cost_no_event_and_repeat_none() {
+    const RESTARTS: u64 = 8;
+    const WRITERS: u64 = 6;
+    let hook = Webhook::start();
+    let place = Place::new();
+    let all_connected = Barrier::new(WRITERS as usize + 1);
+
+    let mut written: Vec<_> = thread::scope(|scope| {
+        let write = |writer: u64| {
+            let (mut number, place, all_connected) = (writer, &place, &all_connected);
+            move || {
+                for _ in 0..RESTARTS {
+                    let mut socket = place.connect();
+                    all_connected.wait();
+                    while socket.write_all((event(number) + "\n").as_bytes()).is_ok() {
+                        number += WRITERS;
+                    }
+                }
+                (writer..number).step_by(WRITERS as usize)
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| scope.spawn(write(writer)))
+            .collect();
+        for _ in 0..RESTARTS {
+            let agent = start(&hook, &[&[&*place.unix_listen()], &PATIENT[..]].concat());
+            all_connected.wait();
+            hook.wait_for_events(hook.delivered_events().len() + 1000);
+            agent.signal(libc::SIGTERM);
+            let balance = agent.wait().balance();
+            // Of each writer's last event maybe only a part was written.
+            assert!(balance.dropped <= WRITERS, "{balance:?}");
+            assert_eq!(balance.left, 0);
+        }
+        writers
+            .into_iter()
+            .flat_map(|writer| writer.join().unwrap().map(event))
+            .collect()
+    });
+
+    let mut arrived = arrived(&hook);
+    arrived.sort();
+    written.sort();
+    assert!(arrived == written, "{} of {}", arrived.len(), written.len());
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
         }
     }
     // The last of them were not released, so no more room comes.
-    inlet.close();
+    drop(outlet);
     assert_eq!(source.join().unwrap() + taken, 12);
 }
 

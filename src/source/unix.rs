@@ -2,9 +2,9 @@
 //! is such a socket: RGW listens, serves one reader at a time, and opens a `[` that never closes.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Intake, OpenError, Source, check_socket_path, stream};
 use crate::backoff::Backoff;
+use crate::framer::Framer;
+use crate::poll::{PollFd, poll};
 use crate::stop::Stop;
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -62,18 +64,13 @@ impl Source for Reader {
         let mut connection = self.first;
         loop {
             let why = match connection {
-                Ok(mut stream) => {
+                Ok(stream) => {
                     let since = Instant::now();
                     let mut framer = intake.framer();
-                    let end = stream::read(&mut stream, &mut framer, &mut intake, stop, false);
+                    let mut connection = Connection::new(stream);
+                    let end = stream::read(&mut connection, &mut framer, &mut intake, stop, false);
                     if matches!(end, Ok(stream::End::Stopped)) {
-                        // From now on the server's writes fail, so that it keeps what it could not write;
-                        // what it has written until now is read to its end.
-                        let mut rest = stream.shutdown(Shutdown::Read).map(|()| 1);
-                        while let Ok(1..) = rest {
-                            rest = stream::read_once(&mut stream, &mut framer, &mut intake);
-                        }
-                        intake.take_cut_off(&mut framer);
+                        connection.close(&mut framer, &mut intake);
                         return;
                     }
                     intake.take_last(&mut framer);
@@ -94,6 +91,79 @@ impl Source for Reader {
                 intake.worked();
             }
         }
+    }
+}
+
+/// The stream, and what tells which record the server will send again to its next reader.
+///
+/// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next
+/// reader of which it could not write both. So what lacks its separator when we close is not ours.
+struct Connection {
+    stream: UnixStream,
+    first: Option<u8>,
+    last: u8,
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> Self {
+        Connection {
+            stream,
+            first: None,
+            last: 0,
+        }
+    }
+
+    fn has_separators(&self) -> bool {
+        self.first == Some(b'[')
+    }
+
+    /// Closes it so that nothing is lost between the two sides, and nothing taken twice.
+    fn close(mut self, framer: &mut Framer, intake: &mut Intake) {
+        let until = Instant::now() + stream::LAST_READS;
+        while self.has_separators() && self.last == b'}' {
+            let rest = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.stream.as_fd())];
+            if poll(&mut fds, Some(rest)).is_err()
+                || !fds[0].is_ready()
+                || !matches!(stream::read_once(&mut self, framer, intake), Ok(1..))
+            {
+                break;
+            }
+        }
+        // From now on the server's writes fail, so that it keeps what it could not write; what it has
+        // written until now is read to its end: no more than a socket holds.
+        let mut rest = Vec::new();
+        if self.stream.shutdown(Shutdown::Read).is_ok() {
+            let _ = self.stream.read_to_end(&mut rest);
+        }
+        if self.has_separators() {
+            let whole = rest.windows(2).rposition(|two| two == b",\n");
+            rest.truncate(whole.map_or(0, |at| at + 2));
+        }
+        let mut rest = rest.as_slice();
+        while let Ok(1..) = stream::read_once(&mut rest, framer, intake) {}
+        if self.has_separators() {
+            intake.flush();
+        } else {
+            intake.take_cut_off(framer);
+        }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if let (Some(first), Some(last)) = (buffer[..count].first(), buffer[..count].last()) {
+            self.first.get_or_insert(*first);
+            self.last = *last;
+        }
+        Ok(count)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
