@@ -645,6 +645,61 @@ fn a_new_connection_for_each_event_is_no_trouble() {
     assert_eq!((balance.received, balance.dropped), (1000, 0));
 }
 
+/// As Versity does: it never looks at the answer's body, so that its connections stay open until its timeout ends them.
+#[test]
+fn clients_that_leave_their_connections_open_leave_room_for_others() {
+    const CLIENTS: usize = 40;
+    let listener = Listener::start(&["--listen-connections", "8"]);
+    let mut left_open = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = listener.client();
+        client.send(&post(&event(number))).unwrap();
+        assert_eq!(client.read_answer().unwrap().0, 200, "client {number}");
+        left_open.push(client);
+    }
+    // A quarter of the connections is kept for those that use theirs again.
+    let (kept, closed) = left_open.split_at_mut(2);
+    for client in closed {
+        assert_eq!(client.read_to_end().unwrap(), "");
+    }
+    for (client, number) in kept.iter_mut().zip(CLIENTS..) {
+        ask(client, &post(&event(number)), &success(""));
+    }
+    // One that has sent its next requests already gets its answers to all of them.
+    let requests: Vec<_> = (100..103).flat_map(|number| post(&event(number))).collect();
+    let words = listener.last_words(&requests);
+    let last = [success(""), success(""), success(CLOSE)].concat();
+    assert_eq!(words, last);
+
+    listener.hook.wait_for_events(CLIENTS + 2 + 3);
+    assert!(!listener.agent.log().contains("connections"));
+    listener.end();
+}
+
+/// While the agent has no turn, clients come; each must get through at once, since a second's wait is too long for some.
+#[test]
+fn a_burst_of_clients_finds_the_door_open() {
+    const CLIENTS: usize = 500;
+    let listener = Listener::start(&["--listen-connections", "1000"]);
+    listener.agent.signal(libc::SIGSTOP);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let patience = Duration::from_millis(900);
+            let socket = TcpStream::connect_timeout(&listener.address, patience)
+                .unwrap_or_else(|error| panic!("client {number}: {error}"));
+            let mut client = Client::over(socket);
+            client.send(&post(&event(number))).unwrap();
+            client
+        })
+        .collect();
+    listener.agent.signal(libc::SIGCONT);
+    for mut client in clients {
+        assert_eq!(client.read_answer().unwrap().0, 200);
+    }
+    listener.hook.wait_for_events(CLIENTS);
+    listener.end();
+}
+
 #[test]
 fn a_body_with_bad_json_is_refused_whole_and_the_client_told_where_it_is_bad() {
     let listener = Listener::start(&[]);
@@ -1174,9 +1229,13 @@ fn a_request_that_only_drips_is_ended_and_keeps_nobody_waiting() {
 #[test]
 fn one_connection_too_many_is_told_so_at_once() {
     let listener = Listener::start(&["--listen-connections", "2"]);
-    let (mut first, mut second) = (listener.client(), listener.client());
-    ask(&mut first, &post(&event(1)), &success(""));
-    ask(&mut second, &post(&event(2)), &success(""));
+    let (head, body) = (request("POST /\nContent-Length: 7", b""), event(1));
+    let begin = || {
+        let mut client = listener.client();
+        client.send(&head).unwrap();
+        client
+    };
+    let (mut first, mut second) = (begin(), begin());
 
     let told = busy(&format!("{RETRY}{CLOSE}"));
     for _ in 0..20 {
@@ -1188,20 +1247,29 @@ fn one_connection_too_many_is_told_so_at_once() {
         let _ = asking.send(&post(&event(0)));
         expect(&mut asking, &told);
     }
-    ask(&mut first, &post(&event(3)), &success(""));
+    let why = "all connections were taken, and was told 503; raise --listen-connections";
+    assert_eq!(listener.agent.log().matches(why).count(), 1);
 
     // Whoever comes first finds the room that one leaves.
-    drop(second);
+    ask(&mut first, body.as_bytes(), &success(CLOSE));
     let mut third = eventually("there is room", || {
         let mut third = listener.client();
-        let _ = third.send(&post(&event(4)));
-        (third.read_answer().unwrap().0 == 200).then_some(third)
+        let _ = third.send(&head);
+        // What comes at once is a refusal.
+        let socket = third.stream.get_ref().try_clone().unwrap();
+        let patience = socket.read_timeout().unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let is_in = third.read_answer().is_err();
+        socket.set_read_timeout(patience).unwrap();
+        is_in.then_some(third)
     });
     expect(&mut listener.client(), &told);
-    ask(&mut first, &post(&event(5)), &success(""));
-    ask(&mut third, &post(&event(6)), &success(""));
-    listener.hook.wait_for_events(6);
-    listener.end_with(&events(1..=6));
+    ask(&mut second, body.as_bytes(), &success(CLOSE));
+    ask(&mut third, body.as_bytes(), &success(CLOSE));
+    listener.hook.wait_for_events(3);
+    listener.end_with(&[event(1), event(1), event(1)]);
 }
 
 #[test]

@@ -134,7 +134,9 @@ impl<'a> Connection<'a> {
             Answer::Healthy
         };
         self.parcel.clear();
-        let keep_alive = asked.keep_alive && !self.service.stop.is_given();
+        // What has been read of the next request must be answered.
+        let is_unwanted = self.unread.is_empty() && self.service.connections.are_crowded();
+        let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_given();
         self.write(answer, keep_alive, asked.head_only)?;
         Ok(keep_alive)
     }

@@ -10,12 +10,14 @@ mod parcel;
 pub mod request;
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use answer::Answer;
 use connection::Connection;
@@ -32,6 +34,9 @@ use crate::token::Token;
 const REST: Duration = Duration::from_millis(100);
 /// A connection's thread needs little: its buffers are on the heap.
 const STACK: usize = 128 << 10;
+/// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try
+/// again after a second, when some have given up.
+const BACKLOG: i32 = 4096;
 /// Memory for large bodies, in bodies of the largest size.
 const BODIES: usize = 4;
 
@@ -57,6 +62,7 @@ pub(super) struct Listener {
 /// What all connections share.
 struct Service {
     intake: Intake,
+    connections: Connections,
     token: Option<Token>,
     max_body: usize,
     max_event: usize,
@@ -78,8 +84,8 @@ impl Service {
 }
 
 /// The connections there are, so that they can be counted and ended.
-#[derive(Default)]
 struct Connections {
+    most: usize,
     open: Mutex<HashMap<u64, Arc<TcpStream>>>,
     closed: Condvar,
 }
@@ -87,6 +93,16 @@ struct Connections {
 impl Connections {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<TcpStream>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No other fits.
+    fn are_full(&self) -> bool {
+        self.lock().len() >= self.most
+    }
+
+    /// So many that they should not be kept: some clients use each for one request and leave it open.
+    fn are_crowded(&self) -> bool {
+        self.lock().len() > self.most / 4
     }
 
     fn close(&self, number: u64) {
@@ -134,6 +150,7 @@ impl Listener {
         })?;
         listener
             .set_nonblocking(true)
+            .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
             .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
         Ok(Listener { listener, settings })
     }
@@ -148,13 +165,17 @@ impl Source for Listener {
         let service = Arc::new(Service {
             max_event: intake.max_event(),
             intake,
+            connections: Connections {
+                most: self.settings.connections,
+                open: Mutex::default(),
+                closed: Condvar::new(),
+            },
             token: self.settings.token,
             max_body: self.settings.max_body,
             timeout: self.settings.timeout,
             budget: Budget::new(self.settings.max_body.saturating_mul(BODIES)),
             stop: stop.clone(),
         });
-        let connections = Arc::new(Connections::default());
         for number in 0.. {
             let mut fds = [
                 PollFd::new(self.listener.as_fd()),
@@ -175,10 +196,12 @@ impl Source for Listener {
             }
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    let is_full = connections.lock().len() >= self.settings.connections;
-                    if is_full {
+                    if service.connections.are_full() {
+                        service.intake.complain(
+                            "came while all connections were taken, and was told 503; raise --listen-connections",
+                        );
                         turn_away(&stream);
-                    } else if let Err(error) = serve(stream, number, &service, &connections) {
+                    } else if let Err(error) = serve(stream, number, &service) {
                         service
                             .intake
                             .failed(&format!("can't serve a client: {error}"));
@@ -201,34 +224,30 @@ impl Source for Listener {
             }
         }
         drop(self.listener);
-        connections.end(stream::LAST_READS);
+        service.connections.end(stream::LAST_READS);
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    number: u64,
-    service: &Arc<Service>,
-    connections: &Arc<Connections>,
-) -> std::io::Result<()> {
+fn serve(stream: TcpStream, number: u64, service: &Arc<Service>) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let stream = Arc::new(stream);
-    let (service, connections) = (Arc::clone(service), Arc::clone(connections));
-    connections.lock().insert(number, Arc::clone(&stream));
-    let closing = Arc::clone(&connections);
+    service
+        .connections
+        .lock()
+        .insert(number, Arc::clone(&stream));
+    let of_thread = Arc::clone(service);
     let spawned = thread::Builder::new()
         .name("http".into())
         .stack_size(STACK)
         .spawn(move || {
-            service.intake.worked();
-            Connection::new(&stream, &service).serve();
-            connections.close(number);
+            of_thread.intake.worked();
+            Connection::new(&stream, &of_thread).serve();
+            of_thread.connections.close(number);
         });
-    if let Err(error) = spawned {
-        closing.close(number);
-        return Err(error);
+    if spawned.is_err() {
+        service.connections.close(number);
     }
-    Ok(())
+    spawned.map(drop)
 }
 
 /// One client too many: told so if that needs no waiting.

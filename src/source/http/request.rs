@@ -109,7 +109,8 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
             };
             head.keep_alive &= !has(b"close");
         } else if is("expect") {
-            head.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+            // An older client would take the word for the answer.
+            head.expects_continue = is_1_1 && value.eq_ignore_ascii_case(b"100-continue");
         } else if is("authorization") {
             if head.authorization.replace(value).is_some() {
                 return Err(Refusal::Malformed("more than one Authorization"));
@@ -283,6 +284,12 @@ mod tests {
         for end in 0..head.bytes {
             assert_eq!(parse_head(&text[..end]), Ok(None), "{end}");
         }
+    }
+
+    #[test]
+    fn older_clients_do_not_wait_for_a_word() {
+        let text = b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+        assert!(!parse_head(text).unwrap().unwrap().expects_continue);
     }
 
     #[test]
