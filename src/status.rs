@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ledger::{Outcome, Reason};
@@ -16,8 +17,14 @@ use crate::report::Report;
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::stop::Stop;
 
-/// A probe's whole request must be here within this: one slow client must not keep others waiting.
+/// A probe's whole request must be here within this.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Probes that are answered at a time, each by its own thread: slow clients must not keep others waiting.
+const PROBES: usize = 16;
+/// How long accepting rests when there are as many, or no descriptor is free.
+const REST: Duration = Duration::from_millis(100);
+/// What such a thread needs.
+const STACK: usize = 128 << 10;
 
 /// The status page's listening socket, and what it tells.
 pub struct Status {
@@ -43,25 +50,36 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Status {
     /// Answers until the agent stops.
-    pub fn run(&self, stop: &Stop) {
-        let started = SystemTime::now();
+    pub fn run(self, stop: &Stop) {
+        let (status, started) = (Arc::new(self), SystemTime::now());
         loop {
             let mut fds = [
-                PollFd::new(self.listener.as_fd()),
+                PollFd::new(status.listener.as_fd()),
                 PollFd::new(stop.as_fd()),
             ];
             if poll(&mut fds, None).is_err() {
-                stop.wait(PATIENCE);
+                stop.wait(REST);
             }
             if fds[1].is_ready() {
                 return;
             }
-            match self.listener.accept() {
-                // A probe that fails is the prober's to tell.
-                Ok((stream, _)) => drop(self.answer(&stream, started)),
+            // Each thread has a share.
+            if Arc::strong_count(&status) > PROBES {
+                stop.wait(REST);
+                continue;
+            }
+            match status.listener.accept() {
+                Ok((stream, _)) => {
+                    let status = Arc::clone(&status);
+                    // A probe that fails, also for want of a thread, is the prober's to tell.
+                    let _ = thread::Builder::new()
+                        .name("probe".into())
+                        .stack_size(STACK)
+                        .spawn(move || status.answer(&stream, started));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Out of descriptors: the socket stays ready, so rest.
-                Err(_) => drop(stop.wait(Duration::from_millis(100))),
+                Err(_) => drop(stop.wait(REST)),
             }
         }
     }

@@ -2,7 +2,7 @@
 //! and of the webhook.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -597,6 +597,21 @@ fn a_client_that_says_nothing_does_not_keep_probes_waiting_for_long() {
         slow.send(b"x").is_err()
     });
     assert!(dripped, "a client that drips is kept");
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn a_probe_waits_for_none_of_many_silent_clients() {
+    let told = Told::start(&[]);
+    let mut silent: Vec<_> = (0..8)
+        .map(|_| Client::connect(told.status).stream.into_inner())
+        .collect();
+    assert_eq!(get(told.status, "/healthz"), (200, "ok\n".into()));
+    for client in &mut silent {
+        client.set_nonblocking(true).unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "it was waited for");
+    }
     end(told.agent, &told.hook);
 }
 
