@@ -65,7 +65,8 @@ pub struct RunOptions {
     /// Where events come from; may be given several times, or separated by commas
     ///
     /// stdin; file:PATH (followed as it grows and is rotated); unix:PATH (a socket to connect to, such as
-    /// Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect to).
+    /// Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect to); http:ADDR:PORT (a webhook for
+    /// servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
     #[arg(
         long = "source",
         env = "S3_AUDIT_WEBHOOK_SOURCE",
@@ -117,7 +118,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count)]
     pub buffer_events: usize,
 
-    /// Bytes of events held at most; the agent's memory stays within 12 MiB of this
+    /// Bytes of events held at most; the agent's memory stays within 12 MiB of this, but for bodies that http: is reading
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub buffer_bytes: usize,
 

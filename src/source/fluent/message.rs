@@ -67,7 +67,7 @@ impl<'a> Iterator for Elements<'a> {
         let start = self
             .bytes
             .iter()
-            .position(|byte| !matches!(byte, b' '..=b' ' | b'\t' | b'\n' | b'\r' | b','))?;
+            .position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b','))?;
         self.bytes = &self.bytes[start..];
         let length = match self.bytes[0] {
             b']' => return None,
