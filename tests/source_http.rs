@@ -1390,6 +1390,8 @@ fn only_clients_with_the_token_are_heard_where_one_is_set() {
     for target in ["POST /", "PUT /", "GET /", "DELETE /"] {
         assert_eq!(ask_with(target, "X-Authorization: x"), missing, "{target}");
     }
+    let (missing_head, _) = missing.split_once("{").unwrap();
+    assert_eq!(ask_with("HEAD /", "X-Authorization: x"), missing_head);
     for given in [
         OTHER,
         "",

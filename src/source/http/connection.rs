@@ -27,6 +27,8 @@ pub(super) struct Connection<'a> {
     /// Bytes of the buffer that are not dealt with.
     unread: std::ops::Range<usize>,
     answer: Vec<u8>,
+    /// The request at hand is HEAD: its answer has no text.
+    head_only: bool,
     /// The read timeout is the idle one.
     is_patient: bool,
 }
@@ -55,7 +57,6 @@ impl From<io::Error> for Broken {
 struct Asked {
     length: Length,
     takes_body: bool,
-    head_only: bool,
     keep_alive: bool,
 }
 
@@ -68,6 +69,7 @@ impl<'a> Connection<'a> {
             buffer: vec![0; BUFFER].into(),
             unread: 0..0,
             answer: Vec::new(),
+            head_only: false,
             is_patient: false,
         }
     }
@@ -92,7 +94,7 @@ impl<'a> Connection<'a> {
         };
         self.parcel.clear();
         if let Broken::Refused(answer) = broken
-            && self.write(answer, false, false).is_ok()
+            && self.write(answer, false).is_ok()
         {
             self.linger();
         }
@@ -101,10 +103,12 @@ impl<'a> Connection<'a> {
     /// One request. True if another may follow.
     fn request(&mut self) -> Result<bool, Broken> {
         let mut deadline = None;
+        self.head_only = false;
         let asked = loop {
             let bytes = &self.buffer[self.unread.clone()];
             match parse_head(bytes).map_err(Answer::Refused)? {
                 Some(head) => {
+                    self.head_only = head.method == "HEAD";
                     let (asked, expects) = self.look_at(&head)?;
                     let (length, gzip) = (head.bytes, head.gzip);
                     self.parcel.start(gzip);
@@ -137,7 +141,7 @@ impl<'a> Connection<'a> {
         // What has been read of the next request must be answered.
         let is_unwanted = self.unread.is_empty() && self.service.connections.are_crowded();
         let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_given();
-        self.write(answer, keep_alive, asked.head_only)?;
+        self.write(answer, keep_alive)?;
         Ok(keep_alive)
     }
 
@@ -163,7 +167,6 @@ impl<'a> Connection<'a> {
         let asked = Asked {
             length: head.length,
             takes_body,
-            head_only: head.method == "HEAD",
             keep_alive: head.keep_alive,
         };
         Ok((asked, head.expects_continue))
@@ -274,13 +277,13 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn write(&mut self, answer: Answer, keep_alive: bool, head_only: bool) -> io::Result<()> {
+    fn write(&mut self, answer: Answer, keep_alive: bool) -> io::Result<()> {
         let mut stream = self.stream;
         if answer == Answer::Taken && keep_alive {
             return stream.write_all(TAKEN);
         }
         self.answer.clear();
-        answer.write(keep_alive, head_only, &mut self.answer);
+        answer.write(keep_alive, self.head_only, &mut self.answer);
         stream.write_all(&self.answer)
     }
 
