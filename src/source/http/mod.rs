@@ -32,6 +32,9 @@ use crate::token::Token;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);
+/// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
+/// next clients are turned away at once.
+const BURST: Duration = Duration::from_millis(100);
 /// A connection's thread needs little: its buffers are on the heap.
 const STACK: usize = 128 << 10;
 /// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try
@@ -95,9 +98,13 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// No other fits.
-    fn are_full(&self) -> bool {
-        self.lock().len() >= self.most
+    /// Whether another fits, or will within `patience`.
+    fn have_room(&self, patience: Duration) -> bool {
+        let is_full = |open: &mut HashMap<_, _>| open.len() >= self.most;
+        let waited = self
+            .closed
+            .wait_timeout_while(self.lock(), patience, is_full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// So many that they should not be kept: some clients use each for one request and leave it open.
@@ -176,6 +183,7 @@ impl Source for Listener {
             budget: Budget::new(self.settings.max_body.saturating_mul(BODIES)),
             stop: stop.clone(),
         });
+        let mut is_full = false;
         for number in 0.. {
             let mut fds = [
                 PollFd::new(self.listener.as_fd()),
@@ -196,7 +204,9 @@ impl Source for Listener {
             }
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if service.connections.are_full() {
+                    let patience = if is_full { Duration::ZERO } else { BURST };
+                    is_full = !service.connections.have_room(patience);
+                    if is_full {
                         service.intake.complain(
                             "came while all connections were taken, and was told 503; raise --listen-connections",
                         );
