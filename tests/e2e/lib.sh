@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2317 # it takes what await calls for unreachable
 # What the end-to-end tests share: processes that end with the test, the agent, its webhook, S3 requests,
 # and the comparison of what S3 answered with what arrived. To be sourced.
 
@@ -51,6 +51,7 @@ finish() {
     clean_up
     if [ "$code" != 0 ]; then
         for log in "$dir"/*.log; do
+            [ -e "$log" ] || continue
             printf -- '---- %s\n' "${log##*/}"
             tail -n 30 "$log" | cut -c 1-300
         done
@@ -80,6 +81,19 @@ await() { # seconds, what, command...: until the command succeeds
     done
 }
 
+install_debian_packages() { # package...
+    { [ "$(id -u)" = 0 ] && type apt-get >/dev/null 2>&1; } ||
+        fail "this needs from Debian: $*. Install that, or run this as root where apt-get is"
+    say "installing $*"
+    {
+        apt-get update -q
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
+    } >"$dir/apt-get.log" 2>&1
+}
+
+# Debian has Python without what makes a venv, or has none.
+python3 -c 'import ensurepip' 2>/dev/null || install_debian_packages python3-venv
+
 # Ports that nobody has, from below those that outgoing connections get.
 free_ports() {
     python3 - <<'END'
@@ -101,7 +115,8 @@ read -r webhook s3 other_ports <<<"$(free_ports)"
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 install_python_packages() { # name==version...
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    # One that could not be finished has Python, but no pip.
+    [ -x "$venv/bin/pip" ] || python3 -m venv --clear "$venv"
     "$venv/bin/pip" install -q --disable-pip-version-check "$@"
 }
 

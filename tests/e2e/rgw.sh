@@ -9,15 +9,13 @@
 # Ceph comes from Debian, which needs root; boto3 from PyPI, into a directory of its own. AGENT=… is the agent to
 # test, RESTARTS=… how often to restart it and RGW in each part.
 
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 RESTARTS=${RESTARTS:-3}
 build_agent
 if ! type ceph ceph-mon ceph-osd radosgw >/dev/null 2>&1; then
-    say "installing ceph-common, ceph-mon, ceph-osd and radosgw"
-    apt-get update -q >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-        ceph-common ceph-mon ceph-osd radosgw >"$dir/apt-get.log" 2>&1
+    install_debian_packages ceph-common ceph-mon ceph-osd radosgw
 fi
 install_python_packages boto3==1.44.5
 read -r mon _ <<<"$other_ports"

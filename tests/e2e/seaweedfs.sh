@@ -8,6 +8,7 @@
 # SeaweedFS and boto3 come from PyPI, into a directory of their own. AGENT=… is the agent to test, RESTARTS=… how
 # often to restart it.
 
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 RESTARTS=${RESTARTS:-3}
