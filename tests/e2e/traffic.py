@@ -4,7 +4,8 @@
 usage: traffic.py ENDPOINT ANSWERS [--rounds N] [--threads N] [--pause SECONDS]
 
 Goes on until each thread has done its rounds, or until SIGTERM. Appends a line to ANSWERS for each request:
-{"id", "keys"}, where DeleteObjects has keys, or {"failed"} if no answer came.
+{"client", "id", "keys"}, where DeleteObjects has keys, or {"client", "failed"} if no answer came. A thread is a
+client, and makes one request after the other.
 """
 
 import argparse
@@ -50,12 +51,11 @@ def note(**what):
     os.write(answers, json.dumps(what).encode() + b"\n")
 
 
-def note_answer(parsed, **_):
-    keys = [deleted["Key"] for deleted in parsed.get("Deleted", ())]
-    note(id=parsed["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"], keys=keys)
+def connect(number, **settings):
+    def note_answer(parsed, **_):
+        keys = [deleted["Key"] for deleted in parsed.get("Deleted", ())]
+        note(client=number, id=parsed["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"], keys=keys)
 
-
-def connect(**settings):
     client = boto3.client(
         "s3",
         endpoint_url=options.endpoint,
@@ -113,8 +113,8 @@ def requests(s3, stranger, bucket, turn):
 
 
 def work(number):
-    s3 = connect()
-    stranger = connect(signature_version=UNSIGNED)
+    s3 = connect(number)
+    stranger = connect(number, signature_version=UNSIGNED)
     for turn in range(options.rounds):
         for request in requests(s3, stranger, f"e2e-{number}", turn):
             if over.wait(options.pause):
@@ -124,7 +124,7 @@ def work(number):
             except ClientError:
                 pass  # An answer like any other.
             except (BotoCoreError, KeyError, IndexError) as error:
-                note(failed=type(error).__name__)
+                note(client=number, failed=type(error).__name__)
 
 
 threads = [threading.Thread(target=work, args=(number,)) for number in range(options.threads)]
