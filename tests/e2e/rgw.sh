@@ -169,4 +169,4 @@ for how in TERM KILL; do
     end_part --last-may-be-missing
 done
 
-say "all held"
+say "Ceph RGW: all held"

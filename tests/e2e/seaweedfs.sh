@@ -103,4 +103,4 @@ start_weed "$tcp"
 restart_agent_during_requests "fluent:127.0.0.1:$fluent"
 end_part --missing-at-most "$RESTARTS"
 
-say "all held"
+say "SeaweedFS: all held"
