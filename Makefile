@@ -74,12 +74,12 @@ static-test: static ## runs that file in an empty chroot, and beside a foreign g
 	tests/static/run.sh $(STATIC) $(TARGET_DIR)/debug/examples/receiver
 
 .PHONY: e2e
-e2e: build ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
-	tests/e2e/seaweedfs.sh
+e2e: static ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
+	AGENT=$(STATIC) tests/e2e/seaweedfs.sh
 
 .PHONY: e2e-rgw
-e2e-rgw: build ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
-	tests/e2e/rgw.sh
+e2e-rgw: static ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
+	AGENT=$(STATIC) tests/e2e/rgw.sh
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
