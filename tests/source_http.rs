@@ -1177,6 +1177,9 @@ fn a_request_that_only_drips_is_ended_and_keeps_nobody_waiting() {
     let listener = Listener::start(&["--listen-timeout", "500ms"]);
     let mut idle = listener.client();
     ask(&mut idle, &post(&event(1)), &success(""));
+    // Who has never asked for anything is not waited for as long as who has.
+    let mut silent = listener.client();
+    assert_eq!(silent.read_to_end().unwrap(), "");
     let drip = |start: &[u8], drop: u8| {
         let mut client = listener.client();
         client.send(start).unwrap();

@@ -13,7 +13,8 @@ use super::request::{Chunked, HEAD_BYTES, Head, Length, Piece, parse_head};
 
 /// What is read at once: a whole request of the usual kind.
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
-/// An idle connection is closed after this.
+/// An idle connection is closed after this, if a request has come over it: one that never says anything
+/// has as long for its first request as for a whole one.
 const IDLE: Duration = Duration::from_secs(300);
 /// A refused request's rest is read for so long, so that its client gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -29,7 +30,9 @@ pub(super) struct Connection<'a> {
     answer: Vec<u8>,
     /// The request at hand is HEAD: its answer has no text.
     head_only: bool,
-    /// The read timeout is the idle one.
+    /// How long the next request may be in coming.
+    idle: Duration,
+    /// The read timeout is that one.
     is_patient: bool,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Connection<'a> {
             unread: 0..0,
             answer: Vec::new(),
             head_only: false,
+            idle: service.timeout,
             is_patient: false,
         }
     }
@@ -142,6 +146,9 @@ impl<'a> Connection<'a> {
         let is_unwanted = self.unread.is_empty() && self.service.connections.are_crowded();
         let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_given();
         self.write(answer, keep_alive)?;
+        if self.idle != IDLE {
+            (self.idle, self.is_patient) = (IDLE, false);
+        }
         Ok(keep_alive)
     }
 
@@ -248,7 +255,7 @@ impl<'a> Connection<'a> {
         }
         match deadline {
             None if !self.is_patient => {
-                self.stream.set_read_timeout(Some(IDLE))?;
+                self.stream.set_read_timeout(Some(self.idle))?;
                 self.is_patient = true;
             }
             None => {}
