@@ -44,6 +44,8 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	@$(MAKE) --no-print-directory manual
+	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
 	@$(call cargo_tool,deny,$(CARGO_DENY))
 	cargo deny --locked --config .ci/deny.toml check licenses bans sources
 ifeq ($(ADVISORIES),)
@@ -80,6 +82,10 @@ e2e: static ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
 .PHONY: e2e-rgw
 e2e-rgw: static ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
 	AGENT=$(STATIC) tests/e2e/rgw.sh
+
+.PHONY: manual
+manual: ## manual pages, shell completions and an example settings file: target/manual
+	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target

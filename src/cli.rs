@@ -1,17 +1,18 @@
 //! Commands and options, each declared once: the flag, the environment variable, the default and the
-//! help text come from here.
+//! help text come from here, and so do the settings file's example, the manual page and the completions.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
-use crate::quantity::{Size, Took, parse_count, parse_duration, parse_size};
+use crate::quantity::{parse_count, parse_duration, parse_size};
 use crate::source::{Spec, WhenFull};
+
+/// The settings file if no other is given.
+pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
 
 /// Carries S3 audit events, as JSON, to a webhook such as Splunk's HTTP Event Collector.
 ///
@@ -28,16 +29,41 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Read events and post them until the sources end or SIGTERM comes
-    Run(RunOptions),
+    Run(Box<RunOptions>),
+    /// Set the webhook, for all agents that read the settings file
+    Enable(Box<EnableOptions>),
+    /// Stop forwarding, for all agents that read the settings file; its other settings stay
+    Disable(DisableOptions),
+    /// Tell what is set, and how the agents are doing
+    Show(ShowOptions),
+    /// Post one marked event with the settings in force, and tell what the webhook says
+    Test(Box<TestOptions>),
 }
 
-/// Options of `run`. Each is also read from the environment; a flag wins.
+/// The settings file.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG=warn (error, warn, \
-                        info, off) sets its level.\nExit codes: 0 done, 1 failed, 2 wrong usage."
-)]
-pub struct RunOptions {
+pub struct ConfigOption {
+    /// The settings file, in the syntax of environment files; a flag or variable wins over what it says
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+}
+
+/// The state directory.
+#[derive(Debug, Args)]
+pub struct StateOption {
+    /// Where agents write how they are doing, for show; one directory for all hosts if it is on a shared mount
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/s3-audit-webhook"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Settings of the webhook: those that a running agent takes over from the settings file as they change.
+#[derive(Debug, Args)]
+pub struct WebhookOptions {
     /// The webhook's URL, such as https://splunk:8088/services/collector/raw
     #[arg(
         long,
@@ -61,6 +87,95 @@ pub struct RunOptions {
     /// A file that holds the Authorization header's value
     #[arg(long, env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
+
+    /// PEM file of the CAs to trust, instead of this host's own roots
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Do not verify the webhook's certificate: anyone on the way can read token and events
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
+    pub insecure: bool,
+
+    /// Time for finding the webhook's address, and for connecting to it
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub connect_timeout: Duration,
+
+    /// Time for a whole request
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub request_timeout: Duration,
+}
+
+/// Options of `enable`: flags only, since what stands in this shell's environment need not be meant.
+#[derive(Debug, Args)]
+#[command(mut_args(without_variable))]
+pub struct EnableOptions {
+    /// The webhook's settings. Endpoint and token must be given.
+    #[command(flatten)]
+    pub webhook: WebhookOptions,
+
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
+}
+
+/// Options of `disable`.
+#[derive(Debug, Args)]
+pub struct DisableOptions {
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
+
+    /// The state directory.
+    #[command(flatten)]
+    pub state: StateOption,
+
+    /// For programs: one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// The webhook's settings.
+    #[command(flatten)]
+    pub webhook: WebhookOptions,
+
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
+}
+
+/// Options of `run`. Each is also read from the environment; a flag wins.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG=warn (error, warn, \
+                        info, off) sets its level.\nExit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct RunOptions {
+    /// The webhook's settings.
+    #[command(flatten)]
+    pub webhook: WebhookOptions,
+
+    /// Whether events are posted; enable and disable set it in the settings file
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", value_name = "true|false", default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
+    pub enabled: bool,
+
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
+
+    /// The state directory.
+    #[command(flatten)]
+    pub state: StateOption,
 
     /// Where events come from; may be given several times, or separated by commas
     ///
@@ -142,22 +257,6 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MAX", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub backoff_max: Duration,
 
-    /// Time for finding the webhook's address, and for connecting to it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub connect_timeout: Duration,
-
-    /// Time for a whole request
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub request_timeout: Duration,
-
-    /// PEM file of the CAs to trust, instead of this host's own roots
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-
-    /// Do not verify the webhook's certificate: anyone on the way can read token and events
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
-    pub insecure: bool,
-
     /// Time for sending what is held after SIGTERM; what is left then is dropped and counted
     #[arg(long, env = "S3_AUDIT_WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
@@ -165,116 +264,6 @@ pub struct RunOptions {
     /// Time between two lines of the log that sum up losses or an outage
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REPORT_INTERVAL", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub report_interval: Duration,
-}
-
-/// What was asked for, and how it was written.
-#[derive(Debug)]
-pub struct Given {
-    /// The options.
-    pub options: RunOptions,
-    matches: ArgMatches,
-}
-
-/// Something that was asked for and can't be: which option, and what is wrong with it.
-#[derive(Debug)]
-pub struct UsageError(pub String);
-
-impl Given {
-    /// Reads the command line and the environment.
-    ///
-    /// # Errors
-    /// `--help` and `--version` among them; the error prints itself and knows its exit code.
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let arguments: Vec<_> = arguments.into_iter().collect();
-        let mut matches = Cli::command()
-            .try_get_matches_from(&arguments)
-            .map_err(|error| put_right(error, &arguments))?;
-        let Cli {
-            command: Command::Run(options),
-        } = Cli::from_arg_matches_mut(&mut matches.clone())?;
-        let (_, matches) = matches.remove_subcommand().unwrap_or_default();
-        Ok(Given { options, matches })
-    }
-
-    /// An error that names option `id` (a field of [`RunOptions`]) as its user wrote it.
-    pub fn wrong(&self, id: &str, what: impl std::fmt::Display) -> UsageError {
-        UsageError(format!("{}: {what}", self.name(id)))
-    }
-
-    /// The flag or variable that option `id` came from.
-    pub fn name(&self, id: &str) -> String {
-        let command = Cli::command();
-        let argument = command
-            .find_subcommand("run")
-            .and_then(|run| run.get_arguments().find(|argument| argument.get_id() == id));
-        let Some(argument) = argument else {
-            return id.to_owned();
-        };
-        match (self.matches.value_source(id), argument.get_env()) {
-            (Some(ValueSource::EnvVariable), Some(variable)) => variable.display().to_string(),
-            _ => format!("--{}", argument.get_long().unwrap_or(id)),
-        }
-    }
-
-    /// Whether option `id` was given, as a flag rather than by the environment.
-    pub fn is_flag(&self, id: &str) -> bool {
-        self.matches.value_source(id) == Some(ValueSource::CommandLine)
-    }
-
-    /// Refuses limits that can't work, alone or together.
-    ///
-    /// # Errors
-    /// Names the option.
-    pub fn check_limits(&self) -> Result<(), UsageError> {
-        let options = &self.options;
-        for (id, value) in [
-            ("max_event_bytes", options.max_event_bytes),
-            ("buffer_events", options.buffer_events),
-            ("buffer_bytes", options.buffer_bytes),
-            ("batch_events", options.batch_events),
-            ("batch_bytes", options.batch_bytes),
-            ("listen_connections", options.listen_connections),
-            ("max_body_bytes", options.max_body_bytes),
-        ] {
-            if value == 0 {
-                return Err(self.wrong(id, "is 0; expected 1 or more"));
-            }
-        }
-        for (id, value, most, shown) in [
-            ("max_event_bytes", options.max_event_bytes, 1 << 30, "1GiB"),
-            ("max_body_bytes", options.max_body_bytes, 1 << 30, "1GiB"),
-            ("buffer_bytes", options.buffer_bytes, 1 << 40, "1024GiB"),
-        ] {
-            if value as u64 > most {
-                let what = format!("{} is over {shown}; expected that or less", Size(value));
-                return Err(self.wrong(id, what));
-            }
-        }
-        for (id, value) in [
-            ("listen_timeout", options.listen_timeout),
-            ("connect_timeout", options.connect_timeout),
-            ("request_timeout", options.request_timeout),
-            ("backoff_min", options.backoff_min),
-            ("report_interval", options.report_interval),
-        ] {
-            if value < Duration::from_millis(1) {
-                let what = format!("{} is too short; expected 1ms or more", Took(value));
-                return Err(self.wrong(id, what));
-            }
-        }
-        if options.backoff_max < options.backoff_min {
-            return Err(self.wrong(
-                "backoff_max",
-                format!(
-                    "{} is less than {}, which is {}; expected that or more",
-                    Took(options.backoff_max),
-                    self.name("backoff_min"),
-                    Took(options.backoff_min)
-                ),
-            ));
-        }
-        Ok(())
-    }
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -292,56 +281,18 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Mends what clap says of a wrong command line: the variable that a value came from goes unnamed,
-/// and the rest of a token without its quotes is shown.
-fn put_right(error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
-        return error;
-    };
-    match error.kind() {
-        ErrorKind::ValueValidation => name_variable(&error, argument, arguments).unwrap_or(error),
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => clap::Error::raw(
-            ErrorKind::UnknownArgument,
-            "an argument that belongs to no option; a value with spaces needs quotes, such as \
-             --auth-token 'Splunk <token>'\n",
-        ),
-        _ => error,
-    }
-}
-
-/// clap names the flag of a wrong value even if it came from the environment: add the variable.
-fn name_variable(
-    error: &clap::Error,
-    argument: &str,
-    arguments: &[OsString],
-) -> Option<clap::Error> {
-    let flag = argument.split(' ').next().unwrap_or_default();
-    let is_on_line = arguments.iter().any(|argument| {
+fn without_variable(argument: Arg) -> Arg {
+    if argument.get_id() == "config" {
         argument
-            .to_str()
-            .is_some_and(|text| text == flag || text.starts_with(&format!("{flag}=")))
-    });
-    if is_on_line {
-        return None;
+    } else {
+        argument.env(Resettable::Reset)
     }
-    let variable = format!(
-        "S3_AUDIT_WEBHOOK_{}",
-        flag[2..].to_uppercase().replace('-', "_")
-    );
-    let message = error.to_string();
-    let first = message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    Some(clap::Error::raw(
-        ErrorKind::ValueValidation,
-        format!("{variable}: {first}\n"),
-    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::answer::{Trouble, Verdict};
 use crate::batch::Body;
-use crate::sender::Target;
+use crate::sender::{Cut, Target};
 use crate::stop::Stop;
 
 /// Prints each body as it would be posted.
@@ -29,5 +29,9 @@ impl Target for DryRun {
                 Verdict::Retry(Trouble::passing(format!("standard output: {error}")))
             }
         }
+    }
+
+    fn cut(&self) -> Cut {
+        Box::new(|| ())
     }
 }

@@ -16,17 +16,20 @@ pub enum Reason {
     TooLarge,
     /// The webhook would not have it.
     Refused,
+    /// Forwarding was disabled, or not enabled yet.
+    Disabled,
     /// Still held when the agent had to end.
     Shutdown,
 }
 
 impl Reason {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Reason; 5] = [
+    pub const ALL: [Reason; 6] = [
         Reason::BufferFull,
         Reason::Malformed,
         Reason::TooLarge,
         Reason::Refused,
+        Reason::Disabled,
         Reason::Shutdown,
     ];
 
@@ -42,6 +45,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too large",
             Reason::Refused => "refused",
+            Reason::Disabled => "disabled",
             Reason::Shutdown => "shutdown",
         }
     }

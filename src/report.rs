@@ -21,8 +21,27 @@ pub struct Report {
     state: Mutex<State>,
 }
 
+/// Where events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarding {
+    /// To this webhook, shown as in the log.
+    On(String),
+    /// Nowhere, for this reason: they are read and thrown away.
+    Off(String),
+}
+
+impl std::fmt::Display for Forwarding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Forwarding::On(webhook) => f.write_str(webhook),
+            Forwarding::Off(why) => write!(f, "{why}: events are read and thrown away"),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    forwarding: Option<Forwarding>,
     drops: [Drops; Reason::ALL.len()],
     webhook: Outages,
     /// By source.
@@ -148,6 +167,32 @@ impl Report {
         &self.sources
     }
 
+    /// Where events go from now on, because of `what` has changed. The first time it is not logged.
+    pub fn forwards(&self, forwarding: Forwarding, what: &str) {
+        let mut state = self.state();
+        let thrown_away = self.balance().dropped_for(Reason::Disabled);
+        let untold = Events(state.drops[Reason::Disabled as usize].sum_up(thrown_away));
+        match (&state.forwarding, &forwarding) {
+            (None, _) => {}
+            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
+                info!("enabled ({what}): {webhook}; {untold} came in and were thrown away before");
+            }
+            (_, Forwarding::On(webhook)) => info!("changed ({what}): {webhook} from now on"),
+            (_, Forwarding::Off(_)) => warn!("{forwarding}"),
+        }
+        state.forwarding = Some(forwarding);
+    }
+
+    /// Requests go to another webhook from now on: what was said of the last one's state is over.
+    pub fn another_webhook(&self) {
+        self.state().webhook = Outages::default();
+    }
+
+    /// Where events go.
+    pub fn forwarding(&self) -> Option<Forwarding> {
+        self.state().forwarding.clone()
+    }
+
     /// When the webhook last took events.
     pub fn last_delivery(&self) -> Option<SystemTime> {
         self.state().delivered
@@ -180,6 +225,10 @@ impl Report {
         // Counted and told under one lock, so that no summary comes in between.
         let mut state = self.state();
         let total = self.ledger.dropped(reason, events);
+        if reason == Reason::Disabled {
+            // As somebody wanted it; told when it is over.
+            return;
+        }
         state.drops[reason as usize].first(total, || {
             warn!(
                 "dropped {} ({}), {total} since start",
@@ -276,6 +325,9 @@ impl Report {
         let balance = self.balance();
         let mut full = false;
         for reason in Reason::ALL {
+            if reason == Reason::Disabled {
+                continue;
+            }
             let total = balance.dropped_for(reason);
             let untold = state.drops[reason as usize].sum_up(total);
             full |= reason == Reason::BufferFull && untold > 0;

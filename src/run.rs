@@ -3,66 +3,51 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Events, unbounded};
 use log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::backoff::Backoff;
 use crate::chunk::Extent;
-use crate::cli::{Given, UsageError};
+use crate::cli::RunOptions;
+use crate::destination::Destination;
+use crate::dry_run::DryRun;
+use crate::failure::Failure;
+use crate::given::{Origins, UsageError};
+use crate::handover::Handover;
 use crate::quantity::Size;
 use crate::queue::{Inlet, queue};
-use crate::report::Report;
-use crate::sender::{Limits, Sender};
+use crate::report::{Forwarding, Report};
+use crate::sender::{Cut, Limits, Sender};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
 use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::token::Token;
-use crate::{destination, logger};
+use crate::watch::{self, Watch};
+use crate::{destination, limits, logger};
 
 /// How long the end waits for threads that have been told to end.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// Why the agent did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// It was asked for something that can't be.
-    Usage(UsageError),
-    /// The host would not have it now.
-    Failed(String),
-}
-
-impl From<UsageError> for StartError {
-    fn from(error: UsageError) -> Self {
-        StartError::Usage(error)
-    }
-}
-
-impl From<std::io::Error> for StartError {
-    fn from(error: std::io::Error) -> Self {
-        StartError::Failed(error.to_string())
-    }
-}
 
 /// Runs the agent until its sources end or it is told to.
 ///
 /// # Errors
 /// It could not start; no thread was started.
-pub fn run(given: &Given) -> Result<ExitCode, StartError> {
-    let options = &given.options;
-    given.check_limits()?;
+pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure> {
+    limits::check(options, origins)?;
     let stop = Stop::new()?;
     let cut_off = Stop::new()?;
-    let destination = destination::open(given, &cut_off)?;
-    let sources = open_sources(given)?;
-    let status = open_status(given)?;
+    let contents = watch::contents(options);
+    let destination = open_destination(options, origins, &cut_off)?;
+    let sources = open_sources(options, origins)?;
+    let status = open_status(options, origins)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
-    let signals = Signals::new([SIGTERM, SIGINT])?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 
     let buffer = Extent {
         events: options.buffer_events,
@@ -74,18 +59,23 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
         names.join(","),
         buffer.events,
         Size(buffer.bytes),
-        destination.name
+        destination.forwarding
     );
-    for warning in &destination.warnings {
+    for warning in origins.warnings().iter().chain(&destination.warnings) {
         warn!("{warning}");
     }
 
     let report = Arc::new(Report::new(options.report_interval, names));
+    report.forwards(destination.forwarding, "");
     let (inlet, outlet) = queue(buffer);
+    let changes = Handover::new()?;
+    let cutter: Arc<Mutex<Cut>> = Arc::new(Mutex::new(Box::new(|| ())));
     let (tell, told) = unbounded();
     let sender = Sender {
         outlet,
         target: destination.target,
+        changes: changes.clone(),
+        cutter: Arc::clone(&cutter),
         limits: Limits {
             // At most half the buffer, so that sources find room while a request is under way.
             body: Extent {
@@ -132,30 +122,54 @@ pub fn run(given: &Given) -> Result<ExitCode, StartError> {
             source.run(intake, &stop)
         })?;
     }
-    forward(signals, &tell)?;
+    let (ask, asked) = unbounded();
+    if !options.dry_run {
+        let watch = Watch::new(contents, origins, Arc::clone(&report), changes, asked);
+        thread::Builder::new()
+            .name("settings".into())
+            .spawn(|| watch.run())?;
+    }
+    forward(signals, &tell, ask)?;
 
     let agent = Agent {
         report,
         stop,
         cut_off,
         inlet: Some(inlet),
-        cut: destination.cut,
+        cutter,
         told,
     };
     Ok(agent.watch(running, options.report_interval, options.shutdown_timeout))
 }
 
-fn open_status(given: &Given) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = given.options.status_listen else {
+fn open_destination(
+    options: &RunOptions,
+    origins: &Origins,
+    cut_off: &Stop,
+) -> Result<Destination, UsageError> {
+    if options.dry_run {
+        return Ok(Destination {
+            target: Some(Box::new(DryRun {
+                cut_off: cut_off.clone(),
+            })),
+            forwarding: Forwarding::On("dry run: printed to standard output".into()),
+            warnings: Vec::new(),
+        });
+    }
+    destination::choose(options, origins)
+}
+
+fn open_status(options: &RunOptions, origins: &Origins) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = options.status_listen else {
         return Ok(None);
     };
     status::listen(address).map(Some).map_err(|error| {
         let what = format!("{address}: can't listen: {error}");
         match error.kind() {
             ErrorKind::AddrInUse => {
-                StartError::Failed(format!("{}: {what}", given.name("status_listen")))
+                Failure::Failed(format!("{}: {what}", origins.name("status_listen")))
             }
-            _ => given.wrong("status_listen", what).into(),
+            _ => origins.wrong("status_listen", what).into(),
         }
     })
 }
@@ -174,7 +188,8 @@ struct Agent {
     cut_off: Stop,
     /// Dropped so that the queue can end.
     inlet: Option<Inlet>,
-    cut: Box<dyn FnOnce() + Send>,
+    /// Ends the request in flight.
+    cutter: Arc<Mutex<Cut>>,
     told: Receiver<Event>,
 }
 
@@ -183,7 +198,6 @@ impl Agent {
     fn watch(mut self, mut sources: usize, interval: Duration, patience: Duration) -> ExitCode {
         let mut next_report = Instant::now() + interval;
         let mut deadline = None;
-        let mut cut = None;
         loop {
             let now = Instant::now();
             if now >= next_report {
@@ -191,15 +205,13 @@ impl Agent {
                 next_report = now + interval;
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
-                if let Some(cut) = cut.take() {
-                    // What is in flight ends now, and what is left is counted by the sender.
-                    self.cut_off.give();
-                    let cut: Box<dyn FnOnce() + Send> = cut;
-                    cut();
-                    deadline = Some(now + GRACE);
-                } else {
+                if self.cut_off.is_given() {
                     break;
                 }
+                // What is in flight ends now, and what is left is counted by the sender.
+                self.cut_off.give();
+                self.cut();
+                deadline = Some(now + GRACE);
             }
             let wake = deadline.map_or(next_report, |deadline| next_report.min(deadline));
             match self.told.recv_deadline(wake) {
@@ -217,7 +229,6 @@ impl Agent {
                         crate::quantity::Took(patience)
                     );
                     deadline = Some(Instant::now() + patience);
-                    cut = Some(std::mem::replace(&mut self.cut, Box::new(|| ())));
                     self.stop.give();
                     self.inlet = None;
                 }
@@ -237,12 +248,21 @@ impl Agent {
     }
 }
 
+impl Agent {
+    fn cut(&self) {
+        let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = std::mem::replace(&mut *cutter, Box::new(|| ()));
+        drop(cutter);
+        cut();
+    }
+}
+
 fn spawn(
     name: &str,
     tell: &Events<Event>,
     event: Event,
     body: impl FnOnce() + Send + 'static,
-) -> Result<(), StartError> {
+) -> Result<(), Failure> {
     let tell = tell.clone();
     thread::Builder::new().name(name.into()).spawn(move || {
         body();
@@ -252,13 +272,16 @@ fn spawn(
     Ok(())
 }
 
-fn forward(mut signals: Signals, tell: &Events<Event>) -> Result<(), StartError> {
+fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Result<(), Failure> {
     let tell = tell.clone();
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            for _ in signals.forever() {
-                if tell.send(Event::Signal).is_err() {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    // A dry run has nobody to ask.
+                    let _ = ask.send(());
+                } else if tell.send(Event::Signal).is_err() {
                     return;
                 }
             }
@@ -266,15 +289,14 @@ fn forward(mut signals: Signals, tell: &Events<Event>) -> Result<(), StartError>
     Ok(())
 }
 
-fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
-    let options = &given.options;
+fn open_sources(options: &RunOptions, origins: &Origins) -> Result<Vec<Box<dyn Source>>, Failure> {
     let token = options
         .listen_token_file
         .as_deref()
         .map(Token::from_file)
         .transpose();
     let http = source::http::Settings {
-        token: token.map_err(|what| given.wrong("listen_token_file", what))?,
+        token: token.map_err(|what| origins.wrong("listen_token_file", what))?,
         connections: options.listen_connections,
         max_body: options.max_body_bytes,
         timeout: options.listen_timeout,
@@ -282,7 +304,7 @@ fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
     let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
-            return Err(given
+            return Err(origins
                 .wrong("sources", format!("{spec}: given twice"))
                 .into());
         }
@@ -291,24 +313,13 @@ fn open_sources(given: &Given) -> Result<Vec<Box<dyn Source>>, StartError> {
         .iter()
         .map(|spec| {
             source::open(spec, &http).map_err(|error| match error {
-                OpenError::Wrong(what) => given.wrong("sources", format!("{spec}: {what}")).into(),
+                OpenError::Wrong(what) => {
+                    origins.wrong("sources", format!("{spec}: {what}")).into()
+                }
                 OpenError::InUse(what) => {
-                    StartError::Failed(format!("{}: {spec}: {what}", given.name("sources")))
+                    Failure::Failed(format!("{}: {spec}: {what}", origins.name("sources")))
                 }
             })
         })
         .collect()
-}
-
-impl StartError {
-    /// Tells what went wrong on standard error, and the exit code.
-    pub fn tell(&self) -> ExitCode {
-        use std::io::Write as _;
-        let (text, code) = match self {
-            StartError::Usage(UsageError(text)) => (text, 2),
-            StartError::Failed(text) => (text, 1),
-        };
-        let _ = writeln!(std::io::stderr(), "s3-audit-webhook: {text}");
-        ExitCode::from(code)
-    }
 }

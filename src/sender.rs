@@ -3,13 +3,14 @@
 //! Nothing leaves its hands but as delivered or dropped. While the webhook is away it holds the
 //! one batch it could not deliver, and the queue holds the rest, until that is full.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::answer::Verdict;
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Body};
 use crate::chunk::Extent;
+use crate::handover::Handover;
 use crate::ledger::Reason;
 use crate::queue::{Outlet, Taken};
 use crate::report::Report;
@@ -19,7 +20,13 @@ use crate::stop::Stop;
 pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
     fn post(&mut self, body: &Body<'_>) -> Verdict;
+
+    /// Something that ends the post in flight, and all later ones, from another thread.
+    fn cut(&self) -> Cut;
 }
+
+/// Ends a post from another thread.
+pub type Cut = Box<dyn FnOnce() + Send>;
 
 /// When a batch is full or old enough.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +41,12 @@ pub struct Limits {
 pub struct Sender {
     /// Where events come from.
     pub outlet: Outlet,
-    /// Where they go.
-    pub target: Box<dyn Target>,
+    /// Where they go; nowhere while forwarding is disabled.
+    pub target: Option<Box<dyn Target>>,
+    /// Where they are to go from the next request on.
+    pub changes: Handover<Option<Box<dyn Target>>>,
+    /// Ends the request in flight: always that of the target in use.
+    pub cutter: Arc<Mutex<Cut>>,
     /// When a batch is full or old enough.
     pub limits: Limits,
     /// How long to wait after a failure.
@@ -53,6 +64,7 @@ pub struct Sender {
 impl Sender {
     /// Runs until the sources have ended and all is sent, or until it is cut off.
     pub fn run(mut self) {
+        self.install();
         let mut batch = Batch::default();
         while !self.cut_off.is_given() && self.collect(&mut batch) {
             self.deliver(&mut batch);
@@ -92,6 +104,14 @@ impl Sender {
     fn deliver(&mut self, batch: &mut Batch) {
         let mut suspects = None;
         while !self.cut_off.is_given() {
+            if let Some(target) = self.changes.take() {
+                self.target = target;
+                self.install();
+                suspects = None;
+            }
+            let Some(target) = &mut self.target else {
+                return self.discard(batch);
+            };
             let events =
                 suspects.map_or(self.limits.body.events, |events: usize| (events / 2).max(1));
             let extent = batch.cut(Extent {
@@ -100,7 +120,7 @@ impl Sender {
             });
             // Looked at before the attempt: a stop that comes during it is answered by one more.
             let stopping = self.stop.is_given();
-            match self.target.post(&batch.body(extent)) {
+            match target.post(&batch.body(extent)) {
                 Verdict::Delivered => {
                     self.backoff.reset();
                     self.fruitless = false;
@@ -137,19 +157,35 @@ impl Sender {
         }
     }
 
+    /// Begins with a target as if there had been none before.
+    fn install(&mut self) {
+        self.backoff.reset();
+        self.fruitless = false;
+        self.report.another_webhook();
+        let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        *cutter = self
+            .target
+            .as_ref()
+            .map_or_else(|| Box::new(|| ()) as Cut, |target| target.cut());
+    }
+
+    /// There is no webhook: whoever wrote these events must not wait for one.
+    fn discard(&self, batch: &mut Batch) {
+        let extent = batch.cut(Extent::MAX);
+        self.report.dropped(Reason::Disabled, extent.events);
+        self.finish(batch, extent);
+    }
+
     fn finish(&self, batch: &mut Batch, extent: Extent) {
         batch.finish(extent, |buffer| self.outlet.recycle(buffer));
         self.outlet.release(extent);
     }
 
-    /// Waits before the next attempt. When the agent is to end, it is made at once, and further
-    /// ones as usual.
+    /// Waits before the next attempt. It is made at once when the agent is to end, but not the further
+    /// ones, and when there is another webhook.
     fn wait(&self, delay: Duration, stopping: bool) {
-        if stopping {
-            self.cut_off.wait(delay);
-        } else {
-            self.stop.wait(delay);
-        }
+        let awaited = if stopping { &self.cut_off } else { &self.stop };
+        self.changes.wait(awaited, delay);
     }
 
     fn drop_rest(&self, batch: Batch) {

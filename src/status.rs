@@ -13,7 +13,7 @@ use crate::ledger::{Outcome, Reason};
 use crate::poll::{PollFd, poll};
 use crate::quantity::Took;
 use crate::queue::Gauge;
-use crate::report::Report;
+use crate::report::{Forwarding, Report};
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::stop::Stop;
 
@@ -131,7 +131,11 @@ impl Status {
                     TEXT,
                     format!("webhook unreachable for {}: {why}\n", Took(duration)),
                 ),
-                _ => ("200 OK", TEXT, "ok\n".into()),
+                // Somebody wanted it so: nothing that a restart of the agent would mend.
+                _ => match self.report.forwarding() {
+                    Some(off @ Forwarding::Off(_)) => ("200 OK", TEXT, format!("ok; {off}\n")),
+                    _ => ("200 OK", TEXT, "ok\n".into()),
+                },
             },
             ("GET" | "HEAD", "/metrics") => ("200 OK", METRICS, self.metrics(started)),
             ("GET" | "HEAD", _) => ("404 Not Found", TEXT, "see /healthz and /metrics\n".into()),
@@ -203,6 +207,10 @@ impl Status {
             "webhook_up",
             u64::from(self.report.webhook_outage().is_none()),
         );
+        let help = "Whether there is a webhook; 0 while events are thrown away.";
+        page.family("webhook_enabled", "gauge", help);
+        let on = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
+        page.value("webhook_enabled", u64::from(on));
         let help = "When the webhook last took events; 0 if it never did.";
         page.family("last_delivery_timestamp_seconds", "gauge", help);
         page.value(

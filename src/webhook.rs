@@ -13,7 +13,7 @@ use crate::answer::{Answer, Trouble, Verdict};
 use crate::batch::Body;
 use crate::endpoint::Endpoint;
 use crate::quantity::Took;
-use crate::sender::Target;
+use crate::sender::{Cut, Target};
 use crate::token::Token;
 
 /// How much of an answer is read. A longer one costs its connection.
@@ -85,12 +85,6 @@ impl Webhook {
         })
     }
 
-    /// Something that ends the request in flight, and all later ones, from another thread.
-    pub fn cutter(&self) -> impl FnOnce() + Send + use<> {
-        let agent = self.agent.clone();
-        move || agent.shutdown()
-    }
-
     fn try_post(&self, body: &Body<'_>) -> Result<Verdict, Error> {
         let mut reader = body.reader();
         let mut response = self
@@ -133,6 +127,11 @@ impl Target for Webhook {
             }
             Err(error) => Verdict::Retry(trouble(&error, self.timeouts)),
         }
+    }
+
+    fn cut(&self) -> Cut {
+        let agent = self.agent.clone();
+        Box::new(move || agent.shutdown())
     }
 }
 

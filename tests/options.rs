@@ -243,6 +243,11 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[&empty, &text], CA)
             .refuses(&[&junk], "holds a certificate that is none"),
         option("insecure", "true").refuses(&["", "2"], SWITCH),
+        option("enabled", "yes").refuses(&["", "maybe"], SWITCH),
+        option("config", &empty)
+            .refuses(&[dir], DIRECTORY)
+            .refuses(&[&text], "is neither NAME=value nor a comment"),
+        option("state-dir", dir).refuses(&[&format!("{missing}/state"), &text], "can't"),
         option("shutdown-timeout", "0").refuses(&["never"], TIME),
         option("report-interval", "1")
             .refuses(&["often"], TIME)
@@ -281,12 +286,24 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
             let from_variable = row.run(None, &[(&variable, value)]);
             let from_flag = (!row.is_switch()).then(|| row.run(Some(row.as_flag(value)), &[]));
             let named = iter::once((from_variable, &variable));
-            for ((code, stdout, log), name) in named.chain(from_flag.map(|ended| (ended, &flag))) {
+            let named = named.chain(from_flag.map(|ended| (ended, &flag)));
+            // A line of the file holds no line end, and loses the blanks around it.
+            let file = dir.path().join("webhook.env");
+            let from_file = (!value.contains('\n') && row.flag != "config").then(|| {
+                fs::write(&file, format!("# first\n{variable}='{value}'\n")).unwrap();
+                let ended = row.run(None, &[("S3_AUDIT_WEBHOOK_CONFIG", file.to_str().unwrap())]);
+                let place = format!("{}:2: {variable}", file.display());
+                assert!(ended.2.contains(&place), "no {place} in:\n{}", ended.2);
+                (ended, &variable)
+            });
+            for ((code, stdout, log), name) in named.chain(from_file) {
                 assert_eq!(
                     (code, stdout.as_str()),
                     (Some(2), ""),
                     "{name} {value:?}:\n{log}"
                 );
+                // Of a settings file its path, and the line in it, say more.
+                let name = if row.flag == "config" { value } else { name };
                 assert!(names(&log, name), "no {name} in:\n{log}");
                 assert!(
                     log.contains(right),
@@ -303,7 +320,7 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
 }
 
 #[test]
-fn every_option_in_the_help_can_come_from_the_environment_and_a_flag_wins() {
+fn a_flag_wins_over_a_variable_and_that_over_the_file_for_every_option_in_the_help() {
     let dir = TempDir::new().unwrap();
     let rows = options(dir.path());
     let (_, help, _) = run(&["run", "--help"], &[]);
@@ -315,15 +332,69 @@ fn every_option_in_the_help_can_come_from_the_environment_and_a_flag_wins() {
     let tested: BTreeSet<_> = rows.iter().map(|row| row.flag).collect();
     assert_eq!(in_help, tested, "the table above must have a row for each");
 
+    let file = dir.path().join("webhook.env");
+    let config = ("S3_AUDIT_WEBHOOK_CONFIG", file.to_str().unwrap());
     for row in rows {
         let variable = variable(row.flag);
         assert!(help.contains(&format!("[env: {variable}")), "{variable}");
-        let (code, _, log) = row.run(None, &[(&variable, &row.good)]);
-        assert_eq!(code, Some(0), "{variable}={}:\n{log}", row.good);
-        let flag = row.as_flag(&row.good);
-        let (code, _, log) = row.run(Some(flag.clone()), &[(&variable, &row.bad[0].0)]);
+        let (good, bad) = (row.good.as_str(), row.bad[0].0.as_str());
+        let flag = row.as_flag(good);
+
+        let (code, _, log) = row.run(None, &[(&variable, good)]);
+        assert_eq!(code, Some(0), "{variable}={good}:\n{log}");
+        let (code, _, log) = row.run(Some(flag.clone()), &[(&variable, bad)]);
         assert_eq!(code, Some(0), "{flag} over {variable}:\n{log}");
+        if row.flag == "config" {
+            continue;
+        }
+
+        fs::write(&file, format!("{variable}='{good}'\n")).unwrap();
+        let (code, _, log) = row.run(None, &[config]);
+        assert_eq!(code, Some(0), "{variable}={good} in the file:\n{log}");
+        fs::write(&file, format!("{variable}='{bad}'\n")).unwrap();
+        let (code, _, log) = row.run(None, &[config, (&variable, good)]);
+        assert_eq!(code, Some(0), "{variable} over the file:\n{log}");
+        let (code, _, log) = row.run(Some(flag.clone()), &[config]);
+        assert_eq!(code, Some(0), "{flag} over the file:\n{log}");
     }
+}
+
+#[test]
+fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
+    let example = include_str!("../packaging/webhook.env");
+    let (_, help, _) = run(&["run", "--help"], &[]);
+    let settings: Vec<_> = example
+        .lines()
+        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+        .filter(|(name, _)| name.starts_with("S3_AUDIT_WEBHOOK_"))
+        .collect();
+    let in_help = help.matches("[env: ").count();
+    // All but the settings file's own place.
+    assert_eq!(settings.len(), in_help - 1);
+
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("webhook.env");
+    let mut text = String::new();
+    for (name, value) in settings {
+        let (_, rest) = help.split_once(&format!("[env: {name}")).expect(name);
+        let rest = rest.split("\n      --").next().unwrap();
+        let is_default = rest.contains(&format!("[default: {value}]"));
+        assert!(
+            is_default || value.starts_with('<') || value == "false",
+            "{name}={value}"
+        );
+        if !value.starts_with('<') && name != "S3_AUDIT_WEBHOOK_STATE_DIR" {
+            text += &format!("{name}={value}\n");
+        }
+    }
+    fs::write(&file, text).unwrap();
+    let config = ("S3_AUDIT_WEBHOOK_CONFIG", file.to_str().unwrap());
+    let (code, _, log) = run(
+        &["run", "--endpoint", NOWHERE, "--auth-token", TOKEN],
+        &[config],
+    );
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("is no setting"), "{log}");
 }
 
 #[test]

@@ -616,6 +616,27 @@ fn a_probe_waits_for_none_of_many_silent_clients() {
 }
 
 #[test]
+fn an_agent_that_was_told_to_forward_nothing_is_healthy_and_says_so() {
+    let told = Told::start(&["--enabled", "false"]);
+    assert_eq!(told.post("{\"n\":1}"), 200);
+    let text = told.wait_for_health(200);
+    assert!(text.contains("webhook disabled by --enabled"), "{text}");
+    let dropped = eventually("the event is thrown away", || {
+        let page = told.page();
+        let line = "s3_audit_webhook_events_dropped_total{reason=\"disabled\"} 1\n";
+        page.contains(line).then_some(page)
+    });
+    assert_eq!(Metrics::parse(&dropped).value("webhook_enabled"), 0);
+    told.agent.signal(libc::SIGTERM);
+    let balance = told.agent.wait().balance();
+    assert_eq!((balance.received, balance.by_reason["disabled"]), (1, 1));
+
+    let told = Told::start(&[]);
+    assert_eq!(told.metrics().value("webhook_enabled"), 1);
+    end(told.agent, &told.hook);
+}
+
+#[test]
 fn an_address_that_another_process_has_is_an_error_at_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -1,0 +1,297 @@
+//! What was asked for: a flag wins over the environment, that over the settings file, and that over the
+//! default; and which of them each value came from, so that a message can name what its reader wrote.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, Error, FromArgMatches};
+
+use crate::cli::{Cli, Command};
+use crate::logger;
+use crate::settings::{self, PREFIX, Setting};
+
+/// The guide's command line, for those who have given this program the name `weka`.
+const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
+
+/// What was asked for, and how it was written.
+#[derive(Debug)]
+pub struct Given {
+    /// The command with its options.
+    pub command: Command,
+    /// Where their values come from.
+    pub origins: Origins,
+}
+
+/// Where the values of a command's options come from.
+#[derive(Debug)]
+pub struct Origins {
+    /// The command line.
+    pub arguments: Vec<OsString>,
+    matches: ArgMatches,
+    /// Of the command that was given.
+    declaration: clap::Command,
+    /// The settings file.
+    pub config: Config,
+}
+
+/// The settings file, as far as it is there.
+#[derive(Debug)]
+pub struct Config {
+    /// Where it is.
+    pub path: PathBuf,
+    /// It was asked for, so it is more than the place where one may be.
+    pub is_given: bool,
+    /// What is in it, or why that is not known.
+    pub settings: Result<Vec<Setting>, io::ErrorKind>,
+}
+
+/// Where a value comes from; the later the stronger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody has set it.
+    Default,
+    /// A line of the settings file.
+    File(PathBuf, usize),
+    /// The environment.
+    Variable,
+    /// The command line.
+    Flag,
+}
+
+/// Something that was asked for and can't be: which option, and what is wrong with it.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl Given {
+    /// Reads the command line, the environment and the settings file.
+    ///
+    /// # Errors
+    /// `--help` and `--version` among them; the error prints itself and knows its exit code.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
+        let mut arguments: Vec<_> = arguments.into_iter().collect();
+        if arguments.len() > GUIDE.len() && arguments[1..=GUIDE.len()] == GUIDE {
+            arguments.drain(1..=GUIDE.len());
+        }
+        let put_right = |error, config: Option<&Config>| put_right(error, &arguments, config);
+        let first = Cli::command()
+            .try_get_matches_from(&arguments)
+            .map_err(|error| put_right(error, None))?;
+        let (name, matches) = first.subcommand().unwrap_or(("", &first));
+        let config = Config::read(
+            matches
+                .get_one::<PathBuf>("config")
+                .cloned()
+                .unwrap_or_default(),
+            matches.value_source("config") != Some(ValueSource::DefaultValue),
+        )?;
+        // As the settings file has the defaults, so to speak.
+        let declaration = Cli::command().mut_subcommand(name, |command| {
+            command.mut_args(|argument| match config.setting(&argument) {
+                Some(setting) => argument.default_value(setting.value.clone()),
+                None => argument,
+            })
+        });
+        let mut matches = declaration
+            .try_get_matches_from(&arguments)
+            .map_err(|error| put_right(error, Some(&config)))?;
+        let Cli { command } = Cli::from_arg_matches_mut(&mut matches.clone())?;
+        let (name, matches) = matches.remove_subcommand().unwrap_or_default();
+        let declaration = Cli::command().find_subcommand(name).cloned();
+        Ok(Given {
+            command,
+            origins: Origins {
+                arguments,
+                matches,
+                declaration: declaration.unwrap_or_default(),
+                config,
+            },
+        })
+    }
+}
+
+impl Config {
+    /// Reads the file. One that is not there, or that is not for this user and was not asked for, is
+    /// no error yet.
+    fn read(path: PathBuf, is_given: bool) -> Result<Self, Error> {
+        let wrong = |line: usize, what: &dyn fmt::Display| {
+            let place = if line > 0 {
+                format!(":{line}")
+            } else {
+                String::new()
+            };
+            let message = format!("{}{place}: {what}\n", path.display());
+            Error::raw(ErrorKind::ValueValidation, message)
+        };
+        let settings = match fs::read(&path) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|error| {
+                    let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                    let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+                    wrong(line, &"holds bytes that are not UTF-8")
+                })?;
+                Ok(settings::parse(&text).map_err(|error| wrong(error.line, &error.what))?)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => Err(io::ErrorKind::NotFound),
+                io::ErrorKind::PermissionDenied if !is_given => {
+                    Err(io::ErrorKind::PermissionDenied)
+                }
+                _ => return Err(wrong(0, &format!("can't be read: {error}"))),
+            },
+        };
+        Ok(Config {
+            path,
+            is_given,
+            settings,
+        })
+    }
+
+    fn settings(&self) -> &[Setting] {
+        self.settings.as_deref().unwrap_or_default()
+    }
+
+    /// What it says of an option.
+    fn setting(&self, argument: &clap::Arg) -> Option<&Setting> {
+        // It can't name another file in its place.
+        let name = argument
+            .get_env()
+            .filter(|_| argument.get_id() != "config")?;
+        self.settings()
+            .iter()
+            .find(|setting| name == &*setting.name)
+    }
+}
+
+impl Origins {
+    /// An error that names option `id` (a field of the command's options) as its user wrote it.
+    pub fn wrong(&self, id: &str, what: impl fmt::Display) -> UsageError {
+        UsageError(format!("{}: {what}", self.name(id)))
+    }
+
+    /// The flag, variable or line that option `id` came from.
+    pub fn name(&self, id: &str) -> String {
+        let Some(argument) = self.argument(id) else {
+            return id.to_owned();
+        };
+        let variable = argument.get_env().unwrap_or_default().display();
+        match self.origin(id) {
+            Origin::Variable => variable.to_string(),
+            Origin::File(path, line) => format!("{}:{line}: {variable}", path.display()),
+            Origin::Flag | Origin::Default => format!("--{}", argument.get_long().unwrap_or(id)),
+        }
+    }
+
+    /// Where the value of option `id` comes from.
+    pub fn origin(&self, id: &str) -> Origin {
+        let setting = self
+            .argument(id)
+            .and_then(|argument| self.config.setting(argument));
+        match (self.matches.value_source(id), setting) {
+            (Some(ValueSource::CommandLine), _) => Origin::Flag,
+            (Some(ValueSource::EnvVariable), _) => Origin::Variable,
+            (_, Some(setting)) => Origin::File(self.config.path.clone(), setting.line),
+            _ => Origin::Default,
+        }
+    }
+
+    /// Of every option of the command: its id, and its value as it was written.
+    pub fn values(&self) -> impl Iterator<Item = (&str, Vec<&std::ffi::OsStr>)> {
+        self.declaration.get_arguments().filter_map(|argument| {
+            let id = argument.get_id().as_str();
+            Some((id, self.matches.get_raw(id)?.collect()))
+        })
+    }
+
+    /// What an operator should know at start: a settings file that is not for this user, and names in it
+    /// and in the environment that look like ours and are not. A slip of the pen must not go unnoticed.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_unknown = |name: &str| {
+            let mut arguments = self.declaration.get_arguments();
+            name.starts_with(PREFIX)
+                && name != logger::VARIABLE
+                && arguments.all(|argument| argument.get_env().is_none_or(|known| known != name))
+        };
+        let in_file = self.config.settings().iter().map(|setting| {
+            let place = format!("{}:{}: ", self.config.path.display(), setting.line);
+            (place, setting.name.clone())
+        });
+        let in_environment =
+            env::vars_os().filter_map(|(name, _)| Some((String::new(), name.into_string().ok()?)));
+        let unreadable = self.config.settings.as_ref().err();
+        let unreadable = unreadable.filter(|kind| **kind != io::ErrorKind::NotFound);
+        let unreadable = unreadable.map(|kind| {
+            let path = self.config.path.display();
+            format!("{path}: can't be read: {kind}; going on without it")
+        });
+        let unknown = in_file
+            .chain(in_environment)
+            .filter(|(_, name)| is_unknown(name))
+            .map(|(place, name)| format!("{place}{name} is no setting of this version; ignored"));
+        unreadable.into_iter().chain(unknown).collect()
+    }
+
+    fn argument(&self, id: &str) -> Option<&clap::Arg> {
+        let mut arguments = self.declaration.get_arguments();
+        arguments.find(|argument| argument.get_id() == id)
+    }
+}
+
+/// Mends what clap says of a wrong command line: the variable or the line that a value came from goes
+/// unnamed, and the rest of a token without its quotes is shown.
+fn put_right(error: Error, arguments: &[OsString], config: Option<&Config>) -> Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            name_origin(&error, argument, arguments, config).unwrap_or(error)
+        }
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => Error::raw(
+            ErrorKind::UnknownArgument,
+            "an argument that belongs to no option; a value with spaces needs quotes, such as \
+             --auth-token 'Splunk <token>'\n",
+        ),
+        _ => error,
+    }
+}
+
+/// clap names the flag of a wrong value even if it came from elsewhere: name that.
+fn name_origin(
+    error: &Error,
+    argument: &str,
+    arguments: &[OsString],
+    config: Option<&Config>,
+) -> Option<Error> {
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let is_on_line = arguments.iter().any(|argument| {
+        argument
+            .to_str()
+            .is_some_and(|text| text == flag || text.starts_with(&format!("{flag}=")))
+    });
+    if is_on_line {
+        return None;
+    }
+    let variable = format!("{PREFIX}{}", flag[2..].to_uppercase().replace('-', "_"));
+    let settings = config.map(Config::settings).unwrap_or_default();
+    let setting = settings.iter().find(|setting| setting.name == variable);
+    let origin = match (config, setting) {
+        (Some(config), Some(setting)) if env::var_os(&variable).is_none() => {
+            format!("{}:{}: {variable}", config.path.display(), setting.line)
+        }
+        _ => variable,
+    };
+    let message = error.to_string();
+    let first = message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    let message = format!("{origin}: {first}\n");
+    Some(Error::raw(ErrorKind::ValueValidation, message))
+}

@@ -1,0 +1,61 @@
+//! Which limits can work, alone and together.
+
+use std::time::Duration;
+
+use crate::cli::RunOptions;
+use crate::given::{Origins, UsageError};
+use crate::quantity::{Size, Took};
+
+/// Refuses limits that can't work, alone or together.
+///
+/// # Errors
+/// Names the option.
+pub fn check(options: &RunOptions, origins: &Origins) -> Result<(), UsageError> {
+    for (id, value) in [
+        ("max_event_bytes", options.max_event_bytes),
+        ("buffer_events", options.buffer_events),
+        ("buffer_bytes", options.buffer_bytes),
+        ("batch_events", options.batch_events),
+        ("batch_bytes", options.batch_bytes),
+        ("listen_connections", options.listen_connections),
+        ("max_body_bytes", options.max_body_bytes),
+    ] {
+        if value == 0 {
+            return Err(origins.wrong(id, "is 0; expected 1 or more"));
+        }
+    }
+    for (id, value, most, shown) in [
+        ("max_event_bytes", options.max_event_bytes, 1 << 30, "1GiB"),
+        ("max_body_bytes", options.max_body_bytes, 1 << 30, "1GiB"),
+        ("buffer_bytes", options.buffer_bytes, 1 << 40, "1024GiB"),
+    ] {
+        if value as u64 > most {
+            let what = format!("{} is over {shown}; expected that or less", Size(value));
+            return Err(origins.wrong(id, what));
+        }
+    }
+    for (id, value) in [
+        ("listen_timeout", options.listen_timeout),
+        ("connect_timeout", options.webhook.connect_timeout),
+        ("request_timeout", options.webhook.request_timeout),
+        ("backoff_min", options.backoff_min),
+        ("report_interval", options.report_interval),
+    ] {
+        if value < Duration::from_millis(1) {
+            let what = format!("{} is too short; expected 1ms or more", Took(value));
+            return Err(origins.wrong(id, what));
+        }
+    }
+    if options.backoff_max < options.backoff_min {
+        return Err(origins.wrong(
+            "backoff_max",
+            format!(
+                "{} is less than {}, which is {}; expected that or more",
+                Took(options.backoff_max),
+                origins.name("backoff_min"),
+                Took(options.backoff_min)
+            ),
+        ));
+    }
+    Ok(())
+}

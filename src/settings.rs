@@ -1,0 +1,272 @@
+//! The settings file's text, in environment syntax: read, and edited so that all else in it stays.
+//!
+//! `NAME=value` a line, as systemd's EnvironmentFile, `docker --env-file` and a shell's `.` agree on it: a
+//! value bare, in `'…'`, or in `"…"` with a backslash before `"`, `\`, `$` and `` ` ``. Comments begin with `#`
+//! or `;`. `export ` before a name means nothing.
+
+use std::fmt;
+
+/// Names of other things may stand in the file too, but these are ours.
+pub const PREFIX: &str = "S3_AUDIT_WEBHOOK_";
+
+/// One setting.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its variable.
+    pub name: String,
+    /// Its value, without quotes.
+    pub value: String,
+    /// Where it stands, from 1.
+    pub line: usize,
+}
+
+/// What a line is.
+enum Line<'a> {
+    /// Blank, or a comment.
+    Nothing,
+    /// `NAME=value`; the value with its quotes.
+    Setting { name: &'a str, value: &'a str },
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong, and what would be right; never the value.
+    pub what: String,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}=…", self.line, self.name)
+    }
+}
+
+/// All settings of a file's text, also those that are not ours.
+///
+/// # Errors
+/// The first line that is none, or that sets one of ours again.
+pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
+    let mut settings: Vec<Setting> = Vec::new();
+    for (place, line) in lines(text).enumerate() {
+        let wrong = |what: String| SyntaxError {
+            line: place + 1,
+            what,
+        };
+        let Line::Setting { name, value } = line_of(line).map_err(|what| wrong(what.into()))?
+        else {
+            continue;
+        };
+        let value = unquote(value).map_err(|what| wrong(format!("{name}: {what}")))?;
+        let earlier = settings.iter().find(|setting| setting.name == name);
+        if let Some(earlier) = earlier.filter(|_| name.starts_with(PREFIX)) {
+            return Err(wrong(format!(
+                "{name} is set on line {} already; keep one of them",
+                earlier.line
+            )));
+        }
+        settings.push(Setting {
+            name: name.into(),
+            value,
+            line: place + 1,
+        });
+    }
+    Ok(settings)
+}
+
+/// The text with these settings: changed where they stand, else at the end; those without a value are
+/// taken out. All other lines stay as they are, right or wrong.
+pub fn edit(text: &str, changes: &[(&str, Option<&str>)]) -> String {
+    let mut edited = String::with_capacity(text.len() + 100);
+    let mut done = vec![false; changes.len()];
+    for line in text.split_inclusive('\n') {
+        let place = match line_of(line) {
+            Ok(Line::Setting { name, .. }) => changes.iter().position(|change| change.0 == name),
+            _ => None,
+        };
+        match place {
+            None => edited += line,
+            // The first stays in its place; others of its name would make the file wrong.
+            Some(place) if !std::mem::replace(&mut done[place], true) => {
+                append(&mut edited, changes[place]);
+            }
+            Some(_) => {}
+        }
+    }
+    if !edited.is_empty() && !edited.ends_with('\n') {
+        edited.push('\n');
+    }
+    for (change, _) in changes.iter().zip(done).filter(|(_, done)| !done) {
+        append(&mut edited, *change);
+    }
+    edited
+}
+
+fn append(text: &mut String, (name, value): (&str, Option<&str>)) {
+    if let Some(value) = value {
+        *text += &format!("{name}={}\n", quote(value));
+    }
+}
+
+/// Lines without their ends.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.trim_start_matches('\u{feff}').lines()
+}
+
+fn line_of(line: &str) -> Result<Line<'_>, &'static str> {
+    const WANTED: &str = "is neither NAME=value nor a comment that begins with #";
+    let line = line.trim_start_matches('\u{feff}').trim();
+    if line.is_empty() || line.starts_with(['#', ';']) {
+        return Ok(Line::Nothing);
+    }
+    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let (name, value) = line.split_once('=').ok_or(WANTED)?;
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if name.trim_end() != name {
+        return Err("has a space before the =; expected NAME=value");
+    }
+    if !is_name(name) {
+        return Err(WANTED);
+    }
+    Ok(Line::Setting {
+        name,
+        value: value.trim_start(),
+    })
+}
+
+/// A value without its quotes.
+fn unquote(value: &str) -> Result<String, &'static str> {
+    if value.contains('\0') {
+        return Err("holds a NUL");
+    }
+    let Some(quote @ ('"' | '\'')) = value.chars().next() else {
+        return Ok(value.into());
+    };
+    let mut unquoted = String::with_capacity(value.len());
+    let mut rest = value[1..].chars();
+    loop {
+        match rest.next() {
+            None => return Err("lacks the quote at its end"),
+            Some(c) if c == quote => break,
+            Some('\\') if quote == '"' => match rest.next() {
+                Some(c @ ('"' | '\\' | '$' | '`')) => unquoted.push(c),
+                Some(c) => unquoted.extend(['\\', c]),
+                None => return Err("lacks the quote at its end"),
+            },
+            Some(c) => unquoted.push(c),
+        }
+    }
+    match rest.as_str().trim_start() {
+        "" => Ok(unquoted),
+        rest if rest.starts_with('#') => Ok(unquoted),
+        _ => Err("goes on behind its closing quote"),
+    }
+}
+
+/// A value as every reader of such files takes it back.
+fn quote(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.into();
+    }
+    let mut quoted = String::with_capacity(value.len() + 2);
+    quoted.push('"');
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(text: &str) -> Vec<(String, String, usize)> {
+        let settings = parse(text).unwrap().into_iter();
+        settings
+            .map(|setting| (setting.name, setting.value, setting.line))
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_read_as_shells_and_systemd_read_them() {
+        let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport B='it $1'\n\
+                    C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b";
+        let expected = [
+            ("A", "bare value # no comment", 4),
+            ("B", "it $1", 5),
+            ("C", "a \"b\" \\ $c \\d", 6),
+            ("D", "", 7),
+            ("E", "", 8),
+            ("F", "a=b", 9),
+        ];
+        let expected = expected.map(|(name, value, line)| (name.into(), value.into(), line));
+        assert_eq!(values(text), expected);
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_without_its_value() {
+        for (text, line, what) in [
+            ("A=1\ns3cret", 2, "neither"),
+            ("A=\"s3cret", 1, "lacks the quote"),
+            ("A='s3cret", 1, "lacks the quote"),
+            ("A=\"s3cret\\", 1, "lacks the quote"),
+            ("A=\"s3cret\" x", 1, "goes on"),
+            ("A =s3cret", 1, "space before the ="),
+            ("1A=s3cret", 1, "neither"),
+            ("A=s3cret\0", 1, "NUL"),
+            (
+                "S3_AUDIT_WEBHOOK_A=1\n\nS3_AUDIT_WEBHOOK_A=2",
+                3,
+                "line 1 already",
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.line, line, "{text}");
+            assert!(error.what.contains(what), "{text}: {}", error.what);
+            assert!(!error.what.contains("s3cret"), "{}", error.what);
+        }
+    }
+
+    #[test]
+    fn an_edit_keeps_all_other_lines() {
+        let text = "# mine\nA=1\n\nwhat is this\nB='2'\nA=3\n#A=4\nC=5";
+        let edited = edit(
+            text,
+            &[("A", Some("new value")), ("B", None), ("D", Some("6"))],
+        );
+        assert_eq!(
+            edited,
+            "# mine\nA=\"new value\"\n\nwhat is this\n#A=4\nC=5\nD=6\n"
+        );
+        assert_eq!(edit("", &[("A", Some("1"))]), "A=1\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[A-B='\"\\\\#\n x$]{0,60}") {
+            let _ = parse(&text);
+            let _ = edit(&text, &[("A", Some("1"))]);
+        }
+
+        #[test]
+        fn a_value_reads_as_it_was_set(value in "[^\n\r\0]{0,40}", text in "(#x\n|B=1\n|\n){0,4}") {
+            let edited = edit(&text, &[("A", Some(&value))]);
+            let settings = parse(&edited).unwrap();
+            let set: Vec<_> = settings.iter().filter(|setting| setting.name == "A").collect();
+            prop_assert_eq!(set.len(), 1);
+            prop_assert_eq!(&set[0].value, &value);
+            prop_assert_eq!(edit(&edited, &[("A", Some(&value))]), edited);
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! The settings file of a running agent: what changes in it is in force with the next request, without a restart, and
+//! nothing is lost or sent twice by that; what is wrong in it changes nothing and is said.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::delivery::{feed, finish, lines_of, numbered, taken};
+use super::support::{Agent, Answer, Authority, Balance, BlackHole, Webhook, eventually};
+
+const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
+const OTHER: &str = "Splunk 00000000-1111-2222-3333-444444444444";
+
+/// A settings file, and a state directory that is not the host's.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("webhook.env")
+    }
+
+    /// Replaces the file as a careful editor does.
+    fn write(&self, text: &str) {
+        let new = self.0.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+
+    /// An agent that has no setting of the webhook but those of the file.
+    fn start(&self, more: &[&str]) -> Agent {
+        let mut command = Agent::command();
+        for (name, value) in [
+            ("BATCH_AGE", "0"),
+            ("BACKOFF_MIN", "5ms"),
+            ("BACKOFF_MAX", "20ms"),
+            ("REPORT_INTERVAL", "1h"),
+        ] {
+            command = command.env(&format!("S3_AUDIT_WEBHOOK_{name}"), value);
+        }
+        let agent = command
+            .args(["run", "--config"])
+            .arg(self.file())
+            .args(more);
+        let agent = agent.spawn();
+        agent.wait_for_log("started:");
+        agent
+    }
+}
+
+/// The lines that set this webhook.
+fn webhook(url: &str, token: &str) -> String {
+    format!("S3_AUDIT_WEBHOOK_ENDPOINT={url}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=\"{token}\"\n")
+}
+
+fn disabled(webhook: &str) -> String {
+    format!("{webhook}S3_AUDIT_WEBHOOK_ENABLED=false\n")
+}
+
+/// Ends the agent's input, and gives its balance and its log.
+fn end(mut agent: Agent) -> (Balance, String) {
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let balance = ended.balance();
+    balance.holds();
+    (balance, ended.log)
+}
+
+#[test]
+fn an_agent_that_starts_before_anyone_enabled_it_throws_events_away_until_someone_does() {
+    for begins_with in [None, Some("# to be enabled later\n")] {
+        let hook = Webhook::start();
+        let place = Place::new();
+        if let Some(text) = begins_with {
+            place.write(text);
+        }
+        let mut agent = place.start(&[]);
+        agent.wait_for_log("webhook not enabled yet");
+        let events = numbered(0..20);
+        feed(&mut agent, &events[..10]);
+        // Thrown away is not delivered: nothing may be held either.
+        place.write(&webhook(&hook.url(), TOKEN));
+        agent.wait_for_log("enabled (");
+        feed(&mut agent, &events[10..]);
+        hook.wait_for_events(10);
+
+        let (balance, log) = end(agent);
+        assert_eq!(taken(&hook), events[10..]);
+        assert_eq!(balance.by_reason["disabled"], 10);
+        assert_eq!((balance.delivered, balance.dropped), (10, 10));
+        assert!(
+            log.contains("10 events came in and were thrown away before"),
+            "{log}"
+        );
+        assert!(!log.contains("B5A79AAD"), "{log}");
+    }
+}
+
+#[test]
+fn another_endpoint_or_token_is_in_force_with_the_next_request() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    let place = Place::new();
+    place.write(&webhook(&first.url(), TOKEN));
+    let mut agent = place.start(&[]);
+    let events = numbered(0..30);
+    feed(&mut agent, &events[..10]);
+    first.wait_for_events(10);
+
+    place.write(&webhook(&first.url(), OTHER));
+    agent.wait_for_log("changed (");
+    feed(&mut agent, &events[10..20]);
+    first.wait_for_events(20);
+    place.write(&webhook(&second.url(), OTHER));
+    agent.wait_for_nth_log(2, "changed (");
+    feed(&mut agent, &events[20..]);
+    second.wait_for_events(10);
+
+    let (balance, log) = end(agent);
+    assert_eq!((balance.delivered, balance.dropped), (30, 0), "{log}");
+    assert_eq!(
+        (taken(&first), taken(&second)),
+        (events[..20].to_vec(), events[20..].to_vec())
+    );
+    let tokens = |hook: &Webhook, token: &str| {
+        let requests = hook.requests();
+        let with = requests
+            .iter()
+            .filter(|request| request.header("Authorization") == Some(token));
+        with.count()
+    };
+    assert!(tokens(&first, TOKEN) > 0 && tokens(&first, OTHER) > 0);
+    assert_eq!(
+        (tokens(&second, TOKEN), tokens(&second, OTHER)),
+        (0, second.requests().len())
+    );
+    // What has changed, and where, but not to what secret.
+    let place = place.file();
+    assert!(
+        log.contains(&format!(
+            "{}:2: S3_AUDIT_WEBHOOK_AUTH_TOKEN",
+            place.display()
+        )),
+        "{log}"
+    );
+    assert!(!log.contains("00000000-1111"), "{log}");
+}
+
+#[test]
+fn a_request_in_flight_is_finished_and_not_sent_to_the_next_webhook_too() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    let place = Place::new();
+    place.write(&webhook(&first.url(), TOKEN));
+    let mut agent = place.start(&[]);
+    let events = numbered(0..20);
+    first.hold();
+    feed(&mut agent, &events[..10]);
+    let in_flight = first.wait_for_requests(1)[0].body.len();
+
+    place.write(&webhook(&second.url(), TOKEN));
+    agent.wait_for_log("changed (");
+    feed(&mut agent, &events[10..]);
+    first.release();
+    let both = |hooks: [&Webhook; 2]| hooks.map(taken).concat();
+    eventually("all arrive", || {
+        (both([&first, &second]).len() >= 20).then_some(())
+    });
+    let (balance, log) = end(agent);
+    assert_eq!(both([&first, &second]), events, "{log}");
+    assert_eq!((balance.delivered, first.requests().len()), (20, 1));
+    assert_eq!(first.requests()[0].body.len(), in_flight);
+}
+
+#[test]
+fn a_webhook_that_is_away_does_not_delay_the_change_to_another() {
+    let hook = Webhook::start();
+    for away in ["http://127.0.0.1:9/raw", &BlackHole::start().url()] {
+        let place = Place::new();
+        place.write(&webhook(away, TOKEN));
+        // The wait for the next attempt would outlast the test.
+        let mut agent = place.start(&[
+            "--backoff-min=1h",
+            "--backoff-max=1h",
+            "--connect-timeout=1s",
+        ]);
+        let events = numbered(0..10);
+        let before = taken(&hook).len();
+        feed(&mut agent, &events);
+        agent.wait_for_log("webhook unreachable");
+        place.write(&webhook(&hook.url(), TOKEN));
+        hook.wait_for_events(before + 10);
+        let (balance, log) = end(agent);
+        assert_eq!(taken(&hook)[before..], events);
+        assert_eq!((balance.delivered, balance.dropped), (10, 0));
+        // Another webhook's coming is no recovery of the last one.
+        assert!(!log.contains("reachable again"), "{log}");
+    }
+}
+
+#[test]
+fn disabled_nothing_is_posted_what_is_held_is_counted_and_nobody_waits() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let enabled = webhook(&hook.url(), TOKEN);
+    place.write(&enabled);
+    let mut agent = place.start(&["--buffer-events", "100", "--when-full", "wait"]);
+    let events = numbered(0..2020);
+    feed(&mut agent, &events[..10]);
+    hook.wait_for_events(10);
+
+    // Held, because the webhook is busy.
+    hook.always(Answer::status(503));
+    feed(&mut agent, &events[10..20]);
+    agent.wait_for_log("webhook unreachable");
+    place.write(&disabled(&enabled));
+    agent.wait_for_log("webhook disabled by");
+    let requests = eventually("the last request has ended", || {
+        let before = hook.requests().len();
+        thread::sleep(Duration::from_millis(100));
+        (hook.requests().len() == before).then_some(before)
+    });
+    // Far more than the buffer holds, from a writer that would wait for room.
+    feed(&mut agent, &events[20..2010]);
+    assert_eq!(hook.requests().len(), requests);
+
+    hook.always(Answer::ok());
+    place.write(&enabled);
+    agent.wait_for_log("enabled (");
+    feed(&mut agent, &events[2010..]);
+    hook.wait_for_events(20);
+    let (balance, log) = end(agent);
+    assert_eq!(
+        taken(&hook),
+        [&events[..10], &events[2010..]].concat(),
+        "{log}"
+    );
+    assert_eq!(balance.by_reason["disabled"], 2000);
+    assert_eq!(
+        lines_of("WARN", &log).len(),
+        3,
+        "unreachable, disabled, and the balance:\n{log}"
+    );
+}
+
+#[test]
+fn an_agent_that_was_started_disabled_can_be_enabled() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    place.write(&disabled(&webhook(&hook.url(), TOKEN)));
+    let mut agent = place.start(&[]);
+    let line = format!("{}:3: S3_AUDIT_WEBHOOK_ENABLED", place.file().display());
+    agent.wait_for_log(&format!("webhook disabled by {line}"));
+    place.write(&webhook(&hook.url(), TOKEN));
+    agent.wait_for_log("enabled (");
+    let events = numbered(0..3);
+    feed(&mut agent, &events);
+    hook.wait_for_events(3);
+    finish(agent, &hook, &events);
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let right = webhook(&hook.url(), TOKEN);
+    let missing = place.0.path().join("missing");
+    let wrong = [
+        ("a word\n".to_owned(), ":1: is neither NAME=value"),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER=soon\n"),
+            ":3: S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_BUFFER_EVENTS=0\n"),
+            ":3: S3_AUDIT_WEBHOOK_BUFFER_EVENTS",
+        ),
+        (
+            format!("{right}{right}"),
+            ":3: S3_AUDIT_WEBHOOK_ENDPOINT is set on line 1 already",
+        ),
+        (
+            webhook("ftp://hec/", TOKEN),
+            ":1: S3_AUDIT_WEBHOOK_ENDPOINT",
+        ),
+        (
+            webhook(&hook.url(), "a\tb"),
+            ":2: S3_AUDIT_WEBHOOK_AUTH_TOKEN",
+        ),
+        (right.lines().next().unwrap().to_owned(), "no token is set"),
+        (
+            right.lines().nth(1).unwrap().to_owned(),
+            "S3_AUDIT_WEBHOOK_ENDPOINT is missing",
+        ),
+        (String::new(), "S3_AUDIT_WEBHOOK_ENDPOINT is missing"),
+        (
+            right[..right.len() - 5].to_owned(),
+            ":2: S3_AUDIT_WEBHOOK_AUTH_TOKEN: lacks the quote",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_CA_FILE={}\n", missing.display()),
+            ":3: S3_AUDIT_WEBHOOK_CA_FILE",
+        ),
+    ];
+    place.write(&right);
+    let mut agent = place.start(&[]);
+    let mut sent = 0;
+    let mut tell = |agent: &mut Agent, what: &str| {
+        agent.signal(libc::SIGHUP);
+        let line = agent.wait_for_nth_log(sent + 1, "the settings of before stay in force");
+        assert!(line.contains(what), "{line}");
+        feed(agent, &numbered(sent..sent + 1));
+        sent += 1;
+        hook.wait_for_events(sent);
+    };
+    for (number, (text, what)) in wrong.iter().enumerate() {
+        place.write(text);
+        tell(&mut agent, what);
+        // Looking again tells nothing new.
+        agent.signal(libc::SIGHUP);
+        place.write(&right);
+        agent.signal(libc::SIGHUP);
+        agent.wait_for_nth_log(number + 1, "the settings are right again");
+    }
+    fs::remove_file(place.file()).unwrap();
+    tell(&mut agent, "can't be read: entity not found");
+    fs::create_dir(place.file()).unwrap();
+    tell(&mut agent, "Is a directory");
+
+    let log = agent.log();
+    assert_eq!(lines_of("ERROR", &log).len(), wrong.len() + 2, "{log}");
+    assert!(!log.contains("changed ("), "{log}");
+    finish(agent, &hook, &numbered(0..sent));
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_taken_before_it_stays_the_same() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    let place = Place::new();
+    place.write(&webhook(&first.url(), TOKEN));
+    let mut agent = place.start(&[]);
+
+    // In place, from nothing, a few bytes at a time, over several looks.
+    let new = webhook(&second.url(), OTHER);
+    let mut file = fs::File::create(place.file()).unwrap();
+    for piece in new.as_bytes().chunks(3) {
+        file.write_all(piece).unwrap();
+        thread::sleep(Duration::from_millis(60));
+    }
+    agent.wait_for_log("changed (");
+    let events = numbered(0..5);
+    feed(&mut agent, &events);
+    second.wait_for_events(5);
+    let (_, log) = finish(agent, &second, &events);
+    assert_eq!(lines_of("ERROR", &log), [""; 0]);
+    assert_eq!(log.matches("changed (").count(), 1, "{log}");
+    assert_eq!(first.requests().len(), 0);
+}
+
+#[test]
+fn sighup_asks_to_look_at_once_and_gets_an_answer() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    place.write(&webhook(&hook.url(), TOKEN));
+    let agent = place.start(&[]);
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_log("settings read again: nothing has changed");
+    place.write(&disabled(&webhook(&hook.url(), TOKEN)));
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_log("webhook disabled by");
+    let (balance, _) = end(agent);
+    assert_eq!(balance.received, 0);
+}
+
+/// A mounted ConfigMap or Secret: the file is a link through a link to a directory that is swapped.
+#[test]
+fn kubernetes_swap_of_symbolic_links_is_followed() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    let place = Place::new();
+    let dir = place.0.path();
+    for (version, hook) in [("..1", &first), ("..2", &second)] {
+        fs::create_dir(dir.join(version)).unwrap();
+        fs::write(
+            dir.join(version).join("webhook.env"),
+            webhook(&hook.url(), TOKEN),
+        )
+        .unwrap();
+    }
+    symlink("..1", dir.join("..data")).unwrap();
+    symlink("..data/webhook.env", place.file()).unwrap();
+    let mut agent = place.start(&[]);
+    symlink("..2", dir.join("..new")).unwrap();
+    fs::rename(dir.join("..new"), dir.join("..data")).unwrap();
+    fs::remove_dir_all(dir.join("..1")).unwrap();
+    agent.wait_for_log("changed (");
+    let events = numbered(0..5);
+    feed(&mut agent, &events);
+    second.wait_for_events(5);
+    finish(agent, &second, &events);
+}
+
+#[test]
+fn what_takes_a_restart_is_said_once_and_the_rest_taken_over() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let right = webhook(&hook.url(), TOKEN);
+    place.write(&right);
+    let agent = place.start(&[]);
+    place.write(&format!(
+        "{right}S3_AUDIT_WEBHOOK_SOURCE=stdin,unix:/nowhere\nS3_AUDIT_WEBHOOK_BATCH_EVENTS=5\n"
+    ));
+    agent.wait_for_log(":4: S3_AUDIT_WEBHOOK_BATCH_EVENTS has changed, which takes effect when the agent is restarted");
+    agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_SOURCE has changed");
+    place.write(&format!(
+        "{}S3_AUDIT_WEBHOOK_SOURCE=stdin,unix:/nowhere\nS3_AUDIT_WEBHOOK_BATCH_EVENTS=5\n",
+        disabled(&right)
+    ));
+    agent.wait_for_log("webhook disabled by");
+    let (_, log) = end(agent);
+    assert_eq!(
+        log.matches("takes effect when the agent is restarted")
+            .count(),
+        2,
+        "{log}"
+    );
+}
+
+#[test]
+fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
+    let place = Place::new();
+    let dir = place.0.path();
+    let authorities = ["old", "new"].map(Authority::new);
+    let hooks = authorities.each_ref().map(|authority| {
+        Webhook::builder()
+            .tls(authority.server(&["127.0.0.1"]).server_config())
+            .start()
+    });
+    let token = dir.join("token");
+    fs::write(&token, TOKEN).unwrap();
+    let ca = authorities[0].write_pem(dir, "ca");
+    place.write(&format!(
+        "S3_AUDIT_WEBHOOK_ENDPOINT={}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE={}\nS3_AUDIT_WEBHOOK_CA_FILE={}\n",
+        hooks[0].url(),
+        token.display(),
+        ca.display()
+    ));
+    let mut agent = place.start(&[]);
+    let events = numbered(0..3);
+    feed(&mut agent, &events[..1]);
+    hooks[0].wait_for_events(1);
+
+    fs::write(&token, OTHER).unwrap();
+    agent.wait_for_log(&format!("changed ({})", token.display()));
+    feed(&mut agent, &events[1..2]);
+    hooks[0].wait_for_events(2);
+    assert_eq!(hooks[0].requests()[1].header("Authorization"), Some(OTHER));
+
+    // The same place, with a certificate of a CA that is trusted only when its file has changed.
+    let address = hooks[0].address();
+    hooks[0].stop();
+    let tls = authorities[1].server(&["127.0.0.1"]).server_config();
+    let renewed = Webhook::builder().address(address).tls(tls).start();
+    feed(&mut agent, &events[2..]);
+    agent.wait_for_log("certificate of an unknown CA");
+    authorities[1].write_pem(dir, "ca");
+    renewed.wait_for_events(1);
+    let (balance, log) = end(agent);
+    assert_eq!((balance.delivered, balance.dropped), (3, 0), "{log}");
+    assert!(
+        log.contains(&format!("changed ({})", ca.display())),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_name_that_is_no_setting_is_told_at_start() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    place.write(&format!(
+        "{}S3_AUDIT_WEBHOOK_ENDPONT=x\nPATH=/bin\n",
+        webhook(&hook.url(), TOKEN)
+    ));
+    let agent = place.start(&[]);
+    agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_ENDPONT is no setting of this version; ignored");
+    let (_, log) = end(agent);
+    assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
+}
