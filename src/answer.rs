@@ -2,14 +2,16 @@
 //!
 //! By Splunk's own table of HEC codes where the answer has one
 //! (<https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector>), else by
-//! the HTTP status.
+//! the HTTP status. What an operator must do stands beside each, once for the log and for `test`.
 
 use std::time::Duration;
 
 use memchr::memmem;
 
 use crate::batch::Body;
+use crate::endpoint::{self, Endpoint};
 use crate::token::Token;
+use crate::trouble::Trouble;
 
 /// What became of a posted body.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,82 +20,68 @@ pub enum Verdict {
     Delivered,
     /// The webhook is away, busy or set up wrongly: the same body may be taken later.
     Retry(Trouble),
-    /// The webhook won't have this body, for this reason.
-    Refused(String),
-}
-
-/// Why a body was not taken though nothing is wrong with it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// What happened, in words for the log.
-    pub why: String,
-    /// What an operator must do, if it will not pass by itself.
-    pub remedy: Option<&'static str>,
-    /// How long the webhook asked to be left alone.
-    pub retry_after: Option<Duration>,
-}
-
-impl Trouble {
-    /// Something that may pass by itself.
-    pub fn passing(why: impl Into<String>) -> Self {
-        Trouble {
-            why: why.into(),
-            remedy: None,
-            retry_after: None,
-        }
-    }
-
-    /// Something that stays until an operator mends it.
-    pub fn lasting(why: impl Into<String>, remedy: &'static str) -> Self {
-        Trouble {
-            why: why.into(),
-            remedy: Some(remedy),
-            retry_after: None,
-        }
-    }
+    /// The webhook won't have this body.
+    Refused(Trouble),
 }
 
 const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-token, scheme included \
                          ('Splunk <token>')";
+const SCHEME: &str = "the token has no scheme before it: give the token that the webhook expects with \
+                      --auth-token, scheme included ('Splunk <token>')";
 const OTHER_URL: &str = "check the --endpoint";
+const PATH: &str =
+    "check the --endpoint's path; Splunk's collector takes events at /services/collector/raw";
+const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's \
+                        (Splunk's has port 8088, its web pages have 8000)";
 const OTHER_SCHEME: &str =
     "check the --endpoint's https:// or http://, and whether it wants a client certificate";
 const INDEX: &str = "allow the index for this token, or name another one";
-const CHANNEL: &str = "turn indexer acknowledgement off for this token";
+const CHANNEL: &str = "turn indexer acknowledgement off for this token, or add ?channel=<GUID> to the \
+                       --endpoint";
+const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give \
+                      another with --auth-token";
+
+const BUSY: &str = "look into the webhook's log; agents try again by themselves";
+const GATEWAY: &str = "what is before the webhook answers, but not the webhook: see that it runs";
+const RAW: &str = "check that the --endpoint's path takes any JSON, as /services/collector/raw does and \
+                   /services/collector does not";
+const LIMIT: &str = "raise the webhook's limit for the size of a request";
 
 enum Class {
     Taken,
-    Busy,
+    /// With what to look at if it lasts.
+    Busy(&'static str),
+    /// With the remedy.
     Mend(&'static str),
-    BadEvents,
+    /// The token is wrong: the remedy depends on how it looks.
+    Token,
+    /// With what to look at if it is not the events' fault.
+    BadEvents(&'static str),
 }
 
 /// Splunk's codes, with Splunk's words for them.
 fn hec_class(code: u64) -> Option<(&'static str, Class)> {
     Some(match code {
         0 => ("Success", Class::Taken),
-        1 => ("Token disabled", Class::Mend(NEW_TOKEN)),
-        2 => ("Token is required", Class::Mend(NEW_TOKEN)),
-        3 => ("Invalid authorization", Class::Mend(NEW_TOKEN)),
-        4 => ("Invalid token", Class::Mend(NEW_TOKEN)),
-        5 => ("No data", Class::BadEvents),
-        6 => ("Invalid data format", Class::BadEvents),
+        1 => ("Token disabled", Class::Mend(ENABLE)),
+        2 => ("Token is required", Class::Token),
+        3 => ("Invalid authorization", Class::Token),
+        4 => ("Invalid token", Class::Token),
+        5 => ("No data", Class::BadEvents(RAW)),
+        6 => ("Invalid data format", Class::BadEvents(RAW)),
         7 => ("Incorrect index", Class::Mend(INDEX)),
-        8 => ("Internal server error", Class::Busy),
-        9 => ("Server is busy", Class::Busy),
+        8 => ("Internal server error", Class::Busy(BUSY)),
+        9 => ("Server is busy", Class::Busy(BUSY)),
         10 => ("Data channel is missing", Class::Mend(CHANNEL)),
         11 => ("Invalid data channel", Class::Mend(CHANNEL)),
-        12 => ("Event field is required", Class::BadEvents),
-        13 => ("Event field cannot be blank", Class::BadEvents),
+        12 => ("Event field is required", Class::BadEvents(RAW)),
+        13 => ("Event field cannot be blank", Class::BadEvents(RAW)),
         14 => ("ACK is disabled", Class::Mend(CHANNEL)),
-        15 => ("Error in handling indexed fields", Class::BadEvents),
-        16 => (
-            "Query string authorization is not enabled",
-            Class::Mend(NEW_TOKEN),
-        ),
+        15 => ("Error in handling indexed fields", Class::BadEvents(RAW)),
+        16 => ("Query string authorization is not enabled", Class::Token),
         17 => ("HEC is healthy", Class::Taken),
-        18..=20 => ("HEC is unhealthy", Class::Busy),
-        23 => ("Server is shutting down", Class::Busy),
+        18..=20 => ("HEC is unhealthy", Class::Busy(BUSY)),
+        23 => ("Server is shutting down", Class::Busy(BUSY)),
         _ => return None,
     })
 }
@@ -101,30 +89,47 @@ fn hec_class(code: u64) -> Option<(&'static str, Class)> {
 fn status_class(status: u16) -> Class {
     match status {
         200..=299 => Class::Taken,
-        401 | 403 => Class::Mend(NEW_TOKEN),
-        400 | 413 | 415 | 422 => Class::BadEvents,
-        408 | 425 | 429 | 500..=599 => Class::Busy,
-        // Redirects among them: the token must not travel to another host.
+        // They are not followed: the token must not travel to another host.
+        300..=399 => Class::Mend(REDIRECT),
+        401 | 403 => Class::Token,
+        404 | 405 | 410 => Class::Mend(PATH),
+        413 => Class::BadEvents(LIMIT),
+        400 | 415 | 422 => Class::BadEvents(RAW),
+        502 | 504 => Class::Busy(GATEWAY),
+        501 => Class::Busy(PATH),
+        408 | 425 | 429 | 500..=599 => Class::Busy(BUSY),
         _ => Class::Mend(OTHER_URL),
     }
 }
 
+/// What was asked, and what no word of the answer may give away.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Of whom.
+    pub endpoint: &'a Endpoint,
+    /// With this token.
+    pub token: &'a Token,
+    /// To take this.
+    pub body: &'a Body<'a>,
+}
+
 /// One answer of the webhook, as far as it was read.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// The value of `Retry-After`, if there is one.
-    pub retry_after: Option<&'a str>,
+    pub retry_after: Option<String>,
+    /// The value of `Location`, if there is one.
+    pub location: Option<String>,
     /// The beginning of the body.
-    pub text: &'a [u8],
+    pub text: Vec<u8>,
 }
 
-impl Answer<'_> {
-    /// The verdict on `sent`, which this answers. `token` is what the words for the log must not
-    /// give away.
-    pub fn verdict(&self, token: Option<&Token>, sent: &Body<'_>) -> Verdict {
-        let hec: Option<serde_json::Value> = serde_json::from_slice(self.text).ok();
+impl Answer {
+    /// What it means for the body.
+    pub fn verdict(&self, question: &Question<'_>) -> Verdict {
+        let hec: Option<serde_json::Value> = serde_json::from_slice(&self.text).ok();
         let code = hec
             .as_ref()
             .and_then(|hec| hec.get("code"))
@@ -140,7 +145,7 @@ impl Answer<'_> {
             }
             // What web servers say on a port with TLS to a client without: nothing is wrong with the
             // events, and all of them would be lost one by one.
-            None if self.status == 400 && speaks_of_tls(self.text) => Class::Mend(OTHER_SCHEME),
+            None if self.status == 400 && speaks_of_tls(&self.text) => Class::Mend(OTHER_SCHEME),
             _ => status_class(self.status),
         };
         let words = match (
@@ -148,30 +153,54 @@ impl Answer<'_> {
             hec.as_ref().and_then(|hec| hec.get("text")),
         ) {
             (Some((words, _)), _) => words.to_owned(),
-            (None, Some(serde_json::Value::String(text))) => tellable(text, token, sent),
-            (None, _) => tellable(&String::from_utf8_lossy(self.text), token, sent),
+            (None, Some(serde_json::Value::String(text))) => question.tellable(text),
+            (None, _) => question.tellable(&String::from_utf8_lossy(&self.text)),
         };
-        let why = match words.as_str() {
+        let mut why = match words.as_str() {
             "" => self.status.to_string(),
             words => format!("{} {words}", self.status),
         };
-        match class {
-            Class::Taken => Verdict::Delivered,
-            Class::BadEvents => Verdict::Refused(why),
-            Class::Mend(remedy) => Verdict::Retry(Trouble {
+        if let Some(location) = self.location.as_ref().filter(|_| self.status < 400) {
+            let location = question.tellable(&endpoint::shown(location));
+            why += &format!(", which leads to {location}");
+        }
+        let lasting = |remedy| {
+            Verdict::Retry(Trouble {
                 retry_after: self.wait(),
                 ..Trouble::lasting(format!("answered {why}"), remedy)
-            }),
-            Class::Busy => Verdict::Retry(Trouble {
+            })
+        };
+        match class {
+            Class::Taken => Verdict::Delivered,
+            Class::BadEvents(hint) => Verdict::Refused(Trouble::passing(why).hint(hint)),
+            Class::Mend(remedy) => lasting(remedy),
+            Class::Token if !question.token.has_scheme() => lasting(SCHEME),
+            Class::Token => lasting(NEW_TOKEN),
+            Class::Busy(hint) => Verdict::Retry(Trouble {
                 retry_after: self.wait(),
-                ..Trouble::passing(format!("answered {why}"))
+                ..Trouble::passing(format!("answered {why}")).hint(hint)
             }),
         }
     }
 
+    /// The answer as the webhook gave it, in one short line.
+    pub fn shown(&self, question: &Question<'_>) -> String {
+        let text = question.tellable(&String::from_utf8_lossy(&self.text));
+        format!("{} {text}", self.status).trim_end().into()
+    }
+
+    /// Whether it is a page for people, as web servers give at many a path.
+    pub fn is_page(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        ["<html", "<!doctype html"]
+            .iter()
+            .any(|tag| memmem::find(&text, tag.as_bytes()).is_some())
+    }
+
     /// `Retry-After` in seconds. Its other form, a date, is left to the backoff.
     fn wait(&self) -> Option<Duration> {
-        self.retry_after?
+        self.retry_after
+            .as_ref()?
             .trim()
             .parse()
             .ok()
@@ -198,206 +227,43 @@ const TOLD: usize = 100;
 /// So many bytes in a row that were also in the body betray an event.
 const BETRAYAL: usize = 12;
 
-/// What may be logged of a text that the webhook sent: one short line, nothing of it if it repeats
-/// the token or events.
-fn tellable(text: &str, token: Option<&Token>, sent: &Body<'_>) -> String {
-    let line: String = text
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(TOLD)
-        .collect();
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    let told_token = token.is_some_and(|token| token.is_told_by(text) || token.is_told_by(&line));
-    let told_events = line
-        .as_bytes()
-        .windows(BETRAYAL)
-        .map(memmem::Finder::new)
-        .any(|run| sent.slices().iter().any(|lines| run.find(lines).is_some()));
-    if told_token || told_events {
-        "(text not shown: it repeats what was sent)".into()
-    } else {
-        line
+impl Question<'_> {
+    /// What may be logged of a text that the webhook sent: one short line, of a page its title, and
+    /// nothing of it if it repeats the token, what may be secret in the URL, or events.
+    fn tellable(&self, text: &str) -> String {
+        let line: String = title(text)
+            .unwrap_or(text)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(TOLD)
+            .collect();
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let told_secret = [text, &line]
+            .iter()
+            .any(|text| self.token.is_told_by(text) || self.endpoint.is_told_by(text));
+        let slices = self.body.slices();
+        let told_events = line
+            .as_bytes()
+            .windows(BETRAYAL)
+            .map(memmem::Finder::new)
+            .any(|run| slices.iter().any(|lines| run.find(lines).is_some()));
+        if told_secret || told_events {
+            "(text not shown: it repeats what was sent)".into()
+        } else {
+            line
+        }
     }
+}
+
+fn title(page: &str) -> Option<&str> {
+    // As long as the page, so that places in it are places in the page.
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(&page[start..end])
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::batch::Batch;
-    use crate::chunk::{Chunk, Extent};
-
-    fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
-        let mut batch = Batch::default();
-        batch.push(
-            Chunk {
-                bytes: format!("{sent}\n").into_bytes(),
-                events: 1,
-            },
-            Instant::now(),
-        );
-        let token = Token::parse("Splunk B5A79AAD-D822").unwrap();
-        Answer {
-            status,
-            retry_after: Some("7"),
-            text: text.as_bytes(),
-        }
-        .verdict(Some(&token), &batch.body(batch.cut(Extent::MAX)))
-    }
-
-    fn verdict(status: u16, text: &str) -> Verdict {
-        verdict_on(status, text, "{}")
-    }
-
-    fn hec(status: u16, code: u64) -> Verdict {
-        verdict(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
-    }
-
-    #[test]
-    fn success_is_a_status_of_success() {
-        assert_eq!(
-            verdict(200, r#"{"text":"Success","code":0}"#),
-            Verdict::Delivered
-        );
-        assert_eq!(verdict(204, ""), Verdict::Delivered);
-        assert_eq!(verdict(200, "<html>"), Verdict::Delivered);
-        assert!(matches!(hec(503, 0), Verdict::Retry(_)));
-    }
-
-    #[test]
-    fn a_known_code_says_more_than_the_status() {
-        assert!(matches!(
-            hec(200, 9),
-            Verdict::Retry(Trouble { remedy: None, .. })
-        ));
-        for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
-            let verdict = hec(400, code);
-            assert!(
-                matches!(
-                    verdict,
-                    Verdict::Retry(Trouble {
-                        remedy: Some(_),
-                        ..
-                    })
-                ),
-                "{code}"
-            );
-        }
-        for code in [8, 9, 18, 19, 20, 23] {
-            let verdict = hec(503, code);
-            assert!(
-                matches!(verdict, Verdict::Retry(Trouble { remedy: None, .. })),
-                "{code}"
-            );
-        }
-        for code in [5, 6, 12, 13, 15] {
-            assert!(matches!(hec(400, code), Verdict::Refused(_)), "{code}");
-        }
-        assert_eq!(
-            hec(400, 6),
-            Verdict::Refused("400 Invalid data format".into())
-        );
-    }
-
-    #[test]
-    fn else_the_status_decides() {
-        for status in [400, 413, 415, 422] {
-            assert!(
-                matches!(verdict(status, ""), Verdict::Refused(_)),
-                "{status}"
-            );
-        }
-        for status in [408, 429, 500, 502, 503, 504, 599] {
-            let expected = Trouble {
-                retry_after: Some(Duration::from_secs(7)),
-                ..Trouble::passing(format!("answered {status}"))
-            };
-            assert_eq!(verdict(status, ""), Verdict::Retry(expected));
-        }
-        for status in [301, 302, 307, 401, 403, 404, 405, 410] {
-            let verdict = verdict(status, "");
-            assert!(
-                matches!(
-                    verdict,
-                    Verdict::Retry(Trouble {
-                        remedy: Some(_),
-                        ..
-                    })
-                ),
-                "{status}"
-            );
-        }
-        assert!(matches!(
-            hec(429, 26),
-            Verdict::Retry(Trouble { remedy: None, .. })
-        ));
-    }
-
-    #[test]
-    fn a_web_servers_400_about_tls_is_not_about_the_events() {
-        for text in [
-            "<center>The plain HTTP request was sent to HTTPS port</center>",
-            "Client sent an HTTP request to an HTTPS server.\n",
-            "You're speaking plain HTTP to an SSL-enabled server port.",
-            "<center>No required SSL certificate was sent</center>",
-        ] {
-            let verdict = verdict(400, text);
-            assert!(
-                matches!(
-                    verdict,
-                    Verdict::Retry(Trouble {
-                        remedy: Some(_),
-                        ..
-                    })
-                ),
-                "{text}"
-            );
-        }
-        let hec = r#"{"text":"no HTTPS port","code":6}"#;
-        assert!(matches!(verdict(400, hec), Verdict::Refused(_)));
-        let page = "bad field, see https://docs.example.com/ssl";
-        assert!(matches!(verdict(400, page), Verdict::Refused(_)));
-    }
-
-    #[test]
-    fn a_foreign_text_is_told_in_one_short_line() {
-        let refused = verdict(400, &format!("no\nsuch\u{7} thing {}", "x".repeat(500)));
-        let Verdict::Refused(why) = refused else {
-            panic!("{refused:?}")
-        };
-        assert!(
-            why.starts_with("400 no such thing xxx") && why.len() < 110,
-            "{why}"
-        );
-    }
-
-    #[test]
-    fn neither_the_token_nor_an_event_is_told() {
-        let hidden = Verdict::Refused("400 (text not shown: it repeats what was sent)".into());
-        assert_eq!(verdict(400, "no such token: B5A79AAD-D822"), hidden);
-        let event = r#"{"object":"payroll-2026.xlsx"}"#;
-        assert_eq!(verdict_on(400, "bad: payroll-2026.xlsx", event), hidden);
-        assert_eq!(
-            verdict_on(400, r#"{"text":"bad: payroll-2026.xlsx"}"#, event),
-            hidden
-        );
-        let told = Verdict::Refused("400 bad object".into());
-        assert_eq!(verdict_on(400, "bad object", event), told);
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_panics_or_tells_much(status: u16, text: Vec<u8>, retry_after: String) {
-            let batch = Batch::default();
-            let answer = Answer { status, retry_after: Some(&retry_after), text: &text };
-            if let Verdict::Refused(why) = answer.verdict(None, &batch.body(Extent::default())) {
-                prop_assert!(why.chars().count() < TOLD + 10);
-            }
-        }
-    }
-}
+mod tests;

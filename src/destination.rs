@@ -7,7 +7,8 @@ use crate::report::Forwarding;
 use crate::sender::Target;
 use crate::tls;
 use crate::token::Token;
-use crate::webhook::{Timeouts, Webhook};
+use crate::trouble::Timeouts;
+use crate::webhook::Webhook;
 
 /// Where bodies go.
 pub struct Destination {
@@ -45,6 +46,22 @@ pub fn choose(options: &RunOptions, origins: &Origins) -> Result<Destination, Us
 /// # Errors
 /// Names the option that is missing or wrong.
 pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, UsageError> {
+    let (webhook, warnings) = webhook(options, origins)?;
+    Ok(Destination {
+        forwarding: Forwarding::On(format!("webhook {}", webhook.endpoint())),
+        target: Some(Box::new(webhook)),
+        warnings,
+    })
+}
+
+/// The webhook itself, and what the operator should know of it.
+///
+/// # Errors
+/// Names the option that is missing or wrong.
+pub fn webhook(
+    options: &WebhookOptions,
+    origins: &Origins,
+) -> Result<(Webhook, Vec<String>), UsageError> {
     let endpoint = endpoint(options, origins)?;
     let token = token(options, origins)?;
     let mut warnings = Vec::new();
@@ -70,18 +87,13 @@ pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, 
             origins.name("endpoint")
         ));
     }
-    let name = format!("webhook {endpoint}");
     let timeouts = Timeouts {
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
     let webhook = Webhook::new(endpoint, token, tls, timeouts)
         .map_err(|what| origins.wrong("auth_token", what))?;
-    Ok(Destination {
-        target: Some(Box::new(webhook)),
-        forwarding: Forwarding::On(name),
-        warnings,
-    })
+    Ok((webhook, warnings))
 }
 
 fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, UsageError> {
@@ -90,34 +102,45 @@ fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, Usa
         None => Err(UsageError(
             "no webhook is set: give --endpoint URL and --auth-token TOKEN (or --auth-token-file FILE), \
              or S3_AUDIT_WEBHOOK_ENDPOINT and S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment, or set them \
-             with `s3-audit-webhook enable`; --dry-run needs none"
+             with `s3-audit-webhook enable`; `run --dry-run` needs none"
                 .into(),
         )),
     }
 }
 
-/// The token, from where it was given: a flag wins over the environment, and that over the settings file.
 fn token(options: &WebhookOptions, origins: &Origins) -> Result<Token, UsageError> {
+    let option = token_option(options, origins)?;
+    match (&options.auth_token, &options.auth_token_file) {
+        (_, Some(path)) if option == "auth_token_file" => Token::from_file(path),
+        (text, _) => Token::parse(text.as_deref().unwrap_or_default()),
+    }
+    .map_err(|what| origins.wrong(option, what))
+}
+
+/// Which option the token is from: a flag wins over the environment, and that over the settings file.
+///
+/// # Errors
+/// Both are given in one place, or none is.
+pub fn token_option(
+    options: &WebhookOptions,
+    origins: &Origins,
+) -> Result<&'static str, UsageError> {
     // Two lines of the file are one place.
     let rank = |id| match origins.origin(id) {
         Origin::File(path, _) => Origin::File(path, 0),
         origin => origin,
     };
+    let (text, file) = (rank("auth_token"), rank("auth_token_file"));
     match (&options.auth_token, &options.auth_token_file) {
-        (Some(_), Some(_)) if rank("auth_token") == rank("auth_token_file") => {
-            Err(UsageError(format!(
-                "{} and {}: give one of them",
-                origins.name("auth_token"),
-                origins.name("auth_token_file")
-            )))
-        }
-        (Some(text), file) if file.is_none() || rank("auth_token") > rank("auth_token_file") => {
-            Token::parse(text).map_err(|what| origins.wrong("auth_token", what))
-        }
-        (_, Some(path)) => {
-            Token::from_file(path).map_err(|what| origins.wrong("auth_token_file", what))
-        }
-        (_, None) => Err(UsageError(
+        (Some(_), Some(_)) if text == file => Err(UsageError(format!(
+            "{} and {}: give one of them",
+            origins.name("auth_token"),
+            origins.name("auth_token_file")
+        ))),
+        (Some(_), Some(_)) if text > file => Ok("auth_token"),
+        (Some(_), None) => Ok("auth_token"),
+        (_, Some(_)) => Ok("auth_token_file"),
+        (None, None) => Err(UsageError(
             "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
              S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"
                 .into(),

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::answer::{Trouble, Verdict};
+use crate::answer::Verdict;
 use crate::batch::Body;
 use crate::sender::{Cut, Target};
 use crate::stop::Stop;
+use crate::trouble::Trouble;
 
 /// Prints each body as it would be posted.
 #[derive(Debug)]

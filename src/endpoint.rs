@@ -60,6 +60,15 @@ impl Endpoint {
         &self.0
     }
 
+    /// Whether `text` gives away what [`shown`] hides.
+    pub fn is_told_by(&self, text: &str) -> bool {
+        let path = self.0.path().split('/');
+        let long = path.filter(|segment| segment.chars().count() > SECRET);
+        let query = self.0.query().unwrap_or_default().split(['&', '=']);
+        long.chain(query.filter(|part| part.len() >= 8))
+            .any(|secret| text.contains(secret))
+    }
+
     /// Whether the token would travel in the clear over a network.
     pub fn is_plain_and_remote(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -68,6 +77,29 @@ impl Endpoint {
             .is_ok_and(|address| address.is_loopback());
         self.0.scheme_str() == Some("http") && !loopback && host != "localhost"
     }
+}
+
+/// Path segments with more characters than this may be secrets.
+const SECRET: usize = 24;
+
+/// A URL for a reader: of path segments over 24 characters only the first 4, and no user, password or
+/// query, since some services have their secret there.
+pub fn shown(url: &str) -> String {
+    let (path, rest) = match url.find(['?', '#']) {
+        Some(end) => (&url[..end], "?…"),
+        None => (url, ""),
+    };
+    let has_authority = path.split('/').nth(1) == Some("");
+    let segments = path.split('/').enumerate().map(|(place, segment)| {
+        if place == 2 && has_authority {
+            let host = segment.rsplit_once('@').map_or(segment, |(_, host)| host);
+            return host.to_owned();
+        }
+        let long = segment.chars().count() > SECRET;
+        let kept = segment.chars().take(if long { 4 } else { SECRET });
+        kept.chain(long.then_some('…')).collect()
+    });
+    segments.collect::<Vec<_>>().join("/") + rest
 }
 
 impl fmt::Display for Endpoint {
@@ -97,6 +129,29 @@ mod tests {
             Endpoint::parse(" https://hec:8088/services/collector/raw?token=s3cret ").unwrap();
         assert_eq!(endpoint.to_string(), "https://hec:8088");
         assert_eq!(format!("{endpoint:?}"), "Endpoint(https://hec:8088)");
+    }
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_not_shown() {
+        let long = "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXXXXXXX";
+        for (url, expected) in [
+            (
+                "https://hec:8088/services/collector/raw",
+                "https://hec:8088/services/collector/raw",
+            ),
+            ("https://hec/x?token=s3cret#s3cret", "https://hec/x?…"),
+            ("https://hec/#s3cret", "https://hec/?…"),
+            (
+                &format!("https://a-host-with-a-very-long-name.example.com/{long}"),
+                "https://a-host-with-a-very-long-name.example.com/T00000000/B00000000/XXXX…",
+            ),
+            ("https://me:s3cret@hec/x", "https://hec/x"),
+            ("//me:s3cret@hec/x", "//hec/x"),
+            ("/en-US/account/login?x=s3cret", "/en-US/account/login?…"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
     }
 
     #[test]

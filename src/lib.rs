@@ -37,5 +37,6 @@ pub mod status;
 pub mod stop;
 pub mod tls;
 pub mod token;
+pub mod trouble;
 pub mod watch;
 pub mod webhook;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, error, info, log, warn};
 
-use crate::answer::Trouble;
 use crate::ledger::{Balance, Ledger, Outcome, Reason};
 use crate::quantity::Took;
+use crate::trouble::Trouble;
 
 /// Counts and tells. Shared by all threads.
 #[derive(Debug)]

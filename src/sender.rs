@@ -135,8 +135,8 @@ impl Sender {
                     self.report.refused_together();
                     suspects = Some(extent.events);
                 }
-                Verdict::Refused(why) => {
-                    self.report.refused(&why);
+                Verdict::Refused(trouble) => {
+                    self.report.refused(&trouble.why);
                     self.finish(batch, extent);
                     // A webhook that refuses one event after the other is not asked in a hurry.
                     if std::mem::replace(&mut self.fruitless, true) {

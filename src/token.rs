@@ -55,6 +55,11 @@ impl Token {
         &self.0
     }
 
+    /// Whether a word such as `Splunk` stands before the secret.
+    pub fn has_scheme(&self) -> bool {
+        self.0.contains(' ')
+    }
+
     /// Whether `text` gives away the token or its secret part.
     pub fn is_told_by(&self, text: &str) -> bool {
         self.0

@@ -1,20 +1,22 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::Read;
 use std::time::Duration;
 
-use rustls::{AlertDescription, CertificateError};
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderValue, header};
+use ureq::http::{HeaderName, HeaderValue, header};
 use ureq::tls::TlsConfig;
-use ureq::{Agent, Error, SendBody, Timeout};
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::Connector;
+use ureq::{Agent, Error, SendBody};
 
-use crate::answer::{Answer, Trouble, Verdict};
-use crate::batch::Body;
+use crate::answer::{Answer, Question, Verdict};
+use crate::batch::{Batch, Body};
+use crate::chunk::Extent;
 use crate::endpoint::Endpoint;
-use crate::quantity::Took;
 use crate::sender::{Cut, Target};
 use crate::token::Token;
+use crate::trouble::{Timeouts, Trouble, is_hang_up};
 
 /// How much of an answer is read. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
@@ -22,15 +24,6 @@ const ANSWER_BYTES: u64 = 64 << 10;
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Plain HTTP is written in pieces of this size; ureq's default of 128 KiB costs twice the CPU.
 const OUTPUT_BUFFER: usize = 1 << 20;
-
-/// How long each step may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Name resolution, and connecting with the TLS handshake.
-    pub connect: Duration,
-    /// A whole request, from name resolution to the last byte of the answer.
-    pub request: Duration,
-}
 
 /// The webhook.
 #[derive(Debug)]
@@ -42,6 +35,17 @@ pub struct Webhook {
     timeouts: Timeouts,
     /// The last request left its connection open for the next one.
     kept_alive: bool,
+}
+
+/// What the webhook said.
+#[derive(Debug)]
+pub struct Reply {
+    /// What it means.
+    pub verdict: Verdict,
+    /// The answer in one short line.
+    pub said: String,
+    /// It is a page for people.
+    pub is_page: bool,
 }
 
 impl Webhook {
@@ -85,7 +89,46 @@ impl Webhook {
         })
     }
 
-    fn try_post(&self, body: &Body<'_>) -> Result<Verdict, Error> {
+    /// The same, but that connections are made by these.
+    pub fn connecting_with(self, connector: impl Connector, resolver: impl Resolver) -> Self {
+        let agent = Agent::with_parts(self.agent.config().clone(), connector, resolver);
+        Webhook { agent, ..self }
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// One attempt, and what the webhook said: for `test`.
+    ///
+    /// # Errors
+    /// It said nothing.
+    pub fn ask(&self, body: &Body<'_>) -> Result<Reply, Trouble> {
+        let answer = self.try_post(body).map_err(|error| self.trouble(&error))?;
+        // A test event is no secret, so that the answer may repeat it.
+        let (nothing, none) = (Batch::default(), Extent::default());
+        let body = nothing.body(none);
+        Ok(Reply {
+            verdict: answer.verdict(&self.question(&body)),
+            said: answer.shown(&self.question(&body)),
+            is_page: answer.is_page(),
+        })
+    }
+
+    fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
+        Question {
+            endpoint: &self.endpoint,
+            token: &self.token,
+            body,
+        }
+    }
+
+    fn trouble(&self, error: &Error) -> Trouble {
+        Trouble::of(error, self.endpoint.uri(), self.timeouts)
+    }
+
+    fn try_post(&self, body: &Body<'_>) -> Result<Answer, Error> {
         let mut reader = body.reader();
         let mut response = self
             .agent
@@ -102,13 +145,16 @@ impl Webhook {
             .as_reader()
             .take(ANSWER_BYTES)
             .read_to_end(&mut text);
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let answer = Answer {
-            status: response.status().as_u16(),
-            retry_after: retry_after.and_then(|value| value.to_str().ok()),
-            text: &text,
+        let header = |name: HeaderName| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
         };
-        Ok(answer.verdict(Some(&self.token), body))
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after: header(header::RETRY_AFTER),
+            location: header(header::LOCATION),
+            text,
+        })
     }
 }
 
@@ -121,103 +167,16 @@ impl Target for Webhook {
             result => result,
         };
         match result {
-            Ok(verdict) => {
+            Ok(answer) => {
                 self.kept_alive = true;
-                verdict
+                answer.verdict(&self.question(body))
             }
-            Err(error) => Verdict::Retry(trouble(&error, self.timeouts)),
+            Err(error) => Verdict::Retry(self.trouble(&error)),
         }
     }
 
     fn cut(&self) -> Cut {
         let agent = self.agent.clone();
         Box::new(move || agent.shutdown())
-    }
-}
-
-fn is_hang_up(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::UnexpectedEof
-    )
-}
-
-/// Names a failed request in words for the log.
-fn trouble(error: &Error, timeouts: Timeouts) -> Trouble {
-    match error {
-        Error::Timeout(Timeout::Resolve) => Trouble::passing(format!(
-            "name not resolved within {}",
-            Took(timeouts.connect)
-        )),
-        Error::Timeout(Timeout::Connect) => {
-            Trouble::passing(format!("not connected within {}", Took(timeouts.connect)))
-        }
-        Error::Timeout(_) => {
-            Trouble::passing(format!("no answer within {}", Took(timeouts.request)))
-        }
-        Error::HostNotFound => Trouble::passing("host name not found"),
-        Error::Rustls(error) => tls_trouble(error),
-        Error::Io(error) => {
-            let source = error
-                .get_ref()
-                .and_then(|source| source.downcast_ref::<rustls::Error>());
-            match source {
-                Some(error) => tls_trouble(error),
-                None if is_hang_up(error) => Trouble::passing("connection closed by the webhook"),
-                None if error.kind() == ErrorKind::ConnectionRefused => {
-                    Trouble::passing("connection refused")
-                }
-                None => Trouble::passing(error.to_string()),
-            }
-        }
-        Error::Protocol(_) | Error::LargeResponseHeader(..) => Trouble::lasting(
-            "the answer is not HTTP",
-            "check the --endpoint, https:// or http://",
-        ),
-        error => Trouble::passing(error.to_string()),
-    }
-}
-
-fn tls_trouble(error: &rustls::Error) -> Trouble {
-    let lasting = |why: &str, remedy| Trouble::lasting(format!("TLS: {why}"), remedy);
-    match error {
-        // A bad signature is what a CA of the same name looks like that was made anew.
-        rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => lasting(
-            "certificate of an unknown CA",
-            "give that CA's certificate with --ca-file",
-        ),
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => lasting(
-            "certificate for another name",
-            "use the name in the certificate in the --endpoint",
-        ),
-        rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => lasting(
-            "certificate expired",
-            "renew it, or set this host's clock right",
-        ),
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => lasting("certificate not valid yet", "set this host's clock right"),
-        rustls::Error::InvalidCertificate(error) => lasting(
-            &format!("certificate not valid: {error}"),
-            "mend the webhook's certificate",
-        ),
-        rustls::Error::InvalidMessage(_) => lasting(
-            "the webhook does not speak it on this port",
-            "use http://, or another port",
-        ),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => lasting(
-            "the webhook wants a client certificate",
-            "give it one, or another endpoint",
-        ),
-        error => Trouble::passing(format!("TLS: {error}")),
     }
 }

@@ -172,11 +172,19 @@ fn what_an_operator_must_mend_is_said_once_as_an_error_with_the_remedy_and_tried
             "scheme included",
         ),
         (Answer::hec(401, "?", 3), "401 Invalid authorization", token),
-        (Answer::hec(403, "?", 1), "403 Token disabled", token),
+        (
+            Answer::hec(403, "?", 1),
+            "403 Token disabled",
+            "enable this token in Splunk",
+        ),
         (Answer::hec(403, "?", 4), "403 Invalid token", token),
         (Answer::status(404), "404 The requested URL", url),
         (Answer::status(405), "405 Method Not Allowed", url),
-        (Answer::status(301), "301 Moved Permanently", url),
+        (
+            Answer::status(301).header("Location", "https://u:pw@other/x?key=s3cret"),
+            "301 Moved Permanently, which leads to https://other/x?…: ",
+            url,
+        ),
         (Answer::status(302), "302 Found", url),
         (
             Answer::hec(400, "?", 7),

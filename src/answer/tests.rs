@@ -1,0 +1,211 @@
+//! Answers, and what they mean.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::Batch;
+use crate::chunk::{Chunk, Extent};
+
+fn answered(answer: &Answer, body: &Body<'_>) -> Verdict {
+    let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
+    answer.verdict(&Question {
+        endpoint: &Endpoint::parse(url).unwrap(),
+        token: &Token::parse("Splunk B5A79AAD-D822").unwrap(),
+        body,
+    })
+}
+
+fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
+    let mut batch = Batch::default();
+    batch.push(
+        Chunk {
+            bytes: format!("{sent}\n").into_bytes(),
+            events: 1,
+        },
+        Instant::now(),
+    );
+    let answer = Answer {
+        status,
+        retry_after: Some("7".into()),
+        location: None,
+        text: text.into(),
+    };
+    answered(&answer, &batch.body(batch.cut(Extent::MAX)))
+}
+
+fn refused(why: &str) -> Verdict {
+    Verdict::Refused(Trouble::passing(why).hint(RAW))
+}
+
+fn verdict(status: u16, text: &str) -> Verdict {
+    verdict_on(status, text, "{}")
+}
+
+fn hec(status: u16, code: u64) -> Verdict {
+    verdict(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
+}
+
+#[test]
+fn success_is_a_status_of_success() {
+    assert_eq!(
+        verdict(200, r#"{"text":"Success","code":0}"#),
+        Verdict::Delivered
+    );
+    assert_eq!(verdict(204, ""), Verdict::Delivered);
+    assert_eq!(verdict(200, "<html>"), Verdict::Delivered);
+    assert!(matches!(hec(503, 0), Verdict::Retry(_)));
+}
+
+#[test]
+fn a_known_code_says_more_than_the_status() {
+    assert!(matches!(
+        hec(200, 9),
+        Verdict::Retry(Trouble { remedy: None, .. })
+    ));
+    for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
+        let verdict = hec(400, code);
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Retry(Trouble {
+                    remedy: Some(_),
+                    ..
+                })
+            ),
+            "{code}"
+        );
+    }
+    for code in [8, 9, 18, 19, 20, 23] {
+        let verdict = hec(503, code);
+        assert!(
+            matches!(verdict, Verdict::Retry(Trouble { remedy: None, .. })),
+            "{code}"
+        );
+    }
+    for code in [5, 6, 12, 13, 15] {
+        assert!(matches!(hec(400, code), Verdict::Refused(_)), "{code}");
+    }
+    assert_eq!(hec(400, 6), refused("400 Invalid data format"));
+}
+
+#[test]
+fn else_the_status_decides() {
+    for status in [400, 413, 415, 422] {
+        assert!(
+            matches!(verdict(status, ""), Verdict::Refused(_)),
+            "{status}"
+        );
+    }
+    for status in [408, 429, 500, 502, 503, 504, 599] {
+        let Verdict::Retry(trouble) = verdict(status, "") else {
+            panic!("{status}")
+        };
+        assert_eq!(trouble.why, format!("answered {status}"));
+        assert_eq!(trouble.retry_after, Some(Duration::from_secs(7)));
+        assert!(trouble.remedy.is_none() && trouble.hint.is_some());
+    }
+    for status in [301, 302, 307, 401, 403, 404, 405, 410] {
+        let verdict = verdict(status, "");
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Retry(Trouble {
+                    remedy: Some(_),
+                    ..
+                })
+            ),
+            "{status}"
+        );
+    }
+    assert!(matches!(
+        hec(429, 26),
+        Verdict::Retry(Trouble { remedy: None, .. })
+    ));
+}
+
+#[test]
+fn a_web_servers_400_about_tls_is_not_about_the_events() {
+    for text in [
+        "<center>The plain HTTP request was sent to HTTPS port</center>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "You're speaking plain HTTP to an SSL-enabled server port.",
+        "<center>No required SSL certificate was sent</center>",
+    ] {
+        let verdict = verdict(400, text);
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Retry(Trouble {
+                    remedy: Some(_),
+                    ..
+                })
+            ),
+            "{text}"
+        );
+    }
+    let hec = r#"{"text":"no HTTPS port","code":6}"#;
+    assert!(matches!(verdict(400, hec), Verdict::Refused(_)));
+    let page = "bad field, see https://docs.example.com/ssl";
+    assert!(matches!(verdict(400, page), Verdict::Refused(_)));
+}
+
+#[test]
+fn a_foreign_text_is_told_in_one_short_line() {
+    let verdict = verdict(400, &format!("no\nsuch\u{7} thing {}", "x".repeat(500)));
+    let Verdict::Refused(Trouble { why, .. }) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert!(
+        why.starts_with("400 no such thing xxx") && why.len() < 110,
+        "{why}"
+    );
+}
+
+#[test]
+fn of_a_page_its_title_is_told() {
+    let page =
+        "<!DOCTYPE html>\n<html>\n<head><Title>413 Too\nLarge</tiTle></head><body>\u{130}…</body>";
+    let Verdict::Refused(trouble) = verdict(413, page) else {
+        panic!("413 is refused")
+    };
+    assert_eq!(trouble.why, "413 413 Too Large");
+    assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
+    assert_eq!(title("<title>no end"), None);
+}
+
+#[test]
+fn neither_a_secret_nor_an_event_is_told() {
+    let hidden = refused("400 (text not shown: it repeats what was sent)");
+    assert_eq!(verdict(400, "no such token: B5A79AAD-D822"), hidden);
+    assert_eq!(
+        verdict(400, "no /hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ here"),
+        hidden
+    );
+    assert_eq!(verdict(400, "no such key: k3y-of-some"), hidden);
+    let event = r#"{"object":"payroll-2026.xlsx"}"#;
+    assert_eq!(verdict_on(400, "bad: payroll-2026.xlsx", event), hidden);
+    assert_eq!(
+        verdict_on(400, r#"{"text":"bad: payroll-2026.xlsx"}"#, event),
+        hidden
+    );
+    let told = refused("400 bad object");
+    assert_eq!(verdict_on(400, "bad object", event), told);
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics_or_tells_much(status: u16, text: Vec<u8>, retry_after: String) {
+        let batch = Batch::default();
+        let answer = Answer {
+            status,
+            location: Some(retry_after.clone()),
+            retry_after: Some(retry_after),
+            text,
+        };
+        if let Verdict::Refused(Trouble { why, .. }) = answered(&answer, &batch.body(Extent::default())) {
+            prop_assert!(why.chars().count() < TOLD + 10);
+        }
+    }
+}
