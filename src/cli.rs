@@ -149,6 +149,10 @@ pub struct TestOptions {
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
+    /// What is tested need not be enabled yet, but its user may wonder.
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", hide = true, default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
+    pub enabled: bool,
+
     /// The settings file.
     #[command(flatten)]
     pub config: ConfigOption,

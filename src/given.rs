@@ -187,6 +187,15 @@ impl Origins {
         }
     }
 
+    /// Where option `id` was set, for a reader who knows which option is meant: `FILE:LINE`, the variable
+    /// or the flag.
+    pub fn place(&self, id: &str) -> String {
+        match self.origin(id) {
+            Origin::File(path, line) => format!("{}:{line}", path.display()),
+            _ => self.name(id),
+        }
+    }
+
     /// Where the value of option `id` comes from.
     pub fn origin(&self, id: &str) -> Origin {
         let setting = self
@@ -211,8 +220,11 @@ impl Origins {
     /// What an operator should know at start: a settings file that is not for this user, and names in it
     /// and in the environment that look like ours and are not. A slip of the pen must not go unnoticed.
     pub fn warnings(&self) -> Vec<String> {
+        // The file has settings for all commands.
+        let declaration = Cli::command();
         let is_unknown = |name: &str| {
-            let mut arguments = self.declaration.get_arguments();
+            let commands = declaration.get_subcommands();
+            let mut arguments = commands.flat_map(clap::Command::get_arguments);
             name.starts_with(PREFIX)
                 && name != logger::VARIABLE
                 && arguments.all(|argument| argument.get_env().is_none_or(|known| known != name))

@@ -34,6 +34,7 @@ pub mod settings;
 pub mod show;
 pub mod source;
 pub mod status;
+pub mod steps;
 pub mod stop;
 pub mod tls;
 pub mod token;

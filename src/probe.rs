@@ -1,15 +1,136 @@
 //! `test`: posts one marked event and tells, step by step, what became of it.
 
+use std::collections::hash_map::RandomState;
+use std::env;
+use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::{Instant, SystemTime};
 
+use serde_json::Value;
+
+use crate::answer::Verdict;
+use crate::batch::Batch;
+use crate::chunk::{Chunk, Extent};
 use crate::cli::TestOptions;
+use crate::destination;
+use crate::endpoint;
 use crate::failure::Failure;
 use crate::given::Origins;
+use crate::steps::{Steps, tell};
+use crate::trouble::Trouble;
+
+const PAGE: &str = "the answer is a web page; check that the --endpoint's path is one that takes events, as \
+                    Splunk's /services/collector/raw does";
 
 /// Posts it.
 ///
 /// # Errors
-/// The settings are wrong.
+/// The settings are wrong, or the webhook did not take it.
 pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failure> {
-    todo!("{options:?} {origins:?}")
+    if origins.config.is_given && origins.config.settings == Err(io::ErrorKind::NotFound) {
+        let path = origins.config.path.display();
+        return Err(origins
+            .wrong("config", format!("{path} is not there"))
+            .into());
+    }
+    let (webhook, warnings) = destination::webhook(&options.webhook, origins)?;
+    let token = destination::token_option(&options.webhook, origins)?;
+    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    let event = event(&id);
+
+    for warning in origins.warnings().iter().chain(&warnings) {
+        note(warning);
+    }
+    if !options.enabled {
+        let place = origins.place("enabled");
+        note(&format!(
+            "the webhook is disabled in {place}; testing it nevertheless"
+        ));
+    }
+    let url = endpoint::shown(&webhook.endpoint().uri().to_string());
+    tell(
+        "webhook",
+        &format!("{url} (from {})", origins.place("endpoint")),
+    );
+    tell(
+        "token",
+        &format!("not shown (from {})", origins.place(token)),
+    );
+    tell("event", &event);
+
+    let mut batch = Batch::default();
+    let chunk = Chunk {
+        bytes: format!("{event}\n").into_bytes(),
+        events: 1,
+    };
+    batch.push(chunk, Instant::now());
+    let body = batch.body(batch.cut(Extent::MAX));
+    let steps = Steps::default();
+    let is_https = webhook.endpoint().uri().scheme_str() == Some("https");
+    let webhook = webhook.connecting_with(steps.connector(), steps.resolver());
+    let trouble = match webhook.ask(&body) {
+        Ok(reply) => {
+            steps.end(&reply.said);
+            match reply.verdict {
+                Verdict::Delivered => {
+                    if reply.is_page {
+                        note(PAGE);
+                    }
+                    tell("delivered", &format!("search for {id}"));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Verdict::Retry(trouble) | Verdict::Refused(trouble) => trouble,
+            }
+        }
+        Err(trouble) => {
+            steps.end(trouble.why.trim_start_matches("TLS: "));
+            if let Some(proxy) = proxy(is_https) {
+                note(&format!(
+                    "{proxy} is set, but proxies are not used yet: the webhook must be reached without one"
+                ));
+            }
+            trouble
+        }
+    };
+    Err(Failure::Failed(describe(&trouble)))
+}
+
+/// In words, with what to do.
+fn describe(
+    Trouble {
+        why, remedy, hint, ..
+    }: &Trouble,
+) -> String {
+    match remedy.or(*hint) {
+        Some(remedy) => format!("not delivered: {why}: {remedy}"),
+        None => format!("not delivered: {why}"),
+    }
+}
+
+/// One line that can be told from real events, and found.
+fn event(id: &str) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    format!(
+        r#"{{"s3_audit_webhook_test":true,"host":{},"time":"{time}","id":"{id}"}}"#,
+        Value::from(host.trim())
+    )
+}
+
+/// The variable by which other programs would find a proxy to the webhook.
+fn proxy(is_https: bool) -> Option<&'static str> {
+    let names = if is_https {
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+    } else {
+        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+    };
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().find(is_set)
+}
+
+fn note(text: &str) {
+    // Nobody reading it changes nothing about the test.
+    let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
 }

@@ -127,7 +127,8 @@ fn of_io(error: &io::Error, is_plain: bool) -> Trouble {
         Trouble::passing("connection closed by the webhook").hint(if is_plain {
             "give https:// if its port speaks TLS; else look into the webhook's log"
         } else {
-            "give http:// if its port does not speak TLS; else look into the webhook's log"
+            "its port may speak no TLS (then give http://), or want a client certificate; look into the \
+             webhook's log"
         })
     } else if let Some(why) = text.strip_prefix(LOOKUP) {
         Trouble::passing(format!("host name not found: {why}")).hint(NAME)

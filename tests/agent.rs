@@ -6,6 +6,7 @@ mod accounts;
 mod delivery;
 mod events;
 mod options;
+mod probe;
 mod settings;
 mod shutdown;
 mod source_file;

@@ -42,6 +42,21 @@ impl Authority {
         self.issue(params)
     }
 
+    /// A server certificate for these names whose time is yet to come.
+    pub(crate) fn early_server(&self, names: &[&str]) -> Identity {
+        let mut params = server_params(names);
+        params.not_before = date_time_ymd(2120, 1, 1);
+        params.not_after = date_time_ymd(2121, 1, 1);
+        self.issue(params)
+    }
+
+    /// A server certificate for these names that is a CA's, as `openssl req -x509` makes them.
+    pub(crate) fn ca_server(&self, names: &[&str]) -> Identity {
+        let mut params = server_params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.issue(params)
+    }
+
     /// A client certificate.
     pub(crate) fn client(&self, name: &str) -> Identity {
         let mut params = CertificateParams::default();
