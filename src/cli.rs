@@ -1,6 +1,7 @@
 //! Commands and options, each declared once: the flag, the environment variable, the default and the
 //! help text come from here, and so do the settings file's example, the manual page and the completions.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,7 +63,7 @@ pub struct StateOption {
 }
 
 /// Settings of the webhook: those that a running agent takes over from the settings file as they change.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct WebhookOptions {
     /// The webhook's URL, such as https://splunk:8088/services/collector/raw
     #[arg(
@@ -107,7 +108,10 @@ pub struct WebhookOptions {
 
 /// Options of `enable`: flags only, since what stands in this shell's environment need not be meant.
 #[derive(Debug, Args)]
-#[command(mut_args(without_variable))]
+#[command(
+    mut_args(for_enable),
+    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]"
+)]
 pub struct EnableOptions {
     /// The webhook's settings. Endpoint and token must be given.
     #[command(flatten)]
@@ -285,11 +289,22 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     }
 }
 
-fn without_variable(argument: Arg) -> Arg {
-    if argument.get_id() == "config" {
-        argument
-    } else {
-        argument.env(Resettable::Reset)
+impl fmt::Debug for WebhookOptions {
+    /// The token is shown nowhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookOptions(…)")
+    }
+}
+
+fn for_enable(argument: Arg) -> Arg {
+    match argument.get_id().as_str() {
+        "config" => argument,
+        "auth_token" => argument.env(Resettable::Reset).long_help(
+            "The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'\n\n\
+             Anyone on this host can read it in the process list. A - reads it from standard input instead: a \
+             terminal asks for it and does not show it, of a pipe it is the first line.",
+        ),
+        _ => argument.env(Resettable::Reset),
     }
 }
 

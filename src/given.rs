@@ -2,22 +2,26 @@
 //! default; and which of them each value came from, so that a message can name what its reader wrote.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, Error, FromArgMatches};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, RunOptions};
 use crate::logger;
 use crate::settings::{self, PREFIX, Setting};
 
 /// The guide's command line, for those who have given this program the name `weka`.
 const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
+
+/// The commands that change the settings file. They read it themselves, when nobody else changes it.
+const EDITORS: [&str; 2] = ["enable", "disable"];
 
 /// What was asked for, and how it was written.
 #[derive(Debug)]
@@ -29,7 +33,6 @@ pub struct Given {
 }
 
 /// Where the values of a command's options come from.
-#[derive(Debug)]
 pub struct Origins {
     /// The command line.
     pub arguments: Vec<OsString>,
@@ -78,28 +81,66 @@ impl Given {
         if arguments.len() > GUIDE.len() && arguments[1..=GUIDE.len()] == GUIDE {
             arguments.drain(1..=GUIDE.len());
         }
-        let put_right = |error, config: Option<&Config>| put_right(error, &arguments, config);
         let first = Cli::command()
             .try_get_matches_from(&arguments)
-            .map_err(|error| put_right(error, None))?;
+            .map_err(|error| put_right(error, &arguments, None, true))?;
         let (name, matches) = first.subcommand().unwrap_or(("", &first));
-        let config = Config::read(
-            matches
-                .get_one::<PathBuf>("config")
-                .cloned()
-                .unwrap_or_default(),
-            matches.value_source("config") != Some(ValueSource::DefaultValue),
-        )?;
+        let path = matches.get_one::<PathBuf>("config").cloned();
+        let path = path.unwrap_or_default();
+        let is_given = matches.value_source("config") != Some(ValueSource::DefaultValue);
+        let config = if EDITORS.contains(&name) {
+            Config {
+                path,
+                is_given,
+                settings: Ok(Vec::new()),
+            }
+        } else {
+            Config::read(path, is_given)?
+        };
+        Self::parse(arguments, name, config, true)
+    }
+
+    /// What the settings file alone makes of `run`: as a running agent takes it over, no matter what
+    /// stands in this environment.
+    ///
+    /// # Errors
+    /// Names the line of a value that is wrong.
+    pub fn in_file(config: Config) -> Result<(RunOptions, Origins), String> {
+        let arguments = ["s3-audit-webhook", "run"].map(OsString::from);
+        let read = move || {
+            let Given { origins, .. } = Self::parse(arguments.into(), "run", config, false)?;
+            Ok((RunOptions::from_arg_matches(&origins.matches)?, origins))
+        };
+        read().map_err(|error: Error| {
+            let message = error.to_string();
+            let first = message.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").into()
+        })
+    }
+
+    fn parse(
+        arguments: Vec<OsString>,
+        name: &str,
+        config: Config,
+        has_environment: bool,
+    ) -> Result<Self, Error> {
         // As the settings file has the defaults, so to speak.
         let declaration = Cli::command().mut_subcommand(name, |command| {
-            command.mut_args(|argument| match config.setting(&argument) {
-                Some(setting) => argument.default_value(setting.value.clone()),
-                None => argument,
+            command.mut_args(|argument| {
+                let argument = match config.setting(&argument) {
+                    Some(setting) => argument.default_value(setting.value.clone()),
+                    None => argument,
+                };
+                if has_environment {
+                    argument
+                } else {
+                    argument.env(Resettable::Reset)
+                }
             })
         });
         let mut matches = declaration
             .try_get_matches_from(&arguments)
-            .map_err(|error| put_right(error, Some(&config)))?;
+            .map_err(|error| put_right(error, &arguments, Some(&config), has_environment))?;
         let Cli { command } = Cli::from_arg_matches_mut(&mut matches.clone())?;
         let (name, matches) = matches.remove_subcommand().unwrap_or_default();
         let declaration = Cli::command().find_subcommand(name).cloned();
@@ -130,12 +171,8 @@ impl Config {
         };
         let settings = match fs::read(&path) {
             Ok(bytes) => {
-                let text = String::from_utf8(bytes).map_err(|error| {
-                    let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                    let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-                    wrong(line, &"holds bytes that are not UTF-8")
-                })?;
-                Ok(settings::parse(&text).map_err(|error| wrong(error.line, &error.what))?)
+                let settings = settings::decode(&bytes).and_then(settings::parse);
+                Ok(settings.map_err(|error| wrong(error.line, &error.what))?)
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound => Err(io::ErrorKind::NotFound),
@@ -165,6 +202,13 @@ impl Config {
         self.settings()
             .iter()
             .find(|setting| name == &*setting.name)
+    }
+}
+
+impl fmt::Debug for Origins {
+    /// The arguments may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origins(…)")
     }
 }
 
@@ -209,8 +253,13 @@ impl Origins {
         }
     }
 
+    /// The value of option `id` as it was written; of several, the first.
+    pub fn raw(&self, id: &str) -> Option<&OsStr> {
+        self.matches.get_raw(id)?.next()
+    }
+
     /// Of every option of the command: its id, and its value as it was written.
-    pub fn values(&self) -> impl Iterator<Item = (&str, Vec<&std::ffi::OsStr>)> {
+    pub fn values(&self) -> impl Iterator<Item = (&str, Vec<&OsStr>)> {
         self.declaration.get_arguments().filter_map(|argument| {
             let id = argument.get_id().as_str();
             Some((id, self.matches.get_raw(id)?.collect()))
@@ -256,13 +305,18 @@ impl Origins {
 
 /// Mends what clap says of a wrong command line: the variable or the line that a value came from goes
 /// unnamed, and the rest of a token without its quotes is shown.
-fn put_right(error: Error, arguments: &[OsString], config: Option<&Config>) -> Error {
+fn put_right(
+    error: Error,
+    arguments: &[OsString],
+    config: Option<&Config>,
+    has_environment: bool,
+) -> Error {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
     match error.kind() {
         ErrorKind::ValueValidation => {
-            name_origin(&error, argument, arguments, config).unwrap_or(error)
+            name_origin(&error, argument, arguments, config, has_environment).unwrap_or(error)
         }
         ErrorKind::UnknownArgument if !argument.starts_with('-') => Error::raw(
             ErrorKind::UnknownArgument,
@@ -279,6 +333,7 @@ fn name_origin(
     argument: &str,
     arguments: &[OsString],
     config: Option<&Config>,
+    has_environment: bool,
 ) -> Option<Error> {
     let flag = argument.split(' ').next().unwrap_or_default();
     let is_on_line = arguments.iter().any(|argument| {
@@ -293,7 +348,7 @@ fn name_origin(
     let settings = config.map(Config::settings).unwrap_or_default();
     let setting = settings.iter().find(|setting| setting.name == variable);
     let origin = match (config, setting) {
-        (Some(config), Some(setting)) if env::var_os(&variable).is_none() => {
+        (Some(config), Some(setting)) if !has_environment || env::var_os(&variable).is_none() => {
             format!("{}:{}: {variable}", config.path.display(), setting.line)
         }
         _ => variable,
@@ -306,4 +361,18 @@ fn name_origin(
         .trim_start_matches("error: ");
     let message = format!("{origin}: {first}\n");
     Some(Error::raw(ErrorKind::ValueValidation, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_shown() {
+        let arguments = "x run --auth-token s3cret --endpoint http://x/?s3cret --config /missing";
+        let given = Given::read(arguments.split(' ').map(OsString::from)).unwrap();
+        let shown = format!("{given:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("Run"), "{shown}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::RunOptions;
+use crate::cli::{RunOptions, WebhookOptions};
 use crate::given::{Origins, UsageError};
 use crate::quantity::{Size, Took};
 
@@ -34,17 +34,13 @@ pub fn check(options: &RunOptions, origins: &Origins) -> Result<(), UsageError> 
             return Err(origins.wrong(id, what));
         }
     }
+    check_webhook(&options.webhook, origins)?;
     for (id, value) in [
         ("listen_timeout", options.listen_timeout),
-        ("connect_timeout", options.webhook.connect_timeout),
-        ("request_timeout", options.webhook.request_timeout),
         ("backoff_min", options.backoff_min),
         ("report_interval", options.report_interval),
     ] {
-        if value < Duration::from_millis(1) {
-            let what = format!("{} is too short; expected 1ms or more", Took(value));
-            return Err(origins.wrong(id, what));
-        }
+        check_time(id, value, origins)?;
     }
     if options.backoff_max < options.backoff_min {
         return Err(origins.wrong(
@@ -56,6 +52,23 @@ pub fn check(options: &RunOptions, origins: &Origins) -> Result<(), UsageError> 
                 Took(options.backoff_min)
             ),
         ));
+    }
+    Ok(())
+}
+
+/// Refuses those of the webhook's limits that can't work.
+///
+/// # Errors
+/// Names the option.
+pub fn check_webhook(options: &WebhookOptions, origins: &Origins) -> Result<(), UsageError> {
+    check_time("connect_timeout", options.connect_timeout, origins)?;
+    check_time("request_timeout", options.request_timeout, origins)
+}
+
+fn check_time(id: &str, value: Duration, origins: &Origins) -> Result<(), UsageError> {
+    if value < Duration::from_millis(1) {
+        let what = format!("{} is too short; expected 1ms or more", Took(value));
+        return Err(origins.wrong(id, what));
     }
     Ok(())
 }

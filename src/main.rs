@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match Given::read(env::args_os()) {
         Ok(Given { command, origins }) => match command {
             Command::Run(options) => run::run(&options, &origins),
-            Command::Enable(options) => control::enable(&options, &origins),
+            Command::Enable(options) => control::enable(*options, &origins),
             Command::Disable(options) => control::disable(&options),
             Command::Show(options) => show::show(&options, &origins),
             Command::Test(options) => probe::test(&options, &origins),

@@ -43,6 +43,20 @@ impl fmt::Debug for Setting {
     }
 }
 
+/// A file's text.
+///
+/// # Errors
+/// The line that is not UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
+    str::from_utf8(bytes).map_err(|error| {
+        let valid = &bytes[..error.valid_up_to()];
+        SyntaxError {
+            line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+            what: "holds bytes that are not UTF-8".into(),
+        }
+    })
+}
+
 /// All settings of a file's text, also those that are not ours.
 ///
 /// # Errors

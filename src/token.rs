@@ -50,7 +50,7 @@ impl Token {
             .map_err(|what| format!("{} {what}", path.display()))
     }
 
-    /// The header's value. Only for the header.
+    /// The header's value. Only for the header, and for the settings file.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod accounts;
+mod control;
 mod delivery;
 mod events;
 mod options;
 mod probe;
 mod settings;
+mod settings_file;
 mod shutdown;
 mod source_file;
 mod source_fluent;
@@ -17,3 +19,4 @@ mod source_unix;
 mod status;
 mod support;
 mod tls;
+mod token_input;
