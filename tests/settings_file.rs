@@ -209,12 +209,13 @@ fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Child {
 }
 
 const RULER: &str = "# so long that half a file can be told from a whole one\n";
+const LINES: usize = 1000;
 
 /// The number in a whole file.
 #[track_caller]
 fn number_in(settings: &Settings) -> usize {
     let text = settings.text();
-    assert_eq!(text.matches(RULER).count(), 5000, "not whole");
+    assert_eq!(text.matches(RULER).count(), LINES, "not whole");
     let number = |prefix: &str| {
         let mut values = text.lines().filter_map(|line| line.strip_prefix(prefix));
         let value = values.next().unwrap().trim_end_matches('/');
@@ -229,7 +230,7 @@ fn number_in(settings: &Settings) -> usize {
 #[test]
 fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
     const RUNS: usize = 200;
-    let settings = Settings::of(&RULER.repeat(5000));
+    let settings = Settings::of(&RULER.repeat(LINES));
     let start = Instant::now();
     for n in 0..4 {
         assert!(enable_nth(&settings, n, &[]).wait().unwrap().success());
@@ -267,7 +268,7 @@ fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
 
 #[test]
 fn many_at_once_come_one_after_the_other() {
-    let settings = Settings::of(&RULER.repeat(5000));
+    let settings = Settings::of(&RULER.repeat(LINES));
     for round in 0..5 {
         let children: Vec<_> = (0..20)
             .map(|n| {
