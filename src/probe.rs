@@ -18,6 +18,7 @@ use crate::destination;
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::given::Origins;
+use crate::limits;
 use crate::steps::{Steps, tell};
 use crate::trouble::Trouble;
 
@@ -35,6 +36,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
             .wrong("config", format!("{path} is not there"))
             .into());
     }
+    limits::check_webhook(&options.webhook, origins)?;
     let (webhook, warnings) = destination::webhook(&options.webhook, origins)?;
     let token = destination::token_option(&options.webhook, origins)?;
     let id = format!("{:016x}", RandomState::new().build_hasher().finish());
