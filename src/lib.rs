@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod agents;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
@@ -19,9 +20,11 @@ pub mod framer;
 pub mod given;
 pub mod glibc;
 pub mod handover;
+pub mod host;
 pub mod json;
 pub mod ledger;
 pub mod limits;
+pub mod lock;
 pub mod logger;
 pub mod poll;
 pub mod probe;
@@ -33,7 +36,9 @@ pub mod sender;
 pub mod settings;
 pub mod settings_file;
 pub mod show;
+pub mod snapshot;
 pub mod source;
+pub mod state;
 pub mod status;
 pub mod steps;
 pub mod stop;

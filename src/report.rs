@@ -2,13 +2,14 @@
 //! occurrence at once, then one line an interval with the count, and the recovery with how long
 //! it took. Counts are kept in the ledger by the same calls, so the log can't disagree with it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, error, info, log, warn};
 
 use crate::ledger::{Balance, Ledger, Outcome, Reason};
 use crate::quantity::Took;
+use crate::snapshot::{Away, Mishap, Snapshot, SourceNow};
 use crate::trouble::Trouble;
 
 /// Counts and tells. Shared by all threads.
@@ -50,6 +51,20 @@ struct State {
     complaints: Vec<(usize, &'static str)>,
     /// When the webhook last took events.
     delivered: Option<SystemTime>,
+    /// The webhook, this one, has answered to a request's content.
+    reached: bool,
+    /// Of the file for `show`.
+    file: Outages,
+    error: Option<Mishap>,
+}
+
+impl State {
+    fn went_wrong(&mut self, what: String) {
+        self.error = Some(Mishap {
+            at: SystemTime::now(),
+            what,
+        });
+    }
 }
 
 /// What was told of one reason's drops.
@@ -115,6 +130,19 @@ impl Outages {
         Some(outage)
     }
 
+    /// It is not away yet, or for another reason.
+    fn is_new(&self, why: &str) -> bool {
+        self.now.as_ref().is_none_or(|outage| outage.why != why)
+    }
+
+    fn away(&self) -> Option<Away> {
+        let outage = self.now.as_ref()?;
+        Some(Away {
+            since: outage.since,
+            why: in_full(&outage.why, outage.remedy),
+        })
+    }
+
     /// The outage, if it is time for a line of it.
     fn due(&mut self, now: Instant, interval: Duration) -> Option<&Outage> {
         let outage = self.now.as_mut()?;
@@ -129,6 +157,14 @@ impl Outages {
         outage.told = true;
         self.told = Some(now);
         Some(outage)
+    }
+}
+
+/// As the log has it.
+fn in_full(why: &str, remedy: Option<&str>) -> String {
+    match remedy {
+        None => why.to_owned(),
+        Some(remedy) => format!("{why}: {remedy}"),
     }
 }
 
@@ -185,7 +221,9 @@ impl Report {
 
     /// Requests go to another webhook from now on: what was said of the last one's state is over.
     pub fn another_webhook(&self) {
-        self.state().webhook = Outages::default();
+        let mut state = self.state();
+        state.webhook = Outages::default();
+        state.reached = false;
     }
 
     /// Where events go.
@@ -203,6 +241,43 @@ impl Report {
         let state = self.state();
         let outage = state.webhook.now.as_ref()?;
         Some((outage.since.elapsed(), outage.why.clone()))
+    }
+
+    /// All that can be told at this moment. None while somebody writes the log, which can take any
+    /// time, and once the agent has stopped.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let state = self.state_at_once()?;
+        Some(self.snapshot_of(&state))
+    }
+
+    fn state_at_once(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn snapshot_of(&self, state: &State) -> Snapshot {
+        // Ends are read before what came in, so that what is held is never less than nothing.
+        let mut balance = self.balance();
+        let sources: Vec<_> = (self.sources.iter().zip(&state.sources).enumerate())
+            .map(|(place, (name, outages))| SourceNow {
+                name: name.clone(),
+                received: self.ledger.received_from(place),
+                away: outages.away(),
+            })
+            .collect();
+        balance.received = sources.iter().map(|source| source.received).sum();
+        Snapshot {
+            forwarding: state.forwarding.clone(),
+            reached: state.reached,
+            webhook: state.webhook.away(),
+            delivered: state.delivered,
+            sources,
+            balance,
+            error: state.error.clone(),
+        }
     }
 
     /// Events came in from a source, and can't be seen by the sender yet.
@@ -242,6 +317,7 @@ impl Report {
     pub fn refused(&self, why: &str) {
         self.webhook_worked(Outcome::Refused);
         let mut state = self.state();
+        state.went_wrong(format!("webhook refused an event: {why}"));
         let total = self.ledger.dropped(Reason::Refused, 1);
         state.drops[Reason::Refused as usize].first(total, || {
             warn!("webhook refused 1 event ({why}), dropped, {total} since start");
@@ -251,12 +327,16 @@ impl Report {
     /// A request was not taken, and is tried again after `delay`.
     pub fn webhook_failed(&self, trouble: &Trouble, delay: Duration) {
         self.ledger.request(Outcome::Retried);
-        let first = self.state().webhook.failed(
-            &trouble.why,
-            trouble.remedy,
-            Instant::now(),
-            self.interval,
-        );
+        let first = {
+            let mut state = self.state();
+            if state.webhook.is_new(&trouble.why) {
+                let what = in_full(&trouble.why, trouble.remedy);
+                state.went_wrong(format!("webhook: {what}"));
+            }
+            let now = Instant::now();
+            let outages = &mut state.webhook;
+            outages.failed(&trouble.why, trouble.remedy, now, self.interval)
+        };
         if !first {
             return;
         }
@@ -282,7 +362,9 @@ impl Report {
     fn webhook_worked(&self, outcome: Outcome) {
         self.ledger.request(outcome);
         let now = Instant::now();
-        if let Some(outage) = self.state().webhook.ended(now) {
+        let mut state = self.state();
+        state.reached = true;
+        if let Some(outage) = state.webhook.ended(now) {
             info!(
                 "webhook reachable again after {}, {}",
                 Took(now - outage.since),
@@ -294,8 +376,11 @@ impl Report {
     /// A source is away, for this reason, and is tried again.
     pub fn source_failed(&self, source: usize, why: &str) {
         let mut state = self.state();
+        let name = &self.sources[source];
+        if state.sources[source].is_new(why) {
+            state.went_wrong(format!("source {name}: {why}"));
+        }
         if state.sources[source].failed(why, None, Instant::now(), self.interval) {
-            let name = &self.sources[source];
             warn!("source {name} is away: {why}; trying again until it is there");
         }
     }
@@ -314,7 +399,31 @@ impl Report {
         let mut state = self.state();
         if !state.complaints.contains(&(source, what)) {
             state.complaints.push((source, what));
+            state.went_wrong(format!("source {}: a client {what}", self.sources[source]));
             error!("source {}: a client {what}", self.sources[source]);
+        }
+    }
+
+    /// The file for `show` could not be written, and is tried again. Like the next, it waits for nobody, so
+    /// that it does not keep the last state from being written when the agent has stopped.
+    pub fn state_failed(&self, why: &str) {
+        let Some(mut state) = self.state_at_once() else {
+            return;
+        };
+        if state.file.failed(why, None, Instant::now(), self.interval) {
+            warn!("can't tell `show` of this agent: {why}; trying again");
+        }
+    }
+
+    /// The file for `show` was written.
+    pub fn state_worked(&self) {
+        let now = Instant::now();
+        let outage = self.state_at_once().map(|mut state| state.file.ended(now));
+        if let Some(Some(outage)) = outage {
+            info!(
+                "`show` is told of this agent again after {}",
+                Took(now - outage.since)
+            );
         }
     }
 
@@ -369,10 +478,13 @@ impl Report {
     }
 
     /// Writes what no line has told of yet, and then the balance, the log's last line. Something is
-    /// left only if a thread is stuck or was not waited for: it counts as dropped.
-    pub fn stopped(&self) {
+    /// left only if a thread is stuck or was not waited for: it counts as dropped. Gives what there is to
+    /// tell at the end.
+    pub fn stopped(&self) -> Snapshot {
         let mut state = self.state();
-        let balance = self.balance().with_rest_dropped();
+        let mut last = self.snapshot_of(&state);
+        last.balance = last.balance.with_rest_dropped();
+        let balance = last.balance;
         for reason in Reason::ALL {
             let total = balance.dropped_for(reason);
             let untold = state.drops[reason as usize].sum_up(total);
@@ -409,6 +521,7 @@ impl Report {
         );
         // Such a thread must not add a line.
         std::mem::forget(state);
+        last
     }
 }
 

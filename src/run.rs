@@ -25,6 +25,7 @@ use crate::queue::{Inlet, queue};
 use crate::report::{Forwarding, Report};
 use crate::sender::{Cut, Limits, Sender};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
+use crate::state;
 use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::token::Token;
@@ -46,6 +47,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let destination = open_destination(options, origins, &cut_off)?;
     let sources = open_sources(options, origins)?;
     let status = open_status(options, origins)?;
+    let (state, no_state) = state::open(options, origins)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 
@@ -64,9 +66,14 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     for warning in origins.warnings().iter().chain(&destination.warnings) {
         warn!("{warning}");
     }
+    if let Some(why) = no_state {
+        info!("{why}");
+    }
 
     let report = Arc::new(Report::new(options.report_interval, names));
     report.forwards(destination.forwarding, "");
+    let state = state.map(|state| state.follow(Arc::clone(&report)));
+    let state = state.transpose()?;
     let (inlet, outlet) = queue(buffer);
     let changes = Handover::new()?;
     let cutter: Arc<Mutex<Cut>> = Arc::new(Mutex::new(Box::new(|| ())));
@@ -133,6 +140,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
 
     let agent = Agent {
         report,
+        state,
         stop,
         cut_off,
         inlet: Some(inlet),
@@ -184,6 +192,8 @@ enum Event {
 /// What the main thread holds while the others work.
 struct Agent {
     report: Arc<Report>,
+    /// Writes the file for `show`.
+    state: Option<state::Writer>,
     stop: Stop,
     cut_off: Stop,
     /// Dropped so that the queue can end.
@@ -239,7 +249,10 @@ impl Agent {
             }
         }
         let given_up = deadline.is_none() && self.cut_off.is_given();
-        self.report.stopped();
+        let last = self.report.stopped();
+        if let Some(state) = self.state {
+            state.finish(last, GRACE);
+        }
         if given_up {
             ExitCode::FAILURE
         } else {

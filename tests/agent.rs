@@ -17,6 +17,7 @@ mod source_fluent;
 mod source_http;
 mod source_stdin;
 mod source_unix;
+mod state;
 mod status;
 mod support;
 mod tls;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::support::{Agent, Answer, Balance, BlackHole, Request, Webhook, eventually};
+use super::support::{Agent, Answer, Balance, BlackHole, Request, STATE_DIR, Webhook, eventually};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
@@ -544,6 +544,7 @@ pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<K
         .args(["run", "--endpoint", endpoint, "--auth-token", TOKEN])
         .args(["--batch-age=0", "--backoff-min=5ms", "--backoff-max=20ms"])
         .arg("--shutdown-timeout=300ms")
+        .env(STATE_DIR, file.parent().unwrap())
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();

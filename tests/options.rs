@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::support::{Agent, Answer, Authority, Webhook};
+use crate::support::{Agent, AgentCommand, Answer, Authority, STATE_DIR, Webhook};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 /// In what must not be shown, wherever it is put by mistake.
@@ -20,7 +20,15 @@ const NOWHERE: &str = "http://127.0.0.1:9/";
 
 /// Runs the agent on an empty input: its exit code, standard output and log.
 fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Agent::command().stdin(Stdio::null()).args(args);
+    run_as(Agent::command(), args, env)
+}
+
+fn run_as(
+    agent: AgentCommand,
+    args: &[&str],
+    env: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    let mut command = agent.stdin(Stdio::null()).args(args);
     for (name, value) in env {
         command = command.env(name, value);
     }
@@ -97,7 +105,13 @@ impl Row {
             .chain(rest)
             .chain(option)
             .collect();
-        run(&args.iter().map(String::as_str).collect::<Vec<_>>(), env)
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let agent = Agent::command();
+        if self.flag == "state-dir" {
+            // The test's own would win over the file's.
+            return run_as(agent.without(STATE_DIR), &args, env);
+        }
+        run_as(agent, &args, env)
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Agent, Answer, Balance, Webhook, eventually};
+use crate::support::{Agent, Answer, Balance, STATE_DIR, Webhook, eventually};
 
 /// Whoever has no right to anything.
 const NOBODY: u32 = 65534;
@@ -481,11 +481,15 @@ impl Unprivileged {
     /// `None`, and the reason is printed, where there is no way to it.
     fn start(hook: &Webhook, log: &Log) -> Option<Self> {
         let path = log.dir.path().join("stderr");
+        let state_dir = log.dir.path().join("state");
+        fs::create_dir(&state_dir).unwrap();
+        fs::set_permissions(&state_dir, Permissions::from_mode(0o777)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
         command
             .args(["run", "--endpoint", &hook.url()])
             .args(SOON)
             .args(["--source", &log.source()])
+            .env(STATE_DIR, &state_dir)
             .stderr(File::create(&path).unwrap());
         // SAFETY: it only tells a number.
         if unsafe { libc::geteuid() } == 0 {

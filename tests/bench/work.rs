@@ -145,6 +145,7 @@ pub(crate) fn agent(setup: &Setup, url: &str) -> io::Result<Command> {
     command
         .args(["run", "--endpoint", url, "--auth-token", "Splunk bench"])
         .env_clear()
+        .env("S3_AUDIT_WEBHOOK_STATE_DIR", &setup.directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(setup.log())?);

@@ -60,7 +60,7 @@ EOF
 mkfifo "$dir/pipe"
 S3_AUDIT_WEBHOOK_AUTH_TOKEN='Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0' \
     target/release/s3-audit-webhook run --endpoint "$url" --source "file:$dir/ops.log" --source stdin \
-    --report-interval 1s --backoff-max 1s <"$dir/pipe" 2>"$dir/log" 3>&- &
+    --report-interval 1s --backoff-max 1s --state-dir "$dir/state" <"$dir/pipe" 2>"$dir/log" 3>&- &
 agent=$!
 pids+=("$agent")
 exec 4>"$dir/pipe"

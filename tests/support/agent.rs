@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::wait::{PATIENCE, poll};
 
 /// How long an agent may take to end before [`Agent::wait`] kills it.
 const TIME_TO_END: Duration = Duration::from_secs(30);
+
+/// Names the state directory.
+pub(crate) const STATE_DIR: &str = "S3_AUDIT_WEBHOOK_STATE_DIR";
 
 /// A running agent. It is killed when dropped.
 pub(crate) struct Agent {
@@ -19,12 +24,14 @@ pub(crate) struct Agent {
     started: Instant,
     stdout: Output,
     stderr: Output,
+    _state_dir: Option<TempDir>,
 }
 
 /// An agent that is yet to be started.
 pub(crate) struct AgentCommand {
     command: Command,
     input: Option<Vec<u8>>,
+    state_dir: Option<TempDir>,
 }
 
 impl AgentCommand {
@@ -40,6 +47,7 @@ impl AgentCommand {
         Self {
             command,
             input: None,
+            state_dir: None,
         }
     }
 
@@ -73,6 +81,12 @@ impl AgentCommand {
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Takes an environment variable away.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 
@@ -112,6 +126,7 @@ impl AgentCommand {
             stdout: Output::of(child.stdout.take().unwrap()),
             stderr: Output::of(child.stderr.take().unwrap()),
             child,
+            _state_dir: self.state_dir,
         }
     }
 
@@ -125,9 +140,16 @@ impl AgentCommand {
 }
 
 impl Agent {
-    /// The built binary, to be given its arguments.
+    /// The built binary, to be given its arguments. It has a state directory of its own, that no test
+    /// may write to the host's.
     pub(crate) fn command() -> AgentCommand {
-        AgentCommand::of(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let command = AgentCommand::of(env!("CARGO_BIN_EXE_s3-audit-webhook"));
+        AgentCommand {
+            state_dir: Some(dir),
+            ..command.env(STATE_DIR, &path)
+        }
     }
 
     /// Its process id.

@@ -11,7 +11,7 @@ mod selftest;
 mod wait;
 mod webhook;
 
-pub(crate) use agent::{Agent, AgentCommand, Balance};
+pub(crate) use agent::{Agent, AgentCommand, Balance, STATE_DIR};
 pub(crate) use black_hole::BlackHole;
 pub(crate) use certs::Authority;
 pub(crate) use client::Client;

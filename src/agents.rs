@@ -1,0 +1,134 @@
+//! What agents have written of themselves: [`state`](crate::state)'s files, read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use humantime::parse_rfc3339;
+use serde_json::Value;
+
+use crate::state::{HEARTBEAT, PROGRAM};
+
+/// No agent's file is as large as this.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// An agent, as it has told of itself.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its file's name without the ending.
+    pub name: String,
+    /// When it was last heard of, by the clock that dates the directory's files.
+    pub heard: SystemTime,
+    /// All that its file holds.
+    pub state: Value,
+}
+
+/// How an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It runs.
+    Up,
+    /// It has come to its end.
+    Ended,
+    /// It was not heard of for three heartbeats.
+    Silent,
+}
+
+impl Status {
+    /// For programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Status::Up => "up",
+            Status::Ended => "ended",
+            Status::Silent => "silent",
+        }
+    }
+}
+
+/// All agents of a directory in the order of their names, and what is wrong with files that are none's.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn read(dir: &Path) -> io::Result<(Vec<Agent>, Vec<String>)> {
+    let (mut agents, mut wrong) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(dir)? {
+        let file = entry?.file_name();
+        let file = file.to_string_lossy();
+        let Some(name) = file
+            .strip_suffix(".json")
+            .filter(|_| !file.starts_with('.'))
+        else {
+            continue;
+        };
+        let path = dir.join(&*file);
+        match read_file(&path) {
+            Ok((heard, state)) => agents.push(Agent {
+                name: name.into(),
+                heard,
+                state,
+            }),
+            // Cleared up meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => wrong.push(format!("{}: {error}", path.display())),
+        }
+    }
+    agents.sort_by(|a, b| a.name.cmp(&b.name));
+    wrong.sort();
+    Ok((agents, wrong))
+}
+
+fn read_file(path: &Path) -> io::Result<(SystemTime, Value)> {
+    let file = OpenOptions::new()
+        .read(true)
+        // A FIFO would never let go.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut text)?;
+    let state = serde_json::from_slice(&text).unwrap_or(Value::Null);
+    if state["program"] != PROGRAM || !state["host"].is_string() {
+        return Err(io::Error::other("is no agent's state"));
+    }
+    Ok((metadata.modified()?, state))
+}
+
+impl Agent {
+    /// How long ago it was last heard of.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.heard).unwrap_or_default()
+    }
+
+    /// How it is.
+    pub fn status(&self, now: SystemTime) -> Status {
+        if self.state["ended"].is_string() {
+            Status::Ended
+        } else if self.age(now) > 3 * HEARTBEAT {
+            Status::Silent
+        } else {
+            Status::Up
+        }
+    }
+
+    /// For programs: what it has written, and how it is.
+    pub fn json(&self, now: SystemTime) -> Value {
+        let mut state = self.state.clone();
+        state["name"] = self.name.as_str().into();
+        state["status"] = self.status(now).label().into();
+        state["heard_seconds_ago"] = self.age(now).as_secs().into();
+        state
+    }
+
+    /// How long before its last word something was that it has given the time of. Both times are its
+    /// own clock's, so that it may be wrong.
+    pub fn before_last_word(&self, at: &Value) -> Option<Duration> {
+        let time = |at: &Value| parse_rfc3339(at.as_str()?).ok();
+        let (written, at) = (time(&self.state["written"])?, time(at)?);
+        Some(written.duration_since(at).unwrap_or_default())
+    }
+}

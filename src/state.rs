@@ -1,0 +1,391 @@
+//! What an agent writes of itself under `--state-dir`, for `show`: one small JSON file an agent, whole at
+//! every moment. All hosts may write to one directory, on a mount that they share.
+//!
+//! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
+//! lock, `.HOST.lock`, nobody holds. A thread of its own writes it, so that a mount that hangs stops nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use humantime::format_rfc3339_seconds;
+use serde_json::{Value, json};
+
+use crate::cli::RunOptions;
+use crate::given::{Origin, Origins, UsageError};
+use crate::ledger::Reason;
+use crate::report::{Forwarding, Report};
+use crate::snapshot::{Away, Snapshot};
+use crate::{agents, host, lock};
+
+/// What every agent's file has as its `program`.
+pub const PROGRAM: &str = "s3-audit-webhook";
+/// A file is written at least so often, even if nothing has changed.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Between two looks at whether something has changed: a file is written at most so often.
+const LOOK: Duration = Duration::from_secs(5);
+/// The file of an agent that was not heard of for so long is removed.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// So many agents of a host can have a file in one directory.
+const AGENTS: u32 = 1000;
+
+/// An agent's file, which is its own for as long as this lives.
+#[derive(Debug)]
+pub struct StateFile {
+    dir: PathBuf,
+    /// The file's name without its ending.
+    name: String,
+    host: String,
+    _lock: File,
+}
+
+/// The thread that writes the file.
+#[derive(Debug)]
+pub struct Writer {
+    last: Sender<Snapshot>,
+    ended: Receiver<()>,
+}
+
+/// Finds the agent a file; none for a dry run. If it can do without one, also why it has to.
+///
+/// # Errors
+/// There is none to be had in a directory that was asked for.
+pub fn open(
+    options: &RunOptions,
+    origins: &Origins,
+) -> Result<(Option<StateFile>, Option<String>), UsageError> {
+    if options.dry_run {
+        return Ok((None, None));
+    }
+    match StateFile::open(&options.state.state_dir, host::name()) {
+        Ok(file) => Ok((Some(file), None)),
+        Err(what) if origins.origin("state_dir") > Origin::Default => {
+            Err(origins.wrong("state_dir", what))
+        }
+        Err(what) => {
+            let name = origins.name("state_dir");
+            let notice = format!(
+                "`show` will not tell of this agent: {what}; {name} names another directory"
+            );
+            Ok((None, Some(notice)))
+        }
+    }
+}
+
+impl StateFile {
+    /// Takes the first name of this host's that no agent has. The directory is created if its parent
+    /// is there.
+    fn open(dir: &Path, host: String) -> Result<Self, String> {
+        let failed =
+            |what: &str, error: io::Error| format!("{}: can't be {what}: {error}", dir.display());
+        create_dir(dir).map_err(|error| failed("created", error))?;
+        let name = file_name(&host);
+        for number in 1..=AGENTS {
+            let name = match number {
+                1 => name.clone(),
+                number => format!("{name}.{number}"),
+            };
+            let lock = lock::take(&dir.join(format!(".{name}.lock")));
+            if let Some(lock) = lock.map_err(|error| failed("written to", error))? {
+                let file = StateFile {
+                    dir: dir.into(),
+                    name,
+                    host,
+                    _lock: lock,
+                };
+                // The lock may have been there already: whether there can be more shows only so.
+                file.create_new()
+                    .and_then(|_| fs::remove_file(file.new_path()))
+                    .map_err(|error| failed("written to", error))?;
+                return Ok(file);
+            }
+        }
+        let dir = dir.display();
+        Err(format!(
+            "{dir}: can't take more than {AGENTS} agents of {host}"
+        ))
+    }
+
+    /// Writes the file from now on, in a thread of its own.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn follow(self, report: Arc<Report>) -> io::Result<Writer> {
+        let (last, told) = bounded(1);
+        let (end, ended) = bounded(0);
+        thread::Builder::new().name("state".into()).spawn(move || {
+            self.run(&report, &told, LOOK, HEARTBEAT);
+            drop(end);
+        })?;
+        Ok(Writer { last, ended })
+    }
+
+    /// Writes when something has changed, looking every `look`, and every `heartbeat` if nothing has;
+    /// ends with the last snapshot.
+    fn run(&self, report: &Report, told: &Receiver<Snapshot>, look: Duration, heartbeat: Duration) {
+        let started = SystemTime::now();
+        let mut written: Option<(Snapshot, Instant)> = None;
+        let mut cleared_up = false;
+        loop {
+            // While the log can't be written there is none, but the agent still lives.
+            let now = report
+                .snapshot()
+                .or_else(|| written.as_ref().map(|written| written.0.clone()));
+            let is_due = written
+                .as_ref()
+                .is_none_or(|(old, at)| Some(old) != now.as_ref() || at.elapsed() >= heartbeat);
+            if let Some(now) = now.filter(|_| is_due) {
+                let at = Instant::now();
+                written = match self.write(&self.describe(&now, started, None)) {
+                    Ok(()) => {
+                        report.state_worked();
+                        Some((now, at))
+                    }
+                    Err(error) => {
+                        let path = self.path().display().to_string();
+                        report.state_failed(&format!("{path}: {error}"));
+                        None
+                    }
+                };
+                if written.is_some() && !std::mem::replace(&mut cleared_up, true) {
+                    self.clear_up();
+                }
+            }
+            match told.recv_timeout(look) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(last) => {
+                    // The log has had its last line: a failure can't be told any more.
+                    let _ = self.write(&self.describe(&last, started, Some(SystemTime::now())));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The file's content. What its names mean stands at [`show`](crate::show).
+    fn describe(&self, now: &Snapshot, started: SystemTime, ended: Option<SystemTime>) -> Value {
+        let balance = &now.balance;
+        let sources = now.sources.iter().map(|source| {
+            json!({
+                "name": source.name,
+                "received": source.received,
+                "away_since": source.away.as_ref().map(since),
+                "why": source.away.as_ref().map(|away| &away.why),
+            })
+        });
+        let dropped = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.label(), balance.dropped_for(reason).into()));
+        json!({
+            "program": PROGRAM,
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": self.host,
+            "pid": process::id(),
+            "started": time(started),
+            "written": time(ended.unwrap_or_else(SystemTime::now)),
+            "ended": ended.map(time),
+            "webhook": webhook(now),
+            "sources": sources.collect::<Vec<_>>(),
+            "received": balance.received,
+            "delivered": balance.delivered,
+            "dropped": Value::Object(dropped.collect()),
+            "in_buffer": balance.in_buffer(),
+            "last_error": now.error.as_ref().map(|error| json!({
+                "at": time(error.at),
+                "what": error.what,
+            })),
+        })
+    }
+
+    fn write(&self, state: &Value) -> io::Result<()> {
+        self.create_new()?
+            .write_all(format!("{state:#}\n").as_bytes())?;
+        fs::rename(self.new_path(), self.path())
+    }
+
+    /// The file that takes the old one's place when it is whole.
+    fn create_new(&self) -> io::Result<File> {
+        let path = self.new_path();
+        // One that a killed agent has left; or a link, if others may write here: never followed.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)?;
+        // Everybody may know, whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        Ok(file)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(format!("{}.json", self.name))
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.dir.join(format!(".{}.new", self.name))
+    }
+
+    /// Removes the files of agents that were not heard of for a month. What is wrong here is for `show`
+    /// to tell.
+    fn clear_up(&self) {
+        // By the clock that has dated the others' files too, which on a mount is not this host's.
+        let Ok(now) = fs::metadata(self.path()).and_then(|metadata| metadata.modified()) else {
+            return;
+        };
+        let Ok((agents, _)) = agents::read(&self.dir) else {
+            return;
+        };
+        for agent in agents {
+            let age = now.duration_since(agent.heard).unwrap_or_default();
+            let lock = self.dir.join(format!(".{}.lock", agent.name));
+            if age > FORGOTTEN && matches!(lock::take(&lock), Ok(Some(_))) {
+                let _ = fs::remove_file(self.dir.join(format!("{}.json", agent.name)));
+                let _ = fs::remove_file(lock);
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Has the last snapshot written, and waits for that, but not for long.
+    pub fn finish(self, last: Snapshot, patience: Duration) {
+        // The thread may have no room for it, if the directory hangs: then it is not written.
+        if self.last.try_send(last).is_ok() {
+            let _ = self.ended.recv_timeout(patience);
+        }
+    }
+}
+
+fn webhook(now: &Snapshot) -> Value {
+    // The log's words for it begin so.
+    let bare = |text: &str| text.strip_prefix("webhook ").unwrap_or(text).to_owned();
+    let (endpoint, disabled) = match &now.forwarding {
+        Some(Forwarding::On(endpoint)) => (Some(bare(endpoint)), None),
+        Some(Forwarding::Off(why)) => (None, Some(bare(why))),
+        None => (None, None),
+    };
+    let away = now.webhook.as_ref().filter(|_| disabled.is_none());
+    let state = match away {
+        _ if disabled.is_some() => "disabled",
+        Some(_) => "unreachable",
+        None if now.reached => "connected",
+        None => "untried",
+    };
+    json!({
+        "state": state,
+        "endpoint": endpoint,
+        "unreachable_since": away.map(since),
+        "why": disabled.or_else(|| away.map(|away| away.why.clone())),
+        "last_delivery": now.delivered.map(time),
+    })
+}
+
+fn since(away: &Away) -> String {
+    let since = SystemTime::now().checked_sub(away.since.elapsed());
+    time(since.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// RFC 3339, in UTC.
+fn time(time: SystemTime) -> String {
+    format_rfc3339_seconds(time).to_string()
+}
+
+/// A host's name, which may be anything, as a file's.
+fn file_name(host: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    let name: String = host
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
+}
+
+fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    match DirBuilder::new().mode(0o755).create(dir) {
+        // Everybody may look, whatever the umask is.
+        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755)),
+        // Another agent was quicker; or it is no directory, which the next step tells.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn written(file: &StateFile) -> Option<u64> {
+        Some(fs::metadata(file.path()).ok()?.ino())
+    }
+
+    #[test]
+    fn a_heartbeat_is_written_when_nothing_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::open(dir.path(), "host".into()).unwrap();
+        let report = Report::new(INTERVAL, vec!["stdin".into()]);
+        let (last, told) = bounded(1);
+        let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
+        let (file, report) = (&file, &report);
+        // Where this fails, it drops its end of the channel, which ends the thread.
+        thread::scope(move |scope| {
+            let began = Instant::now();
+            scope.spawn(move || file.run(report, &told, look, heartbeat));
+            let mut versions = Vec::new();
+            while versions.len() < 3 && began.elapsed() < INTERVAL {
+                let version = written(file);
+                if version.is_some() && versions.last() != Some(&version) {
+                    versions.push(version);
+                }
+            }
+            assert_eq!(versions.len(), 3);
+            assert!(began.elapsed() >= 2 * heartbeat, "{:?}", began.elapsed());
+            last.send(report.stopped()).unwrap();
+        });
+        let state: Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
+        assert!(state["ended"].is_string(), "{state}");
+    }
+
+    #[test]
+    fn the_last_snapshot_is_not_waited_for_where_the_directory_hangs() {
+        let report = Report::new(INTERVAL, Vec::new());
+        let (last, _told) = bounded(1);
+        let (_end, ended) = bounded(0);
+        let began = Instant::now();
+        Writer { last, ended }.finish(report.stopped(), Duration::from_millis(10));
+        assert!(began.elapsed() < INTERVAL);
+    }
+
+    #[test]
+    fn a_host_may_have_any_name() {
+        for (host, name) in [
+            ("s3-1.example.com", "s3-1.example.com"),
+            ("../etc/x", "_._etc_x"),
+            (".hidden", "_hidden"),
+            ("hé\n", "h__"),
+        ] {
+            assert_eq!(file_name(host), name);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! `--state-dir`: each agent's own file, whole at every moment, written rarely; where it can't be written, that is an
+//! error only if it was asked for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::delivery::{feed, finish, numbered, start};
+use super::support::{Agent, Balance, STATE_DIR, Webhook, eventually, within};
+
+/// Whoever has no right to anything.
+const NOBODY: u32 = 65534;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A state directory that several agents share.
+pub(crate) struct StateDir(TempDir);
+
+impl StateDir {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn option(&self) -> String {
+        format!("--state-dir={}", self.path().display())
+    }
+
+    /// An agent that has told of itself here.
+    pub(crate) fn start(&self, endpoint: &str, more: &[&str]) -> Agent {
+        let agent = start(endpoint, &[&[self.option().as_str()], more].concat());
+        eventually("the agent's file", || self.of(&agent));
+        agent
+    }
+
+    /// The file of this host's nth agent.
+    pub(crate) fn file(&self, agent: usize) -> PathBuf {
+        let number = match agent {
+            1 => String::new(),
+            agent => format!(".{agent}"),
+        };
+        self.path().join(format!("{}{number}.json", host()))
+    }
+
+    pub(crate) fn read(&self, agent: usize) -> Option<Value> {
+        let text = fs::read(self.file(agent)).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// What this agent has told.
+    fn of(&self, agent: &Agent) -> Option<Value> {
+        let states = (1..10).filter_map(|number| self.read(number));
+        states.into_iter().find(|state| state["pid"] == agent.id())
+    }
+
+    /// All names but the locks'.
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+        names.sort();
+        names
+    }
+}
+
+pub(crate) fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    name.trim().to_owned()
+}
+
+/// Makes a file as old as if nobody had written to it since.
+pub(crate) fn age(file: &Path, by: Duration) {
+    let file = File::options().write(true).open(file).unwrap();
+    file.set_modified(SystemTime::now() - by).unwrap();
+}
+
+/// The counts of a file, as those of the log's last line.
+#[track_caller]
+pub(crate) fn balance(state: &Value) -> Balance {
+    let by_reason: BTreeMap<_, _> = state["dropped"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(reason, events)| (reason.replace('_', " "), events.as_u64().unwrap()))
+        .filter(|(_, events)| *events > 0)
+        .collect();
+    let balance = Balance {
+        received: state["received"].as_u64().unwrap(),
+        delivered: state["delivered"].as_u64().unwrap(),
+        dropped: by_reason.values().sum(),
+        by_reason,
+        left: state["in_buffer"].as_u64().unwrap(),
+    };
+    balance.holds();
+    let sources = state["sources"].as_array().unwrap().iter();
+    let received: u64 = sources
+        .map(|source| source["received"].as_u64().unwrap())
+        .sum();
+    assert_eq!(received, balance.received, "{state}");
+    balance
+}
+
+/// Runs the agent on an empty input as a user without rights, with these variables and no other settings.
+/// `None`, and the reason is printed, where there is no way to that.
+fn run_unprivileged(args: &[&str], state_dir: Option<&Path>) -> Option<Output> {
+    let mut command = Command::new("timeout");
+    command
+        .args(["20", env!("CARGO_BIN_EXE_s3-audit-webhook")])
+        .args(args)
+        .env_clear()
+        .envs(state_dir.map(|dir| (STATE_DIR, dir)))
+        .stdin(Stdio::null());
+    // SAFETY: it only tells a number.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    if output.status.code() == Some(126) {
+        eprintln!("skipped: the agent can't be started as another user");
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn each_agent_of_a_host_has_a_file_of_its_own_and_leaves_its_balance_in_it() {
+    let dir = StateDir::new();
+    let hook = Webhook::start();
+    let mut agents = Vec::new();
+    for number in 1..=3 {
+        let mut agent = dir.start(&hook.url(), &[]);
+        assert_eq!(dir.read(number).unwrap()["pid"], agent.id());
+        feed(&mut agent, &numbered(0..number * 10));
+        feed(&mut agent, &vec!["nonsense".to_owned(); number]);
+        agents.push(agent);
+    }
+    hook.wait_for_events(60);
+    for (number, mut agent) in (1..).zip(agents) {
+        let running = dir.read(number).unwrap();
+        assert_eq!(running["ended"], Value::Null);
+        agent.close_stdin();
+        let ended = agent.wait();
+        let state = dir.read(number).unwrap();
+        assert_eq!(balance(&state), ended.balance(), "{}", ended.log);
+        assert_eq!(state["delivered"], number * 10);
+        assert_eq!(state["dropped"]["malformed"], number);
+        assert_eq!(state["host"], host());
+        assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(state["started"], running["started"]);
+        assert_eq!(state["ended"], state["written"]);
+        assert_eq!(state["webhook"]["state"], "connected");
+        let endpoint = format!("http://{}", hook.address());
+        assert_eq!(state["webhook"]["endpoint"], endpoint);
+        assert!(state["webhook"]["last_delivery"].is_string());
+        let mode = fs::metadata(dir.file(number)).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o644, "for everybody to read");
+    }
+
+    // The first name is free again, and what stood there is another agent's from now on.
+    let agent = dir.start(&hook.url(), &[]);
+    let state = dir.read(1).unwrap();
+    assert_eq!(
+        (&state["pid"], &state["ended"]),
+        (&agent.id().into(), &Value::Null)
+    );
+    assert_eq!(dir.names().len(), 3, "{:?}", dir.names());
+}
+
+#[test]
+fn the_file_of_a_killed_agent_is_taken_over() {
+    let dir = StateDir::new();
+    let hook = Webhook::start();
+    let killed = dir.start(&hook.url(), &[]);
+    let second = dir.start(&hook.url(), &[]);
+    // What an agent leaves that is killed while it writes; here it is even a link to what is not its own.
+    let precious = dir.path().join("precious");
+    fs::write(&precious, "mine").unwrap();
+    symlink(&precious, dir.path().join(format!(".{}.new", host()))).unwrap();
+    killed.signal(libc::SIGKILL);
+    killed.wait();
+    assert_eq!(dir.read(1).unwrap()["ended"], Value::Null);
+
+    let next = dir.start(&hook.url(), &[]);
+    assert_eq!(dir.read(1).unwrap()["pid"], next.id());
+    assert_eq!(dir.read(2).unwrap()["pid"], second.id());
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
+}
+
+#[test]
+fn it_is_written_rarely_and_is_always_whole() {
+    let dir = StateDir::new();
+    let hook = Webhook::start();
+    let mut busy = dir.start(&hook.url(), &[]);
+    let _idle = dir.start(&hook.url(), &[]);
+    let began = Instant::now();
+    let mut versions: [Vec<(u64, u64)>; 2] = Default::default();
+    let mut fed = 0;
+    while versions[0].len() < 3 {
+        feed(&mut busy, &numbered(fed..fed + 1));
+        fed += 1;
+        for (number, versions) in (1..).zip(&mut versions) {
+            let state = dir.read(number).unwrap();
+            let inode = fs::metadata(dir.file(number)).unwrap().ino();
+            // One that was given out again comes with other figures.
+            let version = (inode, balance(&state).received);
+            if versions.last().is_none_or(|last| last.0 != inode) {
+                versions.push(version);
+            }
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(60), "{took:?}: {versions:?}");
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(9), "{took:?}: {versions:?}");
+    assert_eq!(versions[1].len(), 1, "nothing has changed: {versions:?}");
+    let (balance_now, _) = finish(busy, &hook, &numbered(0..fed));
+    assert_eq!(balance(&dir.read(1).unwrap()), balance_now);
+}
+
+#[test]
+fn a_directory_that_was_given_is_made_and_must_work() {
+    let dir = StateDir::new();
+    let run = |path: &Path| {
+        let agent =
+            Agent::command().args(["run", "--endpoint=http://127.0.0.1:9", "--auth-token=x"]);
+        agent.arg("--state-dir").arg(path).run()
+    };
+    let made = dir.path().join("made");
+    let ended = run(&made);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o755);
+    assert!(made.join(format!("{}.json", host())).exists());
+
+    let parent = dir.path().join("no/parent");
+    let file = made.join(format!("{}.json", host()));
+    for (path, why) in [(parent, "can't be created"), (file, "can't be written to")] {
+        let ended = run(&path);
+        let message = format!("--state-dir: {}: {why}", path.display());
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(ended.log.contains(&message), "{message}: {}", ended.log);
+        assert_eq!(ended.log.lines().count(), 1, "{}", ended.log);
+    }
+}
+
+#[test]
+fn without_the_right_to_write_only_a_directory_that_was_given_is_an_error() {
+    let dir = StateDir::new();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let config = dir.path().join("webhook.env");
+    fs::write(&config, "").unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    let config = format!("--config={}", config.display());
+    let args = [
+        "run",
+        &config,
+        "--endpoint=http://127.0.0.1:9",
+        "--auth-token=x",
+    ];
+
+    let Some(output) = run_unprivileged(&args, Some(dir.path())) else {
+        return;
+    };
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let named = format!("{STATE_DIR}: {}: can't be written to", dir.path().display());
+    assert!(message.contains(&named), "{message}");
+
+    let output = run_unprivileged(&args, None).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("/var/lib/"))
+        .collect();
+    assert_eq!(lines.len(), 1, "it says so once: {log}");
+    assert!(
+        lines[0].contains("INFO  `show` will not tell of this agent"),
+        "{log}"
+    );
+    assert!(lines[0].contains("--state-dir"), "{log}");
+}
+
+#[test]
+fn a_dry_run_tells_nothing() {
+    let dir = StateDir::new();
+    let ended = Agent::command()
+        .args(["run", "--dry-run", &dir.option()])
+        .run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_goes_away_is_told_once_and_costs_no_event() {
+    let dir = StateDir::new();
+    let hook = Webhook::start();
+    let inner = dir.path().join("state");
+    let away = dir.path().join("away");
+    let mut agent = start(&hook.url(), &[&format!("--state-dir={}", inner.display())]);
+    let file = inner.join(format!("{}.json", host()));
+    within(Duration::from_secs(10), "the first file", || file.exists());
+    fs::rename(&inner, &away).unwrap();
+    feed(&mut agent, &numbered(0..1));
+    let line = agent.wait_for_log("can't tell `show` of this agent");
+    assert!(line.contains(&file.display().to_string()), "{line}");
+    feed(&mut agent, &numbered(1..2));
+    hook.wait_for_events(2);
+    fs::rename(&away, &inner).unwrap();
+    agent.wait_for_log("`show` is told of this agent again after");
+    let (balance_now, log) = finish(agent, &hook, &numbered(0..2));
+    assert_eq!(log.matches("`show`").count(), 2, "{log}");
+    let state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(balance(&state), balance_now);
+}
+
+#[test]
+fn agents_not_heard_of_for_a_month_are_forgotten() {
+    let dir = StateDir::new();
+    let hook = Webhook::start();
+    let ours = json!({"program": "s3-audit-webhook", "host": "gone"}).to_string();
+    for (name, text, days) in [
+        ("gone.json", ours.as_str(), 31),
+        ("away.json", &ours, 29),
+        ("other.json", r#"{"program":"other","host":"gone"}"#, 31),
+        ("garbage.json", "garbage", 31),
+        ("gone.txt", &ours, 31),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        age(&path, days * DAY);
+    }
+    let lock = dir.path().join(".gone.lock");
+    fs::write(&lock, "").unwrap();
+
+    let _agent = dir.start(&hook.url(), &[]);
+    within(Duration::from_secs(10), "the lock is gone too", || {
+        !lock.exists()
+    });
+    let own = format!("{}.json", host());
+    let mut expected = vec!["away.json", "garbage.json", "gone.txt", "other.json", &own];
+    expected.sort_unstable();
+    assert_eq!(dir.names(), expected);
+}
