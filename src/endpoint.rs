@@ -79,10 +79,10 @@ impl Endpoint {
     }
 }
 
-/// Path segments with more characters than this may be secrets.
-const SECRET: usize = 24;
+/// Path segments with more characters than this may be secrets. Slack's have 24.
+const SECRET: usize = 20;
 
-/// A URL for a reader: of path segments over 24 characters only the first 4, and no user, password or
+/// A URL for a reader: of path segments over 20 characters only the first 4, and no user, password or
 /// query, since some services have their secret there.
 pub fn shown(url: &str) -> String {
     let (path, rest) = match url.find(['?', '#']) {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_may_be_secret_in_a_url_is_not_shown() {
-        let long = "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXXXXXXX";
+        let long = "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX";
         for (url, expected) in [
             (
                 "https://hec:8088/services/collector/raw",

@@ -88,14 +88,19 @@ impl Given {
         let path = matches.get_one::<PathBuf>("config").cloned();
         let path = path.unwrap_or_default();
         let is_given = matches.value_source("config") != Some(ValueSource::DefaultValue);
+        let not_read = |settings| Config {
+            path: path.clone(),
+            is_given,
+            settings,
+        };
         let config = if EDITORS.contains(&name) {
-            Config {
-                path,
-                is_given,
-                settings: Ok(Vec::new()),
-            }
+            not_read(Ok(Vec::new()))
         } else {
-            Config::read(path, is_given)?
+            match Config::read(path.clone(), is_given) {
+                // It has much else to tell, and reads the file again as `run` does.
+                Err(_) if name == "show" => not_read(Err(io::ErrorKind::InvalidData)),
+                config => config?,
+            }
         };
         Self::parse(arguments, name, config, true)
     }

@@ -42,6 +42,7 @@ pub mod state;
 pub mod status;
 pub mod steps;
 pub mod stop;
+pub mod terminal;
 pub mod tls;
 pub mod token;
 pub mod token_input;

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::env;
-use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -18,6 +17,7 @@ use crate::destination;
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::given::Origins;
+use crate::host;
 use crate::limits;
 use crate::steps::{Steps, tell};
 use crate::trouble::Trouble;
@@ -113,11 +113,10 @@ fn describe(
 
 /// One line that can be told from real events, and found.
 fn event(id: &str) -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     format!(
         r#"{{"s3_audit_webhook_test":true,"host":{},"time":"{time}","id":"{id}"}}"#,
-        Value::from(host.trim())
+        Value::from(host::name())
     )
 }
 

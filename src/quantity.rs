@@ -78,7 +78,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Shows a duration: `350ms`, `1.4s`, `10s`, `5m12s`, `2h05m`.
+/// Shows a duration: `350ms`, `1.4s`, `10s`, `5m12s`, `2h05m`, `30d20h`.
 #[derive(Debug, Clone, Copy)]
 pub struct Took(pub Duration);
 
@@ -92,7 +92,8 @@ impl fmt::Display for Took {
             }
             1..60 => write!(f, "{seconds}s"),
             60..3600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
-            _ => write!(f, "{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+            3600..172_800 => write!(f, "{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+            _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
         }
     }
 }
@@ -169,6 +170,8 @@ mod tests {
             (59_999, "59s"),
             (312_000, "5m12s"),
             (7_500_000, "2h05m"),
+            (172_799_000, "47h59m"),
+            (2_664_000_000, "30d20h"),
         ] {
             assert_eq!(Took(Duration::from_millis(milliseconds)).to_string(), text);
         }

@@ -60,6 +60,25 @@ impl Token {
         self.0.contains(' ')
     }
 
+    /// Enough of it to tell it from another one: `Splunk B5A7…14D0`.
+    pub fn masked(&self) -> String {
+        const SHOWN: usize = 4;
+        // What begins like a scheme may also be a secret that somebody has put a space into.
+        let is_scheme = |word: &str| {
+            word.len() <= 10 && word.bytes().all(|c| c.is_ascii_alphabetic() || c == b'-')
+        };
+        let (scheme, secret) = match self.0.split_once(' ') {
+            Some((scheme, secret)) if is_scheme(scheme) => (format!("{scheme} "), secret.trim()),
+            _ => (String::new(), &*self.0),
+        };
+        // The end of what Basic has is a password's.
+        if secret.len() < 16 || scheme.eq_ignore_ascii_case("Basic ") {
+            return format!("{scheme}…");
+        }
+        let end = secret.len() - SHOWN;
+        format!("{scheme}{}…{}", &secret[..SHOWN], &secret[end..])
+    }
+
     /// Whether `text` gives away the token or its secret part.
     pub fn is_told_by(&self, text: &str) -> bool {
         self.0
@@ -105,6 +124,26 @@ mod tests {
         for text in ["", "  ", "\"\"", r#"\"\""#, "a\nb", "a\u{0}b", "sécret"] {
             let error = Token::parse(text).unwrap_err();
             assert!(!error.contains("sécret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn little_of_it_is_shown_under_a_mask() {
+        for (token, masked) in [
+            (
+                "Splunk B5A79AAD-D822-46CC-80D1-819F80D714D0",
+                "Splunk B5A7…14D0",
+            ),
+            ("B5A79AAD-D822-46CC-80D1-819F80D714D0", "B5A7…14D0"),
+            ("Splunk 0123456789abcdef", "Splunk 0123…cdef"),
+            ("Splunk 0123456789abcde", "Splunk …"),
+            ("s3cret", "…"),
+            ("Basic dXNlcjpzM2NyZXRzM2NyZXQ=", "Basic …"),
+            ("Bearer  x", "Bearer …"),
+            ("deadbeefdeadbeef x", "dead…ef x"),
+            ("AWS4-HMAC-SHA256 0123456789", "AWS4…6789"),
+        ] {
+            assert_eq!(Token::parse(token).unwrap().masked(), masked);
         }
     }
 

@@ -11,6 +11,7 @@ mod options;
 mod probe;
 mod settings;
 mod settings_file;
+mod show;
 mod shutdown;
 mod source_file;
 mod source_fluent;
