@@ -80,9 +80,23 @@ impl Cluster {
         }
     }
 
+    /// What `show` tells of each agent: received, delivered, dropped.
+    fn shown(&self) -> Vec<[u64; 3]> {
+        let ended = self.command(&["show", "--json"]).run();
+        let shown: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        let agents = shown["agents"].as_array().unwrap().iter();
+        let counts = agents.map(|agent| {
+            let dropped = agent["dropped"].as_object().unwrap().values();
+            let dropped = dropped.map(|events| events.as_u64().unwrap()).sum();
+            let count = |name: &str| agent[name].as_u64().unwrap();
+            [count("received"), count("delivered"), dropped]
+        });
+        counts.collect()
+    }
+
     /// Ends all agents, and gives their balances.
-    fn end(self) -> Vec<Balance> {
-        let agents = self.agents.into_iter();
+    fn end(&mut self) -> Vec<Balance> {
+        let agents = std::mem::take(&mut self.agents).into_iter();
         let balances = agents.map(|agent| {
             agent.signal(libc::SIGTERM);
             let ended = agent.wait();
@@ -130,7 +144,7 @@ fn while_events_come(cluster: &Cluster, during: impl FnOnce()) -> Vec<u64> {
 #[test]
 fn one_command_moves_all_agents_and_one_stops_them_all() {
     let hooks = [Webhook::start(), Webhook::start()];
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     cluster.enable(&hooks[0], "Splunk one");
     // By themselves, within some seconds.
     cluster.wait_for_all("enabled (");
@@ -156,6 +170,12 @@ fn one_command_moves_all_agents_and_one_stops_them_all() {
 
     let delivered: usize = hooks.iter().map(|hook| taken(hook).len()).sum();
     let balances = cluster.end();
+    let counts = |balance: &Balance| [balance.received, balance.delivered, balance.dropped];
+    let mut counted: Vec<_> = balances.iter().map(counts).collect();
+    let mut shown = cluster.shown();
+    counted.sort();
+    shown.sort();
+    assert_eq!(shown, counted, "show and the logs");
     for (balance, written) in balances.iter().zip(&written) {
         assert_eq!(balance.received, *written);
         assert_eq!(balance.dropped, balance.by_reason["disabled"]);
@@ -175,7 +195,7 @@ fn a_hundred_changes_under_load_lose_and_double_nothing_and_never_mix_two_settin
     const CHANGES: usize = 100;
     let hooks = [Webhook::start(), Webhook::start()];
     let tokens = ["Splunk of-the-first", "Splunk of-the-second"];
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     cluster.enable(&hooks[0], tokens[0]);
     cluster.tell_agents();
     cluster.wait_for_all("enabled (");
