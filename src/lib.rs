@@ -43,6 +43,7 @@ pub mod status;
 pub mod steps;
 pub mod stop;
 pub mod terminal;
+mod throttle;
 pub mod tls;
 pub mod token;
 pub mod token_input;
