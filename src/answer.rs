@@ -9,7 +9,9 @@ use std::time::Duration;
 use memchr::memmem;
 
 use crate::batch::Body;
+use crate::bulk::Items;
 use crate::endpoint::{self, Endpoint};
+use crate::header::{self, Header};
 use crate::token::Token;
 use crate::trouble::Trouble;
 
@@ -22,6 +24,8 @@ pub enum Verdict {
     Retry(Trouble),
     /// The webhook won't have this body.
     Refused(Trouble),
+    /// Not the same for all of its events.
+    Partly(Parts),
 }
 
 const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-token, scheme included \
@@ -29,8 +33,8 @@ const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-tok
 const SCHEME: &str = "the token has no scheme before it: give the token that the webhook expects with \
                       --auth-token, scheme included ('Splunk <token>')";
 const OTHER_URL: &str = "check the --endpoint";
-const PATH: &str =
-    "check the --endpoint's path; Splunk's collector takes events at /services/collector/raw";
+const PATH: &str = "check the --endpoint's path; Splunk's collector takes events at /services/collector/raw, and with \
+     --format hec at /services/collector/event";
 const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's \
                         (Splunk's has port 8088, its web pages have 8000)";
 const OTHER_SCHEME: &str =
@@ -45,6 +49,9 @@ const BUSY: &str = "look into the webhook's log; agents try again by themselves"
 const GATEWAY: &str = "what is before the webhook answers, but not the webhook: see that it runs";
 const RAW: &str = "check that the --endpoint's path takes any JSON, as /services/collector/raw does and \
                    /services/collector does not";
+const CREDENTIAL: &str =
+    "give the credential that the webhook expects with --auth-token or --header";
+const COMPRESSION: &str = "the webhook may not take compressed bodies: set --compress none";
 const LIMIT: &str = "raise the webhook's limit for the size of a request";
 
 enum Class {
@@ -108,7 +115,11 @@ pub struct Question<'a> {
     /// Of whom.
     pub endpoint: &'a Endpoint,
     /// With this token.
-    pub token: &'a Token,
+    pub token: Option<&'a Token>,
+    /// And these headers.
+    pub headers: &'a [Header],
+    /// To take what is compressed.
+    pub is_compressed: bool,
     /// To take this.
     pub body: &'a Body<'a>,
 }
@@ -124,6 +135,10 @@ pub struct Answer {
     pub location: Option<String>,
     /// The beginning of the body.
     pub text: Vec<u8>,
+    /// How many events it is about.
+    pub events: usize,
+    /// What it tells of each of them, if it is the answer of a `_bulk`.
+    pub items: Items,
 }
 
 impl Answer {
@@ -146,6 +161,7 @@ impl Answer {
             // What web servers say on a port with TLS to a client without: nothing is wrong with the
             // events, and all of them would be lost one by one.
             None if self.status == 400 && speaks_of_tls(&self.text) => Class::Mend(OTHER_SCHEME),
+            None if self.status == 415 && question.is_compressed => Class::Mend(COMPRESSION),
             _ => status_class(self.status),
         };
         let words = match (
@@ -171,10 +187,11 @@ impl Answer {
             })
         };
         match class {
-            Class::Taken => Verdict::Delivered,
+            Class::Taken => parts::verdict(self, question),
             Class::BadEvents(hint) => Verdict::Refused(Trouble::passing(why).hint(hint)),
             Class::Mend(remedy) => lasting(remedy),
-            Class::Token if !question.token.has_scheme() => lasting(SCHEME),
+            Class::Token if question.token.is_none() => lasting(CREDENTIAL),
+            Class::Token if !question.token.is_some_and(Token::has_scheme) => lasting(SCHEME),
             Class::Token => lasting(NEW_TOKEN),
             Class::Busy(hint) => Verdict::Retry(Trouble {
                 retry_after: self.wait(),
@@ -240,9 +257,14 @@ impl Question<'_> {
             .take(TOLD)
             .collect();
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
-        let told_secret = [text, &line]
-            .iter()
-            .any(|text| self.token.is_told_by(text) || self.endpoint.is_told_by(text));
+        let told_secret = [text, &line].iter().any(|text| {
+            self.token.is_some_and(|token| token.is_told_by(text))
+                || self.endpoint.is_told_by(text)
+                || self
+                    .headers
+                    .iter()
+                    .any(|header| header::is_told_by(header, text))
+        });
         let slices = self.body.slices();
         let told_events = line
             .as_bytes()
@@ -265,5 +287,8 @@ fn title(page: &str) -> Option<&str> {
     Some(&page[start..end])
 }
 
+mod parts;
 #[cfg(test)]
 mod tests;
+
+pub use parts::Parts;

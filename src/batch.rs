@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
+use memchr::memchr;
+
 use crate::chunk::{Chunk, Extent, prefix_within};
 
 /// Events in hand, none of which has ended.
@@ -14,6 +16,10 @@ pub struct Batch {
     /// Bytes of the first chunk that have ended.
     ended: usize,
     held: Extent,
+    /// So many of the oldest stay from a body whose other events have ended.
+    kept: usize,
+    /// The others: they are told as ended with the last of those, since whoever is told counts from the oldest.
+    owed: Extent,
     /// When the oldest chunk was taken.
     since: Option<Instant>,
 }
@@ -75,7 +81,7 @@ impl Batch {
         let mut slices = Vec::with_capacity(self.chunks.len());
         for (lines, _) in self.lines() {
             let slice = &lines[..lines.len().min(left)];
-            if slice.is_empty() {
+            if left == 0 {
                 break;
             }
             left -= slice.len();
@@ -85,8 +91,58 @@ impl Batch {
     }
 
     /// The oldest events, of this extent, have ended. `recycle` gets the buffers of chunks that
-    /// are done with.
-    pub fn finish(&mut self, extent: Extent, mut recycle: impl FnMut(Vec<u8>)) {
+    /// are done with. Returns what has ended in the order in which it was pushed.
+    pub fn finish(&mut self, extent: Extent, recycle: impl FnMut(Vec<u8>)) -> Extent {
+        self.remove(extent, recycle);
+        self.kept = self.kept.saturating_sub(extent.events);
+        match self.kept {
+            0 => extent.plus(std::mem::take(&mut self.owed)),
+            _ => extent,
+        }
+    }
+
+    /// Of the oldest events, of this extent, those stay for which `again` says so, in their order; the others
+    /// have ended. Returns what has ended in the order in which it was pushed.
+    pub fn keep(&mut self, extent: Extent, again: &[bool]) -> Extent {
+        let mut again = again.iter().copied();
+        let mut stays = Extent::default();
+        let mut left = extent.events;
+        let mut start = self.ended;
+        for chunk in &mut self.chunks {
+            let bytes = &mut chunk.bytes;
+            let (mut from, mut to) = (start, start);
+            while left > 0
+                && let Some(end) = memchr(b'\n', &bytes[from..])
+            {
+                let line = from..from + end + 1;
+                from = line.end;
+                left -= 1;
+                if again.next().unwrap_or(true) {
+                    stays = stays.plus(Extent {
+                        events: 1,
+                        bytes: line.len(),
+                    });
+                    bytes.copy_within(line.clone(), to);
+                    to += line.len();
+                } else {
+                    chunk.events -= 1;
+                }
+            }
+            bytes.drain(to..from);
+            start = 0;
+            if left == 0 {
+                break;
+            }
+        }
+        let gone = extent.minus(stays);
+        self.held = self.held.minus(gone);
+        self.owed = self.owed.plus(gone);
+        self.kept = stays.events + self.kept.saturating_sub(extent.events);
+        // What is left of the first chunk may be nothing.
+        self.finish(Extent::default(), drop)
+    }
+
+    fn remove(&mut self, extent: Extent, mut recycle: impl FnMut(Vec<u8>)) {
         self.held = self.held.minus(extent);
         self.ended += extent.bytes;
         let mut events = extent.events;

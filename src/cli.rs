@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
+use crate::encode::{Compressed, Format};
+use crate::header;
 use crate::quantity::{parse_count, parse_duration, parse_size};
 use crate::source::{Spec, WhenFull};
 
@@ -76,7 +78,8 @@ pub struct WebhookOptions {
 
     /// The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'
     ///
-    /// Anyone on this host can read it in the process list; --auth-token-file can't be read so.
+    /// Anyone on this host can read it in the process list; --auth-token-file can't be read so. For a webhook that wants
+    /// none: none.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
@@ -88,6 +91,60 @@ pub struct WebhookOptions {
     /// A file that holds the Authorization header's value
     #[arg(long, env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
+
+    /// What a body looks like: ndjson, array, single or hec
+    ///
+    /// ndjson: an event a line, as Splunk's raw endpoint takes them; array: one JSON array; single: one event a
+    /// request; hec: the envelope of Splunk's event endpoint, …/services/collector/event.
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_FORMAT",
+        value_name = "FORMAT",
+        default_value = "ndjson"
+    )]
+    pub format: Format,
+
+    /// One fixed line before each event, such as {"create":{}} for Elasticsearch's _bulk
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_EVENT_PREFIX", value_name = "LINE")]
+    pub event_prefix: Option<String>,
+
+    /// How bodies are compressed: none, gzip, or gzip:1 (fast, what gzip means) to gzip:9 (small)
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_COMPRESS",
+        value_name = "HOW",
+        default_value = "none"
+    )]
+    pub compress: Compressed,
+
+    /// One more header for each request, such as 'DD-API-KEY: @/etc/key'; may be given several times, or separated by |
+    ///
+    /// Anyone on this host can read its value in the process list; 'Name: @FILE' takes it from a file, which can't be
+    /// read so.
+    #[arg(
+        long = "header",
+        env = "S3_AUDIT_WEBHOOK_HEADER",
+        value_name = "NAME: VALUE",
+        value_delimiter = header::SEPARATOR,
+        hide_env_values = true
+    )]
+    pub headers: Vec<String>,
+
+    /// Splunk's host for the events, with --format hec or the raw endpoint; if not given, this machine's name
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_HOST", value_name = "NAME")]
+    pub hec_host: Option<String>,
+
+    /// Splunk's source for the events, with --format hec or the raw endpoint
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCE", value_name = "NAME")]
+    pub hec_source: Option<String>,
+
+    /// Splunk's source type for the events, with --format hec or the raw endpoint
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCETYPE", value_name = "NAME")]
+    pub hec_sourcetype: Option<String>,
+
+    /// Splunk's index for the events, with --format hec or the raw endpoint
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INDEX", value_name = "NAME")]
+    pub hec_index: Option<String>,
 
     /// PEM file of the CAs to trust, instead of this host's own roots
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]

@@ -13,11 +13,12 @@ use crate::failure::Failure;
 use crate::given::{Config, Given, Origin, Origins, UsageError};
 use crate::settings::{self, Setting, SyntaxError};
 use crate::token::Token;
-use crate::{destination, limits, settings_file, token_input};
+use crate::{destination, header, limits, settings_file, token_input};
 
 const ENABLED: &str = "S3_AUDIT_WEBHOOK_ENABLED";
 const ENDPOINT: &str = "S3_AUDIT_WEBHOOK_ENDPOINT";
 const AUTH_TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN";
+const HEADER: &str = "S3_AUDIT_WEBHOOK_HEADER";
 
 /// Who gives the first does not want what is still there of the second.
 const RIVALS: [(&str, &str); 3] = [
@@ -106,6 +107,7 @@ fn changes(webhook: &WebhookOptions, origins: &Origins) -> Result<Vec<Change>, U
             continue;
         }
         let value = match (id, &webhook.auth_token) {
+            ("headers", _) => headers(webhook, origins)?.into(),
             ("auth_token", Some(text)) => Token::parse(text)
                 .map_err(|what| origins.wrong(id, what))?
                 .reveal()
@@ -129,6 +131,20 @@ fn changes(webhook: &WebhookOptions, origins: &Origins) -> Result<Vec<Change>, U
         changes.push((variable, Some(value.to_owned())));
     }
     Ok(changes)
+}
+
+/// As one text, with whole paths: agents have another working directory.
+fn headers(webhook: &WebhookOptions, origins: &Origins) -> Result<String, UsageError> {
+    let whole = |text: &String| match (header::split(text), header::file(text)) {
+        (Some((name, _)), Some(path)) => {
+            let path =
+                std::path::absolute(path).map_err(|error| origins.wrong("headers", error))?;
+            Ok(format!("{name}: @{}", path.display()))
+        }
+        _ => Ok(text.trim().to_owned()),
+    };
+    let headers: Result<Vec<_>, _> = webhook.headers.iter().map(whole).collect();
+    Ok(headers?.join(&format!(" {} ", header::SEPARATOR)))
 }
 
 /// Makes the changes and tells what is in force then.
@@ -216,7 +232,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
     };
     let kept = settings.iter().filter(is_kept);
     kept.map(|setting| match setting.name.as_str() {
-        AUTH_TOKEN => format!("{AUTH_TOKEN}=…"),
+        name @ (AUTH_TOKEN | HEADER) => format!("{name}=…"),
         ENDPOINT => format!("{ENDPOINT}={}", shown_endpoint(&setting.value)),
         name => format!("{name}={}", setting.value),
     })

@@ -5,6 +5,7 @@ use crate::endpoint::Endpoint;
 use crate::given::{Origin, Origins, UsageError};
 use crate::report::Forwarding;
 use crate::sender::Target;
+use crate::shape::Shape;
 use crate::tls;
 use crate::token::Token;
 use crate::trouble::Timeouts;
@@ -64,6 +65,7 @@ pub fn webhook(
 ) -> Result<(Webhook, Vec<String>), UsageError> {
     let endpoint = endpoint(options, origins)?;
     let token = token(options, origins)?;
+    let shape = Shape::new(options, &endpoint, origins)?;
     let mut warnings = Vec::new();
     let tls = match &options.ca_file {
         _ if options.insecure => {
@@ -91,7 +93,7 @@ pub fn webhook(
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
-    let webhook = Webhook::new(endpoint, token, tls, timeouts)
+    let webhook = Webhook::new(endpoint, token, shape, tls, timeouts)
         .map_err(|what| origins.wrong("auth_token", what))?;
     Ok((webhook, warnings))
 }
@@ -108,12 +110,16 @@ fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, Usa
     }
 }
 
-fn token(options: &WebhookOptions, origins: &Origins) -> Result<Token, UsageError> {
+/// What is given as the token where the webhook wants none: without it, nobody could tell that from a slip.
+pub const NO_TOKEN: &str = "none";
+
+fn token(options: &WebhookOptions, origins: &Origins) -> Result<Option<Token>, UsageError> {
     let option = token_option(options, origins)?;
     match (&options.auth_token, &options.auth_token_file) {
         (_, Some(path)) if option == "auth_token_file" => Token::from_file(path),
         (text, _) => Token::parse(text.as_deref().unwrap_or_default()),
     }
+    .map(|token| Some(token).filter(|token| token.reveal() != NO_TOKEN))
     .map_err(|what| origins.wrong(option, what))
 }
 

@@ -4,13 +4,16 @@ use std::io::{self, Write};
 
 use crate::answer::Verdict;
 use crate::batch::Body;
+use crate::encode::{Encoder, Format};
 use crate::sender::{Cut, Target};
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 
-/// Prints each body as it would be posted.
+/// Prints each body as it would be posted, but never compressed.
 #[derive(Debug)]
 pub struct DryRun {
+    /// Makes the bodies.
+    pub encoder: Encoder,
     /// Ends the agent when nobody reads what is printed any more.
     pub cut_off: Stop,
 }
@@ -18,10 +21,13 @@ pub struct DryRun {
 impl Target for DryRun {
     fn post(&mut self, body: &Body<'_>) -> Verdict {
         let mut out = io::stdout().lock();
-        let printed = body
-            .slices()
-            .iter()
-            .try_for_each(|lines| out.write_all(lines))
+        self.encoder.encode(body);
+        let end: &[u8] = match self.encoder.format() {
+            Format::Array => b"\n",
+            Format::Ndjson | Format::Single | Format::Hec => b"",
+        };
+        let printed = io::copy(&mut self.encoder.body(body).reader(), &mut out)
+            .and_then(|_| out.write_all(end))
             .and_then(|()| out.flush());
         match printed {
             Ok(()) => Verdict::Delivered,
@@ -30,6 +36,10 @@ impl Target for DryRun {
                 Verdict::Retry(Trouble::passing(format!("standard output: {error}")))
             }
         }
+    }
+
+    fn most_events(&self) -> usize {
+        self.encoder.format().most_events()
     }
 
     fn cut(&self) -> Cut {

@@ -58,7 +58,15 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     );
     tell(
         "token",
-        &format!("not shown (from {})", origins.place(token)),
+        &format!(
+            "{} (from {})",
+            if webhook.has_token() {
+                "not shown"
+            } else {
+                "none"
+            },
+            origins.place(token)
+        ),
     );
     tell("event", &event);
 
@@ -71,7 +79,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     let body = batch.body(batch.cut(Extent::MAX));
     let steps = Steps::default();
     let is_https = webhook.endpoint().uri().scheme_str() == Some("https");
-    let webhook = webhook.connecting_with(steps.connector(), steps.resolver());
+    let mut webhook = webhook.connecting_with(steps.connector(), steps.resolver());
     let trouble = match webhook.ask(&body) {
         Ok(reply) => {
             steps.end(&reply.said);
@@ -84,6 +92,8 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
                     return Ok(ExitCode::SUCCESS);
                 }
                 Verdict::Retry(trouble) | Verdict::Refused(trouble) => trouble,
+                // Of one event there are no parts.
+                Verdict::Partly(parts) => Trouble::passing(parts.why_refused),
             }
         }
         Err(trouble) => {

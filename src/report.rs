@@ -216,12 +216,24 @@ impl Report {
     /// The webhook refused one event, for this reason, and it was dropped.
     pub fn refused(&self, why: &str) {
         self.webhook_worked(Outcome::Refused);
+        self.settled(0, 1, why);
+    }
+
+    /// The webhook took some events of a request, and refused others, the first of them for this reason.
+    pub fn settled(&self, delivered: usize, refused: usize, why: &str) {
         let mut state = self.state();
-        state.went_wrong(format!("webhook refused an event: {why}"));
-        let total = self.ledger.dropped(Reason::Refused, 1);
-        state.drops[Reason::Refused as usize].first(total, || {
-            warn!("webhook refused 1 event ({why}), dropped, {total} since start");
-        });
+        self.ledger.delivered(delivered);
+        if delivered > 0 {
+            state.delivered = Some(SystemTime::now());
+        }
+        if refused > 0 {
+            state.went_wrong(format!("webhook refused an event: {why}"));
+            let total = self.ledger.dropped(Reason::Refused, refused);
+            state.drops[Reason::Refused as usize].first(total, || {
+                let refused = Events(refused as u64);
+                warn!("webhook refused {refused} ({why}), dropped, {total} since start");
+            });
+        }
     }
 
     /// A request was not taken, and is tried again after `delay`.
@@ -254,7 +266,7 @@ impl Report {
         }
     }
 
-    /// The webhook refused a request of several events, which is tried again in parts.
+    /// The webhook refused a request, or a part of it, whose events are counted elsewhere.
     pub fn refused_together(&self) {
         self.webhook_worked(Outcome::Refused);
     }

@@ -17,6 +17,7 @@ use crate::chunk::Extent;
 use crate::cli::RunOptions;
 use crate::destination::Destination;
 use crate::dry_run::DryRun;
+use crate::encode::Compressed;
 use crate::failure::Failure;
 use crate::given::{Origins, UsageError};
 use crate::handover::Handover;
@@ -30,7 +31,7 @@ use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::token::Token;
 use crate::watch::{self, Watch};
-use crate::{destination, limits, logger};
+use crate::{destination, limits, logger, shape};
 
 /// How long the end waits for threads that have been told to end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -156,8 +157,10 @@ fn open_destination(
     cut_off: &Stop,
 ) -> Result<Destination, UsageError> {
     if options.dry_run {
+        let encoder = shape::encoder(&options.webhook, Compressed::No, origins)?;
         return Ok(Destination {
             target: Some(Box::new(DryRun {
+                encoder,
                 cut_off: cut_off.clone(),
             })),
             forwarding: Forwarding::On("dry run: printed to standard output".into()),

@@ -15,11 +15,15 @@ use crate::ledger::Reason;
 use crate::queue::{Outlet, Taken};
 use crate::report::Report;
 use crate::stop::Stop;
+use crate::trouble::Trouble;
 
 /// Where bodies go.
 pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
     fn post(&mut self, body: &Body<'_>) -> Verdict;
+
+    /// How many events a body takes at most.
+    fn most_events(&self) -> usize;
 
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Cut;
@@ -76,7 +80,7 @@ impl Sender {
     fn collect(&self, batch: &mut Batch) -> bool {
         loop {
             let held = batch.extent();
-            let room = self.limits.body.minus(held);
+            let room = self.limit().minus(held);
             if room.events == 0 || room.bytes == 0 {
                 return true;
             }
@@ -109,14 +113,13 @@ impl Sender {
                 self.install();
                 suspects = None;
             }
+            let limit = self.limit();
             let Some(target) = &mut self.target else {
                 return self.discard(batch);
             };
-            let events =
-                suspects.map_or(self.limits.body.events, |events: usize| (events / 2).max(1));
             let extent = batch.cut(Extent {
-                events,
-                ..self.limits.body
+                events: suspects.map_or(limit.events, |events: usize| (events / 2).max(1)),
+                ..limit
             });
             // Looked at before the attempt: a stop that comes during it is answered by one more.
             let stopping = self.stop.is_given();
@@ -145,16 +148,50 @@ impl Sender {
                     }
                     return;
                 }
-                Verdict::Retry(trouble) => {
-                    let delay = self.backoff.next_delay();
-                    let delay = trouble
-                        .retry_after
-                        .map_or(delay, |asked| self.backoff.clamp(asked));
-                    self.report.webhook_failed(&trouble, delay);
-                    self.wait(delay, stopping);
+                Verdict::Partly(parts) => {
+                    suspects = None;
+                    self.report
+                        .settled(parts.delivered, parts.refused, &parts.why_refused);
+                    let ended = batch.keep(extent, &parts.again);
+                    self.outlet.release(ended);
+                    let Some(trouble) = parts.trouble else {
+                        self.report.refused_together();
+                        // As with a single event that is refused.
+                        let is_fruitless = parts.delivered == 0;
+                        if !is_fruitless {
+                            self.backoff.reset();
+                        }
+                        if std::mem::replace(&mut self.fruitless, is_fruitless) && is_fruitless {
+                            let delay = self.backoff.next_delay();
+                            self.wait(delay, stopping);
+                        }
+                        return;
+                    };
+                    self.fruitless = false;
+                    self.back_off(&trouble, stopping);
                 }
+                Verdict::Retry(trouble) => self.back_off(&trouble, stopping),
             }
         }
+    }
+
+    /// Events and bytes of a body at most, with the target in use.
+    fn limit(&self) -> Extent {
+        let most = self.target.as_ref().map(|target| target.most_events());
+        Extent {
+            events: self.limits.body.events.min(most.unwrap_or(usize::MAX)),
+            ..self.limits.body
+        }
+    }
+
+    /// Tells of a request that came to nothing, and waits.
+    fn back_off(&mut self, trouble: &Trouble, stopping: bool) {
+        let delay = self.backoff.next_delay();
+        let delay = trouble
+            .retry_after
+            .map_or(delay, |asked| self.backoff.clamp(asked));
+        self.report.webhook_failed(trouble, delay);
+        self.wait(delay, stopping);
     }
 
     /// Begins with a target as if there had been none before.
@@ -177,8 +214,8 @@ impl Sender {
     }
 
     fn finish(&self, batch: &mut Batch, extent: Extent) {
-        batch.finish(extent, |buffer| self.outlet.recycle(buffer));
-        self.outlet.release(extent);
+        let ended = batch.finish(extent, |buffer| self.outlet.recycle(buffer));
+        self.outlet.release(ended);
     }
 
     /// Waits before the next attempt. It is made at once when the agent is to end, but not the further

@@ -20,7 +20,7 @@ use crate::given::{Given, Origins};
 use crate::handover::Handover;
 use crate::report::{Forwarding, Report};
 use crate::sender::Target;
-use crate::{destination, limits};
+use crate::{destination, header, limits};
 
 /// Between two looks. A change is in force after three of them at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -204,7 +204,9 @@ pub fn contents(options: &RunOptions) -> Contents {
 fn files(options: &RunOptions) -> impl Iterator<Item = PathBuf> {
     let webhook = &options.webhook;
     let named = [&webhook.auth_token_file, &webhook.ca_file];
-    let named = named.into_iter().flatten().cloned().collect::<Vec<_>>();
+    let named = named.into_iter().flatten().cloned();
+    let named = named.chain(webhook.headers.iter().filter_map(|text| header::file(text)));
+    let named = named.collect::<Vec<_>>();
     [options.config.config.clone()].into_iter().chain(named)
 }
 

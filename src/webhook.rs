@@ -1,6 +1,6 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::config::AutoHeaderValue;
@@ -12,14 +12,18 @@ use ureq::{Agent, Error, SendBody};
 
 use crate::answer::{Answer, Question, Verdict};
 use crate::batch::{Batch, Body};
+use crate::bulk::Items;
 use crate::chunk::Extent;
 use crate::endpoint::Endpoint;
 use crate::sender::{Cut, Target};
+use crate::shape::Shape;
 use crate::token::Token;
 use crate::trouble::{Timeouts, Trouble, is_hang_up};
 
 /// How much of an answer is read. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
+/// How much more of one that tells of each event, for each event.
+const ITEM_BYTES: u64 = 1 << 10;
 /// How long an answer's body may take once its status is known.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Plain HTTP is written in pieces of this size; ureq's default of 128 KiB costs twice the CPU.
@@ -30,8 +34,10 @@ const OUTPUT_BUFFER: usize = 1 << 20;
 pub struct Webhook {
     agent: Agent,
     endpoint: Endpoint,
-    token: Token,
-    authorization: HeaderValue,
+    /// None if the webhook wants none.
+    token: Option<Token>,
+    authorization: Option<HeaderValue>,
+    shape: Shape,
     timeouts: Timeouts,
     /// The last request left its connection open for the next one.
     kept_alive: bool,
@@ -55,13 +61,17 @@ impl Webhook {
     /// The token is no header value.
     pub fn new(
         endpoint: Endpoint,
-        token: Token,
+        token: Option<Token>,
+        shape: Shape,
         tls: TlsConfig,
         timeouts: Timeouts,
     ) -> Result<Self, String> {
-        let mut authorization = HeaderValue::from_str(token.reveal())
-            .map_err(|_| "can't be sent as an HTTP header".to_owned())?;
-        authorization.set_sensitive(true);
+        let authorization = token.as_ref().map(|token| {
+            let mut value = HeaderValue::from_str(token.reveal())
+                .map_err(|_| "can't be sent as an HTTP header".to_owned())?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        });
         let agent = Agent::config_builder()
             .tls_config(tls)
             .proxy(None)
@@ -83,7 +93,8 @@ impl Webhook {
             agent,
             endpoint,
             token,
-            authorization,
+            authorization: authorization.transpose()?,
+            shape,
             timeouts,
             kept_alive: false,
         })
@@ -100,11 +111,17 @@ impl Webhook {
         &self.endpoint
     }
 
+    /// Whether requests have an `Authorization` header.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// One attempt, and what the webhook said: for `test`.
     ///
     /// # Errors
     /// It said nothing.
-    pub fn ask(&self, body: &Body<'_>) -> Result<Reply, Trouble> {
+    pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, Trouble> {
+        self.shape.encoder.encode(body);
         let answer = self.try_post(body).map_err(|error| self.trouble(&error))?;
         // A test event is no secret, so that the answer may repeat it.
         let (nothing, none) = (Batch::default(), Extent::default());
@@ -119,7 +136,9 @@ impl Webhook {
     fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
         Question {
             endpoint: &self.endpoint,
-            token: &self.token,
+            token: self.token.as_ref(),
+            headers: &self.shape.headers,
+            is_compressed: self.shape.encoder.content_encoding().is_some(),
             body,
         }
     }
@@ -128,23 +147,50 @@ impl Webhook {
         Trouble::of(error, self.endpoint.uri(), self.timeouts)
     }
 
-    fn try_post(&self, body: &Body<'_>) -> Result<Answer, Error> {
-        let mut reader = body.reader();
-        let mut response = self
+    /// Posts these events, which were encoded last.
+    fn try_post(&self, events: &Body<'_>) -> Result<Answer, Error> {
+        let Shape {
+            encoder,
+            uri,
+            headers,
+        } = &self.shape;
+        let body = encoder.body(events);
+        let events = events.extent().events;
+        let mut request = self
             .agent
-            .post(self.endpoint.uri())
-            .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::CONTENT_TYPE, "application/x-ndjson")
-            .header(header::CONTENT_LENGTH, body.extent().bytes)
-            .send(SendBody::from_reader(&mut reader))?;
+            .post(uri)
+            .header(header::CONTENT_LENGTH, body.bytes());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(content_type) = self.shape.content_type() {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(encoding) = encoder.content_encoding() {
+            request = request.header(header::CONTENT_ENCODING, encoding);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = request.send(SendBody::from_reader(&mut body.reader()))?;
+
         let mut text = Vec::new();
+        let mut items = Items::default();
+        let tells_of_each = encoder.has_prefix() && response.status().is_success();
+        let more = if tells_of_each {
+            ITEM_BYTES * events as u64
+        } else {
+            0
+        };
         // The status says what became of the body, so a cut-off or endless text costs only the
         // connection, which goes back to the pool when a text was read to its end.
-        let _ = response
-            .body_mut()
-            .as_reader()
-            .take(ANSWER_BYTES)
-            .read_to_end(&mut text);
+        let mut from = response.body_mut().as_reader().take(ANSWER_BYTES + more);
+        let read = from.by_ref().take(ANSWER_BYTES).read_to_end(&mut text);
+        if tells_of_each {
+            items = Items::read(text.as_slice().chain(from.by_ref()));
+            items.cut_off |= read.is_err() && text.is_empty();
+            let _ = io::copy(&mut from, &mut io::sink());
+        }
         let header = |name: HeaderName| {
             let value = response.headers().get(name)?;
             value.to_str().ok().map(str::to_owned)
@@ -154,12 +200,15 @@ impl Webhook {
             retry_after: header(header::RETRY_AFTER),
             location: header(header::LOCATION),
             text,
+            events,
+            items,
         })
     }
 }
 
 impl Target for Webhook {
     fn post(&mut self, body: &Body<'_>) -> Verdict {
+        self.shape.encoder.encode(body);
         let kept_alive = std::mem::replace(&mut self.kept_alive, false);
         let result = match self.try_post(body) {
             // The usual end of a connection that the webhook had tired of: not its failure.
@@ -173,6 +222,10 @@ impl Target for Webhook {
             }
             Err(error) => Verdict::Retry(self.trouble(&error)),
         }
+    }
+
+    fn most_events(&self) -> usize {
+        self.shape.encoder.format().most_events()
     }
 
     fn cut(&self) -> Cut {

@@ -78,7 +78,7 @@ pub(crate) fn lines_of<'a>(level: &str, log: &'a str) -> Vec<&'a str> {
 #[test]
 fn events_are_posted_as_lines_with_the_token_over_one_connection() {
     let hook = Webhook::start();
-    let path = "/services/collector/raw?index=audit&channel=7f";
+    let path = "/services/collector/raw?index=audit&channel=7f&host=h";
     let mut agent = start(&format!("http://{}{path}", hook.address()), &[]);
     let events = numbered(0..20);
     for (count, event) in events.iter().enumerate() {

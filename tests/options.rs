@@ -100,6 +100,7 @@ impl Row {
         let rest = [("endpoint", NOWHERE), ("auth-token", TOKEN)]
             .into_iter()
             .filter(|(flag, _)| *flag != self.flag.trim_end_matches("-file"))
+            .chain(self.flag.starts_with("hec-").then_some(("format", "hec")))
             .map(|(flag, value)| format!("--{flag}={value}"));
         let args: Vec<_> = iter::once("run".to_owned())
             .chain(rest)
@@ -118,6 +119,7 @@ impl Row {
 /// Every option of `run`. The files that some of them take are made in `dir`.
 fn options(dir: &Path) -> Vec<Row> {
     const URL: &str = "expected a URL such as https://splunk:8088/services/collector/raw";
+    const FORMAT: &str = "expected ndjson, array, single or hec";
     const HEADER: &str = "such as 'Splunk <token>'";
     const SOURCE: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, http:ADDR:PORT, \
                           fluent:ADDR:PORT or fluent:PATH";
@@ -166,6 +168,36 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[dir], DIRECTORY)
             .refuses(&[unreadable], UNREADABLE)
             .refuses(&[&empty, &two_tokens], HEADER),
+        option("format", "array").refuses(&["", "json", "NDJSON"], FORMAT),
+        option("event-prefix", r#"{"create":{}}"#).refuses(&[""], "expected one line such as"),
+        option("compress", "gzip:6").refuses(
+            &["", "zstd", "gzip:", "gzip:0", "gzip:10"],
+            "none, gzip, or gzip:1",
+        ),
+        option("header", &format!("X-Key: a, b; c | X-Other: @{token}"))
+            .refuses(
+                &["", "X-Key", "X Key: 1", ": 1", "X-Key: 1 | B5A7"],
+                "expected 'Name: value'",
+            )
+            .refuses(
+                &["X-Key:", "X-Key: \"a\" | X-Other: "],
+                "the value is empty",
+            )
+            .refuses(
+                &["X-Key: é", "X-Key: a\r\nX-Evil: 1"],
+                "no HTTP header can carry",
+            )
+            .refuses(&["authorization: Basic eA=="], "is what --auth-token sets")
+            .refuses(
+                &["Content-Length: 5", "Expect: 100-continue"],
+                "for the agent to set",
+            )
+            .refuses(&["X-Key: 1|x-key: 2"], "x-key is given twice")
+            .refuses(&[&format!("X-Key: @{missing}")], MISSING),
+        option("hec-host", "s3-1").refuses(&["", " "], "is empty"),
+        option("hec-source", "a b").refuses(&[""], "is empty"),
+        option("hec-sourcetype", "_json").refuses(&[""], "is empty"),
+        option("hec-index", "audit").refuses(&[""], "is empty"),
         option("source", "stdin")
             .refuses(&["", "stdout", "tcp:127.0.0.1:514"], SOURCE)
             .refuses(&["/var/log/audit.log", "file:", "unix:", "stdin,"], SOURCE)
@@ -326,7 +358,7 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
                 assert!(!log.contains("started:"), "{log}");
                 // The part of a list that is wrong is enough.
                 let shown = value.trim().rsplit(',').next().unwrap_or_default();
-                let secret = row.flag == "auth-token";
+                let secret = ["auth-token", "header"].contains(&row.flag);
                 assert!(secret || log.contains(shown), "no {shown:?} in:\n{log}");
             }
         }
@@ -427,7 +459,8 @@ fn what_the_environment_says_takes_effect_and_a_flag_changes_it() {
     agent().run().balance().holds();
     let requests = hook.requests();
     assert_eq!(requests.len(), 3, "one event a request: {requests:?}");
-    assert_eq!(requests[0].path, "/services/collector/raw");
+    let path = requests[0].path.split('?').next();
+    assert_eq!(path, Some("/services/collector/raw"));
     assert_eq!(requests[0].header("Authorization"), Some(TOKEN));
 
     agent()

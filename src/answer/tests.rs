@@ -12,7 +12,9 @@ fn answered(answer: &Answer, body: &Body<'_>) -> Verdict {
     let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
     answer.verdict(&Question {
         endpoint: &Endpoint::parse(url).unwrap(),
-        token: &Token::parse("Splunk B5A79AAD-D822").unwrap(),
+        token: Some(&Token::parse("Splunk B5A79AAD-D822").unwrap()),
+        headers: &[header::parse("X-Key: h3ader-s3cret").unwrap()],
+        is_compressed: false,
         body,
     })
 }
@@ -31,6 +33,8 @@ fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
         retry_after: Some("7".into()),
         location: None,
         text: text.into(),
+        events: 1,
+        items: Items::default(),
     };
     answered(&answer, &batch.body(batch.cut(Extent::MAX)))
 }
@@ -202,6 +206,8 @@ proptest! {
             status,
             location: Some(retry_after.clone()),
             retry_after: Some(retry_after),
+            items: Items::read(text.as_slice()),
+            events: 1,
             text,
         };
         if let Verdict::Refused(Trouble { why, .. }) = answered(&answer, &batch.body(Extent::default())) {

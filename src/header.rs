@@ -1,0 +1,142 @@
+//! `--header`: a header of one's own, such as a service's API key.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ureq::http::{HeaderName, HeaderValue, header};
+
+/// Stands between several headers where there is room for one text only: in a variable, and in the settings file.
+pub const SEPARATOR: char = '|';
+
+/// A header that goes out with each request. Its value may be a secret, and is shown nowhere.
+pub type Header = (HeaderName, HeaderValue);
+
+const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value that stands in a file; several in one \
+                      text are separated by |, and a value that holds one must stand in a file";
+
+/// Takes a header as somebody wrote it, and reads the file that it names.
+///
+/// # Errors
+/// Says what is wrong, without showing the value.
+pub fn parse(text: &str) -> Result<Header, String> {
+    let (name, value) = split(text).ok_or(WANTED)?;
+    let header: HeaderName = name.parse().map_err(|_| WANTED)?;
+    if let Some(why) = why_reserved(&header) {
+        return Err(format!("{name} {why}"));
+    }
+    let content;
+    let value = match file(text) {
+        None => value,
+        Some(path) => {
+            content = fs::read_to_string(&path)
+                .map_err(|error| format!("{name}: {} can't be read: {error}", path.display()))?;
+            content.trim()
+        }
+    };
+    let is_text = |byte: u8| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic();
+    match HeaderValue::from_str(value) {
+        Ok(mut value) if !value.is_empty() && value.as_bytes().iter().copied().all(is_text) => {
+            value.set_sensitive(true);
+            Ok((header, value))
+        }
+        Ok(value) if value.is_empty() => Err(format!("{name}: the value is empty; {WANTED}")),
+        _ => Err(format!(
+            "{name}: the value holds a line break, or a character that is not ASCII, which no HTTP header can carry"
+        )),
+    }
+}
+
+/// The file in which its value stands, if it names one.
+pub fn file(text: &str) -> Option<PathBuf> {
+    let (_, value) = split(text)?;
+    value.strip_prefix('@').map(|path| Path::new(path).into())
+}
+
+/// Name and value, without the blanks around them.
+pub fn split(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once(':')?;
+    Some((name.trim(), value.trim()))
+}
+
+/// Whether `text` gives away the value, or the secret part of one such as `Bearer <secret>`.
+pub fn is_told_by((_, value): &Header, text: &str) -> bool {
+    let value = value.to_str().unwrap_or_default();
+    let parts = value.split(' ').chain([value]);
+    parts
+        .filter(|part| part.len() >= 8)
+        .any(|part| text.contains(part))
+}
+
+/// Why nobody else may set it, for those that every request has anyway.
+fn why_reserved(name: &HeaderName) -> Option<&'static str> {
+    match *name {
+        header::AUTHORIZATION => Some("is what --auth-token sets"),
+        header::CONTENT_ENCODING => Some("is what --compress sets"),
+        header::HOST => Some("is what --endpoint sets"),
+        header::CONTENT_LENGTH
+        | header::TRANSFER_ENCODING
+        | header::CONNECTION
+        | header::EXPECT
+        | header::TE
+        | header::TRAILER
+        | header::UPGRADE
+        | header::ACCEPT_ENCODING => {
+            Some("is for the agent to set, or nobody could read what it sends")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_taken_as_it_is_written() {
+        for (text, name, value) in [
+            ("DD-API-KEY: s3cret", "dd-api-key", "s3cret"),
+            ("x:y", "x", "y"),
+            ("X-A:  b, c; d=\"e:f\" ", "x-a", "b, c; d=\"e:f\""),
+            ("Content-Type: text/plain", "content-type", "text/plain"),
+        ] {
+            let (found_name, found_value) = parse(text).unwrap();
+            assert_eq!(
+                (found_name.as_str(), found_value.to_str().unwrap()),
+                (name, value)
+            );
+            assert!(
+                !format!("{found_value:?}").contains(value),
+                "{found_value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_request_can_carry_is_refused_unseen() {
+        for text in [
+            "",
+            "s3cret",
+            ": s3cret",
+            "X Y: s3cret",
+            "X-Y:",
+            "X-Y: s3cret\r\nX-Evil: 1",
+            "X-Y: s3crét",
+            "X-Y: \u{1b}s3cret",
+            "authorization: s3cret",
+            "Content-Length: 5",
+            "HOST: s3cret",
+            "Transfer-Encoding: s3cret",
+            "content-encoding: s3cret",
+            "Connection: s3cret",
+            "Expect: s3cret",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.contains("s3cr"), "{error}");
+        }
+        assert!(
+            parse("X: @/nowhere/at-all")
+                .unwrap_err()
+                .contains("X: /nowhere/at-all can't be read")
+        );
+    }
+}
