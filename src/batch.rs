@@ -319,5 +319,49 @@ mod tests {
             prop_assert_eq!(batch.extent(), Extent::default());
             prop_assert_eq!(recycled, chunks.len());
         }
+
+        /// Whatever ends in between: what stays is sent in its order, and what is told as ended, counted from the oldest
+        /// event, never goes beyond one that has not ended.
+        #[test]
+        fn what_is_kept_is_all_that_is_sent_again(
+            chunks in vec(1usize..10, 1..8),
+            rounds in vec((1usize..12, vec(any::<bool>(), 12), any::<bool>()), 1..40),
+        ) {
+            let mut batch = Batch::default();
+            let mut waiting = Vec::new();
+            for events in chunks {
+                let first = waiting.len();
+                let numbers = first..first + events;
+                let bytes = numbers.clone().flat_map(|number| format!("{number}\n").into_bytes());
+                batch.push(Chunk { bytes: bytes.collect(), events }, Instant::now());
+                waiting.extend(numbers);
+            }
+            let all = batch.extent();
+            let mut told = Extent::default();
+            let last = (100, vec![false; 12], false);
+            for (events, again, is_kept) in rounds.into_iter().chain([last]) {
+                let extent = batch.cut(Extent { events, ..Extent::MAX });
+                let mut text = String::new();
+                batch.body(extent).reader().read_to_string(&mut text).unwrap();
+                let sent: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
+                prop_assert_eq!(&sent, &waiting[..events.min(waiting.len())]);
+                prop_assert_eq!(extent, Extent { events: sent.len(), bytes: text.len() });
+                let rest = waiting.split_off(sent.len());
+                let ended = if is_kept {
+                    waiting = sent.iter().zip(&again).filter(|(_, again)| **again).map(|(number, _)| *number).collect();
+                    batch.keep(extent, &again[..sent.len()])
+                } else {
+                    waiting.clear();
+                    batch.finish(extent, drop)
+                };
+                waiting.extend(rest);
+                told = told.plus(ended);
+                prop_assert_eq!(batch.extent().events, waiting.len());
+                let oldest = waiting.iter().min().copied().unwrap_or(all.events);
+                prop_assert!(told.events <= oldest, "{} told, {} waits", told.events, oldest);
+                prop_assert_eq!(batch.deadline(Duration::ZERO).is_some(), !waiting.is_empty());
+            }
+            prop_assert_eq!(told, all);
+        }
     }
 }

@@ -116,6 +116,8 @@ impl<'de> Visitor<'de> for List<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// As Elasticsearch 8 answers.
@@ -158,6 +160,16 @@ mod tests {
             let items = Items::read(&ANSWER.as_bytes()[..end]);
             assert!(items.cut_off, "{}", &ANSWER[..end]);
             assert!([201, 400, 429].starts_with(&statuses(&items)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(text in "[{}\\[\\]\":,\\\\a-z0-9 -]{0,80}", end in 0_usize..80) {
+            let end = end.min(text.len());
+            let _ = Items::read(text.as_bytes());
+            let text = format!(r#"{{"errors":true,"items":[{}"#, &text[..end]);
+            prop_assert!(Items::read(text.as_bytes()).items.len() <= text.len());
         }
     }
 }

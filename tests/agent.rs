@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod accounts;
+mod bulk;
 mod cluster;
 mod control;
 mod delivery;
 mod events;
 mod options;
 mod probe;
+mod recipes;
 mod settings;
 mod settings_file;
 mod show;
@@ -21,5 +23,6 @@ mod source_unix;
 mod state;
 mod status;
 mod support;
+mod targets;
 mod tls;
 mod token_input;

@@ -40,6 +40,20 @@ impl Request {
         self.lines().map(<[u8]>::to_vec).collect()
     }
 
+    /// The body as text, decompressed if it says that it is compressed.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        match self.header("Content-Encoding") {
+            None => text.push_str(std::str::from_utf8(&self.body).unwrap()),
+            Some(coding) => {
+                assert_eq!(coding, "gzip");
+                let mut plain = flate2::read::MultiGzDecoder::new(self.body.as_slice());
+                plain.read_to_string(&mut text).unwrap();
+            }
+        }
+        text
+    }
+
     /// How many lines the body has.
     pub(crate) fn event_count(&self) -> usize {
         self.event_count

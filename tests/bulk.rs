@@ -1,0 +1,397 @@
+//! Elasticsearch's and OpenSearch's `_bulk`: one answer of 200 tells of each event what became of it. What was taken is never
+//! sent again, what is refused costs itself alone, and what must be sent again is sent alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::delivery::{feed, lines_of, numbered, start};
+use super::support::{Agent, Answer, Balance, Request, Webhook};
+
+const CREATE: &str = r#"{"create":{}}"#;
+
+/// The events of a request, in their order: its lines in pairs, as `_bulk` wants them.
+pub(crate) fn documents(request: &Request) -> Vec<String> {
+    let text = request.text();
+    assert!(
+        text.ends_with('\n'),
+        "the last line must end with a newline"
+    );
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len() % 2, 0);
+    let pairs = lines.chunks(2).inspect(|pair| assert_eq!(pair[0], CREATE));
+    pairs.map(|pair| pair[1].to_owned()).collect()
+}
+
+/// An answer with these items' statuses, as Elasticsearch 8 writes it.
+pub(crate) fn answer(statuses: &[u16]) -> Answer {
+    let item = |status: &u16| {
+        let error = match status {
+            200..300 => {
+                return json!({"create": {"_index": "s3-audit", "_id": "hxY1o5MB7kYQ", "_version": 1, "result": "created",
+                    "_shards": {"total": 2, "successful": 1, "failed": 0}, "_seq_no": 5, "_primary_term": 1, "status": status}});
+            }
+            400 => "document_parsing_exception",
+            403 => "cluster_block_exception",
+            409 => "version_conflict_engine_exception",
+            429 => "es_rejected_execution_exception",
+            _ => "some_exception",
+        };
+        json!({"create": {"_index": "s3-audit", "_id": "hxY1o5MB7kYQ", "status": status, "error": {"type": error,
+            "reason": "failed to parse: Preview of field's value: 'payroll'"}}})
+    };
+    let items: Vec<_> = statuses.iter().map(item).collect();
+    let errors = statuses.iter().any(|status| *status >= 300);
+    // serde_json would sort the members: Elasticsearch has these two first.
+    Answer::ok().body(format!(
+        "{{\"errors\":{errors},\"took\":30,\"items\":{}}}",
+        Value::from(items)
+    ))
+}
+
+/// A webhook that answers for each event by its number, with the statuses of `outcomes` in turn and then 201; and what it has
+/// taken, in order.
+fn elastic(outcomes: &[(usize, &[u16])]) -> (Webhook, Arc<Mutex<Vec<String>>>) {
+    let hook = Webhook::start();
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let tries = Mutex::new(HashMap::<String, usize>::new());
+    let outcomes: HashMap<_, _> = outcomes
+        .iter()
+        .map(|(number, statuses)| (format!("{{\"number\":{number}}}"), statuses.to_vec()))
+        .collect();
+    let store = Arc::clone(&taken);
+    hook.answer_by(move |request| {
+        let mut tries = tries.lock().unwrap();
+        let statuses: Vec<_> = documents(request)
+            .into_iter()
+            .map(|document| {
+                let tries = tries.entry(document.clone()).or_default();
+                *tries += 1;
+                let status = outcomes
+                    .get(&document)
+                    .and_then(|outcomes| outcomes.get(*tries - 1))
+                    .copied()
+                    .unwrap_or(201);
+                if status < 300 {
+                    store.lock().unwrap().push(document);
+                }
+                status
+            })
+            .collect();
+        answer(&statuses)
+    });
+    (hook, taken)
+}
+
+fn unique(events: &[String]) -> usize {
+    events.iter().collect::<HashSet<_>>().len()
+}
+
+fn url(hook: &Webhook) -> String {
+    format!("http://{}/s3-audit/_bulk", hook.address())
+}
+
+fn begin(hook: &Webhook, more: &[&str]) -> Agent {
+    start(
+        &url(hook),
+        &[&["--event-prefix", CREATE, "--batch-age=1h"], more].concat(),
+    )
+}
+
+fn end(mut agent: Agent) -> (Balance, String) {
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(balance.left, 0);
+    (balance, ended.log)
+}
+
+#[test]
+fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
+    let (hook, taken) = elastic(&[
+        (3, &[400]),
+        (5, &[429, 503]),
+        (6, &[429, 400]),
+        (7, &[409]),
+        (99, &[404]),
+    ]);
+    let mut agent = begin(&hook, &["--compress", "gzip"]);
+    feed(&mut agent, &numbered(0..100));
+    let (balance, log) = end(agent);
+
+    assert_eq!((balance.delivered, balance.dropped), (98, 2), "{log}");
+    assert_eq!(balance.by_reason["refused"], 2);
+    let requests = hook.requests();
+    let again: Vec<_> = requests[1..].iter().map(documents).collect();
+    let five = "{\"number\":5}".to_owned();
+    let second = [
+        five.clone(),
+        "{\"number\":6}".into(),
+        "{\"number\":99}".into(),
+    ];
+    assert_eq!(
+        again,
+        [&second[..], &[five]],
+        "what must be sent again goes alone"
+    );
+    // 3 and 6 were refused, and 7 was there before.
+    let taken = taken.lock().unwrap();
+    assert_eq!((taken.len(), unique(&taken)), (97, 97), "{taken:?}");
+    assert!(
+        log.contains("webhook refused 1 event (400 document_parsing_exception)"),
+        "{log}"
+    );
+    assert!(
+        log.contains("answered 429 es_rejected_execution_exception for some events"),
+        "{log}"
+    );
+    assert!(!log.contains("payroll"), "{log}");
+}
+
+#[test]
+fn a_buffer_that_is_always_full_loses_nothing_and_repeats_nothing() {
+    let late = [0, 7, 30, 77];
+    let (hook, taken) = elastic(&[
+        (0, &[429; 4]),
+        (7, &[503, 503, 429]),
+        (8, &[400]),
+        (30, &[429]),
+        (77, &[503; 9]),
+        (99, &[400]),
+    ]);
+    let more = [
+        "--batch-events=10",
+        "--buffer-events=20",
+        "--when-full=wait",
+    ];
+    let mut agent = begin(&hook, &more);
+    let events = numbered(0..100);
+    feed(&mut agent, &events);
+    let (balance, log) = end(agent);
+    assert_eq!(
+        (balance.delivered, balance.by_reason["refused"]),
+        (98, 2),
+        "{log}"
+    );
+    let taken = taken.lock().unwrap();
+    assert_eq!((taken.len(), unique(&taken)), (98, 98), "{taken:?}");
+    let late = late.map(|number| events[number].clone());
+    let in_time: Vec<_> = taken.iter().filter(|event| !late.contains(event)).collect();
+    let refused = [&events[8], &events[99]];
+    let expected: Vec<_> = events
+        .iter()
+        .filter(|event| !late.contains(event) && !refused.contains(event))
+        .collect();
+    assert_eq!(in_time, expected, "all others stay in order");
+}
+
+#[test]
+fn an_answer_of_a_megabyte_is_read_to_its_end() {
+    let (hook, taken) = elastic(&[(0, &[400]), (4999, &[400])]);
+    let mut agent = begin(&hook, &[]);
+    feed(&mut agent, &numbered(0..5000));
+    let (balance, log) = end(agent);
+    assert_eq!(
+        (balance.delivered, balance.by_reason["refused"]),
+        (4998, 2),
+        "{log}"
+    );
+    assert_eq!(
+        (hook.requests().len(), taken.lock().unwrap().len()),
+        (1, 4998)
+    );
+    assert!(log.contains("webhook refused 2 events"), "{log}");
+}
+
+#[test]
+fn an_answer_without_errors_needs_no_items_and_keeps_the_connection() {
+    let hook = Webhook::start();
+    hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
+    hook.script([Answer::ok().body("{}"), Answer::ok().body("")]);
+    let mut agent = begin(&hook, &["--batch-events=1000"]);
+    for (place, events) in numbered(0..4000).chunks(1000).enumerate() {
+        feed(&mut agent, events);
+        hook.wait_for_requests(place + 1);
+    }
+    let (balance, log) = end(agent);
+    assert_eq!(balance.delivered, 4000, "{log}");
+    assert_eq!(hook.connections(), 1);
+}
+
+#[test]
+fn of_an_answer_that_breaks_off_what_was_told_counts_and_the_rest_is_sent_again() {
+    let hook = Webhook::start();
+    let mut statuses = vec![201; 1000];
+    statuses[1] = 400;
+    statuses[2] = 503;
+    hook.script([answer(&statuses).half_a_body()]);
+    hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
+    let mut agent = begin(&hook, &[]);
+    let events = numbered(0..1000);
+    feed(&mut agent, &events);
+    let (balance, log) = end(agent);
+
+    assert_eq!(
+        (balance.delivered, balance.by_reason["refused"]),
+        (999, 1),
+        "{log}"
+    );
+    let requests = hook.requests();
+    let again: Vec<_> = requests[1..].iter().flat_map(documents).collect();
+    assert_eq!(again[0], events[2]);
+    assert!((450..550).contains(&again.len()), "{}", again.len());
+    assert_eq!(again[1..], events[events.len() + 1 - again.len()..]);
+}
+
+#[test]
+fn an_answer_of_which_nothing_arrives_is_no_delivery() {
+    let hook = Webhook::start();
+    hook.script([
+        answer(&[201, 400]).body("x".repeat(50)).half_a_head(),
+        Answer::ok().body("{\"err").close(),
+    ]);
+    hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
+    let mut agent = begin(&hook, &[]);
+    feed(&mut agent, &numbered(0..2));
+    let (balance, log) = end(agent);
+    assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
+    assert_eq!(hook.requests().len(), 3);
+}
+
+#[test]
+fn an_endless_answer_is_left() {
+    let hook = Webhook::start();
+    hook.script([Answer::ok().endless()]);
+    hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
+    let mut agent = begin(&hook, &[]);
+    feed(&mut agent, &numbered(0..2));
+    let (balance, log) = end(agent);
+    assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
+}
+
+#[test]
+fn errors_without_their_events_are_an_operators_matter() {
+    for body in [
+        r#"{"errors":true}"#,
+        r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}}]}"#,
+        r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{"create":{"error":{"type":"x"}}}]}"#,
+        r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400}},{"create":{"status":201}}]}"#,
+    ] {
+        let hook = Webhook::start();
+        hook.script([Answer::ok().body(body)]);
+        hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
+        let mut agent = begin(&hook, &[]);
+        feed(&mut agent, &numbered(0..2));
+        let (balance, log) = end(agent);
+        assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
+        let errors = lines_of("ERROR", &log);
+        assert!(
+            errors.len() == 1 && errors[0].contains("filter_path"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_blocked_index_holds_events_and_says_what_to_do() {
+    let (hook, taken) = elastic(&[(0, &[403]), (1, &[403])]);
+    let mut agent = begin(&hook, &[]);
+    feed(&mut agent, &numbered(0..2));
+    let (balance, log) = end(agent);
+    assert_eq!(
+        (
+            balance.delivered,
+            balance.dropped,
+            taken.lock().unwrap().len()
+        ),
+        (2, 0, 2),
+        "{log}"
+    );
+    let errors = lines_of("ERROR", &log);
+    assert!(
+        errors[0].contains("403 cluster_block_exception") && errors[0].contains("disk is full"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_service_that_refuses_all_is_not_asked_in_a_hurry() {
+    let hook = Webhook::start();
+    hook.answer_by(|request| answer(&vec![400; documents(request).len()]));
+    let more = [
+        "--batch-events",
+        "10",
+        "--backoff-min",
+        "100ms",
+        "--backoff-max",
+        "100ms",
+    ];
+    let mut agent = begin(&hook, &more);
+    feed(&mut agent, &numbered(0..100));
+    let (balance, log) = end(agent);
+    assert_eq!(balance.by_reason["refused"], 100, "{log}");
+    let requests = hook.requests();
+    assert_eq!(requests.len(), 10);
+    // With full jitter a wait is anything up to the bound; eight of them have a sum.
+    let took = requests[9].at - requests[0].at;
+    assert!(took.as_millis() > 30, "{took:?}");
+}
+
+#[test]
+fn what_is_left_at_the_end_is_counted_once() {
+    let (hook, taken) = elastic(&[(2, &[503; 1000]), (4, &[503; 1000]), (6, &[400])]);
+    let mut agent = begin(&hook, &["--shutdown-timeout", "100ms"]);
+    feed(&mut agent, &numbered(0..10));
+    // The batch is cut when there is no more.
+    agent.close_stdin();
+    hook.wait_for_requests(3);
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(
+        (balance.received, balance.delivered),
+        (10, 7),
+        "{}",
+        ended.log
+    );
+    assert_eq!(
+        (balance.by_reason["refused"], balance.by_reason["shutdown"]),
+        (1, 2)
+    );
+    assert_eq!(taken.lock().unwrap().len(), 7);
+}
+
+#[test]
+fn a_test_event_that_is_refused_is_told() {
+    for (status, part) in [
+        (400, "400 document_parsing_exception"),
+        (403, "disk is full"),
+    ] {
+        let hook = Webhook::start();
+        hook.always(answer(&[status]));
+        let args = [
+            "--config",
+            "/dev/null",
+            "--auth-token",
+            "ApiKey s3cret",
+            "--event-prefix",
+            CREATE,
+        ];
+        let ended = Agent::command()
+            .arg("test")
+            .endpoint(&url(&hook))
+            .args(args)
+            .input("")
+            .run();
+        assert_eq!(ended.code, Some(1), "{}", ended.log);
+        assert!(
+            ended.log.contains("not delivered") && ended.log.contains(part),
+            "{}",
+            ended.log
+        );
+    }
+}
