@@ -7,7 +7,12 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 pub struct Gzip {
     deflate: Compress,
     check: Crc,
+    /// Small pieces, to be added together: each costs as much as compressing some hundred bytes.
+    gathered: Vec<u8>,
 }
+
+/// Pieces from this size on are not gathered, in bytes.
+const PIECE: usize = 16 << 10;
 
 impl Gzip {
     /// At this level, from 1 to 9.
@@ -15,6 +20,7 @@ impl Gzip {
         Gzip {
             deflate: Compress::new(Compression::new(level.into()), false),
             check: Crc::new(),
+            gathered: Vec::with_capacity(PIECE),
         }
     }
 
@@ -28,12 +34,31 @@ impl Gzip {
 
     /// Adds a piece to the body.
     pub fn add(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.gathered.len() + bytes.len() > PIECE {
+            self.add_gathered(out);
+        }
+        if bytes.len() < PIECE {
+            self.gathered.extend_from_slice(bytes);
+        } else {
+            self.add_now(bytes, out);
+        }
+    }
+
+    fn add_gathered(&mut self, out: &mut Vec<u8>) {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.add_now(&gathered, out);
+        gathered.clear();
+        self.gathered = gathered;
+    }
+
+    fn add_now(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         self.check.update(bytes);
         self.deflate(bytes, FlushCompress::None, out);
     }
 
     /// Ends the body.
     pub fn end(&mut self, out: &mut Vec<u8>) {
+        self.add_gathered(out);
         self.deflate(&[], FlushCompress::Finish, out);
         out.extend_from_slice(&self.check.sum().to_le_bytes());
         out.extend_from_slice(&self.check.amount().to_le_bytes());

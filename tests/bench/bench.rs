@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     // is `--bench`.
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.as_slice() {
-        [floor, address] if floor == "floor" => floor::run(address).map(|()| true),
+        [floor, address] if floor == "floor" => floor::run(address, false).map(|()| true),
+        [floor, address] if floor == "gzfloor" => floor::run(address, true).map(|()| true),
         [floor, address] if floor == "answer" => listener::floor(address).map(|()| true),
         _ => bench(),
     };
@@ -61,7 +62,7 @@ fn bench() -> io::Result<bool> {
     for round in 1..=rounds {
         for row in &mut rows {
             let sample = row.work.run(&setup, &sink)?;
-            println!("round {round}: {:<6} {sample}", row.work.name);
+            println!("round {round}: {:<7} {sample}", row.work.name);
             row.samples.push(sample);
         }
     }

@@ -25,12 +25,12 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Prints the rows; the first is the floor.
+/// Prints the rows.
 pub(crate) fn print(rows: &[Row<'_>]) {
     println!("        CPU s a million events    × floor               wall s  peak MiB  arrived");
     println!("           min median    max    of min median target    median       max");
-    let floor = &rows[0];
     for row in rows {
+        let floor = &rows[row.work.floor];
         let cpu = row.sorted(|sample| sample.cpu);
         // Round by round, since a machine's speed changes from one round to the next.
         let rounds = row.samples.iter().zip(&floor.samples);

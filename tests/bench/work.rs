@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
+
 use crate::Setup;
 use crate::arrivals::Arrivals;
 use crate::process::{Process, Usage};
@@ -18,31 +20,57 @@ use crate::sink::Sink;
 pub(crate) struct Work {
     /// Its name in the tables.
     pub(crate) name: &'static str,
-    /// How many times the floor's CPU time it may take.
+    /// How many times its floor's CPU time it may take.
     pub(crate) target: Option<f64>,
+    /// The place of its floor among the works.
+    pub(crate) floor: usize,
+    /// Whether bodies are compressed.
+    gzip: bool,
     run: fn(&Setup, &Sink) -> io::Result<Usage>,
     /// Whether a body may end within an event.
     cuts_events: bool,
 }
 
-/// All of them, in the order of a round; the floor first.
-pub(crate) const WORKS: [Work; 3] = [
+/// All of them, in the order of a round.
+pub(crate) const WORKS: [Work; 5] = [
     Work {
         name: "floor",
         target: None,
+        floor: 0,
+        gzip: false,
         run: floor,
         cuts_events: true,
     },
     Work {
         name: "file",
         target: Some(6.0),
+        floor: 0,
+        gzip: false,
         run: file,
         cuts_events: false,
     },
     Work {
         name: "unix",
         target: None,
+        floor: 0,
+        gzip: false,
         run: unix,
+        cuts_events: false,
+    },
+    Work {
+        name: "gzfloor",
+        target: None,
+        floor: 3,
+        gzip: true,
+        run: gzip_floor,
+        cuts_events: true,
+    },
+    Work {
+        name: "gzip",
+        target: Some(1.3),
+        floor: 3,
+        gzip: true,
+        run: gzip,
         cuts_events: false,
     },
 ];
@@ -69,6 +97,13 @@ impl Work {
         }
         let line_end = |byte: &u8| *byte == b'\n';
         let arrivals = sink.empty(|bodies| {
+            let plain: Vec<_>;
+            let bodies = if self.gzip {
+                plain = bodies.iter().map(|body| decompressed(body)).collect();
+                &plain[..]
+            } else {
+                bodies
+            };
             if self.cuts_events {
                 Arrivals::check(bodies.concat().split(line_end), setup.events)
             } else {
@@ -100,10 +135,25 @@ impl fmt::Display for Sample {
     }
 }
 
+fn decompressed(body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    // What is no gzip lacks events, which the check then misses.
+    let _ = GzDecoder::new(body).read_to_end(&mut plain);
+    plain
+}
+
 fn floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
+    run_floor("floor", setup, sink)
+}
+
+fn gzip_floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
+    run_floor("gzfloor", setup, sink)
+}
+
+fn run_floor(name: &str, setup: &Setup, sink: &Sink) -> io::Result<Usage> {
     let mut command = Command::new(env::current_exe()?);
     command
-        .args(["floor", &sink.address.to_string()])
+        .args([name, &sink.address.to_string()])
         .stdin(File::open(setup.file())?)
         .stderr(File::create(setup.log())?);
     Process::start(&mut command)?.wait()
@@ -113,6 +163,15 @@ fn floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
 fn file(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
     let mut command = agent(setup, &sink.url())?;
     command.stdin(File::open(setup.file())?);
+    Process::start(&mut command)?.wait()
+}
+
+/// The same, compressed.
+fn gzip(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
+    let mut command = agent(setup, &sink.url())?;
+    command
+        .args(["--compress", "gzip:1"])
+        .stdin(File::open(setup.file())?);
     Process::start(&mut command)?.wait()
 }
 
