@@ -110,16 +110,13 @@ fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, Usa
     }
 }
 
-/// What is given as the token where the webhook wants none: without it, nobody could tell that from a slip.
-pub const NO_TOKEN: &str = "none";
-
 fn token(options: &WebhookOptions, origins: &Origins) -> Result<Option<Token>, UsageError> {
     let option = token_option(options, origins)?;
     match (&options.auth_token, &options.auth_token_file) {
         (_, Some(path)) if option == "auth_token_file" => Token::from_file(path),
         (text, _) => Token::parse(text.as_deref().unwrap_or_default()),
     }
-    .map(|token| Some(token).filter(|token| token.reveal() != NO_TOKEN))
+    .map(|token| Some(token).filter(|token| !token.is_none()))
     .map_err(|what| origins.wrong(option, what))
 }
 

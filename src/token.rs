@@ -60,6 +60,11 @@ impl Token {
         self.0.contains(' ')
     }
 
+    /// Whether it says that the webhook wants none: without a word for that, nobody could tell it from a slip.
+    pub fn is_none(&self) -> bool {
+        self.0 == "none"
+    }
+
     /// Enough of it to tell it from another one: `Splunk B5A7…14D0`.
     pub fn masked(&self) -> String {
         const SHOWN: usize = 4;
@@ -72,6 +77,9 @@ impl Token {
             _ => (String::new(), &*self.0),
         };
         // The end of what Basic has is a password's.
+        if self.is_none() {
+            return self.0.clone();
+        }
         if secret.len() < 16 || scheme.eq_ignore_ascii_case("Basic ") {
             return format!("{scheme}…");
         }

@@ -574,6 +574,22 @@ fn headers_are_written_into_the_settings_file_and_not_shown() {
     assert!(text.contains("S3_AUDIT_WEBHOOK_FORMAT=array\n"), "{text}");
     // What stays is told, but for its value.
     enable(&[]);
+    let show = Agent::command().args(["show", "--config"]).arg(&file);
+    let show = show.arg("--state-dir").arg(dir.path()).input("").run();
+    let shown = String::from_utf8(show.stdout).unwrap();
+    let line = |name: &str| shown.lines().find(|line| line.starts_with(name));
+    assert!(
+        line("header").is_some_and(|line| line.contains('…')),
+        "{shown}"
+    );
+    assert!(
+        line("auth-token").is_some_and(|line| line.contains(" none ")),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains(SECRET) && !shown.contains("s3cret"),
+        "{shown}"
+    );
 
     let hook = Webhook::start();
     let command = Agent::command()
