@@ -161,6 +161,10 @@ pub struct Framer {
     /// What an event begins with.
     opening: u8,
     ended: bool,
+    /// Bytes that came before the buffer's.
+    shifted: u64,
+    /// How far the stream was read when a new framer could last have gone on from there.
+    settled: u64,
 }
 
 impl Framer {
@@ -189,6 +193,8 @@ impl Framer {
             max_event,
             opening: b'{',
             ended: false,
+            shifted: 0,
+            settled: 0,
         }
     }
 
@@ -223,6 +229,7 @@ impl Framer {
         self.buffer.copy_within(keep..self.filled, 0);
         self.filled -= keep;
         self.at -= keep;
+        self.shifted += keep as u64;
         if let Mode::Object(start) = &mut self.mode {
             *start -= keep;
         }
@@ -246,6 +253,13 @@ impl Framer {
         self.mode == Mode::Between && self.at == self.filled
     }
 
+    /// How many of the bytes read belong to something that is not done with: an event that is not whole
+    /// yet, or the rest of one that was lost. A new framer that begins with them makes the same of the stream.
+    /// All frames must have been taken before.
+    pub fn unfinished(&self) -> u64 {
+        self.shifted + self.filled as u64 - self.settled
+    }
+
     /// Gives back the buffer if nothing is kept in it: for sources with many idle streams.
     pub fn release(&mut self) {
         if self.at == self.filled && !matches!(self.mode, Mode::Object(_)) {
@@ -262,6 +276,9 @@ impl Framer {
     )]
     pub fn next(&mut self) -> Option<Frame<'_>> {
         loop {
+            if self.mode == Mode::Between && !self.after_broken {
+                self.settled = self.shifted + self.at as u64;
+            }
             let lost = match self.mode {
                 Mode::Object(start) => match self.scan_object(start) {
                     Step::Event(end) => {

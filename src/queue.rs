@@ -28,6 +28,7 @@ pub fn queue(bound: Extent) -> (Inlet, Outlet) {
         state: Mutex::new(State {
             tail: Chunk::default(),
             held: Extent::default(),
+            entered: 0,
             wanted: Extent::MAX,
             closed: false,
         }),
@@ -63,6 +64,8 @@ struct State {
     tail: Chunk,
     /// Everything taken that has not ended.
     held: Extent,
+    /// Events that were taken so far.
+    entered: u64,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
     wanted: Extent,
     /// The outlet is gone: nothing makes room any more.
@@ -117,6 +120,12 @@ impl Inlet {
         }
     }
 
+    /// How many events were taken so far, from all inlets. When so many have [ended](Gauge::ended), all have
+    /// that were taken up to now.
+    pub fn entered(&self) -> u64 {
+        self.shared.lock().entered
+    }
+
     /// Whether so much could ever be taken at once.
     pub fn could_take(&self, extent: Extent) -> bool {
         extent.fits(self.shared.bound)
@@ -160,6 +169,7 @@ impl Inlet {
             chunk.events -= part.events;
         }
         state.held = state.held.plus(part);
+        state.entered += part.events as u64;
         if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
         {
             self.flush(state);
@@ -207,6 +217,12 @@ impl Gauge {
     /// Everything that was taken and has not ended.
     pub fn held(&self) -> Extent {
         self.shared.lock().held
+    }
+
+    /// How many events have ended so far. They end in the order in which they were taken.
+    pub fn ended(&self) -> u64 {
+        let state = self.shared.lock();
+        state.entered - state.held.events as u64
     }
 
     /// What is held at most.
@@ -270,7 +286,8 @@ impl Outlet {
         }
     }
 
-    /// Says that events which were taken have ended: there is room for others.
+    /// Says that the oldest events have ended: there is room for others. Not to be said of what is
+    /// dropped because the agent ends: a file's checkpoint must not pass that.
     pub fn release(&self, part: Extent) {
         let mut state = self.shared.lock();
         state.held = state.held.minus(part);

@@ -11,15 +11,7 @@ fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
     let mut frames = Vec::new();
     let mut take = |framer: &mut Framer| {
         while let Some(frame) = framer.next() {
-            frames.push(match frame {
-                Frame::Event(event) => {
-                    let mut line = Vec::new();
-                    event.append_line(&mut line);
-                    assert_eq!(line.pop(), Some(b'\n'));
-                    Ok(String::from_utf8(line).unwrap())
-                }
-                Frame::Lost(lost) => Err(lost),
-            });
+            frames.push(line(frame));
         }
     };
     for mut piece in pieces.iter().copied() {
@@ -35,6 +27,18 @@ fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
     framer.end();
     take(&mut framer);
     frames
+}
+
+fn line(frame: Frame<'_>) -> Result<String, Lost> {
+    match frame {
+        Frame::Event(event) => {
+            let mut line = Vec::new();
+            event.append_line(&mut line);
+            assert_eq!(line.pop(), Some(b'\n'));
+            Ok(String::from_utf8(line).unwrap())
+        }
+        Frame::Lost(lost) => Err(lost),
+    }
 }
 
 fn events(stream: &str) -> Vec<String> {
@@ -326,6 +330,36 @@ proptest! {
         cuts.sort_unstable();
         let pieces: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
         prop_assert_eq!(&frames(&pieces, limit), &whole);
+    }
+
+    #[test]
+    fn a_new_framer_goes_on_from_what_is_unfinished(
+        parts in vec(prop_oneof![
+            6 => written().prop_map(|(text, _)| text),
+            2 => garbage(),
+            1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::from),
+            1 => Just("\n".to_owned()),
+            1 => (200usize..400).prop_map(|n| "y".repeat(n)),
+        ], 0..12),
+        cut in any::<prop::sample::Index>(),
+        limit in 1usize..400,
+    ) {
+        let stream = parts.concat().into_bytes();
+        let (first, _) = stream.split_at(cut.index(stream.len() + 1));
+        let mut framer = Framer::new(limit);
+        let mut found = Vec::new();
+        for piece in first.chunks(7) {
+            framer.space()[..piece.len()].copy_from_slice(piece);
+            framer.filled(piece.len());
+            while let Some(frame) = framer.next() {
+                found.push(line(frame));
+            }
+        }
+        let from = first.len() - usize::try_from(framer.unfinished()).unwrap();
+        found.extend(frames(&[&stream[from..]], limit));
+        let whole: Vec<_> = frames(&[&stream], limit).into_iter().flatten().collect();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        prop_assert_eq!(found, whole);
     }
 
     #[test]

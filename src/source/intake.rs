@@ -44,6 +44,8 @@ pub struct Intake {
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Events were left out because nothing takes them any more.
+    cut_short: bool,
     /// Done now and then while there is no room.
     while_waiting: Box<dyn Fn() + Send + Sync>,
 }
@@ -68,6 +70,7 @@ impl Intake {
             when_full,
             max_event,
             chunk,
+            cut_short: false,
             while_waiting: Box::new(|| ()),
         }
     }
@@ -153,12 +156,20 @@ impl Intake {
                 while self.inlet.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {
                     (self.while_waiting)();
                 }
+                self.cut_short |= !self.chunk.is_empty();
                 Reason::Shutdown
             }
         };
         self.report.dropped(reason, self.chunk.events);
         self.chunk.bytes.clear();
         self.chunk.events = 0;
+    }
+
+    /// Sends on what was taken, and tells how many events must have [ended](crate::queue::Gauge::ended) until all
+    /// of it has. `None` if some of it never will, because the agent ends.
+    pub fn position(&mut self) -> Option<u64> {
+        self.flush();
+        (!self.cut_short).then(|| self.inlet.entered())
     }
 
     /// The longest event that is taken.
