@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 use crate::encode::{Compressed, Format};
 use crate::header;
 use crate::quantity::{parse_count, parse_duration, parse_size};
-use crate::source::{Spec, WhenFull};
+use crate::source::{FileStart, Spec, WhenFull};
 
 /// The settings file if no other is given.
 pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
@@ -244,7 +244,7 @@ pub struct RunOptions {
 
     /// Where events come from; may be given several times, or separated by commas
     ///
-    /// stdin; file:PATH (followed as it grows and is rotated); unix:PATH (a socket to connect to, such as
+    /// stdin; file:PATH (followed as it grows and is rotated; with * ? or [ in its name, all files that match); unix:PATH (a socket to connect to, such as
     /// Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect to); http:ADDR:PORT (a webhook for
     /// servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
     #[arg(
@@ -255,6 +255,18 @@ pub struct RunOptions {
         default_value = "stdin"
     )]
     pub sources: Vec<Spec>,
+
+    /// Where reading begins in files that are there when a file: source starts for the very first time
+    ///
+    /// beginning or end. Later starts go on from where the last one has come to, and files that appear later are
+    /// read from their beginning.
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_FILE_START",
+        value_name = "beginning|end",
+        default_value = "beginning"
+    )]
+    pub file_start: FileStart,
 
     /// A file that holds what clients of http: must send as Authorization; needed beyond loopback
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]

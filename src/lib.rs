@@ -9,6 +9,7 @@ pub mod answer;
 pub mod backoff;
 pub mod batch;
 pub mod bulk;
+pub mod checkpoint;
 pub mod chunk;
 pub mod cli;
 pub mod control;

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::backoff::Backoff;
+use crate::checkpoint::{self, Keeper};
 use crate::chunk::Extent;
 use crate::cli::RunOptions;
 use crate::destination::Destination;
@@ -46,7 +47,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let cut_off = Stop::new()?;
     let contents = watch::contents(options);
     let destination = open_destination(options, origins, &cut_off)?;
-    let sources = open_sources(options, origins)?;
+    let (sources, mut keeper) = open_sources(options, origins)?;
     let status = open_status(options, origins)?;
     let (state, no_state) = state::open(options, origins)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
@@ -67,6 +68,9 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     for warning in origins.warnings().iter().chain(&destination.warnings) {
         warn!("{warning}");
     }
+    for notice in std::mem::take(&mut keeper.notices) {
+        warn!("{notice}");
+    }
     if let Some(why) = no_state {
         info!("{why}");
     }
@@ -76,6 +80,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let state = state.map(|state| state.follow(Arc::clone(&report)));
     let state = state.transpose()?;
     let (inlet, outlet) = queue(buffer);
+    let checkpoints = keeper.start(inlet.gauge())?;
     let changes = Handover::new()?;
     let cutter: Arc<Mutex<Cut>> = Arc::new(Mutex::new(Box::new(|| ())));
     let (tell, told) = unbounded();
@@ -142,6 +147,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let agent = Agent {
         report,
         state,
+        checkpoints,
         stop,
         cut_off,
         inlet: Some(inlet),
@@ -197,6 +203,8 @@ struct Agent {
     report: Arc<Report>,
     /// Writes the file for `show`.
     state: Option<state::Writer>,
+    /// Keeps the files' checkpoints.
+    checkpoints: Option<checkpoint::Running>,
     stop: Stop,
     cut_off: Stop,
     /// Dropped so that the queue can end.
@@ -252,6 +260,10 @@ impl Agent {
             }
         }
         let given_up = deadline.is_none() && self.cut_off.is_given();
+        // What has not ended now never will.
+        if let Some(checkpoints) = self.checkpoints {
+            checkpoints.finish(GRACE);
+        }
         let last = self.report.stopped();
         if let Some(state) = self.state {
             state.finish(last, GRACE);
@@ -305,7 +317,11 @@ fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Resul
     Ok(())
 }
 
-fn open_sources(options: &RunOptions, origins: &Origins) -> Result<Vec<Box<dyn Source>>, Failure> {
+/// Opens the sources, and the checkpoints of those that have one.
+fn open_sources(
+    options: &RunOptions,
+    origins: &Origins,
+) -> Result<(Vec<Box<dyn Source>>, Keeper), Failure> {
     let token = options
         .listen_token_file
         .as_deref()
@@ -325,17 +341,16 @@ fn open_sources(options: &RunOptions, origins: &Origins) -> Result<Vec<Box<dyn S
                 .into());
         }
     }
-    specs
-        .iter()
-        .map(|spec| {
-            source::open(spec, &http).map_err(|error| match error {
-                OpenError::Wrong(what) => {
-                    origins.wrong("sources", format!("{spec}: {what}")).into()
-                }
-                OpenError::InUse(what) => {
-                    Failure::Failed(format!("{}: {spec}: {what}", origins.name("sources")))
-                }
-            })
+    let (mut keeper, memories) = checkpoint::open(options, origins)?;
+    let sources = specs.iter().zip(memories).map(|(spec, memory)| {
+        source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
+            OpenError::Wrong(what) => origins.wrong("sources", format!("{spec}: {what}")).into(),
+            OpenError::InUse(what) => {
+                Failure::Failed(format!("{}: {spec}: {what}", origins.name("sources")))
+            }
         })
-        .collect()
+    });
+    let sources = sources.collect::<Result<_, Failure>>()?;
+    keeper.write_first(origins)?;
+    Ok((sources, keeper))
 }

@@ -303,7 +303,7 @@ fn time(time: SystemTime) -> String {
 }
 
 /// A host's name, which may be anything, as a file's.
-fn file_name(host: &str) -> String {
+pub fn file_name(host: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
     let name: String = host
         .chars()
@@ -315,7 +315,11 @@ fn file_name(host: &str) -> String {
     }
 }
 
-fn create_dir(dir: &Path) -> io::Result<()> {
+/// Makes the state directory if its parent is there.
+///
+/// # Errors
+/// It is not there, and can't be.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

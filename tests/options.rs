@@ -230,6 +230,7 @@ fn options(dir: &Path) -> Vec<Row> {
                 "192.0.2.1:80: ",
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
+        option("file-start", "end").refuses(&["", "start", "End"], "expected beginning or end"),
         option("listen-token-file", &token)
             .refuses(&[missing], MISSING)
             .refuses(&[&empty, &two_tokens], HEADER),

@@ -18,8 +18,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use file::FileStart;
 pub use intake::{Intake, WhenFull};
 
+use crate::checkpoint::Memory;
 use crate::stop::Stop;
 
 /// A source as its user names it.
@@ -27,7 +29,7 @@ use crate::stop::Stop;
 pub enum Spec {
     /// `stdin`: standard input, to its end.
     Stdin,
-    /// `file:PATH`: a file that is followed as it grows and is rotated.
+    /// `file:PATH`: a file that is followed as it grows and is rotated, or all whose names match a pattern.
     File(PathBuf),
     /// `unix:PATH`: a stream socket to connect to, for ever.
     Unix(PathBuf),
@@ -124,14 +126,20 @@ pub enum OpenError {
     InUse(String),
 }
 
-/// Opens a source, so that whatever can fail fails before the first thread starts.
+/// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
+/// `memory` says, else from its `start`.
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
-pub fn open(spec: &Spec, http: &http::Settings) -> Result<Box<dyn Source>, OpenError> {
+pub fn open(
+    spec: &Spec,
+    http: &http::Settings,
+    start: FileStart,
+    memory: Option<Memory>,
+) -> Result<Box<dyn Source>, OpenError> {
     Ok(match spec {
         Spec::Stdin => Box::new(stdin::Stdin::open()?),
-        Spec::File(path) => Box::new(file::Follow::open(path)?),
+        Spec::File(path) => Box::new(file::Follow::open(path, start, memory)?),
         Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
         Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path)?),
         Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address)?),

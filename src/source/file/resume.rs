@@ -1,0 +1,97 @@
+//! Finding the files again that an earlier start has read, by what they begin with: they may have been renamed, or
+//! copied and truncated, since.
+
+use std::io;
+
+use super::pattern::Listed;
+use super::tracked::Tracked;
+use super::watch::Watch;
+use crate::checkpoint::{HEAD_BYTES, Place};
+
+/// A file that may be one of those.
+struct Candidate {
+    file: Tracked,
+    listed: Listed,
+    head: Vec<u8>,
+    is_taken: bool,
+}
+
+impl Candidate {
+    fn is(&self, place: &Place) -> bool {
+        !self.is_taken && self.listed.length >= place.offset && place.fingerprint.fits(&self.head)
+    }
+}
+
+/// The files of these places, ready to be read on, those changed last at the end; and what the operator should know.
+///
+/// # Errors
+/// The directory can't be read.
+pub(super) fn find(places: &[Place], watch: &mut Watch) -> io::Result<(Vec<Tracked>, Vec<String>)> {
+    let mut notices = Vec::new();
+    let mut candidates = Vec::new();
+    for listed in watch.pattern.list_with_renamed()? {
+        let mut file = watch.add(&listed);
+        // What can't be read is not found; a file that is meant is an error at the first look.
+        if let Ok(head) = file.read_head(HEAD_BYTES) {
+            if watch.pattern.is_glob() {
+                // There may be many, and they are found again at their turn.
+                file.close();
+            }
+            candidates.push(Candidate {
+                file,
+                listed,
+                head,
+                is_taken: false,
+            });
+        }
+    }
+    let (_, missing): (Vec<_>, Vec<_>) = places
+        .iter()
+        .partition(|place| take(&mut candidates, place, true));
+    // A copy, of which the original was truncated.
+    for place in missing {
+        if !take(&mut candidates, place, false) {
+            notices.push(tell_missing(place));
+        }
+    }
+    let found = candidates.into_iter().filter(|found| found.is_taken);
+    let found: Vec<_> = found
+        .map(|found| {
+            let mut file = found.file;
+            if !watch.pattern.is_glob() {
+                // What was renamed from the path, and is followed by what is there now.
+                file.path = watch.pattern.path().into();
+            }
+            watch.know(file.identity);
+            file
+        })
+        .collect();
+    Ok((found, notices))
+}
+
+fn take(candidates: &mut [Candidate], place: &Place, is_same_inode: bool) -> bool {
+    let found = candidates.iter_mut().find(|candidate| {
+        candidate.is(place) && (!is_same_inode || candidate.listed.identity.inode == place.inode)
+    });
+    let Some(found) = found else { return false };
+    found.is_taken = true;
+    let head = found.head[..place.fingerprint.bytes].to_vec();
+    found.file.resume(place.offset, head);
+    true
+}
+
+fn tell_missing(place: &Place) -> String {
+    let Place {
+        name,
+        offset,
+        length,
+        ..
+    } = place;
+    match length.saturating_sub(*offset) {
+        0 => format!("{name} is not there any more; when the agent ended, all of it was done with"),
+        lost => format!(
+            "{name} is not there any more as it was when the agent ended: its last {lost} bytes, behind byte \
+             {offset}, are not read"
+        ),
+    }
+}
