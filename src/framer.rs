@@ -380,6 +380,7 @@ impl Framer {
             return self.leave_object(start, Lost::Malformed);
         }
         self.scanner.reset();
+        self.settled = self.shifted + start as u64;
         self.mode = Mode::Object(start);
         None
     }

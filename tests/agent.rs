@@ -4,6 +4,7 @@
 
 mod accounts;
 mod bulk;
+mod checkpoint;
 mod cluster;
 mod control;
 mod delivery;

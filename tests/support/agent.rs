@@ -162,6 +162,11 @@ impl Agent {
         self.stderr.text()
     }
 
+    /// All that it has printed to stdout so far, in whole lines.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Waits for a line with this text, from the first line on, and gives the line.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) -> String {

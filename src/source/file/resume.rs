@@ -22,11 +22,22 @@ impl Candidate {
     }
 }
 
-/// The files of these places, ready to be read on, those changed last at the end; and what the operator should know.
+/// What became of the files of an earlier start.
+#[derive(Default)]
+pub(super) struct Resumed {
+    /// Ready to be read on, those changed last at the end.
+    pub(super) files: Vec<Tracked>,
+    /// All of them, if none is there: their filesystem may not be, yet.
+    pub(super) awaited: Vec<Place>,
+    /// What the operator should know.
+    pub(super) notices: Vec<String>,
+}
+
+/// Finds the files of these places.
 ///
 /// # Errors
 /// The directory can't be read.
-pub(super) fn find(places: &[Place], watch: &mut Watch) -> io::Result<(Vec<Tracked>, Vec<String>)> {
+pub(super) fn find(places: Vec<Place>, watch: &mut Watch) -> io::Result<Resumed> {
     let mut notices = Vec::new();
     let mut candidates = Vec::new();
     for listed in watch.pattern.list_with_renamed()? {
@@ -45,6 +56,15 @@ pub(super) fn find(places: &[Place], watch: &mut Watch) -> io::Result<(Vec<Track
             });
         }
     }
+    if candidates.is_empty() && !places.is_empty() {
+        return Ok(Resumed {
+            awaited: places,
+            notices: vec![
+                "nothing is there of what was read before; it is read on when it is back".into(),
+            ],
+            ..Resumed::default()
+        });
+    }
     let (_, missing): (Vec<_>, Vec<_>) = places
         .iter()
         .partition(|place| take(&mut candidates, place, true));
@@ -55,18 +75,20 @@ pub(super) fn find(places: &[Place], watch: &mut Watch) -> io::Result<(Vec<Track
         }
     }
     let found = candidates.into_iter().filter(|found| found.is_taken);
-    let found: Vec<_> = found
-        .map(|found| {
-            let mut file = found.file;
-            if !watch.pattern.is_glob() {
-                // What was renamed from the path, and is followed by what is there now.
-                file.path = watch.pattern.path().into();
-            }
-            watch.know(file.identity);
-            file
-        })
-        .collect();
-    Ok((found, notices))
+    let files = found.map(|found| {
+        let mut file = found.file;
+        if !watch.pattern.is_glob() {
+            // What was renamed from the path, and is followed by what is there now.
+            file.path = watch.pattern.path().into();
+        }
+        watch.know(file.identity);
+        file
+    });
+    Ok(Resumed {
+        files: files.collect(),
+        awaited: Vec::new(),
+        notices,
+    })
 }
 
 fn take(candidates: &mut [Candidate], place: &Place, is_same_inode: bool) -> bool {

@@ -38,6 +38,8 @@ pub(super) struct Tracked {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
     pub(super) modified: SystemTime,
+    /// It was written to since it was read.
+    is_touched: bool,
     /// It is not among the files that are meant any more.
     pub(super) is_gone: bool,
     /// When it was last seen to grow, or to be there.
@@ -66,6 +68,7 @@ impl Tracked {
             path: listed.path.clone(),
             identity: listed.identity,
             modified: listed.modified,
+            is_touched: false,
             is_gone: false,
             active: Instant::now(),
             state: State::New,
@@ -146,6 +149,7 @@ impl Tracked {
     /// It is there, as it is now. True if that is not as it was.
     pub(super) fn see(&mut self, listed: &Listed) -> bool {
         self.active = Instant::now();
+        self.is_touched |= self.modified != listed.modified;
         self.modified = listed.modified;
         let is_same = self.path == listed.path && self.length == listed.length;
         self.path.clone_from(&listed.path);
@@ -182,13 +186,18 @@ impl Tracked {
         self.offset == self.length
     }
 
+    /// Whether there may be something in it that was not read.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.is_read() || self.is_touched
+    }
+
     /// Whether it is shorter than what was read of it, or begins otherwise: something else was put
     /// into the file.
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
-        Ok(self.length < self.offset || {
-            let known = self.head.len();
-            self.read_head(known)? != self.head
-        })
+        let known = self.head.len();
+        let is_rewritten = self.length < self.offset || self.read_head(known)? != self.head;
+        self.is_touched = false;
+        Ok(is_rewritten)
     }
 
     /// Begins again.
@@ -210,21 +219,20 @@ impl Tracked {
         }
     }
 
-    /// Reads what there was when it was last seen, and maybe a little more.
+    /// Reads what there was when it was last seen, and maybe a little more. True if there was something.
     pub(super) fn read(
         &mut self,
         intake: &mut Intake,
         progress: Option<&Progress>,
         stop: &Stop,
-    ) -> io::Result<()> {
-        let offset = self.offset;
-        let mut file = self.open()?;
-        file.seek(SeekFrom::Start(offset))?;
+    ) -> io::Result<bool> {
+        let before = self.offset;
+        self.open()?.seek(SeekFrom::Start(before))?;
         while self.offset < self.length && !stop.is_given() && self.read_once(intake)? {
             self.active = Instant::now();
             self.mark(intake, progress);
         }
-        Ok(())
+        Ok(self.offset > before)
     }
 
     /// One read, and its events. False at the end.

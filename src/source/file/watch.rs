@@ -72,8 +72,13 @@ impl Watch {
 
     /// Gives a file its number.
     pub(super) fn add(&mut self, listed: &Listed) -> Tracked {
+        Tracked::new(self.number(), listed)
+    }
+
+    /// A number that no file has.
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
-        Tracked::new(self.next, listed)
+        self.next
     }
 
     /// The reader has this one.

@@ -1,0 +1,871 @@
+//! A `file:` source goes on where the last start has come to, however that ended and whatever has happened to its files
+//! since: every event reaches the webhook, and comes twice only if it was in flight. Events are numbered, so
+//! that what is lost or comes again shows.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use crate::support::{Agent, AgentCommand, Balance, Webhook, eventually};
+
+/// Of an event as a line.
+const LINE: u64 = 50;
+
+/// A webhook, a directory of logs, and a state directory, which outlive the agents.
+struct Story {
+    hook: Webhook,
+    logs: TempDir,
+    state: TempDir,
+}
+
+impl Story {
+    fn new() -> Self {
+        Story {
+            hook: Webhook::start(),
+            logs: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.logs.path().join(name)
+    }
+
+    fn command(&self, name: &str, options: &[&str]) -> AgentCommand {
+        Agent::command()
+            .args(["run", "--auth-token=Splunk test", "--batch-age=5ms"])
+            .args(["--backoff-min=10ms", "--backoff-max=50ms"])
+            .args(["--report-interval=100ms"])
+            .endpoint(&self.hook.url())
+            .arg("--state-dir")
+            .arg(self.state.path())
+            .source(&format!("file:{}", self.path(name).display()))
+            .args(options)
+    }
+
+    fn start(&self, name: &str) -> Agent {
+        self.command(name, &[]).spawn()
+    }
+
+    /// Appends events to a log.
+    fn write(&self, name: &str, numbers: impl IntoIterator<Item = u64>) {
+        append(&self.path(name), &lines(numbers));
+    }
+
+    /// The numbers of the events that have arrived, in that order.
+    fn arrived(&self) -> Vec<u64> {
+        let events = self.hook.delivered_events().into_iter();
+        events.map(|event| number(&event)).collect()
+    }
+
+    /// Asserts that exactly these events have arrived over all, in this order.
+    #[track_caller]
+    fn assert_arrive(&self, numbers: impl IntoIterator<Item = u64>) {
+        let expected: Vec<_> = numbers.into_iter().collect();
+        self.hook.wait_for_events(expected.len());
+        assert_eq!(self.arrived(), expected);
+    }
+
+    /// The same in any order: what was written to two files at the same moment has none.
+    #[track_caller]
+    fn assert_arrive_once(&self, last: u64) {
+        self.hook.wait_for_events(usize::try_from(last).unwrap());
+        let mut arrived = self.arrived();
+        arrived.sort_unstable();
+        assert!(arrived.iter().copied().eq(1..=last), "{arrived:?}");
+    }
+
+    /// Asserts that each event up to `last` arrives, some maybe more than once, and no others.
+    #[track_caller]
+    fn assert_all_arrive(&self, last: u64) {
+        eventually("every event arrives", || {
+            let arrived: BTreeSet<_> = self.arrived().into_iter().collect();
+            (arrived.len() as u64 >= last).then_some(())
+        });
+        let arrived: BTreeSet<_> = self.arrived().into_iter().collect();
+        assert!(arrived.into_iter().eq(1..=last));
+    }
+
+    /// The one checkpoint.
+    fn checkpoint(&self) -> PathBuf {
+        let mut checkpoints = self.checkpoints();
+        assert_eq!(checkpoints.len(), 1, "{checkpoints:?}");
+        checkpoints.remove(0)
+    }
+
+    fn checkpoints(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state.path()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let is_one = |path: &PathBuf| path.extension().is_some_and(|end| end == "checkpoint");
+        paths.filter(is_one).collect()
+    }
+
+    /// What the checkpoint says of its files, by their names.
+    fn offsets(&self) -> Vec<(String, u64)> {
+        let text = fs::read(self.checkpoint()).unwrap();
+        let checkpoint: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let files = checkpoint["files"].as_array().unwrap().iter();
+        let mut files: Vec<_> = files
+            .map(|file| {
+                let name = file["name"].as_str().unwrap().to_owned();
+                (name, file["offset"].as_u64().unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+/// So that the first KiB tells files apart, as time stamps do.
+fn lines(numbers: impl IntoIterator<Item = u64>) -> String {
+    numbers
+        .into_iter()
+        .map(|number| format!("{:<49}\n", format!(r#"{{"api":"PutObject","n":{number}}}"#)))
+        .collect()
+}
+
+fn number(event: &[u8]) -> u64 {
+    let event: serde_json::Value = serde_json::from_slice(event).unwrap();
+    event["n"].as_u64().unwrap()
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Makes a file look as if it had been written so many seconds ago.
+fn age(path: &Path, seconds: u64) {
+    let then = SystemTime::now() - Duration::from_secs(seconds);
+    let file = File::options().append(true).open(path).unwrap();
+    file.set_modified(then).unwrap();
+}
+
+#[track_caller]
+fn end(agent: Agent) -> Balance {
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let balance = ended.balance();
+    balance.holds();
+    balance
+}
+
+fn kill(agent: Agent) {
+    agent.signal(libc::SIGKILL);
+    agent.wait();
+}
+
+#[test]
+fn a_restart_repeats_nothing_and_loses_nothing() {
+    let story = Story::new();
+    story.write("audit.log", 1..=100);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=100);
+    story.write("audit.log", 101..=150);
+    story.assert_arrive(1..=150);
+    end(agent);
+    assert_eq!(story.offsets(), [("audit.log".into(), 150 * LINE)]);
+
+    story.write("audit.log", 151..=200);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=200);
+    let balance = end(agent);
+    assert_eq!((balance.received, balance.delivered), (50, 50));
+
+    // Nothing happens in between, and again.
+    for _ in 0..2 {
+        let agent = story.start("audit.log");
+        agent.wait_for_log("started");
+        assert_eq!(end(agent).received, 0);
+    }
+    story.write("audit.log", [201]);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=201);
+    end(agent);
+}
+
+#[test]
+fn an_event_that_was_half_written_at_the_end_comes_whole_after_the_next_start() {
+    let story = Story::new();
+    let (half, rest) = (r#"{"api":"PutObject","#, "\"n\":3}\n");
+    append(&story.path("audit.log"), &(lines(1..=2) + half));
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=2);
+    assert_eq!(end(agent).received, 2);
+    assert_eq!(story.offsets(), [("audit.log".into(), 2 * LINE)]);
+
+    append(&story.path("audit.log"), rest);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=3);
+    assert_eq!(end(agent).dropped, 0);
+}
+
+#[test]
+fn what_can_never_be_delivered_is_done_with_and_not_counted_again() {
+    let story = Story::new();
+    let long = format!("{{\"n\":\"{}\"}}\n", "x".repeat(300));
+    append(
+        &story.path("audit.log"),
+        &(lines([1]) + "no event\n" + &long + &lines([2])),
+    );
+    let start = || {
+        story
+            .command("audit.log", &["--max-event-bytes", "200"])
+            .spawn()
+    };
+    let agent = start();
+    story.assert_arrive(1..=2);
+    let balance = end(agent);
+    assert_eq!(balance.by_reason["malformed"], 1);
+    assert_eq!(balance.by_reason["too large"], 1);
+
+    story.write("audit.log", [3]);
+    let agent = start();
+    story.assert_arrive(1..=3);
+    assert_eq!(end(agent).received, 1);
+}
+
+/// At whatever moment it is killed: what the checkpoint has passed was delivered, and what it has not comes again.
+#[test]
+fn after_a_kill_every_event_comes_and_only_those_again_that_were_in_flight() {
+    const KILLS: u64 = 12;
+    let story = Story::new();
+    let (writer, written) = write_without_pause(&story, |_| ());
+
+    let mut passed_before = 0;
+    for round in 1..=KILLS {
+        let already = story.arrived().len();
+        let agent = story.command("audit.log", &["--buffer-events=500"]).spawn();
+        story.hook.wait_for_events(already + 1);
+        assert_eq!(
+            story.arrived()[already],
+            passed_before + 1,
+            "after kill {round}"
+        );
+        // Some before its first checkpoint, others after one or two.
+        thread::sleep(Duration::from_millis(197 * (round % 7)));
+        kill(agent);
+        let passed = story.offsets().first().map_or(0, |file| file.1 / LINE);
+        assert!(passed >= passed_before);
+        let arrived: BTreeSet<_> = story.arrived().into_iter().collect();
+        assert!((1..=passed).all(|number| arrived.contains(&number)));
+        passed_before = passed;
+    }
+    assert!(passed_before > 0);
+    let last = written.stop(writer);
+    let agent = story.start("audit.log");
+    story.assert_all_arrive(last);
+    let total = story.arrived().len();
+    end(agent);
+
+    let agent = story.start("audit.log");
+    agent.wait_for_log("started");
+    assert_eq!(end(agent).received, 0);
+    assert_eq!(story.arrived().len(), total);
+}
+
+/// A server that writes some thousand events a second and rotates by `rotate` now and then.
+fn write_without_pause(
+    story: &Story,
+    rotate: impl Fn(&Path) + Send + 'static,
+) -> (thread::JoinHandle<u64>, Written) {
+    let path = story.path("audit.log");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_over);
+    let writer = thread::spawn(move || {
+        let mut last = 0;
+        while !seen.load(Ordering::SeqCst) {
+            append(&path, &lines(last + 1..=last + 10));
+            last += 10;
+            if last % 2000 == 0 {
+                rotate(&path);
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+        last
+    });
+    (writer, Written(is_over))
+}
+
+struct Written(Arc<AtomicBool>);
+
+impl Written {
+    /// Stops the server, and gives the last event's number.
+    fn stop(&self, writer: thread::JoinHandle<u64>) -> u64 {
+        self.0.store(true, Ordering::SeqCst);
+        writer.join().unwrap()
+    }
+}
+
+/// What logrotate does: `.2` to `.3`, `.1` to `.2`; then the log itself by renaming it.
+fn rotate_by_renaming(path: &Path) {
+    shift(path);
+    fs::rename(path, numbered(path, 1)).unwrap();
+}
+
+/// The same, by copying and truncating the log.
+fn rotate_by_copying(path: &Path) {
+    shift(path);
+    fs::copy(path, numbered(path, 1)).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+}
+
+fn shift(path: &Path) {
+    for number in (1..100).rev() {
+        let _ = fs::rename(numbered(path, number), numbered(path, number + 1));
+    }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    PathBuf::from(format!("{}.{number}", path.display()))
+}
+
+fn kill_again_and_again(rotate: impl Fn(&Path) + Send + 'static) {
+    let story = Story::new();
+    let (writer, written) = write_without_pause(&story, rotate);
+    for round in 0..8 {
+        let already = story.arrived().len();
+        let agent = story
+            .command("audit.log*", &["--buffer-events=500"])
+            .spawn();
+        story.hook.wait_for_events(already + 1);
+        thread::sleep(Duration::from_millis(301 * (round % 5)));
+        kill(agent);
+        // It is away for a while.
+        thread::sleep(Duration::from_millis(50 * round));
+    }
+    let last = written.stop(writer);
+    assert!(last > 4000, "{last} events, too few for rotations");
+    let agent = story.start("audit.log*");
+    story.assert_all_arrive(last);
+    end(agent);
+}
+
+#[test]
+fn kills_amid_rotation_by_renaming_lose_nothing() {
+    kill_again_and_again(rotate_by_renaming);
+}
+
+#[test]
+fn kills_amid_rotation_by_copying_lose_nothing() {
+    kill_again_and_again(rotate_by_copying);
+}
+
+#[test]
+fn nothing_is_lost_or_repeated_over_restarts_while_the_webhook_is_away() {
+    let story = Story::new();
+    story.hook.stop();
+    let options = ["--buffer-events=100", "--shutdown-timeout=50ms"];
+    for round in 0..4 {
+        story.write("audit.log", round * 500 + 1..=round * 500 + 500);
+        let agent = story.command("audit.log", &options).spawn();
+        agent.wait_for_nth_log(2, "webhook still unreachable");
+        if round % 2 == 0 {
+            let balance = end(agent);
+            assert_eq!(balance.by_reason["shutdown"], balance.received);
+        } else {
+            kill(agent);
+        }
+    }
+    story.hook.restart();
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=2000);
+    assert_eq!(end(agent).received, 2000);
+}
+
+#[test]
+fn what_a_shutdown_dropped_is_delivered_by_the_next_start() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    let agent = story
+        .command("audit.log", &["--shutdown-timeout=50ms"])
+        .spawn();
+    story.assert_arrive(1..=10);
+    // The answer has come too.
+    eventually("the first ones have ended", || {
+        (story.offsets() == [("audit.log".into(), 10 * LINE)]).then_some(())
+    });
+    story.hook.stop();
+    story.write("audit.log", 11..=30);
+    agent.wait_for_log("webhook unreachable");
+    let balance = end(agent);
+    assert_eq!((balance.delivered, balance.by_reason["shutdown"]), (10, 20));
+
+    story.hook.restart();
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=30);
+    end(agent);
+}
+
+#[test]
+fn what_was_dropped_while_disabled_is_not_sent_later() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    let agent = story.command("audit.log", &["--enabled=false"]).spawn();
+    agent.wait_for_log("started");
+    eventually("the events have ended", || {
+        (story.offsets() == [("audit.log".into(), 10 * LINE)]).then_some(())
+    });
+    assert_eq!(end(agent).by_reason["disabled"], 10);
+
+    story.write("audit.log", 11..=20);
+    let agent = story.start("audit.log");
+    story.assert_arrive(11..=20);
+    end(agent);
+}
+
+#[test]
+fn a_log_that_was_renamed_meanwhile_is_read_to_its_end_before_the_new_one() {
+    let story = Story::new();
+    story.write("audit.log", 1..=100);
+    end_when_arrived(&story, "audit.log", 100);
+
+    story.write("audit.log", 101..=120);
+    rotate_by_renaming(&story.path("audit.log"));
+    story.write("audit.log", 121..=130);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=130);
+    story.write("audit.log", 131..=140);
+    story.assert_arrive(1..=140);
+    end(agent);
+    assert_eq!(story.offsets(), [("audit.log".into(), 20 * LINE)]);
+}
+
+/// Starts an agent, and ends it when so many events have arrived.
+#[track_caller]
+fn end_when_arrived(story: &Story, name: &str, last: u64) {
+    let agent = story.start(name);
+    agent.wait_for_log("started");
+    story.assert_arrive(1..=last);
+    end(agent);
+}
+
+#[test]
+fn a_log_that_was_copied_and_truncated_meanwhile_is_read_on_in_the_copy_and_then_from_its_beginning()
+ {
+    let story = Story::new();
+    story.write("audit.log", 1..=100);
+    end_when_arrived(&story, "audit.log", 100);
+
+    story.write("audit.log", 101..=120);
+    rotate_by_copying(&story.path("audit.log"));
+    // It has grown past where it was.
+    story.write("audit.log", 121..=300);
+    let agent = story.start("audit.log");
+    story.assert_arrive(1..=300);
+    end(agent);
+}
+
+#[test]
+fn a_log_that_was_truncated_meanwhile_is_read_from_its_beginning_and_the_gap_is_told() {
+    let story = Story::new();
+    story.write("audit.log", 1..=100);
+    end_when_arrived(&story, "audit.log", 100);
+
+    for (first, last) in [(101, 110), (111, 300)] {
+        fs::write(story.path("audit.log"), lines(first..=last)).unwrap();
+        let agent = story.start("audit.log");
+        story.assert_arrive(1..=last);
+        agent.wait_for_log("audit.log is not there any more");
+        end(agent);
+    }
+}
+
+#[test]
+fn several_rotations_meanwhile_are_caught_up_oldest_first() {
+    let story = Story::new();
+    let log = story.path("audit.log");
+    story.write("audit.log", 1..=10);
+    end_when_arrived(&story, "audit.log*", 10);
+
+    story.write("audit.log", 11..=20);
+    for round in 2..6 {
+        let rotate = [rotate_by_renaming, rotate_by_copying][round as usize % 2];
+        rotate(&log);
+        age(&numbered(&log, 1), 100 - round);
+        story.write("audit.log", round * 10 + 1..=round * 10 + 10);
+    }
+    // One was compressed by somebody, who thought that it was done with.
+    fs::write(story.path("audit.log.9.gz"), b"\x1f\x8b\x08\0{\"n\":9}").unwrap();
+
+    let agent = story.start("audit.log*");
+    story.assert_arrive(1..=60);
+    agent.wait_for_log("audit.log.9.gz is compressed; it is not read");
+    rotate_by_renaming(&log);
+    story.write("audit.log", 61..=70);
+    story.assert_arrive(1..=70);
+    let balance = end(agent);
+    assert_eq!((balance.received, balance.dropped), (60, 0));
+    end_when_arrived(&story, "audit.log*", 70);
+}
+
+#[test]
+fn a_pattern_follows_files_that_come_and_go() {
+    let story = Story::new();
+    let agent = story.start("audit-*.log");
+    agent.wait_for_log("started");
+
+    story.write("audit-a.log", 1..=10);
+    story.assert_arrive(1..=10);
+    story.write("audit-b.log", 11..=20);
+    story.assert_arrive(1..=20);
+    story.write("audit-a.log", [21]);
+    story.assert_arrive(1..=21);
+    // Neither of these matches.
+    story.write("audit-b.log.1", [99]);
+    story.write(".audit-c.log", [99]);
+    fs::create_dir(story.path("audit-d.log")).unwrap();
+
+    // Renamed to another name that matches, the file is the same.
+    fs::rename(story.path("audit-b.log"), story.path("audit-c.log")).unwrap();
+    story.write("audit-c.log", [22]);
+    story.assert_arrive(1..=22);
+    // Renamed away or removed, the file is read to its end, and the new one of that name after it.
+    fs::rename(story.path("audit-c.log"), story.path("old")).unwrap();
+    story.write("old", [23]);
+    story.assert_arrive(1..=23);
+    story.write("audit-c.log", [24]);
+    story.assert_arrive(1..=24);
+    fs::remove_file(story.path("audit-a.log")).unwrap();
+    story.write("audit-e.log", [25]);
+    story.assert_arrive(1..=25);
+    assert!(!agent.log().contains("WARN"), "{}", agent.log());
+    end(agent);
+    end_when_arrived(&story, "audit-*.log", 25);
+}
+
+#[test]
+fn a_pattern_that_matches_the_copies_of_a_truncated_log_reads_nothing_twice() {
+    let story = Story::new();
+    let agent = story.start("audit.log*");
+    agent.wait_for_log("started");
+    let mut last = 0;
+    for round in 0..5 {
+        story.write("audit.log", last + 1..=last + 30);
+        if round % 2 == 0 {
+            story.assert_arrive_once(last + 30);
+        }
+        rotate_by_copying(&story.path("audit.log"));
+        last += 30;
+    }
+    story.write("audit.log", last + 1..=last + 5);
+    story.assert_arrive_once(last + 5);
+    end(agent);
+    let agent = story.start("audit.log*");
+    agent.wait_for_log("started");
+    assert_eq!(end(agent).received, 0);
+}
+
+#[test]
+fn a_backup_that_matches_the_pattern_is_not_read_beside_its_original() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    let agent = story.start("audit.log*");
+    story.assert_arrive(1..=10);
+    fs::copy(story.path("audit.log"), story.path("audit.log.bak")).unwrap();
+    agent.wait_for_log("audit.log.bak begins as file:");
+    story.write("audit.log", 11..=20);
+    story.assert_arrive(1..=20);
+    end(agent);
+    end_when_arrived(&story, "audit.log*", 20);
+}
+
+#[test]
+fn a_file_of_just_the_name_is_no_pattern() {
+    let story = Story::new();
+    story.write("audit[1].log", 1..=2);
+    story.write("audit1.log", [99]);
+    end_when_arrived(&story, "audit[1].log", 2);
+}
+
+#[test]
+fn many_files_are_all_read() {
+    let story = Story::new();
+    for number in 1..=300 {
+        let name = format!("{number}.log");
+        story.write(&name, [number]);
+        age(&story.path(&name), 1000 - number);
+    }
+    let agent = story.start("*.log");
+    story.assert_arrive(1..=300);
+    let open = fs::read_dir(format!("/proc/{}/fd", agent.id())).unwrap();
+    assert!(open.count() < 150, "descriptors are kept");
+    story.write("5.log", [301]);
+    story.write("250.log", [302]);
+    story.assert_all_arrive(302);
+    end(agent);
+    assert_eq!(story.offsets().len(), 300);
+    let agent = story.start("*.log");
+    agent.wait_for_log("started");
+    assert_eq!(end(agent).received, 0);
+}
+
+#[test]
+fn a_directory_that_is_empty_at_the_start_is_waited_for() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    story.write("audit.log.1", 11..=20);
+    for name in ["audit.log*", "audit.log"] {
+        let before = story.arrived().len();
+        let agent = story.start(name);
+        agent.wait_for_log("started");
+        story
+            .hook
+            .wait_for_events(if name.ends_with('*') { 20 } else { before + 10 });
+        end(agent);
+        let arrived = story.arrived().len();
+
+        // Its filesystem is mounted later.
+        let files =
+            ["audit.log", "audit.log.1"].map(|name| (story.path(name), story.path("away-")));
+        for (place, (file, away)) in files.iter().enumerate() {
+            fs::rename(file, away.with_extension(place.to_string())).unwrap();
+        }
+        let agent = story.start(name);
+        agent.wait_for_log("nothing is there of what was read before");
+        kill(agent);
+        let agent = story.start(name);
+        agent.wait_for_log("nothing is there of what was read before");
+        for (place, (file, away)) in files.iter().enumerate() {
+            fs::rename(away.with_extension(place.to_string()), file).unwrap();
+        }
+        story.write("audit.log", [arrived as u64 + 100]);
+        story.hook.wait_for_events(arrived + 1);
+        end(agent);
+        assert_eq!(story.arrived().len(), arrived + 1);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_none_is_told_and_everything_read_again() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    end_when_arrived(&story, "audit.log", 10);
+    let good = fs::read_to_string(story.checkpoint()).unwrap();
+
+    let mut expected: Vec<_> = (1..=10).collect();
+    for (bad, what) in [
+        (good[..good.len() / 2].to_owned(), "no whole JSON"),
+        ("\0\0\0\0".to_owned(), "no whole JSON"),
+        (
+            good.replace("\"checkpoint\": 1", "\"checkpoint\": 7"),
+            "of version 7",
+        ),
+        ("{}".to_owned(), "no checkpoint"),
+        (String::new(), "no whole JSON"),
+    ] {
+        fs::write(story.checkpoint(), bad).unwrap();
+        // Not the very first start, so that this does not matter.
+        let agent = story.command("audit.log", &["--file-start=end"]).spawn();
+        expected.extend(1..=10);
+        story.assert_arrive(expected.clone());
+        let line = agent.wait_for_log("is read from its beginning");
+        assert!(line.contains("WARN") && line.contains(what), "{line}");
+        assert_eq!(agent.log().matches("is read from its beginning").count(), 1);
+        end(agent);
+        assert_eq!(fs::read_to_string(story.checkpoint()).unwrap(), good);
+    }
+}
+
+#[test]
+fn a_state_directory_that_goes_away_stops_nothing_and_is_told() {
+    let story = Story::new();
+    let agent = story.start("audit.log");
+    story.write("audit.log", [1]);
+    story.assert_arrive([1]);
+    let (dir, away) = (story.state.path(), story.logs.path().join("away"));
+    fs::rename(dir, &away).unwrap();
+    story.write("audit.log", [2]);
+    story.assert_arrive(1..=2);
+    agent.wait_for_log(".checkpoint: can't be written to");
+    fs::rename(&away, dir).unwrap();
+    agent.wait_for_log(".checkpoint is written again");
+    kill(agent);
+    end_when_arrived(&story, "audit.log", 2);
+}
+
+#[test]
+fn a_checkpoint_is_written_once_a_second_at_most_and_only_when_something_has_changed() {
+    use std::os::unix::fs::MetadataExt as _;
+    let story = Story::new();
+    story.write("audit.log", [1]);
+    let agent = story.start("audit.log");
+    let (writer, written) = write_without_pause(&story, |_| ());
+    story.hook.wait_for_events(2);
+    let inode = || {
+        fs::metadata(story.checkpoint())
+            .map(|found| found.ino())
+            .ok()
+    };
+    let mut versions = vec![inode()];
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_millis(3500) {
+        let version = inode();
+        if version.is_some() && versions.last() != Some(&version) {
+            versions.push(version);
+        }
+    }
+    assert!((3..=5).contains(&versions.len()), "{versions:?}");
+    let last = written.stop(writer);
+    story
+        .hook
+        .wait_for_events(usize::try_from(last).unwrap() + 1);
+    eventually("all of it is passed", || {
+        (story.offsets() == [("audit.log".into(), (last + 1) * LINE)]).then_some(())
+    });
+    let version = inode();
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(inode(), version);
+    end(agent);
+}
+
+#[test]
+fn from_the_end_means_what_is_there_at_the_very_first_start() {
+    let story = Story::new();
+    let start = || story.command("audit.log*", &["--file-start=end"]).spawn();
+    story.write("audit.log", 900..=1000);
+    let agent = start();
+    agent.wait_for_log("started");
+    kill(agent);
+
+    // It was away when these came.
+    story.write("audit.log", 1..=5);
+    story.write("audit.log.new", 6..=10);
+    let agent = start();
+    story.assert_arrive(1..=10);
+    rotate_by_renaming(&story.path("audit.log"));
+    story.write("audit.log", 11..=15);
+    story.assert_arrive(1..=15);
+    end(agent);
+}
+
+#[test]
+fn from_the_end_without_a_checkpoint_means_each_start() {
+    let story = Story::new();
+    let options = ["--file-start=end", "--dry-run"];
+    for last in [2, 4] {
+        story.write("audit.log", [last - 1]);
+        let agent = story.command("audit.log", &options).spawn();
+        agent.wait_for_log("started");
+        story.write("audit.log", [last]);
+        eventually("the new one is printed", || {
+            (agent.stdout() == lines([last]).replace(' ', "")).then_some(())
+        });
+        end(agent);
+    }
+    assert!(story.checkpoints().is_empty());
+}
+
+#[test]
+fn a_dry_run_neither_reads_nor_writes_a_checkpoint() {
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    end_when_arrived(&story, "audit.log", 10);
+    let before = fs::read(story.checkpoint()).unwrap();
+    story.write("audit.log", 11..=20);
+    for _ in 0..2 {
+        let agent = story.command("audit.log", &["--dry-run"]).spawn();
+        eventually("all of it is printed", || {
+            // Whole lines only are seen.
+            (agent.stdout().lines().count() == 20).then_some(())
+        });
+        assert_eq!(end(agent).delivered, 20);
+    }
+    assert_eq!(fs::read(story.checkpoint()).unwrap(), before);
+}
+
+#[test]
+fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
+    let story = Story::new();
+    let agent = story.start("audit.log");
+    agent.wait_for_log("started");
+    let refused = story.command("audit.log", &[]).run();
+    assert_eq!(refused.code, Some(1), "{}", refused.log);
+    assert!(
+        refused.log.contains("--state-dir: ") && refused.log.contains("another agent"),
+        "{}",
+        refused.log
+    );
+    // Others it may.
+    let other = story.start("other.log");
+    other.wait_for_log("started");
+    end(other);
+    end(agent);
+    let agent = story.start("audit.log");
+    agent.wait_for_log("started");
+    end(agent);
+}
+
+/// As a user who has no right to the default state directory.
+#[test]
+fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_time() {
+    const NOBODY: u32 = 65534;
+    let story = Story::new();
+    story.write("audit.log", 1..=10);
+    fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut expected = Vec::new();
+    for _ in 0..2 {
+        let log = story.path("stderr");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
+        command
+            .args([
+                "run",
+                "--auth-token=x",
+                "--batch-age=5ms",
+                "--endpoint",
+                &story.hook.url(),
+            ])
+            .args([
+                "--source",
+                &format!("file:{}", story.path("audit.log").display()),
+            ])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap());
+        // SAFETY: it only tells a number.
+        if unsafe { libc::geteuid() } == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut agent = match command.spawn() {
+            Ok(agent) => agent,
+            Err(error) => {
+                eprintln!("skipped: the agent can't be started as another user: {error}");
+                return;
+            }
+        };
+        expected.extend(1..=10);
+        story.assert_arrive(expected.clone());
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        let log = fs::read_to_string(log).unwrap();
+        let line = log
+            .lines()
+            .find(|line| line.contains("no checkpoint of file:"));
+        assert!(
+            line.unwrap()
+                .contains("--state-dir names another directory"),
+            "{log}"
+        );
+        assert_eq!(log.matches("no checkpoint of").count(), 1, "{log}");
+    }
+}
