@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use log::warn;
+use log::{Level, log};
 
 use self::pattern::Pattern;
 use self::resume::Resumed;
@@ -63,7 +63,7 @@ pub(super) struct Follow {
     /// What the reader tells to later starts.
     progress: Option<Progress>,
     /// For the log, when there is one.
-    notices: Vec<String>,
+    notices: Vec<(Level, String)>,
 }
 
 impl Follow {
@@ -93,6 +93,9 @@ impl Follow {
         if is_first && start == FileStart::End {
             for file in &mut new {
                 file.skip_to_end().map_err(wrong)?;
+                if watch.pattern.is_glob() {
+                    file.close();
+                }
             }
         }
         resumed.files.extend(new);
@@ -138,8 +141,8 @@ impl Source for Follow {
     }
 
     fn run(mut self: Box<Self>, mut intake: Intake, stop: &Stop) {
-        for notice in &self.notices {
-            warn!("{}: {notice}", intake.name());
+        for (level, notice) in &self.notices {
+            log!(*level, "{}: {notice}", intake.name());
         }
         let watch = Arc::clone(&self.watch);
         intake.while_waiting(move || {

@@ -24,9 +24,16 @@ impl Follow {
         let looked = self.find_files();
         let mut result = Ok(false);
         let mut place = 0;
+        let mut opened = 0;
         while let Some(file) = self.files.get(place) {
             if stop.is_given() {
                 return Ok(false);
+            }
+            opened += usize::from(!file.is_open());
+            if opened > MOST_OPEN {
+                self.close_some();
+                opened = 0;
+                continue;
             }
             let number = file.number;
             match self.read(place, intake, stop) {
@@ -266,7 +273,8 @@ impl Follow {
     fn close_some(&mut self) {
         let open = self.files.iter().filter(|file| file.is_open()).count();
         let idle = self.files.iter_mut().filter(|file| {
-            file.is_open() && !file.is_gone && (file.state != State::Followed || file.is_read())
+            let is_passed_over = matches!(file.state, State::Skipped | State::CopyOf(_));
+            file.is_open() && !file.is_gone && (is_passed_over || file.is_read())
         });
         for file in idle.take(open.saturating_sub(MOST_OPEN)) {
             file.close();

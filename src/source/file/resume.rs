@@ -3,6 +3,8 @@
 
 use std::io;
 
+use log::Level;
+
 use super::pattern::Listed;
 use super::tracked::Tracked;
 use super::watch::Watch;
@@ -30,7 +32,7 @@ pub(super) struct Resumed {
     /// All of them, if none is there: their filesystem may not be, yet.
     pub(super) awaited: Vec<Place>,
     /// What the operator should know.
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<(Level, String)>,
 }
 
 /// Finds the files of these places.
@@ -59,9 +61,10 @@ pub(super) fn find(places: Vec<Place>, watch: &mut Watch) -> io::Result<Resumed>
     if candidates.is_empty() && !places.is_empty() {
         return Ok(Resumed {
             awaited: places,
-            notices: vec![
+            notices: vec![(
+                Level::Warn,
                 "nothing is there of what was read before; it is read on when it is back".into(),
-            ],
+            )],
             ..Resumed::default()
         });
     }
@@ -102,7 +105,7 @@ fn take(candidates: &mut [Candidate], place: &Place, is_same_inode: bool) -> boo
     true
 }
 
-fn tell_missing(place: &Place) -> String {
+fn tell_missing(place: &Place) -> (Level, String) {
     let Place {
         name,
         offset,
@@ -110,10 +113,16 @@ fn tell_missing(place: &Place) -> String {
         ..
     } = place;
     match length.saturating_sub(*offset) {
-        0 => format!("{name} is not there any more; when the agent ended, all of it was done with"),
-        lost => format!(
-            "{name} is not there any more as it was when the agent ended: its last {lost} bytes, behind byte \
-             {offset}, are not read"
+        0 => (
+            Level::Info,
+            format!("{name} is not there any more; when the agent ended, all of it was done with"),
+        ),
+        lost => (
+            Level::Warn,
+            format!(
+                "{name} is not there any more as it was when the agent ended: its last {lost} bytes, behind byte \
+                 {offset}, are not read"
+            ),
         ),
     }
 }
