@@ -37,8 +37,7 @@ const PATH: &str = "check the --endpoint's path; Splunk's collector takes events
      --format hec at /services/collector/event";
 const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's \
                         (Splunk's has port 8088, its web pages have 8000)";
-const OTHER_SCHEME: &str =
-    "check the --endpoint's https:// or http://, and whether it wants a client certificate";
+const OTHER_SCHEME: &str = "check the --endpoint's https:// or http://, and whether it wants a client certificate (--client-cert)";
 const INDEX: &str = "allow the index for this token, or name another one";
 const CHANNEL: &str = "turn indexer acknowledgement off for this token, or add ?channel=<GUID> to the \
                        --endpoint";

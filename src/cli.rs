@@ -154,6 +154,31 @@ pub struct WebhookOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
     pub insecure: bool,
 
+    /// PEM file of the certificate (with its chain) that this host shows to a webhook that wants one
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_CERT", value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+
+    /// PEM file of that certificate's key, if it does not stand in the certificate's file
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_KEY", value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
+
+    /// HTTP proxy on the way to the webhook, such as http://proxy:3128, instead of the environment's
+    ///
+    /// It is asked to CONNECT. Its user and password go before the host, as in http://user:password@proxy:3128;
+    /// on the command line anyone on this host can read them in the process list. Without this option HTTPS_PROXY,
+    /// http_proxy, ALL_PROXY and NO_PROXY are read as curl does.
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_PROXY",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub proxy: Option<String>,
+
+    /// Use no proxy, although the environment names one
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_NO_PROXY", value_parser = parse_switch)]
+    pub no_proxy: bool,
+
     /// Time for finding the webhook's address, and for connecting to it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,

@@ -13,18 +13,23 @@ use crate::failure::Failure;
 use crate::given::{Config, Given, Origin, Origins, UsageError};
 use crate::settings::{self, Setting, SyntaxError};
 use crate::token::Token;
-use crate::{destination, header, limits, settings_file, token_input};
+use crate::{destination, header, limits, proxy, settings_file, token_input};
 
 const ENABLED: &str = "S3_AUDIT_WEBHOOK_ENABLED";
 const ENDPOINT: &str = "S3_AUDIT_WEBHOOK_ENDPOINT";
 const AUTH_TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN";
 const HEADER: &str = "S3_AUDIT_WEBHOOK_HEADER";
+const PROXY: &str = "S3_AUDIT_WEBHOOK_PROXY";
 
 /// Who gives the first does not want what is still there of the second.
-const RIVALS: [(&str, &str); 3] = [
+const RIVALS: [(&str, &str); 6] = [
     ("auth_token", "auth_token_file"),
     ("auth_token_file", "auth_token"),
     ("ca_file", "insecure"),
+    // The key of the certificate of before.
+    ("client_cert", "client_key"),
+    ("proxy", "no_proxy"),
+    ("no_proxy", "proxy"),
 ];
 
 /// Begins a file that was not there.
@@ -234,6 +239,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
     kept.map(|setting| match setting.name.as_str() {
         name @ (AUTH_TOKEN | HEADER) => format!("{name}=…"),
         ENDPOINT => format!("{ENDPOINT}={}", shown_endpoint(&setting.value)),
+        PROXY => format!("{PROXY}={}", proxy::shown(&setting.value)),
         name => format!("{name}={}", setting.value),
     })
     .collect()

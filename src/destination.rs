@@ -1,8 +1,15 @@
 //! The webhook that was asked for: endpoint, token and trust, checked before anything starts.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use ureq::tls::{ClientCert, TlsConfig};
+
 use crate::cli::{RunOptions, WebhookOptions};
 use crate::endpoint::Endpoint;
 use crate::given::{Origin, Origins, UsageError};
+use crate::proxy;
 use crate::report::Forwarding;
 use crate::sender::Target;
 use crate::shape::Shape;
@@ -49,7 +56,10 @@ pub fn choose(options: &RunOptions, origins: &Origins) -> Result<Destination, Us
 pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, UsageError> {
     let (webhook, warnings) = webhook(options, origins)?;
     Ok(Destination {
-        forwarding: Forwarding::On(format!("webhook {}", webhook.endpoint())),
+        forwarding: Forwarding::On(match webhook.proxy() {
+            Some(proxy) => format!("webhook {} through proxy {proxy}", webhook.endpoint()),
+            None => format!("webhook {}", webhook.endpoint()),
+        }),
         target: Some(Box::new(webhook)),
         warnings,
     })
@@ -67,6 +77,7 @@ pub fn webhook(
     let token = token(options, origins)?;
     let shape = Shape::new(options, &endpoint, origins)?;
     let mut warnings = Vec::new();
+    let tls = TlsConfig::builder().client_cert(client(options, origins, &mut warnings)?);
     let tls = match &options.ca_file {
         _ if options.insecure => {
             warnings.push(format!(
@@ -74,14 +85,18 @@ pub fn webhook(
                  and the events",
                 origins.name("insecure")
             ));
-            tls::unverified()
+            tls.disable_verification(true)
         }
-        Some(path) => tls::with_ca_file(path)
-            .map_err(|what| origins.wrong("ca_file", format!("{} {what}", path.display())))?,
+        Some(path) => {
+            let roots = tls::ca_file(path);
+            tls.root_certs(roots.map_err(|what| of_file(origins, "ca_file", path, &what))?)
+        }
         None if endpoint.uri().scheme_str() == Some("https") => {
-            tls::with_host_roots().map_err(|what| origins.wrong("endpoint", what))?
+            let (roots, warning) = tls::host_roots().map_err(UsageError)?;
+            warnings.extend(warning);
+            tls.root_certs(roots)
         }
-        None => tls::unverified(),
+        None => tls,
     };
     if endpoint.is_plain_and_remote() {
         warnings.push(format!(
@@ -93,9 +108,50 @@ pub fn webhook(
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
-    let webhook = Webhook::new(endpoint, token, shape, tls, timeouts)
+    let proxy = proxy::choose(options, origins, &endpoint)?;
+    let webhook = Webhook::new(endpoint, token, shape, tls.build(), proxy, timeouts)
         .map_err(|what| origins.wrong("auth_token", what))?;
     Ok((webhook, warnings))
+}
+
+/// The certificate that the webhook may ask for.
+fn client(
+    options: &WebhookOptions,
+    origins: &Origins,
+    warnings: &mut Vec<String>,
+) -> Result<Option<ClientCert>, UsageError> {
+    let Some(certificate) = &options.client_cert else {
+        return match options.client_key {
+            Some(_) => Err(origins.wrong("client_key", "is of no use without --client-cert")),
+            None => Ok(None),
+        };
+    };
+    let (id, path) = match &options.client_key {
+        Some(path) => ("client_key", path),
+        None => ("client_cert", certificate),
+    };
+    let client =
+        tls::client(certificate, options.client_key.as_deref()).map_err(|(id, what)| {
+            let path = if id == "client_cert" {
+                certificate
+            } else {
+                path
+            };
+            of_file(origins, id, path, &what)
+        })?;
+    let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
+    if fs::metadata(path).is_ok_and(is_open) {
+        warnings.push(format!(
+            "{}: every user of this host can read the private key in {}; `chmod o= {1}` ends that",
+            origins.name(id),
+            path.display()
+        ));
+    }
+    Ok(Some(client))
+}
+
+fn of_file(origins: &Origins, id: &str, path: &Path, what: &str) -> UsageError {
+    origins.wrong(id, format!("{} {what}", path.display()))
 }
 
 fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, UsageError> {

@@ -39,6 +39,8 @@ pub struct Origins {
     matches: ArgMatches,
     /// Of the command that was given.
     declaration: clap::Command,
+    /// What stands in the environment is meant.
+    has_environment: bool,
     /// The settings file.
     pub config: Config,
 }
@@ -148,6 +150,7 @@ impl Given {
             .map_err(|error| put_right(error, &arguments, Some(&config), has_environment))?;
         let Cli { command } = Cli::from_arg_matches_mut(&mut matches.clone())?;
         let (name, matches) = matches.remove_subcommand().unwrap_or_default();
+        let has_environment = has_environment && !EDITORS.contains(&&*name);
         let declaration = Cli::command().find_subcommand(name).cloned();
         Ok(Given {
             command,
@@ -155,6 +158,7 @@ impl Given {
                 arguments,
                 matches,
                 declaration: declaration.unwrap_or_default(),
+                has_environment,
                 config,
             },
         })
@@ -256,6 +260,12 @@ impl Origins {
             (_, Some(setting)) => Origin::File(self.config.path.clone(), setting.line),
             _ => Origin::Default,
         }
+    }
+
+    /// A variable of the environment that is none of ours, if the environment is meant.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let value = env::var_os(name).filter(|_| self.has_environment)?;
+        Some(value.to_string_lossy().into_owned())
     }
 
     /// The value of option `id` as it was written; of several, the first.

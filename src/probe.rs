@@ -1,7 +1,6 @@
 //! `test`: posts one marked event and tells, step by step, what became of it.
 
 use std::collections::hash_map::RandomState;
-use std::env;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -68,6 +67,10 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
             origins.place(token)
         ),
     );
+    let tunnel = webhook.proxy().map(|proxy| {
+        tell("proxy", &format!("{proxy} (from {})", proxy.place()));
+        webhook.endpoint().to_string()
+    });
     tell("event", &event);
 
     let mut batch = Batch::default();
@@ -78,8 +81,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     batch.push(chunk, Instant::now());
     let body = batch.body(batch.cut(Extent::MAX));
     let steps = Steps::default();
-    let is_https = webhook.endpoint().uri().scheme_str() == Some("https");
-    let mut webhook = webhook.connecting_with(steps.connector(), steps.resolver());
+    let mut webhook = webhook.connecting_with(steps.connector(tunnel), steps.resolver());
     let trouble = match webhook.ask(&body) {
         Ok(reply) => {
             steps.end(&reply.said);
@@ -98,11 +100,6 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
         }
         Err(trouble) => {
             steps.end(trouble.why.trim_start_matches("TLS: "));
-            if let Some(proxy) = proxy(is_https) {
-                note(&format!(
-                    "{proxy} is set, but proxies are not used yet: the webhook must be reached without one"
-                ));
-            }
             trouble
         }
     };
@@ -128,17 +125,6 @@ fn event(id: &str) -> String {
         r#"{{"s3_audit_webhook_test":true,"host":{},"time":"{time}","id":"{id}"}}"#,
         Value::from(host::name())
     )
-}
-
-/// The variable by which other programs would find a proxy to the webhook.
-fn proxy(is_https: bool) -> Option<&'static str> {
-    let names = if is_https {
-        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-    } else {
-        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-    };
-    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    names.into_iter().find(is_set)
 }
 
 fn note(text: &str) {

@@ -26,6 +26,7 @@ use crate::destination;
 use crate::endpoint::{self, Endpoint};
 use crate::failure::Failure;
 use crate::given::{Config, Given, Origin, Origins};
+use crate::proxy::Proxy;
 use crate::terminal::{block, columns, shown};
 use crate::token::Token;
 
@@ -283,6 +284,10 @@ fn values(
                 }
                 add(flag, path, origin);
             }
+            "proxy" => match Proxy::parse(&raw(), "") {
+                Ok(proxy) => add(flag, format!("http://{proxy}"), origin),
+                Err(what) => wrong.push(named(what)),
+            },
             _ if argument.is_hide_env_values_set() => add(flag, "…".into(), origin),
             _ => add(flag, raw(), origin),
         }

@@ -272,7 +272,10 @@ fn webhook(now: &Snapshot) -> Value {
     // The log's words for it begin so.
     let bare = |text: &str| text.strip_prefix("webhook ").unwrap_or(text).to_owned();
     let (endpoint, disabled) = match &now.forwarding {
-        Some(Forwarding::On(endpoint)) => (Some(bare(endpoint)), None),
+        Some(Forwarding::On(endpoint)) => {
+            let (endpoint, _) = endpoint.split_once(" through ").unwrap_or((endpoint, ""));
+            (Some(bare(endpoint)), None)
+        }
         Some(Forwarding::Off(why)) => (None, Some(bare(why))),
         None => (None, None),
     };

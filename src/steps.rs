@@ -14,9 +14,11 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector,
+    TcpConnector, Transport,
 };
 
+use crate::last_words::{LastWords, Listening};
 use crate::quantity::Took;
 use crate::trouble::{Timeouts, Trouble};
 
@@ -48,12 +50,19 @@ impl Steps {
         }
     }
 
-    /// A client's connectors that tell of their steps.
-    pub fn connector(&self) -> impl Connector + use<> {
-        TellingTcp {
-            inner: TcpConnector::default(),
+    /// A client's connectors that tell of their steps, of which there is one more if there is a proxy: that it
+    /// connects to the webhook, which is shown so.
+    pub fn connector(&self, tunnel: Option<String>) -> impl Connector + use<> {
+        ().chain(TellingProxy {
+            inner: ConnectProxyConnector::default(),
             steps: self.clone(),
-        }
+        })
+        .chain(TellingTcp {
+            inner: TcpConnector::default(),
+            tunnel,
+            steps: self.clone(),
+        })
+        .chain(LastWords::default())
         .chain(TellingTls {
             inner: RustlsConnector::default(),
             steps: self.clone(),
@@ -121,19 +130,47 @@ impl Resolver for TellingResolver {
 }
 
 #[derive(Debug)]
-struct TellingTcp {
-    inner: TcpConnector,
+struct TellingProxy {
+    inner: ConnectProxyConnector,
     steps: Steps,
 }
 
-impl Connector for TellingTcp {
-    type Out = Overheard<<TcpConnector as Connector>::Out>;
+impl Connector for TellingProxy {
+    type Out = Box<dyn Transport>;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
+        // The connection to the proxy itself comes through here too, and gets nothing.
+        let Some(tunnel) = self.inner.connect(details, None::<()>)? else {
+            return Ok(None);
+        };
+        self.steps.end("connected");
+        self.steps.begin("answer", "");
+        Ok(Some(Box::new(tunnel)))
+    }
+}
+
+#[derive(Debug)]
+struct TellingTcp {
+    inner: TcpConnector,
+    tunnel: Option<String>,
+    steps: Steps,
+}
+
+impl Connector<Box<dyn Transport>> for TellingTcp {
+    type Out = Overheard<Box<dyn Transport>>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<Box<dyn Transport>>,
+    ) -> Result<Option<Self::Out>, Error> {
+        if let Some(tunnel) = chained {
+            return Ok(Some(Overheard::new(tunnel)));
+        }
         let start = Instant::now();
         let count = details.addrs.len();
         for (place, address) in details.addrs.iter().enumerate() {
@@ -141,7 +178,10 @@ impl Connector for TellingTcp {
             let left = details.timeout.after.saturating_sub(start.elapsed());
             let share = if place + 1 < count { left / 2 } else { left };
             self.steps.begin("connect", address);
-            match self.inner.connect(&alone(details, *address, share), None) {
+            let connected = self
+                .inner
+                .connect(&alone(details, *address, share), None::<()>);
+            match connected {
                 Err(error) if place + 1 < count => {
                     let timeouts = Timeouts {
                         connect: share,
@@ -153,11 +193,11 @@ impl Connector for TellingTcp {
                 result => {
                     let transport = result?;
                     self.steps.end("connected");
-                    self.steps.begin("answer", "");
-                    return Ok(transport.map(|inner| Overheard {
-                        inner,
-                        heard: Arc::default(),
-                    }));
+                    match &self.tunnel {
+                        Some(webhook) => self.steps.begin("tunnel", webhook),
+                        None => self.steps.begin("answer", ""),
+                    }
+                    return Ok(transport.map(|inner| Overheard::new(inner.boxed())));
                 }
             }
         }
@@ -196,19 +236,24 @@ struct TellingTls {
     steps: Steps,
 }
 
-impl<In: Transport> Connector<Overheard<In>> for TellingTls {
-    type Out = <RustlsConnector as Connector<Overheard<In>>>::Out;
+/// What TLS is spoken over.
+type Socket = Listening<Overheard<Box<dyn Transport>>>;
+
+impl Connector<Socket> for TellingTls {
+    type Out = <RustlsConnector as Connector<Socket>>::Out;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
-        chained: Option<Overheard<In>>,
+        chained: Option<Socket>,
     ) -> Result<Option<Self::Out>, Error> {
         if !details.needs_tls() {
             return self.inner.connect(details, chained);
         }
         self.steps.begin("TLS", "");
-        let version = chained.as_ref().map(|socket| Arc::clone(&socket.heard));
+        let version = chained
+            .as_ref()
+            .map(|socket| Arc::clone(&socket.inner().heard));
         let transport = self.inner.connect(details, chained)?;
         let version = version.and_then(|version| version.get().copied().flatten());
         self.steps.end(version.unwrap_or("established"));
@@ -222,6 +267,15 @@ impl<In: Transport> Connector<Overheard<In>> for TellingTls {
 struct Overheard<T> {
     inner: T,
     heard: Arc<OnceLock<Option<&'static str>>>,
+}
+
+impl<T> Overheard<T> {
+    fn new(inner: T) -> Self {
+        Overheard {
+            inner,
+            heard: Arc::default(),
+        }
+    }
 }
 
 impl<T: Transport> Transport for Overheard<T> {
@@ -312,7 +366,7 @@ mod tests {
         let config = Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(9)))
             .build();
-        let connector = Steps::default().connector();
+        let connector = Steps::default().connector(None);
         let agent = Agent::with_parts(config, connector, Known([bad, good]));
         assert_eq!(agent.get("http://hec/").call().unwrap().status(), 204);
         server.join().unwrap();

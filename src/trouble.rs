@@ -98,6 +98,62 @@ impl Trouble {
             error => Trouble::passing(error.to_string()),
         }
     }
+
+    /// A request to `uri` through the proxy at this address that was not answered.
+    pub fn through(proxy: &str, error: &Error, uri: &Uri, timeouts: Timeouts) -> Self {
+        let trouble = Trouble::of(error, uri, timeouts);
+        let webhook = uri.authority().map_or("", |authority| authority.as_str());
+        match error {
+            Error::ConnectProxyFailed(reason) => of_proxy(proxy, reason, webhook),
+            Error::Timeout(Timeout::Resolve | Timeout::Connect) => Trouble::passing(format!(
+                "not connected through proxy {proxy} within {}",
+                Took(timeouts.connect)
+            ))
+            .hint("see that the proxy runs at this address, and that it can reach the webhook"),
+            Error::Io(error) if is_hang_up(error) => {
+                Trouble::passing(format!("connection closed by proxy {proxy} or the webhook"))
+                    .hint("look into the proxy's log and into the webhook's")
+            }
+            Error::Io(error) if is_of_tls(error) => trouble,
+            Error::Io(_) | Error::HostNotFound => {
+                Trouble::passing(format!("proxy {proxy}: {}", trouble.why)).hint(
+                    "check the proxy's host name and port, and that it runs; --no-proxy goes without one",
+                )
+            }
+            Error::Protocol(_) => Trouble::lasting(
+                trouble.why,
+                "check the ports of the proxy and of the --endpoint",
+            ),
+            _ => trouble,
+        }
+    }
+}
+
+/// A proxy that does not connect to the `webhook`, for this `reason` in ureq's words.
+fn of_proxy(proxy: &str, reason: &str, webhook: &str) -> Trouble {
+    // There is no other way to the status than "proxy server responded 407/407".
+    let status = reason.rsplit(['/', ' ']).next().unwrap_or_default();
+    match status.parse() {
+        Ok(407) => Trouble::lasting(
+            format!("proxy {proxy} wants another user and password (407)"),
+            "give those that it expects: http://user:password@HOST:PORT",
+        ),
+        Ok(500..=599) => Trouble::passing(format!(
+            "proxy {proxy} can't connect to {webhook} ({status})"
+        ))
+        .hint("see that the webhook runs, and that the proxy finds its name and reaches its port"),
+        Ok(200..=499_u16) => Trouble::lasting(
+            format!("proxy {proxy} refuses to connect to {webhook} ({status})"),
+            "let it allow CONNECT to this host and port, or go without it (--no-proxy)",
+        ),
+        _ => Trouble::passing(format!("connection closed by proxy {proxy}"))
+            .hint("see that there is an HTTP proxy at this address, and look into its log"),
+    }
+}
+
+fn is_of_tls(error: &io::Error) -> bool {
+    let source = error.get_ref();
+    source.is_some_and(|source| source.is::<rustls::Error>())
 }
 
 const NAME: &str =
@@ -156,14 +212,29 @@ fn of_tls(error: &rustls::Error) -> Trouble {
         ),
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => lasting(
             "the webhook wants a client certificate",
-            "give it one, or another endpoint",
+            "give one with --client-cert and --client-key",
+        ),
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied),
+        ) => lasting(
+            &format!("the webhook refuses this host's client certificate ({alert:?})"),
+            "give one that it trusts with --client-cert and --client-key",
         ),
         rustls::Error::PeerIncompatible(_)
-        | rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure,
-        ) => lasting(
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => lasting(
             "no version or cipher that both sides speak",
             "let the webhook speak TLS 1.2 or 1.3",
+        ),
+        // OpenSSL says so in TLS 1.2 of a missing client certificate too.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => lasting(
+            "no cipher that both sides speak, or the webhook wants a client certificate",
+            "let the webhook speak TLS 1.2 or 1.3; if it wants a certificate, give one with --client-cert",
         ),
         rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => lasting(
             "the webhook has no certificate for this name",

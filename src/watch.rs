@@ -122,6 +122,7 @@ impl Watch {
             return Err(format!("{}: can't be read: {kind}", config.path.display()));
         }
         limits::check(&options, &origins).map_err(|error| error.0)?;
+        let found = contents(&options);
         let choice = destination::choose(&options, &origins).map_err(|error| error.0)?;
         let was_on = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
         if was_on && options.enabled && choice.target.is_none() {
@@ -130,8 +131,7 @@ impl Watch {
                 config.path.display()
             ));
         }
-        let found = contents(&options);
-        if found.first() != self.tried.first() {
+        if found.first() != self.tried.first() || found != contents(&options) {
             // It was changed in between: the next look finds that.
             return Ok(());
         }
@@ -203,7 +203,12 @@ pub fn contents(options: &RunOptions) -> Contents {
 /// The settings file, and then those that it names.
 fn files(options: &RunOptions) -> impl Iterator<Item = PathBuf> {
     let webhook = &options.webhook;
-    let named = [&webhook.auth_token_file, &webhook.ca_file];
+    let named = [
+        &webhook.auth_token_file,
+        &webhook.ca_file,
+        &webhook.client_cert,
+        &webhook.client_key,
+    ];
     let named = named.into_iter().flatten().cloned();
     let named = named.chain(webhook.headers.iter().filter_map(|text| header::file(text)));
     let named = named.collect::<Vec<_>>();

@@ -1,13 +1,15 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::io::{self, Read};
-use std::time::Duration;
+use std::io::{self, ErrorKind, Read};
+use std::time::{Duration, Instant};
 
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderName, HeaderValue, header};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::Resolver;
-use ureq::unversioned::transport::Connector;
+use ureq::unversioned::resolver::{DefaultResolver, Resolver};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
+};
 use ureq::{Agent, Error, SendBody};
 
 use crate::answer::{Answer, Question, Verdict};
@@ -15,6 +17,8 @@ use crate::batch::{Batch, Body};
 use crate::bulk::Items;
 use crate::chunk::Extent;
 use crate::endpoint::Endpoint;
+use crate::last_words::LastWords;
+use crate::proxy::Proxy;
 use crate::sender::{Cut, Target};
 use crate::shape::Shape;
 use crate::token::Token;
@@ -28,6 +32,9 @@ const ITEM_BYTES: u64 = 1 << 10;
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Plain HTTP is written in pieces of this size; ureq's default of 128 KiB costs twice the CPU.
 const OUTPUT_BUFFER: usize = 1 << 20;
+/// A connection ends with the first request after so long, and the next one looks the name up again: a name that
+/// has got another address is followed, and a balancer that has got another server uses it.
+const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// The webhook.
 #[derive(Debug)]
@@ -39,8 +46,12 @@ pub struct Webhook {
     authorization: Option<HeaderValue>,
     shape: Shape,
     timeouts: Timeouts,
-    /// The last request left its connection open for the next one.
-    kept_alive: bool,
+    proxy: Option<Proxy>,
+    last_words: LastWords,
+    /// Since when there is a connection that the last request has left open for the next one.
+    kept_since: Option<Instant>,
+    /// See [`CONNECTION_AGE`].
+    connection_age: Duration,
 }
 
 /// What the webhook said.
@@ -64,6 +75,7 @@ impl Webhook {
         token: Option<Token>,
         shape: Shape,
         tls: TlsConfig,
+        proxy: Option<Proxy>,
         timeouts: Timeouts,
     ) -> Result<Self, String> {
         let authorization = token.as_ref().map(|token| {
@@ -72,9 +84,9 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .tls_config(tls)
-            .proxy(None)
+            .proxy(proxy.as_ref().map(Proxy::for_client))
             .http_status_as_error(false)
             // The token must not travel to another host.
             .max_redirects(0)
@@ -87,16 +99,25 @@ impl Webhook {
             .timeout_connect(Some(timeouts.connect))
             .timeout_global(Some(timeouts.request))
             .timeout_recv_body(Some(ANSWER_TIME))
-            .build()
-            .new_agent();
+            .build();
+        let last_words = LastWords::default();
+        // ureq's own chain, but for the last words.
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(last_words.clone())
+                .chain(RustlsConnector::default());
         Ok(Webhook {
-            agent,
+            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             endpoint,
             token,
             authorization: authorization.transpose()?,
             shape,
             timeouts,
-            kept_alive: false,
+            proxy,
+            last_words,
+            kept_since: None,
+            connection_age: CONNECTION_AGE,
         })
     }
 
@@ -116,6 +137,11 @@ impl Webhook {
         self.token.is_some()
     }
 
+    /// What it is reached through.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
     /// One attempt, and what the webhook said: for `test`.
     ///
     /// # Errors
@@ -133,6 +159,11 @@ impl Webhook {
         })
     }
 
+    fn is_connection_old(&self) -> bool {
+        self.kept_since
+            .is_some_and(|since| since.elapsed() >= self.connection_age)
+    }
+
     fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
         Question {
             endpoint: &self.endpoint,
@@ -144,7 +175,15 @@ impl Webhook {
     }
 
     fn trouble(&self, error: &Error) -> Trouble {
-        Trouble::of(error, self.endpoint.uri(), self.timeouts)
+        match &self.proxy {
+            Some(proxy) => Trouble::through(
+                &proxy.to_string(),
+                error,
+                self.endpoint.uri(),
+                self.timeouts,
+            ),
+            None => Trouble::of(error, self.endpoint.uri(), self.timeouts),
+        }
     }
 
     /// Posts these events, which were encoded last.
@@ -156,10 +195,15 @@ impl Webhook {
         } = &self.shape;
         let body = encoder.body(events);
         let events = events.extent().events;
+        // Of the request before.
+        self.last_words.has_cut_short();
         let mut request = self
             .agent
             .post(uri)
             .header(header::CONTENT_LENGTH, body.bytes());
+        if self.is_connection_old() {
+            request = request.header(header::CONNECTION, "close");
+        }
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -173,7 +217,10 @@ impl Webhook {
             request = request.header(name, value);
         }
         let mut response = request.send(SendBody::from_reader(&mut body.reader()))?;
-
+        if response.status().is_success() && self.last_words.has_cut_short() {
+            // It can't have what was not sent.
+            return Err(Error::Io(ErrorKind::ConnectionAborted.into()));
+        }
         let mut text = Vec::new();
         let mut items = Items::default();
         let tells_of_each = encoder.has_prefix() && response.status().is_success();
@@ -209,17 +256,20 @@ impl Webhook {
 impl Target for Webhook {
     fn post(&mut self, body: &Body<'_>) -> Verdict {
         self.shape.encoder.encode(body);
-        let kept_alive = std::mem::replace(&mut self.kept_alive, false);
+        let mut since = self.kept_since.unwrap_or_else(Instant::now);
+        let mut is_last = self.is_connection_old();
         let result = match self.try_post(body) {
             // The usual end of a connection that the webhook had tired of: not its failure.
-            Err(Error::Io(error)) if kept_alive && is_hang_up(&error) => self.try_post(body),
+            Err(Error::Io(error)) if self.kept_since.is_some() && is_hang_up(&error) => {
+                (since, is_last) = (Instant::now(), false);
+                self.kept_since = None;
+                self.try_post(body)
+            }
             result => result,
         };
+        self.kept_since = (result.is_ok() && !is_last).then_some(since);
         match result {
-            Ok(answer) => {
-                self.kept_alive = true;
-                answer.verdict(&self.question(body))
-            }
+            Ok(answer) => answer.verdict(&self.question(body)),
             Err(error) => Verdict::Retry(self.trouble(&error)),
         }
     }

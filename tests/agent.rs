@@ -5,12 +5,14 @@
 mod accounts;
 mod bulk;
 mod checkpoint;
+mod client_cert;
 mod cluster;
 mod control;
 mod delivery;
 mod events;
 mod options;
 mod probe;
+mod proxy;
 mod recipes;
 mod settings;
 mod settings_file;

@@ -65,6 +65,8 @@ struct Row {
     flag: &'static str,
     good: String,
     bad: Vec<(String, &'static str)>,
+    /// What it is of no use without.
+    beside: Option<String>,
 }
 
 fn option(flag: &'static str, good: &str) -> Row {
@@ -72,10 +74,16 @@ fn option(flag: &'static str, good: &str) -> Row {
         flag,
         good: good.to_owned(),
         bad: Vec::new(),
+        beside: None,
     }
 }
 
 impl Row {
+    fn beside(self, option: String) -> Self {
+        let beside = Some(option);
+        Row { beside, ..self }
+    }
+
     fn refuses(mut self, values: &[&str], right: &'static str) -> Self {
         let values = values.iter().map(|&value| (value.to_owned(), right));
         self.bad.extend(values);
@@ -104,6 +112,7 @@ impl Row {
             .map(|(flag, value)| format!("--{flag}={value}"));
         let args: Vec<_> = iter::once("run".to_owned())
             .chain(rest)
+            .chain(self.beside.clone())
             .chain(option)
             .collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
@@ -130,6 +139,8 @@ fn options(dir: &Path) -> Vec<Row> {
     const SIZE: &str = "expected a size such as 65536, 64KiB or 1MiB";
     const TIME: &str = "expected a duration such as 500ms, 1s or 5m";
     const CA: &str = "expected '-----BEGIN CERTIFICATE-----'";
+    const KEY: &str = "expected '-----BEGIN PRIVATE KEY-----'";
+    const PROXY: &str = "expected a URL such as http://proxy:3128";
     const MISSING: &str = "can't be read: No such file";
     const DIRECTORY: &str = "can't be read: Is a directory";
     const UNREADABLE: &str = "can't be read: Too many levels";
@@ -146,6 +157,15 @@ fn options(dir: &Path) -> Vec<Row> {
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let junk = file("junk", junk);
     let ca = Authority::new("some CA").write_pem(dir, "ca");
+    let (certificate, key) = Authority::new("some CA")
+        .client("me")
+        .write_pem(dir, "client");
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let (_, other_key) = Authority::new("some CA")
+        .client("me")
+        .write_pem(dir, "other");
+    let combined = fs::read_to_string(certificate).unwrap() + &fs::read_to_string(key).unwrap();
+    let combined = file("combined", &combined);
     let long = format!("/{}", "a".repeat(107));
     let dir = dir.to_str().unwrap();
     let missing = &*format!("{dir}/missing");
@@ -289,6 +309,22 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[unreadable], UNREADABLE)
             .refuses(&[&empty, &text], CA)
             .refuses(&[&junk], "holds a certificate that is none"),
+        option("client-cert", &combined)
+            .refuses(&[missing], MISSING)
+            .refuses(&[&empty, key], CA)
+            .refuses(&[certificate], "holds no private key")
+            .refuses(&[&junk], KEY),
+        option("client-key", key)
+            .beside(format!("--client-cert={certificate}"))
+            .refuses(&[missing], MISSING)
+            .refuses(&[&empty, certificate], KEY)
+            .refuses(
+                &[other_key.to_str().unwrap()],
+                "not the client certificate's",
+            ),
+        option("proxy", "http://proxy:3128")
+            .refuses(&["", "socks5://proxy", "proxy:x", "http://"], PROXY),
+        option("no-proxy", "true").refuses(&["", "2"], SWITCH),
         option("insecure", "true").refuses(&["", "2"], SWITCH),
         option("enabled", "yes").refuses(&["", "maybe"], SWITCH),
         option("config", &empty)

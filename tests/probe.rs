@@ -680,32 +680,6 @@ fn a_foreign_text_is_told_in_one_short_line() {
 }
 
 #[test]
-fn a_proxy_that_is_set_is_named_where_the_webhook_is_not_reached() {
-    let proxies = [
-        ("HTTPS_PROXY", "http://me:s3cret@127.0.0.1:9"),
-        ("http_proxy", "http://s3cret:9"),
-    ];
-    let nobody = closed_port();
-    let hook = Webhook::start();
-    for (url, named) in [
-        (format!("http://{nobody}/"), Some("http_proxy")),
-        (format!("https://{nobody}/"), Some("HTTPS_PROXY")),
-        (hook.url(), None),
-    ] {
-        let args = ["--endpoint", &*url, "--auth-token", TOKEN, "--insecure"];
-        let tested = run(EMPTY, &args, &proxies);
-        let note = named.map(|name| format!("{name} is set, but proxies are not used yet"));
-        assert_eq!(tested.said.contains("prox"), note.is_some(), "{tested:#?}");
-        assert!(
-            note.is_none_or(|note| tested.said.contains(&note)),
-            "{tested:#?}"
-        );
-        let without = run(EMPTY, &args, &[]);
-        assert!(!without.said.contains("prox"), "{without:#?}");
-    }
-}
-
-#[test]
 fn a_slow_answer_is_waited_for_and_its_time_told() {
     let tested = answered(Answer::ok().after(Duration::from_millis(1200))).delivered();
     let time = tested.step("answer").unwrap().rsplit(' ').next().unwrap();
