@@ -283,3 +283,6 @@ impl Target for Webhook {
         Box::new(move || agent.shutdown())
     }
 }
+
+#[cfg(test)]
+mod tests;

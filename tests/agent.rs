@@ -9,6 +9,7 @@ mod client_cert;
 mod cluster;
 mod control;
 mod delivery;
+mod early_answers;
 mod events;
 mod options;
 mod probe;
