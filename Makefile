@@ -84,6 +84,11 @@ e2e: static ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
 e2e-rgw: static ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
 	AGENT=$(STATIC) tests/e2e/rgw.sh
 
+.PHONY: e2e-nginx
+e2e-nginx: static ## real TLS servers and proxies: nginx, Squid (root and apt: installs Debian's packages)
+	AGENT=$(STATIC) tests/e2e/nginx.sh
+	AGENT=$(STATIC) tests/e2e/squid.sh
+
 .PHONY: manual
 manual: ## manual pages, shell completions and an example settings file: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual

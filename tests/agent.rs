@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod accounts;
+mod addresses;
 mod bulk;
 mod checkpoint;
 mod client_cert;

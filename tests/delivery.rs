@@ -543,7 +543,7 @@ pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<K
         .arg(env!("CARGO_BIN_EXE_s3-audit-webhook"))
         .args(["run", "--endpoint", endpoint, "--auth-token", TOKEN])
         .args(["--batch-age=0", "--backoff-min=5ms", "--backoff-max=20ms"])
-        .arg("--shutdown-timeout=300ms")
+        .args(["--shutdown-timeout=300ms", "--no-proxy"])
         .env(STATE_DIR, file.parent().unwrap())
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

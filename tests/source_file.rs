@@ -487,7 +487,7 @@ impl Unprivileged {
         fs::set_permissions(&state_dir, Permissions::from_mode(0o777)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
         command
-            .args(["run", "--endpoint", &hook.url()])
+            .args(["run", "--no-proxy", "--endpoint", &hook.url()])
             .args(SOON)
             .args(["--source", &log.source()])
             .env(STATE_DIR, &state_dir)

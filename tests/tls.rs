@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -284,4 +285,57 @@ fn a_server_that_never_shakes_hands_is_given_up_after_the_connect_timeout() {
     feed(&mut agent, &numbered(0..1));
     let line = agent.wait_for_log("webhook unreachable");
     assert!(line.contains("not connected within 150ms"), "{line}");
+}
+
+#[test]
+fn a_host_without_roots_has_those_of_the_program_and_is_told_so() {
+    // As in a container of nothing but the binary.
+    let script = "for place in /etc/ssl /etc/pki; do [ ! -d $place ] || mount -t tmpfs none $place || exit 77; done; \
+                  exec \"$@\"";
+    let dir = tempfile::tempdir().unwrap();
+    let run = |roots: Option<&str>| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.args([env!("CARGO_BIN_EXE_s3-audit-webhook"), "run"]);
+        command.args(["--endpoint", "https://127.0.0.1:9/", "--auth-token", "T"]);
+        command.args([
+            "--no-proxy",
+            "--config",
+            "/dev/null",
+            "--state-dir",
+            text(dir.path()),
+        ]);
+        command
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR");
+        if let Some(roots) = roots {
+            command.env("SSL_CERT_FILE", roots);
+        }
+        let ended = command.stdin(Stdio::null()).output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    let (code, log) = run(None);
+    if log.contains("unshare:") || code == Some(77) {
+        eprintln!("skipped: nobody may mount in a namespace of his own here");
+        return;
+    }
+    assert_eq!(code, Some(0), "{log}");
+    let warnings = lines_of("WARN", &log);
+    assert!(
+        warnings.len() == 1
+            && warnings[0].contains("no trusted roots on this host")
+            && warnings[0].contains("bundled with this program (webpki-roots 1."),
+        "{log}"
+    );
+
+    // Whoever names a place for them does not want others.
+    let (code, log) = run(Some("/nowhere"));
+    assert_eq!(code, Some(2), "{log}");
+    assert!(
+        log.contains("SSL_CERT_FILE: no trusted roots there"),
+        "{log}"
+    );
 }

@@ -5,6 +5,7 @@
 # that it removes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export S3_AUDIT_WEBHOOK_NO_PROXY=true
 dir=$(mktemp -d)
 pids=()
 finish() {

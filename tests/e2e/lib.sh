@@ -135,7 +135,7 @@ agent_runs=0
 
 start_agent() { # source
     local log=agent-$((++agent_runs))
-    start "$log" env S3_AUDIT_WEBHOOK_AUTH_TOKEN='Splunk end-to-end' "$AGENT" run \
+    start "$log" env S3_AUDIT_WEBHOOK_AUTH_TOKEN='Splunk end-to-end' "$AGENT" run --no-proxy \
         --endpoint "http://127.0.0.1:$webhook" --source "$1" --backoff-max 1s --state-dir "$dir/state"
     await 20 "the agent's start" grep -q started: "$dir/$log.log"
 }

@@ -121,7 +121,7 @@ make_root() { # name
 
 deliver() { # root's name, URL's scheme and host, port, more options...
     local log=$work/log status=0
-    timeout 20 chroot "$work/$1" /s3-audit-webhook run --endpoint "$2:$3/services/collector/raw" \
+    timeout 20 chroot "$work/$1" /s3-audit-webhook run --no-proxy --endpoint "$2:$3/services/collector/raw" \
         --auth-token 'Splunk 0' "${@:4}" <"$events" 2>"$log" || status=$?
     expected=$((expected + count))
     if [ $status != 0 ] || ! grep -q "delivered $count\b" "$log" || [ "$(received)" != $expected ]; then
@@ -170,6 +170,9 @@ socat -d -d "OPENSSL-LISTEN:8443,bind=$ip,fork,verify=0,cert=$work/tls/ca.pem,ke
     "TCP:$ip:8088" 2>"$work/socat" &
 await listening "$work/socat"
 deliver tls https://tls.webhook.test 8443 --ca-file /ca.pem
+chroot "$work/tls" /s3-audit-webhook run --no-proxy --endpoint https://tls.webhook.test:8443/ \
+    --auth-token 'Splunk 0' </dev/null 2>"$work/log" || fail "without a CA file: exit code $?"
+grep -q 'using the ones bundled with this program' "$work/log" || { cat "$work/log" >&2; fail 'no word of bundled roots'; }
 echo 'static: over TLS, in a chroot with a CA file: ok'
 
 make_root trap
