@@ -306,3 +306,38 @@ fn a_pair_that_is_renewed_in_two_steps_is_taken_when_both_are_there() {
         (old.requests().len() == 2 && new.requests().len() == 1).then_some(())
     });
 }
+
+#[test]
+fn enable_sets_the_pair_and_a_new_certificate_lets_go_of_the_old_key() {
+    let world = World::new();
+    let combined = world.read("mine.pem") + &world.read("mine.key");
+    fs::write(world.path("combined.pem"), combined).unwrap();
+    let config = world.path("webhook.env");
+    let enable = |options: &[(&str, &str)]| {
+        let mut command = Agent::command()
+            .args(["enable", "--config", &config, "--insecure"])
+            .endpoint("https://hec/")
+            .token("T");
+        for (flag, name) in options {
+            command = command.arg(flag).arg(world.path(name));
+        }
+        let ended = command.run();
+        (
+            ended.code,
+            ended.log,
+            fs::read_to_string(&config).unwrap_or_default(),
+        )
+    };
+    let (code, log, text) = enable(PAIR);
+    assert_eq!(code, Some(0), "{log}");
+    for (variable, name) in [("CERT", "mine.pem"), ("KEY", "mine.key")] {
+        let line = format!("S3_AUDIT_WEBHOOK_CLIENT_{variable}={}\n", world.path(name));
+        assert!(text.contains(&line), "{text}");
+    }
+    let (code, log, unchanged) = enable(&[("--client-cert", "mine.pem")]);
+    assert_eq!(code, Some(2), "{log}");
+    assert_eq!(unchanged, text);
+    let (code, log, text) = enable(&[("--client-cert", "combined.pem")]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!text.contains("CLIENT_KEY"), "{text}");
+}
