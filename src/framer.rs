@@ -254,8 +254,8 @@ impl Framer {
     }
 
     /// How many of the bytes read belong to something that is not done with: an event that is not whole
-    /// yet, or the rest of one that was lost. A new framer that begins with them makes the same of the stream.
-    /// All frames must have been taken before.
+    /// yet, or the rest of one that was lost. A new framer that begins with them makes the same of the stream, or
+    /// nearly so if an object breaks that is spread over lines. All frames must have been taken before.
     pub fn unfinished(&self) -> u64 {
         self.shifted + self.filled as u64 - self.settled
     }
@@ -277,7 +277,7 @@ impl Framer {
     pub fn next(&mut self) -> Option<Frame<'_>> {
         loop {
             if self.mode == Mode::Between && !self.after_broken {
-                self.settled = self.shifted + self.at as u64;
+                self.settle();
             }
             let lost = match self.mode {
                 Mode::Object(start) => match self.scan_object(start) {
@@ -371,7 +371,14 @@ impl Framer {
         (!noted).then_some(lost)
     }
 
+    /// A new framer could go on from here, if it sees how far the line at hand is indented.
+    fn settle(&mut self) {
+        let indent = if self.line.blank { self.line.indent } else { 0 };
+        self.settled = self.shifted + self.at as u64 - indent as u64;
+    }
+
     fn begin_object(&mut self) -> Option<Lost> {
+        self.settle();
         self.after_broken = false;
         self.indent = self.line.indent;
         self.line.step(b'x');
@@ -380,7 +387,6 @@ impl Framer {
             return self.leave_object(start, Lost::Malformed);
         }
         self.scanner.reset();
-        self.settled = self.shifted + start as u64;
         self.mode = Mode::Object(start);
         None
     }

@@ -40,8 +40,18 @@ fuzz_target!(|data: &[u8]| {
     let cut = frames(&mut framer, pieces(stream, lengths), false);
     assert_eq!(cut, whole, "cut up, after another stream");
     let mut framer = new_framer();
-    let released = frames(&mut framer, stream.chunks(97), true);
+    let released = frames(&mut framer, [stream], true);
     assert_eq!(released, whole, "cut up, and the buffer given back");
+
+    if !whole.iter().any(|found| matches!(found, Found::Lost(_))) {
+        let cut = stream.len() * usize::from(*lengths.first().unwrap_or(&128)) / 255;
+        let mut resumed = Vec::new();
+        let mut framer = new_framer();
+        feed(&mut framer, &stream[..cut], &mut resumed);
+        let from = cut - usize::try_from(framer.unfinished()).expect("not more than it was fed");
+        resumed.extend(frames(&mut new_framer(), [&stream[from..]], false));
+        assert_eq!(resumed, whole, "gone on with after {from} of {cut}");
+    }
 
     let brackets = if arrays { ('[', ']') } else { ('{', '}') };
     for found in &whole {
@@ -73,23 +83,32 @@ fn pieces<'a>(mut stream: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &
     })
 }
 
+fn feed(framer: &mut Framer, mut piece: &[u8], found: &mut Vec<Found>) {
+    while !piece.is_empty() {
+        let space = framer.space();
+        let count = piece.len().min(space.len());
+        space[..count].copy_from_slice(&piece[..count]);
+        framer.filled(count);
+        piece = &piece[count..];
+        take(framer, found);
+    }
+}
+
 fn frames<'a>(
     framer: &mut Framer,
     pieces: impl IntoIterator<Item = &'a [u8]>,
     release: bool,
 ) -> Vec<Found> {
     let mut found = Vec::new();
-    for mut piece in pieces {
-        while !piece.is_empty() {
-            let space = framer.space();
-            let count = piece.len().min(space.len());
-            space[..count].copy_from_slice(&piece[..count]);
-            framer.filled(count);
-            piece = &piece[count..];
-            take(framer, &mut found);
-            if release {
+    for piece in pieces {
+        if release {
+            // Smaller pieces, with a pause behind each.
+            for piece in piece.chunks(97) {
+                feed(framer, piece, &mut found);
                 framer.release();
             }
+        } else {
+            feed(framer, piece, &mut found);
         }
     }
     framer.end();
