@@ -54,7 +54,8 @@ pub struct ConfigOption {
 /// The state directory.
 #[derive(Debug, Args)]
 pub struct StateOption {
-    /// Where agents write how they are doing, for show; one directory for all hosts if it is on a shared mount
+    /// Where agents write how they are doing, for show, and how far they have read files; on a shared mount one
+    /// directory for all hosts
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_STATE_DIR",
