@@ -9,6 +9,7 @@ use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::chunk::Chunk;
+use crate::encode::{Compressed, Encoder, Format};
 
 use super::*;
 
@@ -63,9 +64,16 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
         connect: Duration::from_secs(3),
         request: Duration::from_secs(9),
     };
+    let endpoint = Endpoint::parse("http://hec.example.com/").unwrap();
+    let shape = Shape {
+        encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
+        uri: endpoint.uri().clone(),
+        headers: Vec::new(),
+    };
     let webhook = Webhook::new(
-        Endpoint::parse("http://hec.example.com/").unwrap(),
-        Token::parse("Splunk T").unwrap(),
+        endpoint,
+        Some(Token::parse("Splunk T").unwrap()),
+        shape,
         TlsConfig::default(),
         None,
         timeouts,
