@@ -8,6 +8,10 @@ MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(ARCH)-unkno
 STATIC_TARGET = $(ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
 STATIC = $(TARGET_DIR)/static/s3-audit-webhook
 STATIC_BYTES_MAX = 3500000
+# Packed relocations (a static glibc must be 2.36 or newer for them) and no index for stack traces, which a program
+# without symbols could not name anyway: 5 % smaller.
+STATIC_FLAGS = -C target-feature=+crt-static -C force-unwind-tables=no \
+	-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--no-eh-frame-hdr
 
 FUZZ_SECONDS = 60
 CARGO_DENY = cargo-deny@0.20.2
@@ -34,16 +38,16 @@ demo: ## the agent beside a receiver, on captured events
 
 .PHONY: test
 test: ## every test; the static binary's needs root
-	cargo test --locked
+	cargo test --locked --workspace
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory static-test; \
 		else echo 'static: SKIPPED: needs root'; fi
 
 .PHONY: check
 check: ## format, lints, docs, and the dependencies' licences, sources and advisories
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@$(MAKE) --no-print-directory manual
 	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
 	@$(call cargo_tool,deny,$(CARGO_DENY))
@@ -59,11 +63,10 @@ advisories: ## known vulnerabilities of the dependencies (fetches their database
 	@$(call cargo_tool,deny,$(CARGO_DENY))
 	cargo deny --locked --config .ci/deny.toml check advisories
 
-# Relocations are packed, which saves 3 %; a static glibc must be 2.36 or newer for that.
 .PHONY: static
 static: ## the program as one file for any Linux: target/static/s3-audit-webhook
 	@$(if $(MUSL_STD),$(call command,musl-gcc,musl-tools))
-	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' cargo build --release --locked --target $(STATIC_TARGET)
+	RUSTFLAGS='$(STATIC_FLAGS)' cargo build --release --locked --target $(STATIC_TARGET)
 	@install -D $(TARGET_DIR)/$(STATIC_TARGET)/release/s3-audit-webhook $(STATIC)
 	@ldd $(STATIC) 2>&1 | grep -qE 'statically linked|not a dynamic executable' \
 		|| { echo '$(STATIC) is not static' >&2; exit 1; }

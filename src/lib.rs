@@ -4,6 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub use s3_audit_framer as framer;
+pub use s3_audit_framer::json;
+
 pub mod agents;
 pub mod answer;
 pub mod backoff;
@@ -20,14 +23,12 @@ pub mod encode;
 pub mod endpoint;
 pub mod event_time;
 pub mod failure;
-pub mod framer;
 pub mod given;
 pub mod glibc;
 pub mod gzip;
 pub mod handover;
 pub mod header;
 pub mod host;
-pub mod json;
 pub mod last_words;
 pub mod ledger;
 pub mod limits;

@@ -12,11 +12,15 @@
 //!   no object can follow); and, if it was spread over lines, those that are indented deeper.
 //! - An object over the limit is followed, unkept, to its end.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod json;
+
 use std::mem;
 
 use memchr::{memchr, memchr2};
 
-use crate::json::{Scan, Scanner};
+use json::{Scan, Scanner};
 
 /// Room that a read gets at least.
 const MIN_READ: usize = 4 << 10;
