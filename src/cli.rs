@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
-use crate::encode::{Compressed, Format};
-use crate::header;
 use crate::quantity::{parse_count, parse_duration, parse_size};
 use crate::source::{FileStart, Spec, WhenFull};
+use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::header;
 
 /// The settings file if no other is given.
 pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";

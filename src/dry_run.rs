@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::answer::Verdict;
 use crate::batch::Body;
-use crate::encode::{Encoder, Format};
 use crate::sender::{Cut, Target};
 use crate::stop::Stop;
-use crate::trouble::Trouble;
+use crate::webhook::answer::Verdict;
+use crate::webhook::encode::{Encoder, Format};
+use crate::webhook::trouble::Trouble;
 
 /// Prints each body as it would be posted, but never compressed.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::given::UsageError;
+use crate::settings::given::UsageError;
 
 /// Why a command came to nothing.
 #[derive(Debug)]

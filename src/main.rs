@@ -4,8 +4,8 @@ use std::env;
 use std::process::ExitCode;
 
 use s3_audit_webhook::cli::Command;
-use s3_audit_webhook::given::Given;
-use s3_audit_webhook::{control, glibc, probe, run, show};
+use s3_audit_webhook::settings::given::Given;
+use s3_audit_webhook::{commands::control, commands::probe, commands::show, glibc, run};
 
 fn main() -> ExitCode {
     glibc::give_memory_back();

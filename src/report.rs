@@ -9,9 +9,9 @@ use log::{Level, error, info, log, warn};
 
 use crate::ledger::{Balance, Ledger, Outcome, Reason};
 use crate::quantity::Took;
-use crate::snapshot::{Mishap, Snapshot, SourceNow};
+use crate::state::snapshot::{Mishap, Snapshot, SourceNow};
 use crate::throttle::{Drops, Outages, in_full};
-use crate::trouble::Trouble;
+use crate::webhook::trouble::Trouble;
 
 /// Counts and tells. Shared by all threads.
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::answer::Verdict;
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Body};
 use crate::chunk::Extent;
@@ -15,7 +14,8 @@ use crate::ledger::Reason;
 use crate::queue::{Outlet, Taken};
 use crate::report::Report;
 use crate::stop::Stop;
-use crate::trouble::Trouble;
+use crate::webhook::answer::Verdict;
+use crate::webhook::trouble::Trouble;
 
 /// Where bodies go.
 pub trait Target: Send {

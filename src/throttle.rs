@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::snapshot::Away;
+use crate::state::snapshot::Away;
 
 /// What was told of one reason's drops.
 #[derive(Debug, Default)]

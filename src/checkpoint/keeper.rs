@@ -13,10 +13,11 @@ use super::store::Found;
 use super::{Place, Progress, Store};
 use crate::cli::RunOptions;
 use crate::failure::Failure;
-use crate::given::{Origin, Origins};
 use crate::queue::Gauge;
+use crate::settings::given::{Origin, Origins};
 use crate::source::{OpenError, Spec};
-use crate::{host, state};
+use crate::state;
+use crate::state::host;
 
 /// A checkpoint is written at most so often.
 const INTERVAL: Duration = Duration::from_secs(1);

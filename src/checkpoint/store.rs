@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use super::{LONGEST, Place, hash, parse, render};
-use crate::lock;
+use crate::state::lock;
 
 /// The readable part of a file's name at most.
 const READABLE: usize = 60;

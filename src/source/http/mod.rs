@@ -28,7 +28,7 @@ use crate::descriptors;
 use crate::ledger::Reason;
 use crate::poll::{PollFd, poll};
 use crate::stop::Stop;
-use crate::token::Token;
+use crate::webhook::token::Token;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);

@@ -7,11 +7,11 @@
 use std::io::{self, Read};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::answer::{Answer, Question, Verdict};
 use s3_audit_webhook::batch::Batch;
-use s3_audit_webhook::bulk::Items;
 use s3_audit_webhook::chunk::Extent;
-use s3_audit_webhook::endpoint::Endpoint;
+use s3_audit_webhook::webhook::answer::{Answer, Question, Verdict};
+use s3_audit_webhook::webhook::bulk::Items;
+use s3_audit_webhook::webhook::endpoint::Endpoint;
 
 fuzz_target!(|data: &[u8]| {
     let Some(([high, low, events, broken], text)) = data.split_first_chunk() else {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::event_time::EventTime;
+use s3_audit_webhook::webhook::event_time::EventTime;
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {

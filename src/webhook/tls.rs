@@ -157,6 +157,6 @@ mod tests {
     fn the_bundled_roots_are_named_with_their_version() {
         let (name, version) = BUNDLED.split_once(' ').unwrap();
         let locked = format!("name = \"{name}\"\nversion = \"{version}\"\n");
-        assert!(include_str!("../Cargo.lock").contains(&locked));
+        assert!(include_str!("../../Cargo.lock").contains(&locked));
     }
 }

@@ -1,7 +1,7 @@
 //! An answer that tells of each event what became of it, as Elasticsearch's `_bulk` does.
 
 use super::{Answer, Class, Question, Verdict, status_class};
-use crate::trouble::Trouble;
+use crate::webhook::trouble::Trouble;
 
 /// What became of a body's events, where not all have the same end.
 #[derive(Debug, PartialEq, Eq)]

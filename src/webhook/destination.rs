@@ -7,16 +7,16 @@ use std::path::Path;
 use ureq::tls::{ClientCert, TlsConfig};
 
 use crate::cli::{RunOptions, WebhookOptions};
-use crate::endpoint::Endpoint;
-use crate::given::{Origin, Origins, UsageError};
-use crate::proxy;
 use crate::report::Forwarding;
 use crate::sender::Target;
-use crate::shape::Shape;
-use crate::tls;
-use crate::token::Token;
-use crate::trouble::Timeouts;
-use crate::webhook::Webhook;
+use crate::settings::given::{Origin, Origins, UsageError};
+use crate::webhook::client::Webhook;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::proxy;
+use crate::webhook::shape::Shape;
+use crate::webhook::tls;
+use crate::webhook::token::Token;
+use crate::webhook::trouble::Timeouts;
 
 /// Where bodies go.
 pub struct Destination {

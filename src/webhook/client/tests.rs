@@ -9,7 +9,7 @@ use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::chunk::Chunk;
-use crate::encode::{Compressed, Encoder, Format};
+use crate::webhook::encode::{Compressed, Encoder, Format};
 
 use super::*;
 

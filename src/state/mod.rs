@@ -4,6 +4,10 @@
 //! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
 //! lock, `.HOST.lock`, nobody holds. A thread of its own writes it, so that a mount that hangs stops nothing.
 
+pub mod host;
+pub mod lock;
+pub mod snapshot;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -18,11 +22,11 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
 use crate::cli::RunOptions;
-use crate::given::{Origin, Origins, UsageError};
+use crate::commands::agents;
 use crate::ledger::Reason;
 use crate::report::{Forwarding, Report};
-use crate::snapshot::{Away, Snapshot};
-use crate::{agents, host, lock};
+use crate::settings::given::{Origin, Origins, UsageError};
+use crate::state::snapshot::{Away, Snapshot};
 
 /// What every agent's file has as its `program`.
 pub const PROGRAM: &str = "s3-audit-webhook";
@@ -170,7 +174,7 @@ impl StateFile {
         }
     }
 
-    /// The file's content. What its names mean stands at [`show`](crate::show).
+    /// The file's content. What its names mean stands at [`show`](crate::commands::show).
     fn describe(&self, now: &Snapshot, started: SystemTime, ended: Option<SystemTime>) -> Value {
         let balance = &now.balance;
         let sources = now.sources.iter().map(|source| {

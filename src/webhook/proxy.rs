@@ -6,9 +6,9 @@ use std::fmt;
 use ureq::http::Uri;
 
 use crate::cli::WebhookOptions;
-use crate::endpoint::Endpoint;
-use crate::given::{Origin, Origins, UsageError};
-use crate::no_proxy;
+use crate::settings::given::{Origin, Origins, UsageError};
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::no_proxy;
 
 /// The port of a proxy that names none, as curl has it.
 const PORT: u16 = 1080;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use memchr::memmem;
 
 use crate::batch::Body;
-use crate::bulk::Items;
-use crate::endpoint::{self, Endpoint};
-use crate::header::{self, Header};
-use crate::token::Token;
-use crate::trouble::Trouble;
+use crate::webhook::bulk::Items;
+use crate::webhook::endpoint::{self, Endpoint};
+use crate::webhook::header::{self, Header};
+use crate::webhook::token::Token;
+use crate::webhook::trouble::Trouble;
 
 /// What became of a posted body.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-use crate::trouble::is_hang_up;
+use crate::webhook::trouble::is_hang_up;
 
 /// Makes connections on which nothing more is written once that has failed, but what has arrived is read. To be
 /// chained behind a socket's connector, below TLS.

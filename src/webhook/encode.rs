@@ -7,8 +7,8 @@ use std::str::FromStr;
 use memchr::memchr_iter;
 
 use crate::batch::Body;
-use crate::event_time::EventTime;
-use crate::gzip::Gzip;
+use crate::webhook::event_time::EventTime;
+use crate::webhook::gzip::Gzip;
 
 /// What a body looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,17 +12,17 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, SendBody};
 
-use crate::answer::{Answer, Question, Verdict};
 use crate::batch::{Batch, Body};
-use crate::bulk::Items;
 use crate::chunk::Extent;
-use crate::endpoint::Endpoint;
-use crate::last_words::LastWords;
-use crate::proxy::Proxy;
 use crate::sender::{Cut, Target};
-use crate::shape::Shape;
-use crate::token::Token;
-use crate::trouble::{Timeouts, Trouble, is_hang_up};
+use crate::webhook::answer::{Answer, Question, Verdict};
+use crate::webhook::bulk::Items;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::last_words::LastWords;
+use crate::webhook::proxy::Proxy;
+use crate::webhook::shape::Shape;
+use crate::webhook::token::Token;
+use crate::webhook::trouble::{Timeouts, Trouble, is_hang_up};
 
 /// How much of an answer is read. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;

@@ -15,7 +15,7 @@ use clap::{ArgMatches, CommandFactory, Error, FromArgMatches};
 
 use crate::cli::{Cli, Command, RunOptions};
 use crate::logger;
-use crate::settings::{self, PREFIX, Setting};
+use crate::settings::text::{self, PREFIX, Setting};
 
 /// The guide's command line, for those who have given this program the name `weka`.
 const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
@@ -180,7 +180,7 @@ impl Config {
         };
         let settings = match fs::read(&path) {
             Ok(bytes) => {
-                let settings = settings::decode(&bytes).and_then(settings::parse);
+                let settings = text::decode(&bytes).and_then(text::parse);
                 Ok(settings.map_err(|error| wrong(error.line, &error.what))?)
             }
             Err(error) => match error.kind() {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::agents::{Agent, Status};
+use crate::commands::agents::{Agent, Status};
 use crate::quantity::Took;
 
 /// Longer texts, by whoever could write to the state directory, are cut.

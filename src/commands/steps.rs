@@ -18,9 +18,9 @@ use ureq::unversioned::transport::{
     TcpConnector, Transport,
 };
 
-use crate::last_words::{LastWords, Listening};
 use crate::quantity::Took;
-use crate::trouble::{Timeouts, Trouble};
+use crate::webhook::last_words::{LastWords, Listening};
+use crate::webhook::trouble::{Timeouts, Trouble};
 
 /// The step under way.
 #[derive(Debug, Clone)]

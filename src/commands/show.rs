@@ -20,15 +20,15 @@ use std::time::SystemTime;
 use clap::Args as _;
 use serde_json::{Value, json};
 
-use crate::agents::{self, Agent};
 use crate::cli::{Command, RunOptions, ShowOptions, WebhookOptions};
-use crate::destination;
-use crate::endpoint::{self, Endpoint};
+use crate::commands::agents::{self, Agent};
+use crate::commands::terminal::{block, columns, shown};
 use crate::failure::Failure;
-use crate::given::{Config, Given, Origin, Origins};
-use crate::proxy::Proxy;
-use crate::terminal::{block, columns, shown};
-use crate::token::Token;
+use crate::settings::given::{Config, Given, Origin, Origins};
+use crate::webhook::destination;
+use crate::webhook::endpoint::{self, Endpoint};
+use crate::webhook::proxy::Proxy;
+use crate::webhook::token::Token;
 
 /// The settings that an agent without flags would have.
 struct Settings {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::cli::{RunOptions, WebhookOptions};
-use crate::given::{Origins, UsageError};
 use crate::quantity::{Size, Took};
+use crate::settings::given::{Origins, UsageError};
 
 /// Refuses limits that can't work, alone or together.
 ///

@@ -16,11 +16,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 
 use crate::cli::{Command, RunOptions, WebhookOptions};
-use crate::given::{Given, Origins};
 use crate::handover::Handover;
 use crate::report::{Forwarding, Report};
 use crate::sender::Target;
-use crate::{destination, header, limits};
+use crate::settings::given::{Given, Origins};
+use crate::settings::limits;
+use crate::webhook::destination;
+use crate::webhook::header;
 
 /// Between two looks. A change is in force after three of them at most.
 const LOOK: Duration = Duration::from_secs(1);

@@ -8,18 +8,18 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::answer::Verdict;
 use crate::batch::Batch;
 use crate::chunk::{Chunk, Extent};
 use crate::cli::TestOptions;
-use crate::destination;
-use crate::endpoint;
+use crate::commands::steps::{Steps, tell};
 use crate::failure::Failure;
-use crate::given::Origins;
-use crate::host;
-use crate::limits;
-use crate::steps::{Steps, tell};
-use crate::trouble::Trouble;
+use crate::settings::given::Origins;
+use crate::settings::limits;
+use crate::state::host;
+use crate::webhook::answer::Verdict;
+use crate::webhook::destination;
+use crate::webhook::endpoint;
+use crate::webhook::trouble::Trouble;
 
 const PAGE: &str = "the answer is a web page; check that the --endpoint's path is one that takes events, as \
                     Splunk's /services/collector/raw does";

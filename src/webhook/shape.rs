@@ -6,11 +6,12 @@ use std::fmt;
 use ureq::http::{HeaderName, Uri, header};
 
 use crate::cli::WebhookOptions;
-use crate::encode::{Compressed, Encoder, Format};
-use crate::endpoint::Endpoint;
-use crate::given::{Origins, UsageError};
-use crate::header::Header;
-use crate::{header as own, host};
+use crate::settings::given::{Origins, UsageError};
+use crate::state::host;
+use crate::webhook::encode::{Compressed, Encoder, Format};
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::header as own;
+use crate::webhook::header::Header;
 
 /// What requests look like.
 pub struct Shape {

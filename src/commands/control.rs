@@ -8,12 +8,17 @@ use std::process::ExitCode;
 use clap::{Args as _, ValueHint};
 
 use crate::cli::{DisableOptions, EnableOptions, WebhookOptions};
-use crate::endpoint::Endpoint;
+use crate::commands::token_input;
 use crate::failure::Failure;
-use crate::given::{Config, Given, Origin, Origins, UsageError};
-use crate::settings::{self, Setting, SyntaxError};
-use crate::token::Token;
-use crate::{destination, header, limits, proxy, settings_file, token_input};
+use crate::settings::file;
+use crate::settings::given::{Config, Given, Origin, Origins, UsageError};
+use crate::settings::limits;
+use crate::settings::text::{self, Setting, SyntaxError};
+use crate::webhook::destination;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::header;
+use crate::webhook::proxy;
+use crate::webhook::token::Token;
 
 const ENABLED: &str = "S3_AUDIT_WEBHOOK_ENABLED";
 const ENDPOINT: &str = "S3_AUDIT_WEBHOOK_ENDPOINT";
@@ -156,7 +161,7 @@ fn headers(webhook: &WebhookOptions, origins: &Origins) -> Result<String, UsageE
 fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Failure> {
     let mut kept = Vec::new();
     let mut warnings = Vec::new();
-    let has_changed = settings_file::change(path, |old| {
+    let has_changed = file::change(path, |old| {
         let (text, settings) = edit(path, old, changes)?;
         kept = kept_settings(&settings, changes);
         warnings = check(path, settings)?;
@@ -197,14 +202,14 @@ fn edit(
         let path = path.display();
         Failure::Failed(format!("{path}:{}: {}", error.line, error.what))
     };
-    let old_text = old.map_or(Ok(HEADING), settings::decode).map_err(wrong)?;
-    let old_settings = settings::parse(old_text).map_err(wrong)?;
+    let old_text = old.map_or(Ok(HEADING), text::decode).map_err(wrong)?;
+    let old_settings = text::parse(old_text).map_err(wrong)?;
     let changes: Vec<_> = changes
         .iter()
         .map(|(variable, value)| (variable.as_str(), value.as_deref()))
         .collect();
-    let text = settings::edit(old_text, &changes);
-    let mut settings = settings::parse(&text).map_err(wrong)?;
+    let text = text::edit(old_text, &changes);
+    let mut settings = text::parse(&text).map_err(wrong)?;
     // Messages name lines of the file that is there.
     for setting in &mut settings {
         let old = old_settings.iter().find(|old| old.name == setting.name);
