@@ -7,6 +7,7 @@ mod addresses;
 mod bulk;
 mod checkpoint;
 mod client_cert;
+mod chaos;
 mod cluster;
 mod control;
 mod delivery;

@@ -298,7 +298,7 @@ fn deep_nesting_and_endless_input_take_bounded_memory_and_the_next_events_arrive
         within(Duration::from_secs(10), what, || {
             delivered(&hook).ends_with(&["{\"next\":1}".into(), "{\"next\":2}".into()])
         });
-        let peak = peak_memory(agent.id());
+        let peak = agent.peak_kib();
         assert!(peak < 20 << 10, "{what}: {peak} KiB");
 
         agent.close_stdin();
@@ -306,16 +306,6 @@ fn deep_nesting_and_endless_input_take_bounded_memory_and_the_next_events_arrive
         let lost = lost.map(|reason| (reason.to_owned(), 1));
         assert_eq!(balance.by_reason, lost.into_iter().collect(), "{what}");
     }
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak_memory(id: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]

@@ -883,17 +883,9 @@ fn a_small_body_that_inflates_to_a_huge_one_costs_no_memory() {
             });
         }
     });
-    let peak = peak_kib(&listener.agent);
+    let peak = listener.agent.peak_kib();
     assert!(peak < 64 << 10, "{peak} KiB");
     listener.end();
-}
-
-/// The most memory that it has had so far.
-fn peak_kib(agent: &Agent) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = peak.and_then(|peak| peak.split_whitespace().next());
-    number.unwrap().parse().unwrap()
 }
 
 #[test]
@@ -927,7 +919,7 @@ fn many_large_bodies_at_once_share_what_memory_there_is_for_them() {
         }
     });
     listener.hook.wait_for_events(ROUNDS * CLIENTS * 900);
-    let peak = peak_kib(&listener.agent);
+    let peak = listener.agent.peak_kib();
     assert!(peak < 64 << 10, "{peak} KiB");
     let balance = listener.end();
     assert_eq!(balance.delivered, (ROUNDS * CLIENTS * 900) as u64);
@@ -949,7 +941,7 @@ fn clients_that_keep_their_connection_keep_no_memory() {
         idle.push(client);
         listener.hook.wait_for_events(idle.len());
     }
-    let peak = peak_kib(&listener.agent);
+    let peak = listener.agent.peak_kib();
     assert!(peak < 48 << 10, "{peak} KiB");
     for client in &mut idle {
         ask(client, &post(""), &success(""));

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::{Agent, Balance, Webhook, eventually};
+
+/// So many descriptors are kept from writers.
+const KEPT: usize = 16;
 
 /// Whoever has no right to anything.
 const NOBODY: u32 = 65534;
@@ -711,23 +714,15 @@ fn idle_writers_cost_next_to_no_memory() {
     // What the way of an event needs once is there before the first look.
     let few = write(10);
     hook.wait_for_events(few.len());
-    let before = resident_kib(&agent);
+    let before = agent.resident_kib();
     let many = write(WRITERS);
     hook.wait_for_events(few.len() + many.len());
-    let growth = resident_kib(&agent).saturating_sub(before);
+    let growth = agent.resident_kib().saturating_sub(before);
 
     // A read buffer each would be 8 MiB.
     assert!(growth < 3 * 1024, "{growth} KiB");
     drop((few, many));
     end_without_loss(agent, &hook);
-}
-
-/// Resident memory.
-fn resident_kib(agent: &Agent) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = resident.and_then(|resident| resident.split_whitespace().next());
-    number.unwrap().parse().unwrap()
 }
 
 #[test]
@@ -740,7 +735,7 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
     assert_arrive(&hook, [1]);
 
     // Room for two writers, and then there are five.
-    leave_descriptors(&agent, 2);
+    agent.leave_descriptors(2 + KEPT);
     let mut writers: Vec<_> = (2..=6)
         .map(|number| {
             let mut writer = place.connect();
@@ -762,7 +757,7 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
     // Where writers go, others find room.
     drop(writers.drain(..2));
     assert_arrive(&hook, [1, 2, 3, 7, 4, 5]);
-    leave_descriptors(&agent, 500);
+    agent.leave_descriptors(500 + KEPT);
     assert_arrive(&hook, [1, 2, 3, 7, 4, 5, 6]);
     agent.wait_for_log("is back after");
     end_without_loss(agent, &hook);
@@ -774,35 +769,13 @@ fn waiting_writers_leave_the_webhook_its_descriptors() {
     let place = Place::new();
     let agent = start(&hook, &[&place.unix_listen()]);
     place.connect();
-    leave_descriptors(&agent, 4);
+    agent.leave_descriptors(4 + KEPT);
     let mut writers: Vec<_> = (0..8).map(|_| place.connect()).collect();
     agent.wait_for_log("too many writers; raise the limit of open files");
 
     writers[0].write_all(event(1).as_bytes()).unwrap();
     assert_arrive(&hook, [1]);
     end_without_loss(agent, &hook);
-}
-
-/// Leaves the agent's writers so many descriptors more, as `prlimit --nofile` does: the last 16 are
-/// kept from them.
-fn leave_descriptors(agent: &Agent, count: usize) {
-    // The limit is on their numbers.
-    let is_free = |number: &u64| !Path::new(&format!("/proc/{}/fd/{number}", agent.id())).exists();
-    let limit = libc::rlimit {
-        rlim_cur: (0..).filter(is_free).nth(count).unwrap() + 16,
-        rlim_max: 1000,
-    };
-    let id = libc::pid_t::try_from(agent.id()).unwrap();
-    // SAFETY: the kernel reads `limit` and writes nothing.
-    let done = unsafe {
-        libc::prlimit(
-            id,
-            libc::RLIMIT_NOFILE,
-            &raw const limit,
-            std::ptr::null_mut(),
-        )
-    };
-    assert_eq!(done, 0);
 }
 
 /// The processor time that it has used so far.

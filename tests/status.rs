@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::source_http::{end, event, events, free_address, start};
-use crate::support::{Agent, Answer, Client, Webhook, eventually};
+use crate::support::{Agent, Answer, Client, Metrics, Webhook, eventually};
 
 /// Sends a request and gives the answer, head and body.
 fn exchange(address: SocketAddr, request: &str) -> (String, String) {
@@ -79,136 +79,6 @@ impl Told {
             let (status, text) = get(self.status, "/healthz");
             (status == wanted).then_some(text)
         })
-    }
-}
-
-/// A page in Prometheus' text format, read as strictly as its description allows.
-#[derive(Debug)]
-struct Metrics(BTreeMap<String, Family>);
-
-#[derive(Debug)]
-struct Family {
-    kind: String,
-    /// By the labels, names and values.
-    samples: BTreeMap<Vec<(String, String)>, u64>,
-}
-
-impl Metrics {
-    #[track_caller]
-    fn parse(page: &str) -> Self {
-        assert!(
-            page.ends_with('\n') && !page.contains("\n\n") && !page.contains('\r'),
-            "{page}"
-        );
-        let mut families = BTreeMap::new();
-        let mut lines = page.lines().peekable();
-        while let Some(line) = lines.next() {
-            let help = line
-                .strip_prefix("# HELP ")
-                .unwrap_or_else(|| panic!("{line}"));
-            let (name, help) = help.split_once(' ').unwrap();
-            assert!(
-                is_name(name) && name.starts_with("s3_audit_webhook_"),
-                "{line}"
-            );
-            assert!(!help.is_empty() && !help.contains('\\'), "{line}");
-            let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
-            let kind = kind
-                .and_then(|kind| kind.strip_prefix(name))
-                .unwrap()
-                .trim();
-            assert!(["counter", "gauge"].contains(&kind), "{name} {kind}");
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
-            let mut samples = BTreeMap::new();
-            while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
-                let rest = sample
-                    .strip_prefix(name)
-                    .unwrap_or_else(|| panic!("{sample}"));
-                let (labels, value) = labels(rest);
-                let value = value.strip_prefix(' ').unwrap().parse().unwrap();
-                assert!(samples.insert(labels, value).is_none(), "twice: {sample}");
-            }
-            assert!(!samples.is_empty(), "{name}");
-            let kind = kind.to_owned();
-            let family = families.insert(name.to_owned(), Family { kind, samples });
-            assert!(family.is_none(), "twice: {name}");
-        }
-        Metrics(families)
-    }
-
-    /// The value without labels.
-    #[track_caller]
-    fn value(&self, name: &str) -> u64 {
-        self.family(name).samples[&Vec::new()]
-    }
-
-    /// The value by the one label.
-    #[track_caller]
-    fn of(&self, name: &str, label: &str, value: &str) -> u64 {
-        let labels = vec![(label.to_owned(), value.to_owned())];
-        let family = self.family(name);
-        *family
-            .samples
-            .get(&labels)
-            .unwrap_or_else(|| panic!("{labels:?} of {name} in {family:?}"))
-    }
-
-    fn sum(&self, name: &str) -> u64 {
-        self.family(name).samples.values().sum()
-    }
-
-    #[track_caller]
-    fn family(&self, name: &str) -> &Family {
-        &self.0[&format!("s3_audit_webhook_{name}")]
-    }
-
-    /// Nothing is unaccounted for at any moment.
-    #[track_caller]
-    fn hold(&self) {
-        assert_eq!(
-            self.sum("events_received_total"),
-            self.value("events_delivered_total")
-                + self.sum("events_dropped_total")
-                + self.value("buffered_events")
-        );
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        && text.starts_with(|first: char| first.is_ascii_lowercase())
-}
-
-/// The labels, and what follows them.
-fn labels(text: &str) -> (Vec<(String, String)>, &str) {
-    let Some(mut rest) = text.strip_prefix('{') else {
-        return (Vec::new(), text);
-    };
-    let mut labels = Vec::new();
-    loop {
-        let (name, value) = rest.split_once("=\"").unwrap();
-        assert!(is_name(name), "{text}");
-        let mut unescaped = String::new();
-        let mut bytes = value.char_indices();
-        let end = loop {
-            match bytes.next().unwrap() {
-                (_, '\\') => unescaped.push(match bytes.next().unwrap().1 {
-                    'n' => '\n',
-                    escaped @ ('\\' | '"') => escaped,
-                    other => panic!("\\{other} in {text}"),
-                }),
-                (end, '"') => break end,
-                (_, plain) => unescaped.push(plain),
-            }
-        };
-        labels.push((name.to_owned(), unescaped));
-        rest = &value[end + 1..];
-        match rest.as_bytes()[0] {
-            b',' => rest = &rest[1..],
-            b'}' => return (labels, &rest[1..]),
-            _ => panic!("{text}"),
-        }
     }
 }
 

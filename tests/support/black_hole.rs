@@ -16,7 +16,11 @@ pub(crate) struct BlackHole {
 impl BlackHole {
     /// Binds a port and fills the backlog.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::of(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Makes one of a listener.
+    pub(super) fn of(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         // SAFETY: the descriptor is open. A second listen() does no more than set the length of the backlog anew.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);

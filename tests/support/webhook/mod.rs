@@ -476,7 +476,7 @@ fn reset_on_close(socket: &TcpStream) {
 
 /// Binds the address, and tries again for a while when it is in use.
 #[track_caller]
-fn bind(address: SocketAddr) -> TcpListener {
+pub(super) fn bind(address: SocketAddr) -> TcpListener {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpListener::bind(address) {
@@ -490,7 +490,7 @@ fn bind(address: SocketAddr) -> TcpListener {
 }
 
 /// An address that no other webhook of this process has: all of 127.0.0.0/8 is loopback.
-fn own_loopback() -> Ipv4Addr {
+pub(crate) fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     Ipv4Addr::new(127, 77, high, low)

@@ -1,0 +1,173 @@
+//! The faults that a random run draws from.
+
+use std::time::Duration;
+
+use crate::support::{Answer, WireFault};
+
+use super::books::Meaning;
+use super::dice::Dice;
+use super::rig::Rig;
+
+/// What fails for a while.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    place: Place,
+    host: Host,
+    /// At its end all connections are cut, as by a restart of what has failed; else what hangs is for the agent to end.
+    ends_with_cut: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// The webhook runs, but answers so.
+    Answer(String, Box<Answer>, Meaning),
+    /// The webhook has been killed.
+    Killed,
+    Wire(WireFault),
+    /// Only the host has trouble.
+    Nowhere,
+}
+
+/// What happens at the host meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    Nothing,
+    /// The agent's process gets no processor for half the time.
+    Stopped,
+    /// No descriptor is free, and the connections are cut.
+    NoDescriptors,
+    LogRotated,
+    /// The agent is told to look at its settings.
+    Reload,
+}
+
+impl Fault {
+    /// Draws one.
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        let place = match dice.below(10) {
+            0 => Place::Nowhere,
+            1 | 2 => Place::Killed,
+            3..=6 => Place::Wire(wire(dice)),
+            _ => answer(dice),
+        };
+        let host = match dice.below(8) {
+            0 => Host::Stopped,
+            1 => Host::NoDescriptors,
+            2 => Host::LogRotated,
+            3 => Host::Reload,
+            _ => Host::Nothing,
+        };
+        Self {
+            place,
+            host,
+            ends_with_cut: dice.below(2) == 0,
+        }
+    }
+
+    /// Has it, for so long.
+    pub(super) fn befall(&self, rig: &mut Rig, lasting: Duration) {
+        rig.books.shake();
+        match &self.place {
+            Place::Answer(_, answer, meaning) => rig.books.give((**answer).clone(), *meaning),
+            Place::Killed => rig.hook.stop(),
+            Place::Wire(fault) => rig.wire.set(*fault),
+            Place::Nowhere => {}
+        }
+        match self.host {
+            Host::Stopped => rig.agent.signal(libc::SIGSTOP),
+            Host::NoDescriptors => {
+                rig.agent.leave_descriptors(0);
+                rig.wire.cut();
+            }
+            Host::LogRotated => rig.rotate(),
+            Host::Reload => rig.agent.signal(libc::SIGHUP),
+            Host::Nothing => {}
+        }
+        std::thread::sleep(lasting / 2);
+        if self.host == Host::Stopped {
+            rig.agent.signal(libc::SIGCONT);
+        }
+        std::thread::sleep(lasting / 2);
+        if self.host == Host::NoDescriptors {
+            rig.agent.leave_descriptors(500);
+        }
+        match self.place {
+            Place::Killed => rig.hook.restart(),
+            Place::Wire(_) => rig.wire.set(WireFault::None),
+            Place::Answer(..) | Place::Nowhere => {}
+        }
+        if self.ends_with_cut {
+            rig.wire.cut();
+        }
+        rig.books.calm(rig.hook.connections());
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Place::Answer(what, ..) => write!(f, "answer {what}")?,
+            Place::Killed => write!(f, "webhook killed")?,
+            Place::Wire(fault) => write!(f, "network {fault:?}")?,
+            Place::Nowhere => write!(f, "nothing")?,
+        }
+        if self.host != Host::Nothing {
+            write!(f, ", host {:?}", self.host)?;
+        }
+        if self.ends_with_cut {
+            write!(f, ", then cut")?;
+        }
+        Ok(())
+    }
+}
+
+fn wire(dice: &mut Dice) -> WireFault {
+    // Over TLS the shorter ones break the handshake, at any place.
+    let bytes = dice.one_of(&[0, 3, 100, 700, 1500, 5_000, 60_000]) + dice.below(100) as usize;
+    match dice.below(6) {
+        0 => WireFault::Refuse,
+        1 => WireFault::BlackHole,
+        2 => WireFault::Stall,
+        3 => WireFault::CutToWebhook(bytes),
+        4 => WireFault::CutToAgent(bytes),
+        _ => WireFault::Drip(Duration::from_millis(100)),
+    }
+}
+
+fn answer(dice: &mut Dice) -> Place {
+    let second = Duration::from_secs(1);
+    let (what, answer, meaning) = match dice.below(12) {
+        0 => ("nothing", Answer::hang(), Meaning::Again),
+        1 => ("by hanging up", Answer::hang_up(), Meaning::Again),
+        2 => ("by a reset", Answer::reset(), Meaning::Again),
+        3 => ("garbage", Answer::garbage(), Meaning::Again),
+        4 => ("half a head", Answer::ok().half_a_head(), Meaning::Again),
+        5 => ("half a body", Answer::ok().half_a_body(), Meaning::Taken),
+        6 => (
+            "a byte a second",
+            Answer::ok().slowly(1, second),
+            Meaning::Again,
+        ),
+        7 => ("without end", Answer::ok().endless(), Meaning::Taken),
+        8 => ("and closes", Answer::ok().close_silently(), Meaning::Taken),
+        9 => ("400", Answer::status(400), Meaning::Refused),
+        _ => {
+            let status = 200 + dice.below(400) as u16;
+            return Place::Answer(
+                status.to_string(),
+                Box::new(Answer::status(status).body("")),
+                meaning_of(status),
+            );
+        }
+    };
+    Place::Answer(what.into(), Box::new(answer), meaning)
+}
+
+/// What a status tells, where no code of Splunk's says more.
+pub(super) fn meaning_of(status: u16) -> Meaning {
+    match status {
+        200..=299 => Meaning::Taken,
+        400 | 413 | 415 | 422 => Meaning::Refused,
+        _ => Meaning::Again,
+    }
+}

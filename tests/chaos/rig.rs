@@ -1,0 +1,252 @@
+//! An agent under load between servers, a network and a webhook, all of which can fail.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::source_http::free_address;
+use crate::status::get;
+use crate::support::{Agent, AgentCommand, Authority, Metrics, Webhook, Wire, own_loopback, poll};
+
+use super::books::{Account, Books, Fate};
+use super::load::{CLIENT, LOG, Load, Places, SOCKET, Told, Written};
+
+/// `--request-timeout`.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+/// `--backoff-max`.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(300);
+/// How long draining the buffer may take once all faults have ended: only a failure reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All of it.
+pub(super) struct Rig {
+    pub(super) load: Load,
+    pub(super) agent: Agent,
+    pub(super) wire: Wire,
+    pub(super) hook: Webhook,
+    pub(super) books: Arc<Books>,
+    pub(super) places: Places,
+    status: SocketAddr,
+    /// How often the log was rotated.
+    rotations: usize,
+    _dir: TempDir,
+}
+
+impl Rig {
+    /// Starts all of it; the agent's command can be changed before.
+    pub(super) fn start(tls: bool, change: impl FnOnce(AgentCommand) -> AgentCommand) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ip = own_loopback();
+        let authority = Authority::new("chaos");
+        let hook = if tls {
+            let identity = authority.server(&[&ip.to_string()]);
+            Webhook::builder().tls(identity.server_config())
+        } else {
+            Webhook::builder()
+        };
+        let hook = hook.forgetful().start();
+        let books = Arc::new(Books::new(3, TIMEOUT));
+        let enter = Arc::clone(&books);
+        hook.answer_by(move |request| enter.enter(request));
+        let wire = Wire::to(hook.address(), ip);
+
+        let places = Places {
+            socket: dir.path().join("socket"),
+            log: dir.path().join("audit.log"),
+            http: free_address(),
+        };
+        fs::write(&places.log, "").unwrap();
+        let status = free_address();
+        let scheme = if tls { "https" } else { "http" };
+        let mut command = Agent::command()
+            .arg("run")
+            .endpoint(&format!("{scheme}://{}/", wire.address()))
+            .token("Splunk chaos")
+            .source(&format!("unix-listen:{}", places.socket.display()))
+            .source(&format!("file:{}", places.log.display()))
+            .source(&format!("http:{}", places.http))
+            .arg(format!("--status-listen={status}"))
+            .args(["--buffer-events=4000", "--batch-events=500"])
+            .args(["--batch-age=20ms", "--report-interval=1s"])
+            .args(["--connect-timeout=500ms", "--backoff-min=10ms"])
+            .arg(format!("--request-timeout={}ms", TIMEOUT.as_millis()))
+            .arg(format!("--backoff-max={}ms", BACKOFF_MAX.as_millis()));
+        if tls {
+            let ca = authority.write_pem(dir.path(), "ca");
+            command = command.arg("--ca-file").arg(ca);
+        }
+        let agent = change(command).spawn();
+        agent.wait_for_log("started: ");
+        Self {
+            load: Load::start(&places),
+            agent,
+            wire,
+            hook,
+            books,
+            places,
+            status,
+            rotations: 0,
+            _dir: dir,
+        }
+    }
+
+    /// The figures now. Nothing is unaccounted for at any moment.
+    #[track_caller]
+    pub(super) fn metrics(&self) -> Metrics {
+        let (status, page) = get(self.status, "/metrics");
+        assert_eq!(status, 200);
+        let metrics = Metrics::parse(&page);
+        metrics.hold();
+        metrics
+    }
+
+    /// Renames the log once the agent has it open; the server makes a new one.
+    pub(super) fn rotate(&mut self) {
+        let log = &self.places.log;
+        let is_open = || {
+            let mut open = self.agent.descriptors().into_iter();
+            open.any(|open| fs::read_link(open).is_ok_and(|to| to == *log))
+                .then_some(())
+        };
+        if fs::exists(log).unwrap() && poll(Duration::from_secs(2), is_open).is_some() {
+            self.rotations += 1;
+            let to = log.with_extension(self.rotations.to_string());
+            fs::rename(log, to).unwrap();
+        }
+    }
+
+    /// The servers pause, and all faults have ended: waits until the buffer is empty. Then each event has had the end that
+    /// the agent, the webhook and the server tell of it.
+    #[track_caller]
+    pub(super) fn settle(&self) -> Account {
+        let pause = self.load.pause();
+        let written = self.load.written();
+        let drained = poll(PATIENCE, || {
+            let metrics = self.metrics();
+            let received = self.received(&metrics);
+            (metrics.value("buffered_events") == 0
+                && metrics.value("buffered_bytes") == 0
+                && received[SOCKET] == written.events[SOCKET]
+                && received[LOG] == written.events[LOG])
+                .then_some(metrics)
+        });
+        let Some(metrics) = drained else {
+            self.fail(&format!(
+                "not drained within {PATIENCE:?}; written {:?}",
+                written.events
+            ));
+        };
+        let (account, wrong) = self.books.close();
+        drop(pause);
+        if !wrong.is_empty() {
+            self.fail(&wrong.join("\n"));
+        }
+        let unlike = self.compare(&written, &metrics, &account);
+        if !unlike.is_empty() {
+            self.fail(&format!("{}\n{account:?}", unlike.join("\n")));
+        }
+        account
+    }
+
+    fn received(&self, metrics: &Metrics) -> [usize; 3] {
+        [
+            format!("unix-listen:{}", self.places.socket.display()),
+            format!("file:{}", self.places.log.display()),
+            format!("http:{}", self.places.http),
+        ]
+        .map(|name| metrics.of("events_received_total", "source", &name) as usize)
+    }
+
+    /// What does not agree.
+    fn compare(&self, written: &Written, metrics: &Metrics, account: &Account) -> Vec<String> {
+        let mut unlike = Vec::new();
+        let mut must_be = |what: &str, is: u64, should: u64| {
+            if is != should {
+                unlike.push(format!("{what}: {is}, but by the others' word {should}"));
+            }
+        };
+        let dropped = |reason: &str| metrics.of("events_dropped_total", "reason", reason);
+        must_be(
+            "delivered",
+            metrics.value("events_delivered_total"),
+            account.delivered,
+        );
+        must_be("refused", dropped("refused"), account.refused);
+        for reason in ["malformed", "too_large", "disabled", "shutdown"] {
+            must_be(reason, dropped(reason), 0);
+        }
+        // What never was at the webhook.
+        let missing = |source: usize, count: usize| -> Vec<usize> {
+            (0..count)
+                .filter(|number| self.books.fate((source, *number)) == Fate::Unseen)
+                .collect()
+        };
+        let of_client = missing(CLIENT, written.told.len());
+        let told = |told: Told| written.told.iter().filter(|was| **was == told).count() as u64;
+        let lied = of_client
+            .iter()
+            .filter(|n| written.told[**n] == Told::Taken);
+        must_be("acknowledged but missing", lied.count() as u64, 0);
+        let not_busy = (0..written.told.len())
+            .filter(|n| written.told[*n] == Told::Busy)
+            .filter(|n| self.books.fate((CLIENT, *n)) != Fate::Unseen);
+        must_be("refused with 503 but there", not_busy.count() as u64, 0);
+        must_be(
+            "missing of the log",
+            missing(LOG, written.events[LOG]).len() as u64,
+            0,
+        );
+        let of_socket = missing(SOCKET, written.events[SOCKET]).len() as u64;
+        let received = self.received(metrics)[CLIENT] as u64;
+        let (taken, busy) = (told(Told::Taken), told(Told::Busy));
+        let untold = received.checked_sub(taken + busy);
+        if untold.is_none_or(|untold| untold > told(Told::Nothing)) {
+            let nothing = told(Told::Nothing);
+            unlike.push(format!(
+                "received by http: {received}, but {taken} were taken, {busy} not, and {nothing} not answered"
+            ));
+        } else {
+            // Of those, some were taken, and for some there was no room.
+            let unanswered = of_client
+                .iter()
+                .filter(|n| written.told[**n] == Told::Nothing);
+            let least = of_socket + busy;
+            let most = least + unanswered.count() as u64;
+            let full = dropped("buffer_full");
+            if !(least..=most).contains(&full) {
+                unlike.push(format!(
+                    "buffer full: {full}, but {of_socket} of the socket are missing, and {busy} were refused with 503"
+                ));
+            }
+        }
+        unlike
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str) -> ! {
+        let log = self.agent.log();
+        let skipped = log.len().saturating_sub(4000);
+        let (_, page) = get(self.status, "/metrics");
+        panic!(
+            "{what}\n{page}\n…{}",
+            String::from_utf8_lossy(&log.as_bytes()[skipped..])
+        );
+    }
+
+    /// Ends the agent; its last word agrees with the rest.
+    #[track_caller]
+    pub(super) fn end(self) -> Account {
+        let account = self.settle();
+        drop(self.load);
+        self.agent.signal(libc::SIGTERM);
+        let ended = self.agent.wait();
+        let balance = ended.balance();
+        balance.holds();
+        assert_eq!((ended.code, balance.left), (Some(0), 0), "{}", ended.log);
+        assert!(!ended.log.contains("panicked"), "{}", ended.log);
+        account
+    }
+}

@@ -1,0 +1,60 @@
+//! What the agent's process has taken of the host, as /proc tells it, and how it is given less.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::Agent;
+
+impl Agent {
+    /// Resident memory.
+    pub(crate) fn resident_kib(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that it has had so far.
+    pub(crate) fn peak_kib(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// The descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> Vec<PathBuf> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        open.flatten().map(|open| open.path()).collect()
+    }
+
+    /// Leaves it so many descriptors more, as `prlimit --nofile` does.
+    pub(crate) fn leave_descriptors(&self, count: usize) {
+        // The limit is on their numbers.
+        let open = self.descriptors();
+        let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
+        let open: Vec<_> = open.iter().filter_map(number).collect();
+        let limit = libc::rlimit {
+            rlim_cur: (0..).filter(|n| !open.contains(n)).nth(count).unwrap(),
+            rlim_max: 1000,
+        };
+        let id = libc::pid_t::try_from(self.id()).unwrap();
+        // SAFETY: the kernel reads `limit` and writes nothing.
+        let done = unsafe {
+            libc::prlimit(
+                id,
+                libc::RLIMIT_NOFILE,
+                &raw const limit,
+                std::ptr::null_mut(),
+            )
+        };
+        assert_eq!(done, 0);
+    }
+
+    /// A number of its status.
+    fn status(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = value.and_then(|value| value.split_whitespace().next());
+        number.unwrap().parse().unwrap()
+    }
+}
