@@ -304,9 +304,10 @@ fn since(away: &Away) -> String {
     time(since.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// RFC 3339, in UTC.
+/// RFC 3339, in UTC. What began before a clock without a battery was at 1970 began in 1970: there is no form for
+/// earlier times.
 fn time(time: SystemTime) -> String {
-    format_rfc3339_seconds(time).to_string()
+    format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// A host's name, which may be anything, as a file's.
