@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::support::{Agent, Answer, Balance, BlackHole, Request, STATE_DIR, Webhook, eventually};
 
-const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
+pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
 /// An agent that reads a pipe, sends at once and tries again soon, unless `more` says otherwise. It sums up so rarely
 /// that a test sees only what is logged at once.

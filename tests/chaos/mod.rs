@@ -12,4 +12,3 @@ mod load;
 mod random;
 mod rig;
 mod scripted;
-mod soak;

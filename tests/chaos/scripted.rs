@@ -1,1 +1,316 @@
+//! Faults at the webhook and on the way there, one by one: each costs no event, and none is delivered twice.
 
+use std::fs;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::delivery::{self, feed, finish, numbered, start_seeing, taken};
+use crate::support::{
+    Agent, Answer, Authority, Webhook, Wire, WireFault, eventually, own_loopback,
+};
+
+use super::books::Meaning;
+use super::fault::meaning_of;
+
+/// An agent that tells of every outage.
+fn start(endpoint: &str, more: &[&str]) -> Agent {
+    let options = [&["--report-interval=1ms"], more].concat();
+    delivery::start(endpoint, &options)
+}
+
+#[test]
+fn each_status_that_there_is_has_one_meaning() {
+    let hook = Webhook::start();
+    // One request after the other.
+    let options = ["--batch-events=1", "--backoff-min=1ms", "--backoff-max=1ms"];
+    let mut agent = start(&hook.url(), &options);
+    let statuses: Vec<u16> = (200..600).collect();
+    let mut script = Vec::new();
+    for status in &statuses {
+        script.push(Answer::status(*status).body(""));
+        if meaning_of(*status) == Meaning::Again {
+            script.push(Answer::ok());
+        }
+    }
+    let requests = script.len();
+    hook.script(script);
+    let events = numbered(200..600);
+    feed(&mut agent, &events);
+    let delivered: Vec<_> = statuses
+        .iter()
+        .zip(&events)
+        .filter(|(status, _)| meaning_of(**status) != Meaning::Refused)
+        .map(|(_, event)| event.clone())
+        .collect();
+    hook.wait_for_events(delivered.len());
+
+    let (balance, log) = finish(agent, &hook, &delivered);
+    assert_eq!(balance.by_reason["refused"], 4, "{log}");
+    assert_eq!(balance.dropped, 4, "{log}");
+    assert_eq!(hook.requests().len(), requests, "{log}");
+}
+
+#[test]
+fn a_handshake_that_breaks_anywhere_is_tried_again() {
+    let ip = own_loopback();
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours");
+    let server = authority.server(&[&ip.to_string()]);
+    let hook = Webhook::builder().tls(server.server_config()).start();
+    let mut wire = Wire::to(hook.address(), ip);
+    let ca = authority.write_pem(dir.path(), "ca");
+    let mut agent = start(
+        &format!("https://{}/", wire.address()),
+        &["--ca-file", ca.to_str().unwrap()],
+    );
+    // A hello has 250 bytes or more, and what the server says to one that it knows again not much less.
+    let cut = |bytes| [WireFault::CutToWebhook(bytes), WireFault::CutToAgent(bytes)];
+    let faults = [0, 1, 5, 40, 90, 130, 170, 200].map(cut);
+    let events = numbered(0..faults.len() * 2);
+    for (number, fault) in faults.into_iter().flatten().enumerate() {
+        wire.set(fault);
+        feed(&mut agent, &events[number..=number]);
+        agent.wait_for_nth_log(number + 1, "webhook unreachable");
+        assert_eq!(hook.requests().len(), number, "{fault:?}");
+        wire.set(WireFault::None);
+        hook.wait_for_events(number + 1);
+        agent.wait_for_nth_log(number + 1, "reachable again");
+    }
+    finish(agent, &hook, &events);
+}
+
+#[test]
+fn a_connection_that_breaks_anywhere_in_a_request_or_its_answer_costs_no_event() {
+    let hook = Webhook::start();
+    let mut wire = Wire::to(hook.address(), own_loopback());
+    let mut agent = start(&format!("http://{}/", wire.address()), &[]);
+    let mut events = Vec::new();
+    let faults = [1, 20, 100, 150, 200, 250, 300].map(WireFault::CutToWebhook);
+    let mute = [1, 12, 40, 80].map(WireFault::CutToAgent);
+    let mut repeated = 0;
+    for fault in faults.into_iter().chain(mute) {
+        let before = hook.requests().len();
+        wire.set(fault);
+        let event = format!(
+            r#"{{"number":{},"pad":"{}"}}"#,
+            events.len(),
+            "x".repeat(200)
+        );
+        feed(&mut agent, std::slice::from_ref(&event));
+        events.push(event);
+        agent.wait_for_nth_log(events.len(), "webhook unreachable");
+        wire.set(WireFault::None);
+        agent.wait_for_nth_log(events.len(), "reachable again");
+        // All that came whole were answered, and all those answers but the last were lost.
+        let came = &hook.requests()[before..];
+        let whole = came.iter().filter(|request| request.answered.is_some());
+        let lost = whole.count() - 1;
+        assert!(
+            lost > 0 || matches!(fault, WireFault::CutToWebhook(_)),
+            "{fault:?}"
+        );
+        assert!(
+            lost == 0 || matches!(fault, WireFault::CutToAgent(_)),
+            "{fault:?}"
+        );
+        repeated += lost;
+    }
+    agent.close_stdin();
+    let balance = agent.wait().balance();
+    balance.holds();
+    assert_eq!(balance.delivered, events.len() as u64);
+    let mut taken = taken(&hook);
+    assert_eq!(taken.len(), events.len() + repeated);
+    taken.dedup();
+    assert_eq!(taken, events);
+}
+
+#[test]
+fn what_leads_nowhere_and_then_to_the_webhook_is_delivered() {
+    let hook = Webhook::start();
+    let mut wire = Wire::to(hook.address(), own_loopback());
+    let options = ["--connect-timeout=100ms", "--request-timeout=300ms"];
+    let mut agent = start(&format!("http://{}/", wire.address()), &options);
+    let events = numbered(0..4);
+    let faults = [
+        (WireFault::Refuse, "connection refused"),
+        (WireFault::BlackHole, "not connected within 100ms"),
+        (WireFault::Stall, "no answer within 300ms"),
+        (
+            WireFault::Drip(Duration::from_secs(1)),
+            "no answer within 300ms",
+        ),
+    ];
+    for (number, (fault, why)) in faults.into_iter().enumerate() {
+        wire.set(fault);
+        feed(&mut agent, &events[number..=number]);
+        let line = agent.wait_for_nth_log(number + 1, "webhook unreachable");
+        assert!(line.contains(why), "{fault:?}: {line}");
+        wire.set(WireFault::None);
+        agent.wait_for_nth_log(number + 1, "reachable again");
+    }
+    agent.close_stdin();
+    let balance = agent.wait().balance();
+    balance.holds();
+    assert_eq!(balance.delivered, 4);
+    let mut taken = taken(&hook);
+    // While the answers only dripped.
+    taken.dedup();
+    assert_eq!(taken, events);
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told_until_another_takes_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours");
+    let ca = authority.write_pem(dir.path(), "ca");
+    let here = &["127.0.0.1"];
+    let old = Webhook::builder()
+        .tls(authority.expired_server(here).server_config())
+        .start();
+    let mut agent = start(&old.url(), &["--ca-file", ca.to_str().unwrap()]);
+    feed(&mut agent, &numbered(0..5));
+    let line = agent.wait_for_log("expired");
+    assert!(line.contains("ERROR"), "{line}");
+    let address = old.address();
+    assert_eq!(old.requests().len(), 0);
+    drop(old);
+    let new = Webhook::builder()
+        .address(address)
+        .tls(authority.server(here).server_config())
+        .start();
+    new.wait_for_events(5);
+    finish(agent, &new, &numbered(0..5));
+}
+
+#[test]
+fn a_name_that_is_not_found_for_a_while_is_found_again() {
+    let Some(names) = NameServer::start() else {
+        eprintln!("skipped: needs port 53");
+        return;
+    };
+    let hook = Webhook::start();
+    // A connection that is kept needs no name.
+    hook.always(Answer::ok().close());
+    let dir = tempfile::tempdir().unwrap();
+    let resolv_conf = dir.path().join("resolv.conf");
+    fs::write(
+        &resolv_conf,
+        format!("nameserver {}\noptions timeout:1 attempts:1\n", names.ip),
+    )
+    .unwrap();
+    let endpoint = format!("http://webhook.test:{}/", hook.address().port());
+    let Some(mut agent) = start_seeing(&resolv_conf, "/etc/resolv.conf", &endpoint) else {
+        return;
+    };
+    let mut input = agent.0.stdin.take().unwrap();
+    let events = numbered(0..3);
+    for (count, (event, failure)) in
+        (1..).zip(
+            events
+                .iter()
+                .zip([Reply::ServerFailure, Reply::NoSuchName, Reply::Silence]),
+        )
+    {
+        names.reply(failure);
+        let before = names.asked();
+        writeln!(input, "{event}").unwrap();
+        eventually("it is asked twice for the address", || {
+            (names.asked() >= before + 3).then_some(())
+        });
+        assert_eq!(hook.requests().len(), count - 1, "{failure:?}");
+        names.reply(Reply::Address(
+            hook.address().ip().to_string().parse().unwrap(),
+        ));
+        hook.wait_for_events(count);
+    }
+    drop(input);
+    let status = eventually("the agent ends", || agent.0.try_wait().unwrap());
+    assert!(status.success());
+    assert_eq!(taken(&hook), events);
+}
+
+/// What a name server says.
+#[derive(Clone, Copy, Debug)]
+enum Reply {
+    Silence,
+    ServerFailure,
+    NoSuchName,
+    Address(std::net::Ipv4Addr),
+}
+
+/// A name server on a loopback address of its own, that answers each question in the same way.
+struct NameServer {
+    ip: std::net::Ipv4Addr,
+    shared: Arc<Mutex<(Reply, usize)>>,
+}
+
+impl NameServer {
+    fn start() -> Option<Self> {
+        let ip = own_loopback();
+        let socket = UdpSocket::bind((ip, 53)).ok()?;
+        let shared = Arc::new(Mutex::new((Reply::Silence, 0)));
+        let told = Arc::clone(&shared);
+        // It ends with the process.
+        thread::spawn(move || {
+            let mut query = [0; 512];
+            while let Ok((length, client)) = socket.recv_from(&mut query) {
+                let reply = {
+                    let mut told = told.lock().unwrap();
+                    told.1 += 1;
+                    told.0
+                };
+                if let Some(answer) = answer(&query[..length], reply) {
+                    let _ = socket.send_to(&answer, client);
+                }
+            }
+        });
+        Some(Self { ip, shared })
+    }
+
+    fn reply(&self, reply: Reply) {
+        self.shared.lock().unwrap().0 = reply;
+    }
+
+    /// How many questions there were.
+    fn asked(&self) -> usize {
+        self.shared.lock().unwrap().1
+    }
+}
+
+/// The answer to a query (RFC 1035, section 4), if there is to be one.
+fn answer(query: &[u8], reply: Reply) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    let name = query[HEADER..].iter().position(|byte| *byte == 0)?;
+    let question = &query[HEADER..HEADER + name + 5];
+    let is_for_ipv4 = question[name + 1..name + 3] == [0, 1];
+    let (code, address) = match reply {
+        Reply::Silence => return None,
+        Reply::ServerFailure => (2, None),
+        Reply::NoSuchName => (3, None),
+        Reply::Address(ip) => (0, is_for_ipv4.then_some(ip)),
+    };
+    let mut answer = query[..2].to_vec();
+    answer.extend([
+        0x81,
+        0x80 | code,
+        0,
+        1,
+        0,
+        address.is_some().into(),
+        0,
+        0,
+        0,
+        0,
+    ]);
+    answer.extend(question);
+    if let Some(ip) = address {
+        // The name of the question; A, IN; no time to live; four bytes.
+        answer.extend([0xc0, HEADER as u8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        answer.extend(ip.octets());
+    }
+    Some(answer)
+}

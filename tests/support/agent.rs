@@ -206,6 +206,12 @@ impl Agent {
         self.child.stdin.as_mut().expect("stdin is an open pipe")
     }
 
+    /// The pipe to its stdin, for a thread that writes more than the pipe holds.
+    #[track_caller]
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("stdin is an open pipe")
+    }
+
     /// Closes the pipe to its stdin.
     pub(crate) fn close_stdin(&mut self) {
         self.child.stdin = None;
