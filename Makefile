@@ -14,6 +14,8 @@ STATIC_FLAGS = -C target-feature=+crt-static -C force-unwind-tables=no \
 	-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--no-eh-frame-hdr
 
 FUZZ_SECONDS = 60
+CHAOS_SECONDS = 600
+SOAK_EVENTS = 10000000
 CARGO_DENY = cargo-deny@0.20.2
 CARGO_FUZZ = cargo-fuzz@0.13.2
 ADVISORIES = $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs/advisory-db-*)
@@ -100,6 +102,14 @@ manual: ## manual pages, shell completions and an example settings file: target/
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
 	@$(call cargo_tool,fuzz,$(CARGO_FUZZ))
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: chaos
+chaos: ## random faults for CHAOS_SECONDS (600); CHAOS_SEED repeats a run; as root for all kinds
+	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1
+
+.PHONY: soak
+soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, descriptor or thread behind
+	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- chaos::soak --ignored --nocapture
 
 .PHONY: bench
 bench: ## CPU and memory beside a floor that posts the same bytes unlooked

@@ -19,7 +19,7 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
         return;
     };
     let state = dir.path().to_owned();
-    let rig = Rig::start(false, |command| command.env(STATE_DIR, &state));
+    let rig = Rig::start_with(false, 20, |command| command.env(STATE_DIR, &state));
     let filler = state.join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}

@@ -62,8 +62,8 @@ pub(super) struct Places {
 }
 
 impl Load {
-    /// Begins to write.
-    pub(super) fn start(places: &Places) -> Self {
+    /// Begins to write: to the socket so many events at a time.
+    pub(super) fn start(places: &Places, burst: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let socket = eventually("the agent's socket", || {
             UnixStream::connect(&places.socket).ok()
@@ -72,7 +72,7 @@ impl Load {
         let (log, http) = (places.log.clone(), places.http);
         Self {
             threads: vec![
-                write(&shared, to_socket(socket)),
+                write(&shared, to_socket(socket, burst)),
                 write(&shared, to_log(log)),
                 write(&shared, to_agent(client, http)),
             ],
@@ -117,13 +117,12 @@ fn write(
     })
 }
 
-fn to_socket(mut socket: UnixStream) -> impl FnMut(&Mutex<Written>) {
+fn to_socket(mut socket: UnixStream, burst: usize) -> impl FnMut(&Mutex<Written>) {
     let mut next = 0;
     move |written| {
-        socket
-            .write_all(events(SOCKET, next, 20).as_bytes())
-            .unwrap();
-        next += 20;
+        let events = events(SOCKET, next, burst);
+        socket.write_all(events.as_bytes()).unwrap();
+        next += burst;
         written.lock().unwrap().events[SOCKET] = next;
     }
 }

@@ -12,3 +12,4 @@ mod load;
 mod random;
 mod rig;
 mod scripted;
+mod soak;

@@ -15,7 +15,7 @@ const FAULTS: usize = 40;
 #[test]
 fn after_each_of_some_faults_the_account_is_right() {
     for (seed, tls) in [(1, false), (2, true)] {
-        let mut rig = Rig::start(tls, |command| command);
+        let mut rig = Rig::start(tls);
         let mut dice = Dice(seed);
         for _ in 0..8 {
             let fault = Fault::draw(&mut dice);
@@ -44,7 +44,7 @@ fn after_each_of_many_faults_the_account_is_right() {
     let mut times = Vec::new();
     while Instant::now() < end {
         let tls = dice.below(2) == 0;
-        let mut rig = Rig::start(tls, |command| command);
+        let mut rig = Rig::start(tls);
         for number in 1..=FAULTS {
             let fault = Fault::draw(&mut dice);
             let lasting = Duration::from_millis(50 + dice.below(1500));

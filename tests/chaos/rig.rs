@@ -18,6 +18,8 @@ use super::load::{CLIENT, LOG, Load, Places, SOCKET, Told, Written};
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 /// `--backoff-max`.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(300);
+/// Events at a time through the socket, every 10 ms.
+const BURST: usize = 20;
 /// How long draining the buffer may take once all faults have ended: only a failure reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,8 +38,17 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Starts all of it; the agent's command can be changed before.
-    pub(super) fn start(tls: bool, change: impl FnOnce(AgentCommand) -> AgentCommand) -> Self {
+    /// Starts all of it, over TLS or not, with some 4,500 events a second.
+    pub(super) fn start(tls: bool) -> Self {
+        Self::start_with(tls, BURST, |command| command)
+    }
+
+    /// The same with so many events at a time through the socket, and a change of the agent's command.
+    pub(super) fn start_with(
+        tls: bool,
+        burst: usize,
+        change: impl FnOnce(AgentCommand) -> AgentCommand,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ip = own_loopback();
         let authority = Authority::new("chaos");
@@ -68,12 +79,20 @@ impl Rig {
             .source(&format!("unix-listen:{}", places.socket.display()))
             .source(&format!("file:{}", places.log.display()))
             .source(&format!("http:{}", places.http))
-            .arg(format!("--status-listen={status}"))
-            .args(["--buffer-events=4000", "--batch-events=500"])
-            .args(["--batch-age=20ms", "--report-interval=1s"])
-            .args(["--connect-timeout=500ms", "--backoff-min=10ms"])
-            .arg(format!("--request-timeout={}ms", TIMEOUT.as_millis()))
-            .arg(format!("--backoff-max={}ms", BACKOFF_MAX.as_millis()));
+            .arg(format!("--status-listen={status}"));
+        // By the environment, so that a change wins.
+        for (name, value) in [
+            ("BUFFER_EVENTS", "4000"),
+            ("BATCH_EVENTS", "500"),
+            ("BATCH_AGE", "20ms"),
+            ("REPORT_INTERVAL", "1s"),
+            ("CONNECT_TIMEOUT", "500ms"),
+            ("REQUEST_TIMEOUT", &format!("{}ms", TIMEOUT.as_millis())),
+            ("BACKOFF_MIN", "10ms"),
+            ("BACKOFF_MAX", &format!("{}ms", BACKOFF_MAX.as_millis())),
+        ] {
+            command = command.env(&format!("S3_AUDIT_WEBHOOK_{name}"), value);
+        }
         if tls {
             let ca = authority.write_pem(dir.path(), "ca");
             command = command.arg("--ca-file").arg(ca);
@@ -81,7 +100,7 @@ impl Rig {
         let agent = change(command).spawn();
         agent.wait_for_log("started: ");
         Self {
-            load: Load::start(&places),
+            load: Load::start(&places, burst),
             agent,
             wire,
             hook,

@@ -5,7 +5,7 @@ use super::request::Refusal;
 
 /// An answer; whether the connection can be used behind it is the connection's matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// All events of the body are in the buffer.
     Taken,
     /// A probe: the listener is there.
@@ -34,7 +34,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// The whole answer as bytes. `head_only`: to HEAD, without the text.
-    pub(super) fn write(self, keep_alive: bool, head_only: bool, out: &mut Vec<u8>) {
+    pub fn write(self, keep_alive: bool, head_only: bool, out: &mut Vec<u8>) {
         let (status, text, code) = match self {
             Answer::Taken => ("200 OK", "Success", 0),
             Answer::Healthy => ("200 OK", "HEC is healthy", 17),
@@ -88,7 +88,7 @@ impl Answer {
 }
 
 /// The answer that nearly all requests get, ready to be written.
-pub(super) const TAKEN: &[u8] =
+pub const TAKEN: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n\
                            {\"text\":\"Success\",\"code\":0}";
 

@@ -4,9 +4,9 @@
 //! A thread a connection, so that one client's pace is no other's. A body is taken whole or not at
 //! all, and answered at once: nothing here waits for the webhook.
 
-mod answer;
+pub mod answer;
 mod connection;
-mod parcel;
+pub mod parcel;
 pub mod request;
 
 use std::collections::HashMap;

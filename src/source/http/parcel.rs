@@ -13,13 +13,13 @@ const STEP: usize = 64 << 10;
 
 /// Memory for bodies, which all connections share.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     left: AtomicUsize,
 }
 
 impl Budget {
     /// So many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
+    pub fn new(bytes: usize) -> Self {
         Budget {
             left: AtomicUsize::new(bytes),
         }
@@ -38,10 +38,10 @@ impl Budget {
 }
 
 /// One body.
-pub(super) struct Parcel<'a> {
+pub struct Parcel<'a> {
     framer: Framer,
     /// Its events so far.
-    pub(super) chunk: Chunk,
+    pub chunk: Chunk,
     /// What came to nothing first: which event, from 0, and why.
     bad: Option<(usize, Lost)>,
     /// Objects that came to nothing.
@@ -59,7 +59,7 @@ pub(super) struct Parcel<'a> {
 impl<'a> Parcel<'a> {
     /// For bodies of at most `limit` bytes, also when decompressed, with events of at most
     /// `max_event` bytes.
-    pub(super) fn new(budget: &'a Budget, limit: usize, max_event: usize) -> Self {
+    pub fn new(budget: &'a Budget, limit: usize, max_event: usize) -> Self {
         Parcel {
             framer: Framer::new(max_event),
             chunk: Chunk::default(),
@@ -77,7 +77,7 @@ impl<'a> Parcel<'a> {
     }
 
     /// A body begins.
-    pub(super) fn start(&mut self, gzip: bool) {
+    pub fn start(&mut self, gzip: bool) {
         (self.gzip, self.gzip_done) = (gzip, false);
         if gzip {
             // 15 bits of window, and a gzip header around it.
@@ -87,7 +87,7 @@ impl<'a> Parcel<'a> {
     }
 
     /// Is done with the body, and gives back its memory: the connection may be idle for long.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.framer.end();
         self.take_frames();
         if self.taken > 0 {
@@ -101,7 +101,7 @@ impl<'a> Parcel<'a> {
     }
 
     /// Events that were found, whatever they came to.
-    pub(super) fn events(&self) -> usize {
+    pub fn events(&self) -> usize {
         self.chunk.events + self.lost
     }
 
@@ -109,7 +109,7 @@ impl<'a> Parcel<'a> {
     ///
     /// # Errors
     /// It can't be taken.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), Answer> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Answer> {
         if self.gzip {
             self.inflate(bytes)
         } else {
@@ -121,7 +121,7 @@ impl<'a> Parcel<'a> {
     ///
     /// # Errors
     /// It can't be taken.
-    pub(super) fn finish(&mut self) -> Result<(), Answer> {
+    pub fn finish(&mut self) -> Result<(), Answer> {
         // Nothing at all is no events, but a beginning that holds none yet may have lost some.
         let has_begun = |decompress: &Decompress| decompress.total_in() > 0;
         if self.gzip && !self.gzip_done && self.decompress.as_ref().is_some_and(has_begun) {
