@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Answer, Request};
 
+/// A webhook that is picky refuses every event whose number is a multiple of this.
+const POISON: usize = 499;
+
 /// What an answer tells an agent that hears it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -29,6 +32,8 @@ pub(super) struct Books(Mutex<Page>);
 struct Page {
     answer: Answer,
     meaning: Meaning,
+    /// Bodies with certain events in them are refused.
+    picky: bool,
     /// So long does the agent wait for an answer.
     timeout: Duration,
     /// Answers may be lost now.
@@ -81,6 +86,7 @@ impl Books {
         Self(Mutex::new(Page {
             answer: Answer::ok(),
             meaning: Meaning::Taken,
+            picky: false,
             timeout,
             shaken: false,
             broken: 0,
@@ -98,6 +104,11 @@ impl Books {
         (page.answer, page.meaning) = (answer, meaning);
     }
 
+    /// From now on the webhook refuses some events, and all that come with them.
+    pub(super) fn pick(&self) {
+        self.page().picky = true;
+    }
+
     /// From now on answers may be lost; that of the last request too, for it may be on its way.
     pub(super) fn shake(&self) {
         let mut page = self.page();
@@ -111,7 +122,7 @@ impl Books {
     pub(super) fn calm(&self, broken: usize) {
         let mut page = self.page();
         (page.shaken, page.broken, page.delivery) = (false, broken, None);
-        (page.answer, page.meaning) = (Answer::ok(), Meaning::Taken);
+        (page.answer, page.meaning, page.picky) = (Answer::ok(), Meaning::Taken, false);
     }
 
     /// When the first request after the last [`Books::calm`] was taken.
@@ -140,15 +151,20 @@ impl Books {
             page.delivery.get_or_insert_with(Instant::now);
         }
         let shaken = page.shaken || request.connection <= page.broken;
-        let (meaning, at) = (page.meaning, Instant::now());
+        let is_poison = |(_, number): &Id| number % POISON == 0;
+        let (meaning, answer) = if page.picky && events.iter().any(is_poison) {
+            (Meaning::Refused, Answer::status(400))
+        } else {
+            (page.meaning, page.answer.clone())
+        };
         page.last = Some(Entry {
             connection: request.connection,
             events,
             meaning,
             shaken,
-            at,
+            at: Instant::now(),
         });
-        page.answer.clone()
+        answer
     }
 
     /// The agent holds nothing: it has heard the last answer too. Gives the account, and what is wrong with it.

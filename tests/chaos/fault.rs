@@ -21,6 +21,8 @@ pub(super) struct Fault {
 enum Place {
     /// The webhook runs, but answers so.
     Answer(String, Box<Answer>, Meaning),
+    /// The webhook refuses one event here and there.
+    Picky,
     /// The webhook has been killed.
     Killed,
     Wire(WireFault),
@@ -47,7 +49,8 @@ impl Fault {
         let place = match dice.below(10) {
             0 => Place::Nowhere,
             1 | 2 => Place::Killed,
-            3..=6 => Place::Wire(wire(dice)),
+            3 => Place::Picky,
+            4..=6 => Place::Wire(wire(dice)),
             _ => answer(dice),
         };
         let host = match dice.below(8) {
@@ -69,6 +72,7 @@ impl Fault {
         rig.books.shake();
         match &self.place {
             Place::Answer(_, answer, meaning) => rig.books.give((**answer).clone(), *meaning),
+            Place::Picky => rig.books.pick(),
             Place::Killed => rig.hook.stop(),
             Place::Wire(fault) => rig.wire.set(*fault),
             Place::Nowhere => {}
@@ -94,7 +98,7 @@ impl Fault {
         match self.place {
             Place::Killed => rig.hook.restart(),
             Place::Wire(_) => rig.wire.set(WireFault::None),
-            Place::Answer(..) | Place::Nowhere => {}
+            Place::Answer(..) | Place::Picky | Place::Nowhere => {}
         }
         if self.ends_with_cut {
             rig.wire.cut();
@@ -107,6 +111,7 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.place {
             Place::Answer(what, ..) => write!(f, "answer {what}")?,
+            Place::Picky => write!(f, "webhook picky")?,
             Place::Killed => write!(f, "webhook killed")?,
             Place::Wire(fault) => write!(f, "network {fault:?}")?,
             Place::Nowhere => write!(f, "nothing")?,
