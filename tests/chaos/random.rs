@@ -14,8 +14,9 @@ const FAULTS: usize = 40;
 /// A part of the account that every run tries: the same faults each time.
 #[test]
 fn after_each_of_some_faults_the_account_is_right() {
-    for (seed, tls) in [(1, false), (2, true)] {
-        let mut rig = Rig::start(tls);
+    // Seeds that draw many kinds in a short time, and a buffer that is full in a short time.
+    for (seed, tls) in [(18_482, false), (19_336, true)] {
+        let mut rig = Rig::start_with(tls, 20, |agent| agent.arg("--buffer-events=400"));
         let mut dice = Dice(seed);
         for _ in 0..8 {
             let fault = Fault::draw(&mut dice);

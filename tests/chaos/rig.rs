@@ -82,7 +82,7 @@ impl Rig {
             .arg(format!("--status-listen={status}"));
         // By the environment, so that a change wins.
         for (name, value) in [
-            ("BUFFER_EVENTS", "4000"),
+            ("BUFFER_EVENTS", "1500"),
             ("BATCH_EVENTS", "500"),
             ("BATCH_AGE", "20ms"),
             ("REPORT_INTERVAL", "1s"),
