@@ -5,9 +5,9 @@
 mod accounts;
 mod addresses;
 mod bulk;
+mod chaos;
 mod checkpoint;
 mod client_cert;
-mod chaos;
 mod cluster;
 mod control;
 mod delivery;
