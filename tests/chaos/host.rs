@@ -23,7 +23,10 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
     let filler = state.join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
-    rig.agent.wait_for_log("No space left on device");
+    let line = rig.agent.wait_for_log("can't tell `show` of this agent");
+    assert!(line.contains("No space left on device"), "{line}");
+    rig.agent
+        .wait_for_log(".checkpoint: can't be written to: No space");
     rig.settle();
     drop(file);
     // There is room again: it writes what `show` reads, by itself.
