@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::Agent;
+use super::{Agent, eventually};
 
 impl Agent {
     /// Resident memory.
@@ -25,6 +25,18 @@ impl Agent {
     pub(crate) fn descriptors(&self) -> Vec<PathBuf> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
         open.flatten().map(|open| open.path()).collect()
+    }
+
+    /// Waits until it has opened all that it needs from the start on: its last thread runs.
+    #[track_caller]
+    pub(crate) fn wait_until_running(&self) {
+        eventually("the thread for signals", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+            let mut names = tasks
+                .flatten()
+                .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+            names.any(|name| name.trim() == "signals").then_some(())
+        });
     }
 
     /// Leaves it so many descriptors more, as `prlimit --nofile` does.
