@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::delivery::{feed, lines_of, numbered, start};
-use super::support::{Agent, Answer, Balance, Request, Webhook};
+use super::support::{Agent, Answer, Request, Webhook, end_input};
 
 const CREATE: &str = r#"{"create":{}}"#;
 
@@ -99,16 +99,6 @@ fn begin(hook: &Webhook, more: &[&str]) -> Agent {
     )
 }
 
-fn end(mut agent: Agent) -> (Balance, String) {
-    agent.close_stdin();
-    let ended = agent.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let balance = ended.balance();
-    balance.holds();
-    assert_eq!(balance.left, 0);
-    (balance, ended.log)
-}
-
 #[test]
 fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
     let (hook, taken) = elastic(&[
@@ -120,7 +110,7 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
     ]);
     let mut agent = begin(&hook, &["--compress", "gzip"]);
     feed(&mut agent, &numbered(0..100));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
 
     assert_eq!((balance.delivered, balance.dropped), (98, 2), "{log}");
     assert_eq!(balance.by_reason["refused"], 2);
@@ -173,7 +163,7 @@ fn a_buffer_that_is_always_full_loses_nothing_and_repeats_nothing() {
     let mut agent = begin(&hook, &more);
     let events = numbered(0..100);
     feed(&mut agent, &events);
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(
         (balance.delivered, balance.by_reason["refused"]),
         (95, 5),
@@ -196,7 +186,7 @@ fn an_answer_of_a_megabyte_is_read_to_its_end() {
     let (hook, taken) = elastic(&[(0, &[400]), (4999, &[400])]);
     let mut agent = begin(&hook, &[]);
     feed(&mut agent, &numbered(0..5000));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(
         (balance.delivered, balance.by_reason["refused"]),
         (4998, 2),
@@ -219,7 +209,7 @@ fn an_answer_without_errors_needs_no_items_and_keeps_the_connection() {
         feed(&mut agent, events);
         hook.wait_for_requests(place + 1);
     }
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(balance.delivered, 4000, "{log}");
     assert_eq!(hook.connections(), 1);
 }
@@ -235,7 +225,7 @@ fn of_an_answer_that_breaks_off_what_was_told_counts_and_the_rest_is_sent_again(
     let mut agent = begin(&hook, &[]);
     let events = numbered(0..1000);
     feed(&mut agent, &events);
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
 
     assert_eq!(
         (balance.delivered, balance.by_reason["refused"]),
@@ -260,7 +250,7 @@ fn an_answer_of_which_nothing_arrives_is_no_delivery() {
     hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
     let mut agent = begin(&hook, &[]);
     feed(&mut agent, &numbered(0..2));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
     assert_eq!(hook.requests().len(), 4);
 }
@@ -272,7 +262,7 @@ fn an_endless_answer_is_left() {
     hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
     let mut agent = begin(&hook, &[]);
     feed(&mut agent, &numbered(0..2));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
 }
 
@@ -289,7 +279,7 @@ fn errors_without_their_events_are_an_operators_matter() {
         hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
         let mut agent = begin(&hook, &[]);
         feed(&mut agent, &numbered(0..2));
-        let (balance, log) = end(agent);
+        let (balance, log) = end_input(agent);
         assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
         let errors = lines_of("ERROR", &log);
         assert!(
@@ -304,7 +294,7 @@ fn a_blocked_index_holds_events_and_says_what_to_do() {
     let (hook, taken) = elastic(&[(0, &[403]), (1, &[403])]);
     let mut agent = begin(&hook, &[]);
     feed(&mut agent, &numbered(0..2));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(
         (
             balance.delivered,
@@ -335,7 +325,7 @@ fn a_service_that_refuses_all_is_not_asked_in_a_hurry() {
     ];
     let mut agent = begin(&hook, &more);
     feed(&mut agent, &numbered(0..100));
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(balance.by_reason["refused"], 100, "{log}");
     let requests = hook.requests();
     assert_eq!(requests.len(), 10);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::delivery::{feed, finish, lines_of, numbered, taken};
-use super::support::{Agent, Answer, Authority, Balance, BlackHole, Webhook, eventually};
+use super::support::{Agent, Answer, Authority, BlackHole, Webhook, end_input, eventually};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 const OTHER: &str = "Splunk 00000000-1111-2222-3333-444444444444";
@@ -65,16 +65,6 @@ fn disabled(webhook: &str) -> String {
     format!("{webhook}S3_AUDIT_WEBHOOK_ENABLED=false\n")
 }
 
-/// Ends the agent's input, and gives its balance and its log.
-fn end(mut agent: Agent) -> (Balance, String) {
-    agent.close_stdin();
-    let ended = agent.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let balance = ended.balance();
-    balance.holds();
-    (balance, ended.log)
-}
-
 #[test]
 fn an_agent_that_starts_before_anyone_enabled_it_throws_events_away_until_someone_does() {
     for begins_with in [None, Some("# to be enabled later\n")] {
@@ -93,7 +83,7 @@ fn an_agent_that_starts_before_anyone_enabled_it_throws_events_away_until_someon
         feed(&mut agent, &events[10..]);
         hook.wait_for_events(10);
 
-        let (balance, log) = end(agent);
+        let (balance, log) = end_input(agent);
         assert_eq!(taken(&hook), events[10..]);
         assert_eq!(balance.by_reason["disabled"], 10);
         assert_eq!((balance.delivered, balance.dropped), (10, 10));
@@ -124,7 +114,7 @@ fn another_endpoint_or_token_is_in_force_with_the_next_request() {
     feed(&mut agent, &events[20..]);
     second.wait_for_events(10);
 
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!((balance.delivered, balance.dropped), (30, 0), "{log}");
     assert_eq!(
         (taken(&first), taken(&second)),
@@ -173,7 +163,7 @@ fn a_request_in_flight_is_finished_and_not_sent_to_the_next_webhook_too() {
     eventually("all arrive", || {
         (both([&first, &second]).len() >= 20).then_some(())
     });
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(both([&first, &second]), events, "{log}");
     assert_eq!((balance.delivered, first.requests().len()), (20, 1));
     assert_eq!(first.requests()[0].body.len(), in_flight);
@@ -197,7 +187,7 @@ fn a_webhook_that_is_away_does_not_delay_the_change_to_another() {
         agent.wait_for_log("webhook unreachable");
         place.write(&webhook(&hook.url(), TOKEN));
         hook.wait_for_events(before + 10);
-        let (balance, log) = end(agent);
+        let (balance, log) = end_input(agent);
         assert_eq!(taken(&hook)[before..], events);
         assert_eq!((balance.delivered, balance.dropped), (10, 0));
         // Another webhook's coming is no recovery of the last one.
@@ -236,7 +226,7 @@ fn disabled_nothing_is_posted_what_is_held_is_counted_and_nobody_waits() {
     agent.wait_for_log("enabled (");
     feed(&mut agent, &events[2010..]);
     hook.wait_for_events(20);
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!(
         taken(&hook),
         [&events[..10], &events[2010..]].concat(),
@@ -375,7 +365,7 @@ fn sighup_asks_to_look_at_once_and_gets_an_answer() {
     place.write(&disabled(&webhook(&hook.url(), TOKEN)));
     agent.signal(libc::SIGHUP);
     agent.wait_for_log("webhook disabled by");
-    let (balance, _) = end(agent);
+    let (balance, _) = end_input(agent);
     assert_eq!(balance.received, 0);
 }
 
@@ -423,7 +413,7 @@ fn what_takes_a_restart_is_said_once_and_the_rest_taken_over() {
         disabled(&right)
     ));
     agent.wait_for_log("webhook disabled by");
-    let (_, log) = end(agent);
+    let (_, log) = end_input(agent);
     assert_eq!(
         log.matches("takes effect when the agent is restarted")
             .count(),
@@ -472,7 +462,7 @@ fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
     agent.wait_for_log("certificate of an unknown CA");
     authorities[1].write_pem(dir, "ca");
     renewed.wait_for_events(1);
-    let (balance, log) = end(agent);
+    let (balance, log) = end_input(agent);
     assert_eq!((balance.delivered, balance.dropped), (3, 0), "{log}");
     assert!(
         log.contains(&format!("changed ({})", ca.display())),
@@ -490,6 +480,6 @@ fn a_name_that_is_no_setting_is_told_at_start() {
     ));
     let agent = place.start(&[]);
     agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_ENDPONT is no setting of this version; ignored");
-    let (_, log) = end(agent);
+    let (_, log) = end_input(agent);
     assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
 }

@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Agent, Answer, Balance, STATE_DIR, Webhook, eventually};
+use crate::support::{
+    Agent, Answer, STATE_DIR, Webhook, arrived, assert_arrive, end, end_without_loss, event,
+    eventually,
+};
 
 /// Whoever has no right to anything.
 const NOBODY: u32 = 65534;
@@ -76,10 +79,6 @@ fn append_to(path: &PathBuf, mode: u32) -> File {
     options.open(path).unwrap()
 }
 
-fn event(number: u64) -> String {
-    format!(r#"{{"n":{number}}}"#)
-}
-
 /// Options that make everything happen soon.
 const SOON: [&str; 9] = [
     "--auth-token=Splunk test",
@@ -103,19 +102,6 @@ fn start(hook: &Webhook, sources: &[&str], options: &[&str]) -> Agent {
         .spawn()
 }
 
-/// Asserts that exactly these events arrive, in this order.
-#[track_caller]
-fn assert_arrive(hook: &Webhook, numbers: impl IntoIterator<Item = u64>) {
-    let expected: Vec<_> = numbers.into_iter().map(event).collect();
-    hook.wait_for_events(expected.len());
-    assert_eq!(arrived(hook), expected);
-}
-
-fn arrived(hook: &Webhook) -> Vec<String> {
-    let text = |event: Vec<u8>| String::from_utf8(event).unwrap();
-    hook.delivered_events().into_iter().map(text).collect()
-}
-
 /// Waits until the agent has read all that was written.
 #[track_caller]
 fn wait_until_read(agent: &Agent, log: &Log) {
@@ -135,26 +121,6 @@ fn offset(agent: &Agent, path: &Path) -> Option<u64> {
     info.lines()
         .find_map(|line| line.strip_prefix("pos:"))
         .and_then(|offset| offset.trim().parse().ok())
-}
-
-/// Ends the agent with SIGTERM. What it says it delivered is what the webhook got, and nothing is unaccounted for.
-#[track_caller]
-fn end(agent: Agent, hook: &Webhook) -> Balance {
-    agent.signal(libc::SIGTERM);
-    let ended = agent.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let balance = ended.balance();
-    balance.holds();
-    assert_eq!(balance.delivered, hook.delivered_events().len() as u64);
-    assert_eq!(balance.left, 0);
-    balance
-}
-
-/// Ends the agent, and asserts that all it read was delivered.
-#[track_caller]
-fn end_without_loss(agent: Agent, hook: &Webhook) {
-    let balance = end(agent, hook);
-    assert_eq!(balance.dropped, 0, "{balance:?}");
 }
 
 #[test]

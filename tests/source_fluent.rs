@@ -13,10 +13,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
 
-use crate::source_http::{
-    arrived, end, end_with, event, events, free_address, free_port, start, wait_for_end,
-};
-use crate::support::{Agent, Webhook, eventually};
+use crate::source_http::{end_with, events, free_address, free_port, start};
+use crate::support::{Agent, Webhook, arrived, end, event, eventually, wait_for_end};
 
 const JSON: &[u8] = include_bytes!("data/seaweedfs-fluent.json.bin");
 const JSON_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.json.bin");

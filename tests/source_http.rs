@@ -15,7 +15,9 @@ use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, FlushCompress};
 use tempfile::TempDir;
 
-use crate::support::{Agent, Answer, Balance, Client, Webhook, eventually, within};
+use crate::support::{
+    Agent, Answer, Balance, Client, Webhook, arrived, end, event, eventually, wait_for_end, within,
+};
 
 const HEALTHY: &str = r#"{"text":"HEC is healthy","code":17}"#;
 const BUSY: &str = r#"{"text":"Server is busy","code":9}"#;
@@ -54,41 +56,12 @@ pub(crate) fn start(hook: &Webhook, options: &[&str]) -> Agent {
     agent
 }
 
-/// Ends the agent with SIGTERM.
-#[track_caller]
-pub(crate) fn end(agent: Agent, hook: &Webhook) -> Balance {
-    agent.signal(libc::SIGTERM);
-    wait_for_end(agent, hook)
-}
-
-/// What the agent says it delivered is what the webhook got, and nothing is unaccounted for.
-#[track_caller]
-pub(crate) fn wait_for_end(agent: Agent, hook: &Webhook) -> Balance {
-    let ended = agent.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let balance = ended.balance();
-    balance.holds();
-    assert_eq!(balance.delivered, hook.delivered_events().len() as u64);
-    assert_eq!(balance.left, 0);
-    balance
-}
-
 /// Ends the agent; exactly these events must have come in and been delivered, in this order.
 #[track_caller]
 pub(crate) fn end_with(agent: Agent, hook: &Webhook, events: &[String]) {
     let balance = end(agent, hook);
     assert_eq!(arrived(hook), events);
     assert_eq!(balance.received, events.len() as u64, "{balance:?}");
-}
-
-/// What the webhook has taken, as text.
-pub(crate) fn arrived(hook: &Webhook) -> Vec<String> {
-    let text = |event: Vec<u8>| String::from_utf8(event).unwrap();
-    hook.delivered_events().into_iter().map(text).collect()
-}
-
-pub(crate) fn event(number: usize) -> String {
-    format!(r#"{{"n":{number}}}"#)
 }
 
 pub(crate) fn events(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {

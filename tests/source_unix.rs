@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{Agent, Balance, Webhook, eventually};
+use crate::support::{
+    Agent, Webhook, arrived, assert_arrive, end, end_without_loss, event, eventually, wait_for_end,
+};
 
 /// So many descriptors are kept from writers.
 const KEPT: usize = 16;
@@ -128,10 +130,6 @@ fn wait_until_read(socket: &UnixStream) {
     });
 }
 
-fn event(number: u64) -> String {
-    format!(r#"{{"n":{number}}}"#)
-}
-
 fn start(hook: &Webhook, options: &[&str]) -> Agent {
     Agent::command()
         .args(["run", "--endpoint", &hook.url()])
@@ -139,45 +137,6 @@ fn start(hook: &Webhook, options: &[&str]) -> Agent {
         .args(["--backoff-min", "10ms", "--backoff-max", "50ms"])
         .args(options)
         .spawn()
-}
-
-fn arrived(hook: &Webhook) -> Vec<String> {
-    let text = |event: Vec<u8>| String::from_utf8(event).unwrap();
-    hook.delivered_events().into_iter().map(text).collect()
-}
-
-/// Asserts that exactly these events arrive, in this order.
-#[track_caller]
-fn assert_arrive(hook: &Webhook, numbers: impl IntoIterator<Item = u64>) {
-    let expected: Vec<_> = numbers.into_iter().map(event).collect();
-    hook.wait_for_events(expected.len());
-    assert_eq!(arrived(hook), expected);
-}
-
-/// Ends the agent with SIGTERM.
-#[track_caller]
-fn end(agent: Agent, hook: &Webhook) -> Balance {
-    agent.signal(libc::SIGTERM);
-    wait_for_end(agent, hook)
-}
-
-/// What the agent says it delivered is what the webhook got, and nothing is unaccounted for.
-#[track_caller]
-fn wait_for_end(agent: Agent, hook: &Webhook) -> Balance {
-    let ended = agent.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let balance = ended.balance();
-    balance.holds();
-    assert_eq!(balance.delivered, hook.delivered_events().len() as u64);
-    assert_eq!(balance.left, 0);
-    balance
-}
-
-/// Ends the agent, and asserts that all it read was delivered.
-#[track_caller]
-fn end_without_loss(agent: Agent, hook: &Webhook) {
-    let balance = end(agent, hook);
-    assert_eq!(balance.dropped, 0, "{balance:?}");
 }
 
 #[test]

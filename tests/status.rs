@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::source_http::{end, event, events, free_address, start};
-use crate::support::{Agent, Answer, Client, Metrics, Webhook, eventually};
+use crate::source_http::{events, free_address, start};
+use crate::support::{Agent, Answer, Client, Metrics, Webhook, end, event, eventually};
 
 /// Sends a request and gives the answer, head and body.
 fn exchange(address: SocketAddr, request: &str) -> (String, String) {

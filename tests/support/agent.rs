@@ -273,6 +273,16 @@ impl Ended {
         Balance::parse(last)
             .unwrap_or_else(|| panic!("the log does not end with a balance:\n{}", self.log))
     }
+
+    /// The balance of an agent that must have ended as it should, with nothing unaccounted for.
+    #[track_caller]
+    pub(crate) fn done(&self) -> Balance {
+        assert_eq!(self.code, Some(0), "{}", self.log);
+        let balance = self.balance();
+        balance.holds();
+        assert_eq!(balance.left, 0, "{balance:?}");
+        balance
+    }
 }
 
 /// What became of all events, as the agent says it.

@@ -1,6 +1,7 @@
 //! What the tests stand on: a webhook that answers as it is told, certificates for it, the agent as a child process,
 //! and waits for conditions instead of sleeps.
 
+mod account;
 mod agent;
 mod black_hole;
 mod certs;
@@ -15,6 +16,9 @@ mod wait;
 mod webhook;
 mod wire;
 
+pub(crate) use account::{
+    arrived, assert_arrive, end, end_input, end_without_loss, event, wait_for_end,
+};
 pub(crate) use agent::{Agent, AgentCommand, Balance, STATE_DIR};
 pub(crate) use black_hole::BlackHole;
 pub(crate) use certs::Authority;
