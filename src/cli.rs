@@ -189,6 +189,13 @@ pub struct WebhookOptions {
     pub request_timeout: Duration,
 }
 
+impl WebhookOptions {
+    /// Their declaration by themselves: what `enable` may write, `show` tells, and a running agent takes over.
+    pub fn declaration() -> clap::Command {
+        Self::augment_args(clap::Command::new(""))
+    }
+}
+
 /// Options of `enable`: flags only, since what stands in this shell's environment need not be meant.
 #[derive(Debug, Args)]
 #[command(

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args as _, ValueHint};
+use clap::ValueHint;
 
 use crate::cli::{DisableOptions, EnableOptions, WebhookOptions};
 use crate::commands::token_input;
@@ -103,7 +103,7 @@ fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
 
 /// What the flags that were given make of the settings.
 fn changes(webhook: &WebhookOptions, origins: &Origins) -> Result<Vec<Change>, UsageError> {
-    let declaration = WebhookOptions::augment_args(clap::Command::new(""));
+    let declaration = WebhookOptions::declaration();
     let mut changes = vec![(ENABLED.to_owned(), Some("true".to_owned()))];
     for argument in declaration.get_arguments() {
         let id = argument.get_id().as_str();
@@ -234,7 +234,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, Failure> {
 
 /// The webhook's settings that were not changed, as they may be shown.
 fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
-    let declaration = WebhookOptions::augment_args(clap::Command::new(""));
+    let declaration = WebhookOptions::declaration();
     let is_kept = |setting: &&Setting| {
         let mut known = declaration.get_arguments();
         known.any(|known| known.get_env().is_some_and(|name| name == &*setting.name))

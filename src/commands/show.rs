@@ -17,14 +17,13 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Args as _;
 use serde_json::{Value, json};
 
 use crate::cli::{Command, RunOptions, ShowOptions, WebhookOptions};
 use crate::commands::agents::{self, Agent};
 use crate::commands::terminal::{block, columns, shown};
 use crate::failure::Failure;
-use crate::settings::given::{Config, Given, Origin, Origins};
+use crate::settings::given::{Config, Given, Origin, Origins, in_a_line};
 use crate::webhook::destination;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
@@ -159,9 +158,7 @@ impl Settings {
         let Given { command, origins } = match Given::read(arguments) {
             Ok(given) => given,
             Err(error) => {
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default();
-                remarks.fail(first.trim_start_matches("error: ").into());
+                remarks.fail(in_a_line(&error));
                 return None;
             }
         };
@@ -241,7 +238,7 @@ fn values(
         wrong.push(error.0.clone());
     }
     let mut values = Vec::new();
-    let declaration = WebhookOptions::augment_args(clap::Command::new(""));
+    let declaration = WebhookOptions::declaration();
     for argument in declaration.get_arguments() {
         let id = argument.get_id().as_str();
         let flag = argument.get_long().unwrap_or(id);

@@ -118,11 +118,7 @@ impl Given {
             let Given { origins, .. } = Self::parse(arguments.into(), "run", config, false)?;
             Ok((RunOptions::from_arg_matches(&origins.matches)?, origins))
         };
-        read().map_err(|error: Error| {
-            let message = error.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").into()
-        })
+        read().map_err(|error: Error| in_a_line(&error))
     }
 
     fn parse(
@@ -318,6 +314,13 @@ impl Origins {
     }
 }
 
+/// What is wrong, without clap's hints on usage: for the log, and for what is no command line.
+pub fn in_a_line(error: &Error) -> String {
+    let message = error.to_string();
+    let first = message.lines().next().unwrap_or_default();
+    first.trim_start_matches("error: ").to_owned()
+}
+
 /// Mends what clap says of a wrong command line: the variable or the line that a value came from goes
 /// unnamed, and the rest of a token without its quotes is shown.
 fn put_right(
@@ -368,13 +371,7 @@ fn name_origin(
         }
         _ => variable,
     };
-    let message = error.to_string();
-    let first = message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    let message = format!("{origin}: {first}\n");
+    let message = format!("{origin}: {}\n", in_a_line(error));
     Some(Error::raw(ErrorKind::ValueValidation, message))
 }
 

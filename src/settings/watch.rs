@@ -19,7 +19,7 @@ use crate::cli::{Command, RunOptions, WebhookOptions};
 use crate::handover::Handover;
 use crate::report::{Forwarding, Report};
 use crate::sender::Target;
-use crate::settings::given::{Given, Origins};
+use crate::settings::given::{Given, Origins, in_a_line};
 use crate::settings::limits;
 use crate::webhook::destination;
 use crate::webhook::header;
@@ -111,11 +111,8 @@ impl Watch {
     }
 
     fn apply(&mut self, at_once: bool) -> Result<(), String> {
-        let given = Given::read(self.arguments.iter().cloned()).map_err(|error| {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").to_owned()
-        })?;
+        let given = Given::read(self.arguments.iter().cloned());
+        let given = given.map_err(|error| in_a_line(&error))?;
         let (Command::Run(options), origins) = (given.command, given.origins) else {
             return Ok(());
         };
@@ -182,7 +179,7 @@ impl Watch {
 
 /// Options that a running agent takes over.
 fn live_options() -> Vec<String> {
-    let webhook = <WebhookOptions as clap::Args>::augment_args(clap::Command::new(""));
+    let webhook = WebhookOptions::declaration();
     let ids = webhook
         .get_arguments()
         .map(|argument| argument.get_id().to_string());
