@@ -76,7 +76,8 @@ impl Event<'_> {
     /// Appends the event as one line with its newline: line breaks between tokens go, with the
     /// indentation behind them; bytes that are no UTF-8 become U+FFFD; all else stays.
     pub fn append_line(&self, out: &mut Vec<u8>) {
-        if self.ascii {
+        // `from_utf8_lossy` alone looks at every byte by itself, `from_utf8` at sixteen.
+        if self.ascii || str::from_utf8(self.raw).is_ok() {
             self.append_unbroken(self.raw, out);
         } else {
             self.append_unbroken(String::from_utf8_lossy(self.raw).as_bytes(), out);
@@ -215,16 +216,16 @@ impl Framer {
                 self.buffer.truncate(USUAL_BUFFER);
                 self.buffer.shrink_to_fit();
             }
-            if was_full && self.buffer.len() < USUAL_BUFFER {
-                self.buffer
-                    .resize((self.buffer.len() * 2).max(FIRST_BUFFER), 0);
-            }
         } else if self.buffer.len() - self.filled < MIN_READ {
             self.shift(keep);
             // Moving is paid for by a read of at least the same size.
             if self.filled > self.buffer.len() / 2 {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
+        }
+        if was_full && self.buffer.len() < USUAL_BUFFER {
+            self.buffer
+                .resize((self.buffer.len() * 2).max(FIRST_BUFFER), 0);
         }
         &mut self.buffer[self.filled..]
     }

@@ -237,6 +237,24 @@ fn memory_and_time_stay_bounded_whatever_breaks_where() {
 }
 
 #[test]
+fn reads_grow_while_they_are_filled_though_each_ends_within_an_event() {
+    // 7 bytes each, so that a buffer of a power of two never ends with one.
+    let stream = b"{\"a\":1}".repeat(USUAL_BUFFER);
+    let mut framer = Framer::new(LIMIT);
+    let (mut at, mut reads) = (0, 0);
+    while at < stream.len() {
+        let space = framer.space();
+        let count = space.len().min(stream.len() - at);
+        space[..count].copy_from_slice(&stream[at..at + count]);
+        framer.filled(count);
+        while framer.next().is_some() {}
+        at += count;
+        reads += 1;
+    }
+    assert!(reads < 20, "{reads} reads");
+}
+
+#[test]
 fn an_idle_framer_can_give_its_buffer_back() {
     let mut framer = Framer::new(LIMIT);
     framer.space()[..8].copy_from_slice(b"{\"a\":1}{");
