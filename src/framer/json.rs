@@ -8,6 +8,8 @@
 //! Nesting costs four bytes a level on the heap and no stack, so depth is bounded by the
 //! event-size limit alone.
 
+use crate::block::Stops;
+
 /// What [`Scanner::scan`] found.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Scan {
@@ -19,26 +21,41 @@ pub enum Scan {
     Error(usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What stands before the next byte.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
 enum State {
-    /// A value must begin here.
+    /// Nothing of a value that must begin here.
     Value,
-    /// Just behind `[`: a value or `]`.
+    /// `[`: a value or `]`.
     FirstElement,
-    /// Just behind `{`: a member name or `}`.
+    /// `{`: a member name or `}`.
     FirstName,
-    /// Behind a comma in an object: a member name.
+    /// A comma in an object: a member name.
     Name,
-    /// Behind a member name: `:`.
+    /// A member name: `:`.
     Colon,
-    /// Behind a value: `,` or the closing bracket.
+    /// A value: `,` or the closing bracket.
     AfterValue,
+    /// The string's beginning.
     String,
+    /// A backslash.
     Escape,
-    /// Hexadecimal digits of `\uXXXX` still to come.
-    Hex(u8),
-    /// The rest of `true`, `false` or `null`.
-    Literal(&'static [u8]),
+    /// `\u`, and so many of its digits.
+    Hex0,
+    Hex1,
+    Hex2,
+    Hex3,
+    T,
+    Tr,
+    Tru,
+    F,
+    Fa,
+    Fal,
+    Fals,
+    N,
+    Nu,
+    Nul,
     Minus,
     Zero,
     Integer,
@@ -46,22 +63,165 @@ enum State {
     Fraction,
     Exponent,
     ExponentSign,
+    /// The last of them: see [`STATES`].
     ExponentDigits,
+}
+
+const STATES: usize = State::ExponentDigits as usize + 1;
+
+/// What a byte does.
+#[derive(Clone, Copy)]
+enum Step {
+    /// It is passed over.
+    To(State),
+    /// The same; it is a line break between tokens.
+    Break,
+    /// A member name's first quote.
+    OpenName,
+    /// A string value's first quote.
+    OpenText,
+    /// Part of a string, and others will follow.
+    Plain,
+    /// A string's last quote.
+    Quote,
+    /// Opening and closing brackets.
+    Open,
+    Close,
+    /// Between values.
+    Comma,
+    /// Looked at once more: the number before it has ended.
+    EndOfNumber,
+    Error,
+}
+
+/// For each state and each byte. One look instead of many comparisons: a third of the cost.
+static STEPS: [[Step; 256]; STATES] = {
+    // In the order of their declaration.
+    use State::*;
+    let states = [
+        Value,
+        FirstElement,
+        FirstName,
+        Name,
+        Colon,
+        AfterValue,
+        String,
+        Escape,
+        Hex0,
+        Hex1,
+        Hex2,
+        Hex3,
+        T,
+        Tr,
+        Tru,
+        F,
+        Fa,
+        Fal,
+        Fals,
+        N,
+        Nu,
+        Nul,
+        Minus,
+        Zero,
+        Integer,
+        Point,
+        Fraction,
+        Exponent,
+        ExponentSign,
+        ExponentDigits,
+    ];
+    let mut steps = [[Step::Error; 256]; STATES];
+    let mut row = 0;
+    while row < STATES {
+        let mut byte = 0;
+        while byte < 256 {
+            steps[states[row] as usize][byte] = step(states[row], byte as u8);
+            byte += 1;
+        }
+        row += 1;
+    }
+    steps
+};
+
+const fn step(state: State, byte: u8) -> Step {
+    use State::*;
+    use Step::To;
+    match (state, byte) {
+        (Value | FirstElement | FirstName | Name | Colon | AfterValue, b' ' | b'\t') => To(state),
+        (Value | FirstElement | FirstName | Name | Colon | AfterValue, b'\n' | b'\r') => {
+            Step::Break
+        }
+        (Value | FirstElement, b'{' | b'[') => Step::Open,
+        (Value | FirstElement, b'"') => Step::OpenText,
+        (Value | FirstElement, b't') => To(T),
+        (Value | FirstElement, b'f') => To(F),
+        (Value | FirstElement, b'n') => To(N),
+        (Value | FirstElement, b'-') => To(Minus),
+        (Value | FirstElement | Minus, b'0') => To(Zero),
+        (Value | FirstElement | Minus | Integer, b'0'..=b'9') => To(Integer),
+        (Name | FirstName, b'"') => Step::OpenName,
+        (Colon, b':') => To(Value),
+        (AfterValue, b',') => Step::Comma,
+        (FirstElement, b']') | (FirstName, b'}') | (AfterValue, b'}' | b']') => Step::Close,
+        (String, b'"') => Step::Quote,
+        (String, b'\\') => To(Escape),
+        (String, 0x20..) => Step::Plain,
+        (Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => To(String),
+        (Escape, b'u') => To(Hex0),
+        (Hex0, _) if byte.is_ascii_hexdigit() => To(Hex1),
+        (Hex1, _) if byte.is_ascii_hexdigit() => To(Hex2),
+        (Hex2, _) if byte.is_ascii_hexdigit() => To(Hex3),
+        (Hex3, _) if byte.is_ascii_hexdigit() => To(String),
+        (T, b'r') => To(Tr),
+        (Tr, b'u') => To(Tru),
+        (F, b'a') => To(Fa),
+        (Fa, b'l') => To(Fal),
+        (Fal, b's') => To(Fals),
+        (Tru | Fals, b'e') => To(AfterValue),
+        (N, b'u') => To(Nu),
+        (Nu, b'l') => To(Nul),
+        (Nul, b'l') => To(AfterValue),
+        (Zero | Integer, b'.') => To(Point),
+        (Point | Fraction, b'0'..=b'9') => To(Fraction),
+        (Zero | Integer | Fraction, b'e' | b'E') => To(Exponent),
+        (Exponent, b'+' | b'-') => To(ExponentSign),
+        (Exponent | ExponentSign | ExponentDigits, b'0'..=b'9') => To(ExponentDigits),
+        (Zero | Integer | Fraction | ExponentDigits, _) => Step::EndOfNumber,
+        _ => Step::Error,
+    }
 }
 
 /// Where one object's check stands between two reads.
 #[derive(Debug)]
 pub struct Scanner {
-    state: State,
-    /// The string being read is a member name.
-    in_name: bool,
+    place: Place,
     /// Open brackets: offset of the bracket, shifted left once; lowest bit set for `[`.
     open: Vec<u32>,
     max_depth: usize,
+}
+
+/// What of it is at hand while bytes are looked at.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    state: State,
+    /// The string being read is a member name.
+    in_name: bool,
+    /// The innermost open bracket is a `[`.
+    in_array: bool,
     /// A line break stood between tokens.
     breaks: bool,
-    /// High bits of all bytes in strings (and of some bytes behind them): 0 if surely ASCII.
-    high_bits: u64,
+    /// No byte of a string, and none of some bytes behind them, was seen that is not ASCII.
+    is_ascii: bool,
+}
+
+impl Place {
+    const START: Place = Place {
+        state: State::Value,
+        in_name: false,
+        in_array: false,
+        breaks: false,
+        is_ascii: true,
+    };
 }
 
 /// Open brackets kept allocated between objects; deeper ones are given back.
@@ -71,33 +231,27 @@ impl Scanner {
     /// A scanner that refuses objects nested deeper than `max_depth`.
     pub fn new(max_depth: usize) -> Self {
         Scanner {
-            state: State::Value,
-            in_name: false,
+            place: Place::START,
             open: Vec::new(),
             max_depth,
-            breaks: false,
-            high_bits: 0,
         }
     }
 
     /// Forgets the object at hand; the next [`scan`](Self::scan) begins at a new one's `{`.
     pub fn reset(&mut self) {
-        self.state = State::Value;
-        self.in_name = false;
+        self.place = Place::START;
         self.open.clear();
         self.open.shrink_to(USUAL_DEPTH);
-        self.breaks = false;
-        self.high_bits = 0;
     }
 
     /// Whether line breaks stood between the object's tokens.
     pub fn has_breaks(&self) -> bool {
-        self.breaks
+        self.place.breaks
     }
 
     /// Whether the object is ASCII for sure. `false` means: have it checked.
     pub fn is_ascii(&self) -> bool {
-        self.high_bits & HIGH_BITS == 0
+        self.place.is_ascii
     }
 
     /// Offsets of the brackets that are open, outermost first.
@@ -107,224 +261,79 @@ impl Scanner {
 
     /// Goes on at `bytes[at]`. Offsets count from the object's `{`, the first byte ever scanned
     /// after [`reset`](Self::reset); they must stay below 2^31.
-    pub fn scan(&mut self, bytes: &[u8], mut at: usize) -> Scan {
-        let mut state = self.state;
-        let end = bytes.len();
-        while at < end {
-            let byte = bytes[at];
-            match state {
-                State::String => {
-                    let (run, high_bits) = plain_run(&bytes[at..]);
-                    self.high_bits |= high_bits;
-                    at += run;
-                    if at == end {
-                        break;
-                    }
-                    match bytes[at] {
-                        b'"' => {
-                            // Most strings of compact JSON are followed by one more string: go on
-                            // without a turn through the states, which halves the cost.
-                            let next = bytes.get(at + 1..at + 3);
-                            if self.in_name && next == Some(b":\"") {
-                                self.in_name = false;
-                                at += 3;
-                                continue;
-                            }
-                            if !self.in_name && next == Some(b",\"") {
-                                self.in_name = !self.in_array();
-                                at += 3;
-                                continue;
-                            }
-                            state = if self.in_name {
-                                State::Colon
-                            } else {
-                                State::AfterValue
-                            };
-                        }
-                        b'\\' => state = State::Escape,
-                        _ => return Scan::Error(at),
-                    }
-                    at += 1;
+    pub fn scan(&mut self, bytes: &[u8], at: usize) -> Scan {
+        // A copy, since what is borrowed could not stay in registers.
+        let mut place = self.place;
+        let mut stops = Stops::NONE;
+        let found = self.scan_from(&mut place, &mut stops, bytes, at);
+        place.is_ascii &= stops.is_ascii;
+        self.place = place;
+        found
+    }
+
+    #[inline(always)]
+    fn scan_from(
+        &mut self,
+        place: &mut Place,
+        stops: &mut Stops,
+        bytes: &[u8],
+        mut at: usize,
+    ) -> Scan {
+        while let Some(&byte) = bytes.get(at) {
+            match STEPS[place.state as usize][usize::from(byte)] {
+                Step::To(next) => place.state = next,
+                Step::Break => place.breaks = true,
+                Step::OpenName => (place.state, place.in_name) = (State::String, true),
+                Step::OpenText => (place.state, place.in_name) = (State::String, false),
+                Step::Plain => {
+                    at = pass_strings(place, stops, bytes, at + 1);
+                    continue;
                 }
-                State::Colon if byte == b':' => {
-                    at += 1;
-                    state = State::Value;
-                }
-                State::AfterValue if byte == b',' => {
-                    at += 1;
-                    state = if self.in_array() {
-                        State::Value
+                Step::Quote if place.in_name => place.state = State::Colon,
+                Step::Quote => place.state = State::AfterValue,
+                Step::Open if self.open.len() < self.max_depth => {
+                    place.in_array = byte == b'[';
+                    self.open.push((at as u32) << 1 | u32::from(place.in_array));
+                    place.state = if place.in_array {
+                        State::FirstElement
                     } else {
-                        State::Name
+                        State::FirstName
                     };
                 }
-                State::AfterValue if byte == b'}' || byte == b']' => {
-                    if self.in_array() != (byte == b']') {
-                        return Scan::Error(at);
-                    }
-                    at += 1;
+                Step::Close if place.in_array == (byte == b']') => {
                     self.open.pop();
-                    if self.open.is_empty() {
-                        return Scan::Done(at);
-                    }
-                }
-                State::Name | State::FirstName if byte == b'"' => {
-                    at += 1;
-                    self.in_name = true;
-                    state = State::String;
-                }
-                State::Value | State::FirstElement if byte == b'"' => {
-                    at += 1;
-                    self.in_name = false;
-                    state = State::String;
-                }
-                State::FirstName if byte == b'}' => state = State::AfterValue,
-                State::FirstElement if byte == b']' => state = State::AfterValue,
-                // A string's insides have been dealt with, so white space here stands between
-                // tokens, or behind a number, which the number's own states leave to be read again.
-                State::Value
-                | State::FirstElement
-                | State::FirstName
-                | State::Name
-                | State::Colon
-                | State::AfterValue
-                    if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') =>
-                {
-                    self.breaks |= byte == b'\n' || byte == b'\r';
-                    at += 1;
-                }
-                State::Value | State::FirstElement => {
-                    state = match byte {
-                        b'{' | b'[' => {
-                            if self.open.len() >= self.max_depth {
-                                return Scan::Error(at);
-                            }
-                            self.open.push((at as u32) << 1 | u32::from(byte == b'['));
-                            if byte == b'{' {
-                                State::FirstName
-                            } else {
-                                State::FirstElement
-                            }
-                        }
-                        b't' => State::Literal(b"rue"),
-                        b'f' => State::Literal(b"alse"),
-                        b'n' => State::Literal(b"ull"),
-                        b'-' => State::Minus,
-                        b'0' => State::Zero,
-                        b'1'..=b'9' => State::Integer,
-                        _ => return Scan::Error(at),
+                    let Some(outer) = self.open.last() else {
+                        return Scan::Done(at + 1);
                     };
-                    at += 1;
+                    place.in_array = outer & 1 == 1;
+                    place.state = State::AfterValue;
                 }
-                State::Literal(rest) => {
-                    if byte != rest[0] {
-                        return Scan::Error(at);
-                    }
-                    at += 1;
-                    state = match &rest[1..] {
-                        [] => State::AfterValue,
-                        rest => State::Literal(rest),
-                    };
+                Step::Comma if place.in_array => place.state = State::Value,
+                Step::Comma => place.state = State::Name,
+                Step::EndOfNumber => {
+                    place.state = State::AfterValue;
+                    continue;
                 }
-                State::Escape => {
-                    state = match byte {
-                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => State::String,
-                        b'u' => State::Hex(4),
-                        _ => return Scan::Error(at),
-                    };
-                    at += 1;
-                }
-                State::Hex(left) => {
-                    if !byte.is_ascii_hexdigit() {
-                        return Scan::Error(at);
-                    }
-                    at += 1;
-                    state = if left == 1 {
-                        State::String
-                    } else {
-                        State::Hex(left - 1)
-                    };
-                }
-                State::Minus
-                | State::Zero
-                | State::Integer
-                | State::Point
-                | State::Fraction
-                | State::Exponent
-                | State::ExponentSign
-                | State::ExponentDigits => match number(state, byte) {
-                    Some(State::AfterValue) => state = State::AfterValue,
-                    Some(next) => {
-                        at += 1;
-                        state = next;
-                    }
-                    None => return Scan::Error(at),
-                },
-                State::FirstName | State::Name | State::Colon | State::AfterValue => {
-                    return Scan::Error(at);
-                }
+                Step::Open | Step::Close | Step::Error => return Scan::Error(at),
             }
+            at += 1;
         }
-        self.state = state;
         Scan::More
     }
-
-    fn in_array(&self) -> bool {
-        self.open.last().is_some_and(|entry| entry & 1 == 1)
-    }
 }
 
-/// The state behind one more byte of a number; `AfterValue` if the number ended before it.
-fn number(state: State, byte: u8) -> Option<State> {
-    let digit = byte.is_ascii_digit();
-    Some(match (state, byte) {
-        (State::Minus, b'0') => State::Zero,
-        (State::Minus, _) if digit => State::Integer,
-        (State::Integer, _) if digit => State::Integer,
-        (State::Zero | State::Integer, b'.') => State::Point,
-        (State::Point | State::Fraction, _) if digit => State::Fraction,
-        (State::Zero | State::Integer | State::Fraction, b'e' | b'E') => State::Exponent,
-        (State::Exponent, b'+' | b'-') => State::ExponentSign,
-        (State::Exponent | State::ExponentSign | State::ExponentDigits, _) if digit => {
-            State::ExponentDigits
+/// Passes over a string's plain bytes; and if another string follows it, as most do in compact JSON, over that one's.
+#[inline(always)]
+fn pass_strings(place: &mut Place, stops: &mut Stops, bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        at = stops.next(bytes, at);
+        match bytes[at..] {
+            [b'"', b':', b'"', ..] if place.in_name => place.in_name = false,
+            [b'"', b',', b'"', ..] if !place.in_name => place.in_name = !place.in_array,
+            _ => return at,
         }
-        (State::Zero | State::Integer | State::Fraction | State::ExponentDigits, _) => {
-            State::AfterValue
-        }
-        _ => return None,
-    })
-}
-
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// How many bytes of a string come before the next quote, backslash or control character, and
-/// the OR of the words looked at.
-///
-/// Eight bytes at a time: for a byte `b` of a word, `(b - n) & !b & 0x80` is set if `b < n`. A borrow
-/// can set it wrongly only above a byte where it is set rightly, and the lowest one is what counts.
-fn plain_run(bytes: &[u8]) -> (usize, u64) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
-    let mut seen = 0;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        seen |= word;
-        let stops = (below(word, 0x20)
-            | below(word ^ (ONES * u64::from(b'"')), 1)
-            | below(word ^ (ONES * u64::from(b'\\')), 1))
-            & HIGH_BITS;
-        if stops != 0 {
-            return (index * 8 + stops.trailing_zeros() as usize / 8, seen);
-        }
+        at += 3;
     }
-    for (index, byte) in rest.iter().enumerate() {
-        seen |= u64::from(*byte);
-        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
-            return (words.len() * 8 + index, seen);
-        }
-    }
-    (bytes.len(), seen)
 }
 
 #[cfg(test)]
