@@ -20,6 +20,7 @@ use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::last_words::LastWords;
 use crate::webhook::proxy::Proxy;
+use crate::webhook::resolve::{Known, Resolve};
 use crate::webhook::shape::Shape;
 use crate::webhook::token::Token;
 use crate::webhook::trouble::{Timeouts, Trouble, is_hang_up};
@@ -48,6 +49,8 @@ pub struct Webhook {
     timeouts: Timeouts,
     proxy: Option<Proxy>,
     last_words: LastWords,
+    /// What the endpoint's name stood for when there was no connection.
+    addresses: Known,
     /// Since when there is a connection that the last request has left open for the next one.
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
@@ -101,6 +104,11 @@ impl Webhook {
             .timeout_recv_body(Some(ANSWER_TIME))
             .build();
         let last_words = LastWords::default();
+        let addresses = Known::default();
+        let resolver = Resolve {
+            inner: DefaultResolver::default(),
+            known: addresses.clone(),
+        };
         // ureq's own chain, but for the last words.
         let connector =
             ().chain(ConnectProxyConnector::default())
@@ -108,7 +116,7 @@ impl Webhook {
                 .chain(last_words.clone())
                 .chain(RustlsConnector::default());
         Ok(Webhook {
-            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            agent: Agent::with_parts(config, connector, resolver),
             endpoint,
             token,
             authorization: authorization.transpose()?,
@@ -116,6 +124,7 @@ impl Webhook {
             timeouts,
             proxy,
             last_words,
+            addresses,
             kept_since: None,
             connection_age: CONNECTION_AGE,
         })
@@ -123,6 +132,10 @@ impl Webhook {
 
     /// The same, but that connections are made by these.
     pub fn connecting_with(self, connector: impl Connector, resolver: impl Resolver) -> Self {
+        let resolver = Resolve {
+            inner: resolver,
+            known: self.addresses.clone(),
+        };
         let agent = Agent::with_parts(self.agent.config().clone(), connector, resolver);
         Webhook { agent, ..self }
     }
@@ -197,6 +210,9 @@ impl Webhook {
         let events = events.extent().events;
         // Of the request before.
         self.last_words.has_cut_short();
+        if self.kept_since.is_none() {
+            self.addresses.forget();
+        }
         let mut request = self
             .agent
             .post(uri)
@@ -253,14 +269,20 @@ impl Webhook {
     }
 }
 
+/// Whether a connection, or what it was made to, was there no more.
+fn is_gone(error: &io::Error) -> bool {
+    is_hang_up(error) || error.kind() == ErrorKind::ConnectionRefused
+}
+
 impl Target for Webhook {
     fn post(&mut self, body: &Body<'_>) -> Verdict {
         self.shape.encoder.encode(body);
         let mut since = self.kept_since.unwrap_or_else(Instant::now);
         let mut is_last = self.is_connection_old();
         let result = match self.try_post(body) {
-            // The usual end of a connection that the webhook had tired of: not its failure.
-            Err(Error::Io(error)) if self.kept_since.is_some() && is_hang_up(&error) => {
+            // The usual end of a connection that the webhook had tired of, or whose webhook has gone to another
+            // address: not its failure.
+            Err(Error::Io(error)) if self.kept_since.is_some() && is_gone(&error) => {
                 (since, is_last) = (Instant::now(), false);
                 self.kept_since = None;
                 self.try_post(body)

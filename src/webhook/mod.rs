@@ -12,6 +12,7 @@ pub mod header;
 pub mod last_words;
 pub mod no_proxy;
 pub mod proxy;
+pub mod resolve;
 pub mod shape;
 pub mod tls;
 pub mod token;

@@ -117,6 +117,21 @@ fn a_name_that_moves_is_followed_when_the_connection_is_old() {
 }
 
 #[test]
+fn a_name_is_looked_up_again_when_what_it_stood_for_has_gone() {
+    let closed = TcpListener::bind("127.78.0.3:0").unwrap();
+    let gone = closed.local_addr().unwrap();
+    drop(closed);
+    let (new, on_new) = server("127.0.0.1");
+    let (mut webhook, names) = webhook(&[gone]);
+    assert!(matches!(post(&mut webhook), Verdict::Retry(_)));
+    // As if there had been a connection that the client has given up since, because it was not used for long.
+    webhook.kept_since = Some(Instant::now());
+    names.set(&[new]);
+    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(*on_new.lock().unwrap(), 1);
+}
+
+#[test]
 fn all_addresses_of_a_name_are_tried_in_turn() {
     let (good, _) = server("127.0.0.1");
     // Of another address, since ports of this one are given to other tests.
