@@ -103,6 +103,8 @@ impl Fault {
         if self.ends_with_cut {
             rig.wire.cut();
         }
+        // A request can wait in a connection that was cut before it was accepted, and its answer is lost then.
+        rig.hook.accept_all();
         rig.books.calm(rig.hook.connections());
     }
 }

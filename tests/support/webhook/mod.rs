@@ -5,7 +5,7 @@ mod answer;
 mod request;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -152,6 +152,20 @@ impl Webhook {
     /// How many connections were accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().connections
+    }
+
+    /// Waits until all connections were accepted that clients have made so far. They are accepted in their order,
+    /// so it is enough to make one more and to see it end.
+    pub(crate) fn accept_all(&self) {
+        let mut last = TcpStream::connect(self.address).unwrap();
+        last.set_read_timeout(Some(PATIENCE)).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        match last.read_to_end(&mut Vec::new()) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+                panic!("the webhook accepts nothing: {error}")
+            }
+            _ => {}
+        }
     }
 
     /// Waits until there were at least `count` requests, and gives all of them.
