@@ -115,6 +115,13 @@ soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, d
 bench: ## CPU and memory beside a floor that posts the same bytes unlooked
 	cargo bench --locked --bench agent
 
+.PHONY: instructions instructions-record
+instructions: ## instructions an event, which must be within 5 % of tests/bench/instructions.txt
+instructions-record: ## writes that file
+instructions instructions-record: static
+	@$(call command,valgrind,valgrind)
+	AGENT=$(STATIC) TOOLCHAIN="$$(rustc --version), $(STATIC_TARGET)" cargo test --locked --quiet --bench agent -- $@
+
 .PHONY: clean
 clean: ## removes what was built
 	cargo clean

@@ -1,6 +1,10 @@
 //! What arrived, against what was sent: every event once, and byte for byte.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 
 use crate::events;
 
@@ -16,8 +20,23 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
+    /// Compares the events in these bodies, of whole lines each, with those of the numbers up to `sent`.
+    pub(crate) fn of_bodies(bodies: &[Vec<u8>], gzip: bool, sent: u64) -> Self {
+        let bodies = plain(bodies, gzip);
+        let lines = bodies
+            .iter()
+            .flat_map(|body| body.split(|byte| *byte == b'\n'));
+        Self::check(lines, sent)
+    }
+
+    /// The same where the bodies are one stream, cut anywhere.
+    pub(crate) fn of_stream(bodies: &[Vec<u8>], gzip: bool, sent: u64) -> Self {
+        let stream = plain(bodies, gzip).concat();
+        Self::check(stream.split(|byte| *byte == b'\n'), sent)
+    }
+
     /// Compares these lines with the events of the numbers from 0 up to `sent`.
-    pub(crate) fn check<'a>(lines: impl Iterator<Item = &'a [u8]>, sent: u64) -> Self {
+    fn check<'a>(lines: impl Iterator<Item = &'a [u8]>, sent: u64) -> Self {
         let mut found = Self::default();
         let mut seen = vec![false; sent as usize];
         let mut right = Vec::new();
@@ -43,6 +62,19 @@ impl Arrivals {
     pub(crate) fn complete(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// The bodies, uncompressed. What is no gzip lacks events, which the check then misses.
+fn plain(bodies: &[Vec<u8>], gzip: bool) -> Cow<'_, [Vec<u8>]> {
+    if !gzip {
+        return Cow::Borrowed(bodies);
+    }
+    let unpack = |body: &Vec<u8>| {
+        let mut plain = Vec::new();
+        let _ = GzDecoder::new(&body[..]).read_to_end(&mut plain);
+        plain
+    };
+    Cow::Owned(bodies.iter().map(unpack).collect())
 }
 
 impl fmt::Display for Arrivals {

@@ -10,6 +10,7 @@
 mod arrivals;
 mod events;
 mod floor;
+mod instructions;
 mod listener;
 mod outage;
 mod process;
@@ -18,9 +19,10 @@ mod table;
 mod work;
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sink::Sink;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         [floor, address] if floor == "floor" => floor::run(address, false).map(|()| true),
         [floor, address] if floor == "gzfloor" => floor::run(address, true).map(|()| true),
         [floor, address] if floor == "answer" => listener::floor(address).map(|()| true),
+        [mode] if mode == "instructions" => instructions::run(false),
+        [mode] if mode == "instructions-record" => instructions::run(true),
         _ => bench(),
     };
     match result {
@@ -49,13 +53,13 @@ fn main() -> ExitCode {
 
 /// Measures and prints everything, and returns whether every event arrived once.
 fn bench() -> io::Result<bool> {
-    let setup = Setup::new()?;
+    let setup = Setup::new("all", number("EVENTS", 300_000).max(1))?;
     let rounds = number("ROUNDS", 5).max(1);
     println!(
         "{} events, {:.1} MB, {rounds} rounds of {}",
         setup.events,
         setup.bytes as f64 / 1e6,
-        setup.agent.display()
+        Path::new(&setup.agent[0]).display()
     );
     let mut rows = WORKS.each_ref().map(Row::new);
     let sink = Sink::start(setup.bytes)?;
@@ -78,8 +82,8 @@ fn bench() -> io::Result<bool> {
 
 /// What all runs share.
 struct Setup {
-    /// The agent's binary.
-    agent: PathBuf,
+    /// The agent's command: its binary, and before it what that runs under.
+    agent: Vec<OsString>,
     /// A directory for this run; removed at its end.
     directory: PathBuf,
     /// How many events a run carries.
@@ -89,15 +93,16 @@ struct Setup {
 }
 
 impl Setup {
-    fn new() -> io::Result<Self> {
+    /// Writes so many events. The binary is `AGENT`, or else the one that was built along.
+    fn new(name: &str, events: u64) -> io::Result<Self> {
         let agent = env::var_os("AGENT").unwrap_or(env!("CARGO_BIN_EXE_s3-audit-webhook").into());
-        let directory =
-            env::temp_dir().join(format!("s3-audit-webhook-bench-{}", std::process::id()));
+        let id = std::process::id();
+        let directory = env::temp_dir().join(format!("s3-audit-webhook-bench-{id}-{name}"));
         fs::create_dir(&directory)?;
         let mut setup = Self {
-            agent: agent.into(),
+            agent: vec![agent],
             directory,
-            events: number("EVENTS", 300_000).max(1),
+            events,
             bytes: 0,
         };
         let mut file = BufWriter::new(File::create(setup.file())?);

@@ -102,7 +102,7 @@ pub(crate) fn run(setup: &Setup, sink: &Sink, rounds: u64) -> io::Result<()> {
 }
 
 /// One request an event, as MinIO sends them.
-fn requests(count: u64) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) fn requests(count: u64) -> io::Result<Vec<Vec<u8>>> {
     let mut lines = Vec::new();
     events::write(0..count, &mut lines)?;
     let requests = lines.split_inclusive(|byte| *byte == b'\n').map(|line| {
@@ -116,7 +116,7 @@ fn requests(count: u64) -> io::Result<Vec<Vec<u8>>> {
     Ok(requests.collect())
 }
 
-fn free_address() -> io::Result<SocketAddr> {
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
@@ -139,13 +139,8 @@ fn agent_command(setup: &Setup, url: &str, address: SocketAddr) -> io::Result<Co
     Ok(command)
 }
 
-/// Starts a server, has clients do their work, and ends it.
-fn start(
-    mut command: Command,
-    address: SocketAddr,
-    clients: impl FnOnce(SocketAddr) -> io::Result<()>,
-) -> io::Result<Usage> {
-    let server = Process::start(&mut command)?;
+/// Returns when something listens there.
+pub(crate) fn wait_for(address: SocketAddr) -> io::Result<()> {
     let start = Instant::now();
     while TcpStream::connect(address).is_err() {
         if start.elapsed() > Duration::from_secs(10) {
@@ -153,6 +148,17 @@ fn start(
         }
         thread::sleep(Duration::from_millis(1));
     }
+    Ok(())
+}
+
+/// Starts a server, has clients do their work, and ends it.
+fn start(
+    mut command: Command,
+    address: SocketAddr,
+    clients: impl FnOnce(SocketAddr) -> io::Result<()>,
+) -> io::Result<Usage> {
+    let server = Process::start(&mut command)?;
+    wait_for(address)?;
     clients(address)?;
     server.terminate();
     server.wait()
@@ -211,13 +217,13 @@ fn pace(address: SocketAddr, requests: &[Vec<u8>]) -> io::Result<Vec<Duration>> 
     Ok(waits.into_inner().expect("a client panicked"))
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     answer: [u8; 4096],
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -227,7 +233,7 @@ impl Client {
         })
     }
 
-    fn post(&mut self, request: &[u8]) -> io::Result<()> {
+    pub(crate) fn post(&mut self, request: &[u8]) -> io::Result<()> {
         self.stream.write_all(request)?;
         match self.stream.read(&mut self.answer)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

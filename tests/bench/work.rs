@@ -9,8 +9,6 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flate2::read::GzDecoder;
-
 use crate::Setup;
 use crate::arrivals::Arrivals;
 use crate::process::{Process, Usage};
@@ -95,20 +93,11 @@ impl Work {
             let log = fs::read_to_string(setup.log())?;
             return Err(io::Error::other(format!("{} failed:\n{log}", self.name)));
         }
-        let line_end = |byte: &u8| *byte == b'\n';
         let arrivals = sink.empty(|bodies| {
-            let plain: Vec<_>;
-            let bodies = if self.gzip {
-                plain = bodies.iter().map(|body| decompressed(body)).collect();
-                &plain[..]
-            } else {
-                bodies
-            };
             if self.cuts_events {
-                Arrivals::check(bodies.concat().split(line_end), setup.events)
+                Arrivals::of_stream(bodies, self.gzip, setup.events)
             } else {
-                let lines = bodies.iter().flat_map(|body| body.split(line_end));
-                Arrivals::check(lines, setup.events)
+                Arrivals::of_bodies(bodies, self.gzip, setup.events)
             }
         });
         Ok(Sample {
@@ -133,13 +122,6 @@ impl fmt::Display for Sample {
             "{cpu:6.3} CPU s/M, {wall:6.3} s, {peak:5.1} MiB, {arrivals}"
         )
     }
-}
-
-fn decompressed(body: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    // What is no gzip lacks events, which the check then misses.
-    let _ = GzDecoder::new(body).read_to_end(&mut plain);
-    plain
 }
 
 fn floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
@@ -181,27 +163,31 @@ fn unix(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
     let mut command = agent(setup, &sink.url())?;
     command.arg(listen(setup)).args(["--when-full", "wait"]);
     let agent = Process::start(&mut command)?;
-    let mut feed = connect(setup, &agent)?;
-    let mut file = File::open(setup.file())?;
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            break;
-        }
-        feed.write_all(&piece[..length])?;
-    }
-    drop(feed);
+    stream(setup, connect(setup, &agent)?)?;
     sink.wait_for(setup.bytes);
     agent.terminate();
     agent.wait()
 }
 
+/// Writes all events in pieces, as a program does; `io::copy` would hand over the file's pages.
+pub(crate) fn stream(setup: &Setup, mut to: impl Write) -> io::Result<()> {
+    let mut file = File::open(setup.file())?;
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece[..length])?;
+    }
+}
+
 /// The agent's command line as far as all runs share it. It gets no environment, since that is full
 /// of settings: its own, and a proxy's.
 pub(crate) fn agent(setup: &Setup, url: &str) -> io::Result<Command> {
-    let mut command = Command::new(&setup.agent);
+    let mut command = Command::new(&setup.agent[0]);
     command
+        .args(&setup.agent[1..])
         .args(["run", "--endpoint", url, "--auth-token", "Splunk bench"])
         .env_clear()
         .env("S3_AUDIT_WEBHOOK_STATE_DIR", &setup.directory)

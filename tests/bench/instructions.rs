@@ -1,0 +1,203 @@
+//! How many instructions the agent takes for an event, counted by valgrind's callgrind: the same on a busy machine and
+//! on a quiet one, so a guard can be strict. `make instructions` compares with `instructions.txt`.
+//!
+//! Start and end are left out: what is told is the difference of a long and a short run, divided by the events that the
+//! one has more than the other.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use crate::Setup;
+use crate::arrivals::Arrivals;
+use crate::listener::{self, Client};
+use crate::process::Process;
+use crate::sink::Sink;
+use crate::work;
+
+/// Events of the short run.
+const SHORT: u64 = 10_000;
+
+/// A change by more than this part of the recorded figure, up or down, is to be looked at.
+const TOLERANCE: f64 = 0.05;
+
+/// Soon full, so that how much fresh memory is taken does not depend on which thread is ahead.
+const SMALL_BUFFER: &str = "--buffer-bytes=4MiB";
+
+/// What is counted.
+struct Row {
+    name: &'static str,
+    options: &'static [&'static str],
+    feed: Feed,
+    /// Events of the long run: so many that two counts differ by less than 1 %, and no more.
+    events: u64,
+}
+
+const ROWS: [Row; 4] = [
+    Row {
+        name: "file",
+        options: &[SMALL_BUFFER],
+        feed: Feed::Stdin,
+        events: 110_000,
+    },
+    Row {
+        name: "unix",
+        options: &[SMALL_BUFFER, "--when-full=wait"],
+        feed: Feed::Unix,
+        events: 110_000,
+    },
+    Row {
+        name: "gzip",
+        options: &[SMALL_BUFFER, "--compress=gzip:1"],
+        feed: Feed::Stdin,
+        events: 40_000,
+    },
+    Row {
+        name: "http",
+        options: &[],
+        feed: Feed::Http,
+        events: 40_000,
+    },
+];
+
+/// How events come to the agent.
+#[derive(Clone, Copy)]
+enum Feed {
+    /// Its stdin is their file.
+    Stdin,
+    /// Over one connection, as one stream.
+    Unix,
+    /// Over one connection, one a request.
+    Http,
+}
+
+/// Counts, prints, and records or compares; returns whether all is as recorded.
+pub(crate) fn run(record: bool) -> io::Result<bool> {
+    let counted = count()?;
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/bench/instructions.txt");
+    let toolchain = env::var("TOOLCHAIN").unwrap_or_else(|_| "unknown".to_owned());
+    if record {
+        let mut text = format!(
+            "# Instructions an event; `make instructions-record` writes this file.\n# {toolchain}\n"
+        );
+        for (name, count) in &counted {
+            text += &format!("{name} {count}\n");
+        }
+        print!("{text}");
+        fs::write(path, text)?;
+        return Ok(true);
+    }
+    let recorded = fs::read_to_string(path)?;
+    let good = compare(&counted, &recorded);
+    if !good && !recorded.contains(&toolchain) {
+        println!("The record is of another toolchain than this one: {toolchain}");
+    }
+    Ok(good)
+}
+
+/// Prints each figure beside the recorded one, and returns whether they are as good as the same.
+fn compare(counted: &[(&str, u64)], recorded: &str) -> bool {
+    let recorded: BTreeMap<&str, f64> = recorded
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(name, count)| Some((name, count.parse().ok()?)))
+        .collect();
+    println!("instructions an event    now  recorded  change");
+    let mut good = true;
+    for (name, now) in counted {
+        let before = recorded.get(name).copied().unwrap_or(f64::NAN);
+        let change = *now as f64 / before - 1.0;
+        let verdict = if change.abs() <= TOLERANCE {
+            "ok"
+        } else if change < 0.0 {
+            "BETTER: record it with `make instructions-record`"
+        } else if change > 0.0 {
+            "WORSE: mend it, or record it with `make instructions-record` and say why"
+        } else {
+            "NOT RECORDED: record it with `make instructions-record`"
+        };
+        good &= verdict == "ok";
+        println!(
+            "{name:<20} {now:>7}  {before:>8}  {:+5.1} %  {verdict}",
+            change * 100.0
+        );
+    }
+    good
+}
+
+/// Instructions an event, for each row.
+fn count() -> io::Result<Vec<(&'static str, u64)>> {
+    ROWS.iter()
+        .map(|row| {
+            let more = row.collected(row.events)? - row.collected(SHORT)?;
+            Ok((row.name, more / (row.events - SHORT)))
+        })
+        .collect()
+}
+
+impl Row {
+    /// The instructions of one run with so many events, all threads together.
+    fn collected(&self, events: u64) -> io::Result<u64> {
+        let mut setup = Setup::new("instructions", events)?;
+        let counts = setup.directory.join("counts");
+        let mut under = vec!["valgrind".into(), "--tool=callgrind".into()];
+        under.push("--callgrind-out-file=/dev/null".into());
+        under.push(format!("--log-file={}", counts.display()).into());
+        setup.agent.splice(0..0, under);
+        let sink = Sink::start(setup.bytes)?;
+
+        let usage = self.feed(&setup, &sink.url())?.wait()?;
+
+        let gzip = self.options.iter().any(|option| option.contains("gzip"));
+        let arrivals = sink.empty(|bodies| Arrivals::of_bodies(bodies, gzip, events));
+        let counts = fs::read_to_string(counts)?;
+        let mut collected = counts
+            .lines()
+            .filter_map(|line| line.split_once("Collected : "));
+        collected
+            .find_map(|(_, count)| count.trim().parse().ok())
+            .filter(|_| usage.success && arrivals.complete())
+            .ok_or_else(|| {
+                let log = fs::read_to_string(setup.log()).unwrap_or_default();
+                io::Error::other(format!("{}: {arrivals}\n{counts}\n{log}", self.name))
+            })
+    }
+
+    /// Starts the agent, and gives it all events and the sign to end.
+    fn feed(&self, setup: &Setup, url: &str) -> io::Result<Process> {
+        let mut command = work::agent(setup, url)?;
+        command
+            // Of `rep movsb` every byte counts as an instruction, so glibc shall copy in other ways.
+            .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS,-FSRM")
+            // No request leaves before it is full, so that requests do not depend on the clock.
+            .args(["--batch-age=1h", "--shutdown-timeout=1m"])
+            .args(self.options);
+        match self.feed {
+            Feed::Stdin => {
+                command.stdin(File::open(setup.file())?);
+                Process::start(&mut command)
+            }
+            Feed::Unix => {
+                command.arg(work::listen(setup));
+                let agent = Process::start(&mut command)?;
+                work::stream(setup, work::connect(setup, &agent)?)?;
+                agent.terminate();
+                Ok(agent)
+            }
+            Feed::Http => {
+                let address = listener::free_address()?;
+                command.arg(format!("--source=http:{address}"));
+                let agent = Process::start(&mut command)?;
+                listener::wait_for(address)?;
+                let mut client = Client::connect(address)?;
+                listener::requests(setup.events)?
+                    .iter()
+                    .try_for_each(|request| client.post(request))?;
+                agent.terminate();
+                Ok(agent)
+            }
+        }
+    }
+}
