@@ -112,8 +112,13 @@ soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, d
 	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- chaos::soak --ignored --nocapture
 
 .PHONY: bench
-bench: ## CPU and memory beside a floor that posts the same bytes unlooked
-	cargo bench --locked --bench agent
+bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS
+	@command -v syslog-ng >/dev/null || echo 'without syslog-ng: apt-get install syslog-ng-core syslog-ng-mod-http brings it'
+	AGENT=$(abspath $(STATIC)) cargo bench --locked --bench agent
+
+.PHONY: bench-report
+bench-report: ## the last `make bench` as a table and plots: tests/bench/report
+	cargo test --locked --quiet --bench agent -- report
 
 .PHONY: instructions instructions-record
 instructions: ## instructions an event, which must be within 5 % of tests/bench/instructions.txt

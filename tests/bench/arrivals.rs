@@ -7,74 +7,71 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 
 use crate::events;
+use crate::sink::Arrival;
 
 /// How many events came how.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Arrivals {
     /// Never.
-    missing: u64,
+    pub(crate) missing: u64,
     /// More than once; each time too many counts.
-    doubled: u64,
+    pub(crate) doubled: u64,
     /// In bytes that nobody sent.
     changed: u64,
 }
 
 impl Arrivals {
-    /// Compares the events in these bodies, of whole lines each, with those of the numbers up to `sent`.
-    pub(crate) fn of_bodies(bodies: &[Vec<u8>], gzip: bool, sent: u64) -> Self {
-        let bodies = plain(bodies, gzip);
-        let lines = bodies
+    /// Compares what arrived with the events of the numbers from 0 up to `sent`. Bodies are of whole lines, or else
+    /// one stream cut anywhere.
+    pub(crate) fn check(arrived: &[Arrival], gzip: bool, whole_lines: bool, sent: u64) -> Self {
+        let bodies: Vec<_> = arrived
             .iter()
-            .flat_map(|body| body.split(|byte| *byte == b'\n'));
-        Self::check(lines, sent)
-    }
-
-    /// The same where the bodies are one stream, cut anywhere.
-    pub(crate) fn of_stream(bodies: &[Vec<u8>], gzip: bool, sent: u64) -> Self {
-        let stream = plain(bodies, gzip).concat();
-        Self::check(stream.split(|byte| *byte == b'\n'), sent)
-    }
-
-    /// Compares these lines with the events of the numbers from 0 up to `sent`.
-    fn check<'a>(lines: impl Iterator<Item = &'a [u8]>, sent: u64) -> Self {
+            .map(|arrival| plain(&arrival.body, gzip))
+            .collect();
         let mut found = Self::default();
         let mut seen = vec![false; sent as usize];
-        let mut right = Vec::new();
-        for line in lines.filter(|line| !line.is_empty()) {
-            let number = events::number_of(line).filter(|number| *number < sent);
-            right.clear();
-            if let Some(number) = number {
-                events::append(number, &mut right);
+        if whole_lines {
+            for body in &bodies {
+                found.lines(body, &mut seen);
             }
-            match number {
-                Some(number) if right.strip_suffix(b"\n") == Some(line) => {
-                    found.doubled += u64::from(seen[number as usize]);
-                    seen[number as usize] = true;
-                }
-                _ => found.changed += 1,
-            }
+        } else {
+            found.lines(&bodies.concat(), &mut seen);
         }
         found.missing = seen.iter().filter(|seen| !**seen).count() as u64;
         found
     }
 
-    /// Whether every event arrived once and unchanged.
-    pub(crate) fn complete(&self) -> bool {
-        *self == Self::default()
+    fn lines(&mut self, body: &[u8], seen: &mut [bool]) {
+        let mut right = Vec::new();
+        for line in body.split(|byte| *byte == b'\n') {
+            if line.is_empty() {
+                continue;
+            }
+            right.clear();
+            let number = events::number_of(line).filter(|number| *number < seen.len() as u64);
+            if let Some(number) = number {
+                events::append(number, &mut right);
+                self.doubled += u64::from(seen[number as usize]);
+                seen[number as usize] = true;
+            }
+            self.changed += u64::from(right.strip_suffix(b"\n") != Some(line));
+        }
+    }
+
+    /// Whether every event arrived once, and unchanged if that was to be.
+    pub(crate) fn complete(&self, unchanged: bool) -> bool {
+        self.missing + self.doubled == 0 && (self.changed == 0 || !unchanged)
     }
 }
 
-/// The bodies, uncompressed. What is no gzip lacks events, which the check then misses.
-fn plain(bodies: &[Vec<u8>], gzip: bool) -> Cow<'_, [Vec<u8>]> {
+/// The body, uncompressed. What is no gzip lacks events, which the check then misses.
+fn plain(body: &[u8], gzip: bool) -> Cow<'_, [u8]> {
     if !gzip {
-        return Cow::Borrowed(bodies);
+        return Cow::Borrowed(body);
     }
-    let unpack = |body: &Vec<u8>| {
-        let mut plain = Vec::new();
-        let _ = GzDecoder::new(&body[..]).read_to_end(&mut plain);
-        plain
-    };
-    Cow::Owned(bodies.iter().map(unpack).collect())
+    let mut plain = Vec::new();
+    let _ = GzDecoder::new(body).read_to_end(&mut plain);
+    Cow::Owned(plain)
 }
 
 impl fmt::Display for Arrivals {
@@ -84,7 +81,7 @@ impl fmt::Display for Arrivals {
             doubled,
             changed,
         } = self;
-        if self.complete() {
+        if self.complete(true) {
             f.write_str("all once")
         } else {
             write!(f, "{missing} missing, {doubled} doubled, {changed} changed")

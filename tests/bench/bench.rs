@@ -2,44 +2,51 @@
 //! memory, and whether every event arrived once. The webhook (`sink.rs`) is in this process, so
 //! that a child's CPU time is the forwarder's alone.
 //!
-//! `EVENTS` and `ROUNDS` change the amount of work, `AGENT` the binary. Figures are for comparing;
-//! only lost, doubled or changed events make it fail.
+//! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
+//! commas (cpu, footprint, latency, growth, outage), and `AGENT` the binary. Figures are for comparing; only lost,
+//! doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrivals;
+mod clients;
 mod events;
 mod floor;
+mod footprint;
+mod growth;
 mod instructions;
-mod listener;
+mod latency;
 mod outage;
+mod peers;
+mod plot;
 mod process;
+mod programs;
+mod report;
+mod results;
+mod setup;
 mod sink;
-mod table;
 mod work;
 
 use std::env;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::process::ExitCode;
 
-use sink::Sink;
-use table::Row;
-use work::WORKS;
+use programs::Program;
+use results::Results;
+use setup::{Setup, number};
 
 fn main() -> ExitCode {
-    // The floor is a process of its own, as the agent is: this program again. Cargo's own argument
-    // is `--bench`.
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let result = match arguments.as_slice() {
-        [floor, address] if floor == "floor" => floor::run(address, false).map(|()| true),
-        [floor, address] if floor == "gzfloor" => floor::run(address, true).map(|()| true),
-        [floor, address] if floor == "answer" => listener::floor(address).map(|()| true),
-        [mode] if mode == "instructions" => instructions::run(false),
-        [mode] if mode == "instructions-record" => instructions::run(true),
-        _ => bench(),
+    // Cargo's own argument is `--bench`.
+    let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
+    let result = match arguments.split_first() {
+        None => bench(),
+        Some((mode, rest)) => match mode.as_str() {
+            "floor" => floor::run(rest).map(|()| true),
+            "report" => report::run().map(|()| true),
+            "instructions" => instructions::run(false),
+            "instructions-record" => instructions::run(true),
+            other => Err(io::Error::other(format!("{other}: no such benchmark"))),
+        },
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -51,94 +58,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and prints everything, and returns whether every event arrived once.
+/// Measures, prints, and writes the file of results; returns whether every event arrived once.
 fn bench() -> io::Result<bool> {
-    let setup = Setup::new("all", number("EVENTS", 300_000).max(1))?;
-    let rounds = number("ROUNDS", 5).max(1);
-    println!(
-        "{} events, {:.1} MB, {rounds} rounds of {}",
-        setup.events,
-        setup.bytes as f64 / 1e6,
-        Path::new(&setup.agent[0]).display()
-    );
-    let mut rows = WORKS.each_ref().map(Row::new);
-    let sink = Sink::start(setup.bytes)?;
-    for round in 1..=rounds {
-        for row in &mut rows {
-            let sample = row.work.run(&setup, &sink)?;
-            println!("round {round}: {:<7} {sample}", row.work.name);
-            row.samples.push(sample);
-        }
+    let only = env::var("BENCH_ONLY").unwrap_or_default();
+    let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| one == name);
+    let rounds = number("BENCH_ROUNDS", 5).max(1);
+    let setup = Setup::new("all", number("BENCH_EVENTS", 300_000).max(1))?;
+    let mut results = Results::new(setup.events, rounds);
+    if cfg!(debug_assertions) {
+        println!("built without optimisation: floors cost more than they should");
     }
-    println!();
-    table::print(&rows);
-    println!();
-    listener::run(&setup, &sink, rounds)?;
-    println!();
-    outage::run(&setup)?;
-
-    Ok(rows.iter().all(Row::complete))
-}
-
-/// What all runs share.
-struct Setup {
-    /// The agent's command: its binary, and before it what that runs under.
-    agent: Vec<OsString>,
-    /// A directory for this run; removed at its end.
-    directory: PathBuf,
-    /// How many events a run carries.
-    events: u64,
-    /// The size of the file that holds them.
-    bytes: u64,
-}
-
-impl Setup {
-    /// Writes so many events. The binary is `AGENT`, or else the one that was built along.
-    fn new(name: &str, events: u64) -> io::Result<Self> {
-        let agent = env::var_os("AGENT").unwrap_or(env!("CARGO_BIN_EXE_s3-audit-webhook").into());
-        let id = std::process::id();
-        let directory = env::temp_dir().join(format!("s3-audit-webhook-bench-{id}-{name}"));
-        fs::create_dir(&directory)?;
-        let mut setup = Self {
-            agent: vec![agent],
-            directory,
-            events,
-            bytes: 0,
-        };
-        let mut file = BufWriter::new(File::create(setup.file())?);
-        events::write(0..setup.events, &mut file)?;
-        file.flush()?;
-        setup.bytes = file.get_ref().metadata()?.len();
-        Ok(setup)
+    for program in Program::ALL.into_iter().filter(|it| !it.is_installed()) {
+        println!("{}: not installed, left out", program.name());
     }
-
-    /// The file of events.
-    fn file(&self) -> PathBuf {
-        self.directory.join("events.ndjson")
+    let mut complete = true;
+    if wanted("cpu") {
+        work::sink_rate(&setup, &mut results)?;
+        complete &= work::run(&setup, rounds, &mut results)?;
     }
-
-    /// The socket that an agent listens on.
-    fn socket(&self) -> PathBuf {
-        self.directory.join("agent.sock")
+    if wanted("footprint") {
+        footprint::run(&mut results)?;
     }
-
-    /// Where a child's log goes.
-    fn log(&self) -> PathBuf {
-        self.directory.join("log")
+    if wanted("latency") {
+        latency::run(&mut results)?;
     }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
+    if wanted("growth") {
+        growth::run(&mut results)?;
     }
-}
-
-/// A number from the environment.
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value}: not a number"))
-    })
+    if wanted("outage") {
+        complete &= outage::run(&mut results)?;
+    }
+    results.write()?;
+    Ok(complete)
 }

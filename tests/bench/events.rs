@@ -5,8 +5,8 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-/// What stands before an event's number; in other strings the quotes would be escaped.
-const NUMBER: &[u8] = b"\"requestID\":\"";
+/// The name of the field with an event's number; no key or value has this text in it.
+const NUMBER: &[u8] = b"requestID";
 
 /// Object keys as users write them: plain, deep, with escapes, and not of ASCII.
 const KEYS: [&str; 6] = [
@@ -74,10 +74,11 @@ pub(crate) fn append(number: u64, line: &mut Vec<u8>) {
     .expect("a Vec takes every write");
 }
 
-/// The number of the event on this line.
+/// The number of the event on this line, also where the event is a string within another object.
 pub(crate) fn number_of(line: &[u8]) -> Option<u64> {
-    let at = memchr::memmem::find(line, NUMBER)? + NUMBER.len();
-    let digits = std::str::from_utf8(line.get(at..at + 16)?).ok()?;
+    let rest = &line[memchr::memmem::find(line, NUMBER)? + NUMBER.len()..];
+    let start = rest.iter().position(u8::is_ascii_hexdigit)?;
+    let digits = std::str::from_utf8(rest.get(start..start + 16)?).ok()?;
     u64::from_str_radix(digits, 16).ok()
 }
 

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::Setup;
 use crate::arrivals::Arrivals;
-use crate::listener::{self, Client};
+use crate::clients::{self, Client};
 use crate::process::Process;
-use crate::sink::Sink;
-use crate::work;
+use crate::programs::{Input, Program, Way};
+use crate::setup::Setup;
+use crate::sink::{Sink, free_address};
 
 /// Events of the short run.
 const SHORT: u64 = 10_000;
@@ -30,6 +30,7 @@ const SMALL_BUFFER: &str = "--buffer-bytes=4MiB";
 struct Row {
     name: &'static str,
     options: &'static [&'static str],
+    gzip: bool,
     feed: Feed,
     /// Events of the long run: so many that two counts differ by less than 1 %, and no more.
     events: u64,
@@ -39,24 +40,28 @@ const ROWS: [Row; 4] = [
     Row {
         name: "file",
         options: &[SMALL_BUFFER],
+        gzip: false,
         feed: Feed::Stdin,
         events: 110_000,
     },
     Row {
         name: "unix",
         options: &[SMALL_BUFFER, "--when-full=wait"],
+        gzip: false,
         feed: Feed::Unix,
         events: 110_000,
     },
     Row {
         name: "gzip",
-        options: &[SMALL_BUFFER, "--compress=gzip:1"],
+        options: &[SMALL_BUFFER],
+        gzip: true,
         feed: Feed::Stdin,
         events: 40_000,
     },
     Row {
         name: "http",
         options: &[],
+        gzip: false,
         feed: Feed::Http,
         events: 40_000,
     },
@@ -148,56 +153,55 @@ impl Row {
         setup.agent.splice(0..0, under);
         let sink = Sink::start(setup.bytes)?;
 
-        let usage = self.feed(&setup, &sink.url())?.wait()?;
+        let usage = self.feed(&setup, sink.url())?.wait()?;
 
-        let gzip = self.options.iter().any(|option| option.contains("gzip"));
-        let arrivals = sink.empty(|bodies| Arrivals::of_bodies(bodies, gzip, events));
+        let arrivals = sink.empty(|arrived| Arrivals::check(arrived, self.gzip, true, events));
         let counts = fs::read_to_string(counts)?;
         let mut collected = counts
             .lines()
             .filter_map(|line| line.split_once("Collected : "));
         collected
             .find_map(|(_, count)| count.trim().parse().ok())
-            .filter(|_| usage.success && arrivals.complete())
+            .filter(|_| usage.success && arrivals.complete(true))
             .ok_or_else(|| {
-                let log = fs::read_to_string(setup.log()).unwrap_or_default();
+                let log = setup.logged();
                 io::Error::other(format!("{}: {arrivals}\n{counts}\n{log}", self.name))
             })
     }
 
     /// Starts the agent, and gives it all events and the sign to end.
-    fn feed(&self, setup: &Setup, url: &str) -> io::Result<Process> {
-        let mut command = work::agent(setup, url)?;
-        command
-            // Of `rep movsb` every byte counts as an instruction, so glibc shall copy in other ways.
-            .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS,-FSRM")
-            // No request leaves before it is full, so that requests do not depend on the clock.
-            .args(["--batch-age=1h", "--shutdown-timeout=1m"])
-            .args(self.options);
+    fn feed(&self, setup: &Setup, url: String) -> io::Result<Process> {
+        let (socket, address) = (setup.socket(0), free_address()?);
+        let input = match self.feed {
+            Feed::Stdin => Input::File(setup.file()),
+            Feed::Unix => Input::Unix(vec![socket.clone()]),
+            Feed::Http => Input::Http(address),
+        };
+        // No request leaves before it is full, so that requests do not depend on the clock.
+        let mut way = Way::new(input, url)
+            .with("--batch-age=1h")
+            .with("--shutdown-timeout=1m");
+        way.gzip = self.gzip;
+        for option in self.options {
+            way = way.with(option);
+        }
+        let mut command = Program::Agent
+            .command(setup, &way)?
+            .ok_or(io::ErrorKind::Unsupported)?;
+        // Of `rep movsb` every byte counts as an instruction, so glibc shall copy in other ways.
+        command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS,-FSRM");
+        let agent = Process::start(&mut command)?;
         match self.feed {
-            Feed::Stdin => {
-                command.stdin(File::open(setup.file())?);
-                Process::start(&mut command)
-            }
-            Feed::Unix => {
-                command.arg(work::listen(setup));
-                let agent = Process::start(&mut command)?;
-                work::stream(setup, work::connect(setup, &agent)?)?;
-                agent.terminate();
-                Ok(agent)
-            }
+            Feed::Stdin => return Ok(agent),
+            Feed::Unix => clients::stream(setup, clients::connect(&socket, &agent)?)?,
             Feed::Http => {
-                let address = listener::free_address()?;
-                command.arg(format!("--source=http:{address}"));
-                let agent = Process::start(&mut command)?;
-                listener::wait_for(address)?;
-                let mut client = Client::connect(address)?;
-                listener::requests(setup.events)?
-                    .iter()
-                    .try_for_each(|request| client.post(request))?;
-                agent.terminate();
-                Ok(agent)
+                let mut client = Client::connect(address, &agent)?;
+                for request in clients::requests(setup.events) {
+                    client.post(&request)?;
+                }
             }
         }
+        agent.terminate();
+        Ok(agent)
     }
 }

@@ -1,100 +1,217 @@
-//! What the agent holds while the webhook is away: more events than the buffer takes go in, none
-//! come out.
+//! The webhook is away for 30 seconds while 20,000 events a second come over eight connections: how long the clients
+//! wait, what is refused or lost, how much memory is held, and how soon all of it is delivered.
 
-use std::fs;
-use std::io::{self, BufWriter, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use crate::clients::{self, CONNECTIONS, Client};
+use crate::events;
 use crate::process::Process;
-use crate::table::target;
-use crate::{Setup, events, work};
+use crate::programs::{Input, Program, Way};
+use crate::results::{Results, quantile, sorted};
+use crate::setup::{Setup, number};
+use crate::sink::{Sink, free_address};
 
-/// Six buffers full.
-const EVENTS: u64 = 400_000;
+/// Events a second, all connections together.
+const RATE: u64 = 20_000;
+/// How long the webhook is there before and after.
+const AROUND: Duration = Duration::from_secs(5);
 
-/// The agent's default for `--buffer-bytes`, in MiB.
-const BUFFER: f64 = 64.0;
-
-/// How many MiB it may hold beside the buffer.
-const TARGET: f64 = 12.0;
-
-/// Nothing listens on this port, nor could a connection get it by chance.
-const AWAY: &str = "http://127.0.0.1:1/services/collector/raw";
-
-/// Prints idle memory, the peak, what of it was not the buffer, and the agent's last word on what
-/// became of the events.
-pub(crate) fn run(setup: &Setup) -> io::Result<()> {
-    let large = |stream| Box::new(BufWriter::with_capacity(64 * 1024, stream)) as Box<dyn Write>;
-    let single = |stream| Box::new(OneByOne(stream)) as Box<dyn Write>;
-    println!("webhook away      idle MiB  peak MiB  beyond the buffer  target");
-    report(setup, "64 KiB a write", large)?;
-    report(setup, "an event a write", single)
+/// One event, as its client saw it.
+struct Sent {
+    number: u64,
+    /// When it was to be sent, after the start; it may have had to wait for the one before it.
+    due: Duration,
+    /// From then until it was taken or refused.
+    wait: Duration,
+    /// Not refused.
+    taken: bool,
 }
 
-fn report(setup: &Setup, name: &str, feed: fn(UnixStream) -> Box<dyn Write>) -> io::Result<()> {
-    let (idle, peak) = fill(setup, feed)?;
-    let beyond = peak - BUFFER;
-    let target = target(beyond, Some(TARGET));
-    println!("{name:<18}{idle:8.1}  {peak:8.1}  {beyond:17.1}  {target}");
-    let log = fs::read_to_string(setup.log())?;
-    println!("  {}", log.lines().last().unwrap_or("(it logged nothing)"));
-    Ok(())
+/// How events come in.
+#[derive(Clone, Copy, PartialEq)]
+enum Load {
+    Http,
+    Unix,
 }
 
-/// Feeds the events, and returns the memory before and the peak after.
-fn fill(setup: &Setup, feed: fn(UnixStream) -> Box<dyn Write>) -> io::Result<(f64, f64)> {
-    let mut command = work::agent(setup, AWAY)?;
-    // More events than come, so that the bytes are what fills the buffer.
-    command
-        .arg(work::listen(setup))
-        .args(["--buffer-events", "1000000"]);
-    let agent = Process::start(&mut command)?;
-    let mut feed = feed(work::connect(setup, &agent)?);
-    let idle = agent.memory("VmRSS");
-    events::write(0..EVENTS, &mut feed)?;
-    feed.flush()?;
-    let peak = agent.memory("VmHWM");
-    drop(feed);
-    agent.terminate();
-    agent.wait()?;
-    let gone = || io::Error::other("the agent ended during the outage");
-    Ok((idle.ok_or_else(gone)?, peak.ok_or_else(gone)?))
+/// Measures and prints. `BENCH_OUTAGE` is another length of the outage, in seconds.
+pub(crate) fn run(results: &mut Results) -> io::Result<bool> {
+    let mut complete = true;
+    let peers = [Program::SyslogNg, Program::FluentBit, Program::Vector];
+    let peers = peers.into_iter().filter(|peer| peer.is_installed());
+    let ours = [(Program::Agent, Load::Http), (Program::Agent, Load::Unix)];
+    for (program, load) in ours.into_iter().chain(peers.map(|peer| match peer {
+        Program::SyslogNg => (peer, Load::Unix),
+        _ => (peer, Load::Http),
+    })) {
+        complete &= measure(program, load, results)?;
+    }
+    Ok(complete)
 }
 
-/// Waits after each write until it was read, so that no read brings more than one event. That makes
-/// the smallest pieces an agent may have to keep, and the most overhead.
-struct OneByOne(UnixStream);
+/// One program's outage; returns whether no event that an HTTP client was answered 200 for was lost or doubled by
+/// the agent.
+fn measure(program: Program, load: Load, results: &mut Results) -> io::Result<bool> {
+    let away = Duration::from_secs(number("BENCH_OUTAGE", 30));
+    let setup = Setup::new("outage", 0)?;
+    let (socket, address) = (setup.socket(0), free_address()?);
+    let total = (AROUND * 2 + away).as_secs() * RATE;
+    let sink = Sink::start(total * 1100)?;
+    let input = match load {
+        Load::Http => Input::Http(address),
+        Load::Unix => Input::Unix(vec![socket.clone()]),
+    };
+    // As often as syslog-ng is told to.
+    let way = Way::new(input, sink.url()).with("--backoff-max=1s");
+    let Some(mut command) = program.command(&setup, &way)? else {
+        return Ok(true);
+    };
+    let process = Process::start(&mut command)?;
+    let (process, sink) = (&process, &sink);
+    // Connected, all start together.
+    let start = Instant::now() + Duration::from_millis(500);
+    let mut sent = Vec::new();
+    let mut steady = None;
+    let end = AROUND * 2 + away;
+    let each = thread::scope(|scope| {
+        let clients = scope.spawn(|| {
+            clients::in_parallel(0..CONNECTIONS as u64, |first| match load {
+                Load::Http => post(address, process, first, start, end),
+                Load::Unix => write(&socket, process, first, start, end),
+            })
+        });
+        thread::sleep((start + AROUND).saturating_duration_since(Instant::now()));
+        steady = process.memory("VmHWM");
+        sink.go_away();
+        thread::sleep((start + AROUND + away).saturating_duration_since(Instant::now()));
+        sink.come_back()?;
+        clients.join().expect("a client panicked")
+    })?;
+    each.into_iter().for_each(|one| sent.extend(one));
+    sink.wait_until_quiet();
+    let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
+    process.terminate();
 
-impl Write for OneByOne {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        const PATIENCE: Duration = Duration::from_secs(10);
-        let written = self.0.write(bytes)?;
-        let start = Instant::now();
-        while self.unread()? > 0 {
-            if start.elapsed() > PATIENCE {
-                return Err(io::Error::other("the agent does not read"));
+    let back = AROUND + away;
+    let in_outage = |sent: &&Sent| sent.due >= AROUND && sent.due < back;
+    let waits = |these: &mut dyn Iterator<Item = &Sent>| {
+        sorted(these.map(|sent| sent.wait.as_secs_f64() * 1e3))
+    };
+    let outage = waits(&mut sent.iter().filter(in_outage));
+    let by_second: Vec<f64> = (0..end.as_secs())
+        .map(|second| {
+            let these = sent.iter().filter(|sent| sent.due.as_secs() == second);
+            quantile(&waits(&mut these.into_iter()), 0.99)
+        })
+        .collect();
+    sent.sort_by_key(|sent| sent.number);
+    let (mut arrived, mut drained) = (vec![0_u32; sent.len()], Duration::ZERO);
+    sink.empty(|arrivals| {
+        for arrival in arrivals {
+            for line in arrival.body.split(|byte| *byte == b'\n') {
+                let number = events::number_of(line).unwrap_or(u64::MAX) as usize;
+                let Some(count) = arrived.get_mut(number) else {
+                    continue;
+                };
+                *count += 1;
+                if sent[number].due < back {
+                    drained = drained.max(arrival.at.saturating_duration_since(start + back));
+                }
             }
-            thread::yield_now();
         }
-        Ok(written)
+    });
+    let refused = sent.iter().filter(|sent| !sent.taken).count();
+    let taken = || sent.iter().zip(&arrived).filter(|(sent, _)| sent.taken);
+    let lost = taken().filter(|(_, count)| **count == 0).count();
+    let doubled = arrived.iter().filter(|count| **count > 1).count();
+    let load_name = if load == Load::Http { "http" } else { "unix" };
+    let (p50, p99) = (quantile(&outage, 0.5), quantile(&outage, 0.99));
+    let worst = quantile(&outage, 1.0);
+    println!(
+        "outage {:<10} {load_name}: clients waited p50 {p50:.3} ms, p99 {p99:.3} ms, max {worst:.1} ms; of {} events \
+         {refused} refused, {lost} lost, {doubled} doubled; {:.1} MiB before, at most {peak:.1}; all delivered after {:.1} s",
+        program.name(),
+        sent.len(),
+        steady.unwrap_or(f64::NAN),
+        drained.as_secs_f64(),
+    );
+    if program == Program::Agent {
+        let limit = Some(12.0);
+        let name = format!("memory in steady flow, {load_name}, {RATE} events/s");
+        results.figure(&name, &[steady.unwrap_or(f64::NAN)], "MiB", limit);
+        let name = format!("memory in the outage, {load_name}, 64 MiB buffer full");
+        results.figure(&name, &[peak], "MiB", Some(72.0));
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    results.add(
+        "outage",
+        json!({
+            "program": program.name(), "input": load_name, "events": sent.len(), "seconds": away.as_secs(),
+            "p50": p50, "p99": p99, "max": worst, "refused": refused, "lost": lost, "doubled": doubled,
+            "steady": steady, "peak": peak, "drained": drained.as_secs_f64(), "p99_by_second": by_second,
+        }),
+    );
+    Ok(program != Program::Agent || load != Load::Http || lost + doubled == 0)
 }
 
-impl OneByOne {
-    /// What the kernel holds of the bytes written.
-    fn unread(&self) -> io::Result<i32> {
-        let mut unread = 0;
-        // SAFETY: the descriptor is open, and the request writes an int.
-        match unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) } {
-            0 => Ok(unread),
-            _ => Err(io::Error::last_os_error()),
+/// Posts an event each time one is due.
+fn post(
+    address: SocketAddr,
+    process: &Process,
+    first: u64,
+    start: Instant,
+    end: Duration,
+) -> io::Result<Vec<Sent>> {
+    let mut client = Client::connect(address, process)?;
+    each_due(first, start, end, |number| {
+        client.post(&clients::request(number))
+    })
+}
+
+/// Writes an event each time one is due.
+fn write(
+    socket: &Path,
+    process: &Process,
+    first: u64,
+    start: Instant,
+    end: Duration,
+) -> io::Result<Vec<Sent>> {
+    let mut stream = clients::connect(socket, process)?;
+    let mut event = Vec::new();
+    each_due(first, start, end, |number| {
+        event.clear();
+        events::append(number, &mut event);
+        stream.write_all(&event).map(|()| true)
+    })
+}
+
+/// One client's events; every so many are its own.
+fn each_due(
+    first: u64,
+    start: Instant,
+    end: Duration,
+    mut send: impl FnMut(u64) -> io::Result<bool>,
+) -> io::Result<Vec<Sent>> {
+    let mut sent = Vec::new();
+    for number in (first..).step_by(CONNECTIONS) {
+        let due = Duration::from_secs(1).mul_f64(number as f64 / RATE as f64);
+        if due >= end {
+            break;
         }
+        thread::sleep((start + due).saturating_duration_since(Instant::now()));
+        let taken = send(number)?;
+        let wait = start.elapsed().saturating_sub(due);
+        sent.push(Sent {
+            number,
+            due,
+            wait,
+            taken,
+        });
     }
+    Ok(sent)
 }

@@ -1,8 +1,9 @@
-//! A child process and what it cost.
+//! A child process and what it costs.
 
 use std::fs;
 use std::io;
 use std::mem;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,20 +11,19 @@ use std::time::{Duration, Instant};
 /// A child; it is killed where nobody waited for its end.
 pub(crate) struct Process {
     child: Child,
-    started: Instant,
     cpu_before: f64,
     peak: Option<JoinHandle<f64>>,
+    /// When it was started.
+    pub(crate) started: Instant,
 }
 
 /// What a process had used when it ended.
 pub(crate) struct Usage {
     /// User and system time, in seconds.
     pub(crate) cpu: f64,
-    /// From start to end, in seconds.
-    pub(crate) wall: f64,
     /// The most memory it held, in MiB.
     pub(crate) peak: f64,
-    /// Whether it ended with exit code 0.
+    /// Whether it ended with exit code 0, or was ended by a signal that it does not know.
     pub(crate) success: bool,
 }
 
@@ -39,9 +39,9 @@ impl Process {
         let id = child.id();
         Ok(Self {
             child,
-            started,
             cpu_before,
             peak: Some(thread::spawn(move || watch(id))),
+            started,
         })
     }
 
@@ -51,9 +51,33 @@ impl Process {
         unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.memory("VmRSS").is_some()
+    }
+
     /// A memory figure in MiB, such as `VmRSS` or `VmHWM`; `None` once the process has ended.
     pub(crate) fn memory(&self, figure: &str) -> Option<f64> {
         memory(self.child.id(), figure)
+    }
+
+    /// Seconds on a CPU so far, and how often its threads have waited for something, all together.
+    pub(crate) fn activity(&self) -> io::Result<(f64, u64)> {
+        let (mut seconds, mut waits) = (0.0, 0);
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let task = task?.path();
+            let scheduled = fs::read_to_string(task.join("schedstat"))?;
+            let nanoseconds = scheduled.split(' ').next().map(str::parse::<f64>);
+            seconds += nanoseconds.and_then(Result::ok).unwrap_or_default() / 1e9;
+            let status = fs::read_to_string(task.join("status"))?;
+            let waited = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            waits += waited
+                .and_then(|count| count.trim().parse::<u64>().ok())
+                .unwrap_or_default();
+        }
+        Ok((seconds, waits))
     }
 
     /// Waits for its end.
@@ -62,9 +86,8 @@ impl Process {
         let peak = self.peak.take().map(JoinHandle::join);
         Ok(Usage {
             cpu: cpu_of_children() - self.cpu_before,
-            wall: self.started.elapsed().as_secs_f64(),
             peak: peak.and_then(Result::ok).unwrap_or_default(),
-            success: status.success(),
+            success: status.success() || status.signal() == Some(libc::SIGTERM),
         })
     }
 }

@@ -1,5 +1,5 @@
-//! A webhook on loopback that takes everything and keeps it: reads each body in large pieces into
-//! memory that was touched beforehand, answers 200, and looks at nothing until the run is over.
+//! A webhook on loopback that takes everything and keeps it: reads each body in large pieces into memory that was
+//! touched beforehand, answers 200, and looks at nothing until the run is over. With or without TLS.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::mem;
@@ -7,6 +7,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::events;
+use crate::process::Process;
 
 /// The answer to every request, as Splunk's collector gives it.
 pub(crate) const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
@@ -17,56 +23,118 @@ const ROOM: usize = 1 << 20;
 
 /// A sink that listens until the process ends.
 pub(crate) struct Sink {
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    /// Its certificate in PEM, if it speaks TLS.
+    pub(crate) certificate: Option<String>,
+    tls: Option<Arc<ServerConfig>>,
     kept: Arc<Mutex<Kept>>,
+}
+
+/// One request's body.
+pub(crate) struct Arrival {
+    pub(crate) body: Vec<u8>,
+    /// When its last byte had been read.
+    pub(crate) at: Instant,
 }
 
 /// What has arrived, and where the next body goes.
 #[derive(Default)]
 struct Kept {
-    bodies: Vec<Vec<u8>>,
+    /// Takes nothing, and leaves no connection open.
+    away: bool,
+    arrivals: Vec<Arrival>,
     /// The size of the bodies as lines.
     bytes: u64,
     spare: Vec<Vec<u8>>,
+    /// How often each number has arrived, where bodies are counted instead of kept.
+    tally: Vec<u32>,
 }
 
 impl Sink {
-    /// Listens, with room for so many bytes in bodies of 1 MiB; past that it still works, but
-    /// allocates.
+    /// Listens, with room for so many bytes in bodies of 1 MiB; past that it still works, but allocates.
     pub(crate) fn start(bytes: u64) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = listener.local_addr()?;
-        // Ones, not zeros: memory that was never written is given page by page, while the clock
-        // runs.
+        Self::new(bytes, None, Vec::new())
+    }
+
+    /// The same over TLS.
+    pub(crate) fn start_tls(bytes: u64) -> io::Result<Self> {
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])
+            .map_err(io::Error::other)?;
+        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .map_err(io::Error::other)?;
+        let tls = Some((Arc::new(config), own.cert.pem()));
+        Self::new(bytes, tls, Vec::new())
+    }
+
+    /// One that keeps no bodies, but counts how often each of these numbers of whole events arrives.
+    pub(crate) fn start_counting(events: u64) -> io::Result<Self> {
+        Self::new(0, None, vec![0; events as usize])
+    }
+
+    fn new(
+        bytes: u64,
+        tls: Option<(Arc<ServerConfig>, String)>,
+        tally: Vec<u32>,
+    ) -> io::Result<Self> {
+        // Ones, not zeros: memory that was never written is given page by page, while the clock runs.
         let spare = (0..=bytes / ROOM as u64 + 1)
             .map(|_| vec![1; ROOM])
             .collect();
-        let kept = Arc::new(Mutex::new(Kept {
+        let kept = Kept {
             spare,
+            tally,
             ..Kept::default()
-        }));
-        let of_listener = Arc::clone(&kept);
+        };
+        let (tls, certificate) = tls.unzip();
+        let sink = Self {
+            address: free_address()?,
+            certificate,
+            tls,
+            kept: Arc::new(Mutex::new(kept)),
+        };
+        sink.come_back()?;
+        Ok(sink)
+    }
+
+    /// Closes its connections with the next request, and refuses others.
+    pub(crate) fn go_away(&self) {
+        lock(&self.kept).away = true;
+        // For the listener to look up; it drops what it listens with.
+        let _ = TcpStream::connect(self.address);
+    }
+
+    /// Listens again, at the same address.
+    pub(crate) fn come_back(&self) -> io::Result<()> {
+        lock(&self.kept).away = false;
+        let listener = TcpListener::bind(self.address)?;
+        let (kept, tls) = (Arc::clone(&self.kept), self.tls.clone());
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let kept = Arc::clone(&of_listener);
+                if lock(&kept).away {
+                    return;
+                }
+                let (kept, tls) = (Arc::clone(&kept), tls.clone());
                 // A connection that breaks loses its unfinished body, which the check then misses.
-                thread::spawn(move || serve(connection, &kept));
+                thread::spawn(move || accept(connection, tls, &kept));
             }
         });
-        Ok(Self { address, kept })
+        Ok(())
     }
 
     /// The address to post to.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/services/collector/raw", self.address)
+        let scheme = self.certificate.as_ref().map_or("http", |_| "https");
+        format!("{scheme}://{}/services/collector/raw", self.address)
     }
 
-    /// Waits until so many bytes have arrived, or nothing more comes.
-    pub(crate) fn wait_for(&self, bytes: u64) {
-        const PATIENCE: Duration = Duration::from_secs(10);
+    /// Waits until so many bytes have arrived, the sender has ended, or nothing more comes.
+    pub(crate) fn wait_for(&self, bytes: u64, sender: &Process) {
+        const PATIENCE: Duration = Duration::from_secs(5);
         let (mut last, mut since) = (0, Instant::now());
-        while last < bytes && since.elapsed() < PATIENCE {
+        while last < bytes && since.elapsed() < PATIENCE && sender.is_alive() {
             thread::sleep(Duration::from_millis(1));
             let now = lock(&self.kept).bytes;
             if now > last {
@@ -75,29 +143,81 @@ impl Sink {
         }
     }
 
-    /// Hands over the bodies that arrived, in their order, for looking at, and makes room for the
-    /// next run.
-    pub(crate) fn empty<T>(&self, look: impl FnOnce(&[Vec<u8>]) -> T) -> T {
+    /// Waits until nothing has arrived for two seconds.
+    pub(crate) fn wait_until_quiet(&self) {
+        let mut last = u64::MAX;
+        while mem::replace(&mut last, lock(&self.kept).bytes) != last {
+            thread::sleep(Duration::from_secs(2));
+        }
+    }
+
+    /// Whether every counted event has arrived so often; counts from 0 again.
+    pub(crate) fn counted(&self, times: u32) -> bool {
         let mut kept = lock(&self.kept);
         kept.bytes = 0;
-        let bodies = mem::take(&mut kept.bodies);
-        let seen = look(&bodies);
-        kept.spare.extend(bodies);
+        let all = kept.tally.iter().all(|count| *count == times);
+        kept.tally.fill(0);
+        all
+    }
+
+    /// Hands over what arrived, in its order, for looking at, and makes room for the next run.
+    pub(crate) fn empty<T>(&self, look: impl FnOnce(&[Arrival]) -> T) -> T {
+        let mut kept = lock(&self.kept);
+        kept.bytes = 0;
+        let arrivals = mem::take(&mut kept.arrivals);
+        let seen = look(&arrivals);
+        kept.spare
+            .extend(arrivals.into_iter().map(|arrival| arrival.body));
         seen
     }
+}
+
+impl Kept {
+    fn count(&mut self, body: &[u8]) {
+        for line in body.split_inclusive(|byte| *byte == b'\n') {
+            let number = events::number_of(line).unwrap_or(u64::MAX);
+            if let Some(count) = self.tally.get_mut(number as usize) {
+                *count += 1;
+            }
+        }
+    }
+}
+
+/// An address of loopback that nobody listens at.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().expect("no holder panics")
 }
 
-/// Answers requests until the peer closes.
-fn serve(connection: TcpStream, kept: &Mutex<Kept>) -> io::Result<()> {
+fn accept(
+    connection: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    kept: &Mutex<Kept>,
+) -> io::Result<()> {
     connection.set_nodelay(true)?;
+    match tls {
+        None => serve(connection, kept),
+        Some(config) => {
+            let session = ServerConnection::new(config).map_err(io::Error::other)?;
+            serve(StreamOwned::new(session, connection), kept)
+        }
+    }
+}
+
+/// Answers requests until the peer closes.
+fn serve(connection: impl Read + Write, kept: &Mutex<Kept>) -> io::Result<()> {
     let mut input = BufReader::with_capacity(64 * 1024, connection);
-    while let Some(length) = read_head(&mut input)? {
+    while let Some(head) = read_head(&mut input)? {
+        if head.continues {
+            input
+                .get_mut()
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         let mut body = lock(kept).spare.pop().unwrap_or_default();
-        match length {
+        match head.length {
             Length::Known(length) => {
                 body.resize(length, 0);
                 input.read_exact(&mut body)?;
@@ -108,14 +228,31 @@ fn serve(connection: TcpStream, kept: &Mutex<Kept>) -> io::Result<()> {
             }
         }
         {
+            let at = Instant::now();
             let mut kept = lock(kept);
+            if kept.away {
+                return Ok(());
+            }
             // A body may lack its last newline; in the file it has one.
             kept.bytes += body.len() as u64 + u64::from(!body.ends_with(b"\n"));
-            kept.bodies.push(body);
+            if kept.tally.is_empty() {
+                kept.arrivals.push(Arrival { body, at });
+            } else {
+                kept.count(&body);
+                kept.spare.push(body);
+            }
         }
         input.get_mut().write_all(ANSWER)?;
+        input.get_mut().flush()?;
     }
     Ok(())
+}
+
+/// What of a request's head is needed.
+struct Head {
+    length: Length,
+    /// The client waits to be told to go on, as curl does with large bodies.
+    continues: bool,
 }
 
 /// How the end of a body is known.
@@ -125,8 +262,11 @@ enum Length {
 }
 
 /// Reads a request's head; `None` where the peer has closed.
-fn read_head(input: &mut impl BufRead) -> io::Result<Option<Length>> {
-    let mut length = Length::Known(0);
+fn read_head(input: &mut impl BufRead) -> io::Result<Option<Head>> {
+    let mut head = Head {
+        length: Length::Known(0),
+        continues: false,
+    };
     let mut line = String::new();
     loop {
         line.clear();
@@ -134,13 +274,15 @@ fn read_head(input: &mut impl BufRead) -> io::Result<Option<Length>> {
             return Ok(None);
         }
         if line == "\r\n" {
-            return Ok(Some(length));
+            return Ok(Some(head));
         }
         let (name, value) = line.split_once(':').unwrap_or_default();
         if name.eq_ignore_ascii_case("content-length") {
-            length = Length::Known(value.trim().parse().map_err(io::Error::other)?);
+            head.length = Length::Known(value.trim().parse().map_err(io::Error::other)?);
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            length = Length::Chunked;
+            head.length = Length::Chunked;
+        } else if name.eq_ignore_ascii_case("expect") {
+            head.continues = true;
         }
     }
 }

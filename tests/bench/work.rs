@@ -1,227 +1,243 @@
-//! The works that are measured: the floor, and the agent on each kind of source.
+//! The works of the table: CPU seconds a million events of every program that can do them, against a floor's.
 
-use std::env;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::io;
 
-use crate::Setup;
+use serde_json::json;
+
 use crate::arrivals::Arrivals;
-use crate::process::{Process, Usage};
-use crate::sink::Sink;
+use crate::clients;
+use crate::process::Process;
+use crate::programs::{Input, Program, Way};
+use crate::results::{Results, middle, sorted, verdict};
+use crate::setup::Setup;
+use crate::sink::{Sink, free_address};
 
-/// One way to carry all events to the sink.
-pub(crate) struct Work {
-    /// Its name in the tables.
-    pub(crate) name: &'static str,
-    /// How many times its floor's CPU time it may take.
-    pub(crate) target: Option<f64>,
-    /// The place of its floor among the works.
-    pub(crate) floor: usize,
-    /// Whether bodies are compressed.
-    gzip: bool,
-    run: fn(&Setup, &Sink) -> io::Result<Usage>,
-    /// Whether a body may end within an event.
-    cuts_events: bool,
-}
-
-/// All of them, in the order of a round.
-pub(crate) const WORKS: [Work; 5] = [
-    Work {
-        name: "floor",
-        target: None,
-        floor: 0,
-        gzip: false,
-        run: floor,
-        cuts_events: true,
-    },
-    Work {
-        name: "file",
-        target: Some(6.0),
-        floor: 0,
-        gzip: false,
-        run: file,
-        cuts_events: false,
-    },
-    Work {
-        name: "unix",
-        target: None,
-        floor: 0,
-        gzip: false,
-        run: unix,
-        cuts_events: false,
-    },
-    Work {
-        name: "gzfloor",
-        target: None,
-        floor: 3,
-        gzip: true,
-        run: gzip_floor,
-        cuts_events: true,
-    },
-    Work {
-        name: "gzip",
-        target: Some(1.3),
-        floor: 3,
-        gzip: true,
-        run: gzip,
-        cuts_events: false,
-    },
-];
-
-/// One run of a work.
-pub(crate) struct Sample {
-    /// CPU seconds a million events.
-    pub(crate) cpu: f64,
-    /// Wall clock seconds, from the start of the process to its end.
-    pub(crate) wall: f64,
-    /// Peak memory in MiB.
-    pub(crate) peak: f64,
-    /// What arrived.
-    pub(crate) arrivals: Arrivals,
+/// One way to carry all events to the webhook.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Work {
+    File,
+    Unix,
+    Http,
+    Gzip,
+    Https,
 }
 
 impl Work {
-    /// Carries all events once.
-    pub(crate) fn run(&self, setup: &Setup, sink: &Sink) -> io::Result<Sample> {
-        let usage = (self.run)(setup, sink)?;
-        if !usage.success {
-            let log = fs::read_to_string(setup.log())?;
-            return Err(io::Error::other(format!("{} failed:\n{log}", self.name)));
+    const ALL: [Self; 5] = [Self::File, Self::Unix, Self::Http, Self::Gzip, Self::Https];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Unix => "unix",
+            Self::Http => "http",
+            Self::Gzip => "gzip",
+            Self::Https => "https",
         }
-        let arrivals = sink.empty(|bodies| {
-            if self.cuts_events {
-                Arrivals::of_stream(bodies, self.gzip, setup.events)
-            } else {
-                Arrivals::of_bodies(bodies, self.gzip, setup.events)
+    }
+
+    /// How many times its floor's CPU time the agent may take.
+    fn limit(self) -> f64 {
+        match self {
+            Self::File | Self::Unix => 3.5,
+            Self::Http => 1.4,
+            Self::Gzip => 1.3,
+            Self::Https => 2.5,
+        }
+    }
+
+    fn floor(self) -> &'static str {
+        match self {
+            Self::File => "read the file, post its bytes in 1 MiB bodies",
+            Self::Unix => "read the stream, post its bytes in 1 MiB bodies",
+            Self::Http => "read requests and answer them, no more",
+            Self::Gzip => "read, compress and post pieces of 1 MiB",
+            Self::Https => "read the file, post its bytes over TLS",
+        }
+    }
+}
+
+/// What all of them share.
+struct Bench<'a> {
+    setup: &'a Setup,
+    plain: Sink,
+    tls: Sink,
+    /// One event each, for the work that has them.
+    requests: Vec<Vec<u8>>,
+}
+
+/// One run of a program.
+struct Sample {
+    /// CPU seconds a million events.
+    cpu: f64,
+    /// The most memory in MiB.
+    peak: f64,
+    arrivals: Arrivals,
+}
+
+/// Measures and prints, and returns whether every event of every run arrived once.
+pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Result<bool> {
+    let bench = Bench {
+        setup,
+        plain: Sink::start(setup.bytes)?,
+        tls: Sink::start_tls(setup.bytes)?,
+        requests: clients::requests(setup.events.min(100_000)),
+    };
+    let mut samples = Vec::new();
+    for round in 1..=rounds {
+        for work in Work::ALL {
+            for program in Program::ALL.into_iter().filter(|it| it.is_installed()) {
+                let Some(sample) = bench.run(work, program)? else {
+                    continue;
+                };
+                println!(
+                    "round {round}: {:<5} {:<10} {:6.3} CPU s a million, {:5.1} MiB, {}",
+                    work.name(),
+                    program.name(),
+                    sample.cpu,
+                    sample.peak,
+                    sample.arrivals
+                );
+                samples.push((work, program, sample));
             }
-        });
-        Ok(Sample {
-            cpu: usage.cpu / setup.events as f64 * 1e6,
-            wall: usage.wall,
+        }
+    }
+    println!("\nwork  program     CPU s a million: min, median, max     × floor   MiB");
+    let mut complete = true;
+    for work in Work::ALL {
+        for program in Program::ALL {
+            let of = |program| -> Vec<&Sample> {
+                let these = samples.iter().filter(|it| (it.0, it.1) == (work, program));
+                these.map(|it| &it.2).collect()
+            };
+            let (own, floors) = (of(program), of(Program::Floor));
+            if own.is_empty() {
+                if !program.is_installed() {
+                    println!("{:<5} {:<10}  not installed", work.name(), program.name());
+                }
+                continue;
+            }
+            let cpu = sorted(own.iter().map(|sample| sample.cpu));
+            // Round by round, since a machine's speed changes from one round to the next.
+            let pairs = own.iter().zip(&floors);
+            let ratio = middle(&sorted(pairs.map(|(own, floor)| own.cpu / floor.cpu)));
+            let peak = own.iter().map(|sample| sample.peak).fold(0.0, f64::max);
+            // The floor of `http` posts nothing.
+            let arrived = (work, program) == (Work::Http, Program::Floor)
+                || own
+                    .iter()
+                    .all(|it| it.arrivals.complete(program.keeps_bytes()));
+            let limit = (program == Program::Agent).then(|| work.limit());
+            println!(
+                "{:<5} {:<10} {:10.3} {:10.3} {:10.3} {ratio:13.2} {peak:7.1} {}{}",
+                work.name(),
+                program.name(),
+                cpu[0],
+                middle(&cpu),
+                cpu[cpu.len() - 1],
+                if arrived {
+                    "all once"
+                } else {
+                    "NOT all once, see above"
+                },
+                verdict(ratio, limit)
+            );
+            results.add(
+                "cpu",
+                json!({
+                    "work": work.name(), "program": program.name(), "cpu": cpu, "median": middle(&cpu), "ratio": ratio,
+                    "limit": limit, "peak": peak, "arrived": arrived, "floor": work.floor(),
+                }),
+            );
+            complete &= arrived;
+        }
+    }
+    Ok(complete)
+}
+
+/// The sink's speed: a floor's bodies, one after the other, from start to end.
+pub(crate) fn sink_rate(setup: &Setup, results: &mut Results) -> io::Result<()> {
+    let sink = Sink::start(setup.bytes)?;
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let way = Way::new(Input::File(setup.file()), sink.url());
+        let Some(mut command) = Program::Floor.command(setup, &way)? else {
+            return Ok(());
+        };
+        Process::start(&mut command)?.wait()?;
+        rates.push(sink.empty(|arrived| {
+            let [first, .., last] = arrived else {
+                return f64::NAN;
+            };
+            let bytes: usize = arrived[1..].iter().map(|it| it.body.len()).sum();
+            bytes as f64 / (last.at - first.at).as_secs_f64() / 1e9
+        }));
+    }
+    results.figure("sink takes, file floor before it", &rates, "GB/s", None);
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn run(&self, work: Work, program: Program) -> io::Result<Option<Sample>> {
+        let setup = self.setup;
+        let sink = if work == Work::Https {
+            &self.tls
+        } else {
+            &self.plain
+        };
+        let socket = setup.socket(0);
+        let _ = fs::remove_file(&socket);
+        let address = free_address()?;
+        let input = match work {
+            Work::Unix => Input::Unix(vec![socket.clone()]),
+            Work::Http => Input::Http(address),
+            Work::File | Work::Gzip | Work::Https => Input::File(setup.file()),
+        };
+        let mut way = Way::new(input, sink.url());
+        way.gzip = work == Work::Gzip;
+        if work == Work::Unix {
+            // A writer that never pauses is faster than any webhook.
+            way = way.with("--when-full=wait");
+        }
+        if let Some(certificate) = &sink.certificate {
+            let ca = setup.directory.join("ca.pem");
+            fs::write(&ca, certificate)?;
+            way.ca = Some(ca);
+        }
+        let Some(mut command) = program.command(setup, &way)? else {
+            return Ok(None);
+        };
+
+        let process = Process::start(&mut command)?;
+        let (mut events, mut bytes) = (setup.events, setup.bytes);
+        match work {
+            Work::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
+            Work::Http => {
+                clients::flood(address, &self.requests, &process)?;
+                events = self.requests.len() as u64;
+                bytes = u64::MAX;
+            }
+            Work::Gzip => bytes = u64::MAX,
+            Work::File | Work::Https => (),
+        }
+        if (work, program) != (Work::Http, Program::Floor) {
+            sink.wait_for(bytes, &process);
+        }
+        process.terminate();
+        let usage = process.wait()?;
+        if !usage.success {
+            let (work, program, log) = (work.name(), program.name(), setup.logged());
+            return Err(io::Error::other(format!(
+                "{work}: {program} failed:\n{log}"
+            )));
+        }
+        let whole_lines = program != Program::Floor;
+        let arrivals =
+            sink.empty(|arrived| Arrivals::check(arrived, way.gzip, whole_lines, events));
+        Ok(Some(Sample {
+            cpu: usage.cpu / events as f64 * 1e6,
             peak: usage.peak,
             arrivals,
-        })
-    }
-}
-
-impl fmt::Display for Sample {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            cpu,
-            wall,
-            peak,
-            arrivals,
-        } = self;
-        write!(
-            f,
-            "{cpu:6.3} CPU s/M, {wall:6.3} s, {peak:5.1} MiB, {arrivals}"
-        )
-    }
-}
-
-fn floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    run_floor("floor", setup, sink)
-}
-
-fn gzip_floor(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    run_floor("gzfloor", setup, sink)
-}
-
-fn run_floor(name: &str, setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    let mut command = Command::new(env::current_exe()?);
-    command
-        .args([name, &sink.address.to_string()])
-        .stdin(File::open(setup.file())?)
-        .stderr(File::create(setup.log())?);
-    Process::start(&mut command)?.wait()
-}
-
-/// The agent reads the file as its stdin, and ends with it.
-fn file(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    let mut command = agent(setup, &sink.url())?;
-    command.stdin(File::open(setup.file())?);
-    Process::start(&mut command)?.wait()
-}
-
-/// The same, compressed.
-fn gzip(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    let mut command = agent(setup, &sink.url())?;
-    command
-        .args(["--compress", "gzip:1"])
-        .stdin(File::open(setup.file())?);
-    Process::start(&mut command)?.wait()
-}
-
-/// The agent listens on a socket, into which this process writes. It waits where it would drop,
-/// since a writer that never pauses is faster than any webhook.
-fn unix(setup: &Setup, sink: &Sink) -> io::Result<Usage> {
-    let mut command = agent(setup, &sink.url())?;
-    command.arg(listen(setup)).args(["--when-full", "wait"]);
-    let agent = Process::start(&mut command)?;
-    stream(setup, connect(setup, &agent)?)?;
-    sink.wait_for(setup.bytes);
-    agent.terminate();
-    agent.wait()
-}
-
-/// Writes all events in pieces, as a program does; `io::copy` would hand over the file's pages.
-pub(crate) fn stream(setup: &Setup, mut to: impl Write) -> io::Result<()> {
-    let mut file = File::open(setup.file())?;
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(());
-        }
-        to.write_all(&piece[..length])?;
-    }
-}
-
-/// The agent's command line as far as all runs share it. It gets no environment, since that is full
-/// of settings: its own, and a proxy's.
-pub(crate) fn agent(setup: &Setup, url: &str) -> io::Result<Command> {
-    let mut command = Command::new(&setup.agent[0]);
-    command
-        .args(&setup.agent[1..])
-        .args(["run", "--endpoint", url, "--auth-token", "Splunk bench"])
-        .env_clear()
-        .env("S3_AUDIT_WEBHOOK_STATE_DIR", &setup.directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(setup.log())?);
-    Ok(command)
-}
-
-/// The option that makes the agent listen on the socket.
-pub(crate) fn listen(setup: &Setup) -> String {
-    format!("--source=unix-listen:{}", setup.socket().display())
-}
-
-/// Connects to the agent as soon as it listens.
-pub(crate) fn connect(setup: &Setup, agent: &Process) -> io::Result<UnixStream> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let start = Instant::now();
-    loop {
-        match UnixStream::connect(setup.socket()) {
-            Ok(stream) => {
-                // An agent that stops reading is an error, not a benchmark that hangs.
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
-            Err(_) if start.elapsed() < PATIENCE && agent.memory("VmRSS").is_some() => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(_) => {
-                let log = fs::read_to_string(setup.log())?;
-                return Err(io::Error::other(format!(
-                    "the agent does not listen:\n{log}"
-                )));
-            }
-        }
+        }))
     }
 }

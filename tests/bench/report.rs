@@ -1,0 +1,234 @@
+//! `make bench-report`: the last run's file of results as a table and plots, in `tests/bench/report/`.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::plot::{self, Bar, short};
+use crate::programs::Program;
+use crate::results;
+
+const WORKS: [(&str, &str); 5] = [
+    ("file", "file → webhook"),
+    ("unix", "unix stream → webhook"),
+    ("http", "one event a POST, 8 connections → webhook"),
+    ("gzip", "file → gzip 1 → webhook"),
+    ("https", "file → webhook over TLS"),
+];
+
+/// Writes them.
+pub(crate) fn run() -> io::Result<()> {
+    let text = fs::read_to_string(results::path()).map_err(|error| {
+        let path = results::path();
+        io::Error::other(format!(
+            "{}: {error}; `make bench` writes it",
+            path.display()
+        ))
+    })?;
+    let all: Value = serde_json::from_str(&text).map_err(io::Error::other)?;
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/bench/report");
+    fs::create_dir_all(&directory)?;
+    for (name, content) in [
+        ("results.json", text.clone()),
+        ("figures.md", figures(&all)),
+        ("cpu.svg", cpu_plot(&all)),
+        ("memory.svg", memory_plot(&all)),
+        ("outage.svg", outage_plot(&all)),
+    ] {
+        fs::write(directory.join(name), content)?;
+    }
+    println!("report: {}", directory.display());
+    Ok(())
+}
+
+/// All tables.
+fn figures(all: &Value) -> String {
+    let about = &all["about"];
+    let mut text = format!(
+        "`make bench` on {} cores ({}), Linux {}: {} events of about 1 KB; medians of {} interleaved runs.\n\n",
+        about["cores"],
+        string(&about["processor"]),
+        string(&about["kernel"]),
+        about["events"],
+        about["rounds"]
+    );
+    text += "| work | program | CPU s a million events (least to most) | × floor | at most | peak MiB | arrived |\n|---|---|---|---|---|---|---|\n";
+    for (work, title) in WORKS {
+        for program in Program::ALL.map(Program::name) {
+            let Some(row) = cpu_row(all, work, program) else {
+                if about["programs"].get(program).is_some_and(Value::is_null) {
+                    let _ = writeln!(text, "| {title} | {program} | not installed | | | | |");
+                }
+                continue;
+            };
+            let cpu: Vec<f64> = rows(&row["cpu"]).iter().filter_map(Value::as_f64).collect();
+            let (ratio, limit) = (figure(&row["ratio"]), row["limit"].as_f64());
+            let name = match program {
+                "floor" => format!("floor: {}", string(&row["floor"])),
+                _ => program.to_owned(),
+            };
+            let arrived = if row["arrived"] == true {
+                "all once"
+            } else {
+                "**NOT all once**"
+            };
+            let _ = writeln!(
+                text,
+                "| {title} | {name} | {} ({} to {}) | {} | {} | {} | {arrived} |",
+                short(figure(&row["median"])),
+                short(cpu.first().copied().unwrap_or(f64::NAN)),
+                short(cpu.last().copied().unwrap_or(f64::NAN)),
+                short(ratio),
+                allowed(ratio, limit),
+                short(figure(&row["peak"]))
+            );
+        }
+    }
+    text += "\n| figure | | at most |\n|---|---|---|\n";
+    for row in rows(&all["figures"]) {
+        let value = figure(&row["value"]);
+        let _ = writeln!(
+            text,
+            "| {} | {} {} | {} |",
+            string(&row["name"]),
+            if value < 0.1 {
+                format!("{value:.3}")
+            } else {
+                short(value)
+            },
+            string(&row["unit"]),
+            allowed(value, row["limit"].as_f64())
+        );
+    }
+    text += "\n| idle | MiB | % CPU | wake-ups a second |\n|---|---|---|---|\n";
+    for row in rows(&all["idle"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.3} | {:.1} |",
+            string(&row["program"]),
+            short(figure(&row["memory"])),
+            figure(&row["cpu_percent"]),
+            figure(&row["wakes"])
+        );
+    }
+    text += "\nThe webhook away while 20,000 events a second come over 8 connections (waits in the outage, in ms):\n\n\
+        | program | seconds away | p50 | p99 | max | events | refused | lost | doubled | MiB before | MiB at most | all delivered after, s |\n\
+        |---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    for row in rows(&all["outage"]) {
+        let _ = writeln!(
+            text,
+            "| {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} |",
+            string(&row["program"]),
+            string(&row["input"]),
+            row["seconds"],
+            short(figure(&row["p50"])),
+            short(figure(&row["p99"])),
+            short(figure(&row["max"])),
+            row["events"],
+            row["refused"],
+            row["lost"],
+            row["doubled"],
+            short(figure(&row["steady"])),
+            short(figure(&row["peak"])),
+            figure(&row["drained"])
+        );
+    }
+    text
+}
+
+fn cpu_plot(all: &Value) -> String {
+    let groups: Vec<_> = WORKS
+        .iter()
+        .map(|(work, title)| {
+            let bars = Program::ALL
+                .map(Program::name)
+                .into_iter()
+                .filter_map(|program| {
+                    Some(Bar {
+                        name: program.to_owned(),
+                        value: figure(&cpu_row(all, work, program)?["median"]),
+                    })
+                });
+            ((*title).to_owned(), bars.collect())
+        })
+        .collect();
+    plot::bars(
+        "CPU seconds a million events (logarithmic)",
+        Some(0.1),
+        &groups,
+    )
+}
+
+fn memory_plot(all: &Value) -> String {
+    let bars = |section: &str, figure_name: &str| -> Vec<Bar> {
+        let bar = |row: &Value| Bar {
+            name: format!(
+                "{} {}",
+                string(&row["program"]),
+                row["input"].as_str().unwrap_or("")
+            ),
+            value: figure(&row[figure_name]),
+        };
+        rows(&all[section]).iter().map(bar).collect()
+    };
+    plot::bars(
+        "Memory, MiB",
+        None,
+        &[
+            ("idle".to_owned(), bars("idle", "memory")),
+            (
+                "20,000 events a second".to_owned(),
+                bars("outage", "steady"),
+            ),
+            ("webhook away".to_owned(), bars("outage", "peak")),
+        ],
+    )
+}
+
+fn outage_plot(all: &Value) -> String {
+    let away = all["outage"][0]["seconds"].as_f64().unwrap_or_default();
+    let series: Vec<(String, Vec<f64>)> = rows(&all["outage"])
+        .iter()
+        .map(|row| {
+            let name = format!("{} {}", string(&row["program"]), string(&row["input"]));
+            (
+                name,
+                rows(&row["p99_by_second"]).iter().map(figure).collect(),
+            )
+        })
+        .collect();
+    plot::lines(
+        "How long clients wait (p99 of each second), 20,000 events a second",
+        (5.0, 5.0 + away),
+        &series,
+    )
+}
+
+fn cpu_row<'a>(all: &'a Value, work: &str, program: &str) -> Option<&'a Value> {
+    rows(&all["cpu"])
+        .iter()
+        .find(|row| row["work"] == work && row["program"] == program)
+}
+
+/// What is allowed, and whether it is kept.
+fn allowed(value: f64, limit: Option<f64>) -> String {
+    limit.map_or_else(String::new, |limit| {
+        let verdict = if value <= limit { "ok" } else { "OVER" };
+        format!("{} {verdict}", short(limit))
+    })
+}
+
+fn rows(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn figure(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+fn string(value: &Value) -> &str {
+    value.as_str().unwrap_or("unknown")
+}
