@@ -1,0 +1,118 @@
+//! The parts of an event's way, each alone, on 10,000 events of about 1 KB: `cargo bench`.
+
+// `bench.rs` uses the rest, and allows the same.
+#[allow(dead_code, clippy::expect_used)]
+mod events;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+use s3_audit_webhook::batch::Batch;
+use s3_audit_webhook::chunk::{CHUNK_BYTES, Chunk, Extent};
+use s3_audit_webhook::framer::{Frame, Framer};
+use s3_audit_webhook::queue::{Taken, queue};
+use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
+
+const EVENTS: usize = 10_000;
+const LIMIT: usize = 4 << 20;
+
+fn main() {
+    divan::main();
+}
+
+fn lines() -> Vec<u8> {
+    let mut lines = Vec::new();
+    // Into memory, which takes every write.
+    let _ = events::write(0..EVENTS as u64, &mut lines);
+    lines
+}
+
+/// As a source fills them.
+fn chunks() -> Vec<Chunk> {
+    let mut chunks = vec![Chunk::default()];
+    for line in lines().split_inclusive(|byte| *byte == b'\n') {
+        if chunks[chunks.len() - 1].bytes.len() + line.len() > CHUNK_BYTES {
+            chunks.push(Chunk::default());
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.bytes.extend_from_slice(line);
+            last.events += 1;
+        }
+    }
+    chunks
+}
+
+/// Bytes to checked events, a line each.
+#[divan::bench]
+fn framer(bencher: Bencher) {
+    let lines = lines();
+    let mut out = Vec::with_capacity(lines.len());
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        let mut framer = Framer::new(LIMIT);
+        out.clear();
+        let mut rest = &lines[..];
+        while !rest.is_empty() {
+            let space = framer.space();
+            let count = rest.len().min(space.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            framer.filled(count);
+            rest = &rest[count..];
+            while let Some(frame) = framer.next() {
+                if let Frame::Event(event) = frame {
+                    event.append_line(&mut out);
+                }
+            }
+        }
+        out.len()
+    });
+}
+
+/// In and out again, in one thread.
+#[divan::bench]
+fn queue_of_chunks(bencher: Bencher) {
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(chunks)
+        .bench_local_values(|chunks| {
+            let (inlet, outlet) = queue(Extent {
+                events: EVENTS,
+                bytes: 64 << 20,
+            });
+            for mut chunk in chunks {
+                inlet.offer(&mut chunk);
+            }
+            drop(inlet);
+            let mut events = 0;
+            while let Taken::Chunk(chunk) = outlet.take(Extent::MAX, None) {
+                events += chunk.events;
+                outlet.release(chunk.extent());
+                outlet.recycle(chunk.bytes);
+            }
+            events
+        });
+}
+
+/// Bodies of 1 MiB in each format that is made of the lines, and compressed.
+#[divan::bench(args = ["array", "hec", "gzip:1"])]
+fn encoder(bencher: Bencher, kind: &str) {
+    let (format, compressed) = match kind {
+        "array" => (Format::Array, Compressed::No),
+        "hec" => (Format::Hec, Compressed::No),
+        _ => (Format::Ndjson, Compressed::Gzip(1)),
+    };
+    let mut encoder = Encoder::new(format, compressed, "", &[("host", "s3-1")]);
+    let mut batch = Batch::default();
+    let now = std::time::Instant::now();
+    chunks()
+        .into_iter()
+        .for_each(|chunk| batch.push(chunk, now));
+    let limit = Extent {
+        events: EVENTS,
+        bytes: 1 << 20,
+    };
+    let cut = batch.cut(limit);
+    let body = batch.body(cut);
+    bencher
+        .counter(ItemsCount::new(cut.events))
+        .bench_local(|| encoder.encode(&body));
+}
