@@ -8,6 +8,8 @@ use std::fmt;
 
 use memchr::memchr2;
 
+use crate::quantity::parse_decimal;
+
 /// A moment, to the millisecond: HEC's `time` has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventTime {
@@ -127,16 +129,17 @@ fn parse(value: &[u8]) -> Option<EventTime> {
 
 /// Epoch seconds, or milli-, micro- or nanoseconds: which one its size tells, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
-    let number: f64 = text.parse().ok()?;
-    let milliseconds = match number {
-        1e9..1e11 => number * 1e3,
-        1e11..1e14 => number,
-        1e14..1e17 => number / 1e3,
-        1e17..1e20 => number / 1e6,
+    const BILLION: u128 = 1_000_000_000;
+    let billionths = parse_decimal(text)?;
+    // How many of them are a millisecond.
+    let unit = match billionths / BILLION {
+        1_000_000_000..100_000_000_000 => BILLION / 1000,
+        100_000_000_000..100_000_000_000_000 => BILLION,
+        100_000_000_000_000..100_000_000_000_000_000 => BILLION * 1000,
+        100_000_000_000_000_000..100_000_000_000_000_000_000 => BILLION * 1_000_000,
         _ => return None,
     };
-    // In bounds, by the match.
-    Some(milliseconds.round() as u64)
+    u64::try_from((billionths + unit / 2) / unit).ok()
 }
 
 /// `2026-11-22T05:45:48.119166Z`, with a blank for the `T` and with an offset too.
