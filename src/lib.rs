@@ -9,6 +9,7 @@ pub use s3_audit_framer::json;
 
 pub mod backoff;
 pub mod batch;
+pub mod body_size;
 pub mod checkpoint;
 pub mod chunk;
 pub mod cli;

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::backoff::Backoff;
+use crate::body_size::BodySize;
 use crate::checkpoint::{self, Keeper};
 use crate::chunk::Extent;
 use crate::cli::RunOptions;
@@ -105,6 +106,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
         stop: stop.clone(),
         cut_off: cut_off.clone(),
         fruitless: false,
+        body_size: BodySize::default(),
     };
     spawn("sender", &tell, Event::SenderEnded, move || sender.run())?;
     if let Some(listener) = status {

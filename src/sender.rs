@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Body};
+use crate::body_size::BodySize;
 use crate::chunk::Extent;
 use crate::handover::Handover;
 use crate::ledger::Reason;
@@ -63,6 +64,8 @@ pub struct Sender {
     pub cut_off: Stop,
     /// The last event to end was refused.
     pub fruitless: bool,
+    /// How large bodies may be.
+    pub body_size: BodySize,
 }
 
 impl Sender {
@@ -119,11 +122,17 @@ impl Sender {
             };
             let extent = batch.cut(Extent {
                 events: suspects.map_or(limit.events, |events: usize| (events / 2).max(1)),
-                ..limit
+                bytes: self.body_size.limit(limit.bytes),
             });
             // Looked at before the attempt: a stop that comes during it is answered by one more.
             let stopping = self.stop.is_given();
-            match target.post(&batch.body(extent)) {
+            let verdict = target.post(&batch.body(extent));
+            match &verdict {
+                Verdict::Retry(trouble) if trouble.hung_up => self.body_size.broke(extent),
+                Verdict::Retry(_) => self.body_size.failed(),
+                _ => self.body_size.passed(limit.bytes),
+            }
+            match verdict {
                 Verdict::Delivered => {
                     self.backoff.reset();
                     self.fruitless = false;
@@ -197,6 +206,7 @@ impl Sender {
     /// Begins with a target as if there had been none before.
     fn install(&mut self) {
         self.backoff.reset();
+        self.body_size = BodySize::default();
         self.fruitless = false;
         self.report.another_webhook();
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ mod control;
 mod delivery;
 mod early_answers;
 mod events;
+mod large_bodies;
 mod options;
 mod probe;
 mod proxy;

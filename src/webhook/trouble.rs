@@ -22,6 +22,8 @@ pub struct Trouble {
     pub hint: Option<&'static str>,
     /// How long the webhook asked to be left alone.
     pub retry_after: Option<Duration>,
+    /// The connection was closed before an answer.
+    pub hung_up: bool,
 }
 
 /// How long each step may take.
@@ -41,6 +43,7 @@ impl Trouble {
             remedy: None,
             hint: None,
             retry_after: None,
+            hung_up: false,
         }
     }
 
@@ -48,6 +51,14 @@ impl Trouble {
     pub fn lasting(why: impl Into<String>, remedy: &'static str) -> Self {
         Trouble {
             remedy: Some(remedy),
+            ..Trouble::passing(why)
+        }
+    }
+
+    /// What a closed connection means.
+    fn closed(why: impl Into<String>) -> Self {
+        Trouble {
+            hung_up: true,
             ..Trouble::passing(why)
         }
     }
@@ -111,7 +122,7 @@ impl Trouble {
             ))
             .hint("see that the proxy runs at this address, and that it can reach the webhook"),
             Error::Io(error) if is_hang_up(error) => {
-                Trouble::passing(format!("connection closed by proxy {proxy} or the webhook"))
+                Trouble::closed(format!("connection closed by proxy {proxy} or the webhook"))
                     .hint("look into the proxy's log and into the webhook's")
             }
             Error::Io(error) if is_of_tls(error) => trouble,
@@ -180,7 +191,7 @@ fn of_io(error: &io::Error, is_plain: bool) -> Trouble {
     {
         of_tls(error)
     } else if is_hang_up(error) {
-        Trouble::passing("connection closed by the webhook").hint(if is_plain {
+        Trouble::closed("connection closed by the webhook").hint(if is_plain {
             "give https:// if its port speaks TLS; else look into the webhook's log"
         } else {
             "its port may speak no TLS (then give http://), or want a client certificate; look into the \
