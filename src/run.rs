@@ -30,6 +30,7 @@ use crate::settings::limits;
 use crate::settings::watch::{self, Watch};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
 use crate::state;
+use crate::state::hang::Waits;
 use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::webhook::destination;
@@ -40,6 +41,8 @@ use crate::webhook::token::Token;
 
 /// How long the end waits for threads that have been told to end.
 const GRACE: Duration = Duration::from_millis(500);
+/// What it means if the state directory hangs now.
+const AT_START: &str = "the start waits for it";
 
 /// Runs the agent until its sources end or it is told to.
 ///
@@ -51,10 +54,11 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let cut_off = Stop::new()?;
     let contents = watch::contents(options);
     let destination = open_destination(options, origins, &cut_off)?;
-    let (sources, mut keeper) = open_sources(options, origins)?;
-    let status = open_status(options, origins)?;
-    let (state, no_state) = state::open(options, origins)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
+    let waits = Waits::watch(&options.state.state_dir)?;
+    let (sources, mut keeper) = open_sources(options, origins, &waits)?;
+    let status = open_status(options, origins)?;
+    let (state, no_state) = waits.during(AT_START, || state::open(options, origins))?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 
     let buffer = Extent {
@@ -81,10 +85,10 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
 
     let report = Arc::new(Report::new(options.report_interval, names));
     report.forwards(destination.forwarding, "");
-    let state = state.map(|state| state.follow(Arc::clone(&report)));
+    let state = state.map(|state| state.follow(Arc::clone(&report), waits.clone()));
     let state = state.transpose()?;
     let (inlet, outlet) = queue(buffer);
-    let checkpoints = keeper.start(inlet.gauge())?;
+    let checkpoints = keeper.start(inlet.gauge(), waits)?;
     let changes = Handover::new()?;
     let cutter: Arc<Mutex<Cut>> = Arc::new(Mutex::new(Box::new(|| ())));
     let (tell, told) = unbounded();
@@ -326,6 +330,7 @@ fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Resul
 fn open_sources(
     options: &RunOptions,
     origins: &Origins,
+    waits: &Waits,
 ) -> Result<(Vec<Box<dyn Source>>, Keeper), Failure> {
     let token = options
         .listen_token_file
@@ -346,7 +351,7 @@ fn open_sources(
                 .into());
         }
     }
-    let (mut keeper, memories) = checkpoint::open(options, origins)?;
+    let (mut keeper, memories) = waits.during(AT_START, || checkpoint::open(options, origins))?;
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
             OpenError::Wrong(what) => origins.wrong("sources", format!("{spec}: {what}")).into(),
@@ -356,6 +361,6 @@ fn open_sources(
         })
     });
     let sources = sources.collect::<Result<_, Failure>>()?;
-    keeper.write_first(origins)?;
+    waits.during(AT_START, || keeper.write_first(origins))?;
     Ok((sources, keeper))
 }

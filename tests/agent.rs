@@ -13,6 +13,7 @@ mod control;
 mod delivery;
 mod early_answers;
 mod events;
+mod hung_mount;
 mod large_bodies;
 mod options;
 mod probe;

@@ -17,10 +17,13 @@ use crate::queue::Gauge;
 use crate::settings::given::{Origin, Origins};
 use crate::source::{OpenError, Spec};
 use crate::state;
+use crate::state::hang::Waits;
 use crate::state::host;
 
 /// A checkpoint is written at most so often.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
 
 /// A `file:` source's memory of earlier starts, and for later ones.
 #[derive(Debug)]
@@ -167,11 +170,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Keeps them from now on, if there are any.
+    /// Keeps them from now on, if there are any, and tells of the waits for the directory.
     ///
     /// # Errors
     /// No more threads.
-    pub fn start(self, gauge: Gauge) -> io::Result<Option<Running>> {
+    pub fn start(self, gauge: Gauge, waits: Waits) -> io::Result<Option<Running>> {
         if self.kept.is_empty() {
             return Ok(None);
         }
@@ -180,18 +183,18 @@ impl Keeper {
         thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
-                self.run(&gauge, &told);
+                self.run(&gauge, &told, &waits);
                 drop(alive);
             })?;
         Ok(Some(Running { end, ended }))
     }
 
-    fn run(mut self, gauge: &Gauge, told: &Receiver<()>) {
+    fn run(mut self, gauge: &Gauge, told: &Receiver<()>, waits: &Waits) {
         loop {
             let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
             let ended = gauge.ended();
             for kept in &mut self.kept {
-                kept.write_and_tell(ended);
+                waits.during(IF_IT_HANGS, || kept.write_and_tell(ended));
             }
             if is_last {
                 return;

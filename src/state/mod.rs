@@ -4,6 +4,7 @@
 //! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
 //! lock, `.HOST.lock`, nobody holds. A thread of its own writes it, so that a mount that hangs stops nothing.
 
+pub mod hang;
 pub mod host;
 pub mod lock;
 pub mod snapshot;
@@ -26,6 +27,7 @@ use crate::commands::agents;
 use crate::ledger::Reason;
 use crate::report::{Forwarding, Report};
 use crate::settings::given::{Origin, Origins, UsageError};
+use crate::state::hang::Waits;
 use crate::state::snapshot::{Away, Snapshot};
 
 /// What every agent's file has as its `program`.
@@ -37,6 +39,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(5);
 /// The file of an agent that was not heard of for so long is removed.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
 /// So many agents of a host can have a file in one directory.
 const AGENTS: u32 = 1000;
 
@@ -47,6 +51,7 @@ pub struct StateFile {
     /// The file's name without its ending.
     name: String,
     host: String,
+    waits: Waits,
     _lock: File,
 }
 
@@ -102,6 +107,7 @@ impl StateFile {
                     dir: dir.into(),
                     name,
                     host,
+                    waits: Waits::default(),
                     _lock: lock,
                 };
                 // The lock may have been there already: whether there can be more shows only so.
@@ -117,11 +123,12 @@ impl StateFile {
         ))
     }
 
-    /// Writes the file from now on, in a thread of its own.
+    /// Writes the file from now on, in a thread of its own, and tells of the waits for the directory.
     ///
     /// # Errors
     /// No more threads.
-    pub fn follow(self, report: Arc<Report>) -> io::Result<Writer> {
+    pub fn follow(mut self, report: Arc<Report>, waits: Waits) -> io::Result<Writer> {
+        self.waits = waits;
         let (last, told) = bounded(1);
         let (end, ended) = bounded(0);
         thread::Builder::new().name("state".into()).spawn(move || {
@@ -147,7 +154,8 @@ impl StateFile {
                 .is_none_or(|(old, at)| Some(old) != now.as_ref() || at.elapsed() >= heartbeat);
             if let Some(now) = now.filter(|_| is_due) {
                 let at = Instant::now();
-                written = match self.write(&self.describe(&now, started, None)) {
+                let state = self.describe(&now, started, None);
+                written = match self.waits.during(IF_IT_HANGS, || self.write(&state)) {
                     Ok(()) => {
                         report.state_worked();
                         Some((now, at))
