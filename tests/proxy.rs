@@ -1,7 +1,9 @@
 //! Proxies: which one is used, what it is told, what is said of its troubles, and that its password is never shown.
 
-use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::time::Duration;
+use std::{fs, iter, thread};
 
 use super::delivery::{feed, finish, lines_of, numbered, start};
 use super::support::{Agent, Authority, BlackHole, Proxy, Webhook, eventually};
@@ -138,6 +140,29 @@ fn troubles_of_the_proxy_are_told_as_such() {
         let told = told.replace("ADDRESS", &address);
         assert!(line.contains(level) && line.contains(&told), "{line}");
     }
+}
+
+#[test]
+fn a_proxy_that_drips_its_answer_is_given_up_after_the_connect_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let proxy = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nX-Filler: ".bytes();
+        for byte in answer.chain(iter::repeat(b'x')) {
+            if client.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let options = ["--proxy", &address, "--connect-timeout", "300ms"];
+    let mut agent = start("http://hec.example.com/", &options);
+    feed(&mut agent, &numbered(0..1));
+    let told = format!("not connected through proxy {address} within 300ms");
+    agent.wait_for_log(&told);
+    // Its connection was closed.
+    proxy.join().unwrap();
 }
 
 #[test]

@@ -14,13 +14,13 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector,
-    TcpConnector, Transport,
+    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
 };
 
 use crate::quantity::Took;
 use crate::webhook::last_words::{LastWords, Listening};
 use crate::webhook::trouble::{Timeouts, Trouble};
+use crate::webhook::tunnel::Tunnel;
 
 /// The step under way.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Steps {
     /// connects to the webhook, which is shown so.
     pub fn connector(&self, tunnel: Option<String>) -> impl Connector + use<> {
         ().chain(TellingProxy {
-            inner: ConnectProxyConnector::default(),
+            inner: Tunnel::default(),
             steps: self.clone(),
         })
         .chain(TellingTcp {
@@ -131,7 +131,7 @@ impl Resolver for TellingResolver {
 
 #[derive(Debug)]
 struct TellingProxy {
-    inner: ConnectProxyConnector,
+    inner: Tunnel,
     steps: Steps,
 }
 
@@ -149,7 +149,7 @@ impl Connector for TellingProxy {
         };
         self.steps.end("connected");
         self.steps.begin("answer", "");
-        Ok(Some(Box::new(tunnel)))
+        Ok(Some(tunnel))
     }
 }
 

@@ -7,9 +7,7 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderName, HeaderValue, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
-};
+use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Error, SendBody};
 
 use crate::batch::{Batch, Body};
@@ -24,6 +22,7 @@ use crate::webhook::resolve::{Known, Resolve};
 use crate::webhook::shape::Shape;
 use crate::webhook::token::Token;
 use crate::webhook::trouble::{Timeouts, Trouble, is_hang_up};
+use crate::webhook::tunnel::Tunnel;
 
 /// How much of an answer is read. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
@@ -109,9 +108,9 @@ impl Webhook {
             inner: DefaultResolver::default(),
             known: addresses.clone(),
         };
-        // ureq's own chain, but for the last words.
+        // ureq's own chain, but for the limit of the tunnel's time and the last words.
         let connector =
-            ().chain(ConnectProxyConnector::default())
+            ().chain(Tunnel::default())
                 .chain(TcpConnector::default())
                 .chain(last_words.clone())
                 .chain(RustlsConnector::default());

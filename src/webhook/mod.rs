@@ -17,3 +17,4 @@ pub mod shape;
 pub mod tls;
 pub mod token;
 pub mod trouble;
+pub mod tunnel;
