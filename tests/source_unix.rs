@@ -689,6 +689,47 @@ fn idle_writers_cost_next_to_no_memory() {
 }
 
 #[test]
+fn writers_in_the_midst_of_large_events_share_what_memory_there_is_for_them() {
+    const WRITERS: usize = 40;
+    let hook = Webhook::start();
+    let place = Place::new();
+    let agent = start(&hook, &[&place.unix_listen(), "--max-event-bytes=2MiB"]);
+    let begun = format!("{{\"padding\":\"{}", "x".repeat(1_900_000));
+    // All at once, each waiting for the agent to read.
+    let mut writers: Vec<_> = (0..WRITERS).map(|_| place.connect()).collect();
+    thread::scope(|scope| {
+        for writer in &mut writers {
+            scope.spawn(|| writer.write_all(begun.as_bytes()).unwrap());
+        }
+    });
+    place.connect().write_all(event(1).as_bytes()).unwrap();
+    assert_arrive(&hook, [1]);
+    for writer in &mut writers {
+        writer.write_all(b"\"}\n").unwrap();
+        writer.write_all(event(2).as_bytes()).unwrap();
+    }
+    eventually("what followed each of them arrives", || {
+        let arrived = hook.delivered_events().into_iter();
+        let small = arrived.filter(|line| line == event(2).trim_end().as_bytes());
+        (small.count() == WRITERS).then_some(())
+    });
+    agent.signal(libc::SIGTERM);
+    let peak = agent.peak_kib();
+    let ended = agent.wait();
+    let balance = ended.balance();
+    balance.holds();
+    let lost = balance.by_reason["too large"];
+    assert_eq!(
+        (balance.received, balance.dropped),
+        (2 * WRITERS as u64 + 1, lost),
+        "{}",
+        ended.log
+    );
+    assert!(lost < WRITERS as u64, "some had room: {}", ended.log);
+    assert!(peak < 40 << 10, "{peak} KiB");
+}
+
+#[test]
 fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_again() {
     let hook = Webhook::start();
     let place = Place::new();

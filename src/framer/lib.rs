@@ -164,6 +164,8 @@ pub struct Framer {
     /// it, re-reading could take quadratic time.
     doomed: Vec<usize>,
     max_event: usize,
+    /// The object at hand is over the limit, however long it is.
+    given_up: bool,
     /// What an event begins with.
     opening: u8,
     ended: bool,
@@ -197,6 +199,7 @@ impl Framer {
             broke_at: 0,
             doomed: Vec::new(),
             max_event,
+            given_up: false,
             opening: b'{',
             ended: false,
             shifted: 0,
@@ -264,6 +267,17 @@ impl Framer {
     /// nearly so if an object breaks that is spread over lines. All frames must have been taken before.
     pub fn unfinished(&self) -> u64 {
         self.shifted + self.filled as u64 - self.settled
+    }
+
+    /// Bytes of memory that an event takes which is not whole yet, beyond the buffer that any stream has.
+    pub fn surplus(&self) -> usize {
+        self.buffer.len().saturating_sub(USUAL_BUFFER)
+    }
+
+    /// Says that there is no memory for the event that is not whole yet: it is [too large](Lost::TooLarge), unless
+    /// what is read next ends it.
+    pub fn give_up(&mut self) {
+        self.given_up = matches!(self.mode, Mode::Object(_));
     }
 
     /// Gives back the buffer if nothing is kept in it: for sources with many idle streams.
@@ -393,6 +407,7 @@ impl Framer {
             return self.leave_object(start, Lost::Malformed);
         }
         self.scanner.reset();
+        self.given_up = false;
         self.mode = Mode::Object(start);
         None
     }
@@ -412,7 +427,7 @@ impl Framer {
                 Step::Event(self.at)
             }
             Scan::Error(_) => Step::Lost(self.break_object(start, Lost::Malformed)),
-            Scan::More if end < limit => Step::Wait,
+            Scan::More if end < limit && !self.given_up => Step::Wait,
             Scan::More => Step::Lost(self.exceed(start)),
         }
     }

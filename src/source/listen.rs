@@ -14,6 +14,7 @@ use socket2::SockRef;
 
 use super::{Intake, OpenError, check_socket_path, stream, unix};
 use crate::descriptors;
+use crate::framer::Framer;
 use crate::poll::{PollFd, poll};
 use crate::stop::Stop;
 
@@ -21,6 +22,9 @@ use crate::stop::Stop;
 const REST: Duration = Duration::from_millis(100);
 /// Reads in a row from one writer while others wait.
 const TURN: usize = 16;
+/// All writers' unfinished events together take the memory of so many of the largest: an event that grows beyond is
+/// lost as too large, so that no number of writers takes all there is.
+const LARGE_EVENTS: usize = 4;
 
 /// A writer's connection.
 pub(super) trait Stream: Read + Write + AsFd {
@@ -46,8 +50,8 @@ pub(super) trait Protocol {
     /// Reads once, without waiting. 0 at the stream's end.
     fn read(&mut self, stream: &mut dyn Stream, intake: &mut Intake) -> io::Result<usize>;
 
-    /// There is nothing more to read for now.
-    fn rest(&mut self);
+    /// What the bytes are read into.
+    fn framer(&mut self) -> &mut Framer;
 
     /// The writer has gone.
     fn closed(&mut self, intake: &mut Intake);
@@ -180,6 +184,7 @@ pub(super) fn serve<P: Protocol>(
     stop: &Stop,
 ) {
     let mut writers: Vec<Writer<P>> = Vec::new();
+    let mut taken = 0;
     let mut deadline = None;
     loop {
         if stop.is_given() && deadline.is_none() {
@@ -209,7 +214,7 @@ pub(super) fn serve<P: Protocol>(
         let mut ready = ready[2..].iter();
         writers.retain_mut(|writer| {
             let is_ready = ready.next().copied().unwrap_or(false);
-            !is_ready || writer.read(&mut intake)
+            !is_ready || writer.read(&mut intake, &mut taken)
         });
         if accepts && descriptors::are_scarce(door) {
             intake.failed("too many writers; raise the limit of open files (LimitNOFILE)");
@@ -250,20 +255,32 @@ pub(super) fn serve<P: Protocol>(
 }
 
 impl<P: Protocol> Writer<P> {
-    /// Reads what is there. False when the writer has gone.
-    fn read(&mut self, intake: &mut Intake) -> bool {
+    /// Reads what is there. False when the writer has gone. `taken` is the memory of all writers' unfinished events.
+    fn read(&mut self, intake: &mut Intake, taken: &mut usize) -> bool {
+        let most = LARGE_EVENTS.saturating_mul(intake.max_event());
+        let mut own = self.protocol.framer().surplus();
         for _ in 0..TURN {
-            match self.protocol.read(&mut *self.stream, intake) {
+            if own > 0 && *taken > most {
+                self.protocol.framer().give_up();
+            }
+            let read = self.protocol.read(&mut *self.stream, intake);
+            *taken -= own;
+            own = self.protocol.framer().surplus();
+            *taken += own;
+            match read {
                 Ok(1..) => {}
                 Err(error) if is_passing(&error) => break,
                 // Reset by its writer: what came before counts.
                 Ok(0) | Err(_) => {
                     self.protocol.closed(intake);
+                    *taken -= own;
                     return false;
                 }
             }
         }
-        self.protocol.rest();
+        let framer = self.protocol.framer();
+        framer.release();
+        *taken = *taken - own + framer.surplus();
         true
     }
 }

@@ -43,8 +43,8 @@ impl Protocol for Events {
         stream::read_once(&mut stream, &mut self.framer, intake)
     }
 
-    fn rest(&mut self) {
-        self.framer.release();
+    fn framer(&mut self) -> &mut Framer {
+        &mut self.framer
     }
 
     fn closed(&mut self, intake: &mut Intake) {

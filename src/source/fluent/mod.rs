@@ -113,8 +113,8 @@ impl Protocol for Messages {
         Ok(count)
     }
 
-    fn rest(&mut self) {
-        self.framer.release();
+    fn framer(&mut self) -> &mut Framer {
+        &mut self.framer
     }
 
     /// The client sends the message that it could not end once more.
