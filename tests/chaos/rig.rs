@@ -99,6 +99,8 @@ impl Rig {
         }
         let agent = change(command).spawn();
         agent.wait_for_log("started: ");
+        // A fault before that may keep it from starting.
+        agent.wait_until_running();
         Self {
             load: Load::start(&places, burst),
             agent,
