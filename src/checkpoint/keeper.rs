@@ -1,7 +1,7 @@
 //! The thread that keeps the checkpoints: so that a state directory on a mount that hangs stops nothing.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -161,6 +161,11 @@ impl Keeper {
         for mut kept in std::mem::take(&mut self.kept) {
             match kept.write(0) {
                 Ok(()) => self.kept.push(kept),
+                // The last one stays in force until there is room.
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    self.notices.push(kept.failed(&error));
+                    self.kept.push(kept);
+                }
                 Err(error) => {
                     let problem = OpenError::Wrong(unwritable(&kept.store.path(), &error));
                     self.do_without(&kept.spec, problem, origins)?;
@@ -224,13 +229,19 @@ impl Kept {
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
         let path = self.store.path();
         match result {
-            Err(error) if !was_failing => warn!(
-                "{}; trying again; a start before that would read again what has come since",
-                unwritable(&path, &error)
-            ),
+            Err(error) if !was_failing => warn!("{}", self.failed(&error)),
             Ok(()) if was_failing => info!("{} is written again", path.display()),
             _ => {}
         }
+    }
+
+    /// Remembers and words that it can't be written for now.
+    fn failed(&mut self, error: &io::Error) -> String {
+        self.is_failing = true;
+        format!(
+            "{}; trying again; a start before that would read again what has come since",
+            unwritable(&self.store.path(), error)
+        )
     }
 }
 

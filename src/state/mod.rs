@@ -111,10 +111,16 @@ impl StateFile {
                     _lock: lock,
                 };
                 // The lock may have been there already: whether there can be more shows only so.
-                file.create_new()
+                return match file
+                    .create_new()
                     .and_then(|_| fs::remove_file(file.new_path()))
-                    .map_err(|error| failed("written to", error))?;
-                return Ok(file);
+                {
+                    // A full disk may have room again.
+                    Err(error) if error.kind() != ErrorKind::StorageFull => {
+                        Err(failed("written to", error))
+                    }
+                    _ => Ok(file),
+                };
             }
         }
         let dir = dir.display();

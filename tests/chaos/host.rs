@@ -39,6 +39,43 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
 }
 
 #[test]
+fn a_start_with_a_full_disk_under_the_state_directory_goes_on_from_the_last_checkpoint() {
+    let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let Some(_mount) = Mount::new("tmpfs", Path::new("tmpfs"), &state, "size=64k", 0) else {
+        return;
+    };
+    let log = dir.path().join("audit.log");
+    let mut log = File::options().create(true).append(true).open(log).unwrap();
+    let source = format!("file:{}/audit.log", dir.path().display());
+    let state_dir = format!("--state-dir={}", state.display());
+    let begin = || start(&hook.url(), &["--source", &source, &state_dir]);
+    let end = |agent: Agent| {
+        agent.wait_until_running();
+        agent.signal(libc::SIGTERM);
+        agent.wait().done()
+    };
+    writeln!(log, "{{\"number\":1}}").unwrap();
+    let agent = begin();
+    hook.wait_for_events(1);
+    end(agent);
+
+    let filler = state.join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    writeln!(log, "{{\"number\":2}}").unwrap();
+    let agent = begin();
+    agent.wait_for_log("can't be written to: No space left on device");
+    hook.wait_for_events(2);
+    drop(file);
+    fs::remove_file(filler).unwrap();
+    agent.wait_for_log("is written again");
+    assert_eq!(end(agent).received, 1);
+    assert_eq!(end(begin()).received, 0);
+}
+
+#[test]
 fn without_a_descriptor_for_the_webhook_events_are_held() {
     let hook = Webhook::start();
     let mut agent = start(&hook.url(), &[]);
