@@ -267,7 +267,9 @@ fn after_a_kill_every_event_comes_and_only_those_again_that_were_in_flight() {
         // Some before its first checkpoint, others after one or two.
         thread::sleep(Duration::from_millis(197 * (round % 7)));
         kill(agent);
-        let passed = story.offsets().first().map_or(0, |file| file.1 / LINE);
+        // A read may have ended in the blanks behind an event.
+        let offsets = story.offsets();
+        let passed = offsets.first().map_or(0, |file| file.1.div_ceil(LINE));
         assert!(passed >= passed_before);
         let arrived: BTreeSet<_> = story.arrived().into_iter().collect();
         assert!((1..=passed).all(|number| arrived.contains(&number)));
