@@ -1,6 +1,7 @@
 //! `--dry-run`: bodies go to standard output instead of the webhook.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::batch::Body;
 use crate::sender::{Cut, Target};
@@ -36,6 +37,11 @@ impl Target for DryRun {
                 Verdict::Retry(Trouble::passing(format!("standard output: {error}")))
             }
         }
+    }
+
+    fn patience(&self) -> Duration {
+        // Whoever reads what is printed may take any time.
+        Duration::MAX
     }
 
     fn most_events(&self) -> usize {

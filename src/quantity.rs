@@ -198,7 +198,9 @@ mod tests {
             assert_eq!(parse_decimal(text), Some(billionths), "{text}");
         }
         let digits = "9".repeat(29);
-        for text in ["", ".", "-1", "+1", "1 ", "1.2.3", "1e", "1e200", "9e38", "inf", "0x1", &digits] {
+        for text in [
+            "", ".", "-1", "+1", "1 ", "1.2.3", "1e", "1e200", "9e38", "inf", "0x1", &digits,
+        ] {
             assert_eq!(parse_decimal(text), None, "{text}");
         }
     }

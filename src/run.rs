@@ -1,7 +1,5 @@
 //! `run`: the agent. Opens everything, starts the threads, reports, and shuts down in order.
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,11 +19,13 @@ use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::handover::Handover;
 use crate::logger;
+use crate::notify::Notify;
+use crate::pulse::Pulse;
 use crate::quantity::Size;
-use crate::queue::{Inlet, queue};
+use crate::queue::{Gauge, Inlet, queue};
 use crate::report::{Forwarding, Report};
 use crate::sender::{Cut, Limits, Sender};
-use crate::settings::given::{Origins, UsageError};
+use crate::settings::given::{Origin, Origins, UsageError};
 use crate::settings::limits;
 use crate::settings::watch::{self, Watch};
 use crate::source::{self, Intake, OpenError, Source, WhenFull};
@@ -50,6 +50,18 @@ const AT_START: &str = "the start waits for it";
 /// It could not start; no thread was started.
 pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure> {
     limits::check(options, origins)?;
+    let notify = Notify::open(options.report_interval)
+        .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
+    if notify.is_some() && origins.origin("sources") == Origin::Default && source::stdin::is_null()
+    {
+        // It would end at once, and look like one that has done its work.
+        return Err(UsageError(
+            "no source is set, and this service's standard input is /dev/null: say where events come from, \
+             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
+                .into(),
+        )
+        .into());
+    }
     let stop = Stop::new()?;
     let cut_off = Stop::new()?;
     let contents = watch::contents(options);
@@ -57,7 +69,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let waits = Waits::watch(&options.state.state_dir)?;
     let (sources, mut keeper) = open_sources(options, origins, &waits)?;
-    let status = open_status(options, origins)?;
+    let status = status::open(options, origins)?;
     let (state, no_state) = waits.during(AT_START, || state::open(options, origins))?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 
@@ -92,6 +104,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let changes = Handover::new()?;
     let cutter: Arc<Mutex<Cut>> = Arc::new(Mutex::new(Box::new(|| ())));
     let (tell, told) = unbounded();
+    let pulse = Pulse::default();
     let sender = Sender {
         outlet,
         target: destination.target,
@@ -107,6 +120,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
         },
         backoff: Backoff::new(options.backoff_min, options.backoff_max),
         report: Arc::clone(&report),
+        pulse: pulse.clone(),
         stop: stop.clone(),
         cut_off: cut_off.clone(),
         fruitless: false,
@@ -153,8 +167,14 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     }
     forward(signals, &tell, ask)?;
 
+    if let Some(Err(error)) = notify.as_ref().map(Notify::ready) {
+        warn!("NOTIFY_SOCKET: can't tell systemd that the agent has started: {error}");
+    }
     let agent = Agent {
+        gauge: inlet.gauge(),
         report,
+        notify,
+        pulse,
         state,
         checkpoints,
         stop,
@@ -185,21 +205,6 @@ fn open_destination(
     destination::choose(options, origins)
 }
 
-fn open_status(options: &RunOptions, origins: &Origins) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = options.status_listen else {
-        return Ok(None);
-    };
-    status::listen(address).map(Some).map_err(|error| {
-        let what = format!("{address}: can't listen: {error}");
-        match error.kind() {
-            ErrorKind::AddrInUse => {
-                Failure::Failed(format!("{}: {what}", origins.name("status_listen")))
-            }
-            _ => origins.wrong("status_listen", what).into(),
-        }
-    })
-}
-
 /// What the threads tell the main one.
 enum Event {
     Signal,
@@ -210,6 +215,10 @@ enum Event {
 /// What the main thread holds while the others work.
 struct Agent {
     report: Arc<Report>,
+    /// Tells systemd, if this is a service.
+    notify: Option<Notify>,
+    pulse: Pulse,
+    gauge: Gauge,
     /// Writes the file for `show`.
     state: Option<state::Writer>,
     /// Keeps the files' checkpoints.
@@ -243,7 +252,9 @@ impl Agent {
                 self.cut();
                 deadline = Some(now + GRACE);
             }
-            let wake = deadline.map_or(next_report, |deadline| next_report.min(deadline));
+            let next_sign = self.give_sign(now).unwrap_or(next_report);
+            let next = next_report.min(next_sign);
+            let wake = deadline.map_or(next, |deadline| next.min(deadline));
             match self.told.recv_deadline(wake) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::SenderEnded) | Err(RecvTimeoutError::Disconnected) => break,
@@ -258,6 +269,9 @@ impl Agent {
                         "stopping: sending what is held, for {} at most",
                         crate::quantity::Took(patience)
                     );
+                    if let Some(notify) = &self.notify {
+                        notify.stopping(patience.saturating_add(4 * GRACE));
+                    }
                     deadline = Some(Instant::now() + patience);
                     self.stop.give();
                     self.inlet = None;
@@ -286,6 +300,19 @@ impl Agent {
 }
 
 impl Agent {
+    /// Tells systemd how the agent is, if that is due, and when it will be again.
+    ///
+    /// What all threads share is used for that, so that a sign of life is one: whoever holds the report or the
+    /// queue for ever keeps this thread too.
+    fn give_sign(&mut self, now: Instant) -> Option<Instant> {
+        let notify = self.notify.as_mut()?;
+        if now >= notify.due() {
+            self.gauge.held();
+            notify.sign(&self.report, self.pulse.is_stuck(now), now);
+        }
+        Some(notify.due())
+    }
+
     fn cut(&self) {
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
         let cut = std::mem::replace(&mut *cutter, Box::new(|| ()));

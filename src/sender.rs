@@ -12,6 +12,7 @@ use crate::body_size::BodySize;
 use crate::chunk::Extent;
 use crate::handover::Handover;
 use crate::ledger::Reason;
+use crate::pulse::Pulse;
 use crate::queue::{Outlet, Taken};
 use crate::report::Report;
 use crate::stop::Stop;
@@ -22,6 +23,9 @@ use crate::webhook::trouble::Trouble;
 pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
     fn post(&mut self, body: &Body<'_>) -> Verdict;
+
+    /// How long that takes at the very most; longer only if something is broken.
+    fn patience(&self) -> Duration;
 
     /// How many events a body takes at most.
     fn most_events(&self) -> usize;
@@ -58,6 +62,8 @@ pub struct Sender {
     pub backoff: Backoff,
     /// Counts and tells.
     pub report: Arc<Report>,
+    /// Shows whether a request is stuck.
+    pub pulse: Pulse,
     /// The agent is to end: a wait is cut short once, to try again at once.
     pub stop: Stop,
     /// The agent must end: what is left is dropped.
@@ -126,7 +132,9 @@ impl Sender {
             });
             // Looked at before the attempt: a stop that comes during it is answered by one more.
             let stopping = self.stop.is_given();
-            let verdict = target.post(&batch.body(extent));
+            let patience = target.patience();
+            let post = || target.post(&batch.body(extent));
+            let verdict = self.pulse.during(patience, post);
             match &verdict {
                 Verdict::Retry(trouble) if trouble.hung_up => self.body_size.broke(extent),
                 Verdict::Retry(_) => self.body_size.failed(),

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::cli::RunOptions;
+use crate::failure::Failure;
 use crate::ledger::{Outcome, Reason};
 use crate::poll::{PollFd, poll};
 use crate::quantity::Took;
 use crate::queue::Gauge;
 use crate::report::{Forwarding, Report};
+use crate::settings::given::Origins;
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::stop::Stop;
 
@@ -38,11 +41,26 @@ pub struct Status {
     pub unhealthy_after: Duration,
 }
 
-/// Opens the socket.
+/// Opens the socket, if it is asked for.
 ///
 /// # Errors
 /// The address is in use or not this host's.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn open(options: &RunOptions, origins: &Origins) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = options.status_listen else {
+        return Ok(None);
+    };
+    listen(address).map(Some).map_err(|error| {
+        let what = format!("{address}: can't listen: {error}");
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Failure::Failed(format!("{}: {what}", origins.name("status_listen")))
+            }
+            _ => origins.wrong("status_listen", what).into(),
+        }
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)

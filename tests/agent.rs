@@ -15,6 +15,7 @@ mod early_answers;
 mod events;
 mod hung_mount;
 mod large_bodies;
+mod notify;
 mod options;
 mod probe;
 mod proxy;

@@ -8,7 +8,7 @@ pub mod fluent;
 pub mod http;
 mod intake;
 mod listen;
-mod stdin;
+pub mod stdin;
 mod stream;
 mod unix;
 mod unix_listen;

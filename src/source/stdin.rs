@@ -3,11 +3,22 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use log::error;
 
 use super::{Intake, OpenError, Source, stream};
 use crate::stop::Stop;
+
+/// Whether nothing will ever come from it, since it is /dev/null.
+pub fn is_null() -> bool {
+    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let found = input.and_then(|input| input.metadata());
+    // The kernel's number for it, see devices.txt.
+    found.is_ok_and(|found| {
+        found.file_type().is_char_device() && found.rdev() == libc::makedev(1, 3)
+    })
+}
 
 /// Standard input.
 pub(super) struct Stdin {

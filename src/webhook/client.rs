@@ -35,6 +35,8 @@ const OUTPUT_BUFFER: usize = 1 << 20;
 /// A connection ends with the first request after so long, and the next one looks the name up again: a name that
 /// has got another address is followed, and a balancer that has got another server uses it.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
+/// What a request may take beyond its timeout, on a machine that hardly gets on.
+const SLACK: Duration = Duration::from_secs(30);
 
 /// The webhook.
 #[derive(Debug)]
@@ -293,6 +295,14 @@ impl Target for Webhook {
             Ok(answer) => answer.verdict(&self.question(body)),
             Err(error) => Verdict::Retry(self.trouble(&error)),
         }
+    }
+
+    fn patience(&self) -> Duration {
+        // Over a connection that the webhook had tired of it is tried twice.
+        self.timeouts
+            .request
+            .saturating_mul(2)
+            .saturating_add(SLACK)
     }
 
     fn most_events(&self) -> usize {

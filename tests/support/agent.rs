@@ -379,7 +379,8 @@ impl Output {
     }
 }
 
-/// Whether this variable would change what the agent does: its settings, proxies, and where trusted roots are looked for.
+/// Whether this variable would change what the agent does: its settings, proxies, where trusted roots are looked for, and
+/// whether it is a service.
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_uppercase();
     name.starts_with("S3_AUDIT_WEBHOOK_")
@@ -390,6 +391,7 @@ fn is_setting(name: &OsStr) -> bool {
             "NO_PROXY",
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
+            "NOTIFY_SOCKET",
         ]
         .contains(&name.as_str())
 }
