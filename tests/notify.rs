@@ -215,6 +215,26 @@ fn a_service_without_a_source_is_refused() {
 }
 
 #[test]
+fn lines_for_the_journal_have_a_priority_in_place_of_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only if it is this stream that goes there.
+    for (journal, begin) in [("$(stat -Lc %d:%i /dev/fd/2)", "<4>WARN  "), ("1:1", "20")] {
+        let script =
+            format!("JOURNAL_STREAM={journal} exec \"$0\" run --auth-token x --endpoint \"$1\"");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_s3-audit-webhook")])
+            .arg("http://192.0.2.1/")
+            .env(STATE_DIR, dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let warning = log.lines().find(|line| line.contains("in the clear"));
+        assert!(warning.is_some_and(|line| line.starts_with(begin)), "{log}");
+    }
+}
+
+#[test]
 fn a_socket_that_nobody_has_is_told_of_and_stops_nothing() {
     let (dir, hook) = (tempfile::tempdir().unwrap(), Webhook::start());
     let nobody = dir.path().join("gone").to_str().unwrap().to_owned();

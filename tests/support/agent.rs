@@ -392,6 +392,7 @@ fn is_setting(name: &OsStr) -> bool {
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
             "NOTIFY_SOCKET",
+            "JOURNAL_STREAM",
         ]
         .contains(&name.as_str())
 }
