@@ -12,6 +12,22 @@ STATIC_BYTES_MAX = 3145727
 # lld can't leave that out, so it is linked by binutils' ld.
 STATIC_FLAGS = -C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-fuse-ld=bfd \
 	-C link-arg=-Wl,-T,packaging/static.ld,--no-eh-frame-hdr,-z,pack-relative-relocs,-z,noseparate-code
+# The same bytes wherever it is built.
+RUST_COMMIT = $(shell rustc -vV | sed -n 's/^commit-hash: //p')
+STATIC_FLAGS += --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(RUST_COMMIT)
+
+# What packages hold, and the packages.
+STAGE = target/stage
+DIST = target/dist
+VERSION = $(shell sed -n '/^\[package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
+TARBALL = s3-audit-webhook-$(VERSION)-linux-$(ARCH)
+CARGO_DEB = cargo-deb@3.8.0
+CARGO_GENERATE_RPM = cargo-generate-rpm@0.21.1
+# The time that packages give all files: the commit's. Not for cargo's builds, which it would make anew.
+DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+DATED = SOURCE_DATE_EPOCH=$(DATE)
+PREFIX = /usr/local
 
 FUZZ_SECONDS = 60
 CHAOS_SECONDS = 600
@@ -97,6 +113,40 @@ e2e-nginx: static ## real TLS servers and proxies: nginx, Squid (root and apt: i
 .PHONY: manual
 manual: ## manual pages, shell completions and an example settings file: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
+
+.PHONY: stage
+stage: static manual
+	packaging/stage.sh $(STATIC) $(TARGET_DIR)/manual $(STAGE)
+	packaging/licences.sh $(STATIC_TARGET) >$(STAGE)/share/doc/s3-audit-webhook/THIRD-PARTY.txt
+
+.PHONY: install
+install: stage ## the program, its manual and its service; PREFIX=/usr/local, DESTDIR= for packagers
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) $(STAGE)/install.sh
+
+.PHONY: deb
+deb: stage ## Debian's package: target/dist/*.deb
+	@$(call cargo_tool,deb,$(CARGO_DEB))
+	$(DATED) packaging/deb/changelog.sh $(VERSION) >$(STAGE)/changelog.Debian
+	@mkdir -p $(DIST)
+	$(DATED) cargo deb --no-build --no-strip --locked --quiet --output $(DIST)/
+
+.PHONY: rpm
+rpm: stage ## Red Hat's and SUSE's package: target/dist/*.rpm
+	@$(call cargo_tool,generate-rpm,$(CARGO_GENERATE_RPM))
+	@mkdir -p $(DIST)
+	$(DATED) cargo generate-rpm --output $(DIST)/
+
+.PHONY: tarball
+tarball: stage
+	@mkdir -p $(DIST)
+	tar -C $(STAGE) --sort name --owner 0 --group 0 --numeric-owner --mtime @$(DATE) --exclude ./changelog.Debian --exclude ./state \
+		--transform 's,^\.,$(TARBALL),' -c . | gzip -9n >$(DIST)/$(TARBALL).tar.gz
+
+.PHONY: dist
+dist: ## all packages, a tarball with install.sh, and their SHA-256 sums: target/dist
+	rm -rf $(DIST)
+	$(MAKE) --no-print-directory tarball deb rpm
+	cd $(DIST) && sha256sum -- * >SHA256SUMS
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
