@@ -20,6 +20,7 @@ STATIC_FLAGS += --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO
 # What packages hold, and the packages.
 STAGE = target/stage
 DIST = target/dist
+OLDER = target/older
 VERSION = $(shell sed -n '/^\[package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 TARBALL = s3-audit-webhook-$(VERSION)-linux-$(ARCH)
 CARGO_DEB = cargo-deb@3.8.0
@@ -147,6 +148,14 @@ dist: ## all packages, a tarball with install.sh, and their SHA-256 sums: target
 	rm -rf $(DIST)
 	$(MAKE) --no-print-directory tarball deb rpm
 	cd $(DIST) && sha256sum -- * >SHA256SUMS
+
+.PHONY: package-test
+package-test: dist ## all packages installed, used, upgraded and removed under systemd; built twice (root and apt)
+	rm -rf $(OLDER) && mkdir -p $(OLDER)
+	$(DATED) cargo deb --no-build --no-strip --locked --quiet --deb-version 0.0.1-1 --output $(OLDER)/
+	$(DATED) cargo generate-rpm --set-metadata 'version = "0.0.1"' --output $(OLDER)/
+	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
+	$(DATED) tests/package/reproducible.sh $(DIST)
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """A webhook that keeps what it accepts: it appends every event to a file, a line each, and answers 200.
 
-usage: receiver.py PORT FILE
+usage: receiver.py PORT FILE [TOKENS]
+
+TOKENS is a file that gets each request's Authorization, a line each.
 
 SIGTERM ends it between two answers: what is in the file was answered, and nothing else.
 """
@@ -23,6 +25,8 @@ class Webhook(BaseHTTPRequestHandler):
         answer = b'{"text":"Success","code":0}'
         with answering:
             os.write(events, body)
+            if tokens is not None:
+                os.write(tokens, self.headers["Authorization"].encode() + b"\n")
             self.wfile.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                 % (len(answer), answer)
@@ -34,8 +38,13 @@ def end(_signal, _frame):
     os._exit(0)
 
 
-port, path = sys.argv[1:]
-events = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+def appending(path):
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+port, path = sys.argv[1:3]
+events = appending(path)
+tokens = appending(sys.argv[3]) if len(sys.argv) > 3 else None
 server = ThreadingHTTPServer(("127.0.0.1", int(port)), Webhook)
 signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)

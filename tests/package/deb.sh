@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# The deb: linted, installed, used, upgraded, removed, purged; and in between the service with all that its unit
+# promises, which is the same in all packages.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lintian --allow-root --fail-on error,warning "$DIST"/*.deb || fail 'lintian has found something'
+cp "$OLDER"/*.deb "$root/root/older.deb"
+cp "$DIST"/*.deb "$root/root/new.deb"
+dpkg() { inside env DEBIAN_FRONTEND=noninteractive dpkg "$@" >"$DIR/dpkg.log" </dev/null || fail "dpkg $*"; }
+
+drop_in() { # lines...
+    mkdir -p "$root/etc/systemd/system/$name.service.d"
+    printf '%s\n' '[Service]' "$@" >"$root/etc/systemd/system/$name.service.d/test.conf"
+    inside systemctl daemon-reload
+    inside systemctl restart $name || fail "it does not start with $*"
+}
+
+say 'deb: installed, it waits to be told what to do'
+dpkg --install /root/older.deb
+! is_active || fail 'it runs although nobody has said where events come from'
+inside systemd-analyze verify --man=no $name.service || fail 'systemd finds the unit wrong'
+inside systemd-analyze security --no-pager --threshold=20 $name.service >"$DIR/security.log" || fail 'it is not hardened'
+rm "$DIR/security.log"
+! inside systemctl start --quiet $name 2>"$DIR/start.log" || fail 'it has started without a source'
+logged 'no source is set' || fail 'it does not say what is missing'
+[ "$(property ActiveState) $(property NRestarts)" = 'failed 0' ] || fail 'wrong usage is tried again'
+
+say 'deb: first use'
+configure_and_start
+user=$(inside id -u $name)
+grep -q "^Uid:.$user" "$root/proc/$(property MainPID)/status" || fail 'it does not run as its own user'
+await 20 'its status' eval 'property StatusText | grep -q "received 1, delivered 1"'
+
+say 'deb: upgraded'
+process=$(property MainPID)
+dpkg --install /root/new.deb
+check_upgraded "$process"
+
+say 'service: reloaded'
+inside systemctl reload $name || fail 'no reload'
+await 10 'the reload' logged 'settings read again'
+
+say 'service: a log file that a group can read'
+inside chown root:adm /var/log/audit.log
+inside chmod 640 /var/log/audit.log
+drop_in 'SupplementaryGroups=adm'
+write_event
+check_events
+
+say 'service: the token from a file that only root can read'
+echo 'Splunk of-root' >"$root/root/token"
+chmod 600 "$root/root/token"
+drop_in 'SupplementaryGroups=adm' 'LoadCredential=token:/root/token' \
+    'Environment=S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE=%d/token'
+write_event
+check_events
+[ "$(tail -n 1 "$DIR/tokens")" = 'Splunk of-root' ] || fail "the token was $(tail -n 1 "$DIR/tokens")"
+
+say "service: as the user of an S3 server whose socket nobody else can use"
+inside useradd --system --user-group ceph
+inside install -d -o ceph -g ceph -m 770 /run/ceph
+# shellcheck disable=SC2016 # these are Perl's
+inside systemd-run --quiet --unit=ceph --uid=ceph --gid=ceph perl -MIO::Socket::UNIX -e '
+    my $socket = IO::Socket::UNIX->new(Local => "/run/ceph/ops.sock", Listen => 1) or die "socket: $!";
+    my $reader = $socket->accept;
+    $reader->syswrite("[{\"number\":'$((written + 1))'},\n");
+    sleep;'
+await 10 'the socket' test -S "$root/run/ceph/ops.sock"
+drop_in 'User=ceph' 'Group=ceph' 'EnvironmentFile=' 'Environment=S3_AUDIT_WEBHOOK_SOURCE=unix:/run/ceph/ops.sock'
+written=$((written + 1))
+check_events
+inside systemctl stop ceph
+
+say "service: a socket of its own, that an S3 server of its group connects to"
+drop_in 'EnvironmentFile=' 'Environment=S3_AUDIT_WEBHOOK_SOURCE=unix-listen:/run/s3-audit-webhook/audit.sock'
+written=$((written + 1))
+# shellcheck disable=SC2016 # this is Perl's
+inside setpriv --reuid=ceph --regid=ceph --groups=$name perl -MIO::Socket::UNIX -e '
+    my $socket = IO::Socket::UNIX->new("/run/s3-audit-webhook/audit.sock") or die "socket: $!";
+    $socket->print("{\"number\":'$written'}\n");'
+check_events
+
+say 'service: an agent that hangs is ended by the watchdog, and started again'
+inside chmod 644 /var/log/audit.log
+drop_in 'WatchdogSec=2s' 'RestartSec=1s'
+process=$(property MainPID)
+inside sh -c "kill -STOP $process"
+write_event
+check_events
+await 10 "the watchdog's word" logged 'Watchdog timeout'
+has_restarted() { [ "$(property NRestarts)" = 1 ] && is_active; }
+await 10 'the restart' has_restarted
+rm -r "$root/etc/systemd/system/$name.service.d"
+inside systemctl daemon-reload
+inside systemctl restart $name
+check_settings
+
+say 'deb: removed'
+dpkg --remove $name
+check_removed /usr
+check_settings
+
+say 'deb: purged'
+dpkg --purge $name
+check_purged
