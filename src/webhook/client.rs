@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderName, HeaderValue, header};
+use ureq::http::{HeaderName, HeaderValue, Response, Version, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
@@ -234,6 +234,9 @@ impl Webhook {
             request = request.header(name, value);
         }
         let mut response = request.send(SendBody::from_reader(&mut body.reader()))?;
+        if ends_connection(&response) {
+            self.addresses.forget();
+        }
         if response.status().is_success() && self.last_words.has_cut_short() {
             // It can't have what was not sent.
             return Err(Error::Io(ErrorKind::ConnectionAborted.into()));
@@ -268,6 +271,13 @@ impl Webhook {
             items,
         })
     }
+}
+
+/// Whether the webhook wants the next request over another connection.
+fn ends_connection<B>(response: &Response<B>) -> bool {
+    let connection = response.headers().get(header::CONNECTION);
+    response.version() < Version::HTTP_11
+        || connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// Whether a connection, or what it was made to, was there no more.
