@@ -111,6 +111,10 @@ e2e-nginx: static ## real TLS servers and proxies: nginx, Squid (root and apt: i
 	AGENT=$(STATIC) tests/e2e/nginx.sh
 	AGENT=$(STATIC) tests/e2e/squid.sh
 
+.PHONY: integrations-test
+integrations-test: static ## what packaging/ has for other programs, each tried with that program (root, apt and PyPI)
+	set -e; for test in tests/integrations/*.sh; do AGENT=$(STATIC) $$test; done
+
 .PHONY: manual
 manual: ## manual pages, shell completions and an example settings file: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
