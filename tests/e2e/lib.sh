@@ -57,7 +57,7 @@ finish() {
         done
         say "FAILED"
     fi
-    rm -rf "$dir"
+    rm -rf --one-file-system "$dir"
     exit "$code"
 }
 clean_up() { :; } # for what a test leaves elsewhere
