@@ -44,7 +44,7 @@ command = command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update 
 
 .PHONY: help
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
 .PHONY: build
 build: ## the program: target/release/s3-audit-webhook

@@ -91,6 +91,14 @@ install_debian_packages() { # package...
     } >"$dir/apt-get.log" 2>&1
 }
 
+needs() { # command[:Debian's package]...
+    local one missing=()
+    for one in "$@"; do
+        type "${one%:*}" >/dev/null 2>&1 || missing+=("${one#*:}")
+    done
+    [ ${#missing[@]} = 0 ] || install_debian_packages "${missing[@]}"
+}
+
 # Debian has Python without what makes a venv, or has none.
 python3 -c 'import ensurepip' 2>/dev/null || install_debian_packages python3-venv
 

@@ -38,6 +38,11 @@ mount -t overlay root -o "lowerdir=/,upperdir=$dir/layer/upper,workdir=$dir/laye
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs run "$root/run"
+# These may be on other filesystems, which the layer is not over.
+for place in "$PWD" "$dir" "$(realpath "$target")"; do
+    mkdir -p "$root$place"
+    mount --bind "$place" "$root$place"
+done
 rm -rf --one-file-system "$root/etc/s3-audit-webhook" "$root/var/lib/s3-audit-webhook"
 install "$here/systemctl" "$root/usr/bin/systemctl"
 

@@ -15,6 +15,7 @@ venv=$target/integrations-venv
 
 if [ -z "${IN_NAMESPACES-}" ]; then
     build_agent
+    needs curl ip:iproute2 hostname
     install_python_packages kubernetes-validate==1.37.0
     if ! type kubectl >/dev/null 2>&1 && [ ! -x "$target/integrations/bin/kubectl" ]; then
         say "getting kubectl"

@@ -8,6 +8,7 @@
 . "$(dirname "$0")/../e2e/lib.sh"
 
 build_agent
+needs curl
 here=tests/integrations
 bin=$target/integrations/usr/bin
 read -r status prometheus input _ <<<"$other_ports"

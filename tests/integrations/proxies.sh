@@ -10,7 +10,7 @@
 . "$e2e/page.sh"
 
 build_agent
-type nginx haproxy >/dev/null 2>&1 || install_debian_packages nginx-light haproxy
+needs curl haproxy nginx:nginx-light
 read -r backend haproxy _ <<<"$other_ports"
 chmod 711 "$dir"
 

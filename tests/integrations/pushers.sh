@@ -12,6 +12,7 @@
 
 if [ -z "${IN_NAMESPACES-}" ]; then
     build_agent
+    needs curl ip:iproute2
     IN_NAMESPACES=1 unshare --net "$0"
     exit
 fi

@@ -17,7 +17,7 @@ say "files"
 python3 tests/integrations/splunk_props.py "$AGENT"
 
 say "the page's commands"
-type openssl curl >/dev/null 2>&1 || install_debian_packages openssl curl
+needs curl openssl
 mkfifo "$dir/open"
 exec 7<>"$dir/open" # the receiver ends with its standard input
 receive() { exec "$receiver" "127.0.0.1:$webhook" <"$dir/open"; }
