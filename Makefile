@@ -30,6 +30,11 @@ DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATED = SOURCE_DATE_EPOCH=$(DATE)
 PREFIX = /usr/local
 
+# The libraries are compiled to be small, and the whole is optimized as its last part is: with level 2, since only then
+# loops of those parts that are to be fast are vectorized, which makes gzip twice as fast, for 20 KiB.
+CARGO_BUILD = cargo rustc --release --locked --bin s3-audit-webhook
+CARGO_LAST = -- -C opt-level=2
+
 FUZZ_SECONDS = 60
 CHAOS_SECONDS = 600
 SOAK_EVENTS = 10000000
@@ -48,11 +53,11 @@ help: ## list these targets
 
 .PHONY: build
 build: ## the program: target/release/s3-audit-webhook
-	cargo build --release --locked
+	$(CARGO_BUILD) $(CARGO_LAST)
 
 .PHONY: demo
-demo: ## the agent beside a receiver, on captured events
-	cargo build --release --locked --bin s3-audit-webhook --example receiver
+demo: build ## the agent beside a receiver, on captured events
+	cargo build --release --locked --example receiver
 	tests/demo/demo.sh
 
 .PHONY: test
@@ -85,7 +90,7 @@ advisories: ## known vulnerabilities of the dependencies (fetches their database
 .PHONY: static
 static: ## the program as one file for any Linux: target/static/s3-audit-webhook
 	@$(if $(MUSL_STD),$(call command,musl-gcc,musl-tools))
-	RUSTFLAGS='$(STATIC_FLAGS)' cargo build --release --locked --target $(STATIC_TARGET)
+	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO_BUILD) --target $(STATIC_TARGET) $(CARGO_LAST)
 	@install -D $(TARGET_DIR)/$(STATIC_TARGET)/release/s3-audit-webhook $(STATIC)
 	@ldd $(STATIC) 2>&1 | grep -qE 'statically linked|not a dynamic executable' \
 		|| { echo '$(STATIC) is not static' >&2; exit 1; }

@@ -69,36 +69,9 @@ enum State {
 
 const STATES: usize = State::ExponentDigits as usize + 1;
 
-/// What a byte does.
-#[derive(Clone, Copy)]
-enum Step {
-    /// It is passed over.
-    To(State),
-    /// The same; it is a line break between tokens.
-    Break,
-    /// A member name's first quote.
-    OpenName,
-    /// A string value's first quote.
-    OpenText,
-    /// Part of a string, and others will follow.
-    Plain,
-    /// A string's last quote.
-    Quote,
-    /// Opening and closing brackets.
-    Open,
-    Close,
-    /// Between values.
-    Comma,
-    /// Looked at once more: the number before it has ended.
-    EndOfNumber,
-    Error,
-}
-
-/// For each state and each byte. One look instead of many comparisons: a third of the cost.
-static STEPS: [[Step; 256]; STATES] = {
-    // In the order of their declaration.
+const ALL_STATES: [State; STATES] = {
     use State::*;
-    let states = [
+    [
         Value,
         FirstElement,
         FirstName,
@@ -129,14 +102,77 @@ static STEPS: [[Step; 256]; STATES] = {
         Exponent,
         ExponentSign,
         ExponentDigits,
-    ];
-    let mut steps = [[Step::Error; 256]; STATES];
+    ]
+};
+
+/// What a byte does.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// It is passed over.
+    To(State),
+    /// The same; it is a line break between tokens.
+    Break,
+    /// A member name's first quote.
+    OpenName,
+    /// A string value's first quote.
+    OpenText,
+    /// Part of a string, and others will follow.
+    Plain,
+    /// A string's last quote.
+    Quote,
+    /// Opening and closing brackets.
+    Open,
+    Close,
+    /// Between values.
+    Comma,
+    /// Looked at once more: the number before it has ended.
+    EndOfNumber,
+    Error,
+}
+
+/// A byte of each kind. All bytes of a kind do the same, whatever the state.
+const KINDS: &[u8] = b"\0\n\t {}[]\":,\\/.-+01AabeEfnrtulsx";
+
+/// Room for all kinds; a power of two, so that no look needs a check of its bounds.
+const KINDS_MOST: usize = 32;
+
+/// Each byte's kind, as its place in [`KINDS`].
+static KIND_OF: [u8; 256] = {
+    let mut kind_of = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let like = like(byte as u8);
+        while KINDS[kind_of[byte] as usize] != like {
+            kind_of[byte] += 1;
+        }
+        byte += 1;
+    }
+    kind_of
+};
+
+const fn like(byte: u8) -> u8 {
+    match byte {
+        b'\r' => b'\n',
+        b'2'..=b'9' => b'1',
+        b'c' | b'd' | b'B'..=b'D' | b'F' => b'A',
+        b'\n' | b'\t' | b' ' | b'{' | b'}' | b'[' | b']' | b'"' | b':' | b',' | b'\\' | b'/'
+        | b'.' | b'-' | b'+' => byte,
+        b'0' | b'1' | b'A' | b'a' | b'b' | b'e' | b'E' | b'f' | b'n' | b'r' | b't' | b'u'
+        | b'l' | b's' => byte,
+        ..0x20 => 0,
+        _ => b'x',
+    }
+}
+
+/// For each state and each kind of byte. One look instead of many comparisons.
+static STEPS: [[Step; KINDS_MOST]; STATES] = {
+    let mut steps = [[Step::Error; KINDS_MOST]; STATES];
     let mut row = 0;
     while row < STATES {
-        let mut byte = 0;
-        while byte < 256 {
-            steps[states[row] as usize][byte] = step(states[row], byte as u8);
-            byte += 1;
+        let mut kind = 0;
+        while kind < KINDS.len() {
+            steps[ALL_STATES[row] as usize][kind] = step(ALL_STATES[row], KINDS[kind]);
+            kind += 1;
         }
         row += 1;
     }
@@ -280,7 +316,8 @@ impl Scanner {
         mut at: usize,
     ) -> Scan {
         while let Some(&byte) = bytes.get(at) {
-            match STEPS[place.state as usize][usize::from(byte)] {
+            let kind = usize::from(KIND_OF[usize::from(byte)]) % KINDS_MOST;
+            match STEPS[place.state as usize][kind] {
                 Step::To(next) => place.state = next,
                 Step::Break => place.breaks = true,
                 Step::OpenName => (place.state, place.in_name) = (State::String, true),
@@ -436,6 +473,17 @@ mod tests {
             scanner.scan(deep(1_000_001).as_bytes(), 0),
             Scan::Error(1_000_005)
         );
+    }
+
+    #[test]
+    fn all_bytes_of_a_kind_do_the_same() {
+        for state in 0..STATES {
+            for byte in 0..=255 {
+                let kind = KINDS[usize::from(KIND_OF[usize::from(byte)])];
+                let does = |byte| format!("{:?}", step(ALL_STATES[state], byte));
+                assert_eq!(does(byte), does(kind), "{byte} in {:?}", ALL_STATES[state]);
+            }
+        }
     }
 
     proptest! {
