@@ -323,7 +323,7 @@ impl Scanner {
                 Step::OpenName => (place.state, place.in_name) = (State::String, true),
                 Step::OpenText => (place.state, place.in_name) = (State::String, false),
                 Step::Plain => {
-                    at = pass_strings(place, stops, bytes, at + 1);
+                    at = pass_strings(place, stops, bytes, at);
                     continue;
                 }
                 Step::Quote if place.in_name => place.state = State::Colon,
@@ -386,7 +386,12 @@ mod tests {
         for end in (piece..bytes.len()).step_by(piece).chain([bytes.len()]) {
             match scanner.scan(&bytes[..end], at) {
                 Scan::More => at = end,
-                found => return found,
+                found => {
+                    if let Scan::Done(end) = found {
+                        assert!(!scanner.is_ascii() || bytes[..end].is_ascii());
+                    }
+                    return found;
+                }
             }
         }
         Scan::More
@@ -498,6 +503,12 @@ mod tests {
             object.extend(bytes);
             object.extend(b"\"}");
             agrees(&object);
+        }
+
+        #[test]
+        fn sees_each_byte_that_is_not_ascii(strings in proptest::collection::vec("[a-cé\\\\]{0,40}", 1..4)) {
+            agrees(serde_json::json!({ "é": strings, "a": "é" }).to_string().as_bytes());
+            agrees(serde_json::json!({ "a": strings }).to_string().as_bytes());
         }
     }
 }
