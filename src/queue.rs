@@ -37,6 +37,7 @@ pub fn queue(bound: Extent) -> (Inlet, Outlet) {
     });
     let inlet = Inlet {
         shared: Arc::clone(&shared),
+        most: Extent::MAX,
         chunks: chunks_in,
         spare: spare_out,
     };
@@ -83,11 +84,33 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct Inlet {
     shared: Arc<Shared>,
+    /// It takes nothing while the queue holds so many events or bytes.
+    most: Extent,
     chunks: Sender<Chunk>,
     spare: Receiver<Vec<u8>>,
 }
 
 impl Inlet {
+    /// Another one, that takes nothing while the queue holds so many events or bytes: for a source that loses nothing
+    /// by waiting, so that those that can't wait find room.
+    pub fn while_below(&self, most: Extent) -> Self {
+        Inlet {
+            most,
+            ..self.clone()
+        }
+    }
+
+    fn room(&self, state: &State) -> Extent {
+        let room = self.shared.bound.minus(state.held);
+        let below = self.most.minus(state.held);
+        // A chunk's bytes, which may be one large event's, go through as a whole.
+        let bytes = if below.bytes > 0 { room.bytes } else { 0 };
+        Extent {
+            events: room.events.min(below.events),
+            bytes,
+        }
+    }
+
     /// Takes as many events from the beginning of `chunk` as there is room for, and leaves the rest
     /// in it. Never waits.
     pub fn offer(&self, chunk: &mut Chunk) -> usize {
@@ -97,7 +120,7 @@ impl Inlet {
     /// Takes all of `chunk` or nothing. Never waits.
     pub fn offer_whole(&self, chunk: &mut Chunk) -> bool {
         let mut state = self.shared.lock();
-        let room = self.shared.bound.minus(state.held);
+        let room = self.room(&state);
         chunk.extent().fits(room) && self.take_fitting(&mut state, chunk) > 0
     }
 
@@ -139,7 +162,7 @@ impl Inlet {
     }
 
     fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
-        let room = self.shared.bound.minus(state.held);
+        let room = self.room(state);
         let part = prefix_within(&chunk.bytes, chunk.extent(), room);
         if part.events == 0 {
             return 0;

@@ -41,6 +41,9 @@ use crate::webhook::token::Token;
 
 /// How long the end waits for threads that have been told to end.
 const GRACE: Duration = Duration::from_millis(500);
+/// How many batches a file is read ahead. More of it would only take room from sources that can't wait, and the
+/// processor's caches from all.
+const READ_AHEAD: usize = 4;
 /// What it means if the state directory hangs now.
 const AT_START: &str = "the start waits for it";
 
@@ -140,18 +143,23 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
             .spawn(move || status.run(&stop))?;
     }
     let running = sources.len();
+    let max_event = options.max_event_bytes.min(buffer.bytes);
+    let ahead = Extent {
+        events: options.batch_events.saturating_mul(READ_AHEAD),
+        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
+    };
     for (place, (spec, source)) in options.sources.iter().zip(sources).enumerate() {
-        let intake = Intake::new(
-            place,
-            inlet.clone(),
-            Arc::clone(&report),
-            options.when_full.unwrap_or(if source.is_lasting() {
-                WhenFull::Wait
-            } else {
-                WhenFull::Drop
-            }),
-            options.max_event_bytes.min(buffer.bytes),
-        );
+        let when_full = options.when_full.unwrap_or(if source.is_lasting() {
+            WhenFull::Wait
+        } else {
+            WhenFull::Drop
+        });
+        let inlet = if source.is_lasting() && when_full == WhenFull::Wait {
+            inlet.while_below(ahead)
+        } else {
+            inlet.clone()
+        };
+        let intake = Intake::new(place, inlet, Arc::clone(&report), when_full, max_event);
         let stop = stop.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &tell, Event::SourceEnded, move || {

@@ -514,6 +514,30 @@ fn two_files_are_followed_at_once_each_in_its_order() {
     end_without_loss(agent, &hook);
 }
 
+/// They share one buffer; the file could wait, so it leaves room for the socket's events.
+#[test]
+fn a_file_that_waits_leaves_room_for_a_socket() {
+    let hook = Webhook::start();
+    hook.stop();
+    let mut log = Log::new();
+    log.write_events(1..=1000);
+    let socket = log.dir.path().join("audit.sock");
+    let listen = format!("unix-listen:{}", socket.display());
+    let options = ["--buffer-events", "500", "--batch-events", "10"];
+    let agent = start(&hook, &[&log.source(), &listen], &options);
+    agent.wait_for_log("webhook unreachable");
+
+    let lines = "{\"from\":\"the socket\"}\n".repeat(400);
+    let mut writer = UnixStream::connect(&socket).unwrap();
+    writer.write_all(lines.as_bytes()).unwrap();
+    drop(writer);
+
+    hook.restart();
+    hook.wait_for_events(1400);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.dropped), (1400, 0));
+}
+
 /// They share one buffer: the file leaves no room in it, the socket's events are dropped, and its writer never waits.
 #[test]
 fn a_file_that_waits_does_not_make_a_socket_wait() {

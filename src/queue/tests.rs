@@ -104,6 +104,17 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
 }
 
 #[test]
+fn a_patient_source_leaves_room_for_others() {
+    let (inlet, outlet) = queue(bound(100, 1000));
+    let patient = inlet.while_below(bound(50, 200));
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 900)), 1, "any one event");
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 0);
+    assert_eq!(inlet.offer(&mut chunk(b'b', 1, 10)), 1);
+    outlet.release(bound(1, 900));
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 1);
+}
+
+#[test]
 fn many_small_pieces_take_little_more_memory_than_their_bytes() {
     let (inlet, outlet) = queue(bound(100_000, 1 << 20));
     while inlet.offer(&mut chunk(b'a', 1, 100)) == 1 {}
