@@ -14,7 +14,7 @@ use crate::support::{Agent, Webhook, eventually, within};
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
 /// What S3 servers sent, byte for byte, and how many events are in it.
-const CAPTURED: [(&str, usize); 8] = [
+const CAPTURED: [(&str, usize); 9] = [
     // `[`, then `{…},\n` each, and no `]` ever; not valid UTF-8.
     ("rgw-socket.bin", 210),
     ("rgw-socket-reconnect.bin", 16),
@@ -26,6 +26,7 @@ const CAPTURED: [(&str, usize); 8] = [
     ("rustfs.ndjson", 20),
     ("versitygw.ndjson", 22),
     ("weka.ndjson", 22),
+    ("proxy.ndjson", 12),
 ];
 
 fn captured(name: &str) -> Vec<u8> {
