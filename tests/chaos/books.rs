@@ -140,6 +140,23 @@ impl Books {
             .collect();
         let mut page = self.page();
         page.account.requests += 1;
+        let is_poison = |(_, number): &Id| number % POISON == 0;
+        let (meaning, answer) = if page.picky && events.iter().any(is_poison) {
+            (Meaning::Refused, Answer::status(400))
+        } else {
+            (page.meaning, page.answer.clone())
+        };
+        // Sent before the last one, over a connection that was cut since, and read only now: nobody hears the answer.
+        if page
+            .last
+            .as_ref()
+            .is_some_and(|last| request.connection < last.connection)
+        {
+            if meaning == Meaning::Taken {
+                page.account.repeated += events.len() as u64;
+            }
+            return answer;
+        }
         if let Some(last) = page.last.take() {
             if last.events.first() == events.first() {
                 page.repeat(&last, request.connection);
@@ -151,12 +168,6 @@ impl Books {
             page.delivery.get_or_insert_with(Instant::now);
         }
         let shaken = page.shaken || request.connection <= page.broken;
-        let is_poison = |(_, number): &Id| number % POISON == 0;
-        let (meaning, answer) = if page.picky && events.iter().any(is_poison) {
-            (Meaning::Refused, Answer::status(400))
-        } else {
-            (page.meaning, page.answer.clone())
-        };
         page.last = Some(Entry {
             connection: request.connection,
             events,
