@@ -514,22 +514,33 @@ fn two_files_are_followed_at_once_each_in_its_order() {
     end_without_loss(agent, &hook);
 }
 
-/// They share one buffer; the file could wait, so it leaves room for the socket's events.
-#[test]
-fn a_file_that_waits_leaves_room_for_a_socket() {
-    let hook = Webhook::start();
+/// A file of a thousand events and a socket share a buffer, and the webhook is away.
+fn beside_a_file(hook: &Webhook, options: &[&str]) -> (Agent, UnixStream, Log) {
     hook.stop();
     let mut log = Log::new();
     log.write_events(1..=1000);
     let socket = log.dir.path().join("audit.sock");
     let listen = format!("unix-listen:{}", socket.display());
-    let options = ["--buffer-events", "500", "--batch-events", "10"];
-    let agent = start(&hook, &[&log.source(), &listen], &options);
+    let agent = start(hook, &[&log.source(), &listen], options);
     agent.wait_for_log("webhook unreachable");
+    let writer = UnixStream::connect(&socket).unwrap();
+    writer
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    (agent, writer, log)
+}
 
-    let lines = "{\"from\":\"the socket\"}\n".repeat(400);
-    let mut writer = UnixStream::connect(&socket).unwrap();
-    writer.write_all(lines.as_bytes()).unwrap();
+const FROM_THE_SOCKET: &str = "{\"from\":\"the socket\"}\n";
+
+/// The file could wait, so it leaves room for the socket's events.
+#[test]
+fn a_file_that_waits_leaves_room_for_a_socket() {
+    let hook = Webhook::start();
+    let options = ["--buffer-events", "500", "--batch-events", "10"];
+    let (agent, mut writer, _log) = beside_a_file(&hook, &options);
+    writer
+        .write_all(FROM_THE_SOCKET.repeat(400).as_bytes())
+        .unwrap();
     drop(writer);
 
     hook.restart();
@@ -538,24 +549,14 @@ fn a_file_that_waits_leaves_room_for_a_socket() {
     assert_eq!((balance.received, balance.dropped), (1400, 0));
 }
 
-/// They share one buffer: the file leaves no room in it, the socket's events are dropped, and its writer never waits.
+/// The file has filled the buffer, the socket's events are dropped, and its writer never waits.
 #[test]
 fn a_file_that_waits_does_not_make_a_socket_wait() {
     let hook = Webhook::start();
-    hook.stop();
-    let mut log = Log::new();
-    log.write_events(1..=1000);
-    let socket = log.dir.path().join("audit.sock");
-    let listen = format!("unix-listen:{}", socket.display());
-    let agent = start(&hook, &[&log.source(), &listen], &["--buffer-events", "10"]);
-    agent.wait_for_log("webhook unreachable");
-
-    let mut writer = UnixStream::connect(&socket).unwrap();
+    let (agent, mut writer, _log) = beside_a_file(&hook, &["--buffer-events", "10"]);
     writer
-        .set_write_timeout(Some(Duration::from_secs(10)))
+        .write_all(FROM_THE_SOCKET.repeat(10_000).as_bytes())
         .unwrap();
-    let lines = "{\"from\":\"the socket\"}\n".repeat(10_000);
-    writer.write_all(lines.as_bytes()).unwrap();
     drop(writer);
     agent.wait_for_log("(buffer full), 10000 since start");
 

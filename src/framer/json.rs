@@ -482,11 +482,11 @@ mod tests {
 
     #[test]
     fn all_bytes_of_a_kind_do_the_same() {
-        for state in 0..STATES {
+        for state in ALL_STATES {
             for byte in 0..=255 {
                 let kind = KINDS[usize::from(KIND_OF[usize::from(byte)])];
-                let does = |byte| format!("{:?}", step(ALL_STATES[state], byte));
-                assert_eq!(does(byte), does(kind), "{byte} in {:?}", ALL_STATES[state]);
+                let does = |byte| format!("{:?}", step(state, byte));
+                assert_eq!(does(byte), does(kind), "{byte} in {state:?}");
             }
         }
     }
