@@ -116,10 +116,8 @@ enum Step {
     OpenName,
     /// A string value's first quote.
     OpenText,
-    /// Part of a string, and others will follow.
+    /// Part of a string, or its last quote.
     Plain,
-    /// A string's last quote.
-    Quote,
     /// Opening and closing brackets.
     Open,
     Close,
@@ -199,8 +197,6 @@ const fn step(state: State, byte: u8) -> Step {
         (Colon, b':') => To(Value),
         (AfterValue, b',') => Step::Comma,
         (FirstElement, b']') | (FirstName, b'}') | (AfterValue, b'}' | b']') => Step::Close,
-        (String, b'"') => Step::Quote,
-        (String, b'\\') => To(Escape),
         (String, 0x20..) => Step::Plain,
         (Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => To(String),
         (Escape, b'u') => To(Hex0),
@@ -317,59 +313,94 @@ impl Scanner {
     ) -> Scan {
         while let Some(&byte) = bytes.get(at) {
             let kind = usize::from(KIND_OF[usize::from(byte)]) % KINDS_MOST;
-            match STEPS[place.state as usize][kind] {
-                Step::To(next) => place.state = next,
-                Step::Break => place.breaks = true,
-                Step::OpenName => (place.state, place.in_name) = (State::String, true),
-                Step::OpenText => (place.state, place.in_name) = (State::String, false),
-                Step::Plain => {
-                    at = pass_strings(place, stops, bytes, at);
+            at += 1;
+            let (in_name, from) = match STEPS[place.state as usize][kind] {
+                Step::OpenName => (true, at),
+                Step::OpenText => (false, at),
+                Step::Plain => (place.in_name, at - 1),
+                Step::Comma if !place.in_array && bytes.get(at) == Some(&b'"') => (true, at + 1),
+                Step::Comma => {
+                    place.state = if place.in_array {
+                        State::Value
+                    } else {
+                        State::Name
+                    };
                     continue;
                 }
-                Step::Quote if place.in_name => place.state = State::Colon,
-                Step::Quote => place.state = State::AfterValue,
+                Step::To(next) => {
+                    place.state = next;
+                    continue;
+                }
+                Step::Break => {
+                    place.breaks = true;
+                    continue;
+                }
                 Step::Open if self.open.len() < self.max_depth => {
                     place.in_array = byte == b'[';
-                    self.open.push((at as u32) << 1 | u32::from(place.in_array));
+                    self.open
+                        .push((at as u32 - 1) << 1 | u32::from(place.in_array));
                     place.state = if place.in_array {
                         State::FirstElement
                     } else {
                         State::FirstName
                     };
+                    continue;
                 }
                 Step::Close if place.in_array == (byte == b']') => {
                     self.open.pop();
                     let Some(outer) = self.open.last() else {
-                        return Scan::Done(at + 1);
+                        return Scan::Done(at);
                     };
                     place.in_array = outer & 1 == 1;
                     place.state = State::AfterValue;
-                }
-                Step::Comma if place.in_array => place.state = State::Value,
-                Step::Comma => place.state = State::Name,
-                Step::EndOfNumber => {
-                    place.state = State::AfterValue;
                     continue;
                 }
-                Step::Open | Step::Close | Step::Error => return Scan::Error(at),
-            }
-            at += 1;
+                Step::EndOfNumber => {
+                    place.state = State::AfterValue;
+                    at -= 1;
+                    continue;
+                }
+                Step::Open | Step::Close | Step::Error => return Scan::Error(at - 1),
+            };
+            at = place.pass_strings(in_name, stops, bytes, from);
         }
         Scan::More
     }
 }
 
-/// Passes over a string's plain bytes; and if another string follows it, as most do in compact JSON, over that one's.
-#[inline(always)]
-fn pass_strings(place: &mut Place, stops: &mut Stops, bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        at = stops.next(bytes, at);
-        match bytes[at..] {
-            [b'"', b':', b'"', ..] if place.in_name => place.in_name = false,
-            [b'"', b',', b'"', ..] if !place.in_name => place.in_name = !place.in_array,
-            _ => return at,
+impl Place {
+    /// Passes over the rest of a string; and if another string follows it, as most do in compact JSON, over that one
+    /// too, to what is not a string's plain byte or to the end of `bytes`.
+    #[inline(always)]
+    fn pass_strings(
+        &mut self,
+        in_name: bool,
+        stops: &mut Stops,
+        bytes: &[u8],
+        mut at: usize,
+    ) -> usize {
+        self.in_name = in_name;
+        loop {
+            at = stops.next(bytes, at);
+            (self.state, at) = match bytes[at..] {
+                [b'"', b':', b'"', ..] if self.in_name => {
+                    self.in_name = false;
+                    at += 3;
+                    continue;
+                }
+                [b'"', b',', b'"', ..] if !self.in_name => {
+                    self.in_name = !self.in_array;
+                    at += 3;
+                    continue;
+                }
+                [b'"', b':', ..] if self.in_name => (State::Value, at + 2),
+                [b'"', ..] if self.in_name => (State::Colon, at + 1),
+                [b'"', ..] => (State::AfterValue, at + 1),
+                [b'\\', ..] => (State::Escape, at + 1),
+                _ => (State::String, at),
+            };
+            return at;
         }
-        at += 3;
     }
 }
 
