@@ -83,6 +83,10 @@ ceph_says() { # what, command...
     timeout 5 ceph --connect-timeout 3 "${@:2}" 2>>"$dir/ceph.log" | grep -q "$1"
 }
 
+set_up() { # the page's commands; a busy monitor refuses some at times: "problem getting command descriptions"
+    await 60 "RGW's settings" sh -euc "$1" 2>>"$dir/ceph.log"
+}
+
 start_rgw() {
     start rgw radosgw -f -n client.rgw
     await 90 "radosgw" listens "$s3"
@@ -112,7 +116,7 @@ end_part() { # [--last-may-be-missing]
 }
 
 start_ceph
-block ceph-rgw sh | put $socket "$dir/ops.sock" | sh -eu 2>>"$dir/ceph.log"
+set_up "$(block ceph-rgw sh | put $socket "$dir/ops.sock")"
 start_rgw
 radosgw-admin -n client.rgw user create --uid e2e --display-name e2e \
     --access-key "$AWS_ACCESS_KEY_ID" --secret-key "$AWS_SECRET_ACCESS_KEY" >/dev/null 2>>"$dir/mkfs.log"
@@ -174,7 +178,7 @@ done
 
 say "the file: it is rotated, and the agent is away for a while"
 ceph config rm client.rgw rgw_ops_log_socket_path 2>>"$dir/ceph.log"
-block ceph-rgw sh 2 | put $file "$dir/ops.log" | sh -eu 2>>"$dir/ceph.log"
+set_up "$(block ceph-rgw sh 2 | put $file "$dir/ops.log")"
 stop rgw
 start_rgw
 start_agent "$file_source"
