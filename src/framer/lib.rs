@@ -16,6 +16,7 @@
 
 mod block;
 pub mod json;
+mod steps;
 
 use std::mem;
 
