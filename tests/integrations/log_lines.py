@@ -28,6 +28,8 @@ LINES = (
     (r"\bLevel::Info,\s*", "INFO …: …"),
     (r"\.map\(\|\(place, name\)\| ", "WARN …"),
     (r"unreadable\.map\(\|kind\| \{\s*let path = [^;]*;\s*", "WARN …"),
+    # A checkpoint that can't be written.
+    (r"self\.is_failing = true;\s*", "WARN …"),
     # No webhook.
     (r"if !options\.enabled \{\s*", "WARN …: events are read and thrown away"),
     (r"is_ok\(\)\) \{\s*let path = config\.path\.display\(\);\s*", "WARN …: events are read and thrown away"),
@@ -35,7 +37,7 @@ LINES = (
 )
 # Why a webhook or a source is away.
 REASONS = (
-    (r"Trouble::(?:passing|lasting)\(\s*&?", "…"),
+    (r"Trouble::(?:passing|lasting|closed)\(\s*&?", "…"),
     (r"(?<!Trouble::)\blasting\(\s*&?", "…"),
     (r"let why = (?=format!\(\s*\"answered)", "…"),
     (r"\.failed\(\s*&?", "…"),
