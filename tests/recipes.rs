@@ -364,7 +364,7 @@ fn any_other_webhook() {
 
 #[test]
 fn the_readme_has_no_recipe_that_is_not_tried() {
-    let (_, section) = README.split_once("\n## Targets\n").unwrap();
+    let (_, section) = README.split_once("\n## Recipes\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     assert_eq!(section.matches("\n### ").count(), 6);
 }
