@@ -56,7 +56,7 @@ uninstall() {
     documents | while read -r file; do
         rm -f "$prefix/$file"
     done
-    rmdir "$prefix/share/doc/$name" 2>/dev/null || true
+    rm -rf "$prefix/share/doc/$name"
     if has_systemd; then
         systemctl daemon-reload
     fi

@@ -26,6 +26,10 @@ put 644 "$manual/$name.fish" share/fish/vendor_completions.d/$name.fish
 for document in README.md CHANGELOG.md LICENSE packaging/webhook.env; do
     put 644 "$here/../$document" "share/doc/$name/${document##*/}"
 done
+# The pages that the README leads to, in the same places, for those who have the package alone.
+(cd "$here" && find OPERATING.md servers splunk prometheus grafana -type f) | while read -r file; do
+    put 644 "$here/$file" "share/doc/$name/packaging/$file"
+done
 put 755 "$here/install.sh" install.sh
 # The image's empty directory.
 mkdir "$stage/state"

@@ -4,5 +4,6 @@ if [ -d /run/systemd/system ]; then
 fi
 # cargo-generate-rpm can't name directories.
 if [ "$1" = 0 ]; then
-    rmdir /usr/share/doc/s3-audit-webhook /etc/s3-audit-webhook 2>/dev/null || :
+    rm -rf /usr/share/doc/s3-audit-webhook
+    rmdir /etc/s3-audit-webhook 2>/dev/null || :
 fi
