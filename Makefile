@@ -171,6 +171,10 @@ fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
 	@$(call cargo_tool,fuzz,$(CARGO_FUZZ))
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
+.PHONY: fuzz-keep
+fuzz-keep: ## keeps what the fuzz targets have found: tests/fuzz/corpus.tar.gz
+	tests/fuzz/keep.sh
+
 .PHONY: chaos
 chaos: ## random faults for CHAOS_SECONDS (600); CHAOS_SEED repeats a run; as root for all kinds
 	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Runs every fuzz target for so many seconds, from the seeds in corpus/, which stay as they are.
-# What breaks a target is left in artifacts/. Without a sanitizer stable Rust will do, and it is four
+# Runs every fuzz target for so many seconds, from the seeds in corpus/ and what earlier runs have found, which is kept
+# in corpus.tar.gz. What breaks a target is left in artifacts/. Without a sanitizer stable Rust will do, and it is four
 # times as fast; none of what is fuzzed has unsafe code that a sanitizer could watch.
 set -eu
 cd "$(dirname "$0")"
 
+[ -d target/corpus ] || { mkdir -p target && tar -C target -xzf corpus.tar.gz; }
 for target in answer checkpoint fluent framer json parcel request settings state time; do
     mkdir -p "target/corpus/$target"
     cargo fuzz run --fuzz-dir . --sanitizer none "$target" "target/corpus/$target" "corpus/$target" -- \
