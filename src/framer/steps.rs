@@ -1,9 +1,20 @@
 //! What each byte does to the check of a JSON object (RFC 8259): a table, made at compile time.
 
-/// What stands before the next byte.
-#[derive(Debug, Clone, Copy)]
-#[repr(u8)]
-pub(crate) enum State {
+/// The states, and a list of them.
+macro_rules! states {
+    ($($(#[$what:meta])* $state:ident,)*) => {
+        /// What stands before the next byte.
+        #[derive(Debug, Clone, Copy)]
+        #[repr(u8)]
+        pub(crate) enum State {
+            $($(#[$what])* $state,)*
+        }
+
+        const ALL_STATES: &[State] = &[$(State::$state,)*];
+    };
+}
+
+states! {
     /// Nothing of a value that must begin here.
     Value,
     /// `[`: a value or `]`.
@@ -42,47 +53,10 @@ pub(crate) enum State {
     Fraction,
     Exponent,
     ExponentSign,
-    /// The last of them: see [`STATES`].
     ExponentDigits,
 }
 
-const STATES: usize = State::ExponentDigits as usize + 1;
-
-const ALL_STATES: [State; STATES] = {
-    use State::*;
-    [
-        Value,
-        FirstElement,
-        FirstName,
-        Name,
-        Colon,
-        AfterValue,
-        String,
-        Escape,
-        Hex0,
-        Hex1,
-        Hex2,
-        Hex3,
-        T,
-        Tr,
-        Tru,
-        F,
-        Fa,
-        Fal,
-        Fals,
-        N,
-        Nu,
-        Nul,
-        Minus,
-        Zero,
-        Integer,
-        Point,
-        Fraction,
-        Exponent,
-        ExponentSign,
-        ExponentDigits,
-    ]
-};
+const STATES: usize = ALL_STATES.len();
 
 /// What a byte does.
 #[derive(Debug, Clone, Copy)]
@@ -118,24 +92,35 @@ pub(crate) static KIND_OF: [u8; 256] = {
     let mut kind_of = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let like = like(byte as u8);
-        while KINDS[kind_of[byte] as usize] != like {
-            kind_of[byte] += 1;
-        }
+        kind_of[byte] = match place_of(byte as u8) {
+            Some(place) => place,
+            None => match place_of(like(byte as u8)) {
+                Some(place) => place,
+                None => panic!("a byte that is like none of KINDS"),
+            },
+        };
         byte += 1;
     }
     kind_of
 };
 
+const fn place_of(byte: u8) -> Option<u8> {
+    let mut place = 0;
+    while place < KINDS.len() {
+        if KINDS[place] == byte {
+            return Some(place as u8);
+        }
+        place += 1;
+    }
+    None
+}
+
+/// The one of [`KINDS`] that a byte which is none of them does the same as.
 const fn like(byte: u8) -> u8 {
     match byte {
         b'\r' => b'\n',
         b'2'..=b'9' => b'1',
         b'c' | b'd' | b'B'..=b'D' | b'F' => b'A',
-        b'\n' | b'\t' | b' ' | b'{' | b'}' | b'[' | b']' | b'"' | b':' | b',' | b'\\' | b'/'
-        | b'.' | b'-' | b'+' => byte,
-        b'0' | b'1' | b'A' | b'a' | b'b' | b'e' | b'E' | b'f' | b'n' | b'r' | b't' | b'u'
-        | b'l' | b's' => byte,
         ..0x20 => 0,
         _ => b'x',
     }
@@ -208,7 +193,7 @@ mod tests {
 
     #[test]
     fn all_bytes_of_a_kind_do_the_same() {
-        for state in ALL_STATES {
+        for &state in ALL_STATES {
             for byte in 0..=255 {
                 let kind = KINDS[usize::from(KIND_OF[usize::from(byte)])];
                 let does = |byte| format!("{:?}", step(state, byte));
