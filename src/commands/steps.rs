@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,7 @@ pub fn tell(name: &str, what: &str) {
     let _ = writeln!(io::stdout(), "{name:<9} {what}");
 }
 
+/// The webhook asks it for names only, never for an address.
 #[derive(Debug)]
 struct TellingResolver {
     inner: DefaultResolver,
@@ -117,14 +118,11 @@ impl Resolver for TellingResolver {
         let host = uri.host().unwrap_or_default();
         self.steps.begin("name", host);
         let addresses = self.inner.resolve(uri, config, timeout)?;
-        let is_name = host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
-        if is_name {
-            let addresses: Vec<_> = addresses
-                .iter()
-                .map(|found| found.ip().to_string())
-                .collect();
-            self.steps.end(addresses.join(", "));
-        }
+        let found: Vec<_> = addresses
+            .iter()
+            .map(|found| found.ip().to_string())
+            .collect();
+        self.steps.end(found.join(", "));
         Ok(addresses)
     }
 }

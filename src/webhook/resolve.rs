@@ -3,13 +3,13 @@
 //! ureq asks for the addresses before every request, and with a time limit its own resolver starts a thread each
 //! time, even for a request over a connection that is there, and for an address that needs no looking up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 /// What a name was found to stand for, until it is forgotten. Clones share it.
@@ -59,14 +59,8 @@ impl<R: Resolver> Resolver for Resolve<R> {
 
 /// The address of a URI that has one instead of a name.
 fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-    let usual = if uri.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    Some((ip, uri.port_u16().unwrap_or(usual)).into())
+    let address = DefaultResolver::host_and_port(uri.scheme()?, uri.authority()?)?;
+    address.parse().ok()
 }
 
 #[cfg(test)]
