@@ -252,6 +252,16 @@ impl Framer {
         self.filled += count;
     }
 
+    /// Copies as much of `bytes` as there is [`space`](Self::space) for, and leaves the rest in it. All frames must have
+    /// been taken before.
+    pub fn copy_in(&mut self, bytes: &mut &[u8]) {
+        let space = self.space();
+        let (now, rest) = bytes.split_at(bytes.len().min(space.len()));
+        space[..now.len()].copy_from_slice(now);
+        *bytes = rest;
+        self.filled(now.len());
+    }
+
     /// Says that nothing more follows; what is unfinished is settled by the next calls of
     /// [`next`](Self::next). Afterwards the framer may be used for another stream.
     pub fn end(&mut self) {

@@ -16,11 +16,7 @@ fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
     };
     for mut piece in pieces.iter().copied() {
         while !piece.is_empty() {
-            let space = framer.space();
-            let count = piece.len().min(space.len());
-            space[..count].copy_from_slice(&piece[..count]);
-            framer.filled(count);
-            piece = &piece[count..];
+            framer.copy_in(&mut piece);
             take(&mut framer);
         }
     }
@@ -273,14 +269,10 @@ fn reads_grow_while_they_are_filled_though_each_ends_within_an_event() {
     // 7 bytes each, so that a buffer of a power of two never ends with one.
     let stream = b"{\"a\":1}".repeat(USUAL_BUFFER);
     let mut framer = Framer::new(LIMIT);
-    let (mut at, mut reads) = (0, 0);
-    while at < stream.len() {
-        let space = framer.space();
-        let count = space.len().min(stream.len() - at);
-        space[..count].copy_from_slice(&stream[at..at + count]);
-        framer.filled(count);
+    let (mut rest, mut reads) = (&stream[..], 0);
+    while !rest.is_empty() {
+        framer.copy_in(&mut rest);
         while framer.next().is_some() {}
-        at += count;
         reads += 1;
     }
     assert!(reads < 20, "{reads} reads");

@@ -52,11 +52,7 @@ fn framer(bencher: Bencher) {
         out.clear();
         let mut rest = &lines[..];
         while !rest.is_empty() {
-            let space = framer.space();
-            let count = rest.len().min(space.len());
-            space[..count].copy_from_slice(&rest[..count]);
-            framer.filled(count);
-            rest = &rest[count..];
+            framer.copy_in(&mut rest);
             while let Some(frame) = framer.next() {
                 if let Frame::Event(event) = frame {
                     event.append_line(&mut out);

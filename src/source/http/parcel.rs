@@ -148,11 +148,7 @@ impl<'a> Parcel<'a> {
             self.taken += STEP;
         }
         while !bytes.is_empty() {
-            let space = self.framer.space();
-            let count = bytes.len().min(space.len());
-            space[..count].copy_from_slice(&bytes[..count]);
-            self.framer.filled(count);
-            bytes = &bytes[count..];
+            self.framer.copy_in(&mut bytes);
             self.take_frames();
         }
         Ok(())

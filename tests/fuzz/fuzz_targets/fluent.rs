@@ -13,11 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let mut framer = Framer::for_arrays(4 << 20);
     let mut rest = data;
     while !rest.is_empty() {
-        let space = framer.space();
-        let count = rest.len().min(space.len());
-        space[..count].copy_from_slice(&rest[..count]);
-        framer.filled(count);
-        rest = &rest[count..];
+        framer.copy_in(&mut rest);
         while let Some(frame) = framer.next() {
             if let Frame::Event(message) = frame {
                 look_at(message.raw());

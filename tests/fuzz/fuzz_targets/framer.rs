@@ -85,11 +85,7 @@ fn pieces<'a>(mut stream: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &
 
 fn feed(framer: &mut Framer, mut piece: &[u8], found: &mut Vec<Found>) {
     while !piece.is_empty() {
-        let space = framer.space();
-        let count = piece.len().min(space.len());
-        space[..count].copy_from_slice(&piece[..count]);
-        framer.filled(count);
-        piece = &piece[count..];
+        framer.copy_in(&mut piece);
         take(framer, found);
     }
 }
