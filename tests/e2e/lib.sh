@@ -41,7 +41,7 @@ running() { kill -0 "${pids[$1]}" 2>/dev/null; }
 
 finish() {
     local code=$? name log
-    trap - EXIT
+    trap - EXIT ERR
     set +e
     trap '' PIPE # nobody may be reading any more
     for name in "${!pids[@]}"; do
@@ -55,7 +55,7 @@ finish() {
             printf -- '---- %s\n' "${log##*/}"
             tail -n 30 "$log" | cut -c 1-300
         done
-        say "FAILED"
+        say "FAILED${why:+: $why}"
     fi
     rm -rf --one-file-system "$dir"
     exit "$code"
@@ -64,8 +64,15 @@ clean_up() { :; } # for what a test leaves elsewhere
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+# Why a test failed is its last line, below the logs, for who sees only the end. The command that failed if nothing
+# was said; the shell goes through the lines of the callers too, the first of them tells.
+why=
+set -E
+trap ': "${why:="${BASH_SOURCE[0]}:$LINENO: $BASH_COMMAND"}"' ERR
+
 fail() {
-    say "$*"
+    why=$*
+    say "$*" >&2
     exit 1
 }
 
@@ -74,8 +81,7 @@ await() { # seconds, what, command...: until the command succeeds
     shift 2
     until "$@"; do
         if [ $SECONDS -ge $until ]; then
-            say "waited $seconds s in vain for $what"
-            return 1
+            fail "waited $seconds s in vain for $what"
         fi
         sleep 0.1
     done

@@ -87,9 +87,9 @@ stop webhook
 sleep 10
 await_answers 100
 start_webhook
+await 20 "the agent's return" grep -q 'webhook reachable again' "$dir/agent-1.log"
 await_answers 100
 stop_traffic
-grep -q 'webhook reachable again' "$dir/agent-1.log"
 end_part
 
 say "TCP with request_ack: the agent is restarted during requests"
