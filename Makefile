@@ -11,7 +11,7 @@ STATIC_BYTES_MAX = 3145727
 # Packed relocations (a static glibc must be 2.36 or newer for them), and nothing for unwinding: 15 % smaller.
 # lld can't leave that out, so it is linked by binutils' ld.
 STATIC_FLAGS = -C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-fuse-ld=bfd \
-	-C link-arg=-Wl,-T,packaging/static.ld,--no-eh-frame-hdr,-z,pack-relative-relocs,-z,noseparate-code
+	-C link-arg=-Wl,-T,packaging/static.ld,--no-eh-frame-hdr,-z,pack-relative-relocs,-z,noseparate-code,--sort-section=alignment
 # The same bytes wherever it is built.
 RUST_COMMIT = $(shell rustc -vV | sed -n 's/^commit-hash: //p')
 STATIC_FLAGS += --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo \

@@ -76,8 +76,8 @@ use portable::look;
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
-        _mm_set1_epi8,
+        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128,
     };
 
     use super::BLOCK;
@@ -85,18 +85,24 @@ mod sse2 {
     #[target_feature(enable = "sse2")]
     #[inline]
     pub(super) fn look(block: &[u8; BLOCK]) -> (u64, bool) {
-        let (mut stops, mut high_bits) = (0, 0);
+        let mut stops = 0;
+        let mut all = _mm_setzero_si128();
         let (quarters, _) = block.as_chunks();
         for (number, quarter) in quarters.iter().enumerate() {
             let bytes = load(quarter);
-            let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
-            let is_control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-            let found = _mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), is_control);
+            // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds both;
+            // with bit 7 turned, signed numbers compare as unsigned ones do.
+            let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
+            let low = _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1));
+            let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+            let found = _mm_or_si128(low, backslash);
             stops |= (_mm_movemask_epi8(found) as u64) << (number * quarter.len());
-            high_bits |= _mm_movemask_epi8(bytes);
+            all = _mm_or_si128(all, bytes);
         }
-        (stops, high_bits == 0)
+        (stops, _mm_movemask_epi8(all) == 0)
     }
+
+    const TURNED: i8 = 0b1000_0010_u8 as i8;
 
     /// One instruction once it is compiled.
     #[target_feature(enable = "sse2")]

@@ -130,6 +130,20 @@ impl Scanner {
                     place.state = next;
                     continue;
                 }
+                Step::Word(next) => {
+                    let found = WORDS.iter().find(|word| bytes[at - 1..].starts_with(word));
+                    place.state = found.map_or(next, |_| State::AfterValue);
+                    at += found.map_or(0, |word| word.len() - 1);
+                    continue;
+                }
+                Step::Digits(next) => {
+                    place.state = next;
+                    // Each turn of the loop around this one waits for the state that the last one found.
+                    while bytes.get(at).is_some_and(u8::is_ascii_digit) {
+                        at += 1;
+                    }
+                    continue;
+                }
                 Step::Break => {
                     place.breaks = true;
                     continue;
@@ -138,12 +152,15 @@ impl Scanner {
                     place.in_array = byte == b'[';
                     self.open
                         .push((at as u32 - 1) << 1 | u32::from(place.in_array));
-                    place.state = if place.in_array {
-                        State::FirstElement
-                    } else {
-                        State::FirstName
-                    };
-                    continue;
+                    if place.in_array {
+                        place.state = State::FirstElement;
+                        continue;
+                    }
+                    if bytes.get(at) != Some(&b'"') {
+                        place.state = State::FirstName;
+                        continue;
+                    }
+                    (true, at + 1)
                 }
                 Step::Close if place.in_array == (byte == b']') => {
                     self.open.pop();
@@ -152,7 +169,10 @@ impl Scanner {
                     };
                     place.in_array = outer & 1 == 1;
                     place.state = State::AfterValue;
-                    continue;
+                    if place.in_array || bytes[at..].first_chunk() != Some(b",\"") {
+                        continue;
+                    }
+                    (true, at + 2)
                 }
                 Step::EndOfNumber => {
                     place.state = State::AfterValue;
@@ -178,20 +198,23 @@ impl Place {
         bytes: &[u8],
         mut at: usize,
     ) -> usize {
-        self.in_name = in_name;
+        let mut between = if in_name { BEHIND_NAME } else { BEHIND_TEXT };
+        let turn = if self.in_array {
+            0
+        } else {
+            BEHIND_NAME ^ BEHIND_TEXT
+        };
         loop {
             at = stops.next(bytes, at);
+            if let Some(found) = bytes[at..].first_chunk()
+                && u32::from_le_bytes(*found) & 0xff_ffff == between
+            {
+                between ^= turn;
+                at += 3;
+                continue;
+            }
+            self.in_name = between == BEHIND_NAME;
             (self.state, at) = match bytes[at..] {
-                [b'"', b':', b'"', ..] if self.in_name => {
-                    self.in_name = false;
-                    at += 3;
-                    continue;
-                }
-                [b'"', b',', b'"', ..] if !self.in_name => {
-                    self.in_name = !self.in_array;
-                    at += 3;
-                    continue;
-                }
                 [b'"', b':', ..] if self.in_name => (State::Value, at + 2),
                 [b'"', ..] if self.in_name => (State::Colon, at + 1),
                 [b'"', ..] => (State::AfterValue, at + 1),
@@ -202,6 +225,14 @@ impl Place {
         }
     }
 }
+
+/// Values that are none of strings and numbers.
+const WORDS: [&[u8]; 3] = [b"null", b"true", b"false"];
+
+/// What is between a member name and a string value, and between a string value and what may follow in compact JSON: a
+/// member name or, in an array, another one. Three bytes as a number.
+const BEHIND_NAME: u32 = u32::from_le_bytes(*b"\":\"\0");
+const BEHIND_TEXT: u32 = u32::from_le_bytes(*b"\",\"\0");
 
 #[cfg(test)]
 mod tests {

@@ -63,6 +63,10 @@ const STATES: usize = ALL_STATES.len();
 pub(crate) enum Step {
     /// It is passed over.
     To(State),
+    /// The same, and all digits behind it.
+    Digits(State),
+    /// The same, and all of the word that it begins, if it is there.
+    Word(State),
     /// The same; it is a line break between tokens.
     Break,
     /// A member name's first quote.
@@ -151,16 +155,17 @@ const fn step(state: State, byte: u8) -> Step {
         }
         (Value | FirstElement, b'{' | b'[') => Step::Open,
         (Value | FirstElement, b'"') => Step::OpenText,
-        (Value | FirstElement, b't') => To(T),
-        (Value | FirstElement, b'f') => To(F),
-        (Value | FirstElement, b'n') => To(N),
+        (Value | FirstElement, b't') => Step::Word(T),
+        (Value | FirstElement, b'f') => Step::Word(F),
+        (Value | FirstElement, b'n') => Step::Word(N),
         (Value | FirstElement, b'-') => To(Minus),
         (Value | FirstElement | Minus, b'0') => To(Zero),
-        (Value | FirstElement | Minus | Integer, b'0'..=b'9') => To(Integer),
+        (Value | FirstElement | Minus | Integer, b'0'..=b'9') => Step::Digits(Integer),
         (Name | FirstName, b'"') => Step::OpenName,
         (Colon, b':') => To(Value),
-        (AfterValue, b',') => Step::Comma,
-        (FirstElement, b']') | (FirstName, b'}') | (AfterValue, b'}' | b']') => Step::Close,
+        (AfterValue | Zero | Integer | Fraction | ExponentDigits, b',') => Step::Comma,
+        (FirstElement, b']') | (FirstName, b'}') => Step::Close,
+        (AfterValue | Zero | Integer | Fraction | ExponentDigits, b'}' | b']') => Step::Close,
         (String, 0x20..) => Step::Plain,
         (Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => To(String),
         (Escape, b'u') => To(Hex0),
@@ -178,10 +183,10 @@ const fn step(state: State, byte: u8) -> Step {
         (Nu, b'l') => To(Nul),
         (Nul, b'l') => To(AfterValue),
         (Zero | Integer, b'.') => To(Point),
-        (Point | Fraction, b'0'..=b'9') => To(Fraction),
+        (Point | Fraction, b'0'..=b'9') => Step::Digits(Fraction),
         (Zero | Integer | Fraction, b'e' | b'E') => To(Exponent),
         (Exponent, b'+' | b'-') => To(ExponentSign),
-        (Exponent | ExponentSign | ExponentDigits, b'0'..=b'9') => To(ExponentDigits),
+        (Exponent | ExponentSign | ExponentDigits, b'0'..=b'9') => Step::Digits(ExponentDigits),
         (Zero | Integer | Fraction | ExponentDigits, _) => Step::EndOfNumber,
         _ => Step::Error,
     }
