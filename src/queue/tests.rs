@@ -80,6 +80,20 @@ fn at_the_deadline_the_sender_gets_what_is_there() {
 }
 
 #[test]
+fn little_room_wakes_nobody_but_is_found_in_time() {
+    let (inlet, outlet) = queue(bound(10, 1000));
+    inlet.offer(&mut chunk(b'a', 10, 10));
+    let waiting = inlet.clone();
+    let source = thread::spawn(move || {
+        let mut events = chunk(b'b', 1, 10);
+        assert!(waiting.offer_or_wait(&mut events, Duration::from_millis(50)));
+        events.events
+    });
+    outlet.release(ONE);
+    assert_eq!(source.join().unwrap(), 0);
+}
+
+#[test]
 fn waiting_for_room_ends_with_room_or_with_the_queue() {
     let (inlet, outlet) = queue(bound(5, 1000));
     let waiting = inlet.clone();
