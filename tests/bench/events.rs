@@ -76,10 +76,17 @@ pub(crate) fn append(number: u64, line: &mut Vec<u8>) {
 
 /// The number of the event on this line, also where the event is a string within another object.
 pub(crate) fn number_of(line: &[u8]) -> Option<u64> {
-    let rest = &line[memchr::memmem::find(line, NUMBER)? + NUMBER.len()..];
-    let start = rest.iter().position(u8::is_ascii_hexdigit)?;
-    let digits = std::str::from_utf8(rest.get(start..start + 16)?).ok()?;
-    u64::from_str_radix(digits, 16).ok()
+    numbers(line).next()
+}
+
+/// The numbers of all events in there.
+pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    memchr::memmem::find_iter(bytes, NUMBER).filter_map(|at| {
+        let rest = &bytes[at + NUMBER.len()..];
+        let start = rest.iter().position(u8::is_ascii_hexdigit)?;
+        let digits = std::str::from_utf8(rest.get(start..start + 16)?).ok()?;
+        u64::from_str_radix(digits, 16).ok()
+    })
 }
 
 /// SplitMix64: small, and the same everywhere.

@@ -26,10 +26,14 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         ["file", url] => pass_on(&mut stdin()?, Plain::connect(url)?),
         ["gzip", url] => pass_on(&mut stdin()?, Packed(Plain::connect(url)?)),
         ["file", url, ca] => pass_on(&mut stdin()?, Tls::new(url, ca)?),
-        ["unix", url, socket] => {
-            let (mut stream, _) = UnixListener::bind(socket)?.accept()?;
-            pass_on(&mut stream, Plain::connect(url)?)
-        }
+        ["unix", url, ref sockets @ ..] => thread::scope(|scope| {
+            let all = sockets
+                .iter()
+                .map(|socket| scope.spawn(|| pass_stream_on(socket, url)));
+            let all: Vec<_> = all.collect();
+            all.into_iter()
+                .try_for_each(|one| one.join().expect("no floor panics"))
+        }),
         ["http", address] => answer(address),
         _ => Err(io::Error::other(format!("no such floor: {arguments:?}"))),
     }
@@ -38,6 +42,12 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
 /// Not through the standard library's stdin, whose buffer would be one more copy.
 fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// One of several streams, each of which has its own connection: none waits for another.
+fn pass_stream_on(socket: &str, url: &str) -> io::Result<()> {
+    let (mut stream, _) = UnixListener::bind(socket)?.accept()?;
+    pass_on(&mut stream, Plain::connect(url)?)
 }
 
 /// Posts all there is to read.

@@ -1,7 +1,11 @@
-//! Whether an event costs the same whatever there is of it: with 1 to 16 sources, of 10,000 to 10 million events, and
-//! when it is dropped.
+//! Whether one more event costs the same whatever there is of it: behind 10,000 and behind a million of them, from 1 and
+//! from 16 sources, and when it is dropped.
+//!
+//! Runs of different sizes take turns, since a machine is not equally fast for as long as it takes. The floor runs beside
+//! them: what it pays more for, the agent can't save.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 
 use crate::clients;
 use crate::process::Process;
@@ -10,148 +14,218 @@ use crate::results::{Results, middle, sorted};
 use crate::setup::Setup;
 use crate::sink::Sink;
 
-/// Events that each stream repeats.
-const EVENTS: u64 = 100_000;
-/// How much the dearest may cost of what the cheapest does; what a busy machine adds is in there.
+/// Events that streams and the larger files repeat.
+const EVENTS: u64 = 10_000;
+/// How often they repeat them, and how many runs of that there are.
+const SIZES: [(u32, usize); 4] = [(1, 9), (10, 9), (100, 5), (1000, 3)];
+/// How often all sources together repeat them.
+const TOGETHER: u32 = 160;
+const SOURCES: [usize; 3] = [1, 4, 16];
+/// How much dearer the later ones may be.
 const CONSTANT: f64 = 1.2;
 const AWAY: &str = "http://127.0.0.1:1/services/collector/raw";
 
 /// Measures and prints.
 pub(crate) fn run(results: &mut Results) -> io::Result<()> {
-    let start = file(0)?;
-    let mut files = Vec::new();
-    for (events, runs) in [(10_000, 9), (100_000, 5), (1_000_000, 1)] {
-        let mut costs = Vec::new();
-        for _ in 0..runs {
-            costs.push((file(events)? - start) / events as f64 * 1e6);
-        }
-        files.push(told(
-            results,
-            &format!("file of {events} events, less the start"),
-            &costs,
-        ));
-    }
-    ratio(
-        results,
-        "CPU an event, 10,000 to 1 million in a file",
-        &files,
-    );
-
-    let setup = Setup::new("growth", EVENTS)?;
-    let mut streams = Vec::new();
-    for times in [1, 10, 100] {
-        let cost = streamed(&setup, 1, times)?;
-        let name = format!("stream of {} events", EVENTS * u64::from(times));
-        streams.push(told(results, &name, &[cost]));
-    }
-    ratio(
-        results,
-        "CPU an event, 100,000 to 10 million in a stream",
-        &streams,
-    );
-
-    let mut sources = Vec::new();
-    for count in [1, 4, 16] {
-        let costs = [(); 3].map(|()| streamed(&setup, count, 16 / count as u32));
-        let costs = costs.into_iter().collect::<io::Result<Vec<_>>>()?;
-        sources.push(told(results, &format!("{count} sources"), &costs));
-    }
-    ratio(results, "CPU an event, 1 to 16 sources", &sources);
-
-    let dropped = [(); 3].map(|()| dropped(&setup));
-    let dropped = dropped.into_iter().collect::<io::Result<Vec<_>>>()?;
-    let cost = told(results, "webhook away, buffer full, dropped", &dropped);
-    results.figure(
-        "CPU of a dropped event, of a delivered one",
-        &[cost / sources[0]],
-        "×",
-        Some(1.0),
-    );
-    Ok(())
-}
-
-/// Tells CPU seconds a million events, and returns the median.
-fn told(results: &mut Results, name: &str, costs: &[f64]) -> f64 {
-    results.figure(name, costs, "CPU s a million", None);
-    middle(&sorted(costs.iter().copied()))
-}
-
-fn ratio(results: &mut Results, name: &str, costs: &[f64]) {
-    let costs = sorted(costs.iter().copied());
-    let ratio = costs[costs.len() - 1] / costs[0];
-    results.figure(name, &[ratio], "× the least", Some(CONSTANT));
-}
-
-/// CPU seconds for a file of so many events.
-fn file(events: u64) -> io::Result<f64> {
-    let setup = Setup::new("growth-file", events)?;
-    let sink = Sink::start_counting(events)?;
-    let way = Way::new(Input::File(setup.file()), sink.url());
-    let Some(mut command) = Program::Agent.command(&setup, &way)? else {
-        return Ok(f64::NAN);
+    let growth = Growth {
+        setup: Setup::new("growth", EVENTS)?,
+        sink: Sink::start_counting(EVENTS)?,
     };
-    let usage = Process::start(&mut command)?.wait()?;
-    complete(&setup, sink.counted(1))?;
-    Ok(usage.cpu)
-}
-
-/// CPU seconds a million events, each of which comes so many times over each of so many sources.
-fn streamed(setup: &Setup, sources: usize, times: u32) -> io::Result<f64> {
-    let sink = Sink::start_counting(EVENTS)?;
-    let total = sources as u64 * u64::from(times);
-    let cpu = feed(
-        setup,
-        sources,
-        times,
-        |sockets| Way::new(Input::Unix(sockets), sink.url()).with("--when-full=wait"),
-        |process| sink.wait_for(setup.bytes * total, process),
+    growth.sizes("file", Growth::file, results)?;
+    growth.sizes(
+        "stream",
+        |it, program, times| it.streams(program, 1, times),
+        results,
     )?;
-    complete(setup, sink.counted(total as u32))?;
-    Ok(cpu)
+    growth.sources(results)
 }
 
-/// CPU seconds a million events, of which all but a few are dropped.
-fn dropped(setup: &Setup) -> io::Result<f64> {
-    feed(
-        setup,
-        1,
-        16,
-        |sockets| Way::new(Input::Unix(sockets), AWAY.to_owned()).with("--shutdown-timeout=0"),
-        |_| (),
-    )
+struct Growth {
+    setup: Setup,
+    sink: Sink,
 }
 
-fn feed(
-    setup: &Setup,
-    sources: usize,
-    times: u32,
-    way: impl Fn(Vec<std::path::PathBuf>) -> Way,
-    wait: impl Fn(&Process),
-) -> io::Result<f64> {
-    let sockets: Vec<_> = (0..sources).map(|number| setup.socket(number)).collect();
-    for socket in &sockets {
-        let _ = std::fs::remove_file(socket);
+impl Growth {
+    /// What each further event costs, start and memory touched for the first time left out.
+    fn sizes(
+        &self,
+        kind: &str,
+        cost: impl Fn(&Self, Program, u32) -> io::Result<f64>,
+        results: &mut Results,
+    ) -> io::Result<()> {
+        let mut costs = SIZES.map(|_| Pairs::default());
+        for run in 0..SIZES[0].1 {
+            for (pairs, (times, _)) in costs.iter_mut().zip(SIZES).filter(|it| run < it.1.1) {
+                pairs.push(|program| cost(self, program, times))?;
+            }
+        }
+        let costs = costs.map(Pairs::middle);
+        let events = SIZES.map(|(times, _)| EVENTS * u64::from(times));
+        told(
+            results,
+            &format!("{kind} of {EVENTS} events, start included"),
+            costs[0],
+            EVENTS,
+        );
+        let mut agent = Vec::new();
+        for (size, cost) in events.windows(2).zip(costs.windows(2)) {
+            let further = [0, 1].map(|which| cost[1][which] - cost[0][which]);
+            let name = format!("{kind} of {} events, those behind {}", size[1], size[0]);
+            told(results, &name, further, size[1] - size[0]);
+            agent.push(further[0] / (size[1] - size[0]) as f64);
+        }
+        grown(
+            results,
+            &format!("CPU an event, {kind}, from 10,000 to 10 million"),
+            &agent,
+        );
+        Ok(())
     }
-    let Some(mut command) = Program::Agent.command(setup, &way(sockets.clone()))? else {
-        return Ok(f64::NAN);
-    };
-    let process = Process::start(&mut command)?;
-    clients::in_parallel(sockets.iter(), |socket| {
-        let mut stream = clients::connect(socket, &process)?;
-        (0..times).try_for_each(|_| clients::stream(setup, &mut stream))
-    })?;
-    wait(&process);
-    process.terminate();
-    let events = EVENTS * sources as u64 * u64::from(times);
-    Ok(process.wait()?.cpu / events as f64 * 1e6)
+
+    /// The same number of events from one source or from several, and dropped ones.
+    fn sources(&self, results: &mut Results) -> io::Result<()> {
+        let mut costs = SOURCES.map(|_| Pairs::default());
+        let mut dropped = Vec::new();
+        for _ in 0..5 {
+            for (pairs, count) in costs.iter_mut().zip(SOURCES) {
+                pairs.push(|program| self.streams(program, count, TOGETHER / count as u32))?;
+            }
+            dropped.push(self.dropped()?);
+        }
+        let costs = costs.map(Pairs::middle);
+        let events = EVENTS * u64::from(TOGETHER);
+        for (cost, count) in costs.into_iter().zip(SOURCES) {
+            told(results, &format!("{count} sources"), cost, events);
+        }
+        grown(
+            results,
+            "CPU an event, from 1 to 16 sources",
+            &costs.map(|[agent, _]| agent),
+        );
+        let of_delivered = middle(&sorted(dropped.into_iter())) / costs[0][0];
+        let name = "CPU of a dropped event, of a delivered one";
+        results.figure(name, &[of_delivered], "×", Some(1.0));
+        Ok(())
+    }
+
+    /// CPU seconds for a file that holds the events so often.
+    fn file(&self, program: Program, times: u32) -> io::Result<f64> {
+        let path = self.setup.directory.join(times.to_string());
+        if !path.exists() {
+            let events = fs::read(self.setup.file())?;
+            let mut file = File::create(&path)?;
+            (0..times).try_for_each(|_| file.write_all(&events))?;
+            // Or the disk would be busy with it during the measurement.
+            file.sync_all()?;
+        }
+        // Whether the system still holds all of it in memory is not the question here.
+        io::copy(&mut File::open(&path)?, &mut io::sink())?;
+        let way = Way::new(Input::File(path), self.sink.url());
+        let usage = self.start(program, &way)?.wait()?;
+        self.complete(program, times)?;
+        Ok(usage.cpu)
+    }
+
+    /// CPU seconds for so many streams, each of which has the events so often.
+    fn streams(&self, program: Program, sources: usize, times: u32) -> io::Result<f64> {
+        let total = sources as u32 * times;
+        // Small enough for a processor's caches. Several streams are faster than the webhook and fill it, one does not.
+        let way = Way::new(self.sockets(sources)?, self.sink.url())
+            .with("--when-full=wait")
+            .with("--buffer-bytes=16MiB");
+        let cpu = self.feed(program, &way, times, |process| {
+            self.sink
+                .wait_for(self.setup.bytes * u64::from(total), process);
+        })?;
+        self.complete(program, total)?;
+        Ok(cpu)
+    }
+
+    /// CPU seconds for one stream, of which all but a few events are dropped.
+    fn dropped(&self) -> io::Result<f64> {
+        let way = Way::new(self.sockets(1)?, AWAY.to_owned()).with("--shutdown-timeout=0");
+        self.feed(Program::Agent, &way, TOGETHER, |_| ())
+    }
+
+    fn sockets(&self, count: usize) -> io::Result<Input> {
+        let sockets: Vec<_> = (0..count).map(|number| self.setup.socket(number)).collect();
+        for socket in sockets.iter().filter(|it| it.exists()) {
+            fs::remove_file(socket)?;
+        }
+        Ok(Input::Unix(sockets))
+    }
+
+    fn start(&self, program: Program, way: &Way) -> io::Result<Process> {
+        let command = program.command(&self.setup, way)?;
+        Process::start(&mut command.expect("these two can do every work"))
+    }
+
+    fn feed(
+        &self,
+        program: Program,
+        way: &Way,
+        times: u32,
+        wait: impl Fn(&Process),
+    ) -> io::Result<f64> {
+        let process = self.start(program, way)?;
+        let Input::Unix(sockets) = &way.input else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        clients::in_parallel(sockets.iter(), |socket| {
+            let mut stream = clients::connect(socket, &process)?;
+            (0..times).try_for_each(|_| clients::stream(&self.setup, &mut stream))
+        })?;
+        wait(&process);
+        process.terminate();
+        Ok(process.wait()?.cpu)
+    }
+
+    /// The floor cuts events anywhere, so that they can't be counted.
+    fn complete(&self, program: Program, times: u32) -> io::Result<()> {
+        if self.sink.counted(times) || program == Program::Floor {
+            return Ok(());
+        }
+        let log = self.setup.logged();
+        Err(io::Error::other(format!(
+            "events are missing or doubled:\n{log}"
+        )))
+    }
 }
 
-fn complete(setup: &Setup, all: bool) -> io::Result<()> {
-    if all {
-        return Ok(());
+/// CPU seconds of runs of the agent and of the floor.
+#[derive(Default)]
+struct Pairs {
+    runs: [Vec<f64>; 2],
+}
+
+impl Pairs {
+    fn push(&mut self, run: impl Fn(Program) -> io::Result<f64>) -> io::Result<()> {
+        for (runs, program) in self.runs.iter_mut().zip([Program::Agent, Program::Floor]) {
+            runs.push(run(program)?);
+        }
+        Ok(())
     }
-    let log = setup.logged();
-    Err(io::Error::other(format!(
-        "events are missing or doubled:\n{log}"
-    )))
+
+    fn middle(self) -> [f64; 2] {
+        self.runs.map(|runs| middle(&sorted(runs.into_iter())))
+    }
+}
+
+/// Tells CPU seconds a million events.
+fn told(results: &mut Results, name: &str, [agent, floor]: [f64; 2], events: u64) {
+    let million = events as f64 / 1e6;
+    results.figure(name, &[agent / million], "CPU s a million", None);
+    let name = format!("{name}, floor");
+    results.figure(&name, &[floor / million], "CPU s a million", None);
+}
+
+/// Tells how much dearer any is than one before it.
+fn grown(results: &mut Results, name: &str, costs: &[f64]) {
+    let mut least = f64::INFINITY;
+    let mut most: f64 = 0.0;
+    for cost in costs {
+        most = most.max(cost / least);
+        least = least.min(*cost);
+    }
+    results.figure(name, &[most], "× a cheaper one before it", Some(CONSTANT));
 }

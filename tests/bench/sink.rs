@@ -174,8 +174,7 @@ impl Sink {
 
 impl Kept {
     fn count(&mut self, body: &[u8]) {
-        for line in body.split_inclusive(|byte| *byte == b'\n') {
-            let number = events::number_of(line).unwrap_or(u64::MAX);
+        for number in events::numbers(body) {
             if let Some(count) = self.tally.get_mut(number as usize) {
                 *count += 1;
             }
