@@ -29,6 +29,7 @@ pub fn queue(bound: Extent) -> (Inlet, Outlet) {
             tail: Chunk::default(),
             held: Extent::default(),
             entered: 0,
+            wake_at: Extent::default(),
             wanted: Extent::MAX,
             closed: false,
         }),
@@ -67,6 +68,8 @@ struct State {
     held: Extent,
     /// Events that were taken so far.
     entered: u64,
+    /// Sources that wait are woken when no more than this is held.
+    wake_at: Extent,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
     wanted: Extent,
     /// The outlet is gone: nothing makes room any more.
@@ -138,6 +141,16 @@ impl Inlet {
             if left.is_zero() {
                 return true;
             }
+            // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
+            let bound = self.shared.bound;
+            state.wake_at.events = state
+                .wake_at
+                .events
+                .max(bound.events.min(self.most.events) / 2);
+            state.wake_at.bytes = state
+                .wake_at
+                .bytes
+                .max(bound.bytes.min(self.most.bytes) / 2);
             let waited = self.shared.room.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -309,21 +322,18 @@ impl Outlet {
         }
     }
 
-    /// Says that the oldest events have ended: there is room for others. Who waits for it is woken when there is a quarter
-    /// of all, and otherwise finds it when its patience ends. Not to be said of what is
+    /// Says that the oldest events have ended: there is room for others. Who waits for it is woken when half of what it
+    /// may fill is free, and otherwise finds room when its patience ends. Not to be said of what is
     /// dropped because the agent ends: a file's checkpoint must not pass that.
     pub fn release(&self, part: Extent) {
         let mut state = self.shared.lock();
         state.held = state.held.minus(part);
-        let bound = self.shared.bound;
-        let room = bound.minus(state.held);
+        let wakes = state.held.fits(state.wake_at);
+        if wakes {
+            state.wake_at = Extent::default();
+        }
         drop(state);
-        // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
-        let enough = Extent {
-            events: bound.events / 4,
-            bytes: bound.bytes / 4,
-        };
-        if enough.fits(room) {
+        if wakes {
             self.shared.room.notify_all();
         }
     }
