@@ -1,6 +1,7 @@
 //! What was asked for: a flag wins over the environment, that over the settings file, and that over the
 //! default; and which of them each value came from, so that a message can name what its reader wrote.
 
+use std::cell::LazyCell;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -127,8 +128,9 @@ impl Given {
         config: Config,
         has_environment: bool,
     ) -> Result<Self, Error> {
+        let declared = Cli::command();
         // As the settings file has the defaults, so to speak.
-        let declaration = Cli::command().mut_subcommand(name, |command| {
+        let declaration = declared.clone().mut_subcommand(name, |command| {
             command.mut_args(|argument| {
                 let argument = match config.setting(&argument) {
                     Some(setting) => argument.default_value(setting.value.clone()),
@@ -147,7 +149,7 @@ impl Given {
         let Cli { command } = Cli::from_arg_matches_mut(&mut matches.clone())?;
         let (name, matches) = matches.remove_subcommand().unwrap_or_default();
         let has_environment = has_environment && !EDITORS.contains(&&*name);
-        let declaration = Cli::command().find_subcommand(name).cloned();
+        let declaration = declared.find_subcommand(name).cloned();
         Ok(Given {
             command,
             origins: Origins {
@@ -280,14 +282,15 @@ impl Origins {
     /// What an operator should know at start: a settings file that is not for this user, and names in it
     /// and in the environment that look like ours and are not. A slip of the pen must not go unnoticed.
     pub fn warnings(&self) -> Vec<String> {
-        // The file has settings for all commands.
-        let declaration = Cli::command();
+        // The file has settings for all commands. To declare them takes longer than all the rest.
+        let declaration = LazyCell::new(Cli::command);
         let is_unknown = |name: &str| {
+            if !name.starts_with(PREFIX) || name == logger::VARIABLE {
+                return false;
+            }
             let commands = declaration.get_subcommands();
             let mut arguments = commands.flat_map(clap::Command::get_arguments);
-            name.starts_with(PREFIX)
-                && name != logger::VARIABLE
-                && arguments.all(|argument| argument.get_env().is_none_or(|known| known != name))
+            arguments.all(|argument| argument.get_env().is_none_or(|known| known != name))
         };
         let in_file = self.config.settings().iter().map(|setting| {
             let place = format!("{}:{}: ", self.config.path.display(), setting.line);
