@@ -3,8 +3,8 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, footprint, latency, growth, outage), and `AGENT` the binary. Figures are for comparing; only lost,
-//! doubled or changed events make it fail.
+//! commas (cpu, footprint, latency, growth, outage), and `AGENT` the binary. Growth takes 12 GB of the directory for
+//! temporary files. Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -114,7 +114,14 @@ impl Growth {
         if !path.exists() {
             let events = fs::read(self.setup.file())?;
             let mut file = File::create(&path)?;
-            (0..times).try_for_each(|_| file.write_all(&events))?;
+            (0..times)
+                .try_for_each(|_| file.write_all(&events))
+                .map_err(|error| {
+                    let path = path.display();
+                    io::Error::other(format!(
+                        "{path}: {error}; it takes 12 GB, or BENCH_ONLY without growth"
+                    ))
+                })?;
             // Or the disk would be busy with it during the measurement.
             file.sync_all()?;
         }
