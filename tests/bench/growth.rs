@@ -17,10 +17,12 @@ use crate::sink::Sink;
 /// Events that streams and the larger files repeat.
 const EVENTS: u64 = 10_000;
 /// How often they repeat them, and how many runs of that there are.
-const SIZES: [(u32, usize); 4] = [(1, 9), (10, 9), (100, 5), (1000, 3)];
+const SIZES: [(u32, usize); 4] = [(1, 9), (10, 9), (100, 9), (1000, 3)];
 /// How often all sources together repeat them.
 const TOGETHER: u32 = 160;
 const SOURCES: [usize; 3] = [1, 4, 16];
+/// How often all numbers of sources take their turn.
+const ROUNDS: usize = 9;
 /// How much dearer the later ones may be.
 const CONSTANT: f64 = 1.2;
 const AWAY: &str = "http://127.0.0.1:1/services/collector/raw";
@@ -86,7 +88,7 @@ impl Growth {
     fn sources(&self, results: &mut Results) -> io::Result<()> {
         let mut costs = SOURCES.map(|_| Pairs::default());
         let mut dropped = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..ROUNDS {
             for (pairs, count) in costs.iter_mut().zip(SOURCES) {
                 pairs.push(|program| self.streams(program, count, TOGETHER / count as u32))?;
             }
