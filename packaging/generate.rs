@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
-use s3_audit_webhook::cli::Cli;
+use s3_audit_webhook::config::options::Cli;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 

@@ -3,10 +3,11 @@
 use std::env;
 use std::process::ExitCode;
 
-use s3_audit_webhook::{commands, glibc};
+use s3_audit_webhook::cli;
+use s3_audit_webhook::sys::glibc;
 
 fn main() -> ExitCode {
     glibc::give_memory_back();
     glibc::keep_to_files_and_dns();
-    commands::execute(env::args_os().collect())
+    cli::execute(env::args_os().collect())
 }

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::{Intake, OpenError, check_socket_path, stream, unix};
-use crate::descriptors;
+use super::{OpenError, SourceOutput, check_socket_path, stream, unix};
 use crate::framer::Framer;
-use crate::poll::{PollFd, poll};
-use crate::stop::Stop;
+use crate::sys::descriptors;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// How long accepting rests when the agent is out of descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -48,20 +48,20 @@ impl Stream for TcpStream {
 /// What is made of a writer's bytes.
 pub(super) trait Protocol {
     /// Reads once, without waiting. 0 at the stream's end.
-    fn read(&mut self, stream: &mut dyn Stream, intake: &mut Intake) -> io::Result<usize>;
+    fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
 
     /// What the bytes are read into.
     fn framer(&mut self) -> &mut Framer;
 
     /// The writer has gone.
-    fn closed(&mut self, intake: &mut Intake);
+    fn closed(&mut self, output: &mut SourceOutput);
 
     /// The agent stops.
-    fn cut_off(&mut self, intake: &mut Intake);
+    fn cut_off(&mut self, output: &mut SourceOutput);
 }
 
 /// A socket that listens.
-pub(super) enum Door {
+pub(super) enum ListeningSocket {
     /// By a path.
     Unix(SocketFile),
     /// By an address.
@@ -76,7 +76,7 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
-impl Door {
+impl ListeningSocket {
     /// Takes the place of a socket file that nobody listens on.
     pub(super) fn unix(path: &Path) -> Result<Self, OpenError> {
         check_socket_path(path)?;
@@ -91,7 +91,7 @@ impl Door {
         listener.set_nonblocking(true).map_err(cant_listen)?;
         let inode = fs::symlink_metadata(path).map_err(cant_listen)?.ino();
         let path = path.into();
-        Ok(Door::Unix(SocketFile {
+        Ok(ListeningSocket::Unix(SocketFile {
             listener,
             path,
             inode,
@@ -105,17 +105,17 @@ impl Door {
             _ => cant_listen(error),
         })?;
         listener.set_nonblocking(true).map_err(cant_listen)?;
-        Ok(Door::Tcp(listener))
+        Ok(ListeningSocket::Tcp(listener))
     }
 
     fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
-            Door::Unix(file) => {
+            ListeningSocket::Unix(file) => {
                 let (stream, _) = file.listener.accept()?;
                 stream.set_nonblocking(true)?;
                 Box::new(stream)
             }
-            Door::Tcp(listener) => {
+            ListeningSocket::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
@@ -127,17 +127,17 @@ impl Door {
     /// Refuses further writers, while those that wait can still be accepted. TCP has no such thing.
     fn close(&self) -> io::Result<()> {
         match self {
-            Door::Unix(file) => SockRef::from(&file.listener).shutdown(Shutdown::Read),
-            Door::Tcp(_) => Err(ErrorKind::Unsupported.into()),
+            ListeningSocket::Unix(file) => SockRef::from(&file.listener).shutdown(Shutdown::Read),
+            ListeningSocket::Tcp(_) => Err(ErrorKind::Unsupported.into()),
         }
     }
 }
 
-impl AsFd for Door {
+impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Door::Unix(file) => file.listener.as_fd(),
-            Door::Tcp(listener) => listener.as_fd(),
+            ListeningSocket::Unix(file) => file.listener.as_fd(),
+            ListeningSocket::Tcp(listener) => listener.as_fd(),
         }
     }
 }
@@ -178,16 +178,16 @@ struct Writer<P> {
 
 /// Serves writers until the agent stops; then reads what they have written already, with a bound.
 pub(super) fn serve<P: Protocol>(
-    door: &Door,
-    protocol: impl Fn(&Intake) -> P,
-    mut intake: Intake,
-    stop: &Stop,
+    door: &ListeningSocket,
+    protocol: impl Fn(&SourceOutput) -> P,
+    mut output: SourceOutput,
+    stop: &ShutdownSignal,
 ) {
     let mut writers: Vec<Writer<P>> = Vec::new();
     let mut taken = 0;
     let mut deadline = None;
     loop {
-        if stop.is_given() && deadline.is_none() {
+        if stop.is_triggered() && deadline.is_none() {
             deadline = Some(Instant::now() + stream::LAST_READS);
         }
         let mut fds: Vec<_> = [door.as_fd(), stop.as_fd()]
@@ -202,7 +202,7 @@ pub(super) fn serve<P: Protocol>(
         match deadline {
             Some(deadline) if is_idle(&fds) || Instant::now() >= deadline => break,
             None if is_idle(&fds) && !rested => {
-                intake.flush();
+                output.flush();
                 if poll(&mut fds, None).is_err() {
                     stop.wait(REST);
                 }
@@ -214,26 +214,26 @@ pub(super) fn serve<P: Protocol>(
         let mut ready = ready[2..].iter();
         writers.retain_mut(|writer| {
             let is_ready = ready.next().copied().unwrap_or(false);
-            !is_ready || writer.read(&mut intake, &mut taken)
+            !is_ready || writer.read(&mut output, &mut taken)
         });
         if accepts && descriptors::are_scarce(door) {
-            intake.failed("too many writers; raise the limit of open files (LimitNOFILE)");
+            output.failed("too many writers; raise the limit of open files (LimitNOFILE)");
             // The waiting writer keeps the loop from ever being idle.
-            intake.flush();
+            output.flush();
             stop.wait(REST);
         } else if accepts {
             match door.accept() {
                 Ok(stream) => {
-                    intake.worked();
+                    output.worked();
                     writers.push(Writer {
                         stream,
-                        protocol: protocol(&intake),
+                        protocol: protocol(&output),
                     });
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    intake.failed(&format!("can't accept a writer: {error}"));
-                    intake.flush();
+                    output.failed(&format!("can't accept a writer: {error}"));
+                    output.flush();
                     stop.wait(REST);
                 }
             }
@@ -242,28 +242,28 @@ pub(super) fn serve<P: Protocol>(
     // What is written between the last look and the end would be lost, and its writer none the wiser.
     if door.close().is_ok() {
         while let Ok(stream) = door.accept() {
-            let protocol = protocol(&intake);
+            let protocol = protocol(&output);
             writers.push(Writer { stream, protocol });
         }
     }
     for mut writer in writers {
         if writer.stream.refuse_more().is_ok() {
-            while let Ok(1..) = writer.protocol.read(&mut *writer.stream, &mut intake) {}
+            while let Ok(1..) = writer.protocol.read(&mut *writer.stream, &mut output) {}
         }
-        writer.protocol.cut_off(&mut intake);
+        writer.protocol.cut_off(&mut output);
     }
 }
 
 impl<P: Protocol> Writer<P> {
     /// Reads what is there. False when the writer has gone. `taken` is the memory of all writers' unfinished events.
-    fn read(&mut self, intake: &mut Intake, taken: &mut usize) -> bool {
-        let most = LARGE_EVENTS.saturating_mul(intake.max_event());
+    fn read(&mut self, output: &mut SourceOutput, taken: &mut usize) -> bool {
+        let most = LARGE_EVENTS.saturating_mul(output.max_event());
         let mut own = self.protocol.framer().surplus();
         for _ in 0..TURN {
             if own > 0 && *taken > most {
                 self.protocol.framer().give_up();
             }
-            let read = self.protocol.read(&mut *self.stream, intake);
+            let read = self.protocol.read(&mut *self.stream, output);
             *taken -= own;
             own = self.protocol.framer().surplus();
             *taken += own;
@@ -272,7 +272,7 @@ impl<P: Protocol> Writer<P> {
                 Err(error) if is_passing(&error) => break,
                 // Reset by its writer: what came before counts.
                 Ok(0) | Err(_) => {
-                    self.protocol.closed(intake);
+                    self.protocol.closed(output);
                     *taken -= own;
                     return false;
                 }

@@ -1,13 +1,13 @@
 //! Where events come from: one kind of source a file, one thread a source.
 //!
 //! A source owns its descriptors, knows how to find its stream again, and hands what it reads to
-//! its [`Intake`]. It ends when its stream is at an end for good, or when the agent stops.
+//! its [`SourceOutput`]. It ends when its stream is at an end for good, or when the agent stops.
 
 mod file;
 pub mod fluent;
 pub mod http;
-mod intake;
 mod listen;
+mod output;
 pub mod stdin;
 mod stream;
 mod unix;
@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::FileStart;
-pub use intake::{Intake, WhenFull};
+pub use output::{SourceOutput, WhenFull};
 
-use crate::checkpoint::Memory;
-use crate::stop::Stop;
+use crate::state::checkpoint::Restored;
+use crate::sys::shutdown::ShutdownSignal;
 
 /// A source as its user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub trait Source: Send {
     fn is_lasting(&self) -> bool;
 
     /// Reads until the stream is at an end for good or the agent stops.
-    fn run(self: Box<Self>, intake: Intake, stop: &Stop);
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal);
 }
 
 /// Why a source can't be opened.
@@ -135,7 +135,7 @@ pub fn open(
     spec: &Spec,
     http: &http::Settings,
     start: FileStart,
-    memory: Option<Memory>,
+    memory: Option<Restored>,
 ) -> Result<Box<dyn Source>, OpenError> {
     Ok(match spec {
         Spec::Stdin => Box::new(stdin::Stdin::open()?),

@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use log::error;
 
-use super::{Intake, OpenError, Source, stream};
-use crate::stop::Stop;
+use super::{OpenError, Source, SourceOutput, stream};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// Whether nothing will ever come from it, since it is /dev/null.
 pub fn is_null() -> bool {
@@ -47,15 +47,15 @@ impl Source for Stdin {
         self.is_file
     }
 
-    fn run(mut self: Box<Self>, mut intake: Intake, stop: &Stop) {
-        let mut framer = intake.framer();
+    fn run(mut self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
+        let mut framer = output.framer();
         let lasting = self.is_file;
-        match stream::read(&mut self.input, &mut framer, &mut intake, stop, lasting) {
-            Ok(stream::End::Stopped) => intake.take_cut_off(&mut framer),
-            Ok(stream::End::Closed) => intake.take_last(&mut framer),
+        match stream::read(&mut self.input, &mut framer, &mut output, stop, lasting) {
+            Ok(stream::End::Stopped) => output.take_cut_off(&mut framer),
+            Ok(stream::End::Closed) => output.take_last(&mut framer),
             Err(error) => {
                 error!("source stdin can't be read any more: {error}");
-                intake.take_last(&mut framer);
+                output.take_last(&mut framer);
             }
         }
     }

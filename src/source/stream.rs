@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::Intake;
+use super::SourceOutput;
 use crate::framer::Framer;
-use crate::poll::{PollFd, poll};
-use crate::stop::Stop;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// How long a stop waits for what a live stream's writer has written already.
 pub(super) const LAST_READS: Duration = Duration::from_millis(500);
@@ -26,8 +26,8 @@ pub(super) enum End {
 pub(super) fn read<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
-    intake: &mut Intake,
-    stop: &Stop,
+    output: &mut SourceOutput,
+    stop: &ShutdownSignal,
     lasting: bool,
 ) -> io::Result<End> {
     loop {
@@ -35,16 +35,16 @@ pub(super) fn read<S: Read + AsFd>(
         let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
         if !fds[0].is_ready() && !fds[1].is_ready() {
-            intake.flush();
+            output.flush();
             poll(&mut fds, None)?;
         }
         if fds[1].is_ready() {
             if !lasting {
-                read_written(stream, framer, intake)?;
+                read_written(stream, framer, output)?;
             }
             return Ok(End::Stopped);
         }
-        if read_once(stream, framer, intake)? == 0 {
+        if read_once(stream, framer, output)? == 0 {
             return Ok(End::Closed);
         }
     }
@@ -54,13 +54,13 @@ pub(super) fn read<S: Read + AsFd>(
 fn read_written<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
-    intake: &mut Intake,
+    output: &mut SourceOutput,
 ) -> io::Result<()> {
     let deadline = Instant::now() + LAST_READS;
     while Instant::now() < deadline {
         let mut fds = [PollFd::new(stream.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
-        if !fds[0].is_ready() || read_once(stream, framer, intake)? == 0 {
+        if !fds[0].is_ready() || read_once(stream, framer, output)? == 0 {
             break;
         }
     }
@@ -71,13 +71,13 @@ fn read_written<S: Read + AsFd>(
 pub(super) fn read_once(
     stream: &mut impl Read,
     framer: &mut Framer,
-    intake: &mut Intake,
+    output: &mut SourceOutput,
 ) -> io::Result<usize> {
     loop {
         match stream.read(framer.space()) {
             Ok(count) => {
                 framer.filled(count);
-                intake.take(framer);
+                output.take(framer);
                 return Ok(count);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Intake, OpenError, Source, check_socket_path, stream};
-use crate::backoff::Backoff;
+use super::{OpenError, Source, SourceOutput, check_socket_path, stream};
 use crate::framer::Framer;
-use crate::poll::{PollFd, poll};
-use crate::stop::Stop;
+use crate::sys::backoff::Backoff;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::shutdown::ShutdownSignal;
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -59,21 +59,21 @@ impl Source for Reader {
         false
     }
 
-    fn run(self: Box<Self>, mut intake: Intake, stop: &Stop) {
+    fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         let mut connection = self.first;
         loop {
             let why = match connection {
                 Ok(stream) => {
                     let since = Instant::now();
-                    let mut framer = intake.framer();
+                    let mut framer = output.framer();
                     let mut connection = Connection::new(stream);
-                    let end = stream::read(&mut connection, &mut framer, &mut intake, stop, false);
+                    let end = stream::read(&mut connection, &mut framer, &mut output, stop, false);
                     if matches!(end, Ok(stream::End::Stopped)) {
-                        connection.close(&mut framer, &mut intake);
+                        connection.close(&mut framer, &mut output);
                         return;
                     }
-                    intake.take_last(&mut framer);
+                    output.take_last(&mut framer);
                     // A server that hangs up at once is not to be asked in a hurry.
                     if since.elapsed() > AT_ONCE {
                         backoff.reset();
@@ -82,13 +82,13 @@ impl Source for Reader {
                 }
                 Err(error) => describe(error),
             };
-            intake.failed(&why);
+            output.failed(&why);
             if stop.wait(backoff.next_delay()) {
                 return;
             }
             connection = connect(&self.path);
             if connection.is_ok() {
-                intake.worked();
+                output.worked();
             }
         }
     }
@@ -118,14 +118,14 @@ impl Connection {
     }
 
     /// Closes it so that nothing is lost between the two sides, and nothing taken twice.
-    fn close(mut self, framer: &mut Framer, intake: &mut Intake) {
+    fn close(mut self, framer: &mut Framer, output: &mut SourceOutput) {
         let until = Instant::now() + stream::LAST_READS;
         while self.has_separators() && self.last == b'}' {
             let rest = until.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(self.stream.as_fd())];
             if poll(&mut fds, Some(rest)).is_err()
                 || !fds[0].is_ready()
-                || !matches!(stream::read_once(&mut self, framer, intake), Ok(1..))
+                || !matches!(stream::read_once(&mut self, framer, output), Ok(1..))
             {
                 break;
             }
@@ -141,11 +141,11 @@ impl Connection {
             rest.truncate(whole.map_or(0, |at| at + 2));
         }
         let mut rest = rest.as_slice();
-        while let Ok(1..) = stream::read_once(&mut rest, framer, intake) {}
+        while let Ok(1..) = stream::read_once(&mut rest, framer, output) {}
         if self.has_separators() {
-            intake.flush();
+            output.flush();
         } else {
-            intake.take_cut_off(framer);
+            output.take_cut_off(framer);
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::io;
 use std::path::Path;
 
-use super::listen::{self, Door, Protocol, Stream};
-use super::{Intake, OpenError, Source, stream};
+use super::listen::{self, ListeningSocket, Protocol, Stream};
+use super::{OpenError, Source, SourceOutput, stream};
 use crate::framer::Framer;
-use crate::stop::Stop;
+use crate::sys::shutdown::ShutdownSignal;
 
 /// A socket for writers of plain events.
 pub(super) struct Listener {
-    door: Door,
+    door: ListeningSocket,
 }
 
 impl Listener {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         Ok(Listener {
-            door: Door::unix(path)?,
+            door: ListeningSocket::unix(path)?,
         })
     }
 }
@@ -26,11 +26,11 @@ impl Source for Listener {
         false
     }
 
-    fn run(self: Box<Self>, intake: Intake, stop: &Stop) {
-        let events = |intake: &Intake| Events {
-            framer: intake.framer(),
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+        let events = |output: &SourceOutput| Events {
+            framer: output.framer(),
         };
-        listen::serve(&self.door, events, intake, stop);
+        listen::serve(&self.door, events, output, stop);
     }
 }
 
@@ -39,19 +39,23 @@ struct Events {
 }
 
 impl Protocol for Events {
-    fn read(&mut self, mut stream: &mut dyn Stream, intake: &mut Intake) -> io::Result<usize> {
-        stream::read_once(&mut stream, &mut self.framer, intake)
+    fn read(
+        &mut self,
+        mut stream: &mut dyn Stream,
+        output: &mut SourceOutput,
+    ) -> io::Result<usize> {
+        stream::read_once(&mut stream, &mut self.framer, output)
     }
 
     fn framer(&mut self) -> &mut Framer {
         &mut self.framer
     }
 
-    fn closed(&mut self, intake: &mut Intake) {
-        intake.take_last(&mut self.framer);
+    fn closed(&mut self, output: &mut SourceOutput) {
+        output.take_last(&mut self.framer);
     }
 
-    fn cut_off(&mut self, intake: &mut Intake) {
-        intake.take_cut_off(&mut self.framer);
+    fn cut_off(&mut self, output: &mut SourceOutput) {
+        output.take_cut_off(&mut self.framer);
     }
 }

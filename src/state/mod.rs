@@ -4,10 +4,9 @@
 //! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
 //! lock, `.HOST.lock`, nobody holds. A thread of its own writes it, so that a mount that hangs stops nothing.
 
-pub mod hang;
-pub mod host;
+pub mod agents;
+pub mod checkpoint;
 pub mod lock;
-pub mod snapshot;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -22,13 +21,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
-use crate::cli::RunOptions;
-use crate::commands::agents;
-use crate::ledger::Reason;
-use crate::report::{Forwarding, Report};
-use crate::settings::given::{Origin, Origins, UsageError};
-use crate::state::hang::Waits;
-use crate::state::snapshot::{Away, Snapshot};
+use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::options::RunOptions;
+use crate::telemetry::counters::Reason;
+use crate::telemetry::hang::Waits;
+use crate::telemetry::report::{Forwarding, Report};
+use crate::telemetry::snapshot::{OutageState, Snapshot};
 
 /// What every agent's file has as its `program`.
 pub const PROGRAM: &str = "s3-audit-webhook";
@@ -73,7 +71,7 @@ pub fn open(
     if options.dry_run {
         return Ok((None, None));
     }
-    match StateFile::open(&options.state.state_dir, host::name()) {
+    match StateFile::open(&options.state.state_dir, crate::sys::host::name()) {
         Ok(file) => Ok((Some(file), None)),
         Err(what) if origins.origin("state_dir") > Origin::Default => {
             Err(origins.wrong("state_dir", what))
@@ -188,7 +186,7 @@ impl StateFile {
         }
     }
 
-    /// The file's content. What its names mean stands at [`show`](crate::commands::show).
+    /// The file's content. What its names mean stands at [`show`](crate::cli::show).
     fn describe(&self, now: &Snapshot, started: SystemTime, ended: Option<SystemTime>) -> Value {
         let balance = &now.balance;
         let sources = now.sources.iter().map(|source| {
@@ -313,7 +311,7 @@ fn webhook(now: &Snapshot) -> Value {
     })
 }
 
-fn since(away: &Away) -> String {
+fn since(away: &OutageState) -> String {
     let since = SystemTime::now().checked_sub(away.since.elapsed());
     time(since.unwrap_or(SystemTime::UNIX_EPOCH))
 }

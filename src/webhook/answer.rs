@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use crate::batch::Body;
+use crate::delivery::batch::Body;
+use crate::text::token::Token;
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{self, Endpoint};
+use crate::webhook::error::DeliveryError;
 use crate::webhook::header::{self, Header};
-use crate::webhook::token::Token;
-use crate::webhook::trouble::Trouble;
 
 /// What became of a posted body.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub enum Verdict {
     /// The webhook has it.
     Delivered,
     /// The webhook is away, busy or set up wrongly: the same body may be taken later.
-    Retry(Trouble),
+    Retry(DeliveryError),
     /// The webhook won't have this body.
-    Refused(Trouble),
+    Refused(DeliveryError),
     /// Not the same for all of its events.
     Partly(Parts),
 }
@@ -180,21 +180,21 @@ impl Answer {
             why += &format!(", which leads to {location}");
         }
         let lasting = |remedy| {
-            Verdict::Retry(Trouble {
+            Verdict::Retry(DeliveryError {
                 retry_after: self.wait(),
-                ..Trouble::lasting(format!("answered {why}"), remedy)
+                ..DeliveryError::lasting(format!("answered {why}"), remedy)
             })
         };
         match class {
             Class::Taken => parts::verdict(self, question),
-            Class::BadEvents(hint) => Verdict::Refused(Trouble::passing(why).hint(hint)),
+            Class::BadEvents(hint) => Verdict::Refused(DeliveryError::passing(why).hint(hint)),
             Class::Mend(remedy) => lasting(remedy),
             Class::Token if question.token.is_none() => lasting(CREDENTIAL),
             Class::Token if !question.token.is_some_and(Token::has_scheme) => lasting(SCHEME),
             Class::Token => lasting(NEW_TOKEN),
-            Class::Busy(hint) => Verdict::Retry(Trouble {
+            Class::Busy(hint) => Verdict::Retry(DeliveryError {
                 retry_after: self.wait(),
-                ..Trouble::passing(format!("answered {why}")).hint(hint)
+                ..DeliveryError::passing(format!("answered {why}")).hint(hint)
             }),
         }
     }
@@ -241,7 +241,7 @@ fn speaks_of_tls(text: &[u8]) -> bool {
 /// Characters of a foreign text that are logged at most.
 const TOLD: usize = 100;
 /// So many bytes in a row that were also in the body betray an event.
-const BETRAYAL: usize = 12;
+const MIN_LEAK_LEN: usize = 12;
 
 impl Question<'_> {
     /// What may be logged of a text that the webhook sent: one short line, of a page its title, and
@@ -257,17 +257,17 @@ impl Question<'_> {
             .collect();
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
         let told_secret = [text, &line].iter().any(|text| {
-            self.token.is_some_and(|token| token.is_told_by(text))
-                || self.endpoint.is_told_by(text)
+            self.token.is_some_and(|token| token.appears_in(text))
+                || self.endpoint.appears_in(text)
                 || self
                     .headers
                     .iter()
-                    .any(|header| header::is_told_by(header, text))
+                    .any(|header| header::appears_in(header, text))
         });
         let slices = self.body.slices();
         let told_events = line
             .as_bytes()
-            .windows(BETRAYAL)
+            .windows(MIN_LEAK_LEN)
             .map(memmem::Finder::new)
             .any(|run| slices.iter().any(|lines| run.find(lines).is_some()));
         if told_secret || told_events {

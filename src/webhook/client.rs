@@ -10,18 +10,18 @@ use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Error, SendBody};
 
-use crate::batch::{Batch, Body};
-use crate::chunk::Extent;
-use crate::sender::{Cut, Target};
+use crate::buffer::chunk::Extent;
+use crate::delivery::batch::{Batch, Body};
+use crate::delivery::sender::{Abort, Target};
+use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question, Verdict};
 use crate::webhook::bulk::Items;
+use crate::webhook::early_response::EarlyResponse;
 use crate::webhook::endpoint::Endpoint;
-use crate::webhook::last_words::LastWords;
+use crate::webhook::error::{DeliveryError, Timeouts, is_hang_up};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::{Known, Resolve};
-use crate::webhook::shape::Shape;
-use crate::webhook::token::Token;
-use crate::webhook::trouble::{Timeouts, Trouble, is_hang_up};
+use crate::webhook::template::RequestTemplate;
 use crate::webhook::tunnel::Tunnel;
 
 /// How much of an answer is read. A longer one costs its connection.
@@ -48,10 +48,10 @@ pub struct Webhook {
     /// None if the webhook wants none.
     token: Option<Token>,
     authorization: Option<HeaderValue>,
-    shape: Shape,
+    shape: RequestTemplate,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
-    last_words: LastWords,
+    last_words: EarlyResponse,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
     /// Since when there is a connection that the last request has left open for the next one.
@@ -79,7 +79,7 @@ impl Webhook {
     pub fn new(
         endpoint: Endpoint,
         token: Option<Token>,
-        shape: Shape,
+        shape: RequestTemplate,
         tls: TlsConfig,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
@@ -112,7 +112,7 @@ impl Webhook {
             .timeout_global(Some(timeouts.request))
             .timeout_recv_body(Some(ANSWER_TIME))
             .build();
-        let last_words = LastWords::default();
+        let last_words = EarlyResponse::default();
         let addresses = Known::default();
         let resolver = Resolve {
             inner: DefaultResolver::default(),
@@ -168,7 +168,7 @@ impl Webhook {
     ///
     /// # Errors
     /// It said nothing.
-    pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, Trouble> {
+    pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
         self.shape.encoder.encode(body);
         let answer = self.try_post(body).map_err(|error| self.trouble(&error))?;
         // A test event is no secret, so that the answer may repeat it.
@@ -196,21 +196,21 @@ impl Webhook {
         }
     }
 
-    fn trouble(&self, error: &Error) -> Trouble {
+    fn trouble(&self, error: &Error) -> DeliveryError {
         match &self.proxy {
-            Some(proxy) => Trouble::through(
+            Some(proxy) => DeliveryError::through(
                 &proxy.to_string(),
                 error,
                 self.endpoint.uri(),
                 self.timeouts,
             ),
-            None => Trouble::of(error, self.endpoint.uri(), self.timeouts),
+            None => DeliveryError::of(error, self.endpoint.uri(), self.timeouts),
         }
     }
 
     /// Posts these events, which were encoded last.
     fn try_post(&self, events: &Body<'_>) -> Result<Answer, Error> {
-        let Shape {
+        let RequestTemplate {
             encoder,
             uri,
             headers,
@@ -327,7 +327,7 @@ impl Target for Webhook {
         self.shape.encoder.format().most_events()
     }
 
-    fn cut(&self) -> Cut {
+    fn cut(&self) -> Abort {
         let agent = self.agent.clone();
         Box::new(move || agent.shutdown())
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
-use crate::batch::Body;
+use crate::delivery::batch::Body;
 use crate::webhook::event_time::EventTime;
 use crate::webhook::gzip::Gzip;
 
@@ -83,7 +83,7 @@ impl FromStr for Compressed {
 
 /// Makes bodies, one after the other.
 pub struct Encoder {
-    dress: Dress,
+    dress: Envelope,
     gzip: Option<Gzip>,
     /// The last body, if it is not just the lines.
     made: Vec<u8>,
@@ -112,7 +112,7 @@ impl Encoder {
         envelope += "}\n";
         let end = if prefix.is_empty() { "" } else { "\n" };
         Encoder {
-            dress: Dress {
+            dress: Envelope {
                 format,
                 prefix: format!("{prefix}{end}").into(),
                 envelope: envelope.into(),
@@ -167,11 +167,11 @@ impl Encoder {
     }
 }
 
-/// Memory that stays for the next body, in bytes.
+/// Restored that stays for the next body, in bytes.
 const KEPT: usize = 2 << 20;
 
 /// What is around the events.
-struct Dress {
+struct Envelope {
     format: Format,
     /// A line before each event, with its newline, or nothing.
     prefix: Vec<u8>,
@@ -179,7 +179,7 @@ struct Dress {
     envelope: Vec<u8>,
 }
 
-impl Dress {
+impl Envelope {
     /// Nothing: a body is the lines as they are.
     fn is_plain(&self) -> bool {
         matches!(self.format, Format::Ndjson | Format::Single) && self.prefix.is_empty()
@@ -262,8 +262,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::batch::Batch;
-    use crate::chunk::{Chunk, Extent};
+    use crate::buffer::chunk::{Chunk, Extent};
+    use crate::delivery::batch::Batch;
 
     /// What is made of these events, in chunks of some.
     fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {

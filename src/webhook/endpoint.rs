@@ -61,7 +61,7 @@ impl Endpoint {
     }
 
     /// Whether `text` gives away what [`shown`] hides.
-    pub fn is_told_by(&self, text: &str) -> bool {
+    pub fn appears_in(&self, text: &str) -> bool {
         let path = self.0.path().split('/');
         let long = path.filter(|segment| segment.chars().count() > SECRET);
         let query = self.0.query().unwrap_or_default().split(['&', '=']);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use memchr::memchr2;
 
-use crate::quantity::parse_decimal;
+use crate::text::quantity::parse_decimal;
 
 /// A moment, to the millisecond: HEC's `time` has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

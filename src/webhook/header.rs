@@ -59,7 +59,7 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether `text` gives away the value, or the secret part of one such as `Bearer <secret>`.
-pub fn is_told_by((_, value): &Header, text: &str) -> bool {
+pub fn appears_in((_, value): &Header, text: &str) -> bool {
     let value = value.to_str().unwrap_or_default();
     let parts = value.split(' ').chain([value]);
     parts

@@ -5,8 +5,8 @@ use std::fmt;
 
 use ureq::http::Uri;
 
-use crate::cli::WebhookOptions;
-use crate::settings::given::{Origin, Origins, UsageError};
+use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::options::WebhookOptions;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::no_proxy;
 

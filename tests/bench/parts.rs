@@ -7,10 +7,10 @@ mod events;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
-use s3_audit_webhook::batch::Batch;
-use s3_audit_webhook::chunk::{CHUNK_BYTES, Chunk, Extent};
+use s3_audit_webhook::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
+use s3_audit_webhook::buffer::queue::{Taken, queue};
+use s3_audit_webhook::delivery::batch::Batch;
 use s3_audit_webhook::framer::{Frame, Framer};
-use s3_audit_webhook::queue::{Taken, queue};
 use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
 
 const EVENTS: usize = 10_000;
@@ -70,19 +70,19 @@ fn queue_of_chunks(bencher: Bencher) {
         .counter(ItemsCount::new(EVENTS))
         .with_inputs(chunks)
         .bench_local_values(|chunks| {
-            let (inlet, outlet) = queue(Extent {
+            let (producer, consumer) = queue(Extent {
                 events: EVENTS,
                 bytes: 64 << 20,
             });
             for mut chunk in chunks {
-                inlet.offer(&mut chunk);
+                producer.offer(&mut chunk);
             }
-            drop(inlet);
+            drop(producer);
             let mut events = 0;
-            while let Taken::Chunk(chunk) = outlet.take(Extent::MAX, None) {
+            while let Taken::Chunk(chunk) = consumer.take(Extent::MAX, None) {
                 events += chunk.events;
-                outlet.release(chunk.extent());
-                outlet.recycle(chunk.bytes);
+                consumer.release(chunk.extent());
+                consumer.recycle(chunk.bytes);
             }
             events
         });

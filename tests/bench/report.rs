@@ -175,7 +175,7 @@ fn memory_plot(all: &Value) -> String {
         rows(&all[section]).iter().map(bar).collect()
     };
     plot::bars(
-        "Memory, MiB",
+        "Restored, MiB",
         None,
         &[
             ("idle".to_owned(), bars("idle", "memory")),

@@ -27,7 +27,7 @@ pub(crate) struct Sink {
     /// Its certificate in PEM, if it speaks TLS.
     pub(crate) certificate: Option<String>,
     tls: Option<Arc<ServerConfig>>,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<Entry>>,
 }
 
 /// One request's body.
@@ -39,7 +39,7 @@ pub(crate) struct Arrival {
 
 /// What has arrived, and where the next body goes.
 #[derive(Default)]
-struct Kept {
+struct Entry {
     /// Takes nothing, and leaves no connection open.
     away: bool,
     arrivals: Vec<Arrival>,
@@ -83,10 +83,10 @@ impl Sink {
         let spare = (0..=bytes / ROOM as u64 + 1)
             .map(|_| vec![1; ROOM])
             .collect();
-        let kept = Kept {
+        let kept = Entry {
             spare,
             tally,
-            ..Kept::default()
+            ..Entry::default()
         };
         let (tls, certificate) = tls.unzip();
         let sink = Self {
@@ -172,7 +172,7 @@ impl Sink {
     }
 }
 
-impl Kept {
+impl Entry {
     fn count(&mut self, body: &[u8]) {
         for number in events::numbers(body) {
             if let Some(count) = self.tally.get_mut(number as usize) {
@@ -187,14 +187,14 @@ pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+fn lock(kept: &Mutex<Entry>) -> MutexGuard<'_, Entry> {
     kept.lock().expect("no holder panics")
 }
 
 fn accept(
     connection: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-    kept: &Mutex<Kept>,
+    kept: &Mutex<Entry>,
 ) -> io::Result<()> {
     connection.set_nodelay(true)?;
     match tls {
@@ -207,7 +207,7 @@ fn accept(
 }
 
 /// Answers requests until the peer closes.
-fn serve(connection: impl Read + Write, kept: &Mutex<Kept>) -> io::Result<()> {
+fn serve(connection: impl Read + Write, kept: &Mutex<Entry>) -> io::Result<()> {
     let mut input = BufReader::with_capacity(64 * 1024, connection);
     while let Some(head) = read_head(&mut input)? {
         if head.continues {

@@ -22,9 +22,9 @@ use self::pattern::Pattern;
 use self::resume::Resumed;
 use self::tracked::Tracked;
 use self::watch::Watch;
-use super::{Intake, OpenError, Source};
-use crate::checkpoint::{Found, Memory, Place, Progress, Reached};
-use crate::stop::Stop;
+use super::{OpenError, Source, SourceOutput};
+use crate::state::checkpoint::{FileOffset, Found, Progress, Reached, Restored};
+use crate::sys::shutdown::ShutdownSignal;
 
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ pub(super) struct Follow {
     watch: Arc<Mutex<Watch>>,
     is_glob: bool,
     /// The files of an earlier start that may come back, with their numbers.
-    awaited: Vec<(u64, Place)>,
+    awaited: Vec<(u64, FileOffset)>,
     /// What the reader tells to later starts.
     progress: Option<Progress>,
     /// For the log, when there is one.
@@ -71,7 +71,7 @@ impl Follow {
     pub(super) fn open(
         path: &Path,
         start: FileStart,
-        memory: Option<Memory>,
+        memory: Option<Restored>,
     ) -> Result<Self, OpenError> {
         let wrong = |error: io::Error| OpenError::Wrong(format!("can't be read: {error}"));
         let pattern = Pattern::new(path);
@@ -140,26 +140,26 @@ impl Source for Follow {
         true
     }
 
-    fn run(mut self: Box<Self>, mut intake: Intake, stop: &Stop) {
+    fn run(mut self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
         for (level, notice) in &self.notices {
-            log!(*level, "{}: {notice}", intake.name());
+            log!(*level, "{}: {notice}", output.name());
         }
         let watch = Arc::clone(&self.watch);
-        intake.while_waiting(move || {
+        output.while_waiting(move || {
             // What can't be looked at now is told by the reader's next look.
             let _ = lock(&watch).look();
         });
         let mut delay = LOOK_MIN;
         loop {
-            match self.step(&mut intake, stop) {
+            match self.step(&mut output, stop) {
                 Ok(true) => delay = LOOK_MIN,
                 Ok(false) => delay = (delay * 2).min(LOOK_MAX),
                 Err(error) => {
-                    intake.failed(&error.to_string());
+                    output.failed(&error.to_string());
                     delay = LOOK_MAX;
                 }
             }
-            intake.flush();
+            output.flush();
             let files = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
             // Half an event at a file's end is not one yet: the next start reads it when it is whole.
             if stop.wait(delay.max(LOOK_ONE.saturating_mul(files).min(LOOK_MAX))) {

@@ -9,16 +9,20 @@ use log::{info, warn};
 use super::tracked::{State, Tracked, is_compressed};
 use super::watch::{self, MOST_OPEN};
 use super::{Follow, lock};
-use crate::checkpoint::{HEAD_BYTES, Place};
-use crate::source::Intake;
-use crate::stop::Stop;
+use crate::source::SourceOutput;
+use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// A file that has gone, with nothing new in its place, is done with when it has not grown for so long.
 const QUIET: Duration = Duration::from_secs(60);
 
 impl Follow {
     /// Reads what there is in each file, those changed last at the end. True if there was something.
-    pub(super) fn step(&mut self, intake: &mut Intake, stop: &Stop) -> io::Result<bool> {
+    pub(super) fn step(
+        &mut self,
+        output: &mut SourceOutput,
+        stop: &ShutdownSignal,
+    ) -> io::Result<bool> {
         // Looked at before reading: what its writer has put into the old file before making the
         // new one is read before the new one.
         let looked = self.find_files();
@@ -26,7 +30,7 @@ impl Follow {
         let mut place = 0;
         let mut opened = 0;
         while let Some(file) = self.files.get(place) {
-            if stop.is_given() {
+            if stop.is_triggered() {
                 return Ok(false);
             }
             opened += usize::from(!file.is_open());
@@ -36,7 +40,7 @@ impl Follow {
                 continue;
             }
             let number = file.number;
-            match self.read(place, intake, stop) {
+            match self.read(place, output, stop) {
                 Ok(more) => {
                     if let Ok(result) = &mut result {
                         *result |= more;
@@ -44,7 +48,7 @@ impl Follow {
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     if self.files[place].is_gone {
-                        self.lose(place, intake);
+                        self.lose(place, output);
                     }
                 }
                 Err(error) => {
@@ -62,7 +66,7 @@ impl Follow {
         self.close_some();
         looked?;
         if !self.files.is_empty() && result.is_ok() {
-            intake.worked();
+            output.worked();
         }
         result
     }
@@ -99,7 +103,12 @@ impl Follow {
     }
 
     /// Reads what there is in one file, and sees to it if it is done with. True if there was something.
-    fn read(&mut self, place: usize, intake: &mut Intake, stop: &Stop) -> io::Result<bool> {
+    fn read(
+        &mut self,
+        place: usize,
+        output: &mut SourceOutput,
+        stop: &ShutdownSignal,
+    ) -> io::Result<bool> {
         let file = &mut self.files[place];
         if file.is_gone {
             file.length = file.open()?.metadata()?.len();
@@ -116,20 +125,20 @@ impl Follow {
                     "{} was truncated; reading it from its beginning",
                     label(file)
                 );
-                let file = self.hand_over(place, intake);
+                let file = self.hand_over(place, output);
                 self.files[file].rewind();
-                self.files[file].mark(intake, self.progress.as_ref());
+                self.files[file].mark(output, self.progress.as_ref());
                 return Ok(true);
             }
             let file = &mut self.files[place];
-            more = file.read(intake, self.progress.as_ref(), stop)?;
+            more = file.read(output, self.progress.as_ref(), stop)?;
             if self.is_glob {
                 file.release();
             }
         }
         let file = &self.files[place];
         if file.is_gone && (file.state != State::Followed || file.is_read()) {
-            self.finish_gone(place, intake);
+            self.finish_gone(place, output);
         }
         Ok(more)
     }
@@ -144,7 +153,7 @@ impl Follow {
             return Ok(());
         }
         let head = file.read_head(HEAD_BYTES)?;
-        let is_back = |(_, place): &(u64, Place)| {
+        let is_back = |(_, place): &(u64, FileOffset)| {
             place.offset <= file.length && place.fingerprint.fits(&head)
         };
         if let Some(known) = self.awaited.iter().position(is_back) {
@@ -184,7 +193,7 @@ impl Follow {
 
     /// What is to be read of a file that will not be there any more is read from its copy, if it has one. Gives
     /// the file's place, which may be another one now.
-    fn hand_over(&mut self, place: usize, intake: &mut Intake) -> usize {
+    fn hand_over(&mut self, place: usize, output: &mut SourceOutput) -> usize {
         let number = self.files[place].number;
         // The copy was made before, but may have been looked at still earlier.
         let _ = self.find_files();
@@ -207,7 +216,7 @@ impl Follow {
                 && copy.read_head(head.len()).is_ok_and(|found| found == head)
             {
                 copy.resume(reached.offset, head.clone());
-                copy.mark(intake, self.progress.as_ref());
+                copy.mark(output, self.progress.as_ref());
                 heir = Some(copy.number);
                 info!("{} is read on from byte {}", label(copy), reached.offset);
             } else {
@@ -216,14 +225,14 @@ impl Follow {
             }
         }
         if heir.is_none() {
-            self.files[place].take_last(intake);
+            self.files[place].take_last(output);
         }
         place
     }
 
     /// Leaves a file that has gone and was read, if its writer is done with it too: when there is something in the
     /// one that has taken its place, or nothing has come for long and others are there.
-    fn finish_gone(&mut self, place: usize, intake: &mut Intake) {
+    fn finish_gone(&mut self, place: usize, output: &mut SourceOutput) {
         let file = &self.files[place];
         let is_replaced = self.watch().present().iter().any(|listed| {
             listed.path == file.path
@@ -242,22 +251,22 @@ impl Follow {
         if is_read && is_replaced {
             info!("{} was replaced; reading the new one", label(file));
         }
-        let place = self.hand_over(place, intake);
-        self.leave(place, intake);
+        let place = self.hand_over(place, output);
+        self.leave(place, output);
     }
 
-    fn leave(&mut self, place: usize, intake: &mut Intake) {
+    fn leave(&mut self, place: usize, output: &mut SourceOutput) {
         let file = self.files.remove(place);
         self.watch().forget(file.identity);
         if let Some(progress) = &self.progress
-            && let Some(position) = intake.position()
+            && let Some(position) = output.position()
         {
             progress.mark(position, file.number, None);
         }
     }
 
     /// A file was not open, and has gone.
-    fn lose(&mut self, place: usize, intake: &mut Intake) {
+    fn lose(&mut self, place: usize, output: &mut SourceOutput) {
         let file = &self.files[place];
         if file.state != State::Skipped && !file.is_read() {
             warn!(
@@ -266,7 +275,7 @@ impl Follow {
                 file.reached().offset
             );
         }
-        self.leave(place, intake);
+        self.leave(place, output);
     }
 
     /// Closes files that were read, those first that were changed longest ago, while many are open.

@@ -8,7 +8,7 @@ use log::Level;
 use super::pattern::Listed;
 use super::tracked::Tracked;
 use super::watch::Watch;
-use crate::checkpoint::{HEAD_BYTES, Place};
+use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
 
 /// A file that may be one of those.
 struct Candidate {
@@ -19,7 +19,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn is(&self, place: &Place) -> bool {
+    fn is(&self, place: &FileOffset) -> bool {
         !self.is_taken && self.listed.length >= place.offset && place.fingerprint.fits(&self.head)
     }
 }
@@ -30,7 +30,7 @@ pub(super) struct Resumed {
     /// Ready to be read on, those changed last at the end.
     pub(super) files: Vec<Tracked>,
     /// All of them, if none is there: their filesystem may not be, yet.
-    pub(super) awaited: Vec<Place>,
+    pub(super) awaited: Vec<FileOffset>,
     /// What the operator should know.
     pub(super) notices: Vec<(Level, String)>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Resumed {
 ///
 /// # Errors
 /// The directory can't be read.
-pub(super) fn find(places: Vec<Place>, watch: &mut Watch) -> io::Result<Resumed> {
+pub(super) fn find(places: Vec<FileOffset>, watch: &mut Watch) -> io::Result<Resumed> {
     let mut notices = Vec::new();
     let mut candidates = Vec::new();
     for listed in watch.pattern.list_with_renamed()? {
@@ -94,7 +94,7 @@ pub(super) fn find(places: Vec<Place>, watch: &mut Watch) -> io::Result<Resumed>
     })
 }
 
-fn take(candidates: &mut [Candidate], place: &Place, is_same_inode: bool) -> bool {
+fn take(candidates: &mut [Candidate], place: &FileOffset, is_same_inode: bool) -> bool {
     let found = candidates.iter_mut().find(|candidate| {
         candidate.is(place) && (!is_same_inode || candidate.listed.identity.inode == place.inode)
     });
@@ -105,8 +105,8 @@ fn take(candidates: &mut [Candidate], place: &Place, is_same_inode: bool) -> boo
     true
 }
 
-fn tell_missing(place: &Place) -> (Level, String) {
-    let Place {
+fn tell_missing(place: &FileOffset) -> (Level, String) {
+    let FileOffset {
         name,
         offset,
         length,

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use super::pattern::{Identity, Listed, name};
-use crate::checkpoint::{Fingerprint, HEAD_BYTES, Progress, Reached};
 use crate::framer::Framer;
-use crate::source::Intake;
-use crate::stop::Stop;
+use crate::source::SourceOutput;
+use crate::state::checkpoint::{Fingerprint, HEAD_BYTES, Progress, Reached};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// How far back the beginning of a file's last line is looked for.
 const LINE_BYTES: u64 = 64 << 10;
@@ -206,9 +206,9 @@ impl Tracked {
     }
 
     /// Takes what was read of an event that will never be whole.
-    pub(super) fn take_last(&mut self, intake: &mut Intake) {
+    pub(super) fn take_last(&mut self, output: &mut SourceOutput) {
         if let Some(framer) = &mut self.framer {
-            intake.take_last(framer);
+            output.take_last(framer);
         }
     }
 
@@ -222,22 +222,22 @@ impl Tracked {
     /// Reads what there was when it was last seen, and maybe a little more. True if there was something.
     pub(super) fn read(
         &mut self,
-        intake: &mut Intake,
+        output: &mut SourceOutput,
         progress: Option<&Progress>,
-        stop: &Stop,
+        stop: &ShutdownSignal,
     ) -> io::Result<bool> {
         let before = self.offset;
         self.open()?.seek(SeekFrom::Start(before))?;
-        while self.offset < self.length && !stop.is_given() && self.read_once(intake)? {
+        while self.offset < self.length && !stop.is_triggered() && self.read_once(output)? {
             self.active = Instant::now();
-            self.mark(intake, progress);
+            self.mark(output, progress);
         }
         Ok(self.offset > before)
     }
 
     /// One read, and its events. False at the end.
-    fn read_once(&mut self, intake: &mut Intake) -> io::Result<bool> {
-        let framer = self.framer.get_or_insert_with(|| intake.framer());
+    fn read_once(&mut self, output: &mut SourceOutput) -> io::Result<bool> {
+        let framer = self.framer.get_or_insert_with(|| output.framer());
         let Some(mut file) = self.file.as_ref() else {
             return Ok(false);
         };
@@ -260,14 +260,14 @@ impl Tracked {
         self.offset += count as u64;
         self.length = self.length.max(self.offset);
         framer.filled(count);
-        intake.take(framer);
+        output.take(framer);
         Ok(count > 0)
     }
 
     /// Notes how far it was read. All that was is on its way then.
-    pub(super) fn mark(&self, intake: &mut Intake, progress: Option<&Progress>) {
+    pub(super) fn mark(&self, output: &mut SourceOutput, progress: Option<&Progress>) {
         if let Some(progress) = progress
-            && let Some(position) = intake.position()
+            && let Some(position) = output.position()
         {
             progress.mark(position, self.number, Some(self.reached()));
         }

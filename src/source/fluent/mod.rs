@@ -11,11 +11,11 @@ use std::path::Path;
 
 use log::warn;
 
-use super::listen::{self, Door, Protocol, Stream};
-use super::{Intake, OpenError, Source};
+use super::listen::{self, ListeningSocket, Protocol, Stream};
+use super::{OpenError, Source, SourceOutput};
 use crate::framer::{Frame, Framer, Lost};
-use crate::ledger::Reason;
-use crate::stop::Stop;
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::counters::Reason;
 use message::Message;
 
 /// Message, tag and option together are this much longer than the record at most.
@@ -27,7 +27,7 @@ const MSGPACK: u8 = 0x80;
 
 /// A socket for fluent loggers.
 pub(super) struct Listener {
-    door: Door,
+    door: ListeningSocket,
     /// Others on the network can connect, and the protocol's JSON form has no authentication.
     is_open: bool,
 }
@@ -35,14 +35,14 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn tcp(address: SocketAddr) -> Result<Self, OpenError> {
         Ok(Listener {
-            door: Door::tcp(address)?,
+            door: ListeningSocket::tcp(address)?,
             is_open: !address.ip().is_loopback(),
         })
     }
 
     pub(super) fn unix(path: &Path) -> Result<Self, OpenError> {
         Ok(Listener {
-            door: Door::unix(path)?,
+            door: ListeningSocket::unix(path)?,
             is_open: false,
         })
     }
@@ -53,20 +53,20 @@ impl Source for Listener {
         false
     }
 
-    fn run(self: Box<Self>, intake: Intake, stop: &Stop) {
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         if self.is_open {
             warn!(
                 "fluent: anyone who can reach this address can send forged events; let a firewall see to it"
             );
         }
-        let messages = |intake: &Intake| Messages {
-            framer: Framer::for_arrays(intake.max_event().saturating_add(ENVELOPE)),
+        let messages = |output: &SourceOutput| Messages {
+            framer: Framer::for_arrays(output.max_event().saturating_add(ENVELOPE)),
             begun: false,
             is_msgpack: false,
             tail: Vec::new(),
             is_overlong: false,
         };
-        listen::serve(&self.door, messages, intake, stop);
+        listen::serve(&self.door, messages, output, stop);
     }
 }
 
@@ -83,15 +83,15 @@ struct Messages {
 }
 
 impl Protocol for Messages {
-    fn read(&mut self, stream: &mut dyn Stream, intake: &mut Intake) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize> {
         let space = self.framer.space();
         let count = stream.read(space)?;
         if count > 0 && !self.begun {
             self.begun = true;
             self.is_msgpack = space[0] >= MSGPACK;
             if self.is_msgpack {
-                intake.complain("sends MessagePack; set \"marshal_as_json\": true in the server's fluent configuration");
-                intake.refuse(Reason::Malformed, 1);
+                output.complain("sends MessagePack; set \"marshal_as_json\": true in the server's fluent configuration");
+                output.refuse(Reason::Malformed, 1);
             }
         }
         if !self.is_msgpack {
@@ -100,10 +100,10 @@ impl Protocol for Messages {
             let surplus = self.tail.len().saturating_sub(OPTION);
             self.tail.drain(..surplus);
             self.framer.filled(count);
-            let acknowledgements = self.take(intake);
+            let acknowledgements = self.take(output);
             if !acknowledgements.is_empty() {
                 // What is acknowledged is in the buffer, or counted as dropped.
-                intake.flush();
+                output.flush();
                 // A client that does not read them, but asks for ever more, is the one that must go.
                 stream
                     .write_all(acknowledgements.as_bytes())
@@ -118,18 +118,18 @@ impl Protocol for Messages {
     }
 
     /// The client sends the message that it could not end once more.
-    fn closed(&mut self, intake: &mut Intake) {
-        intake.flush();
+    fn closed(&mut self, output: &mut SourceOutput) {
+        output.flush();
     }
 
-    fn cut_off(&mut self, intake: &mut Intake) {
-        intake.flush();
+    fn cut_off(&mut self, output: &mut SourceOutput) {
+        output.flush();
     }
 }
 
 impl Messages {
     /// Takes what came, and returns what the client waits for.
-    fn take(&mut self, intake: &mut Intake) -> String {
+    fn take(&mut self, output: &mut SourceOutput) -> String {
         let mut acknowledgements = String::new();
         let mut acknowledge = |chunk: String| {
             acknowledgements += &serde_json::json!({ "ack": chunk }).to_string();
@@ -139,32 +139,32 @@ impl Messages {
             let message = match &frame {
                 Frame::Event(message) => message,
                 Frame::Lost(Lost::TooLarge) => {
-                    intake.refuse(Reason::TooLarge, 1);
+                    output.refuse(Reason::TooLarge, 1);
                     continue;
                 }
                 Frame::Lost(Lost::Malformed) => {
-                    intake.complain("sends something that is no fluent message in JSON");
-                    intake.refuse(Reason::Malformed, 1);
+                    output.complain("sends something that is no fluent message in JSON");
+                    output.refuse(Reason::Malformed, 1);
                     continue;
                 }
             };
             match message::parse(message.raw(), usize::MAX) {
                 Message::Event { record, chunk } => {
-                    intake.take_event(&message.part(record));
+                    output.take_event(&message.part(record));
                     if let Some(chunk) = chunk {
                         acknowledge(chunk);
                     }
                 }
                 Message::Batch => {
-                    intake.complain(
+                    output.complain(
                         "sends several events in a message (Forward or PackedForward mode); set it to \
                          send each in its own, without buffering or compression",
                     );
-                    intake.refuse(Reason::Malformed, 1);
+                    output.refuse(Reason::Malformed, 1);
                 }
                 Message::Other => {
-                    intake.complain("sends something that is no fluent message in JSON");
-                    intake.refuse(Reason::Malformed, 1);
+                    output.complain("sends something that is no fluent message in JSON");
+                    output.refuse(Reason::Malformed, 1);
                 }
             }
         }

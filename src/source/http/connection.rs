@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::Service;
 use super::answer::{Answer, TAKEN};
-use super::parcel::Parcel;
+use super::decoder::BodyDecoder;
 use super::request::{Chunked, HEAD_BYTES, Head, Length, Piece, parse_head};
 
 /// What is read at once: a whole request of the usual kind.
@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Connection<'a> {
     stream: &'a TcpStream,
     service: &'a Service,
-    parcel: Parcel<'a>,
+    parcel: BodyDecoder<'a>,
     buffer: Box<[u8]>,
     /// Bytes of the buffer that are not dealt with.
     unread: std::ops::Range<usize>,
@@ -68,7 +68,7 @@ impl<'a> Connection<'a> {
         Connection {
             stream,
             service,
-            parcel: Parcel::new(&service.budget, service.max_body, service.max_event),
+            parcel: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
             buffer: vec![0; BUFFER].into(),
             unread: 0..0,
             answer: Vec::new(),
@@ -144,7 +144,7 @@ impl<'a> Connection<'a> {
         self.parcel.clear();
         // What has been read of the next request must be answered.
         let is_unwanted = self.unread.is_empty() && self.service.connections.are_crowded();
-        let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_given();
+        let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_triggered();
         self.write(answer, keep_alive)?;
         if self.idle != IDLE {
             (self.idle, self.is_patient) = (IDLE, false);
@@ -231,11 +231,11 @@ impl<'a> Connection<'a> {
     /// The body is complete: into the buffer with it, or not.
     fn take(&mut self) -> Answer {
         let finished = match self.parcel.finish() {
-            Ok(()) if !self.service.intake.could_take(&self.parcel.chunk) => Err(Answer::TooLarge),
+            Ok(()) if !self.service.output.could_take(&self.parcel.chunk) => Err(Answer::TooLarge),
             finished => finished,
         };
         match finished {
-            Ok(()) if self.service.intake.take_whole(&mut self.parcel.chunk) => Answer::Taken,
+            Ok(()) if self.service.output.take_whole(&mut self.parcel.chunk) => Answer::Taken,
             Ok(()) => Answer::Busy,
             Err(answer) => {
                 // Where nothing was found in it, the body was still one event to its client.

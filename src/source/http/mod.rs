@@ -6,7 +6,7 @@
 
 pub mod answer;
 mod connection;
-pub mod parcel;
+pub mod decoder;
 pub mod request;
 
 use std::collections::HashMap;
@@ -21,14 +21,14 @@ use socket2::SockRef;
 
 use answer::Answer;
 use connection::Connection;
-use parcel::Budget;
+use decoder::Budget;
 
-use super::{Intake, OpenError, Source, stream};
-use crate::descriptors;
-use crate::ledger::Reason;
-use crate::poll::{PollFd, poll};
-use crate::stop::Stop;
-use crate::webhook::token::Token;
+use super::{OpenError, Source, SourceOutput, stream};
+use crate::sys::descriptors;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::counters::Reason;
+use crate::text::token::Token;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ const STACK: usize = 128 << 10;
 /// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try
 /// again after a second, when some have given up.
 const BACKLOG: i32 = 4096;
-/// Memory for large bodies, in bodies of the largest size.
+/// Restored for large bodies, in bodies of the largest size.
 const BODIES: usize = 4;
 
 /// What the listener is told.
@@ -64,14 +64,14 @@ pub(super) struct Listener {
 
 /// What all connections share.
 struct Service {
-    intake: Intake,
+    output: SourceOutput,
     connections: Connections,
     token: Option<Token>,
     max_body: usize,
     max_event: usize,
     timeout: Duration,
     budget: Budget,
-    stop: Stop,
+    stop: ShutdownSignal,
 }
 
 impl Service {
@@ -82,7 +82,7 @@ impl Service {
             Answer::Busy => Reason::BufferFull,
             _ => Reason::Malformed,
         };
-        self.intake.refuse(reason, events);
+        self.output.refuse(reason, events);
     }
 }
 
@@ -168,10 +168,10 @@ impl Source for Listener {
         false
     }
 
-    fn run(self: Box<Self>, intake: Intake, stop: &Stop) {
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         let service = Arc::new(Service {
-            max_event: intake.max_event(),
-            intake,
+            max_event: output.max_event(),
+            output,
             connections: Connections {
                 most: self.settings.connections,
                 open: Mutex::default(),
@@ -197,7 +197,7 @@ impl Source for Listener {
             }
             if descriptors::are_scarce(&self.listener) {
                 service
-                    .intake
+                    .output
                     .failed("too many clients; raise the limit of open files (LimitNOFILE)");
                 stop.wait(REST);
                 continue;
@@ -207,13 +207,13 @@ impl Source for Listener {
                     let patience = if is_full { Duration::ZERO } else { BURST };
                     is_full = !service.connections.have_room(patience);
                     if is_full {
-                        service.intake.complain(
+                        service.output.complain(
                             "came while all connections were taken, and was told 503; raise --listen-connections",
                         );
                         turn_away(&stream);
                     } else if let Err(error) = serve(stream, number, &service) {
                         service
-                            .intake
+                            .output
                             .failed(&format!("can't serve a client: {error}"));
                         stop.wait(REST);
                     }
@@ -227,7 +227,7 @@ impl Source for Listener {
                     ) => {}
                 Err(error) => {
                     service
-                        .intake
+                        .output
                         .failed(&format!("can't accept a client: {error}"));
                     stop.wait(REST);
                 }
@@ -250,7 +250,7 @@ fn serve(stream: TcpStream, number: u64, service: &Arc<Service>) -> io::Result<(
         .name("http".into())
         .stack_size(STACK)
         .spawn(move || {
-            of_thread.intake.worked();
+            of_thread.output.worked();
             Connection::new(&stream, &of_thread).serve();
             of_thread.connections.close(number);
         });

@@ -1,7 +1,7 @@
 //! An answer that tells of each event what became of it, as Elasticsearch's `_bulk` does.
 
 use super::{Answer, Class, Question, Verdict, status_class};
-use crate::webhook::trouble::Trouble;
+use crate::webhook::error::DeliveryError;
 
 /// What became of a body's events, where not all have the same end.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Parts {
     /// Of each event, in their order, whether it must be sent again.
     pub again: Vec<bool>,
     /// Why the first of them must be, if any must.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<DeliveryError>,
 }
 
 /// A document of this identity is there already: an earlier request's answer was lost.
@@ -40,7 +40,7 @@ pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Verdict {
             "answered {} with errors, but not of which events",
             answer.status
         );
-        return Verdict::Retry(Trouble::lasting(why, ITEMS));
+        return Verdict::Retry(DeliveryError::lasting(why, ITEMS));
     }
     let mut parts = Parts {
         delivered: 0,
@@ -66,9 +66,10 @@ pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Verdict {
             class => {
                 *again = true;
                 parts.trouble.get_or_insert_with(|| {
-                    let trouble = Trouble::passing(format!("answered {} for some events", why()));
+                    let trouble =
+                        DeliveryError::passing(format!("answered {} for some events", why()));
                     let remedy = (!matches!(class, Class::Busy(_))).then_some(TARGET);
-                    Trouble {
+                    DeliveryError {
                         remedy,
                         retry_after: answer.wait(),
                         ..trouble
@@ -83,14 +84,14 @@ pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Verdict {
     }
     match parts.trouble {
         None if parts.refused == 0 => Verdict::Delivered,
-        None if events == 1 => Verdict::Refused(Trouble::passing(parts.why_refused)),
+        None if events == 1 => Verdict::Refused(DeliveryError::passing(parts.why_refused)),
         Some(trouble) if parts.delivered + parts.refused == 0 => Verdict::Retry(trouble),
         _ => Verdict::Partly(parts),
     }
 }
 
-fn broken_off(answer: &Answer) -> Trouble {
-    Trouble::passing(format!(
+fn broken_off(answer: &Answer) -> DeliveryError {
+    DeliveryError::passing(format!(
         "answered {}, but the answer broke off",
         answer.status
     ))

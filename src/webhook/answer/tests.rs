@@ -5,8 +5,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Batch;
-use crate::chunk::{Chunk, Extent};
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::delivery::batch::Batch;
 
 fn answered(answer: &Answer, body: &Body<'_>) -> Verdict {
     let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
@@ -40,7 +40,7 @@ fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
 }
 
 fn refused(why: &str) -> Verdict {
-    Verdict::Refused(Trouble::passing(why).hint(RAW))
+    Verdict::Refused(DeliveryError::passing(why).hint(RAW))
 }
 
 fn verdict(status: u16, text: &str) -> Verdict {
@@ -66,14 +66,14 @@ fn success_is_a_status_of_success() {
 fn a_known_code_says_more_than_the_status() {
     assert!(matches!(
         hec(200, 9),
-        Verdict::Retry(Trouble { remedy: None, .. })
+        Verdict::Retry(DeliveryError { remedy: None, .. })
     ));
     for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
         let verdict = hec(400, code);
         assert!(
             matches!(
                 verdict,
-                Verdict::Retry(Trouble {
+                Verdict::Retry(DeliveryError {
                     remedy: Some(_),
                     ..
                 })
@@ -84,7 +84,7 @@ fn a_known_code_says_more_than_the_status() {
     for code in [8, 9, 18, 19, 20, 23] {
         let verdict = hec(503, code);
         assert!(
-            matches!(verdict, Verdict::Retry(Trouble { remedy: None, .. })),
+            matches!(verdict, Verdict::Retry(DeliveryError { remedy: None, .. })),
             "{code}"
         );
     }
@@ -115,7 +115,7 @@ fn else_the_status_decides() {
         assert!(
             matches!(
                 verdict,
-                Verdict::Retry(Trouble {
+                Verdict::Retry(DeliveryError {
                     remedy: Some(_),
                     ..
                 })
@@ -125,7 +125,7 @@ fn else_the_status_decides() {
     }
     assert!(matches!(
         hec(429, 26),
-        Verdict::Retry(Trouble { remedy: None, .. })
+        Verdict::Retry(DeliveryError { remedy: None, .. })
     ));
 }
 
@@ -141,7 +141,7 @@ fn a_web_servers_400_about_tls_is_not_about_the_events() {
         assert!(
             matches!(
                 verdict,
-                Verdict::Retry(Trouble {
+                Verdict::Retry(DeliveryError {
                     remedy: Some(_),
                     ..
                 })
@@ -158,7 +158,7 @@ fn a_web_servers_400_about_tls_is_not_about_the_events() {
 #[test]
 fn a_foreign_text_is_told_in_one_short_line() {
     let verdict = verdict(400, &format!("no\nsuch\u{7} thing {}", "x".repeat(500)));
-    let Verdict::Refused(Trouble { why, .. }) = verdict else {
+    let Verdict::Refused(DeliveryError { why, .. }) = verdict else {
         panic!("{verdict:?}")
     };
     assert!(
@@ -210,7 +210,7 @@ proptest! {
             events: 1,
             text,
         };
-        if let Verdict::Refused(Trouble { why, .. }) = answered(&answer, &batch.body(Extent::default())) {
+        if let Verdict::Refused(DeliveryError { why, .. }) = answered(&answer, &batch.body(Extent::default())) {
             prop_assert!(why.chars().count() < TOLD + 10);
         }
     }

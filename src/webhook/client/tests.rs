@@ -8,7 +8,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::chunk::Chunk;
+use crate::buffer::chunk::Chunk;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 
 use super::*;
@@ -65,7 +65,7 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
         request: Duration::from_secs(9),
     };
     let endpoint = Endpoint::parse("http://hec.example.com/").unwrap();
-    let shape = Shape {
+    let shape = RequestTemplate {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
         headers: Vec::new(),

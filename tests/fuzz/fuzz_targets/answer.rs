@@ -7,8 +7,8 @@
 use std::io::{self, Read};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::batch::Batch;
-use s3_audit_webhook::chunk::Extent;
+use s3_audit_webhook::delivery::batch::Batch;
+use s3_audit_webhook::buffer::chunk::Extent;
 use s3_audit_webhook::webhook::answer::{Answer, Question, Verdict};
 use s3_audit_webhook::webhook::bulk::Items;
 use s3_audit_webhook::webhook::endpoint::Endpoint;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::checkpoint::{HEAD_BYTES, parse};
+use s3_audit_webhook::state::checkpoint::{HEAD_BYTES, parse};
 
 const SOURCE: &str = "file:/var/log/audit.log";
 

@@ -11,7 +11,7 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 use libfuzzer_sys::fuzz_target;
 use s3_audit_webhook::source::http::answer::Answer;
-use s3_audit_webhook::source::http::parcel::{Budget, Parcel};
+use s3_audit_webhook::source::http::decoder::{Budget, BodyDecoder};
 
 const MEMORY: usize = 256 << 10;
 
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         _ => (true, &*compressed),
     };
     let budget = Budget::new(MEMORY);
-    let mut parcel = Parcel::new(&budget, limit, limit);
+    let mut parcel = BodyDecoder::new(&budget, limit, limit);
     let whole = made_of(&mut parcel, gzip, [body]);
     let cut = made_of(&mut parcel, gzip, pieces(body, lengths));
     // What is wrong first may depend on where it is cut, that something is may not.
@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
     }
     drop(parcel);
     if kind & 3 == 3 {
-        let mut plain = Parcel::new(&budget, limit, limit);
+        let mut plain = BodyDecoder::new(&budget, limit, limit);
         let [_, _, rest @ ..] = data else { return };
         let plain = made_of(&mut plain, false, [&rest[lengths.len()..]]);
         match (&whole, &plain) {
@@ -59,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// The lines and their number, or why there are none.
 fn made_of<'a>(
-    parcel: &mut Parcel<'_>,
+    parcel: &mut BodyDecoder<'_>,
     gzip: bool,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(Vec<u8>, usize), Answer> {

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::settings::text::{decode, edit, parse};
+use s3_audit_webhook::config::text::{decode, edit, parse};
 
 const NAME: &str = "S3_AUDIT_WEBHOOK_ENDPOINT";
 

@@ -1,0 +1,4 @@
+//! Events on their way from the sources to the webhook: bounded, in memory.
+
+pub mod chunk;
+pub mod queue;

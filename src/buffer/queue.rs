@@ -1,0 +1,359 @@
+//! The bounded queue between the sources and the one sender.
+//!
+//! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to:
+//! a slow stream fills memory with events and not with nearly empty chunks, and the sender is
+//! woken when there is what it wants instead of for every event.
+//!
+//! The bound counts every event that was taken and has not ended, the sender's batch in hand
+//! included, so memory has a ceiling that can be stated.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+
+/// Emptied chunk buffers kept for reuse: two batches of the default size.
+const SPARE_BUFFERS: usize = 32;
+
+/// Makes a queue that holds at most `bound`, and of events larger than that none.
+pub fn queue(bound: Extent) -> (Producer, Consumer) {
+    // Of two chunks in a row one is at least half full, or they would be one; but for the few
+    // that the sender asked for.
+    let slots = bound.bytes / CHUNK_BYTES * 4 + 8;
+    let (chunks_in, chunks_out) = bounded(slots);
+    let (spare_in, spare_out) = bounded(SPARE_BUFFERS);
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            tail: Chunk::default(),
+            held: Extent::default(),
+            entered: 0,
+            wake_at: Extent::default(),
+            wanted: Extent::MAX,
+            closed: false,
+        }),
+        room: Condvar::new(),
+        bound,
+    });
+    let producer = Producer {
+        shared: Arc::clone(&shared),
+        most: Extent::MAX,
+        chunks: chunks_in,
+        spare: spare_out,
+    };
+    (
+        producer,
+        Consumer {
+            shared,
+            chunks: chunks_out,
+            spare: spare_in,
+        },
+    )
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when room was made or never will be.
+    room: Condvar,
+    bound: Extent,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest events, not yet in the channel.
+    tail: Chunk,
+    /// Everything taken that has not ended.
+    held: Extent,
+    /// Events that were taken so far.
+    entered: u64,
+    /// Sources that wait are woken when no more than this is held.
+    wake_at: Extent,
+    /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
+    wanted: Extent,
+    /// The consumer is gone: nothing makes room any more.
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A source's end. The queue ends when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+    /// It takes nothing while the queue holds so many events or bytes.
+    most: Extent,
+    chunks: Sender<Chunk>,
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Producer {
+    /// Another one, that takes nothing while the queue holds so many events or bytes: for a source that loses nothing
+    /// by waiting, so that those that can't wait find room.
+    pub fn while_below(&self, most: Extent) -> Self {
+        Producer {
+            most,
+            ..self.clone()
+        }
+    }
+
+    fn room(&self, state: &State) -> Extent {
+        let room = self.shared.bound.minus(state.held);
+        let below = self.most.minus(state.held);
+        // A chunk's bytes, which may be one large event's, go through as a whole.
+        let bytes = if below.bytes > 0 { room.bytes } else { 0 };
+        Extent {
+            events: room.events.min(below.events),
+            bytes,
+        }
+    }
+
+    /// Takes as many events from the beginning of `chunk` as there is room for, and leaves the rest
+    /// in it. Never waits.
+    pub fn offer(&self, chunk: &mut Chunk) -> usize {
+        self.take_fitting(&mut self.shared.lock(), chunk)
+    }
+
+    /// Takes all of `chunk` or nothing. Never waits.
+    pub fn offer_whole(&self, chunk: &mut Chunk) -> bool {
+        let mut state = self.shared.lock();
+        let room = self.room(&state);
+        chunk.extent().fits(room) && self.take_fitting(&mut state, chunk) > 0
+    }
+
+    /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
+    /// returns was not taken. False if there is no use in going on: the consumer is gone.
+    pub fn offer_or_wait(&self, chunk: &mut Chunk, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        loop {
+            self.take_fitting(&mut state, chunk);
+            if chunk.is_empty() || state.closed {
+                return !state.closed;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
+            let bound = self.shared.bound;
+            state.wake_at.events = state
+                .wake_at
+                .events
+                .max(bound.events.min(self.most.events) / 2);
+            state.wake_at.bytes = state
+                .wake_at
+                .bytes
+                .max(bound.bytes.min(self.most.bytes) / 2);
+            let waited = self.shared.room.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many events were taken so far, from all producers. When so many have [ended](QueueStats::ended), all have
+    /// that were taken up to now.
+    pub fn entered(&self) -> u64 {
+        self.shared.lock().entered
+    }
+
+    /// Whether so much could ever be taken at once.
+    pub fn could_take(&self, extent: Extent) -> bool {
+        extent.fits(self.shared.bound)
+    }
+
+    /// Something to look at the queue with.
+    pub fn stats(&self) -> QueueStats {
+        QueueStats {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
+        let room = self.room(state);
+        let part = prefix_within(&chunk.bytes, chunk.extent(), room);
+        if part.events == 0 {
+            return 0;
+        }
+        if part == chunk.extent() && part.bytes * 2 > CHUNK_BYTES {
+            if !self.flush(state) {
+                return 0;
+            }
+            let replacement = Chunk {
+                bytes: self.buffer(),
+                events: 0,
+            };
+            state.tail = std::mem::replace(chunk, replacement);
+        } else {
+            if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
+                return 0;
+            }
+            if state.tail.bytes.capacity() == 0 {
+                state.tail.bytes = self.buffer();
+            }
+            state
+                .tail
+                .bytes
+                .extend_from_slice(&chunk.bytes[..part.bytes]);
+            state.tail.events += part.events;
+            chunk.bytes.drain(..part.bytes);
+            chunk.events -= part.events;
+        }
+        state.held = state.held.plus(part);
+        state.entered += part.events as u64;
+        if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
+        {
+            self.flush(state);
+        }
+        part.events
+    }
+
+    /// Moves the tail into the channel. False if no slot is free.
+    fn flush(&self, state: &mut State) -> bool {
+        if state.tail.is_empty() {
+            return true;
+        }
+        let mut chunk = std::mem::take(&mut state.tail);
+        // What a chunk holds is counted, so what it takes must not be much more.
+        if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
+            chunk.bytes.shrink_to_fit();
+        }
+        match self.chunks.try_send(chunk) {
+            Ok(()) => {
+                state.wanted = Extent::MAX;
+                true
+            }
+            Err(refused) => {
+                state.tail = refused.into_inner();
+                false
+            }
+        }
+    }
+
+    /// An empty buffer for a chunk.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare
+            .try_recv()
+            .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
+    }
+}
+
+/// Looks at the queue without keeping it open.
+#[derive(Debug, Clone)]
+pub struct QueueStats {
+    shared: Arc<Shared>,
+}
+
+impl QueueStats {
+    /// Everything that was taken and has not ended.
+    pub fn held(&self) -> Extent {
+        self.shared.lock().held
+    }
+
+    /// How many events have ended so far. They end in the order in which they were taken.
+    pub fn ended(&self) -> u64 {
+        let state = self.shared.lock();
+        state.entered - state.held.events as u64
+    }
+
+    /// What is held at most.
+    pub fn bound(&self) -> Extent {
+        self.shared.bound
+    }
+}
+
+/// What [`Consumer::take`] came to.
+#[derive(Debug)]
+pub enum Taken {
+    /// The oldest events.
+    Chunk(Chunk),
+    /// Nothing came until the deadline.
+    Nothing,
+    /// All producers are gone and everything was taken.
+    Ended,
+}
+
+/// The sender's end.
+#[derive(Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+    chunks: Receiver<Chunk>,
+    spare: Sender<Vec<u8>>,
+}
+
+impl Consumer {
+    /// The oldest events. Waits until `deadline` (`None`: for ever) if there are fewer than
+    /// `wanted`; at the deadline takes what is there.
+    pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
+        loop {
+            {
+                let mut state = self.shared.lock();
+                let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                // The channel first: its events are older than the tail's.
+                let ended = match self.chunks.try_recv() {
+                    Ok(chunk) => return Taken::Chunk(chunk),
+                    Err(error) => error == TryRecvError::Disconnected,
+                };
+                let tail = state.tail.extent();
+                let enough = tail.events >= wanted.events || tail.bytes >= wanted.bytes;
+                if tail.events > 0 && (enough || over || ended) {
+                    return Taken::Chunk(std::mem::take(&mut state.tail));
+                }
+                if ended {
+                    return Taken::Ended;
+                }
+                if over {
+                    return Taken::Nothing;
+                }
+                state.wanted = wanted;
+            }
+            let received = match deadline {
+                None => self.chunks.recv().map_err(RecvTimeoutError::from),
+                Some(deadline) => self.chunks.recv_deadline(deadline),
+            };
+            if let Ok(chunk) = received {
+                return Taken::Chunk(chunk);
+            }
+        }
+    }
+
+    /// Says that the oldest events have ended: there is room for others. Who waits for it is woken when half of what it
+    /// may fill is free, and otherwise finds room when its patience ends. Not to be said of what is
+    /// dropped because the agent ends: a file's checkpoint must not pass that.
+    pub fn release(&self, part: Extent) {
+        let mut state = self.shared.lock();
+        state.held = state.held.minus(part);
+        let wakes = state.held.fits(state.wake_at);
+        if wakes {
+            state.wake_at = Extent::default();
+        }
+        drop(state);
+        if wakes {
+            self.shared.room.notify_all();
+        }
+    }
+
+    /// Hands an emptied chunk's buffer back for reuse.
+    pub fn recycle(&self, mut buffer: Vec<u8>) {
+        if (CHUNK_BYTES..=CHUNK_BYTES * 2).contains(&buffer.capacity()) {
+            buffer.clear();
+            // If enough are spare, this one is freed.
+            let _ = self.spare.try_send(buffer);
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use std::collections::VecDeque;
+use std::thread;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const ONE: Extent = Extent {
+    events: 1,
+    bytes: 1,
+};
+
+/// A chunk of `events` lines of `size` bytes each, all of them `mark`.
+fn chunk(mark: u8, events: usize, size: usize) -> Chunk {
+    let mut line = vec![mark; size - 1];
+    line.push(b'\n');
+    Chunk {
+        bytes: line.repeat(events),
+        events,
+    }
+}
+
+fn bound(events: usize, bytes: usize) -> Extent {
+    Extent { events, bytes }
+}
+
+#[test]
+fn what_does_not_fit_is_left_to_the_offerer() {
+    let (producer, consumer) = queue(bound(10, 1000));
+    let mut events = chunk(b'a', 12, 20);
+    assert_eq!(producer.offer(&mut events), 10);
+    assert_eq!(events.events, 2);
+    let Taken::Chunk(taken) = consumer.take(ONE, None) else {
+        panic!()
+    };
+    assert_eq!(taken.extent(), bound(10, 200));
+    assert_eq!(producer.offer(&mut events), 0, "taken is not yet ended");
+    consumer.release(taken.extent());
+    assert_eq!(producer.offer(&mut events), 2);
+
+    let mut large = chunk(b'b', 3, 400);
+    assert_eq!(producer.offer(&mut large), 2, "bytes are a bound too");
+}
+
+#[test]
+fn the_end_comes_after_everything_that_was_offered() {
+    let (producer, consumer) = queue(bound(100, 10_000));
+    producer.offer(&mut chunk(b'a', 1, 10));
+    drop(producer);
+    assert!(matches!(consumer.take(ONE, None), Taken::Chunk(chunk) if chunk.events == 1));
+    assert!(matches!(consumer.take(ONE, None), Taken::Ended));
+}
+
+#[test]
+fn the_sender_is_woken_for_what_it_wants_and_not_before() {
+    let (producer, consumer) = queue(bound(100, 10_000));
+    let sender = thread::spawn(move || {
+        let Taken::Chunk(chunk) = consumer.take(bound(3, 10_000), None) else {
+            panic!()
+        };
+        chunk.events
+    });
+    for _ in 0..3 {
+        producer.offer(&mut chunk(b'a', 1, 10));
+        thread::yield_now();
+    }
+    assert_eq!(sender.join().unwrap(), 3);
+}
+
+#[test]
+fn at_the_deadline_the_sender_gets_what_is_there() {
+    let (producer, consumer) = queue(bound(100, 10_000));
+    let soon = || Some(Instant::now() + Duration::from_millis(5));
+    assert!(matches!(consumer.take(ONE, soon()), Taken::Nothing));
+    producer.offer(&mut chunk(b'a', 2, 10));
+    let taken = consumer.take(bound(50, 10_000), soon());
+    assert!(matches!(taken, Taken::Chunk(chunk) if chunk.events == 2));
+}
+
+#[test]
+fn little_room_wakes_nobody_but_is_found_in_time() {
+    let (producer, consumer) = queue(bound(10, 1000));
+    producer.offer(&mut chunk(b'a', 10, 10));
+    let waiting = producer.clone();
+    let source = thread::spawn(move || {
+        let mut events = chunk(b'b', 1, 10);
+        assert!(waiting.offer_or_wait(&mut events, Duration::from_millis(50)));
+        events.events
+    });
+    consumer.release(ONE);
+    assert_eq!(source.join().unwrap(), 0);
+}
+
+#[test]
+fn waiting_for_room_ends_with_room_or_with_the_queue() {
+    let (producer, consumer) = queue(bound(5, 1000));
+    let waiting = producer.clone();
+    let source = thread::spawn(move || {
+        let mut events = chunk(b'a', 12, 10);
+        assert!(!waiting.offer_or_wait(&mut events, Duration::from_secs(60)));
+        events.events
+    });
+    let mut taken = 0;
+    while taken < 10 {
+        let Taken::Chunk(chunk) = consumer.take(ONE, None) else {
+            panic!()
+        };
+        taken += chunk.events;
+        if taken < 10 {
+            consumer.release(chunk.extent());
+        }
+    }
+    // The last of them were not released, so no more room comes.
+    drop(consumer);
+    assert_eq!(source.join().unwrap() + taken, 12);
+}
+
+#[test]
+fn a_patient_source_leaves_room_for_others() {
+    let (producer, consumer) = queue(bound(100, 1000));
+    let patient = producer.while_below(bound(50, 200));
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 900)), 1, "any one event");
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 0);
+    assert_eq!(producer.offer(&mut chunk(b'b', 1, 10)), 1);
+    consumer.release(bound(1, 900));
+    assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 1);
+}
+
+#[test]
+fn many_small_pieces_take_little_more_memory_than_their_bytes() {
+    let (producer, consumer) = queue(bound(100_000, 1 << 20));
+    while producer.offer(&mut chunk(b'a', 1, 100)) == 1 {}
+    drop(producer);
+    let (mut bytes, mut capacity) = (0, 0);
+    while let Taken::Chunk(chunk) = consumer.take(ONE, None) {
+        bytes += chunk.bytes.len();
+        capacity += chunk.bytes.capacity();
+    }
+    assert_eq!(bytes, (1 << 20) / 100 * 100);
+    assert!(
+        capacity < bytes + bytes / 15 + CHUNK_BYTES,
+        "{capacity} for {bytes}"
+    );
+}
+
+proptest! {
+    /// Against a plain list: nothing is lost, doubled or reordered, and the bound holds.
+    #[test]
+    fn keeps_order_and_bound(
+        steps in vec(prop_oneof![
+            3 => (1usize..40, 2usize..5000).prop_map(Some),
+            2 => Just(None),
+        ], 1..80),
+        most in (1usize..100, 1usize..300_000),
+    ) {
+        let bound = bound(most.0, most.1);
+        let (producer, consumer) = queue(bound);
+        let mut model = VecDeque::new();
+        let mut held = Extent::default();
+        for (step, mark) in steps.into_iter().zip((b'a'..=b'z').cycle()) {
+            if let Some((events, size)) = step {
+                let mut offered = chunk(mark, events, size);
+                let room = (bound.events - held.events).min((bound.bytes - held.bytes) / size);
+                let taken = producer.offer(&mut offered);
+                prop_assert_eq!(taken, room.min(events));
+                prop_assert_eq!(offered.extent(), Extent {
+                    events: events - taken,
+                    bytes: (events - taken) * size,
+                });
+                held = held.plus(Extent { events: taken, bytes: taken * size });
+                model.extend(chunk(mark, taken, size).bytes);
+            } else if let Taken::Chunk(chunk) = consumer.take(ONE, Some(Instant::now())) {
+                let expected: Vec<u8> = model.drain(..chunk.bytes.len()).collect();
+                prop_assert_eq!(&chunk.bytes, &expected);
+                prop_assert_eq!(chunk.bytes.iter().filter(|byte| **byte == b'\n').count(), chunk.events);
+                held = held.minus(chunk.extent());
+                consumer.release(chunk.extent());
+                consumer.recycle(chunk.bytes);
+            } else {
+                prop_assert!(model.is_empty());
+            }
+        }
+    }
+}

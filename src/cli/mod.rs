@@ -1,0 +1,34 @@
+//! What an administrator does besides running the agent: `enable`, `disable`, `show` and `test`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::agent;
+use crate::config::given::Given;
+use crate::config::options::Command;
+
+pub mod enable;
+pub mod show;
+pub mod steps;
+pub mod terminal;
+pub mod test;
+pub mod token_input;
+
+/// Does what the arguments say, and says by the exit code how that went.
+pub fn execute(args: Vec<OsString>) -> ExitCode {
+    match Given::read(args) {
+        Ok(Given { command, origins }) => match command {
+            Command::Run(options) => agent::run(&options, &origins),
+            Command::Enable(options) => enable::enable(*options, &origins),
+            Command::Disable(options) => enable::disable(&options),
+            Command::Show(options) => show::show(&options, &origins),
+            Command::Test(options) => test::test(&options, &origins),
+        }
+        .unwrap_or_else(|error| error.tell()),
+        Err(error) => {
+            // A closed standard output changes nothing about what was asked.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! `show`: what is set, where each value comes from, and how the agents are doing.
+//!
+//! With `--json` it is one object, whose names stay:
+//!
+//! - `webhook`: `enabled` (null if this user may not read the file), `settings_file`, and each setting of the webhook that is set, under its option's
+//!   name with `_` for `-`; `endpoint` and `auth_token` are null if they are not. `origins` has of each where
+//!   it comes from: a line of the file, or a variable. Null if the settings are wrong.
+//! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
+//!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
+//!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `unreachable`, `disabled`, or
+//!   `untried` before its first answer), `endpoint`, `unreachable_since`, `why`, `last_delivery`; `sources`, each
+//!   with `name`, `received`, `away_since`, `why`; `received`, `delivered`, `dropped` by reason, `in_buffer`; and
+//!   `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply is null.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::agent::destination;
+use crate::cli::terminal::{block, columns, shown};
+use crate::config::failure::Failure;
+use crate::config::given::{Config, Given, Origin, Origins, in_a_line};
+use crate::config::options::{Command, RunOptions, ShowOptions, WebhookOptions};
+use crate::state::agents::{self, Agent};
+use crate::text::token::Token;
+use crate::webhook::endpoint::{self, Endpoint};
+use crate::webhook::proxy::Proxy;
+
+/// The settings that an agent without flags would have.
+struct Settings {
+    /// `enabled`, `disabled`, `not set`, `wrong`, or `not known` if this user may not read the file.
+    state: &'static str,
+    /// What has enabled or disabled it.
+    enabled_by: String,
+    /// Those of the webhook that are set.
+    values: Vec<Setting>,
+    /// The settings file.
+    config: Config,
+}
+
+struct Setting {
+    /// The option's field.
+    id: String,
+    /// The option without its `--`.
+    flag: String,
+    /// Without what is secret in it.
+    value: String,
+    origin: String,
+}
+
+/// What goes to standard error.
+#[derive(Default)]
+struct Remarks {
+    lines: Vec<String>,
+    /// Something could not be told.
+    failed: bool,
+}
+
+impl Remarks {
+    fn fail(&mut self, line: String) {
+        self.lines.push(line);
+        self.failed = true;
+    }
+}
+
+/// Prints it.
+///
+/// # Errors
+/// Standard output does not take it.
+pub fn show(options: &ShowOptions, origins: &Origins) -> Result<ExitCode, Failure> {
+    let mut remarks = Remarks::default();
+    let settings = Settings::read(&origins.config, &mut remarks);
+    let agents = read_agents(options, origins, &mut remarks);
+    for line in remarks.lines {
+        let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
+    }
+    // A mount's clock may be ahead of this host's.
+    let heard = agents.iter().flatten().map(|agent| agent.heard);
+    let now = heard.fold(SystemTime::now(), SystemTime::max);
+    let text = if options.json {
+        let agents = agents.iter().flatten().map(|agent| agent.json(now));
+        let all = json!({
+            "webhook": settings.as_ref().map(Settings::json),
+            "agents": agents.collect::<Vec<_>>(),
+        });
+        harmless(&format!("{all:#}\n"))
+    } else {
+        let settings = settings.as_ref().map(Settings::text);
+        let agents = agents.map(|agents| match agents.as_slice() {
+            [] => vec![format!(
+                "no agent has told of itself in {}\n",
+                shown(&options.state.state_dir.to_string_lossy())
+            )],
+            agents => agents.iter().map(|agent| block(agent, now)).collect(),
+        });
+        let parts = settings.into_iter().chain(agents.into_iter().flatten());
+        parts.collect::<Vec<_>>().join("\n")
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            return Err(Failure::Failed(format!("standard output: {error}")));
+        }
+        _ => {}
+    }
+    Ok(ExitCode::from(u8::from(remarks.failed)))
+}
+
+/// JSON leaves control characters beyond ASCII as they are, and some terminals obey them.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => text += &format!("\\u{:04x}", u32::from(c)),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+fn read_agents(
+    options: &ShowOptions,
+    origins: &Origins,
+    remarks: &mut Remarks,
+) -> Option<Vec<Agent>> {
+    let dir = &options.state.state_dir;
+    match agents::read(dir) {
+        Ok((agents, wrong)) => {
+            remarks.lines.extend(wrong);
+            Some(agents)
+        }
+        // No agent has made it yet.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && origins.origin("state_dir") == Origin::Default =>
+        {
+            Some(Vec::new())
+        }
+        Err(error) => {
+            let name = origins.name("state_dir");
+            remarks.fail(format!("{name}: {}: can't be read: {error}", dir.display()));
+            None
+        }
+    }
+}
+
+impl Settings {
+    /// Reads them as `run` does.
+    fn read(config: &Config, remarks: &mut Remarks) -> Option<Self> {
+        let mut arguments: Vec<OsString> = vec!["s3-audit-webhook".into(), "run".into()];
+        if config.is_given {
+            let mut argument = OsString::from("--config=");
+            argument.push(&config.path);
+            arguments.push(argument);
+        }
+        let Given { command, origins } = match Given::read(arguments) {
+            Ok(given) => given,
+            Err(error) => {
+                remarks.fail(in_a_line(&error));
+                return None;
+            }
+        };
+        let Command::Run(options) = command else {
+            return None;
+        };
+        remarks.lines.extend(origins.warnings());
+        let unread = origins.config.settings.as_ref().err();
+        let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
+        remarks.failed |= is_unread;
+        let has_endpoint = options.webhook.endpoint.is_some();
+        let mut wrong = Vec::new();
+        let values = values(&options, &origins, remarks, &mut wrong);
+        let state = match (options.enabled, has_endpoint) {
+            (false, _) => "disabled",
+            (true, false) if is_unread => "not known",
+            (true, false) => "not set",
+            (true, true) if wrong.is_empty() => "enabled",
+            (true, true) => "wrong",
+        };
+        wrong.into_iter().for_each(|line| remarks.fail(line));
+        Some(Settings {
+            state,
+            enabled_by: origin(&origins, "enabled"),
+            values,
+            config: origins.config,
+        })
+    }
+
+    fn json(&self) -> Value {
+        let mut webhook = json!({
+            "enabled": (self.state != "not known").then_some(self.state == "enabled"),
+            "settings_file": self.config.path.to_string_lossy(),
+            "endpoint": null,
+            "auth_token": null,
+            "origins": {},
+        });
+        if !self.enabled_by.is_empty() {
+            webhook["origins"]["enabled"] = self.enabled_by.as_str().into();
+        }
+        for setting in &self.values {
+            webhook["origins"][&setting.id] = setting.origin.as_str().into();
+            webhook[&setting.id] = setting.value.as_str().into();
+        }
+        webhook
+    }
+
+    fn text(&self) -> String {
+        let mut rows = vec![["webhook", self.state, self.enabled_by.as_str()]];
+        let values = self.values.iter();
+        rows.extend(values.map(|setting| [&*setting.flag, &*setting.value, &*setting.origin]));
+        let mut text = columns(&rows);
+        if self.state == "not set" {
+            let path = shown(&self.config.path.to_string_lossy());
+            let new = match self.config.settings {
+                Err(_) => " (not there yet)",
+                Ok(_) => "",
+            };
+            text += &format!(
+                "\n`s3-audit-webhook enable` sets it in {path}{new} for all agents that read that\n"
+            );
+        }
+        text
+    }
+}
+
+/// The webhook's settings that somebody has set. An agent would not start with what is `wrong`.
+fn values(
+    options: &RunOptions,
+    origins: &Origins,
+    remarks: &mut Remarks,
+    wrong: &mut Vec<String>,
+) -> Vec<Setting> {
+    let webhook = &options.webhook;
+    let token = destination::token_option(webhook, origins);
+    if let (Err(error), true) = (&token, options.enabled && webhook.endpoint.is_some()) {
+        wrong.push(error.0.clone());
+    }
+    let mut values = Vec::new();
+    let declaration = WebhookOptions::declaration();
+    for argument in declaration.get_arguments() {
+        let id = argument.get_id().as_str();
+        let flag = argument.get_long().unwrap_or(id);
+        if origins.origin(id) == Origin::Default {
+            continue;
+        }
+        let mut add = |flag: &str, value: String, origin: String| {
+            values.push(Setting {
+                id: flag.replace('-', "_"),
+                flag: flag.into(),
+                value,
+                origin,
+            });
+        };
+        let raw = || {
+            let mut values = origins.values();
+            let value = values.find(|(other, _)| *other == id);
+            let value = value.and_then(|(_, value)| Some(value.first()?.to_string_lossy()));
+            value.unwrap_or_default().into_owned()
+        };
+        let origin = origin(origins, id);
+        let named = |what: String| origins.wrong(id, what).0;
+        match id {
+            "endpoint" => match Endpoint::parse(&raw()) {
+                Ok(endpoint) => add(flag, endpoint::shown(&endpoint.uri().to_string()), origin),
+                Err(what) => wrong.push(named(what)),
+            },
+            // The other one is in force.
+            "auth_token" | "auth_token_file" if token.as_ref().ok() != Some(&id) => {}
+            "auth_token" => match Token::parse(&raw()) {
+                Ok(token) => add(flag, token.masked(), origin),
+                Err(what) => wrong.push(named(what)),
+            },
+            "auth_token_file" => {
+                let path = raw();
+                match Token::from_file(path.as_ref()) {
+                    Ok(token) => add("auth-token", token.masked(), path.clone()),
+                    // It may be for the agents' user only.
+                    Err(what) => remarks.lines.push(named(what)),
+                }
+                add(flag, path, origin);
+            }
+            "proxy" => match Proxy::parse(&raw(), "") {
+                Ok(proxy) => add(flag, format!("http://{proxy}"), origin),
+                Err(what) => wrong.push(named(what)),
+            },
+            _ if argument.is_hide_env_values_set() => add(flag, "…".into(), origin),
+            _ => add(flag, raw(), origin),
+        }
+    }
+    values
+}
+
+/// Where an option's value comes from; nothing for a default.
+fn origin(origins: &Origins, id: &str) -> String {
+    match origins.origin(id) {
+        Origin::Default => String::new(),
+        _ => origins.place(id),
+    }
+}

@@ -1,0 +1,133 @@
+//! `test`: posts one marked event and tells, step by step, what became of it.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime};
+
+use serde_json::Value;
+
+use crate::agent::destination;
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::cli::steps::{Steps, tell};
+use crate::config::failure::Failure;
+use crate::config::given::Origins;
+use crate::config::limits;
+use crate::config::options::TestOptions;
+use crate::delivery::batch::Batch;
+use crate::sys::host;
+use crate::webhook::answer::Verdict;
+use crate::webhook::endpoint;
+use crate::webhook::error::DeliveryError;
+
+const PAGE: &str = "the answer is a web page; check that the --endpoint's path is one that takes events, as \
+                    Splunk's /services/collector/raw does";
+
+/// Posts it.
+///
+/// # Errors
+/// The settings are wrong, or the webhook did not take it.
+pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failure> {
+    if origins.config.is_given && origins.config.settings == Err(io::ErrorKind::NotFound) {
+        let path = origins.config.path.display();
+        return Err(origins
+            .wrong("config", format!("{path} is not there"))
+            .into());
+    }
+    limits::check_webhook(&options.webhook, origins)?;
+    let (webhook, warnings) = destination::webhook(&options.webhook, origins)?;
+    let token = destination::token_option(&options.webhook, origins)?;
+    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    let event = event(&id);
+
+    for warning in origins.warnings().iter().chain(&warnings) {
+        note(warning);
+    }
+    if !options.enabled {
+        let place = origins.place("enabled");
+        note(&format!(
+            "the webhook is disabled in {place}; testing it nevertheless"
+        ));
+    }
+    let url = endpoint::shown(&webhook.endpoint().uri().to_string());
+    tell(
+        "webhook",
+        &format!("{url} (from {})", origins.place("endpoint")),
+    );
+    tell(
+        "token",
+        &format!(
+            "{} (from {})",
+            if webhook.has_token() {
+                "not shown"
+            } else {
+                "none"
+            },
+            origins.place(token)
+        ),
+    );
+    let tunnel = webhook.proxy().map(|proxy| {
+        tell("proxy", &format!("{proxy} (from {})", proxy.place()));
+        webhook.endpoint().to_string()
+    });
+    tell("event", &event);
+
+    let mut batch = Batch::default();
+    let chunk = Chunk {
+        bytes: format!("{event}\n").into_bytes(),
+        events: 1,
+    };
+    batch.push(chunk, Instant::now());
+    let body = batch.body(batch.cut(Extent::MAX));
+    let steps = Steps::default();
+    let mut webhook = webhook.connecting_with(steps.connector(tunnel), steps.resolver());
+    let trouble = match webhook.ask(&body) {
+        Ok(reply) => {
+            steps.end(&reply.said);
+            match reply.verdict {
+                Verdict::Delivered => {
+                    if reply.is_page {
+                        note(PAGE);
+                    }
+                    tell("delivered", &format!("search for {id}"));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Verdict::Retry(trouble) | Verdict::Refused(trouble) => trouble,
+                // Of one event there are no parts.
+                Verdict::Partly(parts) => DeliveryError::passing(parts.why_refused),
+            }
+        }
+        Err(trouble) => {
+            steps.end(trouble.why.trim_start_matches("TLS: "));
+            trouble
+        }
+    };
+    Err(Failure::Failed(describe(&trouble)))
+}
+
+/// In words, with what to do.
+fn describe(
+    DeliveryError {
+        why, remedy, hint, ..
+    }: &DeliveryError,
+) -> String {
+    match remedy.or(*hint) {
+        Some(remedy) => format!("not delivered: {why}: {remedy}"),
+        None => format!("not delivered: {why}"),
+    }
+}
+
+/// One line that can be told from real events, and found.
+fn event(id: &str) -> String {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    format!(
+        r#"{{"s3_audit_webhook_test":true,"host":{},"time":"{time}","id":"{id}"}}"#,
+        Value::from(host::name())
+    )
+}
+
+fn note(text: &str) {
+    // Nobody reading it changes nothing about the test.
+    let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
+}

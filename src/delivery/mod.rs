@@ -1,0 +1,5 @@
+//! From the queue to the webhook: what is sent next, and what becomes of each event.
+
+pub mod batch;
+pub mod body_size;
+pub mod sender;

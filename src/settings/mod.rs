@@ -1,7 +1,0 @@
-//! What was asked for: flag over environment over settings file over default, and the settings file itself.
-
-pub mod file;
-pub mod given;
-pub mod limits;
-pub mod text;
-pub mod watch;

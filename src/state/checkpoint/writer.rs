@@ -1,0 +1,255 @@
+//! The thread that keeps the checkpoints: so that a state directory on a mount that hangs stops nothing.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::{info, warn};
+
+use super::store::Found;
+use super::{FileOffset, Progress, Store};
+use crate::buffer::queue::QueueStats;
+use crate::config::failure::Failure;
+use crate::config::given::{Origin, Origins};
+use crate::config::options::RunOptions;
+use crate::source::{OpenError, Spec};
+use crate::state;
+use crate::sys::host;
+use crate::telemetry::hang::Waits;
+
+/// A checkpoint is written at most so often.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
+
+/// A `file:` source's memory of earlier starts, and for later ones.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the last start left.
+    pub found: Found,
+    /// Where this one writes what it reads.
+    pub progress: Progress,
+}
+
+/// All sources' checkpoints.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    kept: Vec<Entry>,
+    /// What the operator should know at start: why a source has none, or has one that can't be used.
+    pub notices: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    spec: String,
+    store: Store,
+    progress: Progress,
+    /// What was written last, lengths aside.
+    written: Option<Vec<FileOffset>>,
+    is_failing: bool,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Running {
+    end: Sender<()>,
+    ended: Receiver<()>,
+}
+
+/// Opens the checkpoints of all `file:` sources, in the order of the sources; of a dry run none.
+///
+/// # Errors
+/// There is none to be had in a directory that was asked for.
+pub fn open(
+    options: &RunOptions,
+    origins: &Origins,
+) -> Result<(CheckpointWriter, Vec<Option<Restored>>), Failure> {
+    let mut keeper = CheckpointWriter {
+        kept: Vec::new(),
+        notices: Vec::new(),
+    };
+    let mut memories = Vec::new();
+    for spec in &options.sources {
+        let memory = match spec {
+            Spec::File(path) if !options.dry_run => {
+                match open_store(&options.state.state_dir, spec, path) {
+                    Ok(store) => Some(keeper.keep(spec, store)),
+                    Err(problem) => {
+                        keeper.do_without(spec, problem, origins)?;
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
+        memories.push(memory);
+    }
+    Ok((keeper, memories))
+}
+
+fn open_store(dir: &Path, spec: &Spec, path: &Path) -> Result<Store, OpenError> {
+    let host = state::file_name(&host::name());
+    match state::create_dir(dir).and_then(|()| Store::open(dir, &host, path)) {
+        Ok(Some(store)) => Ok(store),
+        Ok(None) => Err(OpenError::InUse(format!(
+            "{}: another agent keeps its checkpoint of {spec} there",
+            dir.display()
+        ))),
+        Err(error) => Err(OpenError::Wrong(unwritable(dir, &error))),
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("{}: can't be written to: {error}", path.display())
+}
+
+impl CheckpointWriter {
+    fn keep(&mut self, spec: &Spec, store: Store) -> Restored {
+        let found = store.read();
+        if let Found::Unusable(why) = &found {
+            let path = store.path();
+            self.notices.push(format!(
+                "{}: {why}; {spec} is read from its beginning",
+                path.display()
+            ));
+        }
+        let progress = Progress::default();
+        self.kept.push(Entry {
+            spec: spec.to_string(),
+            store,
+            progress: progress.clone(),
+            written: None,
+            is_failing: false,
+        });
+        Restored { found, progress }
+    }
+
+    /// A directory that was asked for must work; the default one need not.
+    fn do_without(
+        &mut self,
+        spec: &impl Display,
+        problem: OpenError,
+        origins: &Origins,
+    ) -> Result<(), Failure> {
+        let is_default = origins.origin("state_dir") == Origin::Default;
+        match problem {
+            OpenError::Wrong(what) | OpenError::InUse(what) if is_default => {
+                self.notices.push(format!(
+                    "no checkpoint of {spec}, which the next start will read from its beginning: {what}; {} names \
+                     another directory",
+                    origins.name("state_dir")
+                ));
+                Ok(())
+            }
+            OpenError::Wrong(what) => Err(origins.wrong("state_dir", what).into()),
+            OpenError::InUse(what) => {
+                let name = origins.name("state_dir");
+                Err(Failure::Failed(format!("{name}: {what}")))
+            }
+        }
+    }
+
+    /// Writes all of them for the first time, when the sources have found their files and before anything is read:
+    /// a file that appears later is new, also to the next start.
+    ///
+    /// # Errors
+    /// They can't be written to a directory that was asked for.
+    pub fn write_first(&mut self, origins: &Origins) -> Result<(), Failure> {
+        for mut kept in std::mem::take(&mut self.kept) {
+            match kept.write(0) {
+                Ok(()) => self.kept.push(kept),
+                // The last one stays in force until there is room.
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    self.notices.push(kept.failed(&error));
+                    self.kept.push(kept);
+                }
+                Err(error) => {
+                    let problem = OpenError::Wrong(unwritable(&kept.store.path(), &error));
+                    self.do_without(&kept.spec, problem, origins)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps them from now on, if there are any, and tells of the waits for the directory.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn start(self, stats: QueueStats, waits: Waits) -> io::Result<Option<Running>> {
+        if self.kept.is_empty() {
+            return Ok(None);
+        }
+        let (end, told) = bounded(1);
+        let (alive, ended) = bounded(0);
+        thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || {
+                self.run(&stats, &told, &waits);
+                drop(alive);
+            })?;
+        Ok(Some(Running { end, ended }))
+    }
+
+    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, waits: &Waits) {
+        loop {
+            let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
+            let ended = stats.ended();
+            for kept in &mut self.kept {
+                waits.during(IF_IT_HANGS, || kept.write_and_tell(ended));
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Writes what has been passed now that so many events have ended, if that is not what was written last.
+    fn write(&mut self, ended: u64) -> io::Result<()> {
+        let places = self.progress.places(ended);
+        let without_lengths = |place: &FileOffset| FileOffset {
+            length: 0,
+            ..place.clone()
+        };
+        let bare = Some(places.iter().map(without_lengths).collect());
+        if self.written != bare {
+            self.store.write(&places)?;
+            self.written = bare;
+        }
+        Ok(())
+    }
+
+    fn write_and_tell(&mut self, ended: u64) {
+        let result = self.write(ended);
+        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
+        let path = self.store.path();
+        match result {
+            Err(error) if !was_failing => warn!("{}", self.failed(&error)),
+            Ok(()) if was_failing => info!("{} is written again", path.display()),
+            _ => {}
+        }
+    }
+
+    /// Remembers and words that it can't be written for now.
+    fn failed(&mut self, error: &io::Error) -> String {
+        self.is_failing = true;
+        format!(
+            "{}; trying again; a start before that would read again what has come since",
+            unwritable(&self.store.path(), error)
+        )
+    }
+}
+
+impl Running {
+    /// Has them written for the last time, when no more events end, and waits for that, but not for long.
+    pub fn finish(self, patience: Duration) {
+        // Never waits: there is room for this one.
+        let _ = self.end.try_send(());
+        let _ = self.ended.recv_timeout(patience);
+    }
+}

@@ -1,0 +1,4 @@
+//! Texts from people and for people.
+
+pub mod quantity;
+pub mod token;

@@ -1,0 +1,54 @@
+//! `--dry-run`: bodies go to standard output instead of the webhook.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::delivery::batch::Body;
+use crate::delivery::sender::{Abort, Target};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::webhook::answer::Verdict;
+use crate::webhook::encode::{Encoder, Format};
+use crate::webhook::error::DeliveryError;
+
+/// Prints each body as it would be posted, but never compressed.
+#[derive(Debug)]
+pub struct DryRun {
+    /// Makes the bodies.
+    pub encoder: Encoder,
+    /// Ends the agent when nobody reads what is printed any more.
+    pub cut_off: ShutdownSignal,
+}
+
+impl Target for DryRun {
+    fn post(&mut self, body: &Body<'_>) -> Verdict {
+        let mut out = io::stdout().lock();
+        self.encoder.encode(body);
+        let end: &[u8] = match self.encoder.format() {
+            Format::Array => b"\n",
+            Format::Ndjson | Format::Single | Format::Hec => b"",
+        };
+        let printed = io::copy(&mut self.encoder.body(body).reader(), &mut out)
+            .and_then(|_| out.write_all(end))
+            .and_then(|()| out.flush());
+        match printed {
+            Ok(()) => Verdict::Delivered,
+            Err(error) => {
+                self.cut_off.trigger();
+                Verdict::Retry(DeliveryError::passing(format!("standard output: {error}")))
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        // Whoever reads what is printed may take any time.
+        Duration::MAX
+    }
+
+    fn most_events(&self) -> usize {
+        self.encoder.format().most_events()
+    }
+
+    fn cut(&self) -> Abort {
+        Box::new(|| ())
+    }
+}
