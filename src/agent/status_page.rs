@@ -16,7 +16,7 @@ use crate::config::options::RunOptions;
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::counters::{Outcome, Reason};
+use crate::telemetry::counters::{Reason, RequestResult};
 use crate::telemetry::report::{Forwarding, Report};
 use crate::text::quantity::HumanDuration;
 
@@ -215,7 +215,7 @@ impl Status {
             "counter",
             "Requests to the webhook, by what became of them.",
         );
-        for outcome in Outcome::ALL {
+        for outcome in RequestResult::ALL {
             let requests = ledger.requests(outcome);
             page.labelled("requests_total", "result", outcome.label(), requests);
         }

@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 
 use crate::text::quantity::HumanDuration;
 use crate::webhook::early_response::{EarlyResponse, Listening};
-use crate::webhook::error::{DeliveryError, Timeouts};
+use crate::webhook::error::{self, Timeouts};
 use crate::webhook::tunnel::Tunnel;
 
 /// The step under way.
@@ -186,7 +186,7 @@ impl Connector<Box<dyn Transport>> for TracedTcp {
                         request: share,
                     };
                     self.steps
-                        .end(DeliveryError::of(&error, details.uri, timeouts).why);
+                        .end(error::of(&error, details.uri, timeouts).message);
                 }
                 result => {
                     let transport = result?;

@@ -16,10 +16,10 @@ use crate::config::given::Origins;
 use crate::config::limits;
 use crate::config::options::TestOptions;
 use crate::delivery::batch::Batch;
+use crate::delivery::outcome::Outcome;
+use crate::delivery::outcome::{Cause, DeliveryError};
 use crate::sys::host;
-use crate::webhook::answer::Verdict;
 use crate::webhook::endpoint;
-use crate::webhook::error::DeliveryError;
 
 const PAGE: &str = "the answer is a web page; check that the --endpoint's path is one that takes events, as \
                     Splunk's /services/collector/raw does";
@@ -85,21 +85,23 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     let trouble = match webhook.ask(&body) {
         Ok(reply) => {
             steps.end(&reply.said);
-            match reply.verdict {
-                Verdict::Delivered => {
+            match reply.outcome {
+                Outcome::Delivered => {
                     if reply.is_page {
                         note(PAGE);
                     }
                     tell("delivered", &format!("search for {id}"));
                     return Ok(ExitCode::SUCCESS);
                 }
-                Verdict::Retry(trouble) | Verdict::Refused(trouble) => trouble,
+                Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
+                    error
+                }
                 // Of one event there are no parts.
-                Verdict::Partly(parts) => DeliveryError::passing(parts.why_refused),
+                Outcome::Partial(_) => DeliveryError::transient(Cause::Answer, reply.said),
             }
         }
         Err(trouble) => {
-            steps.end(trouble.why.trim_start_matches("TLS: "));
+            steps.end(trouble.message.trim_start_matches("TLS: "));
             trouble
         }
     };
@@ -109,12 +111,12 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
 /// In words, with what to do.
 fn describe(
     DeliveryError {
-        why, remedy, hint, ..
+        message, fix, hint, ..
     }: &DeliveryError,
 ) -> String {
-    match remedy.or(*hint) {
-        Some(remedy) => format!("not delivered: {why}: {remedy}"),
-        None => format!("not delivered: {why}"),
+    match fix.or(*hint) {
+        Some(fix) => format!("not delivered: {message}: {fix}"),
+        None => format!("not delivered: {message}"),
     }
 }
 

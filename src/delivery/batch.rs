@@ -2,12 +2,12 @@
 //! request's body is cut. No I/O; time is an argument.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
 use crate::buffer::chunk::{Chunk, Extent, prefix_within};
+use crate::delivery::body::Body;
 
 /// Events in hand, none of which has ended.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ impl Batch {
             left -= slice.len();
             slices.push(slice);
         }
-        Body { extent, slices }
+        Body::new(extent, slices)
     }
 
     /// The oldest events, of this extent, have ended. `recycle` gets the buffers of chunks that
@@ -169,58 +169,10 @@ impl Batch {
     }
 }
 
-/// The body of one request: whole events, a line each.
-#[derive(Debug, Clone)]
-pub struct Body<'a> {
-    extent: Extent,
-    slices: Vec<&'a [u8]>,
-}
-
-impl<'a> Body<'a> {
-    /// Number of events and bytes.
-    pub fn extent(&self) -> Extent {
-        self.extent
-    }
-
-    /// Its bytes, in pieces; each holds whole lines.
-    pub fn slices(&self) -> &[&'a [u8]] {
-        &self.slices
-    }
-
-    /// Reads the bytes from the beginning.
-    pub fn reader(&self) -> impl Read {
-        Reader {
-            slices: self.slices.iter(),
-            current: &[],
-        }
-    }
-}
-
-struct Reader<'a> {
-    slices: std::slice::Iter<'a, &'a [u8]>,
-    current: &'a [u8],
-}
-
-impl Read for Reader<'_> {
-    /// Fills as much of `out` as there are bytes for: the HTTP client writes to the socket
-    /// whatever one read gives it.
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            if self.current.is_empty() {
-                let Some(next) = self.slices.next() else {
-                    break;
-                };
-                self.current = next;
-            }
-            filled += self.current.read(&mut out[filled..])?;
-        }
-        Ok(filled)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
-use crate::delivery::batch::{Batch, Body};
+use crate::delivery::batch::Batch;
+use crate::delivery::body::Body;
 use crate::delivery::body_size::BodySize;
+use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::pulse::Pulse;
 use crate::telemetry::report::Report;
-use crate::webhook::answer::Verdict;
-use crate::webhook::error::DeliveryError;
 
 /// Where bodies go.
 pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
-    fn post(&mut self, body: &Body<'_>) -> Verdict;
+    fn post(&mut self, body: &Body<'_>) -> Outcome;
 
     /// How long that takes at the very most; longer only if something is broken.
     fn patience(&self) -> Duration;
@@ -136,12 +136,14 @@ impl Sender {
             let post = || target.post(&batch.body(extent));
             let verdict = self.pulse.during(patience, post);
             match &verdict {
-                Verdict::Retry(trouble) if trouble.hung_up => self.body_size.broke(extent),
-                Verdict::Retry(_) => self.body_size.failed(),
+                Outcome::Failed(trouble) if trouble.cause == Cause::Disconnected => {
+                    self.body_size.broke(extent)
+                }
+                Outcome::Failed(_) => self.body_size.failed(),
                 _ => self.body_size.passed(limit.bytes),
             }
             match verdict {
-                Verdict::Delivered => {
+                Outcome::Delivered => {
                     self.backoff.reset();
                     self.fruitless = false;
                     self.report.delivered(extent.events);
@@ -151,12 +153,12 @@ impl Sender {
                         return;
                     }
                 }
-                Verdict::Refused(_) if extent.events > 1 => {
+                Outcome::Rejected(_) | Outcome::TooLarge(_) if extent.events > 1 => {
                     self.report.refused_together();
                     suspects = Some(extent.events);
                 }
-                Verdict::Refused(trouble) => {
-                    self.report.refused(&trouble.why);
+                Outcome::Rejected(trouble) | Outcome::TooLarge(trouble) => {
+                    self.report.refused(&trouble.message);
                     self.finish(batch, extent);
                     // A webhook that refuses one event after the other is not asked in a hurry.
                     if std::mem::replace(&mut self.fruitless, true) {
@@ -165,16 +167,23 @@ impl Sender {
                     }
                     return;
                 }
-                Verdict::Partly(parts) => {
+                Outcome::Partial(parts) => {
                     suspects = None;
+                    let count = |what| parts.events.iter().filter(|event| **event == what).count();
+                    let delivered = count(EventOutcome::Delivered);
+                    let message = parts.rejection.map_or(String::new(), |error| error.message);
                     self.report
-                        .settled(parts.delivered, parts.refused, &parts.why_refused);
-                    let ended = batch.keep(extent, &parts.again);
+                        .settled(delivered, count(EventOutcome::Rejected), &message);
+                    let again = parts
+                        .events
+                        .iter()
+                        .map(|event| *event == EventOutcome::Retry);
+                    let ended = batch.keep(extent, &again.collect::<Vec<_>>());
                     self.consumer.release(ended);
-                    let Some(trouble) = parts.trouble else {
+                    let Some(trouble) = parts.failure else {
                         self.report.refused_together();
                         // As with a single event that is refused.
-                        let is_fruitless = parts.delivered == 0;
+                        let is_fruitless = delivered == 0;
                         if !is_fruitless {
                             self.backoff.reset();
                         }
@@ -187,7 +196,7 @@ impl Sender {
                     self.fruitless = false;
                     self.back_off(&trouble, stopping);
                 }
-                Verdict::Retry(trouble) => self.back_off(&trouble, stopping),
+                Outcome::Failed(trouble) => self.back_off(&trouble, stopping),
             }
         }
     }

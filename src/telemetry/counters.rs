@@ -53,7 +53,7 @@ impl Reason {
 
 /// What became of a request to the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestResult {
     /// Its events were taken.
     Delivered,
     /// It failed, and is tried again.
@@ -62,16 +62,20 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl RequestResult {
     /// All of them.
-    pub const ALL: [Outcome; 3] = [Outcome::Delivered, Outcome::Retried, Outcome::Refused];
+    pub const ALL: [RequestResult; 3] = [
+        RequestResult::Delivered,
+        RequestResult::Retried,
+        RequestResult::Refused,
+    ];
 
     /// As a label of metrics.
     pub fn label(self) -> &'static str {
         match self {
-            Outcome::Delivered => "delivered",
-            Outcome::Retried => "retried",
-            Outcome::Refused => "refused",
+            RequestResult::Delivered => "delivered",
+            RequestResult::Retried => "retried",
+            RequestResult::Refused => "refused",
         }
     }
 }
@@ -83,7 +87,7 @@ pub struct Counters {
     received: Vec<AtomicU64>,
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
-    requests: [AtomicU64; Outcome::ALL.len()],
+    requests: [AtomicU64; RequestResult::ALL.len()],
 }
 
 impl Counters {
@@ -108,12 +112,12 @@ impl Counters {
     }
 
     /// A request came to an end.
-    pub fn request(&self, outcome: Outcome) {
+    pub fn request(&self, outcome: RequestResult) {
         self.requests[outcome as usize].fetch_add(1, SeqCst);
     }
 
     /// Requests that came to this end so far.
-    pub fn requests(&self, outcome: Outcome) -> u64 {
+    pub fn requests(&self, outcome: RequestResult) -> u64 {
         self.requests[outcome as usize].load(SeqCst)
     }
 
@@ -200,7 +204,7 @@ mod tests {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
         }
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (place, outcome) in RequestResult::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, place);
         }
     }

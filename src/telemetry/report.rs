@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, error, info, log, warn};
 
-use crate::telemetry::counters::{Balance, Counters, Outcome, Reason};
+use crate::delivery::outcome::DeliveryError;
+use crate::telemetry::counters::{Balance, Counters, Reason, RequestResult};
 use crate::telemetry::snapshot::{LastError, Snapshot, SourceNow};
 use crate::telemetry::throttle::{Drops, Outages, in_full};
 use crate::text::quantity::HumanDuration;
-use crate::webhook::error::DeliveryError;
 
 /// Counts and tells. Shared by all threads.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Report {
     pub fn delivered(&self, events: usize) {
         self.ledger.delivered(events);
         self.state().delivered = Some(SystemTime::now());
-        self.webhook_worked(Outcome::Delivered);
+        self.webhook_worked(RequestResult::Delivered);
     }
 
     /// Events that had been counted as received were dropped.
@@ -215,7 +215,7 @@ impl Report {
 
     /// The webhook refused one event, for this reason, and it was dropped.
     pub fn refused(&self, why: &str) {
-        self.webhook_worked(Outcome::Refused);
+        self.webhook_worked(RequestResult::Refused);
         self.settled(0, 1, why);
     }
 
@@ -238,40 +238,40 @@ impl Report {
 
     /// A request was not taken, and is tried again after `delay`.
     pub fn webhook_failed(&self, trouble: &DeliveryError, delay: Duration) {
-        self.ledger.request(Outcome::Retried);
+        self.ledger.request(RequestResult::Retried);
         let first = {
             let mut state = self.state();
-            if state.webhook.is_new(&trouble.why) {
-                let what = in_full(&trouble.why, trouble.remedy);
+            if state.webhook.is_new(&trouble.message) {
+                let what = in_full(&trouble.message, trouble.fix);
                 state.went_wrong(format!("webhook: {what}"));
             }
             let now = Instant::now();
             let outages = &mut state.webhook;
-            outages.failed(&trouble.why, trouble.remedy, now, self.interval)
+            outages.failed(&trouble.message, trouble.fix, now, self.interval)
         };
         if !first {
             return;
         }
         let held = Events(self.balance().in_buffer());
         let delay = HumanDuration(delay);
-        match trouble.remedy {
+        match trouble.fix {
             None => warn!(
                 "webhook unreachable: {}; retrying in {delay}; {held} held",
-                trouble.why
+                trouble.message
             ),
             Some(remedy) => error!(
                 "webhook does not accept events: {}: {remedy}; retrying in {delay}; {held} held",
-                trouble.why
+                trouble.message
             ),
         }
     }
 
     /// The webhook refused a request, or a part of it, whose events are counted elsewhere.
     pub fn refused_together(&self) {
-        self.webhook_worked(Outcome::Refused);
+        self.webhook_worked(RequestResult::Refused);
     }
 
-    fn webhook_worked(&self, outcome: Outcome) {
+    fn webhook_worked(&self, outcome: RequestResult) {
         self.ledger.request(outcome);
         let now = Instant::now();
         let mut state = self.state();

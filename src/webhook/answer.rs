@@ -8,25 +8,12 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use crate::delivery::batch::Body;
+use crate::delivery::body::Body;
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::text::token::Token;
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{self, Endpoint};
-use crate::webhook::error::DeliveryError;
 use crate::webhook::header::{self, Header};
-
-/// What became of a posted body.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The webhook has it.
-    Delivered,
-    /// The webhook is away, busy or set up wrongly: the same body may be taken later.
-    Retry(DeliveryError),
-    /// The webhook won't have this body.
-    Refused(DeliveryError),
-    /// Not the same for all of its events.
-    Partly(Parts),
-}
 
 const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-token, scheme included \
                          ('Splunk <token>')";
@@ -142,7 +129,7 @@ pub struct Answer {
 
 impl Answer {
     /// What it means for the body.
-    pub fn verdict(&self, question: &Question<'_>) -> Verdict {
+    pub fn verdict(&self, question: &Question<'_>) -> Outcome {
         let hec: Option<serde_json::Value> = serde_json::from_slice(&self.text).ok();
         let code = hec
             .as_ref()
@@ -180,21 +167,26 @@ impl Answer {
             why += &format!(", which leads to {location}");
         }
         let lasting = |remedy| {
-            Verdict::Retry(DeliveryError {
+            Outcome::Failed(DeliveryError {
                 retry_after: self.wait(),
-                ..DeliveryError::lasting(format!("answered {why}"), remedy)
+                ..DeliveryError::permanent(format!("answered {why}"), remedy)
             })
         };
         match class {
             Class::Taken => parts::verdict(self, question),
-            Class::BadEvents(hint) => Verdict::Refused(DeliveryError::passing(why).hint(hint)),
+            Class::BadEvents(hint) if self.status == 413 => {
+                Outcome::TooLarge(DeliveryError::transient(Cause::Answer, why).hint(hint))
+            }
+            Class::BadEvents(hint) => {
+                Outcome::Rejected(DeliveryError::transient(Cause::Answer, why).hint(hint))
+            }
             Class::Mend(remedy) => lasting(remedy),
             Class::Token if question.token.is_none() => lasting(CREDENTIAL),
             Class::Token if !question.token.is_some_and(Token::has_scheme) => lasting(SCHEME),
             Class::Token => lasting(NEW_TOKEN),
-            Class::Busy(hint) => Verdict::Retry(DeliveryError {
+            Class::Busy(hint) => Outcome::Failed(DeliveryError {
                 retry_after: self.wait(),
-                ..DeliveryError::passing(format!("answered {why}")).hint(hint)
+                ..DeliveryError::transient(Cause::Answer, format!("answered {why}")).hint(hint)
             }),
         }
     }
@@ -289,5 +281,3 @@ fn title(page: &str) -> Option<&str> {
 mod parts;
 #[cfg(test)]
 mod tests;
-
-pub use parts::Parts;

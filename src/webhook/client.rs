@@ -11,14 +11,16 @@ use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Error, SendBody};
 
 use crate::buffer::chunk::Extent;
-use crate::delivery::batch::{Batch, Body};
+use crate::delivery::batch::Batch;
+use crate::delivery::body::Body;
+use crate::delivery::outcome::{DeliveryError, Outcome};
 use crate::delivery::sender::{Abort, Target};
 use crate::text::token::Token;
-use crate::webhook::answer::{Answer, Question, Verdict};
+use crate::webhook::answer::{Answer, Question};
 use crate::webhook::bulk::Items;
 use crate::webhook::early_response::EarlyResponse;
 use crate::webhook::endpoint::Endpoint;
-use crate::webhook::error::{DeliveryError, Timeouts, is_hang_up};
+use crate::webhook::error::{self, Timeouts, is_hang_up};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::{Known, Resolve};
 use crate::webhook::template::RequestTemplate;
@@ -64,7 +66,7 @@ pub struct Webhook {
 #[derive(Debug)]
 pub struct Reply {
     /// What it means.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
     /// The answer in one short line.
     pub said: String,
     /// It is a page for people.
@@ -170,12 +172,12 @@ impl Webhook {
     /// It said nothing.
     pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
         self.shape.encoder.encode(body);
-        let answer = self.try_post(body).map_err(|error| self.trouble(&error))?;
+        let answer = self.try_post(body).map_err(|error| self.error(&error))?;
         // A test event is no secret, so that the answer may repeat it.
         let (nothing, none) = (Batch::default(), Extent::default());
         let body = nothing.body(none);
         Ok(Reply {
-            verdict: answer.verdict(&self.question(&body)),
+            outcome: answer.verdict(&self.question(&body)),
             said: answer.shown(&self.question(&body)),
             is_page: answer.is_page(),
         })
@@ -196,15 +198,15 @@ impl Webhook {
         }
     }
 
-    fn trouble(&self, error: &Error) -> DeliveryError {
+    fn error(&self, error: &Error) -> DeliveryError {
         match &self.proxy {
-            Some(proxy) => DeliveryError::through(
+            Some(proxy) => error::through(
                 &proxy.to_string(),
                 error,
                 self.endpoint.uri(),
                 self.timeouts,
             ),
-            None => DeliveryError::of(error, self.endpoint.uri(), self.timeouts),
+            None => error::of(error, self.endpoint.uri(), self.timeouts),
         }
     }
 
@@ -294,7 +296,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 impl Target for Webhook {
-    fn post(&mut self, body: &Body<'_>) -> Verdict {
+    fn post(&mut self, body: &Body<'_>) -> Outcome {
         self.shape.encoder.encode(body);
         let mut since = self.kept_since.unwrap_or_else(Instant::now);
         let mut is_last = self.is_connection_old();
@@ -311,7 +313,7 @@ impl Target for Webhook {
         self.kept_since = (result.is_ok() && !is_last).then_some(since);
         match result {
             Ok(answer) => answer.verdict(&self.question(body)),
-            Err(error) => Verdict::Retry(self.trouble(&error)),
+            Err(error) => Outcome::Failed(self.error(&error)),
         }
     }
 

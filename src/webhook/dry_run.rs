@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::delivery::batch::Body;
+use crate::delivery::body::Body;
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::delivery::sender::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::webhook::answer::Verdict;
 use crate::webhook::encode::{Encoder, Format};
-use crate::webhook::error::DeliveryError;
 
 /// Prints each body as it would be posted, but never compressed.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct DryRun {
 }
 
 impl Target for DryRun {
-    fn post(&mut self, body: &Body<'_>) -> Verdict {
+    fn post(&mut self, body: &Body<'_>) -> Outcome {
         let mut out = io::stdout().lock();
         self.encoder.encode(body);
         let end: &[u8] = match self.encoder.format() {
@@ -31,10 +30,13 @@ impl Target for DryRun {
             .and_then(|_| out.write_all(end))
             .and_then(|()| out.flush());
         match printed {
-            Ok(()) => Verdict::Delivered,
+            Ok(()) => Outcome::Delivered,
             Err(error) => {
                 self.cut_off.trigger();
-                Verdict::Retry(DeliveryError::passing(format!("standard output: {error}")))
+                Outcome::Failed(DeliveryError::transient(
+                    Cause::Answer,
+                    format!("standard output: {error}"),
+                ))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
-use crate::delivery::batch::Body;
+use crate::delivery::body::Body;
 use crate::webhook::event_time::EventTime;
 use crate::webhook::gzip::Gzip;
 

@@ -9,22 +9,8 @@ use rustls::{AlertDescription, CertificateError};
 use ureq::http::Uri;
 use ureq::{Error, Timeout};
 
+use crate::delivery::outcome::{Cause, DeliveryError};
 use crate::text::quantity::HumanDuration;
-
-/// Why a body was not taken.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DeliveryError {
-    /// What happened, in words for the log.
-    pub why: String,
-    /// What an operator must do, if it will not pass by itself.
-    pub remedy: Option<&'static str>,
-    /// What to look at if it does not pass. For `test` only: the log would repeat it at every outage.
-    pub hint: Option<&'static str>,
-    /// How long the webhook asked to be left alone.
-    pub retry_after: Option<Duration>,
-    /// The connection was closed before an answer.
-    pub hung_up: bool,
-}
 
 /// How long each step may take.
 #[derive(Debug, Clone, Copy)]
@@ -35,108 +21,90 @@ pub struct Timeouts {
     pub request: Duration,
 }
 
-impl DeliveryError {
-    /// Something that may pass by itself.
-    pub fn passing(why: impl Into<String>) -> Self {
-        DeliveryError {
-            why: why.into(),
-            remedy: None,
-            hint: None,
-            retry_after: None,
-            hung_up: false,
-        }
+/// What a closed connection means.
+fn closed(message: impl Into<String>) -> DeliveryError {
+    DeliveryError {
+        may_have_arrived: true,
+        ..DeliveryError::transient(Cause::Disconnected, message)
     }
+}
 
-    /// Something that stays until an operator mends it.
-    pub fn lasting(why: impl Into<String>, remedy: &'static str) -> Self {
-        DeliveryError {
-            remedy: Some(remedy),
-            ..DeliveryError::passing(why)
+/// A request to `uri` that was not answered.
+pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts) -> DeliveryError {
+    let is_plain = uri.scheme_str() == Some("http");
+    match error {
+        Error::Timeout(Timeout::Resolve) => {
+            let limit = HumanDuration(timeouts.connect);
+            DeliveryError::transient(
+                Cause::Unreachable,
+                format!("name not resolved within {limit}"),
+            )
+            .hint(NAME)
         }
-    }
-
-    /// What a closed connection means.
-    fn closed(why: impl Into<String>) -> Self {
-        DeliveryError {
-            hung_up: true,
-            ..DeliveryError::passing(why)
-        }
-    }
-
-    /// The same with what to look at.
-    pub fn hint(self, hint: &'static str) -> Self {
-        DeliveryError {
-            hint: Some(hint),
-            ..self
-        }
-    }
-
-    /// A request to `uri` that was not answered.
-    pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts) -> Self {
-        let is_plain = uri.scheme_str() == Some("http");
-        match error {
-            Error::Timeout(Timeout::Resolve) => {
-                let limit = HumanDuration(timeouts.connect);
-                DeliveryError::passing(format!("name not resolved within {limit}")).hint(NAME)
-            }
-            Error::Timeout(Timeout::Connect) => DeliveryError::passing(format!(
-                "not connected within {}",
-                HumanDuration(timeouts.connect)
-            ))
-            .hint(
-                "check the --endpoint's host and port, and the firewalls on the way; a port that \
+        Error::Timeout(Timeout::Connect) => DeliveryError::transient(
+            Cause::Unreachable,
+            format!("not connected within {}", HumanDuration(timeouts.connect)),
+        )
+        .hint(
+            "check the --endpoint's host and port, and the firewalls on the way; a port that \
                      lets connect but speaks no TLS needs http://",
-            ),
-            Error::Timeout(_) => DeliveryError::passing(format!(
-                "no answer within {}",
-                HumanDuration(timeouts.request)
-            ))
-            .hint(
-                "look into the webhook's log, whether it is overloaded; if it needs so long, raise \
+        ),
+        Error::Timeout(_) => DeliveryError::transient(
+            Cause::Timeout,
+            format!("no answer within {}", HumanDuration(timeouts.request)),
+        )
+        .hint(
+            "look into the webhook's log, whether it is overloaded; if it needs so long, raise \
                      --request-timeout",
-            ),
-            Error::HostNotFound => DeliveryError::passing("host name not found").hint(NAME),
-            Error::Rustls(error) => of_tls(error),
-            Error::Io(error) => of_io(error, is_plain),
-            Error::Protocol(_) | Error::LargeResponseHeader(..) => DeliveryError::lasting(
-                "the answer is not HTTP",
-                if is_plain {
-                    "check the --endpoint: give https:// if its port speaks TLS, else another port"
-                } else {
-                    "check the --endpoint's port"
-                },
-            ),
-            error => DeliveryError::passing(error.to_string()),
+        ),
+        Error::HostNotFound => {
+            DeliveryError::transient(Cause::Unreachable, "host name not found").hint(NAME)
         }
+        Error::Rustls(error) => of_tls(error),
+        Error::Io(error) => of_io(error, is_plain),
+        Error::Protocol(_) | Error::LargeResponseHeader(..) => DeliveryError::permanent(
+            "the answer is not HTTP",
+            if is_plain {
+                "check the --endpoint: give https:// if its port speaks TLS, else another port"
+            } else {
+                "check the --endpoint's port"
+            },
+        ),
+        error => DeliveryError::transient(Cause::Answer, error.to_string()),
     }
+}
 
-    /// A request to `uri` through the proxy at this address that was not answered.
-    pub fn through(proxy: &str, error: &Error, uri: &Uri, timeouts: Timeouts) -> Self {
-        let trouble = DeliveryError::of(error, uri, timeouts);
-        let webhook = uri.authority().map_or("", |authority| authority.as_str());
-        match error {
-            Error::ConnectProxyFailed(reason) => of_proxy(proxy, reason, webhook),
-            Error::Timeout(Timeout::Resolve | Timeout::Connect) => DeliveryError::passing(format!(
+/// A request to `uri` through the proxy at this address that was not answered.
+pub fn through(proxy: &str, error: &Error, uri: &Uri, timeouts: Timeouts) -> DeliveryError {
+    let trouble = of(error, uri, timeouts);
+    let webhook = uri.authority().map_or("", |authority| authority.as_str());
+    match error {
+        Error::ConnectProxyFailed(reason) => of_proxy(proxy, reason, webhook),
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => DeliveryError::transient(
+            Cause::Unreachable,
+            format!(
                 "not connected through proxy {proxy} within {}",
                 HumanDuration(timeouts.connect)
-            ))
-            .hint("see that the proxy runs at this address, and that it can reach the webhook"),
-            Error::Io(error) if is_hang_up(error) => {
-                DeliveryError::closed(format!("connection closed by proxy {proxy} or the webhook"))
-                    .hint("look into the proxy's log and into the webhook's")
-            }
-            Error::Io(error) if is_of_tls(error) => trouble,
-            Error::Io(_) | Error::HostNotFound => {
-                DeliveryError::passing(format!("proxy {proxy}: {}", trouble.why)).hint(
-                    "check the proxy's host name and port, and that it runs; --no-proxy goes without one",
-                )
-            }
-            Error::Protocol(_) => DeliveryError::lasting(
-                trouble.why,
-                "check the ports of the proxy and of the --endpoint",
             ),
-            _ => trouble,
+        )
+        .hint("see that the proxy runs at this address, and that it can reach the webhook"),
+        Error::Io(error) if is_hang_up(error) => {
+            closed(format!("connection closed by proxy {proxy} or the webhook"))
+                .hint("look into the proxy's log and into the webhook's")
         }
+        Error::Io(error) if is_of_tls(error) => trouble,
+        Error::Io(_) | Error::HostNotFound => DeliveryError::transient(
+            Cause::Unreachable,
+            format!("proxy {proxy}: {}", trouble.message),
+        )
+        .hint(
+            "check the proxy's host name and port, and that it runs; --no-proxy goes without one",
+        ),
+        Error::Protocol(_) => DeliveryError::permanent(
+            trouble.message,
+            "check the ports of the proxy and of the --endpoint",
+        ),
+        _ => trouble,
     }
 }
 
@@ -145,20 +113,24 @@ fn of_proxy(proxy: &str, reason: &str, webhook: &str) -> DeliveryError {
     // There is no other way to the status than "proxy server responded 407/407".
     let status = reason.rsplit(['/', ' ']).next().unwrap_or_default();
     match status.parse() {
-        Ok(407) => DeliveryError::lasting(
+        Ok(407) => DeliveryError::permanent(
             format!("proxy {proxy} wants another user and password (407)"),
             "give those that it expects: http://user:password@HOST:PORT",
         ),
-        Ok(500..=599) => DeliveryError::passing(format!(
-            "proxy {proxy} can't connect to {webhook} ({status})"
-        ))
+        Ok(500..=599) => DeliveryError::transient(
+            Cause::Answer,
+            format!("proxy {proxy} can't connect to {webhook} ({status})"),
+        )
         .hint("see that the webhook runs, and that the proxy finds its name and reaches its port"),
-        Ok(200..=499_u16) => DeliveryError::lasting(
+        Ok(200..=499_u16) => DeliveryError::permanent(
             format!("proxy {proxy} refuses to connect to {webhook} ({status})"),
             "let it allow CONNECT to this host and port, or go without it (--no-proxy)",
         ),
-        _ => DeliveryError::passing(format!("connection closed by proxy {proxy}"))
-            .hint("see that there is an HTTP proxy at this address, and look into its log"),
+        _ => DeliveryError::transient(
+            Cause::Unreachable,
+            format!("connection closed by proxy {proxy}"),
+        )
+        .hint("see that there is an HTTP proxy at this address, and look into its log"),
     }
 }
 
@@ -191,30 +163,31 @@ fn of_io(error: &io::Error, is_plain: bool) -> DeliveryError {
     {
         of_tls(error)
     } else if is_hang_up(error) {
-        DeliveryError::closed("connection closed by the webhook").hint(if is_plain {
+        closed("connection closed by the webhook").hint(if is_plain {
             "give https:// if its port speaks TLS; else look into the webhook's log"
         } else {
             "its port may speak no TLS (then give http://), or want a client certificate; look into the \
              webhook's log"
         })
     } else if let Some(why) = text.strip_prefix(LOOKUP) {
-        DeliveryError::passing(format!("host name not found: {why}")).hint(NAME)
+        DeliveryError::transient(Cause::Unreachable, format!("host name not found: {why}"))
+            .hint(NAME)
     } else {
         match error.kind() {
-            ErrorKind::ConnectionRefused => DeliveryError::passing("connection refused").hint(
+            ErrorKind::ConnectionRefused => DeliveryError::transient(Cause::Unreachable, "connection refused").hint(
                 "see that the webhook runs and listens on this address and port (Splunk's collector: 8088), \
                  and that no firewall refuses",
             ),
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-                DeliveryError::passing(text).hint("check the --endpoint's host, this host's routes, and firewalls")
+                DeliveryError::transient(Cause::Unreachable, text).hint("check the --endpoint's host, this host's routes, and firewalls")
             }
-            _ => DeliveryError::passing(text),
+            _ => DeliveryError::transient(Cause::Answer, text),
         }
     }
 }
 
 fn of_tls(error: &rustls::Error) -> DeliveryError {
-    let lasting = |why: &str, remedy| DeliveryError::lasting(format!("TLS: {why}"), remedy);
+    let lasting = |why: &str, remedy| DeliveryError::permanent(format!("TLS: {why}"), remedy);
     match error {
         rustls::Error::InvalidCertificate(error) => of_certificate(error),
         rustls::Error::InvalidMessage(_) => lasting(
@@ -251,7 +224,7 @@ fn of_tls(error: &rustls::Error) -> DeliveryError {
             "the webhook has no certificate for this name",
             "use the name in the certificate in the --endpoint",
         ),
-        error => DeliveryError::passing(format!("TLS: {error}")),
+        error => DeliveryError::transient(Cause::Answer, format!("TLS: {error}")),
     }
 }
 
@@ -260,7 +233,7 @@ fn of_certificate(error: &CertificateError) -> DeliveryError {
     const CLOCK: &str = "set this host's clock right";
     const OTHER_NAME: &str = "use the name in the certificate in the --endpoint";
     let lasting =
-        |why: &str, remedy| DeliveryError::lasting(format!("TLS: certificate {why}"), remedy);
+        |why: &str, remedy| DeliveryError::permanent(format!("TLS: certificate {why}"), remedy);
     match error {
         // A bad signature is what a CA of the same name looks like that was made anew.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => lasting(

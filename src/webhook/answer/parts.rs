@@ -1,22 +1,7 @@
 //! An answer that tells of each event what became of it, as Elasticsearch's `_bulk` does.
 
-use super::{Answer, Class, Question, Verdict, status_class};
-use crate::webhook::error::DeliveryError;
-
-/// What became of a body's events, where not all have the same end.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Parts {
-    /// How many the webhook has.
-    pub delivered: usize,
-    /// How many it won't have.
-    pub refused: usize,
-    /// Why it won't have the first of them.
-    pub why_refused: String,
-    /// Of each event, in their order, whether it must be sent again.
-    pub again: Vec<bool>,
-    /// Why the first of them must be, if any must.
-    pub trouble: Option<DeliveryError>,
-}
+use super::{Answer, Class, Question, status_class};
+use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 
 /// A document of this identity is there already: an earlier request's answer was lost.
 const CONFLICT: u16 = 409;
@@ -27,11 +12,11 @@ const TARGET: &str = "see that the index or data stream is there, that the token
                       not blocked, as it is when a disk is full";
 
 /// What an answer of success means for each event.
-pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Verdict {
+pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Outcome {
     let (told, events) = (&answer.items, answer.events);
     match told.errors {
-        None if told.cut_off => return Verdict::Retry(broken_off(answer)),
-        None | Some(false) => return Verdict::Delivered,
+        None if told.cut_off => return Outcome::Failed(broken_off(answer)),
+        None | Some(false) => return Outcome::Delivered,
         Some(true) => {}
     }
     let is_whole = told.items.len() == events || (told.cut_off && told.items.len() < events);
@@ -40,59 +25,71 @@ pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Verdict {
             "answered {} with errors, but not of which events",
             answer.status
         );
-        return Verdict::Retry(DeliveryError::lasting(why, ITEMS));
+        return Outcome::Failed(DeliveryError::permanent(why, ITEMS));
     }
-    let mut parts = Parts {
-        delivered: 0,
-        refused: 0,
-        why_refused: String::new(),
-        again: vec![false; events],
-        trouble: None,
+    let mut parts = Partial {
+        events: vec![EventOutcome::Delivered; events],
+        rejection: None,
+        failure: None,
     };
-    for (item, again) in told.items.iter().zip(&mut parts.again) {
-        let why = || {
+    for (item, outcome) in told.items.iter().zip(&mut parts.events) {
+        let message = || {
             let error = question.tellable(&item.error);
             format!("{} {error}", item.status).trim_end().to_owned()
         };
         match status_class(item.status) {
-            _ if item.status == CONFLICT => parts.delivered += 1,
-            Class::Taken => parts.delivered += 1,
+            _ if item.status == CONFLICT => {}
+            Class::Taken => {}
             Class::BadEvents(_) => {
-                if parts.refused == 0 {
-                    parts.why_refused = why();
-                }
-                parts.refused += 1;
+                *outcome = EventOutcome::Rejected;
+                parts
+                    .rejection
+                    .get_or_insert_with(|| DeliveryError::transient(Cause::Answer, message()));
             }
             class => {
-                *again = true;
-                parts.trouble.get_or_insert_with(|| {
-                    let trouble =
-                        DeliveryError::passing(format!("answered {} for some events", why()));
-                    let remedy = (!matches!(class, Class::Busy(_))).then_some(TARGET);
+                *outcome = EventOutcome::Retry;
+                parts.failure.get_or_insert_with(|| {
+                    let message = format!("answered {} for some events", message());
                     DeliveryError {
-                        remedy,
+                        fix: (!matches!(class, Class::Busy(_))).then_some(TARGET),
                         retry_after: answer.wait(),
-                        ..trouble
+                        ..DeliveryError::transient(Cause::Answer, message)
                     }
                 });
             }
         }
     }
     if told.items.len() < events {
-        parts.again[told.items.len()..].fill(true);
-        parts.trouble.get_or_insert_with(|| broken_off(answer));
+        parts.events[told.items.len()..].fill(EventOutcome::Retry);
+        parts.failure.get_or_insert_with(|| broken_off(answer));
     }
-    match parts.trouble {
-        None if parts.refused == 0 => Verdict::Delivered,
-        None if events == 1 => Verdict::Refused(DeliveryError::passing(parts.why_refused)),
-        Some(trouble) if parts.delivered + parts.refused == 0 => Verdict::Retry(trouble),
-        _ => Verdict::Partly(parts),
+    outcome(parts)
+}
+
+/// The simplest outcome that says the same.
+fn outcome(parts: Partial) -> Outcome {
+    let all = |what| parts.events.iter().all(|event| *event == what);
+    match parts {
+        Partial {
+            rejection: None,
+            failure: None,
+            ..
+        } => Outcome::Delivered,
+        Partial {
+            failure: Some(error),
+            ..
+        } if all(EventOutcome::Retry) => Outcome::Failed(error),
+        Partial {
+            rejection: Some(error),
+            ..
+        } if parts.events.len() == 1 => Outcome::Rejected(error),
+        parts => Outcome::Partial(parts),
     }
 }
 
 fn broken_off(answer: &Answer) -> DeliveryError {
-    DeliveryError::passing(format!(
-        "answered {}, but the answer broke off",
-        answer.status
-    ))
+    DeliveryError::transient(
+        Cause::Answer,
+        format!("answered {}, but the answer broke off", answer.status),
+    )
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::delivery::batch::Batch;
 
-fn answered(answer: &Answer, body: &Body<'_>) -> Verdict {
+fn answered(answer: &Answer, body: &Body<'_>) -> Outcome {
     let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
     answer.verdict(&Question {
         endpoint: &Endpoint::parse(url).unwrap(),
@@ -19,7 +19,7 @@ fn answered(answer: &Answer, body: &Body<'_>) -> Verdict {
     })
 }
 
-fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
+fn verdict_on(status: u16, text: &str, sent: &str) -> Outcome {
     let mut batch = Batch::default();
     batch.push(
         Chunk {
@@ -39,15 +39,15 @@ fn verdict_on(status: u16, text: &str, sent: &str) -> Verdict {
     answered(&answer, &batch.body(batch.cut(Extent::MAX)))
 }
 
-fn refused(why: &str) -> Verdict {
-    Verdict::Refused(DeliveryError::passing(why).hint(RAW))
+fn refused(why: &str) -> Outcome {
+    Outcome::Rejected(DeliveryError::transient(Cause::Answer, why).hint(RAW))
 }
 
-fn verdict(status: u16, text: &str) -> Verdict {
+fn verdict(status: u16, text: &str) -> Outcome {
     verdict_on(status, text, "{}")
 }
 
-fn hec(status: u16, code: u64) -> Verdict {
+fn hec(status: u16, code: u64) -> Outcome {
     verdict(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
 }
 
@@ -55,77 +55,66 @@ fn hec(status: u16, code: u64) -> Verdict {
 fn success_is_a_status_of_success() {
     assert_eq!(
         verdict(200, r#"{"text":"Success","code":0}"#),
-        Verdict::Delivered
+        Outcome::Delivered
     );
-    assert_eq!(verdict(204, ""), Verdict::Delivered);
-    assert_eq!(verdict(200, "<html>"), Verdict::Delivered);
-    assert!(matches!(hec(503, 0), Verdict::Retry(_)));
+    assert_eq!(verdict(204, ""), Outcome::Delivered);
+    assert_eq!(verdict(200, "<html>"), Outcome::Delivered);
+    assert!(matches!(hec(503, 0), Outcome::Failed(_)));
 }
 
 #[test]
 fn a_known_code_says_more_than_the_status() {
     assert!(matches!(
         hec(200, 9),
-        Verdict::Retry(DeliveryError { remedy: None, .. })
+        Outcome::Failed(DeliveryError { fix: None, .. })
     ));
     for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
         let verdict = hec(400, code);
         assert!(
-            matches!(
-                verdict,
-                Verdict::Retry(DeliveryError {
-                    remedy: Some(_),
-                    ..
-                })
-            ),
+            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
             "{code}"
         );
     }
     for code in [8, 9, 18, 19, 20, 23] {
         let verdict = hec(503, code);
         assert!(
-            matches!(verdict, Verdict::Retry(DeliveryError { remedy: None, .. })),
+            matches!(verdict, Outcome::Failed(DeliveryError { fix: None, .. })),
             "{code}"
         );
     }
     for code in [5, 6, 12, 13, 15] {
-        assert!(matches!(hec(400, code), Verdict::Refused(_)), "{code}");
+        assert!(matches!(hec(400, code), Outcome::Rejected(_)), "{code}");
     }
     assert_eq!(hec(400, 6), refused("400 Invalid data format"));
 }
 
 #[test]
 fn else_the_status_decides() {
-    for status in [400, 413, 415, 422] {
+    assert!(matches!(verdict(413, ""), Outcome::TooLarge(_)));
+    for status in [400, 415, 422] {
         assert!(
-            matches!(verdict(status, ""), Verdict::Refused(_)),
+            matches!(verdict(status, ""), Outcome::Rejected(_)),
             "{status}"
         );
     }
     for status in [408, 429, 500, 502, 503, 504, 599] {
-        let Verdict::Retry(trouble) = verdict(status, "") else {
+        let Outcome::Failed(trouble) = verdict(status, "") else {
             panic!("{status}")
         };
-        assert_eq!(trouble.why, format!("answered {status}"));
+        assert_eq!(trouble.message, format!("answered {status}"));
         assert_eq!(trouble.retry_after, Some(Duration::from_secs(7)));
-        assert!(trouble.remedy.is_none() && trouble.hint.is_some());
+        assert!(trouble.fix.is_none() && trouble.hint.is_some());
     }
     for status in [301, 302, 307, 401, 403, 404, 405, 410] {
         let verdict = verdict(status, "");
         assert!(
-            matches!(
-                verdict,
-                Verdict::Retry(DeliveryError {
-                    remedy: Some(_),
-                    ..
-                })
-            ),
+            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
             "{status}"
         );
     }
     assert!(matches!(
         hec(429, 26),
-        Verdict::Retry(DeliveryError { remedy: None, .. })
+        Outcome::Failed(DeliveryError { fix: None, .. })
     ));
 }
 
@@ -139,26 +128,20 @@ fn a_web_servers_400_about_tls_is_not_about_the_events() {
     ] {
         let verdict = verdict(400, text);
         assert!(
-            matches!(
-                verdict,
-                Verdict::Retry(DeliveryError {
-                    remedy: Some(_),
-                    ..
-                })
-            ),
+            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
             "{text}"
         );
     }
     let hec = r#"{"text":"no HTTPS port","code":6}"#;
-    assert!(matches!(verdict(400, hec), Verdict::Refused(_)));
+    assert!(matches!(verdict(400, hec), Outcome::Rejected(_)));
     let page = "bad field, see https://docs.example.com/ssl";
-    assert!(matches!(verdict(400, page), Verdict::Refused(_)));
+    assert!(matches!(verdict(400, page), Outcome::Rejected(_)));
 }
 
 #[test]
 fn a_foreign_text_is_told_in_one_short_line() {
     let verdict = verdict(400, &format!("no\nsuch\u{7} thing {}", "x".repeat(500)));
-    let Verdict::Refused(DeliveryError { why, .. }) = verdict else {
+    let Outcome::Rejected(DeliveryError { message: why, .. }) = verdict else {
         panic!("{verdict:?}")
     };
     assert!(
@@ -171,10 +154,10 @@ fn a_foreign_text_is_told_in_one_short_line() {
 fn of_a_page_its_title_is_told() {
     let page =
         "<!DOCTYPE html>\n<html>\n<head><Title>413 Too\nLarge</tiTle></head><body>\u{130}…</body>";
-    let Verdict::Refused(trouble) = verdict(413, page) else {
+    let Outcome::TooLarge(trouble) = verdict(413, page) else {
         panic!("413 is refused")
     };
-    assert_eq!(trouble.why, "413 413 Too Large");
+    assert_eq!(trouble.message, "413 413 Too Large");
     assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
     assert_eq!(title("<title>no end"), None);
 }
@@ -210,7 +193,7 @@ proptest! {
             events: 1,
             text,
         };
-        if let Verdict::Refused(DeliveryError { why, .. }) = answered(&answer, &batch.body(Extent::default())) {
+        if let Outcome::Rejected(DeliveryError { message: why, .. }) = answered(&answer, &batch.body(Extent::default())) {
             prop_assert!(why.chars().count() < TOLD + 10);
         }
     }

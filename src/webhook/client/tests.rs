@@ -83,7 +83,7 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
     (webhook.connecting_with(connector, names.clone()), names)
 }
 
-fn post(webhook: &mut Webhook) -> Verdict {
+fn post(webhook: &mut Webhook) -> Outcome {
     let mut batch = Batch::default();
     let chunk = Chunk {
         bytes: b"{}\n".to_vec(),
@@ -98,21 +98,21 @@ fn a_name_that_moves_is_followed_when_the_connection_is_old() {
     let ((old, on_old), (new, on_new)) = (server("127.0.0.1"), server("127.0.0.1"));
     let (mut webhook, names) = webhook(&[old]);
     for _ in 0..3 {
-        assert_eq!(post(&mut webhook), Verdict::Delivered);
+        assert_eq!(post(&mut webhook), Outcome::Delivered);
     }
     names.set(&[new]);
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));
 
     // The old connection's last request, and then the new one's, of which the second is its last again.
     webhook.connection_age = Duration::ZERO;
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));
     for _ in 0..2 {
-        assert_eq!(post(&mut webhook), Verdict::Delivered);
+        assert_eq!(post(&mut webhook), Outcome::Delivered);
     }
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 1));
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 2));
 }
 
@@ -123,11 +123,11 @@ fn a_name_is_looked_up_again_when_what_it_stood_for_has_gone() {
     drop(closed);
     let (new, on_new) = server("127.0.0.1");
     let (mut webhook, names) = webhook(&[gone]);
-    assert!(matches!(post(&mut webhook), Verdict::Retry(_)));
+    assert!(matches!(post(&mut webhook), Outcome::Failed(_)));
     // As if there had been a connection that the client has given up since, because it was not used for long.
     webhook.kept_since = Some(Instant::now());
     names.set(&[new]);
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!(*on_new.lock().unwrap(), 1);
 }
 
@@ -142,14 +142,14 @@ fn all_addresses_of_a_name_are_tried_in_turn() {
     let unreachable = "[2001:db8::1]:8088".parse().unwrap();
     let silent = "192.0.2.1:8088".parse().unwrap();
     let (mut webhook, names) = webhook(&[refusing, unreachable, silent, good]);
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
 
     names.set(&[refusing]);
     webhook.connection_age = Duration::ZERO;
-    assert_eq!(post(&mut webhook), Verdict::Delivered);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
     let refused = post(&mut webhook);
     assert!(
-        matches!(&refused, Verdict::Retry(trouble) if trouble.why == "connection refused"),
+        matches!(&refused, Outcome::Failed(trouble) if trouble.message == "connection refused"),
         "{refused:?}"
     );
 }

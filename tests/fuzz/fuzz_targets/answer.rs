@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use libfuzzer_sys::fuzz_target;
 use s3_audit_webhook::delivery::batch::Batch;
 use s3_audit_webhook::buffer::chunk::Extent;
-use s3_audit_webhook::webhook::answer::{Answer, Question, Verdict};
+use s3_audit_webhook::webhook::answer::{Answer, Question, Outcome};
 use s3_audit_webhook::webhook::bulk::Items;
 use s3_audit_webhook::webhook::endpoint::Endpoint;
 
@@ -41,9 +41,9 @@ fuzz_target!(|data: &[u8]| {
         body: &batch.body(Extent::default()),
     });
     let why = match verdict {
-        Verdict::Delivered => return,
-        Verdict::Retry(trouble) | Verdict::Refused(trouble) => trouble.why,
-        Verdict::Partly(parts) => {
+        Outcome::Delivered => return,
+        Outcome::Failed(trouble) | Outcome::Rejected(trouble) => trouble.why,
+        Outcome::Partial(parts) => {
             let again = parts.again.iter().filter(|again| **again).count();
             assert_eq!(parts.again.len(), events);
             assert_eq!(parts.delivered + parts.refused + again, events);

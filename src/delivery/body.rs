@@ -1,0 +1,60 @@
+//! The body of one request: whole events, a line each.
+
+use std::io::{self, Read};
+
+use crate::buffer::chunk::Extent;
+
+/// Events that are sent together, borrowed from where they lie.
+#[derive(Debug, Clone)]
+pub struct Body<'a> {
+    extent: Extent,
+    slices: Vec<&'a [u8]>,
+}
+
+impl<'a> Body<'a> {
+    /// Of these pieces, each of whole lines; `extent` is what they come to.
+    pub fn new(extent: Extent, slices: Vec<&'a [u8]>) -> Self {
+        Body { extent, slices }
+    }
+
+    /// Number of events and bytes.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Its bytes, in pieces; each holds whole lines.
+    pub fn slices(&self) -> &[&'a [u8]] {
+        &self.slices
+    }
+
+    /// Reads the bytes from the beginning.
+    pub fn reader(&self) -> impl Read {
+        Reader {
+            slices: self.slices.iter(),
+            current: &[],
+        }
+    }
+}
+
+struct Reader<'a> {
+    slices: std::slice::Iter<'a, &'a [u8]>,
+    current: &'a [u8],
+}
+
+impl Read for Reader<'_> {
+    /// Fills as much of `out` as there are bytes for: the HTTP client writes to the socket
+    /// whatever one read gives it.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() {
+            if self.current.is_empty() {
+                let Some(next) = self.slices.next() else {
+                    break;
+                };
+                self.current = next;
+            }
+            filled += self.current.read(&mut out[filled..])?;
+        }
+        Ok(filled)
+    }
+}

@@ -1,0 +1,104 @@
+//! What became of a posted body, and why. The webhook makes these; delivery decides by them.
+
+use std::time::Duration;
+
+/// What became of a posted body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The webhook has it.
+    Delivered,
+    /// The webhook definitely does not take this content, at any time.
+    Rejected(DeliveryError),
+    /// The body is too large; a smaller one may be taken.
+    TooLarge(DeliveryError),
+    /// Anything else: the same events may be taken later.
+    Failed(DeliveryError),
+    /// Not the same for all events of the body.
+    Partial(Partial),
+}
+
+/// What became of a body whose events did not all end the same way.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Of each event, in the order of the body.
+    pub events: Vec<EventOutcome>,
+    /// Why the first rejected one was, if any was.
+    pub rejection: Option<DeliveryError>,
+    /// Why the first of those to be sent again must be, if any must.
+    pub failure: Option<DeliveryError>,
+}
+
+/// What became of one event of such a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventOutcome {
+    /// The webhook has it.
+    Delivered,
+    /// The webhook does not take it.
+    Rejected,
+    /// To be sent again.
+    Retry,
+}
+
+/// Whose fault a failed request is, as far as that can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No connection came about, so that nothing of the body was sent.
+    Unreachable,
+    /// The settings: token, path, certificate. Only an operator can mend it.
+    Settings,
+    /// The webhook answered that it does not take the body now, or nobody can tell why.
+    Answer,
+    /// The connection ended before an answer.
+    Disconnected,
+    /// No answer in time.
+    Timeout,
+    /// The agent itself ended the request, because it stops.
+    Aborted,
+}
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryError {
+    /// What happened, in words for the log.
+    pub message: String,
+    /// Whose fault it is.
+    pub cause: Cause,
+    /// What an operator must do, if it will not pass by itself.
+    pub fix: Option<&'static str>,
+    /// What to look at if it does not pass. For `test` only: the log would repeat it at every outage.
+    pub hint: Option<&'static str>,
+    /// How long the webhook asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The webhook may have taken the body all the same: sent again, its events may be duplicates.
+    pub may_have_arrived: bool,
+}
+
+impl DeliveryError {
+    /// Something that may pass by itself.
+    pub fn transient(cause: Cause, message: impl Into<String>) -> Self {
+        DeliveryError {
+            message: message.into(),
+            cause,
+            fix: None,
+            hint: None,
+            retry_after: None,
+            may_have_arrived: false,
+        }
+    }
+
+    /// Something that stays until an operator fixes it.
+    pub fn permanent(message: impl Into<String>, fix: &'static str) -> Self {
+        DeliveryError {
+            fix: Some(fix),
+            ..DeliveryError::transient(Cause::Settings, message)
+        }
+    }
+
+    /// The same with what to look at.
+    pub fn hint(self, hint: &'static str) -> Self {
+        DeliveryError {
+            hint: Some(hint),
+            ..self
+        }
+    }
+}
