@@ -39,6 +39,16 @@ pub enum EventOutcome {
     Retry,
 }
 
+/// What the encoding of a body adds to its events' lines at most, in bytes, before compression: an encoded body is
+/// never longer than its events' bytes, newlines included, plus `per_event` for each and `per_body`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overhead {
+    /// For each event.
+    pub per_event: usize,
+    /// Once.
+    pub per_body: usize,
+}
+
 /// Whose fault a failed request is, as far as that can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {

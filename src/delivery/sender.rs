@@ -11,7 +11,7 @@ use crate::buffer::queue::{Consumer, Taken};
 use crate::delivery::batch::Batch;
 use crate::delivery::body::Body;
 use crate::delivery::body_size::BodySize;
-use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome};
+use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Overhead};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -24,11 +24,17 @@ pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
     fn post(&mut self, body: &Body<'_>) -> Outcome;
 
-    /// How long that takes at the very most; longer only if something is broken.
-    fn patience(&self) -> Duration;
+    /// How long a post takes at the very most; longer only if something is broken.
+    fn time_limit(&self) -> Duration;
 
-    /// How many events a body takes at most.
-    fn most_events(&self) -> usize;
+    /// The timeout of one request: what takes longer has failed.
+    fn request_timeout(&self) -> Duration;
+
+    /// How many events a body may have.
+    fn max_events(&self) -> usize;
+
+    /// What the encoding adds to the events' bytes.
+    fn overhead(&self) -> Overhead;
 
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
@@ -132,9 +138,9 @@ impl Sender {
             });
             // Looked at before the attempt: a stop that comes during it is answered by one more.
             let stopping = self.stop.is_triggered();
-            let patience = target.patience();
+            let time_limit = target.time_limit();
             let post = || target.post(&batch.body(extent));
-            let verdict = self.pulse.during(patience, post);
+            let verdict = self.pulse.during(time_limit, post);
             match &verdict {
                 Outcome::Failed(trouble) if trouble.cause == Cause::Disconnected => {
                     self.body_size.broke(extent)
@@ -203,9 +209,9 @@ impl Sender {
 
     /// Events and bytes of a body at most, with the target in use.
     fn limit(&self) -> Extent {
-        let most = self.target.as_ref().map(|target| target.most_events());
+        let max = self.target.as_ref().map(|target| target.max_events());
         Extent {
-            events: self.limits.body.events.min(most.unwrap_or(usize::MAX)),
+            events: self.limits.body.events.min(max.unwrap_or(usize::MAX)),
             ..self.limits.body
         }
     }

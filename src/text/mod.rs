@@ -1,4 +1,5 @@
 //! Texts from people and for people.
 
+pub mod escape;
 pub mod quantity;
 pub mod token;

@@ -13,7 +13,7 @@ use ureq::{Agent, Error, SendBody};
 use crate::buffer::chunk::Extent;
 use crate::delivery::batch::Batch;
 use crate::delivery::body::Body;
-use crate::delivery::outcome::{DeliveryError, Outcome};
+use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
@@ -317,7 +317,7 @@ impl Target for Webhook {
         }
     }
 
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         // Over a connection that the webhook had tired of it is tried twice.
         self.timeouts
             .request
@@ -325,8 +325,16 @@ impl Target for Webhook {
             .saturating_add(SLACK)
     }
 
-    fn most_events(&self) -> usize {
-        self.shape.encoder.format().most_events()
+    fn request_timeout(&self) -> Duration {
+        self.timeouts.request
+    }
+
+    fn max_events(&self) -> usize {
+        self.shape.encoder.format().max_events()
+    }
+
+    fn overhead(&self) -> Overhead {
+        self.shape.encoder.overhead()
     }
 
     fn cut(&self) -> Abort {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::delivery::body::Body;
-use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
@@ -41,13 +41,21 @@ impl Target for DryRun {
         }
     }
 
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         // Whoever reads what is printed may take any time.
         Duration::MAX
     }
 
-    fn most_events(&self) -> usize {
-        self.encoder.format().most_events()
+    fn request_timeout(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn max_events(&self) -> usize {
+        self.encoder.format().max_events()
+    }
+
+    fn overhead(&self) -> Overhead {
+        self.encoder.overhead()
     }
 
     fn cut(&self) -> Abort {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use memchr::memchr_iter;
 
 use crate::delivery::body::Body;
+use crate::delivery::outcome::Overhead;
 use crate::webhook::event_time::EventTime;
 use crate::webhook::gzip::Gzip;
 
@@ -46,8 +47,8 @@ impl Format {
         }
     }
 
-    /// How many events a body takes at most.
-    pub fn most_events(self) -> usize {
+    /// How many events a body may have.
+    pub fn max_events(self) -> usize {
         match self {
             Format::Single => 1,
             Format::Ndjson | Format::Array | Format::Hec => usize::MAX,
@@ -83,7 +84,7 @@ impl FromStr for Compressed {
 
 /// Makes bodies, one after the other.
 pub struct Encoder {
-    dress: Envelope,
+    envelope: Envelope,
     gzip: Option<Gzip>,
     /// The last body, if it is not just the lines.
     made: Vec<u8>,
@@ -91,7 +92,7 @@ pub struct Encoder {
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Encoder({:?})", self.dress.format)
+        write!(f, "Encoder({:?})", self.envelope.format)
     }
 }
 
@@ -104,18 +105,18 @@ impl Encoder {
         prefix: &str,
         members: &[(&str, &str)],
     ) -> Self {
-        let mut envelope = String::new();
+        let mut end_of_envelope = String::new();
         for (name, value) in members {
             let value = serde_json::Value::from(*value);
-            envelope += &format!(",\"{name}\":{value}");
+            end_of_envelope += &format!(",\"{name}\":{value}");
         }
-        envelope += "}\n";
+        end_of_envelope += "}\n";
         let end = if prefix.is_empty() { "" } else { "\n" };
         Encoder {
-            dress: Envelope {
+            envelope: Envelope {
                 format,
                 prefix: format!("{prefix}{end}").into(),
-                envelope: envelope.into(),
+                envelope: end_of_envelope.into(),
             },
             gzip: match compressed {
                 Compressed::No => None,
@@ -127,7 +128,7 @@ impl Encoder {
 
     /// What bodies look like.
     pub fn format(&self) -> Format {
-        self.dress.format
+        self.envelope.format
     }
 
     /// What they are compressed with, in the `Content-Encoding` header.
@@ -137,21 +138,49 @@ impl Encoder {
 
     /// Whether there is a line before each event.
     pub fn has_prefix(&self) -> bool {
-        !self.dress.prefix.is_empty()
+        !self.envelope.prefix.is_empty()
+    }
+
+    /// What this adds to the events' bytes at most, before compression.
+    pub fn overhead(&self) -> Overhead {
+        let Envelope {
+            format,
+            prefix,
+            envelope,
+        } = &self.envelope;
+        match format {
+            // A bracket or comma takes the place of each newline.
+            Format::Array => Overhead {
+                per_event: 0,
+                per_body: 1,
+            },
+            Format::Hec => Overhead {
+                per_event: LONGEST_HEC_START + envelope.len(),
+                per_body: 0,
+            },
+            Format::Ndjson | Format::Single => Overhead {
+                per_event: prefix.len(),
+                per_body: 0,
+            },
+        }
     }
 
     /// Makes the body of these events, which [`body`](Self::body) gives then.
     pub fn encode(&mut self, events: &Body<'_>) {
-        let Encoder { dress, gzip, made } = self;
+        let Encoder {
+            envelope,
+            gzip,
+            made,
+        } = self;
         made.clear();
         // A body is held twice while it is under way; one of unusual size must not stay.
         made.shrink_to(KEPT);
         match gzip {
-            None if dress.is_plain() => {}
-            None => dress.write(events, |piece| made.extend_from_slice(piece)),
+            None if envelope.is_plain() => {}
+            None => envelope.write(events, |piece| made.extend_from_slice(piece)),
             Some(gzip) => {
                 gzip.begin(made);
-                dress.write(events, |piece| gzip.add(piece, made));
+                envelope.write(events, |piece| gzip.add(piece, made));
                 gzip.end(made);
             }
         }
@@ -159,7 +188,7 @@ impl Encoder {
 
     /// The body of these events, which were encoded last.
     pub fn body<'a>(&'a self, events: &'a Body<'a>) -> Encoded<'a> {
-        if self.gzip.is_none() && self.dress.is_plain() {
+        if self.gzip.is_none() && self.envelope.is_plain() {
             Encoded::Lines(events)
         } else {
             Encoded::Made(&self.made)
@@ -167,7 +196,10 @@ impl Encoder {
     }
 }
 
-/// Restored that stays for the next body, in bytes.
+/// The length of `{"time":…,"event":` with the longest time.
+const LONGEST_HEC_START: usize = r#"{"time":18446744073709551.615,"event":"#.len();
+
+/// What stays for the next body, in bytes.
 const KEPT: usize = 2 << 20;
 
 /// What is around the events.
@@ -358,6 +390,9 @@ mod tests {
             let mut encoder = Encoder::new(format, compressed, "", &[("host", "h")]);
             for _ in 0..2 {
                 let mut bytes = encode(&mut encoder, &lines);
+                let raw: usize = lines.iter().map(|line| line.len() + 1).sum();
+                let Overhead { per_event, per_body } = encoder.overhead();
+                prop_assert!(level > 0 || bytes.len() <= raw + lines.len() * per_event + per_body);
                 if level > 0 {
                     let mut plain = Vec::new();
                     GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).unwrap();
