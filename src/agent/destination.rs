@@ -6,8 +6,10 @@ use std::path::Path;
 
 use ureq::tls::{ClientCert, TlsConfig};
 
-use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::error::UsageError;
+use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
+use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
 use crate::telemetry::report::Forwarding;
 use crate::text::token::Token;
@@ -16,7 +18,7 @@ use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
 use crate::webhook::proxy;
 use crate::webhook::template::RequestTemplate;
-use crate::webhook::tls;
+use crate::webhook::tls::{self, ClientFile};
 
 /// Where bodies go.
 pub struct Destination {
@@ -32,15 +34,15 @@ pub struct Destination {
 ///
 /// # Errors
 /// Names the option that is missing or wrong.
-pub fn choose(options: &RunOptions, origins: &Origins) -> Result<Destination, UsageError> {
-    let config = &origins.config;
+pub fn choose(options: &RunOptions, provenance: &Provenance) -> Result<Destination, UsageError> {
+    let config = &provenance.file;
     let why = if !options.enabled {
-        format!("webhook disabled by {}", origins.name("enabled"))
+        format!("webhook disabled by {}", provenance.name(Opt::Enabled))
     } else if options.webhook.endpoint.is_none() && (config.is_given || config.settings.is_ok()) {
         let path = config.path.display();
         format!("webhook not enabled yet in {path}; `s3-audit-webhook enable` does that")
     } else {
-        return open(&options.webhook, origins);
+        return open(&options.webhook, provenance);
     };
     Ok(Destination {
         target: None,
@@ -53,8 +55,8 @@ pub fn choose(options: &RunOptions, origins: &Origins) -> Result<Destination, Us
 ///
 /// # Errors
 /// Names the option that is missing or wrong.
-pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, UsageError> {
-    let (webhook, warnings) = webhook(options, origins)?;
+pub fn open(options: &WebhookOptions, provenance: &Provenance) -> Result<Destination, UsageError> {
+    let (webhook, warnings) = webhook(options, provenance)?;
     Ok(Destination {
         forwarding: Forwarding::On(match webhook.proxy() {
             Some(proxy) => format!("webhook {} through proxy {proxy}", webhook.endpoint()),
@@ -71,25 +73,25 @@ pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, 
 /// Names the option that is missing or wrong.
 pub fn webhook(
     options: &WebhookOptions,
-    origins: &Origins,
+    provenance: &Provenance,
 ) -> Result<(Webhook, Vec<String>), UsageError> {
-    let endpoint = endpoint(options, origins)?;
-    let token = token(options, origins)?;
-    let shape = RequestTemplate::new(options, &endpoint, origins)?;
+    let endpoint = endpoint(options, provenance)?;
+    let token = token(options, provenance)?;
+    let shape = RequestTemplate::new(options, &endpoint, provenance)?;
     let mut warnings = Vec::new();
-    let tls = TlsConfig::builder().client_cert(client(options, origins, &mut warnings)?);
+    let tls = TlsConfig::builder().client_cert(client(options, provenance, &mut warnings)?);
     let tls = match &options.ca_file {
         _ if options.insecure => {
             warnings.push(format!(
                 "{}: the webhook's certificate is not verified; anyone on the way can read the token \
                  and the events",
-                origins.name("insecure")
+                provenance.name(Opt::Insecure)
             ));
             tls.disable_verification(true)
         }
         Some(path) => {
             let roots = tls::ca_file(path);
-            tls.root_certs(roots.map_err(|what| of_file(origins, "ca_file", path, &what))?)
+            tls.root_certs(roots.map_err(|what| of_file(provenance, Opt::CaFile, path, &what))?)
         }
         None if endpoint.uri().scheme_str() == Some("https") => {
             let (roots, warning) = tls::host_roots().map_err(UsageError)?;
@@ -101,62 +103,61 @@ pub fn webhook(
     if endpoint.is_plain_and_remote() {
         warnings.push(format!(
             "{}: http:// carries the token and the events in the clear; use https://",
-            origins.name("endpoint")
+            provenance.name(Opt::Endpoint)
         ));
     }
     let timeouts = Timeouts {
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
-    let proxy = proxy::choose(options, origins, &endpoint)?;
+    let proxy = proxy::choose(options, provenance, &endpoint)?;
     let webhook = Webhook::new(endpoint, token, shape, tls.build(), proxy, timeouts)
-        .map_err(|what| origins.wrong("auth_token", what))?;
+        .map_err(|what| provenance.error(Opt::AuthToken, what))?;
     Ok((webhook, warnings))
 }
 
 /// The certificate that the webhook may ask for.
 fn client(
     options: &WebhookOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     warnings: &mut Vec<String>,
 ) -> Result<Option<ClientCert>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
-            Some(_) => Err(origins.wrong("client_key", "is of no use without --client-cert")),
+            Some(_) => Err(provenance.error(Opt::ClientKey, "is of no use without --client-cert")),
             None => Ok(None),
         };
     };
-    let (id, path) = match &options.client_key {
-        Some(path) => ("client_key", path),
-        None => ("client_cert", certificate),
+    let (option, path) = match &options.client_key {
+        Some(path) => (Opt::ClientKey, path),
+        None => (Opt::ClientCert, certificate),
     };
     let client =
-        tls::client(certificate, options.client_key.as_deref()).map_err(|(id, what)| {
-            let path = if id == "client_cert" {
-                certificate
-            } else {
-                path
+        tls::client(certificate, options.client_key.as_deref()).map_err(|(file, what)| {
+            let (option, path) = match file {
+                ClientFile::Certificate => (Opt::ClientCert, certificate),
+                ClientFile::Key => (option, path),
             };
-            of_file(origins, id, path, &what)
+            of_file(provenance, option, path, &what)
         })?;
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
     if fs::metadata(path).is_ok_and(is_open) {
         warnings.push(format!(
             "{}: every user of this host can read the private key in {}; `chmod o= {1}` ends that",
-            origins.name(id),
+            provenance.name(option),
             path.display()
         ));
     }
     Ok(Some(client))
 }
 
-fn of_file(origins: &Origins, id: &str, path: &Path, what: &str) -> UsageError {
-    origins.wrong(id, format!("{} {what}", path.display()))
+fn of_file(provenance: &Provenance, option: Opt, path: &Path, what: &str) -> UsageError {
+    provenance.error(option, format!("{} {what}", path.display()))
 }
 
-fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, UsageError> {
+fn endpoint(options: &WebhookOptions, provenance: &Provenance) -> Result<Endpoint, UsageError> {
     match &options.endpoint {
-        Some(text) => Endpoint::parse(text).map_err(|what| origins.wrong("endpoint", what)),
+        Some(text) => Endpoint::parse(text).map_err(|what| provenance.error(Opt::Endpoint, what)),
         None => Err(UsageError(
             "no webhook is set: give --endpoint URL and --auth-token TOKEN (or --auth-token-file FILE), \
              or S3_AUDIT_WEBHOOK_ENDPOINT and S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment, or set them \
@@ -166,39 +167,36 @@ fn endpoint(options: &WebhookOptions, origins: &Origins) -> Result<Endpoint, Usa
     }
 }
 
-fn token(options: &WebhookOptions, origins: &Origins) -> Result<Option<Token>, UsageError> {
-    let option = token_option(options, origins)?;
+fn token(options: &WebhookOptions, provenance: &Provenance) -> Result<Option<Token>, UsageError> {
+    let option = token_option(options, provenance)?;
     match (&options.auth_token, &options.auth_token_file) {
-        (_, Some(path)) if option == "auth_token_file" => Token::from_file(path),
+        (_, Some(path)) if option == Opt::AuthTokenFile => Token::from_file(path),
         (text, _) => Token::parse(text.as_deref().unwrap_or_default()),
     }
     .map(|token| Some(token).filter(|token| !token.is_none()))
-    .map_err(|what| origins.wrong(option, what))
+    .map_err(|what| provenance.error(option, what))
 }
 
 /// Which option the token is from: a flag wins over the environment, and that over the settings file.
 ///
 /// # Errors
 /// Both are given in one place, or none is.
-pub fn token_option(
-    options: &WebhookOptions,
-    origins: &Origins,
-) -> Result<&'static str, UsageError> {
+pub fn token_option(options: &WebhookOptions, provenance: &Provenance) -> Result<Opt, UsageError> {
     // Two lines of the file are one place.
-    let rank = |id| match origins.origin(id) {
+    let rank = |id| match provenance.origin(id) {
         Origin::File(path, _) => Origin::File(path, 0),
         origin => origin,
     };
-    let (text, file) = (rank("auth_token"), rank("auth_token_file"));
+    let (text, file) = (rank(Opt::AuthToken), rank(Opt::AuthTokenFile));
     match (&options.auth_token, &options.auth_token_file) {
         (Some(_), Some(_)) if text == file => Err(UsageError(format!(
             "{} and {}: give one of them",
-            origins.name("auth_token"),
-            origins.name("auth_token_file")
+            provenance.name(Opt::AuthToken),
+            provenance.name(Opt::AuthTokenFile)
         ))),
-        (Some(_), Some(_)) if text > file => Ok("auth_token"),
-        (Some(_), None) => Ok("auth_token"),
-        (_, Some(_)) => Ok("auth_token_file"),
+        (Some(_), Some(_)) if text > file => Ok(Opt::AuthToken),
+        (Some(_), None) => Ok(Opt::AuthToken),
+        (_, Some(_)) => Ok(Opt::AuthTokenFile),
         (None, None) => Err(UsageError(
             "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
              S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"

@@ -20,10 +20,11 @@ use self::status_page::Status;
 use self::systemd::Notify;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Producer, QueueStats, queue};
-use crate::config::failure::Failure;
-use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
+use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
+use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::body_size::BodySize;
 use crate::delivery::sender::{Abort, Limits, Sender};
 use crate::source::{self, OpenError, Source, SourceOutput, WhenFull};
@@ -31,6 +32,7 @@ use crate::state;
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
+use crate::sys::random;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::hang::Waits;
 use crate::telemetry::logger;
@@ -56,11 +58,13 @@ const AT_START: &str = "the start waits for it";
 ///
 /// # Errors
 /// It could not start; no thread was started.
-pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure> {
-    limits::check(options, origins)?;
+pub fn run(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
+    limits::check(options, provenance)?;
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
-    if notify.is_some() && origins.origin("sources") == Origin::Default && source::stdin::is_null()
+    if notify.is_some()
+        && provenance.origin(Opt::Source) == Origin::Default
+        && source::stdin::is_null()
     {
         // It would end at once, and look like one that has done its work.
         return Err(UsageError(
@@ -73,12 +77,12 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let stop = ShutdownSignal::new()?;
     let cut_off = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
-    let destination = open_destination(options, origins, &cut_off)?;
+    let destination = open_destination(options, provenance, &cut_off)?;
     logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let waits = Waits::watch(&options.state.state_dir)?;
-    let (sources, mut keeper) = open_sources(options, origins, &waits)?;
-    let status = status_page::open(options, origins)?;
-    let (state, no_state) = waits.during(AT_START, || state::open(options, origins))?;
+    let (sources, mut keeper) = open_sources(options, provenance, &waits)?;
+    let status = status_page::open(options, provenance)?;
+    let (state, no_state) = waits.during(AT_START, || state::open(options, provenance))?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 
     let buffer = Extent {
@@ -93,7 +97,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
         Size(buffer.bytes),
         destination.forwarding
     );
-    for warning in origins.warnings().iter().chain(&destination.warnings) {
+    for warning in provenance.warnings().iter().chain(&destination.warnings) {
         warn!("{warning}");
     }
     for notice in std::mem::take(&mut keeper.notices) {
@@ -126,7 +130,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
             },
             age: options.batch_age,
         },
-        backoff: Backoff::new(options.backoff_min, options.backoff_max),
+        backoff: Backoff::new(options.backoff_min, options.backoff_max, random::seed()),
         report: Arc::clone(&report),
         pulse: pulse.clone(),
         stop: stop.clone(),
@@ -173,7 +177,7 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     }
     let (ask, asked) = unbounded();
     if !options.dry_run {
-        let watch = Watch::new(contents, origins, Arc::clone(&report), changes, asked);
+        let watch = Watch::new(contents, provenance, Arc::clone(&report), changes, asked);
         thread::Builder::new()
             .name("settings".into())
             .spawn(|| watch.run())?;
@@ -201,11 +205,11 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
 
 fn open_destination(
     options: &RunOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     cut_off: &ShutdownSignal,
 ) -> Result<Destination, UsageError> {
     if options.dry_run {
-        let encoder = template::encoder(&options.webhook, Compressed::No, origins)?;
+        let encoder = template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
             target: Some(Box::new(DryRun {
                 encoder,
@@ -215,7 +219,7 @@ fn open_destination(
             warnings: Vec::new(),
         });
     }
-    destination::choose(options, origins)
+    destination::choose(options, provenance)
 }
 
 /// What the threads tell the main one.
@@ -339,7 +343,7 @@ fn spawn(
     tell: &Events<Event>,
     event: Event,
     body: impl FnOnce() + Send + 'static,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let tell = tell.clone();
     thread::Builder::new().name(name.into()).spawn(move || {
         body();
@@ -349,7 +353,11 @@ fn spawn(
     Ok(())
 }
 
-fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Result<(), Failure> {
+fn forward(
+    mut signals: Signals,
+    tell: &Events<Event>,
+    ask: Events<()>,
+) -> Result<(), CommandError> {
     let tell = tell.clone();
     thread::Builder::new()
         .name("signals".into())
@@ -369,16 +377,16 @@ fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Resul
 /// Opens the sources, and the checkpoints of those that have one.
 fn open_sources(
     options: &RunOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     waits: &Waits,
-) -> Result<(Vec<Box<dyn Source>>, CheckpointWriter), Failure> {
+) -> Result<(Vec<Box<dyn Source>>, CheckpointWriter), CommandError> {
     let token = options
         .listen_token_file
         .as_deref()
         .map(Token::from_file)
         .transpose();
     let http = source::http::Settings {
-        token: token.map_err(|what| origins.wrong("listen_token_file", what))?,
+        token: token.map_err(|what| provenance.error(Opt::ListenTokenFile, what))?,
         connections: options.listen_connections,
         max_body: options.max_body_bytes,
         timeout: options.listen_timeout,
@@ -386,21 +394,24 @@ fn open_sources(
     let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
-            return Err(origins
-                .wrong("sources", format!("{spec}: given twice"))
+            return Err(provenance
+                .error(Opt::Source, format!("{spec}: given twice"))
                 .into());
         }
     }
-    let (mut keeper, memories) = waits.during(AT_START, || checkpoint::open(options, origins))?;
+    let (mut keeper, memories) =
+        waits.during(AT_START, || checkpoint::open(options, provenance))?;
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
-            OpenError::Wrong(what) => origins.wrong("sources", format!("{spec}: {what}")).into(),
+            OpenError::Wrong(what) => provenance
+                .error(Opt::Source, format!("{spec}: {what}"))
+                .into(),
             OpenError::InUse(what) => {
-                Failure::Failed(format!("{}: {spec}: {what}", origins.name("sources")))
+                CommandError::Failed(format!("{}: {spec}: {what}", provenance.name(Opt::Source)))
             }
         })
     });
-    let sources = sources.collect::<Result<_, Failure>>()?;
-    waits.during(AT_START, || keeper.write_first(origins))?;
+    let sources = sources.collect::<Result<_, CommandError>>()?;
+    waits.during(AT_START, || keeper.write_first(provenance))?;
     Ok((sources, keeper))
 }

@@ -16,9 +16,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 
 use crate::agent::destination;
-use crate::config::given::{Given, Origins, in_a_line};
+use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
+use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
+use crate::config::provenance::Provenance;
 use crate::delivery::sender::Target;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::report::{Forwarding, Report};
@@ -39,7 +41,7 @@ pub struct Watch {
     /// Somebody asks to look now.
     asked: Receiver<()>,
     /// Every option's value, as far as its being changed was seen to.
-    values: BTreeMap<String, Vec<OsString>>,
+    values: BTreeMap<Opt, Vec<OsString>>,
     /// There was a settings file.
     had_file: bool,
     /// What the settings in force were made of.
@@ -57,18 +59,18 @@ impl Watch {
     /// ones.
     pub fn new(
         contents: Contents,
-        origins: &Origins,
+        provenance: &Provenance,
         report: Arc<Report>,
         changes: LatestValue<Option<Box<dyn Target>>>,
         asked: Receiver<()>,
     ) -> Self {
         Watch {
-            arguments: origins.arguments.clone(),
+            arguments: provenance.arguments.clone(),
             report,
             changes,
             asked,
-            values: values(origins),
-            had_file: origins.config.settings.is_ok(),
+            values: values(provenance),
+            had_file: provenance.file.settings.is_ok(),
             in_force: contents.clone(),
             // The first look finds out what has changed since.
             tried: Vec::new(),
@@ -111,18 +113,18 @@ impl Watch {
     }
 
     fn apply(&mut self, at_once: bool) -> Result<(), String> {
-        let given = Given::read(self.arguments.iter().cloned());
-        let given = given.map_err(|error| in_a_line(&error))?;
-        let (Command::Run(options), origins) = (given.command, given.origins) else {
+        let given = Invocation::read(self.arguments.iter().cloned());
+        let given = given.map_err(|error| first_line(&error))?;
+        let (Command::Run(options), provenance) = (given.command, given.provenance) else {
             return Ok(());
         };
-        let config = &origins.config;
+        let config = &provenance.file;
         if let (Err(kind), true) = (&config.settings, self.had_file) {
             return Err(format!("{}: can't be read: {kind}", config.path.display()));
         }
-        limits::check(&options, &origins).map_err(|error| error.0)?;
+        limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
-        let choice = destination::choose(&options, &origins).map_err(|error| error.0)?;
+        let choice = destination::choose(&options, &provenance).map_err(|error| error.0)?;
         let was_on = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
         if was_on && options.enabled && choice.target.is_none() {
             return Err(format!(
@@ -141,14 +143,17 @@ impl Watch {
             .filter(|file| !self.in_force.contains(file))
             .map(|(path, _)| path.display().to_string())
             .collect();
-        let live = live_options();
-        let values = values(&origins);
-        for (id, value) in &values {
-            if self.values.get(id) == Some(value) {
+        let webhook = WebhookOptions::declarations();
+        let is_live = |option: &Opt| {
+            *option == Opt::Enabled || webhook.iter().any(|(live, _)| live == option)
+        };
+        let values = values(&provenance);
+        for (option, value) in &values {
+            if self.values.get(option) == Some(value) {
                 continue;
             }
-            let name = origins.name(id);
-            if live.contains(id) {
+            let name = provenance.name(*option);
+            if is_live(option) {
                 changed.push(name);
             } else {
                 warn!("{name} has changed, which takes effect when the agent is restarted");
@@ -157,8 +162,8 @@ impl Watch {
         changed.extend(
             self.values
                 .keys()
-                .filter(|id| !values.contains_key(*id) && live.contains(id))
-                .map(|id| origins.name(id)),
+                .filter(|option| !values.contains_key(*option) && is_live(option))
+                .map(|option| provenance.name(*option)),
         );
         self.values = values;
         self.tried.clone_from(&found);
@@ -177,21 +182,10 @@ impl Watch {
     }
 }
 
-/// Options that a running agent takes over.
-fn live_options() -> Vec<String> {
-    let webhook = WebhookOptions::declaration();
-    let ids = webhook
-        .get_arguments()
-        .map(|argument| argument.get_id().to_string());
-    ids.chain(["enabled".into()]).collect()
-}
-
-fn values(origins: &Origins) -> BTreeMap<String, Vec<OsString>> {
-    let owned = |values: Vec<&std::ffi::OsStr>| values.into_iter().map(Into::into).collect();
-    origins
-        .values()
-        .map(|(id, values)| (id.to_owned(), owned(values)))
-        .collect()
+fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {
+    let values = |option: &Opt| provenance.raw(*option).map(Into::into).collect::<Vec<_>>();
+    let all = Opt::ALL.iter().map(|option| (*option, values(option)));
+    all.filter(|(_, values)| !values.is_empty()).collect()
 }
 
 /// What there is at this moment.

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::buffer::queue::QueueStats;
-use crate::config::failure::Failure;
-use crate::config::given::Origins;
+use crate::config::error::CommandError;
+use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
+use crate::config::provenance::Provenance;
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -45,7 +46,10 @@ pub struct Status {
 ///
 /// # Errors
 /// The address is in use or not this host's.
-pub fn open(options: &RunOptions, origins: &Origins) -> Result<Option<TcpListener>, Failure> {
+pub fn open(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Option<TcpListener>, CommandError> {
     let Some(address) = options.status_listen else {
         return Ok(None);
     };
@@ -53,9 +57,9 @@ pub fn open(options: &RunOptions, origins: &Origins) -> Result<Option<TcpListene
         let what = format!("{address}: can't listen: {error}");
         match error.kind() {
             io::ErrorKind::AddrInUse => {
-                Failure::Failed(format!("{}: {what}", origins.name("status_listen")))
+                CommandError::Failed(format!("{}: {what}", provenance.name(Opt::StatusListen)))
             }
-            _ => origins.wrong("status_listen", what).into(),
+            _ => provenance.error(Opt::StatusListen, what).into(),
         }
     })
 }

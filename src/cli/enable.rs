@@ -9,58 +9,58 @@ use clap::ValueHint;
 
 use crate::agent::destination;
 use crate::cli::token_input;
-use crate::config::failure::Failure;
+use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
-use crate::config::given::{Config, Given, Origin, Origins, UsageError};
+use crate::config::file::SettingsFile;
+use crate::config::invocation::Invocation;
 use crate::config::limits;
+use crate::config::opt::Opt;
 use crate::config::options::{DisableOptions, EnableOptions, WebhookOptions};
+use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::text::token::Token;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::header;
 use crate::webhook::proxy;
 
-const ENABLED: &str = "S3_AUDIT_WEBHOOK_ENABLED";
-const ENDPOINT: &str = "S3_AUDIT_WEBHOOK_ENDPOINT";
-const AUTH_TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN";
-const HEADER: &str = "S3_AUDIT_WEBHOOK_HEADER";
-const PROXY: &str = "S3_AUDIT_WEBHOOK_PROXY";
-
-/// Who gives the first does not want what is still there of the second.
-const RIVALS: [(&str, &str); 6] = [
-    ("auth_token", "auth_token_file"),
-    ("auth_token_file", "auth_token"),
-    ("ca_file", "insecure"),
-    // The key of the certificate of before.
-    ("client_cert", "client_key"),
-    ("proxy", "no_proxy"),
-    ("no_proxy", "proxy"),
+/// Setting the first removes the second from the file.
+const REPLACES: [(Opt, Opt); 6] = [
+    (Opt::AuthToken, Opt::AuthTokenFile),
+    (Opt::AuthTokenFile, Opt::AuthToken),
+    (Opt::CaFile, Opt::Insecure),
+    // The key of the previous certificate.
+    (Opt::ClientCert, Opt::ClientKey),
+    (Opt::Proxy, Opt::NoProxy),
+    (Opt::NoProxy, Opt::Proxy),
 ];
 
 /// Begins a file that was not there.
 const HEADING: &str = "# Settings of s3-audit-webhook, which its agents follow. `s3-audit-webhook enable` and \
                        `disable` change them;\n# what else stands here stays.\n";
 
-/// A variable, and its value in the file from now on, if any.
-type Change = (String, Option<String>);
+/// An option, and its new value in the file, if any.
+type Change = (Opt, Option<String>);
 
 /// Sets the webhook.
 ///
 /// # Errors
 /// The settings can't be, or the file can't be written; then it is as it was.
-pub fn enable(mut options: EnableOptions, origins: &Origins) -> Result<ExitCode, Failure> {
+pub fn enable(
+    mut options: EnableOptions,
+    provenance: &Provenance,
+) -> Result<ExitCode, CommandError> {
     let webhook = &mut options.webhook;
     require(webhook)?;
     if webhook.auth_token.as_deref() == Some("-") {
         let token = token_input::read().map_err(|error| {
             let what = format!("can't be read from standard input: {error}");
-            origins.wrong("auth_token", what)
+            provenance.error(Opt::AuthToken, what)
         })?;
         webhook.auth_token = Some(token);
     }
     // What is wrong with a flag is told by its name, and before anything is touched.
-    limits::check_webhook(webhook, origins)?;
-    destination::open(webhook, origins)?;
+    limits::check_webhook(webhook, provenance)?;
+    destination::open(webhook, provenance)?;
     let endpoint = webhook.endpoint.as_deref().map(shown_endpoint);
     let done = format!(
         "enabled: audit events go to {}",
@@ -68,7 +68,7 @@ pub fn enable(mut options: EnableOptions, origins: &Origins) -> Result<ExitCode,
     );
     change(
         &options.config.config,
-        &changes(&options.webhook, origins)?,
+        &changes(&options.webhook, provenance)?,
         &done,
     )
 }
@@ -77,8 +77,8 @@ pub fn enable(mut options: EnableOptions, origins: &Origins) -> Result<ExitCode,
 ///
 /// # Errors
 /// The file can't be written; then it is as it was.
-pub fn disable(options: &DisableOptions) -> Result<ExitCode, Failure> {
-    let changes = [(ENABLED.to_owned(), Some("false".to_owned()))];
+pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
+    let changes = [(Opt::Enabled, Some("false".to_owned()))];
     let done = "disabled: audit events are not forwarded";
     change(&options.config.config, &changes, done)
 }
@@ -102,32 +102,29 @@ fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
 }
 
 /// What the flags that were given make of the settings.
-fn changes(webhook: &WebhookOptions, origins: &Origins) -> Result<Vec<Change>, UsageError> {
-    let declaration = WebhookOptions::declaration();
-    let mut changes = vec![(ENABLED.to_owned(), Some("true".to_owned()))];
-    for argument in declaration.get_arguments() {
-        let id = argument.get_id().as_str();
-        let variable = argument.get_env().unwrap_or_default().display().to_string();
-        let is_given = |id| origins.origin(id) == Origin::Flag;
-        if !is_given(id) {
-            let mut rivals = RIVALS.iter();
-            if rivals.any(|(rival, loser)| *loser == id && is_given(rival)) {
-                changes.push((variable, None));
+fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Change>, UsageError> {
+    let is_given = |option| provenance.origin(option) == Origin::Flag;
+    let mut changes = vec![(Opt::Enabled, Some("true".to_owned()))];
+    for (option, argument) in WebhookOptions::declarations() {
+        if !is_given(option) {
+            let is_replaced = |(new, old): &(Opt, Opt)| *old == option && is_given(*new);
+            if REPLACES.iter().any(is_replaced) {
+                changes.push((option, None));
             }
             continue;
         }
-        let value = match (id, &webhook.auth_token) {
-            ("headers", _) => headers(webhook, origins)?.into(),
-            ("auth_token", Some(text)) => Token::parse(text)
-                .map_err(|what| origins.wrong(id, what))?
+        let value = match (option, &webhook.auth_token) {
+            (Opt::Header, _) => headers(webhook, provenance)?.into(),
+            (Opt::AuthToken, Some(text)) => Token::parse(text)
+                .map_err(|what| provenance.error(option, what))?
                 .reveal()
                 .into(),
-            _ => origins.raw(id).unwrap_or_default().to_owned(),
+            _ => provenance.raw(option).next().unwrap_or_default().to_owned(),
         };
         let value = match argument.get_value_hint() {
             // Agents have another working directory.
             ValueHint::AnyPath => std::path::absolute(&value)
-                .map_err(|error| origins.wrong(id, error))?
+                .map_err(|error| provenance.error(option, error))?
                 .into(),
             _ => value,
         };
@@ -136,19 +133,19 @@ fn changes(webhook: &WebhookOptions, origins: &Origins) -> Result<Vec<Change>, U
             .filter(|value| !value.contains(['\n', '\r', '\0']))
             .ok_or_else(|| {
                 let what = "holds a line break or bytes that are not UTF-8, which no settings file can hold";
-                origins.wrong(id, what)
+                provenance.error(option, what)
             })?;
-        changes.push((variable, Some(value.to_owned())));
+        changes.push((option, Some(value.to_owned())));
     }
     Ok(changes)
 }
 
 /// As one text, with whole paths: agents have another working directory.
-fn headers(webhook: &WebhookOptions, origins: &Origins) -> Result<String, UsageError> {
+fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, UsageError> {
     let whole = |text: &String| match (header::split(text), header::file(text)) {
         (Some((name, _)), Some(path)) => {
             let path =
-                std::path::absolute(path).map_err(|error| origins.wrong("headers", error))?;
+                std::path::absolute(path).map_err(|error| provenance.error(Opt::Header, error))?;
             Ok(format!("{name}: @{}", path.display()))
         }
         _ => Ok(text.trim().to_owned()),
@@ -158,7 +155,7 @@ fn headers(webhook: &WebhookOptions, origins: &Origins) -> Result<String, UsageE
 }
 
 /// Makes the changes and tells what is in force then.
-fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Failure> {
+fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, CommandError> {
     let mut kept = Vec::new();
     let mut warnings = Vec::new();
     let has_changed = file::change(path, |old| {
@@ -167,8 +164,9 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Failu
         warnings = check(path, settings)?;
         Ok(text)
     })?;
-    for (variable, _) in changes {
-        if env::var_os(variable).is_some() {
+    for (option, _) in changes {
+        let variable = option.variable();
+        if env::var_os(&variable).is_some() {
             warnings.push(format!(
                 "{variable} is set in this environment too; an agent that is started with it takes that, not what \
                  the file says"
@@ -197,16 +195,16 @@ fn edit(
     path: &Path,
     old: Option<&[u8]>,
     changes: &[Change],
-) -> Result<(String, Vec<Setting>), Failure> {
+) -> Result<(String, Vec<Setting>), CommandError> {
     let wrong = |error: SyntaxError| {
         let path = path.display();
-        Failure::Failed(format!("{path}:{}: {}", error.line, error.what))
+        CommandError::Failed(format!("{path}:{}: {}", error.line, error.what))
     };
     let old_text = old.map_or(Ok(HEADING), text::decode).map_err(wrong)?;
     let old_settings = text::parse(old_text).map_err(wrong)?;
     let changes: Vec<_> = changes
         .iter()
-        .map(|(variable, value)| (variable.as_str(), value.as_deref()))
+        .map(|(option, value)| (option.variable(), value.as_deref()))
         .collect();
     let text = text::edit(old_text, &changes);
     let mut settings = text::parse(&text).map_err(wrong)?;
@@ -219,35 +217,37 @@ fn edit(
 }
 
 /// Takes the settings as an agent would that knows of nothing else; gives its warnings.
-fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, Failure> {
-    let (options, origins) = Given::in_file(Config {
+fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandError> {
+    let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
         is_given: true,
         settings: Ok(settings),
     })
-    .map_err(Failure::Failed)?;
-    let failed = |error: UsageError| Failure::Failed(error.0);
-    limits::check(&options, &origins).map_err(failed)?;
-    let destination = destination::choose(&options, &origins).map_err(failed)?;
+    .map_err(CommandError::Failed)?;
+    let failed = |error: UsageError| CommandError::Failed(error.0);
+    limits::check(&options, &provenance).map_err(failed)?;
+    let destination = destination::choose(&options, &provenance).map_err(failed)?;
     Ok(destination.warnings)
 }
 
 /// The webhook's settings that were not changed, as they may be shown.
 fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
-    let declaration = WebhookOptions::declaration();
-    let is_kept = |setting: &&Setting| {
-        let mut known = declaration.get_arguments();
-        known.any(|known| known.get_env().is_some_and(|name| name == &*setting.name))
-            && changes.iter().all(|(changed, _)| *changed != setting.name)
-    };
-    let kept = settings.iter().filter(is_kept);
-    kept.map(|setting| match setting.name.as_str() {
-        name @ (AUTH_TOKEN | HEADER) => format!("{name}=…"),
-        ENDPOINT => format!("{ENDPOINT}={}", shown_endpoint(&setting.value)),
-        PROXY => format!("{PROXY}={}", proxy::shown(&setting.value)),
-        name => format!("{name}={}", setting.value),
-    })
-    .collect()
+    let unchanged: Vec<_> = WebhookOptions::declarations()
+        .into_iter()
+        .map(|(option, _)| option)
+        .filter(|option| changes.iter().all(|(changed, _)| changed != option))
+        .collect();
+    let kept = settings.iter().filter_map(|setting| {
+        let is_named = |option: &&Opt| option.variable() == setting.name;
+        let value = match unchanged.iter().find(is_named)? {
+            Opt::AuthToken | Opt::Header => "…".into(),
+            Opt::Endpoint => shown_endpoint(&setting.value),
+            Opt::Proxy => proxy::shown(&setting.value),
+            _ => setting.value.clone(),
+        };
+        Some(format!("{}={value}", setting.name))
+    });
+    kept.collect()
 }
 
 /// Without what may be a secret.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::agent;
-use crate::config::given::Given;
+use crate::config::invocation::Invocation;
 use crate::config::options::Command;
 
 pub mod enable;
@@ -16,15 +16,18 @@ pub mod token_input;
 
 /// Does what the arguments say, and says by the exit code how that went.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
-    match Given::read(args) {
-        Ok(Given { command, origins }) => match command {
-            Command::Run(options) => agent::run(&options, &origins),
-            Command::Enable(options) => enable::enable(*options, &origins),
+    match Invocation::read(args) {
+        Ok(Invocation {
+            command,
+            provenance,
+        }) => match command {
+            Command::Run(options) => agent::run(&options, &provenance),
+            Command::Enable(options) => enable::enable(*options, &provenance),
             Command::Disable(options) => enable::disable(&options),
-            Command::Show(options) => show::show(&options, &origins),
-            Command::Test(options) => test::test(&options, &origins),
+            Command::Show(options) => show::show(&options, &provenance),
+            Command::Test(options) => test::test(&options, &provenance),
         }
-        .unwrap_or_else(|error| error.tell()),
+        .unwrap_or_else(|error| error.report()),
         Err(error) => {
             // A closed standard output changes nothing about what was asked.
             let _ = error.print();

@@ -21,9 +21,12 @@ use serde_json::{Value, json};
 
 use crate::agent::destination;
 use crate::cli::terminal::{block, columns, shown};
-use crate::config::failure::Failure;
-use crate::config::given::{Config, Given, Origin, Origins, in_a_line};
+use crate::config::error::CommandError;
+use crate::config::file::SettingsFile;
+use crate::config::invocation::{Invocation, first_line};
+use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, ShowOptions, WebhookOptions};
+use crate::config::provenance::{Origin, Provenance};
 use crate::state::agents::{self, Agent};
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
@@ -38,7 +41,7 @@ struct Settings {
     /// Those of the webhook that are set.
     values: Vec<Setting>,
     /// The settings file.
-    config: Config,
+    config: SettingsFile,
 }
 
 struct Setting {
@@ -70,10 +73,10 @@ impl Remarks {
 ///
 /// # Errors
 /// Standard output does not take it.
-pub fn show(options: &ShowOptions, origins: &Origins) -> Result<ExitCode, Failure> {
+pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     let mut remarks = Remarks::default();
-    let settings = Settings::read(&origins.config, &mut remarks);
-    let agents = read_agents(options, origins, &mut remarks);
+    let settings = Settings::read(&provenance.file, &mut remarks);
+    let agents = read_agents(options, provenance, &mut remarks);
     for line in remarks.lines {
         let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
     }
@@ -101,7 +104,7 @@ pub fn show(options: &ShowOptions, origins: &Origins) -> Result<ExitCode, Failur
     };
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(Failure::Failed(format!("standard output: {error}")));
+            return Err(CommandError::Failed(format!("standard output: {error}")));
         }
         _ => {}
     }
@@ -122,7 +125,7 @@ fn harmless(json: &str) -> String {
 
 fn read_agents(
     options: &ShowOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     remarks: &mut Remarks,
 ) -> Option<Vec<Agent>> {
     let dir = &options.state.state_dir;
@@ -134,12 +137,12 @@ fn read_agents(
         // No agent has made it yet.
         Err(error)
             if error.kind() == ErrorKind::NotFound
-                && origins.origin("state_dir") == Origin::Default =>
+                && provenance.origin(Opt::StateDir) == Origin::Default =>
         {
             Some(Vec::new())
         }
         Err(error) => {
-            let name = origins.name("state_dir");
+            let name = provenance.name(Opt::StateDir);
             remarks.fail(format!("{name}: {}: can't be read: {error}", dir.display()));
             None
         }
@@ -148,30 +151,33 @@ fn read_agents(
 
 impl Settings {
     /// Reads them as `run` does.
-    fn read(config: &Config, remarks: &mut Remarks) -> Option<Self> {
+    fn read(config: &SettingsFile, remarks: &mut Remarks) -> Option<Self> {
         let mut arguments: Vec<OsString> = vec!["s3-audit-webhook".into(), "run".into()];
         if config.is_given {
             let mut argument = OsString::from("--config=");
             argument.push(&config.path);
             arguments.push(argument);
         }
-        let Given { command, origins } = match Given::read(arguments) {
+        let Invocation {
+            command,
+            provenance,
+        } = match Invocation::read(arguments) {
             Ok(given) => given,
             Err(error) => {
-                remarks.fail(in_a_line(&error));
+                remarks.fail(first_line(&error));
                 return None;
             }
         };
         let Command::Run(options) = command else {
             return None;
         };
-        remarks.lines.extend(origins.warnings());
-        let unread = origins.config.settings.as_ref().err();
+        remarks.lines.extend(provenance.warnings());
+        let unread = provenance.file.settings.as_ref().err();
         let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
         remarks.failed |= is_unread;
         let has_endpoint = options.webhook.endpoint.is_some();
         let mut wrong = Vec::new();
-        let values = values(&options, &origins, remarks, &mut wrong);
+        let values = values(&options, &provenance, remarks, &mut wrong);
         let state = match (options.enabled, has_endpoint) {
             (false, _) => "disabled",
             (true, false) if is_unread => "not known",
@@ -182,9 +188,9 @@ impl Settings {
         wrong.into_iter().for_each(|line| remarks.fail(line));
         Some(Settings {
             state,
-            enabled_by: origin(&origins, "enabled"),
+            enabled_by: origin(&provenance, Opt::Enabled),
             values,
-            config: origins.config,
+            config: provenance.file,
         })
     }
 
@@ -228,21 +234,19 @@ impl Settings {
 /// The webhook's settings that somebody has set. An agent would not start with what is `wrong`.
 fn values(
     options: &RunOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     remarks: &mut Remarks,
     wrong: &mut Vec<String>,
 ) -> Vec<Setting> {
     let webhook = &options.webhook;
-    let token = destination::token_option(webhook, origins);
+    let token = destination::token_option(webhook, provenance);
     if let (Err(error), true) = (&token, options.enabled && webhook.endpoint.is_some()) {
         wrong.push(error.0.clone());
     }
     let mut values = Vec::new();
-    let declaration = WebhookOptions::declaration();
-    for argument in declaration.get_arguments() {
-        let id = argument.get_id().as_str();
-        let flag = argument.get_long().unwrap_or(id);
-        if origins.origin(id) == Origin::Default {
+    for (option, argument) in WebhookOptions::declarations() {
+        let flag = argument.get_long().unwrap_or_default();
+        if provenance.origin(option) == Origin::Default {
             continue;
         }
         let mut add = |flag: &str, value: String, origin: String| {
@@ -254,25 +258,23 @@ fn values(
             });
         };
         let raw = || {
-            let mut values = origins.values();
-            let value = values.find(|(other, _)| *other == id);
-            let value = value.and_then(|(_, value)| Some(value.first()?.to_string_lossy()));
-            value.unwrap_or_default().into_owned()
+            let value = provenance.raw(option).next().unwrap_or_default();
+            value.to_string_lossy().into_owned()
         };
-        let origin = origin(origins, id);
-        let named = |what: String| origins.wrong(id, what).0;
-        match id {
-            "endpoint" => match Endpoint::parse(&raw()) {
+        let origin = origin(provenance, option);
+        let named = |what: String| provenance.error(option, what).0;
+        match option {
+            Opt::Endpoint => match Endpoint::parse(&raw()) {
                 Ok(endpoint) => add(flag, endpoint::shown(&endpoint.uri().to_string()), origin),
                 Err(what) => wrong.push(named(what)),
             },
             // The other one is in force.
-            "auth_token" | "auth_token_file" if token.as_ref().ok() != Some(&id) => {}
-            "auth_token" => match Token::parse(&raw()) {
+            Opt::AuthToken | Opt::AuthTokenFile if token.as_ref().ok() != Some(&option) => {}
+            Opt::AuthToken => match Token::parse(&raw()) {
                 Ok(token) => add(flag, token.masked(), origin),
                 Err(what) => wrong.push(named(what)),
             },
-            "auth_token_file" => {
+            Opt::AuthTokenFile => {
                 let path = raw();
                 match Token::from_file(path.as_ref()) {
                     Ok(token) => add("auth-token", token.masked(), path.clone()),
@@ -281,7 +283,7 @@ fn values(
                 }
                 add(flag, path, origin);
             }
-            "proxy" => match Proxy::parse(&raw(), "") {
+            Opt::Proxy => match Proxy::parse(&raw(), "") {
                 Ok(proxy) => add(flag, format!("http://{proxy}"), origin),
                 Err(what) => wrong.push(named(what)),
             },
@@ -293,9 +295,9 @@ fn values(
 }
 
 /// Where an option's value comes from; nothing for a default.
-fn origin(origins: &Origins, id: &str) -> String {
-    match origins.origin(id) {
+fn origin(provenance: &Provenance, option: Opt) -> String {
+    match provenance.origin(option) {
         Origin::Default => String::new(),
-        _ => origins.place(id),
+        _ => provenance.location(option),
     }
 }

@@ -11,10 +11,11 @@ use serde_json::Value;
 use crate::agent::destination;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::cli::steps::{Steps, tell};
-use crate::config::failure::Failure;
-use crate::config::given::Origins;
+use crate::config::error::CommandError;
 use crate::config::limits;
+use crate::config::opt::Opt;
 use crate::config::options::TestOptions;
+use crate::config::provenance::Provenance;
 use crate::delivery::batch::Batch;
 use crate::delivery::outcome::Outcome;
 use crate::delivery::outcome::{Cause, DeliveryError};
@@ -28,24 +29,24 @@ const PAGE: &str = "the answer is a web page; check that the --endpoint's path i
 ///
 /// # Errors
 /// The settings are wrong, or the webhook did not take it.
-pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failure> {
-    if origins.config.is_given && origins.config.settings == Err(io::ErrorKind::NotFound) {
-        let path = origins.config.path.display();
-        return Err(origins
-            .wrong("config", format!("{path} is not there"))
+pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
+    if provenance.file.is_given && provenance.file.settings == Err(io::ErrorKind::NotFound) {
+        let path = provenance.file.path.display();
+        return Err(provenance
+            .error(Opt::Config, format!("{path} is not there"))
             .into());
     }
-    limits::check_webhook(&options.webhook, origins)?;
-    let (webhook, warnings) = destination::webhook(&options.webhook, origins)?;
-    let token = destination::token_option(&options.webhook, origins)?;
+    limits::check_webhook(&options.webhook, provenance)?;
+    let (webhook, warnings) = destination::webhook(&options.webhook, provenance)?;
+    let token = destination::token_option(&options.webhook, provenance)?;
     let id = format!("{:016x}", RandomState::new().build_hasher().finish());
     let event = event(&id);
 
-    for warning in origins.warnings().iter().chain(&warnings) {
+    for warning in provenance.warnings().iter().chain(&warnings) {
         note(warning);
     }
     if !options.enabled {
-        let place = origins.place("enabled");
+        let place = provenance.location(Opt::Enabled);
         note(&format!(
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
@@ -53,7 +54,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     let url = endpoint::shown(&webhook.endpoint().uri().to_string());
     tell(
         "webhook",
-        &format!("{url} (from {})", origins.place("endpoint")),
+        &format!("{url} (from {})", provenance.location(Opt::Endpoint)),
     );
     tell(
         "token",
@@ -64,7 +65,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
             } else {
                 "none"
             },
-            origins.place(token)
+            provenance.location(token)
         ),
     );
     let tunnel = webhook.proxy().map(|proxy| {
@@ -105,7 +106,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
             trouble
         }
     };
-    Err(Failure::Failed(describe(&trouble)))
+    Err(CommandError::Failed(describe(&trouble)))
 }
 
 /// In words, with what to do.

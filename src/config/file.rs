@@ -8,7 +8,61 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use crate::config::failure::Failure;
+use crate::config::error::CommandError;
+use crate::config::opt::Opt;
+use crate::config::text::{self, Setting, SyntaxError};
+
+/// The settings file as it was read.
+#[derive(Debug)]
+pub struct SettingsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The user named it, so it is more than the place where one may be.
+    pub is_given: bool,
+    /// Its settings, or why they are not known.
+    pub settings: Result<Vec<Setting>, ErrorKind>,
+}
+
+impl SettingsFile {
+    /// Reads the file. A missing one, or one that this user may not read and did not name, is no error.
+    ///
+    /// # Errors
+    /// Names the file and the line that is wrong.
+    pub fn read(path: PathBuf, is_given: bool) -> Result<Self, String> {
+        let settings = match fs::read(&path) {
+            Ok(bytes) => {
+                let settings = text::decode(&bytes).and_then(text::parse);
+                let at = |error: SyntaxError| {
+                    format!("{}:{}: {}", path.display(), error.line, error.what)
+                };
+                Ok(settings.map_err(at)?)
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Err(ErrorKind::NotFound),
+                ErrorKind::PermissionDenied if !is_given => Err(ErrorKind::PermissionDenied),
+                _ => return Err(format!("{}: can't be read: {error}", path.display())),
+            },
+        };
+        Ok(SettingsFile {
+            path,
+            is_given,
+            settings,
+        })
+    }
+
+    /// All settings, also those that are not ours; none if they are not known.
+    pub fn settings(&self) -> &[Setting] {
+        self.settings.as_deref().unwrap_or_default()
+    }
+
+    /// The line that sets an option.
+    pub fn setting(&self, option: Opt) -> Option<&Setting> {
+        let variable = option.variable();
+        // It can't name another file in its place.
+        let mut settings = self.settings().iter().filter(|_| option != Opt::Config);
+        settings.find(|setting| setting.name == variable)
+    }
+}
 
 /// It holds a token.
 const MODE: u32 = 0o600;
@@ -29,11 +83,11 @@ struct Draft {
 /// That of `edit`, or names the file and says why it can't be written; then it is as it was.
 pub fn change(
     path: &Path,
-    edit: impl FnOnce(Option<&[u8]>) -> Result<String, Failure>,
-) -> Result<bool, Failure> {
+    edit: impl FnOnce(Option<&[u8]>) -> Result<String, CommandError>,
+) -> Result<bool, CommandError> {
     let failed = |what: String| {
         let path = path.display();
-        Failure::Failed(format!(
+        CommandError::Failed(format!(
             "{path}: can't be changed, so it is as it was: {what}"
         ))
     };
@@ -76,7 +130,7 @@ pub fn change(
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(|error| {
         let path = path.display();
-        Failure::Failed(format!(
+        CommandError::Failed(format!(
             "{path}: is changed, but maybe not for good: {error}"
         ))
     })?;

@@ -1,8 +1,11 @@
-//! What was asked for: flag over environment over settings file over default, and the settings file itself.
+//! Options and settings: a flag wins over the environment, that over the settings file, and that over the default.
 
-pub mod failure;
+pub mod error;
 pub mod file;
-pub mod given;
+pub mod invocation;
 pub mod limits;
+pub mod opt;
 pub mod options;
+pub mod provenance;
 pub mod text;
+pub mod webhook_options;

@@ -1,7 +1,6 @@
 //! Commands and options, each declared once: the flag, the environment variable, the default and the
 //! help text come from here, and so do the settings file's example, the manual page and the completions.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +8,13 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
-use crate::source::{FileStart, Spec, WhenFull};
+pub use crate::config::opt::Opt;
+pub use crate::config::webhook_options::WebhookOptions;
+
+use crate::config::webhook_options::parse_switch;
+use crate::source::spec::{FileStart, Spec, WhenFull};
+use crate::telemetry::logger::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
-use crate::webhook::encode::{Compressed, Format};
-use crate::webhook::header;
 
 /// The settings file if no other is given.
 pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
@@ -63,137 +65,6 @@ pub struct StateOption {
         default_value = "/var/lib/s3-audit-webhook"
     )]
     pub state_dir: PathBuf,
-}
-
-/// Settings of the webhook: those that a running agent takes over from the settings file as they change.
-#[derive(Args)]
-pub struct WebhookOptions {
-    /// The webhook's URL, such as https://splunk:8088/services/collector/raw
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_ENDPOINT",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub endpoint: Option<String>,
-
-    /// The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'
-    ///
-    /// Anyone on this host can read it in the process list; --auth-token-file can't be read so. For a webhook that wants
-    /// none: none.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    pub auth_token: Option<String>,
-
-    /// A file that holds the Authorization header's value
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", value_name = "FILE")]
-    pub auth_token_file: Option<PathBuf>,
-
-    /// What a body looks like: ndjson, array, single or hec
-    ///
-    /// ndjson: an event a line, as Splunk's raw endpoint takes them; array: one JSON array; single: one event a
-    /// request; hec: the envelope of Splunk's event endpoint, …/services/collector/event.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_FORMAT",
-        value_name = "FORMAT",
-        default_value = "ndjson"
-    )]
-    pub format: Format,
-
-    /// One fixed line before each event, such as {"create":{}} for Elasticsearch's _bulk
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_EVENT_PREFIX", value_name = "LINE")]
-    pub event_prefix: Option<String>,
-
-    /// How bodies are compressed: none, gzip, or gzip:1 (fast, what gzip means) to gzip:9 (small)
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_COMPRESS",
-        value_name = "HOW",
-        default_value = "none"
-    )]
-    pub compress: Compressed,
-
-    /// One more header for each request, such as 'DD-API-KEY: @/etc/key'; may be given several times, or separated by |
-    ///
-    /// Anyone on this host can read its value in the process list; 'Name: @FILE' takes it from a file, which can't be
-    /// read so.
-    #[arg(
-        long = "header",
-        env = "S3_AUDIT_WEBHOOK_HEADER",
-        value_name = "NAME: VALUE",
-        value_delimiter = header::SEPARATOR,
-        hide_env_values = true
-    )]
-    pub headers: Vec<String>,
-
-    /// Splunk's host for the events, with --format hec or the raw endpoint; if not given, this machine's name
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_HOST", value_name = "NAME")]
-    pub hec_host: Option<String>,
-
-    /// Splunk's source for the events, with --format hec or the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCE", value_name = "NAME")]
-    pub hec_source: Option<String>,
-
-    /// Splunk's source type for the events, with --format hec or the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCETYPE", value_name = "NAME")]
-    pub hec_sourcetype: Option<String>,
-
-    /// Splunk's index for the events, with --format hec or the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INDEX", value_name = "NAME")]
-    pub hec_index: Option<String>,
-
-    /// PEM file of the CAs to trust, instead of this host's own roots
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-
-    /// Do not verify the webhook's certificate: anyone on the way can read token and events
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
-    pub insecure: bool,
-
-    /// PEM file of the certificate (with its chain) that this host shows to a webhook that wants one
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_CERT", value_name = "FILE")]
-    pub client_cert: Option<PathBuf>,
-
-    /// PEM file of that certificate's key, if it does not stand in the certificate's file
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_KEY", value_name = "FILE")]
-    pub client_key: Option<PathBuf>,
-
-    /// HTTP proxy on the way to the webhook, such as http://proxy:3128, instead of the environment's
-    ///
-    /// It is asked to CONNECT. Its user and password go before the host, as in http://user:password@proxy:3128;
-    /// on the command line anyone on this host can read them in the process list. Without this option HTTPS_PROXY,
-    /// http_proxy, ALL_PROXY and NO_PROXY are read as curl does.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_PROXY",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub proxy: Option<String>,
-
-    /// Use no proxy, although the environment names one
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_NO_PROXY", value_parser = parse_switch)]
-    pub no_proxy: bool,
-
-    /// Time for finding the webhook's address, and for connecting to it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub connect_timeout: Duration,
-
-    /// Time for a whole request
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub request_timeout: Duration,
-}
-
-impl WebhookOptions {
-    /// Their declaration by themselves: what `enable` may write, `show` tells, and a running agent takes over.
-    pub fn declaration() -> clap::Command {
-        Self::augment_args(clap::Command::new(""))
-    }
 }
 
 /// Options of `enable`: flags only, since what stands in this shell's environment need not be meant.
@@ -281,6 +152,7 @@ pub struct RunOptions {
     /// Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect to); http:ADDR:PORT (a webhook for
     /// servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
     #[arg(
+        id = "source",
         long = "source",
         env = "S3_AUDIT_WEBHOOK_SOURCE",
         value_name = "SOURCE",
@@ -306,7 +178,7 @@ pub struct RunOptions {
     pub listen_token_file: Option<PathBuf>,
 
     /// Connections that an http: source has at a time; the next one is told 503
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count)]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
 
     /// Time that a client of http: has for a request, from its first byte to its last
@@ -340,7 +212,7 @@ pub struct RunOptions {
     pub max_event_bytes: usize,
 
     /// Events held at most while the webhook is away or slow
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count)]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
     pub buffer_events: usize,
 
     /// Bytes of events held at most; the agent's memory stays within 12 MiB of this, but for bodies that http: is reading
@@ -348,7 +220,7 @@ pub struct RunOptions {
     pub buffer_bytes: usize,
 
     /// Events in a request at most
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS", value_name = "N", default_value = "10000", value_parser = parse_count)]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS", value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
     pub batch_events: usize,
 
     /// Bytes in a request's body at most; a longer event goes alone
@@ -367,6 +239,10 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MAX", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub backoff_max: Duration,
 
+    /// How often in a row a single event may fail, while others are delivered, before it is set aside as rejected; 0: never
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_REJECT_AFTER", value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
+    pub reject_after: u32,
+
     /// Time for sending what is held after SIGTERM; what is left then is dropped and counted
     #[arg(long, env = "S3_AUDIT_WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
@@ -374,6 +250,15 @@ pub struct RunOptions {
     /// Time between two lines of the log that sum up losses or an outage
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REPORT_INTERVAL", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub report_interval: Duration,
+
+    /// Form of the log's lines on standard error: text, or json (one object a line)
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_LOG_FORMAT",
+        value_name = "text|json",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -382,26 +267,10 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
 }
 
-/// A switch as people write it in the environment.
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-impl fmt::Debug for WebhookOptions {
-    /// The token is shown nowhere.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WebhookOptions(…)")
-    }
-}
-
 fn for_enable(argument: Arg) -> Arg {
     match argument.get_id().as_str() {
-        "config" => argument,
-        "auth_token" => argument.env(Resettable::Reset).long_help(
+        id if id == Opt::Config.id() => argument,
+        id if id == Opt::AuthToken.id() => argument.env(Resettable::Reset).long_help(
             "The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'\n\n\
              Anyone on this host can read it in the process list. A - reads it from standard input instead: a \
              terminal asks for it and does not show it, of a pipe it is the first line.",
@@ -412,25 +281,43 @@ fn for_enable(argument: Arg) -> Arg {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     use super::*;
 
     #[test]
-    fn every_option_has_a_variable_of_its_name() {
+    fn every_option_is_declared_and_every_declaration_has_its_option() {
+        let command = Cli::command();
+        let arguments = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments);
+        let declared: BTreeSet<_> = arguments
+            .map(|argument| argument.get_id().as_str())
+            .filter(|id| *id != "help")
+            .collect();
+        assert_eq!(
+            declared,
+            Opt::ALL.iter().map(|option| option.id()).collect()
+        );
+    }
+
+    #[test]
+    fn every_option_has_the_flag_and_the_variable_of_its_name() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        let options = run
-            .get_arguments()
-            .filter(|argument| argument.get_id() != "help");
-        let mut count = 0;
-        for option in options {
-            let name = option.get_long().unwrap().to_uppercase().replace('-', "_");
-            let variable = option.get_env().and_then(|variable| variable.to_str());
-            assert_eq!(variable, Some(format!("S3_AUDIT_WEBHOOK_{name}").as_str()));
-            count += 1;
+        for option in Opt::ALL.iter().filter(|option| **option != Opt::Json) {
+            let arguments = &mut run.get_arguments();
+            let argument = arguments
+                .find(|argument| argument.get_id() == option.id())
+                .unwrap();
+            assert_eq!(format!("--{}", argument.get_long().unwrap()), option.flag());
+            assert_eq!(
+                argument.get_env().unwrap().to_str(),
+                Some(&*option.variable())
+            );
         }
-        assert!(count > 15);
     }
 
     #[test]

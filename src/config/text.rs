@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-/// Names of other things may stand in the file too, but these are ours.
-pub const PREFIX: &str = "S3_AUDIT_WEBHOOK_";
+use crate::config::opt::PREFIX;
 
 /// One setting.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,19 +90,22 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
 
 /// The text with these settings: changed where they stand, else at the end; those without a value are
 /// taken out. All other lines stay as they are, right or wrong.
-pub fn edit(text: &str, changes: &[(&str, Option<&str>)]) -> String {
+pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
     let mut edited = String::with_capacity(text.len() + 100);
     let mut done = vec![false; changes.len()];
     for line in text.split_inclusive('\n') {
         let place = match line_of(line) {
-            Ok(Line::Setting { name, .. }) => changes.iter().position(|change| change.0 == name),
+            Ok(Line::Setting { name, .. }) => changes
+                .iter()
+                .position(|(changed, _)| changed.as_ref() == name),
             _ => None,
         };
         match place {
             None => edited += line,
             // The first stays in its place; others of its name would make the file wrong.
             Some(place) if !std::mem::replace(&mut done[place], true) => {
-                append(&mut edited, changes[place]);
+                let (name, value) = &changes[place];
+                append(&mut edited, name.as_ref(), *value);
             }
             Some(_) => {}
         }
@@ -111,13 +113,13 @@ pub fn edit(text: &str, changes: &[(&str, Option<&str>)]) -> String {
     if !edited.is_empty() && !edited.ends_with('\n') {
         edited.push('\n');
     }
-    for (change, _) in changes.iter().zip(done).filter(|(_, done)| !done) {
-        append(&mut edited, *change);
+    for ((name, value), _) in changes.iter().zip(done).filter(|(_, done)| !done) {
+        append(&mut edited, name.as_ref(), *value);
     }
     edited
 }
 
-fn append(text: &mut String, (name, value): (&str, Option<&str>)) {
+fn append(text: &mut String, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         *text += &format!("{name}={}\n", quote(value));
     }

@@ -1,39 +1,18 @@
 //! A source's way into the queue: frames what was read, fills chunks, offers them, and counts what
 //! came to nothing.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use crate::buffer::queue::Producer;
 use crate::framer::{Event, Frame, Framer, Lost};
+use crate::source::spec::WhenFull;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::report::Report;
 
 /// How often something else is looked at while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What a source does when the buffer is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Drops the newest events, so that whoever writes them never waits.
-    Drop,
-    /// Waits, so that nothing is lost as long as the writer can wait too.
-    Wait,
-}
-
-impl FromStr for WhenFull {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "drop" => Ok(WhenFull::Drop),
-            "wait" => Ok(WhenFull::Wait),
-            _ => Err("expected drop or wait".into()),
-        }
-    }
-}
 
 /// One source's end of the agent.
 pub struct SourceOutput {

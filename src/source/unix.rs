@@ -16,6 +16,7 @@ use super::{OpenError, Source, SourceOutput, check_socket_path, stream};
 use crate::framer::Framer;
 use crate::sys::backoff::Backoff;
 use crate::sys::poll::{PollFd, poll};
+use crate::sys::random;
 use crate::sys::shutdown::ShutdownSignal;
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -60,7 +61,7 @@ impl Source for Reader {
     }
 
     fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, random::seed());
         let mut connection = self.first;
         loop {
             let why = match connection {

@@ -21,8 +21,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
-use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::error::UsageError;
+use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
+use crate::config::provenance::{Origin, Provenance};
 use crate::telemetry::counters::Reason;
 use crate::telemetry::hang::Waits;
 use crate::telemetry::report::{Forwarding, Report};
@@ -66,18 +68,18 @@ pub struct Writer {
 /// There is none to be had in a directory that was asked for.
 pub fn open(
     options: &RunOptions,
-    origins: &Origins,
+    provenance: &Provenance,
 ) -> Result<(Option<StateFile>, Option<String>), UsageError> {
     if options.dry_run {
         return Ok((None, None));
     }
     match StateFile::open(&options.state.state_dir, crate::sys::host::name()) {
         Ok(file) => Ok((Some(file), None)),
-        Err(what) if origins.origin("state_dir") > Origin::Default => {
-            Err(origins.wrong("state_dir", what))
+        Err(what) if provenance.origin(Opt::StateDir) > Origin::Default => {
+            Err(provenance.error(Opt::StateDir, what))
         }
         Err(what) => {
-            let name = origins.name("state_dir");
+            let name = provenance.name(Opt::StateDir);
             let notice = format!(
                 "`show` will not tell of this agent: {what}; {name} names another directory"
             );

@@ -1,48 +1,62 @@
-//! The next delay before something is tried again.
+//! The delay before a retry.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: each delay is drawn evenly between the least one and a
-/// bound that doubles with every attempt, so that many hosts don't come back in step.
+/// Exponential backoff with full jitter: each delay is drawn evenly between the minimum and a bound that doubles
+/// with every attempt, so that many agents don't come back at the same moment.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     min: Duration,
     max: Duration,
     bound: Duration,
+    /// Of the random numbers: splitmix64.
+    state: u64,
 }
 
 impl Backoff {
-    /// Delays between `min` and `max`.
-    pub fn new(min: Duration, max: Duration) -> Self {
+    /// Delays between `min` and `max`. The same seed gives the same delays.
+    pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
         Backoff {
             min,
-            max,
+            max: max.max(min),
             bound: min,
+            state: seed,
         }
     }
 
     /// The delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
-        // A fresh hasher's keys are random; that is all the randomness that jitter needs.
-        self.next_delay_with(RandomState::new().hash_one(0u8))
+        self.bound = self.bound.saturating_mul(2).min(self.max);
+        self.between(self.min, self.bound)
     }
 
-    fn next_delay_with(&mut self, random: u64) -> Duration {
-        self.bound = (self.bound * 2).min(self.max);
-        let range = self.bound.saturating_sub(self.min);
-        self.min + range.mul_f64(random as f64 / u64::MAX as f64)
+    /// The delay where the server asked for one: up to a quarter longer than `asked`, within the bounds. If
+    /// that is the maximum or more, between three quarters of the maximum and the maximum.
+    pub fn clamp(&mut self, asked: Duration) -> Duration {
+        if asked >= self.max {
+            let shortest = self.max - self.max / 4;
+            return self.between(shortest.max(self.min), self.max);
+        }
+        let shortest = asked.max(self.min);
+        self.between(
+            shortest,
+            shortest.saturating_add(shortest / 4).min(self.max),
+        )
     }
 
-    /// What the far side asked for, within the bounds.
-    pub fn clamp(&self, delay: Duration) -> Duration {
-        delay.clamp(self.min, self.max)
-    }
-
-    /// It worked: start anew.
+    /// An attempt succeeded: the next delay is short again.
     pub fn reset(&mut self) {
         self.bound = self.min;
+    }
+
+    fn between(&mut self, shortest: Duration, longest: Duration) -> Duration {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut random = self.state;
+        random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        random ^= random >> 31;
+        let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;
+        shortest.saturating_add(longest.saturating_sub(shortest).mul_f64(fraction))
     }
 }
 
@@ -55,35 +69,74 @@ mod tests {
     const MIN: Duration = Duration::from_millis(100);
     const MAX: Duration = Duration::from_secs(30);
 
-    #[test]
-    fn the_bound_doubles_up_to_the_greatest_delay_and_starts_anew() {
-        let mut backoff = Backoff::new(MIN, MAX);
-        let longest: Vec<_> = (0..10)
-            .map(|_| backoff.next_delay_with(u64::MAX).as_millis())
-            .collect();
-        assert_eq!(
-            longest,
-            [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]
-        );
-        backoff.reset();
-        assert_eq!(backoff.next_delay_with(u64::MAX).as_millis(), 200);
+    fn longest_of(delays: impl Fn(&mut Backoff) -> Duration) -> Duration {
+        let delays = (0..1000).map(|seed| delays(&mut Backoff::new(MIN, MAX, seed)));
+        delays.max().unwrap_or_default()
     }
 
     #[test]
-    fn delays_differ() {
-        let mut backoff = Backoff::new(MIN, MAX);
-        let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
-        assert!(delays.windows(2).any(|pair| pair[0] != pair[1]));
+    fn the_bound_doubles_up_to_the_maximum_and_starts_anew_after_a_success() {
+        for (attempt, bound) in [(1, 200), (2, 400), (3, 800), (8, 25_600), (9, 30_000)] {
+            let longest = longest_of(|backoff| {
+                let delays = (0..attempt).map(|_| backoff.next_delay());
+                delays.last().unwrap_or_default()
+            });
+            let bound = Duration::from_millis(bound);
+            assert!(longest <= bound, "{attempt}: {longest:?}");
+            assert!(longest > bound.mul_f64(0.95), "{attempt}: {longest:?}");
+        }
+        let longest = longest_of(|backoff| {
+            for _ in 0..9 {
+                backoff.next_delay();
+            }
+            backoff.reset();
+            backoff.next_delay()
+        });
+        assert!(longest <= 2 * MIN, "{longest:?}");
     }
 
     proptest! {
         #[test]
-        fn every_delay_is_within_the_bounds(random: u64, attempts in 1usize..80) {
-            let mut backoff = Backoff::new(MIN, MAX);
+        fn delays_stay_within_the_bounds_and_follow_from_the_seed(
+            seed: u64, attempts in 1_usize..80, min in 0_u64..1000, range in 0_u64..100_000,
+        ) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(min + range));
+            let mut backoff = Backoff::new(min, max, seed);
+            let mut twin = backoff.clone();
             for _ in 0..attempts {
-                let delay = backoff.next_delay_with(random);
-                prop_assert!((MIN..=MAX).contains(&delay));
+                let delay = backoff.next_delay();
+                prop_assert!((min..=max).contains(&delay), "{delay:?}");
+                prop_assert_eq!(delay, twin.next_delay());
             }
+        }
+
+        #[test]
+        fn a_delay_that_was_asked_for_is_obeyed_within_the_bounds(
+            seed: u64, asked in 0_u64..200_000, min in 0_u64..1000, range in 0_u64..100_000,
+        ) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(min + range));
+            let asked = Duration::from_millis(asked);
+            let delay = Backoff::new(min, max, seed).clamp(asked);
+            prop_assert!((min..=max).contains(&delay), "{delay:?}");
+            if asked < max {
+                prop_assert!(delay >= asked, "{delay:?}");
+                prop_assert!(delay <= asked.max(min) * 5 / 4, "{delay:?}");
+            } else {
+                prop_assert!(delay >= max * 3 / 4, "{delay:?}");
+            }
+        }
+
+        #[test]
+        fn agents_come_back_at_different_moments(seed: u64, asked in 1_u64..100) {
+            let asked = Duration::from_secs(asked);
+            let delays = [seed, !seed].map(|seed| Backoff::new(MIN, MAX, seed).clamp(asked));
+            prop_assert_ne!(delays[0], delays[1]);
+        }
+
+        #[test]
+        fn no_duration_panics(seed: u64, min: Duration, max: Duration, asked: Duration) {
+            let mut backoff = Backoff::new(min, max, seed);
+            let _ = (backoff.next_delay(), backoff.next_delay(), backoff.clamp(asked));
         }
     }
 }

@@ -6,4 +6,5 @@ pub mod glibc;
 pub mod host;
 pub mod latest_value;
 pub mod poll;
+pub mod random;
 pub mod shutdown;

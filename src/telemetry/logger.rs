@@ -6,10 +6,32 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("expected text or json".into()),
+        }
+    }
+}
 
 /// Names the levels, and may name modules: env_logger's syntax.
 pub const VARIABLE: &str = "S3_AUDIT_WEBHOOK_LOG";

@@ -1,6 +1,7 @@
 //! Sizes and durations as people write and read them.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A size: `4096`, `64KiB`, `1 MiB`, `2GiB`; `k`, `M` and `G` alone mean the same.
@@ -25,7 +26,7 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// Says what would be right.
-pub fn parse_count(text: &str) -> Result<usize, String> {
+pub fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim()
         .parse()
         .map_err(|_| "expected a whole number such as 10000".into())

@@ -5,8 +5,10 @@ use std::fmt;
 
 use ureq::http::Uri;
 
-use crate::config::given::{Origin, Origins, UsageError};
+use crate::config::error::UsageError;
+use crate::config::opt::Opt;
 use crate::config::options::WebhookOptions;
+use crate::config::provenance::{Origin, Provenance};
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::no_proxy;
 
@@ -101,33 +103,33 @@ pub fn shown(text: &str) -> String {
 /// Names the option or variable that is wrong.
 pub fn choose(
     options: &WebhookOptions,
-    origins: &Origins,
+    provenance: &Provenance,
     endpoint: &Endpoint,
 ) -> Result<Option<Proxy>, UsageError> {
     // Two lines of the file are one place.
-    let rank = |id| match origins.origin(id) {
+    let rank = |id| match provenance.origin(id) {
         Origin::File(path, _) => Origin::File(path, 0),
         origin => origin,
     };
     if let Some(text) = &options.proxy {
-        let (wanted, unwanted) = (rank("proxy"), rank("no_proxy"));
+        let (wanted, unwanted) = (rank(Opt::Proxy), rank(Opt::NoProxy));
         if options.no_proxy && wanted == unwanted {
             return Err(UsageError(format!(
                 "{} and {}: give one of them",
-                origins.name("proxy"),
-                origins.name("no_proxy")
+                provenance.name(Opt::Proxy),
+                provenance.name(Opt::NoProxy)
             )));
         }
         if !options.no_proxy || wanted > unwanted {
-            return Proxy::parse(text, &origins.place("proxy"))
+            return Proxy::parse(text, &provenance.location(Opt::Proxy))
                 .map(Some)
-                .map_err(|what| origins.wrong("proxy", what));
+                .map_err(|what| provenance.error(Opt::Proxy, what));
         }
     }
     if options.no_proxy {
         return Ok(None);
     }
-    of_environment(endpoint.uri(), |name| origins.variable(name))
+    of_environment(endpoint.uri(), |name| provenance.variable(name))
 }
 
 fn of_environment(

@@ -5,8 +5,10 @@ use std::fmt;
 
 use ureq::http::{HeaderName, Uri, header};
 
-use crate::config::given::{Origins, UsageError};
+use crate::config::error::UsageError;
+use crate::config::opt::Opt;
 use crate::config::options::WebhookOptions;
+use crate::config::provenance::Provenance;
 use crate::sys::host;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 use crate::webhook::endpoint::Endpoint;
@@ -45,7 +47,7 @@ impl RequestTemplate {
     pub fn new(
         options: &WebhookOptions,
         endpoint: &Endpoint,
-        origins: &Origins,
+        provenance: &Provenance,
     ) -> Result<Self, UsageError> {
         let collector = Collector::of(endpoint.uri().path());
         let format = options.format;
@@ -53,13 +55,13 @@ impl RequestTemplate {
             let what = format!(
                 "hec is for Splunk's event endpoint, but {} is its raw one; give …/services/collector/event, or \
                  --format ndjson",
-                origins.name("endpoint")
+                provenance.name(Opt::Endpoint)
             );
-            return Err(origins.wrong("format", what));
+            return Err(provenance.error(Opt::Format, what));
         }
         if format != Format::Hec && collector == Some(Collector::Event) {
             let what = "Splunk's event endpoint takes --format hec only; give that, or …/services/collector/raw";
-            return Err(origins.wrong("endpoint", what));
+            return Err(provenance.error(Opt::Endpoint, what));
         }
         let is_bulk = endpoint
             .uri()
@@ -69,26 +71,26 @@ impl RequestTemplate {
         if is_bulk && options.event_prefix.is_none() {
             let what =
                 r#"_bulk wants a line before each event; give --event-prefix '{"create":{}}'"#;
-            return Err(origins.wrong("endpoint", what));
+            return Err(provenance.error(Opt::Endpoint, what));
         }
-        let metadata = metadata(options, origins)?;
+        let metadata = metadata(options, provenance)?;
         let is_raw = collector == Some(Collector::Raw);
-        if let Some((id, _, _)) = metadata
+        if let Some((option, _, _)) = metadata
             .first()
             .filter(|_| format != Format::Hec && !is_raw)
         {
             let what = "means something only with --format hec, or to an endpoint …/services/collector/raw";
-            return Err(origins.wrong(id, what));
+            return Err(provenance.error(*option, what));
         }
         let uri = match is_raw {
             true => with_query(endpoint.uri(), &with_host(&metadata))
-                .ok_or_else(|| origins.wrong("endpoint", "is too long"))?,
+                .ok_or_else(|| provenance.error(Opt::Endpoint, "is too long"))?,
             false => endpoint.uri().clone(),
         };
         Ok(RequestTemplate {
-            encoder: encoder(options, options.compress, origins)?,
+            encoder: encoder(options, options.compress, provenance)?,
             uri,
-            headers: headers(options, origins)?,
+            headers: headers(options, provenance)?,
         })
     }
 
@@ -124,18 +126,18 @@ impl Collector {
 pub fn encoder(
     options: &WebhookOptions,
     compressed: Compressed,
-    origins: &Origins,
+    provenance: &Provenance,
 ) -> Result<Encoder, UsageError> {
     let prefix = options.event_prefix.as_deref();
     if prefix.is_some_and(|prefix| prefix.is_empty() || prefix.contains(['\n', '\r'])) {
         let what = r#"is empty or holds a line break; expected one line such as {"create":{}}"#;
-        return Err(origins.wrong("event_prefix", what));
+        return Err(provenance.error(Opt::EventPrefix, what));
     }
     if prefix.is_some() && options.format != Format::Ndjson {
         let what = "a line before each event is for --format ndjson only";
-        return Err(origins.wrong("event_prefix", what));
+        return Err(provenance.error(Opt::EventPrefix, what));
     }
-    let metadata = with_host(&metadata(options, origins)?);
+    let metadata = with_host(&metadata(options, provenance)?);
     let members: Vec<_> = metadata
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
@@ -148,29 +150,29 @@ pub fn encoder(
     ))
 }
 
-/// Splunk's metadata that was given: the option's id, Splunk's name for it, and the value.
+/// Splunk's metadata that was given: the option, Splunk's name for it, and the value.
 fn metadata<'a>(
     options: &'a WebhookOptions,
-    origins: &Origins,
-) -> Result<Vec<(&'static str, &'static str, &'a str)>, UsageError> {
+    provenance: &Provenance,
+) -> Result<Vec<(Opt, &'static str, &'a str)>, UsageError> {
     let given = [
-        ("hec_host", "host", &options.hec_host),
-        ("hec_source", "source", &options.hec_source),
-        ("hec_sourcetype", "sourcetype", &options.hec_sourcetype),
-        ("hec_index", "index", &options.hec_index),
+        (Opt::HecHost, "host", &options.hec_host),
+        (Opt::HecSource, "source", &options.hec_source),
+        (Opt::HecSourcetype, "sourcetype", &options.hec_sourcetype),
+        (Opt::HecIndex, "index", &options.hec_index),
     ];
     given
         .into_iter()
         .filter_map(|(id, name, value)| Some((id, name, value.as_deref()?.trim())))
         .map(|given| match given.2 {
-            "" => Err(origins.wrong(given.0, "is empty")),
+            "" => Err(provenance.error(given.0, "is empty")),
             _ => Ok(given),
         })
         .collect()
 }
 
 /// With this machine's name, if no other host was given.
-fn with_host(metadata: &[(&str, &'static str, &str)]) -> Vec<(&'static str, String)> {
+fn with_host(metadata: &[(Opt, &'static str, &str)]) -> Vec<(&'static str, String)> {
     let given = metadata
         .iter()
         .map(|(_, name, value)| (*name, (*value).to_owned()));
@@ -210,8 +212,8 @@ fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-fn headers(options: &WebhookOptions, origins: &Origins) -> Result<Vec<Header>, UsageError> {
-    let wrong = |what| origins.wrong("headers", what);
+fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Header>, UsageError> {
+    let wrong = |what| provenance.error(Opt::Header, what);
     let mut headers: Vec<Header> = Vec::new();
     for text in &options.headers {
         let (name, value) = own::parse(text).map_err(wrong)?;

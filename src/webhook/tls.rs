@@ -58,23 +58,29 @@ pub fn ca_file(path: &Path) -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
+/// The files of a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientFile {
+    /// That of the certificate, maybe with its key.
+    Certificate,
+    /// That of the key alone.
+    Key,
+}
+
 /// The certificate that a client shows, with its chain, and its key: from a file of its own, or from the same.
 ///
 /// # Errors
-/// A file can't be read or does not hold what it should, or the key is another certificate's. Told with the option
-/// whose file it is.
-pub fn client(
-    certificate: &Path,
-    key: Option<&Path>,
-) -> Result<ClientCert, (&'static str, String)> {
-    let of_certificate = |what| ("client_cert", what);
+/// A file can't be read or does not hold what it should, or the key is another certificate's. Names which
+/// file that is.
+pub fn client(certificate: &Path, key: Option<&Path>) -> Result<ClientCert, (ClientFile, String)> {
+    let of_certificate = |what| (ClientFile::Certificate, what);
     let pem = Pem::read(certificate).map_err(of_certificate)?;
     let chain = pem.certificates().map_err(of_certificate)?;
-    let (key_option, key) = match key {
-        Some(path) => ("client_key", Pem::read(path).and_then(|pem| pem.key())),
-        None => ("client_cert", pem.key()),
+    let (key_file, key) = match key {
+        Some(path) => (ClientFile::Key, Pem::read(path).and_then(|pem| pem.key())),
+        None => (ClientFile::Certificate, pem.key()),
     };
-    let (key, der) = key.map_err(|what| (key_option, what))?;
+    let (key, der) = key.map_err(|what| (key_file, what))?;
     // ureq panics at what does not fit, so fit it once here.
     let ders = chain
         .iter()
@@ -82,14 +88,14 @@ pub fn client(
     CertifiedKey::from_der(ders.collect(), der, &ring::default_provider()).map_err(
         |error| match error {
             rustls::Error::InconsistentKeys(_) => (
-                key_option,
+                key_file,
                 "holds a private key that is not the client certificate's".into(),
             ),
             rustls::Error::InvalidCertificate(error) => {
                 of_certificate(format!("holds a certificate that is none: {error}"))
             }
             _ => (
-                key_option,
+                key_file,
                 "holds a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or \
                  Ed25519"
                     .into(),

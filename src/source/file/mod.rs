@@ -12,7 +12,6 @@ mod watch;
 
 use std::io;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use self::pattern::Pattern;
 use self::resume::Resumed;
 use self::tracked::Tracked;
 use self::watch::Watch;
-use super::{OpenError, Source, SourceOutput};
+use super::{FileStart, OpenError, Source, SourceOutput};
 use crate::state::checkpoint::{FileOffset, Found, Progress, Reached, Restored};
 use crate::sys::shutdown::ShutdownSignal;
 
@@ -30,27 +29,6 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// Of many files, looking at one may take so much of the time.
 const LOOK_ONE: Duration = Duration::from_micros(100);
-
-/// Where reading begins in files that were there at a source's very first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileStart {
-    /// With the oldest event.
-    Beginning,
-    /// With the next one.
-    End,
-}
-
-impl FromStr for FileStart {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "beginning" => Ok(FileStart::Beginning),
-            "end" => Ok(FileStart::End),
-            _ => Err("expected beginning or end".into()),
-        }
-    }
-}
 
 /// The files that are followed.
 pub(super) struct Follow {

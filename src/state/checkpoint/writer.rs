@@ -12,9 +12,10 @@ use log::{info, warn};
 use super::store::Found;
 use super::{FileOffset, Progress, Store};
 use crate::buffer::queue::QueueStats;
-use crate::config::failure::Failure;
-use crate::config::given::{Origin, Origins};
+use crate::config::error::CommandError;
+use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
+use crate::config::provenance::{Origin, Provenance};
 use crate::source::{OpenError, Spec};
 use crate::state;
 use crate::sys::host;
@@ -65,8 +66,8 @@ pub struct Running {
 /// There is none to be had in a directory that was asked for.
 pub fn open(
     options: &RunOptions,
-    origins: &Origins,
-) -> Result<(CheckpointWriter, Vec<Option<Restored>>), Failure> {
+    provenance: &Provenance,
+) -> Result<(CheckpointWriter, Vec<Option<Restored>>), CommandError> {
     let mut keeper = CheckpointWriter {
         kept: Vec::new(),
         notices: Vec::new(),
@@ -78,7 +79,7 @@ pub fn open(
                 match open_store(&options.state.state_dir, spec, path) {
                     Ok(store) => Some(keeper.keep(spec, store)),
                     Err(problem) => {
-                        keeper.do_without(spec, problem, origins)?;
+                        keeper.do_without(spec, problem, provenance)?;
                         None
                     }
                 }
@@ -132,22 +133,22 @@ impl CheckpointWriter {
         &mut self,
         spec: &impl Display,
         problem: OpenError,
-        origins: &Origins,
-    ) -> Result<(), Failure> {
-        let is_default = origins.origin("state_dir") == Origin::Default;
+        provenance: &Provenance,
+    ) -> Result<(), CommandError> {
+        let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
         match problem {
             OpenError::Wrong(what) | OpenError::InUse(what) if is_default => {
                 self.notices.push(format!(
                     "no checkpoint of {spec}, which the next start will read from its beginning: {what}; {} names \
                      another directory",
-                    origins.name("state_dir")
+                    provenance.name(Opt::StateDir)
                 ));
                 Ok(())
             }
-            OpenError::Wrong(what) => Err(origins.wrong("state_dir", what).into()),
+            OpenError::Wrong(what) => Err(provenance.error(Opt::StateDir, what).into()),
             OpenError::InUse(what) => {
-                let name = origins.name("state_dir");
-                Err(Failure::Failed(format!("{name}: {what}")))
+                let name = provenance.name(Opt::StateDir);
+                Err(CommandError::Failed(format!("{name}: {what}")))
             }
         }
     }
@@ -157,7 +158,7 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// They can't be written to a directory that was asked for.
-    pub fn write_first(&mut self, origins: &Origins) -> Result<(), Failure> {
+    pub fn write_first(&mut self, provenance: &Provenance) -> Result<(), CommandError> {
         for mut kept in std::mem::take(&mut self.kept) {
             match kept.write(0) {
                 Ok(()) => self.kept.push(kept),
@@ -168,7 +169,7 @@ impl CheckpointWriter {
                 }
                 Err(error) => {
                     let problem = OpenError::Wrong(unwritable(&kept.store.path(), &error));
-                    self.do_without(&kept.spec, problem, origins)?;
+                    self.do_without(&kept.spec, problem, provenance)?;
                 }
             }
         }

@@ -1,0 +1,198 @@
+//! Reads the command line over the environment, the settings file and the defaults.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, Error, FromArgMatches};
+
+use crate::config::file::SettingsFile;
+use crate::config::opt::Opt;
+use crate::config::options::{Cli, Command, RunOptions};
+use crate::config::provenance::Provenance;
+
+/// The command line of the vendor's guide, for those who have named this program `weka`.
+const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
+
+/// The commands that change the settings file. They read it themselves, under its lock.
+const EDITORS: [&str; 2] = ["enable", "disable"];
+
+/// A command with its options, and where their values come from.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The command with its options.
+    pub command: Command,
+    /// Where their values come from.
+    pub provenance: Provenance,
+}
+
+impl Invocation {
+    /// Reads the command line, the environment and the settings file.
+    ///
+    /// # Errors
+    /// `--help` and `--version` among them; the error prints itself and knows its exit code.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
+        let mut arguments: Vec<_> = arguments.into_iter().collect();
+        if arguments.get(1..=GUIDE.len()).is_some_and(|a| a == GUIDE) {
+            arguments.drain(1..=GUIDE.len());
+        }
+        let first = Cli::command()
+            .try_get_matches_from(&arguments)
+            .map_err(|error| clarify(error, &arguments, None, true))?;
+        let (name, matches) = first.subcommand().unwrap_or(("", &first));
+        let config = Opt::Config.id();
+        let path = matches.get_one::<PathBuf>(config).cloned();
+        let path = path.unwrap_or_default();
+        let is_given = matches.value_source(config) != Some(ValueSource::DefaultValue);
+        let unread = |settings| SettingsFile {
+            path: path.clone(),
+            is_given,
+            settings,
+        };
+        let file = if EDITORS.contains(&name) {
+            unread(Ok(Vec::new()))
+        } else {
+            match SettingsFile::read(path.clone(), is_given) {
+                // It shows the agents too, and reads the file again as `run` does.
+                Err(_) if name == "show" => unread(Err(ErrorKind::InvalidData)),
+                file => file.map_err(|error| usage(&error))?,
+            }
+        };
+        Self::parse(arguments, name, file, true)
+    }
+
+    /// The options of `run` from the settings file alone, whatever is set in this environment.
+    ///
+    /// # Errors
+    /// Names the line of a value that is wrong.
+    pub fn of_file(file: SettingsFile) -> Result<(RunOptions, Provenance), String> {
+        let arguments = ["s3-audit-webhook", "run"].map(OsString::from);
+        let read = move || {
+            let Invocation { provenance, .. } = Self::parse(arguments.into(), "run", file, false)?;
+            let options = RunOptions::from_arg_matches(&provenance.matches)?;
+            Ok((options, provenance))
+        };
+        read().map_err(|error: Error| first_line(&error))
+    }
+
+    fn parse(
+        arguments: Vec<OsString>,
+        name: &str,
+        file: SettingsFile,
+        uses_environment: bool,
+    ) -> Result<Self, Error> {
+        // To clap, the settings file's values are the defaults.
+        let declaration = Cli::command().mut_subcommand(name, |command| {
+            command.mut_args(|argument| {
+                let has_variable = argument.get_env().is_some();
+                let option = Opt::from_id(argument.get_id().as_str()).filter(|_| has_variable);
+                let argument = match option.and_then(|option| file.setting(option)) {
+                    Some(setting) => argument.default_value(setting.value.clone()),
+                    None => argument,
+                };
+                if uses_environment {
+                    argument
+                } else {
+                    argument.env(Resettable::Reset)
+                }
+            })
+        });
+        let mut matches = declaration
+            .try_get_matches_from(&arguments)
+            .map_err(|error| clarify(error, &arguments, Some(&file), uses_environment))?;
+        let Cli { command } = Cli::from_arg_matches_mut(&mut matches.clone())?;
+        let (name, matches) = matches.remove_subcommand().unwrap_or_default();
+        let uses_environment = uses_environment && !EDITORS.contains(&&*name);
+        Ok(Invocation {
+            command,
+            provenance: Provenance {
+                arguments,
+                file,
+                matches,
+                uses_environment,
+            },
+        })
+    }
+}
+
+/// clap's message without its hints on usage: for the log, and for what is no command line.
+pub fn first_line(error: &Error) -> String {
+    let message = error.to_string();
+    let first = message.lines().next().unwrap_or_default();
+    first.trim_start_matches("error: ").to_owned()
+}
+
+fn usage(message: &str) -> Error {
+    Error::raw(ClapErrorKind::ValueValidation, format!("{message}\n"))
+}
+
+/// Corrects two of clap's messages: one names the flag even if the value came from a variable or the settings
+/// file, the other shows the rest of a token that lacks its quotes.
+fn clarify(
+    error: Error,
+    arguments: &[OsString],
+    file: Option<&SettingsFile>,
+    uses_environment: bool,
+) -> Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    match error.kind() {
+        ClapErrorKind::ValueValidation => {
+            let flag = argument.split(' ').next().unwrap_or_default();
+            match name_in_use(flag, arguments, file, uses_environment) {
+                Some(name) => usage(&format!("{name}: {}", first_line(&error))),
+                None => error,
+            }
+        }
+        ClapErrorKind::UnknownArgument if !argument.starts_with('-') => Error::raw(
+            ClapErrorKind::UnknownArgument,
+            "an argument belongs to no option; fix: put quotes around a value with spaces, such as \
+             --auth-token 'Splunk <token>'\n",
+        ),
+        _ => error,
+    }
+}
+
+/// The variable or line of the settings file that sets the option; none if the command line does.
+fn name_in_use(
+    flag: &str,
+    arguments: &[OsString],
+    file: Option<&SettingsFile>,
+    uses_environment: bool,
+) -> Option<String> {
+    let is_flag = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument == flag || argument.starts_with(&format!("{flag}="))
+    };
+    if arguments.iter().any(is_flag) {
+        return None;
+    }
+    let option = Opt::ALL.iter().find(|option| option.flag() == flag)?;
+    let variable = option.variable();
+    let is_in_environment = uses_environment && env::var_os(&variable).is_some();
+    let file = file.filter(|_| !is_in_environment);
+    let line = file.and_then(|file| Some((file.path.display(), file.setting(*option)?.line)));
+    Some(match line {
+        Some((path, line)) => format!("{path}:{line}: {variable}"),
+        None => variable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_shown() {
+        let arguments = "x run --auth-token s3cret --endpoint http://x/?s3cret --config /missing";
+        let invocation = Invocation::read(arguments.split(' ').map(OsString::from)).unwrap();
+        let shown = format!("{invocation:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("Run"), "{shown}");
+    }
+}

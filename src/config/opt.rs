@@ -1,0 +1,96 @@
+//! Every option by name, so that errors and origins are asked for by a value that the compiler knows.
+//!
+//! A new option is a field in [`options`](crate::config::options) and a line here; a test there says which of
+//! both is missing.
+
+/// What the variables of all options begin with.
+pub const PREFIX: &str = "S3_AUDIT_WEBHOOK_";
+
+macro_rules! options {
+    ($($option:ident = $id:literal,)*) => {
+        /// An option of any command; its meaning is documented at its field of
+        /// [`options`](crate::config::options).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "documented at the fields")]
+        pub enum Opt {
+            $($option,)*
+        }
+
+        impl Opt {
+            /// All of them.
+            pub const ALL: &[Opt] = &[$(Opt::$option,)*];
+
+            /// Its name in the declaration, and in the output of `show --json`.
+            pub const fn id(self) -> &'static str {
+                match self {
+                    $(Opt::$option => $id,)*
+                }
+            }
+        }
+    };
+}
+
+options! {
+    Endpoint = "endpoint",
+    AuthToken = "auth_token",
+    AuthTokenFile = "auth_token_file",
+    Format = "format",
+    EventPrefix = "event_prefix",
+    Compress = "compress",
+    Header = "header",
+    HecHost = "hec_host",
+    HecSource = "hec_source",
+    HecSourcetype = "hec_sourcetype",
+    HecIndex = "hec_index",
+    CaFile = "ca_file",
+    Insecure = "insecure",
+    ClientCert = "client_cert",
+    ClientKey = "client_key",
+    Proxy = "proxy",
+    NoProxy = "no_proxy",
+    ConnectTimeout = "connect_timeout",
+    RequestTimeout = "request_timeout",
+    Enabled = "enabled",
+    Config = "config",
+    StateDir = "state_dir",
+    Source = "source",
+    FileStart = "file_start",
+    ListenTokenFile = "listen_token_file",
+    ListenConnections = "listen_connections",
+    ListenTimeout = "listen_timeout",
+    MaxBodyBytes = "max_body_bytes",
+    StatusListen = "status_listen",
+    UnhealthyAfter = "unhealthy_after",
+    WhenFull = "when_full",
+    DryRun = "dry_run",
+    MaxEventBytes = "max_event_bytes",
+    BufferEvents = "buffer_events",
+    BufferBytes = "buffer_bytes",
+    BatchEvents = "batch_events",
+    BatchBytes = "batch_bytes",
+    BatchAge = "batch_age",
+    BackoffMin = "backoff_min",
+    BackoffMax = "backoff_max",
+    RejectAfter = "reject_after",
+    ShutdownTimeout = "shutdown_timeout",
+    ReportInterval = "report_interval",
+    LogFormat = "log_format",
+    Json = "json",
+}
+
+impl Opt {
+    /// The option with this name in the declaration.
+    pub fn from_id(id: &str) -> Option<Opt> {
+        Opt::ALL.iter().copied().find(|option| option.id() == id)
+    }
+
+    /// The flag, such as `--auth-token`.
+    pub fn flag(self) -> String {
+        format!("--{}", self.id().replace('_', "-"))
+    }
+
+    /// The environment variable, also its name in the settings file.
+    pub fn variable(self) -> String {
+        format!("{PREFIX}{}", self.id().to_uppercase())
+    }
+}

@@ -1,0 +1,126 @@
+//! Where the value of each option comes from, so that a message can name what its reader wrote.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use crate::config::error::UsageError;
+use crate::config::file::SettingsFile;
+use crate::config::opt::{Opt, PREFIX};
+use crate::telemetry::logger;
+
+/// Where a value comes from; the later, the stronger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The option is not set.
+    Default,
+    /// A line of the settings file.
+    File(PathBuf, usize),
+    /// The environment.
+    Variable,
+    /// The command line.
+    Flag,
+}
+
+/// Where the values of a command's options come from.
+pub struct Provenance {
+    /// The command line.
+    pub arguments: Vec<OsString>,
+    /// The settings file.
+    pub file: SettingsFile,
+    pub(super) matches: ArgMatches,
+    /// The command reads the environment.
+    pub(super) uses_environment: bool,
+}
+
+impl fmt::Debug for Provenance {
+    /// The arguments may contain a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Provenance(…)")
+    }
+}
+
+impl Provenance {
+    /// An error that names the option as its user wrote it.
+    pub fn error(&self, option: Opt, what: impl fmt::Display) -> UsageError {
+        UsageError(format!("{}: {what}", self.name(option)))
+    }
+
+    /// The flag, variable or line that sets the option, with its name; the flag if nothing does.
+    pub fn name(&self, option: Opt) -> String {
+        match self.origin(option) {
+            Origin::Variable => option.variable(),
+            Origin::File(path, line) => {
+                format!("{}:{line}: {}", path.display(), option.variable())
+            }
+            Origin::Flag | Origin::Default => option.flag(),
+        }
+    }
+
+    /// Where the option is set, for a reader who knows which option is meant: `FILE:LINE`, the variable or the
+    /// flag.
+    pub fn location(&self, option: Opt) -> String {
+        match self.origin(option) {
+            Origin::File(path, line) => format!("{}:{line}", path.display()),
+            _ => self.name(option),
+        }
+    }
+
+    /// Where the option's value comes from.
+    pub fn origin(&self, option: Opt) -> Origin {
+        match (
+            self.matches.value_source(option.id()),
+            self.file.setting(option),
+        ) {
+            (Some(ValueSource::CommandLine), _) => Origin::Flag,
+            (Some(ValueSource::EnvVariable), _) => Origin::Variable,
+            (_, Some(setting)) => Origin::File(self.file.path.clone(), setting.line),
+            _ => Origin::Default,
+        }
+    }
+
+    /// The option's values as they were written; none if the command has no such option.
+    pub fn raw(&self, option: Opt) -> impl Iterator<Item = &OsStr> {
+        let values = self.matches.try_get_raw(option.id());
+        values.ok().flatten().into_iter().flatten()
+    }
+
+    /// A variable of the environment that belongs to no option, such as `https_proxy`.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let value = env::var_os(name).filter(|_| self.uses_environment)?;
+        Some(value.to_string_lossy().into_owned())
+    }
+
+    /// What an operator should know at the start: a settings file that this user may not read, and names in it and
+    /// in the environment that look like settings and are none, so that a typing error does not go unnoticed.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_unknown = |name: &str| {
+            let is_variable = |option: &Opt| *option != Opt::Json && option.variable() == name;
+            name.starts_with(PREFIX)
+                && name != logger::VARIABLE
+                && !Opt::ALL.iter().any(is_variable)
+        };
+        let path = self.file.path.display();
+        let in_file = self.file.settings().iter();
+        let in_file =
+            in_file.map(|setting| (format!("{path}:{}: ", setting.line), setting.name.clone()));
+        let in_environment =
+            env::vars_os().filter_map(|(name, _)| Some((String::new(), name.into_string().ok()?)));
+        let unreadable = self.file.settings.as_ref().err();
+        let unreadable = unreadable.filter(|kind| **kind != ErrorKind::NotFound);
+        let unreadable =
+            unreadable.map(|kind| format!("{path}: can't be read: {kind}; continuing without it"));
+        let unknown = in_file
+            .chain(in_environment)
+            .filter(|(_, name)| is_unknown(name))
+            .map(|(place, name)| {
+                format!("{place}{name} is not a setting of this version; ignored")
+            });
+        unreadable.into_iter().chain(unknown).collect()
+    }
+}

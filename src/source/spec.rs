@@ -1,0 +1,171 @@
+//! Sources as their user names them, and what is set for them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A source as its user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spec {
+    /// `stdin`: standard input, to its end.
+    Stdin,
+    /// `file:PATH`: a file that is followed as it grows and is rotated, or all whose names match a pattern.
+    File(PathBuf),
+    /// `unix:PATH`: a stream socket to connect to, for ever.
+    Unix(PathBuf),
+    /// `unix-listen:PATH`: a stream socket that any number of writers connect to.
+    UnixListen(PathBuf),
+    /// `http:ADDR:PORT`: a webhook of our own.
+    Http(SocketAddr),
+    /// `fluent:ADDR:PORT`: the fluent forward protocol as JSON.
+    Fluent(SocketAddr),
+    /// `fluent:PATH`: the same over a unix socket.
+    FluentUnix(PathBuf),
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const WANTED: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, \
+                              http:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
+        if text == "stdin" {
+            return Ok(Spec::Stdin);
+        }
+        if let Some(address) = text.strip_prefix("http:") {
+            let address = address.parse().map(Spec::Http);
+            return address.map_err(|_| "expected an address such as http:127.0.0.1:8080".into());
+        }
+        let (kind, path) = text.split_once(':').ok_or(WANTED)?;
+        let kind = match kind {
+            "file" => Spec::File,
+            "unix" => Spec::Unix,
+            "unix-listen" => Spec::UnixListen,
+            "fluent" => match path.parse() {
+                Ok(address) => return Ok(Spec::Fluent(address)),
+                Err(_) if path.starts_with(['/', '.']) => Spec::FluentUnix,
+                Err(_) => {
+                    return Err("expected an address such as fluent:127.0.0.1:24224, or a path that begins \
+                                with / or ."
+                        .into());
+                }
+            },
+            _ => return Err(WANTED.into()),
+        };
+        if path.is_empty() {
+            return Err(format!("lacks a path; {WANTED}"));
+        }
+        Ok(kind(path.into()))
+    }
+}
+
+impl Spec {
+    /// The kind of source, as its user names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Spec::Stdin => "stdin",
+            Spec::File(_) => "file",
+            Spec::Unix(_) => "unix",
+            Spec::UnixListen(_) => "unix-listen",
+            Spec::Http(_) => "http",
+            Spec::Fluent(_) | Spec::FluentUnix(_) => "fluent",
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spec::Stdin => f.write_str(self.kind()),
+            Spec::File(path)
+            | Spec::Unix(path)
+            | Spec::UnixListen(path)
+            | Spec::FluentUnix(path) => {
+                write!(f, "{}:{}", self.kind(), path.display())
+            }
+            Spec::Http(address) | Spec::Fluent(address) => write!(f, "{}:{address}", self.kind()),
+        }
+    }
+}
+
+/// Where reading begins in files that were there at a source's very first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileStart {
+    /// With the oldest event.
+    Beginning,
+    /// With the next one.
+    End,
+}
+
+impl FromStr for FileStart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "beginning" => Ok(FileStart::Beginning),
+            "end" => Ok(FileStart::End),
+            _ => Err("expected beginning or end".into()),
+        }
+    }
+}
+
+/// What a source does when the buffer is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Drops the newest events, so that whoever writes them never waits.
+    Drop,
+    /// Waits, so that nothing is lost as long as the writer can wait too.
+    Wait,
+}
+
+impl FromStr for WhenFull {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "drop" => Ok(WhenFull::Drop),
+            "wait" => Ok(WhenFull::Wait),
+            _ => Err("expected drop or wait".into()),
+        }
+    }
+}
+
+/// Why a source can't be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// It can't work as it was written, or as the host is set up.
+    Wrong(String),
+    /// Another process has it.
+    InUse(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_reads_as_it_is_shown() {
+        for text in [
+            "stdin",
+            "file:/var/log/a:b.log",
+            "unix:ops.sock",
+            "unix-listen:/run/a.sock",
+        ] {
+            assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "file",
+            "file:",
+            "unix:",
+            "tcp:1.2.3.4",
+            "/var/log/audit.log",
+        ] {
+            assert!(
+                text.parse::<Spec>().unwrap_err().contains("file:PATH"),
+                "{text}"
+            );
+        }
+    }
+}
