@@ -1,16 +1,15 @@
-//! Changes the settings file: one at a time, and whole or not at all, whatever comes in between.
+//! The settings file: read, and changed as a whole or not at all, by one process at a time.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
+use std::fs::{self, DirBuilder, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::text::{self, Setting, SyntaxError};
+use crate::sys::atomic_file::{self, AtomicFile};
+use crate::sys::lock;
 
 /// The settings file as it was read.
 #[derive(Debug)]
@@ -64,168 +63,100 @@ impl SettingsFile {
     }
 }
 
-/// It holds a token.
+/// It contains a token.
 const MODE: u32 = 0o600;
 /// As many as Linux follows.
-const LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
-/// The new file beside the one that it is to replace. Its name is always the same, so that its lock keeps out
-/// all others, and that what a killed command has left is used again. Removed when dropped.
-struct Draft {
-    file: File,
-    path: PathBuf,
-    has_moved: bool,
-}
-
-/// Replaces the file by the text that `edit` makes of its content, if it has any. Whether that was necessary.
+/// Replaces the file by the text that `edit` makes of its content (none if there is no file), while nobody else
+/// changes it. Whether that was necessary.
 ///
 /// # Errors
-/// That of `edit`, or names the file and says why it can't be written; then it is as it was.
+/// That of `edit`, or names the file and why it can't be written; then it is unchanged.
 pub fn change(
     path: &Path,
     edit: impl FnOnce(Option<&[u8]>) -> Result<String, CommandError>,
 ) -> Result<bool, CommandError> {
-    let failed = |what: String| {
-        let path = path.display();
-        CommandError::Failed(format!(
-            "{path}: can't be changed, so it is as it was: {what}"
-        ))
-    };
-    let at = |path: &Path, error: &io::Error| failed(format!("{}: {error}", path.display()));
+    let failed = |error: io::Error| unchanged(path, &error.to_string());
+    let real = resolve_links(path).map_err(failed)?;
+    let lock_path = atomic_file::beside(&real, "lock").map_err(failed)?;
+    let directory = atomic_file::directory(&real);
+    make_directory(directory)
+        .and_then(|()| lock::lock(&lock_path))
+        .map_err(|error| unchanged(path, &format!("{}: {error}", directory.display())))
+        .and_then(|_lock| {
+            let changed = change_locked(&real, edit);
+            let _ = fs::remove_file(&lock_path);
+            changed
+        })
+}
 
-    let real = follow(path).map_err(|error| at(path, &error))?;
-    let (Some(directory), Some(name)) = (real.parent(), real.file_name()) else {
-        return Err(failed("it is no file".into()));
-    };
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
-    make_directory(directory).map_err(|error| at(directory, &error))?;
-    let mut new_name = OsString::from(".");
-    new_name.push(name);
-    new_name.push(".new");
-    let new = directory.join(new_name);
-
-    let draft = Draft::lock(&new).map_err(|error| at(&new, &error))?;
-    let old = read(&real).map_err(|error| at(&real, &error))?;
+fn change_locked(
+    path: &Path,
+    edit: impl FnOnce(Option<&[u8]>) -> Result<String, CommandError>,
+) -> Result<bool, CommandError> {
+    let old = read(path).map_err(|error| unchanged(path, &error.to_string()))?;
     let (content, metadata) = old.unzip();
     let text = edit(content.as_deref())?;
-    let is_same = content.is_some_and(|content| content == text.as_bytes());
-    if is_same
-        && metadata
-            .as_ref()
-            .is_some_and(|old| old.mode() & 0o7777 == MODE)
+    let is_private = |old: &Metadata| old.mode() & 0o7777 == MODE;
+    if content.is_some_and(|content| content == text.as_bytes())
+        && metadata.as_ref().is_some_and(is_private)
     {
         return Ok(false);
     }
-    draft
-        .write(&text, metadata.as_ref())
-        .map_err(|error| at(&new, &error))?;
-    draft.replace(&real).map_err(|error| match error.kind() {
-        ErrorKind::ResourceBusy => failed("it is a mount; mount its directory instead".into()),
-        _ => at(&real, &error),
-    })?;
-    // Without this, a crash of the host could bring the old file back.
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| {
+    let file = AtomicFile {
+        mode: MODE,
+        owner: metadata.map(|old| (old.uid(), old.gid())),
+        sync: true,
+    };
+    file.replace(path, text.as_bytes())
+        .map_err(|error| match error.kind() {
+            ErrorKind::ResourceBusy => unchanged(
+                path,
+                "it is a mount point; fix: mount its directory instead",
+            ),
+            _ => unchanged(path, &error.to_string()),
+        })?;
+    atomic_file::sync_directory(path).map_err(|error| {
         let path = path.display();
         CommandError::Failed(format!(
-            "{path}: is changed, but maybe not for good: {error}"
+            "{path}: changed, but a power failure may undo that: {error}"
         ))
     })?;
     Ok(true)
 }
 
-/// The file that a symbolic link means, also where that is not there yet.
-fn follow(path: &Path) -> io::Result<PathBuf> {
+fn unchanged(path: &Path, what: &str) -> CommandError {
+    CommandError::Failed(format!("{}: can't be changed: {what}", path.display()))
+}
+
+/// The file that a symbolic link leads to, even if that does not exist yet.
+fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
-    for _ in 0..LINKS {
+    for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            // What else may be wrong shows when it is opened.
+            // Any other problem shows when the file is opened.
             Err(_) => return Ok(path),
         }
     }
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// Not those above it: they would rather be misspelt, or not mounted.
+/// Creates the directory, but none above it: a missing one is more likely a typing error, or not mounted.
 fn make_directory(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
     match DirBuilder::new().mode(0o755).create(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        Err(_) if path.is_dir() => Ok(()),
+        created => created,
     }
 }
 
-/// The file's content, if it is there.
+/// The file's content, if there is a file.
 fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Metadata)>> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some((fs::read(path)?, metadata))),
-        Ok(_) => Err(io::Error::other("is no regular file")),
+        Ok(_) => Err(io::Error::other("it is not a regular file")),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-impl Draft {
-    /// Waits until nobody else has it.
-    fn lock(path: &Path) -> io::Result<Self> {
-        loop {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(MODE)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(path)?;
-            file.lock()?;
-            let locked = file.metadata()?;
-            match fs::symlink_metadata(path) {
-                Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => {
-                    if !locked.is_file() || locked.nlink() != 1 {
-                        return Err(io::Error::other("is in the way; remove it"));
-                    }
-                    return Ok(Draft {
-                        file,
-                        path: path.to_owned(),
-                        has_moved: false,
-                    });
-                }
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                // Whoever had it has removed it, or made it the settings file.
-                _ => {}
-            }
-        }
-    }
-
-    /// Writes the text, for the owner of the file that it is to replace.
-    fn write(&self, text: &str, old: Option<&Metadata>) -> io::Result<()> {
-        let new = self.file.metadata()?;
-        self.file.set_len(0)?;
-        self.file.set_permissions(Permissions::from_mode(MODE))?;
-        if let Some(old) = old.filter(|old| (old.uid(), old.gid()) != (new.uid(), new.gid())) {
-            fchown(&self.file, Some(old.uid()), Some(old.gid()))?;
-        }
-        (&self.file).write_all(text.as_bytes())?;
-        self.file.sync_all()
-    }
-
-    fn replace(mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        self.has_moved = true;
-        Ok(())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.has_moved {
-            // If it stays, the next command uses it.
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }

@@ -6,7 +6,6 @@
 
 pub mod agents;
 pub mod checkpoint;
-pub mod lock;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -25,6 +24,7 @@ use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::sys::lock;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::hang::Waits;
 use crate::telemetry::report::{Forwarding, Report};
@@ -101,7 +101,7 @@ impl StateFile {
                 1 => name.clone(),
                 number => format!("{name}.{number}"),
             };
-            let lock = lock::take(&dir.join(format!(".{name}.lock")));
+            let lock = lock::try_lock(&dir.join(format!(".{name}.lock")));
             if let Some(lock) = lock.map_err(|error| failed("written to", error))? {
                 let file = StateFile {
                     dir: dir.into(),
@@ -268,7 +268,7 @@ impl StateFile {
         for agent in agents {
             let age = now.duration_since(agent.heard).unwrap_or_default();
             let lock = self.dir.join(format!(".{}.lock", agent.name));
-            if age > FORGOTTEN && matches!(lock::take(&lock), Ok(Some(_))) {
+            if age > FORGOTTEN && matches!(lock::try_lock(&lock), Ok(Some(_))) {
                 let _ = fs::remove_file(self.dir.join(format!("{}.json", agent.name)));
                 let _ = fs::remove_file(lock);
             }

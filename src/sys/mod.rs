@@ -1,10 +1,12 @@
-//! The operating system: descriptors, signals between threads, and what the C library is asked for.
+//! The operating system and what threads share: files, locks, descriptors, signals, time and chance.
 
+pub mod atomic_file;
 pub mod backoff;
 pub mod descriptors;
 pub mod glibc;
 pub mod host;
 pub mod latest_value;
+pub mod lock;
 pub mod poll;
 pub mod random;
 pub mod shutdown;

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use super::{FileOffset, LONGEST, hash, parse, render};
-use crate::state::lock;
+use crate::sys::lock;
 
 /// The readable part of a file's name at most.
 const READABLE: usize = 60;
@@ -55,7 +55,7 @@ impl Store {
             .collect();
         let hash = hash(path.as_os_str().as_bytes());
         let name = format!("{host}.{readable}.{hash:016x}");
-        let lock = lock::take(&dir.join(format!(".{name}.checkpoint.lock")))?;
+        let lock = lock::try_lock(&dir.join(format!(".{name}.checkpoint.lock")))?;
         Ok(lock.map(|lock| Store {
             dir: dir.into(),
             name,

@@ -1,0 +1,108 @@
+//! A lock that one process at a time has: on a file that exists for it alone. It ends when the file is closed,
+//! also when the process is killed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Takes the lock at `path`; none if another process has it.
+///
+/// # Errors
+/// The file can't be opened or created, or the filesystem has no locks.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    take(path, |file| match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    })
+}
+
+/// Waits for the lock at `path`.
+///
+/// # Errors
+/// As of [`try_lock`].
+pub fn lock(path: &Path) -> io::Result<File> {
+    let locked = take(path, |file| file.lock().map(|()| true))?;
+    locked.ok_or_else(|| ErrorKind::WouldBlock.into())
+}
+
+fn take(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        if !lock(&file)? {
+            return Ok(None);
+        }
+        // Whoever had the lock may have removed the file: then it keeps nobody out.
+        let locked = file.metadata()?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => {
+                return Ok(Some(file));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_whose_file_was_removed_keeps_nobody_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".host.lock");
+        let first = try_lock(&path).unwrap().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        fs::remove_file(&path).unwrap();
+        let second = try_lock(&path).unwrap();
+        assert!(second.is_some());
+        drop(first);
+        assert!(try_lock(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_at_a_time_has_it_even_if_each_removes_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let inside = AtomicUsize::new(0);
+        let entered = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let lock = lock(&path).unwrap();
+                        assert_eq!(inside.fetch_add(1, SeqCst), 0);
+                        entered.fetch_add(1, SeqCst);
+                        inside.fetch_sub(1, SeqCst);
+                        fs::remove_file(&path).unwrap();
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert_eq!(entered.into_inner(), 200);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(try_lock(&path).is_err());
+        assert!(lock(&path).is_err());
+        assert!(!dir.path().join("elsewhere").exists());
+    }
+}
