@@ -1,5 +1,5 @@
-//! Commands and options, each declared once: the flag, the environment variable, the default and the
-//! help text come from here, and so do the settings file's example, the manual page and the completions.
+//! Commands and options, each declared once: the flag, the environment variable, the default and the help text;
+//! the example of a settings file, the manual pages and the completions are generated from them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,39 +16,39 @@ use crate::source::spec::{FileStart, Spec, WhenFull};
 use crate::telemetry::logger::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
 
-/// The settings file if no other is given.
+/// The default settings file.
 pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
 
-/// Carries S3 audit events, as JSON, to a webhook such as Splunk's HTTP Event Collector.
+/// Forwards S3 audit events as JSON to a webhook such as Splunk's HTTP Event Collector.
 ///
-/// Best effort: S3 traffic never waits, and every event that is lost is counted and logged.
+/// S3 traffic never waits for it. Every lost event is counted and logged.
 #[derive(Debug, Parser)]
 #[command(name = "s3-audit-webhook", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Read events and post them until the sources end or SIGTERM comes
+    /// Forward events until the sources end or SIGTERM arrives
     Run(Box<RunOptions>),
-    /// Set the webhook, for all agents that read the settings file
+    /// Set the webhook for all agents that use the settings file
     Enable(Box<EnableOptions>),
-    /// Stop forwarding, for all agents that read the settings file; its other settings stay
+    /// Stop forwarding for all agents that use the settings file; its other settings remain
     Disable(DisableOptions),
-    /// Tell what is set, and how the agents are doing
+    /// Show the configuration and the status of all agents
     Show(ShowOptions),
-    /// Post one marked event with the settings in force, and tell what the webhook says
+    /// Send a test event and report the result
     Test(Box<TestOptions>),
 }
 
 /// The settings file.
 #[derive(Debug, Args)]
 pub struct ConfigOption {
-    /// The settings file, in the syntax of environment files; a flag or variable wins over what it says
+    /// Settings file, in the syntax of environment files; flags and variables override it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
 }
@@ -56,8 +56,7 @@ pub struct ConfigOption {
 /// The state directory.
 #[derive(Debug, Args)]
 pub struct StateOption {
-    /// Where agents write how they are doing, for show, and how far they have read files; on a shared mount one
-    /// directory for all hosts
+    /// Directory for the status of agents and their offsets in files; all hosts may share one
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_STATE_DIR",
@@ -67,14 +66,14 @@ pub struct StateOption {
     pub state_dir: PathBuf,
 }
 
-/// Options of `enable`: flags only, since what stands in this shell's environment need not be meant.
+/// Options of `enable`: flags only, because variables of this shell may be meant for something else.
 #[derive(Debug, Args)]
 #[command(
     mut_args(for_enable),
     override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]"
 )]
 pub struct EnableOptions {
-    /// The webhook's settings. Endpoint and token must be given.
+    /// The webhook. Endpoint and token are required.
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
@@ -102,7 +101,7 @@ pub struct ShowOptions {
     #[command(flatten)]
     pub state: StateOption,
 
-    /// For programs: one JSON object
+    /// Print one JSON object, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -110,11 +109,11 @@ pub struct ShowOptions {
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct TestOptions {
-    /// The webhook's settings.
+    /// The webhook.
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
-    /// What is tested need not be enabled yet, but its user may wonder.
+    /// Only for a note: `test` works while forwarding is disabled too.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", hide = true, default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
     pub enabled: bool,
 
@@ -123,18 +122,18 @@ pub struct TestOptions {
     pub config: ConfigOption,
 }
 
-/// Options of `run`. Each is also read from the environment; a flag wins.
+/// Options of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG=warn (error, warn, \
-                        info, off) sets its level.\nExit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG sets its level: error, warn, info (default) \
+                  or off.\nExit codes: 0 success, 1 failure, 2 wrong usage."
 )]
 pub struct RunOptions {
-    /// The webhook's settings.
+    /// The webhook.
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
-    /// Whether events are posted; enable and disable set it in the settings file
+    /// Whether events are forwarded; the commands enable and disable set it in the settings file
     #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", value_name = "true|false", default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
     pub enabled: bool,
 
@@ -146,11 +145,11 @@ pub struct RunOptions {
     #[command(flatten)]
     pub state: StateOption,
 
-    /// Where events come from; may be given several times, or separated by commas
+    /// Source of events; repeatable, or separated by commas
     ///
-    /// stdin; file:PATH (followed as it grows and is rotated; with * ? or [ in its name, all files that match); unix:PATH (a socket to connect to, such as
-    /// Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect to); http:ADDR:PORT (a webhook for
-    /// servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
+    /// stdin; file:PATH (followed as it grows and is rotated; with *, ? or [ in its name, all files that match);
+    /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
+    /// to); http:ADDR:PORT (a webhook for servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
     #[arg(
         id = "source",
         long = "source",
@@ -161,10 +160,10 @@ pub struct RunOptions {
     )]
     pub sources: Vec<Spec>,
 
-    /// Where reading begins in files that are there when a file: source starts for the very first time
+    /// Where the first start of a file: source begins to read existing files: beginning or end
     ///
-    /// beginning or end. Later starts go on from where the last one has come to, and files that appear later are
-    /// read from their beginning.
+    /// Later starts continue at the checkpoint of the previous one, and files that appear later are read from their
+    /// beginning.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_FILE_START",
@@ -173,85 +172,83 @@ pub struct RunOptions {
     )]
     pub file_start: FileStart,
 
-    /// A file that holds what clients of http: must send as Authorization; needed beyond loopback
+    /// File that contains the Authorization value that clients of http: must send; required unless on loopback
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
-    /// Connections that an http: source has at a time; the next one is told 503
+    /// Max connections of an http: source at a time; further ones get 503
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
 
-    /// Time that a client of http: has for a request, from its first byte to its last
+    /// Timeout for a request to an http: source, from its first byte to its last
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub listen_timeout: Duration,
 
-    /// Longest body that an http: source takes, also when decompressed
+    /// Max body size of an http: source, also when decompressed
     #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_BODY_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub max_body_bytes: usize,
 
-    /// Where to serve /healthz and /metrics, such as 127.0.0.1:9108
+    /// Address to serve /healthz and /metrics on, such as 127.0.0.1:9108
     #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
     pub status_listen: Option<SocketAddr>,
 
-    /// How long the webhook may be away before /healthz says so
+    /// How long delivery may fail before /healthz reports it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub unhealthy_after: Duration,
 
-    /// What sources do when the buffer is full: drop or wait
-    ///
-    /// Files wait and everything else drops if this is not given.
+    /// What sources do when the buffer is full: drop or wait; by default file: waits and all others drop
     #[arg(long, env = "S3_AUDIT_WEBHOOK_WHEN_FULL", value_name = "drop|wait")]
     pub when_full: Option<WhenFull>,
 
-    /// Print the bodies that would be posted to standard output instead of posting them
+    /// Print request bodies to standard output instead of sending them
     #[arg(long, env = "S3_AUDIT_WEBHOOK_DRY_RUN", value_parser = parse_switch)]
     pub dry_run: bool,
 
-    /// Longest event that is forwarded, if --buffer-bytes is not less; longer ones are dropped and counted
+    /// Max size of an event, unless --buffer-bytes is less; longer ones are dropped and counted
     #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_EVENT_BYTES", value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
     pub max_event_bytes: usize,
 
-    /// Events held at most while the webhook is away or slow
+    /// Max number of buffered events
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
     pub buffer_events: usize,
 
-    /// Bytes of events held at most; the agent's memory stays within 12 MiB of this, but for bodies that http: is reading
+    /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub buffer_bytes: usize,
 
-    /// Events in a request at most
+    /// Max number of events in a request
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS", value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
     pub batch_events: usize,
 
-    /// Bytes in a request's body at most; a longer event goes alone
+    /// Max size of a request body; a longer event is sent alone
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_BYTES", value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub batch_bytes: usize,
 
-    /// How long an event waits for others to share its request; 0 sends at once what is there
+    /// How long an event waits for others to share its request; 0: not at all
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_AGE", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub batch_age: Duration,
 
-    /// Shortest wait before a failed request is tried again; it doubles, with jitter
+    /// Min delay before a retry; it doubles with each failure, with jitter
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MIN", value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     pub backoff_min: Duration,
 
-    /// Longest such wait, also where the webhook asks for more with Retry-After
+    /// Max delay before a retry, even if the webhook asks for more with Retry-After
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MAX", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub backoff_max: Duration,
 
-    /// How often in a row a single event may fail, while others are delivered, before it is set aside as rejected; 0: never
+    /// How often in a row a single event may fail, while others are delivered, before it is rejected; 0: never
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REJECT_AFTER", value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
     pub reject_after: u32,
 
-    /// Time for sending what is held after SIGTERM; what is left then is dropped and counted
+    /// Time to drain the buffer after SIGTERM; remaining events are dropped and counted
     #[arg(long, env = "S3_AUDIT_WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
 
-    /// Time between two lines of the log that sum up losses or an outage
+    /// Time between log lines that summarize losses or an outage
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REPORT_INTERVAL", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub report_interval: Duration,
 
-    /// Form of the log's lines on standard error: text, or json (one object a line)
+    /// Format of log lines: text, or json (one object per line)
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_LOG_FORMAT",
@@ -271,9 +268,9 @@ fn for_enable(argument: Arg) -> Arg {
     match argument.get_id().as_str() {
         id if id == Opt::Config.id() => argument,
         id if id == Opt::AuthToken.id() => argument.env(Resettable::Reset).long_help(
-            "The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'\n\n\
-             Anyone on this host can read it in the process list. A - reads it from standard input instead: a \
-             terminal asks for it and does not show it, of a pipe it is the first line.",
+            "Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one\n\n\
+             Everyone on this host can see it in the process list. With - it is read from standard input: the first \
+             line of a pipe, or typed in a terminal, which does not show it.",
         ),
         _ => argument.env(Resettable::Reset),
     }

@@ -1,4 +1,4 @@
-//! Options of the webhook, declared once: those that a running agent takes over from the settings file.
+//! Options of the webhook, declared once: a running agent follows their changes in the settings file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::header;
 
-/// Settings of the webhook: those that a running agent takes over from the settings file as they change.
+/// Options of the webhook: a running agent follows their changes in the settings file.
 #[derive(Args)]
 pub struct WebhookOptions {
-    /// The webhook's URL, such as https://splunk:8088/services/collector/raw
+    /// URL of the webhook, such as https://splunk:8088/services/collector/raw
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_ENDPOINT",
@@ -23,10 +23,9 @@ pub struct WebhookOptions {
     )]
     pub endpoint: Option<String>,
 
-    /// The Authorization header's value, scheme included: 'Splunk B5A79AAD-…'
+    /// Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one
     ///
-    /// Anyone on this host can read it in the process list; --auth-token-file can't be read so. For a webhook that wants
-    /// none: none.
+    /// Everyone on this host can see it in the process list: prefer --auth-token-file.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
@@ -35,14 +34,14 @@ pub struct WebhookOptions {
     )]
     pub auth_token: Option<String>,
 
-    /// A file that holds the Authorization header's value
+    /// File that contains the value of the Authorization header
     #[arg(long, env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
 
-    /// What a body looks like: ndjson, array, single or hec
+    /// Format of request bodies: ndjson, array, single or hec
     ///
-    /// ndjson: an event a line, as Splunk's raw endpoint takes them; array: one JSON array; single: one event a
-    /// request; hec: the envelope of Splunk's event endpoint, …/services/collector/event.
+    /// ndjson: one event per line, for Splunk's raw endpoint; array: one JSON array; single: one event per request;
+    /// hec: the envelope of Splunk's event endpoint, …/services/collector/event.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_FORMAT",
@@ -51,11 +50,11 @@ pub struct WebhookOptions {
     )]
     pub format: Format,
 
-    /// One fixed line before each event, such as {"create":{}} for Elasticsearch's _bulk
+    /// Fixed line before each event, such as {"create":{}} for Elasticsearch's _bulk
     #[arg(long, env = "S3_AUDIT_WEBHOOK_EVENT_PREFIX", value_name = "LINE")]
     pub event_prefix: Option<String>,
 
-    /// How bodies are compressed: none, gzip, or gzip:1 (fast, what gzip means) to gzip:9 (small)
+    /// Compression of request bodies: none, gzip, or gzip:1 (fast, same as gzip) to gzip:9 (small)
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_COMPRESS",
@@ -64,10 +63,9 @@ pub struct WebhookOptions {
     )]
     pub compress: Compressed,
 
-    /// One more header for each request, such as 'DD-API-KEY: @/etc/key'; may be given several times, or separated by |
+    /// Additional request header, such as 'DD-API-KEY: @/etc/key'; repeatable, or separated by |
     ///
-    /// Anyone on this host can read its value in the process list; 'Name: @FILE' takes it from a file, which can't be
-    /// read so.
+    /// Everyone on this host can see its value in the process list: prefer 'Name: @FILE', which reads it from a file.
     #[arg(
         id = "header",
         long = "header",
@@ -78,43 +76,43 @@ pub struct WebhookOptions {
     )]
     pub headers: Vec<String>,
 
-    /// Splunk's host for the events, with --format hec or the raw endpoint; if not given, this machine's name
+    /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_HOST", value_name = "NAME")]
     pub hec_host: Option<String>,
 
-    /// Splunk's source for the events, with --format hec or the raw endpoint
+    /// Splunk's source of the events, for --format hec and the raw endpoint
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCE", value_name = "NAME")]
     pub hec_source: Option<String>,
 
-    /// Splunk's source type for the events, with --format hec or the raw endpoint
+    /// Splunk's source type of the events, for --format hec and the raw endpoint
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCETYPE", value_name = "NAME")]
     pub hec_sourcetype: Option<String>,
 
-    /// Splunk's index for the events, with --format hec or the raw endpoint
+    /// Splunk's index of the events, for --format hec and the raw endpoint
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INDEX", value_name = "NAME")]
     pub hec_index: Option<String>,
 
-    /// PEM file of the CAs to trust, instead of this host's own roots
+    /// PEM file of the CA certificates to trust instead of those of this host
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Do not verify the webhook's certificate: anyone on the way can read token and events
+    /// Do not verify the webhook's certificate: anyone on the network path can then read token and events
     #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
     pub insecure: bool,
 
-    /// PEM file of the certificate (with its chain) that this host shows to a webhook that wants one
+    /// PEM file of the client certificate, with its chain, for a webhook that asks for one
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_CERT", value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
 
-    /// PEM file of that certificate's key, if it does not stand in the certificate's file
+    /// PEM file of the client certificate's private key, if it is not in the same file
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_KEY", value_name = "FILE")]
     pub client_key: Option<PathBuf>,
 
-    /// HTTP proxy on the way to the webhook, such as http://proxy:3128, instead of the environment's
+    /// HTTP proxy to the webhook, such as http://proxy:3128, instead of the environment's
     ///
-    /// It is asked to CONNECT. Its user and password go before the host, as in http://user:password@proxy:3128;
-    /// on the command line anyone on this host can read them in the process list. Without this option HTTPS_PROXY,
-    /// http_proxy, ALL_PROXY and NO_PROXY are read as curl does.
+    /// It is used with CONNECT. User and password go before the host, as in http://user:password@proxy:3128;
+    /// everyone on this host can see them in the process list. Without this option, HTTPS_PROXY, http_proxy, ALL_PROXY
+    /// and NO_PROXY are used as curl does.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_PROXY",
@@ -123,15 +121,15 @@ pub struct WebhookOptions {
     )]
     pub proxy: Option<String>,
 
-    /// Use no proxy, although the environment names one
+    /// Use no proxy, even if the environment names one
     #[arg(long, env = "S3_AUDIT_WEBHOOK_NO_PROXY", value_parser = parse_switch)]
     pub no_proxy: bool,
 
-    /// Time for finding the webhook's address, and for connecting to it
+    /// Timeout for resolving the webhook's address, and for connecting to it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
 
-    /// Time for a whole request
+    /// Timeout for a whole request
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub request_timeout: Duration,
 }
@@ -148,13 +146,13 @@ impl WebhookOptions {
 }
 
 impl fmt::Debug for WebhookOptions {
-    /// The token is shown nowhere.
+    /// They contain the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WebhookOptions(…)")
     }
 }
 
-/// A switch as people write it in the environment.
+/// A boolean as people write it in the environment.
 pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
