@@ -9,7 +9,8 @@ use ureq::tls::{ClientCert, TlsConfig};
 use crate::config::given::{Origin, Origins, UsageError};
 use crate::config::options::{RunOptions, WebhookOptions};
 use crate::delivery::sender::Target;
-use crate::telemetry::report::Forwarding;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::Endpoint;
@@ -25,7 +26,7 @@ pub struct Destination {
     /// For the log.
     pub forwarding: Forwarding,
     /// What the operator should know of it at every start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 /// Decides for an agent whether there is a webhook, and sets it up.
@@ -72,7 +73,7 @@ pub fn open(options: &WebhookOptions, origins: &Origins) -> Result<Destination, 
 pub fn webhook(
     options: &WebhookOptions,
     origins: &Origins,
-) -> Result<(Webhook, Vec<String>), UsageError> {
+) -> Result<(Webhook, Vec<Message>), UsageError> {
     let endpoint = endpoint(options, origins)?;
     let token = token(options, origins)?;
     let shape = RequestTemplate::new(options, &endpoint, origins)?;
@@ -80,11 +81,9 @@ pub fn webhook(
     let tls = TlsConfig::builder().client_cert(client(options, origins, &mut warnings)?);
     let tls = match &options.ca_file {
         _ if options.insecure => {
-            warnings.push(format!(
-                "{}: the webhook's certificate is not verified; anyone on the way can read the token \
-                 and the events",
-                origins.name("insecure")
-            ));
+            warnings.push(Message::CertificateUnverified {
+                option: origins.name("insecure"),
+            });
             tls.disable_verification(true)
         }
         Some(path) => {
@@ -99,10 +98,9 @@ pub fn webhook(
         None => tls,
     };
     if endpoint.is_plain_and_remote() {
-        warnings.push(format!(
-            "{}: http:// carries the token and the events in the clear; use https://",
-            origins.name("endpoint")
-        ));
+        warnings.push(Message::PlainHttp {
+            option: origins.name("endpoint"),
+        });
     }
     let timeouts = Timeouts {
         connect: options.connect_timeout,
@@ -118,7 +116,7 @@ pub fn webhook(
 fn client(
     options: &WebhookOptions,
     origins: &Origins,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Result<Option<ClientCert>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
@@ -141,11 +139,10 @@ fn client(
         })?;
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
     if fs::metadata(path).is_ok_and(is_open) {
-        warnings.push(format!(
-            "{}: every user of this host can read the private key in {}; `chmod o= {1}` ends that",
-            origins.name(id),
-            path.display()
-        ));
+        warnings.push(Message::KeyReadable {
+            option: origins.name(id),
+            path: path.display().to_string(),
+        });
     }
     Ok(Some(client))
 }

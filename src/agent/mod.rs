@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Events, unbounded};
-use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,10 +32,11 @@ use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::hang::Waits;
-use crate::telemetry::logger;
+use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::pulse::Pulse;
-use crate::telemetry::report::{Forwarding, Report};
-use crate::text::quantity::Size;
+use crate::telemetry::snapshot::Forwarding;
+use crate::telemetry::{Report, ReportedSource, log};
+use crate::text::quantity::{HumanDuration, Size};
 use crate::webhook::dry_run::DryRun;
 
 use self::destination::Destination;
@@ -74,9 +74,14 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     let cut_off = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let destination = open_destination(options, origins, &cut_off)?;
-    logger::start().map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
+    log::start(options.log_format)
+        .map_err(|what| UsageError(format!("S3_AUDIT_WEBHOOK_LOG: {what}")))?;
     let waits = Waits::watch(&options.state.state_dir)?;
-    let (sources, mut keeper) = open_sources(options, origins, &waits)?;
+    let OpenSources {
+        sources,
+        resumes,
+        checkpoints: mut keeper,
+    } = open_sources(options, origins, &waits)?;
     let status = status_page::open(options, origins)?;
     let (state, no_state) = waits.during(AT_START, || state::open(options, origins))?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -86,24 +91,26 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
         bytes: options.buffer_bytes,
     };
     let names: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
-    info!(
-        "started: sources {}; buffer {} events/{}; {}",
-        names.join(","),
-        buffer.events,
-        Size(buffer.bytes),
-        destination.forwarding
-    );
+    Message::Started {
+        sources: names.join(", "),
+        buffer_events: buffer.events,
+        buffer_bytes: Size(buffer.bytes),
+        forwarding: destination.forwarding.to_string(),
+    }
+    .log();
     for warning in origins.warnings().iter().chain(&destination.warnings) {
-        warn!("{warning}");
+        warning.log();
     }
     for notice in std::mem::take(&mut keeper.notices) {
-        warn!("{notice}");
+        notice.log();
     }
     if let Some(why) = no_state {
-        info!("{why}");
+        why.log();
     }
 
-    let report = Arc::new(Report::new(options.report_interval, names));
+    let reported = names.into_iter().zip(resumes);
+    let reported = reported.map(|(name, resumes)| ReportedSource { name, resumes });
+    let report = Arc::new(Report::new(options.report_interval, reported.collect()));
     report.forwards(destination.forwarding, "");
     let state = state.map(|state| state.follow(Arc::clone(&report), waits.clone()));
     let state = state.transpose()?;
@@ -181,7 +188,8 @@ pub fn run(options: &RunOptions, origins: &Origins) -> Result<ExitCode, Failure>
     forward(signals, &tell, ask)?;
 
     if let Some(Err(error)) = notify.as_ref().map(Notify::ready) {
-        warn!("NOTIFY_SOCKET: can't tell systemd that the agent has started: {error}");
+        let error = error.to_string();
+        Message::NotifyFailed { error }.log();
     }
     let agent = Agent {
         stats: producer.stats(),
@@ -278,10 +286,11 @@ impl Agent {
                     }
                 }
                 Ok(Event::Signal) if deadline.is_none() => {
-                    info!(
-                        "stopping: sending what is held, for {} at most",
-                        crate::text::quantity::HumanDuration(patience)
-                    );
+                    Message::ShuttingDown {
+                        buffered: BufferedEvents(self.report.balance().buffered()),
+                        timeout: HumanDuration(patience),
+                    }
+                    .log();
                     if let Some(notify) = &self.notify {
                         notify.stopping(patience.saturating_add(4 * GRACE));
                     }
@@ -290,7 +299,7 @@ impl Agent {
                     self.producer = None;
                 }
                 Ok(Event::Signal) => {
-                    warn!("ending at once: told twice");
+                    Message::StoppingAtOnce {}.log();
                     break;
                 }
             }
@@ -304,6 +313,7 @@ impl Agent {
         if let Some(state) = self.state {
             state.finish(last, GRACE);
         }
+        log::flush(GRACE);
         if given_up {
             ExitCode::FAILURE
         } else {
@@ -366,12 +376,20 @@ fn forward(mut signals: Signals, tell: &Events<Event>, ask: Events<()>) -> Resul
     Ok(())
 }
 
+/// What is read.
+struct OpenSources {
+    sources: Vec<Box<dyn Source>>,
+    /// Of each whether the next start reads again what was not delivered.
+    resumes: Vec<bool>,
+    checkpoints: CheckpointWriter,
+}
+
 /// Opens the sources, and the checkpoints of those that have one.
 fn open_sources(
     options: &RunOptions,
     origins: &Origins,
     waits: &Waits,
-) -> Result<(Vec<Box<dyn Source>>, CheckpointWriter), Failure> {
+) -> Result<OpenSources, Failure> {
     let token = options
         .listen_token_file
         .as_deref()
@@ -392,6 +410,7 @@ fn open_sources(
         }
     }
     let (mut keeper, memories) = waits.during(AT_START, || checkpoint::open(options, origins))?;
+    let resumes = memories.iter().map(Option::is_some).collect();
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
             OpenError::Wrong(what) => origins.wrong("sources", format!("{spec}: {what}")).into(),
@@ -402,5 +421,9 @@ fn open_sources(
     });
     let sources = sources.collect::<Result<_, Failure>>()?;
     waits.during(AT_START, || keeper.write_first(origins))?;
-    Ok((sources, keeper))
+    Ok(OpenSources {
+        sources,
+        resumes,
+        checkpoints: keeper,
+    })
 }

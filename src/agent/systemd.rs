@@ -8,9 +8,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::{Duration, Instant};
 
-use log::error;
-
-use crate::telemetry::report::{Forwarding, Report};
+use crate::telemetry::Report;
+use crate::telemetry::snapshot::{Forwarding, Snapshot};
 use crate::text::quantity::HumanDuration;
 
 /// systemd is not waited for longer: it may be the one that hangs.
@@ -81,16 +80,17 @@ impl Notify {
     /// Tells how the agent is, and that it lives unless a request is stuck.
     pub fn sign(&mut self, report: &Report, is_stuck: bool, now: Instant) {
         self.due = now + self.pace;
-        let status = status(report);
+        let status = status(&report.snapshot());
         let told = self.tell(&if is_stuck {
             format!("STATUS=a request is stuck; {status}")
         } else {
             format!("WATCHDOG=1\nSTATUS={status}")
         });
         if is_stuck && !self.was_stuck {
-            error!(
-                "a request to the webhook has not ended in its time; if it goes on, systemd's watchdog ends the agent"
-            );
+            crate::telemetry::message::Message::RequestStuck {
+                lasts: HumanDuration(Duration::ZERO),
+            }
+            .log();
         }
         self.was_stuck = is_stuck;
         // One that is missed is made up for by the next.
@@ -116,21 +116,23 @@ fn watchdog() -> Option<Duration> {
 }
 
 /// What `systemctl status` shows, in a line.
-fn status(report: &Report) -> String {
-    let webhook = match (report.forwarding(), report.webhook_outage()) {
-        (Some(Forwarding::On(webhook)), Some((away, why))) => {
-            format!("{webhook} unreachable for {}: {why}", HumanDuration(away))
+fn status(now: &Snapshot) -> String {
+    let webhook = match (&now.forwarding, &now.outage) {
+        (Some(Forwarding::On(webhook)), Some(outage)) => {
+            let lasts = HumanDuration(outage.since.elapsed());
+            format!("{webhook} failing for {lasts}: {}", outage.error)
         }
         (Some(forwarding), _) => forwarding.to_string(),
         (None, _) => String::new(),
     };
-    let balance = report.balance();
+    let balance = &now.balance;
     format!(
-        "{webhook}; received {}, delivered {}, dropped {}, in buffer {}",
-        balance.received,
+        "{webhook}; received {}, delivered {}, dropped {}, rejected {}, buffered {}",
+        balance.received(),
         balance.delivered,
         balance.dropped(),
-        balance.in_buffer()
+        balance.rejected,
+        balance.buffered()
     )
 }
 

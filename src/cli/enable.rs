@@ -15,6 +15,7 @@ use crate::config::given::{Config, Given, Origin, Origins, UsageError};
 use crate::config::limits;
 use crate::config::options::{DisableOptions, EnableOptions, WebhookOptions};
 use crate::config::text::{self, Setting, SyntaxError};
+use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::header;
@@ -229,7 +230,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, Failure> {
     let failed = |error: UsageError| Failure::Failed(error.0);
     limits::check(&options, &origins).map_err(failed)?;
     let destination = destination::choose(&options, &origins).map_err(failed)?;
-    Ok(destination.warnings)
+    Ok(destination.warnings.iter().map(Message::text).collect())
 }
 
 /// The webhook's settings that were not changed, as they may be shown.

@@ -25,6 +25,7 @@ use crate::config::failure::Failure;
 use crate::config::given::{Config, Given, Origin, Origins, in_a_line};
 use crate::config::options::{Command, RunOptions, ShowOptions, WebhookOptions};
 use crate::state::agents::{self, Agent};
+use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
@@ -165,7 +166,8 @@ impl Settings {
         let Command::Run(options) = command else {
             return None;
         };
-        remarks.lines.extend(origins.warnings());
+        let warnings = origins.warnings();
+        remarks.lines.extend(warnings.iter().map(Message::text));
         let unread = origins.config.settings.as_ref().err();
         let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
         remarks.failed |= is_unread;

@@ -42,7 +42,7 @@ pub fn test(options: &TestOptions, origins: &Origins) -> Result<ExitCode, Failur
     let event = event(&id);
 
     for warning in origins.warnings().iter().chain(&warnings) {
-        note(warning);
+        note(&warning.text());
     }
     if !options.enabled {
         let place = origins.place("enabled");

@@ -16,7 +16,8 @@ use clap::{ArgMatches, CommandFactory, Error, FromArgMatches};
 
 use crate::config::options::{Cli, Command, RunOptions};
 use crate::config::text::{self, PREFIX, Setting};
-use crate::telemetry::logger;
+use crate::telemetry::log;
+use crate::telemetry::message::Message;
 
 /// The guide's command line, for those who have given this program the name `weka`.
 const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
@@ -281,11 +282,11 @@ impl Origins {
 
     /// What an operator should know at start: a settings file that is not for this user, and names in it
     /// and in the environment that look like ours and are not. A slip of the pen must not go unnoticed.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<Message> {
         // The file has settings for all commands. To declare them takes longer than all the rest.
         let declaration = LazyCell::new(Cli::command);
         let is_unknown = |name: &str| {
-            if !name.starts_with(PREFIX) || name == logger::VARIABLE {
+            if !name.starts_with(PREFIX) || name == log::VARIABLE {
                 return false;
             }
             let commands = declaration.get_subcommands();
@@ -301,13 +302,15 @@ impl Origins {
         let unreadable = self.config.settings.as_ref().err();
         let unreadable = unreadable.filter(|kind| **kind != io::ErrorKind::NotFound);
         let unreadable = unreadable.map(|kind| {
-            let path = self.config.path.display();
-            format!("{path}: can't be read: {kind}; going on without it")
+            let (path, error) = (self.config.path.display().to_string(), kind.to_string());
+            Message::SettingsUnreadable { path, error }
         });
         let unknown = in_file
             .chain(in_environment)
             .filter(|(_, name)| is_unknown(name))
-            .map(|(place, name)| format!("{place}{name} is no setting of this version; ignored"));
+            .map(|(place, name)| Message::UnknownSetting {
+                setting: format!("{place}{name}"),
+            });
         unreadable.into_iter().chain(unknown).collect()
     }
 

@@ -10,6 +10,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 use crate::source::{FileStart, Spec, WhenFull};
+use crate::telemetry::log::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::header;
@@ -374,6 +375,15 @@ pub struct RunOptions {
     /// Time between two lines of the log that sum up losses or an outage
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REPORT_INTERVAL", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub report_interval: Duration,
+
+    /// Form of the log's lines: text, or json for one object a line
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {

@@ -23,10 +23,11 @@ use serde_json::{Value, json};
 
 use crate::config::given::{Origin, Origins, UsageError};
 use crate::config::options::RunOptions;
+use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::hang::Waits;
-use crate::telemetry::report::{Forwarding, Report};
-use crate::telemetry::snapshot::{OutageState, Snapshot};
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::{Forwarding, OutageState, Snapshot, SourceState};
 
 /// What every agent's file has as its `program`.
 pub const PROGRAM: &str = "s3-audit-webhook";
@@ -67,7 +68,7 @@ pub struct Writer {
 pub fn open(
     options: &RunOptions,
     origins: &Origins,
-) -> Result<(Option<StateFile>, Option<String>), UsageError> {
+) -> Result<(Option<StateFile>, Option<Message>), UsageError> {
     if options.dry_run {
         return Ok((None, None));
     }
@@ -77,10 +78,10 @@ pub fn open(
             Err(origins.wrong("state_dir", what))
         }
         Err(what) => {
-            let name = origins.name("state_dir");
-            let notice = format!(
-                "`show` will not tell of this agent: {what}; {name} names another directory"
-            );
+            let notice = Message::NoStatusFile {
+                error: what,
+                option: origins.name("state_dir"),
+            };
             Ok((None, Some(notice)))
         }
     }
@@ -149,24 +150,21 @@ impl StateFile {
         let mut written: Option<(Snapshot, Instant)> = None;
         let mut cleared_up = false;
         loop {
-            // While the log can't be written there is none, but the agent still lives.
-            let now = report
-                .snapshot()
-                .or_else(|| written.as_ref().map(|written| written.0.clone()));
+            let now = report.snapshot();
             let is_due = written
                 .as_ref()
-                .is_none_or(|(old, at)| Some(old) != now.as_ref() || at.elapsed() >= heartbeat);
-            if let Some(now) = now.filter(|_| is_due) {
+                .is_none_or(|(old, at)| *old != now || at.elapsed() >= heartbeat);
+            if is_due {
                 let at = Instant::now();
                 let state = self.describe(&now, started, None);
                 written = match self.waits.during(IF_IT_HANGS, || self.write(&state)) {
                     Ok(()) => {
-                        report.state_worked();
+                        report.status_file_restored();
                         Some((now, at))
                     }
                     Err(error) => {
                         let path = self.path().display().to_string();
-                        report.state_failed(&format!("{path}: {error}"));
+                        report.status_file_failed(&format!("{path}: {error}"));
                         None
                     }
                 };
@@ -193,8 +191,13 @@ impl StateFile {
             json!({
                 "name": source.name,
                 "received": source.received,
-                "away_since": source.away.as_ref().map(since),
-                "why": source.away.as_ref().map(|away| &away.why),
+                "away_since": source.outage.as_ref().map(since),
+                "why": source.outage.as_ref().map(|outage| &outage.error),
+                "requests_refused": refused(source),
+                "last_refused": source.last_refused,
+                "lost_bytes": source.lost_bytes,
+                "lag_bytes": source.lag.map(|lag| lag.bytes),
+                "lag_seconds": source.lag.map(|lag| lag.oldest.as_secs()),
             })
         });
         let dropped = Reason::ALL
@@ -210,13 +213,15 @@ impl StateFile {
             "ended": ended.map(time),
             "webhook": webhook(now),
             "sources": sources.collect::<Vec<_>>(),
-            "received": balance.received,
+            "received": balance.received(),
             "delivered": balance.delivered,
             "dropped": Value::Object(dropped.collect()),
-            "in_buffer": balance.in_buffer(),
-            "last_error": now.error.as_ref().map(|error| json!({
+            "rejected": balance.rejected,
+            "redelivered": now.redelivered,
+            "in_buffer": balance.buffered(),
+            "last_error": now.last_error.as_ref().map(|error| json!({
                 "at": time(error.at),
-                "what": error.what,
+                "what": error.message,
             })),
         })
     }
@@ -295,24 +300,34 @@ fn webhook(now: &Snapshot) -> Value {
         Some(Forwarding::Off(why)) => (None, Some(bare(why))),
         None => (None, None),
     };
-    let away = now.webhook.as_ref().filter(|_| disabled.is_none());
-    let state = match away {
+    let outage = now.outage.as_ref().filter(|_| disabled.is_none());
+    let state = match outage {
         _ if disabled.is_some() => "disabled",
-        Some(_) => "unreachable",
+        Some(_) => "failing",
         None if now.reached => "connected",
         None => "untried",
     };
     json!({
         "state": state,
         "endpoint": endpoint,
-        "unreachable_since": away.map(since),
-        "why": disabled.or_else(|| away.map(|away| away.why.clone())),
-        "last_delivery": now.delivered.map(time),
+        "failing_since": outage.map(since),
+        "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
+        "last_delivery": now.last_delivery.map(time),
     })
 }
 
-fn since(away: &OutageState) -> String {
-    let since = SystemTime::now().checked_sub(away.since.elapsed());
+/// Requests of a source that were refused, by reason.
+fn refused(source: &SourceState) -> Value {
+    let refused = source.refused.iter();
+    Value::Object(
+        refused
+            .map(|(reason, requests)| (reason.label().to_owned(), (*requests).into()))
+            .collect(),
+    )
+}
+
+fn since(outage: &OutageState) -> String {
+    let since = SystemTime::now().checked_sub(outage.since.elapsed());
     time(since.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
@@ -368,7 +383,7 @@ mod tests {
     fn a_heartbeat_is_written_when_nothing_has_changed() {
         let dir = tempfile::tempdir().unwrap();
         let file = StateFile::open(dir.path(), "host".into()).unwrap();
-        let report = Report::new(INTERVAL, vec!["stdin".into()]);
+        let report = Report::new(INTERVAL, Vec::new());
         let (last, told) = bounded(1);
         let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
         let (file, report) = (&file, &report);

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
-
+use super::message::Message;
 use crate::text::quantity::HumanDuration;
 
 /// After so long it is told.
@@ -41,13 +40,24 @@ impl Waits {
                 thread::sleep(LOOK);
                 let oldest = watched.oldest();
                 match (told, oldest) {
-                    (Some(wait), oldest) if oldest.is_none_or(|oldest| oldest.since > wait.since) => {
-                        info!("{dir}: answers again after {}", HumanDuration(wait.since.elapsed()));
+                    (Some(wait), oldest)
+                        if oldest.is_none_or(|oldest| oldest.since > wait.since) =>
+                    {
+                        let lasted = HumanDuration(wait.since.elapsed());
+                        Message::StateDirRestored {
+                            dir: dir.clone(),
+                            lasted,
+                        }
+                        .log();
                         told = None;
                     }
                     (None, Some(wait)) if wait.since.elapsed() >= PATIENCE => {
-                        let waited = HumanDuration(wait.since.elapsed());
-                        warn!("{dir}: does not answer for {waited}, as a mount whose server is away; {}", wait.so);
+                        Message::StateDirSlow {
+                            dir: dir.clone(),
+                            lasts: HumanDuration(wait.since.elapsed()),
+                            effect: wait.so,
+                        }
+                        .log();
                         told = Some(wait);
                     }
                     _ => {}

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::{info, warn};
 
 use super::store::Found;
 use super::{FileOffset, Progress, Store};
@@ -19,6 +18,7 @@ use crate::source::{OpenError, Spec};
 use crate::state;
 use crate::sys::host;
 use crate::telemetry::hang::Waits;
+use crate::telemetry::message::Message;
 
 /// A checkpoint is written at most so often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub struct Restored {
 pub struct CheckpointWriter {
     kept: Vec<Entry>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -111,10 +111,11 @@ impl CheckpointWriter {
         let found = store.read();
         if let Found::Unusable(why) = &found {
             let path = store.path();
-            self.notices.push(format!(
-                "{}: {why}; {spec} is read from its beginning",
-                path.display()
-            ));
+            self.notices.push(Message::CheckpointUnusable {
+                path: path.display().to_string(),
+                error: why.clone(),
+                source: spec.to_string(),
+            });
         }
         let progress = Progress::default();
         self.kept.push(Entry {
@@ -137,11 +138,11 @@ impl CheckpointWriter {
         let is_default = origins.origin("state_dir") == Origin::Default;
         match problem {
             OpenError::Wrong(what) | OpenError::InUse(what) if is_default => {
-                self.notices.push(format!(
-                    "no checkpoint of {spec}, which the next start will read from its beginning: {what}; {} names \
-                     another directory",
-                    origins.name("state_dir")
-                ));
+                self.notices.push(Message::NoCheckpoint {
+                    source: spec.to_string(),
+                    error: what,
+                    option: origins.name("state_dir"),
+                });
                 Ok(())
             }
             OpenError::Wrong(what) => Err(origins.wrong("state_dir", what).into()),
@@ -227,21 +228,23 @@ impl Entry {
     fn write_and_tell(&mut self, ended: u64) {
         let result = self.write(ended);
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
-        let path = self.store.path();
         match result {
-            Err(error) if !was_failing => warn!("{}", self.failed(&error)),
-            Ok(()) if was_failing => info!("{} is written again", path.display()),
+            Err(error) if !was_failing => self.failed(&error).log(),
+            Ok(()) if was_failing => {
+                let path = self.store.path().display().to_string();
+                Message::CheckpointRestored { path }.log();
+            }
             _ => {}
         }
     }
 
     /// Remembers and words that it can't be written for now.
-    fn failed(&mut self, error: &io::Error) -> String {
+    fn failed(&mut self, error: &io::Error) -> Message {
         self.is_failing = true;
-        format!(
-            "{}; trying again; a start before that would read again what has come since",
-            unwritable(&self.store.path(), error)
-        )
+        Message::CheckpointFailed {
+            path: self.store.path().display().to_string(),
+            error: error.to_string(),
+        }
     }
 }
 
