@@ -17,7 +17,7 @@ use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, RequestResult};
-use crate::telemetry::pulse::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 
 /// Where bodies go.
 pub trait Target: Send {
@@ -69,7 +69,7 @@ pub struct Sender {
     /// Counts and tells.
     pub report: Arc<Report>,
     /// Shows whether a request is stuck.
-    pub pulse: Pulse,
+    pub watchdog: Watchdog,
     /// The agent is to end: a wait is cut short once, to try again at once.
     pub stop: ShutdownSignal,
     /// The agent must end: what is left is dropped.
@@ -140,7 +140,7 @@ impl Sender {
             let stopping = self.stop.is_triggered();
             let time_limit = target.time_limit();
             let post = || target.post(&batch.body(extent));
-            let verdict = self.pulse.during(time_limit, post);
+            let verdict = self.watchdog.request(time_limit, post);
             match &verdict {
                 Outcome::Failed(trouble) if trouble.cause == Cause::Disconnected => {
                     self.body_size.broke(extent)

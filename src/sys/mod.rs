@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod descriptors;
+pub mod exit;
 pub mod glibc;
 pub mod host;
 pub mod latest_value;

@@ -2,13 +2,12 @@
 
 mod backlog;
 pub mod counters;
-pub mod hang;
 pub mod log;
 pub mod message;
 pub mod metrics;
-pub mod pulse;
 mod report;
 pub mod snapshot;
 mod throttle;
+pub mod watchdog;
 
 pub use self::report::{Report, ReportedSource};

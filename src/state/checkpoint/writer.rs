@@ -17,8 +17,8 @@ use crate::config::options::RunOptions;
 use crate::source::{OpenError, Spec};
 use crate::state;
 use crate::sys::host;
-use crate::telemetry::hang::Waits;
 use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A checkpoint is written at most so often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -176,11 +176,11 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Keeps them from now on, if there are any, and tells of the waits for the directory.
+    /// Keeps them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors
     /// No more threads.
-    pub fn start(self, stats: QueueStats, waits: Waits) -> io::Result<Option<Running>> {
+    pub fn start(self, stats: QueueStats, watchdog: Watchdog) -> io::Result<Option<Running>> {
         if self.kept.is_empty() {
             return Ok(None);
         }
@@ -189,18 +189,18 @@ impl CheckpointWriter {
         thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
-                self.run(&stats, &told, &waits);
+                self.run(&stats, &told, &watchdog);
                 drop(alive);
             })?;
         Ok(Some(Running { end, ended }))
     }
 
-    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, waits: &Waits) {
+    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, watchdog: &Watchdog) {
         loop {
             let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
             let ended = stats.ended();
             for kept in &mut self.kept {
-                waits.during(IF_IT_HANGS, || kept.write_and_tell(ended));
+                watchdog.state_dir(IF_IT_HANGS, || kept.write_and_tell(ended));
             }
             if is_last {
                 return;
