@@ -11,7 +11,8 @@ use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
-use crate::telemetry::report::Forwarding;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::Endpoint;
@@ -27,7 +28,7 @@ pub struct Destination {
     /// For the log.
     pub forwarding: Forwarding,
     /// What the operator should know of it at every start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 /// Decides for an agent whether there is a webhook, and sets it up.
@@ -74,7 +75,7 @@ pub fn open(options: &WebhookOptions, provenance: &Provenance) -> Result<Destina
 pub fn webhook(
     options: &WebhookOptions,
     provenance: &Provenance,
-) -> Result<(Webhook, Vec<String>), UsageError> {
+) -> Result<(Webhook, Vec<Message>), UsageError> {
     let endpoint = endpoint(options, provenance)?;
     let token = token(options, provenance)?;
     let shape = RequestTemplate::new(options, &endpoint, provenance)?;
@@ -82,11 +83,9 @@ pub fn webhook(
     let tls = TlsConfig::builder().client_cert(client(options, provenance, &mut warnings)?);
     let tls = match &options.ca_file {
         _ if options.insecure => {
-            warnings.push(format!(
-                "{}: the webhook's certificate is not verified; anyone on the way can read the token \
-                 and the events",
-                provenance.name(Opt::Insecure)
-            ));
+            warnings.push(Message::CertificateUnverified {
+                option: provenance.name(Opt::Insecure),
+            });
             tls.disable_verification(true)
         }
         Some(path) => {
@@ -101,10 +100,9 @@ pub fn webhook(
         None => tls,
     };
     if endpoint.is_plain_and_remote() {
-        warnings.push(format!(
-            "{}: http:// carries the token and the events in the clear; use https://",
-            provenance.name(Opt::Endpoint)
-        ));
+        warnings.push(Message::PlainHttp {
+            option: provenance.name(Opt::Endpoint),
+        });
     }
     let timeouts = Timeouts {
         connect: options.connect_timeout,
@@ -120,7 +118,7 @@ pub fn webhook(
 fn client(
     options: &WebhookOptions,
     provenance: &Provenance,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Result<Option<ClientCert>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
@@ -142,11 +140,10 @@ fn client(
         })?;
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
     if fs::metadata(path).is_ok_and(is_open) {
-        warnings.push(format!(
-            "{}: every user of this host can read the private key in {}; `chmod o= {1}` ends that",
-            provenance.name(option),
-            path.display()
-        ));
+        warnings.push(Message::KeyReadable {
+            option: provenance.name(option),
+            path: path.display().to_string(),
+        });
     }
     Ok(Some(client))
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{error, info, warn};
 
 use crate::agent::destination;
 use crate::config::invocation::{Invocation, first_line};
@@ -23,7 +22,9 @@ use crate::config::options::{Command, RunOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
 use crate::delivery::sender::Target;
 use crate::sys::latest_value::LatestValue;
-use crate::telemetry::report::{Forwarding, Report};
+use crate::telemetry::Report;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::webhook::header;
 
 /// Between two looks. A change is in force after three of them at most.
@@ -101,12 +102,12 @@ impl Watch {
         match self.apply(at_once) {
             Ok(()) => {
                 if self.wrong.take().is_some() {
-                    info!("the settings are right again");
+                    Message::SettingsValid {}.log();
                 }
             }
             Err(what) if self.wrong.as_ref() != Some(&what) => {
-                error!("{what}; the settings of before stay in force");
-                self.wrong = Some(what);
+                self.wrong = Some(what.clone());
+                Message::SettingsInvalid { error: what }.log();
             }
             Err(_) => {}
         }
@@ -156,7 +157,7 @@ impl Watch {
             if is_live(option) {
                 changed.push(name);
             } else {
-                warn!("{name} has changed, which takes effect when the agent is restarted");
+                Message::SettingNeedsRestart { setting: name }.log();
             }
         }
         changed.extend(
@@ -171,12 +172,12 @@ impl Watch {
         self.in_force = found;
         if !changed.is_empty() {
             for warning in choice.warnings {
-                warn!("{warning}");
+                warning.log();
             }
             self.changes.put(choice.target);
             self.report.forwards(choice.forwarding, &changed.join(", "));
         } else if at_once {
-            info!("settings read again: nothing has changed");
+            Message::SettingsUnchanged {}.log();
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! `--status-listen`: `/healthz` for probes, and `/metrics` in Prometheus' text format. The figures are
 //! the ledger's, so they are the log's.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
@@ -17,8 +16,9 @@ use crate::config::provenance::Provenance;
 use crate::source::http::request::{HEAD_BYTES, parse_head};
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::counters::{Reason, RequestResult};
-use crate::telemetry::report::{Forwarding, Report};
+use crate::telemetry::Report;
+use crate::telemetry::metrics::{self, BufferState};
+use crate::telemetry::snapshot::Forwarding;
 use crate::text::quantity::HumanDuration;
 
 /// A probe's whole request must be here within this.
@@ -151,10 +151,7 @@ impl Status {
                 Some((duration, why)) if duration > self.unhealthy_after => (
                     "503 Service Unavailable",
                     TEXT,
-                    format!(
-                        "webhook unreachable for {}: {why}\n",
-                        HumanDuration(duration)
-                    ),
+                    format!("delivery failing for {}: {why}\n", HumanDuration(duration)),
                 ),
                 // Somebody wanted it so: nothing that a restart of the agent would mend.
                 _ => match self.report.forwarding() {
@@ -169,120 +166,15 @@ impl Status {
     }
 
     fn metrics(&self, started: SystemTime) -> String {
-        let ledger = self.report.ledger();
-        // Ends are read before what came in, so that what is held is never less than nothing.
-        let balance = self.report.balance();
-        let names = self.report.sources();
-        let received: Vec<_> = (0..names.len())
-            .map(|source| ledger.received_from(source))
-            .collect();
-        let in_buffer = received.iter().sum::<u64>() - balance.delivered - balance.dropped();
-
-        let mut page = Page::default();
-        page.family("events_received_total", "counter", "Events that came in.");
-        for (name, events) in names.iter().zip(&received) {
-            page.labelled("events_received_total", "source", name, *events);
-        }
-        page.family(
-            "events_delivered_total",
-            "counter",
-            "Events that the webhook has taken.",
-        );
-        page.value("events_delivered_total", balance.delivered);
-        page.family("events_dropped_total", "counter", "Events that were lost.");
-        for reason in Reason::ALL {
-            let events = balance.dropped_for(reason);
-            page.labelled("events_dropped_total", "reason", &reason.label(), events);
-        }
-        page.family(
-            "buffered_events",
-            "gauge",
-            "Events that came in and have not ended.",
-        );
-        page.value("buffered_events", in_buffer);
-        page.family("buffered_bytes", "gauge", "Bytes of events that are held.");
-        page.value("buffered_bytes", self.stats.held().bytes as u64);
-        page.family(
-            "buffer_limit_events",
-            "gauge",
-            "Events that are held at most.",
-        );
-        page.value("buffer_limit_events", self.stats.bound().events as u64);
-        page.family(
-            "buffer_limit_bytes",
-            "gauge",
-            "Bytes of events that are held at most.",
-        );
-        page.value("buffer_limit_bytes", self.stats.bound().bytes as u64);
-        page.family(
-            "requests_total",
-            "counter",
-            "Requests to the webhook, by what became of them.",
-        );
-        for outcome in RequestResult::ALL {
-            let requests = ledger.requests(outcome);
-            page.labelled("requests_total", "result", outcome.label(), requests);
-        }
-        page.family(
-            "webhook_up",
-            "gauge",
-            "Whether the last request to the webhook got through.",
-        );
-        page.value(
-            "webhook_up",
-            u64::from(self.report.webhook_outage().is_none()),
-        );
-        let help = "Whether there is a webhook; 0 while events are thrown away.";
-        page.family("webhook_enabled", "gauge", help);
-        let on = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
-        page.value("webhook_enabled", u64::from(on));
-        let help = "When the webhook last took events; 0 if it never did.";
-        page.family("last_delivery_timestamp_seconds", "gauge", help);
-        page.value(
-            "last_delivery_timestamp_seconds",
-            self.report.last_delivery().map_or(0, seconds),
-        );
-        page.family("start_time_seconds", "gauge", "When the agent started.");
-        page.value("start_time_seconds", seconds(started));
-        page.family("build_info", "gauge", "The agent's version.");
-        page.labelled("build_info", "version", env!("CARGO_PKG_VERSION"), 1);
-        page.text
+        let bound = self.stats.bound();
+        let buffer = BufferState {
+            bytes: self.stats.held().bytes,
+            limit_events: bound.events,
+            limit_bytes: bound.bytes,
+        };
+        metrics::render(&self.report.snapshot(), &buffer, started)
     }
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
-/// Prometheus' text format, 0.0.4.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-// Writing to a string can't fail.
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.text, "# HELP s3_audit_webhook_{name} {help}");
-        let _ = writeln!(self.text, "# TYPE s3_audit_webhook_{name} {kind}");
-    }
-
-    fn value(&mut self, name: &str, value: u64) {
-        let _ = writeln!(self.text, "s3_audit_webhook_{name} {value}");
-    }
-
-    fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
-        let of = of
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let _ = writeln!(
-            self.text,
-            "s3_audit_webhook_{name}{{{label}=\"{of}\"}} {value}"
-        );
-    }
-}

@@ -1,4 +1,4 @@
-//! What a service tells systemd, as sd_notify(3) has it: that it is ready, how it is, that it lives, and that it
+//! What a service tells systemd by sd_notify(3): that it is ready, its status, that it is alive, and that it
 //! stops. A datagram each, to the socket that `NOTIFY_SOCKET` names.
 
 use std::env;
@@ -8,12 +8,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::{Duration, Instant};
 
-use log::error;
-
-use crate::telemetry::report::{Forwarding, Report};
+use crate::telemetry::snapshot::{Forwarding, Snapshot};
 use crate::text::quantity::HumanDuration;
 
-/// systemd is not waited for longer: it may be the one that hangs.
+/// A start does not wait longer for systemd: it may be the one that hangs.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The way to systemd.
@@ -24,12 +22,10 @@ pub struct Notify {
     /// Between two signs of life.
     pace: Duration,
     due: Instant,
-    /// That the agent is stuck was told.
-    was_stuck: bool,
 }
 
 impl Notify {
-    /// None if nobody wants to be told. What `systemctl status` shows is renewed every `interval`, and more often
+    /// None if nobody asked for it. What `systemctl status` shows is renewed every `interval`, and more often
     /// if the watchdog wants signs of life more often.
     ///
     /// # Errors
@@ -51,26 +47,26 @@ impl Notify {
             // Half the watchdog's time, as sd_watchdog_enabled(3) wants it.
             pace: watchdog().map_or(interval, |limit| interval.min(limit / 2)),
             due: Instant::now(),
-            was_stuck: false,
         }))
     }
 
-    /// All is open, and what comes in is sent.
+    /// All is open, and what comes in is sent. From now on systemd is not waited for.
     ///
     /// # Errors
-    /// systemd could not be told, and will think that the start has failed.
+    /// systemd could not be notified, and will think that the start has failed.
     pub fn ready(&self) -> io::Result<()> {
-        self.tell("READY=1")
+        self.send("READY=1")?;
+        self.socket.set_nonblocking(true)
     }
 
     /// The agent ends, within this time.
     pub fn stopping(&self, within: Duration) {
-        let told = self.tell(&format!(
+        let sent = self.send(&format!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={}",
             within.as_micros()
         ));
         // It sees the end all the same.
-        drop(told);
+        drop(sent);
     }
 
     /// When the next sign of life is due.
@@ -79,25 +75,19 @@ impl Notify {
     }
 
     /// Tells how the agent is, and that it lives unless a request is stuck.
-    pub fn sign(&mut self, report: &Report, is_stuck: bool, now: Instant) {
+    pub fn sign(&mut self, state: &Snapshot, is_stuck: bool, now: Instant) {
         self.due = now + self.pace;
-        let status = status(report);
-        let told = self.tell(&if is_stuck {
+        let status = status(state);
+        let sent = self.send(&if is_stuck {
             format!("STATUS=a request is stuck; {status}")
         } else {
             format!("WATCHDOG=1\nSTATUS={status}")
         });
-        if is_stuck && !self.was_stuck {
-            error!(
-                "a request to the webhook has not ended in its time; if it goes on, systemd's watchdog ends the agent"
-            );
-        }
-        self.was_stuck = is_stuck;
         // One that is missed is made up for by the next.
-        drop(told);
+        drop(sent);
     }
 
-    fn tell(&self, what: &str) -> io::Result<()> {
+    fn send(&self, what: &str) -> io::Result<()> {
         self.socket
             .send_to_addr(what.as_bytes(), &self.address)
             .map(drop)
@@ -116,27 +106,30 @@ fn watchdog() -> Option<Duration> {
 }
 
 /// What `systemctl status` shows, in a line.
-fn status(report: &Report) -> String {
-    let webhook = match (report.forwarding(), report.webhook_outage()) {
-        (Some(Forwarding::On(webhook)), Some((away, why))) => {
-            format!("{webhook} unreachable for {}: {why}", HumanDuration(away))
+fn status(now: &Snapshot) -> String {
+    let webhook = match (&now.forwarding, &now.outage) {
+        (Some(Forwarding::On(webhook)), Some(outage)) => {
+            let lasts = HumanDuration(outage.since.elapsed());
+            format!("{webhook} failing for {lasts}: {}", outage.error)
         }
         (Some(forwarding), _) => forwarding.to_string(),
         (None, _) => String::new(),
     };
-    let balance = report.balance();
+    let balance = &now.balance;
     format!(
-        "{webhook}; received {}, delivered {}, dropped {}, in buffer {}",
-        balance.received,
+        "{webhook}; received {}, delivered {}, dropped {}, rejected {}, buffered {}",
+        balance.received(),
         balance.delivered,
         balance.dropped(),
-        balance.in_buffer()
+        balance.rejected,
+        balance.buffered()
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Report;
 
     #[test]
     fn no_sign_of_life_is_given_while_a_request_is_stuck() {
@@ -148,16 +141,16 @@ mod tests {
             address: SocketAddr::from_pathname(&path).unwrap(),
             pace: Duration::from_secs(1),
             due: Instant::now(),
-            was_stuck: false,
         };
         let report = Report::new(Duration::from_secs(1), Vec::new());
+        let state = report.snapshot();
         for (is_stuck, begin) in [
             (false, "WATCHDOG=1\nSTATUS=;"),
             (true, "STATUS=a request is stuck;"),
             (false, "WATCHDOG=1\nSTATUS=;"),
         ] {
             let now = Instant::now();
-            notify.sign(&report, is_stuck, now);
+            notify.sign(&state, is_stuck, now);
             assert_eq!(notify.due(), now + notify.pace);
             let mut told = [0; 1000];
             let length = systemd.recv(&mut told).unwrap();

@@ -18,6 +18,7 @@ use crate::config::opt::Opt;
 use crate::config::options::{DisableOptions, EnableOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
+use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::header;
@@ -227,7 +228,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandErro
     let failed = |error: UsageError| CommandError::Failed(error.0);
     limits::check(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
-    Ok(destination.warnings)
+    Ok(destination.warnings.iter().map(Message::text).collect())
 }
 
 /// The webhook's settings that were not changed, as they may be shown.

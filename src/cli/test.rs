@@ -43,7 +43,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     let event = event(&id);
 
     for warning in provenance.warnings().iter().chain(&warnings) {
-        note(warning);
+        note(&warning.text());
     }
     if !options.enabled {
         let place = provenance.location(Opt::Enabled);

@@ -13,7 +13,7 @@ pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
 use crate::source::spec::{FileStart, Spec, WhenFull};
-use crate::telemetry::logger::LogFormat;
+use crate::telemetry::log::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
 
 /// The default settings file.

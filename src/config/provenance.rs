@@ -12,7 +12,8 @@ use clap::parser::ValueSource;
 use crate::config::error::UsageError;
 use crate::config::file::SettingsFile;
 use crate::config::opt::{Opt, PREFIX};
-use crate::telemetry::logger;
+use crate::telemetry::log;
+use crate::telemetry::message::Message;
 
 /// Where a value comes from; the later, the stronger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,12 +99,10 @@ impl Provenance {
 
     /// What an operator should know at the start: a settings file that this user may not read, and names in it and
     /// in the environment that look like settings and are none, so that a typing error does not go unnoticed.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<Message> {
         let is_unknown = |name: &str| {
             let is_variable = |option: &Opt| *option != Opt::Json && option.variable() == name;
-            name.starts_with(PREFIX)
-                && name != logger::VARIABLE
-                && !Opt::ALL.iter().any(is_variable)
+            name.starts_with(PREFIX) && name != log::VARIABLE && !Opt::ALL.iter().any(is_variable)
         };
         let path = self.file.path.display();
         let in_file = self.file.settings().iter();
@@ -113,13 +112,15 @@ impl Provenance {
             env::vars_os().filter_map(|(name, _)| Some((String::new(), name.into_string().ok()?)));
         let unreadable = self.file.settings.as_ref().err();
         let unreadable = unreadable.filter(|kind| **kind != ErrorKind::NotFound);
-        let unreadable =
-            unreadable.map(|kind| format!("{path}: can't be read: {kind}; continuing without it"));
+        let unreadable = unreadable.map(|kind| Message::SettingsUnreadable {
+            path: path.to_string(),
+            error: kind.to_string(),
+        });
         let unknown = in_file
             .chain(in_environment)
             .filter(|(_, name)| is_unknown(name))
-            .map(|(place, name)| {
-                format!("{place}{name} is not a setting of this version; ignored")
+            .map(|(place, name)| Message::UnknownSetting {
+                setting: format!("{place}{name}"),
             });
         unreadable.into_iter().chain(unknown).collect()
     }

@@ -15,9 +15,9 @@ use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Over
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::counters::Reason;
-use crate::telemetry::pulse::Pulse;
-use crate::telemetry::report::Report;
+use crate::telemetry::Report;
+use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::watchdog::Watchdog;
 
 /// Where bodies go.
 pub trait Target: Send {
@@ -69,7 +69,7 @@ pub struct Sender {
     /// Counts and tells.
     pub report: Arc<Report>,
     /// Shows whether a request is stuck.
-    pub pulse: Pulse,
+    pub watchdog: Watchdog,
     /// The agent is to end: a wait is cut short once, to try again at once.
     pub stop: ShutdownSignal,
     /// The agent must end: what is left is dropped.
@@ -140,7 +140,7 @@ impl Sender {
             let stopping = self.stop.is_triggered();
             let time_limit = target.time_limit();
             let post = || target.post(&batch.body(extent));
-            let verdict = self.pulse.during(time_limit, post);
+            let verdict = self.watchdog.request(time_limit, post);
             match &verdict {
                 Outcome::Failed(trouble) if trouble.cause == Cause::Disconnected => {
                     self.body_size.broke(extent)
@@ -152,6 +152,7 @@ impl Sender {
                 Outcome::Delivered => {
                     self.backoff.reset();
                     self.fruitless = false;
+                    self.finished(RequestResult::Delivered);
                     self.report.delivered(extent.events);
                     self.finish(batch, extent);
                     suspects = suspects.map(|events| events - extent.events);
@@ -160,11 +161,12 @@ impl Sender {
                     }
                 }
                 Outcome::Rejected(_) | Outcome::TooLarge(_) if extent.events > 1 => {
-                    self.report.refused_together();
+                    self.finished(RequestResult::Rejected);
                     suspects = Some(extent.events);
                 }
                 Outcome::Rejected(trouble) | Outcome::TooLarge(trouble) => {
-                    self.report.refused(&trouble.message);
+                    self.finished(RequestResult::Rejected);
+                    self.report.rejected(1, &trouble.message);
                     self.finish(batch, extent);
                     // A webhook that refuses one event after the other is not asked in a hurry.
                     if std::mem::replace(&mut self.fruitless, true) {
@@ -178,8 +180,9 @@ impl Sender {
                     let count = |what| parts.events.iter().filter(|event| **event == what).count();
                     let delivered = count(EventOutcome::Delivered);
                     let message = parts.rejection.map_or(String::new(), |error| error.message);
+                    self.report.delivered(delivered);
                     self.report
-                        .settled(delivered, count(EventOutcome::Rejected), &message);
+                        .rejected(count(EventOutcome::Rejected), &message);
                     let again = parts
                         .events
                         .iter()
@@ -187,7 +190,7 @@ impl Sender {
                     let ended = batch.keep(extent, &again.collect::<Vec<_>>());
                     self.consumer.release(ended);
                     let Some(trouble) = parts.failure else {
-                        self.report.refused_together();
+                        self.finished(RequestResult::Rejected);
                         // As with a single event that is refused.
                         let is_fruitless = delivered == 0;
                         if !is_fruitless {
@@ -222,8 +225,16 @@ impl Sender {
         let delay = trouble
             .retry_after
             .map_or(delay, |asked| self.backoff.clamp(asked));
-        self.report.webhook_failed(trouble, delay);
+        self.report.request_finished(RequestResult::Retried);
+        self.report
+            .delivery_failed(&trouble.message, trouble.fix, delay);
         self.wait(delay, stopping);
+    }
+
+    /// The webhook has answered to a request's content.
+    fn finished(&self, result: RequestResult) {
+        self.report.request_finished(result);
+        self.report.delivery_restored();
     }
 
     /// Begins with a target as if there had been none before.
@@ -242,7 +253,7 @@ impl Sender {
     /// There is no webhook: whoever wrote these events must not wait for one.
     fn discard(&self, batch: &mut Batch) {
         let extent = batch.cut(Extent::MAX);
-        self.report.dropped(Reason::Disabled, extent.events);
+        self.report.dropped(Reason::Disabled, None, extent.events);
         self.finish(batch, extent);
     }
 
@@ -259,9 +270,10 @@ impl Sender {
     }
 
     fn drop_rest(&self, batch: Batch) {
-        self.report.dropped(Reason::Shutdown, batch.extent().events);
+        self.report
+            .dropped(Reason::Shutdown, None, batch.extent().events);
         while let Taken::Chunk(chunk) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
-            self.report.dropped(Reason::Shutdown, chunk.events);
+            self.report.dropped(Reason::Shutdown, None, chunk.events);
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use crate::buffer::queue::Producer;
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::spec::WhenFull;
+use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
-use crate::telemetry::report::Report;
 
 /// How often something else is looked at while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
@@ -139,7 +139,8 @@ impl SourceOutput {
                 Reason::Shutdown
             }
         };
-        self.report.dropped(reason, self.chunk.events);
+        self.report
+            .dropped(reason, Some(self.source), self.chunk.events);
         self.chunk.bytes.clear();
         self.chunk.events = 0;
     }
@@ -167,7 +168,8 @@ impl SourceOutput {
         self.report.received(self.source, events);
         let taken = events == 0 || self.producer.offer_whole(chunk);
         if !taken {
-            self.report.dropped(Reason::BufferFull, events);
+            self.report
+                .dropped(Reason::BufferFull, Some(self.source), events);
         }
         taken
     }
@@ -175,7 +177,7 @@ impl SourceOutput {
     /// Counts a client's events of which none is taken, for this reason.
     pub fn refuse(&self, reason: Reason, events: usize) {
         self.report.received(self.source, events);
-        self.report.dropped(reason, events);
+        self.report.dropped(reason, Some(self.source), events);
     }
 
     /// Tells, once, what somebody must set differently at this source.
@@ -185,7 +187,7 @@ impl SourceOutput {
 
     /// The source's name.
     pub fn name(&self) -> &str {
-        &self.report.sources()[self.source]
+        self.report.source_name(self.source)
     }
 
     /// The stream is away, for this reason.
@@ -195,6 +197,6 @@ impl SourceOutput {
 
     /// The stream is there.
     pub fn worked(&self) {
-        self.report.source_worked(self.source);
+        self.report.source_restored(self.source);
     }
 }

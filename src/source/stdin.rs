@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use log::error;
-
 use super::{OpenError, Source, SourceOutput, stream};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 
 /// Whether nothing will ever come from it, since it is /dev/null.
 pub fn is_null() -> bool {
@@ -54,7 +53,8 @@ impl Source for Stdin {
             Ok(stream::End::Stopped) => output.take_cut_off(&mut framer),
             Ok(stream::End::Closed) => output.take_last(&mut framer),
             Err(error) => {
-                error!("source stdin can't be read any more: {error}");
+                let error = error.to_string();
+                Message::StdinFailed { error }.log();
                 output.take_last(&mut framer);
             }
         }

@@ -1,4 +1,4 @@
-//! What agents have written of themselves: [`state`](crate::state)'s files, read.
+//! The [status files](super::status) of agents, read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime};
 use humantime::parse_rfc3339;
 use serde_json::Value;
 
-use crate::state::{HEARTBEAT, PROGRAM};
+use super::PROGRAM;
+
+/// A file is written at least so often, even if nothing has changed.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// No agent's file is as large as this.
 const MOST_BYTES: u64 = 1 << 20;

@@ -1,34 +1,31 @@
-//! The counts that an audit rests on: `received = delivered + dropped{reason} + in buffer`.
+//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + in memory`.
 //!
-//! Counters only grow, and each event is counted once when it comes in and once when it ends. What
-//! is in the buffer is the difference, so a lost count would show there for ever.
+//! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
+//! is in memory is the difference, so a lost count would show there for ever.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Why an event was dropped. Closed: every loss has one of these.
+/// Why an event was dropped. Closed: every loss has one of these, or is a rejection by the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// No room while the webhook was away or slow.
+    /// No room while the webhook was unavailable or slow.
     BufferFull,
     /// No well-formed JSON object.
     Malformed,
     /// Over `--max-event-bytes`.
     TooLarge,
-    /// The webhook would not have it.
-    Refused,
     /// Forwarding was disabled, or not enabled yet.
     Disabled,
-    /// Still held when the agent had to end.
+    /// Still in memory when the agent had to end, and not read again by the next start.
     Shutdown,
 }
 
 impl Reason {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Reason; 6] = [
+    pub const ALL: [Reason; 5] = [
         Reason::BufferFull,
         Reason::Malformed,
         Reason::TooLarge,
-        Reason::Refused,
         Reason::Disabled,
         Reason::Shutdown,
     ];
@@ -44,7 +41,6 @@ impl Reason {
             Reason::BufferFull => "buffer full",
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too large",
-            Reason::Refused => "refused",
             Reason::Disabled => "disabled",
             Reason::Shutdown => "shutdown",
         }
@@ -56,10 +52,10 @@ impl Reason {
 pub enum RequestResult {
     /// Its events were taken.
     Delivered,
-    /// It failed, and is tried again.
+    /// It failed, and its events are sent again.
     Retried,
-    /// Its events were refused.
-    Refused,
+    /// Events of it were rejected.
+    Rejected,
 }
 
 impl RequestResult {
@@ -67,7 +63,7 @@ impl RequestResult {
     pub const ALL: [RequestResult; 3] = [
         RequestResult::Delivered,
         RequestResult::Retried,
-        RequestResult::Refused,
+        RequestResult::Rejected,
     ];
 
     /// As a label of metrics.
@@ -75,7 +71,126 @@ impl RequestResult {
         match self {
             RequestResult::Delivered => "delivered",
             RequestResult::Retried => "retried",
-            RequestResult::Refused => "refused",
+            RequestResult::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why a client's request was refused, with an answer where there can be one. Its events are in no count: the client has
+/// them still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: no JSON objects.
+    MalformedEvents,
+    /// 400: no HTTP.
+    MalformedHead,
+    /// 400: not as chunked encoding is.
+    BadChunking,
+    /// 400: the client speaks TLS.
+    TlsHello,
+    /// 400: the client speaks HTTP/2.
+    Http2Preface,
+    /// 400: a PROXY header of a balancer.
+    ProxyHeader,
+    /// 401: no token.
+    Unauthorized,
+    /// 403: another token.
+    Forbidden,
+    /// 405.
+    Method,
+    /// 408: too slow.
+    Timeout,
+    /// 411: no length.
+    LengthRequired,
+    /// 413: over `--max-body-bytes`, or an event over `--max-event-bytes`.
+    TooLarge,
+    /// 415: an encoding that is not known.
+    Encoding,
+    /// 431: a head too large.
+    HeadTooLarge,
+    /// 501: a transfer encoding that is not known.
+    NotImplemented,
+    /// 503: no room in the buffer.
+    BufferFull,
+    /// 503: as many connections as are allowed.
+    ConnectionLimit,
+    /// 503: as many connections as one peer is allowed.
+    PeerLimit,
+    /// No answer: the client ended the connection before the end of its body.
+    Disconnected,
+}
+
+impl Refusal {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Refusal; 19] = [
+        Refusal::MalformedEvents,
+        Refusal::MalformedHead,
+        Refusal::BadChunking,
+        Refusal::TlsHello,
+        Refusal::Http2Preface,
+        Refusal::ProxyHeader,
+        Refusal::Unauthorized,
+        Refusal::Forbidden,
+        Refusal::Method,
+        Refusal::Timeout,
+        Refusal::LengthRequired,
+        Refusal::TooLarge,
+        Refusal::Encoding,
+        Refusal::HeadTooLarge,
+        Refusal::NotImplemented,
+        Refusal::BufferFull,
+        Refusal::ConnectionLimit,
+        Refusal::PeerLimit,
+        Refusal::Disconnected,
+    ];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::MalformedEvents => "malformed_events",
+            Refusal::MalformedHead => "malformed_head",
+            Refusal::BadChunking => "bad_chunking",
+            Refusal::TlsHello => "tls_hello",
+            Refusal::Http2Preface => "http2_preface",
+            Refusal::ProxyHeader => "proxy_header",
+            Refusal::Unauthorized => "unauthorized",
+            Refusal::Forbidden => "forbidden",
+            Refusal::Method => "method",
+            Refusal::Timeout => "timeout",
+            Refusal::LengthRequired => "length_required",
+            Refusal::TooLarge => "too_large",
+            Refusal::Encoding => "encoding",
+            Refusal::HeadTooLarge => "head_too_large",
+            Refusal::NotImplemented => "not_implemented",
+            Refusal::BufferFull => "buffer_full",
+            Refusal::ConnectionLimit => "connection_limit",
+            Refusal::PeerLimit => "peer_limit",
+            Refusal::Disconnected => "disconnected",
+        }
+    }
+
+    /// As the log shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::MalformedEvents => "400 malformed events",
+            Refusal::MalformedHead => "400 malformed request",
+            Refusal::BadChunking => "400 malformed chunked body",
+            Refusal::TlsHello => "400 the client speaks TLS, this address does not",
+            Refusal::Http2Preface => "400 the client speaks HTTP/2, this address does not",
+            Refusal::ProxyHeader => "400 the client sends a PROXY header",
+            Refusal::Unauthorized => "401 no token",
+            Refusal::Forbidden => "403 invalid token",
+            Refusal::Method => "405 method not allowed",
+            Refusal::Timeout => "408 request too slow",
+            Refusal::LengthRequired => "411 no length",
+            Refusal::TooLarge => "413 too large",
+            Refusal::Encoding => "415 unknown encoding",
+            Refusal::HeadTooLarge => "431 headers too large",
+            Refusal::NotImplemented => "501 unknown transfer encoding",
+            Refusal::BufferFull => "503 buffer full",
+            Refusal::ConnectionLimit => "503 too many connections; raise --listen-connections",
+            Refusal::PeerLimit => "503 too many connections of one client",
+            Refusal::Disconnected => "client disconnected before the end of its body",
         }
     }
 }
@@ -87,6 +202,7 @@ pub struct Counters {
     received: Vec<AtomicU64>,
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
+    rejected: AtomicU64,
     requests: [AtomicU64; RequestResult::ALL.len()],
 }
 
@@ -97,33 +213,32 @@ impl Counters {
             received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
             delivered: AtomicU64::new(0),
             dropped: Default::default(),
+            rejected: AtomicU64::new(0),
             requests: Default::default(),
         }
     }
 
-    /// Events came in from a source. To be counted before anybody else can see them.
+    /// Events were received from a source. To be counted before anybody else can see them.
     pub fn received(&self, source: usize, events: usize) {
-        self.received[source].fetch_add(events as u64, SeqCst);
-    }
-
-    /// Events that came in from a source so far.
-    pub fn received_from(&self, source: usize) -> u64 {
-        self.received[source].load(SeqCst)
+        if let Some(received) = self.received.get(source) {
+            received.fetch_add(events as u64, SeqCst);
+        }
     }
 
     /// A request came to an end.
-    pub fn request(&self, outcome: RequestResult) {
-        self.requests[outcome as usize].fetch_add(1, SeqCst);
-    }
-
-    /// Requests that came to this end so far.
-    pub fn requests(&self, outcome: RequestResult) -> u64 {
-        self.requests[outcome as usize].load(SeqCst)
+    pub fn request(&self, result: RequestResult) {
+        self.requests[result as usize].fetch_add(1, SeqCst);
     }
 
     /// The webhook has taken events.
     pub fn delivered(&self, events: usize) {
         self.delivered.fetch_add(events as u64, SeqCst);
+    }
+
+    /// The webhook does not take events. Returns how many so far.
+    pub fn rejected(&self, events: usize) -> u64 {
+        let events = events as u64;
+        self.rejected.fetch_add(events, SeqCst) + events
     }
 
     /// Events were dropped. Returns how many were for this reason so far.
@@ -134,28 +249,45 @@ impl Counters {
 
     /// The counts at one moment.
     pub fn balance(&self) -> Balance {
-        // Ends first: an event that ends in between is then still in the buffer, never less than none.
+        // Final events first: one that becomes final in between still counts as in memory, never as less than nothing.
+        let rejected = self.rejected.load(SeqCst);
         let dropped = std::array::from_fn(|reason| self.dropped[reason].load(SeqCst));
         let delivered = self.delivered.load(SeqCst);
+        let received = self.received.iter().map(|events| events.load(SeqCst));
         Balance {
-            received: self.received.iter().map(|events| events.load(SeqCst)).sum(),
+            received: received.collect(),
             delivered,
             dropped,
+            rejected,
+            requests: std::array::from_fn(|result| self.requests[result].load(SeqCst)),
         }
     }
 }
 
-/// The ledger at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The counts at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Balance {
-    /// Events that came in.
-    pub received: u64,
+    /// Events received, by source.
+    received: Vec<u64>,
     /// Events that the webhook has taken.
     pub delivered: u64,
     dropped: [u64; Reason::ALL.len()],
+    /// Events that the webhook does not take.
+    pub rejected: u64,
+    requests: [u64; RequestResult::ALL.len()],
 }
 
 impl Balance {
+    /// Events received.
+    pub fn received(&self) -> u64 {
+        self.received.iter().sum()
+    }
+
+    /// Events received from one source.
+    pub fn received_from(&self, source: usize) -> u64 {
+        self.received.get(source).copied().unwrap_or_default()
+    }
+
     /// Events dropped for `reason`.
     pub fn dropped_for(&self, reason: Reason) -> u64 {
         self.dropped[reason as usize]
@@ -166,15 +298,22 @@ impl Balance {
         self.dropped.iter().sum()
     }
 
-    /// The same at the agent's end, where what has not ended never will.
-    pub fn with_rest_dropped(mut self) -> Balance {
-        self.dropped[Reason::Shutdown as usize] += self.in_buffer();
-        self
+    /// Requests to the webhook that came to this end.
+    pub fn requests(&self, result: RequestResult) -> u64 {
+        self.requests[result as usize]
     }
 
-    /// Events that came in and have not ended.
-    pub fn in_buffer(&self) -> u64 {
-        self.received - self.delivered - self.dropped()
+    /// Events that were received and are not final.
+    pub fn buffered(&self) -> u64 {
+        let end = self.delivered + self.dropped() + self.rejected;
+        self.received().saturating_sub(end)
+    }
+
+    /// The same at the agent's end, where what is not final never will be: it is lost, but for `left` events at most that
+    /// the next start reads again.
+    pub fn at_end(mut self, left: u64) -> Balance {
+        self.dropped[Reason::Shutdown as usize] += self.buffered().saturating_sub(left);
+        self
     }
 }
 
@@ -183,29 +322,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_not_ended_is_in_the_buffer() {
-        let ledger = Counters::new(2);
-        ledger.received(0, 7);
-        ledger.received(1, 3);
-        ledger.delivered(4);
-        assert_eq!(ledger.dropped(Reason::Refused, 1), 1);
-        assert_eq!(ledger.dropped(Reason::Refused, 2), 3);
-        let balance = ledger.balance();
-        assert_eq!((balance.dropped(), balance.in_buffer()), (3, 3));
-        assert_eq!(balance.dropped_for(Reason::Refused), 3);
-        assert_eq!(balance.dropped_for(Reason::Shutdown), 0);
-        let at_end = balance.with_rest_dropped();
-        assert_eq!((at_end.dropped(), at_end.in_buffer()), (6, 0));
-        assert_eq!(at_end.dropped_for(Reason::Shutdown), 3);
+    fn what_is_not_final_is_in_memory() {
+        let counters = Counters::new(2);
+        counters.received(0, 7);
+        counters.received(1, 3);
+        counters.delivered(4);
+        assert_eq!(counters.rejected(2), 2);
+        assert_eq!(counters.dropped(Reason::Malformed, 1), 1);
+        assert_eq!(counters.dropped(Reason::Malformed, 1), 2);
+        let balance = counters.balance();
+        assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
+        assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
+        assert_eq!(balance.dropped_for(Reason::Malformed), 2);
+        for (left, dropped, buffered) in [(0, 2, 0), (1, 1, 1), (2, 0, 2), (9, 0, 2)] {
+            let at_end = balance.clone().at_end(left);
+            assert_eq!(at_end.dropped_for(Reason::Shutdown), dropped);
+            assert_eq!(at_end.buffered(), buffered);
+        }
     }
 
     #[test]
-    fn reasons_stand_at_their_own_place() {
+    fn places_are_those_of_the_declaration() {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
         }
-        for (place, outcome) in RequestResult::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, place);
+        for (place, result) in RequestResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, place);
+        }
+        for (place, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, place);
         }
     }
 }

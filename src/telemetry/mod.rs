@@ -1,9 +1,13 @@
-//! What the agent counts and says: counters, log lines, and the snapshot that both end in.
+//! What the agent counts and logs: counters, messages, the log's writer, and what `show` and `/metrics` are told.
 
+mod backlog;
 pub mod counters;
-pub mod hang;
-pub mod logger;
-pub mod pulse;
-pub mod report;
+pub mod log;
+pub mod message;
+pub mod metrics;
+mod report;
 pub mod snapshot;
 mod throttle;
+pub mod watchdog;
+
+pub use self::report::{Report, ReportedSource};

@@ -1,11 +1,29 @@
-//! An agent at one moment, as [`Report`](crate::telemetry::report::Report) tells it to [`state`](crate::state).
+//! An agent at one moment: what `show`, `/metrics`, `/healthz` and systemd are told.
 
-use std::time::{Instant, SystemTime};
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::telemetry::counters::Balance;
-use crate::telemetry::report::Forwarding;
+use crate::telemetry::counters::{Balance, Refusal};
 
-/// All that can be told of an agent at one moment.
+/// Where events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarding {
+    /// To this webhook, shown as in the log.
+    On(String),
+    /// Nowhere, for this reason: they are read and dropped.
+    Off(String),
+}
+
+impl fmt::Display for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Forwarding::On(webhook) => f.write_str(webhook),
+            Forwarding::Off(reason) => write!(f, "{reason}: events are read and dropped"),
+        }
+    }
+}
+
+/// All that is known of an agent at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Where events go, once that is known.
@@ -13,26 +31,61 @@ pub struct Snapshot {
     /// The webhook has answered to a request's content.
     pub reached: bool,
     /// The webhook's outage, if there is one now.
-    pub webhook: Option<OutageState>,
+    pub outage: Option<OutageState>,
     /// When the webhook last took events.
-    pub delivered: Option<SystemTime>,
+    pub last_delivery: Option<SystemTime>,
     /// The sources.
-    pub sources: Vec<SourceNow>,
+    pub sources: Vec<SourceState>,
     /// The counts.
     pub balance: Balance,
+    /// Events that were sent again though they may have arrived.
+    pub redelivered: u64,
     /// What last went wrong.
-    pub error: Option<LastError>,
+    pub last_error: Option<LastError>,
+}
+
+impl Snapshot {
+    /// Clients' requests that were refused, at all sources.
+    pub fn refused(&self) -> u64 {
+        self.sources.iter().map(SourceState::refused_requests).sum()
+    }
 }
 
 /// A source at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceNow {
+pub struct SourceState {
     /// As it was given.
     pub name: String,
-    /// Events that came in from it.
+    /// Events received from it.
     pub received: u64,
     /// Its outage, if there is one now.
-    pub away: Option<OutageState>,
+    pub outage: Option<OutageState>,
+    /// It can be read.
+    pub is_up: bool,
+    /// What is in it and was not read yet, if that can be known.
+    pub lag: Option<Lag>,
+    /// Bytes of it that are lost, in no count of events.
+    pub lost_bytes: u64,
+    /// Clients' requests that were refused, by reason; reasons that did not occur are left out.
+    pub refused: Vec<(Refusal, u64)>,
+    /// The client whose request was refused last, if it has an address.
+    pub last_refused: Option<String>,
+}
+
+impl SourceState {
+    /// Requests that were refused.
+    pub fn refused_requests(&self) -> u64 {
+        self.refused.iter().map(|(_, requests)| requests).sum()
+    }
+}
+
+/// What a source has that was not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Bytes.
+    pub bytes: u64,
+    /// For how long the oldest of them has been there.
+    pub oldest: Duration,
 }
 
 /// An outage that lasts.
@@ -41,7 +94,7 @@ pub struct OutageState {
     /// When it began.
     pub since: Instant,
     /// What the last attempt failed for, and what an operator must do if that is known.
-    pub why: String,
+    pub error: String,
 }
 
 /// Something that went wrong; of an outage, its beginning or its last change.
@@ -50,5 +103,5 @@ pub struct LastError {
     /// When.
     pub at: SystemTime,
     /// What.
-    pub what: String,
+    pub message: String,
 }

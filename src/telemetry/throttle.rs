@@ -1,132 +1,153 @@
-//! When a line is due of what goes on: the first occurrence at once, then one an interval. Time is an
+//! When a line is due about what repeats: the first occurrence at once, then one an interval. Time is an
 //! argument.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::snapshot::OutageState;
 
-/// What was told of one reason's drops.
+/// What was logged of occurrences that are counted.
 #[derive(Debug, Default)]
-pub(crate) struct Drops {
-    told: u64,
-    /// Some were dropped in this interval or the last: more of them wait for the next line.
-    lasting: bool,
+pub(crate) struct Burst {
+    /// Occurrences so far.
+    total: u64,
+    /// Those that a line has reported.
+    logged: u64,
+    /// Some occurred in this interval or the last: more of them wait for the next line.
+    lasts: bool,
 }
 
-impl Drops {
-    /// Tells of the first drop after a quiet interval. `total` counts all drops so far.
-    pub(crate) fn first(&mut self, total: u64, tell: impl FnOnce()) {
-        if !self.lasting {
-            self.lasting = true;
-            self.told = total;
-            tell();
+impl Burst {
+    /// Occurrences so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Counts occurrences without a line, until the next summary.
+    pub(crate) fn count(&mut self, occurrences: u64) {
+        self.total += occurrences;
+    }
+
+    /// Counts occurrences. True if they are to be logged at once, because they are the first after a quiet interval.
+    pub(crate) fn add(&mut self, occurrences: u64) -> bool {
+        self.total += occurrences;
+        let is_first = !std::mem::replace(&mut self.lasts, true);
+        if is_first {
+            self.logged = self.total;
         }
+        is_first
     }
 
-    /// How many of all drops so far no line has told of. From now on they count as told.
-    pub(crate) fn sum_up(&mut self, total: u64) -> u64 {
-        let untold = total - self.told;
-        self.told = total;
-        self.lasting = untold > 0;
-        untold
+    /// How many occurrences no line has reported. From now on they count as reported.
+    pub(crate) fn summarize(&mut self) -> u64 {
+        let unreported = self.total - self.logged;
+        self.logged = self.total;
+        self.lasts = unreported > 0;
+        unreported
     }
 }
 
-/// What was told of something that comes and goes.
+/// What was logged of something that fails and recovers.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
     /// While it lasts.
-    pub(crate) now: Option<Outage>,
-    /// When a line was last written of it. Coming and going faster than the interval is told once.
-    told: Option<Instant>,
+    now: Option<Outage>,
+    /// When a line was last written of it. Failing and recovering faster than the interval is logged once.
+    logged: Option<Instant>,
+    /// When such a line last had something to fix.
+    logged_fix: Option<Instant>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Outage {
     /// When it began.
     pub(crate) since: Instant,
-    /// That have failed.
+    /// Attempts that have failed.
     pub(crate) attempts: u64,
     /// What the last one failed for.
-    pub(crate) why: String,
-    /// What an operator must do, if the last attempt's failure will not pass by itself.
-    pub(crate) remedy: Option<&'static str>,
-    told: bool,
+    pub(crate) error: String,
+    /// What an operator must do, if the last attempt's failure does not pass by itself.
+    pub(crate) fix: Option<&'static str>,
+    is_logged: bool,
 }
 
 impl Outages {
-    /// One more attempt has failed. True if it is to be told at once.
+    /// One more attempt has failed. True if it is to be logged at once: it is the first one, or the first that an operator
+    /// must do something about.
     pub(crate) fn failed(
         &mut self,
-        why: &str,
-        remedy: Option<&'static str>,
+        error: &str,
+        fix: Option<&'static str>,
         now: Instant,
         interval: Duration,
     ) -> bool {
-        let quiet = self
-            .told
-            .is_none_or(|told| now.duration_since(told) >= interval);
+        let is_quiet = |logged: Option<Instant>| {
+            logged.is_none_or(|logged| now.duration_since(logged) >= interval)
+        };
         let outage = self.now.get_or_insert_with(|| Outage {
             since: now,
             attempts: 0,
-            why: String::new(),
-            remedy: None,
-            told: false,
+            error: String::new(),
+            fix: None,
+            is_logged: false,
         });
+        let is_first = !outage.is_logged && is_quiet(self.logged);
+        let needs_fix = fix.is_some() && outage.fix.is_none() && is_quiet(self.logged_fix);
         outage.attempts += 1;
-        outage.why = why.to_owned();
-        outage.remedy = remedy;
-        let first = !outage.told && quiet;
-        if first {
-            outage.told = true;
-            self.told = Some(now);
+        error.clone_into(&mut outage.error);
+        outage.fix = fix;
+        let is_due = is_first || needs_fix;
+        if is_due {
+            outage.is_logged = true;
+            self.logged = Some(now);
+            self.logged_fix = fix.map(|_| now).or(self.logged_fix);
         }
-        first
+        is_due
     }
 
-    /// It works again. The outage, if there was one that had been told.
+    /// It works again. The outage, if there was one that had been logged.
     pub(crate) fn ended(&mut self, now: Instant) -> Option<Outage> {
-        let outage = self.now.take().filter(|outage| outage.told)?;
-        self.told = Some(now);
+        let outage = self.now.take().filter(|outage| outage.is_logged)?;
+        self.logged = Some(now);
         Some(outage)
     }
 
-    /// It is not away yet, or for another reason.
-    pub(crate) fn is_new(&self, why: &str) -> bool {
-        self.now.as_ref().is_none_or(|outage| outage.why != why)
+    /// Nothing has failed yet, or for another reason.
+    pub(crate) fn is_new(&self, error: &str) -> bool {
+        self.now.as_ref().is_none_or(|outage| outage.error != error)
     }
 
     /// The outage, if there is one, as others may know it.
-    pub(crate) fn away(&self) -> Option<OutageState> {
+    pub(crate) fn state(&self) -> Option<OutageState> {
         let outage = self.now.as_ref()?;
         Some(OutageState {
             since: outage.since,
-            why: in_full(&outage.why, outage.remedy),
+            error: with_fix(&outage.error, outage.fix),
         })
     }
 
-    /// The outage, if it is time for a line of it.
+    /// The outage, if it is time for a line about it.
     pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> Option<&Outage> {
         let outage = self.now.as_mut()?;
         // The reporting thread's clock ticks with the interval: half of it tells a line of this
         // tick from one of the last.
         if self
-            .told
-            .is_some_and(|told| now.duration_since(told) < interval / 2)
+            .logged
+            .is_some_and(|logged| now.duration_since(logged) < interval / 2)
         {
             return None;
         }
-        outage.told = true;
-        self.told = Some(now);
+        outage.is_logged = true;
+        self.logged = Some(now);
+        self.logged_fix = outage.fix.map(|_| now).or(self.logged_fix);
         Some(outage)
     }
 }
 
-/// As the log has it.
-pub(crate) fn in_full(why: &str, remedy: Option<&str>) -> String {
-    match remedy {
-        None => why.to_owned(),
-        Some(remedy) => format!("{why}: {remedy}"),
+/// An error with what to do about it.
+pub(crate) fn with_fix(error: &str, fix: Option<&str>) -> String {
+    match fix {
+        None => error.to_owned(),
+        Some(fix) => format!("{error}; fix: {fix}"),
     }
 }
 
@@ -137,16 +158,16 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     #[test]
-    fn an_outage_is_told_at_once_then_once_an_interval_then_at_its_end() {
+    fn an_outage_is_logged_at_once_then_once_an_interval_then_at_its_end() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut outages = Outages::default();
         assert!(outages.failed("refused", None, at(0), INTERVAL));
         assert!(!outages.failed("refused", None, at(1), INTERVAL));
-        assert!(outages.due(at(4), INTERVAL).is_none(), "told 4 s ago");
+        assert!(outages.due(at(4), INTERVAL).is_none(), "logged 4 s ago");
         assert!(!outages.failed("timeout", None, at(9), INTERVAL));
         let outage = outages.due(at(14), INTERVAL).unwrap();
-        assert_eq!((outage.attempts, outage.why.as_str()), (3, "timeout"));
+        assert_eq!((outage.attempts, outage.error.as_str()), (3, "timeout"));
         assert_eq!(
             outages.ended(at(15)).map(|outage| outage.since),
             Some(at(0))
@@ -156,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn coming_and_going_is_told_once_an_interval() {
+    fn failing_and_recovering_is_logged_once_an_interval() {
         let start = Instant::now();
         let mut outages = Outages::default();
         let mut lines = 0;
@@ -169,16 +190,29 @@ mod tests {
     }
 
     #[test]
-    fn every_drop_is_told_once() {
-        let mut drops = Drops::default();
-        let mut told = Vec::new();
-        for total in 1..=3 {
-            drops.first(total, || told.push(total));
-        }
-        assert_eq!(
-            (told, drops.told),
-            (vec![1], 1),
-            "the other two wait for the summary"
-        );
+    fn what_an_operator_must_fix_is_logged_at_once_but_not_at_each_change() {
+        let start = Instant::now();
+        let mut outages = Outages::default();
+        let lines: Vec<_> = (0..25_u64)
+            .filter(|second| {
+                let fix = (second % 2 == 1).then_some("give another token");
+                let now = start + Duration::from_secs(*second);
+                outages.failed("no", fix, now, INTERVAL)
+            })
+            .collect();
+        assert_eq!(lines, [0, 1, 11, 21]);
+    }
+
+    #[test]
+    fn every_occurrence_is_reported_once() {
+        let mut burst = Burst::default();
+        let first: Vec<_> = (0..3).map(|_| burst.add(2)).collect();
+        assert_eq!(first, [true, false, false]);
+        assert_eq!((burst.summarize(), burst.total()), (4, 6));
+        assert!(!burst.add(1), "the last interval was not quiet");
+        assert_eq!(burst.summarize(), 1);
+        assert_eq!(burst.summarize(), 0);
+        assert!(burst.add(1));
+        assert_eq!(burst.summarize(), 0);
     }
 }

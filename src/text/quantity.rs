@@ -87,7 +87,7 @@ fn split_number(text: &str) -> (&str, &str) {
 }
 
 /// Shows a size: `64 MiB`, `1000 bytes`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub usize);
 
 impl fmt::Display for Size {
@@ -102,7 +102,7 @@ impl fmt::Display for Size {
 }
 
 /// Shows a duration: `350ms`, `1.4s`, `10s`, `5m12s`, `2h05m`, `30d20h`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HumanDuration(pub Duration);
 
 impl fmt::Display for HumanDuration {

@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
 
+use crate::telemetry::message::Message;
+
 /// Mozilla's roots, which ureq brings along. A test holds it to `Cargo.lock`.
 const BUNDLED: &str = "webpki-roots 1.0.10";
 
@@ -21,7 +23,7 @@ const PLACES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 ///
 /// # Errors
 /// The environment names a place for them, and there are none.
-pub fn host_roots() -> Result<(RootCerts, Option<String>), String> {
+pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
     let found = rustls_native_certs::load_native_certs();
     if !found.certs.is_empty() {
         let roots = found.certs.iter();
@@ -35,10 +37,10 @@ pub fn host_roots() -> Result<(RootCerts, Option<String>), String> {
             "{name}: no trusted roots there{why}; unset it, or give --ca-file"
         ));
     }
-    let warning = format!(
-        "no trusted roots on this host{why}: using the ones bundled with this program ({BUNDLED}), which age \
-         with it; install ca-certificates, or give --ca-file"
-    );
+    let warning = Message::BundledRoots {
+        reason: why,
+        date: BUNDLED.into(),
+    };
     Ok((RootCerts::WebPki, Some(warning)))
 }
 

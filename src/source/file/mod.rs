@@ -15,10 +15,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use log::{Level, log};
-
 use self::pattern::Pattern;
-use self::resume::Resumed;
+use self::resume::{Missing, Resumed};
 use self::tracked::Tracked;
 use self::watch::Watch;
 use super::{FileStart, OpenError, Source, SourceOutput};
@@ -41,7 +39,7 @@ pub(super) struct Follow {
     /// What the reader tells to later starts.
     progress: Option<Progress>,
     /// For the log, when there is one.
-    notices: Vec<(Level, String)>,
+    notices: Vec<Missing>,
 }
 
 impl Follow {
@@ -119,8 +117,8 @@ impl Source for Follow {
     }
 
     fn run(mut self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        for (level, notice) in &self.notices {
-            log!(*level, "{}: {notice}", output.name());
+        for notice in &self.notices {
+            notice.log(output.name());
         }
         let watch = Arc::clone(&self.watch);
         output.while_waiting(move || {

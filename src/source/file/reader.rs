@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use log::{info, warn};
-
 use super::tracked::{State, Tracked, is_compressed};
 use super::watch::{self, MOST_OPEN};
 use super::{Follow, lock};
 use crate::source::SourceOutput;
 use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 
 /// A file that has gone, with nothing new in its place, is done with when it has not grown for so long.
 const QUIET: Duration = Duration::from_secs(60);
@@ -121,10 +120,7 @@ impl Follow {
         let mut more = false;
         if file.state == State::Followed && file.has_changed() {
             if file.is_rewritten()? {
-                info!(
-                    "{} was truncated; reading it from its beginning",
-                    label(file)
-                );
+                Message::FileTruncated { file: label(file) }.log();
                 let file = self.hand_over(place, output);
                 self.files[file].rewind();
                 self.files[file].mark(output, self.progress.as_ref());
@@ -181,11 +177,12 @@ impl Follow {
             return Ok(());
         }
         match state {
-            State::Skipped => info!("{} is compressed; it is not read", label(file)),
-            State::CopyOf(_) => info!(
-                "{} begins as {original} does; it is taken for a copy, and not read while that is there",
-                label(file)
-            ),
+            State::Skipped => Message::FileCompressed { file: label(file) }.log(),
+            State::CopyOf(_) => Message::FileIsCopy {
+                file: label(file),
+                original,
+            }
+            .log(),
             _ => {}
         }
         Ok(())
@@ -218,7 +215,11 @@ impl Follow {
                 copy.resume(reached.offset, head.clone());
                 copy.mark(output, self.progress.as_ref());
                 heir = Some(copy.number);
-                info!("{} is read on from byte {}", label(copy), reached.offset);
+                Message::FileContinuesInCopy {
+                    file: label(copy),
+                    offset: reached.offset,
+                }
+                .log();
             } else {
                 copy.state = State::New;
                 copy.examined = None;
@@ -249,7 +250,7 @@ impl Follow {
             return;
         }
         if is_read && is_replaced {
-            info!("{} was replaced; reading the new one", label(file));
+            Message::FileReplaced { file: label(file) }.log();
         }
         let place = self.hand_over(place, output);
         self.leave(place, output);
@@ -269,11 +270,11 @@ impl Follow {
     fn lose(&mut self, place: usize, output: &mut SourceOutput) {
         let file = &self.files[place];
         if file.state != State::Skipped && !file.is_read() {
-            warn!(
-                "{} has gone before its turn; what was written behind its byte {} is not read",
-                label(file),
-                file.reached().offset
-            );
+            Message::FileRemovedUnread {
+                file: label(file),
+                offset: file.reached().offset,
+            }
+            .log();
         }
         self.leave(place, output);
     }

@@ -3,12 +3,11 @@
 
 use std::io;
 
-use log::Level;
-
 use super::pattern::Listed;
 use super::tracked::Tracked;
 use super::watch::Watch;
 use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
+use crate::telemetry::message::Message;
 
 /// A file that may be one of those.
 struct Candidate {
@@ -32,7 +31,36 @@ pub(super) struct Resumed {
     /// All of them, if none is there: their filesystem may not be, yet.
     pub(super) awaited: Vec<FileOffset>,
     /// What the operator should know.
-    pub(super) notices: Vec<(Level, String)>,
+    pub(super) notices: Vec<Missing>,
+}
+
+/// What of an earlier start is not there.
+pub(super) enum Missing {
+    /// All files.
+    All,
+    /// A file, of which so many bytes had not been read.
+    File { place: FileOffset, unread: u64 },
+}
+
+impl Missing {
+    /// Logs it of a source.
+    pub(super) fn log(&self, source: &str) {
+        let source = source.to_owned();
+        match self {
+            Missing::All => Message::FilesAwaited { source },
+            Missing::File { place, unread: 0 } => Message::FileGone {
+                source,
+                file: place.name.clone(),
+            },
+            Missing::File { place, unread } => Message::FileGoneUnread {
+                source,
+                file: place.name.clone(),
+                offset: place.offset,
+                bytes: *unread,
+            },
+        }
+        .log();
+    }
 }
 
 /// Finds the files of these places.
@@ -61,10 +89,7 @@ pub(super) fn find(places: Vec<FileOffset>, watch: &mut Watch) -> io::Result<Res
     if candidates.is_empty() && !places.is_empty() {
         return Ok(Resumed {
             awaited: places,
-            notices: vec![(
-                Level::Warn,
-                "nothing is there of what was read before; it is read on when it is back".into(),
-            )],
+            notices: vec![Missing::All],
             ..Resumed::default()
         });
     }
@@ -74,7 +99,10 @@ pub(super) fn find(places: Vec<FileOffset>, watch: &mut Watch) -> io::Result<Res
     // A copy, of which the original was truncated.
     for place in missing {
         if !take(&mut candidates, place, false) {
-            notices.push(tell_missing(place));
+            notices.push(Missing::File {
+                unread: place.length.saturating_sub(place.offset),
+                place: place.clone(),
+            });
         }
     }
     let found = candidates.into_iter().filter(|found| found.is_taken);
@@ -103,26 +131,4 @@ fn take(candidates: &mut [Candidate], place: &FileOffset, is_same_inode: bool) -
     let head = found.head[..place.fingerprint.bytes].to_vec();
     found.file.resume(place.offset, head);
     true
-}
-
-fn tell_missing(place: &FileOffset) -> (Level, String) {
-    let FileOffset {
-        name,
-        offset,
-        length,
-        ..
-    } = place;
-    match length.saturating_sub(*offset) {
-        0 => (
-            Level::Info,
-            format!("{name} is not there any more; when the agent ended, all of it was done with"),
-        ),
-        lost => (
-            Level::Warn,
-            format!(
-                "{name} is not there any more as it was when the agent ended: its last {lost} bytes, behind byte \
-                 {offset}, are not read"
-            ),
-        ),
-    }
 }

@@ -9,12 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use log::warn;
-
 use super::listen::{self, ListeningSocket, Protocol, Stream};
 use super::{OpenError, Source, SourceOutput};
 use crate::framer::{Frame, Framer, Lost};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry;
 use crate::telemetry::counters::Reason;
 use message::Message;
 
@@ -55,9 +54,8 @@ impl Source for Listener {
 
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         if self.is_open {
-            warn!(
-                "fluent: anyone who can reach this address can send forged events; let a firewall see to it"
-            );
+            let source = output.name().to_owned();
+            telemetry::message::Message::FluentUnprotected { source }.log();
         }
         let messages = |output: &SourceOutput| Messages {
             framer: Framer::for_arrays(output.max_event().saturating_add(ENVELOPE)),

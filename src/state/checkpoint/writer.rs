@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::{info, warn};
 
 use super::store::Found;
 use super::{FileOffset, Progress, Store};
@@ -19,7 +18,8 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::source::{OpenError, Spec};
 use crate::state;
 use crate::sys::host;
-use crate::telemetry::hang::Waits;
+use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A checkpoint is written at most so often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub struct Restored {
 pub struct CheckpointWriter {
     kept: Vec<Entry>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -112,10 +112,11 @@ impl CheckpointWriter {
         let found = store.read();
         if let Found::Unusable(why) = &found {
             let path = store.path();
-            self.notices.push(format!(
-                "{}: {why}; {spec} is read from its beginning",
-                path.display()
-            ));
+            self.notices.push(Message::CheckpointUnusable {
+                path: path.display().to_string(),
+                error: why.clone(),
+                source: spec.to_string(),
+            });
         }
         let progress = Progress::default();
         self.kept.push(Entry {
@@ -138,11 +139,11 @@ impl CheckpointWriter {
         let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
         match problem {
             OpenError::Wrong(what) | OpenError::InUse(what) if is_default => {
-                self.notices.push(format!(
-                    "no checkpoint of {spec}, which the next start will read from its beginning: {what}; {} names \
-                     another directory",
-                    provenance.name(Opt::StateDir)
-                ));
+                self.notices.push(Message::NoCheckpoint {
+                    source: spec.to_string(),
+                    error: what,
+                    option: provenance.name(Opt::StateDir),
+                });
                 Ok(())
             }
             OpenError::Wrong(what) => Err(provenance.error(Opt::StateDir, what).into()),
@@ -176,11 +177,11 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Keeps them from now on, if there are any, and tells of the waits for the directory.
+    /// Keeps them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors
     /// No more threads.
-    pub fn start(self, stats: QueueStats, waits: Waits) -> io::Result<Option<Running>> {
+    pub fn start(self, stats: QueueStats, watchdog: Watchdog) -> io::Result<Option<Running>> {
         if self.kept.is_empty() {
             return Ok(None);
         }
@@ -189,18 +190,18 @@ impl CheckpointWriter {
         thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
-                self.run(&stats, &told, &waits);
+                self.run(&stats, &told, &watchdog);
                 drop(alive);
             })?;
         Ok(Some(Running { end, ended }))
     }
 
-    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, waits: &Waits) {
+    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, watchdog: &Watchdog) {
         loop {
             let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
             let ended = stats.ended();
             for kept in &mut self.kept {
-                waits.during(IF_IT_HANGS, || kept.write_and_tell(ended));
+                watchdog.state_dir(IF_IT_HANGS, || kept.write_and_tell(ended));
             }
             if is_last {
                 return;
@@ -228,21 +229,23 @@ impl Entry {
     fn write_and_tell(&mut self, ended: u64) {
         let result = self.write(ended);
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
-        let path = self.store.path();
         match result {
-            Err(error) if !was_failing => warn!("{}", self.failed(&error)),
-            Ok(()) if was_failing => info!("{} is written again", path.display()),
+            Err(error) if !was_failing => self.failed(&error).log(),
+            Ok(()) if was_failing => {
+                let path = self.store.path().display().to_string();
+                Message::CheckpointRestored { path }.log();
+            }
             _ => {}
         }
     }
 
     /// Remembers and words that it can't be written for now.
-    fn failed(&mut self, error: &io::Error) -> String {
+    fn failed(&mut self, error: &io::Error) -> Message {
         self.is_failing = true;
-        format!(
-            "{}; trying again; a start before that would read again what has come since",
-            unwritable(&self.store.path(), error)
-        )
+        Message::CheckpointFailed {
+            path: self.store.path().display().to_string(),
+            error: error.to_string(),
+        }
     }
 }
 

@@ -1,0 +1,211 @@
+//! Everything that can go wrong at a start is done here, before the first thread that an event passes through.
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::net::TcpListener;
+
+use super::destination::{self, Destination};
+use super::settings_watch::{self, Contents};
+use super::status_page;
+use super::systemd::Notify;
+use crate::config::error::{CommandError, UsageError};
+use crate::config::limits;
+use crate::config::opt::Opt;
+use crate::config::options::RunOptions;
+use crate::config::provenance::{Origin, Provenance};
+use crate::source::{self, OpenError, Source};
+use crate::state::checkpoint::{self, CheckpointWriter};
+use crate::state::status::StatusFile;
+use crate::sys::host;
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::log;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
+use crate::telemetry::watchdog::Watchdog;
+use crate::text::quantity::Size;
+use crate::text::token::Token;
+use crate::webhook::dry_run::DryRun;
+use crate::webhook::encode::Compressed;
+use crate::webhook::template;
+
+/// What it means if the state directory hangs now.
+const AT_START: &str = "the start waits for it";
+
+/// All that an agent works with.
+pub(super) struct Opened {
+    pub(super) notify: Option<Notify>,
+    /// Sources are to end, and what is buffered is to be sent.
+    pub(super) shutdown: ShutdownSignal,
+    /// The request in flight is to end too.
+    pub(super) abort: ShutdownSignal,
+    /// What the settings were made of before they were used.
+    pub(super) contents: Contents,
+    pub(super) destination: Destination,
+    pub(super) watchdog: Watchdog,
+    pub(super) sources: OpenSources,
+    pub(super) status_page: Option<TcpListener>,
+    pub(super) status_file: Option<StatusFile>,
+    pub(super) signals: Signals,
+    /// What the operator should know of the state directory.
+    notice: Option<Message>,
+}
+
+/// What is read.
+pub(super) struct OpenSources {
+    pub(super) sources: Vec<Box<dyn Source>>,
+    /// Of each whether the next start reads again what was not delivered.
+    pub(super) resumes: Vec<bool>,
+    pub(super) checkpoints: CheckpointWriter,
+}
+
+/// Opens everything, and starts the log.
+///
+/// # Errors
+/// Names the option that is wrong, or what can't be opened now.
+pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Opened, CommandError> {
+    limits::check(options, provenance)?;
+    let notify = Notify::open(options.report_interval)
+        .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
+    if notify.is_some()
+        && provenance.origin(Opt::Source) == Origin::Default
+        && source::stdin::is_null()
+    {
+        // It would end at once, and look like one that has done its work.
+        return Err(UsageError(
+            "no source is set, and this service's standard input is /dev/null: say where events come from, \
+             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
+                .into(),
+        )
+        .into());
+    }
+    let shutdown = ShutdownSignal::new()?;
+    let abort = ShutdownSignal::new()?;
+    let contents = settings_watch::contents(options);
+    let destination = open_destination(options, provenance, &abort)?;
+    log::start(options.log_format)
+        .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
+    let watchdog = Watchdog::start(&options.state.state_dir)?;
+    let sources = open_sources(options, provenance, &watchdog)?;
+    let status_page = status_page::open(options, provenance)?;
+    let (status_file, notice) =
+        watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
+    Ok(Opened {
+        notify,
+        shutdown,
+        abort,
+        contents,
+        destination,
+        watchdog,
+        sources,
+        status_page,
+        status_file,
+        signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
+        notice,
+    })
+}
+
+impl Opened {
+    /// Logs that the agent starts, and what the operator should know.
+    pub(super) fn log(&self, options: &RunOptions, provenance: &Provenance) {
+        let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
+        Message::Started {
+            sources: sources.join(", "),
+            buffer_events: options.buffer_events,
+            buffer_bytes: Size(options.buffer_bytes),
+            forwarding: self.destination.forwarding.to_string(),
+        }
+        .log();
+        let settings = provenance.warnings();
+        let notices = settings.iter().chain(&self.destination.warnings);
+        let notices = notices.chain(&self.sources.checkpoints.notices);
+        for notice in notices.chain(&self.notice) {
+            notice.log();
+        }
+    }
+}
+
+fn open_destination(
+    options: &RunOptions,
+    provenance: &Provenance,
+    abort: &ShutdownSignal,
+) -> Result<Destination, UsageError> {
+    if options.dry_run {
+        let encoder = template::encoder(&options.webhook, Compressed::No, provenance)?;
+        return Ok(Destination {
+            target: Some(Box::new(DryRun {
+                encoder,
+                cut_off: abort.clone(),
+            })),
+            forwarding: Forwarding::On("dry run: printed to standard output".into()),
+            warnings: Vec::new(),
+        });
+    }
+    destination::choose(options, provenance)
+}
+
+/// Opens the sources, and the checkpoints of those that have one.
+fn open_sources(
+    options: &RunOptions,
+    provenance: &Provenance,
+    watchdog: &Watchdog,
+) -> Result<OpenSources, CommandError> {
+    let token = options
+        .listen_token_file
+        .as_deref()
+        .map(Token::from_file)
+        .transpose();
+    let http = source::http::Settings {
+        token: token.map_err(|what| provenance.error(Opt::ListenTokenFile, what))?,
+        connections: options.listen_connections,
+        max_body: options.max_body_bytes,
+        timeout: options.listen_timeout,
+    };
+    let specs = &options.sources;
+    for (place, spec) in specs.iter().enumerate() {
+        if specs[..place].contains(spec) {
+            return Err(provenance
+                .error(Opt::Source, format!("{spec}: given twice"))
+                .into());
+        }
+    }
+    let (mut checkpoints, memories) =
+        watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
+    let resumes = memories.iter().map(Option::is_some).collect();
+    let sources = specs.iter().zip(memories).map(|(spec, memory)| {
+        source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
+            OpenError::Wrong(what) => provenance
+                .error(Opt::Source, format!("{spec}: {what}"))
+                .into(),
+            OpenError::InUse(what) => {
+                CommandError::Failed(format!("{}: {spec}: {what}", provenance.name(Opt::Source)))
+            }
+        })
+    });
+    let sources = sources.collect::<Result<_, CommandError>>()?;
+    watchdog.state_dir(AT_START, || checkpoints.write_first(provenance))?;
+    Ok(OpenSources {
+        sources,
+        resumes,
+        checkpoints,
+    })
+}
+
+/// Finds the agent a status file; none for a dry run. If it can do without one, also why it has to.
+fn open_status_file(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<(Option<StatusFile>, Option<Message>), UsageError> {
+    if options.dry_run {
+        return Ok((None, None));
+    }
+    match StatusFile::open(&options.state.state_dir, host::name()) {
+        Ok(file) => Ok((Some(file), None)),
+        Err(what) if provenance.origin(Opt::StateDir) > Origin::Default => {
+            Err(provenance.error(Opt::StateDir, what))
+        }
+        Err(error) => {
+            let option = provenance.name(Opt::StateDir);
+            Ok((None, Some(Message::NoStatusFile { error, option })))
+        }
+    }
+}

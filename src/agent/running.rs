@@ -1,0 +1,133 @@
+//! The main thread's loop while the others work, and the end of all.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::supervise::{Action, Event, Supervisor};
+use super::systemd::Notify;
+use crate::buffer::queue::{Producer, QueueStats};
+use crate::delivery::sender::Abort;
+use crate::state::{checkpoint, status};
+use crate::sys::exit;
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::{BufferedEvents, Message};
+use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::{Report, log};
+use crate::text::quantity::HumanDuration;
+
+/// systemd is told that the end may take this much longer than `--shutdown-timeout`.
+const STOP_MARGIN: Duration = Duration::from_secs(2);
+
+/// What the main thread has while the others work.
+pub(super) struct Agent {
+    pub(super) report: Arc<Report>,
+    /// Tells systemd, if this is a service.
+    pub(super) notify: Option<Notify>,
+    pub(super) watchdog: Watchdog,
+    pub(super) stats: QueueStats,
+    /// Writes the file for `show`.
+    pub(super) status_file: Option<status::Writer>,
+    /// Writes the files' checkpoints.
+    pub(super) checkpoints: Option<checkpoint::Running>,
+    pub(super) shutdown: ShutdownSignal,
+    pub(super) abort: ShutdownSignal,
+    /// Dropped so that the queue can end.
+    pub(super) producer: Option<Producer>,
+    /// Ends the request in flight.
+    pub(super) aborts: Arc<Mutex<Abort>>,
+    pub(super) told: Receiver<Event>,
+    /// Sources that run.
+    pub(super) sources: usize,
+}
+
+impl Agent {
+    /// Logs the summaries and waits for the end; then sees to it that it comes in time.
+    pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
+        let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
+        while !supervisor.is_over() {
+            let now = Instant::now();
+            for action in supervisor.tick(now) {
+                self.perform(action, timeout);
+            }
+            let next_sign = self.give_sign(now);
+            let wake = next_sign.map_or(supervisor.wake(), |sign| sign.min(supervisor.wake()));
+            let event = match self.told.recv_deadline(wake) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => continue,
+                // The thread that forwards signals is gone.
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            for action in supervisor.on(event, Instant::now()) {
+                self.perform(action, timeout);
+            }
+        }
+        self.finish(&supervisor)
+    }
+
+    fn perform(&mut self, action: Action, timeout: Duration) {
+        match action {
+            Action::Report => self.report.tick(),
+            Action::Drain => {
+                Message::ShuttingDown {
+                    buffered: BufferedEvents(self.report.balance().buffered()),
+                    timeout: HumanDuration(timeout),
+                }
+                .log();
+                if let Some(notify) = &self.notify {
+                    notify.stopping(timeout.saturating_add(STOP_MARGIN));
+                }
+                self.shutdown.trigger();
+                self.producer = None;
+            }
+            Action::CloseQueue => self.producer = None,
+            Action::Abort => {
+                self.shutdown.trigger();
+                self.producer = None;
+                // What is in flight ends now, and the sender counts what is left.
+                self.abort.trigger();
+                let mut aborts = self.aborts.lock().unwrap_or_else(PoisonError::into_inner);
+                let abort = std::mem::replace(&mut *aborts, Box::new(|| ()));
+                drop(aborts);
+                abort();
+            }
+            Action::StopAtOnce => Message::StoppingAtOnce {}.log(),
+        }
+    }
+
+    /// Tells systemd how the agent is, if that is due, and when it will be again.
+    ///
+    /// What all threads share is used for that, so that a sign of life is one: whoever keeps the report or the
+    /// queue locked for ever keeps this thread too.
+    fn give_sign(&mut self, now: Instant) -> Option<Instant> {
+        let notify = self.notify.as_mut()?;
+        if now >= notify.due() {
+            self.stats.held();
+            let is_stuck = self.watchdog.is_request_stuck(now);
+            notify.sign(&self.report.snapshot(), is_stuck, now);
+        }
+        Some(notify.due())
+    }
+
+    /// Has everything written for the last time. What is not final now never will be.
+    fn finish(self, supervisor: &Supervisor) -> ExitCode {
+        let end = supervisor.end_by(Instant::now());
+        // Each of the three has half of what is left of the time, the last one all.
+        let left = || end.saturating_duration_since(Instant::now());
+        let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
+        if let Some(checkpoints) = self.checkpoints {
+            checkpoints.finish(left() / 2);
+        }
+        let last = self.report.stopped();
+        if let Some(status_file) = self.status_file {
+            status_file.finish(last, left() / 2);
+        }
+        let is_logged = log::flush(left());
+        if !is_logged || supervisor.has_threads() {
+            exit::at_once(!gave_up);
+        }
+        exit::code(!gave_up)
+    }
+}

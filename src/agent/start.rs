@@ -1,0 +1,239 @@
+//! Starts the threads: senders before sources, so that what comes in is taken at once.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender as Events, unbounded};
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::Signals;
+
+use super::open::Opened;
+use super::running::Agent;
+use super::settings_watch::Watch;
+use super::status_page::Status;
+use super::supervise::Event;
+use crate::buffer::chunk::Extent;
+use crate::buffer::queue::{Consumer, Producer, queue};
+use crate::config::error::CommandError;
+use crate::config::options::RunOptions;
+use crate::config::provenance::Provenance;
+use crate::delivery::body_size::BodySize;
+use crate::delivery::sender::{Abort, Limits, Sender, Target};
+use crate::source::{Source, SourceOutput, WhenFull};
+use crate::sys::backoff::Backoff;
+use crate::sys::latest_value::LatestValue;
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::{Report, ReportedSource};
+
+/// How many batches a file is read ahead. More of it would only take room from sources that can't wait, and the
+/// processor's caches from all.
+const READ_AHEAD: usize = 4;
+
+/// What all threads share.
+struct Shared {
+    report: Arc<Report>,
+    shutdown: ShutdownSignal,
+    abort: ShutdownSignal,
+    /// Tells the main thread what has ended.
+    tell: Events<Event>,
+    told: Receiver<Event>,
+}
+
+/// Starts what was opened.
+///
+/// # Errors
+/// No more threads or descriptors.
+pub(super) fn start(
+    opened: Opened,
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Agent, CommandError> {
+    let sources = opened.sources;
+    let names = options.sources.iter().zip(sources.resumes);
+    let reported = names.map(|(spec, resumes)| ReportedSource {
+        name: spec.to_string(),
+        resumes,
+    });
+    let (tell, told) = unbounded();
+    let shared = Shared {
+        report: Arc::new(Report::new(options.report_interval, reported.collect())),
+        shutdown: opened.shutdown,
+        abort: opened.abort,
+        tell,
+        told,
+    };
+    shared.report.forwards(opened.destination.forwarding, "");
+    let watchdog = opened.watchdog;
+    let status_file = opened.status_file.map(|file| {
+        let report = Arc::clone(&shared.report);
+        file.follow(report, watchdog.clone())
+    });
+    let status_file = status_file.transpose()?;
+    let (producer, consumer) = queue(Extent {
+        events: options.buffer_events,
+        bytes: options.buffer_bytes,
+    });
+    let stats = producer.stats();
+    let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
+    let changes = LatestValue::new()?;
+    let target = opened.destination.target;
+    let aborts = start_sender(
+        &shared,
+        options,
+        consumer,
+        target,
+        changes.clone(),
+        watchdog.clone(),
+    )?;
+    if let Some(listener) = opened.status_page {
+        let status = Status {
+            listener,
+            report: Arc::clone(&shared.report),
+            stats: stats.clone(),
+            unhealthy_after: options.unhealthy_after,
+        };
+        let stop = shared.shutdown.clone();
+        let thread = thread::Builder::new().name("status".into());
+        thread.spawn(move || status.run(&stop))?;
+    }
+    let running = sources.sources.len();
+    start_sources(&shared, options, sources.sources, &producer)?;
+    let (ask, asked) = unbounded();
+    if !options.dry_run {
+        let report = Arc::clone(&shared.report);
+        let watch = Watch::new(opened.contents, provenance, report, changes, asked);
+        let thread = thread::Builder::new().name("settings".into());
+        thread.spawn(|| watch.run())?;
+    }
+    forward(opened.signals, &shared.tell, ask)?;
+    if let Some(Err(error)) = opened.notify.as_ref().map(|notify| notify.ready()) {
+        let error = error.to_string();
+        Message::NotifyFailed { error }.log();
+    }
+    Ok(Agent {
+        report: shared.report,
+        notify: opened.notify,
+        watchdog,
+        stats,
+        status_file,
+        checkpoints,
+        shutdown: shared.shutdown,
+        abort: shared.abort,
+        producer: Some(producer),
+        aborts,
+        told: shared.told,
+        sources: running,
+    })
+}
+
+/// Starts the sender. Gives what ends its request in flight.
+fn start_sender(
+    shared: &Shared,
+    options: &RunOptions,
+    consumer: Consumer,
+    target: Option<Box<dyn Target>>,
+    changes: LatestValue<Option<Box<dyn Target>>>,
+    watchdog: Watchdog,
+) -> Result<Arc<Mutex<Abort>>, CommandError> {
+    let aborts: Arc<Mutex<Abort>> = Arc::new(Mutex::new(Box::new(|| ())));
+    let sender = Sender {
+        consumer,
+        target,
+        changes,
+        cutter: Arc::clone(&aborts),
+        limits: Limits {
+            // At most half the buffer, so that sources find room while a request is under way.
+            body: Extent {
+                events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+                bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
+            },
+            age: options.batch_age,
+        },
+        backoff: Backoff::new(
+            options.backoff_min,
+            options.backoff_max,
+            crate::sys::random::seed(),
+        ),
+        report: Arc::clone(&shared.report),
+        watchdog,
+        stop: shared.shutdown.clone(),
+        cut_off: shared.abort.clone(),
+        fruitless: false,
+        body_size: BodySize::default(),
+    };
+    spawn("sender", &shared.tell, Event::SenderEnded, move || {
+        sender.run();
+    })?;
+    Ok(aborts)
+}
+
+fn start_sources(
+    shared: &Shared,
+    options: &RunOptions,
+    sources: Vec<Box<dyn Source>>,
+    producer: &Producer,
+) -> Result<(), CommandError> {
+    let max_event = options.max_event_bytes.min(options.buffer_bytes);
+    let ahead = Extent {
+        events: options.batch_events.saturating_mul(READ_AHEAD),
+        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
+    };
+    for (place, (spec, source)) in options.sources.iter().zip(sources).enumerate() {
+        let when_full = options.when_full.unwrap_or(if source.is_lasting() {
+            WhenFull::Wait
+        } else {
+            WhenFull::Drop
+        });
+        let producer = if source.is_lasting() && when_full == WhenFull::Wait {
+            producer.while_below(ahead)
+        } else {
+            producer.clone()
+        };
+        let report = Arc::clone(&shared.report);
+        let output = SourceOutput::new(place, producer, report, when_full, max_event);
+        let shutdown = shared.shutdown.clone();
+        let name = format!("src-{}", spec.kind());
+        spawn(&name, &shared.tell, Event::SourceEnded, move || {
+            source.run(output, &shutdown);
+        })?;
+    }
+    Ok(())
+}
+
+fn spawn(
+    name: &str,
+    tell: &Events<Event>,
+    event: Event,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), CommandError> {
+    let tell = tell.clone();
+    thread::Builder::new().name(name.into()).spawn(move || {
+        body();
+        // The main thread may be gone: then nobody needs to know.
+        let _ = tell.send(event);
+    })?;
+    Ok(())
+}
+
+/// Tells the main thread of SIGTERM and SIGINT, and the settings' thread of SIGHUP.
+fn forward(
+    mut signals: Signals,
+    tell: &Events<Event>,
+    ask: Events<()>,
+) -> Result<(), CommandError> {
+    let tell = tell.clone();
+    let thread = thread::Builder::new().name("signals".into());
+    thread.spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                // A dry run has nobody to ask.
+                let _ = ask.send(());
+            } else if tell.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! When the agent reports, drains, gives up and ends: a state machine without clock or threads, which the main thread's loop
+//! does the work for.
+
+use std::time::{Duration, Instant};
+
+/// How long threads may take to end once the request in flight was aborted.
+const ABORT_WAIT: Duration = Duration::from_millis(400);
+/// The end comes within this time after `--shutdown-timeout`.
+const OVERTIME: Duration = Duration::from_millis(900);
+/// How long checkpoints, status file and log may take to be written for the last time.
+const LAST_WRITES: Duration = Duration::from_millis(1500);
+/// The same after a second signal.
+const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(300);
+
+/// What the main thread is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A source has ended, and all it had received is counted.
+    SourceEnded,
+    /// The sender has ended.
+    SenderEnded,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Log the summaries.
+    Report,
+    /// Log the shutdown, and let sources end.
+    Drain,
+    /// No source will add anything: let the queue end.
+    CloseQueue,
+    /// Let sources end, and end the request in flight.
+    Abort,
+    /// Log that the second signal ends the agent.
+    StopAtOnce,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// What is buffered is sent.
+    Draining {
+        until: Instant,
+    },
+    /// Threads were told to end at once.
+    Aborting {
+        until: Instant,
+    },
+    /// Nothing is waited for any more.
+    Over,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    interval: Duration,
+    timeout: Duration,
+    /// Sources that have not ended.
+    sources: usize,
+    has_sender: bool,
+    next_report: Instant,
+    phase: Phase,
+    /// When the shutdown's time is over, if a signal has come.
+    deadline: Option<Instant>,
+    is_at_once: bool,
+}
+
+impl Supervisor {
+    /// Of so many sources and one sender, that reports every `interval` and drains for `timeout`.
+    pub(super) fn new(sources: usize, interval: Duration, timeout: Duration, now: Instant) -> Self {
+        Supervisor {
+            interval,
+            timeout,
+            sources,
+            has_sender: true,
+            next_report: now + interval,
+            phase: Phase::Running,
+            deadline: None,
+            is_at_once: false,
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(super) fn wake(&self) -> Instant {
+        match self.phase {
+            Phase::Draining { until } | Phase::Aborting { until } => until.min(self.next_report),
+            Phase::Running | Phase::Over => self.next_report,
+        }
+    }
+
+    /// Whether the main thread's loop ends.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Whether a signal asked for the end.
+    pub(super) fn was_signalled(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Whether threads still run that the loop did not wait for.
+    pub(super) fn has_threads(&self) -> bool {
+        self.sources > 0 || self.has_sender
+    }
+
+    /// By when the process has to be gone, once the loop has ended.
+    pub(super) fn end_by(&self, now: Instant) -> Instant {
+        let last_writes = match self.is_at_once {
+            true => LAST_WRITES_AT_ONCE,
+            false => LAST_WRITES,
+        };
+        let end = now + last_writes;
+        self.deadline
+            .map_or(end, |deadline| end.min(deadline + OVERTIME))
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if now >= self.next_report && !self.is_over() {
+            self.next_report = now + self.interval;
+            actions.push(Action::Report);
+        }
+        match self.phase {
+            Phase::Draining { until } if now >= until => {
+                actions.push(self.abort(now));
+            }
+            Phase::Aborting { until } if now >= until => self.phase = Phase::Over,
+            _ => {}
+        }
+        actions
+    }
+
+    /// Something has happened.
+    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match (event, self.phase) {
+            (_, Phase::Over) => {}
+            (Event::Signal, Phase::Running) => {
+                let until = now + self.timeout;
+                self.deadline = Some(until);
+                self.phase = Phase::Draining { until };
+                actions.push(Action::Drain);
+            }
+            (Event::Signal, Phase::Aborting { until }) if self.deadline.is_none() => {
+                self.deadline = Some(until);
+            }
+            (Event::Signal, _) => {
+                self.is_at_once = true;
+                self.phase = Phase::Over;
+                actions.push(Action::StopAtOnce);
+            }
+            (Event::SourceEnded, _) => {
+                self.sources = self.sources.saturating_sub(1);
+                if self.sources == 0 {
+                    actions.push(Action::CloseQueue);
+                }
+            }
+            (Event::SenderEnded, phase) => {
+                self.has_sender = false;
+                // Nothing takes what the sources still have: that is counted when they end.
+                if self.sources > 0 && !matches!(phase, Phase::Aborting { .. }) {
+                    actions.push(self.abort(now));
+                }
+            }
+        }
+        if self.sources == 0 && !self.has_sender {
+            self.phase = Phase::Over;
+        }
+        actions
+    }
+
+    fn abort(&mut self, now: Instant) -> Action {
+        self.phase = Phase::Aborting {
+            until: now + ABORT_WAIT,
+        };
+        Action::Abort
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// What happens when, in seconds, and what is to be done then. The last entry says when the loop ends.
+    type Script<'a> = &'a [(f32, Option<Event>, &'a [Action])];
+
+    #[test]
+    fn every_way_to_the_end() {
+        use Action::*;
+        use Event::*;
+        let cases: [(&str, Script, bool); 7] = [
+            (
+                "the sources end",
+                &[
+                    (1.0, Some(SourceEnded), &[]),
+                    (10.0, None, &[Report]),
+                    (11.0, Some(SourceEnded), &[CloseQueue]),
+                    (12.0, Some(SenderEnded), &[]),
+                ],
+                false,
+            ),
+            (
+                "a signal, and all is drained",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (2.0, Some(SourceEnded), &[]),
+                    (3.0, Some(SourceEnded), &[CloseQueue]),
+                    (5.0, Some(SenderEnded), &[]),
+                ],
+                true,
+            ),
+            (
+                "a signal, and the webhook takes nothing",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (1.1, Some(SourceEnded), &[]),
+                    (1.2, Some(SourceEnded), &[CloseQueue]),
+                    (6.0, None, &[Abort]),
+                    (6.1, Some(SenderEnded), &[]),
+                ],
+                true,
+            ),
+            (
+                "a source waits for room until the sender is gone",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (1.1, Some(SourceEnded), &[]),
+                    (6.0, None, &[Abort]),
+                    (6.1, Some(SenderEnded), &[]),
+                    (6.2, Some(SourceEnded), &[CloseQueue]),
+                ],
+                true,
+            ),
+            (
+                "threads that are stuck",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (6.0, None, &[Abort]),
+                    (6.3, None, &[]),
+                    (6.4, None, &[]),
+                ],
+                true,
+            ),
+            (
+                "a second signal",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (1.5, Some(Signal), &[StopAtOnce]),
+                ],
+                true,
+            ),
+            (
+                "the sender gives up, as nobody reads what a dry run prints",
+                &[
+                    (1.0, Some(SenderEnded), &[Abort]),
+                    (1.1, Some(SourceEnded), &[]),
+                    (1.2, Some(SourceEnded), &[CloseQueue]),
+                ],
+                false,
+            ),
+        ];
+        for (name, script, is_signalled) in cases {
+            let begin = Instant::now();
+            let at = |seconds: f32| begin + Duration::from_secs_f32(seconds);
+            let mut supervisor = Supervisor::new(2, INTERVAL, TIMEOUT, begin);
+            for (place, (seconds, event, expected)) in script.iter().enumerate() {
+                assert!(!supervisor.is_over(), "{name} at {seconds}");
+                let now = at(*seconds);
+                let actions = match event {
+                    Some(event) => supervisor.on(*event, now),
+                    None => supervisor.tick(now),
+                };
+                assert_eq!(actions, *expected, "{name} at {seconds}");
+                let is_last = place + 1 == script.len();
+                assert_eq!(supervisor.is_over(), is_last, "{name} at {seconds}");
+            }
+            assert_eq!(supervisor.was_signalled(), is_signalled, "{name}");
+        }
+    }
+
+    proptest! {
+        /// Whatever happens after a signal, the process is gone in time, and it is aborted at most once.
+        #[test]
+        fn the_end_comes_in_time(
+            events in proptest::collection::vec((0..2000_u64, 0..2_usize), 0..20),
+            sources in 0..4_usize,
+        ) {
+            let begin = Instant::now();
+            let mut supervisor = Supervisor::new(sources, INTERVAL, TIMEOUT, begin);
+            supervisor.on(Event::Signal, begin);
+            let (mut now, mut ended, mut aborts) = (begin, 0, 0);
+            let count = |actions: Vec<Action>| actions.iter().filter(|action| **action == Action::Abort).count();
+            for (milliseconds, kind) in events {
+                let next = now + Duration::from_millis(milliseconds);
+                while supervisor.wake() <= next && !supervisor.is_over() {
+                    now = supervisor.wake();
+                    aborts += count(supervisor.tick(now));
+                }
+                if supervisor.is_over() {
+                    break;
+                }
+                now = next;
+                aborts += match kind {
+                    0 if ended < sources => {
+                        ended += 1;
+                        count(supervisor.on(Event::SourceEnded, now))
+                    }
+                    1 if supervisor.has_sender => count(supervisor.on(Event::SenderEnded, now)),
+                    _ => 0,
+                };
+            }
+            while !supervisor.is_over() {
+                now = supervisor.wake();
+                aborts += count(supervisor.tick(now));
+            }
+            prop_assert!(aborts <= 1);
+            prop_assert!(now <= begin + TIMEOUT + ABORT_WAIT);
+            prop_assert!(supervisor.end_by(now) <= begin + TIMEOUT + OVERTIME);
+        }
+    }
+}

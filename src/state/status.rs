@@ -1,0 +1,355 @@
+//! The status that an agent writes for `show`: one small JSON file an agent, whole at every moment.
+//!
+//! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
+//! lock, `.HOST.lock`, nobody has. A thread of its own writes it, so that a mount that hangs stops nothing.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use humantime::format_rfc3339_seconds;
+use serde_json::{Value, json};
+
+use super::agents::{self, HEARTBEAT};
+use super::{PROGRAM, create_dir, file_name};
+use crate::sys::lock;
+use crate::telemetry::Report;
+use crate::telemetry::counters::Reason;
+use crate::telemetry::snapshot::{Forwarding, OutageState, Snapshot, SourceState};
+use crate::telemetry::watchdog::Watchdog;
+
+/// Between two looks at whether something has changed: a file is written at most so often.
+const LOOK: Duration = Duration::from_secs(5);
+/// The file of an agent that was not heard of for so long is removed.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
+/// So many agents of a host can have a file in one directory.
+const AGENTS: u32 = 1000;
+
+/// An agent's file, which is its own for as long as this lives.
+#[derive(Debug)]
+pub struct StatusFile {
+    dir: PathBuf,
+    /// The file's name without its ending.
+    name: String,
+    host: String,
+    watchdog: Watchdog,
+    _lock: File,
+}
+
+/// The thread that writes the file.
+#[derive(Debug)]
+pub struct Writer {
+    last: Sender<Snapshot>,
+    ended: Receiver<()>,
+}
+
+impl StatusFile {
+    /// Takes the first name of this host's that no agent has. The directory is created if its parent
+    /// is there.
+    ///
+    /// # Errors
+    /// The directory can't be made or written to.
+    pub fn open(dir: &Path, host: String) -> Result<Self, String> {
+        let failed =
+            |what: &str, error: io::Error| format!("{}: can't be {what}: {error}", dir.display());
+        create_dir(dir).map_err(|error| failed("created", error))?;
+        let name = file_name(&host);
+        for number in 1..=AGENTS {
+            let name = match number {
+                1 => name.clone(),
+                number => format!("{name}.{number}"),
+            };
+            let lock = lock::try_lock(&dir.join(format!(".{name}.lock")));
+            if let Some(lock) = lock.map_err(|error| failed("written to", error))? {
+                let file = StatusFile {
+                    dir: dir.into(),
+                    name,
+                    host,
+                    watchdog: Watchdog::default(),
+                    _lock: lock,
+                };
+                // The lock may have been there already: whether there can be more shows only so.
+                return match file
+                    .create_new()
+                    .and_then(|_| fs::remove_file(file.new_path()))
+                {
+                    // A full disk may have room again.
+                    Err(error) if error.kind() != ErrorKind::StorageFull => {
+                        Err(failed("written to", error))
+                    }
+                    _ => Ok(file),
+                };
+            }
+        }
+        let dir = dir.display();
+        Err(format!(
+            "{dir}: can't take more than {AGENTS} agents of {host}"
+        ))
+    }
+
+    /// Writes the file from now on, in a thread of its own, and tells of the waits for the directory.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn follow(mut self, report: Arc<Report>, watchdog: Watchdog) -> io::Result<Writer> {
+        self.watchdog = watchdog;
+        let (last, told) = bounded(1);
+        let (end, ended) = bounded(0);
+        thread::Builder::new().name("state".into()).spawn(move || {
+            self.run(&report, &told, LOOK, HEARTBEAT);
+            drop(end);
+        })?;
+        Ok(Writer { last, ended })
+    }
+
+    /// Writes when something has changed, looking every `look`, and every `heartbeat` if nothing has;
+    /// ends with the last snapshot.
+    fn run(&self, report: &Report, told: &Receiver<Snapshot>, look: Duration, heartbeat: Duration) {
+        let started = SystemTime::now();
+        let mut written: Option<(Snapshot, Instant)> = None;
+        let mut cleared_up = false;
+        loop {
+            let now = report.snapshot();
+            let is_due = written
+                .as_ref()
+                .is_none_or(|(old, at)| *old != now || at.elapsed() >= heartbeat);
+            if is_due {
+                let at = Instant::now();
+                let state = self.describe(&now, started, None);
+                written = match self.watchdog.state_dir(IF_IT_HANGS, || self.write(&state)) {
+                    Ok(()) => {
+                        report.status_file_restored();
+                        Some((now, at))
+                    }
+                    Err(error) => {
+                        let path = self.path().display().to_string();
+                        report.status_file_failed(&format!("{path}: {error}"));
+                        None
+                    }
+                };
+                if written.is_some() && !std::mem::replace(&mut cleared_up, true) {
+                    self.clear_up();
+                }
+            }
+            match told.recv_timeout(look) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(last) => {
+                    // The log has had its last line: a failure can't be told any more.
+                    let _ = self.write(&self.describe(&last, started, Some(SystemTime::now())));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The file's content. What its names mean stands at [`show`](crate::cli::show).
+    fn describe(&self, now: &Snapshot, started: SystemTime, ended: Option<SystemTime>) -> Value {
+        let balance = &now.balance;
+        let sources = now.sources.iter().map(|source| {
+            json!({
+                "name": source.name,
+                "received": source.received,
+                "away_since": source.outage.as_ref().map(since),
+                "why": source.outage.as_ref().map(|outage| &outage.error),
+                "requests_refused": refused(source),
+                "last_refused": source.last_refused,
+                "lost_bytes": source.lost_bytes,
+                "lag_bytes": source.lag.map(|lag| lag.bytes),
+                "lag_seconds": source.lag.map(|lag| lag.oldest.as_secs()),
+            })
+        });
+        let dropped = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.label(), balance.dropped_for(reason).into()));
+        json!({
+            "program": PROGRAM,
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": self.host,
+            "pid": process::id(),
+            "started": time(started),
+            "written": time(ended.unwrap_or_else(SystemTime::now)),
+            "ended": ended.map(time),
+            "webhook": webhook(now),
+            "sources": sources.collect::<Vec<_>>(),
+            "received": balance.received(),
+            "delivered": balance.delivered,
+            "dropped": Value::Object(dropped.collect()),
+            "rejected": balance.rejected,
+            "redelivered": now.redelivered,
+            "in_buffer": balance.buffered(),
+            "last_error": now.last_error.as_ref().map(|error| json!({
+                "at": time(error.at),
+                "what": error.message,
+            })),
+        })
+    }
+
+    fn write(&self, state: &Value) -> io::Result<()> {
+        self.create_new()?
+            .write_all(format!("{state:#}\n").as_bytes())?;
+        fs::rename(self.new_path(), self.path())
+    }
+
+    /// The file that takes the old one's place when it is whole.
+    fn create_new(&self) -> io::Result<File> {
+        let path = self.new_path();
+        // One that a killed agent has left; or a link, if others may write here: never followed.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)?;
+        // Everybody may know, whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        Ok(file)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(format!("{}.json", self.name))
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.dir.join(format!(".{}.new", self.name))
+    }
+
+    /// Removes the files of agents that were not heard of for a month. What is wrong here is for `show`
+    /// to tell.
+    fn clear_up(&self) {
+        // By the clock that has dated the others' files too, which on a mount is not this host's.
+        let Ok(now) = fs::metadata(self.path()).and_then(|metadata| metadata.modified()) else {
+            return;
+        };
+        let Ok((agents, _)) = agents::read(&self.dir) else {
+            return;
+        };
+        for agent in agents {
+            let age = now.duration_since(agent.heard).unwrap_or_default();
+            let lock = self.dir.join(format!(".{}.lock", agent.name));
+            if age > FORGOTTEN && matches!(lock::try_lock(&lock), Ok(Some(_))) {
+                let _ = fs::remove_file(self.dir.join(format!("{}.json", agent.name)));
+                let _ = fs::remove_file(lock);
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Has the last snapshot written, and waits for that, but not for long.
+    pub fn finish(self, last: Snapshot, patience: Duration) {
+        // The thread may have no room for it, if the directory hangs: then it is not written.
+        if self.last.try_send(last).is_ok() {
+            let _ = self.ended.recv_timeout(patience);
+        }
+    }
+}
+
+fn webhook(now: &Snapshot) -> Value {
+    // The log's words for it begin so.
+    let bare = |text: &str| text.strip_prefix("webhook ").unwrap_or(text).to_owned();
+    let (endpoint, disabled) = match &now.forwarding {
+        Some(Forwarding::On(endpoint)) => {
+            let (endpoint, _) = endpoint.split_once(" through ").unwrap_or((endpoint, ""));
+            (Some(bare(endpoint)), None)
+        }
+        Some(Forwarding::Off(why)) => (None, Some(bare(why))),
+        None => (None, None),
+    };
+    let outage = now.outage.as_ref().filter(|_| disabled.is_none());
+    let state = match outage {
+        _ if disabled.is_some() => "disabled",
+        Some(_) => "failing",
+        None if now.reached => "connected",
+        None => "untried",
+    };
+    json!({
+        "state": state,
+        "endpoint": endpoint,
+        "failing_since": outage.map(since),
+        "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
+        "last_delivery": now.last_delivery.map(time),
+    })
+}
+
+/// Requests of a source that were refused, by reason.
+fn refused(source: &SourceState) -> Value {
+    let refused = source.refused.iter();
+    Value::Object(
+        refused
+            .map(|(reason, requests)| (reason.label().to_owned(), (*requests).into()))
+            .collect(),
+    )
+}
+
+fn since(outage: &OutageState) -> String {
+    let since = SystemTime::now().checked_sub(outage.since.elapsed());
+    time(since.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// RFC 3339, in UTC. What began before a clock without a battery was at 1970 began in 1970: there is no form for
+/// earlier times.
+fn time(time: SystemTime) -> String {
+    format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn written(file: &StatusFile) -> Option<u64> {
+        Some(fs::metadata(file.path()).ok()?.ino())
+    }
+
+    #[test]
+    fn a_heartbeat_is_written_when_nothing_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StatusFile::open(dir.path(), "host".into()).unwrap();
+        let report = Report::new(INTERVAL, Vec::new());
+        let (last, told) = bounded(1);
+        let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
+        let (file, report) = (&file, &report);
+        // Where this fails, it drops its end of the channel, which ends the thread.
+        thread::scope(move |scope| {
+            let began = Instant::now();
+            scope.spawn(move || file.run(report, &told, look, heartbeat));
+            let mut versions = Vec::new();
+            while versions.len() < 3 && began.elapsed() < INTERVAL {
+                let version = written(file);
+                if version.is_some() && versions.last() != Some(&version) {
+                    versions.push(version);
+                }
+            }
+            assert_eq!(versions.len(), 3);
+            assert!(began.elapsed() >= 2 * heartbeat, "{:?}", began.elapsed());
+            last.send(report.stopped()).unwrap();
+        });
+        let state: Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
+        assert!(state["ended"].is_string(), "{state}");
+    }
+
+    #[test]
+    fn the_last_snapshot_is_not_waited_for_where_the_directory_hangs() {
+        let report = Report::new(INTERVAL, Vec::new());
+        let (last, _told) = bounded(1);
+        let (_end, ended) = bounded(0);
+        let began = Instant::now();
+        Writer { last, ended }.finish(report.stopped(), Duration::from_millis(10));
+        assert!(began.elapsed() < INTERVAL);
+    }
+}

@@ -1,0 +1,290 @@
+//! The log: standard error, a line an occurrence, level by `S3_AUDIT_WEBHOOK_LOG`, as text or as JSON. To systemd's
+//! journal, which has the time anyway, each line begins with its priority, so that `journalctl -p warning` finds what
+//! went wrong.
+//!
+//! Lines go through a bounded backlog to a thread of its own: who logs never waits for who reads the log.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::panic;
+use std::str::FromStr;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use env_logger::{Builder, Logger};
+use log::{Level, LevelFilter, Log as _, Metadata};
+use serde_json::Value;
+
+use super::backlog::{Backlog, Entry};
+use super::message::{MAX_TEXT, Message};
+use crate::sys::poll::{PollFd, poll};
+use crate::text::escape::shown;
+
+/// Names the levels: env_logger's syntax.
+pub const VARIABLE: &str = "S3_AUDIT_WEBHOOK_LOG";
+
+/// Lines that wait for standard error take so much memory at most.
+const BACKLOG_BYTES: usize = 256 << 10;
+/// How long a panic waits for the log.
+const LAST_WAIT: Duration = Duration::from_millis(300);
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and text.
+    Text,
+    /// A JSON object with time, level, message name, text and fields.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("expected text or json".into()),
+        }
+    }
+}
+
+/// Lines on their way to a sink.
+struct Queue {
+    backlog: Mutex<Backlog>,
+    /// Something was added.
+    added: Condvar,
+    /// Everything was written.
+    written: Condvar,
+    style: Style,
+}
+
+/// How lines are made.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    format: LogFormat,
+    /// Priorities instead of times.
+    is_journal: bool,
+}
+
+/// The log of this process. Libraries write headers and addresses to theirs, so that goes nowhere.
+static LOG: OnceLock<(Logger, Queue)> = OnceLock::new();
+
+/// Starts the log, and has panics logged. Until then, and in other programs than the agent, nothing is logged.
+///
+/// # Errors
+/// The variable's value is no level, or there are no more threads.
+pub fn start(format: LogFormat) -> Result<(), String> {
+    let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
+    if !filters.split(',').all(is_filter) {
+        return Err(format!(
+            "'{filters}' is no log level; expected error, warn, info or off"
+        ));
+    }
+    let style = Style {
+        format,
+        is_journal: is_journal(),
+    };
+    let (_, queue) = LOG.get_or_init(|| {
+        let filter = Builder::new().parse_filters(&filters).build();
+        (filter, Queue::new(style, BACKLOG_BYTES))
+    });
+    let thread = thread::Builder::new().name("log".into());
+    let spawned = thread.spawn(move || queue.run(&mut io::stderr()));
+    spawned.map_err(|error| error.to_string())?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Logs a message, if the log was started and its level is wanted.
+pub(super) fn write(message: &Message) {
+    if let Some(queue) = queue(message.level()) {
+        queue.push(message);
+    }
+}
+
+/// Logs the last message: there is always room for it, and nothing follows.
+pub fn write_last(message: &Message) {
+    if let Some(queue) = queue(message.level()) {
+        queue.push_last(message);
+    }
+}
+
+/// Waits until all lines are written, for `timeout` at most. True if they are.
+pub fn flush(timeout: Duration) -> bool {
+    LOG.get().is_none_or(|(_, queue)| queue.flush(timeout))
+}
+
+/// The log, if it takes messages of this level.
+fn queue(level: Level) -> Option<&'static Queue> {
+    let (filter, queue) = LOG.get()?;
+    let target = env!("CARGO_CRATE_NAME");
+    let metadata = Metadata::builder().level(level).target(target).build();
+    filter.enabled(&metadata).then_some(queue)
+}
+
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let what = text.unwrap_or("?");
+    Message::Panicked {
+        thread: thread.name().unwrap_or("?").into(),
+        message: format!("{what} at {place}"),
+    }
+    .log();
+    flush(LAST_WAIT);
+}
+
+impl Queue {
+    fn new(style: Style, limit: usize) -> Self {
+        Queue {
+            backlog: Mutex::new(Backlog::new(limit)),
+            added: Condvar::new(),
+            written: Condvar::new(),
+            style,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, message: &Message) {
+        let line = self.style.line(message, SystemTime::now());
+        self.lock().push(line);
+        self.added.notify_one();
+    }
+
+    fn push_last(&self, message: &Message) {
+        let line = self.style.line(message, SystemTime::now());
+        self.lock().push_last(line);
+        self.added.notify_one();
+    }
+
+    /// Writes lines as they come, up to the last one.
+    fn run(&self, sink: &mut (impl Write + AsFd)) {
+        while let Some(entry) = self.next() {
+            let line = match entry {
+                Entry::Line(line) => line,
+                Entry::Lost(lines) => {
+                    let message = Message::LogLinesLost { lines };
+                    self.style.line(&message, SystemTime::now())
+                }
+            };
+            write_whole(sink, line.as_bytes());
+        }
+    }
+
+    /// The next entry, once that before it is written. None after the last one.
+    fn next(&self) -> Option<Entry> {
+        let mut backlog = self.lock();
+        loop {
+            let entry = backlog.pop();
+            if entry.is_some() {
+                return entry;
+            }
+            self.written.notify_all();
+            if backlog.is_over() {
+                return None;
+            }
+            let waited = self.added.wait(backlog);
+            backlog = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut backlog = self.lock();
+        while !backlog.is_written() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.written.wait_timeout(backlog, left);
+            backlog = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// Standard error may be a terminal or a pipe that somebody else has made non-blocking.
+fn write_whole(sink: &mut (impl Write + AsFd), mut line: &[u8]) {
+    while !line.is_empty() {
+        match sink.write(line) {
+            Ok(0) => return,
+            Ok(count) => line = &line[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::writable(sink.as_fd())];
+                if poll(&mut fds, None).is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Style {
+    /// The line of a message, with its newline, bounded.
+    fn line(self, message: &Message, now: SystemTime) -> String {
+        let level = message.level();
+        let time = humantime::format_rfc3339_seconds(now);
+        let text = shown(&message.text(), MAX_TEXT);
+        let priority = match self.is_journal {
+            true => format!("<{}>", priority(level)),
+            false => String::new(),
+        };
+        match self.format {
+            LogFormat::Text if self.is_journal => format!("{priority}{level:5} {text}\n"),
+            LogFormat::Text => format!("{time} {level:5} {text}\n"),
+            LogFormat::Json => {
+                let quoted = Value::from(text);
+                let fields = Value::Object(message.fields());
+                let (name, level) = (message.name(), level.as_str().to_ascii_lowercase());
+                format!(
+                    "{priority}{{\"time\":\"{time}\",\"level\":\"{level}\",\"message\":\"{name}\",\"text\":{quoted},\
+                     \"fields\":{fields}}}\n"
+                )
+            }
+        }
+    }
+}
+
+/// Whether standard error goes to the journal, as systemd.exec(5) tells of `JOURNAL_STREAM`.
+fn is_journal() -> bool {
+    let Ok(journal) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stream = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let found = stream.and_then(|stream| stream.metadata());
+    found.is_ok_and(|found| journal == format!("{}:{}", found.dev(), found.ino()))
+}
+
+/// As syslog(3) numbers them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// env_logger takes a word that is no level for a module's name, and then logs nothing else.
+fn is_filter(part: &str) -> bool {
+    let (module, level) = part
+        .split_once('=')
+        .unwrap_or((env!("CARGO_CRATE_NAME"), part));
+    module == env!("CARGO_CRATE_NAME") && level.trim().parse::<LevelFilter>().is_ok()
+}

@@ -1,0 +1,198 @@
+//! What the fields of messages look like, to people and to programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::text::escape::shown;
+use crate::text::quantity::{HumanDuration, Size};
+
+/// A longer text is cut.
+pub(crate) const MAX_TEXT: usize = 8 << 10;
+
+/// A field's value for programs.
+pub trait Field {
+    /// As JSON: durations in seconds, sizes in bytes.
+    fn json(&self) -> Value;
+}
+
+impl Field for String {
+    fn json(&self) -> Value {
+        shown(self, MAX_TEXT).into()
+    }
+}
+
+impl Field for &'static str {
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Field for u64 {
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Field for usize {
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Field for Size {
+    fn json(&self) -> Value {
+        self.0.into()
+    }
+}
+
+impl Field for HumanDuration {
+    fn json(&self) -> Value {
+        self.0.as_secs_f64().into()
+    }
+}
+
+/// A number with its noun: `1 event`, `312 events`.
+macro_rules! counted {
+    ($(#[doc = $doc:literal] $name:ident $noun:literal)*) => {$(
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let plural = if self.0 == 1 { "" } else { "s" };
+                write!(f, "{} {}{plural}", self.0, $noun)
+            }
+        }
+
+        impl Field for $name {
+            fn json(&self) -> Value {
+                self.0.into()
+            }
+        }
+    )*};
+}
+
+counted! {
+    /// `1 event`, `312 events`.
+    Events "event"
+    /// `1 attempt`, `19 attempts`.
+    Attempts "attempt"
+    /// `1 request`, `20 requests`.
+    Requests "request"
+    /// `1 buffered event`, `312 buffered events`.
+    BufferedEvents "buffered event"
+}
+
+/// What is in the buffer: `312 events buffered`, or `buffer full (100000 events)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffered {
+    /// Events.
+    pub events: u64,
+    /// Events were dropped for want of room lately.
+    pub is_full: bool,
+}
+
+impl fmt::Display for Buffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Buffered {
+                events,
+                is_full: true,
+            } => write!(f, "buffer full ({})", Events(*events)),
+            Buffered { events, .. } => write!(f, "{} buffered", Events(*events)),
+        }
+    }
+}
+
+impl Field for Buffered {
+    fn json(&self) -> Value {
+        self.events.into()
+    }
+}
+
+/// How long a summary looks back, ` in 10s`; of a first occurrence nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within(pub Option<Duration>);
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(interval) => write!(f, " in {}", HumanDuration(interval)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Field for Within {
+    fn json(&self) -> Value {
+        self.0.map(|interval| interval.as_secs_f64()).into()
+    }
+}
+
+/// The last client of several, `, last from 10.0.0.7`, where it has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer(pub Option<String>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(address) => write!(f, ", last from {address}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Field for Peer {
+    fn json(&self) -> Value {
+        self.0
+            .as_ref()
+            .map(|address| shown(address, MAX_TEXT))
+            .into()
+    }
+}
+
+/// How many events were dropped for which reason, ` (buffer full 4821)`; nothing if none was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reasons(pub Vec<(&'static str, u64)>);
+
+impl fmt::Display for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (reason, events)) in self.0.iter().enumerate() {
+            let before = if place == 0 { " (" } else { ", " };
+            write!(f, "{before}{reason} {events}")?;
+        }
+        f.write_str(if self.0.is_empty() { "" } else { ")" })
+    }
+}
+
+impl Field for Reasons {
+    fn json(&self) -> Value {
+        let reasons = self
+            .0
+            .iter()
+            .map(|(reason, events)| (reason.replace(' ', "_"), (*events).into()));
+        Value::Object(reasons.collect())
+    }
+}
+
+/// A count with the words around it; nothing if it is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IfAny(pub &'static str, pub u64);
+
+impl fmt::Display for IfAny {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IfAny(_, 0) => Ok(()),
+            IfAny(label, count) => write!(f, ", {label} {count}"),
+        }
+    }
+}
+
+impl Field for IfAny {
+    fn json(&self) -> Value {
+        self.1.into()
+    }
+}

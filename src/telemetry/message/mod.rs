@@ -1,0 +1,305 @@
+//! Every line of the log, as a value: its stable name, its level, its text and its fields come from one place, and so does
+//! the operator's page.
+
+mod field;
+
+use std::fmt;
+
+use ::log::Level;
+use serde_json::{Map, Value};
+
+pub(crate) use self::field::MAX_TEXT;
+pub use self::field::{
+    Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Within,
+};
+use crate::telemetry::log;
+use crate::text::quantity::{HumanDuration, Size};
+
+/// Defines the enum: of each message a sentence for developers, the variant with its fields, the name, the level and the text.
+macro_rules! messages {
+    ($(
+        #[doc = $doc:literal]
+        $variant:ident { $($field:ident: $type:ty),* } = $name:literal $level:ident $text:literal;
+    )*) => {
+        /// A line of the log.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Message {
+            $(
+                #[doc = $doc]
+                // The text says what a field is.
+                #[allow(missing_docs)]
+                $variant { $($field: $type),* },
+            )*
+        }
+
+        impl Message {
+            /// Its name, which stays the same from version to version.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Message::$variant { .. } => $name,)*
+                }
+            }
+
+            /// How much it matters.
+            pub fn level(&self) -> Level {
+                match self {
+                    $(Message::$variant { .. } => Level::$level,)*
+                }
+            }
+
+            /// The line without time and level.
+            pub fn text(&self) -> String {
+                match self {
+                    $(Message::$variant { $($field),* } => {
+                        let _ = ($($field,)*);
+                        format!($text)
+                    })*
+                }
+            }
+
+            /// Its fields, for programs: durations in seconds, sizes in bytes.
+            pub fn fields(&self) -> Map<String, Value> {
+                match self {
+                    $(Message::$variant { $($field),* } => Map::from_iter([
+                        $((stringify!($field).to_owned(), Field::json($field)),)*
+                    ]),)*
+                }
+            }
+        }
+
+        /// Of all messages the level, the text before its fields are filled in, and the name.
+        #[cfg(test)]
+        const ALL: &[(Level, &str, &str)] = &[$((Level::$level, $text, $name),)*];
+    };
+}
+
+messages! {
+    // The agent
+
+    /// The agent runs.
+    Started { sources: String, buffer_events: usize, buffer_bytes: Size, forwarding: String } = "started" Info
+        "started: source {sources}; buffer {buffer_events} events, {buffer_bytes}; {forwarding}";
+    /// A signal asked the agent to stop.
+    ShuttingDown { buffered: BufferedEvents, timeout: HumanDuration } = "shutting_down" Info
+        "shutting down: draining {buffered} (timeout {timeout})";
+    /// A second signal asked it to stop at once.
+    StoppingAtOnce {} = "stopping_at_once" Warn
+        "stopping at once: second signal";
+    /// The last line.
+    Stopped {
+        received: u64, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, buffered: u64, redelivered: IfAny,
+        refused: IfAny
+    } = "stopped" Info
+        "stopped: received {received}, delivered {delivered}, dropped {dropped}{reasons}{rejected}, buffered {buffered}{redelivered}{refused}";
+    /// A thread panicked, which is a bug.
+    Panicked { thread: String, message: String } = "panicked" Error
+        "bug: thread {thread} panicked: {message}";
+    /// Standard error did not take all lines.
+    LogLinesLost { lines: u64 } = "log_lines_lost" Warn
+        "{lines} log lines were lost while standard error was blocked";
+    /// systemd waits for READY=1, and did not get it.
+    NotifyFailed { error: String } = "notify_failed" Warn
+        "NOTIFY_SOCKET: can't notify systemd that the agent has started: {error}";
+
+    // Delivery
+
+    /// A request failed for a reason that may pass.
+    DeliveryFailed { error: String, retry_in: HumanDuration, buffered: Events } = "delivery_failed" Warn
+        "delivery failed: {error}; retrying in {retry_in}; {buffered} buffered";
+    /// A request failed for a reason that an operator must fix.
+    DeliveryBlocked { error: String, fix: &'static str } = "delivery_blocked" Error
+        "delivery failed: {error}; events are buffered; fix: {fix}";
+    /// Requests have failed for a while.
+    DeliveryFailing { lasts: HumanDuration, attempts: Attempts, error: String, buffer: Buffered } = "delivery_failing" Warn
+        "delivery failing for {lasts} ({attempts}): {error}; {buffer}";
+    /// The same, for a reason that an operator must fix.
+    DeliveryStillBlocked { lasts: HumanDuration, attempts: Attempts, error: String, buffer: Buffered, fix: &'static str } =
+        "delivery_still_blocked" Error
+        "delivery failing for {lasts} ({attempts}): {error}; {buffer}; fix: {fix}";
+    /// A request was taken after others had failed.
+    DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
+        "delivery restored after {lasted} ({attempts})";
+    /// Events are posted again though the webhook may have them.
+    Redelivered { events: Events, within: Within, error: String, total: u64 } = "redelivered" Warn
+        "redelivered {events}{within} that may have arrived already ({error}); {total} since start";
+    /// The webhook takes no larger bodies.
+    BodySizeLearned { size: Size, bytes: usize } = "body_size_learned" Info
+        "larger bodies fail: sending at most {size} in a request; to start with that, use --batch-bytes {bytes}";
+    /// One event fails, others do not.
+    EventSetAside { events: Events, within: Within, error: String } = "event_set_aside" Warn
+        "set aside {events}{within} that failed while others were delivered ({error})";
+    /// Events are lost.
+    Dropped { events: Events, within: Within, reason: &'static str, total: u64 } = "dropped" Warn
+        "dropped {events}{within} ({reason}); {total} since start";
+    /// Events are lost, because the webhook does not take them.
+    Rejected { events: Events, within: Within, error: String, total: u64 } = "rejected" Warn
+        "rejected {events}{within} ({error}); {total} since start";
+    /// A request takes longer than its timeouts allow, which is a bug.
+    RequestStuck { lasts: HumanDuration } = "request_stuck" Error
+        "a request to the webhook has not ended after {lasts}, beyond its timeouts; under systemd, the watchdog will restart the agent";
+    /// Such a request has ended.
+    RequestUnstuck { lasted: HumanDuration } = "request_unstuck" Info
+        "the request to the webhook ended after {lasted}";
+
+    // Settings
+
+    /// There is a webhook now.
+    ForwardingEnabled { changed: String, webhook: String, dropped: Events } = "forwarding_enabled" Info
+        "forwarding enabled ({changed}): {webhook}; {dropped} dropped before";
+    /// There is another webhook, or it is used otherwise.
+    ForwardingChanged { changed: String, webhook: String } = "forwarding_changed" Info
+        "settings changed ({changed}): now {webhook}";
+    /// There is no webhook any more.
+    ForwardingDisabled { reason: String } = "forwarding_disabled" Warn
+        "{reason}";
+    /// The settings can be used again.
+    SettingsValid {} = "settings_valid" Info
+        "the settings are valid again";
+    /// The settings can't be used.
+    SettingsInvalid { error: String } = "settings_invalid" Error
+        "{error}; keeping the previous settings";
+    /// SIGHUP changed nothing.
+    SettingsUnchanged {} = "settings_unchanged" Info
+        "settings read again: nothing changed";
+    /// A running agent does not take this setting over.
+    SettingNeedsRestart { setting: String } = "setting_needs_restart" Warn
+        "{setting} has changed; restart the agent to apply it";
+    /// The settings file exists, but not for this user.
+    SettingsUnreadable { path: String, error: String } = "settings_unreadable" Warn
+        "{path}: can't be read: {error}; continuing without it";
+    /// A name that looks like a setting.
+    UnknownSetting { setting: String } = "unknown_setting" Warn
+        "{setting} is not a setting of this version; ignored";
+    /// Token and events can be read on the way.
+    PlainHttp { option: String } = "plain_http" Warn
+        "{option}: http:// sends the token and the events unencrypted; use https://";
+    /// The webhook can be anybody.
+    CertificateUnverified { option: String } = "certificate_unverified" Warn
+        "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
+    /// A private key that is not private.
+    KeyReadable { option: String, path: String } = "key_readable" Warn
+        "{option}: every user of this host can read the private key in {path}; fix: chmod o= {path}";
+    /// The roots age with the program.
+    BundledRoots { reason: String, date: String } = "bundled_roots" Warn
+        "no trusted roots on this host{reason}: using those bundled with this program ({date}), which age with it; install \
+         ca-certificates, or give --ca-file";
+
+    // Sources
+
+    /// A source can't be read.
+    SourceUnavailable { source: String, error: String } = "source_unavailable" Warn
+        "{source}: unavailable: {error}; retrying";
+    /// It still can't.
+    SourceStillUnavailable { source: String, lasts: HumanDuration, error: String } = "source_still_unavailable" Warn
+        "{source}: still unavailable after {lasts}: {error}";
+    /// It can be read again.
+    SourceRestored { source: String, lasted: HumanDuration } = "source_restored" Info
+        "{source}: available again after {lasted}";
+    /// A client must be set otherwise.
+    SourceComplaint { source: String, problem: &'static str } = "source_complaint" Error
+        "{source}: a client {problem}";
+    /// Data of a source is lost that is in no count of events.
+    SourceLostBytes { source: String, bytes: u64, reason: String } = "source_lost_bytes" Warn
+        "{source}: {bytes} bytes lost: {reason}";
+    /// Clients were refused.
+    RequestsRefused { source: String, requests: Requests, within: Within, reason: &'static str, peer: Peer } =
+        "requests_refused" Warn
+        "{source}: {requests} refused{within} ({reason}){peer}";
+    /// Standard input broke.
+    StdinFailed { error: String } = "stdin_failed" Error
+        "stdin: can't be read any more: {error}; draining and stopping";
+    /// The fluent protocol has no authentication here.
+    FluentUnprotected { source: String } = "fluent_unprotected" Warn
+        "{source}: anyone who can reach this address can send forged events; restrict it with a firewall";
+
+    // Files
+
+    /// Rotated.
+    FileReplaced { file: String } = "file_replaced" Info
+        "{file} was replaced; reading the new one";
+    /// Copied and truncated, or rewritten.
+    FileTruncated { file: String } = "file_truncated" Info
+        "{file} was truncated; reading it from its beginning";
+    /// The rest of a truncated file is read from its copy.
+    FileContinuesInCopy { file: String, offset: u64 } = "file_continues_in_copy" Info
+        "{file}: reading on from byte {offset}";
+    /// Two files begin the same.
+    FileIsCopy { file: String, original: String } = "file_is_copy" Info
+        "{file} begins like {original}; it is taken for a copy and not read while that exists";
+    /// A compressed file is not read.
+    FileCompressed { file: String } = "file_compressed" Info
+        "{file} is compressed; it is not read";
+    /// A file was removed before it was read.
+    FileRemovedUnread { file: String, offset: u64 } = "file_removed_unread" Warn
+        "{file} was removed before it was read; what followed byte {offset} is lost";
+    /// A file of an earlier start is gone, and was read.
+    FileGone { source: String, file: String } = "file_gone" Info
+        "{source}: {file} is gone; all of it had been processed";
+    /// A file of an earlier start is gone, and was not read to its end.
+    FileGoneUnread { source: String, file: String, offset: u64, bytes: u64 } = "file_gone_unread" Warn
+        "{source}: {file} is no longer there as the agent left it; its last {bytes} bytes, after byte {offset}, are lost";
+    /// No file of an earlier start is there.
+    FilesAwaited { source: String } = "files_awaited" Warn
+        "{source}: none of the files read before is there; waiting for them";
+
+    // State
+
+    /// A checkpoint file is damaged.
+    CheckpointUnusable { path: String, error: String, source: String } = "checkpoint_unusable" Warn
+        "{path}: {error}; {source} is read from its beginning";
+    /// A source has no checkpoint.
+    NoCheckpoint { source: String, error: String, option: String } = "no_checkpoint" Warn
+        "no checkpoint of {source}, so that the next start reads it from its beginning: {error}; fix: name another directory with {option}";
+    /// A checkpoint can't be written.
+    CheckpointFailed { path: String, error: String } = "checkpoint_failed" Warn
+        "{path}: can't write the checkpoint: {error}; retrying; a restart before that sends events since the last one again";
+    /// It can be written again.
+    CheckpointRestored { path: String } = "checkpoint_restored" Info
+        "{path}: checkpoint written again";
+    /// The state directory does not answer.
+    StateDirSlow { dir: String, lasts: HumanDuration, effect: &'static str } = "state_dir_slow" Warn
+        "{dir}: no answer for {lasts}, as on a mount whose server is down; {effect}";
+    /// It does again.
+    StateDirRestored { dir: String, lasted: HumanDuration } = "state_dir_restored" Info
+        "{dir}: answered after {lasted}";
+    /// `show` can't show this agent.
+    NoStatusFile { error: String, option: String } = "no_status_file" Info
+        "`show` can't show this agent: {error}; fix: name another directory with {option}";
+    /// The same, for a while.
+    StatusFileFailed { error: String } = "status_file_failed" Warn
+        "can't write the status of this agent for `show`: {error}; retrying";
+    /// It can again.
+    StatusFileRestored { lasted: HumanDuration } = "status_file_restored" Info
+        "`show` has the status of this agent again after {lasted}";
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl Message {
+    /// Writes it to the log. Never waits: a line that the log has no room for is counted instead.
+    pub fn log(&self) {
+        log::write(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_words_in_snake_case() {
+        let names: BTreeSet<_> = ALL.iter().map(|(_, _, name)| name).collect();
+        assert_eq!(names.len(), ALL.len());
+        let is_plain = |name: &str| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        assert!(names.into_iter().all(|name| is_plain(name)));
+    }
+}

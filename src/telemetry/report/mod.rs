@@ -1,0 +1,265 @@
+//! Counts and logs what happens to events, requests and sources. Each call does both, so that the log can't disagree with the
+//! counts: the first occurrence is logged at once, then one line an interval with the count, and a recovery with how long
+//! it took.
+
+mod state;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::state::{Now, State};
+use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot};
+
+/// A source, as the report knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedSource {
+    /// As it was given.
+    pub name: String,
+    /// The next start reads again what was not delivered: at the agent's end nothing of it is lost.
+    pub resumes: bool,
+}
+
+/// Counts and logs. Shared by all threads; no call waits for the log, a disk or the network.
+#[derive(Debug)]
+pub struct Report {
+    counters: Counters,
+    sources: Vec<ReportedSource>,
+    state: Mutex<State>,
+}
+
+impl Report {
+    /// A report on these sources that logs summaries every `interval`, if [`tick`](Self::tick) is
+    /// called so. Sources are known by their place from here on.
+    pub fn new(interval: Duration, sources: Vec<ReportedSource>) -> Self {
+        Report {
+            counters: Counters::new(sources.len()),
+            state: Mutex::new(State::new(interval, &sources)),
+            sources,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and logs what that gives before anybody else changes it.
+    fn update(&self, change: impl FnOnce(&mut State, Now) -> Option<Message>) {
+        let mut state = self.state();
+        if let Some(message) = change(&mut state, Now::read()) {
+            state.log(&message);
+        }
+    }
+
+    /// The counts at this moment.
+    pub fn balance(&self) -> Balance {
+        self.counters.balance()
+    }
+
+    /// The name of a source.
+    pub fn source_name(&self, source: usize) -> &str {
+        self.sources.get(source).map_or("?", |source| &source.name)
+    }
+
+    /// Events were received from a source, and can't be seen by a sender yet.
+    pub fn received(&self, source: usize, events: usize) {
+        self.counters.received(source, events);
+    }
+
+    /// The webhook has taken events.
+    pub fn delivered(&self, events: usize) {
+        if events > 0 {
+            self.counters.delivered(events);
+            self.state().last_delivery = Some(SystemTime::now());
+        }
+    }
+
+    /// Events that had been counted as received were dropped, of this source if that is known. At shutdown, those of a source
+    /// that resumes are not lost, and stay buffered in the counts.
+    pub fn dropped(&self, reason: Reason, source: Option<usize>, events: usize) {
+        if events == 0 {
+            return;
+        }
+        self.update(|state, _| {
+            if reason == Reason::Shutdown && self.resumes(source) {
+                state.left += events as u64;
+                return None;
+            }
+            self.counters.dropped(reason, events);
+            state.dropped(reason, events as u64)
+        });
+    }
+
+    /// Whether the next start reads a source again; one that is not known, if it does so with all of them.
+    fn resumes(&self, source: Option<usize>) -> bool {
+        match source {
+            Some(source) => self
+                .sources
+                .get(source)
+                .is_some_and(|source| source.resumes),
+            None => self.sources.iter().all(|source| source.resumes),
+        }
+    }
+
+    /// The webhook does not take events, which are final with that.
+    pub fn rejected(&self, events: usize, message: &str) {
+        if events > 0 {
+            self.update(|state, now| {
+                self.counters.rejected(events);
+                state.rejected(events as u64, message, now)
+            });
+        }
+    }
+
+    /// A request to the webhook came to an end.
+    pub fn request_finished(&self, result: RequestResult) {
+        self.counters.request(result);
+        if result != RequestResult::Retried {
+            self.state().reached = true;
+        }
+    }
+
+    /// A request failed, and is sent again after `retry_in`. `fix` says what an operator must do, if it does not pass by itself.
+    pub fn delivery_failed(&self, message: &str, fix: Option<&'static str>, retry_in: Duration) {
+        let buffered = self.balance().buffered();
+        self.update(|state, now| state.delivery_failed(message, fix, retry_in, buffered, now));
+    }
+
+    /// The webhook took or rejected a request's content: it works.
+    pub fn delivery_restored(&self) {
+        self.update(|state, now| state.delivery_restored(now));
+    }
+
+    /// Events are sent again that may have arrived, after a request that ended with `message`.
+    pub fn redelivered(&self, events: usize, message: &str) {
+        if events > 0 {
+            self.update(|state, _| state.redelivered(events as u64, message));
+        }
+    }
+
+    /// The webhook, or what is before it, takes no bodies larger than this.
+    pub fn body_size_learned(&self, bytes: usize) {
+        self.update(|state, _| state.body_size_learned(bytes));
+    }
+
+    /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
+    pub fn event_set_aside(&self, message: &str) {
+        self.update(|state, _| state.event_set_aside(message));
+    }
+
+    /// A client's request was refused, that of `peer` if it has an address. Its events are in no count.
+    pub fn request_refused(&self, source: usize, reason: Refusal, peer: Option<String>) {
+        self.update(|state, _| state.request_refused(source, reason, peer));
+    }
+
+    /// A source can't be read, and is tried again.
+    pub fn source_failed(&self, source: usize, message: &str) {
+        self.update(|state, now| state.source_failed(source, message, now));
+    }
+
+    /// A source can be read.
+    pub fn source_restored(&self, source: usize) {
+        self.update(|state, now| state.source_restored(source, now));
+    }
+
+    /// Somebody must set a client of a source differently. Logged once.
+    pub fn source_complaint(&self, source: usize, problem: &'static str) {
+        self.update(|state, now| state.source_complaint(source, problem, now));
+    }
+
+    /// Bytes of a source are lost, and nobody knows how many events they were.
+    pub fn source_lost_bytes(&self, source: usize, bytes: u64, message: &str) {
+        self.update(|state, now| state.source_lost_bytes(source, bytes, message, now));
+    }
+
+    /// Whether a source can be read, where that changes without an error.
+    pub fn source_up(&self, source: usize, is_up: bool) {
+        if let Some(source) = self.state().sources.get_mut(source) {
+            source.is_up = is_up;
+        }
+    }
+
+    /// What a source has that was not read yet, and for how long the oldest of it has been there.
+    pub fn source_lag(&self, source: usize, bytes_behind: u64, oldest_age: Duration) {
+        if let Some(source) = self.state().sources.get_mut(source) {
+            source.lag = Some(Lag {
+                bytes: bytes_behind,
+                oldest: oldest_age,
+            });
+        }
+    }
+
+    /// Where events go from now on, because of what has `changed`. The first time it is not logged.
+    pub fn forwards(&self, forwarding: Forwarding, changed: &str) {
+        self.update(|state, _| state.forwards(forwarding, changed));
+    }
+
+    /// Requests go to another webhook from now on: what is known of the last one's state is over.
+    pub fn another_webhook(&self) {
+        self.state().another_webhook();
+    }
+
+    /// The file for `show` could not be written, and is tried again.
+    pub fn status_file_failed(&self, message: &str) {
+        self.update(|state, now| state.status_file_failed(message, now));
+    }
+
+    /// The file for `show` was written.
+    pub fn status_file_restored(&self) {
+        self.update(|state, now| state.status_file_restored(now));
+    }
+
+    /// Where events go.
+    pub fn forwarding(&self) -> Option<Forwarding> {
+        self.state().forwarding.clone()
+    }
+
+    /// For how long the webhook has not taken anything it was given, and why.
+    pub fn webhook_outage(&self) -> Option<(Duration, String)> {
+        let outage = self.state().webhook_outage()?;
+        Some((outage.since.elapsed(), outage.error))
+    }
+
+    /// All that is known at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        state.snapshot(self.counters.balance())
+    }
+
+    /// Logs the summaries that are due. To be called once an interval.
+    pub fn tick(&self) {
+        let mut state = self.state();
+        let buffered = self.balance().buffered();
+        for message in state.tick(buffered, Now::read()) {
+            state.log(&message);
+        }
+    }
+
+    /// Logs what no line has reported yet, and then the balance, the log's last line. What is still in memory is lost,
+    /// but for what the next start reads again.
+    pub fn stopped(&self) -> Snapshot {
+        let mut state = self.state();
+        let mut last = state.snapshot(self.counters.balance());
+        let left = if self.resumes(None) {
+            u64::MAX
+        } else {
+            state.left
+        };
+        last.balance = last.balance.at_end(left);
+        for message in state.stopped(&last) {
+            state.log(&message);
+        }
+        state.log_last(&last);
+        last
+    }
+}
+
+impl Now {
+    fn read() -> Self {
+        Now {
+            instant: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! What the report knows, and which lines follow from it. No clock, no I/O: time is an argument.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::ReportedSource;
+use crate::telemetry::counters::{Balance, Reason, Refusal};
+use crate::telemetry::log;
+use crate::telemetry::message::{
+    Attempts, Buffered, Events, IfAny, Message, Peer, Reasons, Requests, Within,
+};
+use crate::telemetry::snapshot::{Forwarding, Lag, LastError, OutageState, Snapshot, SourceState};
+use crate::telemetry::throttle::{Burst, Outages, with_fix};
+use crate::text::quantity::{HumanDuration, Size};
+
+/// One moment, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) instant: Instant,
+    pub(super) time: SystemTime,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    interval: Duration,
+    pub(super) forwarding: Option<Forwarding>,
+    dropped: [Burst; Reason::ALL.len()],
+    rejected: Told,
+    redelivered: Told,
+    set_aside: Told,
+    webhook: Outages,
+    pub(super) sources: Vec<Source>,
+    pub(super) last_delivery: Option<SystemTime>,
+    /// The webhook, this one, has answered to a request's content.
+    pub(super) reached: bool,
+    /// Of the file for `show`.
+    status_file: Outages,
+    last_error: Option<LastError>,
+    /// Events in memory at the end that the next start reads again.
+    pub(super) left: u64,
+    /// The last line was logged.
+    has_stopped: bool,
+}
+
+/// A source, as far as it changes.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    name: String,
+    outages: Outages,
+    pub(super) is_up: bool,
+    pub(super) lag: Option<Lag>,
+    lost_bytes: u64,
+    complaints: Vec<&'static str>,
+    refused: [Burst; Refusal::ALL.len()],
+    last_refused: Option<String>,
+}
+
+/// Occurrences that have a reason in words, the last of which is logged.
+#[derive(Debug, Default)]
+struct Told {
+    burst: Burst,
+    error: String,
+}
+
+impl Told {
+    fn add(&mut self, occurrences: u64, error: &str) -> bool {
+        error.clone_into(&mut self.error);
+        self.burst.add(occurrences)
+    }
+}
+
+impl State {
+    pub(super) fn new(interval: Duration, sources: &[ReportedSource]) -> Self {
+        let sources = sources.iter().map(|source| Source {
+            name: source.name.clone(),
+            is_up: true,
+            ..Source::default()
+        });
+        State {
+            interval,
+            forwarding: None,
+            dropped: Default::default(),
+            rejected: Told::default(),
+            redelivered: Told::default(),
+            set_aside: Told::default(),
+            webhook: Outages::default(),
+            sources: sources.collect(),
+            last_delivery: None,
+            reached: false,
+            status_file: Outages::default(),
+            last_error: None,
+            left: 0,
+            has_stopped: false,
+        }
+    }
+
+    /// Logs a message, unless the last line was logged.
+    pub(super) fn log(&self, message: &Message) {
+        if !self.has_stopped {
+            message.log();
+        }
+    }
+
+    fn went_wrong(&mut self, message: String, now: Now) {
+        self.last_error = Some(LastError {
+            at: now.time,
+            message,
+        });
+    }
+
+    pub(super) fn dropped(&mut self, reason: Reason, events: u64) -> Option<Message> {
+        let burst = &mut self.dropped[reason as usize];
+        if reason == Reason::Disabled {
+            // As somebody wanted it; reported when forwarding is enabled.
+            burst.count(events);
+            return None;
+        }
+        burst
+            .add(events)
+            .then(|| dropped(reason, events, None, burst))
+    }
+
+    pub(super) fn rejected(&mut self, events: u64, error: &str, now: Now) -> Option<Message> {
+        self.went_wrong(format!("webhook rejected an event: {error}"), now);
+        let rejected = &mut self.rejected;
+        rejected
+            .add(events, error)
+            .then(|| rejected_message(events, None, rejected))
+    }
+
+    pub(super) fn delivery_failed(
+        &mut self,
+        error: &str,
+        fix: Option<&'static str>,
+        retry_in: Duration,
+        buffered: u64,
+        now: Now,
+    ) -> Option<Message> {
+        if self.webhook.is_new(error) {
+            self.went_wrong(format!("webhook: {}", with_fix(error, fix)), now);
+        }
+        if !self.webhook.failed(error, fix, now.instant, self.interval) {
+            return None;
+        }
+        let error = error.to_owned();
+        Some(match fix {
+            None => Message::DeliveryFailed {
+                error,
+                retry_in: HumanDuration(retry_in),
+                buffered: Events(buffered),
+            },
+            Some(fix) => Message::DeliveryBlocked { error, fix },
+        })
+    }
+
+    pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
+        let outage = self.webhook.ended(now.instant)?;
+        Some(Message::DeliveryRestored {
+            lasted: HumanDuration(now.instant - outage.since),
+            attempts: Attempts(outage.attempts),
+        })
+    }
+
+    pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
+        let told = &mut self.redelivered;
+        told.add(events, error)
+            .then(|| redelivered_message(events, None, told))
+    }
+
+    pub(super) fn body_size_learned(&mut self, bytes: usize) -> Option<Message> {
+        Some(Message::BodySizeLearned {
+            size: Size(bytes),
+            bytes,
+        })
+    }
+
+    pub(super) fn event_set_aside(&mut self, error: &str) -> Option<Message> {
+        let told = &mut self.set_aside;
+        told.add(1, error).then(|| set_aside_message(1, None, told))
+    }
+
+    pub(super) fn request_refused(
+        &mut self,
+        source: usize,
+        reason: Refusal,
+        peer: Option<String>,
+    ) -> Option<Message> {
+        let source = self.sources.get_mut(source)?;
+        source.last_refused = peer;
+        let is_first = source.refused[reason as usize].add(1);
+        is_first.then(|| source.refused_message(reason, 1, None))
+    }
+
+    pub(super) fn source_failed(
+        &mut self,
+        source: usize,
+        error: &str,
+        now: Now,
+    ) -> Option<Message> {
+        let interval = self.interval;
+        let state = self.sources.get_mut(source)?;
+        let name = state.name.clone();
+        state.is_up = false;
+        let is_new = state.outages.is_new(error);
+        let is_due = state.outages.failed(error, None, now.instant, interval);
+        if is_new {
+            self.went_wrong(format!("{name}: {error}"), now);
+        }
+        is_due.then(|| Message::SourceUnavailable {
+            source: name,
+            error: error.to_owned(),
+        })
+    }
+
+    pub(super) fn source_restored(&mut self, source: usize, now: Now) -> Option<Message> {
+        let source = self.sources.get_mut(source)?;
+        source.is_up = true;
+        let outage = source.outages.ended(now.instant)?;
+        Some(Message::SourceRestored {
+            source: source.name.clone(),
+            lasted: HumanDuration(now.instant - outage.since),
+        })
+    }
+
+    pub(super) fn source_complaint(
+        &mut self,
+        source: usize,
+        problem: &'static str,
+        now: Now,
+    ) -> Option<Message> {
+        let source = self.sources.get_mut(source)?;
+        if source.complaints.contains(&problem) {
+            return None;
+        }
+        source.complaints.push(problem);
+        let message = Message::SourceComplaint {
+            source: source.name.clone(),
+            problem,
+        };
+        self.went_wrong(message.text(), now);
+        Some(message)
+    }
+
+    pub(super) fn source_lost_bytes(
+        &mut self,
+        source: usize,
+        bytes: u64,
+        reason: &str,
+        now: Now,
+    ) -> Option<Message> {
+        let source = self.sources.get_mut(source)?;
+        source.lost_bytes += bytes;
+        let message = Message::SourceLostBytes {
+            source: source.name.clone(),
+            bytes,
+            reason: reason.to_owned(),
+        };
+        self.went_wrong(message.text(), now);
+        Some(message)
+    }
+
+    pub(super) fn forwards(&mut self, forwarding: Forwarding, changed: &str) -> Option<Message> {
+        let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
+        let changed = changed.to_owned();
+        let message = match (&self.forwarding, &forwarding) {
+            (None, _) => None,
+            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
+                Some(Message::ForwardingEnabled {
+                    changed,
+                    webhook: webhook.clone(),
+                    dropped,
+                })
+            }
+            (_, Forwarding::On(webhook)) => Some(Message::ForwardingChanged {
+                changed,
+                webhook: webhook.clone(),
+            }),
+            (_, Forwarding::Off(_)) => Some(Message::ForwardingDisabled {
+                reason: forwarding.to_string(),
+            }),
+        };
+        self.forwarding = Some(forwarding);
+        message
+    }
+
+    pub(super) fn another_webhook(&mut self) {
+        self.webhook = Outages::default();
+        self.reached = false;
+    }
+
+    pub(super) fn status_file_failed(&mut self, error: &str, now: Now) -> Option<Message> {
+        let is_due = self
+            .status_file
+            .failed(error, None, now.instant, self.interval);
+        is_due.then(|| Message::StatusFileFailed {
+            error: error.to_owned(),
+        })
+    }
+
+    pub(super) fn status_file_restored(&mut self, now: Now) -> Option<Message> {
+        let outage = self.status_file.ended(now.instant)?;
+        Some(Message::StatusFileRestored {
+            lasted: HumanDuration(now.instant - outage.since),
+        })
+    }
+
+    pub(super) fn webhook_outage(&self) -> Option<OutageState> {
+        self.webhook.state()
+    }
+
+    pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
+        let sources = self.sources.iter().enumerate();
+        let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
+        Snapshot {
+            forwarding: self.forwarding.clone(),
+            reached: self.reached,
+            outage: self.webhook.state(),
+            last_delivery: self.last_delivery,
+            sources: sources.collect(),
+            balance,
+            redelivered: self.redelivered.burst.total(),
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// The summaries that are due.
+    pub(super) fn tick(&mut self, buffered: u64, now: Now) -> Vec<Message> {
+        let mut messages = self.sum_up(Some(self.interval));
+        let is_full = messages.iter().any(|message| {
+            matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
+        });
+        if let Some(outage) = self.webhook.due(now.instant, self.interval) {
+            let lasts = HumanDuration(now.instant - outage.since);
+            let attempts = Attempts(outage.attempts);
+            let error = outage.error.clone();
+            let buffer = Buffered {
+                events: buffered,
+                is_full,
+            };
+            messages.push(match outage.fix {
+                None => Message::DeliveryFailing {
+                    lasts,
+                    attempts,
+                    error,
+                    buffer,
+                },
+                Some(fix) => Message::DeliveryStillBlocked {
+                    lasts,
+                    attempts,
+                    error,
+                    buffer,
+                    fix,
+                },
+            });
+        }
+        for source in &mut self.sources {
+            if let Some(outage) = source.outages.due(now.instant, self.interval) {
+                messages.push(Message::SourceStillUnavailable {
+                    source: source.name.clone(),
+                    lasts: HumanDuration(now.instant - outage.since),
+                    error: outage.error.clone(),
+                });
+            }
+        }
+        messages
+    }
+
+    /// What no line has reported yet.
+    fn sum_up(&mut self, within: Option<Duration>) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for reason in Reason::ALL {
+            if reason == Reason::Disabled && within.is_some() {
+                continue;
+            }
+            let burst = &mut self.dropped[reason as usize];
+            let events = burst.summarize();
+            if events > 0 {
+                messages.push(dropped(reason, events, within, burst));
+            }
+        }
+        type Line = fn(u64, Option<Duration>, &Told) -> Message;
+        let told: [(&mut Told, Line); 3] = [
+            (&mut self.rejected, rejected_message),
+            (&mut self.set_aside, set_aside_message),
+            (&mut self.redelivered, redelivered_message),
+        ];
+        for (told, line) in told {
+            let events = told.burst.summarize();
+            if events > 0 {
+                messages.push(line(events, within, told));
+            }
+        }
+        for source in &mut self.sources {
+            for reason in Refusal::ALL {
+                let requests = source.refused[reason as usize].summarize();
+                if requests > 0 {
+                    messages.push(source.refused_message(reason, requests, within));
+                }
+            }
+        }
+        messages
+    }
+
+    /// What is to be logged before the balance.
+    pub(super) fn stopped(&mut self, last: &Snapshot) -> Vec<Message> {
+        let shutdown = &mut self.dropped[Reason::Shutdown as usize];
+        let lost = last.balance.dropped_for(Reason::Shutdown);
+        shutdown.count(lost.saturating_sub(shutdown.total()));
+        self.sum_up(None)
+    }
+
+    /// Logs the balance, and nothing after it.
+    pub(super) fn log_last(&mut self, last: &Snapshot) {
+        self.has_stopped = true;
+        let balance = &last.balance;
+        let reasons = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.name(), balance.dropped_for(reason)))
+            .filter(|(_, events)| *events > 0);
+        log::write_last(&Message::Stopped {
+            received: balance.received(),
+            delivered: balance.delivered,
+            dropped: balance.dropped(),
+            reasons: Reasons(reasons.collect()),
+            rejected: IfAny("rejected", balance.rejected),
+            buffered: balance.buffered(),
+            redelivered: IfAny("redelivered", last.redelivered),
+            refused: IfAny("requests refused", last.refused()),
+        });
+    }
+}
+
+fn dropped(reason: Reason, events: u64, within: Option<Duration>, burst: &Burst) -> Message {
+    Message::Dropped {
+        events: Events(events),
+        within: Within(within),
+        reason: reason.name(),
+        total: burst.total(),
+    }
+}
+
+fn rejected_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
+    Message::Rejected {
+        events: Events(events),
+        within: Within(within),
+        error: told.error.clone(),
+        total: told.burst.total(),
+    }
+}
+
+fn redelivered_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
+    Message::Redelivered {
+        events: Events(events),
+        within: Within(within),
+        error: told.error.clone(),
+        total: told.burst.total(),
+    }
+}
+
+fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
+    Message::EventSetAside {
+        events: Events(events),
+        within: Within(within),
+        error: told.error.clone(),
+    }
+}
+
+impl Source {
+    fn refused_message(&self, reason: Refusal, requests: u64, within: Option<Duration>) -> Message {
+        Message::RequestsRefused {
+            source: self.name.clone(),
+            requests: Requests(requests),
+            within: Within(within),
+            reason: reason.name(),
+            peer: Peer(self.last_refused.clone()),
+        }
+    }
+
+    fn snapshot(&self, received: u64) -> SourceState {
+        let refused = Refusal::ALL
+            .into_iter()
+            .map(|reason| (reason, self.refused[reason as usize].total()))
+            .filter(|(_, requests)| *requests > 0);
+        SourceState {
+            name: self.name.clone(),
+            received,
+            outage: self.outages.state(),
+            is_up: self.is_up,
+            lag: self.lag,
+            lost_bytes: self.lost_bytes,
+            refused: refused.collect(),
+            last_refused: self.last_refused.clone(),
+        }
+    }
+}
