@@ -104,7 +104,7 @@ impl Agent {
     fn give_sign(&mut self, now: Instant) -> Option<Instant> {
         let notify = self.notify.as_mut()?;
         if now >= notify.due() {
-            self.stats.held();
+            self.stats.buffered();
             let is_stuck = self.watchdog.is_request_stuck(now);
             notify.sign(&self.report.snapshot(), is_stuck, now);
         }

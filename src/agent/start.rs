@@ -17,8 +17,8 @@ use crate::buffer::queue::{Consumer, Producer, queue};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::delivery::body_size::BodySize;
-use crate::delivery::sender::{Abort, Limits, Sender, Target};
+use crate::delivery::machine::Settings;
+use crate::delivery::sender::{Abort, Sender, Target};
 use crate::source::{Source, SourceOutput, WhenFull};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
@@ -142,14 +142,15 @@ fn start_sender(
         consumer,
         target,
         changes,
-        cutter: Arc::clone(&aborts),
-        limits: Limits {
+        aborter: Arc::clone(&aborts),
+        settings: Settings {
             // At most half the buffer, so that sources find room while a request is under way.
             body: Extent {
                 events: options.batch_events.min(options.buffer_events.div_ceil(2)),
                 bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
             },
             age: options.batch_age,
+            reject_after: options.reject_after,
         },
         backoff: Backoff::new(
             options.backoff_min,
@@ -158,10 +159,8 @@ fn start_sender(
         ),
         report: Arc::clone(&shared.report),
         watchdog,
-        stop: shared.shutdown.clone(),
-        cut_off: shared.abort.clone(),
-        fruitless: false,
-        body_size: BodySize::default(),
+        shutdown: shared.shutdown.clone(),
+        abort: shared.abort.clone(),
     };
     spawn("sender", &shared.tell, Event::SenderEnded, move || {
         sender.run();

@@ -168,7 +168,7 @@ impl Status {
     fn metrics(&self, started: SystemTime) -> String {
         let bound = self.stats.bound();
         let buffer = BufferState {
-            bytes: self.stats.held().bytes,
+            bytes: self.stats.buffered().bytes,
             limit_events: bound.events,
             limit_bytes: bound.bytes,
         };

@@ -1,4 +1,6 @@
 //! Events on their way from the sources to the webhook: bounded, in memory.
 
+pub mod acks;
 pub mod chunk;
 pub mod queue;
+pub mod run;

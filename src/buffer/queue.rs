@@ -1,18 +1,21 @@
-//! The bounded queue between the sources and the one sender.
+//! The bounded queue between the sources and the senders, which numbers the events that it takes.
 //!
 //! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to:
 //! a slow stream fills memory with events and not with nearly empty chunks, and the sender is
 //! woken when there is what it wants instead of for every event.
 //!
-//! The bound counts every event that was taken and has not ended, the sender's batch in hand
-//! included, so memory has a ceiling that can be stated.
+//! The bound counts every event that is not final, those in a sender's hands included, so that memory has a ceiling
+//! that can be stated.
 
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
+use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+use crate::buffer::run::Run;
 
 /// Emptied chunk buffers kept for reuse: two batches of the default size.
 const SPARE_BUFFERS: usize = 32;
@@ -27,8 +30,9 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             tail: Chunk::default(),
-            held: Extent::default(),
-            entered: 0,
+            buffered: Extent::default(),
+            enqueued: 0,
+            acks: Acks::default(),
             wake_at: Extent::default(),
             wanted: Extent::MAX,
             closed: false,
@@ -64,16 +68,25 @@ struct Shared {
 struct State {
     /// The newest events, not yet in the channel.
     tail: Chunk,
-    /// Everything taken that has not ended.
-    held: Extent,
-    /// Events that were taken so far.
-    entered: u64,
-    /// Sources that wait are woken when no more than this is held.
+    /// All events that are not final.
+    buffered: Extent,
+    /// The next event's number.
+    enqueued: Seq,
+    acks: Acks,
+    /// Sources that wait are woken when no more than this is buffered.
     wake_at: Extent,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
     wanted: Extent,
     /// The consumer is gone: nothing makes room any more.
     closed: bool,
+}
+
+impl State {
+    /// The oldest events that have no number yet get theirs: the tail's are the last ones that were enqueued.
+    fn number(&self, tail: Chunk) -> Run {
+        let first = self.enqueued - tail.events as Seq;
+        Run::new(tail, first)
+    }
 }
 
 impl Shared {
@@ -89,7 +102,7 @@ pub struct Producer {
     shared: Arc<Shared>,
     /// It takes nothing while the queue holds so many events or bytes.
     most: Extent,
-    chunks: Sender<Chunk>,
+    chunks: Sender<Run>,
     spare: Receiver<Vec<u8>>,
 }
 
@@ -104,8 +117,8 @@ impl Producer {
     }
 
     fn room(&self, state: &State) -> Extent {
-        let room = self.shared.bound.minus(state.held);
-        let below = self.most.minus(state.held);
+        let room = self.shared.bound.minus(state.buffered);
+        let below = self.most.minus(state.buffered);
         // A chunk's bytes, which may be one large event's, go through as a whole.
         let bytes = if below.bytes > 0 { room.bytes } else { 0 };
         Extent {
@@ -156,10 +169,10 @@ impl Producer {
         }
     }
 
-    /// How many events were taken so far, from all producers. When so many have [ended](QueueStats::ended), all have
-    /// that were taken up to now.
-    pub fn entered(&self) -> u64 {
-        self.shared.lock().entered
+    /// The number that the next event will get, from whatever producer: what was taken up to now is final when the
+    /// [watermark](QueueStats::watermark) has reached it.
+    pub fn enqueued(&self) -> Seq {
+        self.shared.lock().enqueued
     }
 
     /// Whether so much could ever be taken at once.
@@ -204,8 +217,8 @@ impl Producer {
             chunk.bytes.drain(..part.bytes);
             chunk.events -= part.events;
         }
-        state.held = state.held.plus(part);
-        state.entered += part.events as u64;
+        state.buffered = state.buffered.plus(part);
+        state.enqueued += part.events as Seq;
         if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
         {
             self.flush(state);
@@ -223,16 +236,16 @@ impl Producer {
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
         }
-        match self.chunks.try_send(chunk) {
-            Ok(()) => {
-                state.wanted = Extent::MAX;
-                true
-            }
-            Err(refused) => {
-                state.tail = refused.into_inner();
-                false
-            }
+        // Only this lock's holder fills the channel, so that a free slot stays free.
+        if self.chunks.is_full() {
+            state.tail = chunk;
+            return false;
         }
+        let run = state.number(chunk);
+        state.wanted = Extent::MAX;
+        // The consumer may be gone: then nobody asks for these events any more.
+        let _ = self.chunks.try_send(run);
+        true
     }
 
     /// An empty buffer for a chunk.
@@ -250,18 +263,17 @@ pub struct QueueStats {
 }
 
 impl QueueStats {
-    /// Everything that was taken and has not ended.
-    pub fn held(&self) -> Extent {
-        self.shared.lock().held
+    /// All events that are not final.
+    pub fn buffered(&self) -> Extent {
+        self.shared.lock().buffered
     }
 
-    /// How many events have ended so far. They end in the order in which they were taken.
-    pub fn ended(&self) -> u64 {
-        let state = self.shared.lock();
-        state.entered - state.held.events as u64
+    /// All events with lower numbers are final. Never falls.
+    pub fn watermark(&self) -> Seq {
+        self.shared.lock().acks.watermark()
     }
 
-    /// What is held at most.
+    /// What is buffered at most.
     pub fn bound(&self) -> Extent {
         self.shared.bound
     }
@@ -271,7 +283,7 @@ impl QueueStats {
 #[derive(Debug)]
 pub enum Taken {
     /// The oldest events.
-    Chunk(Chunk),
+    Events(Run),
     /// Nothing came until the deadline.
     Nothing,
     /// All producers are gone and everything was taken.
@@ -282,7 +294,7 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Consumer {
     shared: Arc<Shared>,
-    chunks: Receiver<Chunk>,
+    chunks: Receiver<Run>,
     spare: Sender<Vec<u8>>,
 }
 
@@ -296,13 +308,14 @@ impl Consumer {
                 let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
                 // The channel first: its events are older than the tail's.
                 let ended = match self.chunks.try_recv() {
-                    Ok(chunk) => return Taken::Chunk(chunk),
+                    Ok(run) => return Taken::Events(run),
                     Err(error) => error == TryRecvError::Disconnected,
                 };
                 let tail = state.tail.extent();
                 let enough = tail.events >= wanted.events || tail.bytes >= wanted.bytes;
                 if tail.events > 0 && (enough || over || ended) {
-                    return Taken::Chunk(std::mem::take(&mut state.tail));
+                    let tail = std::mem::take(&mut state.tail);
+                    return Taken::Events(state.number(tail));
                 }
                 if ended {
                     return Taken::Ended;
@@ -316,19 +329,22 @@ impl Consumer {
                 None => self.chunks.recv().map_err(RecvTimeoutError::from),
                 Some(deadline) => self.chunks.recv_deadline(deadline),
             };
-            if let Ok(chunk) = received {
-                return Taken::Chunk(chunk);
+            if let Ok(run) = received {
+                return Taken::Events(run);
             }
         }
     }
 
-    /// Says that the oldest events have ended: there is room for others. Who waits for it is woken when half of what it
-    /// may fill is free, and otherwise finds room when its patience ends. Not to be said of what is
-    /// dropped because the agent ends: a file's checkpoint must not pass that.
-    pub fn release(&self, part: Extent) {
+    /// Says that these events, of this extent together, are final: there is room for others. Who waits for it is woken
+    /// when half of what it may fill is free, and otherwise finds room when its patience ends. Not to be said of what
+    /// is dropped because the agent ends: a file's checkpoint must not pass that.
+    pub fn finish(&self, extent: Extent, seqs: impl IntoIterator<Item = Range<Seq>>) {
         let mut state = self.shared.lock();
-        state.held = state.held.minus(part);
-        let wakes = state.held.fits(state.wake_at);
+        for range in seqs {
+            state.acks.finish(range);
+        }
+        state.buffered = state.buffered.minus(extent);
+        let wakes = state.buffered.fits(state.wake_at);
         if wakes {
             state.wake_at = Extent::default();
         }

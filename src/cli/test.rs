@@ -4,19 +4,18 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::agent::destination;
-use crate::buffer::chunk::{Chunk, Extent};
 use crate::cli::steps::{Steps, tell};
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::TestOptions;
 use crate::config::provenance::Provenance;
-use crate::delivery::batch::Batch;
+use crate::delivery::body::Body;
 use crate::delivery::outcome::Outcome;
 use crate::delivery::outcome::{Cause, DeliveryError};
 use crate::sys::host;
@@ -74,13 +73,8 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     });
     tell("event", &event);
 
-    let mut batch = Batch::default();
-    let chunk = Chunk {
-        bytes: format!("{event}\n").into_bytes(),
-        events: 1,
-    };
-    batch.push(chunk, Instant::now());
-    let body = batch.body(batch.cut(Extent::MAX));
+    let line = format!("{event}\n");
+    let body = Body::of(line.as_bytes());
     let steps = Steps::default();
     let mut webhook = webhook.connecting_with(steps.connector(tunnel), steps.resolver());
     let trouble = match webhook.ask(&body) {

@@ -1,172 +1,179 @@
-//! What the sender has in hand: chunks taken from the queue, oldest first, of which the next
-//! request's body is cut. No I/O; time is an argument.
+//! Some events on their way to the webhook, with their bytes and numbers. A batch is in exactly one place.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::ops::Range;
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
-use crate::buffer::chunk::{Chunk, Extent, prefix_within};
-use crate::delivery::body::Body;
+use super::body::Body;
+use super::outcome::Overhead;
+use crate::buffer::acks::Seq;
+use crate::buffer::chunk::Extent;
+use crate::buffer::run::Run;
 
-/// Events in hand, none of which has ended.
+/// Events in the order in which they are sent.
 #[derive(Debug, Default)]
 pub struct Batch {
-    chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that have ended.
-    ended: usize,
-    held: Extent,
-    /// So many of the oldest stay from a body whose other events have ended.
-    kept: usize,
-    /// The others: they are told as ended with the last of those, since whoever is told counts from the oldest.
-    owed: Extent,
-    /// When the oldest chunk was taken.
-    since: Option<Instant>,
+    runs: VecDeque<Run>,
+    extent: Extent,
+}
+
+impl From<Run> for Batch {
+    fn from(run: Run) -> Self {
+        let mut batch = Batch::default();
+        batch.push(run);
+        batch
+    }
 }
 
 impl Batch {
-    /// Adds a chunk that was taken at `now`.
-    pub fn push(&mut self, chunk: Chunk, now: Instant) {
-        self.since.get_or_insert(now);
-        self.held = self.held.plus(chunk.extent());
-        self.chunks.push_back(chunk);
+    /// Adds events behind the others.
+    pub fn push(&mut self, run: Run) {
+        let extent = run.extent();
+        if extent.events == 0 {
+            return;
+        }
+        self.extent = self.extent.plus(extent);
+        let rest = match self.runs.back_mut() {
+            Some(last) => last.join(run),
+            None => Some(run),
+        };
+        self.runs.extend(rest);
     }
 
-    /// All that is in hand.
+    /// Adds all of `other`, so that all are in the order of their numbers.
+    pub fn merge(&mut self, other: Batch) {
+        let mut runs: Vec<Run> = std::mem::take(self).runs.into();
+        runs.extend(other.runs);
+        runs.sort_by_key(|run| run.seqs().start);
+        runs.into_iter().for_each(|run| self.push(run));
+    }
+
+    /// How many events, and their bytes.
     pub fn extent(&self) -> Extent {
-        self.held
+        self.extent
     }
 
-    /// When it must be sent though more would fit; `None` while it is empty.
-    pub fn deadline(&self, age: Duration) -> Option<Instant> {
-        self.since.and_then(|since| since.checked_add(age))
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.extent.events == 0
     }
 
-    /// The extent of the next body: as many of the oldest events as `limit` allows, at least one.
-    pub fn cut(&self, limit: Extent) -> Extent {
-        let mut body = Extent::default();
-        for (lines, events) in self.lines() {
-            let whole = Extent {
-                events,
-                bytes: lines.len(),
-            };
-            let part = prefix_within(lines, whole, limit.minus(body));
-            body = body.plus(part);
+    /// Takes the first events off: as many as a body of `limit` events and bytes has room for, at least one. The bytes
+    /// are those of the encoded body, which has so much `overhead`.
+    pub fn take(&mut self, limit: Extent, overhead: Overhead) -> Batch {
+        let mut taken = Batch::default();
+        let mut room = limit.minus(Extent {
+            events: 0,
+            bytes: overhead.per_body,
+        });
+        while let Some(mut run) = self.runs.pop_front() {
+            let whole = run.extent();
+            let mut part = prefix_within(&run, room, overhead.per_event);
+            if part.events == 0 && taken.is_empty() {
+                part = run.extent_of_first(1);
+            }
+            room = room.minus(encoded(part, overhead.per_event));
+            self.extent = self.extent.minus(part);
+            taken.push(run.split_off_front(part));
             if part != whole {
+                self.runs.push_front(run);
                 break;
             }
         }
-        if body.events == 0 {
-            let one = Extent {
-                events: 1,
-                bytes: usize::MAX,
-            };
-            if let Some((lines, events)) = self.lines().next() {
-                body = prefix_within(
-                    lines,
-                    Extent {
-                        events,
-                        bytes: lines.len(),
-                    },
-                    one,
-                );
-            }
-        }
-        body
+        taken
     }
 
-    /// The body that [`cut`](Self::cut) has measured.
-    pub fn body(&self, extent: Extent) -> Body<'_> {
-        let mut left = extent.bytes;
-        let mut slices = Vec::with_capacity(self.chunks.len());
-        for (lines, _) in self.lines() {
-            let slice = &lines[..lines.len().min(left)];
-            if left == 0 {
-                break;
-            }
-            left -= slice.len();
-            slices.push(slice);
-        }
-        Body::new(extent, slices)
+    /// Takes out the event at this place, from 0; the others stay in their order.
+    pub fn take_one(&mut self, place: usize) -> Batch {
+        let limit = |events| Extent {
+            events,
+            ..Extent::MAX
+        };
+        let before = match place {
+            0 => Batch::default(),
+            place => self.take(limit(place), Overhead::default()),
+        };
+        let one = self.take(limit(1), Overhead::default());
+        let behind = std::mem::replace(self, before);
+        behind.runs.into_iter().for_each(|run| self.push(run));
+        one
     }
 
-    /// The oldest events, of this extent, have ended. `recycle` gets the buffers of chunks that
-    /// are done with. Returns what has ended in the order in which it was pushed.
-    pub fn finish(&mut self, extent: Extent, recycle: impl FnMut(Vec<u8>)) -> Extent {
-        self.remove(extent, recycle);
-        self.kept = self.kept.saturating_sub(extent.events);
-        match self.kept {
-            0 => extent.plus(std::mem::take(&mut self.owed)),
-            _ => extent,
-        }
+    /// Both halves of two events or more.
+    pub fn split(mut self) -> (Batch, Batch) {
+        let half = Extent {
+            events: self.extent.events / 2,
+            ..Extent::MAX
+        };
+        (self.take(half, Overhead::default()), self)
     }
 
-    /// Of the oldest events, of this extent, those stay for which `again` says so, in their order; the others
-    /// have ended. Returns what has ended in the order in which it was pushed.
-    pub fn keep(&mut self, extent: Extent, again: &[bool]) -> Extent {
-        let mut again = again.iter().copied();
-        let mut stays = Extent::default();
-        let mut left = extent.events;
-        let mut start = self.ended;
-        for chunk in &mut self.chunks {
-            let bytes = &mut chunk.bytes;
-            let (mut from, mut to) = (start, start);
-            while left > 0
-                && let Some(end) = memchr(b'\n', &bytes[from..])
-            {
-                let line = from..from + end + 1;
-                from = line.end;
-                left -= 1;
-                if again.next().unwrap_or(true) {
-                    stays = stays.plus(Extent {
-                        events: 1,
-                        bytes: line.len(),
-                    });
-                    bytes.copy_within(line.clone(), to);
-                    to += line.len();
-                } else {
-                    chunk.events -= 1;
-                }
-            }
-            bytes.drain(to..from);
-            start = 0;
-            if left == 0 {
-                break;
-            }
-        }
-        let gone = extent.minus(stays);
-        self.held = self.held.minus(gone);
-        self.owed = self.owed.plus(gone);
-        self.kept = stays.events + self.kept.saturating_sub(extent.events);
-        // What is left of the first chunk may be nothing.
-        self.finish(Extent::default(), drop)
+    /// Each event by itself, in order, to sort them anew.
+    pub fn events(mut self) -> impl Iterator<Item = Batch> {
+        let one = Extent {
+            events: 1,
+            ..Extent::MAX
+        };
+        std::iter::from_fn(move || (!self.is_empty()).then(|| self.take(one, Overhead::default())))
     }
 
-    fn remove(&mut self, extent: Extent, mut recycle: impl FnMut(Vec<u8>)) {
-        self.held = self.held.minus(extent);
-        self.ended += extent.bytes;
-        let mut events = extent.events;
-        while let Some(first) = self.chunks.front_mut() {
-            if self.ended < first.bytes.len() {
-                first.events -= events;
-                return;
-            }
-            self.ended -= first.bytes.len();
-            events -= first.events;
-            let first = self.chunks.pop_front();
-            recycle(first.map(|chunk| chunk.bytes).unwrap_or_default());
-        }
-        self.since = None;
+    /// Adds all of `next` behind the others.
+    pub fn append(&mut self, next: Batch) {
+        next.runs.into_iter().for_each(|run| self.push(run));
     }
 
-    /// The chunks' lines that have not ended, with their number.
-    fn lines(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        let ended = std::iter::once(self.ended).chain(std::iter::repeat(0));
-        self.chunks
-            .iter()
-            .zip(ended)
-            .map(|(chunk, ended)| (&chunk.bytes[ended..], chunk.events))
+    /// The same events in memory of their own: for few that stay for long.
+    pub fn alone(self) -> Batch {
+        let mut batch = Batch::default();
+        self.runs
+            .into_iter()
+            .for_each(|run| batch.push(run.alone()));
+        batch
     }
+
+    /// The body of a request with all of these.
+    pub fn body(&self) -> Body<'_> {
+        Body::new(self.extent, self.runs.iter().map(Run::lines).collect())
+    }
+
+    /// The events' numbers.
+    pub fn seqs(&self) -> impl Iterator<Item = Range<Seq>> {
+        self.runs.iter().map(Run::seqs)
+    }
+
+    /// Memory that nobody else has a part of, for reuse.
+    pub fn into_buffers(self) -> impl Iterator<Item = Vec<u8>> {
+        self.runs.into_iter().filter_map(Run::into_buffer)
+    }
+}
+
+/// What these events come to in a body.
+fn encoded(part: Extent, per_event: usize) -> Extent {
+    Extent {
+        events: part.events,
+        bytes: part.bytes + part.events * per_event,
+    }
+}
+
+/// The first events of a run that fit into a body with this much room.
+fn prefix_within(run: &Run, room: Extent, per_event: usize) -> Extent {
+    let whole = run.extent();
+    if encoded(whole, per_event).fits(room) {
+        return whole;
+    }
+    let mut prefix = Extent::default();
+    for newline in memchr_iter(b'\n', run.lines()) {
+        let next = Extent {
+            events: prefix.events + 1,
+            bytes: newline + 1,
+        };
+        if !encoded(next, per_event).fits(room) {
+            break;
+        }
+        prefix = next;
+    }
+    prefix
 }
 
 #[cfg(test)]
@@ -177,67 +184,70 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::buffer::chunk::Chunk;
 
-    fn chunk(lines: &[usize]) -> Chunk {
-        let mut bytes = Vec::new();
-        for length in lines {
-            bytes.extend(std::iter::repeat_n(b'a' + (*length % 26) as u8, *length));
-            bytes.push(b'\n');
-        }
-        Chunk {
-            bytes,
-            events: lines.len(),
-        }
+    /// A run of lines of these lengths, from this number on.
+    fn run(first: Seq, lengths: &[usize]) -> Run {
+        let line = |length: &usize| format!("{}\n", "x".repeat(*length)).into_bytes();
+        let chunk = Chunk {
+            bytes: lengths.iter().flat_map(line).collect(),
+            events: lengths.len(),
+        };
+        Run::new(chunk, first)
     }
 
-    #[test]
-    fn age_is_the_oldest_events_age() {
-        let mut batch = Batch::default();
-        let start = Instant::now();
-        let second = Duration::from_secs(1);
-        assert_eq!(batch.deadline(second), None);
-        batch.push(chunk(&[3, 3]), start);
-        batch.push(chunk(&[3]), start + second);
-        assert_eq!(batch.deadline(second), Some(start + second));
-        batch.finish(
-            batch.cut(Extent {
-                events: 1,
-                ..Extent::MAX
-            }),
-            drop,
-        );
-        assert_eq!(
-            batch.deadline(second),
-            Some(start + second),
-            "the rest is as old"
-        );
-        batch.finish(batch.cut(Extent::MAX), drop);
-        assert_eq!(batch.deadline(second), None);
+    fn text(batch: &Batch) -> String {
+        let mut text = String::new();
+        batch.body().reader().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn numbers(batch: &Batch) -> Vec<Seq> {
+        batch.seqs().flatten().collect()
     }
 
     #[test]
     fn an_event_over_the_limit_goes_alone() {
-        let mut batch = Batch::default();
-        batch.push(chunk(&[10, 3]), Instant::now());
+        let mut batch = Batch::from(run(0, &[10, 3]));
         let limit = Extent {
             events: 9,
             bytes: 5,
         };
-        assert_eq!(
-            batch.cut(limit),
-            Extent {
-                events: 1,
-                bytes: 11
-            }
-        );
-        batch.finish(batch.cut(limit), drop);
-        assert_eq!(
-            batch.cut(limit),
-            Extent {
-                events: 1,
-                bytes: 4
-            }
-        );
+        assert_eq!(batch.take(limit, Overhead::default()).extent().bytes, 11);
+        assert_eq!(batch.take(limit, Overhead::default()).extent().bytes, 4);
+        assert!(batch.take(limit, Overhead::default()).is_empty());
+    }
+
+    #[test]
+    fn what_the_encoding_adds_counts() {
+        let overhead = Overhead {
+            per_event: 5,
+            per_body: 2,
+        };
+        for (bytes, events) in [(38, 3), (37, 2), (26, 2), (25, 1), (3, 1)] {
+            let mut batch = Batch::from(run(0, &[6, 6, 6]));
+            let limit = Extent { events: 9, bytes };
+            assert_eq!(
+                batch.take(limit, overhead).extent().events,
+                events,
+                "{bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_event_is_taken_out_of_any_place_and_merged_again() {
+        for place in 0..5 {
+            let mut batch = Batch::from(run(0, &[1, 2]));
+            batch.push(run(2, &[3, 4, 5]));
+            let whole = text(&batch);
+            let one = batch.take_one(place);
+            assert_eq!(numbers(&one), [place as Seq]);
+            assert_eq!(numbers(&batch).len(), 4);
+            batch.merge(one);
+            assert_eq!(numbers(&batch), [0, 1, 2, 3, 4]);
+            assert_eq!((text(&batch), batch.runs.len()), (whole, 2), "joined again");
+        }
     }
 
     proptest! {
@@ -245,75 +255,46 @@ mod tests {
         fn bodies_end_to_end_are_what_was_pushed(
             chunks in vec(vec(0usize..20, 1..10), 1..8),
             limits in vec((1usize..12, 1usize..120), 1..5),
+            per_event in 0usize..9,
         ) {
-            let mut batch = Batch::default();
-            let mut expected = Vec::new();
-            for lines in &chunks {
-                expected.extend(chunk(lines).bytes);
-                batch.push(chunk(lines), Instant::now());
+            let (mut batch, mut next) = (Batch::default(), 0);
+            for lengths in &chunks {
+                batch.push(run(next, lengths));
+                next += lengths.len() as Seq;
             }
-            let mut sent = Vec::new();
-            let mut recycled = 0;
+            let expected = text(&batch);
+            let (mut sent, mut seqs) = (String::new(), Vec::new());
+            let overhead = Overhead { per_event, per_body: 1 };
             for (events, bytes) in limits.into_iter().cycle() {
-                let limit = Extent { events, bytes };
-                let extent = batch.cut(limit);
-                if extent.events == 0 {
+                if batch.is_empty() {
                     break;
                 }
-                prop_assert!(extent.fits(limit) || extent.events == 1);
-                let before = sent.len();
-                batch.body(extent).reader().read_to_end(&mut sent).unwrap();
-                let lines = sent[before..].iter().filter(|byte| **byte == b'\n').count();
-                prop_assert_eq!(extent, Extent { events: lines, bytes: sent.len() - before });
-                batch.finish(extent, |_| recycled += 1);
+                let body = batch.take(Extent { events, bytes }, overhead);
+                let extent = body.extent();
+                let size = extent.bytes + extent.events * per_event + 1;
+                prop_assert!(extent.events == 1 || (extent.events <= events && size <= bytes));
+                prop_assert_eq!(extent.bytes, text(&body).len());
+                sent += &text(&body);
+                seqs.extend(numbers(&body));
             }
             prop_assert_eq!(sent, expected);
-            prop_assert_eq!(batch.extent(), Extent::default());
-            prop_assert_eq!(recycled, chunks.len());
+            prop_assert_eq!(seqs, (0..next).collect::<Vec<_>>());
         }
 
-        /// Whatever ends in between: what stays is sent in its order, and what is told as ended, counted from the oldest
-        /// event, never goes beyond one that has not ended.
         #[test]
-        fn what_is_kept_is_all_that_is_sent_again(
-            chunks in vec(1usize..10, 1..8),
-            rounds in vec((1usize..12, vec(any::<bool>(), 12), any::<bool>()), 1..40),
-        ) {
-            let mut batch = Batch::default();
-            let mut waiting = Vec::new();
-            for events in chunks {
-                let first = waiting.len();
-                let numbers = first..first + events;
-                let bytes = numbers.clone().flat_map(|number| format!("{number}\n").into_bytes());
-                batch.push(Chunk { bytes: bytes.collect(), events }, Instant::now());
-                waiting.extend(numbers);
-            }
-            let all = batch.extent();
-            let mut told = Extent::default();
-            let last = (100, vec![false; 12], false);
-            for (events, again, is_kept) in rounds.into_iter().chain([last]) {
-                let extent = batch.cut(Extent { events, ..Extent::MAX });
-                let mut text = String::new();
-                batch.body(extent).reader().read_to_string(&mut text).unwrap();
-                let sent: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
-                prop_assert_eq!(&sent, &waiting[..events.min(waiting.len())]);
-                prop_assert_eq!(extent, Extent { events: sent.len(), bytes: text.len() });
-                let rest = waiting.split_off(sent.len());
-                let ended = if is_kept {
-                    waiting = sent.iter().zip(&again).filter(|(_, again)| **again).map(|(number, _)| *number).collect();
-                    batch.keep(extent, &again[..sent.len()])
-                } else {
-                    waiting.clear();
-                    batch.finish(extent, drop)
-                };
-                waiting.extend(rest);
-                told = told.plus(ended);
-                prop_assert_eq!(batch.extent().events, waiting.len());
-                let oldest = waiting.iter().min().copied().unwrap_or(all.events);
-                prop_assert!(told.events <= oldest, "{} told, {} waits", told.events, oldest);
-                prop_assert_eq!(batch.deadline(Duration::ZERO).is_some(), !waiting.is_empty());
-            }
-            prop_assert_eq!(told, all);
+        fn however_a_batch_is_split_its_parts_come_to_the_whole(lengths in vec(0usize..20, 2..30), place in any::<prop::sample::Index>()) {
+            let mut batch = Batch::from(run(0, &lengths));
+            let whole = text(&batch);
+            let one = batch.take_one(place.index(lengths.len()));
+            batch.merge(one);
+            prop_assert_eq!(text(&batch), &*whole);
+            let (first, second) = batch.split();
+            prop_assert_eq!(text(&first) + &text(&second), &*whole);
+            let mut batch = first;
+            batch.append(second);
+            let events: Vec<_> = batch.events().map(|event| text(&event)).collect();
+            prop_assert_eq!(events.len(), lengths.len());
+            prop_assert_eq!(events.concat(), whole);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use memchr::memchr_iter;
+
 use crate::buffer::chunk::Extent;
 
 /// Events that are sent together, borrowed from where they lie.
@@ -15,6 +17,15 @@ impl<'a> Body<'a> {
     /// Of these pieces, each of whole lines; `extent` is what they come to.
     pub fn new(extent: Extent, slices: Vec<&'a [u8]>) -> Self {
         Body { extent, slices }
+    }
+
+    /// Of whole lines that lie end to end.
+    pub fn of(lines: &'a [u8]) -> Self {
+        let extent = Extent {
+            events: memchr_iter(b'\n', lines).count(),
+            bytes: lines.len(),
+        };
+        Body::new(extent, vec![lines])
     }
 
     /// Number of events and bytes.

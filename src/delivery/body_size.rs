@@ -1,97 +1,300 @@
-//! How large bodies may be: learned from connections that break on large ones. Some firewalls and balancers before a
-//! webhook reset the connection where they should answer 413.
+//! How large bodies may be: learned from what the webhook, or what is before it, does not take. No clock: how long a
+//! request took is an argument.
 
-use crate::buffer::chunk::Extent;
+use std::time::Duration;
 
-/// Breaks in a row until the body's size is taken for the reason: a webhook that restarts breaks a few too.
-const SUSPICIOUS: u32 = 3;
-/// A smaller body has so much of the one that broke.
-const SHRINK: usize = 4;
-/// A body that arrives lets the next ones be larger by this fraction: some 2 MB go between two tries at a size
-/// that the webhook does not take, and some 300 bodies lead from a single event back to a MiB.
-const GROW: usize = 32;
+/// Bodies at the limit that must pass before a larger one is tried, at first. Each try that fails doubles it.
+const FIRST_PROBE: u32 = 8;
+/// At most so many.
+const LAST_PROBE: u32 = 128;
 
-/// What has been learned of one webhook.
-#[derive(Debug, Default)]
+/// The limit of bodies, in bytes of the encoded and uncompressed body. A single event is always allowed.
+#[derive(Debug)]
 pub struct BodySize {
-    breaks: u32,
-    /// Bytes at most; none while large bodies pass.
-    bytes: Option<usize>,
+    /// The operator's limit.
+    max: usize,
+    /// What has been learned; `max` while nothing was.
+    limit: usize,
+    /// After an outage bodies grow from one event, doubling, to the limit.
+    ramp: Option<usize>,
+    /// What passed before the limit was last raised; none once a larger body has passed.
+    safe: Option<usize>,
+    /// Bodies at the limit that have passed.
+    passed: u32,
+    /// How many must before it is raised.
+    probe_after: u32,
+    /// The smallest body of several events that failed since the last calm.
+    failed: Option<usize>,
+    /// One of them took too long.
+    timed_out: bool,
+    /// Something else than the size is to blame for that.
+    excused: bool,
+    /// The limit follows from answers that say so, or from the time that bodies take: it is no guess.
+    is_sure: bool,
+    /// The limit was lowered, and no body has passed since.
+    is_new: bool,
+    /// A body has passed under a new limit.
+    news: bool,
+    /// No request shall take longer than half of this: the next one may be slower.
+    timeout: Duration,
 }
 
 impl BodySize {
-    /// The limit of the next body, which is never over `most`.
-    pub fn limit(&self, most: usize) -> usize {
-        self.bytes.map_or(most, |bytes| bytes.min(most))
-    }
-
-    /// The connection broke under a body of this extent.
-    pub fn broke(&mut self, body: Extent) {
-        self.breaks = self.breaks.saturating_add(1);
-        if body.events > 1 && (self.bytes.is_some() || self.breaks >= SUSPICIOUS) {
-            self.bytes = Some(body.bytes / SHRINK);
+    /// Bodies of at most `max` bytes, to a webhook that has this long for each.
+    pub fn new(max: usize, timeout: Duration) -> Self {
+        BodySize {
+            max,
+            limit: max,
+            ramp: None,
+            safe: None,
+            passed: 0,
+            probe_after: FIRST_PROBE,
+            failed: None,
+            timed_out: false,
+            excused: false,
+            is_sure: false,
+            is_new: false,
+            news: false,
+            timeout,
         }
     }
 
-    /// The webhook has failed in another way.
-    pub fn failed(&mut self) {
-        self.breaks = 0;
+    /// The limit of the next body.
+    pub fn limit(&self) -> usize {
+        self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit))
     }
 
-    /// A body arrived whole; `most` is the limit of any.
-    pub fn passed(&mut self, most: usize) {
-        self.breaks = 0;
-        let grown = self.bytes.map(|bytes| bytes + bytes / GROW + 1);
-        self.bytes = grown.filter(|bytes| *bytes < most);
+    /// A body of this size was taken after so long.
+    pub fn passed(&mut self, size: usize, took: Duration) {
+        self.news |= std::mem::take(&mut self.is_new);
+        if let Some(ramp) = self.ramp {
+            let next = ramp.max(size).saturating_mul(2);
+            self.ramp = (next < self.limit).then_some(next);
+        }
+        if self.failed.is_some_and(|failed| size >= failed) {
+            self.failed = None;
+        }
+        if self.safe.is_some_and(|safe| size > safe) {
+            self.safe = None;
+        }
+        let is_full = size >= self.limit / 4 * 3;
+        if self.limit == self.max || !is_full {
+            return;
+        }
+        self.passed += 1;
+        let larger = self.limit.saturating_add(self.limit / 4 + 1).min(self.max);
+        let slower = took.mul_f64(larger as f64 / size.max(1) as f64);
+        if self.passed >= self.probe_after && slower <= self.timeout / 2 {
+            self.passed = 0;
+            self.safe = Some(self.limit);
+            self.limit = larger;
+        }
+    }
+
+    /// A body of this size and of several events is definitely too large.
+    pub fn too_large(&mut self, size: usize) {
+        self.is_sure = true;
+        self.lower(size);
+    }
+
+    /// A body of this size and of several events failed, nobody can tell why; it is tried again in smaller ones.
+    pub fn failed(&mut self, size: usize, timed_out: bool) {
+        self.timed_out |= timed_out;
+        self.failed = Some(self.failed.map_or(size, |failed| failed.min(size)));
+    }
+
+    /// A body of one event failed: no smaller one can help, so that the size is not to blame.
+    pub fn excuse(&mut self) {
+        self.excused = true;
+    }
+
+    /// All that had failed has passed since, or is known to fail alone.
+    pub fn calm(&mut self) {
+        let (failed, timed_out) = (self.failed.take(), std::mem::take(&mut self.timed_out));
+        match (std::mem::take(&mut self.excused), failed) {
+            (true, _) if !self.is_sure => (self.limit, self.safe) = (self.max, None),
+            (false, Some(size)) => {
+                self.is_sure |= timed_out;
+                self.lower(size);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing passes: begin with single events when something does.
+    pub fn outage(&mut self) {
+        self.failed = None;
+        self.timed_out = false;
+        self.excused = false;
+        self.ramp = Some(1);
+    }
+
+    /// The limit, if it was lowered since this was last asked and a body has passed under it.
+    pub fn learned(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.news).then_some(self.limit)
+    }
+
+    fn lower(&mut self, size: usize) {
+        self.passed = 0;
+        match self.safe.take() {
+            // It was a try: back to what was known to pass, and wait longer for the next one.
+            Some(safe) if size > safe => {
+                self.limit = safe;
+                self.probe_after = (self.probe_after * 2).min(LAST_PROBE);
+            }
+            _ => {
+                self.limit = (self.limit.min(size) / 2).max(1);
+                self.is_new = true;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const MOST: usize = 1 << 20;
+    const MAX: usize = 1 << 20;
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    const QUICK: Duration = Duration::from_millis(5);
 
-    fn body(bytes: usize) -> Extent {
-        Extent {
-            events: bytes.div_ceil(1000),
-            bytes,
+    fn size() -> BodySize {
+        BodySize::new(MAX, TIMEOUT)
+    }
+
+    /// Sends so many bodies to a webhook that takes up to `most` bytes; gives what was refused, and bytes in all.
+    fn refusals(size: &mut BodySize, most: usize, bodies: usize) -> (usize, usize) {
+        let (mut refused, mut bytes) = (0, 0);
+        for _ in 0..bodies {
+            let body = size.limit();
+            bytes += body;
+            if body > most {
+                refused += 1;
+                size.too_large(body);
+            } else {
+                size.passed(body, QUICK);
+            }
+        }
+        (refused, bytes)
+    }
+
+    #[test]
+    fn a_limit_that_is_refused_is_learned_at_once_and_kept() {
+        for most in [10 << 10, 100 << 10, MAX - 1] {
+            let mut size = size();
+            let (refused, bytes) = refusals(&mut size, most, 10);
+            assert!(
+                refused <= 7 && bytes <= 3 * MAX + 10 * most,
+                "{refused}, {bytes}"
+            );
+            assert_eq!(size.learned().is_some(), refused > 0);
+            let (refused, _) = refusals(&mut size, most, 2000);
+            assert!(refused <= 100, "{refused} of 2000 refused");
+            assert!(size.limit() > most / 2 && size.limit() <= most * 5 / 4);
+            assert_eq!(size.learned(), None, "one line is enough");
         }
     }
 
     #[test]
-    fn only_breaks_in_a_row_make_bodies_smaller() {
-        let mut size = BodySize::default();
-        for _ in 0..10 {
-            size.broke(body(MOST));
-            size.broke(body(MOST));
-            size.failed();
-            size.broke(body(MOST));
-            size.broke(body(MOST));
-            size.passed(MOST);
-        }
-        assert_eq!(size.limit(MOST), MOST);
-        for _ in 0..3 {
-            size.broke(body(MOST));
-        }
-        assert_eq!(size.limit(MOST), MOST / 4);
-        size.broke(body(MOST / 4));
-        assert_eq!(size.limit(MOST), MOST / 16);
-        assert_eq!(size.limit(1000), 1000);
+    fn a_limit_that_is_no_more_is_forgotten() {
+        let mut size = size();
+        refusals(&mut size, 10_000, 100);
+        refusals(&mut size, usize::MAX, 3000);
+        assert_eq!(size.limit(), MAX);
     }
 
     #[test]
-    fn a_single_event_is_as_small_as_can_be_and_all_grow_again() {
-        let mut size = BodySize::default();
-        while size.limit(MOST) > 1000 {
-            size.broke(body(size.limit(MOST)));
+    fn a_body_that_fails_and_passes_in_parts_was_too_large() {
+        let mut size = size();
+        size.failed(MAX, false);
+        for _ in 0..2 {
+            size.passed(MAX / 2, QUICK);
         }
-        let least = size.limit(MOST);
-        size.broke(body(1000));
-        assert_eq!(size.limit(MOST), least);
-        for _ in 0..300 {
-            size.passed(MOST);
+        assert_eq!((size.limit(), size.learned()), (MAX, None), "not yet");
+        size.calm();
+        assert_eq!((size.limit(), size.learned()), (MAX / 2, None));
+        size.passed(MAX / 2, QUICK);
+        assert_eq!(size.learned(), Some(MAX / 2));
+    }
+
+    #[test]
+    fn a_body_that_passes_after_all_was_not() {
+        let mut size = size();
+        size.failed(MAX, false);
+        size.passed(MAX, QUICK);
+        size.calm();
+        assert_eq!(size.limit(), MAX);
+    }
+
+    #[test]
+    fn one_event_that_fails_alone_is_to_blame() {
+        let mut size = size();
+        size.failed(MAX, false);
+        size.failed(MAX / 2, false);
+        size.excuse();
+        size.calm();
+        assert_eq!(size.limit(), MAX);
+        // What was a guess is forgotten, what was answered is not.
+        for (is_sure, limit) in [(false, MAX), (true, MAX / 2)] {
+            let mut size = BodySize::new(MAX, TIMEOUT);
+            match is_sure {
+                true => size.too_large(MAX),
+                false => size.failed(MAX, false),
+            }
+            size.calm();
+            assert_eq!(size.limit(), MAX / 2);
+            size.excuse();
+            size.calm();
+            assert_eq!(size.limit(), limit);
         }
-        assert_eq!(size.limit(MOST), MOST);
+    }
+
+    #[test]
+    fn no_body_is_tried_that_would_take_too_long() {
+        let mut size = size();
+        size.failed(MAX, true);
+        size.calm();
+        for _ in 0..10_000 {
+            let body = size.limit();
+            size.passed(body, TIMEOUT.mul_f64(body as f64 / MAX as f64));
+        }
+        assert_eq!(
+            size.limit(),
+            MAX / 2,
+            "half the time is left for a slower day"
+        );
+    }
+
+    #[test]
+    fn after_an_outage_bodies_grow_from_one_event() {
+        let mut size = size();
+        size.outage();
+        let mut sizes = Vec::new();
+        while size.limit() < MAX {
+            let body = size.limit().max(1000);
+            sizes.push(body);
+            size.passed(body, QUICK);
+        }
+        assert_eq!(sizes.len(), 11, "{sizes:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_is_never_zero_nor_over_the_operators(steps in proptest::collection::vec((0u8..6, 1usize..2 * MAX), 1..200)) {
+            let mut size = size();
+            for (step, bytes) in steps {
+                match step {
+                    0 => size.passed(bytes, QUICK),
+                    1 => size.too_large(bytes),
+                    2 => size.failed(bytes, bytes % 2 == 0),
+                    3 => size.excuse(),
+                    4 => size.calm(),
+                    _ => size.outage(),
+                }
+                prop_assert!((1..=MAX).contains(&size.limit()));
+            }
+        }
     }
 }

@@ -3,5 +3,10 @@
 pub mod batch;
 pub mod body;
 pub mod body_size;
+pub mod chance;
+pub mod machine;
 pub mod outcome;
+mod react;
 pub mod sender;
+#[cfg(test)]
+mod tests;

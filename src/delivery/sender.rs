@@ -1,17 +1,14 @@
-//! The one sender: takes what the queue has, up to a batch, posts it, and decides by the verdict.
-//!
-//! Nothing leaves its hands but as delivered or dropped. While the webhook is away it holds the
-//! one batch it could not deliver, and the queue holds the rest, until that is full.
+//! The sender thread: a loop around [`Delivery`], which decides. It takes events from the queue, posts bodies, and counts
+//! what became of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::buffer::chunk::Extent;
+use super::batch::Batch;
+use super::body::Body;
+use super::machine::{Delivery, Effect, Settings, Step, Terms};
+use super::outcome::{Outcome, Overhead};
 use crate::buffer::queue::{Consumer, Taken};
-use crate::delivery::batch::Batch;
-use crate::delivery::body::Body;
-use crate::delivery::body_size::BodySize;
-use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Overhead};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -24,16 +21,16 @@ pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
     fn post(&mut self, body: &Body<'_>) -> Outcome;
 
-    /// How long a post takes at the very most; longer only if something is broken.
+    /// How long that takes at the very most; longer only if something is broken.
     fn time_limit(&self) -> Duration;
 
-    /// The timeout of one request: what takes longer has failed.
+    /// How long a request may take until it counts as failed.
     fn request_timeout(&self) -> Duration;
 
-    /// How many events a body may have.
+    /// How many events a body takes at most.
     fn max_events(&self) -> usize;
 
-    /// What the encoding adds to the events' bytes.
+    /// What encoding adds to a body.
     fn overhead(&self) -> Overhead;
 
     /// Something that ends the post in flight, and all later ones, from another thread.
@@ -42,15 +39,6 @@ pub trait Target: Send {
 
 /// Ends a post from another thread.
 pub type Abort = Box<dyn FnOnce() + Send>;
-
-/// When a batch is full or old enough.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Events and bytes of a body at most; a single larger event goes alone.
-    pub body: Extent,
-    /// How long the oldest event waits for others.
-    pub age: Duration,
-}
 
 /// The sender thread's state.
 pub struct Sender {
@@ -61,219 +49,137 @@ pub struct Sender {
     /// Where they are to go from the next request on.
     pub changes: LatestValue<Option<Box<dyn Target>>>,
     /// Ends the request in flight: always that of the target in use.
-    pub cutter: Arc<Mutex<Abort>>,
-    /// When a batch is full or old enough.
-    pub limits: Limits,
+    pub aborter: Arc<Mutex<Abort>>,
+    /// What delivery goes by.
+    pub settings: Settings,
     /// How long to wait after a failure.
     pub backoff: Backoff,
-    /// Counts and tells.
+    /// Counts and logs.
     pub report: Arc<Report>,
-    /// Shows whether a request is stuck.
+    /// Notices if a request is stuck.
     pub watchdog: Watchdog,
-    /// The agent is to end: a wait is cut short once, to try again at once.
-    pub stop: ShutdownSignal,
-    /// The agent must end: what is left is dropped.
-    pub cut_off: ShutdownSignal,
-    /// The last event to end was refused.
-    pub fruitless: bool,
-    /// How large bodies may be.
-    pub body_size: BodySize,
+    /// The agent stops: a wait is cut short once, to try again at once.
+    pub shutdown: ShutdownSignal,
+    /// The agent must end: what is not final is left.
+    pub abort: ShutdownSignal,
 }
 
 impl Sender {
-    /// Runs until the sources have ended and all is sent, or until it is cut off.
+    /// Runs until the sources have ended and all is final, or until it is aborted.
     pub fn run(mut self) {
-        self.install();
-        let mut batch = Batch::default();
-        while !self.cut_off.is_triggered() && self.collect(&mut batch) {
-            self.deliver(&mut batch);
-        }
-        self.drop_rest(batch);
-    }
-
-    /// Takes events until the batch is full or old enough. False if there are no more.
-    fn collect(&self, batch: &mut Batch) -> bool {
-        loop {
-            let held = batch.extent();
-            let room = self.limit().minus(held);
-            if room.events == 0 || room.bytes == 0 {
-                return true;
-            }
-            let deadline = batch.deadline(self.limits.age);
-            let wanted = if held.events == 0 {
-                Extent {
-                    events: 1,
-                    bytes: 1,
-                }
-            } else {
-                room
-            };
-            match self.consumer.take(wanted, deadline) {
-                Taken::Chunk(chunk) => batch.push(chunk, Instant::now()),
-                Taken::Nothing => return true,
-                Taken::Ended => return held.events > 0,
-            }
-        }
-    }
-
-    /// Sends the oldest events, as many as a body holds, until they have ended or the agent must end.
-    ///
-    /// A refused body is halved until the culprit stands alone: `suspects` is how many of the
-    /// oldest events surely hold one. That takes some log2(n) requests more, not n.
-    fn deliver(&mut self, batch: &mut Batch) {
-        let mut suspects = None;
-        while !self.cut_off.is_triggered() {
+        let terms = self.install();
+        let mut delivery = Delivery::new(self.settings.clone(), terms, self.backoff.clone());
+        let mut is_stopping = false;
+        while !self.abort.is_triggered() {
             if let Some(target) = self.changes.take() {
                 self.target = target;
-                self.install();
-                suspects = None;
+                delivery.retarget(self.install());
             }
-            let limit = self.limit();
-            let Some(target) = &mut self.target else {
-                return self.discard(batch);
-            };
-            let extent = batch.cut(Extent {
-                events: suspects.map_or(limit.events, |events: usize| (events / 2).max(1)),
-                bytes: self.body_size.limit(limit.bytes),
-            });
-            // Looked at before the attempt: a stop that comes during it is answered by one more.
-            let stopping = self.stop.is_triggered();
-            let time_limit = target.time_limit();
-            let post = || target.post(&batch.body(extent));
-            let verdict = self.watchdog.request(time_limit, post);
-            match &verdict {
-                Outcome::Failed(trouble) if trouble.cause == Cause::Disconnected => {
-                    self.body_size.broke(extent)
-                }
-                Outcome::Failed(_) => self.body_size.failed(),
-                _ => self.body_size.passed(limit.bytes),
+            if self.shutdown.is_triggered() && !std::mem::replace(&mut is_stopping, true) {
+                delivery.stop();
             }
-            match verdict {
-                Outcome::Delivered => {
-                    self.backoff.reset();
-                    self.fruitless = false;
-                    self.finished(RequestResult::Delivered);
-                    self.report.delivered(extent.events);
-                    self.finish(batch, extent);
-                    suspects = suspects.map(|events| events - extent.events);
-                    if suspects.is_none_or(|events| events == 0) {
-                        return;
-                    }
-                }
-                Outcome::Rejected(_) | Outcome::TooLarge(_) if extent.events > 1 => {
-                    self.finished(RequestResult::Rejected);
-                    suspects = Some(extent.events);
-                }
-                Outcome::Rejected(trouble) | Outcome::TooLarge(trouble) => {
-                    self.finished(RequestResult::Rejected);
-                    self.report.rejected(1, &trouble.message);
-                    self.finish(batch, extent);
-                    // A webhook that refuses one event after the other is not asked in a hurry.
-                    if std::mem::replace(&mut self.fruitless, true) {
-                        let delay = self.backoff.next_delay();
-                        self.wait(delay, stopping);
-                    }
-                    return;
-                }
-                Outcome::Partial(parts) => {
-                    suspects = None;
-                    let count = |what| parts.events.iter().filter(|event| **event == what).count();
-                    let delivered = count(EventOutcome::Delivered);
-                    let message = parts.rejection.map_or(String::new(), |error| error.message);
-                    self.report.delivered(delivered);
-                    self.report
-                        .rejected(count(EventOutcome::Rejected), &message);
-                    let again = parts
-                        .events
-                        .iter()
-                        .map(|event| *event == EventOutcome::Retry);
-                    let ended = batch.keep(extent, &again.collect::<Vec<_>>());
-                    self.consumer.release(ended);
-                    let Some(trouble) = parts.failure else {
-                        self.finished(RequestResult::Rejected);
-                        // As with a single event that is refused.
-                        let is_fruitless = delivered == 0;
-                        if !is_fruitless {
-                            self.backoff.reset();
-                        }
-                        if std::mem::replace(&mut self.fruitless, is_fruitless) && is_fruitless {
-                            let delay = self.backoff.next_delay();
-                            self.wait(delay, stopping);
-                        }
-                        return;
+            if self.target.is_none() {
+                let all = delivery.take_all();
+                self.report
+                    .dropped(Reason::Disabled, None, all.extent().events);
+                self.finish(all);
+            }
+            match delivery.next(Instant::now()) {
+                Step::Collect { wanted, until } => match self.consumer.take(wanted, until) {
+                    Taken::Events(run) => delivery.collected(run, Instant::now()),
+                    Taken::Nothing => {}
+                    Taken::Ended => delivery.ended(),
+                },
+                Step::Send => self.send(&mut delivery),
+                Step::Wait(until) => {
+                    // A stop is answered by one more attempt, and then waited through.
+                    let awaited = if is_stopping {
+                        &self.abort
+                    } else {
+                        &self.shutdown
                     };
-                    self.fruitless = false;
-                    self.back_off(&trouble, stopping);
+                    let delay = until.saturating_duration_since(Instant::now());
+                    self.changes.wait(awaited, delay);
                 }
-                Outcome::Failed(trouble) => self.back_off(&trouble, stopping),
+                Step::Finished => break,
             }
         }
+        self.drop_rest(&mut delivery);
     }
 
-    /// Events and bytes of a body at most, with the target in use.
-    fn limit(&self) -> Extent {
-        let max = self.target.as_ref().map(|target| target.max_events());
-        Extent {
-            events: self.limits.body.events.min(max.unwrap_or(usize::MAX)),
-            ..self.limits.body
+    /// Posts the body that is due.
+    fn send(&mut self, delivery: &mut Delivery) {
+        let (Some(target), Some(body)) = (&mut self.target, delivery.body()) else {
+            return;
+        };
+        let began = Instant::now();
+        let outcome = self
+            .watchdog
+            .request(target.time_limit(), || target.post(&body));
+        self.report.request_finished(match &outcome {
+            Outcome::Delivered => RequestResult::Delivered,
+            Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
+            Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
+            Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
+        });
+        let now = Instant::now();
+        for effect in delivery.on(outcome, now - began, now) {
+            self.apply(effect);
         }
     }
 
-    /// Tells of a request that came to nothing, and waits.
-    fn back_off(&mut self, trouble: &DeliveryError, stopping: bool) {
-        let delay = self.backoff.next_delay();
-        let delay = trouble
-            .retry_after
-            .map_or(delay, |asked| self.backoff.clamp(asked));
-        self.report.request_finished(RequestResult::Retried);
-        self.report
-            .delivery_failed(&trouble.message, trouble.fix, delay);
-        self.wait(delay, stopping);
-    }
-
-    /// The webhook has answered to a request's content.
-    fn finished(&self, result: RequestResult) {
-        self.report.request_finished(result);
-        self.report.delivery_restored();
+    fn apply(&self, effect: Effect) {
+        match effect {
+            Effect::Delivered(batch) => {
+                self.report.delivered(batch.extent().events);
+                self.report.delivery_restored();
+                self.finish(batch);
+            }
+            Effect::Rejected(batch, message) => {
+                self.report.rejected(batch.extent().events, &message);
+                self.finish(batch);
+            }
+            Effect::Failed(error, delay) => {
+                self.report
+                    .delivery_failed(&error.message, error.fix, delay);
+            }
+            Effect::Divided => self.report.delivery_restored(),
+            Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
+            Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
+            Effect::SetAside(message) => self.report.event_set_aside(&message),
+        }
     }
 
     /// Begins with a target as if there had been none before.
-    fn install(&mut self) {
-        self.backoff.reset();
-        self.body_size = BodySize::default();
-        self.fruitless = false;
+    fn install(&mut self) -> Terms {
         self.report.another_webhook();
-        let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        *cutter = self
-            .target
-            .as_ref()
-            .map_or_else(|| Box::new(|| ()) as Abort, |target| target.cut());
-    }
-
-    /// There is no webhook: whoever wrote these events must not wait for one.
-    fn discard(&self, batch: &mut Batch) {
-        let extent = batch.cut(Extent::MAX);
-        self.report.dropped(Reason::Disabled, None, extent.events);
-        self.finish(batch, extent);
-    }
-
-    fn finish(&self, batch: &mut Batch, extent: Extent) {
-        let ended = batch.finish(extent, |buffer| self.consumer.recycle(buffer));
-        self.consumer.release(ended);
-    }
-
-    /// Waits before the next attempt. It is made at once when the agent is to end, but not the further
-    /// ones, and when there is another webhook.
-    fn wait(&self, delay: Duration, stopping: bool) {
-        let awaited = if stopping { &self.cut_off } else { &self.stop };
-        self.changes.wait(awaited, delay);
-    }
-
-    fn drop_rest(&self, batch: Batch) {
-        self.report
-            .dropped(Reason::Shutdown, None, batch.extent().events);
-        while let Taken::Chunk(chunk) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
-            self.report.dropped(Reason::Shutdown, None, chunk.events);
+        let abort = self.target.as_ref().map(|target| target.cut());
+        let mut aborter = self.aborter.lock().unwrap_or_else(PoisonError::into_inner);
+        *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
+        let target = self.target.as_ref();
+        Terms {
+            max_events: target.map_or(usize::MAX, |target| target.max_events()),
+            overhead: target.map_or(Overhead::default(), |target| target.overhead()),
+            timeout: target.map_or(Duration::MAX, |target| target.request_timeout()),
         }
+    }
+
+    /// These are final.
+    fn finish(&self, batch: Batch) {
+        self.consumer.finish(batch.extent(), batch.seqs());
+        batch
+            .into_buffers()
+            .for_each(|buffer| self.consumer.recycle(buffer));
+    }
+
+    fn drop_rest(&self, delivery: &mut Delivery) {
+        let mut left = delivery.buffered().events;
+        while let Taken::Events(run) = self
+            .consumer
+            .take(crate::buffer::chunk::Extent::MAX, Some(Instant::now()))
+        {
+            left += run.extent().events;
+        }
+        self.report.dropped(Reason::Shutdown, None, left);
     }
 }

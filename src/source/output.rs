@@ -145,11 +145,11 @@ impl SourceOutput {
         self.chunk.events = 0;
     }
 
-    /// Sends on what was taken, and tells how many events must have [ended](crate::buffer::queue::QueueStats::ended) until all
+    /// Sends on what was taken, and tells how many events must have [ended](crate::buffer::queue::QueueStats::watermark) until all
     /// of it has. `None` if some of it never will, because the agent ends.
     pub fn position(&mut self) -> Option<u64> {
         self.flush();
-        (!self.cut_short).then(|| self.producer.entered())
+        (!self.cut_short).then(|| self.producer.enqueued())
     }
 
     /// The longest event that is taken.

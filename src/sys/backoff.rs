@@ -44,6 +44,14 @@ impl Backoff {
         )
     }
 
+    /// Another one with the same bounds, at its start.
+    pub fn anew(&self) -> Self {
+        Backoff {
+            bound: self.min,
+            ..self.clone()
+        }
+    }
+
     /// An attempt succeeded: the next delay is short again.
     pub fn reset(&mut self) {
         self.bound = self.min;

@@ -10,8 +10,6 @@ use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Error, SendBody};
 
-use crate::buffer::chunk::Extent;
-use crate::delivery::batch::Batch;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
@@ -174,8 +172,7 @@ impl Webhook {
         self.shape.encoder.encode(body);
         let answer = self.try_post(body).map_err(|error| self.error(&error))?;
         // A test event is no secret, so that the answer may repeat it.
-        let (nothing, none) = (Batch::default(), Extent::default());
-        let body = nothing.body(none);
+        let body = Body::of(b"");
         Ok(Reply {
             outcome: answer.verdict(&self.question(&body)),
             said: answer.shown(&self.question(&body)),

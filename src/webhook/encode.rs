@@ -285,34 +285,27 @@ impl<'a> Encoded<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::time::Instant;
-
     use flate2::read::GzDecoder;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::io::Read;
 
     use super::*;
-    use crate::buffer::chunk::{Chunk, Extent};
-    use crate::delivery::batch::Batch;
+    use crate::buffer::chunk::Extent;
 
     /// What is made of these events, in chunks of some.
     fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
-        let mut batch = Batch::default();
-        for events in events.chunks(3) {
-            let bytes = events
-                .iter()
-                .flat_map(|event| format!("{event}\n").into_bytes());
-            batch.push(
-                Chunk {
-                    bytes: bytes.collect(),
-                    events: events.len(),
-                },
-                Instant::now(),
-            );
-        }
-        let body = batch.body(batch.cut(Extent::MAX));
+        let pieces: Vec<String> = events
+            .chunks(3)
+            .map(|events| events.iter().map(|event| format!("{event}\n")).collect())
+            .collect();
+        let slices: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+        let extent = Extent {
+            events: events.len(),
+            bytes: slices.concat().len(),
+        };
+        let body = Body::new(extent, slices);
         encoder.encode(&body);
         let encoded = encoder.body(&body);
         let mut bytes = Vec::new();

@@ -9,7 +9,7 @@ use divan::counter::ItemsCount;
 
 use s3_audit_webhook::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use s3_audit_webhook::buffer::queue::{Taken, queue};
-use s3_audit_webhook::delivery::batch::Batch;
+use s3_audit_webhook::delivery::body::Body;
 use s3_audit_webhook::framer::{Frame, Framer};
 use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
 
@@ -79,10 +79,12 @@ fn queue_of_chunks(bencher: Bencher) {
             }
             drop(producer);
             let mut events = 0;
-            while let Taken::Chunk(chunk) = consumer.take(Extent::MAX, None) {
-                events += chunk.events;
-                consumer.release(chunk.extent());
-                consumer.recycle(chunk.bytes);
+            while let Taken::Events(run) = consumer.take(Extent::MAX, None) {
+                events += run.extent().events;
+                consumer.finish(run.extent(), [run.seqs()]);
+                run.into_buffer()
+                    .into_iter()
+                    .for_each(|buffer| consumer.recycle(buffer));
             }
             events
         });
@@ -97,18 +99,14 @@ fn encoder(bencher: Bencher, kind: &str) {
         _ => (Format::Ndjson, Compressed::Gzip(1)),
     };
     let mut encoder = Encoder::new(format, compressed, "", &[("host", "s3-1")]);
-    let mut batch = Batch::default();
-    let now = std::time::Instant::now();
-    chunks()
+    let mut lines = chunks()
         .into_iter()
-        .for_each(|chunk| batch.push(chunk, now));
-    let limit = Extent {
-        events: EVENTS,
-        bytes: 1 << 20,
-    };
-    let cut = batch.cut(limit);
-    let body = batch.body(cut);
+        .flat_map(|chunk| chunk.bytes)
+        .collect::<Vec<_>>();
+    lines.truncate(1 << 20);
+    lines.truncate(memchr::memrchr(b'\n', &lines).map_or(0, |end| end + 1));
+    let body = Body::of(&lines);
     bencher
-        .counter(ItemsCount::new(cut.events))
+        .counter(ItemsCount::new(body.extent().events))
         .bench_local(|| encoder.encode(&body));
 }

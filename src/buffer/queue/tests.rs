@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::iter::once;
 use std::thread;
 use std::time::Duration;
 
@@ -32,12 +33,12 @@ fn what_does_not_fit_is_left_to_the_offerer() {
     let mut events = chunk(b'a', 12, 20);
     assert_eq!(producer.offer(&mut events), 10);
     assert_eq!(events.events, 2);
-    let Taken::Chunk(taken) = consumer.take(ONE, None) else {
+    let Taken::Events(taken) = consumer.take(ONE, None) else {
         panic!()
     };
     assert_eq!(taken.extent(), bound(10, 200));
     assert_eq!(producer.offer(&mut events), 0, "taken is not yet ended");
-    consumer.release(taken.extent());
+    consumer.finish(taken.extent(), [taken.seqs()]);
     assert_eq!(producer.offer(&mut events), 2);
 
     let mut large = chunk(b'b', 3, 400);
@@ -49,7 +50,7 @@ fn the_end_comes_after_everything_that_was_offered() {
     let (producer, consumer) = queue(bound(100, 10_000));
     producer.offer(&mut chunk(b'a', 1, 10));
     drop(producer);
-    assert!(matches!(consumer.take(ONE, None), Taken::Chunk(chunk) if chunk.events == 1));
+    assert!(matches!(consumer.take(ONE, None), Taken::Events(run) if run.extent().events == 1));
     assert!(matches!(consumer.take(ONE, None), Taken::Ended));
 }
 
@@ -57,10 +58,10 @@ fn the_end_comes_after_everything_that_was_offered() {
 fn the_sender_is_woken_for_what_it_wants_and_not_before() {
     let (producer, consumer) = queue(bound(100, 10_000));
     let sender = thread::spawn(move || {
-        let Taken::Chunk(chunk) = consumer.take(bound(3, 10_000), None) else {
+        let Taken::Events(run) = consumer.take(bound(3, 10_000), None) else {
             panic!()
         };
-        chunk.events
+        run.extent().events
     });
     for _ in 0..3 {
         producer.offer(&mut chunk(b'a', 1, 10));
@@ -76,20 +77,21 @@ fn at_the_deadline_the_sender_gets_what_is_there() {
     assert!(matches!(consumer.take(ONE, soon()), Taken::Nothing));
     producer.offer(&mut chunk(b'a', 2, 10));
     let taken = consumer.take(bound(50, 10_000), soon());
-    assert!(matches!(taken, Taken::Chunk(chunk) if chunk.events == 2));
+    assert!(matches!(taken, Taken::Events(run) if run.extent().events == 2));
 }
 
 #[test]
 fn little_room_wakes_nobody_but_is_found_in_time() {
     let (producer, consumer) = queue(bound(10, 1000));
     producer.offer(&mut chunk(b'a', 10, 10));
+    assert!(matches!(consumer.take(ONE, None), Taken::Events(run) if run.seqs() == (0..10)));
     let waiting = producer.clone();
     let source = thread::spawn(move || {
         let mut events = chunk(b'b', 1, 10);
         assert!(waiting.offer_or_wait(&mut events, Duration::from_millis(50)));
         events.events
     });
-    consumer.release(ONE);
+    consumer.finish(bound(1, 10), once(0..1));
     assert_eq!(source.join().unwrap(), 0);
 }
 
@@ -104,12 +106,12 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
     });
     let mut taken = 0;
     while taken < 10 {
-        let Taken::Chunk(chunk) = consumer.take(ONE, None) else {
+        let Taken::Events(run) = consumer.take(ONE, None) else {
             panic!()
         };
-        taken += chunk.events;
+        taken += run.extent().events;
         if taken < 10 {
-            consumer.release(chunk.extent());
+            consumer.finish(run.extent(), [run.seqs()]);
         }
     }
     // The last of them were not released, so no more room comes.
@@ -124,7 +126,7 @@ fn a_patient_source_leaves_room_for_others() {
     assert_eq!(patient.offer(&mut chunk(b'a', 1, 900)), 1, "any one event");
     assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 0);
     assert_eq!(producer.offer(&mut chunk(b'b', 1, 10)), 1);
-    consumer.release(bound(1, 900));
+    consumer.finish(bound(1, 900), once(0..1));
     assert_eq!(patient.offer(&mut chunk(b'a', 1, 10)), 1);
 }
 
@@ -134,9 +136,9 @@ fn many_small_pieces_take_little_more_memory_than_their_bytes() {
     while producer.offer(&mut chunk(b'a', 1, 100)) == 1 {}
     drop(producer);
     let (mut bytes, mut capacity) = (0, 0);
-    while let Taken::Chunk(chunk) = consumer.take(ONE, None) {
-        bytes += chunk.bytes.len();
-        capacity += chunk.bytes.capacity();
+    while let Taken::Events(run) = consumer.take(ONE, None) {
+        bytes += run.lines().len();
+        capacity += run.into_buffer().unwrap().capacity();
     }
     assert_eq!(bytes, (1 << 20) / 100 * 100);
     assert!(
@@ -159,6 +161,7 @@ proptest! {
         let (producer, consumer) = queue(bound);
         let mut model = VecDeque::new();
         let mut held = Extent::default();
+        let mut next = 0;
         for (step, mark) in steps.into_iter().zip((b'a'..=b'z').cycle()) {
             if let Some((events, size)) = step {
                 let mut offered = chunk(mark, events, size);
@@ -171,13 +174,17 @@ proptest! {
                 });
                 held = held.plus(Extent { events: taken, bytes: taken * size });
                 model.extend(chunk(mark, taken, size).bytes);
-            } else if let Taken::Chunk(chunk) = consumer.take(ONE, Some(Instant::now())) {
-                let expected: Vec<u8> = model.drain(..chunk.bytes.len()).collect();
-                prop_assert_eq!(&chunk.bytes, &expected);
-                prop_assert_eq!(chunk.bytes.iter().filter(|byte| **byte == b'\n').count(), chunk.events);
-                held = held.minus(chunk.extent());
-                consumer.release(chunk.extent());
-                consumer.recycle(chunk.bytes);
+            } else if let Taken::Events(run) = consumer.take(ONE, Some(Instant::now())) {
+                let expected: Vec<u8> = model.drain(..run.lines().len()).collect();
+                prop_assert_eq!(run.lines(), &expected);
+                let extent = run.extent();
+                prop_assert_eq!(run.lines().iter().filter(|byte| **byte == b'\n').count(), extent.events);
+                prop_assert_eq!(run.seqs().start, next);
+                next = run.seqs().end;
+                held = held.minus(extent);
+                consumer.finish(extent, [run.seqs()]);
+                prop_assert_eq!(producer.stats().watermark(), next);
+                run.into_buffer().into_iter().for_each(|buffer| consumer.recycle(buffer));
             } else {
                 prop_assert!(model.is_empty());
             }

@@ -199,7 +199,7 @@ impl CheckpointWriter {
     fn run(mut self, stats: &QueueStats, told: &Receiver<()>, watchdog: &Watchdog) {
         loop {
             let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
-            let ended = stats.ended();
+            let ended = stats.watermark();
             for kept in &mut self.kept {
                 watchdog.state_dir(IF_IT_HANGS, || kept.write_and_tell(ended));
             }

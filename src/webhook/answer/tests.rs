@@ -1,12 +1,8 @@
 //! Answers, and what they mean.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::buffer::chunk::{Chunk, Extent};
-use crate::delivery::batch::Batch;
 
 fn answered(answer: &Answer, body: &Body<'_>) -> Outcome {
     let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
@@ -20,14 +16,7 @@ fn answered(answer: &Answer, body: &Body<'_>) -> Outcome {
 }
 
 fn verdict_on(status: u16, text: &str, sent: &str) -> Outcome {
-    let mut batch = Batch::default();
-    batch.push(
-        Chunk {
-            bytes: format!("{sent}\n").into_bytes(),
-            events: 1,
-        },
-        Instant::now(),
-    );
+    let line = format!("{sent}\n");
     let answer = Answer {
         status,
         retry_after: Some("7".into()),
@@ -36,7 +25,7 @@ fn verdict_on(status: u16, text: &str, sent: &str) -> Outcome {
         events: 1,
         items: Items::default(),
     };
-    answered(&answer, &batch.body(batch.cut(Extent::MAX)))
+    answered(&answer, &Body::of(line.as_bytes()))
 }
 
 fn refused(why: &str) -> Outcome {
@@ -184,7 +173,6 @@ fn neither_a_secret_nor_an_event_is_told() {
 proptest! {
     #[test]
     fn no_answer_panics_or_tells_much(status: u16, text: Vec<u8>, retry_after: String) {
-        let batch = Batch::default();
         let answer = Answer {
             status,
             location: Some(retry_after.clone()),
@@ -193,7 +181,7 @@ proptest! {
             events: 1,
             text,
         };
-        if let Outcome::Rejected(DeliveryError { message: why, .. }) = answered(&answer, &batch.body(Extent::default())) {
+        if let Outcome::Rejected(DeliveryError { message: why, .. }) = answered(&answer, &Body::of(b"")) {
             prop_assert!(why.chars().count() < TOLD + 10);
         }
     }

@@ -8,7 +8,6 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::buffer::chunk::Chunk;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 
 use super::*;
@@ -84,13 +83,7 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
 }
 
 fn post(webhook: &mut Webhook) -> Outcome {
-    let mut batch = Batch::default();
-    let chunk = Chunk {
-        bytes: b"{}\n".to_vec(),
-        events: 1,
-    };
-    batch.push(chunk, Instant::now());
-    webhook.post(&batch.body(batch.cut(Extent::MAX)))
+    webhook.post(&Body::of(b"{}\n"))
 }
 
 #[test]

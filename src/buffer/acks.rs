@@ -1,0 +1,104 @@
+//! Which events are final: ranges of sequence numbers that end in any order, and the watermark below which all have.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// An event's number in the queue: contiguous, from 0, in the order in which events were enqueued.
+pub type Seq = u64;
+
+/// The numbers that are final.
+#[derive(Debug, Default)]
+pub struct Acks {
+    /// All below are final.
+    watermark: Seq,
+    /// Final ranges above it, by their start; no two of them touch.
+    done: BTreeMap<Seq, Seq>,
+}
+
+impl Acks {
+    /// These events are final. Each becomes so once.
+    pub fn finish(&mut self, range: Range<Seq>) {
+        if range.is_empty() {
+            return;
+        }
+        debug_assert!(range.start >= self.watermark, "final twice: {range:?}");
+        let mut range = range;
+        if let Some((&start, &end)) = self.done.range(..range.start).next_back()
+            && end == range.start
+        {
+            self.done.remove(&start);
+            range.start = start;
+        }
+        if let Some(end) = self.done.remove(&range.end) {
+            range.end = end;
+        }
+        if range.start == self.watermark {
+            self.watermark = range.end;
+        } else {
+            self.done.insert(range.start, range.end);
+        }
+    }
+
+    /// All events with lower numbers are final. Never falls.
+    pub fn watermark(&self) -> Seq {
+        self.watermark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_watermark_waits_for_the_oldest() {
+        let mut acks = Acks::default();
+        acks.finish(3..5);
+        acks.finish(7..8);
+        assert_eq!(acks.watermark(), 0);
+        acks.finish(0..2);
+        assert_eq!(acks.watermark(), 2);
+        acks.finish(2..3);
+        assert_eq!(acks.watermark(), 5);
+        acks.finish(5..7);
+        assert_eq!((acks.watermark(), acks.done.len()), (8, 0));
+        acks.finish(9..9);
+        assert_eq!(acks.watermark(), 8);
+    }
+
+    proptest! {
+        /// Against a set of numbers, with ranges of random lengths that end in a random order.
+        #[test]
+        fn is_what_a_set_of_numbers_says(lengths in vec(1u64..20, 1..40), order in any::<u64>()) {
+            let mut ranges = Vec::new();
+            let mut next = 0;
+            for length in lengths {
+                ranges.push(next..next + length);
+                next += length;
+            }
+            let mut random = order;
+            for place in (1..ranges.len()).rev() {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                ranges.swap(place, (random >> 33) as usize % (place + 1));
+            }
+            let (mut acks, mut model) = (Acks::default(), BTreeSet::new());
+            let mut before = 0;
+            for range in ranges {
+                model.extend(range.clone());
+                acks.finish(range);
+                let expected = (0..).find(|seq| !model.contains(seq)).unwrap();
+                prop_assert_eq!(acks.watermark(), expected);
+                prop_assert!(acks.watermark() >= before);
+                before = acks.watermark();
+                // What is kept is no more than the gaps need.
+                let gaps = (expected..next).filter(|seq| !model.contains(seq)).count();
+                prop_assert!(acks.done.len() <= gaps);
+            }
+            prop_assert_eq!(acks.watermark(), next);
+        }
+    }
+}

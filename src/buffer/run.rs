@@ -1,0 +1,142 @@
+//! Consecutive events as the queue gave them: their bytes, shared with the chunk that they lie in, and their numbers.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memchr::memchr_iter;
+
+use super::acks::Seq;
+use super::chunk::{Chunk, Extent};
+
+/// Some consecutive events: contiguous in memory and in number. Cheap to split.
+#[derive(Debug, Clone)]
+pub struct Run {
+    chunk: Arc<Vec<u8>>,
+    bytes: Range<usize>,
+    seqs: Range<Seq>,
+}
+
+impl Run {
+    /// All of a chunk, whose first event has this number.
+    pub fn new(chunk: Chunk, first: Seq) -> Self {
+        Run {
+            bytes: 0..chunk.bytes.len(),
+            seqs: first..first + chunk.events as Seq,
+            chunk: Arc::new(chunk.bytes),
+        }
+    }
+
+    /// The events' lines.
+    pub fn lines(&self) -> &[u8] {
+        &self.chunk[self.bytes.clone()]
+    }
+
+    /// The events' numbers.
+    pub fn seqs(&self) -> Range<Seq> {
+        self.seqs.clone()
+    }
+
+    /// How many, and their bytes.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            events: (self.seqs.end - self.seqs.start) as usize,
+            bytes: self.bytes.len(),
+        }
+    }
+
+    /// Takes the first events off, which have this extent.
+    pub fn split_off_front(&mut self, part: Extent) -> Run {
+        let (bytes, seq) = (
+            self.bytes.start + part.bytes,
+            self.seqs.start + part.events as Seq,
+        );
+        let front = Run {
+            chunk: Arc::clone(&self.chunk),
+            bytes: self.bytes.start..bytes,
+            seqs: self.seqs.start..seq,
+        };
+        self.bytes.start = bytes;
+        self.seqs.start = seq;
+        front
+    }
+
+    /// The extent of the first `events` of these.
+    pub fn extent_of_first(&self, events: usize) -> Extent {
+        let whole = self.extent();
+        if events >= whole.events {
+            return whole;
+        }
+        let last = events.checked_sub(1);
+        let end = last.and_then(|last| memchr_iter(b'\n', self.lines()).nth(last));
+        Extent {
+            events,
+            bytes: end.map_or(0, |end| end + 1),
+        }
+    }
+
+    /// Takes `next` in, if it lies right behind this one. Gives it back if not.
+    pub fn join(&mut self, next: Run) -> Option<Run> {
+        let touches = Arc::ptr_eq(&self.chunk, &next.chunk)
+            && self.bytes.end == next.bytes.start
+            && self.seqs.end == next.seqs.start;
+        if !touches {
+            return Some(next);
+        }
+        self.bytes.end = next.bytes.end;
+        self.seqs.end = next.seqs.end;
+        None
+    }
+
+    /// The same events in memory of their own, so that the chunk around them can be freed.
+    pub fn alone(self) -> Run {
+        let lines = self.lines().to_vec();
+        Run {
+            bytes: 0..lines.len(),
+            chunk: Arc::new(lines),
+            seqs: self.seqs,
+        }
+    }
+
+    /// The chunk's memory, if nobody else has a part of it.
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        Arc::try_unwrap(self.chunk).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        let bytes = b"{}\n{\"a\":1}\n{}\n".to_vec();
+        Run::new(Chunk { bytes, events: 3 }, 10)
+    }
+
+    #[test]
+    fn a_run_is_split_and_joined_again() {
+        let mut rest = run();
+        assert_eq!(rest.extent_of_first(9), rest.extent());
+        let two = rest.extent_of_first(2);
+        assert_eq!((two.events, two.bytes), (2, 11));
+        let mut front = rest.split_off_front(two);
+        assert_eq!(
+            (front.lines(), front.seqs()),
+            (&b"{}\n{\"a\":1}\n"[..], 10..12)
+        );
+        assert_eq!((rest.lines(), rest.seqs()), (&b"{}\n"[..], 12..13));
+        assert!(front.join(rest).is_none());
+        assert_eq!((front.lines(), front.seqs()), (run().lines(), 10..13));
+        assert!(front.join(run()).is_some(), "of another chunk");
+        assert!(front.into_buffer().is_some());
+    }
+
+    #[test]
+    fn the_last_part_gives_the_memory_back() {
+        let mut rest = run();
+        let front = rest.split_off_front(rest.extent_of_first(1));
+        assert_eq!(rest.extent_of_first(0), Extent::default());
+        let alone = front.alone();
+        assert_eq!((alone.lines(), alone.seqs()), (&b"{}\n"[..], 10..11));
+        assert!(rest.into_buffer().is_some());
+    }
+}

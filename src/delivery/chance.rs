@@ -1,0 +1,149 @@
+//! Whether an event's failures can be chance, beside how often requests fail that do not hold it.
+
+use std::ops::Range;
+
+use crate::buffer::acks::Seq;
+
+/// Less likely than this is no chance. Every event is put to this test, and an agent carries millions of them.
+const UNLIKELY: f64 = 1e-9;
+/// Requests that count as recent.
+const RECENT: f64 = 128.0;
+/// Failures between two requests that pass of which more say nothing new: the webhook is down.
+const OUTAGE: u32 = 32;
+/// Failed requests that are remembered until it is known whether they were chance.
+const REMEMBERED: usize = 64;
+
+/// What requests came to recently.
+#[derive(Debug, Default)]
+pub struct Chance {
+    /// Passed.
+    passed: f64,
+    /// Failed by chance: all of their events passed later.
+    failed: f64,
+    /// The numbers of the events of those that failed, and of which some are not final.
+    open: Vec<Vec<Range<Seq>>>,
+    /// Requests that failed since the last one passed.
+    in_a_row: u32,
+}
+
+impl Chance {
+    /// A request with events of these numbers failed.
+    pub fn failed(&mut self, seqs: impl Iterator<Item = Range<Seq>>) {
+        self.in_a_row += 1;
+        if self.in_a_row <= OUTAGE {
+            if self.open.len() == REMEMBERED {
+                self.open.remove(0);
+            }
+            self.open.push(seqs.collect());
+        }
+    }
+
+    /// A request passed. `is_open` tells of a range whether some of its events are not final.
+    pub fn passed(&mut self, is_open: impl Fn(&Range<Seq>) -> bool) {
+        self.in_a_row = 0;
+        self.passed += 1.0;
+        let before = self.open.len();
+        self.open.retain(|seqs| seqs.iter().any(&is_open));
+        self.failed += (before - self.open.len()) as f64;
+        if self.passed + self.failed > RECENT {
+            self.passed /= 2.0;
+            self.failed /= 2.0;
+        }
+    }
+
+    /// The event of this number was rejected: it was the reason of all failures that it was part of.
+    pub fn explained(&mut self, seq: Seq) {
+        let holds = |seqs: &[Range<Seq>]| seqs.iter().any(|range| range.contains(&seq));
+        self.open.retain(|seqs| !holds(seqs));
+    }
+
+    /// Whether `failures` in a row of one event, with others passing in between, are no chance.
+    pub fn rules_out(&self, failures: u32) -> bool {
+        self.rate().powf(f64::from(failures)) < UNLIKELY
+    }
+
+    /// How often requests fail by chance at most, as far as so few of them tell: the upper end of Wilson's interval, one
+    /// standard deviation wide.
+    fn rate(&self) -> f64 {
+        let requests = self.passed + self.failed;
+        if requests == 0.0 {
+            return 1.0;
+        }
+        let rate = self.failed / requests;
+        let spread = (rate * (1.0 - rate) / requests + 0.25 / (requests * requests)).sqrt();
+        (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter::once;
+
+    use super::*;
+
+    /// After so many requests that passed, and so many that failed by chance.
+    fn seen(passed: usize, failed: usize) -> Chance {
+        let mut chance = Chance::default();
+        for number in 0..passed.max(failed) {
+            if number < failed {
+                chance.failed(once(0..1));
+            }
+            if number < passed {
+                chance.passed(|_| false);
+            }
+        }
+        chance
+    }
+
+    fn needed(chance: &Chance) -> u32 {
+        (0..1000)
+            .find(|failures| chance.rules_out(*failures))
+            .unwrap_or(1000)
+    }
+
+    #[test]
+    fn the_fewer_others_pass_the_more_failures_it_takes() {
+        assert_eq!(needed(&Chance::default()), 1000, "nothing else was seen");
+        assert_eq!(needed(&seen(2, 0)), 19);
+        assert_eq!(needed(&seen(10, 0)), 9);
+        assert_eq!(needed(&seen(100, 0)), 5);
+    }
+
+    #[test]
+    fn the_more_others_fail_the_more_failures_it_takes() {
+        assert!(needed(&seen(60, 6)) > needed(&seen(60, 0)));
+        assert!(
+            (30..50).contains(&needed(&seen(60, 60))),
+            "{}",
+            needed(&seen(60, 60))
+        );
+        assert!(needed(&seen(0, 30)) > 500, "nothing passes");
+    }
+
+    #[test]
+    fn a_failure_counts_as_chance_only_when_its_events_have_passed() {
+        let mut chance = Chance::default();
+        chance.failed([0..10, 900..1000].into_iter());
+        chance.failed(once(500..1000));
+        chance.passed(|range| range.end > 600);
+        assert_eq!((chance.failed, chance.open.len()), (0.0, 2));
+        chance.explained(950);
+        assert_eq!(chance.open.len(), 0);
+        chance.failed(once(0..10));
+        chance.passed(|_| false);
+        assert_eq!(chance.failed, 1.0);
+    }
+
+    #[test]
+    fn an_outage_is_remembered_within_bounds() {
+        let mut chance = seen(100, 0);
+        for seq in 0..10_000 {
+            chance.failed(once(seq..seq + 1));
+        }
+        assert_eq!(chance.open.len(), OUTAGE as usize);
+        for _ in 0..400 {
+            chance.passed(|_| false);
+        }
+        assert!(needed(&chance) < 8, "{}", needed(&chance));
+    }
+}

@@ -1,0 +1,608 @@
+//! What is sent next, and what becomes of each event: a state machine without clock, I/O or threads.
+//!
+//! The sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of four places:
+//!
+//! - *fresh*: collected from the queue, not tried yet, until there is a body's worth of them or they are old enough;
+//! - *retry*: tried, and to be tried again, in the order in which they are;
+//! - *suspects*: single events that keep failing while others pass;
+//! - *in flight*: the body of the request under way.
+//!
+//! A definite refusal of the content halves the body at once until the culprit is alone. What fails and nobody can tell why
+//! is tried once more, and then in halves. Its halves are tried in turn, so that while one event is to blame every
+//! other request passes. When nothing passes, the webhook is down: then one event is sent per backoff, each time another one.
+//! An event that fails alone while others pass is rejected when that can be no chance ([`Chance`]).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::body::Body;
+use super::body_size::BodySize;
+use super::chance::Chance;
+use super::outcome::{DeliveryError, Overhead};
+use crate::buffer::acks::Seq;
+use crate::buffer::chunk::Extent;
+use crate::buffer::run::Run;
+use crate::sys::backoff::Backoff;
+
+/// So many requests fail in a row until the webhook is taken for down: a body twice, and both of its halves.
+pub(super) const DOWN: u32 = 4;
+/// A body is sent so often before its halves are.
+const TRIES: u32 = 2;
+/// Between two requests that pass, so many failures of an event count: more may be an outage.
+const PER_GAP: u32 = 2;
+/// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
+const PROBES: usize = 8;
+/// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
+const HURRY: Duration = Duration::from_millis(100);
+
+/// What delivery goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Events and bytes of an encoded body at most; a single larger event goes alone.
+    pub body: Extent,
+    /// How long an event waits for others.
+    pub age: Duration,
+    /// How often a single event must fail in a row until it may be rejected; never if 0.
+    pub reject_after: u32,
+}
+
+/// What the target of the requests wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Events of a body at most.
+    pub max_events: usize,
+    /// What the encoding adds.
+    pub overhead: Overhead,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+/// What the sender is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given.
+    Collect {
+        /// Events and bytes.
+        wanted: Extent,
+        /// When to come back in any case.
+        until: Option<Instant>,
+    },
+    /// Post [`Delivery::body`].
+    Send,
+    /// Wait until then.
+    Wait(Instant),
+    /// Everything is final, or won't be before the agent ends.
+    Finished,
+}
+
+/// What the sender is to do about what has happened.
+#[derive(Debug)]
+pub enum Effect {
+    /// The webhook has these.
+    Delivered(Batch),
+    /// The webhook does not take this event.
+    Rejected(Batch, String),
+    /// A request was not taken, and its events are tried again after this time.
+    Failed(DeliveryError, Duration),
+    /// A request with several events was refused; they are sent in smaller ones.
+    Divided,
+    /// So many events were sent again that may have arrived before, and why that is not known.
+    Redelivered(usize, String),
+    /// The webhook takes bodies up to this size.
+    BodySizeLearned(usize),
+    /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
+    SetAside(String),
+}
+
+/// Events that were tried.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub(super) batch: Batch,
+    /// Failures in a row that it was part of, [`PER_GAP`] at most between two requests that pass.
+    pub(super) failures: u32,
+    /// Between so many different pairs of requests that pass they were.
+    gaps: u32,
+    /// How many of them there were since the last request passed, and how many had passed then.
+    latest: (u32, u64),
+    /// Halves of the same body have the same number.
+    pub(super) family: u64,
+    /// So often it failed as it is.
+    pub(super) tries: u32,
+    /// Why it may have arrived before.
+    pub(super) doubt: Option<String>,
+}
+
+/// A single event that fails while others pass.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    pub(super) attempt: Attempt,
+    backoff: Backoff,
+    /// Not to be tried before.
+    due: Instant,
+    /// Why it failed last.
+    message: String,
+    /// It was tried since the agent stops.
+    pub(super) had_last_chance: bool,
+}
+
+/// Where the body in flight came from.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) attempt: Attempt,
+    pub(super) suspect: Option<Suspect>,
+}
+
+/// The state machine of one sender.
+#[derive(Debug)]
+pub struct Delivery {
+    settings: Settings,
+    terms: Terms,
+    fresh: Batch,
+    /// When the oldest fresh event was collected.
+    fresh_since: Option<Instant>,
+    pub(super) retry: VecDeque<Attempt>,
+    pub(super) suspects: VecDeque<Suspect>,
+    in_flight: Option<Flight>,
+    pub(super) size: BodySize,
+    pub(super) chance: Chance,
+    pub(super) backoff: Backoff,
+    wait_until: Option<Instant>,
+    /// Requests that have failed in a row.
+    pub(super) failed_in_a_row: u32,
+    /// Requests that have passed.
+    pub(super) passes: u64,
+    /// Where the next probe of a webhook that is down is taken from.
+    probe: usize,
+    /// The queue was looked at since the last wait.
+    has_looked: bool,
+    /// The last event to become final was rejected.
+    pub(super) last_was_rejected: bool,
+    /// Of the last body that was divided.
+    family: u64,
+    /// No more events come.
+    has_ended: bool,
+    stopping: bool,
+}
+
+impl Delivery {
+    /// Nothing to send yet. `backoff` is a failed request's.
+    pub fn new(settings: Settings, terms: Terms, backoff: Backoff) -> Self {
+        Delivery {
+            size: BodySize::new(settings.body.bytes, terms.timeout),
+            settings,
+            terms,
+            fresh: Batch::default(),
+            fresh_since: None,
+            retry: VecDeque::new(),
+            suspects: VecDeque::new(),
+            in_flight: None,
+            chance: Chance::default(),
+            backoff,
+            wait_until: None,
+            failed_in_a_row: 0,
+            passes: 0,
+            probe: 0,
+            has_looked: true,
+            last_was_rejected: false,
+            family: 0,
+            has_ended: false,
+            stopping: false,
+        }
+    }
+
+    /// Events were taken from the queue.
+    pub fn collected(&mut self, run: Run, now: Instant) {
+        self.fresh_since.get_or_insert(now);
+        self.fresh.push(run);
+    }
+
+    /// No more events will come.
+    pub fn ended(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// The agent stops: what is due later is tried now.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.wait_until = None;
+    }
+
+    /// Requests go to another target from now on: nothing is known of it.
+    pub fn retarget(&mut self, terms: Terms) {
+        self.terms = terms;
+        self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
+        self.chance = Chance::default();
+        self.backoff.reset();
+        self.wait_until = None;
+        self.failed_in_a_row = 0;
+        self.last_was_rejected = false;
+        let suspects = std::mem::take(&mut self.suspects);
+        self.retry
+            .extend(suspects.into_iter().map(|suspect| suspect.attempt));
+        self.join_retries();
+    }
+
+    /// All events that are not final.
+    pub fn buffered(&self) -> Extent {
+        let retries = self.retry.iter().map(|attempt| attempt.batch.extent());
+        let suspects = self
+            .suspects
+            .iter()
+            .map(|suspect| suspect.attempt.batch.extent());
+        let in_flight = self
+            .in_flight
+            .iter()
+            .map(|flight| flight.attempt.batch.extent());
+        retries
+            .chain(suspects)
+            .chain(in_flight)
+            .fold(self.fresh.extent(), |sum, extent| sum.plus(extent))
+    }
+
+    /// All events that are not final, to be given up.
+    pub fn take_all(&mut self) -> Batch {
+        self.fresh_since = None;
+        let mut all = std::mem::take(&mut self.fresh);
+        let suspects = std::mem::take(&mut self.suspects);
+        let flights = self
+            .in_flight
+            .take()
+            .into_iter()
+            .map(|flight| flight.attempt);
+        let retries = std::mem::take(&mut self.retry).into_iter();
+        retries
+            .chain(suspects.into_iter().map(|suspect| suspect.attempt))
+            .chain(flights)
+            .for_each(|attempt| all.merge(attempt.batch));
+        all
+    }
+
+    /// The body to be posted, behind [`Step::Send`].
+    pub fn body(&self) -> Option<Body<'_>> {
+        self.in_flight
+            .as_ref()
+            .map(|flight| flight.attempt.batch.body())
+    }
+
+    /// Whether nothing passes.
+    pub(super) fn is_down(&self) -> bool {
+        self.failed_in_a_row >= DOWN
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Instant) -> Step {
+        if let Some(until) = self.wait_until {
+            if now < until {
+                return Step::Wait(until);
+            }
+            self.wait_until = None;
+            self.has_looked = false;
+        }
+        let limit = self.limit();
+        if self.has_room(limit) && !std::mem::replace(&mut self.has_looked, true) {
+            return Step::Collect {
+                wanted: limit,
+                until: Some(now),
+            };
+        }
+        if self.is_down() {
+            if let Some(flight) = self.take_probe() {
+                return self.send(flight);
+            }
+        } else if let Some(mut attempt) = self.retry.pop_front() {
+            let first = attempt.batch.take(limit, self.terms.overhead);
+            let rest = std::mem::replace(&mut attempt.batch, first);
+            if !rest.is_empty() {
+                self.retry.push_front(attempt.of(rest));
+            }
+            return self.send(attempt.into());
+        }
+        if let Some(flight) = self.take_due_suspect(now) {
+            return self.send(flight);
+        }
+        if self.is_ready(limit, now) {
+            let batch = self.take_fresh(limit);
+            return self.send(
+                Attempt {
+                    batch,
+                    ..Attempt::default()
+                }
+                .into(),
+            );
+        }
+        if self.has_ended {
+            return match self.next_suspect() {
+                Some(due) => Step::Wait(due),
+                None => Step::Finished,
+            };
+        }
+        let until = self
+            .fresh_since
+            .and_then(|since| since.checked_add(self.settings.age));
+        let wanted = match self.fresh.is_empty() {
+            true => Extent {
+                events: 1,
+                bytes: 1,
+            },
+            false => limit.minus(self.size_of(&self.fresh)),
+        };
+        let due = self.next_suspect();
+        Step::Collect {
+            wanted,
+            until: until.into_iter().chain(due).min(),
+        }
+    }
+
+    fn send(&mut self, flight: Flight) -> Step {
+        self.in_flight = Some(flight);
+        Step::Send
+    }
+
+    pub(super) fn land(&mut self) -> Option<Flight> {
+        self.in_flight.take()
+    }
+
+    /// Events and bytes of the next body at most.
+    fn limit(&self) -> Extent {
+        Extent {
+            events: self.settings.body.events.min(self.terms.max_events),
+            bytes: self.size.limit(),
+        }
+    }
+
+    /// What these come to in a body.
+    pub(super) fn size_of(&self, batch: &Batch) -> Extent {
+        let Overhead {
+            per_event,
+            per_body,
+        } = self.terms.overhead;
+        let extent = batch.extent();
+        Extent {
+            events: extent.events,
+            bytes: extent.bytes + extent.events * per_event + per_body,
+        }
+    }
+
+    /// Whether the fresh events fill a body, or must not wait for more.
+    fn is_ready(&self, limit: Extent, now: Instant) -> bool {
+        let room = limit.minus(self.size_of(&self.fresh));
+        let is_full = room.events == 0 || room.bytes == 0;
+        let is_old = self
+            .fresh_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.age);
+        !self.fresh.is_empty() && (is_full || is_old || self.has_ended)
+    }
+
+    fn take_fresh(&mut self, limit: Extent) -> Batch {
+        let batch = self.fresh.take(limit, self.terms.overhead);
+        if self.fresh.is_empty() {
+            self.fresh_since = None;
+        }
+        batch
+    }
+
+    /// Whether newer events should share the next request, or its fate.
+    fn has_room(&self, limit: Extent) -> bool {
+        let retries = self
+            .retry
+            .iter()
+            .map(|attempt| attempt.batch.extent().events);
+        let waiting = self.fresh.extent().events + retries.sum::<usize>();
+        let is_few = match self.is_down() {
+            true => waiting < PROBES,
+            false => self.retry.is_empty() && waiting < limit.events,
+        };
+        is_few && !self.has_ended
+    }
+
+    /// One event for a webhook that is down, another one each time: one of them may be what it fails at.
+    fn take_probe(&mut self) -> Option<Flight> {
+        if !self.fresh.is_empty() {
+            let batch = self.take_fresh(Extent::MAX);
+            self.retry.push_back(Attempt {
+                batch,
+                ..Attempt::default()
+            });
+            self.join_retries();
+        }
+        let waiting = self
+            .retry
+            .front()
+            .map_or(0, |attempt| attempt.batch.extent().events);
+        let place = self.probe.checked_rem(waiting + self.suspects.len())?;
+        self.probe = place + 1;
+        if place >= waiting {
+            let suspect = self.suspects.remove(place - waiting)?;
+            return Some(suspect.into());
+        }
+        let attempt = self.retry.front_mut()?;
+        let one = attempt.batch.take_one(place);
+        let one = attempt.of(one);
+        if attempt.batch.is_empty() {
+            self.retry.pop_front();
+        }
+        Some(one.into())
+    }
+
+    /// A suspect that may be tried: when its time has come, and as a last chance before the end.
+    fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
+        let is_last = self.stopping && self.has_ended && self.fresh.is_empty();
+        let is_due = |suspect: &Suspect| match is_last {
+            true => !suspect.had_last_chance,
+            false => suspect.due <= now && !self.stopping,
+        };
+        let place = self.suspects.iter().position(is_due)?;
+        let mut suspect = self.suspects.remove(place)?;
+        suspect.had_last_chance |= is_last;
+        Some(suspect.into())
+    }
+
+    /// When the next suspect may be tried; none at the end if all had their last chance.
+    fn next_suspect(&self) -> Option<Instant> {
+        let suspects = self.suspects.iter().filter(|_| !self.stopping);
+        suspects.map(|suspect| suspect.due).min()
+    }
+
+    /// Has these tried again together with newer events.
+    pub(super) fn refresh(&mut self, batch: Batch, now: Instant) {
+        self.fresh_since.get_or_insert(now);
+        self.fresh.merge(batch);
+    }
+
+    /// Makes one of all attempts: in an outage it is no use to know which of them failed how often.
+    pub(super) fn join_retries(&mut self) {
+        let mut all = Attempt::default();
+        for attempt in std::mem::take(&mut self.retry) {
+            all.batch.merge(attempt.batch);
+            all.doubt = all.doubt.or(attempt.doubt);
+        }
+        if !all.batch.is_empty() {
+            self.retry.push_back(all);
+        }
+    }
+
+    /// Has both halves tried: at once, or behind the other half of what this was a half of, if that is next.
+    pub(super) fn split(&mut self, attempt: Attempt, at_once: bool) {
+        self.family += 1;
+        let history = attempt.of(Batch::default());
+        let (first, second) = attempt.batch.split();
+        let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
+        let place = match self.retry.front() {
+            Some(next) if !at_once && is_sibling(next) => 1,
+            _ => 0,
+        };
+        for half in [second, first] {
+            self.retry.insert(place, history.half(half, self.family));
+        }
+    }
+
+    /// Whether nothing that failed waits to be tried again.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.is_down() && self.retry.iter().all(|attempt| attempt.failures == 0)
+    }
+
+    /// Puts a single event beside the others.
+    pub(super) fn set_aside(
+        &mut self,
+        suspect: Option<Suspect>,
+        attempt: Attempt,
+        message: &str,
+        now: Instant,
+    ) {
+        let mut suspect = suspect.unwrap_or_else(|| Suspect {
+            attempt: Attempt::default(),
+            backoff: self.backoff.anew(),
+            due: now,
+            message: String::new(),
+            had_last_chance: false,
+        });
+        suspect.attempt = Attempt {
+            batch: attempt.batch.alone(),
+            ..attempt
+        };
+        suspect.due = now + suspect.backoff.next_delay();
+        suspect.message = message.to_owned();
+        self.suspects.push_back(suspect);
+    }
+
+    /// Takes out a suspect whose failures can be no chance.
+    pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
+        let least = self.settings.reject_after;
+        let place = self.suspects.iter().position(|suspect| {
+            let failures = suspect.attempt.failures;
+            least > 0 && failures >= least && self.chance.rules_out(failures)
+        })?;
+        let suspect = self.suspects.remove(place)?;
+        Some((suspect.attempt.batch, suspect.message))
+    }
+
+    /// Waits this long before the next request; not long if the agent stops and the webhook is up.
+    pub(super) fn wait(&mut self, delay: Duration, now: Instant) -> Duration {
+        let delay = match self.stopping && self.failed_in_a_row < TRIES {
+            true => delay.min(HURRY),
+            false => delay,
+        };
+        self.wait_until = now.checked_add(delay);
+        delay
+    }
+
+    /// Whether an event in this range of numbers is not final.
+    pub(super) fn is_open(&self, range: &Range<Seq>) -> bool {
+        let retries = self.retry.iter().map(|attempt| &attempt.batch);
+        let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
+        let in_flight = self.in_flight.iter().map(|flight| &flight.attempt.batch);
+        let mut open = retries
+            .chain(suspects)
+            .chain(in_flight)
+            .chain([&self.fresh])
+            .flat_map(Batch::seqs);
+        open.any(|seqs| seqs.start < range.end && range.start < seqs.end)
+    }
+}
+
+impl Attempt {
+    /// The same history, of these events.
+    pub(super) fn of(&self, batch: Batch) -> Attempt {
+        Attempt {
+            batch,
+            failures: self.failures,
+            gaps: self.gaps,
+            latest: self.latest,
+            family: self.family,
+            tries: 0,
+            doubt: self.doubt.clone(),
+        }
+    }
+
+    /// The same of a half, which the next failure divides again.
+    pub(super) fn half(&self, batch: Batch, family: u64) -> Attempt {
+        Attempt {
+            family,
+            tries: TRIES - 1,
+            ..self.of(batch)
+        }
+    }
+
+    /// One more failure, when so many requests had passed.
+    pub(super) fn failed(&mut self, passes: u64) {
+        self.tries += 1;
+        if self.failures == 0 || self.latest.1 != passes {
+            self.latest = (0, passes);
+            self.gaps += 1;
+        }
+        if self.latest.0 < PER_GAP {
+            self.latest.0 += 1;
+            self.failures += 1;
+        }
+    }
+
+    /// Whether others passed between its failures.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.gaps > 1
+    }
+
+    /// Whether smaller bodies should be tried.
+    pub(super) fn is_to_be_split(&self) -> bool {
+        self.batch.extent().events > 1 && self.tries >= TRIES
+    }
+}
+
+impl From<Attempt> for Flight {
+    fn from(attempt: Attempt) -> Self {
+        Flight {
+            attempt,
+            suspect: None,
+        }
+    }
+}
+
+impl From<Suspect> for Flight {
+    fn from(mut suspect: Suspect) -> Self {
+        Flight {
+            attempt: std::mem::take(&mut suspect.attempt),
+            suspect: Some(suspect),
+        }
+    }
+}
