@@ -16,11 +16,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::attempt::{Attempt, Flight, Suspect, TRIES};
 use super::batch::Batch;
 use super::body::Body;
 use super::body_size::BodySize;
 use super::chance::Chance;
-use super::outcome::{DeliveryError, Overhead};
+use super::outcome::Overhead;
+use super::step::{Settings, Step, Terms};
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::buffer::run::Run;
@@ -28,111 +30,10 @@ use crate::sys::backoff::Backoff;
 
 /// So many requests fail in a row until the webhook is taken for down: a body twice, and both of its halves.
 pub(super) const DOWN: u32 = 4;
-/// A body is sent so often before its halves are.
-const TRIES: u32 = 2;
-/// Between two requests that pass, so many failures of an event count: more may be an outage.
-const PER_GAP: u32 = 2;
 /// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
 const PROBES: usize = 8;
 /// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
 const HURRY: Duration = Duration::from_millis(100);
-
-/// What delivery goes by.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Events and bytes of an encoded body at most; a single larger event goes alone.
-    pub body: Extent,
-    /// How long an event waits for others.
-    pub age: Duration,
-    /// How often a single event must fail in a row until it may be rejected; never if 0.
-    pub reject_after: u32,
-}
-
-/// What the target of the requests wants.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// Events of a body at most.
-    pub max_events: usize,
-    /// What the encoding adds.
-    pub overhead: Overhead,
-    /// How long a request may take.
-    pub timeout: Duration,
-}
-
-/// What the sender is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given.
-    Collect {
-        /// Events and bytes.
-        wanted: Extent,
-        /// When to come back in any case.
-        until: Option<Instant>,
-    },
-    /// Post [`Delivery::body`].
-    Send,
-    /// Wait until then.
-    Wait(Instant),
-    /// Everything is final, or won't be before the agent ends.
-    Finished,
-}
-
-/// What the sender is to do about what has happened.
-#[derive(Debug)]
-pub enum Effect {
-    /// The webhook has these.
-    Delivered(Batch),
-    /// The webhook does not take this event.
-    Rejected(Batch, String),
-    /// A request was not taken, and its events are tried again after this time.
-    Failed(DeliveryError, Duration),
-    /// A request with several events was refused; they are sent in smaller ones.
-    Divided,
-    /// So many events were sent again that may have arrived before, and why that is not known.
-    Redelivered(usize, String),
-    /// The webhook takes bodies up to this size.
-    BodySizeLearned(usize),
-    /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
-    SetAside(String),
-}
-
-/// Events that were tried.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    pub(super) batch: Batch,
-    /// Failures in a row that it was part of, [`PER_GAP`] at most between two requests that pass.
-    pub(super) failures: u32,
-    /// Between so many different pairs of requests that pass they were.
-    gaps: u32,
-    /// How many of them there were since the last request passed, and how many had passed then.
-    latest: (u32, u64),
-    /// Halves of the same body have the same number.
-    pub(super) family: u64,
-    /// So often it failed as it is.
-    pub(super) tries: u32,
-    /// Why it may have arrived before.
-    pub(super) doubt: Option<String>,
-}
-
-/// A single event that fails while others pass.
-#[derive(Debug)]
-pub(super) struct Suspect {
-    pub(super) attempt: Attempt,
-    backoff: Backoff,
-    /// Not to be tried before.
-    due: Instant,
-    /// Why it failed last.
-    message: String,
-    /// It was tried since the agent stops.
-    pub(super) had_last_chance: bool,
-}
-
-/// Where the body in flight came from.
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) attempt: Attempt,
-    pub(super) suspect: Option<Suspect>,
-}
 
 /// The state machine of one sender.
 #[derive(Debug)]
@@ -304,13 +205,7 @@ impl Delivery {
         }
         if self.is_ready(limit, now) {
             let batch = self.take_fresh(limit);
-            return self.send(
-                Attempt {
-                    batch,
-                    ..Attempt::default()
-                }
-                .into(),
-            );
+            return self.send(Attempt::from(batch).into());
         }
         if self.has_ended {
             return match self.next_suspect() {
@@ -401,10 +296,7 @@ impl Delivery {
     fn take_probe(&mut self) -> Option<Flight> {
         if !self.fresh.is_empty() {
             let batch = self.take_fresh(Extent::MAX);
-            self.retry.push_back(Attempt {
-                batch,
-                ..Attempt::default()
-            });
+            self.retry.push_back(Attempt::from(batch));
             self.join_retries();
         }
         let waiting = self
@@ -498,10 +390,7 @@ impl Delivery {
             message: String::new(),
             had_last_chance: false,
         });
-        suspect.attempt = Attempt {
-            batch: attempt.batch.alone(),
-            ..attempt
-        };
+        suspect.attempt = attempt.alone();
         suspect.due = now + suspect.backoff.next_delay();
         suspect.message = message.to_owned();
         self.suspects.push_back(suspect);
@@ -539,70 +428,5 @@ impl Delivery {
             .chain([&self.fresh])
             .flat_map(Batch::seqs);
         open.any(|seqs| seqs.start < range.end && range.start < seqs.end)
-    }
-}
-
-impl Attempt {
-    /// The same history, of these events.
-    pub(super) fn of(&self, batch: Batch) -> Attempt {
-        Attempt {
-            batch,
-            failures: self.failures,
-            gaps: self.gaps,
-            latest: self.latest,
-            family: self.family,
-            tries: 0,
-            doubt: self.doubt.clone(),
-        }
-    }
-
-    /// The same of a half, which the next failure divides again.
-    pub(super) fn half(&self, batch: Batch, family: u64) -> Attempt {
-        Attempt {
-            family,
-            tries: TRIES - 1,
-            ..self.of(batch)
-        }
-    }
-
-    /// One more failure, when so many requests had passed.
-    pub(super) fn failed(&mut self, passes: u64) {
-        self.tries += 1;
-        if self.failures == 0 || self.latest.1 != passes {
-            self.latest = (0, passes);
-            self.gaps += 1;
-        }
-        if self.latest.0 < PER_GAP {
-            self.latest.0 += 1;
-            self.failures += 1;
-        }
-    }
-
-    /// Whether others passed between its failures.
-    pub(super) fn is_suspicious(&self) -> bool {
-        self.gaps > 1
-    }
-
-    /// Whether smaller bodies should be tried.
-    pub(super) fn is_to_be_split(&self) -> bool {
-        self.batch.extent().events > 1 && self.tries >= TRIES
-    }
-}
-
-impl From<Attempt> for Flight {
-    fn from(attempt: Attempt) -> Self {
-        Flight {
-            attempt,
-            suspect: None,
-        }
-    }
-}
-
-impl From<Suspect> for Flight {
-    fn from(mut suspect: Suspect) -> Self {
-        Flight {
-            attempt: std::mem::take(&mut suspect.attempt),
-            suspect: Some(suspect),
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! From the queue to the webhook: what is sent next, and what becomes of each event.
 
+mod attempt;
 pub mod batch;
 pub mod body;
 pub mod body_size;
@@ -8,5 +9,6 @@ pub mod machine;
 pub mod outcome;
 mod react;
 pub mod sender;
+pub mod step;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::attempt::{Attempt, Flight};
 use super::batch::Batch;
-use super::machine::{Attempt, DOWN, Delivery, Effect, Flight};
+use super::machine::{DOWN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
+use super::step::Effect;
 
 impl Delivery {
     /// The request with [`Delivery::body`] ended so, after so long.

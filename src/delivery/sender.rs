@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::body::Body;
-use super::machine::{Delivery, Effect, Settings, Step, Terms};
+use super::machine::Delivery;
 use super::outcome::{Outcome, Overhead};
+use super::step::{Effect, Settings, Step, Terms};
 use crate::buffer::queue::{Consumer, Taken};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;

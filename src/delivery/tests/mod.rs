@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use super::machine::{Delivery, Effect, Settings, Step, Terms};
+use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use super::step::{Effect, Settings, Step, Terms};
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::run::Run;

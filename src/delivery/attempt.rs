@@ -1,0 +1,132 @@
+//! Events that were tried and are to be tried again, with what is known of their failures.
+
+use std::time::Instant;
+
+use super::batch::Batch;
+use crate::sys::backoff::Backoff;
+
+/// A body is sent so often before its halves are.
+pub(super) const TRIES: u32 = 2;
+
+/// Between two requests that pass, so many failures of an event count: more may be an outage.
+const PER_GAP: u32 = 2;
+
+/// Events that were tried.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub(super) batch: Batch,
+    /// Failures in a row that it was part of, [`PER_GAP`] at most between two requests that pass.
+    pub(super) failures: u32,
+    /// Between so many different pairs of requests that pass they were.
+    gaps: u32,
+    /// How many of them there were since the last request passed, and how many had passed then.
+    latest: (u32, u64),
+    /// Halves of the same body have the same number.
+    pub(super) family: u64,
+    /// So often it failed as it is.
+    pub(super) tries: u32,
+    /// Why it may have arrived before.
+    pub(super) doubt: Option<String>,
+}
+
+/// A single event that fails while others pass.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    pub(super) attempt: Attempt,
+    pub(super) backoff: Backoff,
+    /// Not to be tried before.
+    pub(super) due: Instant,
+    /// Why it failed last.
+    pub(super) message: String,
+    /// It was tried since the agent stops.
+    pub(super) had_last_chance: bool,
+}
+
+/// Where the body in flight came from.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) attempt: Attempt,
+    pub(super) suspect: Option<Suspect>,
+}
+
+impl Attempt {
+    /// The same history, of these events.
+    pub(super) fn of(&self, batch: Batch) -> Attempt {
+        Attempt {
+            batch,
+            failures: self.failures,
+            gaps: self.gaps,
+            latest: self.latest,
+            family: self.family,
+            tries: 0,
+            doubt: self.doubt.clone(),
+        }
+    }
+
+    /// The same of a half, which the next failure divides again.
+    pub(super) fn half(&self, batch: Batch, family: u64) -> Attempt {
+        Attempt {
+            family,
+            tries: TRIES - 1,
+            ..self.of(batch)
+        }
+    }
+
+    /// One more failure, when so many requests had passed.
+    pub(super) fn failed(&mut self, passes: u64) {
+        self.tries += 1;
+        if self.failures == 0 || self.latest.1 != passes {
+            self.latest = (0, passes);
+            self.gaps += 1;
+        }
+        if self.latest.0 < PER_GAP {
+            self.latest.0 += 1;
+            self.failures += 1;
+        }
+    }
+
+    /// The same in memory of its own: it may stay for long.
+    pub(super) fn alone(self) -> Attempt {
+        Attempt {
+            batch: self.batch.alone(),
+            ..self
+        }
+    }
+
+    /// Whether others passed between its failures.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.gaps > 1
+    }
+
+    /// Whether smaller bodies should be tried.
+    pub(super) fn is_to_be_split(&self) -> bool {
+        self.batch.extent().events > 1 && self.tries >= TRIES
+    }
+}
+
+impl From<Batch> for Attempt {
+    fn from(batch: Batch) -> Self {
+        Attempt {
+            batch,
+            ..Attempt::default()
+        }
+    }
+}
+
+impl From<Attempt> for Flight {
+    fn from(attempt: Attempt) -> Self {
+        Flight {
+            attempt,
+            suspect: None,
+        }
+    }
+}
+
+impl From<Suspect> for Flight {
+    fn from(mut suspect: Suspect) -> Self {
+        Flight {
+            attempt: std::mem::take(&mut suspect.attempt),
+            suspect: Some(suspect),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What the sender and [`Delivery`](super::machine::Delivery) say to each other.
+
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::outcome::{DeliveryError, Overhead};
+use crate::buffer::chunk::Extent;
+
+/// What delivery goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Events and bytes of an encoded body at most; a single larger event goes alone.
+    pub body: Extent,
+    /// How long an event waits for others.
+    pub age: Duration,
+    /// How often a single event must fail in a row until it may be rejected; never if 0.
+    pub reject_after: u32,
+}
+
+/// What the target of the requests wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Events of a body at most.
+    pub max_events: usize,
+    /// What the encoding adds.
+    pub overhead: Overhead,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+/// What the sender is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given.
+    Collect {
+        /// Events and bytes.
+        wanted: Extent,
+        /// When to come back in any case.
+        until: Option<Instant>,
+    },
+    /// Post [`Delivery::body`].
+    Send,
+    /// Wait until then.
+    Wait(Instant),
+    /// Everything is final, or won't be before the agent ends.
+    Finished,
+}
+
+/// What the sender is to do about what has happened.
+#[derive(Debug)]
+pub enum Effect {
+    /// The webhook has these.
+    Delivered(Batch),
+    /// The webhook does not take this event.
+    Rejected(Batch, String),
+    /// A request was not taken, and its events are tried again after this time.
+    Failed(DeliveryError, Duration),
+    /// A request with several events was refused; they are sent in smaller ones.
+    Divided,
+    /// So many events were sent again that may have arrived before, and why that is not known.
+    Redelivered(usize, String),
+    /// The webhook takes bodies up to this size.
+    BodySizeLearned(usize),
+    /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
+    SetAside(String),
+}
