@@ -265,11 +265,9 @@ fn rooms_import_downward_only() {
 }
 
 const UPWARD: &[&str] = &[
-    "state imports config",
     "state::checkpoint::writer imports buffer",
     "state::checkpoint::writer imports config",
     "state::checkpoint::writer imports source",
-    "telemetry::report imports delivery",
     "webhook::proxy imports config",
     "webhook::template imports config",
 ];
@@ -312,12 +310,12 @@ const CIRCULAR: &[&str] = &[
     "source::stream imports source",
     "source::unix imports source",
     "source::unix_listen imports source",
-    "state::agents imports state",
     "state::checkpoint::progress imports state::checkpoint",
     "state::checkpoint::store imports state::checkpoint",
     "state::checkpoint::writer imports state::checkpoint",
     "state::checkpoint::writer imports source",
-    "telemetry::snapshot imports telemetry::report",
+    "telemetry::message imports telemetry::log",
+    "telemetry::report::state imports telemetry::report",
     "webhook::answer::parts imports webhook::answer",
 ];
 
@@ -331,7 +329,7 @@ fn files_are_short() {
     assert_only(&long, LONG_FILES, &format!("over {MAX_FILE_LINES} lines"));
 }
 
-const LONG_FILES: &[&str] = &["framer/lib.rs", "telemetry/report.rs"];
+const LONG_FILES: &[&str] = &["framer/lib.rs", "telemetry/report/state.rs"];
 
 #[test]
 fn functions_are_short() {
@@ -351,8 +349,7 @@ fn functions_are_short() {
 }
 
 const LONG_FUNCTIONS: &[&str] = &[
-    "agent/mod.rs: run",
-    "agent/status_page.rs: metrics",
+    "agent/start.rs: start",
     "cli/terminal.rs: block",
     "cli/test.rs: test",
     "delivery/sender.rs: deliver",
