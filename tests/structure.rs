@@ -50,10 +50,12 @@ fn source_directory() -> PathBuf {
 fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let is_test = path.file_name().is_some_and(|name| name == "tests.rs");
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
         if path.is_dir() {
             list(&path, files);
-        } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             files.push(path);
         }
     }
@@ -329,7 +331,11 @@ fn files_are_short() {
     assert_only(&long, LONG_FILES, &format!("over {MAX_FILE_LINES} lines"));
 }
 
-const LONG_FILES: &[&str] = &["framer/lib.rs", "telemetry/report/state.rs"];
+const LONG_FILES: &[&str] = &[
+    "framer/lib.rs",
+    "telemetry/report/state.rs",
+    "delivery/machine.rs",
+];
 
 #[test]
 fn functions_are_short() {
@@ -352,7 +358,6 @@ const LONG_FUNCTIONS: &[&str] = &[
     "agent/start.rs: start",
     "cli/terminal.rs: block",
     "cli/test.rs: test",
-    "delivery/sender.rs: deliver",
     "framer/json.rs: scan_from",
     "source/http/request.rs: parse_head",
     "source/listen.rs: serve",
