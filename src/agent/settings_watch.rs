@@ -19,7 +19,7 @@ use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
-use crate::config::provenance::Provenance;
+use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
@@ -183,7 +183,10 @@ impl SettingsWatcher {
             if value == previous.get(&option) {
                 continue;
             }
-            let name = provenance.name(option);
+            let name = match provenance.origin(option) {
+                Origin::Default => format!("{} removed", option.variable()),
+                _ => provenance.name(option),
+            };
             if is_live(option) {
                 changed.push(name);
             } else {
