@@ -1,4 +1,4 @@
-//! The program. All of it is in the library, which is compiled to be small; what is compiled here grows.
+//! The program. Its code is in the library.
 
 use std::env;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use s3_audit_webhook::cli;
 use s3_audit_webhook::sys::glibc;
 
 fn main() -> ExitCode {
-    glibc::give_memory_back();
-    glibc::keep_to_files_and_dns();
+    glibc::return_freed_memory();
+    glibc::resolve_by_files_and_dns();
     cli::execute(env::args_os().collect())
 }

@@ -112,7 +112,7 @@ fn a_wrong_flag_is_named_and_nothing_is_written() {
         ("--auth-token-file", "missing", "can't be read"),
         ("--ca-file", "missing", "can't be read"),
         ("--request-timeout", "soon", "expected a duration such as"),
-        ("--connect-timeout", "0", "expected 1ms or more"),
+        ("--connect-timeout", "0", "fix: use 1ms or more"),
         ("--ca-file", "a\nb", "can't be read"),
         ("--batch-age", "1s", "unexpected argument"),
     ] {
@@ -216,7 +216,7 @@ fn what_is_given_takes_the_place_of_what_it_contradicts() {
 fn the_same_again_changes_nothing_and_is_no_error() {
     let settings = Settings::new();
     let said = settings.must(&["disable"]);
-    assert!(!said.contains("nothing had to change"), "{said}");
+    assert!(!said.contains("is unchanged"), "{said}");
     let text = settings.text();
     assert!(text.starts_with("# Settings of"), "{text}");
     assert!(settings.has("S3_AUDIT_WEBHOOK_ENABLED=false"), "{text}");
@@ -227,7 +227,7 @@ fn the_same_again_changes_nothing_and_is_no_error() {
         command();
         let before = (settings.version(), settings.text());
         let said = command();
-        assert!(said.contains("nothing had to change"), "{said}");
+        assert!(said.contains("is unchanged"), "{said}");
         assert_eq!((settings.version(), settings.text()), before);
         // But that others may read it.
         fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o644)).unwrap();
@@ -241,7 +241,7 @@ fn the_same_again_changes_nothing_and_is_no_error() {
 fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
     for (text, line, what) in [
         ("# x\nwhat is this\n", 2, "neither NAME=value nor a comment"),
-        ("A='B5A79AAD-D822", 1, "lacks the quote"),
+        ("A='B5A79AAD-D822", 1, "lacks its closing quote"),
         (
             "A=1\nS3_AUDIT_WEBHOOK_BATCH_AGE=soon\n",
             2,
@@ -250,12 +250,12 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
         (
             "\n\nS3_AUDIT_WEBHOOK_BUFFER_EVENTS=0\n",
             3,
-            "expected 1 or more",
+            "fix: use 1 or more",
         ),
         (
             "S3_AUDIT_WEBHOOK_ENABLED=1\nS3_AUDIT_WEBHOOK_ENABLED=0\n",
             2,
-            "line 1 already",
+            "already set on line 1",
         ),
         // The line above it goes, so that it is another one in the new file.
         (
@@ -282,7 +282,8 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
     fs::write(settings.path(), b"A=1\nB=\xff\n").unwrap();
     let said = settings.run(&["disable"]);
     assert!(
-        said.stderr.contains(":2: holds bytes that are not UTF-8"),
+        said.stderr
+            .contains(":2: contains bytes that are not UTF-8"),
         "{said:?}"
     );
 
@@ -310,7 +311,7 @@ fn what_wins_over_the_file_in_this_environment_is_told() {
     ] {
         let said = settings.run_with(args, "", &[(name, "true")]);
         assert_eq!(said.code, Some(0), "{said:?}");
-        let warning = format!("warning: {name} is set in this environment");
+        let warning = format!("warning: {name} is also set in this environment");
         assert!(said.stderr.contains(&warning), "{said:?}");
         let said = settings.run(args);
         assert_eq!(said.stderr, "", "{args:?}");

@@ -274,7 +274,7 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
         ),
         (
             format!("{right}{right}"),
-            ":3: S3_AUDIT_WEBHOOK_ENDPOINT is set on line 1 already",
+            ":3: S3_AUDIT_WEBHOOK_ENDPOINT is already set on line 1",
         ),
         (
             webhook("ftp://hec/", TOKEN),
@@ -292,7 +292,7 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
         (String::new(), "S3_AUDIT_WEBHOOK_ENDPOINT is missing"),
         (
             right[..right.len() - 5].to_owned(),
-            ":2: S3_AUDIT_WEBHOOK_AUTH_TOKEN: lacks the quote",
+            ":2: S3_AUDIT_WEBHOOK_AUTH_TOKEN: lacks its closing quote",
         ),
         (
             format!("{right}S3_AUDIT_WEBHOOK_CA_FILE={}\n", missing.display()),
@@ -304,7 +304,7 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
     let mut sent = 0;
     let mut tell = |agent: &mut Agent, what: &str| {
         agent.signal(libc::SIGHUP);
-        let line = agent.wait_for_nth_log(sent + 1, "the settings of before stay in force");
+        let line = agent.wait_for_nth_log(sent + 1, "keeping the previous settings");
         assert!(line.contains(what), "{line}");
         feed(agent, &numbered(sent..sent + 1));
         sent += 1;
@@ -317,7 +317,7 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
         agent.signal(libc::SIGHUP);
         place.write(&right);
         agent.signal(libc::SIGHUP);
-        agent.wait_for_nth_log(number + 1, "the settings are right again");
+        agent.wait_for_nth_log(number + 1, "the settings are valid again");
     }
     fs::remove_file(place.file()).unwrap();
     tell(&mut agent, "can't be read: entity not found");
@@ -479,7 +479,7 @@ fn a_name_that_is_no_setting_is_told_at_start() {
         webhook(&hook.url(), TOKEN)
     ));
     let agent = place.start(&[]);
-    agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_ENDPONT is no setting of this version; ignored");
+    agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_ENDPONT is not a setting of this version; ignored");
     let (_, log) = end_input(agent);
     assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
 }

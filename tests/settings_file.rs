@@ -72,7 +72,7 @@ fn assert_fails(command: &mut Command, settings: &Settings, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let file = settings.path().display().to_string();
-    for part in [&[&*file, "as it was"], parts].concat() {
+    for part in [&[&*file, "can't be changed"], parts].concat() {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }
     let after = (
@@ -156,7 +156,7 @@ fn what_is_no_file_is_not_replaced() {
     let _socket = UnixListener::bind(settings.path()).unwrap();
     let said = settings.run(&["disable"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("is no regular file"), "{said:?}");
+    assert!(said.stderr.contains("is not a regular file"), "{said:?}");
     assert_eq!(names_in(settings.dir.path()), ["webhook.env"]);
     let said = settings.run(&["disable", "--config", "/"]);
     assert!(said.stderr.contains("/: can't be changed"), "{said:?}");
@@ -175,24 +175,29 @@ fn what_a_killed_command_has_left_is_used_again_but_nothing_else() {
     assert_eq!(fs::metadata(settings.path()).unwrap().mode() & 0o777, 0o600);
     assert_eq!(names_in(dir), ["webhook.env"]);
 
-    // Whatever else has that name is somebody's.
+    // A link that has this name is replaced, not followed; a directory is left alone.
     let other = dir.join("other");
     fs::write(&other, "keep me").unwrap();
-    for make in [
-        &|| symlink(&other, &left).unwrap(),
-        &|| fs::hard_link(&other, &left).unwrap(),
-        &|| fs::create_dir(&left).unwrap(),
-    ] as [&dyn Fn(); 3]
+    for make in [&|| symlink(&other, &left).unwrap(), &|| {
+        fs::hard_link(&other, &left).unwrap()
+    }] as [&dyn Fn(); 2]
     {
+        settings.enable(&[]);
         make();
         let said = settings.run(&["disable"]);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.stderr.contains(".webhook.env.new: "), "{said:?}");
-        assert!(settings.has("S3_AUDIT_WEBHOOK_ENABLED=true"));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(settings.has("S3_AUDIT_WEBHOOK_ENABLED=false"));
         assert_eq!(fs::read_to_string(&other).unwrap(), "keep me");
-        assert!(left.symlink_metadata().is_ok(), "left alone");
-        let _ = fs::remove_file(&left);
+        assert_eq!(names_in(dir), ["other", "webhook.env"]);
     }
+    settings.enable(&[]);
+    fs::create_dir(&left).unwrap();
+    let said = settings.run(&["disable"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let expected = ".webhook.env.new is in the way";
+    assert!(said.stderr.contains(expected), "{said:?}");
+    assert!(settings.has("S3_AUDIT_WEBHOOK_ENABLED=true"));
+    assert_eq!(names_in(dir), [".webhook.env.new", "other", "webhook.env"]);
 }
 
 /// An enable that gives endpoint and token the same number.
@@ -303,17 +308,13 @@ fn who_may_not_write_is_told_so() {
         Ok(output) if output.status.code() != Some(126) => {}
         other => return skip(&format!("can't be started as another user: {other:?}")),
     }
-    assert_fails(
-        &mut command,
-        &settings,
-        &[".webhook.env.new: Permission denied"],
-    );
+    assert_fails(&mut command, &settings, &[": Permission denied"]);
 
     // A directory that all may write, and a file that is not for all to read.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o600)).unwrap();
     if is_root() {
-        assert_fails(&mut command, &settings, &["webhook.env: Permission denied"]);
+        assert_fails(&mut command, &settings, &[": Permission denied"]);
         // Or to read, but not to give back to its owner.
         fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o644)).unwrap();
         assert_fails(&mut command, &settings, &["Operation not permitted"]);
@@ -355,6 +356,6 @@ fn a_full_disk_or_one_that_is_read_only_or_a_file_that_is_a_mount_is_told() {
     assert_fails(
         &mut command,
         &settings,
-        &["it is a mount; mount its directory instead"],
+        &["it is a mount point; fix: mount its directory instead"],
     );
 }

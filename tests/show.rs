@@ -414,7 +414,7 @@ fn wrong_settings_are_named_and_the_agents_shown_all_the_same() {
         .run();
     assert_eq!(code, Some(0));
     assert!(
-        log.contains("HERE/webhook.env:1: S3_AUDIT_WEBHOOK_ENDPIONT is no setting"),
+        log.contains("HERE/webhook.env:1: S3_AUDIT_WEBHOOK_ENDPIONT is not a setting"),
         "{log}"
     );
 }

@@ -184,7 +184,7 @@ fn the_file_of_a_killed_agent_is_taken_over() {
     // What an agent leaves that is killed while it writes; here it is even a link to what is not its own.
     let precious = dir.path().join("precious");
     fs::write(&precious, "mine").unwrap();
-    symlink(&precious, dir.path().join(format!(".{}.new", host()))).unwrap();
+    symlink(&precious, dir.path().join(format!(".{}.json.new", host()))).unwrap();
     killed.signal(libc::SIGKILL);
     killed.wait();
     assert_eq!(dir.read(1).unwrap()["ended"], Value::Null);

@@ -50,10 +50,12 @@ fn source_directory() -> PathBuf {
 fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let is_test = path.file_name().is_some_and(|name| name == "tests.rs");
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
         if path.is_dir() {
             list(&path, files);
-        } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             files.push(path);
         }
     }
@@ -265,11 +267,9 @@ fn rooms_import_downward_only() {
 }
 
 const UPWARD: &[&str] = &[
-    "state imports config",
     "state::checkpoint::writer imports buffer",
     "state::checkpoint::writer imports config",
     "state::checkpoint::writer imports source",
-    "telemetry::report imports delivery",
     "webhook::proxy imports config",
     "webhook::template imports config",
 ];
@@ -312,12 +312,12 @@ const CIRCULAR: &[&str] = &[
     "source::stream imports source",
     "source::unix imports source",
     "source::unix_listen imports source",
-    "state::agents imports state",
     "state::checkpoint::progress imports state::checkpoint",
     "state::checkpoint::store imports state::checkpoint",
     "state::checkpoint::writer imports state::checkpoint",
     "state::checkpoint::writer imports source",
-    "telemetry::snapshot imports telemetry::report",
+    "telemetry::message imports telemetry::log",
+    "telemetry::report::state imports telemetry::report",
     "webhook::answer::parts imports webhook::answer",
 ];
 
@@ -331,7 +331,11 @@ fn files_are_short() {
     assert_only(&long, LONG_FILES, &format!("over {MAX_FILE_LINES} lines"));
 }
 
-const LONG_FILES: &[&str] = &["framer/lib.rs", "telemetry/report.rs"];
+const LONG_FILES: &[&str] = &[
+    "framer/lib.rs",
+    "telemetry/report/state.rs",
+    "delivery/machine.rs",
+];
 
 #[test]
 fn functions_are_short() {
@@ -351,11 +355,9 @@ fn functions_are_short() {
 }
 
 const LONG_FUNCTIONS: &[&str] = &[
-    "agent/mod.rs: run",
-    "agent/status_page.rs: metrics",
+    "agent/start.rs: start",
     "cli/terminal.rs: block",
     "cli/test.rs: test",
-    "delivery/sender.rs: deliver",
     "framer/json.rs: scan_from",
     "source/http/request.rs: parse_head",
     "source/listen.rs: serve",

@@ -428,7 +428,7 @@ fn a_webhook_that_takes_no_gzip_is_told_of_and_nothing_is_lost() {
     settings("");
     hook.wait_for_events(1);
     let log = end(agent, 10, 0);
-    assert!(log.contains("changed (--compress)"), "{log}");
+    assert!(log.contains("(S3_AUDIT_WEBHOOK_COMPRESS removed)"), "{log}");
 }
 
 #[test]

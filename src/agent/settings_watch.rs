@@ -1,8 +1,8 @@
-//! Follows the settings file, and the files that it names: a running agent takes over another webhook, and
-//! its being disabled and enabled, without a restart.
+//! Follows the settings file, and the files that it names: a running agent switches to another webhook, and is
+//! disabled and enabled, without a restart.
 //!
-//! By looking at what is in them, again and again: that works on network mounts, and for Kubernetes'
-//! symbolic links. A file that does not stay the same for two looks is being written.
+//! By polling their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
+//! between two polls is still being written.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
-use crate::config::provenance::Provenance;
+use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
@@ -27,159 +27,173 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::webhook::header;
 
-/// Between two looks. A change is in force after three of them at most.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two polls. A change takes effect after three of them at most.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the settings are made of: the settings file and those that it names, and what is in them.
+/// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
 
 /// The thread that follows the settings.
-pub struct Watch {
-    /// The command line, to be read again over the changed file.
+pub struct SettingsWatcher {
+    /// The command line, to be parsed again with the changed file.
     arguments: Vec<OsString>,
     report: Arc<Report>,
     changes: LatestValue<Option<Box<dyn Target>>>,
-    /// Somebody asks to look now.
-    asked: Receiver<()>,
-    /// Every option's value, as far as its being changed was seen to.
+    /// Requests to read the settings now.
+    requests: Receiver<()>,
+    /// The options' values that are in effect, or whose change was logged.
     values: BTreeMap<Opt, Vec<OsString>>,
     /// There was a settings file.
     had_file: bool,
-    /// What the settings in force were made of.
-    in_force: Contents,
-    /// What was found when it was last tried to use it.
-    tried: Contents,
-    /// What was found at the last look.
-    seen: Contents,
-    /// What was said of a wrong file.
-    wrong: Option<String>,
+    /// What the current settings were read from.
+    applied: Contents,
+    /// What the last attempt to apply settings has read.
+    attempted: Contents,
+    /// What the last poll has read.
+    polled: Contents,
+    /// The last error, which is logged once.
+    error: Option<String>,
 }
 
-impl Watch {
-    /// To follow the settings that the agent has started with, made of these files' `contents` or of later
-    /// ones.
+impl SettingsWatcher {
+    /// Follows the settings that the agent has started with: read from `contents`, or from later ones.
     pub fn new(
         contents: Contents,
         provenance: &Provenance,
         report: Arc<Report>,
         changes: LatestValue<Option<Box<dyn Target>>>,
-        asked: Receiver<()>,
+        requests: Receiver<()>,
     ) -> Self {
-        Watch {
+        SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
             changes,
-            asked,
+            requests,
             values: values(provenance),
             had_file: provenance.file.settings.is_ok(),
-            in_force: contents.clone(),
-            // The first look finds out what has changed since.
-            tried: Vec::new(),
-            seen: contents,
-            wrong: None,
+            applied: contents.clone(),
+            // The first poll finds what has changed since.
+            attempted: Vec::new(),
+            polled: contents,
+            error: None,
         }
     }
 
-    /// Looks until the agent ends.
+    /// Polls until the agent ends.
     pub fn run(mut self) {
         loop {
-            match self.asked.recv_timeout(LOOK) {
-                Ok(()) => self.look(true),
-                Err(RecvTimeoutError::Timeout) => self.look(false),
+            match self.requests.recv_timeout(POLL_INTERVAL) {
+                Ok(()) => self.poll(true),
+                Err(RecvTimeoutError::Timeout) => self.poll(false),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn look(&mut self, at_once: bool) {
-        let found = read(self.seen.iter().map(|(path, _)| path.clone()));
-        let settled = found == self.seen;
-        self.seen.clone_from(&found);
-        if !at_once && (!settled || found == self.tried) {
+    fn poll(&mut self, is_requested: bool) {
+        let found = read(self.polled.iter().map(|(path, _)| path.clone()));
+        let is_settled = found == self.polled;
+        self.polled.clone_from(&found);
+        if !is_requested && (!is_settled || found == self.attempted) {
             return;
         }
-        self.tried = found;
-        match self.apply(at_once) {
+        self.attempted = found;
+        match self.apply(is_requested) {
             Ok(()) => {
-                if self.wrong.take().is_some() {
+                if self.error.take().is_some() {
                     Message::SettingsValid {}.log();
                 }
             }
-            Err(what) if self.wrong.as_ref() != Some(&what) => {
-                self.wrong = Some(what.clone());
-                Message::SettingsInvalid { error: what }.log();
+            Err(error) if self.error.as_ref() != Some(&error) => {
+                self.error = Some(error.clone());
+                Message::SettingsInvalid { error }.log();
             }
             Err(_) => {}
         }
     }
 
-    fn apply(&mut self, at_once: bool) -> Result<(), String> {
-        let given = Invocation::read(self.arguments.iter().cloned());
-        let given = given.map_err(|error| first_line(&error))?;
-        let (Command::Run(options), provenance) = (given.command, given.provenance) else {
+    fn apply(&mut self, is_requested: bool) -> Result<(), String> {
+        let invocation = Invocation::read(self.arguments.iter().cloned());
+        let Invocation {
+            command,
+            provenance,
+        } = invocation.map_err(|error| first_line(&error))?;
+        let Command::Run(options) = command else {
             return Ok(());
         };
-        let config = &provenance.file;
-        if let (Err(kind), true) = (&config.settings, self.had_file) {
-            return Err(format!("{}: can't be read: {kind}", config.path.display()));
+        let file = &provenance.file;
+        if let (Err(kind), true) = (&file.settings, self.had_file) {
+            return Err(format!("{}: can't be read: {kind}", file.path.display()));
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
-        let choice = destination::choose(&options, &provenance).map_err(|error| error.0)?;
-        let was_on = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
-        if was_on && options.enabled && choice.target.is_none() {
+        let destination = destination::choose(&options, &provenance).map_err(|error| error.0)?;
+        let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
+        if was_enabled && options.enabled && destination.target.is_none() {
             return Err(format!(
-                "{}: S3_AUDIT_WEBHOOK_ENDPOINT is missing; to stop forwarding use `s3-audit-webhook disable`",
-                config.path.display()
+                "{}: {} is missing; fix: set it, or use `s3-audit-webhook disable` to stop forwarding",
+                file.path.display(),
+                Opt::Endpoint.variable()
             ));
         }
-        if found.first() != self.tried.first() || found != contents(&options) {
-            // It was changed in between: the next look finds that.
+        if found.first() != self.attempted.first() || found != contents(&options) {
+            // Changed since it was parsed: the next poll finds that.
             return Ok(());
         }
-        self.had_file = config.settings.is_ok();
-        let mut changed: Vec<_> = found
-            .iter()
-            .skip(1)
-            .filter(|file| !self.in_force.contains(file))
+        self.had_file = file.settings.is_ok();
+        let changed = [
+            self.changed_files(&found),
+            self.changed_options(&provenance),
+        ]
+        .concat();
+        self.attempted.clone_from(&found);
+        self.polled.clone_from(&found);
+        self.applied = found;
+        if !changed.is_empty() {
+            for warning in destination.warnings {
+                warning.log();
+            }
+            self.changes.put(destination.target);
+            let changed = changed.join(", ");
+            self.report.forwards(destination.forwarding, &changed);
+        } else if is_requested {
+            Message::SettingsUnchanged {}.log();
+        }
+        Ok(())
+    }
+
+    /// The files that the settings name and whose content has changed.
+    fn changed_files(&self, found: &Contents) -> Vec<String> {
+        let named = found.iter().skip(1);
+        let changed = named.filter(|file| !self.applied.contains(file));
+        changed
             .map(|(path, _)| path.display().to_string())
-            .collect();
+            .collect()
+    }
+
+    /// The options that have changed and that a running agent follows. Changes of others are logged.
+    fn changed_options(&mut self, provenance: &Provenance) -> Vec<String> {
+        let previous = std::mem::replace(&mut self.values, values(provenance));
         let webhook = WebhookOptions::declarations();
-        let is_live = |option: &Opt| {
-            *option == Opt::Enabled || webhook.iter().any(|(live, _)| live == option)
-        };
-        let values = values(&provenance);
-        for (option, value) in &values {
-            if self.values.get(option) == Some(value) {
+        let is_live =
+            |option: Opt| option == Opt::Enabled || webhook.iter().any(|(live, _)| *live == option);
+        let mut changed = Vec::new();
+        for option in Opt::ALL.iter().copied() {
+            let value = self.values.get(&option);
+            if value == previous.get(&option) {
                 continue;
             }
-            let name = provenance.name(*option);
+            let name = match provenance.origin(option) {
+                Origin::Default => format!("{} removed", option.variable()),
+                _ => provenance.name(option),
+            };
             if is_live(option) {
                 changed.push(name);
             } else {
                 Message::SettingNeedsRestart { setting: name }.log();
             }
         }
-        changed.extend(
-            self.values
-                .keys()
-                .filter(|option| !values.contains_key(*option) && is_live(option))
-                .map(|option| provenance.name(*option)),
-        );
-        self.values = values;
-        self.tried.clone_from(&found);
-        self.seen.clone_from(&found);
-        self.in_force = found;
-        if !changed.is_empty() {
-            for warning in choice.warnings {
-                warning.log();
-            }
-            self.changes.put(choice.target);
-            self.report.forwards(choice.forwarding, &changed.join(", "));
-        } else if at_once {
-            Message::SettingsUnchanged {}.log();
-        }
-        Ok(())
+        changed
     }
 }
 
@@ -189,14 +203,10 @@ fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {
     all.filter(|(_, values)| !values.is_empty()).collect()
 }
 
-/// What there is at this moment.
+/// The current contents of the settings file and the files that it names.
 pub fn contents(options: &RunOptions) -> Contents {
-    read(files(options))
-}
-
-/// The settings file, and then those that it names.
-fn files(options: &RunOptions) -> impl Iterator<Item = PathBuf> {
     let webhook = &options.webhook;
+    let config = Some(options.config.config.clone());
     let named = [
         &webhook.auth_token_file,
         &webhook.ca_file,
@@ -204,9 +214,8 @@ fn files(options: &RunOptions) -> impl Iterator<Item = PathBuf> {
         &webhook.client_key,
     ];
     let named = named.into_iter().flatten().cloned();
-    let named = named.chain(webhook.headers.iter().filter_map(|text| header::file(text)));
-    let named = named.collect::<Vec<_>>();
-    [options.config.config.clone()].into_iter().chain(named)
+    let in_headers = webhook.headers.iter().filter_map(|text| header::file(text));
+    read(config.into_iter().chain(named).chain(in_headers))
 }
 
 fn read(files: impl Iterator<Item = PathBuf>) -> Contents {

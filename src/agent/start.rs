@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 
 use super::open::Opened;
 use super::running::Agent;
-use super::settings_watch::Watch;
+use super::settings_watch::SettingsWatcher;
 use super::status_page::Status;
 use super::supervise::Event;
 use crate::buffer::chunk::Extent;
@@ -103,9 +103,9 @@ pub(super) fn start(
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let watch = Watch::new(opened.contents, provenance, report, changes, asked);
+        let watcher = SettingsWatcher::new(opened.contents, provenance, report, changes, asked);
         let thread = thread::Builder::new().name("settings".into());
-        thread.spawn(|| watch.run())?;
+        thread.spawn(|| watcher.run())?;
     }
     forward(opened.signals, &shared.tell, ask)?;
     if let Some(Err(error)) = opened.notify.as_ref().map(|notify| notify.ready()) {

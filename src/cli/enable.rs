@@ -1,4 +1,4 @@
-//! `enable` and `disable`: edit the settings file that the agents follow.
+//! `enable` and `disable`: edit the settings file, which running agents follow.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -35,9 +35,9 @@ const REPLACES: [(Opt, Opt); 6] = [
     (Opt::NoProxy, Opt::Proxy),
 ];
 
-/// Begins a file that was not there.
+/// Begins a new file.
 const HEADING: &str = "# Settings of s3-audit-webhook, which its agents follow. `s3-audit-webhook enable` and \
-                       `disable` change them;\n# what else stands here stays.\n";
+                       `disable` change them\n# and keep all other lines.\n";
 
 /// An option, and its new value in the file, if any.
 type Change = (Opt, Option<String>);
@@ -45,7 +45,7 @@ type Change = (Opt, Option<String>);
 /// Sets the webhook.
 ///
 /// # Errors
-/// The settings can't be, or the file can't be written; then it is as it was.
+/// The settings can't work, or the file can't be written; then it is unchanged.
 pub fn enable(
     mut options: EnableOptions,
     provenance: &Provenance,
@@ -59,7 +59,7 @@ pub fn enable(
         })?;
         webhook.auth_token = Some(token);
     }
-    // What is wrong with a flag is told by its name, and before anything is touched.
+    // Wrong flags are reported by their names, before anything is changed.
     limits::check_webhook(webhook, provenance)?;
     destination::open(webhook, provenance)?;
     let endpoint = webhook.endpoint.as_deref().map(shown_endpoint);
@@ -77,14 +77,14 @@ pub fn enable(
 /// Stops forwarding.
 ///
 /// # Errors
-/// The file can't be written; then it is as it was.
+/// The file can't be written; then it is unchanged.
 pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
     let changes = [(Opt::Enabled, Some("false".to_owned()))];
     let done = "disabled: audit events are not forwarded";
     change(&options.config.config, &changes, done)
 }
 
-/// Both are mandatory, whatever the file has.
+/// Endpoint and token are required, whatever is in the file.
 fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     let has_token = webhook.auth_token.is_some() || webhook.auth_token_file.is_some();
     let missing: Vec<_> = [
@@ -98,11 +98,14 @@ fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!("enable needs {}", missing.join(" and "));
+    let message = format!(
+        "enable: missing options; fix: add {}",
+        missing.join(" and ")
+    );
     Err(UsageError(message))
 }
 
-/// What the flags that were given make of the settings.
+/// The changes that the flags ask for.
 fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Change>, UsageError> {
     let is_given = |option| provenance.origin(option) == Origin::Flag;
     let mut changes = vec![(Opt::Enabled, Some("true".to_owned()))];
@@ -133,7 +136,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             .to_str()
             .filter(|value| !value.contains(['\n', '\r', '\0']))
             .ok_or_else(|| {
-                let what = "holds a line break or bytes that are not UTF-8, which no settings file can hold";
+                let what = "contains a line break or bytes that are not UTF-8, which a settings file can't contain";
                 provenance.error(option, what)
             })?;
         changes.push((option, Some(value.to_owned())));
@@ -141,9 +144,9 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// As one text, with whole paths: agents have another working directory.
+/// All headers as one value, with absolute paths: agents have another working directory.
 fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, UsageError> {
-    let whole = |text: &String| match (header::split(text), header::file(text)) {
+    let absolute = |text: &String| match (header::split(text), header::file(text)) {
         (Some((name, _)), Some(path)) => {
             let path =
                 std::path::absolute(path).map_err(|error| provenance.error(Opt::Header, error))?;
@@ -151,11 +154,11 @@ fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, 
         }
         _ => Ok(text.trim().to_owned()),
     };
-    let headers: Result<Vec<_>, _> = webhook.headers.iter().map(whole).collect();
+    let headers: Result<Vec<_>, _> = webhook.headers.iter().map(absolute).collect();
     Ok(headers?.join(&format!(" {} ", header::SEPARATOR)))
 }
 
-/// Makes the changes and tells what is in force then.
+/// Changes the file, and prints the result.
 fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, CommandError> {
     let mut kept = Vec::new();
     let mut warnings = Vec::new();
@@ -169,8 +172,7 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
         let variable = option.variable();
         if env::var_os(&variable).is_some() {
             warnings.push(format!(
-                "{variable} is set in this environment too; an agent that is started with it takes that, not what \
-                 the file says"
+                "{variable} is also set in this environment, which overrides the file for agents started with it"
             ));
         }
     }
@@ -183,10 +185,10 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
     }
     let path = path.display();
     message += &match has_changed {
-        true => format!("set in {path}; agents that run take it over within 5 s\n"),
-        false => format!("nothing had to change in {path}\n"),
+        true => format!("written to {path}; running agents follow within 5 s\n"),
+        false => format!("{path} is unchanged\n"),
     };
-    // It is done, whoever hears of it.
+    // A closed standard output doesn't undo it.
     let _ = io::stdout().write_all(message.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
@@ -209,7 +211,7 @@ fn edit(
         .collect();
     let text = text::edit(old_text, &changes);
     let mut settings = text::parse(&text).map_err(wrong)?;
-    // Messages name lines of the file that is there.
+    // Messages name lines of the existing file.
     for setting in &mut settings {
         let old = old_settings.iter().find(|old| old.name == setting.name);
         setting.line = old.map_or(setting.line, |old| old.line);
@@ -217,7 +219,7 @@ fn edit(
     Ok((text, settings))
 }
 
-/// Takes the settings as an agent would that knows of nothing else; gives its warnings.
+/// Checks the settings as an agent with no other settings would. Returns its warnings.
 fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandError> {
     let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
@@ -231,7 +233,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandErro
     Ok(destination.warnings.iter().map(Message::text).collect())
 }
 
-/// The webhook's settings that were not changed, as they may be shown.
+/// The unchanged settings of the webhook, without secrets.
 fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
     let unchanged: Vec<_> = WebhookOptions::declarations()
         .into_iter()
@@ -251,7 +253,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
     kept.collect()
 }
 
-/// Without what may be a secret.
+/// Without parts that may be secret.
 fn shown_endpoint(text: &str) -> String {
     Endpoint::parse(text).map_or_else(|_| "…".into(), |endpoint| endpoint.to_string())
 }

@@ -1,4 +1,4 @@
-//! What an administrator does besides running the agent: `enable`, `disable`, `show` and `test`.
+//! The commands `enable`, `disable`, `show` and `test`, and the dispatch of all.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ pub mod terminal;
 pub mod test;
 pub mod token_input;
 
-/// Does what the arguments say, and says by the exit code how that went.
+/// Runs the command. The exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
     match Invocation::read(args) {
         Ok(Invocation {
@@ -29,7 +29,7 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
         }
         .unwrap_or_else(|error| error.report()),
         Err(error) => {
-            // A closed standard output changes nothing about what was asked.
+            // --help and --version are printed this way too; a closed output changes nothing.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }

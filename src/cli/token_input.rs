@@ -1,4 +1,4 @@
-//! A token from standard input, for `--auth-token -`: asked for without echo, or the first line of a pipe.
+//! Reads a token from standard input, for `--auth-token -`: typed without echo, or the first line of a pipe.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -8,13 +8,13 @@ use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Far more than any header may have.
+/// Far more than any header may contain.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// Reads the token's line.
 ///
 /// # Errors
-/// Standard input can't be read, or is no text.
+/// Standard input can't be read, or is not UTF-8.
 pub fn read() -> io::Result<String> {
     let _no_echo = if io::stdin().is_terminal() {
         write!(io::stderr(), "Token: ")?;
@@ -27,23 +27,23 @@ pub fn read() -> io::Result<String> {
     Ok(line)
 }
 
-/// The terminal shows nothing of what is typed until this is dropped or a signal ends the program.
+/// Turns the terminal's echo off until this is dropped or a signal ends the program.
 struct NoEcho {
-    before: libc::termios,
+    previous: libc::termios,
 }
 
 impl NoEcho {
     fn start() -> io::Result<Self> {
-        let mut before = MaybeUninit::uninit();
+        let mut previous = MaybeUninit::uninit();
         // SAFETY: the pointer is to room for a termios, which the call fills if it succeeds.
-        if unsafe { libc::tcgetattr(libc::STDIN_FILENO, before.as_mut_ptr()) } != 0 {
+        if unsafe { libc::tcgetattr(libc::STDIN_FILENO, previous.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: filled, since the call has succeeded.
-        let before = unsafe { before.assume_init() };
-        let mut silent = before;
+        let previous = unsafe { previous.assume_init() };
+        let mut silent = previous;
         silent.c_lflag &= !libc::ECHO;
-        // But the end of the line, so that what follows begins a new one.
+        // The line end is echoed, so that the next output begins a new line.
         silent.c_lflag |= libc::ECHONL;
 
         let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM])?;
@@ -51,18 +51,18 @@ impl NoEcho {
             .name("signals".into())
             .spawn(move || {
                 for signal in signals.forever() {
-                    let _ = set(&before);
+                    let _ = set(&previous);
                     let _ = emulate_default_handler(signal);
                 }
             })?;
         set(&silent)?;
-        Ok(NoEcho { before })
+        Ok(NoEcho { previous })
     }
 }
 
 impl Drop for NoEcho {
     fn drop(&mut self) {
-        let _ = set(&self.before);
+        let _ = set(&self.previous);
     }
 }
 

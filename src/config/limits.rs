@@ -1,4 +1,4 @@
-//! Which limits can work, alone and together.
+//! Limits on options' values, alone and together.
 
 use std::time::Duration;
 
@@ -8,31 +8,39 @@ use crate::config::options::{RunOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
 use crate::text::quantity::{HumanDuration, Size};
 
-/// Refuses limits that can't work, alone or together.
+const MIN_TIME: Duration = Duration::from_millis(1);
+/// Events and bodies are in memory as a whole.
+const MAX_OBJECT_BYTES: usize = 1 << 30;
+const MAX_BUFFER_BYTES: usize = 1 << 40;
+
+/// Checks the limits of `run`.
 ///
 /// # Errors
-/// Names the option.
+/// Names the option whose value can't work, alone or beside another one.
 pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
-    for (option, value) in [
-        (Opt::MaxEventBytes, options.max_event_bytes),
-        (Opt::BufferEvents, options.buffer_events),
-        (Opt::BufferBytes, options.buffer_bytes),
-        (Opt::BatchEvents, options.batch_events),
-        (Opt::BatchBytes, options.batch_bytes),
-        (Opt::ListenConnections, options.listen_connections),
-        (Opt::MaxBodyBytes, options.max_body_bytes),
+    for (option, value, max) in [
+        (
+            Opt::MaxEventBytes,
+            options.max_event_bytes,
+            MAX_OBJECT_BYTES,
+        ),
+        (Opt::MaxBodyBytes, options.max_body_bytes, MAX_OBJECT_BYTES),
+        (Opt::BufferBytes, options.buffer_bytes, MAX_BUFFER_BYTES),
+        (Opt::BufferEvents, options.buffer_events, usize::MAX),
+        (Opt::BatchEvents, options.batch_events, usize::MAX),
+        (Opt::BatchBytes, options.batch_bytes, usize::MAX),
+        (
+            Opt::ListenConnections,
+            options.listen_connections,
+            usize::MAX,
+        ),
     ] {
         if value == 0 {
-            return Err(provenance.error(option, "is 0; expected 1 or more"));
+            return Err(provenance.error(option, "0 is too small; fix: use 1 or more"));
         }
-    }
-    for (option, value, most, shown) in [
-        (Opt::MaxEventBytes, options.max_event_bytes, 1 << 30, "1GiB"),
-        (Opt::MaxBodyBytes, options.max_body_bytes, 1 << 30, "1GiB"),
-        (Opt::BufferBytes, options.buffer_bytes, 1 << 40, "1024GiB"),
-    ] {
-        if value as u64 > most {
-            let what = format!("{} is over {shown}; expected that or less", Size(value));
+        if value > max {
+            let (value, max) = (Size(value), Size(max));
+            let what = format!("{value} is too large; fix: use {max} or less");
             return Err(provenance.error(option, what));
         }
     }
@@ -44,35 +52,29 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
     ] {
         check_time(option, value, provenance)?;
     }
-    if options.backoff_max < options.backoff_min {
-        return Err(provenance.error(
-            Opt::BackoffMax,
-            format!(
-                "{} is less than {}, which is {}; expected that or more",
-                HumanDuration(options.backoff_max),
-                provenance.name(Opt::BackoffMin),
-                HumanDuration(options.backoff_min)
-            ),
-        ));
+    let (min, max) = (options.backoff_min, options.backoff_max);
+    if max < min {
+        let name = provenance.name(Opt::BackoffMin);
+        let (min, max) = (HumanDuration(min), HumanDuration(max));
+        let what = format!("{max} is less than {name}, which is {min}; fix: use {min} or more");
+        return Err(provenance.error(Opt::BackoffMax, what));
     }
     Ok(())
 }
 
-/// Refuses those of the webhook's limits that can't work.
+/// Checks the limits of the webhook's options.
 ///
 /// # Errors
-/// Names the option.
+/// Names the option whose value can't work.
 pub fn check_webhook(options: &WebhookOptions, provenance: &Provenance) -> Result<(), UsageError> {
     check_time(Opt::ConnectTimeout, options.connect_timeout, provenance)?;
     check_time(Opt::RequestTimeout, options.request_timeout, provenance)
 }
 
 fn check_time(option: Opt, value: Duration, provenance: &Provenance) -> Result<(), UsageError> {
-    if value < Duration::from_millis(1) {
-        let what = format!(
-            "{} is too short; expected 1ms or more",
-            HumanDuration(value)
-        );
+    if value < MIN_TIME {
+        let (value, min) = (HumanDuration(value), HumanDuration(MIN_TIME));
+        let what = format!("{value} is too short; fix: use {min} or more");
         return Err(provenance.error(option, what));
     }
     Ok(())

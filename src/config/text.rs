@@ -1,8 +1,8 @@
-//! The settings file's text, in environment syntax: read, and edited so that all else in it stays.
+//! The text of a settings file, in the syntax of environment files: read, and edited without changes to other lines.
 //!
-//! `NAME=value` a line, as systemd's EnvironmentFile, `docker --env-file` and a shell's `.` agree on it: a
-//! value bare, in `'…'`, or in `"…"` with a backslash before `"`, `\`, `$` and `` ` ``. Comments begin with `#`
-//! or `;`. `export ` before a name means nothing.
+//! One `NAME=value` per line, in the subset that systemd's EnvironmentFile, `docker --env-file` and a shell's `.` read
+//! alike: a value bare, in `'…'`, or in `"…"` with a backslash before `"`, `\`, `$` and `` ` ``. Comments begin with
+//! `#` or `;`. `export ` before a name is ignored.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::config::opt::PREFIX;
 /// One setting.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its variable.
+    /// The variable, such as `S3_AUDIT_WEBHOOK_ENDPOINT`.
     pub name: String,
-    /// Its value, without quotes.
+    /// The value, without quotes.
     pub value: String,
-    /// Where it stands, from 1.
+    /// The line's number, from 1.
     pub line: usize,
 }
 
-/// What a line is.
+/// A line.
 enum Line<'a> {
     /// Blank, or a comment.
     Nothing,
@@ -30,9 +30,9 @@ enum Line<'a> {
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// From 1.
+    /// Its number, from 1.
     pub line: usize,
-    /// What is wrong, and what would be right; never the value.
+    /// What is wrong, and the fix; never the value.
     pub what: String,
 }
 
@@ -51,23 +51,23 @@ pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
         let valid = &bytes[..error.valid_up_to()];
         SyntaxError {
             line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
-            what: "holds bytes that are not UTF-8".into(),
+            what: "contains bytes that are not UTF-8".into(),
         }
     })
 }
 
-/// All settings of a file's text, also those that are not ours.
+/// All settings of a file, also those of other programs.
 ///
 /// # Errors
-/// The first line that is none, or that sets one of ours again.
+/// The first line that is no setting, or that sets one of ours again.
 pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
     let mut settings: Vec<Setting> = Vec::new();
-    for (place, line) in lines(text).enumerate() {
+    for (index, line) in lines(text).enumerate() {
         let wrong = |what: String| SyntaxError {
-            line: place + 1,
+            line: index + 1,
             what,
         };
-        let Line::Setting { name, value } = line_of(line).map_err(|what| wrong(what.into()))?
+        let Line::Setting { name, value } = parse_line(line).map_err(|what| wrong(what.into()))?
         else {
             continue;
         };
@@ -75,36 +75,36 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
         let earlier = settings.iter().find(|setting| setting.name == name);
         if let Some(earlier) = earlier.filter(|_| name.starts_with(PREFIX)) {
             return Err(wrong(format!(
-                "{name} is set on line {} already; keep one of them",
+                "{name} is already set on line {}; fix: remove one of them",
                 earlier.line
             )));
         }
         settings.push(Setting {
             name: name.into(),
             value,
-            line: place + 1,
+            line: index + 1,
         });
     }
     Ok(settings)
 }
 
-/// The text with these settings: changed where they stand, else at the end; those without a value are
-/// taken out. All other lines stay as they are, right or wrong.
+/// The text with these settings: changed in place, else appended; those without a value are removed. All other
+/// lines stay as they are, valid or not.
 pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
     let mut edited = String::with_capacity(text.len() + 100);
     let mut done = vec![false; changes.len()];
     for line in text.split_inclusive('\n') {
-        let place = match line_of(line) {
+        let index = match parse_line(line) {
             Ok(Line::Setting { name, .. }) => changes
                 .iter()
                 .position(|(changed, _)| changed.as_ref() == name),
             _ => None,
         };
-        match place {
+        match index {
             None => edited += line,
-            // The first stays in its place; others of its name would make the file wrong.
-            Some(place) if !std::mem::replace(&mut done[place], true) => {
-                let (name, value) = &changes[place];
+            // The first is changed in place; others of its name would make the file invalid.
+            Some(index) if !std::mem::replace(&mut done[index], true) => {
+                let (name, value) = &changes[index];
                 append(&mut edited, name.as_ref(), *value);
             }
             Some(_) => {}
@@ -130,23 +130,23 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_start_matches('\u{feff}').lines()
 }
 
-fn line_of(line: &str) -> Result<Line<'_>, &'static str> {
-    const WANTED: &str = "is neither NAME=value nor a comment that begins with #";
+fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
+    const EXPECTED: &str = "is neither NAME=value nor a comment; fix: begin comments with #";
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() || line.starts_with(['#', ';']) {
         return Ok(Line::Nothing);
     }
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-    let (name, value) = line.split_once('=').ok_or(WANTED)?;
+    let (name, value) = line.split_once('=').ok_or(EXPECTED)?;
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     if name.trim_end() != name {
-        return Err("has a space before the =; expected NAME=value");
+        return Err("has a space before the =; fix: write NAME=value");
     }
     if !is_name(name) {
-        return Err(WANTED);
+        return Err(EXPECTED);
     }
     Ok(Line::Setting {
         name,
@@ -157,7 +157,7 @@ fn line_of(line: &str) -> Result<Line<'_>, &'static str> {
 /// A value without its quotes.
 fn unquote(value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
-        return Err("holds a NUL");
+        return Err("contains a NUL byte");
     }
     let Some(quote @ ('"' | '\'')) = value.chars().next() else {
         return Ok(value.into());
@@ -166,12 +166,12 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     let mut rest = value[1..].chars();
     loop {
         match rest.next() {
-            None => return Err("lacks the quote at its end"),
+            None => return Err("lacks its closing quote"),
             Some(c) if c == quote => break,
             Some('\\') if quote == '"' => match rest.next() {
                 Some(c @ ('"' | '\\' | '$' | '`')) => unquoted.push(c),
                 Some(c) => unquoted.extend(['\\', c]),
-                None => return Err("lacks the quote at its end"),
+                None => return Err("lacks its closing quote"),
             },
             Some(c) => unquoted.push(c),
         }
@@ -179,11 +179,11 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     match rest.as_str().trim_start() {
         "" => Ok(unquoted),
         rest if rest.starts_with('#') => Ok(unquoted),
-        _ => Err("goes on behind its closing quote"),
+        _ => Err("continues after its closing quote"),
     }
 }
 
-/// A value as every reader of such files takes it back.
+/// A value as every reader of such files reads it back.
 fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_as_shells_and_systemd_read_them() {
+    fn lines_are_read_as_by_shells_and_systemd() {
         let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport B='it $1'\n\
                     C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b";
         let expected = [
@@ -234,17 +234,17 @@ mod tests {
     fn a_wrong_line_is_named_without_its_value() {
         for (text, line, what) in [
             ("A=1\ns3cret", 2, "neither"),
-            ("A=\"s3cret", 1, "lacks the quote"),
-            ("A='s3cret", 1, "lacks the quote"),
-            ("A=\"s3cret\\", 1, "lacks the quote"),
-            ("A=\"s3cret\" x", 1, "goes on"),
+            ("A=\"s3cret", 1, "lacks its closing quote"),
+            ("A='s3cret", 1, "lacks its closing quote"),
+            ("A=\"s3cret\\", 1, "lacks its closing quote"),
+            ("A=\"s3cret\" x", 1, "continues"),
             ("A =s3cret", 1, "space before the ="),
             ("1A=s3cret", 1, "neither"),
             ("A=s3cret\0", 1, "NUL"),
             (
                 "S3_AUDIT_WEBHOOK_A=1\n\nS3_AUDIT_WEBHOOK_A=2",
                 3,
-                "line 1 already",
+                "already set on line 1",
             ),
         ] {
             let error = parse(text).unwrap_err();

@@ -3,9 +3,8 @@
 //! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
 //! lock, `.HOST.lock`, nobody has. A thread of its own writes it, so that a mount that hangs stops nothing.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -18,12 +17,19 @@ use serde_json::{Value, json};
 
 use super::agents::{self, HEARTBEAT};
 use super::{PROGRAM, create_dir, file_name};
+use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::snapshot::{Forwarding, OutageState, Snapshot, SourceState};
 use crate::telemetry::watchdog::Watchdog;
 
+/// Everybody may read it; the next version is due soon, so it need not survive a power failure.
+const FILE: AtomicFile = AtomicFile {
+    mode: 0o644,
+    owner: None,
+    sync: false,
+};
 /// Between two looks at whether something has changed: a file is written at most so often.
 const LOOK: Duration = Duration::from_secs(5);
 /// The file of an agent that was not heard of for so long is removed.
@@ -77,10 +83,7 @@ impl StatusFile {
                     _lock: lock,
                 };
                 // The lock may have been there already: whether there can be more shows only so.
-                return match file
-                    .create_new()
-                    .and_then(|_| fs::remove_file(file.new_path()))
-                {
+                return match FILE.check(&file.path()) {
                     // A full disk may have room again.
                     Err(error) if error.kind() != ErrorKind::StorageFull => {
                         Err(failed("written to", error))
@@ -194,35 +197,11 @@ impl StatusFile {
     }
 
     fn write(&self, state: &Value) -> io::Result<()> {
-        self.create_new()?
-            .write_all(format!("{state:#}\n").as_bytes())?;
-        fs::rename(self.new_path(), self.path())
-    }
-
-    /// The file that takes the old one's place when it is whole.
-    fn create_new(&self) -> io::Result<File> {
-        let path = self.new_path();
-        // One that a killed agent has left; or a link, if others may write here: never followed.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)?;
-        // Everybody may know, whatever the umask is.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        Ok(file)
+        FILE.replace(&self.path(), format!("{state:#}\n").as_bytes())
     }
 
     fn path(&self) -> PathBuf {
         self.dir.join(format!("{}.json", self.name))
-    }
-
-    fn new_path(&self) -> PathBuf {
-        self.dir.join(format!(".{}.new", self.name))
     }
 
     /// Removes the files of agents that were not heard of for a month. What is wrong here is for `show`

@@ -1,14 +1,14 @@
-//! Descriptors are shared: those who connect to the agent must not take the last ones, which the
-//! webhook's connection and followed files need.
+//! Keeps file descriptors in reserve: clients must not take the last ones, which the webhook's connection and followed
+//! files need.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Entry free for the agent itself.
+/// Reserved for the agent itself.
 const RESERVE: u64 = 16;
 
-/// Whether another connection should wait. `any` is an open descriptor, copied for a moment: the
-/// copy gets the lowest free number.
+/// Whether a new connection should wait. `any` is an open descriptor: its copy, closed at once, gets the lowest free
+/// number.
 pub fn are_scarce(any: &impl AsFd) -> bool {
     let Ok(limit) = limit() else { return false };
     match any.as_fd().try_clone_to_owned() {
@@ -32,7 +32,7 @@ fn limit() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn there_are_enough_usually() {
+    fn there_are_usually_enough() {
         assert!(!super::are_scarce(&std::io::stderr()));
     }
 }

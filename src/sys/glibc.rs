@@ -1,13 +1,13 @@
-//! What is asked of the GNU C library before anything else; another C library needs none of it.
+//! Settings of the GNU C library, to be made first. Other C libraries need none.
 
-/// Gives memory back when it is freed. By default each of many threads gets a heap of its own, and
-/// large blocks are kept once they were used: with a thread a client, that is far more memory than
-/// the buffer's bound. To be called before the second thread.
-pub fn give_memory_back() {
+/// Returns freed memory to the kernel. By default many threads have a heap each, and large blocks are kept after their
+/// first use: with one thread per client, that is far more memory than the buffer's limit. To be called before the second
+/// thread starts.
+pub fn return_freed_memory() {
     #[cfg(target_env = "gnu")]
     {
         const HEAPS: libc::c_int = 2;
-        /// Blocks from this size on are the kernel's again when they are freed; chunks are smaller.
+        /// Freed blocks of this size or more return to the kernel; chunks are smaller.
         const LARGE: libc::c_int = 128 << 10;
         // SAFETY: mallopt takes two numbers; at worst it refuses them.
         unsafe {
@@ -17,10 +17,10 @@ pub fn give_memory_back() {
     }
 }
 
-/// Resolves host names by `/etc/hosts` and DNS alone, whatever `nsswitch.conf` says, in a statically
-/// linked program: that would load the modules named there from the host's own glibc, and crash in
-/// them if it is of another version. To be called before the first thread and the first lookup.
-pub fn keep_to_files_and_dns() {
+/// Resolves host names by `/etc/hosts` and DNS only, whatever `nsswitch.conf` says: a statically linked program would
+/// load the modules named there, of the host's glibc, and crash in them if its version differs. To be called before the
+/// second thread starts and before the first lookup.
+pub fn resolve_by_files_and_dns() {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     {
         use std::ffi::{c_char, c_int};

@@ -1,4 +1,4 @@
-//! The newest of something, handed from one thread to another that may be waiting for something else.
+//! A single-slot channel: a new value replaces an unread one. The reader may wait for other things meanwhile.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 
-/// Both ends; clones are the same one.
+/// Both ends; clones share one slot.
 #[derive(Debug)]
 pub struct LatestValue<T> {
     shared: Arc<Shared<T>>,
@@ -18,10 +18,10 @@ pub struct LatestValue<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    /// Looked at for every request, so it must not cost a lock.
-    is_there: AtomicBool,
-    newest: Mutex<Option<T>>,
-    /// One byte in it wakes who waits.
+    /// Checked for every request, so it must not cost a lock.
+    is_full: AtomicBool,
+    slot: Mutex<Option<T>>,
+    /// A byte in it wakes the reader.
     ends: (UnixStream, UnixStream),
 }
 
@@ -34,7 +34,7 @@ impl<T> Clone for LatestValue<T> {
 }
 
 impl<T> LatestValue<T> {
-    /// With nothing in it.
+    /// An empty slot.
     ///
     /// # Errors
     /// No descriptors left.
@@ -44,55 +44,55 @@ impl<T> LatestValue<T> {
         ends.1.set_nonblocking(true)?;
         Ok(LatestValue {
             shared: Arc::new(Shared {
-                is_there: AtomicBool::new(false),
-                newest: Mutex::new(None),
+                is_full: AtomicBool::new(false),
+                slot: Mutex::new(None),
                 ends,
             }),
         })
     }
 
-    /// Puts something in, in the place of what was not taken.
+    /// Puts a value in. One that was not taken is dropped.
     pub fn put(&self, new: T) {
-        let mut newest = self
+        let mut slot = self
             .shared
-            .newest
+            .slot
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *newest = Some(new);
-        self.shared.is_there.store(true, SeqCst);
+        *slot = Some(new);
+        self.shared.is_full.store(true, SeqCst);
         // A full socket wakes as well as one more byte would.
         let _ = (&self.shared.ends.0).write(&[0]);
     }
 
-    /// What was put in last and was not taken yet.
+    /// Takes the value, if there is one.
     pub fn take(&self) -> Option<T> {
-        if !self.shared.is_there.load(SeqCst) {
+        if !self.shared.is_full.load(SeqCst) {
             return None;
         }
-        let mut newest = self
+        let mut slot = self
             .shared
-            .newest
+            .slot
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.shared.is_there.store(false, SeqCst);
+        self.shared.is_full.store(false, SeqCst);
         loop {
             match (&self.shared.ends.1).read(&mut [0; 64]) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return newest.take(),
+                _ => return slot.take(),
             }
         }
     }
 
-    /// Waits until something is put in, `stop` is given, or the time is over.
-    pub fn wait(&self, stop: &ShutdownSignal, timeout: Duration) {
+    /// Waits for a value, for `shutdown`, or for the end of `timeout`.
+    pub fn wait(&self, shutdown: &ShutdownSignal, timeout: Duration) {
         let mut fds = [
             PollFd::new(self.shared.ends.1.as_fd()),
-            PollFd::new(stop.as_fd()),
+            PollFd::new(shutdown.as_fd()),
         ];
-        // It fails only if the kernel is out of memory: then don't spin.
+        // Fails only if the kernel is out of memory: don't spin then.
         if poll(&mut fds, Some(timeout)).is_err() {
-            stop.wait(timeout);
+            shutdown.wait(timeout);
         }
     }
 }
@@ -104,23 +104,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_taken_once_and_wakes_who_waits() {
-        let (handover, stop) = (LatestValue::new().unwrap(), ShutdownSignal::new().unwrap());
-        assert_eq!(handover.take(), None);
-        handover.wait(&stop, Duration::from_millis(1));
-        let giver = handover.clone();
-        let waiter = std::thread::spawn(move || {
+    fn the_newest_value_is_taken_once_and_wakes_the_reader() {
+        let (value, shutdown) = (LatestValue::new().unwrap(), ShutdownSignal::new().unwrap());
+        assert_eq!(value.take(), None);
+        value.wait(&shutdown, Duration::from_millis(1));
+        let writer = value.clone();
+        let reader = std::thread::spawn(move || {
             let before = Instant::now();
-            handover.wait(&stop, Duration::from_secs(60));
+            value.wait(&shutdown, Duration::from_secs(60));
             assert!(before.elapsed() < Duration::from_secs(60));
-            // Nothing is left that would wake once more.
-            while handover.take() != Some(1000) {}
+            // Nothing is left that would wake it again.
+            while value.take() != Some(1000) {}
             let before = Instant::now();
-            handover.wait(&stop, Duration::from_millis(20));
+            value.wait(&shutdown, Duration::from_millis(20));
             assert!(before.elapsed() >= Duration::from_millis(20));
-            assert_eq!(handover.take(), None);
+            assert_eq!(value.take(), None);
         });
-        (1..=1000).for_each(|number| giver.put(number));
-        waiter.join().unwrap();
+        (1..=1000).for_each(|number| writer.put(number));
+        reader.join().unwrap();
     }
 }

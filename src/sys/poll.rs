@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// One descriptor to wait for, and afterwards whether it is ready, at its end, or in error.
+/// A descriptor to wait for, and afterwards whether it is ready, at its end, or in error.
 #[repr(transparent)]
 pub struct PollFd<'fd> {
     raw: libc::pollfd,
@@ -39,17 +39,19 @@ impl<'fd> PollFd<'fd> {
     }
 }
 
-/// Waits until one of `fds` is ready or `timeout` is over (`None`: for ever). Interruptions by
-/// signals are waited through.
+/// Waits until one of `fds` is ready or `timeout` is over (`None`: forever), also when signals interrupt it.
+///
+/// # Errors
+/// The kernel is out of memory.
 pub fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let milliseconds = match deadline {
             None => -1,
             Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let remaining = deadline.saturating_duration_since(Instant::now());
                 // Rounded up, or the last millisecond would be a busy loop.
-                i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+                i32::try_from(remaining.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
             }
         };
         // SAFETY: `PollFd` is transparent over `pollfd`, the pointer and length are the slice's own,

@@ -1,16 +1,22 @@
 //! A source's checkpoint on disk: its name and lock, read once, and written so that it is whole at every moment.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use super::{FileOffset, LONGEST, hash, parse, render};
+use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 
 /// The readable part of a file's name at most.
 const READABLE: usize = 60;
+
+const FILE: AtomicFile = AtomicFile {
+    mode: 0o600,
+    owner: None,
+    sync: true,
+};
 
 /// One source's checkpoint, which is its own for as long as this lives.
 #[derive(Debug)]
@@ -81,26 +87,7 @@ impl Store {
     /// # Errors
     /// It can't be written; the old one stays.
     pub fn write(&self, places: &[FileOffset]) -> io::Result<()> {
-        let new = self.dir.join(format!(".{}.checkpoint.new", self.name));
-        // One that a killed agent has left; or a link, if others may write here: never followed.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        let written = file
-            .write_all(render(&self.source, places).as_bytes())
-            .and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // Where the disk is full it would only take room.
-            let _ = fs::remove_file(&new);
-            return Err(error);
-        }
-        fs::rename(new, self.path())
+        FILE.replace(&self.path(), render(&self.source, places).as_bytes())
     }
 
     /// Where it is.
@@ -111,6 +98,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
