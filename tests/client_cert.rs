@@ -135,7 +135,7 @@ fn a_client_certificate_that_is_missing_or_not_taken_is_told_as_such() {
             let hook = world.webhook(&world.clients, &[version]);
             let mut agent = world.start(&hook, options);
             feed(&mut agent, &numbered(0..1));
-            let line = agent.wait_for_log("does not accept events");
+            let line = agent.wait_for_log("; events are buffered; fix: ");
             assert!(line.contains("ERROR") && line.contains(why), "{line}");
             assert_eq!(hook.requests().len(), 0);
         }
@@ -278,7 +278,7 @@ fn a_pair_that_is_renewed_in_two_steps_is_taken_when_both_are_there() {
 
     // The certificate comes before its key: until then the old pair is in force.
     rename("new.pem", "mine.pem");
-    let line = agent.wait_for_log("the settings of before stay in force");
+    let line = agent.wait_for_log("keeping the previous settings");
     assert!(
         line.contains("S3_AUDIT_WEBHOOK_CLIENT_KEY")
             && line.contains("not the client certificate's"),
@@ -288,7 +288,7 @@ fn a_pair_that_is_renewed_in_two_steps_is_taken_when_both_are_there() {
     old.wait_for_events(2);
 
     rename("new.key", "mine.key");
-    agent.wait_for_log("the settings are right again");
+    agent.wait_for_log("the settings are valid again");
     let line = agent.wait_for_log("changed (");
     assert!(
         line.contains("mine.pem") && line.contains("mine.key"),

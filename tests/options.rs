@@ -477,7 +477,7 @@ fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
         &[config],
     );
     assert_eq!(code, Some(0), "{log}");
-    assert!(!log.contains("is no setting"), "{log}");
+    assert!(!log.contains("is not a setting"), "{log}");
 }
 
 #[test]
@@ -812,7 +812,7 @@ fn the_log_has_the_level_that_the_environment_names() {
             .log
     };
     let warnings = log("warn");
-    assert!(warnings.contains("WARN  webhook unreachable"), "{warnings}");
+    assert!(warnings.contains("WARN  delivery failed"), "{warnings}");
     assert!(!warnings.contains("INFO"), "{warnings}");
     assert!(log("info").contains("INFO  started:"));
     assert_eq!(log("off"), "");
