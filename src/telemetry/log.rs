@@ -102,10 +102,13 @@ pub fn start(format: LogFormat) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs a message, if the log was started and its level is wanted.
-pub(super) fn write(message: &Message) {
-    if let Some(queue) = queue(message.level()) {
-        queue.push(message);
+impl Message {
+    /// Writes it to the log, if that was started and the level is wanted. Never waits: a line that the log has no room for
+    /// is counted instead.
+    pub fn log(&self) {
+        if let Some(queue) = queue(self.level()) {
+            queue.push(self);
+        }
     }
 }
 
