@@ -310,7 +310,6 @@ const CIRCULAR: &[&str] = &[
     "source::stream imports source",
     "source::unix imports source",
     "source::unix_listen imports source",
-    "state::agents imports state",
     "state::checkpoint::progress imports state::checkpoint",
     "state::checkpoint::store imports state::checkpoint",
     "state::checkpoint::writer imports state::checkpoint",
