@@ -135,7 +135,7 @@ fn a_client_certificate_that_is_missing_or_not_taken_is_told_as_such() {
             let hook = world.webhook(&world.clients, &[version]);
             let mut agent = world.start(&hook, options);
             feed(&mut agent, &numbered(0..1));
-            let line = agent.wait_for_log("does not accept events");
+            let line = agent.wait_for_log("; events are buffered; fix: ");
             assert!(line.contains("ERROR") && line.contains(why), "{line}");
             assert_eq!(hook.requests().len(), 0);
         }

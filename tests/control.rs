@@ -317,5 +317,5 @@ fn what_wins_over_the_file_in_this_environment_is_told() {
         assert_eq!(said.stderr, "", "{args:?}");
     }
     let said = settings.run(&["enable", "--endpoint", "http://hec/", "--auth-token", TOKEN]);
-    assert!(said.stderr.contains("in the clear"), "{said:?}");
+    assert!(said.stderr.contains("unencrypted"), "{said:?}");
 }

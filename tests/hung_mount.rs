@@ -48,11 +48,11 @@ fn a_mount_that_hangs_while_the_agent_runs_is_told_and_stops_nothing() {
     };
     std::fs::write(&log, "{\"n\":1}\n{\"n\":2}\n").unwrap();
     hook.wait_for_events(2);
-    agent.wait_for_log(&format!("{}: does not answer for ", state.display()));
+    agent.wait_for_log(&format!("{}: no answer for ", state.display()));
 
     // The mount is still there, but all that waits for it fails.
     drop(hung.1);
-    agent.wait_for_log(&format!("{}: answers again after ", state.display()));
+    agent.wait_for_log(&format!("{}: answered after ", state.display()));
     drop(hung.0);
     let Some(_hung) = hang(&state) else {
         return;
@@ -71,7 +71,7 @@ fn a_start_that_waits_for_a_mount_that_hangs_says_so_and_can_be_ended() {
         return;
     };
     let agent = command(&hook, dir.path()).spawn();
-    let log = agent.wait_for_log(&format!("{}: does not answer for ", state.display()));
+    let log = agent.wait_for_log(&format!("{}: no answer for ", state.display()));
     assert!(log.contains("the start waits for it"), "{log}");
     agent.signal(libc::SIGTERM);
     agent.wait();

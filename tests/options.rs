@@ -814,7 +814,7 @@ fn the_log_has_the_level_that_the_environment_names() {
             .log
     };
     let warnings = log("warn");
-    assert!(warnings.contains("WARN  webhook unreachable"), "{warnings}");
+    assert!(warnings.contains("WARN  delivery failed"), "{warnings}");
     assert!(!warnings.contains("INFO"), "{warnings}");
     assert!(log("info").contains("INFO  started:"));
     assert_eq!(log("off"), "");

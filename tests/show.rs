@@ -115,7 +115,7 @@ fn all_agents_are_listed_with_the_counts_of_their_logs() {
     }
     for number in 1..=3 {
         let counts = format!(
-            "  events      received {}, delivered {number}, dropped {} (malformed {}), in buffer 0\n",
+            "  events      received {}, delivered {number}, dropped {} (malformed {}), buffered 0\n",
             number * 3,
             number * 2,
             number * 2
@@ -177,21 +177,21 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
     let missing = format!("unix:{}/missing.sock", dir.path().display());
     let mut agent = dir.start(&hook.url(), &["--source=stdin", "--source", &missing]);
     feed(&mut agent, &numbered(0..5));
-    let text = wait_for(&dir, "in buffer 5");
-    let unreachable = format!("http://{} unreachable for ", hook.address());
+    let text = wait_for(&dir, "buffered 5");
+    let unreachable = format!("http://{} failing for ", hook.address());
     assert!(text.contains(&unreachable), "{text}");
     assert!(
-        text.contains("s: answered 403 Invalid token: give the token"),
+        text.contains("s: answered 403 Invalid token; fix: give the token"),
         "{text}"
     );
     assert!(
-        text.contains(&format!("{missing} received 0; away for ")),
+        text.contains(&format!("{missing} received 0; unavailable for ")),
         "{text}"
     );
     assert!(text.contains("  last error  "), "{text}");
     assert!(text.contains(" ago: webhook: answered 403"), "{text}");
     let state = &Show::of(&dir).json()["agents"][0];
-    assert_eq!(state["webhook"]["state"], "unreachable");
+    assert_eq!(state["webhook"]["state"], "failing");
     assert_eq!(state["sources"][1]["why"], "no such socket");
 
     hook.always(Answer::ok());
@@ -199,7 +199,7 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
     assert!(text.contains(" connected; last delivery "), "{text}");
     assert!(text.contains(" ago: webhook: answered 403"), "{text}");
     let state = &Show::of(&dir).json()["agents"][0];
-    assert_eq!(state["webhook"]["unreachable_since"], Value::Null);
+    assert_eq!(state["webhook"]["failing_since"], Value::Null);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn an_agent_that_was_killed_is_not_heard_of() {
 
     let text = Show::of(&dir).text();
     assert!(
-        text.contains(&format!("{}  not heard of for 12m0", host())),
+        text.contains(&format!("{}  silent for 12m0", host())),
         "{text}"
     );
     assert_eq!(
@@ -260,7 +260,7 @@ fn a_host_whose_clock_is_wrong_is_told_of_rightly() {
         fs::write(&path, state.to_string()).unwrap();
         let text = Show::of(&dir).text();
         assert!(text.contains(&format!("{name}  up 3h00m; ")), "{text}");
-        assert!(text.contains("unreachable for 5m1"), "{text}");
+        assert!(text.contains("failing for 5m1"), "{text}");
     }
 }
 
@@ -345,7 +345,7 @@ fn with_nothing_set_and_no_agents_it_says_so() {
         text,
         format!(
             "webhook  not set\n\n`s3-audit-webhook enable` sets it in HERE/webhook.env for all agents that \
-             read that\n\nno agent has told of itself in {state_dir}\n"
+             read that\n\nno agent has reported in {state_dir}\n"
         )
     );
     let show = Show::of(&dir);
@@ -494,10 +494,7 @@ fn a_state_directory_that_cannot_be_read_is_an_error_after_the_settings_are_show
         command: show.command.without(STATE_DIR),
         ..show
     };
-    assert!(
-        show.text()
-            .contains("no agent has told of itself in HERE\n")
-    );
+    assert!(show.text().contains("no agent has reported in HERE\n"));
 }
 
 #[test]
@@ -508,24 +505,24 @@ fn figures_hold_when_an_agent_ends_with_events_unsent() {
     let limits = ["--buffer-events=10", "--shutdown-timeout=100ms"];
     let mut agent = dir.start(&hook.url(), &limits);
     feed(&mut agent, &numbered(0..50));
-    agent.wait_for_log("unreachable");
+    agent.wait_for_log("delivery failed");
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
     let state = &Show::of(&dir).json()["agents"][0];
     assert_eq!(balance(state), ended.balance(), "{}", ended.log);
     assert!(state["dropped"]["shutdown"].as_u64() > Some(0), "{state}");
     let text = Show::of(&dir).text();
-    assert!(text.contains("unreachable for "), "{text}");
+    assert!(text.contains("failing for "), "{text}");
 
     // Nor does it matter how it ends.
     hook.hold();
     let mut agent = dir.start(&hook.url(), &[]);
     feed(&mut agent, &numbered(0..50));
     agent.signal(libc::SIGTERM);
-    agent.wait_for_log("stopping");
+    agent.wait_for_log("shutting down");
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
-    assert!(ended.log.contains("told twice"), "{}", ended.log);
+    assert!(ended.log.contains("second signal"), "{}", ended.log);
     let state = &Show::of(&dir).json()["agents"][0];
     assert_eq!(balance(state), ended.balance(), "{}", ended.log);
     assert!(state["ended"].is_string(), "{state}");

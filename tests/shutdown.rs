@@ -79,7 +79,7 @@ fn the_request_under_way_has_until_the_deadline() {
     feed(&mut agent, &numbered(0..1));
     hook.wait_for_requests(1);
     agent.signal(libc::SIGTERM);
-    agent.wait_for_log("stopping");
+    agent.wait_for_log("shutting down");
     hook.release();
     finish(agent, &hook, &numbered(0..1));
 
@@ -114,11 +114,11 @@ fn a_second_signal_ends_at_once_with_the_balance() {
     feed(&mut agent, &numbered(0..10));
     hook.wait_for_requests(1);
     agent.signal(libc::SIGTERM);
-    agent.wait_for_log("stopping");
+    agent.wait_for_log("shutting down");
     let (took, balance, log) = end_by(libc::SIGINT, agent);
     assert!(took < GRACE, "{took:?}");
     assert_eq!((balance.received, balance.by_reason["shutdown"]), (10, 10));
-    assert!(log.contains("told twice"), "{log}");
+    assert!(log.contains("second signal"), "{log}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_second_signal_amid_deliveries_leaves_the_balance_whole() {
         feed(&mut agent, &numbered(0..5000));
         hook.wait_for_requests(1);
         agent.signal(libc::SIGTERM);
-        agent.wait_for_log("stopping");
+        agent.wait_for_log("shutting down");
         let (_, balance, log) = end_by(libc::SIGTERM, agent);
         // An answer on its way is one that the agent has not seen.
         let taken = taken(&hook).len() as u64;
@@ -146,7 +146,7 @@ fn the_end_of_the_input_is_no_hurry_to_give_up_on_a_webhook_that_is_down() {
     let mut agent = start(&hook.url(), &patience);
     feed(&mut agent, &numbered(0..10));
     agent.close_stdin();
-    agent.wait_for_nth_log(3, "still unreachable");
+    agent.wait_for_nth_log(3, "delivery failing for");
     hook.restart();
     hook.wait_for_events(10);
     finish(agent, &hook, &numbered(0..10));
@@ -178,7 +178,7 @@ fn whatever_the_webhook_does_the_end_comes_in_time_and_the_rest_is_counted() {
         (hanging.url(), asked(&hanging)),
         (busy.url(), logged("retrying in 1h")),
         (dripping.url(), asked(&dripping)),
-        (refusing.url(), logged("refused 1 event")),
+        (refusing.url(), logged("rejected 1 event")),
         (untrusted.url(), logged("unknown CA")),
         (black_hole.url(), logged("started")),
         (
@@ -269,5 +269,5 @@ fn a_name_server_that_is_silent_does_not_delay_the_end() {
     stderr.read_to_string(&mut log).unwrap();
     assert!(status.success(), "{log}");
     assert!(took < Duration::from_millis(300) + GRACE, "{took:?}: {log}");
-    assert!(log.contains("dropped 1 (shutdown 1), left 0"), "{log}");
+    assert!(log.contains("dropped 1 (shutdown 1), buffered 0"), "{log}");
 }

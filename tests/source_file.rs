@@ -329,7 +329,7 @@ fn a_file_waits_while_the_webhook_is_away_and_loses_nothing() {
     let size = log.path().metadata().unwrap().len();
 
     let agent = start(&hook, &[&log.source()], &["--buffer-events", "100"]);
-    agent.wait_for_nth_log(2, "webhook still unreachable");
+    agent.wait_for_nth_log(2, "delivery failing for");
     assert!(offset(&agent, &log.path()).unwrap() < size);
     // The server does not notice.
     log.write_events(20_001..=20_100);
@@ -348,7 +348,7 @@ fn a_file_can_be_told_to_drop_instead() {
 
     let options = ["--buffer-events", "10", "--when-full", "drop"];
     let agent = start(&hook, &[&log.source()], &options);
-    agent.wait_for_log("(buffer full), 990 since start");
+    agent.wait_for_log("(buffer full); 990 since start");
 
     hook.restart();
     assert_arrive(&hook, 1..=10);
@@ -382,7 +382,7 @@ fn a_file_that_waits_does_not_hold_up_the_end() {
     log.write_events(1..=1000);
     let options = ["--buffer-events", "10", "--shutdown-timeout", "100ms"];
     let agent = start(&hook, &[&log.source()], &options);
-    agent.wait_for_log("webhook still unreachable");
+    agent.wait_for_log("delivery failing for");
 
     let balance = end(agent, &hook);
     assert!(balance.received >= 10, "{balance:?}");
@@ -399,7 +399,7 @@ fn what_takes_the_place_of_a_file_and_is_none_is_logged_and_the_next_file_found(
 
     log.rename();
     fs::create_dir(log.path()).unwrap();
-    agent.wait_for_log("is away: it is no regular file");
+    agent.wait_for_log(": unavailable: it is no regular file");
     // The renamed file is still the one that the server writes.
     log.write_events([2]);
     assert_arrive(&hook, 1..=2);
@@ -408,7 +408,7 @@ fn what_takes_the_place_of_a_file_and_is_none_is_logged_and_the_next_file_found(
     log.reopen();
     log.write_events([3]);
     assert_arrive(&hook, 1..=3);
-    agent.wait_for_log("is back after");
+    agent.wait_for_log("available again after");
     end_without_loss(agent, &hook);
 }
 
@@ -427,14 +427,14 @@ fn a_new_file_that_may_not_be_read_is_logged_and_read_as_soon_as_it_may() {
     log.rename();
     log.file = append_to(&log.path(), 0);
     log.write_events([2]);
-    agent.wait_for_log("is away: Permission denied");
-    agent.wait_for_log("still away");
+    agent.wait_for_log(": unavailable: Permission denied");
+    agent.wait_for_log("still unavailable after");
     fs::set_permissions(log.path(), Permissions::from_mode(0o644)).unwrap();
 
     assert_arrive(&hook, 1..=2);
-    agent.wait_for_log("is back after");
+    agent.wait_for_log("available again after");
     let log = agent.log();
-    assert_eq!(log.matches("is away").count(), 1, "{log}");
+    assert_eq!(log.matches(": unavailable: ").count(), 1, "{log}");
     assert_eq!(log.matches("was replaced").count(), 1, "{log}");
 }
 
@@ -522,7 +522,7 @@ fn beside_a_file(hook: &Webhook, options: &[&str]) -> (Agent, UnixStream, Log) {
     let socket = log.dir.path().join("audit.sock");
     let listen = format!("unix-listen:{}", socket.display());
     let agent = start(hook, &[&log.source(), &listen], options);
-    agent.wait_for_log("webhook unreachable");
+    agent.wait_for_log("delivery failed");
     let writer = UnixStream::connect(&socket).unwrap();
     writer
         .set_write_timeout(Some(Duration::from_secs(10)))
@@ -558,7 +558,7 @@ fn a_file_that_waits_does_not_make_a_socket_wait() {
         .write_all(FROM_THE_SOCKET.repeat(10_000).as_bytes())
         .unwrap();
     drop(writer);
-    agent.wait_for_log("(buffer full), 10000 since start");
+    agent.wait_for_log("(buffer full); 10000 since start");
 
     hook.restart();
     assert_arrive(&hook, 1..=1000);

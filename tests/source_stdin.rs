@@ -134,7 +134,7 @@ fn a_file_waits_for_room_while_the_webhook_is_away_and_nothing_is_lost() {
     let agent = agent.args(["--buffer-events", "100"]).args(IMPATIENT);
     let agent = agent.stdin(File::open(&path).unwrap()).spawn();
     // Any drop would have been told by then.
-    agent.wait_for_log("webhook still unreachable");
+    agent.wait_for_log("delivery failing for");
     hook.restart();
 
     let ended = agent.wait();
@@ -167,7 +167,7 @@ fn a_pipe_never_waits_and_what_finds_no_room_is_dropped_and_counted() {
     let mut pipe = File::from(agent.stdin().as_fd().try_clone_to_owned().unwrap());
     let writer = thread::spawn(move || pipe.write_all(&lines(&events(MANY))));
     eventually("all is written", || writer.is_finished().then_some(()));
-    agent.wait_for_log(&format!("(buffer full), {} since start", MANY - 100));
+    agent.wait_for_log(&format!("(buffer full); {} since start", MANY - 100));
     hook.restart();
     hook.wait_for_events(100);
 
@@ -198,7 +198,7 @@ fn a_pipe_that_is_told_to_wait_loses_nothing() {
         .token(TOKEN);
     let agent = agent.args(["--buffer-events", "10000", "--when-full", "wait"]);
     let agent = agent.args(IMPATIENT).input(lines(&events(MANY))).spawn();
-    agent.wait_for_log("webhook still unreachable");
+    agent.wait_for_log("delivery failing for");
     hook.restart();
 
     let ended = agent.wait();
@@ -227,7 +227,7 @@ fn a_file_that_is_told_to_drop_does_not_wait() {
         .args(IMPATIENT)
         .stdin(File::open(&path).unwrap())
         .spawn();
-    agent.wait_for_log("(buffer full), 4900 since start");
+    agent.wait_for_log("(buffer full); 4900 since start");
     hook.restart();
 
     assert_eq!(agent.wait().code, Some(0));

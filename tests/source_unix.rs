@@ -175,14 +175,14 @@ fn a_gateway_is_found_again_however_it_went_away_and_the_log_says_so() {
     let agent = start(&hook, &[&place.unix(), "--report-interval", "50ms"]);
 
     // It is started after the agent.
-    agent.wait_for_log("is away: no such socket");
-    agent.wait_for_nth_log(2, "still away for");
-    assert_eq!(agent.log().matches("is away").count(), 1);
+    agent.wait_for_log(": unavailable: no such socket");
+    agent.wait_for_nth_log(2, "still unavailable after");
+    assert_eq!(agent.log().matches(": unavailable: ").count(), 1);
     let gateway = Gateway::start(&place);
     let mut reader = gateway.serve();
     reader.events([1]);
     assert_arrive(&hook, [1]);
-    agent.wait_for_log("is back after");
+    agent.wait_for_log("available again after");
 
     let before = agent.log().matches("no such socket").count();
     gateway.stop(reader);
@@ -191,7 +191,7 @@ fn a_gateway_is_found_again_however_it_went_away_and_the_log_says_so() {
     let mut reader = gateway.serve();
     reader.events([2]);
     assert_arrive(&hook, 1..=2);
-    agent.wait_for_nth_log(2, "is back after");
+    agent.wait_for_nth_log(2, "available again after");
 
     gateway.kill(reader);
     agent.wait_for_log("nobody listens on the socket");
@@ -199,7 +199,7 @@ fn a_gateway_is_found_again_however_it_went_away_and_the_log_says_so() {
     let mut reader = gateway.serve();
     reader.events([3]);
     assert_arrive(&hook, 1..=3);
-    agent.wait_for_nth_log(3, "is back after");
+    agent.wait_for_nth_log(3, "available again after");
     end_without_loss(agent, &hook);
 }
 
@@ -221,7 +221,10 @@ fn a_server_that_always_hangs_up_is_told_of_once_and_not_asked_in_a_hurry() {
 
     assert_arrive(&hook, [1]);
     let log = agent.log();
-    assert_eq!(log.matches("is away: closed by the server").count(), 1);
+    assert_eq!(
+        log.matches(": unavailable: closed by the server").count(),
+        1
+    );
     assert_eq!(log.matches("away").count(), 1, "{log}");
     end_without_loss(agent, &hook);
 }
@@ -411,7 +414,7 @@ fn a_server_that_lets_nobody_in_delays_neither_start_nor_end() {
     let waiting = UnixStream::connect(place.path()).unwrap();
 
     let agent = start(&hook, &[&place.unix()]);
-    agent.wait_for_log("is away");
+    agent.wait_for_log(": unavailable: ");
     drop(gateway.serve());
     drop(waiting);
     gateway.serve().events([1]);
@@ -752,7 +755,7 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
 
     // Those that are connected are served on, and the agent does not spin.
     let (since, before) = (Instant::now(), cpu_time(&agent));
-    agent.wait_for_nth_log(6, "still away");
+    agent.wait_for_nth_log(6, "still unavailable after");
     first.write_all(event(7).as_bytes()).unwrap();
     assert_arrive(&hook, [1, 2, 3, 7]);
     let (elapsed, used) = (since.elapsed(), cpu_time(&agent) - before);
@@ -763,7 +766,7 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
     assert_arrive(&hook, [1, 2, 3, 7, 4, 5]);
     agent.leave_descriptors(500 + KEPT);
     assert_arrive(&hook, [1, 2, 3, 7, 4, 5, 6]);
-    agent.wait_for_log("is back after");
+    agent.wait_for_log("available again after");
     end_without_loss(agent, &hook);
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn balance(state: &Value) -> Balance {
         delivered: state["delivered"].as_u64().unwrap(),
         dropped: by_reason.values().sum(),
         by_reason,
+        rejected: state["rejected"].as_u64().unwrap(),
         left: state["in_buffer"].as_u64().unwrap(),
     };
     balance.holds();
@@ -283,7 +284,7 @@ fn without_the_right_to_write_only_a_directory_that_was_given_is_an_error() {
         .collect();
     assert_eq!(lines.len(), 1, "it says so once: {log}");
     assert!(
-        lines[0].contains("INFO  `show` will not tell of this agent"),
+        lines[0].contains("INFO  `show` can't show this agent"),
         "{log}"
     );
     assert!(lines[0].contains("--state-dir"), "{log}");
@@ -310,12 +311,12 @@ fn a_directory_that_goes_away_is_told_once_and_costs_no_event() {
     within(Duration::from_secs(10), "the first file", || file.exists());
     fs::rename(&inner, &away).unwrap();
     feed(&mut agent, &numbered(0..1));
-    let line = agent.wait_for_log("can't tell `show` of this agent");
+    let line = agent.wait_for_log("can't write the status of this agent for `show`");
     assert!(line.contains(&file.display().to_string()), "{line}");
     feed(&mut agent, &numbered(1..2));
     hook.wait_for_events(2);
     fs::rename(&away, &inner).unwrap();
-    agent.wait_for_log("`show` is told of this agent again after");
+    agent.wait_for_log("`show` has the status of this agent again after");
     let (balance_now, log) = finish(agent, &hook, &numbered(0..2));
     assert_eq!(log.matches("`show`").count(), 2, "{log}");
     let state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();

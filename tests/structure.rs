@@ -316,8 +316,6 @@ const CIRCULAR: &[&str] = &[
     "state::checkpoint::store imports state::checkpoint",
     "state::checkpoint::writer imports state::checkpoint",
     "state::checkpoint::writer imports source",
-    "telemetry::message imports telemetry::log",
-    "telemetry::report::state imports telemetry::report",
     "webhook::answer::parts imports webhook::answer",
 ];
 
@@ -331,11 +329,7 @@ fn files_are_short() {
     assert_only(&long, LONG_FILES, &format!("over {MAX_FILE_LINES} lines"));
 }
 
-const LONG_FILES: &[&str] = &[
-    "framer/lib.rs",
-    "telemetry/report/state.rs",
-    "delivery/machine.rs",
-];
+const LONG_FILES: &[&str] = &["delivery/machine.rs", "framer/lib.rs"];
 
 #[test]
 fn functions_are_short() {
@@ -355,9 +349,8 @@ fn functions_are_short() {
 }
 
 const LONG_FUNCTIONS: &[&str] = &[
-    "agent/start.rs: start",
-    "cli/terminal.rs: block",
     "cli/test.rs: test",
+    "delivery/tests/model.rs: run",
     "framer/json.rs: scan_from",
     "source/http/request.rs: parse_head",
     "source/listen.rs: serve",

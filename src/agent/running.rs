@@ -47,10 +47,13 @@ impl Agent {
     /// Logs the summaries and waits for the end; then sees to it that it comes in time.
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
-        while !supervisor.is_over() {
+        loop {
             let now = Instant::now();
             for action in supervisor.tick(now) {
                 self.perform(action, timeout);
+            }
+            if supervisor.is_over() {
+                break;
             }
             let next_sign = self.give_sign(now);
             let wake = next_sign.map_or(supervisor.wake(), |sign| sign.min(supervisor.wake()));

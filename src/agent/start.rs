@@ -1,5 +1,6 @@
 //! Starts the threads: senders before sources, so that what comes in is taken at once.
 
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -13,7 +14,7 @@ use super::settings_watch::SettingsWatcher;
 use super::status_page::Status;
 use super::supervise::Event;
 use crate::buffer::chunk::Extent;
-use crate::buffer::queue::{Consumer, Producer, queue};
+use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
@@ -51,14 +52,9 @@ pub(super) fn start(
     provenance: &Provenance,
 ) -> Result<Agent, CommandError> {
     let sources = opened.sources;
-    let names = options.sources.iter().zip(sources.resumes);
-    let reported = names.map(|(spec, resumes)| ReportedSource {
-        name: spec.to_string(),
-        resumes,
-    });
     let (tell, told) = unbounded();
     let shared = Shared {
-        report: Arc::new(Report::new(options.report_interval, reported.collect())),
+        report: Arc::new(report_on(options, sources.resumes)),
         shutdown: opened.shutdown,
         abort: opened.abort,
         tell,
@@ -88,15 +84,7 @@ pub(super) fn start(
         watchdog.clone(),
     )?;
     if let Some(listener) = opened.status_page {
-        let status = Status {
-            listener,
-            report: Arc::clone(&shared.report),
-            stats: stats.clone(),
-            unhealthy_after: options.unhealthy_after,
-        };
-        let stop = shared.shutdown.clone();
-        let thread = thread::Builder::new().name("status".into());
-        thread.spawn(move || status.run(&stop))?;
+        start_status_page(&shared, options, listener, stats.clone())?;
     }
     let running = sources.sources.len();
     start_sources(&shared, options, sources.sources, &producer)?;
@@ -126,6 +114,33 @@ pub(super) fn start(
         told: shared.told,
         sources: running,
     })
+}
+
+fn report_on(options: &RunOptions, resumes: Vec<bool>) -> Report {
+    let sources = options.sources.iter().zip(resumes);
+    let sources = sources.map(|(spec, resumes)| ReportedSource {
+        name: spec.to_string(),
+        resumes,
+    });
+    Report::new(options.report_interval, sources.collect())
+}
+
+fn start_status_page(
+    shared: &Shared,
+    options: &RunOptions,
+    listener: TcpListener,
+    stats: QueueStats,
+) -> Result<(), CommandError> {
+    let status = Status {
+        listener,
+        report: Arc::clone(&shared.report),
+        stats,
+        unhealthy_after: options.unhealthy_after,
+    };
+    let stop = shared.shutdown.clone();
+    let thread = thread::Builder::new().name("status".into());
+    thread.spawn(move || status.run(&stop))?;
+    Ok(())
 }
 
 /// Starts the sender. Gives what ends its request in flight.

@@ -9,8 +9,9 @@ const ABORT_WAIT: Duration = Duration::from_millis(400);
 const OVERTIME: Duration = Duration::from_millis(900);
 /// How long checkpoints, status file and log may take to be written for the last time.
 const LAST_WRITES: Duration = Duration::from_millis(1500);
-/// The same after a second signal.
-const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(300);
+/// The same two after a second signal.
+const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
+const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
 
 /// What the main thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,10 +149,15 @@ impl Supervisor {
             (Event::Signal, Phase::Aborting { until }) if self.deadline.is_none() => {
                 self.deadline = Some(until);
             }
-            (Event::Signal, _) => {
+            (Event::Signal, phase) => {
                 self.is_at_once = true;
-                self.phase = Phase::Over;
                 actions.push(Action::StopAtOnce);
+                let mut until = now + ABORT_WAIT_AT_ONCE;
+                match phase {
+                    Phase::Aborting { until: earlier } => until = until.min(earlier),
+                    _ => actions.push(Action::Abort),
+                }
+                self.phase = Phase::Aborting { until };
             }
             (Event::SourceEnded, _) => {
                 self.sources = self.sources.saturating_sub(1);
@@ -197,7 +203,7 @@ mod tests {
     fn every_way_to_the_end() {
         use Action::*;
         use Event::*;
-        let cases: [(&str, Script, bool); 7] = [
+        let cases: [(&str, Script, bool); 8] = [
             (
                 "the sources end",
                 &[
@@ -254,7 +260,19 @@ mod tests {
                 "a second signal",
                 &[
                     (1.0, Some(Signal), &[Drain]),
-                    (1.5, Some(Signal), &[StopAtOnce]),
+                    (1.5, Some(Signal), &[StopAtOnce, Abort]),
+                    (1.55, Some(SourceEnded), &[]),
+                    (1.6, None, &[]),
+                ],
+                true,
+            ),
+            (
+                "a second signal at the last moment",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (6.0, None, &[Abort]),
+                    (6.35, Some(Signal), &[StopAtOnce]),
+                    (6.4, None, &[]),
                 ],
                 true,
             ),

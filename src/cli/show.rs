@@ -7,10 +7,11 @@
 //!   it comes from: a line of the file, or a variable. Null if the settings are wrong.
 //! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
 //!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
-//!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `unreachable`, `disabled`, or
-//!   `untried` before its first answer), `endpoint`, `unreachable_since`, `why`, `last_delivery`; `sources`, each
-//!   with `name`, `received`, `away_since`, `why`; `received`, `delivered`, `dropped` by reason, `in_buffer`; and
-//!   `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply is null.
+//!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `failing`, `disabled`, or
+//!   `untried` before its first answer), `endpoint`, `failing_since`, `why`, `last_delivery`; `sources`, each
+//!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
+//!   `lag_seconds`; `received`, `delivered`, `dropped` by reason, `rejected`, `redelivered`, `in_buffer`; and `last_error`
+//!   with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};
@@ -95,7 +96,7 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
         let settings = settings.as_ref().map(Settings::text);
         let agents = agents.map(|agents| match agents.as_slice() {
             [] => vec![format!(
-                "no agent has told of itself in {}\n",
+                "no agent has reported in {}\n",
                 shown(&options.state.state_dir.to_string_lossy())
             )],
             agents => agents.iter().map(|agent| block(agent, now)).collect(),
@@ -112,13 +113,16 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
     Ok(ExitCode::from(u8::from(remarks.failed)))
 }
 
-/// JSON leaves control characters beyond ASCII as they are, and some terminals obey them.
+/// JSON leaves characters as they are that a terminal obeys or does not show, such as U+009B or U+202E.
 fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        match c {
-            '\u{7f}'..='\u{9f}' => text += &format!("\\u{:04x}", u32::from(c)),
-            c => text.push(c),
+        if c > '~' && c.escape_debug().count() > 1 {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text += &format!("\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
         }
     }
     text
@@ -301,5 +305,21 @@ fn origin(provenance: &Provenance, option: Opt) -> String {
     match provenance.origin(option) {
         Origin::Default => String::new(),
         _ => provenance.location(option),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_for_a_terminal_is_the_same_json() {
+        let value = json!("a\u{7f}\u{9b}\u{202e}\u{200b}\u{feff}\u{e0041}é\n");
+        let text = harmless(&value.to_string());
+        assert_eq!(
+            text,
+            "\"a\\u007f\\u009b\\u202e\\u200b\\ufeff\\udb40\\udc41é\\n\""
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

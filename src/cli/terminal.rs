@@ -1,10 +1,11 @@
-//! What `show` says on a terminal.
+//! What `show` prints for people.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::state::agents::{Agent, Status};
+use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 
 /// Longer texts, by whoever could write to the state directory, are cut.
@@ -14,18 +15,7 @@ const WIDEST: usize = 56;
 
 /// A text that may come from anywhere, so that a terminal shows it and does nothing else, as one line.
 pub fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for (count, c) in text.chars().enumerate() {
-        match c {
-            _ if count == LONGEST => {
-                shown.push('…');
-                break;
-            }
-            '\'' | '"' | '\\' => shown.push(c),
-            c => shown.extend(c.escape_debug()),
-        }
-    }
-    shown
+    escape::shown(text, LONGEST)
 }
 
 /// Rows whose cells stand below each other.
@@ -45,90 +35,145 @@ pub fn columns(rows: &[[&str; 3]]) -> String {
 
 /// All of an agent, a few lines.
 pub fn block(agent: &Agent, now: SystemTime) -> String {
+    let times = Times {
+        agent,
+        age: agent.age(now),
+        status: agent.status(now),
+    };
     let state = &agent.state;
-    let age = agent.age(now);
-    let status = agent.status(now);
-    let ago = |at: &Value| {
-        let ago = agent.before_last_word(at).map(|before| before + age);
-        ago.map_or_else(|| "?".into(), seconds)
-    };
-    // An outage ends with what is known of it.
-    let lasted = |since: &Value| {
-        let more = if status == Status::Up {
-            age
-        } else {
-            Duration::ZERO
-        };
-        let lasted = agent.before_last_word(since).map(|before| before + more);
-        lasted.map_or_else(|| "?".into(), seconds)
-    };
-    let was = match status {
-        Status::Up => format!("up {}", ago(&state["started"])),
-        Status::Ended => format!("ended {} ago", seconds(age)),
-        Status::Silent => format!("not heard of for {}", seconds(age)),
-    };
-    let mut lines = vec![format!(
-        "{}  {was}; started {}, pid {}, version {}",
-        word(&state["host"]),
-        word(&state["started"]),
-        word(&state["pid"]),
-        word(&state["version"])
-    )];
-    let webhook = &state["webhook"];
-    let endpoint = match &webhook["endpoint"] {
-        Value::Null => String::new(),
-        endpoint => format!("{} ", word(endpoint)),
-    };
-    let condition = match webhook["state"].as_str() {
-        Some("disabled") => word(&webhook["why"]),
-        Some("unreachable") => {
-            let lasted = lasted(&webhook["unreachable_since"]);
-            format!("unreachable for {lasted}: {}", word(&webhook["why"]))
-        }
-        Some("untried") => "not tried yet".into(),
-        _ => word(&webhook["state"]),
-    };
-    let delivery = match &webhook["last_delivery"] {
-        Value::Null => String::new(),
-        at => format!("; last delivery {} ago", ago(at)),
-    };
-    lines.push(format!("  webhook     {endpoint}{condition}{delivery}"));
-    for source in state["sources"].as_array().into_iter().flatten() {
-        let away = match &source["away_since"] {
-            Value::Null => String::new(),
-            since => format!("; away for {}: {}", lasted(since), word(&source["why"])),
-        };
-        let (name, received) = (word(&source["name"]), word(&source["received"]));
-        lines.push(format!("  source      {name} received {received}{away}"));
-    }
-    let dropped = state["dropped"].as_object().into_iter().flatten();
-    let dropped: Vec<_> = dropped
-        .filter_map(|(reason, events)| {
-            Some((reason, events.as_u64().filter(|events| *events > 0)?))
-        })
-        .collect();
-    let total = dropped
-        .iter()
-        .fold(0_u64, |total, (_, events)| total.saturating_add(*events));
-    let reasons: Vec<_> = dropped
-        .iter()
-        .map(|(reason, events)| format!("{} {events}", shown(&reason.replace('_', " "))))
-        .collect();
-    let reasons = match reasons.as_slice() {
-        [] => String::new(),
-        reasons => format!(" ({})", reasons.join(", ")),
-    };
-    lines.push(format!(
-        "  events      received {}, delivered {}, dropped {total}{reasons}, in buffer {}",
-        word(&state["received"]),
-        word(&state["delivered"]),
-        word(&state["in_buffer"])
-    ));
+    let mut lines = vec![times.headline(), times.webhook()];
+    let sources = state["sources"].as_array().into_iter().flatten();
+    lines.extend(sources.map(|source| times.source(source)));
+    lines.push(events(state));
     if let error @ Value::Object(_) = &state["last_error"] {
-        let ago = ago(&error["at"]);
+        let ago = times.ago(&error["at"]);
         lines.push(format!("  last error  {ago} ago: {}", word(&error["what"])));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// An agent and how long ago it last wrote.
+struct Times<'a> {
+    agent: &'a Agent,
+    age: Duration,
+    status: Status,
+}
+
+impl Times<'_> {
+    fn ago(&self, at: &Value) -> String {
+        let before = self.agent.before_last_word(at);
+        before.map_or_else(|| "?".into(), |before| seconds(before + self.age))
+    }
+
+    /// How long something has lasted. An outage ends with what is known of it.
+    fn lasted(&self, since: &Value) -> String {
+        let more = match self.status {
+            Status::Up => self.age,
+            Status::Ended | Status::Silent => Duration::ZERO,
+        };
+        let before = self.agent.before_last_word(since);
+        before.map_or_else(|| "?".into(), |before| seconds(before + more))
+    }
+
+    fn headline(&self) -> String {
+        let state = &self.agent.state;
+        let was = match self.status {
+            Status::Up => format!("up {}", self.ago(&state["started"])),
+            Status::Ended => format!("ended {} ago", seconds(self.age)),
+            Status::Silent => format!("silent for {}", seconds(self.age)),
+        };
+        format!(
+            "{}  {was}; started {}, pid {}, version {}",
+            word(&state["host"]),
+            word(&state["started"]),
+            word(&state["pid"]),
+            word(&state["version"])
+        )
+    }
+
+    fn webhook(&self) -> String {
+        let webhook = &self.agent.state["webhook"];
+        let endpoint = match &webhook["endpoint"] {
+            Value::Null => String::new(),
+            endpoint => format!("{} ", word(endpoint)),
+        };
+        let condition = match webhook["state"].as_str() {
+            Some("disabled") => word(&webhook["why"]),
+            // The second word is that of agents of version 0.1.
+            Some(state @ ("failing" | "unreachable")) => {
+                let lasted = self.lasted(&webhook[&format!("{state}_since")]);
+                format!("failing for {lasted}: {}", word(&webhook["why"]))
+            }
+            Some("untried") => "not tried yet".into(),
+            _ => word(&webhook["state"]),
+        };
+        let delivery = match &webhook["last_delivery"] {
+            Value::Null => String::new(),
+            at => format!("; last delivery {} ago", self.ago(at)),
+        };
+        format!("  webhook     {endpoint}{condition}{delivery}")
+    }
+
+    fn source(&self, source: &Value) -> String {
+        let (name, received) = (word(&source["name"]), word(&source["received"]));
+        let mut line = format!("  source      {name} received {received}");
+        if source["away_since"].is_string() {
+            let lasted = self.lasted(&source["away_since"]);
+            line += &format!("; unavailable for {lasted}: {}", word(&source["why"]));
+        }
+        if let Some(bytes) = count(&source["lag_bytes"]) {
+            let age = Duration::from_secs(source["lag_seconds"].as_u64().unwrap_or_default());
+            line += &format!("; {bytes} bytes behind, the oldest for {}", seconds(age));
+        }
+        let (refused, reasons) = by_reason(&source["requests_refused"]);
+        if refused > 0 {
+            line += &format!("; {refused} requests refused{reasons}");
+            if source["last_refused"].is_string() {
+                line += &format!(", last from {}", word(&source["last_refused"]));
+            }
+        }
+        if let Some(bytes) = count(&source["lost_bytes"]) {
+            line += &format!("; {bytes} bytes lost");
+        }
+        line
+    }
+}
+
+fn events(state: &Value) -> String {
+    let (dropped, reasons) = by_reason(&state["dropped"]);
+    let if_any = |name: &str| match count(&state[name]) {
+        Some(events) => format!(", {name} {events}"),
+        None => String::new(),
+    };
+    format!(
+        "  events      received {}, delivered {}, dropped {dropped}{reasons}{}, buffered {}{}",
+        word(&state["received"]),
+        word(&state["delivered"]),
+        if_any("rejected"),
+        word(&state["in_buffer"]),
+        if_any("redelivered"),
+    )
+}
+
+/// A number that is more than 0.
+fn count(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|count| *count > 0)
+}
+
+/// The sum of counts by reason, and the reasons with their own.
+fn by_reason(counts: &Value) -> (u64, String) {
+    let counts = counts.as_object().into_iter().flatten();
+    let counts = counts.filter_map(|(reason, value)| Some((reason, count(value)?)));
+    let mut total = 0_u64;
+    let mut reasons = Vec::new();
+    for (reason, count) in counts {
+        total = total.saturating_add(count);
+        reasons.push(format!("{} {count}", shown(&reason.replace('_', " "))));
+    }
+    match reasons.as_slice() {
+        [] => (0, String::new()),
+        reasons => (total, format!(" ({})", reasons.join(", "))),
+    }
 }
 
 /// The times in the files have no finer steps.

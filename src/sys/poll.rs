@@ -1,4 +1,4 @@
-//! poll(2): waiting for descriptors.
+//! poll(2): waiting for descriptors to become readable.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -14,26 +14,17 @@ pub struct PollFd<'fd> {
 impl<'fd> PollFd<'fd> {
     /// Waits for `fd` to become readable.
     pub fn new(fd: BorrowedFd<'fd>) -> Self {
-        PollFd::with(fd, libc::POLLIN)
-    }
-
-    /// Waits for `fd` to become writable.
-    pub fn writable(fd: BorrowedFd<'fd>) -> Self {
-        PollFd::with(fd, libc::POLLOUT)
-    }
-
-    fn with(fd: BorrowedFd<'fd>, events: libc::c_short) -> Self {
         PollFd {
             raw: libc::pollfd {
                 fd: fd.as_raw_fd(),
-                events,
+                events: libc::POLLIN,
                 revents: 0,
             },
             _borrow: std::marker::PhantomData,
         }
     }
 
-    /// Whether a read (or accept), or a write, would not block now.
+    /// Whether a read (or accept) would not block now.
     pub fn is_ready(&self) -> bool {
         self.raw.revents != 0
     }

@@ -21,7 +21,6 @@ use serde_json::Value;
 
 use super::backlog::{Backlog, Entry};
 use super::message::{MAX_TEXT, Message};
-use crate::sys::poll::{PollFd, poll};
 use crate::text::escape::shown;
 
 /// Names the levels: env_logger's syntax.
@@ -31,6 +30,9 @@ pub const VARIABLE: &str = "S3_AUDIT_WEBHOOK_LOG";
 const BACKLOG_BYTES: usize = 256 << 10;
 /// How long a panic waits for the log.
 const LAST_WAIT: Duration = Duration::from_millis(300);
+
+/// Between two attempts to write to what does not block and is full.
+const NEXT_TRY: Duration = Duration::from_millis(10);
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +102,13 @@ pub fn start(format: LogFormat) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs a message, if the log was started and its level is wanted.
-pub(super) fn write(message: &Message) {
-    if let Some(queue) = queue(message.level()) {
-        queue.push(message);
+impl Message {
+    /// Writes it to the log, if that was started and the level is wanted. Never waits: a line that the log has no room for
+    /// is counted instead.
+    pub fn log(&self) {
+        if let Some(queue) = queue(self.level()) {
+            queue.push(self);
+        }
     }
 }
 
@@ -172,7 +177,7 @@ impl Queue {
     }
 
     /// Writes lines as they come, up to the last one.
-    fn run(&self, sink: &mut (impl Write + AsFd)) {
+    fn run(&self, sink: &mut impl Write) {
         while let Some(entry) = self.next() {
             let line = match entry {
                 Entry::Line(line) => line,
@@ -218,18 +223,13 @@ impl Queue {
 }
 
 /// Standard error may be a terminal or a pipe that somebody else has made non-blocking.
-fn write_whole(sink: &mut (impl Write + AsFd), mut line: &[u8]) {
+fn write_whole(sink: &mut impl Write, mut line: &[u8]) {
     while !line.is_empty() {
         match sink.write(line) {
             Ok(0) => return,
             Ok(count) => line = &line[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut fds = [PollFd::writable(sink.as_fd())];
-                if poll(&mut fds, None).is_err() {
-                    return;
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NEXT_TRY),
             Err(_) => return,
         }
     }
@@ -287,4 +287,127 @@ fn is_filter(part: &str) -> bool {
         .split_once('=')
         .unwrap_or((env!("CARGO_CRATE_NAME"), part));
     module == env!("CARGO_CRATE_NAME") && level.trim().parse::<LevelFilter>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    const TEXT: Style = Style {
+        format: LogFormat::Text,
+        is_journal: false,
+    };
+
+    /// Takes a line when it is allowed to, and gives it on.
+    struct Sink {
+        allowed: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.allowed.try_recv().is_err() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let _ = self
+                .written
+                .send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A queue of so many bytes whose thread runs, what lets it write a line, and what it has written.
+    fn blocked(limit: usize) -> (Arc<Queue>, Sender<()>, Receiver<String>) {
+        let queue = Arc::new(Queue::new(TEXT, limit));
+        let ((allow, allowed), (written, lines)) = (channel(), channel());
+        let running = Arc::clone(&queue);
+        thread::spawn(move || running.run(&mut Sink { allowed, written }));
+        (queue, allow, lines)
+    }
+
+    fn message(number: usize) -> Message {
+        Message::SettingNeedsRestart {
+            setting: format!("number {number}"),
+        }
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_delays_nobody_and_what_did_not_fit_is_counted() {
+        let (queue, allow, lines) = blocked(1 << 10);
+        for number in 0..100 {
+            queue.push(&message(number));
+        }
+        assert!(!queue.flush(Duration::from_millis(20)));
+        for _ in 0..100 {
+            allow.send(()).unwrap();
+        }
+        assert!(queue.flush(Duration::from_secs(60)));
+        let (mut accounted, mut lost) = (0, 0);
+        for line in lines.try_iter() {
+            if line.contains(" log lines were lost ") {
+                let count = line.split_whitespace().nth(2).unwrap();
+                lost += count.parse::<usize>().unwrap();
+                accounted += count.parse::<usize>().unwrap();
+            } else {
+                let expected = format!("number {accounted} has changed");
+                assert!(line.contains(&expected), "{line}");
+                accounted += 1;
+            }
+        }
+        assert_eq!(accounted, 100);
+        assert!((1..100).contains(&lost), "{lost}");
+
+        queue.push(&message(100));
+        queue.push_last(&message(101));
+        queue.push(&message(102));
+        assert!(queue.flush(Duration::from_secs(60)));
+        assert_eq!(lines.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn a_line_is_text_or_json_for_a_terminal_or_for_the_journal() {
+        let message = Message::SourceUnavailable {
+            source: "file:/a\u{1b}[2J".into(),
+            error: "no \"b\"\nc".into(),
+        };
+        for (format, is_journal, expected) in [
+            (
+                LogFormat::Text,
+                false,
+                "1970-01-01T00:00:00Z WARN  file:/a\\u{1b}[2J: unavailable: no \"b\"\\nc; retrying\n",
+            ),
+            (
+                LogFormat::Text,
+                true,
+                "<4>WARN  file:/a\\u{1b}[2J: unavailable: no \"b\"\\nc; retrying\n",
+            ),
+            (
+                LogFormat::Json,
+                false,
+                "{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"warn\",\"message\":\"source_unavailable\",\
+                 \"text\":\"file:/a\\\\u{1b}[2J: unavailable: no \\\"b\\\"\\\\nc; retrying\",\"fields\":{\
+                 \"error\":\"no \\\"b\\\"\\\\nc\",\"source\":\"file:/a\\\\u{1b}[2J\"}}\n",
+            ),
+        ] {
+            let style = Style { format, is_journal };
+            assert_eq!(style.line(&message, SystemTime::UNIX_EPOCH), expected);
+        }
+    }
+
+    #[test]
+    fn only_levels_of_this_program_are_filters() {
+        for filter in ["info", "WARN", "s3_audit_webhook=debug", "off"] {
+            assert!(is_filter(filter), "{filter}");
+        }
+        for filter in ["", "verbose", "ureq=trace", "info=ureq"] {
+            assert!(!is_filter(filter), "{filter}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
 //! `/metrics`: a snapshot in Prometheus' text format, 0.0.4.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::{Reason, RequestResult};
-use crate::telemetry::snapshot::{Forwarding, Snapshot, SourceState};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
 /// What the buffer has and may have.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,13 +24,10 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.sources(&now.sources);
     page.buffer(now, buffer);
     page.webhook(now);
-    page.gauge(
-        "start_time_seconds",
-        "When the agent started.",
-        seconds(started),
-    );
-    page.family("build_info", "gauge", "The agent's version.");
-    page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let help = "When the agent started.";
+    page.single("start_time_seconds", help, seconds(started));
+    let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
+    page.family("build_info", "The agent's version.", [(version, 1)]);
     page.text
 }
 
@@ -47,145 +44,179 @@ struct Page {
 impl Page {
     fn events(&mut self, now: &Snapshot) {
         let balance = &now.balance;
-        self.family("events_received_total", "counter", "Events received.");
-        for source in &now.sources {
-            self.sample(
-                "events_received_total",
-                &[("source", &source.name)],
-                source.received,
-            );
-        }
+        let received = |source: &SourceState| source.received;
+        let help = "Events received.";
+        self.by_source("events_received_total", help, &now.sources, received);
         let help = "Events that the webhook has taken.";
-        self.counter("events_delivered_total", help, balance.delivered);
-        self.family("events_dropped_total", "counter", "Events that were lost.");
-        for reason in Reason::ALL {
+        self.single("events_delivered_total", help, balance.delivered);
+        let dropped = Reason::ALL.map(|reason| {
             let events = balance.dropped_for(reason);
-            self.sample(
-                "events_dropped_total",
-                &[("reason", &reason.label())],
-                events,
-            );
-        }
+            (labels([("reason", &reason.label())]), events)
+        });
+        self.family("events_dropped_total", "Events that were lost.", dropped);
         let help = "Events that the webhook did not take, which are lost too.";
-        self.counter("events_rejected_total", help, balance.rejected);
+        self.single("events_rejected_total", help, balance.rejected);
         let help = "Events that were sent again though they may have arrived.";
-        self.counter("redelivered_events_total", help, now.redelivered);
+        self.single("redelivered_events_total", help, now.redelivered);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {
-        self.family("source_up", "gauge", "Whether the source can be read.");
-        for source in sources {
-            self.sample(
-                "source_up",
-                &[("source", &source.name)],
-                u64::from(source.is_up),
-            );
-        }
-        let name = "requests_refused_total";
-        self.family(
-            name,
-            "counter",
-            "Requests of clients that were refused; their events are in no other count.",
-        );
-        for source in sources {
-            for (reason, requests) in &source.refused {
-                let labels = [("source", &*source.name), ("reason", reason.label())];
-                self.sample(name, &labels, requests);
-            }
-        }
-        let name = "source_lost_bytes_total";
-        self.family(
-            name,
-            "counter",
-            "Bytes of the source that were lost before they were read.",
-        );
-        for source in sources {
-            self.sample(name, &[("source", &source.name)], source.lost_bytes);
-        }
-        let lagging = || {
-            sources
-                .iter()
-                .filter_map(|source| Some((&source.name, source.lag?)))
+        let help = "Whether the source can be read.";
+        self.by_source("source_up", help, sources, |source| source.is_up.into());
+        let refused = sources.iter().flat_map(|source| {
+            source.refused.iter().map(|(reason, requests)| {
+                let names = [("source", &*source.name), ("reason", reason.label())];
+                (labels(names), *requests)
+            })
+        });
+        let help = "Requests of clients that were refused; their events are in no other count.";
+        self.family("requests_refused_total", help, refused);
+        let help = "Bytes of the source that were lost before they were read.";
+        let lost = |source: &SourceState| source.lost_bytes;
+        self.by_source("source_lost_bytes_total", help, sources, lost);
+        let lag = |value: fn(Lag) -> u64| {
+            let lags = sources.iter().filter_map(move |source| {
+                Some((labels([("source", &*source.name)]), value(source.lag?)))
+            });
+            lags.collect::<Vec<_>>()
         };
-        self.family(
-            "source_lag_bytes",
-            "gauge",
-            "Bytes of the source that were not read yet.",
-        );
-        for (source, lag) in lagging() {
-            self.sample("source_lag_bytes", &[("source", source)], lag.bytes);
-        }
+        let help = "Bytes of the source that were not read yet.";
+        self.family("source_lag_bytes", help, lag(|lag| lag.bytes));
         let help = "For how long the oldest of them has been there.";
-        self.family("source_lag_seconds", "gauge", help);
-        for (source, lag) in lagging() {
-            self.sample(
-                "source_lag_seconds",
-                &[("source", source)],
-                lag.oldest.as_secs(),
-            );
-        }
+        let ages = lag(|lag| lag.oldest.as_secs());
+        self.family("source_lag_seconds", help, ages);
     }
 
     fn buffer(&mut self, now: &Snapshot, buffer: &BufferState) {
         let help = "Events that were received and are not final.";
-        self.gauge("buffered_events", help, now.balance.buffered());
-        self.gauge("buffered_bytes", "Bytes of buffered events.", buffer.bytes);
-        self.gauge(
-            "buffer_limit_events",
-            "Max buffered events.",
-            buffer.limit_events,
-        );
-        self.gauge(
-            "buffer_limit_bytes",
-            "Max bytes of buffered events.",
-            buffer.limit_bytes,
-        );
+        self.single("buffered_events", help, now.balance.buffered());
+        let help = "Bytes of buffered events.";
+        self.single("buffered_bytes", help, buffer.bytes as u64);
+        let help = "Max buffered events.";
+        self.single("buffer_limit_events", help, buffer.limit_events as u64);
+        let help = "Max bytes of buffered events.";
+        self.single("buffer_limit_bytes", help, buffer.limit_bytes as u64);
     }
 
     fn webhook(&mut self, now: &Snapshot) {
-        let help = "Requests to the webhook, by what became of them.";
-        self.family("requests_total", "counter", help);
-        for result in RequestResult::ALL {
+        let requests = RequestResult::ALL.map(|result| {
             let requests = now.balance.requests(result);
-            self.sample("requests_total", &[("result", result.label())], requests);
-        }
+            (labels([("result", result.label())]), requests)
+        });
+        let help = "Requests to the webhook, by what became of them.";
+        self.family("requests_total", help, requests);
         let help = "Whether the last request to the webhook got through.";
-        self.gauge("webhook_up", help, u64::from(now.outage.is_none()));
+        self.single("webhook_up", help, now.outage.is_none().into());
         let is_on = matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
-        self.gauge("webhook_enabled", help, u64::from(is_on));
+        self.single("webhook_enabled", help, is_on.into());
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
-        self.gauge("last_delivery_timestamp_seconds", help, last);
+        self.single("last_delivery_timestamp_seconds", help, last);
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "counter", help);
-        self.sample(name, &[], value);
+    fn by_source(
+        &mut self,
+        name: &str,
+        help: &str,
+        sources: &[SourceState],
+        value: impl Fn(&SourceState) -> u64,
+    ) {
+        let samples = sources.iter().map(|source| {
+            let label = labels([("source", &*source.name)]);
+            (label, value(source))
+        });
+        self.family(name, help, samples);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.sample(name, &[], value);
+    fn single(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, help, [(String::new(), value)]);
     }
 
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string can't fail, here and below.
-        let _ = writeln!(self.text, "# HELP s3_audit_webhook_{name} {help}");
-        let _ = writeln!(self.text, "# TYPE s3_audit_webhook_{name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.text, "s3_audit_webhook_{name}");
-        for (place, (label, text)) in labels.iter().enumerate() {
-            let text = text
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            let before = if place == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{before}{label}=\"{text}\"");
+    /// A metric's samples by their labels. One without samples is left out. As Prometheus has it, counters are those whose names end in
+    /// `_total`.
+    fn family(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, u64)>) {
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
+        let mut samples = samples.into_iter().peekable();
+        // Writing to a string can't fail.
+        if samples.peek().is_some() {
+            let _ = writeln!(self.text, "# HELP s3_audit_webhook_{name} {help}");
+            let _ = writeln!(self.text, "# TYPE s3_audit_webhook_{name} {kind}");
         }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{after} {value}");
+        for (labels, value) in samples {
+            let _ = writeln!(self.text, "s3_audit_webhook_{name}{labels} {value}");
+        }
+    }
+}
+
+/// Labels as a sample has them.
+fn labels<const COUNT: usize>(labels: [(&str, &str); COUNT]) -> String {
+    let labels = labels.map(|(label, text)| {
+        let text = text
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        format!("{label}=\"{text}\"")
+    });
+    format!("{{{}}}", labels.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::counters::Refusal;
+    use crate::telemetry::{Report, ReportedSource};
+
+    #[test]
+    fn the_page_has_what_was_counted() {
+        let source = ReportedSource {
+            name: "file:a\"b\\c\nd".into(),
+            resumes: true,
+        };
+        let report = Report::new(Duration::from_secs(10), vec![source]);
+        let buffer = BufferState {
+            bytes: 17,
+            ..BufferState::default()
+        };
+        let page = || render(&report.snapshot(), &buffer, UNIX_EPOCH);
+        assert!(!page().contains("refused") && !page().contains("lag"));
+        report.received(0, 10);
+        report.delivered(3);
+        report.rejected(2, "400");
+        report.dropped(Reason::TooLarge, Some(0), 1);
+        report.redelivered(3, "timeout");
+        report.request_finished(RequestResult::Delivered);
+        report.request_refused(0, Refusal::Forbidden, None);
+        report.source_up(0, false);
+        report.source_lag(0, 99, Duration::from_secs(7));
+        report.source_lost_bytes(0, 5, "truncated");
+        report.delivery_failed("no", None, Duration::ZERO);
+        let page = page();
+        let name = "source=\"file:a\\\"b\\\\c\\nd\"";
+        for line in [
+            format!("events_received_total{{{name}}} 10"),
+            "events_delivered_total 3".into(),
+            "events_dropped_total{reason=\"too_large\"} 1".into(),
+            "events_rejected_total 2".into(),
+            "redelivered_events_total 3".into(),
+            "requests_total{result=\"delivered\"} 1".into(),
+            format!("requests_refused_total{{{name},reason=\"forbidden\"}} 1"),
+            format!("source_up{{{name}}} 0"),
+            format!("source_lag_bytes{{{name}}} 99"),
+            format!("source_lag_seconds{{{name}}} 7"),
+            format!("source_lost_bytes_total{{{name}}} 5"),
+            "buffered_events 4".into(),
+            "buffered_bytes 17".into(),
+            "webhook_up 0".into(),
+        ] {
+            let line = format!("s3_audit_webhook_{line}\n");
+            assert!(page.contains(&line), "{line}{page}");
+        }
     }
 }

@@ -25,7 +25,9 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
     let filler = state.join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
-    let line = rig.agent.wait_for_log("can't tell `show` of this agent");
+    let line = rig
+        .agent
+        .wait_for_log("can't write the status of this agent for `show`");
     assert!(line.contains("No space left on device"), "{line}");
     rig.agent
         .wait_for_log(".checkpoint: can't be written to: No space");
@@ -34,7 +36,7 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
     // There is room again: it writes what `show` reads, by itself.
     fs::remove_file(&filler).unwrap();
     rig.agent
-        .wait_for_log("`show` is told of this agent again after");
+        .wait_for_log("`show` has the status of this agent again after");
     rig.end();
 }
 
@@ -70,7 +72,7 @@ fn a_start_with_a_full_disk_under_the_state_directory_goes_on_from_the_last_chec
     hook.wait_for_events(2);
     drop(file);
     fs::remove_file(filler).unwrap();
-    agent.wait_for_log("is written again");
+    agent.wait_for_log("checkpoint written again");
     assert_eq!(end(agent).received, 1);
     assert_eq!(end(begin()).received, 0);
 }
@@ -82,7 +84,7 @@ fn without_a_descriptor_for_the_webhook_events_are_held() {
     agent.wait_until_running();
     agent.leave_descriptors(0);
     feed(&mut agent, &numbered(0..5));
-    let line = agent.wait_for_log("webhook unreachable");
+    let line = agent.wait_for_log("delivery failed");
     assert!(line.contains("Too many open files"), "{line}");
     agent.leave_descriptors(500);
     hook.wait_for_events(5);

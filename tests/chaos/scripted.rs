@@ -48,7 +48,7 @@ fn each_status_that_there_is_has_one_meaning() {
     hook.wait_for_events(delivered.len());
 
     let (balance, log) = finish(agent, &hook, &delivered);
-    assert_eq!(balance.by_reason["refused"], 4, "{log}");
+    assert_eq!(balance.rejected, 4, "{log}");
     assert_eq!(balance.dropped, 4, "{log}");
     assert_eq!(hook.requests().len(), requests, "{log}");
 }
@@ -73,11 +73,11 @@ fn a_handshake_that_breaks_anywhere_is_tried_again() {
     for (number, fault) in faults.into_iter().flatten().enumerate() {
         wire.set(fault);
         feed(&mut agent, &events[number..=number]);
-        agent.wait_for_nth_log(number + 1, "webhook unreachable");
+        agent.wait_for_nth_log(number + 1, "delivery failed");
         assert_eq!(hook.requests().len(), number, "{fault:?}");
         wire.set(WireFault::None);
         hook.wait_for_events(number + 1);
-        agent.wait_for_nth_log(number + 1, "reachable again");
+        agent.wait_for_nth_log(number + 1, "delivery restored");
     }
     finish(agent, &hook, &events);
 }
@@ -101,9 +101,9 @@ fn a_connection_that_breaks_anywhere_in_a_request_or_its_answer_costs_no_event()
         );
         feed(&mut agent, std::slice::from_ref(&event));
         events.push(event);
-        agent.wait_for_nth_log(events.len(), "webhook unreachable");
+        agent.wait_for_nth_log(events.len(), "delivery failed");
         wire.set(WireFault::None);
-        agent.wait_for_nth_log(events.len(), "reachable again");
+        agent.wait_for_nth_log(events.len(), "delivery restored");
         // All that came whole were answered, and all those answers but the last were lost.
         let came = &hook.requests()[before..];
         let whole = came.iter().filter(|request| request.answered.is_some());
@@ -147,10 +147,10 @@ fn what_leads_nowhere_and_then_to_the_webhook_is_delivered() {
     for (number, (fault, why)) in faults.into_iter().enumerate() {
         wire.set(fault);
         feed(&mut agent, &events[number..=number]);
-        let line = agent.wait_for_nth_log(number + 1, "webhook unreachable");
+        let line = agent.wait_for_nth_log(number + 1, "delivery failed");
         assert!(line.contains(why), "{fault:?}: {line}");
         wire.set(WireFault::None);
-        agent.wait_for_nth_log(number + 1, "reachable again");
+        agent.wait_for_nth_log(number + 1, "delivery restored");
     }
     agent.close_stdin();
     let balance = agent.wait().balance();

@@ -87,4 +87,4 @@ wait "$agent"
 exec 4>&-
 stop_receiver
 cat "$dir/log"
-grep -q 'received 249, delivered 248, dropped 1 (malformed 1), left 0' "$dir/log"
+grep -q 'received 249, delivered 248, dropped 1 (malformed 1), buffered 0' "$dir/log"

@@ -202,7 +202,7 @@ check_balance() {
     local arrived delivered
     arrived=$(wc -l <"$dir/events")
     delivered=$(cat "$dir"/agent-*.log |
-        sed -n 's/.*stopped: received \([0-9]*\), delivered \1, dropped 0, left 0$/\1/p' |
+        sed -n 's/.*stopped: received \([0-9]*\), delivered \1, dropped 0, buffered 0$/\1/p' |
         awk '{ sum += $1 } END { print sum + 0, "events in", NR, "runs" }')
     [ "$delivered" = "$arrived events in $agent_runs runs" ] ||
         fail "$arrived events arrived; without loss, the agent delivered $delivered of $agent_runs"

@@ -87,7 +87,7 @@ stop webhook
 sleep 10
 await_answers 100
 start_webhook
-await 20 "the agent's return" grep -q 'webhook reachable again' "$dir/agent-1.log"
+await 20 "the agent's return" grep -q 'delivery restored' "$dir/agent-1.log"
 await_answers 100
 stop_traffic
 end_part

@@ -172,7 +172,7 @@ await listening "$work/socat"
 deliver tls https://tls.webhook.test 8443 --ca-file /ca.pem
 env -u SSL_CERT_FILE -u SSL_CERT_DIR chroot "$work/tls" /s3-audit-webhook run --no-proxy \
     --endpoint https://tls.webhook.test:8443/ --auth-token 'Splunk 0' </dev/null 2>"$work/log" || fail "without a CA file: exit code $?"
-grep -q 'using the ones bundled with this program' "$work/log" || { cat "$work/log" >&2; fail 'no word of bundled roots'; }
+grep -q 'using those bundled with this program' "$work/log" || { cat "$work/log" >&2; fail 'no word of bundled roots'; }
 echo 'static: over TLS, in a chroot with a CA file: ok'
 
 make_root trap

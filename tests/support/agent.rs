@@ -293,16 +293,20 @@ pub(crate) struct Balance {
     pub(crate) dropped: u64,
     /// The dropped ones by reason: `buffer full`.
     pub(crate) by_reason: BTreeMap<String, u64>,
+    pub(crate) rejected: u64,
     pub(crate) left: u64,
 }
 
 impl Balance {
-    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), left 0`.
+    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), rejected 1, buffered 0`. What is 0 may be left out.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("stopped: received ")?;
         let (received, rest) = rest.split_once(", delivered ")?;
         let (delivered, rest) = rest.split_once(", dropped ")?;
-        let (dropped, left) = rest.rsplit_once(", left ")?;
+        let (dropped, rest) = rest.rsplit_once(", buffered ")?;
+        let (dropped, rejected) = dropped.split_once(", rejected ").unwrap_or((dropped, "0"));
+        // What follows is in no count of the balance.
+        let left = rest.split(", ").next()?;
         let (dropped, reasons) = match dropped.split_once(" (") {
             Some((dropped, reasons)) => (dropped, reasons.strip_suffix(')')?.split(", ").collect()),
             None => (dropped, Vec::new()),
@@ -316,6 +320,7 @@ impl Balance {
             delivered: delivered.parse().ok()?,
             dropped: dropped.parse().ok()?,
             by_reason: by_reason.collect::<Option<_>>()?,
+            rejected: rejected.parse().ok()?,
             left: left.parse().ok()?,
         })
     }
@@ -325,7 +330,7 @@ impl Balance {
     pub(crate) fn holds(&self) {
         assert_eq!(
             self.received,
-            self.delivered + self.dropped + self.left,
+            self.delivered + self.dropped + self.rejected + self.left,
             "the balance does not hold: {self:?}"
         );
         assert_eq!(

@@ -91,6 +91,7 @@ impl Metrics {
             self.sum("events_received_total"),
             self.value("events_delivered_total")
                 + self.sum("events_dropped_total")
+                + self.value("events_rejected_total")
                 + self.value("buffered_events")
         );
     }

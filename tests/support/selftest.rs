@@ -485,7 +485,7 @@ fn agent_that_ends_is_not_waited_for() {
 
 #[test]
 fn balance_is_read_from_the_last_line() {
-    let ended = shell("echo 'INFO stopped: received 9, delivered 2, dropped 6 (buffer full 4, malformed 2), left 1' >&2").run();
+    let ended = shell("echo 'INFO stopped: received 9, delivered 2, dropped 6 (buffer full 4, malformed 2), buffered 1' >&2").run();
     let balance = ended.balance();
     balance.holds();
     assert_eq!(
@@ -505,7 +505,7 @@ fn balance_is_read_from_the_last_line() {
         (4, 2)
     );
 
-    Balance::parse("stopped: received 2, delivered 2, dropped 0, left 0")
+    Balance::parse("stopped: received 2, delivered 2, dropped 0, buffered 0")
         .unwrap()
         .holds();
     assert_eq!(Balance::parse("stopped: received many"), None);
@@ -514,7 +514,7 @@ fn balance_is_read_from_the_last_line() {
 #[test]
 #[should_panic(expected = "the reasons do not add up")]
 fn balance_with_a_reason_missing_does_not_hold() {
-    Balance::parse("stopped: received 2, delivered 1, dropped 1, left 0")
+    Balance::parse("stopped: received 2, delivered 1, dropped 1, buffered 0")
         .unwrap()
         .holds();
 }

@@ -12,7 +12,6 @@ pub(crate) use self::field::MAX_TEXT;
 pub use self::field::{
     Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Within,
 };
-use crate::telemetry::log;
 use crate::text::quantity::{HumanDuration, Size};
 
 /// Defines the enum: of each message a sentence for developers, the variant with its fields, the name, the level and the text.
@@ -276,13 +275,6 @@ messages! {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
-    }
-}
-
-impl Message {
-    /// Writes it to the log. Never waits: a line that the log has no room for is counted instead.
-    pub fn log(&self) {
-        log::write(self);
     }
 }
 

@@ -2,6 +2,7 @@
 //! counts: the first occurrence is logged at once, then one line an interval with the count, and a recovery with how long
 //! it took.
 
+mod source;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,10 @@ impl Report {
     pub fn new(interval: Duration, sources: Vec<ReportedSource>) -> Self {
         Report {
             counters: Counters::new(sources.len()),
-            state: Mutex::new(State::new(interval, &sources)),
+            state: Mutex::new(State::new(
+                interval,
+                sources.iter().map(|source| source.name.clone()),
+            )),
             sources,
         }
     }
@@ -150,7 +154,10 @@ impl Report {
 
     /// A client's request was refused, that of `peer` if it has an address. Its events are in no count.
     pub fn request_refused(&self, source: usize, reason: Refusal, peer: Option<String>) {
-        self.update(|state, _| state.request_refused(source, reason, peer));
+        self.update(|state, _| {
+            let source = state.sources.get_mut(source)?;
+            source.request_refused(reason, peer)
+        });
     }
 
     /// A source can't be read, and is tried again.
@@ -160,7 +167,7 @@ impl Report {
 
     /// A source can be read.
     pub fn source_restored(&self, source: usize) {
-        self.update(|state, now| state.source_restored(source, now));
+        self.update(|state, now| state.sources.get_mut(source)?.restored(now.instant));
     }
 
     /// Somebody must set a client of a source differently. Logged once.

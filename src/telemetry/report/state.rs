@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::ReportedSource;
-use crate::telemetry::counters::{Balance, Reason, Refusal};
+use super::source::Source;
+use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::log;
-use crate::telemetry::message::{
-    Attempts, Buffered, Events, IfAny, Message, Peer, Reasons, Requests, Within,
-};
-use crate::telemetry::snapshot::{Forwarding, Lag, LastError, OutageState, Snapshot, SourceState};
+use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
+use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot};
 use crate::telemetry::throttle::{Burst, Outages, with_fix};
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -41,19 +39,6 @@ pub(super) struct State {
     has_stopped: bool,
 }
 
-/// A source, as far as it changes.
-#[derive(Debug, Default)]
-pub(super) struct Source {
-    name: String,
-    outages: Outages,
-    pub(super) is_up: bool,
-    pub(super) lag: Option<Lag>,
-    lost_bytes: u64,
-    complaints: Vec<&'static str>,
-    refused: [Burst; Refusal::ALL.len()],
-    last_refused: Option<String>,
-}
-
 /// Occurrences that have a reason in words, the last of which is logged.
 #[derive(Debug, Default)]
 struct Told {
@@ -69,12 +54,8 @@ impl Told {
 }
 
 impl State {
-    pub(super) fn new(interval: Duration, sources: &[ReportedSource]) -> Self {
-        let sources = sources.iter().map(|source| Source {
-            name: source.name.clone(),
-            is_up: true,
-            ..Source::default()
-        });
+    pub(super) fn new(interval: Duration, names: impl Iterator<Item = String>) -> Self {
+        let sources = names.map(Source::new);
         State {
             interval,
             forwarding: None,
@@ -178,47 +159,18 @@ impl State {
         told.add(1, error).then(|| set_aside_message(1, None, told))
     }
 
-    pub(super) fn request_refused(
-        &mut self,
-        source: usize,
-        reason: Refusal,
-        peer: Option<String>,
-    ) -> Option<Message> {
-        let source = self.sources.get_mut(source)?;
-        source.last_refused = peer;
-        let is_first = source.refused[reason as usize].add(1);
-        is_first.then(|| source.refused_message(reason, 1, None))
-    }
-
     pub(super) fn source_failed(
         &mut self,
         source: usize,
         error: &str,
         now: Now,
     ) -> Option<Message> {
-        let interval = self.interval;
         let state = self.sources.get_mut(source)?;
-        let name = state.name.clone();
-        state.is_up = false;
-        let is_new = state.outages.is_new(error);
-        let is_due = state.outages.failed(error, None, now.instant, interval);
-        if is_new {
-            self.went_wrong(format!("{name}: {error}"), now);
+        let (message, new) = state.failed(error, now.instant, self.interval);
+        if let Some(what) = new {
+            self.went_wrong(what, now);
         }
-        is_due.then(|| Message::SourceUnavailable {
-            source: name,
-            error: error.to_owned(),
-        })
-    }
-
-    pub(super) fn source_restored(&mut self, source: usize, now: Now) -> Option<Message> {
-        let source = self.sources.get_mut(source)?;
-        source.is_up = true;
-        let outage = source.outages.ended(now.instant)?;
-        Some(Message::SourceRestored {
-            source: source.name.clone(),
-            lasted: HumanDuration(now.instant - outage.since),
-        })
+        message
     }
 
     pub(super) fn source_complaint(
@@ -227,15 +179,7 @@ impl State {
         problem: &'static str,
         now: Now,
     ) -> Option<Message> {
-        let source = self.sources.get_mut(source)?;
-        if source.complaints.contains(&problem) {
-            return None;
-        }
-        source.complaints.push(problem);
-        let message = Message::SourceComplaint {
-            source: source.name.clone(),
-            problem,
-        };
+        let message = self.sources.get_mut(source)?.complaint(problem)?;
         self.went_wrong(message.text(), now);
         Some(message)
     }
@@ -247,13 +191,7 @@ impl State {
         reason: &str,
         now: Now,
     ) -> Option<Message> {
-        let source = self.sources.get_mut(source)?;
-        source.lost_bytes += bytes;
-        let message = Message::SourceLostBytes {
-            source: source.name.clone(),
-            bytes,
-            reason: reason.to_owned(),
-        };
+        let message = self.sources.get_mut(source)?.lost(bytes, reason);
         self.went_wrong(message.text(), now);
         Some(message)
     }
@@ -353,13 +291,7 @@ impl State {
             });
         }
         for source in &mut self.sources {
-            if let Some(outage) = source.outages.due(now.instant, self.interval) {
-                messages.push(Message::SourceStillUnavailable {
-                    source: source.name.clone(),
-                    lasts: HumanDuration(now.instant - outage.since),
-                    error: outage.error.clone(),
-                });
-            }
+            messages.extend(source.due(now.instant, self.interval));
         }
         messages
     }
@@ -390,12 +322,7 @@ impl State {
             }
         }
         for source in &mut self.sources {
-            for reason in Refusal::ALL {
-                let requests = source.refused[reason as usize].summarize();
-                if requests > 0 {
-                    messages.push(source.refused_message(reason, requests, within));
-                }
-            }
+            messages.extend(source.sum_up(within));
         }
         messages
     }
@@ -461,34 +388,5 @@ fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Mess
         events: Events(events),
         within: Within(within),
         error: told.error.clone(),
-    }
-}
-
-impl Source {
-    fn refused_message(&self, reason: Refusal, requests: u64, within: Option<Duration>) -> Message {
-        Message::RequestsRefused {
-            source: self.name.clone(),
-            requests: Requests(requests),
-            within: Within(within),
-            reason: reason.name(),
-            peer: Peer(self.last_refused.clone()),
-        }
-    }
-
-    fn snapshot(&self, received: u64) -> SourceState {
-        let refused = Refusal::ALL
-            .into_iter()
-            .map(|reason| (reason, self.refused[reason as usize].total()))
-            .filter(|(_, requests)| *requests > 0);
-        SourceState {
-            name: self.name.clone(),
-            received,
-            outage: self.outages.state(),
-            is_up: self.is_up,
-            lag: self.lag,
-            lost_bytes: self.lost_bytes,
-            refused: refused.collect(),
-            last_refused: self.last_refused.clone(),
-        }
     }
 }

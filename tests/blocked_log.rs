@@ -1,0 +1,207 @@
+//! A log that nobody reads: a full pipe, as a hung journal or a stopped terminal are, has no effect on anything but the log.
+
+use std::io::{BufRead, BufReader, PipeReader, Write};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::delivery::numbered;
+use super::source_http::free_address;
+use super::support::{Answer, Client, STATE_DIR, Webhook, eventually};
+
+/// What an end may take beyond `--shutdown-timeout`.
+const GRACE: Duration = Duration::from_secs(1);
+/// What an end may take after the second signal.
+const AT_ONCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// An agent whose log goes into a pipe that nobody reads.
+struct Unread {
+    agent: Child,
+    log: PipeReader,
+    _dir: TempDir,
+}
+
+impl Unread {
+    /// Its log is full from the first line on.
+    fn start(hook: &Webhook, timeout: Duration, arguments: &[&str]) -> Self {
+        let (log, write) = std::io::pipe().unwrap();
+        fill(&write);
+        let dir = tempfile::tempdir().unwrap();
+        let timeout = format!("--shutdown-timeout={}ms", timeout.as_millis());
+        let agent = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+            .args([
+                "run",
+                "--auth-token=x",
+                "--batch-age=0",
+                "--backoff-min=5ms",
+                "--backoff-max=50ms",
+                &timeout,
+            ])
+            .args(["--endpoint", &hook.url()])
+            .args(arguments)
+            .env_clear()
+            .env(STATE_DIR, dir.path())
+            .stdin(Stdio::piped())
+            .stderr(write)
+            .spawn()
+            .unwrap();
+        Unread {
+            agent,
+            log,
+            _dir: dir,
+        }
+    }
+
+    fn feed(&mut self, lines: &[String]) {
+        let stdin = self.agent.stdin.as_mut().unwrap();
+        stdin
+            .write_all(format!("{}\n", lines.join("\n")).as_bytes())
+            .unwrap();
+    }
+
+    fn signal(&self) {
+        let id = libc::pid_t::try_from(self.agent.id()).unwrap();
+        // SAFETY: kill() touches no memory, and the child has not been waited for.
+        assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
+    }
+
+    /// Waits for its end, which must come within this time.
+    #[track_caller]
+    fn ends_within(&mut self, limit: Duration) {
+        let began = Instant::now();
+        let status = eventually("the agent ends", || self.agent.try_wait().unwrap());
+        let took = began.elapsed();
+        assert!(status.success(), "{status}");
+        assert!(took < limit, "{took:?}");
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+/// Fills a pipe to its last byte.
+fn fill(pipe: &std::io::PipeWriter) {
+    let fd = pipe.as_raw_fd();
+    // SAFETY: these change flags of a descriptor that is open, and no memory.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    let set = |flags: libc::c_int| assert_eq!(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }, 0);
+    set(flags | libc::O_NONBLOCK);
+    let mut pipe = pipe;
+    while pipe.write(b"\n").is_ok() {}
+    set(flags);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let (hook, status) = (Webhook::start(), free_address());
+    let at = status.to_string();
+    let mut unread = Unread::start(
+        &hook,
+        TIMEOUT,
+        &["--report-interval=10ms", "--status-listen", &at],
+    );
+    unread.feed(&numbered(0..10));
+    hook.wait_for_events(10);
+    // An outage, losses, and its end: all have lines.
+    hook.always(Answer::status(503));
+    unread.feed(&["nonsense".to_owned()]);
+    unread.feed(&numbered(10..20));
+    eventually("the webhook is seen to fail", || {
+        metrics(status).contains("webhook_up 0").then_some(())
+    });
+    hook.always(Answer::ok());
+    hook.wait_for_events(20);
+    eventually("the webhook is seen to work", || {
+        metrics(status).contains("webhook_up 1").then_some(())
+    });
+    unread.signal();
+    unread.ends_within(TIMEOUT + GRACE);
+}
+
+fn metrics(status: std::net::SocketAddr) -> String {
+    let mut client = Client::connect(status);
+    client
+        .send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    client.read_answer().unwrap().1
+}
+
+#[test]
+fn the_end_comes_in_time_in_every_phase() {
+    let (down, hanging) = (Webhook::start(), Webhook::start());
+    down.stop();
+    hanging.always(Answer::hang());
+    for hook in [&down, &hanging] {
+        for wait in ["--when-full=wait", "--when-full=drop"] {
+            let mut unread = Unread::start(hook, TIMEOUT, &[wait, "--buffer-events=5"]);
+            unread.feed(&numbered(0..20));
+            thread::sleep(Duration::from_millis(200));
+            unread.signal();
+            unread.ends_within(TIMEOUT + GRACE);
+        }
+    }
+    let hook = Webhook::start();
+    let mut unread = Unread::start(&hook, TIMEOUT, &[]);
+    drop(unread.agent.stdin.take());
+    unread.ends_within(Duration::from_secs(5));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let hook = Webhook::start();
+    hook.always(Answer::hang());
+    let mut unread = Unread::start(&hook, Duration::from_secs(3600), &[]);
+    unread.feed(&numbered(0..10));
+    hook.wait_for_requests(1);
+    unread.signal();
+    thread::sleep(Duration::from_millis(200));
+    unread.signal();
+    unread.ends_within(AT_ONCE);
+}
+
+#[test]
+fn lines_that_were_lost_are_counted_when_the_log_works_again() {
+    let hook = Webhook::start();
+    hook.always(Answer::status(503));
+    let mut unread = Unread::start(&hook, TIMEOUT, &["--report-interval=1ms"]);
+    unread.feed(&numbered(0..10));
+    // Some hundred bytes a millisecond, for 256 KiB of them.
+    thread::sleep(Duration::from_secs(6));
+    hook.always(Answer::ok());
+    hook.wait_for_events(10);
+    let log = BufReader::new(unread.log.try_clone().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for line in log
+            .lines()
+            .map_while(Result::ok)
+            .filter(|line| !line.is_empty())
+        {
+            let _ = tell.send(line);
+        }
+    });
+    let next = |text: &str| -> String {
+        loop {
+            let line = told.recv_timeout(Duration::from_secs(10));
+            let line = line.unwrap_or_else(|_| panic!("no line with {text}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    };
+    next("started: ");
+    let line = next(" log lines were lost while standard error was blocked");
+    let count = line.split_whitespace().nth(2).unwrap();
+    assert!(count.parse::<u64>().unwrap() > 100, "{line}");
+    unread.signal();
+    next("stopped: received 10, delivered 10, dropped 0");
+    unread.ends_within(TIMEOUT + GRACE);
+}
