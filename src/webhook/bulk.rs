@@ -1,4 +1,4 @@
-//! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it tells of each event whether it was
+//! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it says of each event whether it was
 //! taken: `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
 //!
 //! Read as it comes, since it can be as large as what was sent; what comes before it breaks off counts.
@@ -6,7 +6,9 @@
 use std::fmt;
 use std::io::{BufReader, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 
 /// An answer, as far as it was read.
@@ -74,7 +76,13 @@ impl<'de> Visitor<'de> for Answer<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
         while let Some(name) = members.next_key::<String>()? {
             match name.as_str() {
-                "errors" => self.0.errors = Some(members.next_value()?),
+                "errors" => {
+                    self.0.errors = Some(members.next_value()?);
+                    if self.0.errors == Some(false) {
+                        // There is nothing more to learn, and this ends the reading.
+                        return Err(M::Error::custom("no errors"));
+                    }
+                }
                 // Servers tell first whether there are any.
                 "items" if self.0.errors == Some(true) => {
                     members.next_value_seed(List(&mut self.0.items))?

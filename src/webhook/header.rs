@@ -21,8 +21,8 @@ const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value that 
 pub fn parse(text: &str) -> Result<Header, String> {
     let (name, value) = split(text).ok_or(WANTED)?;
     let header: HeaderName = name.parse().map_err(|_| WANTED)?;
-    if let Some(why) = why_reserved(&header) {
-        return Err(format!("{name} {why}"));
+    if let Some(reason) = reserved(&header) {
+        return Err(format!("{name} {reason}"));
     }
     let content;
     let value = match file(text) {
@@ -58,17 +58,8 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim()))
 }
 
-/// Whether `text` gives away the value, or the secret part of one such as `Bearer <secret>`.
-pub fn appears_in((_, value): &Header, text: &str) -> bool {
-    let value = value.to_str().unwrap_or_default();
-    let parts = value.split(' ').chain([value]);
-    parts
-        .filter(|part| part.len() >= 8)
-        .any(|part| text.contains(part))
-}
-
 /// Why nobody else may set it, for those that every request has anyway.
-fn why_reserved(name: &HeaderName) -> Option<&'static str> {
+fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         header::AUTHORIZATION => Some("is what --auth-token sets"),
         header::CONTENT_ENCODING => Some("is what --compress sets"),
