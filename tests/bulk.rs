@@ -131,11 +131,11 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
     let taken = taken.lock().unwrap();
     assert_eq!((taken.len(), unique(&taken)), (97, 97), "{taken:?}");
     assert!(
-        log.contains("webhook refused 1 event (400 document_parsing_exception)"),
+        log.contains("webhook refused 1 event (HTTP 400 document_parsing_exception)"),
         "{log}"
     );
     assert!(
-        log.contains("answered 429 es_rejected_execution_exception for some events"),
+        log.contains("HTTP 429 es_rejected_execution_exception for some events"),
         "{log}"
     );
     assert!(!log.contains("payroll"), "{log}");

@@ -126,10 +126,10 @@ impl Answer {
         question: &Question<'_>,
         now: SystemTime,
     ) -> Outcome {
-        let token_fix = match question.token {
+        let token_fix = |fix| match question.token {
             None => CREDENTIAL,
             Some(token) if !token.has_scheme() => SCHEME,
-            Some(_) => NEW_TOKEN,
+            Some(_) => fix,
         };
         let transient = DeliveryError {
             retry_after: self.wait(now),
@@ -148,18 +148,14 @@ impl Answer {
             Meaning::Content(hint) => Outcome::Rejected(transient.hint(hint)),
             Meaning::TooLarge(hint) => Outcome::TooLarge(transient.hint(hint)),
             Meaning::Settings(fix) => permanent(fix),
-            Meaning::Token => permanent(token_fix),
+            Meaning::Token => permanent(token_fix(NEW_TOKEN)),
             Meaning::Busy(hint) => Outcome::Failed(transient.hint(hint)),
             Meaning::Unclear(fix) => Outcome::Failed(DeliveryError {
                 fix: Some(fix),
                 ..transient
             }),
             Meaning::Forbidden => Outcome::Failed(DeliveryError {
-                fix: Some(if question.is_splunk {
-                    meaning::FORBIDDEN
-                } else {
-                    token_fix
-                }),
+                fix: Some(token_fix(meaning::FORBIDDEN)),
                 ..transient
             }),
         }

@@ -44,7 +44,12 @@ impl Connector for Tunnel {
         let until = Instant::now().checked_add(*details.timeout.after);
         let is_open = Arc::new(AtomicBool::new(false));
         let (wire, observer) = (self.wire.clone(), Arc::clone(&self.observer));
-        let webhook = details.uri.authority().map(ToString::to_string);
+        let scheme = details.uri.scheme_str().unwrap_or_default();
+        let authority = details
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        let webhook = format!("{scheme}://{authority}");
         let (connect, opened) = (Arc::clone(&details.run_connector), Arc::clone(&is_open));
         let details = ConnectionDetails {
             uri: details.uri,
@@ -60,7 +65,7 @@ impl Connector for Tunnel {
                 let proxy = connect(details);
                 wire.set_to_proxy(false);
                 let inner = proxy?;
-                observer.begin("tunnel", webhook.as_deref().unwrap_or_default());
+                observer.begin("tunnel", &webhook);
                 Ok(Box::new(Bounded {
                     inner,
                     until,

@@ -7,8 +7,8 @@ pub(super) const SCHEME: &str = "the token has no scheme before it: give the tok
                                  scheme included ('Splunk <token>')";
 pub(super) const CREDENTIAL: &str =
     "give the credential that the webhook expects with --auth-token or --header";
-pub(super) const FORBIDDEN: &str =
-    "check the token, and whether a firewall before the webhook refuses requests";
+pub(super) const FORBIDDEN: &str = "give the token that the webhook expects with --auth-token, scheme included ('Splunk <token>'); \
+                                    if it is right, see whether a firewall before the webhook refuses some events";
 pub(super) const PAGE: &str = "check that the --endpoint's path is one that takes events, as Splunk's /services/collector/raw does, \
                                and that no login is before it";
 pub(super) const OTHER_SCHEME: &str = "check the --endpoint's https:// or http://, and whether it wants a client certificate (--client-cert)";

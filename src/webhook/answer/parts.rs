@@ -96,7 +96,7 @@ fn broken_off(answer: &Answer) -> DeliveryError {
     DeliveryError {
         may_have_arrived: true,
         ..DeliveryError::transient(
-            Cause::Disconnected,
+            Cause::Answer,
             format!("HTTP {}, but the answer broke off", answer.status),
         )
     }
