@@ -485,3 +485,5 @@ impl Webhook {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -1,4 +1,4 @@
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -57,14 +57,22 @@ impl Resolver for Names {
     }
 }
 
+pub(super) fn webhook_at(url: &str, addresses: &[SocketAddr]) -> Webhook {
+    connecting(url, addresses).0
+}
+
 fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
+    connecting("http://hec.example.com/", addresses)
+}
+
+fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
     let names = Names(Arc::default());
     names.set(addresses);
     let timeouts = Timeouts {
         connect: Duration::from_secs(3),
         request: Duration::from_secs(9),
     };
-    let endpoint = Endpoint::parse("http://hec.example.com/").unwrap();
+    let endpoint = Endpoint::parse(url).unwrap();
     let template = RequestTemplate {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
@@ -75,7 +83,7 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
         endpoint,
         Some(Token::parse("Splunk T").unwrap()),
         template,
-        TlsConfig::default(),
+        TlsConfig::builder().disable_verification(true).build(),
         None,
         timeouts,
     )
@@ -84,7 +92,7 @@ fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
     (webhook, names)
 }
 
-fn post(webhook: &mut Webhook) -> Outcome {
+pub(super) fn post(webhook: &mut Webhook) -> Outcome {
     webhook.post(&Body::of(b"{}\n"))
 }
 
@@ -150,7 +158,7 @@ fn all_addresses_of_a_name_are_tried_in_turn() {
 }
 
 /// A webhook that does this with each connection, given how many there were before. How many it had.
-fn raw_server(
+pub(super) fn raw_server(
     serve: impl Fn(usize, &mut TcpStream) + Send + 'static,
 ) -> (SocketAddr, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -168,7 +176,7 @@ fn raw_server(
 }
 
 /// Reads one request, whose body is `{}` and a newline.
-fn read_request(socket: &mut TcpStream) -> bool {
+pub(super) fn read_request(socket: &mut impl Read) -> bool {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(b"\r\n\r\n{}\n") {
@@ -180,7 +188,7 @@ fn read_request(socket: &mut TcpStream) -> bool {
     true
 }
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 fn failure(outcome: Outcome) -> DeliveryError {
     match outcome {
