@@ -79,7 +79,7 @@ pub(super) fn encoder(
 ) -> Result<Encoder, UsageError> {
     let prefix = options.event_prefix.as_deref();
     if prefix.is_some_and(|prefix| prefix.is_empty() || prefix.contains(['\n', '\r'])) {
-        let what = r#"is empty or holds a line break; expected one line such as {"create":{}}"#;
+        let what = r#"is empty or contains a line break; expected one line such as {"create":{}}"#;
         return Err(provenance.error(Opt::EventPrefix, what));
     }
     if prefix.is_some() && options.format != Format::Ndjson {

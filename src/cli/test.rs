@@ -112,7 +112,7 @@ fn describe(
     }
 }
 
-/// One line that can be told from real events, and found.
+/// One line that differs from real events, and can be found.
 fn event(id: &str) -> String {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     format!(

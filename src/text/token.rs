@@ -31,7 +31,7 @@ impl Token {
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
         {
             return Err(
-                "holds a control character or one that is not ASCII, which no HTTP header \
+                "contains a control character or one that is not ASCII, which no HTTP header \
                         can carry; expected one line such as 'Splunk <token>'"
                     .into(),
             );
@@ -55,12 +55,12 @@ impl Token {
         &self.0
     }
 
-    /// Whether a word such as `Splunk` stands before the secret.
+    /// Whether a scheme such as `Splunk` comes before the secret.
     pub fn has_scheme(&self) -> bool {
         self.0.contains(' ')
     }
 
-    /// Whether it says that the webhook wants none: without a word for that, nobody could tell it from a slip.
+    /// Whether it says that the webhook wants none: without a word for that, it would look like a mistake.
     pub fn is_none(&self) -> bool {
         self.0 == "none"
     }

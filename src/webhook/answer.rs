@@ -54,7 +54,7 @@ pub struct Answer {
     pub text: Vec<u8>,
     /// How many events it is about.
     pub events: usize,
-    /// What it says of each of them, if it is the answer of a `_bulk`.
+    /// What became of each of them, if it is the answer of a `_bulk`.
     pub items: Items,
 }
 
@@ -198,7 +198,7 @@ impl Answer {
         foreign::is_page(&self.text) || (is_html && !self.text.trim_ascii().is_empty())
     }
 
-    /// What `Retry-After` asks for. A date counts from the webhook's own clock, if it tells that.
+    /// What `Retry-After` asks for. A date counts from the webhook's own clock, if there is a `Date`.
     fn wait(&self, now: SystemTime) -> Option<Duration> {
         let text = self.retry_after.as_ref()?.trim();
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// An answer, as far as it was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Items {
-    /// Whether some events were not taken, if it tells.
+    /// Whether some events were not taken, if it says so.
     pub errors: Option<bool>,
     /// Of each event, in the order in which they were sent; only filled if there are errors.
     pub items: Vec<Item>,
@@ -25,14 +25,14 @@ pub struct Items {
 /// What became of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// As an HTTP status; 0 if that is not told.
+    /// As an HTTP status; 0 if there is none.
     pub status: u16,
     /// Elasticsearch's name for what was wrong, or nothing.
     pub error: String,
 }
 
 impl Items {
-    /// Reads an answer. One that is something else tells nothing.
+    /// Reads an answer. One that is something else says nothing.
     pub fn read(from: impl Read) -> Self {
         let mut items = Items::default();
         let mut json = serde_json::Deserializer::from_reader(BufReader::new(from));
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Answer<'_> {
                         return Err(M::Error::custom("no errors"));
                     }
                 }
-                // Servers tell first whether there are any.
+                // Servers say first whether there are any.
                 "items" if self.0.errors == Some(true) => {
                     members.next_value_seed(List(&mut self.0.items))?
                 }

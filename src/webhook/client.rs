@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::{HeaderValue, Response, Version, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Error, SendBody};
 
 use crate::delivery::body::Body;
@@ -23,25 +21,16 @@ use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{Collector, Endpoint};
 use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
 use crate::webhook::foreign;
-use crate::webhook::head::Answers;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::{Known, Resolve};
+use crate::webhook::resolve::Known;
 use crate::webhook::template::RequestTemplate;
-use crate::webhook::tls::Tls;
-use crate::webhook::tunnel::Tunnel;
-use crate::webhook::wire::{Tcp, Wire};
+use crate::webhook::wire::Wire;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
-/// How much more of one that says something of each event, for each event.
+/// How much more of one that has a part for each event, for each event.
 const ITEM_BYTES: u64 = 1 << 10;
-/// How long an answer's body may take once its status is known.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// What is sent as it is, is written in pieces of this size: ureq's 128 KiB cost twice the CPU.
-const PLAIN_BUFFER: usize = 1 << 20;
-/// What is compressed or encrypted first gains nothing by more than ureq's own size.
-const OUTPUT_BUFFER: usize = 128 << 10;
 /// A connection ends with the first request after so long, and the next one looks the name up again: a name that
 /// has got another address is followed, and a balancer that has got another server uses it.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
@@ -71,7 +60,7 @@ pub struct Webhook {
     connection_age: Duration,
 }
 
-/// What the webhook said.
+/// What the webhook answered.
 #[derive(Debug)]
 pub struct Reply {
     /// What it means.
@@ -110,39 +99,18 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let is_plain = endpoint.uri().scheme_str() == Some("http")
-            && template.encoder.content_encoding().is_none();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy.as_ref().map(Proxy::for_client))
-            .http_status_as_error(false)
-            // The token must not travel to another host.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("s3-audit-webhook/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding(AutoHeaderValue::None)
-            .max_idle_connections(1)
-            .output_buffer_size(if is_plain {
-                PLAIN_BUFFER
-            } else {
-                OUTPUT_BUFFER
-            })
-            .timeout_resolve(Some(timeouts.connect))
-            .timeout_connect(Some(timeouts.connect))
-            .timeout_global(Some(timeouts.request))
-            .timeout_recv_body(Some(ANSWER_TIME))
-            .build();
+        let config = build::config(&endpoint, &template, tls, proxy.as_ref(), timeouts);
         let (wire, addresses) = (Wire::default(), Known::default());
         let nobody = Arc::new(Nobody);
         Ok(Webhook {
-            agent: agent(
+            agent: build::agent(
                 config,
                 &wire,
                 &addresses,
                 nobody,
                 DefaultResolver::default(),
             ),
-            secrets: secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
+            secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
             authorization: authorization.transpose()?,
@@ -164,7 +132,7 @@ impl Webhook {
 
     fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
         let config = self.agent.config().clone();
-        let agent = agent(config, &self.wire, &self.addresses, observer, resolver);
+        let agent = build::agent(config, &self.wire, &self.addresses, observer, resolver);
         Webhook { agent, ..self }
     }
 
@@ -183,10 +151,10 @@ impl Webhook {
         self.proxy.as_ref()
     }
 
-    /// One attempt, and what the webhook said: for `test`.
+    /// One attempt, and what the webhook answered: for `test`.
     ///
     /// # Errors
-    /// It said nothing.
+    /// There was no answer.
     pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
         self.template.encoder.encode(body);
         let (answer, server) = self
@@ -347,53 +315,6 @@ impl Webhook {
     }
 }
 
-/// ureq with its own chain of connectors, but for what it does not tell or do; see each.
-fn agent(
-    config: Config,
-    wire: &Wire,
-    known: &Known,
-    observer: Arc<dyn Observer>,
-    resolver: impl Resolver,
-) -> Agent {
-    let tcp = Tcp {
-        wire: wire.clone(),
-        observer: Arc::clone(&observer),
-    };
-    let tunnel = Tunnel::new(wire.clone(), Arc::clone(&observer));
-    let tls = Tls::new(wire.clone(), Arc::clone(&observer));
-    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
-    let resolver = Resolve {
-        inner: resolver,
-        known: known.clone(),
-        observer,
-    };
-    Agent::with_parts(config, connector, resolver)
-}
-
-/// All of a request that may be secret.
-fn secrets(
-    endpoint: &Endpoint,
-    token: Option<&Token>,
-    template: &RequestTemplate,
-    proxy: Option<&Proxy>,
-) -> Secrets {
-    let mut secrets = Secrets::default();
-    if let Some(token) = token {
-        secrets.add_header_value(token.reveal());
-    }
-    endpoint.secrets().for_each(|secret| secrets.add(secret));
-    for (name, value) in &template.headers {
-        let is_open = [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT].contains(name);
-        if let Some(value) = value.to_str().ok().filter(|_| !is_open) {
-            secrets.add_header_value(value);
-        }
-    }
-    if let Some(password) = proxy.and_then(Proxy::password) {
-        secrets.add(&password);
-    }
-    secrets
-}
-
 /// A body that knows how much of it was read.
 struct Counted<R> {
     inner: R,
@@ -483,6 +404,7 @@ impl Webhook {
     }
 }
 
+mod build;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

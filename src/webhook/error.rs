@@ -1,5 +1,5 @@
-//! Why a request came to nothing, and what to do about it: one table for the log and for `test`. What a
-//! webhook answered is in `answer`; here is what kept it from answering.
+//! The causes of requests without an answer, and the fix for each: one table for the log and for `test`. What an answer
+//! means is in `answer`.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, UNIX_EPOCH};
@@ -31,7 +31,7 @@ pub enum Sent {
     Nothing,
     /// Not all of it.
     Part,
-    /// All of it, as far as the kernel tells.
+    /// All of it, as far as the kernel knows.
     All,
 }
 
@@ -334,33 +334,4 @@ fn date(time: UnixTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificates_names_are_shown_short_and_plain() {
-        let presented =
-            |names: &[&str]| -> Vec<_> { names.iter().map(ToString::to_string).collect() };
-        assert_eq!(
-            names(&presented(&[
-                "DnsName(\"a.example\")",
-                "IpAddress(192.0.2.1)"
-            ])),
-            "a.example, 192.0.2.1"
-        );
-        let hostile = format!("DnsName(\"\u{1b}[2J{}\")", "a".repeat(500));
-        let shown = names(&vec![hostile; 9]);
-        assert!(
-            !shown.contains('\u{1b}') && shown.chars().count() < 210,
-            "{shown}"
-        );
-    }
-
-    #[test]
-    fn no_time_in_a_certificate_panics() {
-        let at = |seconds| date(UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
-        assert_eq!(at(0), "1970-01-01");
-        assert_eq!(at(1_609_459_200), "2021-01-01");
-        assert_eq!(at(u64::MAX), "9999-12-31");
-    }
-}
+mod tests;

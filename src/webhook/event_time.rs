@@ -26,7 +26,7 @@ impl fmt::Display for EventTime {
 }
 
 impl EventTime {
-    /// The time of a well-formed JSON object. None if it tells none that can be understood.
+    /// The time of a well-formed JSON object. None if there is none that can be understood.
     pub fn of(event: &[u8]) -> Option<EventTime> {
         let mut walk = Walk { rest: event };
         walk.skip_byte(b'{')?;
@@ -127,7 +127,7 @@ fn parse(value: &[u8]) -> Option<EventTime> {
     Some(EventTime { milliseconds })
 }
 
-/// Epoch seconds, or milli-, micro- or nanoseconds: which one its size tells, from 2001 to 5138.
+/// Epoch seconds, or milli-, micro- or nanoseconds: by its size, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
     const BILLION: u128 = 1_000_000_000;
     let billionths = parse_decimal(text)?;

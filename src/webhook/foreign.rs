@@ -4,7 +4,7 @@
 use memchr::memmem;
 use rustls::CertificateError;
 
-/// Why a name was not found, of an error of the standard library's, which has no kind for it.
+/// The reason for which a name was not found, of an error of the standard library's, which has no kind for it.
 pub fn lookup_failure(text: &str) -> Option<&str> {
     text.strip_prefix("failed to lookup address information: ")
 }

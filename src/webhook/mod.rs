@@ -1,6 +1,7 @@
 //! The webhook: what is posted to it, over what, and what its answers mean.
 
 pub mod answer;
+pub mod answering;
 pub mod bulk;
 pub mod client;
 pub mod dry_run;

@@ -34,7 +34,7 @@ impl Known {
 pub struct Resolve<R> {
     /// The other.
     pub inner: R,
-    /// What it has said.
+    /// What it has found.
     pub known: Known,
     /// Learns of what is asked.
     pub observer: Arc<dyn Observer>,

@@ -87,7 +87,7 @@ impl Connector for Tunnel {
 /// The connection to the proxy, on which nothing is waited for any longer until the tunnel is open.
 struct Bounded {
     inner: Box<dyn Transport>,
-    /// None if that is too far away to be told.
+    /// None if that is beyond what the clock can count.
     until: Option<Instant>,
     is_open: Arc<AtomicBool>,
 }

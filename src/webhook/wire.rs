@@ -1,4 +1,4 @@
-//! The socket under the connection to the webhook, and what the client must know of it that ureq does not tell: whether
+//! The socket under the connection to the webhook, and what the client must know of it and ureq does not know: whether
 //! a request was written whole, whether any of it can have been read, and whether anything came unasked.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -63,7 +63,7 @@ impl Wire {
         self.0.is_to_proxy.load(Relaxed)
     }
 
-    /// Says so.
+    /// Sets that.
     pub fn set_to_proxy(&self, is_to_proxy: bool) {
         self.0.is_to_proxy.store(is_to_proxy, Relaxed);
     }

@@ -1,5 +1,5 @@
 //! The tables: what Splunk's codes mean (<https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector>),
-//! and what HTTP's statuses do. What an operator must do stands beside each, once for the log and for `test`.
+//! and what HTTP's statuses do. Each has its fix or hint, for the log and for `test`.
 
 pub(super) const NEW_TOKEN: &str =
     "give the token that the webhook expects with --auth-token, scheme included ('Splunk <token>')";
