@@ -155,13 +155,13 @@ fn an_outage_is_told_at_once_then_once_an_interval_and_at_its_end() {
     feed(&mut agent, &numbered(0..5));
     let line = agent.wait_for_log("delivery failed");
     assert!(
-        line.contains("answered 503 Server is busy; retrying in ") && line.contains("ms; "),
+        line.contains("HTTP 503 Server is busy; retrying in ") && line.contains("ms; "),
         "{line}"
     );
     assert!(line.ends_with(" buffered"), "{line}");
     let line = agent.wait_for_log("delivery failing for");
     assert!(
-        line.contains(" attempts): answered 503 Server is busy; 5 events buffered"),
+        line.contains(" attempts): HTTP 503 Server is busy; 5 events buffered"),
         "{line}"
     );
     eventually("events that find no room are mentioned too", || {
@@ -273,8 +273,8 @@ fn nothing_secret_is_logged_at_any_level() {
         if endpoint == hook.url() {
             for told in [
                 "rejected 1 event (400 (text not shown: it repeats what was sent)); ",
-                "answered 403 (text not shown",
-                "answered 503 (text not shown",
+                "HTTP 403 (text not shown",
+                "HTTP 503 (text not shown",
                 "(malformed)",
                 "(too large)",
             ] {

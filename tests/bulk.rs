@@ -135,7 +135,7 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
         "{log}"
     );
     assert!(
-        log.contains("answered 429 es_rejected_execution_exception for some events"),
+        log.contains("HTTP 429 es_rejected_execution_exception for some events"),
         "{log}"
     );
     assert!(!log.contains("payroll"), "{log}");

@@ -140,7 +140,7 @@ fn a_busy_webhook_gets_the_same_body_until_it_takes_it() {
         let (_, log) = finish(agent, &hook, &events);
         assert_eq!(lines_of("ERROR", &log), [""; 0], "nobody has to mend it");
         assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
-        let told = format!("delivery failed: answered {status} ");
+        let told = format!("delivery failed: HTTP {status} ");
         assert!(log.contains(&told), "{log}");
         assert!(log.contains(", 3 attempts"), "{log}");
     }
@@ -152,7 +152,7 @@ fn a_code_that_tells_of_failure_says_more_than_a_status_that_tells_of_success() 
     hook.script([Answer::hec(200, "Server is busy", 9)]);
     let mut agent = start(&hook.url(), &[]);
     feed(&mut agent, &numbered(0..1));
-    agent.wait_for_log("delivery failed: answered 200 Server is busy");
+    agent.wait_for_log("delivery failed: HTTP 200 Server is busy");
     agent.close_stdin();
     let balance = agent.wait().balance();
     assert_eq!((balance.received, balance.delivered), (1, 1));
@@ -168,7 +168,7 @@ fn what_an_operator_must_mend_is_said_once_as_an_error_with_the_remedy_and_tried
         (Answer::hec(401, "?", 2), "401 Token is required", token),
         (
             Answer::status(401).body(""),
-            "401: give the token",
+            "401 Unauthorized: give the token",
             "scheme included",
         ),
         (Answer::hec(401, "?", 3), "401 Invalid authorization", token),
@@ -228,10 +228,10 @@ fn an_outage_that_becomes_an_operators_matter_is_said_with_the_remedy() {
     hook.always(Answer::status(503));
     let mut agent = start(&hook.url(), &["--report-interval", "100ms"]);
     feed(&mut agent, &numbered(0..1));
-    agent.wait_for_log("delivery failed: answered 503");
+    agent.wait_for_log("delivery failed: HTTP 503");
     // Splunk is up again, but no longer knows the token.
     hook.always(Answer::status(403));
-    let line = agent.wait_for_log("answered 403 Invalid token");
+    let line = agent.wait_for_log("HTTP 403 Invalid token");
     assert!(
         line.contains("ERROR") && line.contains("give the token"),
         "{line}"
@@ -424,7 +424,7 @@ fn an_answer_counts_by_its_status_however_badly_it_ends() {
     let hook = Webhook::start();
     let answers = [
         Answer::ok(),
-        Answer::status(201).body("<html>thanks</html>"),
+        Answer::status(201).body("thanks"),
         Answer::status(204),
         Answer::ok().after(Duration::from_millis(50)),
         Answer::ok().slowly(20, Duration::from_millis(5)),
@@ -464,7 +464,7 @@ fn a_lost_answer_costs_a_duplicate_and_never_an_event() {
     let mut agent = start(&hook.url(), &[]);
     feed(&mut agent, &numbered(0..1));
     hook.wait_for_events(1);
-    // A connection that had worked before may have been closed for its age: only the second failure is one.
+    // Nobody can tell whether a webhook that closes a connection has taken what it has read: each is a failure.
     hook.script([Answer::reset(), Answer::hang_up()]);
     feed(&mut agent, &numbered(1..2));
     hook.wait_for_events(2);
@@ -473,7 +473,7 @@ fn a_lost_answer_costs_a_duplicate_and_never_an_event() {
     let [first, second] = [0, 1].map(|number| vec![numbered(0..2)[number].clone().into_bytes()]);
     assert_eq!(bodies, [first, second.clone(), second.clone(), second]);
     let (_, log) = finish(agent, &hook, &numbered(0..2));
-    assert!(log.contains(", 1 attempt\n"), "{log}");
+    assert!(log.contains(", 2 attempts\n"), "{log}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn an_early_401_is_an_operators_matter() {
         let (_, log) = finish(agent, &hook, &events);
         let errors = lines_of("ERROR", &log);
         assert!(
-            errors.len() == 1 && errors[0].contains("answered 401 Invalid authorization"),
+            errors.len() == 1 && errors[0].contains("HTTP 401 Invalid authorization"),
             "{log}"
         );
     }

@@ -283,8 +283,8 @@ fn test_tells_the_step_through_the_proxy() {
         format!("proxy     {address} (from https_proxy)\n"),
         format!("connect   {address}: connected "),
         format!("tunnel    https://{NAME}:8088: connected "),
-        "TLS       TLS 1.3 ".into(),
-        "answer    200 ".into(),
+        "TLS       established ".into(),
+        "answer    HTTP 200 ".into(),
     ] {
         let place = rest
             .find(&line)

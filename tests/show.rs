@@ -181,7 +181,7 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
     let unreachable = format!("http://{} failing for ", hook.address());
     assert!(text.contains(&unreachable), "{text}");
     assert!(
-        text.contains("s: answered 403 Invalid token; fix: give the token"),
+        text.contains("s: HTTP 403 Invalid token; fix: give the token"),
         "{text}"
     );
     assert!(
@@ -189,7 +189,7 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
         "{text}"
     );
     assert!(text.contains("  last error  "), "{text}");
-    assert!(text.contains(" ago: webhook: answered 403"), "{text}");
+    assert!(text.contains(" ago: webhook: HTTP 403"), "{text}");
     let state = &Show::of(&dir).json()["agents"][0];
     assert_eq!(state["webhook"]["state"], "failing");
     assert_eq!(state["sources"][1]["why"], "no such socket");
@@ -197,7 +197,7 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
     hook.always(Answer::ok());
     let text = wait_for(&dir, "delivered 5");
     assert!(text.contains(" connected; last delivery "), "{text}");
-    assert!(text.contains(" ago: webhook: answered 403"), "{text}");
+    assert!(text.contains(" ago: webhook: HTTP 403"), "{text}");
     let state = &Show::of(&dir).json()["agents"][0];
     assert_eq!(state["webhook"]["failing_since"], Value::Null);
 }

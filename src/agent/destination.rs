@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ureq::tls::{ClientCert, TlsConfig};
 
+use crate::agent::{proxy_choice, request_template};
 use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
@@ -17,8 +18,6 @@ use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
-use crate::webhook::proxy;
-use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::{self, ClientFile};
 
 /// Where bodies go.
@@ -37,7 +36,7 @@ pub struct Destination {
 /// Names the option that is missing or wrong.
 pub fn choose(options: &RunOptions, provenance: &Provenance) -> Result<Destination, UsageError> {
     let config = &provenance.file;
-    let why = if !options.enabled {
+    let reason = if !options.enabled {
         format!("webhook disabled by {}", provenance.name(Opt::Enabled))
     } else if options.webhook.endpoint.is_none() && (config.is_given || config.settings.is_ok()) {
         let path = config.path.display();
@@ -47,7 +46,7 @@ pub fn choose(options: &RunOptions, provenance: &Provenance) -> Result<Destinati
     };
     Ok(Destination {
         target: None,
-        forwarding: Forwarding::Off(why),
+        forwarding: Forwarding::Off(reason),
         warnings: Vec::new(),
     })
 }
@@ -78,7 +77,7 @@ pub fn webhook(
 ) -> Result<(Webhook, Vec<Message>), UsageError> {
     let endpoint = endpoint(options, provenance)?;
     let token = token(options, provenance)?;
-    let shape = RequestTemplate::new(options, &endpoint, provenance)?;
+    let template = request_template::template(options, &endpoint, provenance)?;
     let mut warnings = Vec::new();
     let tls = TlsConfig::builder().client_cert(client(options, provenance, &mut warnings)?);
     let tls = match &options.ca_file {
@@ -108,8 +107,8 @@ pub fn webhook(
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
-    let proxy = proxy::choose(options, provenance, &endpoint)?;
-    let webhook = Webhook::new(endpoint, token, shape, tls.build(), proxy, timeouts)
+    let proxy = proxy_choice::choose(options, provenance, &endpoint)?;
+    let webhook = Webhook::new(endpoint, token, template, tls.build(), proxy, timeouts)
         .map_err(|what| provenance.error(Opt::AuthToken, what))?;
     Ok((webhook, warnings))
 }

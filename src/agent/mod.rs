@@ -2,6 +2,8 @@
 
 pub mod destination;
 mod open;
+mod proxy_choice;
+mod request_template;
 mod running;
 pub mod settings_watch;
 mod start;

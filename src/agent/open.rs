@@ -8,6 +8,7 @@ use super::destination::{self, Destination};
 use super::settings_watch::{self, Contents};
 use super::status_page;
 use super::systemd::Notify;
+use crate::agent::request_template;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -26,7 +27,6 @@ use crate::text::quantity::Size;
 use crate::text::token::Token;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
-use crate::webhook::template;
 
 /// What it means if the state directory hangs now.
 const AT_START: &str = "the start waits for it";
@@ -130,7 +130,7 @@ fn open_destination(
     abort: &ShutdownSignal,
 ) -> Result<Destination, UsageError> {
     if options.dry_run {
-        let encoder = template::encoder(&options.webhook, Compressed::No, provenance)?;
+        let encoder = request_template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
             target: Some(Box::new(DryRun {
                 encoder,

@@ -1,28 +1,26 @@
-//! `test`: posts one marked event and tells, step by step, what became of it.
+//! `test`: posts one marked event and shows, step by step, what became of it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::agent::destination;
-use crate::cli::steps::{Steps, tell};
+use crate::cli::steps::{Steps, show};
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::TestOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
-use crate::delivery::outcome::Outcome;
-use crate::delivery::outcome::{Cause, DeliveryError};
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::sys::host;
 use crate::webhook::endpoint;
-
-const PAGE: &str = "the answer is a web page; check that the --endpoint's path is one that takes events, as \
-                    Splunk's /services/collector/raw does";
+use crate::webhook::observer::Observer;
 
 /// Posts it.
 ///
@@ -51,11 +49,11 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
         ));
     }
     let url = endpoint::shown(&webhook.endpoint().uri().to_string());
-    tell(
+    show(
         "webhook",
         &format!("{url} (from {})", provenance.location(Opt::Endpoint)),
     );
-    tell(
+    show(
         "token",
         &format!(
             "{} (from {})",
@@ -67,40 +65,39 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             provenance.location(token)
         ),
     );
-    let tunnel = webhook.proxy().map(|proxy| {
-        tell("proxy", &format!("{proxy} (from {})", proxy.place()));
-        webhook.endpoint().to_string()
-    });
-    tell("event", &event);
+    if let Some(proxy) = webhook.proxy() {
+        show("proxy", &format!("{proxy} (from {})", proxy.place()));
+    }
+    show("event", &event);
 
     let line = format!("{event}\n");
     let body = Body::of(line.as_bytes());
-    let steps = Steps::default();
-    let mut webhook = webhook.connecting_with(steps.connector(tunnel), steps.resolver());
-    let trouble = match webhook.ask(&body) {
+    let steps = Arc::new(Steps::default());
+    let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
+    let error = match webhook.ask(&body) {
         Ok(reply) => {
-            steps.end(&reply.said);
+            steps.end(&reply.shown);
             match reply.outcome {
                 Outcome::Delivered => {
-                    if reply.is_page {
-                        note(PAGE);
+                    if let Some(text) = reply.note {
+                        note(text);
                     }
-                    tell("delivered", &format!("search for {id}"));
+                    show("delivered", &format!("search for {id}"));
                     return Ok(ExitCode::SUCCESS);
                 }
                 Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
                     error
                 }
                 // Of one event there are no parts.
-                Outcome::Partial(_) => DeliveryError::transient(Cause::Answer, reply.said),
+                Outcome::Partial(_) => DeliveryError::transient(Cause::Answer, reply.shown),
             }
         }
-        Err(trouble) => {
-            steps.end(trouble.message.trim_start_matches("TLS: "));
-            trouble
+        Err(error) => {
+            steps.end(error.message.trim_start_matches("TLS: "));
+            error
         }
     };
-    Err(CommandError::Failed(describe(&trouble)))
+    Err(CommandError::Failed(describe(&error)))
 }
 
 /// In words, with what to do.
@@ -115,7 +112,7 @@ fn describe(
     }
 }
 
-/// One line that can be told from real events, and found.
+/// One line that differs from real events, and can be found.
 fn event(id: &str) -> String {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     format!(

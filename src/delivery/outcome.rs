@@ -1,4 +1,4 @@
-//! What became of a posted body, and why. The webhook makes these; delivery decides by them.
+//! What became of a posted body, and the cause. The webhook makes these; delivery decides by them.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub enum Outcome {
 pub struct Partial {
     /// Of each event, in the order of the body.
     pub events: Vec<EventOutcome>,
-    /// Why the first rejected one was, if any was.
+    /// The reason for the first rejected one, if there is one.
     pub rejection: Option<DeliveryError>,
-    /// Why the first of those to be sent again must be, if any must.
+    /// The reason for the first of those to be sent again, if there are any.
     pub failure: Option<DeliveryError>,
 }
 
@@ -49,14 +49,14 @@ pub struct Overhead {
     pub per_body: usize,
 }
 
-/// Whose fault a failed request is, as far as that can be told.
+/// Whose fault a failed request is, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// No connection came about, so that nothing of the body was sent.
     Unreachable,
-    /// The settings: token, path, certificate. Only an operator can mend it.
+    /// The settings: token, path, certificate. Only an operator can fix it.
     Settings,
-    /// The webhook answered that it does not take the body now, or nobody can tell why.
+    /// The webhook answered that it does not take the body now, or the reason is unknown.
     Answer,
     /// The connection ended before an answer.
     Disconnected,
@@ -66,7 +66,7 @@ pub enum Cause {
     Aborted,
 }
 
-/// Why a body was not taken.
+/// The reason for which a body was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryError {
     /// What happened, in words for the log.

@@ -11,3 +11,4 @@ pub mod lock;
 pub mod poll;
 pub mod random;
 pub mod shutdown;
+pub mod tcp;

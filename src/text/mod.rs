@@ -2,4 +2,5 @@
 
 pub mod escape;
 pub mod quantity;
+pub mod secret;
 pub mod token;

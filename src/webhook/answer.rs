@@ -1,283 +1,254 @@
-//! What a webhook's answer means: delivered, try again, or refused.
-//!
-//! By Splunk's own table of HEC codes where the answer has one
-//! (<https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector>), else by
-//! the HTTP status. What an operator must do stands beside each, once for the log and for `test`.
+//! What a webhook's answer means: delivered, try again, or rejected.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use memchr::memmem;
+use serde_json::Value;
+use ureq::http::StatusCode;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
+use crate::text::escape;
+use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::bulk::Items;
-use crate::webhook::endpoint::{self, Endpoint};
-use crate::webhook::header::{self, Header};
+use crate::webhook::endpoint;
+use crate::webhook::{foreign, http_date};
 
-const NEW_TOKEN: &str = "give the token that the webhook expects with --auth-token, scheme included \
-                         ('Splunk <token>')";
-const SCHEME: &str = "the token has no scheme before it: give the token that the webhook expects with \
-                      --auth-token, scheme included ('Splunk <token>')";
-const OTHER_URL: &str = "check the --endpoint";
-const PATH: &str = "check the --endpoint's path; Splunk's collector takes events at /services/collector/raw, and with \
-     --format hec at /services/collector/event";
-const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's \
-                        (Splunk's has port 8088, its web pages have 8000)";
-const OTHER_SCHEME: &str = "check the --endpoint's https:// or http://, and whether it wants a client certificate (--client-cert)";
-const INDEX: &str = "allow the index for this token, or name another one";
-const CHANNEL: &str = "turn indexer acknowledgement off for this token, or add ?channel=<GUID> to the \
-                       --endpoint";
-const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give \
-                      another with --auth-token";
+mod meaning;
+mod parts;
+#[cfg(test)]
+mod tests;
 
-const BUSY: &str = "look into the webhook's log; agents try again by themselves";
-const GATEWAY: &str = "what is before the webhook answers, but not the webhook: see that it runs";
-const RAW: &str = "check that the --endpoint's path takes any JSON, as /services/collector/raw does and \
-                   /services/collector does not";
-const CREDENTIAL: &str =
-    "give the credential that the webhook expects with --auth-token or --header";
-const COMPRESSION: &str = "the webhook may not take compressed bodies: set --compress none";
-const LIMIT: &str = "raise the webhook's limit for the size of a request";
-
-enum Class {
-    Taken,
-    /// With what to look at if it lasts.
-    Busy(&'static str),
-    /// With the remedy.
-    Mend(&'static str),
-    /// The token is wrong: the remedy depends on how it looks.
-    Token,
-    /// With what to look at if it is not the events' fault.
-    BadEvents(&'static str),
-}
-
-/// Splunk's codes, with Splunk's words for them.
-fn hec_class(code: u64) -> Option<(&'static str, Class)> {
-    Some(match code {
-        0 => ("Success", Class::Taken),
-        1 => ("Token disabled", Class::Mend(ENABLE)),
-        2 => ("Token is required", Class::Token),
-        3 => ("Invalid authorization", Class::Token),
-        4 => ("Invalid token", Class::Token),
-        5 => ("No data", Class::BadEvents(RAW)),
-        6 => ("Invalid data format", Class::BadEvents(RAW)),
-        7 => ("Incorrect index", Class::Mend(INDEX)),
-        8 => ("Internal server error", Class::Busy(BUSY)),
-        9 => ("Server is busy", Class::Busy(BUSY)),
-        10 => ("Data channel is missing", Class::Mend(CHANNEL)),
-        11 => ("Invalid data channel", Class::Mend(CHANNEL)),
-        12 => ("Event field is required", Class::BadEvents(RAW)),
-        13 => ("Event field cannot be blank", Class::BadEvents(RAW)),
-        14 => ("ACK is disabled", Class::Mend(CHANNEL)),
-        15 => ("Error in handling indexed fields", Class::BadEvents(RAW)),
-        16 => ("Query string authorization is not enabled", Class::Token),
-        17 => ("HEC is healthy", Class::Taken),
-        18..=20 => ("HEC is unhealthy", Class::Busy(BUSY)),
-        23 => ("Server is shutting down", Class::Busy(BUSY)),
-        _ => return None,
-    })
-}
-
-fn status_class(status: u16) -> Class {
-    match status {
-        200..=299 => Class::Taken,
-        // They are not followed: the token must not travel to another host.
-        300..=399 => Class::Mend(REDIRECT),
-        401 | 403 => Class::Token,
-        404 | 405 | 410 => Class::Mend(PATH),
-        413 => Class::BadEvents(LIMIT),
-        400 | 415 | 422 => Class::BadEvents(RAW),
-        502 | 504 => Class::Busy(GATEWAY),
-        501 => Class::Busy(PATH),
-        408 | 425 | 429 | 500..=599 => Class::Busy(BUSY),
-        _ => Class::Mend(OTHER_URL),
-    }
-}
+use meaning::{CREDENTIAL, Meaning, NEW_TOKEN, PAGE, SCHEME};
 
 /// What was asked, and what no word of the answer may give away.
 #[derive(Debug)]
 pub struct Question<'a> {
-    /// Of whom.
-    pub endpoint: &'a Endpoint,
-    /// With this token.
+    /// The endpoint is Splunk's, so that its codes count.
+    pub is_splunk: bool,
+    /// The `Authorization` header.
     pub token: Option<&'a Token>,
-    /// And these headers.
-    pub headers: &'a [Header],
-    /// To take what is compressed.
+    /// What may be secret of the request, the token included.
+    pub secrets: &'a Secrets,
+    /// The body is compressed.
     pub is_compressed: bool,
-    /// To take this.
+    /// The events.
     pub body: &'a Body<'a>,
 }
 
 /// One answer of the webhook, as far as it was read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// The value of `Retry-After`, if there is one.
+    /// These headers' values, where they are there.
+    pub content_type: Option<String>,
+    /// Seconds or a date.
     pub retry_after: Option<String>,
-    /// The value of `Location`, if there is one.
+    /// The webhook's clock.
+    pub date: Option<String>,
+    /// Where a redirect leads to.
     pub location: Option<String>,
-    /// The beginning of the body.
+    /// The beginning of the body; of a success perhaps no more than is needed to know what it is.
     pub text: Vec<u8>,
     /// How many events it is about.
     pub events: usize,
-    /// What it tells of each of them, if it is the answer of a `_bulk`.
+    /// What became of each of them, if it is the answer of a `_bulk`.
     pub items: Items,
 }
 
 impl Answer {
-    /// What it means for the body.
-    pub fn verdict(&self, question: &Question<'_>) -> Outcome {
-        let hec: Option<serde_json::Value> = serde_json::from_slice(&self.text).ok();
-        let code = hec
-            .as_ref()
-            .and_then(|hec| hec.get("code"))
-            .and_then(|code| code.as_u64());
-        let known = code.and_then(hec_class);
-        let class = match known {
-            Some((_, class)) if self.status < 600 && (200..600).contains(&self.status) => {
-                // A code of success under another status is no success.
-                match (class, status_class(self.status)) {
-                    (Class::Taken, by_status) => by_status,
-                    (by_code, _) => by_code,
-                }
-            }
-            // What web servers say on a port with TLS to a client without: nothing is wrong with the
-            // events, and all of them would be lost one by one.
-            None if self.status == 400 && speaks_of_tls(&self.text) => Class::Mend(OTHER_SCHEME),
-            None if self.status == 415 && question.is_compressed => Class::Mend(COMPRESSION),
-            _ => status_class(self.status),
-        };
-        let words = match (
-            code.and_then(hec_class),
-            hec.as_ref().and_then(|hec| hec.get("text")),
-        ) {
-            (Some((words, _)), _) => words.to_owned(),
-            (None, Some(serde_json::Value::String(text))) => question.tellable(text),
-            (None, _) => question.tellable(&String::from_utf8_lossy(&self.text)),
-        };
-        let mut why = match words.as_str() {
-            "" => self.status.to_string(),
-            words => format!("{} {words}", self.status),
-        };
-        if let Some(location) = self.location.as_ref().filter(|_| self.status < 400) {
-            let location = question.tellable(&endpoint::shown(location));
-            why += &format!(", which leads to {location}");
+    /// What it means for the body, at this time by our clock.
+    pub fn outcome(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
+        let is_success = (200..300).contains(&self.status);
+        if is_success && self.is_page() {
+            let title = foreign::title(&String::from_utf8_lossy(&self.text))
+                .map(|title| question.shown(title));
+            let title = title.map_or_else(String::new, |title| format!(" ({title})"));
+            let message = format!(
+                "HTTP {} with a web page, not the webhook's answer{title}",
+                self.status
+            );
+            return Outcome::Failed(DeliveryError::permanent(message, PAGE));
         }
-        let lasting = |remedy| {
-            Outcome::Failed(DeliveryError {
-                retry_after: self.wait(),
-                ..DeliveryError::permanent(format!("answered {why}"), remedy)
-            })
-        };
-        match class {
-            Class::Taken => parts::verdict(self, question),
-            Class::BadEvents(hint) if self.status == 413 => {
-                Outcome::TooLarge(DeliveryError::transient(Cause::Answer, why).hint(hint))
-            }
-            Class::BadEvents(hint) => {
-                Outcome::Rejected(DeliveryError::transient(Cause::Answer, why).hint(hint))
-            }
-            Class::Mend(remedy) => lasting(remedy),
-            Class::Token if question.token.is_none() => lasting(CREDENTIAL),
-            Class::Token if !question.token.is_some_and(Token::has_scheme) => lasting(SCHEME),
-            Class::Token => lasting(NEW_TOKEN),
-            Class::Busy(hint) => Outcome::Failed(DeliveryError {
-                retry_after: self.wait(),
-                ..DeliveryError::transient(Cause::Answer, format!("answered {why}")).hint(hint)
-            }),
+        if is_success && !question.is_splunk {
+            return parts::outcome(self, question, now);
         }
+        let json: Option<Value> = serde_json::from_slice(&self.text).ok();
+        let member = |name| json.as_ref().and_then(|json| json.get(name));
+        let code = member("code").and_then(Value::as_u64);
+        let known = code
+            .filter(|_| question.is_splunk)
+            .and_then(meaning::of_code);
+        let meaning = match known {
+            // A code of success under another status is no success.
+            Some((_, Meaning::Delivered)) | None => self.meaning(question),
+            Some((_, by_code)) => by_code,
+        };
+        if meaning == Meaning::Delivered {
+            return parts::outcome(self, question, now);
+        }
+        let message = match (known, member("text").and_then(Value::as_str)) {
+            (Some((words, _)), _) => self.message(words, question),
+            (None, Some(text)) => self.message(&question.shown(text), question),
+            (None, None) => self.message(
+                &question.shown(&String::from_utf8_lossy(&self.text)),
+                question,
+            ),
+        };
+        self.failure(meaning, message, question, now)
     }
 
     /// The answer as the webhook gave it, in one short line.
     pub fn shown(&self, question: &Question<'_>) -> String {
-        let text = question.tellable(&String::from_utf8_lossy(&self.text));
-        format!("{} {text}", self.status).trim_end().into()
+        self.message(
+            &question.shown(&String::from_utf8_lossy(&self.text)),
+            question,
+        )
     }
 
-    /// Whether it is a page for people, as web servers give at many a path.
-    pub fn is_page(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
-        ["<html", "<!doctype html"]
-            .iter()
-            .any(|tag| memmem::find(&text, tag.as_bytes()).is_some())
+    /// By the status and what web servers say.
+    fn meaning(&self, question: &Question<'_>) -> Meaning {
+        match self.status {
+            // Nothing is wrong with the events, and all of them would be lost one by one.
+            400 if foreign::speaks_of_tls(&self.text) => Meaning::Settings(meaning::OTHER_SCHEME),
+            400 if foreign::wants_other_type(&self.text) => Meaning::Settings(meaning::JSON_TYPE),
+            415 if question.is_compressed => Meaning::Settings(meaning::COMPRESSION),
+            status => meaning::of_status(status),
+        }
     }
 
-    /// `Retry-After` in seconds. Its other form, a date, is left to the backoff.
-    fn wait(&self) -> Option<Duration> {
-        self.retry_after
-            .as_ref()?
-            .trim()
-            .parse()
-            .ok()
-            .map(Duration::from_secs)
+    fn failure(
+        &self,
+        meaning: Meaning,
+        message: String,
+        question: &Question<'_>,
+        now: SystemTime,
+    ) -> Outcome {
+        let token_fix = |fix| match question.token {
+            None => CREDENTIAL,
+            Some(token) if !token.has_scheme() => SCHEME,
+            Some(_) => fix,
+        };
+        let transient = DeliveryError {
+            retry_after: self.wait(now),
+            // What is before the webhook answers for it, which may have all the same.
+            may_have_arrived: matches!(self.status, 502 | 504),
+            ..DeliveryError::transient(Cause::Answer, message.clone())
+        };
+        let permanent = |fix| {
+            Outcome::Failed(DeliveryError {
+                retry_after: self.wait(now),
+                ..DeliveryError::permanent(message.clone(), fix)
+            })
+        };
+        match meaning {
+            Meaning::Delivered => Outcome::Delivered,
+            Meaning::Content(hint) => Outcome::Rejected(transient.hint(hint)),
+            Meaning::TooLarge(hint) => Outcome::TooLarge(transient.hint(hint)),
+            Meaning::Settings(fix) => permanent(fix),
+            Meaning::Token => permanent(token_fix(NEW_TOKEN)),
+            Meaning::Busy(hint) => Outcome::Failed(transient.hint(hint)),
+            Meaning::Unclear(fix) => Outcome::Failed(DeliveryError {
+                fix: Some(fix),
+                ..transient
+            }),
+            Meaning::Forbidden => Outcome::Failed(DeliveryError {
+                fix: Some(token_fix(meaning::FORBIDDEN)),
+                ..transient
+            }),
+        }
+    }
+
+    /// `HTTP 503 Server is busy`, with the status' usual words if there are no others.
+    fn message(&self, words: &str, question: &Question<'_>) -> String {
+        let status = self.status.to_string();
+        let bare = words.strip_prefix("HTTP/1.1 ").unwrap_or(words);
+        let words = match bare.strip_prefix(&status) {
+            Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric()) => {
+                rest.trim_start_matches([' ', ':', '-', '–', '|', '.'])
+            }
+            _ => words,
+        };
+        let usual = StatusCode::from_u16(self.status);
+        let usual = usual.ok().and_then(|status| status.canonical_reason());
+        let words = if words.is_empty() {
+            usual.unwrap_or_default()
+        } else {
+            words
+        };
+        let message = format!("HTTP {status} {words}");
+        match &self.location {
+            Some(location) if (300..400).contains(&self.status) => {
+                let location = question.shown(&endpoint::shown(location));
+                format!("{message}, which leads to {location}")
+            }
+            _ => message.trim_end().to_owned(),
+        }
+    }
+
+    /// Whether it is a page for people, as web servers give at many a path. PHP says `text/html` of empty answers too.
+    fn is_page(&self) -> bool {
+        let is_html = self
+            .content_type
+            .as_ref()
+            .and_then(|value| value.trim_start().get(..9))
+            .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
+        foreign::is_page(&self.text) || (is_html && !self.text.trim_ascii().is_empty())
+    }
+
+    /// What `Retry-After` asks for. A date counts from the webhook's own clock, if there is a `Date`.
+    fn wait(&self, now: SystemTime) -> Option<Duration> {
+        let text = self.retry_after.as_ref()?.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+        }
+        let their_now = self
+            .date
+            .as_ref()
+            .and_then(|date| http_date::parse(date.trim(), now));
+        let then = http_date::parse(text, now)?;
+        // What has passed asks for no wait.
+        Some(
+            then.duration_since(their_now.unwrap_or(now))
+                .unwrap_or_default(),
+        )
     }
 }
 
-/// The words of nginx, Go and Apache; whole phrases, since many a 400 names a page on https://.
-fn speaks_of_tls(text: &[u8]) -> bool {
-    let phrases = [
-        "https port",
-        "https server",
-        "ssl-enabled",
-        "ssl certificate",
-    ];
-    let text = text.to_ascii_lowercase();
-    phrases
-        .iter()
-        .any(|phrase| memmem::find(&text, phrase.as_bytes()).is_some())
-}
-
-/// Characters of a foreign text that are logged at most.
-const TOLD: usize = 100;
-/// So many bytes in a row that were also in the body betray an event.
+/// Characters of a foreign text that are shown.
+const MAX_SHOWN: usize = 100;
+/// So many more are searched for secrets, which may end behind what is shown.
+const SEARCHED: usize = 1000;
+/// So many bytes in a row that were also in the body give an event away.
 const MIN_LEAK_LEN: usize = 12;
+const HIDDEN: &str = "(text not shown: it repeats what was sent)";
 
 impl Question<'_> {
-    /// What may be logged of a text that the webhook sent: one short line, of a page its title, and
-    /// nothing of it if it repeats the token, what may be secret in the URL, or events.
-    fn tellable(&self, text: &str) -> String {
-        let line: String = title(text)
-            .unwrap_or(text)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .chars()
-            .take(TOLD)
-            .collect();
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
-        let told_secret = [text, &line].iter().any(|text| {
-            self.token.is_some_and(|token| token.appears_in(text))
-                || self.endpoint.appears_in(text)
-                || self
-                    .headers
-                    .iter()
-                    .any(|header| header::appears_in(header, text))
-        });
+    /// What may be shown of a text that the webhook sent: one short line, of a page its title, and nothing of it if it
+    /// repeats a secret, or events.
+    fn shown(&self, text: &str) -> String {
+        let words = foreign::title(text).unwrap_or(text).split_whitespace();
+        let mut line = String::new();
+        for word in words {
+            if line.len() > SEARCHED {
+                break;
+            }
+            line += if line.is_empty() { "" } else { " " };
+            line.extend(word.chars().take(SEARCHED));
+        }
+        let shown: String = line.chars().take(MAX_SHOWN).collect();
         let slices = self.body.slices();
-        let told_events = line
+        let repeats_events = shown
             .as_bytes()
             .windows(MIN_LEAK_LEN)
             .map(memmem::Finder::new)
             .any(|run| slices.iter().any(|lines| run.find(lines).is_some()));
-        if told_secret || told_events {
-            "(text not shown: it repeats what was sent)".into()
+        if repeats_events || self.secrets.appears_in(&line) {
+            HIDDEN.into()
         } else {
-            line
+            escape::shown(&line, MAX_SHOWN)
         }
     }
 }
-
-fn title(page: &str) -> Option<&str> {
-    // As long as the page, so that places in it are places in the page.
-    let lower = page.to_ascii_lowercase();
-    let start = lower.find("<title>")? + "<title>".len();
-    let end = start + lower[start..].find("</title>")?;
-    Some(&page[start..end])
-}
-
-mod parts;
-#[cfg(test)]
-mod tests;

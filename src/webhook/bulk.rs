@@ -1,4 +1,4 @@
-//! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it tells of each event whether it was
+//! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it says of each event whether it was
 //! taken: `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
 //!
 //! Read as it comes, since it can be as large as what was sent; what comes before it breaks off counts.
@@ -6,13 +6,15 @@
 use std::fmt;
 use std::io::{BufReader, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 
 /// An answer, as far as it was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Items {
-    /// Whether some events were not taken, if it tells.
+    /// Whether some events were not taken, if it says so.
     pub errors: Option<bool>,
     /// Of each event, in the order in which they were sent; only filled if there are errors.
     pub items: Vec<Item>,
@@ -23,14 +25,14 @@ pub struct Items {
 /// What became of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// As an HTTP status; 0 if that is not told.
+    /// As an HTTP status; 0 if there is none.
     pub status: u16,
     /// Elasticsearch's name for what was wrong, or nothing.
     pub error: String,
 }
 
 impl Items {
-    /// Reads an answer. One that is something else tells nothing.
+    /// Reads an answer. One that is something else says nothing.
     pub fn read(from: impl Read) -> Self {
         let mut items = Items::default();
         let mut json = serde_json::Deserializer::from_reader(BufReader::new(from));
@@ -74,8 +76,14 @@ impl<'de> Visitor<'de> for Answer<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
         while let Some(name) = members.next_key::<String>()? {
             match name.as_str() {
-                "errors" => self.0.errors = Some(members.next_value()?),
-                // Servers tell first whether there are any.
+                "errors" => {
+                    self.0.errors = Some(members.next_value()?);
+                    if self.0.errors == Some(false) {
+                        // There is nothing more to learn, and this ends the reading.
+                        return Err(M::Error::custom("no errors"));
+                    }
+                }
+                // Servers say first whether there are any.
                 "items" if self.0.errors == Some(true) => {
                     members.next_value_seed(List(&mut self.0.items))?
                 }

@@ -1,39 +1,36 @@
 //! One POST over one kept-alive connection, and what became of it.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderName, HeaderValue, Response, Version, header};
+use ureq::http::{HeaderValue, Response, Version, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Error, SendBody};
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
+use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
 use crate::webhook::bulk::Items;
-use crate::webhook::early_response::EarlyResponse;
-use crate::webhook::endpoint::Endpoint;
-use crate::webhook::error::{self, Timeouts, is_hang_up};
+use crate::webhook::endpoint::{Collector, Endpoint};
+use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
+use crate::webhook::foreign;
+use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::{Known, Resolve};
+use crate::webhook::resolve::Known;
 use crate::webhook::template::RequestTemplate;
-use crate::webhook::tunnel::Tunnel;
+use crate::webhook::wire::Wire;
 
-/// How much of an answer is read. A longer one costs its connection.
+/// How much of an answer is read, in bytes. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
-/// How much more of one that tells of each event, for each event.
+/// How much more of one that has a part for each event, for each event.
 const ITEM_BYTES: u64 = 1 << 10;
-/// How long an answer's body may take once its status is known.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// What is sent as it is, is written in pieces of this size: ureq's 128 KiB cost twice the CPU.
-const PLAIN_BUFFER: usize = 1 << 20;
-/// What is compressed or encrypted first gains nothing by more than ureq's own size.
-const OUTPUT_BUFFER: usize = 128 << 10;
 /// A connection ends with the first request after so long, and the next one looks the name up again: a name that
 /// has got another address is followed, and a balancer that has got another server uses it.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
@@ -48,10 +45,13 @@ pub struct Webhook {
     /// None if the webhook wants none.
     token: Option<Token>,
     authorization: Option<HeaderValue>,
-    shape: RequestTemplate,
+    secrets: Secrets,
+    template: RequestTemplate,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
-    last_words: EarlyResponse,
+    wire: Wire,
+    /// The agent ends all requests.
+    is_aborted: Arc<AtomicBool>,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
     /// Since when there is a connection that the last request has left open for the next one.
@@ -60,16 +60,25 @@ pub struct Webhook {
     connection_age: Duration,
 }
 
-/// What the webhook said.
+/// What the webhook answered.
 #[derive(Debug)]
 pub struct Reply {
     /// What it means.
     pub outcome: Outcome,
     /// The answer in one short line.
-    pub said: String,
-    /// It is a page for people.
-    pub is_page: bool,
+    pub shown: String,
+    /// What the operator should know though the body was delivered.
+    pub note: Option<&'static str>,
 }
+
+/// A request that was not answered.
+struct Unanswered {
+    error: Error,
+    sent: Sent,
+}
+
+const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
+                              --format hec and …/services/collector/event";
 
 impl Webhook {
     /// Sets up the client; connects with the first post.
@@ -79,7 +88,7 @@ impl Webhook {
     pub fn new(
         endpoint: Endpoint,
         token: Option<Token>,
-        shape: RequestTemplate,
+        template: RequestTemplate,
         tls: TlsConfig,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
@@ -90,62 +99,40 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let is_plain = endpoint.uri().scheme_str() == Some("http")
-            && shape.encoder.content_encoding().is_none();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy.as_ref().map(Proxy::for_client))
-            .http_status_as_error(false)
-            // The token must not travel to another host.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("s3-audit-webhook/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding(AutoHeaderValue::None)
-            .max_idle_connections(1)
-            .output_buffer_size(if is_plain {
-                PLAIN_BUFFER
-            } else {
-                OUTPUT_BUFFER
-            })
-            .timeout_resolve(Some(timeouts.connect))
-            .timeout_connect(Some(timeouts.connect))
-            .timeout_global(Some(timeouts.request))
-            .timeout_recv_body(Some(ANSWER_TIME))
-            .build();
-        let last_words = EarlyResponse::default();
-        let addresses = Known::default();
-        let resolver = Resolve {
-            inner: DefaultResolver::default(),
-            known: addresses.clone(),
-        };
-        // ureq's own chain, but for the limit of the tunnel's time and the last words.
-        let connector =
-            ().chain(Tunnel::default())
-                .chain(TcpConnector::default())
-                .chain(last_words.clone())
-                .chain(RustlsConnector::default());
+        let config = build::config(&endpoint, &template, tls, proxy.as_ref(), timeouts);
+        let (wire, addresses) = (Wire::default(), Known::default());
+        let nobody = Arc::new(Nobody);
         Ok(Webhook {
-            agent: Agent::with_parts(config, connector, resolver),
+            agent: build::agent(
+                config,
+                &wire,
+                &addresses,
+                nobody,
+                DefaultResolver::default(),
+            ),
+            secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
             authorization: authorization.transpose()?,
-            shape,
+            template,
             timeouts,
             proxy,
-            last_words,
+            wire,
+            is_aborted: Arc::default(),
             addresses,
             kept_since: None,
             connection_age: CONNECTION_AGE,
         })
     }
 
-    /// The same, but that connections are made by these.
-    pub fn connecting_with(self, connector: impl Connector, resolver: impl Resolver) -> Self {
-        let resolver = Resolve {
-            inner: resolver,
-            known: self.addresses.clone(),
-        };
-        let agent = Agent::with_parts(self.agent.config().clone(), connector, resolver);
+    /// The same, of which somebody observes each step.
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        self.connecting_with(observer, DefaultResolver::default())
+    }
+
+    fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
+        let config = self.agent.config().clone();
+        let agent = build::agent(config, &self.wire, &self.addresses, observer, resolver);
         Webhook { agent, ..self }
     }
 
@@ -164,19 +151,24 @@ impl Webhook {
         self.proxy.as_ref()
     }
 
-    /// One attempt, and what the webhook said: for `test`.
+    /// One attempt, and what the webhook answered: for `test`.
     ///
     /// # Errors
-    /// It said nothing.
+    /// There was no answer.
     pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
-        self.shape.encoder.encode(body);
-        let answer = self.try_post(body).map_err(|error| self.error(&error))?;
+        self.template.encoder.encode(body);
+        let (answer, server) = self
+            .try_post(body, true)
+            .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so that the answer may repeat it.
         let body = Body::of(b"");
+        let question = self.question(&body);
+        let is_one_record =
+            self.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(&server);
         Ok(Reply {
-            outcome: answer.verdict(&self.question(&body)),
-            said: answer.shown(&self.question(&body)),
-            is_page: answer.is_page(),
+            outcome: answer.outcome(&question, SystemTime::now()),
+            shown: answer.shown(&question),
+            note: is_one_record.then_some(FLUENT_BIT_RAW),
         })
     }
 
@@ -187,37 +179,40 @@ impl Webhook {
 
     fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
         Question {
-            endpoint: &self.endpoint,
+            is_splunk: self.template.is_splunk,
             token: self.token.as_ref(),
-            headers: &self.shape.headers,
-            is_compressed: self.shape.encoder.content_encoding().is_some(),
+            secrets: &self.secrets,
+            is_compressed: self.template.encoder.content_encoding().is_some(),
             body,
         }
     }
 
-    fn error(&self, error: &Error) -> DeliveryError {
+    fn error(&self, Unanswered { error, sent }: &Unanswered) -> DeliveryError {
+        let (uri, sent) = (self.endpoint.uri(), *sent);
+        if self.is_aborted.load(Ordering::Relaxed) {
+            return error::aborted(sent);
+        }
         match &self.proxy {
-            Some(proxy) => error::through(
-                &proxy.to_string(),
-                error,
-                self.endpoint.uri(),
-                self.timeouts,
-            ),
-            None => error::of(error, self.endpoint.uri(), self.timeouts),
+            Some(proxy) => error::through(&proxy.to_string(), error, uri, self.timeouts, sent),
+            None => error::of(error, uri, self.timeouts, sent),
         }
     }
 
-    /// Posts these events, which were encoded last.
-    fn try_post(&self, events: &Body<'_>) -> Result<Answer, Error> {
+    /// Posts these events, which were encoded last. Of an answer of success the text is read only where it says more
+    /// than the status, or is `wanted`. Returns the `Server` header too.
+    fn try_post(
+        &self,
+        events: &Body<'_>,
+        is_text_wanted: bool,
+    ) -> Result<(Answer, String), Unanswered> {
         let RequestTemplate {
             encoder,
             uri,
             headers,
-        } = &self.shape;
+            ..
+        } = &self.template;
         let body = encoder.body(events);
-        let events = events.extent().events;
-        // Of the request before.
-        self.last_words.has_cut_short();
+        self.wire.begin();
         if self.kept_since.is_none() {
             self.addresses.forget();
         }
@@ -231,7 +226,7 @@ impl Webhook {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        if let Some(content_type) = self.shape.content_type() {
+        if let Some(content_type) = self.template.content_type() {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         if let Some(encoding) = encoder.content_encoding() {
@@ -240,43 +235,100 @@ impl Webhook {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let mut response = request.send(SendBody::from_reader(&mut body.reader()))?;
+        let mut body = Counted {
+            left: Cell::new(None),
+            length: body.bytes(),
+            inner: body.reader(),
+        };
+        let result = request.send(SendBody::from_reader(&mut body));
+        let sent = match body.left.get() {
+            None => Sent::Nothing,
+            Some(0) if !self.wire.is_cut_short() => Sent::All,
+            Some(_) => Sent::Part,
+        };
+        let mut response = result.map_err(|error| Unanswered { error, sent })?;
         if ends_connection(&response) {
             self.addresses.forget();
         }
-        if response.status().is_success() && self.last_words.has_cut_short() {
+        if response.status().is_success() && self.wire.is_cut_short() {
             // It can't have what was not sent.
-            return Err(Error::Io(ErrorKind::ConnectionAborted.into()));
+            let error = Error::Io(ErrorKind::ConnectionAborted.into());
+            return Err(Unanswered { error, sent });
         }
-        let mut text = Vec::new();
-        let mut items = Items::default();
-        let tells_of_each = encoder.has_prefix() && response.status().is_success();
-        let more = if tells_of_each {
+        Ok(self.read(&mut response, events.extent().events, is_text_wanted))
+    }
+
+    /// Reads as much of an answer as is needed, and to its end if that is near, so that the connection can be kept. The
+    /// status says what became of the body, so a cut-off or endless text costs only the connection.
+    fn read(
+        &self,
+        response: &mut Response<ureq::Body>,
+        events: usize,
+        is_text_wanted: bool,
+    ) -> (Answer, String) {
+        let status = response.status();
+        let header = |name| {
+            let value: &HeaderValue = response.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let mut answer = Answer {
+            status: status.as_u16(),
+            content_type: header(header::CONTENT_TYPE),
+            events,
+            ..Answer::default()
+        };
+        let mut server = String::new();
+        if !status.is_success() || is_text_wanted {
+            answer.retry_after = header(header::RETRY_AFTER);
+            answer.date = header(header::DATE);
+            answer.location = header(header::LOCATION);
+            server = header(header::SERVER).unwrap_or_default();
+        }
+        let is_bulk = self.template.encoder.has_prefix() && status.is_success();
+        let more = if is_bulk {
             ITEM_BYTES * events as u64
         } else {
             0
         };
-        // The status says what became of the body, so a cut-off or endless text costs only the
-        // connection, which goes back to the pool when a text was read to its end.
         let mut from = response.body_mut().as_reader().take(ANSWER_BYTES + more);
-        let read = from.by_ref().take(ANSWER_BYTES).read_to_end(&mut text);
-        if tells_of_each {
-            items = Items::read(text.as_slice().chain(from.by_ref()));
-            items.cut_off |= read.is_err() && text.is_empty();
-            let _ = io::copy(&mut from, &mut io::sink());
+        let text = &mut answer.text;
+        if !status.is_success() || self.template.is_splunk || is_text_wanted {
+            let _ = from.by_ref().take(ANSWER_BYTES).read_to_end(text);
+        } else {
+            // Enough to know a page by. An empty read is the end.
+            let mut piece = [0; 4096];
+            while text.trim_ascii().is_empty() && text.len() < piece.len() {
+                match from.read(&mut piece) {
+                    Ok(length @ 1..) => text.extend_from_slice(&piece[..length]),
+                    end => {
+                        answer.items.cut_off = is_bulk && end.is_err() && text.is_empty();
+                        break;
+                    }
+                }
+            }
         }
-        let header = |name: HeaderName| {
-            let value = response.headers().get(name)?;
-            value.to_str().ok().map(str::to_owned)
-        };
-        Ok(Answer {
-            status: response.status().as_u16(),
-            retry_after: header(header::RETRY_AFTER),
-            location: header(header::LOCATION),
-            text,
-            events,
-            items,
-        })
+        if is_bulk && !answer.items.cut_off {
+            answer.items = Items::read(answer.text.as_slice().chain(from.by_ref()));
+        }
+        let _ = io::copy(&mut from, &mut io::sink());
+        (answer, server)
+    }
+}
+
+/// A body that knows how much of it was read.
+struct Counted<R> {
+    inner: R,
+    length: usize,
+    /// None before the first read.
+    left: Cell<Option<usize>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get().unwrap_or(self.length);
+        let read = self.inner.read(out)?;
+        self.left.set(Some(left.saturating_sub(read)));
+        Ok(read)
     }
 }
 
@@ -287,35 +339,29 @@ fn ends_connection<B>(response: &Response<B>) -> bool {
         || connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
-/// Whether a connection, or what it was made to, was there no more.
-fn is_gone(error: &io::Error) -> bool {
-    is_hang_up(error) || error.kind() == ErrorKind::ConnectionRefused
-}
-
 impl Target for Webhook {
     fn post(&mut self, body: &Body<'_>) -> Outcome {
-        self.shape.encoder.encode(body);
+        self.template.encoder.encode(body);
         let mut since = self.kept_since.unwrap_or_else(Instant::now);
         let mut is_last = self.is_connection_old();
-        let result = match self.try_post(body) {
-            // The usual end of a connection that the webhook had tired of, or whose webhook has gone to another
-            // address: not its failure.
-            Err(Error::Io(error)) if self.kept_since.is_some() && is_gone(&error) => {
-                (since, is_last) = (Instant::now(), false);
-                self.kept_since = None;
-                self.try_post(body)
-            }
-            result => result,
-        };
+        let mut result = self.try_post(body, false);
+        if let Err(unanswered) = &result
+            && self.kept_since.is_some()
+            && self.may_repeat(unanswered)
+        {
+            (since, is_last) = (Instant::now(), false);
+            self.kept_since = None;
+            result = self.try_post(body, false);
+        }
         self.kept_since = (result.is_ok() && !is_last).then_some(since);
         match result {
-            Ok(answer) => answer.verdict(&self.question(body)),
-            Err(error) => Outcome::Failed(self.error(&error)),
+            Ok((answer, _)) => answer.outcome(&self.question(body), SystemTime::now()),
+            Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
         }
     }
 
     fn time_limit(&self) -> Duration {
-        // Over a connection that the webhook had tired of it is tried twice.
+        // Over a connection that the webhook had closed it is tried twice.
         self.timeouts
             .request
             .saturating_mul(2)
@@ -327,18 +373,39 @@ impl Target for Webhook {
     }
 
     fn max_events(&self) -> usize {
-        self.shape.encoder.format().max_events()
+        self.template.encoder.format().max_events()
     }
 
     fn overhead(&self) -> Overhead {
-        self.shape.encoder.overhead()
+        self.template.encoder.overhead()
     }
 
     fn cut(&self) -> Abort {
-        let agent = self.agent.clone();
-        Box::new(move || agent.shutdown())
+        let (agent, is_aborted) = (self.agent.clone(), Arc::clone(&self.is_aborted));
+        Box::new(move || {
+            is_aborted.store(true, Ordering::Relaxed);
+            agent.shutdown();
+        })
     }
 }
 
+impl Webhook {
+    /// Whether a request may be made again at once and silently, after one over a connection that was kept: the webhook had
+    /// closed it while it was idle, or has gone to another address. Nobody may have read the request.
+    fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {
+        match error {
+            _ if self.is_aborted.load(Ordering::Relaxed) => false,
+            Error::Io(error) if is_disconnect(error) => {
+                *sent != Sent::All || self.wire.is_surely_unread()
+            }
+            Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+            _ => false,
+        }
+    }
+}
+
+mod build;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -1,4 +1,4 @@
-//! Bodies as each service wants them, made from the lines that are held: no event is parsed into a tree.
+//! Bodies as each service wants them, made from the buffered lines: no event is parsed into a tree.
 
 use std::fmt;
 use std::io::Read;
@@ -173,7 +173,7 @@ impl Encoder {
             made,
         } = self;
         made.clear();
-        // A body is held twice while it is under way; one of unusual size must not stay.
+        // A body is in memory twice while it is sent; one of unusual size must not stay.
         made.shrink_to(KEPT);
         match gzip {
             None if envelope.is_plain() => {}

@@ -60,13 +60,17 @@ impl Endpoint {
         &self.0
     }
 
-    /// Whether `text` gives away what [`shown`] hides.
-    pub fn appears_in(&self, text: &str) -> bool {
+    /// What [`shown`] hides.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let path = self.0.path().split('/');
         let long = path.filter(|segment| segment.chars().count() > SECRET);
         let query = self.0.query().unwrap_or_default().split(['&', '=']);
         long.chain(query.filter(|part| part.len() >= 8))
-            .any(|secret| text.contains(secret))
+    }
+
+    /// Which of Splunk's endpoints it is, by the end of its path.
+    pub fn collector(&self) -> Option<Collector> {
+        Collector::of(self.0.path())
     }
 
     /// Whether the token would travel in the clear over a network.
@@ -76,6 +80,29 @@ impl Endpoint {
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback());
         self.0.scheme_str() == Some("http") && !loopback && host != "localhost"
+    }
+}
+
+/// Splunk's endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collector {
+    /// `/services/collector/raw`: any text.
+    Raw,
+    /// `/services/collector/event`: each event in an envelope.
+    Event,
+}
+
+impl Collector {
+    fn of(path: &str) -> Option<Collector> {
+        let path = path.trim_end_matches('/');
+        let path = path.strip_suffix("/1.0").unwrap_or(path);
+        let is_event = ["/services/collector", "/services/collector/event"]
+            .iter()
+            .any(|end| path.ends_with(end));
+        match path.ends_with("/services/collector/raw") {
+            true => Some(Collector::Raw),
+            false => is_event.then_some(Collector::Event),
+        }
     }
 }
 
@@ -191,5 +218,21 @@ mod tests {
         assert!(!plain("http://127.0.0.2:8088/"));
         assert!(!plain("http://[::1]:8088/"));
         assert!(!plain("http://localhost/"));
+    }
+
+    #[test]
+    fn splunks_endpoints_are_known_by_their_paths() {
+        for (path, collector) in [
+            ("/services/collector/raw", Some(Collector::Raw)),
+            ("/services/collector/raw/1.0", Some(Collector::Raw)),
+            ("/splunk/services/collector/raw/", Some(Collector::Raw)),
+            ("/services/collector", Some(Collector::Event)),
+            ("/services/collector/event/1.0", Some(Collector::Event)),
+            ("/services/collector/health", None),
+            ("/my-services/collector/raws", None),
+            ("/", None),
+        ] {
+            assert_eq!(Collector::of(path), collector, "{path}");
+        }
     }
 }

@@ -26,7 +26,7 @@ impl fmt::Display for EventTime {
 }
 
 impl EventTime {
-    /// The time of a well-formed JSON object. None if it tells none that can be understood.
+    /// The time of a well-formed JSON object. None if there is none that can be understood.
     pub fn of(event: &[u8]) -> Option<EventTime> {
         let mut walk = Walk { rest: event };
         walk.skip_byte(b'{')?;
@@ -127,7 +127,7 @@ fn parse(value: &[u8]) -> Option<EventTime> {
     Some(EventTime { milliseconds })
 }
 
-/// Epoch seconds, or milli-, micro- or nanoseconds: which one its size tells, from 2001 to 5138.
+/// Epoch seconds, or milli-, micro- or nanoseconds: by its size, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
     const BILLION: u128 = 1_000_000_000;
     let billionths = parse_decimal(text)?;
@@ -194,12 +194,20 @@ fn rfc3339(text: &str) -> Option<u64> {
         }
         _ => return None,
     };
-    // Days since 1970 of the proleptic Gregorian calendar, in years that begin in March.
+    let seconds = seconds_since_1970((year, month, day), (hour, minute - offset, second));
+    u64::try_from(seconds * 1000 + milliseconds).ok()
+}
+
+/// Of a day (year, month, day) of the proleptic Gregorian calendar and a time (hour, minute, second) of it, in UTC.
+pub fn seconds_since_1970(
+    (year, month, day): (i64, i64, i64),
+    (hour, minute, second): (i64, i64, i64),
+) -> i64 {
+    // In years that begin in March.
     let year = year - i64::from(month <= 2);
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = 365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
-    let seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second;
-    u64::try_from(seconds * 1000 + milliseconds).ok()
+    ((days * 24 + hour) * 60 + minute) * 60 + second
 }
 
 #[cfg(test)]

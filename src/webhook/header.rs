@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use ureq::http::{HeaderName, HeaderValue, header};
 
-/// Stands between several headers where there is room for one text only: in a variable, and in the settings file.
+/// Separates several headers where there is room for one text only: in a variable, and in the settings file.
 pub const SEPARATOR: char = '|';
 
 /// A header that goes out with each request. Its value may be a secret, and is shown nowhere.
 pub type Header = (HeaderName, HeaderValue);
 
-const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value that stands in a file; several in one \
-                      text are separated by |, and a value that holds one must stand in a file";
+const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value in a file; several in one \
+                      text are separated by |, and a value that contains one must be in a file";
 
 /// Takes a header as somebody wrote it, and reads the file that it names.
 ///
@@ -21,8 +21,8 @@ const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value that 
 pub fn parse(text: &str) -> Result<Header, String> {
     let (name, value) = split(text).ok_or(WANTED)?;
     let header: HeaderName = name.parse().map_err(|_| WANTED)?;
-    if let Some(why) = why_reserved(&header) {
-        return Err(format!("{name} {why}"));
+    if let Some(reason) = reserved(&header) {
+        return Err(format!("{name} {reason}"));
     }
     let content;
     let value = match file(text) {
@@ -41,12 +41,12 @@ pub fn parse(text: &str) -> Result<Header, String> {
         }
         Ok(value) if value.is_empty() => Err(format!("{name}: the value is empty; {WANTED}")),
         _ => Err(format!(
-            "{name}: the value holds a line break, or a character that is not ASCII, which no HTTP header can carry"
+            "{name}: the value contains a line break, or a character that is not ASCII, which no HTTP header can carry"
         )),
     }
 }
 
-/// The file in which its value stands, if it names one.
+/// The file that its value is in, if it names one.
 pub fn file(text: &str) -> Option<PathBuf> {
     let (_, value) = split(text)?;
     value.strip_prefix('@').map(|path| Path::new(path).into())
@@ -58,17 +58,8 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim()))
 }
 
-/// Whether `text` gives away the value, or the secret part of one such as `Bearer <secret>`.
-pub fn appears_in((_, value): &Header, text: &str) -> bool {
-    let value = value.to_str().unwrap_or_default();
-    let parts = value.split(' ').chain([value]);
-    parts
-        .filter(|part| part.len() >= 8)
-        .any(|part| text.contains(part))
-}
-
-/// Why nobody else may set it, for those that every request has anyway.
-fn why_reserved(name: &HeaderName) -> Option<&'static str> {
+/// The reason for which nobody else may set it, for those that every request has anyway.
+fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         header::AUTHORIZATION => Some("is what --auth-token sets"),
         header::CONTENT_ENCODING => Some("is what --compress sets"),

@@ -1,16 +1,8 @@
-//! The proxy on the way to the webhook: the one that was asked for, else the environment's, as curl reads it
-//! (<https://curl.se/docs/manpage.html#ENVIRONMENT>).
+//! The proxy on the way to the webhook.
 
 use std::fmt;
 
 use ureq::http::Uri;
-
-use crate::config::error::UsageError;
-use crate::config::opt::Opt;
-use crate::config::options::WebhookOptions;
-use crate::config::provenance::{Origin, Provenance};
-use crate::webhook::endpoint::Endpoint;
-use crate::webhook::no_proxy;
 
 /// The port of a proxy that names none, as curl has it.
 const PORT: u16 = 1080;
@@ -74,6 +66,11 @@ impl Proxy {
         &self.place
     }
 
+    /// What nobody may see.
+    pub fn password(&self) -> Option<String> {
+        self.client.password().map(str::to_owned)
+    }
+
     /// For the client.
     pub fn for_client(&self) -> ureq::Proxy {
         self.client.clone()
@@ -95,68 +92,6 @@ impl fmt::Debug for Proxy {
 /// A proxy's URL for a reader: without user and password.
 pub fn shown(text: &str) -> String {
     Proxy::parse(text, "").map_or_else(|_| "…".into(), |proxy| format!("http://{proxy}"))
-}
-
-/// Decides which proxy there is on the way to `endpoint`.
-///
-/// # Errors
-/// Names the option or variable that is wrong.
-pub fn choose(
-    options: &WebhookOptions,
-    provenance: &Provenance,
-    endpoint: &Endpoint,
-) -> Result<Option<Proxy>, UsageError> {
-    // Two lines of the file are one place.
-    let rank = |id| match provenance.origin(id) {
-        Origin::File(path, _) => Origin::File(path, 0),
-        origin => origin,
-    };
-    if let Some(text) = &options.proxy {
-        let (wanted, unwanted) = (rank(Opt::Proxy), rank(Opt::NoProxy));
-        if options.no_proxy && wanted == unwanted {
-            return Err(UsageError(format!(
-                "{} and {}: give one of them",
-                provenance.name(Opt::Proxy),
-                provenance.name(Opt::NoProxy)
-            )));
-        }
-        if !options.no_proxy || wanted > unwanted {
-            return Proxy::parse(text, &provenance.location(Opt::Proxy))
-                .map(Some)
-                .map_err(|what| provenance.error(Opt::Proxy, what));
-        }
-    }
-    if options.no_proxy {
-        return Ok(None);
-    }
-    of_environment(endpoint.uri(), |name| provenance.variable(name))
-}
-
-fn of_environment(
-    endpoint: &Uri,
-    variable: impl Fn(&'static str) -> Option<String>,
-) -> Result<Option<Proxy>, UsageError> {
-    // HTTP_PROXY is read by nobody, since a client of a CGI program can set it, with a header called Proxy.
-    let of_scheme: &[_] = match endpoint.scheme_str() {
-        Some("http") => &["http_proxy"],
-        _ => &["https_proxy", "HTTPS_PROXY"],
-    };
-    let first = |names: &[&'static str]| {
-        let mut names = names.iter();
-        names.find_map(|name| Some((*name, variable(name).filter(|text| !text.is_empty())?)))
-    };
-    let found = first(of_scheme).or_else(|| first(&["all_proxy", "ALL_PROXY"]));
-    let Some((name, text)) = found else {
-        return Ok(None);
-    };
-    let exceptions = first(&["no_proxy", "NO_PROXY"]);
-    let host = endpoint.host().unwrap_or_default();
-    if exceptions.is_some_and(|(_, list)| no_proxy::covers(&list, host)) {
-        return Ok(None);
-    }
-    Proxy::parse(&text, name)
-        .map(Some)
-        .map_err(|what| UsageError(format!("{name}: {what}; --no-proxy goes without it")))
 }
 
 #[cfg(test)]
@@ -205,81 +140,6 @@ mod tests {
             let is_told = ["s3", "cret", "77"].iter().any(|part| error.contains(part));
             assert!(!is_told || !text.contains('@'), "{error}");
             assert_eq!(shown(text), "…");
-        }
-    }
-
-    #[test]
-    fn the_environment_is_read_as_curl_reads_it() {
-        for (endpoint, variables, expected) in [
-            ("https://hec/", &[][..], None),
-            (
-                "https://hec/",
-                &[("HTTPS_PROXY", "a")],
-                Some("a:1080 HTTPS_PROXY"),
-            ),
-            (
-                "https://hec/",
-                &[
-                    ("HTTPS_PROXY", "a"),
-                    ("https_proxy", "b"),
-                    ("ALL_PROXY", "c"),
-                ],
-                Some("b:1080 https_proxy"),
-            ),
-            (
-                "https://hec/",
-                &[("https_proxy", ""), ("HTTPS_PROXY", ""), ("ALL_PROXY", "c")],
-                Some("c:1080 ALL_PROXY"),
-            ),
-            (
-                "https://hec/",
-                &[("http_proxy", "a"), ("HTTP_PROXY", "b")],
-                None,
-            ),
-            (
-                "http://hec/",
-                &[("HTTP_PROXY", "a"), ("https_proxy", "b")],
-                None,
-            ),
-            (
-                "http://hec/",
-                &[("http_proxy", "a")],
-                Some("a:1080 http_proxy"),
-            ),
-            (
-                "https://127.0.0.1/",
-                &[("https_proxy", "a")],
-                Some("a:1080 https_proxy"),
-            ),
-            (
-                "https://hec.example.com/",
-                &[("https_proxy", "a"), ("NO_PROXY", "example.com")],
-                None,
-            ),
-            (
-                "https://hec.example.com/",
-                &[("https_proxy", "a"), ("NO_PROXY", "*"), ("no_proxy", "x")],
-                Some("a:1080 https_proxy"),
-            ),
-            (
-                "https://[::1]:8088/",
-                &[("https_proxy", "a"), ("NO_PROXY", "::1")],
-                None,
-            ),
-            // Whoever needs no proxy is not told what is wrong with it.
-            (
-                "https://hec/",
-                &[("https_proxy", "socks5://a"), ("NO_PROXY", "hec")],
-                None,
-            ),
-        ] {
-            let variable = |name: &str| {
-                let found = variables.iter().find(|(known, _)| *known == name);
-                found.map(|(_, value)| (*value).to_owned())
-            };
-            let found = of_environment(&endpoint.parse().unwrap(), variable).unwrap();
-            let found = found.map(|proxy| format!("{proxy} {}", proxy.place()));
-            assert_eq!(found.as_deref(), expected, "{endpoint} {variables:?}");
         }
     }
 }

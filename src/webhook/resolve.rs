@@ -12,12 +12,14 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::webhook::observer::Observer;
+
 /// What a name was found to stand for, until it is forgotten. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Known(Arc<Mutex<Option<ResolvedSocketAddrs>>>);
 
 impl Known {
-    /// To be said when there is no connection: the next one is made to what the name stands for then.
+    /// To be called when there is no connection: the next one is made to what the name stands for then.
     pub fn forget(&self) {
         *self.lock() = None;
     }
@@ -32,8 +34,10 @@ impl Known {
 pub struct Resolve<R> {
     /// The other.
     pub inner: R,
-    /// What it has said.
+    /// What it has found.
     pub known: Known,
+    /// Learns of what is asked.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl<R: Resolver> Resolver for Resolve<R> {
@@ -51,7 +55,10 @@ impl<R: Resolver> Resolver for Resolve<R> {
         if let Some(known) = self.known.lock().clone() {
             return Ok(known);
         }
+        self.observer.begin("name", uri.host().unwrap_or_default());
         let found = self.inner.resolve(uri, config, timeout)?;
+        let addresses = found.iter().map(|address| address.ip().to_string());
+        self.observer.end(&addresses.collect::<Vec<_>>().join(", "));
         *self.known.lock() = Some(found.clone());
         Ok(found)
     }

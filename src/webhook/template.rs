@@ -1,18 +1,10 @@
-//! What requests look like: the format of their bodies, their headers and Splunk's metadata, as the options
-//! say; and whether these fit together and to the endpoint, so that no webhook must find out.
+//! What requests look like: the format of their bodies and their headers.
 
 use std::fmt;
 
-use ureq::http::{HeaderName, Uri, header};
+use ureq::http::{Uri, header};
 
-use crate::config::error::UsageError;
-use crate::config::opt::Opt;
-use crate::config::options::WebhookOptions;
-use crate::config::provenance::Provenance;
-use crate::sys::host;
-use crate::webhook::encode::{Compressed, Encoder, Format};
-use crate::webhook::endpoint::Endpoint;
-use crate::webhook::header as own;
+use crate::webhook::encode::Encoder;
 use crate::webhook::header::Header;
 
 /// What requests look like.
@@ -23,6 +15,8 @@ pub struct RequestTemplate {
     pub uri: Uri,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
+    /// Splunk, or something like it, takes them, so that its codes in answers count.
+    pub is_splunk: bool,
 }
 
 impl fmt::Debug for RequestTemplate {
@@ -32,246 +26,11 @@ impl fmt::Debug for RequestTemplate {
     }
 }
 
-/// Splunk's endpoints, by the ends of their paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Collector {
-    Raw,
-    Event,
-}
-
 impl RequestTemplate {
-    /// Of requests to this endpoint.
-    ///
-    /// # Errors
-    /// Names the option that is wrong, or that does not fit another one.
-    pub fn new(
-        options: &WebhookOptions,
-        endpoint: &Endpoint,
-        provenance: &Provenance,
-    ) -> Result<Self, UsageError> {
-        let collector = Collector::of(endpoint.uri().path());
-        let format = options.format;
-        if format == Format::Hec && collector == Some(Collector::Raw) {
-            let what = format!(
-                "hec is for Splunk's event endpoint, but {} is its raw one; give …/services/collector/event, or \
-                 --format ndjson",
-                provenance.name(Opt::Endpoint)
-            );
-            return Err(provenance.error(Opt::Format, what));
-        }
-        if format != Format::Hec && collector == Some(Collector::Event) {
-            let what = "Splunk's event endpoint takes --format hec only; give that, or …/services/collector/raw";
-            return Err(provenance.error(Opt::Endpoint, what));
-        }
-        let is_bulk = endpoint
-            .uri()
-            .path()
-            .trim_end_matches('/')
-            .ends_with("/_bulk");
-        if is_bulk && options.event_prefix.is_none() {
-            let what =
-                r#"_bulk wants a line before each event; give --event-prefix '{"create":{}}'"#;
-            return Err(provenance.error(Opt::Endpoint, what));
-        }
-        let metadata = metadata(options, provenance)?;
-        let is_raw = collector == Some(Collector::Raw);
-        if let Some((option, _, _)) = metadata
-            .first()
-            .filter(|_| format != Format::Hec && !is_raw)
-        {
-            let what = "means something only with --format hec, or to an endpoint …/services/collector/raw";
-            return Err(provenance.error(*option, what));
-        }
-        let uri = match is_raw {
-            true => with_query(endpoint.uri(), &with_host(&metadata))
-                .ok_or_else(|| provenance.error(Opt::Endpoint, "is too long"))?,
-            false => endpoint.uri().clone(),
-        };
-        Ok(RequestTemplate {
-            encoder: encoder(options, options.compress, provenance)?,
-            uri,
-            headers: headers(options, provenance)?,
-        })
-    }
-
     /// `Content-Type`, where the options name none.
     pub fn content_type(&self) -> Option<&'static str> {
         let is_own = |(name, _): &Header| *name == header::CONTENT_TYPE;
         let has_own = self.headers.iter().any(is_own);
         (!has_own).then(|| self.encoder.format().content_type())
-    }
-}
-
-impl Collector {
-    fn of(path: &str) -> Option<Collector> {
-        let path = path.trim_end_matches('/');
-        let path = path.strip_suffix("/1.0").unwrap_or(path);
-        if path.ends_with("/services/collector/raw") {
-            Some(Collector::Raw)
-        } else if ["/services/collector", "/services/collector/event"]
-            .iter()
-            .any(|end| path.ends_with(end))
-        {
-            Some(Collector::Event)
-        } else {
-            None
-        }
-    }
-}
-
-/// What makes bodies, wherever they go.
-///
-/// # Errors
-/// Names the option that is wrong, or that does not fit another one.
-pub fn encoder(
-    options: &WebhookOptions,
-    compressed: Compressed,
-    provenance: &Provenance,
-) -> Result<Encoder, UsageError> {
-    let prefix = options.event_prefix.as_deref();
-    if prefix.is_some_and(|prefix| prefix.is_empty() || prefix.contains(['\n', '\r'])) {
-        let what = r#"is empty or holds a line break; expected one line such as {"create":{}}"#;
-        return Err(provenance.error(Opt::EventPrefix, what));
-    }
-    if prefix.is_some() && options.format != Format::Ndjson {
-        let what = "a line before each event is for --format ndjson only";
-        return Err(provenance.error(Opt::EventPrefix, what));
-    }
-    let metadata = with_host(&metadata(options, provenance)?);
-    let members: Vec<_> = metadata
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    Ok(Encoder::new(
-        options.format,
-        compressed,
-        prefix.unwrap_or_default(),
-        &members,
-    ))
-}
-
-/// Splunk's metadata that was given: the option, Splunk's name for it, and the value.
-fn metadata<'a>(
-    options: &'a WebhookOptions,
-    provenance: &Provenance,
-) -> Result<Vec<(Opt, &'static str, &'a str)>, UsageError> {
-    let given = [
-        (Opt::HecHost, "host", &options.hec_host),
-        (Opt::HecSource, "source", &options.hec_source),
-        (Opt::HecSourcetype, "sourcetype", &options.hec_sourcetype),
-        (Opt::HecIndex, "index", &options.hec_index),
-    ];
-    given
-        .into_iter()
-        .filter_map(|(id, name, value)| Some((id, name, value.as_deref()?.trim())))
-        .map(|given| match given.2 {
-            "" => Err(provenance.error(given.0, "is empty")),
-            _ => Ok(given),
-        })
-        .collect()
-}
-
-/// With this machine's name, if no other host was given.
-fn with_host(metadata: &[(Opt, &'static str, &str)]) -> Vec<(&'static str, String)> {
-    let given = metadata
-        .iter()
-        .map(|(_, name, value)| (*name, (*value).to_owned()));
-    let default = metadata.iter().all(|(_, name, _)| *name != "host");
-    let default = default.then(|| ("host", host::name()));
-    default.into_iter().chain(given).collect()
-}
-
-/// With these parameters behind those that it has; one of its own wins.
-fn with_query(uri: &Uri, parameters: &[(&str, String)]) -> Option<Uri> {
-    let mut query = uri.query().unwrap_or_default().to_owned();
-    let own: Vec<_> = uri.query().unwrap_or_default().split('&').collect();
-    for (name, value) in parameters {
-        let is_own = |part: &&str| part.split('=').next() == Some(name);
-        if own.iter().any(is_own) {
-            continue;
-        }
-        if !query.is_empty() {
-            query.push('&');
-        }
-        query += &format!("{name}={}", percent_encoded(value));
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(format!("{}?{query}", uri.path()).parse().ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-/// As a part of a query (RFC 3986).
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Header>, UsageError> {
-    let wrong = |what| provenance.error(Opt::Header, what);
-    let mut headers: Vec<Header> = Vec::new();
-    for text in &options.headers {
-        let (name, value) = own::parse(text).map_err(wrong)?;
-        let is_same = |(other, _): &(HeaderName, _)| *other == name;
-        if headers.iter().any(is_same) {
-            return Err(wrong(format!("{name} is given twice")));
-        }
-        headers.push((name, value));
-    }
-    Ok(headers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splunks_endpoints_are_known_by_their_paths() {
-        for (path, collector) in [
-            ("/services/collector/raw", Some(Collector::Raw)),
-            ("/services/collector/raw/1.0", Some(Collector::Raw)),
-            ("/splunk/services/collector/raw/", Some(Collector::Raw)),
-            ("/services/collector", Some(Collector::Event)),
-            ("/services/collector/event/1.0", Some(Collector::Event)),
-            ("/services/collector/health", None),
-            ("/my-services/collector/raws", None),
-            ("/", None),
-        ] {
-            assert_eq!(Collector::of(path), collector, "{path}");
-        }
-    }
-
-    #[test]
-    fn parameters_go_behind_those_of_the_url() {
-        let with = |url: &str| {
-            let parameters = [("host", "a b/ö".to_owned()), ("index", "x".to_owned())];
-            let uri = with_query(&url.parse().unwrap(), &parameters).unwrap();
-            uri.to_string()
-        };
-        assert_eq!(
-            with("https://h:1/raw"),
-            "https://h:1/raw?host=a%20b%2F%C3%B6&index=x"
-        );
-        assert_eq!(
-            with("https://h/raw?"),
-            "https://h/raw?host=a%20b%2F%C3%B6&index=x"
-        );
-        assert_eq!(
-            with("https://h/raw?index=a&b"),
-            "https://h/raw?index=a&b&host=a%20b%2F%C3%B6"
-        );
-        assert_eq!(
-            with("https://h/raw?host=&index"),
-            "https://h/raw?host=&index"
-        );
-        assert_eq!(
-            with("https://h/raw?hosts=1"),
-            "https://h/raw?hosts=1&host=a%20b%2F%C3%B6&index=x"
-        );
     }
 }

@@ -1,17 +1,22 @@
-//! TLS: whom to trust, and which certificate to show.
+//! TLS: the handshake, whom to trust, and which certificate to show.
 
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use memchr::memmem;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use ureq::Error;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, Transport};
 
 use crate::telemetry::message::Message;
+use crate::webhook::observer::Observer;
+use crate::webhook::wire::Wire;
 
 /// Mozilla's roots, which ureq brings along. A test holds it to `Cargo.lock`.
 const BUNDLED: &str = "webpki-roots 1.0.10";
@@ -30,15 +35,15 @@ pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
         let roots = roots.map(|der| Certificate::from_der(der).to_owned());
         return Ok((RootCerts::from(roots), None));
     }
-    let why = found.errors.first();
-    let why = why.map_or_else(String::new, |error| format!(" ({error})"));
+    let reason = found.errors.first();
+    let reason = reason.map_or_else(String::new, |error| format!(" ({error})"));
     if let Some(name) = PLACES.into_iter().find(|name| env::var_os(name).is_some()) {
         return Err(format!(
-            "{name}: no trusted roots there{why}; unset it, or give --ca-file"
+            "{name}: no trusted roots there{reason}; unset it, or give --ca-file"
         ));
     }
     let warning = Message::BundledRoots {
-        reason: why,
+        reason,
         date: BUNDLED.into(),
     };
     Ok((RootCerts::WebPki, Some(warning)))
@@ -105,6 +110,44 @@ pub fn client(certificate: &Path, key: Option<&Path>) -> Result<ClientCert, (Cli
         },
     )?;
     Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+/// ureq's connector to TLS, with somebody who learns of the handshake.
+#[derive(Debug)]
+pub struct Tls {
+    inner: RustlsConnector,
+    wire: Wire,
+    observer: Arc<dyn Observer>,
+}
+
+impl Tls {
+    /// Shakes hands over what these learn of.
+    pub fn new(wire: Wire, observer: Arc<dyn Observer>) -> Self {
+        Tls {
+            inner: RustlsConnector::default(),
+            wire,
+            observer,
+        }
+    }
+}
+
+impl Connector<Box<dyn Transport>> for Tls {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        socket: Option<Box<dyn Transport>>,
+    ) -> Result<Option<Self::Out>, Error> {
+        if !details.needs_tls() || self.wire.is_to_proxy() {
+            return Ok(socket);
+        }
+        self.observer.begin("TLS", "");
+        let transport = self.inner.connect(details, socket)?;
+        self.observer.end("established");
+        self.observer.begin("answer", "");
+        Ok(transport.map(|transport| Box::new(transport) as Self::Out))
+    }
 }
 
 const ENCRYPTED: &str = "holds an encrypted private key, and nobody is there to be asked for its password; decrypt \

@@ -11,9 +11,27 @@ use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, Transport,
 };
 
+use crate::webhook::observer::Observer;
+use crate::webhook::wire::Wire;
+
 /// ureq's connector through a proxy, for the beginning of a chain.
-#[derive(Debug, Default)]
-pub struct Tunnel(ConnectProxyConnector);
+#[derive(Debug)]
+pub struct Tunnel {
+    inner: ConnectProxyConnector,
+    wire: Wire,
+    observer: Arc<dyn Observer>,
+}
+
+impl Tunnel {
+    /// Makes tunnels that these learn of.
+    pub fn new(wire: Wire, observer: Arc<dyn Observer>) -> Self {
+        Tunnel {
+            inner: ConnectProxyConnector::default(),
+            wire,
+            observer,
+        }
+    }
+}
 
 impl Connector for Tunnel {
     type Out = Box<dyn Transport>;
@@ -25,6 +43,13 @@ impl Connector for Tunnel {
     ) -> Result<Option<Self::Out>, Error> {
         let until = Instant::now().checked_add(*details.timeout.after);
         let is_open = Arc::new(AtomicBool::new(false));
+        let (wire, observer) = (self.wire.clone(), Arc::clone(&self.observer));
+        let scheme = details.uri.scheme_str().unwrap_or_default();
+        let authority = details
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        let webhook = format!("{scheme}://{authority}");
         let (connect, opened) = (Arc::clone(&details.run_connector), Arc::clone(&is_open));
         let details = ConnectionDetails {
             uri: details.uri,
@@ -36,16 +61,25 @@ impl Connector for Tunnel {
             timeout: details.timeout,
             current_time: Arc::clone(&details.current_time),
             run_connector: Arc::new(move |details: &ConnectionDetails| {
+                wire.set_to_proxy(true);
+                let proxy = connect(details);
+                wire.set_to_proxy(false);
+                let inner = proxy?;
+                observer.begin("tunnel", &webhook);
                 Ok(Box::new(Bounded {
-                    inner: connect(details)?,
+                    inner,
                     until,
                     is_open: Arc::clone(&opened),
                 }))
             }),
             register_shutdown: Arc::clone(&details.register_shutdown),
         };
-        let tunnel = self.0.connect(&details, None::<()>)?;
+        let tunnel = self.inner.connect(&details, None::<()>)?;
         is_open.store(true, Ordering::Relaxed);
+        if tunnel.is_some() {
+            self.observer.end("connected");
+            self.observer.begin("answer", "");
+        }
         Ok(tunnel.map(|tunnel| Box::new(tunnel) as Self::Out))
     }
 }
@@ -53,7 +87,7 @@ impl Connector for Tunnel {
 /// The connection to the proxy, on which nothing is waited for any longer until the tunnel is open.
 struct Bounded {
     inner: Box<dyn Transport>,
-    /// None if that is too far away to be told.
+    /// None if that is beyond what the clock can count.
     until: Option<Instant>,
     is_open: Arc<AtomicBool>,
 }

@@ -1,6 +1,9 @@
-//! An answer that tells of each event what became of it, as Elasticsearch's `_bulk` does.
+//! An answer that says of each event what became of it, as Elasticsearch's `_bulk` does.
 
-use super::{Answer, Class, Question, status_class};
+use std::time::SystemTime;
+
+use super::meaning::{Meaning, of_status};
+use super::{Answer, Question};
 use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 
 /// A document of this identity is there already: an earlier request's answer was lost.
@@ -12,62 +15,64 @@ const TARGET: &str = "see that the index or data stream is there, that the token
                       not blocked, as it is when a disk is full";
 
 /// What an answer of success means for each event.
-pub(super) fn verdict(answer: &Answer, question: &Question<'_>) -> Outcome {
-    let (told, events) = (&answer.items, answer.events);
-    match told.errors {
-        None if told.cut_off => return Outcome::Failed(broken_off(answer)),
+pub(super) fn outcome(answer: &Answer, question: &Question<'_>, now: SystemTime) -> Outcome {
+    let (found, events) = (&answer.items, answer.events);
+    match found.errors {
+        None if found.cut_off => return Outcome::Failed(broken_off(answer)),
         None | Some(false) => return Outcome::Delivered,
         Some(true) => {}
     }
-    let is_whole = told.items.len() == events || (told.cut_off && told.items.len() < events);
-    if !is_whole || told.items.iter().any(|item| item.status == 0) {
-        let why = format!(
-            "answered {} with errors, but not of which events",
+    let is_whole = found.items.len() == events || (found.cut_off && found.items.len() < events);
+    if !is_whole || found.items.iter().any(|item| item.status == 0) {
+        let message = format!(
+            "HTTP {} with errors, but not of which events",
             answer.status
         );
-        return Outcome::Failed(DeliveryError::permanent(why, ITEMS));
+        return Outcome::Failed(DeliveryError::permanent(message, ITEMS));
     }
     let mut parts = Partial {
         events: vec![EventOutcome::Delivered; events],
         rejection: None,
         failure: None,
     };
-    for (item, outcome) in told.items.iter().zip(&mut parts.events) {
+    for (item, outcome) in found.items.iter().zip(&mut parts.events) {
         let message = || {
-            let error = question.tellable(&item.error);
-            format!("{} {error}", item.status).trim_end().to_owned()
+            let error = question.shown(&item.error);
+            format!("HTTP {} {error}", item.status)
+                .trim_end()
+                .to_owned()
         };
-        match status_class(item.status) {
+        match of_status(item.status) {
             _ if item.status == CONFLICT => {}
-            Class::Taken => {}
-            Class::BadEvents(_) => {
+            Meaning::Delivered => {}
+            Meaning::Content(_) | Meaning::TooLarge(_) => {
                 *outcome = EventOutcome::Rejected;
                 parts
                     .rejection
                     .get_or_insert_with(|| DeliveryError::transient(Cause::Answer, message()));
             }
-            class => {
+            meaning => {
                 *outcome = EventOutcome::Retry;
-                parts.failure.get_or_insert_with(|| {
-                    let message = format!("answered {} for some events", message());
-                    DeliveryError {
-                        fix: (!matches!(class, Class::Busy(_))).then_some(TARGET),
-                        retry_after: answer.wait(),
-                        ..DeliveryError::transient(Cause::Answer, message)
-                    }
+                parts.failure.get_or_insert_with(|| DeliveryError {
+                    fix: (!matches!(meaning, Meaning::Busy(_))).then_some(TARGET),
+                    retry_after: answer.wait(now),
+                    ..DeliveryError::transient(
+                        Cause::Answer,
+                        format!("{} for some events", message()),
+                    )
                 });
             }
         }
     }
-    if told.items.len() < events {
-        parts.events[told.items.len()..].fill(EventOutcome::Retry);
+    if found.items.len() < events {
+        parts.events[found.items.len()..].fill(EventOutcome::Retry);
         parts.failure.get_or_insert_with(|| broken_off(answer));
     }
-    outcome(parts)
+    simplest(parts)
 }
 
 /// The simplest outcome that says the same.
-fn outcome(parts: Partial) -> Outcome {
+fn simplest(parts: Partial) -> Outcome {
     let all = |what| parts.events.iter().all(|event| *event == what);
     match parts {
         Partial {
@@ -88,8 +93,11 @@ fn outcome(parts: Partial) -> Outcome {
 }
 
 fn broken_off(answer: &Answer) -> DeliveryError {
-    DeliveryError::transient(
-        Cause::Answer,
-        format!("answered {}, but the answer broke off", answer.status),
-    )
+    DeliveryError {
+        may_have_arrived: true,
+        ..DeliveryError::transient(
+            Cause::Answer,
+            format!("HTTP {}, but the answer broke off", answer.status),
+        )
+    }
 }

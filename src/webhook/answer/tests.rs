@@ -3,186 +3,324 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::webhook::endpoint::Endpoint;
 
-fn answered(answer: &Answer, body: &Body<'_>) -> Outcome {
-    let url = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
-    answer.verdict(&Question {
-        endpoint: &Endpoint::parse(url).unwrap(),
-        token: Some(&Token::parse("Splunk B5A79AAD-D822").unwrap()),
-        headers: &[header::parse("X-Key: h3ader-s3cret").unwrap()],
-        is_compressed: false,
-        body,
-    })
+const URL: &str = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
+const NOW: u64 = 1_795_000_000;
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-fn verdict_on(status: u16, text: &str, sent: &str) -> Outcome {
-    let line = format!("{sent}\n");
-    let answer = Answer {
+fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>) -> Outcome {
+    let endpoint = Endpoint::parse(URL).unwrap();
+    let mut secrets = Secrets::default();
+    endpoint.secrets().for_each(|secret| secrets.add(secret));
+    secrets.add_header_value("Splunk B5A79AAD-D822");
+    secrets.add_header_value("h3ader-s3cret");
+    let question = Question {
+        is_splunk,
+        token: Some(&Token::parse("Splunk B5A79AAD-D822").unwrap()),
+        secrets: &secrets,
+        is_compressed,
+        body,
+    };
+    answer.outcome(&question, now())
+}
+
+fn answer(status: u16, text: &str) -> Answer {
+    Answer {
         status,
         retry_after: Some("7".into()),
-        location: None,
         text: text.into(),
         events: 1,
-        items: Items::default(),
-    };
-    answered(&answer, &Body::of(line.as_bytes()))
+        ..Answer::default()
+    }
 }
 
-fn refused(why: &str) -> Outcome {
-    Outcome::Rejected(DeliveryError::transient(Cause::Answer, why).hint(RAW))
+fn outcome_of(answer: &Answer, is_splunk: bool, sent: &str) -> Outcome {
+    let line = format!("{sent}\n");
+    meant(answer, is_splunk, false, &Body::of(line.as_bytes()))
 }
 
-fn verdict(status: u16, text: &str) -> Outcome {
-    verdict_on(status, text, "{}")
+/// Of Splunk.
+fn outcome(status: u16, text: &str) -> Outcome {
+    outcome_of(&answer(status, text), true, "{}")
+}
+
+/// Of others.
+fn others(status: u16, text: &str) -> Outcome {
+    outcome_of(&answer(status, text), false, "{}")
 }
 
 fn hec(status: u16, code: u64) -> Outcome {
-    verdict(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
+    outcome(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
+}
+
+/// Of what is in no way delivered.
+#[track_caller]
+fn error(outcome: Outcome) -> DeliveryError {
+    match outcome {
+        Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => error,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_settings(outcome: Outcome, what: &str) {
+    let Outcome::Failed(error) = outcome else {
+        panic!("{what}: {outcome:?}")
+    };
+    assert!(
+        error.cause == Cause::Settings && error.fix.is_some(),
+        "{what}: {error:?}"
+    );
 }
 
 #[test]
 fn success_is_a_status_of_success() {
-    assert_eq!(
-        verdict(200, r#"{"text":"Success","code":0}"#),
-        Outcome::Delivered
-    );
-    assert_eq!(verdict(204, ""), Outcome::Delivered);
-    assert_eq!(verdict(200, "<html>"), Outcome::Delivered);
+    for (status, text) in [
+        (200, r#"{"text":"Success","code":0}"#),
+        (200, ""),
+        (200, "ok"),
+        (201, "{}"),
+        (202, r#"{"code":17}"#),
+        (204, ""),
+        (206, "x"),
+        (299, "[]"),
+    ] {
+        assert_eq!(outcome(status, text), Outcome::Delivered, "{status} {text}");
+        assert_eq!(others(status, text), Outcome::Delivered, "{status} {text}");
+    }
+    let created = Answer {
+        location: Some("/events/1".into()),
+        ..answer(201, "")
+    };
+    assert_eq!(outcome_of(&created, false, "{}"), Outcome::Delivered);
     assert!(matches!(hec(503, 0), Outcome::Failed(_)));
 }
 
 #[test]
-fn a_known_code_says_more_than_the_status() {
-    assert!(matches!(
-        hec(200, 9),
-        Outcome::Failed(DeliveryError { fix: None, .. })
-    ));
-    for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
-        let verdict = hec(400, code);
+fn splunks_codes_are_splunks_alone() {
+    for code in 0..30 {
+        let text = format!(r#"{{"code":{code},"msg":"ok"}}"#);
+        assert_eq!(others(200, &text), Outcome::Delivered, "{text}");
         assert!(
-            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
-            "{code}"
+            matches!(others(503, &text), Outcome::Failed(error) if error.cause == Cause::Answer)
         );
+        assert!(matches!(others(400, &text), Outcome::Rejected(_)));
+    }
+}
+
+#[test]
+fn a_web_page_is_no_success() {
+    for is_splunk in [true, false] {
+        for text in [
+            "<html>",
+            "\u{feff} \r\n<!doctype html><title>Sign in</title>",
+            "<?xml version=\"1.0\"?>",
+        ] {
+            let outcome = outcome_of(&answer(200, text), is_splunk, "{}");
+            assert_settings(outcome, text);
+        }
+        let page = |text: &str| Answer {
+            content_type: Some("Text/HTML; charset=utf-8".into()),
+            ..answer(200, text)
+        };
+        assert_settings(outcome_of(&page("Sign in"), is_splunk, "{}"), "text/html");
+        assert_eq!(outcome_of(&page(" "), is_splunk, "{}"), Outcome::Delivered);
+    }
+    let message = error(others(200, "<title>Sign\nin</title>")).message;
+    assert_eq!(
+        message,
+        "HTTP 200 with a web page, not the webhook's answer (Sign in)"
+    );
+}
+
+#[test]
+fn a_known_code_says_more_than_the_status() {
+    let failed = error(hec(200, 9));
+    assert_eq!((failed.cause, failed.fix), (Cause::Answer, None));
+    assert_eq!(failed.message, "HTTP 200 Server is busy");
+    for code in [1, 2, 3, 4, 7, 10, 11, 14, 16] {
+        assert_settings(hec(400, code), &code.to_string());
     }
     for code in [8, 9, 18, 19, 20, 23] {
-        let verdict = hec(503, code);
-        assert!(
-            matches!(verdict, Outcome::Failed(DeliveryError { fix: None, .. })),
-            "{code}"
-        );
+        let failed = error(hec(503, code));
+        assert_eq!((failed.cause, failed.fix), (Cause::Answer, None), "{code}");
     }
     for code in [5, 6, 12, 13, 15] {
         assert!(matches!(hec(400, code), Outcome::Rejected(_)), "{code}");
     }
-    assert_eq!(hec(400, 6), refused("400 Invalid data format"));
+    assert_eq!(error(hec(400, 6)).message, "HTTP 400 Invalid data format");
+    assert_settings(hec(403, 4), "403 of Splunk");
 }
 
 #[test]
-fn else_the_status_decides() {
-    assert!(matches!(verdict(413, ""), Outcome::TooLarge(_)));
+fn otherwise_the_status_decides() {
+    assert!(matches!(others(413, ""), Outcome::TooLarge(_)));
     for status in [400, 415, 422] {
         assert!(
-            matches!(verdict(status, ""), Outcome::Rejected(_)),
+            matches!(others(status, ""), Outcome::Rejected(_)),
             "{status}"
         );
     }
-    for status in [408, 429, 500, 502, 503, 504, 599] {
-        let Outcome::Failed(trouble) = verdict(status, "") else {
+    for status in [408, 425, 429, 500, 501, 502, 503, 504, 599] {
+        let Outcome::Failed(error) = others(status, "") else {
             panic!("{status}")
         };
-        assert_eq!(trouble.message, format!("answered {status}"));
-        assert_eq!(trouble.retry_after, Some(Duration::from_secs(7)));
-        assert!(trouble.fix.is_none() && trouble.hint.is_some());
+        assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
+        assert!(error.cause == Cause::Answer && error.fix.is_none() && error.hint.is_some());
+        assert_eq!(error.may_have_arrived, [502, 504].contains(&status));
     }
-    for status in [301, 302, 307, 401, 403, 404, 405, 410] {
-        let verdict = verdict(status, "");
-        assert!(
-            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
-            "{status}"
-        );
+    // These may be about the settings, or a firewall's answer to one event.
+    for status in [402, 403, 404, 405, 410, 451, 101, 600] {
+        for outcome in [others(status, "<html>"), outcome(status, "<html>")] {
+            let Outcome::Failed(error) = outcome else {
+                panic!("{status}")
+            };
+            assert!(
+                error.cause == Cause::Answer && error.fix.is_some(),
+                "{status}"
+            );
+        }
     }
-    assert!(matches!(
-        hec(429, 26),
-        Outcome::Failed(DeliveryError { fix: None, .. })
-    ));
+    for status in [300, 301, 302, 307, 308, 401] {
+        assert_settings(others(status, ""), &status.to_string());
+    }
+    assert_eq!(error(hec(429, 26)).fix, None);
 }
 
 #[test]
-fn a_web_servers_400_about_tls_is_not_about_the_events() {
-    for text in [
-        "<center>The plain HTTP request was sent to HTTPS port</center>",
-        "Client sent an HTTP request to an HTTPS server.\n",
-        "You're speaking plain HTTP to an SSL-enabled server port.",
-        "<center>No required SSL certificate was sent</center>",
-    ] {
-        let verdict = verdict(400, text);
-        assert!(
-            matches!(verdict, Outcome::Failed(DeliveryError { fix: Some(_), .. })),
-            "{text}"
-        );
-    }
+fn what_a_web_server_says_of_the_settings_is_not_about_the_events() {
+    assert_settings(
+        others(400, "Client sent an HTTP request to an HTTPS server.\n"),
+        "TLS",
+    );
+    assert_settings(others(400, "error: invalid 'Content-Type'\n"), "Fluent Bit");
+    let gzip = meant(&answer(415, ""), false, true, &Body::of(b""));
+    assert_settings(gzip, "gzip");
     let hec = r#"{"text":"no HTTPS port","code":6}"#;
-    assert!(matches!(verdict(400, hec), Outcome::Rejected(_)));
-    let page = "bad field, see https://docs.example.com/ssl";
-    assert!(matches!(verdict(400, page), Outcome::Rejected(_)));
+    assert!(matches!(outcome(400, hec), Outcome::Rejected(_)));
 }
 
 #[test]
-fn a_foreign_text_is_told_in_one_short_line() {
-    let verdict = verdict(400, &format!("no\nsuch\u{7} thing {}", "x".repeat(500)));
-    let Outcome::Rejected(DeliveryError { message: why, .. }) = verdict else {
-        panic!("{verdict:?}")
-    };
+fn retry_after_is_seconds_or_a_date() {
+    for (retry_after, date, seconds) in [
+        ("7", None, Some(7)),
+        (" 0 ", None, Some(0)),
+        ("99999999999999999999999", None, Some(u64::MAX)),
+        ("Wed, 18 Nov 2026 11:06:50 GMT", None, Some(10)),
+        ("Wednesday, 18-Nov-26 11:06:50 GMT", None, Some(10)),
+        ("Wed Nov 18 11:06:50 2026", None, Some(10)),
+        ("Wed, 18 Nov 2026 11:06:30 GMT", None, Some(0)),
+        (
+            "Wed, 18 Nov 2026 12:00:30 GMT",
+            Some("Wed, 18 Nov 2026 12:00:00 GMT"),
+            Some(30),
+        ),
+        ("Wed, 18 Nov 2026 11:06:50 GMT", Some("now"), Some(10)),
+        ("soon", None, None),
+        ("-7", None, None),
+        ("7.5", None, None),
+        ("", None, None),
+    ] {
+        let answer = Answer {
+            retry_after: Some(retry_after.into()),
+            date: date.map(str::to_owned),
+            ..answer(503, "")
+        };
+        let wait = error(outcome_of(&answer, true, "{}")).retry_after;
+        assert_eq!(wait, seconds.map(Duration::from_secs), "{retry_after}");
+    }
+}
+
+#[test]
+fn a_foreign_text_is_one_short_line() {
+    let message = error(others(
+        400,
+        &format!("no\nsuch\u{1b}[2J \u{202e}thing {}", "x".repeat(500)),
+    ))
+    .message;
+    let start = r"HTTP 400 no such\u{1b}[2J \u{202e}thing xxx";
     assert!(
-        why.starts_with("400 no such thing xxx") && why.len() < 110,
-        "{why}"
+        message.starts_with(start) && message.chars().count() < 112,
+        "{message}"
     );
 }
 
 #[test]
-fn of_a_page_its_title_is_told() {
-    let page =
-        "<!DOCTYPE html>\n<html>\n<head><Title>413 Too\nLarge</tiTle></head><body>\u{130}…</body>";
-    let Outcome::TooLarge(trouble) = verdict(413, page) else {
-        panic!("413 is refused")
+fn a_status_is_not_doubled() {
+    for (status, text, expected) in [
+        (
+            413,
+            "<!DOCTYPE html>\n<head><Title>413 Too\nLarge</tiTle></head>\u{130}",
+            "HTTP 413 Too Large",
+        ),
+        (404, "404 page not found", "HTTP 404 page not found"),
+        (404, "404: Not Found", "HTTP 404 Not Found"),
+        (404, "HTTP/1.1 404 Not Found", "HTTP 404 Not Found"),
+        (404, "404", "HTTP 404 Not Found"),
+        (404, "4040 x", "HTTP 404 4040 x"),
+        (503, "", "HTTP 503 Service Unavailable"),
+        (599, "", "HTTP 599"),
+    ] {
+        assert_eq!(error(others(status, text)).message, expected);
+    }
+    let redirect = Answer {
+        location: Some("/en-US/account/login?return_to=s3cret".into()),
+        ..answer(303, "")
     };
-    assert_eq!(trouble.message, "413 413 Too Large");
-    assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
-    assert_eq!(title("<title>no end"), None);
+    let message = error(outcome_of(&redirect, true, "{}")).message;
+    assert_eq!(
+        message,
+        "HTTP 303 See Other, which leads to /en-US/account/login?…"
+    );
 }
 
 #[test]
-fn neither_a_secret_nor_an_event_is_told() {
-    let hidden = refused("400 (text not shown: it repeats what was sent)");
-    assert_eq!(verdict(400, "no such token: B5A79AAD-D822"), hidden);
-    assert_eq!(
-        verdict(400, "no /hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ here"),
-        hidden
-    );
-    assert_eq!(verdict(400, "no such key: k3y-of-some"), hidden);
+fn neither_a_secret_nor_an_event_is_shown() {
+    let hidden = format!("HTTP 400 {HIDDEN}");
+    for text in [
+        "no such token: B5A79AAD-D822",
+        "no such token: b5a79aadd822",
+        "no such token: B5A79AAD%2DD822",
+        "no such token: U3BsdW5rIEI1QTc5QUFELUQ4MjI=",
+        r"no such token: \u00425A79AAD\u002dD822",
+        "no such token: 42354137394141442d44383232",
+        "no /hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ here",
+        "no such key: k3y-of-some",
+        "no such key: h3ader-s3cret",
+    ] {
+        assert_eq!(error(others(400, text)).message, hidden, "{text}");
+    }
     let event = r#"{"object":"payroll-2026.xlsx"}"#;
-    assert_eq!(verdict_on(400, "bad: payroll-2026.xlsx", event), hidden);
-    assert_eq!(
-        verdict_on(400, r#"{"text":"bad: payroll-2026.xlsx"}"#, event),
-        hidden
-    );
-    let told = refused("400 bad object");
-    assert_eq!(verdict_on(400, "bad object", event), told);
+    for text in [
+        "bad: payroll-2026.xlsx",
+        r#"{"text":"bad: payroll-2026.xlsx"}"#,
+    ] {
+        let message = error(outcome_of(&answer(400, text), true, event)).message;
+        assert_eq!(message, hidden);
+    }
+    let message = error(outcome_of(&answer(400, "bad object"), true, event)).message;
+    assert_eq!(message, "HTTP 400 bad object");
 }
 
 proptest! {
     #[test]
-    fn no_answer_panics_or_tells_much(status: u16, text: Vec<u8>, retry_after: String) {
+    fn no_answer_panics_or_shows_much(status: u16, text: Vec<u8>, header: String, is_splunk: bool) {
         let answer = Answer {
             status,
-            location: Some(retry_after.clone()),
-            retry_after: Some(retry_after),
+            content_type: Some(header.clone()),
+            location: Some(header.clone()),
+            date: Some(header.clone()),
+            retry_after: Some(header),
             items: Items::read(text.as_slice()),
             events: 1,
             text,
         };
-        if let Outcome::Rejected(DeliveryError { message: why, .. }) = answered(&answer, &Body::of(b"")) {
-            prop_assert!(why.chars().count() < TOLD + 10);
+        if let Outcome::Rejected(error) = meant(&answer, is_splunk, false, &Body::of(b"")) {
+            prop_assert!(error.message.chars().count() <= MAX_SHOWN + 9);
         }
     }
 }

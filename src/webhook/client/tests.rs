@@ -1,5 +1,5 @@
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -8,6 +8,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::delivery::outcome::Cause;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 
 use super::*;
@@ -56,33 +57,42 @@ impl Resolver for Names {
     }
 }
 
+pub(super) fn webhook_at(url: &str, addresses: &[SocketAddr]) -> Webhook {
+    connecting(url, addresses).0
+}
+
 fn webhook(addresses: &[SocketAddr]) -> (Webhook, Names) {
+    connecting("http://hec.example.com/", addresses)
+}
+
+fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
     let names = Names(Arc::default());
     names.set(addresses);
     let timeouts = Timeouts {
         connect: Duration::from_secs(3),
         request: Duration::from_secs(9),
     };
-    let endpoint = Endpoint::parse("http://hec.example.com/").unwrap();
-    let shape = RequestTemplate {
+    let endpoint = Endpoint::parse(url).unwrap();
+    let template = RequestTemplate {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
         headers: Vec::new(),
+        is_splunk: false,
     };
     let webhook = Webhook::new(
         endpoint,
         Some(Token::parse("Splunk T").unwrap()),
-        shape,
-        TlsConfig::default(),
+        template,
+        TlsConfig::builder().disable_verification(true).build(),
         None,
         timeouts,
     )
     .unwrap();
-    let connector = TcpConnector::default();
-    (webhook.connecting_with(connector, names.clone()), names)
+    let webhook = webhook.connecting_with(Arc::new(Nobody), names.clone());
+    (webhook, names)
 }
 
-fn post(webhook: &mut Webhook) -> Outcome {
+pub(super) fn post(webhook: &mut Webhook) -> Outcome {
     webhook.post(&Body::of(b"{}\n"))
 }
 
@@ -142,7 +152,169 @@ fn all_addresses_of_a_name_are_tried_in_turn() {
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     let refused = post(&mut webhook);
     assert!(
-        matches!(&refused, Outcome::Failed(trouble) if trouble.message == "connection refused"),
+        matches!(&refused, Outcome::Failed(error) if error.message == "connection refused" && error.cause == Cause::Unreachable),
         "{refused:?}"
     );
+}
+
+/// A webhook that does this with each connection, given how many there were before. How many it had.
+pub(super) fn raw_server(
+    serve: impl Fn(usize, &mut TcpStream) + Send + 'static,
+) -> (SocketAddr, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::<Mutex<usize>>::default();
+    let count = Arc::clone(&connections);
+    thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let place = *count.lock().unwrap();
+            *count.lock().unwrap() += 1;
+            serve(place, &mut socket);
+        }
+    });
+    (address, connections)
+}
+
+/// Reads one request, whose body is `{}` and a newline.
+pub(super) fn read_request(socket: &mut impl Read) -> bool {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"\r\n\r\n{}\n") {
+        if socket.read(&mut byte).unwrap_or(0) == 0 {
+            return false;
+        }
+        seen.push(byte[0]);
+    }
+    true
+}
+
+pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+fn failure(outcome: Outcome) -> DeliveryError {
+    match outcome {
+        Outcome::Failed(error) => error,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
+    let late = Duration::from_millis(50);
+    for (first, wait, second) in [
+        (OK, Duration::ZERO, OK),
+        (OK, late, OK),
+        (
+            b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok".as_slice(),
+            Duration::ZERO,
+            OK,
+        ),
+        (OK, late, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ] {
+        let (address, connections) = raw_server(move |_, socket| {
+            let _ = read_request(socket) && {
+                let _ = socket.write_all(first);
+                thread::sleep(wait);
+                let _ = socket.write_all(second);
+                // Nothing more is read, so that another request on it would have that for its answer.
+                thread::sleep(Duration::from_millis(100));
+                true
+            };
+        });
+        let (mut webhook, _) = webhook(&[address]);
+        for count in 1..4 {
+            assert_eq!(post(&mut webhook), Outcome::Delivered);
+            thread::sleep(Duration::from_millis(150));
+            assert_eq!(*connections.lock().unwrap(), count);
+        }
+    }
+}
+
+#[test]
+fn only_what_nobody_can_have_read_is_repeated_silently() {
+    // It reads the second request, and closes instead of an answer: nobody knows whether it has taken it.
+    let (address, connections) = raw_server(|_, socket| {
+        let _ = read_request(socket) && socket.write_all(OK).is_ok() && read_request(socket);
+    });
+    let (mut reading, _) = webhook(&[address]);
+    assert_eq!(post(&mut reading), Outcome::Delivered);
+    let error = failure(post(&mut reading));
+    assert_eq!(error.cause, Cause::Disconnected);
+    assert!(error.may_have_arrived, "{error:?}");
+    assert_eq!(*connections.lock().unwrap(), 1);
+
+    // It closes while idle: the next connection is made without a word.
+    let (address, connections) = raw_server(|_, socket| {
+        let _ = read_request(socket) && socket.write_all(OK).is_ok();
+    });
+    let (mut idle, _) = webhook(&[address]);
+    for count in 1..4 {
+        assert_eq!(post(&mut idle), Outcome::Delivered);
+        assert_eq!(*connections.lock().unwrap(), count);
+    }
+}
+
+#[test]
+fn the_agents_own_end_is_not_the_webhooks_fault() {
+    let (address, _) = raw_server(|_, socket| {
+        read_request(socket);
+        thread::sleep(Duration::from_secs(5));
+    });
+    let (mut webhook, _) = webhook(&[address]);
+    let abort = webhook.cut();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        abort();
+    });
+    let error = failure(post(&mut webhook));
+    assert_eq!(
+        (error.cause, error.may_have_arrived),
+        (Cause::Aborted, true)
+    );
+    assert!(!error.message.contains("webhook"), "{error:?}");
+    assert_eq!(failure(post(&mut webhook)).cause, Cause::Aborted);
+}
+
+#[test]
+fn odd_heads_do_not_hide_the_status() {
+    for head in [
+        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n".to_owned(),
+        format!(
+            "HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n",
+            "x".repeat(300_000)
+        ),
+        format!(
+            "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+            "X: y\r\n".repeat(5000)
+        ),
+        "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            .to_owned(),
+    ] {
+        let (address, connections) =
+            raw_server(
+                move |_, socket| {
+                    while read_request(socket) && socket.write_all(head.as_bytes()).is_ok() {}
+                },
+            );
+        let (mut webhook, _) = webhook(&[address]);
+        for _ in 0..3 {
+            assert_eq!(post(&mut webhook), Outcome::Delivered);
+        }
+        assert_eq!(*connections.lock().unwrap(), 1);
+    }
+    // Without headers, the answer ends with the connection.
+    for head in [
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 200\n\n",
+    ] {
+        let (address, _) = raw_server(move |_, socket| {
+            let _ = read_request(socket) && socket.write_all(head.as_bytes()).is_ok();
+        });
+        assert_eq!(
+            post(&mut webhook(&[address]).0),
+            Outcome::Delivered,
+            "{head:?}"
+        );
+    }
 }

@@ -1,59 +1,64 @@
-//! Arbitrary bytes as a webhook's answer: no answer panics, tells much, or leaves an event without an end.
+//! Arbitrary bytes as a webhook's answer: no answer panics, shows much, or leaves an event without an end.
 //!
-//! Input: the status, the number of events that were sent, whether it broke off, and the answer's body.
+//! Input: the status, the number of events that were sent, flags (broke off, compressed, Splunk's, a content type), and the
+//! answer's body.
 
 #![no_main]
 
 use std::io::{self, Read};
+use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::delivery::batch::Batch;
-use s3_audit_webhook::buffer::chunk::Extent;
-use s3_audit_webhook::webhook::answer::{Answer, Question, Outcome};
+use s3_audit_webhook::delivery::body::Body;
+use s3_audit_webhook::delivery::outcome::{EventOutcome, Outcome};
+use s3_audit_webhook::text::secret::Secrets;
+use s3_audit_webhook::webhook::answer::{Answer, Question};
 use s3_audit_webhook::webhook::bulk::Items;
-use s3_audit_webhook::webhook::endpoint::Endpoint;
 
 fuzz_target!(|data: &[u8]| {
-    let Some(([high, low, events, broken], text)) = data.split_first_chunk() else {
+    let Some(([high, low, events, flags], text)) = data.split_first_chunk() else {
         return;
     };
     let events = usize::from(*events) + 1;
-    let items = if broken % 2 == 0 {
+    let items = if flags % 2 == 0 {
         Items::read(text)
     } else {
         Items::read(text.chain(Broken))
     };
+    let header = || Some(String::from_utf8_lossy(text).into_owned());
     let answer = Answer {
         status: u16::from_be_bytes([*high, *low]),
-        retry_after: Some(String::from_utf8_lossy(text).into_owned()),
-        location: Some(String::from_utf8_lossy(text).into_owned()),
+        content_type: header().filter(|_| flags & 8 > 0),
+        retry_after: header(),
+        date: header(),
+        location: header(),
         text: text.to_owned(),
         events,
         items,
     };
-    let endpoint = Endpoint::parse("https://hec/services/collector/raw").expect("is one");
-    let batch = Batch::default();
-    let verdict = answer.verdict(&Question {
-        endpoint: &endpoint,
+    let mut secrets = Secrets::default();
+    secrets.add("B5A79AAD-D822-46CC-80D1-819F80D714D0");
+    let question = Question {
+        is_splunk: flags & 4 > 0,
         token: None,
-        headers: &[],
-        is_compressed: broken % 4 > 1,
-        body: &batch.body(Extent::default()),
-    });
-    let why = match verdict {
+        secrets: &secrets,
+        is_compressed: flags & 2 > 0,
+        body: &Body::of(b""),
+    };
+    let message = match answer.outcome(&question, SystemTime::UNIX_EPOCH) {
         Outcome::Delivered => return,
-        Outcome::Failed(trouble) | Outcome::Rejected(trouble) => trouble.why,
+        Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => error.message,
         Outcome::Partial(parts) => {
-            let again = parts.again.iter().filter(|again| **again).count();
-            assert_eq!(parts.again.len(), events);
-            assert_eq!(parts.delivered + parts.refused + again, events);
-            assert_eq!(again > 0, parts.trouble.is_some());
-            parts.why_refused
+            let has = |outcome| parts.events.contains(&outcome);
+            assert_eq!(parts.events.len(), events);
+            assert_eq!(has(EventOutcome::Retry), parts.failure.is_some());
+            assert_eq!(has(EventOutcome::Rejected), parts.rejection.is_some());
+            parts.rejection.map(|error| error.message).unwrap_or_default()
         }
     };
     assert!(
-        why.chars().count() < 400 && !why.contains(char::is_control),
-        "{why}"
+        message.chars().count() < 400 && !message.contains(char::is_control),
+        "{message}"
     );
 });
 

@@ -1,0 +1,241 @@
+//! Secrets that no foreign text may give away, in whatever form it repeats them.
+
+use std::fmt;
+
+use memchr::memmem;
+
+/// So many characters in a row of a secret give it away: half of a short one, of a long one these.
+const MIN_LEAK_LEN: usize = 8;
+/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one not at all: it would hide
+/// every other text.
+const SHORTEST_LEAK: usize = 6;
+/// Of how many encodings around each other a text is freed.
+const DECODINGS: usize = 3;
+
+/// Texts that must not be shown, and the forms in which they may come. Shown by nothing, `Debug` included.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// As they are written.
+    whole: Vec<String>,
+    /// Pieces of each form, folded.
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Secrets {
+    /// Adds a secret, such as a token or a password.
+    pub fn add(&mut self, secret: &str) {
+        if secret.len() < SHORTEST_LEAK {
+            return;
+        }
+        self.whole.push(secret.to_owned());
+        let is_long = folded(secret).len() >= SHORTEST_LEAK;
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        // Wherever it begins in what is encoded, its characters fall into one of three places.
+        let base64 = (0..3).map(|before| base64(secret, before));
+        let forms = [secret.to_owned(), hex].into_iter().chain(base64);
+        for form in forms.filter(|_| is_long) {
+            let folded = folded(&form);
+            let length = (folded.len() / 2).clamp(SHORTEST_LEAK, MIN_LEAK_LEN);
+            self.pieces
+                .extend(folded.windows(length).map(<[u8]>::to_vec));
+        }
+    }
+
+    /// Adds the value of a header: all of it, and what follows a scheme such as `Splunk` or `Basic`.
+    pub fn add_header_value(&mut self, value: &str) {
+        match value.split_once(' ') {
+            Some((_, secret)) => {
+                self.whole.push(value.to_owned());
+                self.add(secret.trim());
+            }
+            None => self.add(value),
+        }
+    }
+
+    /// Whether the text gives one away: whole or a good part of it, in any case of letters, with other separators, in
+    /// base64, hex, percent-encoded, or escaped as JSON and HTML do.
+    pub fn appears_in(&self, text: &str) -> bool {
+        let mut text = text.to_owned();
+        for _ in 0..=DECODINGS {
+            if self.appears_plainly_in(&text) {
+                return true;
+            }
+            let decoded = decoded(&text);
+            if decoded == text {
+                return false;
+            }
+            text = decoded;
+        }
+        false
+    }
+
+    fn appears_plainly_in(&self, text: &str) -> bool {
+        let folded = folded(text);
+        self.whole.iter().any(|secret| text.contains(secret))
+            || self
+                .pieces
+                .iter()
+                .any(|piece| memmem::find(&folded, piece).is_some())
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.whole.len())
+    }
+}
+
+/// Letters and digits alone, all small.
+fn folded(text: &str) -> Vec<u8> {
+    let bytes = text.bytes().filter(u8::is_ascii_alphanumeric);
+    bytes.map(|byte| byte.to_ascii_lowercase()).collect()
+}
+
+/// Those characters of an encoding in base64 that depend on nothing but the secret, when `before` bytes stand before it.
+fn base64(secret: &str, before: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = secret
+        .bytes()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+    // To the first digit that holds none of the bits before.
+    let skipped = (6 - before * 8 % 6) % 6;
+    let bits: Vec<u8> = bits.skip(skipped).collect();
+    let digits = bits.chunks_exact(6).map(|bits| {
+        let digit = bits
+            .iter()
+            .fold(0, |digit, bit| digit << 1 | usize::from(*bit));
+        char::from(DIGITS[digit])
+    });
+    digits.collect()
+}
+
+/// With each `%2D`, `\u002d`, `\x2d`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
+fn decoded(text: &str) -> String {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.find(['%', '\\', '&']) {
+        decoded += &rest[..place];
+        rest = &rest[place..];
+        let (c, length) = escape(rest).unwrap_or_else(|| {
+            let c = rest.chars().next().filter(|c| *c != '\\');
+            (c, 1)
+        });
+        decoded.extend(c);
+        rest = &rest[length..];
+    }
+    decoded + rest
+}
+
+/// The character that an escape at the beginning of the text stands for, and the escape's length.
+fn escape(text: &str) -> Option<(Option<char>, usize)> {
+    let hex = |from: usize, to: usize| {
+        let digits = text.as_bytes().get(from..to)?;
+        let value = digits.iter().try_fold(0, |value, digit| {
+            Some(value << 4 | char::from(*digit).to_digit(16)?)
+        })?;
+        Some((char::from_u32(value), to))
+    };
+    match text.as_bytes() {
+        [b'%', ..] => hex(1, 3),
+        [b'\\', b'u', ..] => hex(2, 6),
+        [b'\\', b'x', ..] => hex(2, 4),
+        [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
+        [b'&', b'#', b'x' | b'X', ..] => {
+            let end = text.find(';').filter(|end| *end <= 9)?;
+            hex(3, end).map(|(c, end)| (c, end + 1))
+        }
+        [b'&', b'#', ..] => {
+            let end = text.find(';').filter(|end| *end <= 9)?;
+            let value: u32 = text.get(2..end)?.parse().ok()?;
+            Some((char::from_u32(value), end + 1))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D714D0";
+
+    fn secrets() -> Secrets {
+        let mut secrets = Secrets::default();
+        secrets.add_header_value(TOKEN);
+        secrets
+    }
+
+    #[test]
+    fn every_form_is_found() {
+        for text in [
+            "no token B5A79AAD-D822-46CC-80D1-819F80D714D0!",
+            "no token b5a79aad-d822-46cc-80d1-819f80d714d0",
+            "B5A79AADD82246CC80D1819F80D714D0",
+            "{b5a79aad d822 46cc 80d1 819f80d714d0}",
+            "B5A79AAD-D822-46CC-…",
+            "…-819F80D714D0",
+            // base64 of the header's value, of the secret, of user:secret, and what is safe in URLs.
+            "U3BsdW5rIEI1QTc5QUFELUQ4MjItNDZDQy04MEQxLTgxOUY4MEQ3MTREMA==",
+            "QjVBNzlBQUQtRDgyMi00NkNDLTgwRDEtODE5RjgwRDcxNEQw",
+            "dTpCNUE3OUFBRC1EODIyLTQ2Q0MtODBEMS04MTlGODBENzE0RDA",
+            "eDpCNUE3OUFBRC1EODIyLTQ2Q0MtODBEMS04MTlGODBENzE0RDA_",
+            "42354137394141442d443832322d343643432d383044312d383139463830443731344430",
+            "42:35:41:37:39:41:41:44:2D",
+            "B5A79AAD%2DD822%2D46CC%2D80D1%2D819F80D714D0",
+            "%42%35%41%37%39%41%41%44%2D",
+            "%2542%2535%2541%2537%2539%2541%2541%2544",
+            r"\u0042\u0035\u0041\u0037\u0039\u0041\u0041\u0044\u002d",
+            r"B5A79AAD\-D822\-46CC",
+            "&#66;&#x35;&#65;&#55;&#57;&#65;&#65;&#68;-",
+            "B\u{200b}5\u{200b}A\u{200b}7\u{200b}9\u{200b}A\u{200b}A\u{200b}D\u{200b}",
+        ] {
+            assert!(secrets().appears_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_shown() {
+        for text in [
+            "the Splunk server is busy",
+            "Invalid token",
+            "B5A7…14D0",
+            "",
+            "100% of \\ and & and %zz and \\u12 and &#;",
+            "no object 7c9e6679-7425-40de-944b-e07fc1f90ae7",
+        ] {
+            assert!(!secrets().appears_in(text), "{text}");
+        }
+        let mut short = Secrets::default();
+        short.add_header_value("Splunk T");
+        short.add("");
+        short.add_header_value("true");
+        assert!(!short.appears_in("Technical trouble in Splunk, true or not"));
+        assert!(short.appears_in("no Splunk T here"));
+        assert_eq!(format!("{short:?}"), "Secrets(1)");
+    }
+
+    fn encode_base64(bytes: &[u8]) -> String {
+        base64(&String::from_utf8_lossy(bytes), 0)
+    }
+
+    proptest! {
+        #[test]
+        fn wherever_it_stands_it_is_found(
+            before in "[a-z:]{0,7}", after in "[a-z:]{0,7}", secret in "[A-Za-z0-9_-]{16,40}",
+        ) {
+            prop_assume!(folded(&secret).len() >= SHORTEST_LEAK);
+            let mut secrets = Secrets::default();
+            secrets.add(&secret);
+            let text = format!("{before}{secret}{after}");
+            prop_assert!(secrets.appears_in(&text));
+            prop_assert!(secrets.appears_in(&encode_base64(text.as_bytes())));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[%\\\\u&#x;0-9a-fé]{0,40}") {
+            let _ = secrets().appears_in(&text);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The tables: what Splunk's codes mean (<https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector>),
+//! and what HTTP's statuses do. Each has its fix or hint, for the log and for `test`.
+
+pub(super) const NEW_TOKEN: &str =
+    "give the token that the webhook expects with --auth-token, scheme included ('Splunk <token>')";
+pub(super) const SCHEME: &str = "the token has no scheme before it: give the token that the webhook expects with --auth-token, \
+                                 scheme included ('Splunk <token>')";
+pub(super) const CREDENTIAL: &str =
+    "give the credential that the webhook expects with --auth-token or --header";
+pub(super) const FORBIDDEN: &str = "give the token that the webhook expects with --auth-token, scheme included ('Splunk <token>'); \
+                                    if it is right, see whether a firewall before the webhook refuses some events";
+pub(super) const PAGE: &str = "check that the --endpoint's path is one that takes events, as Splunk's /services/collector/raw does, \
+                               and that no login is before it";
+pub(super) const OTHER_SCHEME: &str = "check the --endpoint's https:// or http://, and whether it wants a client certificate (--client-cert)";
+pub(super) const JSON_TYPE: &str = "this webhook takes application/json only: give --format array, or \
+                                    --header 'Content-Type: application/json'";
+pub(super) const COMPRESSION: &str =
+    "the webhook may not take compressed bodies: set --compress none";
+const OTHER_URL: &str = "check the --endpoint";
+const PATH: &str = "check the --endpoint's path; Splunk's collector takes events at /services/collector/raw, and with \
+                    --format hec at /services/collector/event";
+const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's (Splunk's has port 8088, \
+                        its web pages have 8000)";
+const INDEX: &str = "allow the index for this token, or name another one";
+const CHANNEL: &str =
+    "turn indexer acknowledgement off for this token, or add ?channel=<GUID> to the --endpoint";
+const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give another with \
+                      --auth-token";
+const BUSY: &str = "look into the webhook's log; agents try again by themselves";
+const GATEWAY: &str = "what is before the webhook answers, but not the webhook: see that it runs";
+const RAW: &str = "check that the --endpoint's path takes any JSON, as /services/collector/raw does and \
+                   /services/collector does not";
+const LIMIT: &str = "raise the webhook's limit for the size of a request";
+
+/// What an answer means, with what an operator must do (a fix) or what to look at if it lasts (a hint).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Delivered,
+    /// Not this content, with a hint.
+    Content(&'static str),
+    /// Not a body of this size, with a hint.
+    TooLarge(&'static str),
+    /// Not with these settings, with the fix.
+    Settings(&'static str),
+    /// Not with this token: the fix depends on how it looks.
+    Token,
+    /// Not now, with a hint.
+    Busy(&'static str),
+    /// The settings, or something on the way that does not like this body: with the fix for the former.
+    Unclear(&'static str),
+    /// The same of 403.
+    Forbidden,
+}
+
+/// Of Splunk's codes, with Splunk's words for them.
+pub(super) fn of_code(code: u64) -> Option<(&'static str, Meaning)> {
+    use Meaning::{Busy, Content, Delivered, Settings, Token};
+    Some(match code {
+        0 => ("Success", Delivered),
+        1 => ("Token disabled", Settings(ENABLE)),
+        2 => ("Token is required", Token),
+        3 => ("Invalid authorization", Token),
+        4 => ("Invalid token", Token),
+        5 => ("No data", Content(RAW)),
+        6 => ("Invalid data format", Content(RAW)),
+        7 => ("Incorrect index", Settings(INDEX)),
+        8 => ("Internal server error", Busy(BUSY)),
+        9 => ("Server is busy", Busy(BUSY)),
+        10 => ("Data channel is missing", Settings(CHANNEL)),
+        11 => ("Invalid data channel", Settings(CHANNEL)),
+        12 => ("Event field is required", Content(RAW)),
+        13 => ("Event field cannot be blank", Content(RAW)),
+        14 => ("ACK is disabled", Settings(CHANNEL)),
+        15 => ("Error in handling indexed fields", Content(RAW)),
+        16 => ("Query string authorization is not enabled", Token),
+        17 => ("HEC is healthy", Delivered),
+        18..=20 => ("HEC is unhealthy", Busy(BUSY)),
+        23 => ("Server is shutting down", Busy(BUSY)),
+        _ => return None,
+    })
+}
+
+/// Of an HTTP status.
+pub(super) fn of_status(status: u16) -> Meaning {
+    match status {
+        200..=299 => Meaning::Delivered,
+        // They are not followed: the token must not travel to another host.
+        300..=399 => Meaning::Settings(REDIRECT),
+        401 => Meaning::Token,
+        403 => Meaning::Forbidden,
+        404 | 405 | 410 => Meaning::Unclear(PATH),
+        413 => Meaning::TooLarge(LIMIT),
+        400 | 415 | 422 => Meaning::Content(RAW),
+        502 | 504 => Meaning::Busy(GATEWAY),
+        501 => Meaning::Busy(PATH),
+        408 | 425 | 429 | 500..=599 => Meaning::Busy(BUSY),
+        _ => Meaning::Unclear(OTHER_URL),
+    }
+}

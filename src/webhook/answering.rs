@@ -1,0 +1,146 @@
+//! A connection on which ureq reads heads that it understands, whatever the webhook sends. See [`Head`].
+
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+use ureq::Error;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+
+use crate::webhook::head::Head;
+use crate::webhook::wire::Wire;
+
+/// Makes ureq understand answers. To be the last of a chain.
+#[derive(Debug)]
+pub struct Answers(pub Wire);
+
+impl Connector<Box<dyn Transport>> for Answers {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails,
+        inner: Option<Box<dyn Transport>>,
+    ) -> Result<Option<Self::Out>, Error> {
+        Ok(inner.map(|inner| match self.0.is_to_proxy() {
+            // TLS will be spoken over it.
+            true => inner,
+            false => Box::new(Answering {
+                inner,
+                wire: self.0.clone(),
+                head: Some(Head::default()),
+                input: Vec::new(),
+                read: 0,
+                can_use_input: false,
+            }),
+        }))
+    }
+}
+
+/// A connection on which ureq reads heads that it understands.
+#[derive(Debug)]
+struct Answering {
+    inner: Box<dyn Transport>,
+    wire: Wire,
+    /// None while it is read what follows the head.
+    head: Option<Head>,
+    /// For ureq, which has read some of it.
+    input: Vec<u8>,
+    read: usize,
+    can_use_input: bool,
+}
+
+impl Answering {
+    /// Reads a head to its end, those of interim answers before it included. False if it is cut off.
+    fn read_head(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
+        let end = Instant::now().checked_add(*timeout.after);
+        let head = self.head.get_or_insert_default();
+        loop {
+            let is_open = self.inner.maybe_await_input(timeout)?;
+            let buffers = self.inner.buffers();
+            let read = head.read(buffers.input());
+            let (used, is_whole) =
+                read.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+            buffers.input_consume(used);
+            match (is_whole, head.status()) {
+                (true, 100 | 102..200) => *head = Head::default(),
+                (true, _) => break,
+                // An answer of nothing but a status line.
+                (false, 200..) if !is_open && !head.has_more() => break,
+                (false, _) if !is_open => return Ok(false),
+                (false, _) => {}
+            }
+            if let Some(end) = end.filter(|_| !timeout.after.is_not_happening()) {
+                timeout.after = end.saturating_duration_since(Instant::now()).into();
+            }
+        }
+        self.input.extend(head.rewritten());
+        self.head = None;
+        Ok(true)
+    }
+}
+
+impl Transport for Answering {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.head.get_or_insert_default();
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if self.head.is_some() {
+            return self.read_head(timeout);
+        }
+        let is_open = self.inner.maybe_await_input(timeout)?;
+        let buffers = self.inner.buffers();
+        self.input.extend_from_slice(buffers.input());
+        let length = buffers.input().len();
+        buffers.input_consume(length);
+        Ok(is_open)
+    }
+
+    fn is_open(&mut self) -> bool {
+        let has_answered = self.head.is_none() && self.input().is_empty();
+        has_answered && self.wire.is_idle(&mut *self.inner)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+impl Buffers for Answering {
+    fn output(&mut self) -> &mut [u8] {
+        self.inner.buffers().output()
+    }
+
+    fn input(&self) -> &[u8] {
+        &self.input[self.read..]
+    }
+
+    /// Nothing above this reads from a socket.
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
+    fn input_appended(&mut self, _: usize) {}
+
+    fn input_consume(&mut self, amount: usize) {
+        self.can_use_input = amount > 0;
+        self.read = self.input.len().min(self.read + amount);
+        if self.read == self.input.len() {
+            self.input.clear();
+            self.read = 0;
+        }
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.inner.buffers().tmp_and_output()
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.can_use_input && !self.input().is_empty()
+    }
+}

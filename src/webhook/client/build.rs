@@ -1,0 +1,109 @@
+//! What a client is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::config::{AutoHeaderValue, Config};
+use ureq::http::header;
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::Connector;
+
+use crate::text::secret::Secrets;
+use crate::text::token::Token;
+use crate::webhook::answering::Answers;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::error::Timeouts;
+use crate::webhook::observer::Observer;
+use crate::webhook::proxy::Proxy;
+use crate::webhook::resolve::{Known, Resolve};
+use crate::webhook::template::RequestTemplate;
+use crate::webhook::tls::Tls;
+use crate::webhook::tunnel::Tunnel;
+use crate::webhook::wire::{Tcp, Wire};
+
+/// How long an answer's body may take once its status is known.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// What is sent as it is, is written in pieces of this size: ureq's 128 KiB cost twice the CPU.
+const PLAIN_BUFFER: usize = 1 << 20;
+/// What is compressed or encrypted first gains nothing by more than ureq's own size.
+const OUTPUT_BUFFER: usize = 128 << 10;
+/// ureq's settings.
+pub(super) fn config(
+    endpoint: &Endpoint,
+    template: &RequestTemplate,
+    tls: TlsConfig,
+    proxy: Option<&Proxy>,
+    timeouts: Timeouts,
+) -> Config {
+    let is_plain = endpoint.uri().scheme_str() == Some("http")
+        && template.encoder.content_encoding().is_none();
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(proxy.map(Proxy::for_client))
+        .http_status_as_error(false)
+        // The token must not travel to another host.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("s3-audit-webhook/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding(AutoHeaderValue::None)
+        .max_idle_connections(1)
+        .output_buffer_size(if is_plain {
+            PLAIN_BUFFER
+        } else {
+            OUTPUT_BUFFER
+        })
+        .timeout_resolve(Some(timeouts.connect))
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_global(Some(timeouts.request))
+        .timeout_recv_body(Some(ANSWER_TIME))
+        .build()
+}
+
+/// ureq with its own chain of connectors, and with ours around them.
+pub(super) fn agent(
+    config: Config,
+    wire: &Wire,
+    known: &Known,
+    observer: Arc<dyn Observer>,
+    resolver: impl Resolver,
+) -> Agent {
+    let tcp = Tcp {
+        wire: wire.clone(),
+        observer: Arc::clone(&observer),
+    };
+    let tunnel = Tunnel::new(wire.clone(), Arc::clone(&observer));
+    let tls = Tls::new(wire.clone(), Arc::clone(&observer));
+    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
+    let resolver = Resolve {
+        inner: resolver,
+        known: known.clone(),
+        observer,
+    };
+    Agent::with_parts(config, connector, resolver)
+}
+
+/// All of a request that may be secret.
+pub(super) fn secrets(
+    endpoint: &Endpoint,
+    token: Option<&Token>,
+    template: &RequestTemplate,
+    proxy: Option<&Proxy>,
+) -> Secrets {
+    let mut secrets = Secrets::default();
+    if let Some(token) = token {
+        secrets.add_header_value(token.reveal());
+    }
+    endpoint.secrets().for_each(|secret| secrets.add(secret));
+    for (name, value) in &template.headers {
+        let is_open = [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT].contains(name);
+        if let Some(value) = value.to_str().ok().filter(|_| !is_open) {
+            secrets.add_header_value(value);
+        }
+    }
+    if let Some(password) = proxy.and_then(Proxy::password) {
+        secrets.add(&password);
+    }
+    secrets
+}

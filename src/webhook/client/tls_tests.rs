@@ -1,0 +1,86 @@
+//! The same over TLS, where what nobody asked for can also wait in the socket below it.
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
+
+use super::tests::{OK, post, raw_server, read_request, webhook_at};
+use super::*;
+
+fn server(versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["hec.example.com".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    Arc::new(config.unwrap())
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
+    let late = Duration::from_millis(50);
+    for versions in [&[&version::TLS12], &[&version::TLS13]] {
+        for (wait, is_one_record) in [
+            (Duration::ZERO, true),
+            (Duration::ZERO, false),
+            (late, false),
+        ] {
+            let config = server(versions);
+            let (address, connections) = raw_server(move |_, socket| {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = StreamOwned::new(connection, socket.try_clone().unwrap());
+                if !read_request(&mut stream) {
+                    return;
+                }
+                let answers = [OK, OK].concat();
+                if is_one_record {
+                    io::Write::write_all(&mut stream, &answers).unwrap();
+                } else if wait.is_zero() {
+                    // Two records that come as one segment.
+                    for _ in 0..2 {
+                        io::Write::write_all(&mut stream.conn.writer(), OK).unwrap();
+                    }
+                    while stream.conn.wants_write() {
+                        stream.conn.write_tls(&mut stream.sock).unwrap();
+                    }
+                } else {
+                    for _ in 0..2 {
+                        io::Write::write_all(&mut stream, OK).unwrap();
+                        std::thread::sleep(wait);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            });
+            let mut webhook = webhook_at("https://hec.example.com/", &[address]);
+            for count in 1..4 {
+                assert_eq!(post(&mut webhook), Outcome::Delivered);
+                std::thread::sleep(Duration::from_millis(150));
+                assert_eq!(*connections.lock().unwrap(), count);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_kept() {
+    for versions in [&[&version::TLS12], &[&version::TLS13]] {
+        let config = server(versions);
+        let (address, connections) = raw_server(move |_, socket| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, socket.try_clone().unwrap());
+            while read_request(&mut stream) && io::Write::write_all(&mut stream, OK).is_ok() {}
+        });
+        let mut webhook = webhook_at("https://hec.example.com/", &[address]);
+        for _ in 0..4 {
+            assert_eq!(post(&mut webhook), Outcome::Delivered);
+        }
+        assert_eq!(*connections.lock().unwrap(), 1);
+    }
+}

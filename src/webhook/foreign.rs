@@ -1,0 +1,142 @@
+//! What can only be known from the words of other programs and libraries. All such words stand here, each with a test, since
+//! the next version may use others.
+
+use memchr::memmem;
+use rustls::CertificateError;
+
+/// The reason for which a name was not found, of an error of the standard library's, which has no kind for it.
+pub fn lookup_failure(text: &str) -> Option<&str> {
+    text.strip_prefix("failed to lookup address information: ")
+}
+
+/// A proxy's answer to CONNECT, of ureq's `proxy server responded 407/407`.
+pub fn proxy_status(reason: &str) -> Option<u16> {
+    reason.rsplit(['/', ' ']).next()?.parse().ok()
+}
+
+/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. webpki's error has no variant in rustls.
+pub fn is_of_a_ca(error: &CertificateError) -> bool {
+    format!("{error:?}").contains("CaUsedAsEndEntity")
+}
+
+/// A name of a certificate, of rustls' `DnsName("hec.example.com")` or `IpAddress(192.0.2.1)`.
+pub fn certificate_name(presented: &str) -> &str {
+    let (_, name) = presented.split_once('(').unwrap_or(("", presented));
+    name.trim_matches(['"', ')'])
+}
+
+/// Whether a 400 says that TLS was wanted, or a client certificate: in the words of nginx, Go and Apache. Whole phrases,
+/// since many a 400 names a page on https://.
+pub fn speaks_of_tls(text: &[u8]) -> bool {
+    contains_any(
+        text,
+        &[
+            "https port",
+            "https server",
+            "ssl-enabled",
+            "ssl certificate",
+        ],
+    )
+}
+
+/// Whether a 400 says that another type of content was wanted, in the words of Fluent Bit's `http` input.
+pub fn wants_other_type(text: &[u8]) -> bool {
+    contains_any(text, &["invalid 'content-type'"])
+}
+
+/// Whether it is Fluent Bit that answers, by its `Server` header.
+pub fn is_fluent_bit(server: &str) -> bool {
+    contains_any(server.as_bytes(), &["fluent bit", "fluent-bit"])
+}
+
+fn contains_any(text: &[u8], phrases: &[&str]) -> bool {
+    let text = text.to_ascii_lowercase();
+    phrases
+        .iter()
+        .any(|phrase| memmem::find(&text, phrase.as_bytes()).is_some())
+}
+
+/// The title of a page, where a text is one.
+pub fn title(page: &str) -> Option<&str> {
+    // As long as the page, so that places in it are places in the page.
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(&page[start..end])
+}
+
+/// Whether a text begins as pages and XML do, behind blanks and a byte order mark.
+pub fn is_page(text: &[u8]) -> bool {
+    let is_blank =
+        |byte: &u8| byte.is_ascii_whitespace() || b"\x0b\x00\xef\xbb\xbf\xfe\xff".contains(byte);
+    text.iter().find(|byte| !is_blank(byte)) == Some(&b'<')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::ToSocketAddrs as _;
+
+    use super::*;
+
+    #[test]
+    fn the_standard_librarys_words_are_still_these() {
+        let error = "no-such-host.invalid:80".to_socket_addrs().unwrap_err();
+        assert!(lookup_failure(&error.to_string()).is_some(), "{error}");
+        assert_eq!(lookup_failure("connection refused"), None);
+    }
+
+    #[test]
+    fn the_libraries_words_are_understood() {
+        assert_eq!(proxy_status("proxy server responded 407/407"), Some(407));
+        assert_eq!(proxy_status("proxy server did not respond"), None);
+        assert_eq!(
+            certificate_name("DnsName(\"*.example.com\")"),
+            "*.example.com"
+        );
+        assert_eq!(certificate_name("IpAddress(192.0.2.1)"), "192.0.2.1");
+        assert_eq!(certificate_name("x"), "x");
+        assert!(!is_of_a_ca(&CertificateError::Expired));
+    }
+
+    #[test]
+    fn web_servers_words_about_tls_are_understood() {
+        for text in [
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "You're speaking plain HTTP to an SSL-enabled server port.",
+            "<center>No required SSL certificate was sent</center>",
+        ] {
+            assert!(speaks_of_tls(text.as_bytes()), "{text}");
+        }
+        assert!(!speaks_of_tls(
+            b"bad field, see https://docs.example.com/ssl"
+        ));
+    }
+
+    #[test]
+    fn fluent_bits_words_are_understood() {
+        assert!(wants_other_type(b"error: invalid 'Content-Type'\n"));
+        assert!(!wants_other_type(b"invalid content"));
+        assert!(is_fluent_bit("Fluent Bit v3.1.0") && is_fluent_bit("Fluent-Bit v2"));
+        assert!(!is_fluent_bit("Splunkd"));
+    }
+
+    #[test]
+    fn pages_are_known() {
+        for text in [
+            "<html>",
+            " \r\n\t<!doctype html>",
+            "\u{feff}<x/>",
+            "\u{feff}\n <p>",
+        ] {
+            assert!(is_page(text.as_bytes()), "{text}");
+        }
+        assert!(is_page(b"\xff\xfe<\x00h\x00"));
+        for text in ["", " ", "ok", "{\"a\":\"<html>\"}", "a<b"] {
+            assert!(!is_page(text.as_bytes()), "{text}");
+        }
+        assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
+        assert_eq!(title("<TITLE>a</title>"), Some("a"));
+        assert_eq!(title("<title>no end"), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! The heads of answers. The status line decides what became of a body, so whatever else is in the head, and however it
+//! is written, must not keep an answer from being understood: ureq gets a head of its own with what is needed.
+
+use std::error;
+use std::fmt;
+
+use memchr::memchr;
+
+/// So much of a line is looked at, in bytes.
+const LINE: usize = 8 << 10;
+/// A longer head is none, in bytes.
+const LONGEST: usize = 1 << 20;
+/// Headers that are needed.
+const NEEDED: [&str; 8] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "location",
+    "retry-after",
+    "server",
+    "transfer-encoding",
+];
+
+/// What a webhook says is not HTTP.
+#[derive(Debug)]
+pub struct NotHttp;
+
+impl fmt::Display for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer is not HTTP")
+    }
+}
+
+impl error::Error for NotHttp {}
+
+/// The head of an answer, as far as it was read.
+#[derive(Debug, Default)]
+pub struct Head {
+    line: Vec<u8>,
+    length: usize,
+    is_http_1_0: bool,
+    /// 0 before the status line.
+    status: u16,
+    /// Each needed header that was found, with its place in [`NEEDED`].
+    headers: Vec<(usize, Vec<u8>)>,
+    /// The last header was a needed one, of which the next line may be more.
+    was_needed: bool,
+}
+
+impl Head {
+    /// Reads on. Returns how many bytes belong to the head, and whether it is whole.
+    ///
+    /// # Errors
+    /// It is no head, or one of over a MiB.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), NotHttp> {
+        let mut used = 0;
+        while let Some(length) = memchr(b'\n', &bytes[used..]) {
+            self.append(&bytes[used..used + length]);
+            used += length + 1;
+            let line = std::mem::take(&mut self.line);
+            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+            match (self.status, line) {
+                (0, []) => {}
+                (0, line) => self.read_status(line)?,
+                (_, []) => return Ok((used, true)),
+                (_, line) => self.read_header(line),
+            }
+        }
+        self.append(&bytes[used..]);
+        let start = &self.line[..self.line.len().min(5)];
+        if self.length > LONGEST || (self.status == 0 && !b"HTTP/".starts_with(start.trim_ascii()))
+        {
+            return Err(NotHttp);
+        }
+        Ok((bytes.len(), false))
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() + 1;
+        let room = LINE.saturating_sub(self.line.len());
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn read_status(&mut self, line: &[u8]) -> Result<(), NotHttp> {
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split_ascii_whitespace();
+        let version = words.next().and_then(|word| word.strip_prefix("HTTP/"));
+        let status = words.next().filter(|word| word.len() == 3);
+        let status = status.and_then(|word| word.parse().ok());
+        let (Some(version), Some(status @ 100..)) = (version, status) else {
+            return Err(NotHttp);
+        };
+        self.is_http_1_0 = version.starts_with('0') || version == "1.0";
+        self.status = status;
+        Ok(())
+    }
+
+    fn read_header(&mut self, line: &[u8]) {
+        let is_continued = line.starts_with(b" ") || line.starts_with(b"\t");
+        if is_continued {
+            if let Some((_, value)) = self.headers.last_mut().filter(|_| self.was_needed) {
+                value.push(b' ');
+                value.extend_from_slice(line.trim_ascii());
+                value.truncate(LINE);
+            }
+            return;
+        }
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let name = line[..colon].trim_ascii();
+        let needed = NEEDED
+            .iter()
+            .position(|needed| name.eq_ignore_ascii_case(needed.as_bytes()));
+        let needed = needed.filter(|_| self.headers.len() < 64);
+        self.was_needed = needed.is_some();
+        if let Some(place) = needed {
+            let value = line.get(colon + 1..).unwrap_or_default().trim_ascii();
+            self.headers.push((place, value.to_vec()));
+        }
+    }
+
+    /// Its status; 0 before the status line.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether there is anything behind the status line.
+    pub fn has_more(&self) -> bool {
+        !self.headers.is_empty() || !self.line.is_empty()
+    }
+
+    /// As ureq understands it.
+    pub fn rewritten(&self) -> Vec<u8> {
+        let version = if self.is_http_1_0 { "1.0" } else { "1.1" };
+        let mut head = format!("HTTP/{version} {}\r\n", self.status).into_bytes();
+        let mut add = |name: &str, value: &[u8]| {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend(
+                value
+                    .iter()
+                    .map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }),
+            );
+            head.extend_from_slice(b"\r\n");
+        };
+        let codings = self.list("transfer-encoding");
+        let lengths = self.list("content-length");
+        let length = lengths
+            .first()
+            .and_then(|length| length.parse::<u64>().ok());
+        let is_chunked = codings.last().is_some_and(|coding| coding == "chunked");
+        let has_length =
+            codings.is_empty() && lengths.iter().all(|one| Some(one) == lengths.first());
+        // Otherwise the body ends with the connection.
+        match length {
+            _ if is_chunked => add("transfer-encoding", b"chunked"),
+            Some(length) if has_length => add("content-length", length.to_string().as_bytes()),
+            _ => {}
+        }
+        let is_doubtful = !codings.is_empty() && !lengths.is_empty();
+        if is_doubtful || self.list("connection").iter().any(|word| word == "close") {
+            add("connection", b"close");
+        }
+        for name in ["content-type", "date", "location", "retry-after", "server"] {
+            if let Some(value) = self.values(name).next() {
+                add(name, value);
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let found = self
+            .headers
+            .iter()
+            .filter(move |(place, _)| NEEDED[*place] == name);
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// The members of a header that is a list, in small letters.
+    fn list(&self, name: &str) -> Vec<String> {
+        let values = self
+            .values(name)
+            .map(|value| String::from_utf8_lossy(value).to_ascii_lowercase());
+        let members = values.flat_map(|value| {
+            let members = value.split(',').map(|member| member.trim().to_owned());
+            members.collect::<Vec<_>>()
+        });
+        members.filter(|member| !member.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What ureq gets of this, and how much is left.
+    fn rewritten(text: &str) -> Option<(String, usize)> {
+        let mut head = Head::default();
+        let (used, is_whole) = head.read(text.as_bytes()).ok()?;
+        is_whole.then(|| {
+            (
+                String::from_utf8(head.rewritten()).unwrap(),
+                text.len() - used,
+            )
+        })
+    }
+
+    #[test]
+    fn the_status_line_decides() {
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200\r\n\r\n"),
+            ("HTTP/1.1 204\n\n", "HTTP/1.1 204\r\n\r\n"),
+            ("\r\nHTTP/1.0  200  OK\r\n\r\n", "HTTP/1.0 200\r\n\r\n"),
+            (
+                "HTTP/1.1 200 \u{fffd}\u{1b}\r\n\r\n",
+                "HTTP/1.1 200\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 503 x\r\nRetry-After :\r\n\t7\r\n: x\r\nno colon\r\nA b: c\r\n\u{1b}: x\r\n\r\n",
+                "HTTP/1.1 503\r\nretry-after:  7\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTRANSFER-ENCODING: gzip, Chunked\r\nConnection: x, Close\r\n\r\n",
+                "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\ncontent-length: 3\r\n\r\n",
+                "HTTP/1.1 200\r\ncontent-length: 3\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+                "HTTP/1.1 200\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",
+                "HTTP/1.1 200\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+            ),
+        ] {
+            let long = head.replacen(
+                "\r\n\r\n",
+                &format!(
+                    "\r\n{}\r\n",
+                    format!("X: {}\r\n", "x".repeat(1000)).repeat(500)
+                ),
+                1,
+            );
+            for text in [head, &long] {
+                let (found, left) = rewritten(&format!("{text}body")).unwrap();
+                assert_eq!((found.as_str(), left), (expected, 4), "{head}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_known_at_once() {
+        for text in [
+            "\u{15}\u{3}\u{1}",
+            "SSH-2.0-x",
+            "HTTX",
+            "HTTP/1.1 2000 OK\n",
+            "HTTP/1.1 20\n",
+            "HTTP/1.1\n",
+            "<html>",
+            "HTTP/1.1 099 x\n",
+        ] {
+            assert!(Head::default().read(text.as_bytes()).is_err(), "{text}");
+        }
+        let mut endless = Head::default();
+        assert!(endless.read(b"HTTP/1.1 200 OK\r\n").is_ok());
+        assert!((0..2000).any(|_| endless.read(&[b'x'; 1000]).is_err()));
+        assert!(endless.line.len() <= LINE);
+    }
+
+    proptest! {
+        /// However a head comes in pieces, the same is made of it.
+        #[test]
+        fn pieces_make_no_difference(cuts in proptest::collection::vec(0_usize..100, 0..6)) {
+            let text = "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n  \r\n 8\r\nContent-Length : 5\r\nX:\r\n\r\nhello";
+            let mut head = Head::default();
+            let (mut start, mut used) = (0, 0);
+            let mut ends: Vec<_> = cuts.iter().map(|cut| *cut.min(&text.len())).chain([text.len()]).collect();
+            ends.sort_unstable();
+            for end in ends {
+                let (read, is_whole) = head.read(&text.as_bytes()[start..end]).ok().unwrap();
+                used += read;
+                start = end;
+                if is_whole {
+                    break;
+                }
+            }
+            prop_assert_eq!(used, text.len() - "hello".len());
+            prop_assert_eq!(head.rewritten(), b"HTTP/1.1 503\r\ncontent-length: 5\r\nretry-after: 7  8\r\n\r\n".to_vec());
+        }
+
+        #[test]
+        fn no_bytes_panic(text in "[HTP/1. 20\r\na:\t,]{0,60}", rest: Vec<u8>) {
+            let bytes = [text.as_bytes(), &rest].concat();
+            let mut head = Head::default();
+            if head.read(&[b"HTTP/1.1 200 OK\r\n", bytes.as_slice()].concat()).is_ok() {
+                let head = head.rewritten();
+                prop_assert!(!head.windows(3).any(|bytes| bytes == b"\r\n "));
+            }
+            let _ = Head::default().read(&bytes);
+        }
+    }
+}
