@@ -17,6 +17,7 @@
 mod block;
 pub mod json;
 mod steps;
+pub mod walk;
 
 use std::mem;
 
