@@ -1,6 +1,7 @@
 //! What may stand around objects, and what it costs.
 
 use super::*;
+use crate::between::zeros;
 
 /// A part of a stream.
 #[derive(Debug, Clone)]
