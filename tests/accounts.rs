@@ -190,17 +190,17 @@ fn the_first_drop_is_told_at_once_and_many_more_in_few_lines_that_add_up() {
     let hook = Webhook::start();
     let mut agent = start(&hook.url(), &["--report-interval=100ms"]);
     let began = Instant::now();
-    feed(&mut agent, &["nonsense".to_owned()]);
+    feed(&mut agent, &["{nonsense}".to_owned()]);
     let line = agent.wait_for_log("dropped 1 event (malformed); 1 since start");
     assert!(line.contains("WARN"), "{line}");
     let mut fed = 1;
     eventually("three summaries", || {
-        feed(&mut agent, &["nonsense".to_owned()]);
+        feed(&mut agent, &["{nonsense}".to_owned()]);
         fed += 1;
         (agent.log().matches("in 100ms (malformed)").count() >= 3).then_some(())
     });
     // What no summary has told of, the end tells.
-    feed(&mut agent, &vec!["nonsense".to_owned(); 500]);
+    feed(&mut agent, &vec!["{nonsense}".to_owned(); 500]);
     let (balance, log) = finish(agent, &hook, &[]);
     let took = began.elapsed();
 

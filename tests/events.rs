@@ -215,6 +215,33 @@ fn each_piece_of_garbage_costs_itself_alone_and_is_counted_but_not_shown() {
 }
 
 #[test]
+fn what_stands_around_whole_objects_is_no_loss() {
+    let stream = [
+        "<14>1 2026-03-01T00:00:00Z h app - - [id a=\"b\"] \u{feff}{\"n\":1}",
+        "<13>Nov 28 10:00:00 host app[1]: {\"n\":2}",
+        "2026-03-01T00:00:00.1Z stdout F {\"n\":3}",
+        "2026-03-01T00:00:00.1Z stdout P {\"n\"",
+        "2026-03-01T00:00:00.2Z stdout P :",
+        "2026-03-01T00:00:00.3Z stdout F 4}",
+        "\u{1e}{\"n\":5}",
+        "7 {\"n\":6}7 {\"n\":7}",
+        "# a comment {\"n\":0}",
+        "  // another",
+        "\0\0\0\0{\"n\":8}\0",
+        "",
+    ];
+    let hook = Webhook::start();
+    let agent = Agent::command()
+        .arg("run")
+        .endpoint(&hook.url())
+        .token(TOKEN);
+    let balance = agent.input(stream.join("\n")).run().balance();
+    let expected: Vec<_> = (1..=8).map(|n| format!("{{\"n\":{n}}}")).collect();
+    assert_eq!(delivered(&hook), expected);
+    assert_eq!((balance.received, balance.dropped), (8, 0));
+}
+
+#[test]
 fn an_event_may_be_as_long_as_it_was_said_and_no_longer() {
     for (option, limit) in [("--max-event-bytes=2KiB", 2048), ("", 4 << 20)] {
         let stream = [event_of(limit), event_of(limit + 1), event_of(1000)].join("\n");
@@ -266,7 +293,7 @@ fn deep_nesting_and_endless_input_take_bounded_memory_and_the_next_events_arrive
     let endless =
         |start: &str, piece: &str| start.to_owned() + &piece.repeat((20 << 20) / piece.len());
     let cases = [
-        ("closed nesting", nested("]") + "}", None),
+        ("closed nesting", nested("]") + "}", Some("malformed")),
         (
             "nesting that is never closed",
             nested(""),

@@ -110,7 +110,7 @@ fn all_agents_are_listed_with_the_counts_of_their_logs() {
     for number in 1..=3 {
         let mut agent = dir.start(&hook.url(), &["--source=stdin"]);
         feed(&mut agent, &numbered(0..number));
-        feed(&mut agent, &vec!["nonsense".to_owned(); number * 2]);
+        feed(&mut agent, &vec!["{nonsense}".to_owned(); number * 2]);
         agents.push(agent);
     }
     for number in 1..=3 {

@@ -141,7 +141,7 @@ fn each_agent_of_a_host_has_a_file_of_its_own_and_leaves_its_balance_in_it() {
         let mut agent = dir.start(&hook.url(), &[]);
         assert_eq!(dir.read(number).unwrap()["pid"], agent.id());
         feed(&mut agent, &numbered(0..number * 10));
-        feed(&mut agent, &vec!["nonsense".to_owned(); number]);
+        feed(&mut agent, &vec!["{nonsense}".to_owned(); number]);
         agents.push(agent);
     }
     hook.wait_for_events(60);

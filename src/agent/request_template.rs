@@ -96,7 +96,8 @@ pub(super) fn encoder(
         compressed,
         prefix.unwrap_or_default(),
         &members,
-    ))
+    )
+    .with_time_path(options.time_field.clone()))
 }
 
 /// Splunk's metadata that was given: the option, Splunk's name for it, and the value.

@@ -42,6 +42,7 @@ options! {
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",
     HecIndex = "hec_index",
+    TimeField = "time_field",
     CaFile = "ca_file",
     Insecure = "insecure",
     ClientCert = "client_cert",

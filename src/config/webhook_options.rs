@@ -9,6 +9,7 @@ use clap::{Arg, Args, Command};
 use crate::config::opt::Opt;
 use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
 
 /// Options of the webhook: a running agent follows their changes in the settings file.
@@ -91,6 +92,13 @@ pub struct WebhookOptions {
     /// Splunk's index of the events, for --format hec and the raw endpoint
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INDEX", value_name = "NAME")]
     pub hec_index: Option<String>,
+
+    /// Path of the time in each event, such as meta.when, for --format hec
+    ///
+    /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;
+    /// a number selects an element of an array.
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_TIME_FIELD", value_name = "PATH")]
+    pub time_field: Option<TimePath>,
 
     /// PEM file of the CA certificates to trust instead of those of this host
     #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]

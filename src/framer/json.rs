@@ -5,8 +5,7 @@
 //! same check only on a whole slice, after somebody has found its end; it is the judge of this
 //! code in the property tests and in the fuzz target.
 //!
-//! Nesting costs four bytes a level on the heap and no stack, so depth is bounded by the
-//! event-size limit alone.
+//! Nesting costs four bytes a level on the heap and no stack.
 
 use crate::block::Stops;
 use crate::steps::{KIND_OF, KINDS_MOST, STEPS, State, Step};
@@ -55,9 +54,6 @@ impl Place {
     };
 }
 
-/// Open brackets kept allocated between objects; deeper ones are given back.
-const USUAL_DEPTH: usize = 1024;
-
 impl Scanner {
     /// A scanner that refuses objects nested deeper than `max_depth`.
     pub fn new(max_depth: usize) -> Self {
@@ -72,7 +68,6 @@ impl Scanner {
     pub fn reset(&mut self) {
         self.place = Place::START;
         self.open.clear();
-        self.open.shrink_to(USUAL_DEPTH);
     }
 
     /// Whether line breaks stood between the object's tokens.

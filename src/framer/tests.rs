@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod framing;
+
 const LIMIT: usize = 300;
 
 /// Everything the framer makes of a stream read in these pieces: events as lines, and losses.
@@ -25,11 +27,21 @@ fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
     frames
 }
 
+/// The stream cut at these places.
+fn pieces<'a>(stream: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+    cuts.extend([0, stream.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect()
+}
+
 fn line(frame: Frame<'_>) -> Result<String, Lost> {
     match frame {
         Frame::Event(event) => {
             let mut line = Vec::new();
             event.append_line(&mut line);
+            assert_eq!(line.len(), event.line_len());
+            assert!(line.len() <= 3 * event.raw_len() + 1);
             assert_eq!(line.pop(), Some(b'\n'));
             Ok(String::from_utf8(line).unwrap())
         }
@@ -132,7 +144,13 @@ fn garbage_costs_itself() {
         "{\"bad\":tru}",
         "{\"bad\":{\"inner\":{\"c\":1}},}",
         "{\"bad\":[{\"inner\":1}] \"x\"}",
-        "\u{0}\u{0}\u{0}",
+        "\u{1}\u{0}\u{2}",
+        "17",
+        "<13>Nov 28 10:00:00 host app: no object",
+        "2026-03-01T00:00:00Z stdout F no object",
+        "{\"cut\":\"of\u{0}\u{0}",
+        "\u{1e}{\"cut\":\u{1e}",
+        "# a comment\n{\"cut\":\n// and another",
     ] {
         let stream = format!("{}\n{garbage}\n{}\n", good[0], good[1]);
         assert_eq!(
@@ -243,7 +261,7 @@ fn endless_input_without_an_object_is_held_nowhere() {
         }
     }
     assert_eq!(lost, 1);
-    assert!(framer.buffer.capacity() <= USUAL_BUFFER);
+    assert!(framer.buffer.capacity() <= buffer::USUAL_BUFFER);
 }
 
 #[test]
@@ -256,6 +274,14 @@ fn memory_and_time_stay_bounded_whatever_breaks_where() {
         "{\n",
         "}{\"a\":",
         "{\"a\":{}}{\"b\"\n",
+        "}<1>1 - - - - - [",
+        "}1 ",
+        "{}<1>1 - - - - - [a b=\"{",
+        "2026-03-01T00:00:00Z stdout P {\"a\":\n",
+        "2026-03-01T00:00:00Z stdout P {}\n",
+        "\0{\"a\":\0",
+        "1 1 1 1 ",
+        "#\n{\n",
     ] {
         let stream = unit.repeat(1_000_000 / unit.len());
         for limit in [1000, 300_000, 1 << 30] {
@@ -267,7 +293,7 @@ fn memory_and_time_stay_bounded_whatever_breaks_where() {
 #[test]
 fn reads_grow_while_they_are_filled_though_each_ends_within_an_event() {
     // 7 bytes each, so that a buffer of a power of two never ends with one.
-    let stream = b"{\"a\":1}".repeat(USUAL_BUFFER);
+    let stream = b"{\"a\":1}".repeat(buffer::USUAL_BUFFER);
     let mut framer = Framer::new(LIMIT);
     let (mut rest, mut reads) = (&stream[..], 0);
     while !rest.is_empty() {
@@ -356,6 +382,7 @@ proptest! {
             4 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::into_bytes),
             4 => written().prop_map(|(text, _)| text.into_bytes()),
             2 => garbage().prop_map(String::into_bytes),
+            3 => framing::item().prop_map(|item| item.text.into_bytes()),
             1 => Just(b"\n".to_vec()),
             1 => Just(b"\xef\xbb\xbf".to_vec()),
             1 => vec(any::<u8>(), 0..20),
@@ -367,11 +394,7 @@ proptest! {
         let whole = frames(&[&stream], limit);
         let bytes: Vec<_> = stream.chunks(1).collect();
         prop_assert_eq!(&frames(&bytes, limit), &whole);
-        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-        cuts.extend([0, stream.len()]);
-        cuts.sort_unstable();
-        let pieces: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
-        prop_assert_eq!(&frames(&pieces, limit), &whole);
+        prop_assert_eq!(&frames(&pieces(&stream, &cuts), limit), &whole);
     }
 
     #[test]
@@ -402,6 +425,7 @@ proptest! {
     fn a_new_framer_goes_on_from_what_is_unfinished(
         parts in vec(prop_oneof![
             6 => written().prop_map(|(text, _)| text),
+            4 => framing::item().prop_map(|item| item.text),
             2 => garbage(),
             1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::from),
             1 => Just("\n".to_owned()),

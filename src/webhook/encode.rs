@@ -8,7 +8,7 @@ use memchr::memchr_iter;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::Overhead;
-use crate::webhook::event_time::EventTime;
+use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
 
 /// What a body looks like.
@@ -117,6 +117,8 @@ impl Encoder {
                 format,
                 prefix: format!("{prefix}{end}").into(),
                 envelope: end_of_envelope.into(),
+                time_path: None,
+                saw_event_without_time: false,
             },
             gzip: match compressed {
                 Compressed::No => None,
@@ -124,6 +126,17 @@ impl Encoder {
             },
             made: Vec::new(),
         }
+    }
+
+    /// Where events say when they happened, if not where it is looked for otherwise.
+    pub fn with_time_path(mut self, path: Option<TimePath>) -> Self {
+        self.envelope.time_path = path;
+        self
+    }
+
+    /// Whether an event was put into HEC's envelope without a time, since none was found.
+    pub fn saw_event_without_time(&self) -> bool {
+        self.envelope.saw_event_without_time
     }
 
     /// What bodies look like.
@@ -147,6 +160,7 @@ impl Encoder {
             format,
             prefix,
             envelope,
+            ..
         } = &self.envelope;
         match format {
             // A bracket or comma takes the place of each newline.
@@ -209,6 +223,8 @@ struct Envelope {
     prefix: Vec<u8>,
     /// The end of HEC's envelope: `,"host":"…"}` and a newline.
     envelope: Vec<u8>,
+    time_path: Option<TimePath>,
+    saw_event_without_time: bool,
 }
 
 impl Envelope {
@@ -218,7 +234,7 @@ impl Envelope {
     }
 
     /// Hands on the pieces of a body.
-    fn write(&self, events: &Body<'_>, mut out: impl FnMut(&[u8])) {
+    fn write(&mut self, events: &Body<'_>, mut out: impl FnMut(&[u8])) {
         if self.is_plain() {
             return events.slices().iter().for_each(|lines| out(lines));
         }
@@ -238,11 +254,14 @@ impl Envelope {
                         out(event);
                     }
                     Format::Hec => {
-                        match EventTime::of(event) {
+                        match EventTime::of(event, self.time_path.as_ref()) {
                             Some(time) => {
                                 out(format!("{{\"time\":{time},\"event\":").as_bytes());
                             }
-                            None => out(b"{\"event\":"),
+                            None => {
+                                self.saw_event_without_time = true;
+                                out(b"{\"event\":");
+                            }
                         }
                         out(event);
                         out(&self.envelope);
@@ -344,10 +363,18 @@ mod tests {
         );
         let members = [("host", "a\"b"), ("index", "audit")];
         let mut hec = Encoder::new(Format::Hec, Compressed::No, "", &members);
+        text(&mut hec, &[r#"{"time":1774075049}"#]);
+        assert!(!hec.saw_event_without_time());
         assert_eq!(
             text(&mut hec, &[r#"{"time":1774075049}"#, r#"{"n":2}"#]),
             "{\"time\":1774075049.000,\"event\":{\"time\":1774075049},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n\
              {\"event\":{\"n\":2},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n"
+        );
+        assert!(hec.saw_event_without_time());
+        let mut hec = hec.with_time_path("meta.when".parse().ok());
+        assert_eq!(
+            text(&mut hec, &[r#"{"time":1,"meta":{"when":1774075049}}"#]),
+            "{\"time\":1774075049.000,\"event\":{\"time\":1,\"meta\":{\"when\":1774075049}},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n"
         );
         let mut bulk = Encoder::new(Format::Ndjson, Compressed::No, "{\"create\":{}}", &[]);
         assert_eq!(

@@ -1,13 +1,14 @@
 //! When an event happened, as the event itself says it; without parsing it into a tree.
 //!
-//! Looked at are the members `time`, `timestamp`, `@timestamp` and `eventTime` of the object itself, in any
-//! case of letters, or else of the first of its `Records`: MinIO, Weka, Versity and Ceph RGW write RFC 3339,
-//! SeaweedFS epoch seconds, RustFS epoch milliseconds inside of `Records`.
+//! Unless a path says where the time is, it is looked for in any case of letters: the members `time`, `timestamp`,
+//! `@timestamp` and `eventTime` of the object itself, else of the first of its `Records`; if there is none of these, `ts`,
+//! `start_time` and `startTime`. MinIO, Weka, Versity and Ceph RGW write RFC 3339, SeaweedFS epoch seconds, RustFS epoch
+//! milliseconds inside of `Records`; web servers the Common Log Format, Python a comma before the milliseconds.
 
 use std::fmt;
+use std::str::FromStr;
 
-use memchr::memchr2;
-
+use crate::framer::walk::{self, Text};
 use crate::text::quantity::parse_decimal;
 
 /// A moment, to the millisecond: HEC's `time` has no more.
@@ -25,109 +26,89 @@ impl fmt::Display for EventTime {
     }
 }
 
+/// Where in an event its time is: names of members, from the outside in, such as `meta.when`. A number chooses an
+/// element of an array: `Records.0.eventTime`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimePath(Vec<String>);
+
+impl FromStr for TimePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<_> = text.split('.').map(str::to_owned).collect();
+        if names.iter().any(|name| name.trim().is_empty()) {
+            return Err("expected names with dots between them, such as meta.when".into());
+        }
+        Ok(TimePath(names))
+    }
+}
+
+impl TimePath {
+    /// The value there, as it is written.
+    fn find<'a>(&self, event: &'a [u8]) -> Option<&'a [u8]> {
+        self.0.iter().try_fold(event, |value, name| {
+            if value.starts_with(b"[") {
+                return walk::elements(value).nth(name.parse().ok()?);
+            }
+            let mut members = walk::members(value);
+            members
+                .find(|(found, _)| found.is(name.as_bytes()))
+                .map(|(_, value)| value)
+        })
+    }
+}
+
+/// Members that say when the event happened.
+const NAMES: [&[u8]; 4] = [b"time", b"timestamp", b"@timestamp", b"eventtime"];
+/// Members that say so if there is none of the others.
+const SECOND_NAMES: [&[u8]; 3] = [b"ts", b"start_time", b"starttime"];
+
 impl EventTime {
-    /// The time of a well-formed JSON object. None if there is none that can be understood.
-    pub fn of(event: &[u8]) -> Option<EventTime> {
-        let mut walk = Walk { rest: event };
-        walk.skip_byte(b'{')?;
-        let mut records = None;
-        while let Some((key, value)) = walk.member() {
-            if is_time(key) {
-                if let Some(time) = parse(value) {
-                    return Some(time);
-                }
-            } else if key == b"Records" {
-                records = records.or(value.strip_prefix(b"["));
-            }
+    /// The time of a well-formed JSON object: what is at `path`, or, without one, what is found by its name. None if
+    /// there is none that is understood.
+    pub fn of(event: &[u8], path: Option<&TimePath>) -> Option<EventTime> {
+        match path {
+            Some(path) => parse(path.find(event)?),
+            None => guess(event),
         }
-        let first = records?.trim_ascii_start();
-        first.starts_with(b"{").then(|| EventTime::of(first))?
     }
 }
 
-fn is_time(key: &[u8]) -> bool {
-    [&b"time"[..], b"timestamp", b"@timestamp", b"eventtime"]
-        .iter()
-        .any(|name| key.eq_ignore_ascii_case(name))
-}
-
-/// Goes through the members of an object that is known to be well-formed.
-struct Walk<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Walk<'a> {
-    fn skip_byte(&mut self, byte: u8) -> Option<()> {
-        self.rest = self.rest.trim_ascii_start().strip_prefix(&[byte])?;
-        Some(())
-    }
-
-    /// The next member: its key without quotes, and its value. None at the object's end.
-    fn member(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        self.rest = self.rest.trim_ascii_start();
-        self.rest = self
-            .rest
-            .strip_prefix(b",")
-            .unwrap_or(self.rest)
-            .trim_ascii_start();
-        let key = self.string()?;
-        self.skip_byte(b':')?;
-        self.rest = self.rest.trim_ascii_start();
-        let before = self.rest;
-        self.skip_value()?;
-        let value = &before[..before.len() - self.rest.len()];
-        Some((key, value.trim_ascii_end()))
-    }
-
-    /// A string without its quotes, as it is written.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let text = self.rest.strip_prefix(b"\"")?;
-        let mut at = 0;
-        loop {
-            at += memchr2(b'"', b'\\', text.get(at..)?)?;
-            if text[at] == b'"' {
-                self.rest = &text[at + 1..];
-                return Some(&text[..at]);
+fn guess(event: &[u8]) -> Option<EventTime> {
+    let is_one_of = |names: &[&[u8]], name: &[u8]| {
+        let mut names = names.iter();
+        names.any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let (mut records, mut second) = (None, None);
+    for (name, value) in walk::members(event) {
+        let name = name.raw();
+        if is_one_of(&NAMES, name) {
+            if let Some(time) = parse(value) {
+                return Some(time);
             }
-            at += 2;
+        } else if name == b"Records" {
+            records = records.or(Some(value));
+        } else if second.is_none() && is_one_of(&SECOND_NAMES, name) {
+            second = parse(value);
         }
     }
-
-    fn skip_value(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
-        loop {
-            match *self.rest.first()? {
-                b'"' => {
-                    self.string()?;
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.rest = &self.rest[1..];
-                }
-                b'}' | b']' if depth == 0 => return Some(()),
-                b',' if depth == 0 => return Some(()),
-                byte => {
-                    depth -= usize::from(matches!(byte, b'}' | b']'));
-                    self.rest = &self.rest[1..];
-                }
-            }
-        }
-    }
+    let first = records.and_then(|records| walk::elements(records).next());
+    first.and_then(guess).or(second)
 }
 
 fn parse(value: &[u8]) -> Option<EventTime> {
-    let text = std::str::from_utf8(value).ok()?;
-    let milliseconds = match text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-    {
-        Some(text) => rfc3339(text).or_else(|| epoch(text))?,
-        None => epoch(text)?,
+    let milliseconds = match Text::of(value) {
+        Some(text) => {
+            let text = text.unescaped();
+            let text = std::str::from_utf8(&text).ok()?;
+            date(text).or_else(|| epoch(text))?
+        }
+        None => epoch(std::str::from_utf8(value).ok()?)?,
     };
     Some(EventTime { milliseconds })
 }
 
-/// Epoch seconds, or milli-, micro- or nanoseconds: by its size, from 2001 to 5138.
+/// Epoch seconds, or milli-, micro- or nanoseconds: which one its size tells, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
     const BILLION: u128 = 1_000_000_000;
     let billionths = parse_decimal(text)?;
@@ -142,58 +123,34 @@ fn epoch(text: &str) -> Option<u64> {
     u64::try_from((billionths + unit / 2) / unit).ok()
 }
 
-/// `2026-11-22T05:45:48.119166Z`, with a blank for the `T` and with an offset too.
-fn rfc3339(text: &str) -> Option<u64> {
-    let bytes = text.as_bytes();
-    let number = |from: usize, to: usize| -> Option<i64> {
-        let digits = bytes.get(from..to)?;
-        let are_digits = digits.iter().all(u8::is_ascii_digit);
-        are_digits.then(|| {
-            digits
-                .iter()
-                .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
-        })
+/// A date and time of day as log files have them. Without an offset it is UTC.
+fn date(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let text = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let mut rest = Fields(text.as_bytes());
+    let (year, month, day) = if text.as_bytes().get(2) == Some(&b'/') {
+        clf_day(&mut rest)?
+    } else {
+        iso_day(&mut rest)?
     };
-    let is = |at: usize, among: &[u8]| bytes.get(at).is_some_and(|byte| among.contains(byte));
-    let shape = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let ranges = (1..=12).contains(&month)
+    let hour = rest.number(2)?;
+    rest.one_of(b":")?;
+    let minute = rest.number(2)?;
+    rest.one_of(b":")?;
+    let second = rest.number(2)?;
+    let milliseconds = rest.fraction()?;
+    let offset = rest.offset()?;
+    let in_range = (1..=12).contains(&month)
         && (1..=31).contains(&day)
         && hour < 24
         && minute < 60
         && second < 61;
-    if !shape || !ranges {
+    if !in_range {
         return None;
     }
-    let rest = &text[19..];
-    let (fraction, zone) = match rest.strip_prefix('.') {
-        None => ("", rest),
-        Some(rest) => rest.split_at(
-            rest.find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len()),
-        ),
-    };
-    let milliseconds: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    let offset = match zone.trim_start().as_bytes() {
-        b"Z" | b"z" | b"" => 0,
-        [sign @ (b'+' | b'-'), digits @ ..] => {
-            let digits: Vec<_> = digits.iter().filter(|byte| **byte != b':').collect();
-            let [hours, tens, tenths, ones] = digits[..] else {
-                return None;
-            };
-            let minutes = [(hours, 600), (tens, 60), (tenths, 10), (ones, 1)]
-                .into_iter()
-                .map(|(digit, weight)| {
-                    digit
-                        .is_ascii_digit()
-                        .then(|| i64::from(digit - b'0') * weight)
-                })
-                .sum::<Option<i64>>()?;
-            if *sign == b'-' { -minutes } else { minutes }
-        }
-        _ => return None,
-    };
     let seconds = seconds_since_1970((year, month, day), (hour, minute - offset, second));
     u64::try_from(seconds * 1000 + milliseconds).ok()
 }
@@ -210,6 +167,87 @@ pub fn seconds_since_1970(
     ((days * 24 + hour) * 60 + minute) * 60 + second
 }
 
+/// `2026-11-22T`, as in RFC 3339; also with a blank for the `T`, as in `2026-11-22 05:45:48,119`.
+fn iso_day(rest: &mut Fields<'_>) -> Option<(i64, i64, i64)> {
+    let year = rest.number(4)?;
+    rest.one_of(b"-")?;
+    let month = rest.number(2)?;
+    rest.one_of(b"-")?;
+    let day = rest.number(2)?;
+    rest.one_of(b"Tt ")?;
+    Some((year, month, day))
+}
+
+/// `22/Nov/2026:`, as in the Common Log Format: `22/Nov/2026:05:45:48 +0000`.
+fn clf_day(rest: &mut Fields<'_>) -> Option<(i64, i64, i64)> {
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let day = rest.number(2)?;
+    rest.one_of(b"/")?;
+    let name = rest.take(3)?;
+    let month = MONTHS.chunks(3).position(|month| month == name)?;
+    rest.one_of(b"/")?;
+    let year = rest.number(4)?;
+    rest.one_of(b":")?;
+    Some((year, month as i64 + 1, day))
+}
+
+/// The fields of a date that are still to be read.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// So many digits.
+    fn number(&mut self, digits: usize) -> Option<i64> {
+        let digits = self.take(digits)?;
+        digits.iter().try_fold(0, |number, digit| {
+            let is_digit = digit.is_ascii_digit();
+            is_digit.then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    }
+
+    fn one_of(&mut self, expected: &[u8]) -> Option<u8> {
+        let byte = self.take(1)?[0];
+        expected.contains(&byte).then_some(byte)
+    }
+
+    /// `.119166` or `,119` in milliseconds; 0 if there is none.
+    fn fraction(&mut self) -> Option<i64> {
+        let [b'.' | b',', digits @ ..] = self.0 else {
+            return Some(0);
+        };
+        let is_other = |byte: &u8| !byte.is_ascii_digit();
+        let count = digits.iter().position(is_other).unwrap_or(digits.len());
+        let (digits, rest) = digits.split_at(count);
+        self.0 = rest;
+        let weights = [100, 10, 1].into_iter();
+        let digits = digits.iter().zip(weights);
+        Some(
+            digits
+                .map(|(digit, weight)| i64::from(digit - b'0') * weight)
+                .sum(),
+        )
+    }
+
+    /// `Z`, `+02:00` or `+0200`, also behind a blank, in minutes; 0 if there is none.
+    fn offset(&mut self) -> Option<i64> {
+        self.0 = self.0.trim_ascii_start();
+        if matches!(self.0, b"Z" | b"z" | b"") {
+            return Some(0);
+        }
+        let sign = self.one_of(b"+-")?;
+        let hours = self.number(2)?;
+        self.0 = self.0.strip_prefix(b":").unwrap_or(self.0);
+        let minutes = hours * 60 + self.number(2)?;
+        let is_all = self.0.is_empty();
+        is_all.then_some(if sign == b'-' { -minutes } else { minutes })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
@@ -219,7 +257,7 @@ mod tests {
     use super::*;
 
     fn of(event: &str) -> Option<u64> {
-        EventTime::of(event.as_bytes()).map(|time| time.milliseconds)
+        EventTime::of(event.as_bytes(), None).map(|time| time.milliseconds)
     }
 
     #[test]
@@ -263,6 +301,30 @@ mod tests {
                 1_774_075_047_000,
             ),
             (r#"{"time":"1970-01-01T00:00:00Z"}"#, 0),
+            (r#"{"ts":"28/Nov/2026:10:00:00 +0000"}"#, 1_795_860_000_000),
+            (
+                r#"{"time_local":"x","start_time":"[28/Nov/2026:12:00:00.25 +0200]"}"#,
+                1_795_860_000_250,
+            ),
+            (
+                r#"{"ts":"28\/Nov\/2026:10:00:00 -0130"}"#,
+                1_795_865_400_000,
+            ),
+            (
+                r#"{"timestamp":"2026-11-28 10:00:00,123"}"#,
+                1_795_860_000_123,
+            ),
+            (r#"{"startTime":1774075049.5}"#, 1_774_075_049_500),
+            // What says it surely wins.
+            (r#"{"ts":1774075049,"TIME":1774075050}"#, 1_774_075_050_000),
+            (
+                r#"{"ts":1774075049,"Records":[{"time":1774075050}]}"#,
+                1_774_075_050_000,
+            ),
+            (
+                r#"{"time":null,"ts":"no","start_time":1774075049}"#,
+                1_774_075_049_000,
+            ),
         ] {
             assert_eq!(of(event), Some(milliseconds), "{event}");
         }
@@ -276,6 +338,10 @@ mod tests {
             r#"{"time":"1969-01-01T00:00:00Z"}"#,
             r#"{"Records":[]}"#,
             r#"{"Records":[1]}"#,
+            r#"{"ts":"28/nov/2026:10:00:00 +0000"}"#,
+            r#"{"ts":"28/Nov/2026 10:00:00"}"#,
+            r#"{"ts":"2026-11-28 10:00:00 +00:000"}"#,
+            r#"{"ts":"2026-11-28 10:00:00 UTC"}"#,
         ] {
             assert_eq!(of(event), None, "{event}");
         }
@@ -286,6 +352,33 @@ mod tests {
             .to_string(),
             "1774075047.007"
         );
+    }
+
+    #[test]
+    fn a_path_says_where_the_time_is() {
+        let event = r#"{"time":1774075049,"meta":{"when":"28/Nov/2026:10:00:00 +0000","on":[1,{"a b":1774075050}]}}"#;
+        for (path, milliseconds) in [
+            ("meta.when", Some(1_795_860_000_000)),
+            ("time", Some(1_774_075_049_000)),
+            ("meta.on.1.a b", Some(1_774_075_050_000)),
+            ("meta.on.2.a b", None),
+            ("meta.on.x", None),
+            ("meta", None),
+            ("meta.when.deeper", None),
+            ("Time", None),
+            ("none", None),
+        ] {
+            let path: TimePath = path.parse().unwrap();
+            let found = EventTime::of(event.as_bytes(), Some(&path));
+            assert_eq!(
+                found.map(|time| time.milliseconds),
+                milliseconds,
+                "{path:?}"
+            );
+        }
+        for wrong in ["", ".", "a.", ".a", "a..b", "a. .b"] {
+            assert!(wrong.parse::<TimePath>().is_err(), "{wrong}");
+        }
     }
 
     proptest! {

@@ -67,7 +67,10 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Ok(text) = str::from_utf8(stream) {
-        unchanged(text, &whole);
+        // Parts of a CRI log entry are joined.
+        if !text.contains("std") {
+            unchanged(text, &whole);
+        }
         complete(text, &whole, limit, brackets);
     }
 });
@@ -118,6 +121,7 @@ fn take(framer: &mut Framer, found: &mut Vec<Found>) {
             Frame::Event(event) => {
                 let mut line = Vec::new();
                 event.append_line(&mut line);
+                assert_eq!(line.len(), event.line_len());
                 assert_eq!(line.pop(), Some(b'\n'));
                 Found::Event {
                     line: String::from_utf8(line).expect("a line is UTF-8"),

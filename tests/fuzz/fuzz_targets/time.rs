@@ -4,11 +4,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::webhook::event_time::EventTime;
+use s3_audit_webhook::webhook::event_time::{EventTime, TimePath};
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
-    let found = EventTime::of(data);
+    let found = EventTime::of(data, None);
+    let path: TimePath = "time.0.a".parse().expect("a path");
+    let _ = EventTime::of(data, Some(&path));
     let Ok(Value::Object(event)) = serde_json::from_slice::<Value>(data) else {
         return;
     };

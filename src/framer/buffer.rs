@@ -1,0 +1,108 @@
+//! The bytes that a framer has read and not dealt with.
+
+use memchr::memchr;
+
+/// Room that a read gets at least.
+const MIN_READ: usize = 4 << 10;
+/// First size of the buffer: a connection with little traffic costs no more.
+const FIRST_BUFFER: usize = 16 << 10;
+/// The buffer grows to this while reads fill it, and beyond only for an event that needs it.
+pub(crate) const USUAL_BUFFER: usize = 128 << 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    buffer: Vec<u8>,
+    /// Bytes of it that hold input.
+    pub(crate) filled: usize,
+    /// Bytes of the stream that came before the buffer's.
+    shifted: u64,
+}
+
+impl Buffer {
+    /// The input in it.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// Moves a part of the input.
+    pub(crate) fn copy_within(&mut self, from: std::ops::Range<usize>, to: usize) {
+        self.buffer.copy_within(from, to);
+    }
+
+    /// Which offset of the stream this offset of the buffer is.
+    pub(crate) fn offset_of(&self, at: usize) -> u64 {
+        self.shifted + at as u64
+    }
+
+    /// How far the line's end is from here, or the input's.
+    pub(crate) fn to_line_end(&self, at: usize) -> usize {
+        let rest = &self.bytes()[at..];
+        memchr(b'\n', rest).unwrap_or(rest.len())
+    }
+
+    /// Whether there is so little room that what is kept is moved before the next read.
+    pub(crate) fn must_move(&self) -> bool {
+        self.buffer.len() - self.filled < MIN_READ
+    }
+
+    /// Makes [`space`](Self::space) of which nothing is needed before `keep`; says how far the rest was moved down.
+    pub(crate) fn make_room(&mut self, keep: usize) -> usize {
+        let was_full = self.filled == self.buffer.len();
+        let mut moved = 0;
+        if keep == self.filled {
+            moved = self.shift(keep);
+            if self.buffer.len() > USUAL_BUFFER {
+                self.buffer.truncate(USUAL_BUFFER);
+                self.buffer.shrink_to_fit();
+            }
+        } else if self.must_move() {
+            moved = self.shift(keep);
+            // Moving is paid for by a read of at least the same size.
+            if self.filled > self.buffer.len() / 2 {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        if was_full && self.buffer.len() < USUAL_BUFFER {
+            let size = (self.buffer.len() * 2).max(FIRST_BUFFER);
+            self.buffer.resize(size, 0);
+        }
+        moved
+    }
+
+    /// What the next bytes are read into.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    fn shift(&mut self, keep: usize) -> usize {
+        self.buffer.copy_within(keep..self.filled, 0);
+        self.filled -= keep;
+        self.shifted += keep as u64;
+        keep
+    }
+
+    /// Memory beyond what any stream has.
+    pub(crate) fn surplus(&self) -> usize {
+        self.buffer.len().saturating_sub(USUAL_BUFFER)
+    }
+
+    /// Memory at all.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives back the memory. There must be no input.
+    pub(crate) fn release(&mut self) {
+        self.buffer = Vec::new();
+    }
+
+    /// The memory for another stream.
+    pub(crate) fn emptied(&mut self) -> Buffer {
+        Buffer {
+            buffer: std::mem::take(&mut self.buffer),
+            ..Buffer::default()
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! An event as it came, and the line that is made of it.
+
+use memchr::memchr2;
+
+/// One JSON object as it came.
+#[derive(Debug)]
+pub struct Event<'a> {
+    pub(crate) raw: &'a [u8],
+    /// Line breaks may stand between its tokens.
+    pub(crate) breaks: bool,
+    /// It is ASCII for sure.
+    pub(crate) ascii: bool,
+}
+
+impl<'a> Event<'a> {
+    /// The event as it came.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// A part of this one as an event of its own.
+    pub fn part<'b>(&self, raw: &'b [u8]) -> Event<'b> {
+        Event { raw, ..*self }
+    }
+
+    /// Length as it came; its line may be shorter, or up to three times as long: see [`line_len`](Self::line_len).
+    pub fn raw_len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// How many bytes exactly [`append_line`](Self::append_line) appends. Never more than three times
+    /// [`raw_len`](Self::raw_len), and one.
+    pub fn line_len(&self) -> usize {
+        let pieces = self.pieces().map(|piece| {
+            if self.ascii || str::from_utf8(piece).is_ok() {
+                return piece.len();
+            }
+            let chunks = piece.utf8_chunks().map(|chunk| {
+                let replaced = !chunk.invalid().is_empty();
+                chunk.valid().len() + usize::from(replaced) * REPLACEMENT.len()
+            });
+            chunks.sum()
+        });
+        pieces.sum::<usize>() + 1
+    }
+
+    /// Appends the event as one line with its newline: line breaks between tokens go, with the
+    /// indentation behind them; bytes that are no UTF-8 become U+FFFD; all else stays.
+    pub fn append_line(&self, out: &mut Vec<u8>) {
+        for piece in self.pieces() {
+            // The check by chunks looks at every byte by itself, `from_utf8` at sixteen.
+            if self.ascii || str::from_utf8(piece).is_ok() {
+                out.extend_from_slice(piece);
+                continue;
+            }
+            for chunk in piece.utf8_chunks() {
+                out.extend_from_slice(chunk.valid().as_bytes());
+                if !chunk.invalid().is_empty() {
+                    out.extend_from_slice(REPLACEMENT);
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// What is between line breaks and the indentation behind them. A string can't hold a raw line break, so each one
+    /// stands between tokens.
+    fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let breaks = self.breaks;
+        let mut rest = Some(self.raw);
+        std::iter::from_fn(move || {
+            let bytes = rest.take()?;
+            let at = if breaks {
+                memchr2(b'\n', b'\r', bytes)
+            } else {
+                None
+            };
+            let Some(at) = at else {
+                return Some(bytes);
+            };
+            let (piece, behind) = bytes.split_at(at);
+            rest = Some(behind.trim_ascii_start());
+            Some(piece)
+        })
+    }
+}
+
+/// U+FFFD, which takes the place of bytes that are no UTF-8.
+const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();

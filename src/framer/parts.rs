@@ -1,0 +1,93 @@
+//! CRI log entries that are split over lines: an object is joined from their parts, each byte of it moved twice at most.
+
+use crate::header::{self, Found, Kind};
+use crate::json::Scan;
+use crate::{Framer, Lost, Mode, Step};
+
+impl Framer {
+    /// Goes on with an object of which the bytes from `start` to `end` are joined.
+    pub(crate) fn scan_joined(&mut self, start: usize, mut end: usize) -> Step {
+        loop {
+            let room = self.max_event - (end - start);
+            let count = self.buffer.to_line_end(self.at).min(room);
+            self.buffer.copy_within(self.at..self.at + count, end);
+            self.at += count;
+            let bytes = &self.buffer.bytes()[start..end + count];
+            let scan = self.scanner.scan(bytes, end - start);
+            end += count;
+            self.mode = Mode::Joined { start, end };
+            match scan {
+                Scan::Done(length) => return self.end_joined(start, end, length),
+                Scan::Error(_) => return self.break_joined(Lost::Malformed),
+                Scan::More if end - start == self.max_event || self.given_up => {
+                    return self.break_joined(Lost::TooLarge);
+                }
+                Scan::More if self.at == self.buffer.filled => return Step::Wait,
+                Scan::More => {}
+            }
+            match self.next_part() {
+                Step::Continue => {}
+                Step::Wait => return Step::Wait,
+                _ => return self.break_joined(Lost::Malformed),
+            }
+        }
+    }
+
+    /// The object is whole after `length` bytes; what is behind them is read as the rest of the line.
+    fn end_joined(&mut self, start: usize, end: usize, length: usize) -> Step {
+        let gap = self.at - end;
+        self.buffer.copy_within(start..end, start + gap);
+        self.at = start + gap + length;
+        self.end_object(start + gap)
+    }
+
+    /// Moves what is joined to where the rest of the input is.
+    pub(crate) fn close_gap(&mut self) {
+        if let Mode::Joined { start, end } = &mut self.mode {
+            let gap = self.at - *end;
+            self.buffer.copy_within(*start..*end, *start + gap);
+            (*start, *end) = (*start + gap, self.at);
+        }
+    }
+
+    /// The object can't be whole any more; its lines are passed over.
+    pub(crate) fn break_joined(&mut self, lost: Lost) -> Step {
+        self.broke_at = 0;
+        self.doomed.clear();
+        self.mode = Mode::EntryRest;
+        self.count(lost)
+    }
+
+    pub(crate) fn pass_entry_rest(&mut self) -> Step {
+        self.at += self.buffer.to_line_end(self.at);
+        if self.at == self.buffer.filled {
+            return Step::Continue;
+        }
+        match self.next_part() {
+            Step::Wait => Step::Wait,
+            Step::Continue => Step::Continue,
+            _ => {
+                self.mode = Mode::Between;
+                Step::Continue
+            }
+        }
+    }
+
+    /// At a line's end: passes over the next line's header if that line continues this one. Otherwise the entry has ended,
+    /// and that is a loss.
+    fn next_part(&mut self) -> Step {
+        const ENDED: Step = Step::Lost(Lost::Malformed);
+        if !self.line.is_part {
+            return ENDED;
+        }
+        match header::find(&self.buffer.bytes()[self.at + 1..], false) {
+            Found::Header(length, kind) if kind != Kind::Plain => {
+                self.at += 1 + length;
+                self.line.is_part = kind == Kind::CriPart;
+                Step::Continue
+            }
+            Found::Beginning if !self.ended => Step::Wait,
+            _ => ENDED,
+        }
+    }
+}

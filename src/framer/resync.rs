@@ -1,0 +1,182 @@
+//! Where reading goes on after an object that breaks or is too large.
+
+use memchr::memchr;
+
+use crate::header::{self, Found};
+use crate::json::Scan;
+use crate::{Framer, Line, Lost, Mode, RS, Step};
+
+impl Framer {
+    /// The object that began at `start` breaks at the place reached: counts it, and goes back.
+    pub(crate) fn break_object(&mut self, start: usize, lost: Lost) -> Step {
+        self.doomed.clear();
+        self.doomed
+            .extend(self.scanner.open_brackets().map(|offset| start + offset));
+        self.broke_at = self.at;
+        self.leave_object(start, lost)
+    }
+
+    pub(crate) fn leave_object(&mut self, start: usize, lost: Lost) -> Step {
+        self.own_indent = self.own_indent_of(start, self.broke_at);
+        self.at = start + 1;
+        self.mode = Mode::Broken;
+        self.count(lost)
+    }
+
+    /// How deep lines behind the object's first one, which was read up to `end`, may be indented without being its own:
+    /// as deep as the first one, if that holds nothing but its `{`.
+    fn own_indent_of(&self, start: usize, end: usize) -> usize {
+        let behind = &self.buffer.bytes()[start + 1..end];
+        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+        match behind.iter().find(|byte| !is_blank(byte)) {
+            Some(b'\n') => self.indent,
+            _ => usize::MAX,
+        }
+    }
+
+    /// The object that began at `start` has reached the limit. It is either a very long one, or was
+    /// cut off and has swallowed those behind it.
+    pub(crate) fn exceed(&mut self, start: usize) -> Step {
+        let deepest = self.own_indent_of(start, self.at);
+        let mut line = Line {
+            is_fresh: false,
+            ..Line::START
+        };
+        let mut at = start + 1;
+        let mut last = None;
+        let candidate = |bytes, line: &mut _| find_candidate(bytes, line, self.opening, deepest);
+        while let Some(found) = candidate(&self.buffer.bytes()[at..self.at], &mut line) {
+            last = Some(at + found);
+            line.step(self.opening);
+            at += found + 1;
+        }
+        let Some(last) = last else {
+            let step = self.count(Lost::TooLarge);
+            (self.own_indent, self.line) = (deepest, line);
+            self.mode = Mode::TooLarge;
+            return step;
+        };
+        let step = self.break_object(start, Lost::TooLarge);
+        // The limit does not say that the last of them is broken too; more follows of it.
+        self.doomed.retain(|doomed| *doomed != last);
+        step
+    }
+
+    /// Inside an object that is over the limit.
+    pub(crate) fn pass_too_large(&mut self) -> Step {
+        let window = &self.buffer.bytes()[self.at..];
+        let (opening, deepest) = (self.opening, self.own_indent);
+        let candidate = find_candidate(window, &mut { self.line }, opening, deepest);
+        let window = &window[..candidate.unwrap_or(window.len())];
+        let scan = self.scanner.scan(window, 0);
+        let passed = match scan {
+            Scan::Done(at) | Scan::Error(at) => at,
+            Scan::More => window.len(),
+        };
+        find_candidate(&window[..passed], &mut self.line, opening, deepest);
+        self.at += passed;
+        match scan {
+            Scan::Done(_) => {
+                self.line.step(b'}');
+                (self.own_indent, self.mode) = (usize::MAX, Mode::Between);
+                self.line.is_counted = false;
+            }
+            Scan::Error(_) => {
+                self.broke_at = self.at;
+                self.line.is_counted = true;
+                self.mode = Mode::Broken;
+            }
+            Scan::More if candidate.is_some() => self.mode = Mode::Between,
+            Scan::More => {}
+        }
+        Step::Continue
+    }
+
+    /// On a line that belongs to a broken object.
+    pub(crate) fn pass_line(&mut self) -> Step {
+        self.mode = Mode::Broken;
+        Step::Continue
+    }
+
+    /// On a broken object's line: goes to its end, or to where an object can begin on it.
+    pub(crate) fn pass_broken(&mut self) -> Step {
+        // What was read as a part of the object holds no other one.
+        if self.at < self.broke_at {
+            let line = &self.buffer.bytes()[self.at..self.broke_at];
+            self.at += memchr(b'\n', line).unwrap_or(line.len());
+        }
+        let closing = self.opening + 2; // in ASCII, of both kinds of bracket
+        while let Some(&byte) = self.buffer.bytes().get(self.at) {
+            if byte == b'\n' || byte == RS || byte == 0 {
+                if byte != b'\n' {
+                    self.own_indent = usize::MAX;
+                }
+                self.mode = Mode::Between;
+                return Step::Continue;
+            }
+            if byte == closing {
+                match self.object_behind(self.at + 1) {
+                    None => return Step::Wait,
+                    Some(true) => {
+                        self.at += 1;
+                        self.own_indent = usize::MAX;
+                        self.mode = Mode::Between;
+                        return Step::Continue;
+                    }
+                    Some(false) => {}
+                }
+            }
+            self.at += 1;
+        }
+        Step::Continue
+    }
+
+    /// Whether an object with a member begins here, or behind headers. None if more bytes must tell.
+    fn object_behind(&self, at: usize) -> Option<bool> {
+        let mut rest = &self.buffer.bytes()[at..];
+        loop {
+            match rest {
+                [first, b'"', ..] if *first == self.opening => return Some(true),
+                [first] if *first == self.opening && !self.ended => return None,
+                [] if !self.ended => return None,
+                [b'<' | b'0'..=b'9', ..] if self.opening == b'{' => {}
+                _ => return Some(false),
+            }
+            match header::find(rest, false) {
+                Found::Header(length, _) => rest = &rest[length..],
+                Found::Beginning if !self.ended => return None,
+                _ => return Some(false),
+            }
+        }
+    }
+}
+
+impl Line {
+    /// One more byte inside an object.
+    fn step(&mut self, byte: u8) {
+        match byte {
+            b'\n' => *self = Line::START,
+            b' ' | b'\t' | b'\r' => self.indent += usize::from(self.is_blank),
+            b',' | b'[' => self.is_blank = false,
+            _ => (self.is_blank, self.is_fresh) = (false, false),
+        }
+    }
+}
+
+/// The first `opening` bracket that begins a line which is not indented deeper than `deepest`: where, inside an object that
+/// does not end, another one may have begun. `line` is carried from piece to piece.
+fn find_candidate(bytes: &[u8], line: &mut Line, opening: u8, deepest: usize) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        if !line.is_fresh {
+            at += memchr(b'\n', &bytes[at..])?;
+        }
+        let byte = bytes[at];
+        if byte == opening && line.is_fresh && line.indent <= deepest {
+            return Some(at);
+        }
+        line.step(byte);
+        at += 1;
+    }
+    None
+}
