@@ -11,8 +11,10 @@ mod output;
 pub mod spec;
 pub mod stdin;
 mod stream;
+pub mod tls;
 mod unix;
 mod unix_listen;
+pub mod watched;
 
 pub use output::SourceOutput;
 pub use spec::{FileStart, OpenError, Spec, WhenFull};
