@@ -17,6 +17,7 @@
 mod block;
 pub mod json;
 mod steps;
+pub mod walk;
 
 use std::mem;
 
@@ -283,6 +284,24 @@ impl Framer {
     /// Bytes of memory that an event takes which is not whole yet, beyond the buffer that any stream has.
     pub fn surplus(&self) -> usize {
         self.buffer.len().saturating_sub(USUAL_BUFFER)
+    }
+
+    /// Bytes of memory that this takes at most when more bytes are read into the [`space`](Self::space). All frames must
+    /// have been taken before.
+    pub fn memory_of_next_read(&self) -> usize {
+        let keep = match self.mode {
+            Mode::Object(start) => start,
+            _ => self.at,
+        };
+        let (length, unfinished) = (self.buffer.len(), self.filled - keep);
+        let mut buffer = length;
+        if unfinished > length / 2 && length - self.filled < MIN_READ {
+            buffer *= 2;
+        }
+        if self.filled == length && buffer < USUAL_BUFFER {
+            buffer = (buffer * 2).max(FIRST_BUFFER);
+        }
+        buffer + self.doomed.capacity() * size_of::<usize>() + self.scanner.memory()
     }
 
     /// Says that there is no memory for the event that is not whole yet: it is [too large](Lost::TooLarge), unless

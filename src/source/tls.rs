@@ -33,11 +33,22 @@ pub struct TlsServer {
     wants_client_cert: bool,
 }
 
+/// One of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// `--listen-cert`.
+    Cert,
+    /// `--listen-key`.
+    Key,
+    /// `--listen-client-ca`.
+    ClientCa,
+}
+
 /// Why files can't be used.
 #[derive(Debug)]
 pub struct TlsFileError {
-    /// Whose file it is: the id of the option.
-    pub option: &'static str,
+    /// Which file.
+    pub file: TlsFile,
     /// What is wrong.
     pub message: String,
 }
@@ -59,23 +70,26 @@ impl TlsServer {
     /// # Errors
     /// A file can't be read or does not hold what it should, or the key is another certificate's.
     pub fn load(files: TlsFiles) -> Result<Self, TlsFileError> {
-        let mut options = vec!["listen_cert"];
+        let mut kinds = vec![TlsFile::Cert];
         let mut paths = vec![files.cert];
         let (has_key, wants_client_cert) = (files.key.is_some(), files.client_ca.is_some());
-        for (option, path) in [
-            ("listen_key", files.key),
-            ("listen_client_ca", files.client_ca),
+        for (kind, path) in [
+            (TlsFile::Key, files.key),
+            (TlsFile::ClientCa, files.client_ca),
         ] {
             if let Some(path) = path {
-                options.push(option);
+                kinds.push(kind);
                 paths.push(path);
             }
         }
         let make = move |contents: &[Vec<u8>]| config(contents, has_key, wants_client_cert);
-        let config = Watched::open("certificates of listeners", paths, make);
-        let config = config.map_err(|(place, message)| TlsFileError {
-            option: options.get(place).copied().unwrap_or("listen_cert"),
-            message,
+        let config = Watched::open("certificates of listeners", paths.clone(), make);
+        let config = config.map_err(|(place, what)| {
+            let path = paths.get(place).map(|path| path.display().to_string());
+            TlsFileError {
+                file: kinds.get(place).copied().unwrap_or(TlsFile::Cert),
+                message: format!("{} {what}", path.unwrap_or_default()),
+            }
         })?;
         Ok(TlsServer {
             config,
@@ -112,6 +126,17 @@ impl<S: Read + Write> TlsStream<S> {
     /// Whether the handshake has not ended.
     pub fn is_handshaking(&self) -> bool {
         self.0.conn.is_handshaking()
+    }
+
+    /// Has the handshake happen now. Over a stream that blocks, returns when it has ended.
+    ///
+    /// # Errors
+    /// It failed, or the stream did: [`handshake_error`] tells which.
+    pub fn handshake(&mut self) -> io::Result<()> {
+        while self.0.conn.is_handshaking() {
+            self.0.conn.complete_io(&mut self.0.sock)?;
+        }
+        Ok(())
     }
 
     /// Whether a read would give something without the socket being readable: poll(2) does not know of it.
@@ -283,66 +308,66 @@ mod tests {
                 client_ca: client_ca.cloned(),
             })
         };
-        for (cert, key, ca, option, what) in [
+        for (cert, key, ca, file, what) in [
             (
                 &none,
                 Some(&key),
                 None,
-                "listen_cert",
+                TlsFile::Cert,
                 "holds no certificate",
             ),
             (
                 &dir.path().join("gone"),
                 None,
                 None,
-                "listen_cert",
+                TlsFile::Cert,
                 "can't be read",
             ),
             (
                 &cert_file,
                 None,
                 None,
-                "listen_cert",
+                TlsFile::Cert,
                 "holds no private key",
             ),
             (
                 &cert_file,
                 Some(&none),
                 None,
-                "listen_key",
+                TlsFile::Key,
                 "holds no private key",
             ),
             (
                 &cert_file,
                 Some(&encrypted),
                 None,
-                "listen_key",
+                TlsFile::Key,
                 "holds an encrypted",
             ),
             (
                 &cert_file,
                 Some(&other_key),
                 None,
-                "listen_key",
+                TlsFile::Key,
                 "is not the certificate's",
             ),
             (
                 &cert_file,
                 Some(&key),
                 Some(&none),
-                "listen_client_ca",
+                TlsFile::ClientCa,
                 "holds no certificate",
             ),
             (
                 &both,
                 None,
                 Some(&none),
-                "listen_client_ca",
+                TlsFile::ClientCa,
                 "holds no certificate",
             ),
         ] {
             let error = load(cert, key, ca).err().unwrap();
-            assert_eq!(error.option, option, "{}", error.message);
+            assert_eq!(error.file, file, "{}", error.message);
             assert!(error.message.contains(what), "{}", error.message);
         }
         assert!(load(&both, None, None).is_ok());

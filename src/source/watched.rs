@@ -5,13 +5,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{error, info};
+use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
+
+use crate::telemetry::message::Message;
 
 /// Between two looks. A change is in use after three of them at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -105,30 +106,29 @@ impl<T: Send + Sync> Watch for Watched<T> {
         match contents.and_then(|contents| (self.make)(&contents)) {
             Ok(value) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
-                info!("{} changed; the new ones are in use", self.name);
+                Message::ListenFilesChanged { files: self.name }.log();
             }
-            Err((place, what)) => {
-                let path = self
-                    .paths
-                    .get(place)
-                    .map_or(Path::new(""), PathBuf::as_path);
-                error!(
-                    "{}: {what}; the previous ones of {} stay in use",
-                    path.display(),
-                    self.name
-                );
+            Err((place, error)) => {
+                let path = self.paths.get(place).map(|path| path.display().to_string());
+                Message::ListenFilesInvalid {
+                    path: path.unwrap_or_default(),
+                    error,
+                    files: self.name,
+                }
+                .log();
             }
         }
     }
 }
 
-/// Looks at all files every second, and at once when asked to, in a thread of its own.
+/// Looks at all files every second, and at once when something is sent to the channel, in a thread of its own.
 ///
 /// # Errors
 /// There are no more threads.
-pub fn watch(files: Vec<Arc<dyn Watch>>, asked: Receiver<()>) -> io::Result<()> {
+pub fn watch(files: Vec<Arc<dyn Watch>>) -> io::Result<Sender<()>> {
+    let (ask, asked) = unbounded();
     if files.is_empty() {
-        return Ok(());
+        return Ok(ask);
     }
     let run = move || {
         loop {
@@ -140,10 +140,9 @@ pub fn watch(files: Vec<Arc<dyn Watch>>, asked: Receiver<()>) -> io::Result<()> 
             files.iter().for_each(|file| file.look(at_once));
         }
     };
-    thread::Builder::new()
-        .name("listen-files".into())
-        .spawn(run)
-        .map(drop)
+    let thread = thread::Builder::new().name("listen-files".into());
+    thread.spawn(run)?;
+    Ok(ask)
 }
 
 fn read(paths: &[PathBuf]) -> Contents {

@@ -7,9 +7,9 @@
 use std::io::{self, Read};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::delivery::batch::Batch;
 use s3_audit_webhook::buffer::chunk::Extent;
-use s3_audit_webhook::webhook::answer::{Answer, Question, Outcome};
+use s3_audit_webhook::delivery::batch::Batch;
+use s3_audit_webhook::webhook::answer::{Answer, Outcome, Question};
 use s3_audit_webhook::webhook::bulk::Items;
 use s3_audit_webhook::webhook::endpoint::Endpoint;
 
