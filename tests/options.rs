@@ -131,7 +131,7 @@ fn options(dir: &Path) -> Vec<Row> {
     const FORMAT: &str = "expected ndjson, array, single or hec";
     const HEADER: &str = "such as 'Splunk <token>'";
     const SOURCE: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, http:ADDR:PORT, \
-                          fluent:ADDR:PORT or fluent:PATH";
+                          https:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
     const ADDRESS: &str = "expected an address such as";
     const PATH: &str = "107 bytes at most, this one has 108";
     const SWITCH: &str = "expected true or false";
@@ -253,7 +253,25 @@ fn options(dir: &Path) -> Vec<Row> {
         option("file-start", "end").refuses(&["", "start", "End"], "expected beginning or end"),
         option("listen-token-file", &token)
             .refuses(&[missing], MISSING)
-            .refuses(&[&empty, &two_tokens], HEADER),
+            .refuses(&[&empty], "expected a token per line"),
+        option("listen-cert", &combined)
+            .refuses(&[missing], "can't be read")
+            .refuses(&[&empty, key], "holds no certificate")
+            .refuses(&[certificate], "holds no private key"),
+        option("listen-key", key)
+            .beside(format!("--listen-cert={certificate}"))
+            .refuses(&[missing], "can't be read")
+            .refuses(&[&empty, certificate], "holds no private key")
+            .refuses(
+                &[other_key.to_str().unwrap()],
+                "holds a private key that is not the certificate's",
+            ),
+        option("listen-client-ca", certificate)
+            .beside(format!("--listen-cert={combined}"))
+            .refuses(&[missing], "can't be read")
+            .refuses(&[&empty, key], "holds no certificate"),
+        option("listen-connections-per-peer", "1").refuses(&["-1", "many"], COUNT),
+        option("hec-input", "unwrap").refuses(&["", "drop"], "expected keep or unwrap"),
         option("listen-connections", "1")
             .refuses(&["some"], COUNT)
             .refuses(&["0"], "fix: use 1 or more"),
@@ -461,7 +479,10 @@ fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
     let file = dir.path().join("webhook.env");
     let mut text = String::new();
     for (name, value) in settings {
-        let (_, rest) = help.split_once(&format!("[env: {name}")).expect(name);
+        let (_, rest) = help
+            .split_once(&format!("[env: {name}="))
+            .or_else(|| help.split_once(&format!("[env: {name}]")))
+            .expect(name);
         let rest = rest.split("\n      --").next().unwrap();
         let is_default = rest.contains(&format!("[default: {value}]"));
         assert!(

@@ -5,6 +5,7 @@ use signal_hook::iterator::Signals;
 use std::net::TcpListener;
 
 use super::destination::{self, Destination};
+use super::listening::{self, Listening};
 use super::settings_watch::{self, Contents};
 use super::status_page;
 use super::systemd::Notify;
@@ -24,7 +25,6 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
-use crate::text::token::Token;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
 
@@ -42,6 +42,7 @@ pub(super) struct Opened {
     pub(super) contents: Contents,
     pub(super) destination: Destination,
     pub(super) watchdog: Watchdog,
+    pub(super) listening: Listening,
     pub(super) sources: OpenSources,
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<StatusFile>,
@@ -85,7 +86,8 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.state.state_dir)?;
-    let sources = open_sources(options, provenance, &watchdog)?;
+    let listening = listening::open(options, provenance)?;
+    let sources = open_sources(options, provenance, &listening.settings, &watchdog)?;
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
         watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
@@ -96,6 +98,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         contents,
         destination,
         watchdog,
+        listening,
         sources,
         status_page,
         status_file,
@@ -117,6 +120,7 @@ impl Opened {
         .log();
         let settings = provenance.warnings();
         let notices = settings.iter().chain(&self.destination.warnings);
+        let notices = notices.chain(&self.listening.warnings);
         let notices = notices.chain(&self.sources.checkpoints.notices);
         for notice in notices.chain(&self.notice) {
             notice.log();
@@ -147,19 +151,9 @@ fn open_destination(
 fn open_sources(
     options: &RunOptions,
     provenance: &Provenance,
+    http: &source::http::Settings,
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
-    let token = options
-        .listen_token_file
-        .as_deref()
-        .map(Token::from_file)
-        .transpose();
-    let http = source::http::Settings {
-        token: token.map_err(|what| provenance.error(Opt::ListenTokenFile, what))?,
-        connections: options.listen_connections,
-        max_body: options.max_body_bytes,
-        timeout: options.listen_timeout,
-    };
     let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
@@ -172,7 +166,7 @@ fn open_sources(
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories.iter().map(Option::is_some).collect();
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
-        source::open(spec, &http, options.file_start, memory).map_err(|error| match error {
+        source::open(spec, http, options.file_start, memory).map_err(|error| match error {
             OpenError::Wrong(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
                 .into(),

@@ -20,7 +20,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::sender::{Abort, Sender, Target};
 use crate::delivery::step::Settings;
-use crate::source::{Source, SourceOutput, WhenFull};
+use crate::source::{Source, SourceOutput, WhenFull, watched};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -95,7 +95,8 @@ pub(super) fn start(
         let thread = thread::Builder::new().name("settings".into());
         thread.spawn(|| watcher.run())?;
     }
-    forward(opened.signals, &shared.tell, ask)?;
+    let ask_files = watched::watch(opened.listening.files)?;
+    forward(opened.signals, &shared.tell, [ask, ask_files])?;
     if let Some(Err(error)) = opened.notify.as_ref().map(|notify| notify.ready()) {
         let error = error.to_string();
         Message::NotifyFailed { error }.log();
@@ -231,19 +232,21 @@ fn spawn(
     Ok(())
 }
 
-/// Tells the main thread of SIGTERM and SIGINT, and the settings' thread of SIGHUP.
+/// Tells the main thread of SIGTERM and SIGINT, and the threads that read files again of SIGHUP.
 fn forward(
     mut signals: Signals,
     tell: &Events<Event>,
-    ask: Events<()>,
+    ask: [Events<()>; 2],
 ) -> Result<(), CommandError> {
     let tell = tell.clone();
     let thread = thread::Builder::new().name("signals".into());
     thread.spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                // A dry run has nobody to ask.
-                let _ = ask.send(());
+                // A dry run has no settings to look at, and there may be no files of listeners.
+                for ask in &ask {
+                    let _ = ask.send(());
+                }
             } else if tell.send(Event::Signal).is_err() {
                 return;
             }

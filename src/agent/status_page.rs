@@ -115,7 +115,7 @@ impl Status {
         let (status, kind, body) = loop {
             match parse_head(&buffer[..filled]) {
                 Ok(None) => {}
-                Ok(Some(head)) => break self.page(head.method, head.path, started),
+                Ok(Some(head)) => break self.page(head.method, head.target, started),
                 Err(_) => break ("400 Bad Request", TEXT, "not HTTP\n".into()),
             }
             let left = deadline.saturating_duration_since(Instant::now());

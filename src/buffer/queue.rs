@@ -133,11 +133,16 @@ impl Producer {
         self.take_fitting(&mut self.shared.lock(), chunk)
     }
 
-    /// Takes all of `chunk` or nothing. Never waits.
-    pub fn offer_whole(&self, chunk: &mut Chunk) -> bool {
+    /// Takes all of `chunk` or nothing. Never waits. `count` is called if it is taken, before the sender can see it.
+    pub fn offer_whole(&self, chunk: &mut Chunk, count: impl FnOnce(usize)) -> bool {
         let mut state = self.shared.lock();
-        let room = self.room(&state);
-        chunk.extent().fits(room) && self.take_fitting(&mut state, chunk) > 0
+        // With a free slot nothing of it can be left.
+        let has_room = chunk.extent().fits(self.room(&state)) && !self.chunks.is_full();
+        if has_room {
+            count(chunk.events);
+            self.take_fitting(&mut state, chunk);
+        }
+        has_room
     }
 
     /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this

@@ -12,7 +12,7 @@ pub use crate::config::opt::Opt;
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
-use crate::source::spec::{FileStart, Spec, WhenFull};
+use crate::source::spec::{FileStart, HecInput, Spec, WhenFull};
 use crate::telemetry::log::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
 
@@ -149,7 +149,8 @@ pub struct RunOptions {
     ///
     /// stdin; file:PATH (followed as it grows and is rotated; with *, ? or [ in its name, all files that match);
     /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
-    /// to); http:ADDR:PORT (a webhook for servers that push); fluent:ADDR:PORT or fluent:PATH (SeaweedFS).
+    /// to); http:ADDR:PORT (a webhook for servers that push); https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or
+    /// fluent:PATH (SeaweedFS).
     #[arg(
         id = "source",
         long = "source",
@@ -172,13 +173,43 @@ pub struct RunOptions {
     )]
     pub file_start: FileStart,
 
-    /// File that contains the Authorization value that clients of http: must send; required unless on loopback
+    /// File of tokens, one per line, one of which clients of http: must send; required unless on loopback
+    ///
+    /// A line is the Authorization value, such as Splunk TOKEN or Bearer TOKEN; or USER:PASSWORD, for clients that take
+    /// both from their URL. The file is read again when it changes.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
-    /// Max connections of an http: source at a time; further ones get 503
+    /// PEM file of the certificate, with its chain, of https: sources; read again when it changes
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CERT", value_name = "FILE")]
+    pub listen_cert: Option<PathBuf>,
+
+    /// PEM file of that certificate's key, unless the certificate's file contains it
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_KEY", value_name = "FILE")]
+    pub listen_key: Option<PathBuf>,
+
+    /// PEM file of CAs: clients of https: must show a certificate of one of them
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CLIENT_CA", value_name = "FILE")]
+    pub listen_client_ca: Option<PathBuf>,
+
+    /// Max connections of an http: source from one address at a time; 0 for no limit
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS_PER_PEER", value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
+    pub listen_connections_per_peer: usize,
+
+    /// Max connections of an http: source at a time
+    ///
+    /// A further one replaces the one that has waited longest in an unfinished request, or gets 503. Connections that
+    /// have shown a valid token are not replaced.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
+
+    /// What an http: source does with the envelopes of Splunk's event endpoint: keep or unwrap
+    ///
+    /// Clients that post to /services/collector/event put each event into {"event":…,"time":…,"host":…}. keep sends such
+    /// envelopes on as they are, which --format hec needs to keep their time, host, index, source and source type; unwrap
+    /// sends only the event. Default: keep with --format hec, unwrap otherwise.
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INPUT", value_name = "keep|unwrap")]
+    pub hec_input: Option<HecInput>,
 
     /// Timeout for a request to an http: source, from its first byte to its last
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]

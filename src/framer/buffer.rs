@@ -70,6 +70,19 @@ impl Buffer {
         moved
     }
 
+    /// The size at most once [`make_room`](Self::make_room) has been asked for room with this `keep`.
+    pub(crate) fn size_with_room(&self, keep: usize) -> usize {
+        let length = self.buffer.len();
+        let mut size = length;
+        if self.filled - keep > length / 2 && self.must_move() {
+            size *= 2;
+        }
+        if self.filled == length && size < USUAL_BUFFER {
+            size = (size * 2).max(FIRST_BUFFER);
+        }
+        size
+    }
+
     /// What the next bytes are read into.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         &mut self.buffer[self.filled..]

@@ -70,6 +70,11 @@ impl Scanner {
         self.open.clear();
     }
 
+    /// Bytes of memory that open brackets take.
+    pub fn memory(&self) -> usize {
+        self.open.capacity() * size_of::<u32>()
+    }
+
     /// Whether line breaks stood between the object's tokens.
     pub fn has_breaks(&self) -> bool {
         self.place.breaks

@@ -268,6 +268,13 @@ impl Framer {
         self.buffer.surplus()
     }
 
+    /// Bytes of memory that this takes at most when more bytes are read into the [`space`](Self::space). All frames must
+    /// have been taken before.
+    pub fn memory_of_next_read(&self) -> usize {
+        let buffer = self.buffer.size_with_room(self.kept_from());
+        buffer + self.doomed.capacity() * size_of::<usize>() + self.scanner.memory()
+    }
+
     /// Says that there is no memory for the event that is not whole yet: it is [too large](Lost::TooLarge), unless
     /// what is read next ends it.
     pub fn give_up(&mut self) {

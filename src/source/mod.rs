@@ -11,11 +11,13 @@ mod output;
 pub mod spec;
 pub mod stdin;
 mod stream;
+pub mod tls;
 mod unix;
 mod unix_listen;
+pub mod watched;
 
 pub use output::SourceOutput;
-pub use spec::{FileStart, OpenError, Spec, WhenFull};
+pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 
 use crate::state::checkpoint::Restored;
 use crate::sys::shutdown::ShutdownSignal;
@@ -47,7 +49,8 @@ pub fn open(
         Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path)?),
         Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address)?),
         Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path)?),
-        Spec::Http(address) => Box::new(http::Listener::open(*address, http.clone())?),
+        Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
+        Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! A source's way into the queue: frames what was read, fills chunks, offers them, and counts what
 //! came to nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::buffer::queue::Producer;
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
-use crate::telemetry::counters::Reason;
+use crate::telemetry::counters::{Reason, Refusal};
 
 /// How often something else is looked at while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
@@ -162,16 +163,17 @@ impl SourceOutput {
         self.producer.could_take(chunk.extent())
     }
 
-    /// Takes a client's events into the buffer, all or none, and counts them either way. Never waits.
+    /// Takes a client's events into the buffer, all or none. Never waits. What is not taken is in no count: the client is
+    /// to be refused.
     pub fn take_whole(&self, chunk: &mut Chunk) -> bool {
-        let events = chunk.events;
-        self.report.received(self.source, events);
-        let taken = events == 0 || self.producer.offer_whole(chunk);
-        if !taken {
-            self.report
-                .dropped(Reason::BufferFull, Some(self.source), events);
-        }
-        taken
+        let count = |events| self.report.received(self.source, events);
+        chunk.events == 0 || self.producer.offer_whole(chunk, count)
+    }
+
+    /// Counts and logs that a client was refused, for this reason.
+    pub fn refused(&self, reason: Refusal, peer: IpAddr) {
+        let peer = peer.to_canonical().to_string();
+        self.report.request_refused(self.source, reason, Some(peer));
     }
 
     /// Counts a client's events of which none is taken, for this reason.

@@ -18,6 +18,8 @@ pub enum Spec {
     UnixListen(PathBuf),
     /// `http:ADDR:PORT`: a webhook of our own.
     Http(SocketAddr),
+    /// `https:ADDR:PORT`: the same inside TLS.
+    Https(SocketAddr),
     /// `fluent:ADDR:PORT`: the fluent forward protocol as JSON.
     Fluent(SocketAddr),
     /// `fluent:PATH`: the same over a unix socket.
@@ -29,13 +31,17 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const WANTED: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, \
-                              http:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
+                              http:ADDR:PORT, https:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
         if text == "stdin" {
             return Ok(Spec::Stdin);
         }
         if let Some(address) = text.strip_prefix("http:") {
             let address = address.parse().map(Spec::Http);
             return address.map_err(|_| "expected an address such as http:127.0.0.1:8080".into());
+        }
+        if let Some(address) = text.strip_prefix("https:") {
+            let address = address.parse().map(Spec::Https);
+            return address.map_err(|_| "expected an address such as https:0.0.0.0:8088".into());
         }
         let (kind, path) = text.split_once(':').ok_or(WANTED)?;
         let kind = match kind {
@@ -69,6 +75,7 @@ impl Spec {
             Spec::Unix(_) => "unix",
             Spec::UnixListen(_) => "unix-listen",
             Spec::Http(_) => "http",
+            Spec::Https(_) => "https",
             Spec::Fluent(_) | Spec::FluentUnix(_) => "fluent",
         }
     }
@@ -84,7 +91,9 @@ impl fmt::Display for Spec {
             | Spec::FluentUnix(path) => {
                 write!(f, "{}:{}", self.kind(), path.display())
             }
-            Spec::Http(address) | Spec::Fluent(address) => write!(f, "{}:{address}", self.kind()),
+            Spec::Http(address) | Spec::Https(address) | Spec::Fluent(address) => {
+                write!(f, "{}:{address}", self.kind())
+            }
         }
     }
 }
@@ -106,6 +115,27 @@ impl FromStr for FileStart {
             "beginning" => Ok(FileStart::Beginning),
             "end" => Ok(FileStart::End),
             _ => Err("expected beginning or end".into()),
+        }
+    }
+}
+
+/// What becomes of the envelopes of HTTP Event Collector that clients send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HecInput {
+    /// They stay around their events.
+    Keep,
+    /// They are taken off.
+    Unwrap,
+}
+
+impl FromStr for HecInput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(HecInput::Keep),
+            "unwrap" => Ok(HecInput::Unwrap),
+            _ => Err("expected keep or unwrap".into()),
         }
     }
 }

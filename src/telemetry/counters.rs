@@ -118,11 +118,21 @@ pub enum Refusal {
     PeerLimit,
     /// No answer: the client ended the connection before the end of its body.
     Disconnected,
+    /// 400: the client does not speak TLS.
+    NotTls,
+    /// No answer: the handshake of TLS failed.
+    Handshake,
+    /// No answer: the client has no certificate of those that are wanted.
+    ClientCertificate,
+    /// 400: not as its content encoding says.
+    BadEncoding,
+    /// No answer: ended in an unfinished request, to make room for another connection.
+    Displaced,
 }
 
 impl Refusal {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Refusal; 19] = [
+    pub const ALL: [Refusal; 24] = [
         Refusal::MalformedEvents,
         Refusal::MalformedHead,
         Refusal::BadChunking,
@@ -142,6 +152,11 @@ impl Refusal {
         Refusal::ConnectionLimit,
         Refusal::PeerLimit,
         Refusal::Disconnected,
+        Refusal::NotTls,
+        Refusal::Handshake,
+        Refusal::ClientCertificate,
+        Refusal::BadEncoding,
+        Refusal::Displaced,
     ];
 
     /// As a label of metrics.
@@ -166,6 +181,11 @@ impl Refusal {
             Refusal::ConnectionLimit => "connection_limit",
             Refusal::PeerLimit => "peer_limit",
             Refusal::Disconnected => "disconnected",
+            Refusal::NotTls => "not_tls",
+            Refusal::Handshake => "tls_handshake",
+            Refusal::ClientCertificate => "client_certificate",
+            Refusal::BadEncoding => "bad_encoding",
+            Refusal::Displaced => "displaced",
         }
     }
 
@@ -191,6 +211,13 @@ impl Refusal {
             Refusal::ConnectionLimit => "503 too many connections; raise --listen-connections",
             Refusal::PeerLimit => "503 too many connections of one client",
             Refusal::Disconnected => "client disconnected before the end of its body",
+            Refusal::NotTls => "400 the client does not speak TLS, this address does",
+            Refusal::Handshake => "TLS handshake failed",
+            Refusal::ClientCertificate => "no valid client certificate",
+            Refusal::BadEncoding => "400 body not as its Content-Encoding says",
+            Refusal::Displaced => {
+                "closed in an unfinished request, to make room; see --listen-connections"
+            }
         }
     }
 }

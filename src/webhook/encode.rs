@@ -8,6 +8,7 @@ use memchr::memchr_iter;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::Overhead;
+use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
 
@@ -105,17 +106,19 @@ impl Encoder {
         prefix: &str,
         members: &[(&str, &str)],
     ) -> Self {
-        let mut end_of_envelope = String::new();
-        for (name, value) in members {
+        let member = |(name, value): &(&str, &str)| {
             let value = serde_json::Value::from(*value);
-            end_of_envelope += &format!(",\"{name}\":{value}");
-        }
-        end_of_envelope += "}\n";
+            ((*name).to_owned(), format!(",\"{name}\":{value}"))
+        };
+        let members: Vec<_> = members.iter().map(member).collect();
+        let end_of_envelope = members.iter().map(|(_, text)| text.as_str());
+        let end_of_envelope = end_of_envelope.chain(["}\n"]).collect::<String>();
         let end = if prefix.is_empty() { "" } else { "\n" };
         Encoder {
             envelope: Envelope {
                 format,
                 prefix: format!("{prefix}{end}").into(),
+                members,
                 envelope: end_of_envelope.into(),
                 time_path: None,
                 saw_event_without_time: false,
@@ -221,7 +224,9 @@ struct Envelope {
     format: Format,
     /// A line before each event, with its newline, or nothing.
     prefix: Vec<u8>,
-    /// The end of HEC's envelope: `,"host":"…"}` and a newline.
+    /// Members of HEC's envelope besides time and event: the name, and `,"host":"…"`.
+    members: Vec<(String, String)>,
+    /// The end of HEC's envelope: these, `}` and a newline.
     envelope: Vec<u8>,
     time_path: Option<TimePath>,
     saw_event_without_time: bool,
@@ -253,25 +258,45 @@ impl Envelope {
                         out(std::mem::replace(&mut before, b","));
                         out(event);
                     }
-                    Format::Hec => {
-                        match EventTime::of(event, self.time_path.as_ref()) {
-                            Some(time) => {
-                                out(format!("{{\"time\":{time},\"event\":").as_bytes());
-                            }
-                            None => {
-                                self.saw_event_without_time = true;
-                                out(b"{\"event\":");
-                            }
-                        }
-                        out(event);
-                        out(&self.envelope);
-                    }
+                    Format::Hec => match envelope::Envelope::of(event) {
+                        Some(given) => self.complete(event, &given, &mut out),
+                        None => self.wrap(event, &mut out),
+                    },
                 }
             }
         }
         if self.format == Format::Array {
             out(b"]");
         }
+    }
+
+    /// Puts HEC's envelope around an event.
+    fn wrap(&mut self, event: &[u8], out: &mut impl FnMut(&[u8])) {
+        match EventTime::of(event, self.time_path.as_ref()) {
+            Some(time) => out(format!("{{\"time\":{time},\"event\":").as_bytes()),
+            None => {
+                self.saw_event_without_time = true;
+                out(b"{\"event\":");
+            }
+        }
+        out(event);
+        out(&self.envelope);
+    }
+
+    /// Adds to an envelope what its sender has not said.
+    fn complete(&self, line: &[u8], given: &envelope::Envelope<'_>, out: &mut impl FnMut(&[u8])) {
+        out(line.strip_suffix(b"}").unwrap_or(line));
+        if !given.has("time")
+            && let Some(time) = EventTime::of(given.event, self.time_path.as_ref())
+        {
+            out(format!(",\"time\":{time}").as_bytes());
+        }
+        for (name, text) in &self.members {
+            if !given.has(name) {
+                out(text.as_bytes());
+            }
+        }
+        out(b"}\n");
     }
 }
 
@@ -303,132 +328,4 @@ impl<'a> Encoded<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use flate2::read::GzDecoder;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use serde_json::Value;
-    use std::io::Read;
-
-    use super::*;
-    use crate::buffer::chunk::Extent;
-
-    /// What is made of these events, in chunks of some.
-    fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
-        let pieces: Vec<String> = events
-            .chunks(3)
-            .map(|events| events.iter().map(|event| format!("{event}\n")).collect())
-            .collect();
-        let slices: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
-        let extent = Extent {
-            events: events.len(),
-            bytes: slices.concat().len(),
-        };
-        let body = Body::new(extent, slices);
-        encoder.encode(&body);
-        let encoded = encoder.body(&body);
-        let mut bytes = Vec::new();
-        encoded.reader().read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes.len(), encoded.bytes());
-        bytes
-    }
-
-    fn text(encoder: &mut Encoder, events: &[&str]) -> String {
-        let events: Vec<_> = events.iter().map(ToString::to_string).collect();
-        String::from_utf8(encode(encoder, &events)).unwrap()
-    }
-
-    fn plain(format: Format) -> Encoder {
-        Encoder::new(format, Compressed::No, "", &[])
-    }
-
-    #[test]
-    fn each_format_has_its_shape() {
-        let events = [r#"{"n":1}"#, r#"{"n":2}"#];
-        assert_eq!(
-            text(&mut plain(Format::Ndjson), &events),
-            "{\"n\":1}\n{\"n\":2}\n"
-        );
-        assert_eq!(
-            text(&mut plain(Format::Array), &events),
-            r#"[{"n":1},{"n":2}]"#
-        );
-        assert_eq!(
-            text(&mut plain(Format::Array), &events[..1]),
-            r#"[{"n":1}]"#
-        );
-        assert_eq!(
-            text(&mut plain(Format::Single), &events[..1]),
-            "{\"n\":1}\n"
-        );
-        let members = [("host", "a\"b"), ("index", "audit")];
-        let mut hec = Encoder::new(Format::Hec, Compressed::No, "", &members);
-        text(&mut hec, &[r#"{"time":1774075049}"#]);
-        assert!(!hec.saw_event_without_time());
-        assert_eq!(
-            text(&mut hec, &[r#"{"time":1774075049}"#, r#"{"n":2}"#]),
-            "{\"time\":1774075049.000,\"event\":{\"time\":1774075049},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n\
-             {\"event\":{\"n\":2},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n"
-        );
-        assert!(hec.saw_event_without_time());
-        let mut hec = hec.with_time_path("meta.when".parse().ok());
-        assert_eq!(
-            text(&mut hec, &[r#"{"time":1,"meta":{"when":1774075049}}"#]),
-            "{\"time\":1774075049.000,\"event\":{\"time\":1,\"meta\":{\"when\":1774075049}},\"host\":\"a\\\"b\",\"index\":\"audit\"}\n"
-        );
-        let mut bulk = Encoder::new(Format::Ndjson, Compressed::No, "{\"create\":{}}", &[]);
-        assert_eq!(
-            text(&mut bulk, &events),
-            "{\"create\":{}}\n{\"n\":1}\n{\"create\":{}}\n{\"n\":2}\n"
-        );
-    }
-
-    #[test]
-    fn words_are_read() {
-        assert_eq!("gzip".parse(), Ok(Compressed::Gzip(1)));
-        assert_eq!("gzip:9".parse(), Ok(Compressed::Gzip(9)));
-        assert_eq!("none".parse(), Ok(Compressed::No));
-        for text in [
-            "", "gzip:0", "gzip:10", "gzip:", "gzip:x", "none:2", "zstd", "3",
-        ] {
-            assert!(text.parse::<Compressed>().is_err(), "{text}");
-        }
-        assert!("xml".parse::<Format>().is_err());
-    }
-
-    proptest! {
-        /// Whatever the format, each event comes out whole, once, in order; and gzip changes nothing.
-        #[test]
-        fn nothing_is_lost(
-            contents in vec("[a-z\"\\\\{}, ]{0,30}", 1..20),
-            format in prop_oneof![Just(Format::Ndjson), Just(Format::Array), Just(Format::Hec)],
-            level in 0_u8..10,
-        ) {
-            let events: Vec<Value> = contents.iter().map(|text| serde_json::json!({ "k": text })).collect();
-            let lines: Vec<_> = events.iter().map(ToString::to_string).collect();
-            let compressed = if level == 0 { Compressed::No } else { Compressed::Gzip(level) };
-            let mut encoder = Encoder::new(format, compressed, "", &[("host", "h")]);
-            for _ in 0..2 {
-                let mut bytes = encode(&mut encoder, &lines);
-                let raw: usize = lines.iter().map(|line| line.len() + 1).sum();
-                let Overhead { per_event, per_body } = encoder.overhead();
-                prop_assert!(level > 0 || bytes.len() <= raw + lines.len() * per_event + per_body);
-                if level > 0 {
-                    let mut plain = Vec::new();
-                    GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).unwrap();
-                    bytes = plain;
-                }
-                let values: Vec<Value> = serde_json::Deserializer::from_slice(&bytes)
-                    .into_iter()
-                    .collect::<Result<_, _>>()
-                    .unwrap();
-                let found = match format {
-                    Format::Array => values[0].as_array().unwrap().clone(),
-                    Format::Hec => values.iter().map(|value| value["event"].clone()).collect(),
-                    _ => values,
-                };
-                prop_assert_eq!(&found, &events);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,11 @@
 //! What the listener answers: as Splunk's HTTP Event Collector does, so that its clients know what to
 //! make of it.
 
-use super::request::Refusal;
+use super::request::HeadError;
+use crate::telemetry::counters::Refusal;
+
+/// Methods that there are.
+const ALLOW: &str = "Allow: POST, PUT, GET, HEAD, OPTIONS\r\n";
 
 /// An answer; whether the connection can be used behind it is the connection's matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,14 +14,24 @@ pub enum Answer {
     Taken,
     /// A probe: the listener is there.
     Healthy,
+    /// The same, to OPTIONS.
+    Options,
+    /// There are no acknowledgements of an indexer.
+    NoAcknowledgements,
     /// Nothing of the body was taken: this event of it, from 0, is no JSON object.
     BadEvent(usize),
     /// Nothing of the body was taken: the buffer is full, or memory for bodies is.
     Busy,
-    /// No more connections.
+    /// There are as many connections as are allowed.
     TooManyConnections,
+    /// The same of this client's address.
+    TooManyOfPeer,
     /// The request is not to be understood.
-    Refused(Refusal),
+    Refused(HeadError),
+    /// The body is not chunked as it says.
+    BadChunking,
+    /// The client does not speak TLS.
+    NotTls,
     /// The body, or an event in it, is too large.
     TooLarge,
     /// The body is not what its coding says.
@@ -28,46 +42,77 @@ pub enum Answer {
     NoToken,
     /// Another token.
     WrongToken,
-    /// Neither POST, PUT, GET nor HEAD.
+    /// A method that the path does not know.
     OtherMethod,
+    /// Nobody knows where the body ends.
+    NoLength,
 }
 
 impl Answer {
-    /// The whole answer as bytes. `head_only`: to HEAD, without the text.
-    pub fn write(self, keep_alive: bool, head_only: bool, out: &mut Vec<u8>) {
-        let (status, text, code) = match self {
+    /// Why the request is refused, if it is: then its events are in no count, since the client has them still.
+    pub fn refusal(self) -> Option<Refusal> {
+        Some(match self {
+            Answer::Taken | Answer::Healthy | Answer::Options | Answer::NoAcknowledgements => {
+                return None;
+            }
+            Answer::BadEvent(_) => Refusal::MalformedEvents,
+            Answer::Busy => Refusal::BufferFull,
+            Answer::TooManyConnections => Refusal::ConnectionLimit,
+            Answer::TooManyOfPeer => Refusal::PeerLimit,
+            Answer::Refused(HeadError::Malformed(_)) => Refusal::MalformedHead,
+            Answer::Refused(HeadError::Tls) => Refusal::TlsHello,
+            Answer::Refused(HeadError::Http2) => Refusal::Http2Preface,
+            Answer::Refused(HeadError::ProxyHeader) => Refusal::ProxyHeader,
+            Answer::Refused(HeadError::TooLarge) => Refusal::HeadTooLarge,
+            Answer::Refused(HeadError::UnknownTransferCoding) => Refusal::NotImplemented,
+            Answer::Refused(HeadError::UnknownContentCoding) => Refusal::Encoding,
+            Answer::BadChunking => Refusal::BadChunking,
+            Answer::NotTls => Refusal::NotTls,
+            Answer::TooLarge => Refusal::TooLarge,
+            Answer::BadCoding => Refusal::BadEncoding,
+            Answer::TooSlow => Refusal::Timeout,
+            Answer::NoToken => Refusal::Unauthorized,
+            Answer::WrongToken => Refusal::Forbidden,
+            Answer::OtherMethod => Refusal::Method,
+            Answer::NoLength => Refusal::LengthRequired,
+        })
+    }
+
+    /// Status line, text and Splunk's code.
+    fn content(self) -> (&'static str, &'static str, u8) {
+        match self {
             Answer::Taken => ("200 OK", "Success", 0),
-            Answer::Healthy => ("200 OK", "HEC is healthy", 17),
+            Answer::Healthy | Answer::Options => ("200 OK", "HEC is healthy", 17),
+            Answer::NoAcknowledgements => ("400 Bad Request", "ACK is disabled", 14),
             Answer::BadEvent(_) => ("400 Bad Request", "Invalid data format", 6),
-            Answer::Busy | Answer::TooManyConnections => {
+            Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {
                 ("503 Service Unavailable", "Server is busy", 9)
             }
-            Answer::Refused(Refusal::Malformed(what)) => ("400 Bad Request", what, 6),
-            Answer::Refused(Refusal::HeadTooLarge) => (
-                "431 Request Header Fields Too Large",
-                "Headers too large",
-                6,
-            ),
-            Answer::Refused(Refusal::UnknownTransferCoding) => {
-                ("501 Not Implemented", "Unknown Transfer-Encoding", 6)
-            }
-            Answer::Refused(Refusal::UnknownContentCoding) => {
-                ("415 Unsupported Media Type", "Unknown Content-Encoding", 6)
-            }
+            Answer::Refused(error) => head_error(error),
+            Answer::BadChunking => ("400 Bad Request", "bad chunked coding", 6),
+            Answer::NotTls => ("400 Bad Request", "TLS is required: use https", 6),
             Answer::TooLarge => ("413 Content Too Large", "Content too large", 6),
             Answer::BadCoding => ("400 Bad Request", "Invalid content coding", 6),
             Answer::TooSlow => ("408 Request Timeout", "Request not complete in time", 6),
             Answer::NoToken => ("401 Unauthorized", "Token is required", 2),
             Answer::WrongToken => ("403 Forbidden", "Invalid token", 4),
             Answer::OtherMethod => ("405 Method Not Allowed", "Method not allowed", 6),
-        };
+            Answer::NoLength => ("411 Length Required", "Content-Length is required", 6),
+        }
+    }
+
+    /// The whole answer as bytes. `head_only`: to HEAD, without the text.
+    pub fn write(self, keep_alive: bool, head_only: bool, out: &mut Vec<u8>) {
+        let (status, text, code) = self.content();
         let number = match self {
             Answer::BadEvent(number) => format!(",\"invalid-event-number\":{number}"),
             _ => String::new(),
         };
         let more = match self {
-            Answer::Busy | Answer::TooManyConnections => "Retry-After: 1\r\n",
-            Answer::OtherMethod => "Allow: POST, PUT, GET, HEAD\r\n",
+            Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {
+                "Retry-After: 1\r\n"
+            }
+            Answer::Options | Answer::OtherMethod => ALLOW,
             _ => "",
         };
         let close = if keep_alive {
@@ -83,6 +128,24 @@ impl Answer {
         out.extend_from_slice(head.as_bytes());
         if !head_only {
             out.extend_from_slice(body.as_bytes());
+        }
+    }
+}
+
+fn head_error(error: HeadError) -> (&'static str, &'static str, u8) {
+    match error {
+        HeadError::Malformed(what) => ("400 Bad Request", what, 6),
+        HeadError::Tls => ("400 Bad Request", "no TLS here: use http", 6),
+        HeadError::Http2 => ("400 Bad Request", "no HTTP/2 here", 6),
+        HeadError::ProxyHeader => ("400 Bad Request", "no PROXY header here", 6),
+        HeadError::TooLarge => (
+            "431 Request Header Fields Too Large",
+            "Headers too large",
+            6,
+        ),
+        HeadError::UnknownTransferCoding => ("501 Not Implemented", "Unknown Transfer-Encoding", 6),
+        HeadError::UnknownContentCoding => {
+            ("415 Unsupported Media Type", "Unknown Content-Encoding", 6)
         }
     }
 }

@@ -1,15 +1,20 @@
 //! One client's connection: requests in, answers out, one after the other.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
-
-use subtle::ConstantTimeEq;
 
 use super::Service;
 use super::answer::{Answer, TAKEN};
-use super::decoder::BodyDecoder;
-use super::request::{Chunked, HEAD_BYTES, Head, Length, Piece, parse_head};
+use super::chunked::{Chunked, Piece};
+use super::decoder::{BodyDecoder, Coding};
+use super::registry::Phase;
+use super::request::{HEAD_BYTES, Head, Length, parse_head};
+use super::route::Route;
+use super::transport::{NoTls, Patience, Socket, Transport};
+use crate::source::spec::HecInput;
+use crate::source::tls::HandshakeError;
+use crate::telemetry::counters::Refusal;
 
 /// What is read at once: a whole request of the usual kind.
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
@@ -21,9 +26,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection and what has been read of it.
 pub(super) struct Connection<'a> {
-    stream: &'a TcpStream,
-    service: &'a Service,
-    parcel: BodyDecoder<'a>,
+    transport: Transport<'a>,
+    client: Client<'a>,
+    decoder: BodyDecoder<'a>,
     buffer: Box<[u8]>,
     /// Bytes of the buffer that are not dealt with.
     unread: std::ops::Range<usize>,
@@ -32,14 +37,23 @@ pub(super) struct Connection<'a> {
     head_only: bool,
     /// How long the next request may be in coming.
     idle: Duration,
-    /// The read timeout is that one.
-    is_patient: bool,
+}
+
+/// Who is at the other end, as the service knows it.
+struct Client<'a> {
+    service: &'a Service,
+    number: u64,
+    peer: IpAddr,
+    phase: Phase,
+    is_trusted: bool,
 }
 
 /// Why a request came to no answer.
 enum Broken {
-    /// The client has gone, or the agent stops.
+    /// The client has gone between two requests or has not read its answer, or the agent stops.
     Gone,
+    /// The client has gone within a request.
+    Disconnected,
     /// This answer, then no more.
     Refused(Answer),
 }
@@ -50,58 +64,121 @@ impl From<Answer> for Broken {
     }
 }
 
-impl From<io::Error> for Broken {
-    fn from(_: io::Error) -> Self {
-        Broken::Gone
+/// What is kept of a head while its body is read.
+struct Asked {
+    route: Route,
+    length: Length,
+    is_gzip: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl Client<'_> {
+    fn enter(&mut self, phase: Phase) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.service.connections.enter(self.number, phase);
+        }
+    }
+
+    fn trust(&mut self) {
+        if !self.is_trusted {
+            self.is_trusted = true;
+            self.service.connections.trust(self.number);
+        }
+    }
+
+    fn refused(&self, reason: Refusal) {
+        self.service.output.refused(reason, self.peer);
+    }
+
+    /// Counts a request that has no answer, unless it is the agent that has ended the connection.
+    fn disconnected(&self) {
+        let service = self.service;
+        let is_ours = service.stop.is_triggered() || !service.connections.close(self.number);
+        if !is_ours {
+            self.refused(Refusal::Disconnected);
+        }
     }
 }
 
-/// What is kept of a head while its body is read.
-struct Asked {
-    length: Length,
-    takes_body: bool,
-    keep_alive: bool,
+/// Serves requests until the client or the agent has had enough.
+pub(super) fn serve(stream: &TcpStream, number: u64, peer: IpAddr, service: &Service) {
+    // Without its timeouts a client could take a thread for ever: then rather not serve it.
+    let Ok(socket) = Socket::new(stream, service.timeout) else {
+        return;
+    };
+    let mut client = Client {
+        service,
+        number,
+        peer,
+        phase: Phase::Head,
+        is_trusted: false,
+    };
+    let Some(tls) = &service.tls else {
+        return Connection::new(Transport::Plain(socket), client).serve();
+    };
+    let deadline = Instant::now() + service.timeout;
+    match Transport::secure(socket, tls, deadline) {
+        Ok(transport) => {
+            if tls.wants_client_cert() {
+                client.trust();
+            }
+            Connection::new(transport, client).serve();
+        }
+        Err(NoTls::Plain(transport)) => Connection::new(transport, client).end(Answer::NotTls),
+        Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
+            client.refused(Refusal::ClientCertificate);
+        }
+        Err(NoTls::Failed(Some(_))) => client.refused(Refusal::Handshake),
+        Err(NoTls::Failed(None)) => client.disconnected(),
+        Err(NoTls::Gone) => {}
+    }
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(stream: &'a TcpStream, service: &'a Service) -> Self {
+    fn new(transport: Transport<'a>, client: Client<'a>) -> Self {
+        let service = client.service;
         Connection {
-            stream,
-            service,
-            parcel: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
+            transport,
+            decoder: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
             buffer: vec![0; BUFFER].into(),
             unread: 0..0,
             answer: Vec::new(),
             head_only: false,
             idle: service.timeout,
-            is_patient: false,
+            client,
         }
     }
 
-    /// Serves requests until the client or the agent has had enough.
-    pub(super) fn serve(mut self) {
-        // Without these a client could hold a thread for ever: then rather not serve it.
-        let prepared = self.stream.set_nodelay(true).is_ok()
-            && self
-                .stream
-                .set_write_timeout(Some(self.service.timeout))
-                .is_ok();
-        if !prepared {
-            return;
-        }
+    fn serve(mut self) {
         let broken = loop {
             match self.request() {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => break Broken::Gone,
                 Err(broken) => break broken,
             }
         };
-        self.parcel.clear();
-        if let Broken::Refused(answer) = broken
-            && self.write(answer, false).is_ok()
-        {
-            self.linger();
+        self.decoder.clear();
+        match broken {
+            Broken::Gone => {}
+            Broken::Disconnected => self.client.disconnected(),
+            Broken::Refused(answer) => return self.end(answer),
         }
+        // To a client that is still there, and reads.
+        let _ = self.transport.finish();
+    }
+
+    /// Answers, and ends the connection so that the client gets to see the answer: to close it with unread bytes would
+    /// reset it.
+    fn end(mut self, answer: Answer) {
+        if self.write(answer, false).is_err() || self.transport.finish().is_err() {
+            return;
+        }
+        self.client.enter(Phase::Head);
+        let deadline = Instant::now() + LINGER;
+        self.transport.set_patience(Patience::Until(deadline));
+        while let Ok(1..) = self.transport.discard(&mut self.buffer) {}
     }
 
     /// One request. True if another may follow.
@@ -110,80 +187,61 @@ impl<'a> Connection<'a> {
         self.head_only = false;
         let asked = loop {
             let bytes = &self.buffer[self.unread.clone()];
-            match parse_head(bytes).map_err(Answer::Refused)? {
-                Some(head) => {
-                    self.head_only = head.method == "HEAD";
-                    let (asked, expects) = self.look_at(&head)?;
-                    let (length, gzip) = (head.bytes, head.gzip);
-                    self.parcel.start(gzip);
-                    self.unread.start += length;
-                    if expects && self.unread.is_empty() {
-                        (&mut &*self.stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-                    }
-                    break asked;
-                }
-                // The time runs from a request's first byte.
-                None if bytes.is_empty() => self.read(None)?,
-                None => {
-                    let deadline =
-                        *deadline.get_or_insert_with(|| Instant::now() + self.service.timeout);
-                    self.read(Some(deadline))?;
-                }
+            let head = parse_head(bytes).map_err(Answer::Refused)?;
+            if let Some(head) = head {
+                self.head_only = head.method == "HEAD";
+                let asked = self.client.check(&head)?;
+                self.unread.start += head.bytes;
+                break asked;
             }
+            // The time runs from a request's first byte.
+            if !bytes.is_empty() {
+                let timeout = self.client.service.timeout;
+                deadline.get_or_insert_with(|| Instant::now() + timeout);
+            }
+            self.read(deadline, Phase::Head)?;
         };
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.service.timeout);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.client.service.timeout);
+        if asked.expects_continue && self.unread.is_empty() {
+            let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+            let sent = self.transport.write_all(interim);
+            sent.map_err(|_| Broken::Disconnected)?;
+        }
+        let service = self.client.service;
+        self.decoder.start(Coding {
+            is_gzip: asked.is_gzip,
+            is_ignored: !asked.route.has_events(),
+            unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
+        });
         match asked.length {
+            Length::None => {}
             Length::Known(length) => self.read_known(length, deadline)?,
             Length::Chunked => self.read_chunked(deadline)?,
         }
-        let answer = if asked.takes_body {
-            self.take()
-        } else {
-            Answer::Healthy
+        self.client.enter(Phase::Busy);
+        let answer = match asked.route {
+            Route::Events | Route::Envelopes => self.take(),
+            Route::Health | Route::Probe => Answer::Healthy,
+            Route::Options => Answer::Options,
+            Route::Acknowledgements => Answer::NoAcknowledgements,
         };
-        self.parcel.clear();
+        self.decoder.clear();
+        let service = self.client.service;
         // What has been read of the next request must be answered.
-        let is_unwanted = self.unread.is_empty() && self.service.connections.are_crowded();
-        let keep_alive = asked.keep_alive && !is_unwanted && !self.service.stop.is_triggered();
-        self.write(answer, keep_alive)?;
-        if self.idle != IDLE {
-            (self.idle, self.is_patient) = (IDLE, false);
-        }
+        let is_crowded = service.connections.served(self.client.number);
+        let keep_alive = asked.keep_alive
+            && !(is_crowded && self.unread.is_empty())
+            && !service.stop.is_triggered();
+        self.write(answer, keep_alive).map_err(|_| Broken::Gone)?;
+        self.idle = IDLE;
         Ok(keep_alive)
-    }
-
-    fn look_at(&self, head: &Head<'_>) -> Result<(Asked, bool), Answer> {
-        if let Some(token) = &self.service.token {
-            let given = head.authorization.ok_or(Answer::NoToken)?;
-            if !bool::from(given.ct_eq(token.reveal().as_bytes())) {
-                return Err(Answer::WrongToken);
-            }
-        }
-        let takes_body = match head.method {
-            "POST" | "PUT" => true,
-            "GET" | "HEAD" => false,
-            _ => return Err(Answer::OtherMethod),
-        };
-        if let Length::Known(length) = head.length
-            && length > self.service.max_body as u64
-        {
-            // Nobody knows how many events it has.
-            self.service.refuse(Answer::TooLarge, 1);
-            return Err(Answer::TooLarge);
-        }
-        let asked = Asked {
-            length: head.length,
-            takes_body,
-            keep_alive: head.keep_alive,
-        };
-        Ok((asked, head.expects_continue))
     }
 
     fn read_known(&mut self, length: u64, deadline: Instant) -> Result<(), Broken> {
         let mut left = length;
         while left > 0 {
             if self.unread.is_empty() {
-                self.read(Some(deadline))?;
+                self.read(Some(deadline), Phase::Body)?;
             }
             let count =
                 usize::try_from(left).map_or(self.unread.len(), |left| left.min(self.unread.len()));
@@ -197,11 +255,11 @@ impl<'a> Connection<'a> {
         let mut chunked = Chunked::default();
         loop {
             if self.unread.is_empty() {
-                self.read(Some(deadline))?;
+                self.read(Some(deadline), Phase::Body)?;
             }
             match chunked
                 .next(&self.buffer[self.unread.clone()])
-                .map_err(Answer::Refused)?
+                .map_err(|_| Answer::BadChunking)?
             {
                 Piece::Data { skip, take } => {
                     self.unread.start += skip;
@@ -219,34 +277,22 @@ impl<'a> Connection<'a> {
     fn feed(&mut self, count: usize) -> Result<(), Broken> {
         let start = self.unread.start;
         self.unread.start += count;
-        self.parcel
-            .feed(&self.buffer[start..start + count])
-            .map_err(|answer| {
-                // As many as were found so far, and what was being read.
-                self.service.refuse(answer, self.parcel.events() + 1);
-                answer.into()
-            })
+        Ok(self.decoder.feed(&self.buffer[start..start + count])?)
     }
 
     /// The body is complete: into the buffer with it, or not.
     fn take(&mut self) -> Answer {
-        let finished = match self.parcel.finish() {
-            Ok(()) if !self.service.output.could_take(&self.parcel.chunk) => Err(Answer::TooLarge),
-            finished => finished,
-        };
-        match finished {
-            Ok(()) if self.service.output.take_whole(&mut self.parcel.chunk) => Answer::Taken,
+        let output = &self.client.service.output;
+        match self.decoder.finish() {
+            Ok(()) if !output.could_take(&self.decoder.chunk) => Answer::TooLarge,
+            Ok(()) if output.take_whole(&mut self.decoder.chunk) => Answer::Taken,
             Ok(()) => Answer::Busy,
-            Err(answer) => {
-                // Where nothing was found in it, the body was still one event to its client.
-                self.service.refuse(answer, self.parcel.events().max(1));
-                answer
-            }
+            Err(answer) => answer,
         }
     }
 
     /// Reads more, behind what is unread. Without a deadline: a new request, whenever it comes.
-    fn read(&mut self, deadline: Option<Instant>) -> Result<(), Broken> {
+    fn read(&mut self, deadline: Option<Instant>, phase: Phase) -> Result<(), Broken> {
         if self.unread.is_empty() {
             self.unread = 0..0;
         } else if self.unread.end == self.buffer.len() {
@@ -254,56 +300,72 @@ impl<'a> Connection<'a> {
             self.unread = 0..self.unread.len();
         }
         match deadline {
-            None if !self.is_patient => {
-                self.stream.set_read_timeout(Some(self.idle))?;
-                self.is_patient = true;
-            }
-            None => {}
             Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(Answer::TooSlow.into());
+                self.client.enter(phase);
+                self.transport.set_patience(Patience::Until(deadline));
+            }
+            None => {
+                // The first request's head is awaited from the beginning.
+                if self.client.phase != Phase::Head {
+                    self.client.enter(Phase::Idle);
                 }
-                self.stream.set_read_timeout(Some(left))?;
-                self.is_patient = false;
+                self.transport.set_patience(Patience::Each(self.idle));
             }
         }
-        loop {
-            match (&mut &*self.stream).read(&mut self.buffer[self.unread.end..]) {
-                Ok(0) => return Err(Broken::Gone),
-                Ok(count) => {
-                    self.unread.end += count;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && deadline.is_some() => {
-                    return Err(Answer::TooSlow.into());
-                }
-                Err(_) => return Err(Broken::Gone),
+        let read = self.transport.read(&mut self.buffer[self.unread.end..]);
+        match (read, deadline) {
+            (Ok(count @ 1..), _) => {
+                self.unread.end += count;
+                Ok(())
             }
+            (Err(error), Some(_)) if error.kind() == ErrorKind::WouldBlock => {
+                Err(Answer::TooSlow.into())
+            }
+            (_, None) => Err(Broken::Gone),
+            (_, Some(_)) => Err(Broken::Disconnected),
         }
     }
 
     fn write(&mut self, answer: Answer, keep_alive: bool) -> io::Result<()> {
-        let mut stream = self.stream;
+        if let Some(reason) = answer.refusal() {
+            self.client.refused(reason);
+        }
         if answer == Answer::Taken && keep_alive {
-            return stream.write_all(TAKEN);
+            return self.transport.write_all(TAKEN);
         }
         self.answer.clear();
         answer.write(keep_alive, self.head_only, &mut self.answer);
-        stream.write_all(&self.answer)
+        self.transport.write_all(&self.answer)
     }
+}
 
-    /// Closing with unread bytes resets the connection, and the answer with it.
-    fn linger(&mut self) {
-        let deadline = Instant::now() + LINGER;
-        if self.stream.shutdown(Shutdown::Write).is_err() {
-            return;
+impl Client<'_> {
+    /// Whether the request may come in, and what it wants.
+    fn check(&mut self, head: &Head<'_>) -> Result<Asked, Answer> {
+        let route = Route::of(head.method, head.target);
+        if let Some(tokens) = &self.service.tokens
+            && route.is_none_or(Route::needs_token)
+        {
+            let given = head.authorization.ok_or(Answer::NoToken)?;
+            if !tokens.current().accept(given) {
+                return Err(Answer::WrongToken);
+            }
+            self.trust();
         }
-        // What was read already would leave no room to read into.
-        self.unread = 0..0;
-        while self.read(Some(deadline)).is_ok() {
-            self.unread = 0..0;
+        let route = route.ok_or(Answer::OtherMethod)?;
+        match head.length {
+            Length::None if matches!(head.method, "POST" | "PUT") => return Err(Answer::NoLength),
+            Length::Known(length) if length > self.service.max_body as u64 => {
+                return Err(Answer::TooLarge);
+            }
+            _ => {}
         }
+        Ok(Asked {
+            route,
+            length: head.length,
+            is_gzip: head.is_gzip,
+            keep_alive: head.keep_alive,
+            expects_continue: head.expects_continue,
+        })
     }
 }

@@ -1,40 +1,31 @@
 //! A request's body on its way to the buffer: decoded, framed, and then taken whole or not at all.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//!
+//! All memory that a body makes is asked for before it is made: what is produced counts, not what was sent.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::answer::Answer;
+use super::budget::{Budget, NoMemory, OWN, Share};
 use crate::buffer::chunk::Chunk;
-use crate::framer::{Frame, Framer, Lost};
+use crate::framer::{Event, Frame, Framer, Lost};
+use crate::text::envelope::Envelope;
 
-/// Restored is asked for in steps of this; the first is every connection's own.
-const STEP: usize = 64 << 10;
+/// Inflated at a time.
+const INFLATED: usize = 16 << 10;
+/// What inflating takes: its window, its tables and what comes out.
+const INFLATE_BYTES: usize = INFLATED + (48 << 10);
+/// The first of a chunk's memory, which is kept between bodies.
+const FIRST_CHUNK: usize = 8 << 10;
 
-/// Restored for bodies, which all connections share.
-#[derive(Debug)]
-pub struct Budget {
-    left: AtomicUsize,
-}
-
-impl Budget {
-    /// So many bytes.
-    pub fn new(bytes: usize) -> Self {
-        Budget {
-            left: AtomicUsize::new(bytes),
-        }
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let taken = |left: usize| left.checked_sub(bytes);
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
-            .is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.left.fetch_add(bytes, Ordering::Relaxed);
-    }
+/// What is to be made of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Coding {
+    /// It is compressed with gzip.
+    pub is_gzip: bool,
+    /// It means nothing: only its length counts.
+    pub is_ignored: bool,
+    /// Events come in the envelopes of HTTP Event Collector, which are to be taken off.
+    pub unwraps: bool,
 }
 
 /// One body.
@@ -42,18 +33,27 @@ pub struct BodyDecoder<'a> {
     framer: Framer,
     /// Its events so far.
     pub chunk: Chunk,
-    /// What came to nothing first: which event, from 0, and why.
-    bad: Option<(usize, Lost)>,
-    /// Objects that came to nothing.
-    lost: usize,
-    budget: &'a Budget,
-    taken: usize,
-    decompress: Option<Decompress>,
-    decompressed: Vec<u8>,
-    gzip: bool,
-    gzip_done: bool,
+    coding: Coding,
+    gunzip: Option<Gunzip>,
+    /// Objects that were found, also those that are no events.
+    objects: usize,
+    /// What can't be taken: then neither can the rest, which is only counted.
+    bad: Option<Answer>,
+    share: Share<'a>,
     bytes: usize,
+    /// The same before decompression.
+    coded_bytes: usize,
     limit: usize,
+    max_event: usize,
+}
+
+impl From<NoMemory> for Answer {
+    fn from(no_memory: NoMemory) -> Self {
+        match no_memory {
+            NoMemory::Now => Answer::Busy,
+            NoMemory::Ever => Answer::TooLarge,
+        }
+    }
 }
 
 impl<'a> BodyDecoder<'a> {
@@ -63,54 +63,50 @@ impl<'a> BodyDecoder<'a> {
         BodyDecoder {
             framer: Framer::new(max_event),
             chunk: Chunk::default(),
+            coding: Coding::default(),
+            gunzip: None,
+            objects: 0,
             bad: None,
-            lost: 0,
-            budget,
-            taken: 0,
-            decompress: None,
-            decompressed: Vec::new(),
-            gzip: false,
-            gzip_done: false,
+            share: Share::of(budget),
             bytes: 0,
+            coded_bytes: 0,
             limit,
+            max_event,
         }
     }
 
     /// A body begins.
-    pub fn start(&mut self, gzip: bool) {
-        (self.gzip, self.gzip_done) = (gzip, false);
-        if gzip {
-            // 15 bits of window, and a gzip header around it.
-            self.decompress = Some(Decompress::new_gzip(15));
-            self.decompressed.resize(STEP, 0);
-        }
+    pub fn start(&mut self, coding: Coding) {
+        self.coding = coding;
     }
 
     /// Is done with the body, and gives back its memory: the connection may be idle for long.
     pub fn clear(&mut self) {
-        self.framer.end();
-        self.take_frames();
-        if self.taken > 0 {
-            self.framer.release();
+        if !self.framer.is_done() || self.framer.memory_of_next_read() > OWN / 2 {
+            self.framer = Framer::new(self.max_event);
         }
-        self.chunk.bytes.clear();
-        self.chunk.bytes.shrink_to(STEP);
-        self.chunk.events = 0;
-        (self.bad, self.lost, self.bytes) = (None, 0, 0);
-        self.budget.give_back(std::mem::take(&mut self.taken));
+        self.gunzip = None;
+        self.drop_events();
+        (self.bad, self.objects, self.bytes, self.coded_bytes) = (None, 0, 0, 0);
+        self.share.give_back();
     }
 
-    /// Events that were found, whatever they came to.
-    pub fn events(&self) -> usize {
-        self.chunk.events + self.lost
+    fn drop_events(&mut self) {
+        if self.chunk.bytes.capacity() > FIRST_CHUNK {
+            self.chunk.bytes = Vec::new();
+        }
+        self.chunk.bytes.clear();
+        self.chunk.events = 0;
     }
 
     /// More of the body.
     ///
     /// # Errors
-    /// It can't be taken.
+    /// It can't be taken, and what follows need not be read.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Answer> {
-        if self.gzip {
+        if self.coding.is_ignored || self.bad.is_some() {
+            self.count(bytes.len())
+        } else if self.coding.is_gzip {
             self.inflate(bytes)
         } else {
             self.frame(bytes)
@@ -122,80 +118,175 @@ impl<'a> BodyDecoder<'a> {
     /// # Errors
     /// It can't be taken.
     pub fn finish(&mut self) -> Result<(), Answer> {
-        // Nothing at all is no events, but a beginning that holds none yet may have lost some.
-        let has_begun = |decompress: &Decompress| decompress.total_in() > 0;
-        if self.gzip && !self.gzip_done && self.decompress.as_ref().is_some_and(has_begun) {
+        if self.gunzip.as_ref().is_some_and(|gunzip| !gunzip.is_done()) && self.bad.is_none() {
             return Err(Answer::BadCoding);
         }
         self.framer.end();
-        self.take_frames();
-        match self.bad {
-            None => Ok(()),
-            Some((_, Lost::TooLarge)) => Err(Answer::TooLarge),
-            Some((number, Lost::Malformed)) => Err(Answer::BadEvent(number)),
+        self.take_frames()?;
+        self.bad.map_or(Ok(()), Err)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Answer> {
+        self.bytes += bytes;
+        if self.bytes > self.limit {
+            return Err(Answer::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that inflating takes.
+    fn inflate_memory(&self) -> usize {
+        if self.coding.is_gzip {
+            INFLATE_BYTES
+        } else {
+            0
         }
     }
 
     fn frame(&mut self, mut bytes: &[u8]) -> Result<(), Answer> {
-        self.bytes += bytes.len();
-        if self.bytes > self.limit {
-            return Err(Answer::TooLarge);
-        }
-        while self.bytes > self.taken + STEP {
-            if !self.budget.take(STEP) {
-                return Err(Answer::Busy);
-            }
-            self.taken += STEP;
-        }
-        while !bytes.is_empty() {
+        self.count(bytes.len())?;
+        while !bytes.is_empty() && self.bad.is_none() {
+            let events = self.chunk.bytes.capacity();
+            let framer = self.framer.memory_of_next_read();
+            self.share.cover(framer + events + self.inflate_memory())?;
             self.framer.copy_in(&mut bytes);
-            self.take_frames();
+            self.take_frames()?;
         }
         Ok(())
     }
 
-    fn take_frames(&mut self) {
+    fn take_frames(&mut self) -> Result<(), Answer> {
+        let others = self.framer.memory_of_next_read() + self.inflate_memory();
         while let Some(frame) = self.framer.next() {
-            match frame {
+            let bad = match frame {
                 Frame::Event(event) => {
-                    event.append_line(&mut self.chunk.bytes);
-                    self.chunk.events += 1;
+                    let inner = inner(event.raw(), self.coding.unwraps);
+                    let event = event.part(inner);
+                    append(&event, &mut self.chunk, &mut self.share, others)?;
+                    None
                 }
-                Frame::Lost(lost) => {
-                    self.bad.get_or_insert((self.chunk.events, lost));
-                    self.lost += 1;
-                }
+                Frame::Lost(Lost::TooLarge) => Some(Answer::TooLarge),
+                Frame::Lost(Lost::Malformed) => Some(Answer::BadEvent(self.objects)),
+            };
+            self.objects += 1;
+            if bad.is_some() {
+                self.bad = bad;
+                self.drop_events();
+                self.framer = Framer::new(self.max_event);
+                break;
             }
         }
+        Ok(())
     }
 
     fn inflate(&mut self, mut bytes: &[u8]) -> Result<(), Answer> {
-        let mut decompress = self.decompress.take().ok_or(Answer::BadCoding)?;
-        let mut out = std::mem::take(&mut self.decompressed);
-        while !bytes.is_empty() {
-            if self.gzip_done {
-                // One member is what clients send; bytes behind it would go unseen.
-                return Err(Answer::BadCoding);
-            }
-            let (before_in, before_out) = (decompress.total_in(), decompress.total_out());
-            let status = decompress.decompress(bytes, &mut out, FlushDecompress::None);
-            let used = (decompress.total_in() - before_in) as usize;
-            let made = (decompress.total_out() - before_out) as usize;
-            bytes = &bytes[used..];
-            self.frame(&out[..made])?;
-            match status {
-                Ok(Status::StreamEnd) => self.gzip_done = true,
-                Ok(_) if used + made > 0 => {}
-                _ => return Err(Answer::BadCoding),
-            }
+        self.coded_bytes += bytes.len();
+        if self.coded_bytes > self.limit {
+            return Err(Answer::TooLarge);
         }
-        (self.decompress, self.decompressed) = (Some(decompress), out);
+        if self.gunzip.is_none() {
+            self.share.cover(OWN + INFLATE_BYTES)?;
+        }
+        let mut gunzip = self.gunzip.take().unwrap_or_else(Gunzip::new);
+        while !bytes.is_empty() && self.bad.is_none() {
+            let made = gunzip.next(&mut bytes)?;
+            self.frame(gunzip.out.get(..made).unwrap_or_default())?;
+        }
+        self.gunzip = Some(gunzip);
         Ok(())
     }
 }
 
-impl Drop for BodyDecoder<'_> {
-    fn drop(&mut self) {
-        self.budget.give_back(self.taken);
+/// Appends an event as a line, unless it is empty. `others`: memory that is in use besides the chunk's.
+fn append(
+    event: &Event<'_>,
+    chunk: &mut Chunk,
+    share: &mut Share<'_>,
+    others: usize,
+) -> Result<(), Answer> {
+    if is_empty(event.raw()) {
+        return Ok(());
+    }
+    let length = chunk.bytes.len() + line_bytes(event);
+    let capacity = chunk.bytes.capacity();
+    if length > capacity {
+        // Half as much again: what is asked for is never much more than what is made.
+        let wanted = length.max(capacity + capacity / 2).max(FIRST_CHUNK);
+        share.cover(others + wanted)?;
+        chunk.bytes.reserve_exact(wanted - chunk.bytes.len());
+    }
+    event.append_line(&mut chunk.bytes);
+    chunk.events += 1;
+    Ok(())
+}
+
+/// The length of an event's line at most: each byte that is no UTF-8 becomes three.
+fn line_bytes(event: &Event<'_>) -> usize {
+    match std::str::from_utf8(event.raw()) {
+        Ok(_) => event.raw_len() + 1,
+        Err(_) => event.raw_len() * 3 + 1,
+    }
+}
+
+/// The object inside of an envelope, if that is to be taken off. Anything else than an object can't go without it.
+fn inner(object: &[u8], unwraps: bool) -> &[u8] {
+    let envelope = if unwraps { Envelope::of(object) } else { None };
+    match envelope {
+        Some(envelope) if envelope.event.starts_with(b"{") => envelope.event,
+        _ => object,
+    }
+}
+
+/// Whether an object has no members: clients send such a one to see whether somebody is there.
+fn is_empty(object: &[u8]) -> bool {
+    let inside = object.get(1..object.len() - 1).unwrap_or_default();
+    inside.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Takes gzip off, of any number of members (RFC 1952, section 2.2).
+struct Gunzip {
+    decompress: Decompress,
+    out: Vec<u8>,
+    /// The member at hand has ended: only another one may follow.
+    member_ended: bool,
+    has_begun: bool,
+}
+
+impl Gunzip {
+    fn new() -> Self {
+        Gunzip {
+            // 15 bits of window, and a gzip header around it.
+            decompress: Decompress::new_gzip(15),
+            out: vec![0; INFLATED],
+            member_ended: false,
+            has_begun: false,
+        }
+    }
+
+    /// Whether it may end here.
+    fn is_done(&self) -> bool {
+        self.member_ended || !self.has_begun
+    }
+
+    /// Inflates some bytes of `input` to the beginning of `out`. How many came out.
+    fn next(&mut self, input: &mut &[u8]) -> Result<usize, Answer> {
+        if self.member_ended {
+            self.decompress = Decompress::new_gzip(15);
+            self.member_ended = false;
+        }
+        self.has_begun = true;
+        let (before_in, before_out) = (self.decompress.total_in(), self.decompress.total_out());
+        let status = self
+            .decompress
+            .decompress(input, &mut self.out, FlushDecompress::None);
+        let used = (self.decompress.total_in() - before_in) as usize;
+        let made = (self.decompress.total_out() - before_out) as usize;
+        *input = input.get(used..).unwrap_or_default();
+        match status {
+            Ok(Status::StreamEnd) => self.member_ended = true,
+            Ok(_) if used + made > 0 => {}
+            _ => return Err(Answer::BadCoding),
+        }
+        Ok(made)
     }
 }

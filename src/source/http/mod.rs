@@ -1,59 +1,78 @@
-//! `http:ADDR:PORT`: a webhook of our own, for S3 servers that push: MinIO, RustFS, Versity, clients of
-//! Splunk's HTTP Event Collector, another agent.
+//! `http:ADDR:PORT` and `https:ADDR:PORT`: a webhook of our own, for S3 servers that push: MinIO, RustFS, Versity,
+//! clients of Splunk's HTTP Event Collector, another agent.
 //!
 //! A thread a connection, so that one client's pace is no other's. A body is taken whole or not at
 //! all, and answered at once: nothing here waits for the webhook.
 
 pub mod answer;
+pub mod budget;
+pub mod chunked;
 mod connection;
+pub mod connections;
 pub mod decoder;
+pub mod registry;
 pub mod request;
+pub mod route;
+pub mod tokens;
+mod transport;
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
 use answer::Answer;
-use connection::Connection;
-use decoder::Budget;
+use budget::Budget;
+use connections::{Connections, TurnedAway};
+use registry::Limits;
+use tokens::Tokens;
 
+use super::spec::HecInput;
+use super::tls::TlsServer;
+use super::watched::Watched;
 use super::{OpenError, Source, SourceOutput, stream};
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::counters::Reason;
-use crate::text::token::Token;
+use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);
 /// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
-/// next clients are turned away at once.
+/// next clients displace others at once, or are turned away.
 const BURST: Duration = Duration::from_millis(100);
-/// A connection's thread needs little: its buffers are on the heap.
+/// A connection's thread needs little: its buffers are on the heap. Handshakes need more.
 const STACK: usize = 128 << 10;
+const TLS_STACK: usize = 512 << 10;
 /// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try
 /// again after a second, when some have given up.
-const BACKLOG: i32 = 4096;
-/// Restored for large bodies, in bodies of the largest size.
+pub const BACKLOG: i32 = 4096;
+/// Memory for bodies is enough for so many of the largest size,
 const BODIES: usize = 4;
+/// with so much around each.
+const BODY_OVERHEAD: usize = 256 << 10;
 
-/// What the listener is told.
-#[derive(Debug, Clone)]
+/// What the listener is to do.
+#[derive(Clone)]
 pub struct Settings {
     /// What `Authorization` must be, if anything.
-    pub token: Option<Token>,
+    pub tokens: Option<Arc<Watched<Tokens>>>,
+    /// For `https:`.
+    pub tls: Option<Arc<TlsServer>>,
     /// Connections at a time.
     pub connections: usize,
-    /// A body's bytes at most, also when decompressed.
+    /// Of these, from one address; 0: as many.
+    pub connections_per_peer: usize,
+    /// Max bytes of a body, also when decompressed.
     pub max_body: usize,
     /// A request's time from its first byte to its last.
     pub timeout: Duration,
+    /// What becomes of the envelopes of HTTP Event Collector.
+    pub hec_input: HecInput,
 }
 
 /// A listening socket.
@@ -66,85 +85,33 @@ pub(super) struct Listener {
 struct Service {
     output: SourceOutput,
     connections: Connections,
-    token: Option<Token>,
+    tokens: Option<Arc<Watched<Tokens>>>,
+    tls: Option<Arc<TlsServer>>,
     max_body: usize,
     max_event: usize,
     timeout: Duration,
+    hec_input: HecInput,
     budget: Budget,
     stop: ShutdownSignal,
 }
 
-impl Service {
-    /// Counts events of a body that got this answer.
-    fn refuse(&self, answer: Answer, events: usize) {
-        let reason = match answer {
-            Answer::TooLarge => Reason::TooLarge,
-            Answer::Busy => Reason::BufferFull,
-            _ => Reason::Malformed,
-        };
-        self.output.refuse(reason, events);
-    }
-}
-
-/// The connections there are, so that they can be counted and ended.
-struct Connections {
-    most: usize,
-    open: Mutex<HashMap<u64, Arc<TcpStream>>>,
-    closed: Condvar,
-}
-
-impl Connections {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<TcpStream>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether another fits, or will within `patience`.
-    fn have_room(&self, patience: Duration) -> bool {
-        let is_full = |open: &mut HashMap<_, _>| open.len() >= self.most;
-        let waited = self
-            .closed
-            .wait_timeout_while(self.lock(), patience, is_full);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-
-    /// So many that they should not be kept: some clients use each for one request and leave it open.
-    fn are_crowded(&self) -> bool {
-        self.lock().len() > self.most / 4
-    }
-
-    fn close(&self, number: u64) {
-        self.lock().remove(&number);
-        self.closed.notify_all();
-    }
-
-    /// Lets requests that are under way end, for `patience` at most.
-    fn end(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let mut open = self.lock();
-        for stream in open.values() {
-            // What has arrived can still be read; then comes the end.
-            let _ = stream.shutdown(Shutdown::Read);
-        }
-        while !open.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            open = self
-                .closed
-                .wait_timeout(open, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        for stream in open.values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
 impl Listener {
-    pub(super) fn open(address: SocketAddr, settings: Settings) -> Result<Self, OpenError> {
-        if !address.ip().is_loopback() && settings.token.is_none() {
+    /// `https:`, or else `http:`.
+    pub(super) fn open(
+        address: SocketAddr,
+        settings: &Settings,
+        is_tls: bool,
+    ) -> Result<Self, OpenError> {
+        let mut settings = settings.clone();
+        if !is_tls {
+            settings.tls = None;
+        } else if settings.tls.is_none() {
+            return Err(OpenError::Wrong(
+                "needs a certificate; fix: give --listen-cert and --listen-key".into(),
+            ));
+        }
+        let wants_cert = (settings.tls.as_ref()).is_some_and(|tls| tls.wants_client_cert());
+        if !address.ip().is_loopback() && settings.tokens.is_none() && !wants_cert {
             return Err(OpenError::Wrong(
                 "others on the network could post forged events; give --listen-token-file, or listen on \
                  127.0.0.1"
@@ -161,6 +128,26 @@ impl Listener {
             .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
         Ok(Listener { listener, settings })
     }
+
+    fn service(&self, output: SourceOutput, stop: &ShutdownSignal) -> Service {
+        let settings = &self.settings;
+        let body = settings.max_body.saturating_add(BODY_OVERHEAD);
+        Service {
+            max_event: output.max_event(),
+            output,
+            connections: Connections::new(Limits {
+                connections: settings.connections,
+                per_peer: settings.connections_per_peer,
+            }),
+            tokens: settings.tokens.clone(),
+            tls: settings.tls.clone(),
+            max_body: settings.max_body,
+            timeout: settings.timeout,
+            hec_input: settings.hec_input,
+            budget: Budget::new(body.saturating_mul(BODIES)),
+            stop: stop.clone(),
+        }
+    }
 }
 
 impl Source for Listener {
@@ -169,21 +156,11 @@ impl Source for Listener {
     }
 
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
-        let service = Arc::new(Service {
-            max_event: output.max_event(),
-            output,
-            connections: Connections {
-                most: self.settings.connections,
-                open: Mutex::default(),
-                closed: Condvar::new(),
-            },
-            token: self.settings.token,
-            max_body: self.settings.max_body,
-            timeout: self.settings.timeout,
-            budget: Budget::new(self.settings.max_body.saturating_mul(BODIES)),
-            stop: stop.clone(),
-        });
-        let mut is_full = false;
+        let service = Arc::new(self.service(output, stop));
+        let mut reception = Reception {
+            service: Arc::clone(&service),
+            is_full: false,
+        };
         for number in 0.. {
             let mut fds = [
                 PollFd::new(self.listener.as_fd()),
@@ -202,35 +179,19 @@ impl Source for Listener {
                 stop.wait(REST);
                 continue;
             }
-            match self.listener.accept() {
-                Ok((stream, _)) => {
-                    let patience = if is_full { Duration::ZERO } else { BURST };
-                    is_full = !service.connections.have_room(patience);
-                    if is_full {
-                        service.output.complain(
-                            "came while all connections were taken, and was told 503; raise --listen-connections",
-                        );
-                        turn_away(&stream);
-                    } else if let Err(error) = serve(stream, number, &service) {
-                        service
-                            .output
-                            .failed(&format!("can't serve a client: {error}"));
-                        stop.wait(REST);
-                    }
+            let problem = match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    let received = reception.receive(stream, peer.ip(), number);
+                    received
+                        .err()
+                        .map(|error| format!("can't serve a client: {error}"))
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::WouldBlock
-                            | ErrorKind::Interrupted
-                            | ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(error) => {
-                    service
-                        .output
-                        .failed(&format!("can't accept a client: {error}"));
-                    stop.wait(REST);
-                }
+                Err(error) if is_passing(&error) => None,
+                Err(error) => Some(format!("can't accept a client: {error}")),
+            };
+            if let Some(problem) = problem {
+                service.output.failed(&problem);
+                stop.wait(REST);
             }
         }
         drop(self.listener);
@@ -238,34 +199,71 @@ impl Source for Listener {
     }
 }
 
-fn serve(stream: TcpStream, number: u64, service: &Arc<Service>) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    let stream = Arc::new(stream);
-    service
-        .connections
-        .lock()
-        .insert(number, Arc::clone(&stream));
-    let of_thread = Arc::clone(service);
-    let spawned = thread::Builder::new()
-        .name("http".into())
-        .stack_size(STACK)
-        .spawn(move || {
-            of_thread.output.worked();
-            Connection::new(&stream, &of_thread).serve();
-            of_thread.connections.close(number);
-        });
-    if spawned.is_err() {
-        service.connections.close(number);
-    }
-    spawned.map(drop)
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
 }
 
-/// One client too many: told so if that needs no waiting.
-fn turn_away(mut stream: &TcpStream) {
-    let mut answer = Vec::new();
-    Answer::TooManyConnections.write(false, false, &mut answer);
+/// Lets clients in.
+struct Reception {
+    service: Arc<Service>,
+    /// All places were taken when the last client came.
+    is_full: bool,
+}
+
+impl Reception {
+    fn receive(&mut self, stream: TcpStream, peer: IpAddr, number: u64) -> io::Result<()> {
+        let stream = Arc::new(stream);
+        let service = &self.service;
+        let patience = if self.is_full { Duration::ZERO } else { BURST };
+        let admitted = service.connections.admit(number, &stream, peer, patience);
+        self.is_full = !matches!(admitted, Ok(None) | Err(TurnedAway::PeerFull));
+        let answer = match admitted {
+            Ok(displaced) => {
+                if let Some(displaced) = displaced {
+                    service.output.refused(Refusal::Displaced, displaced);
+                }
+                return self.serve(stream, peer, number);
+            }
+            Err(TurnedAway::Full) => Answer::TooManyConnections,
+            Err(TurnedAway::PeerFull) => Answer::TooManyOfPeer,
+        };
+        if let Some(reason) = answer.refusal() {
+            service.output.refused(reason, peer);
+        }
+        if service.tls.is_none() {
+            turn_away(&stream, answer);
+        }
+        Ok(())
+    }
+
+    fn serve(&self, stream: Arc<TcpStream>, peer: IpAddr, number: u64) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        let of_thread = Arc::clone(&self.service);
+        let is_tls = of_thread.tls.is_some();
+        let spawned = thread::Builder::new()
+            .name("http".into())
+            .stack_size(if is_tls { TLS_STACK } else { STACK })
+            .spawn(move || {
+                of_thread.output.worked();
+                connection::serve(&stream, number, peer, &of_thread);
+                of_thread.connections.close(number);
+            });
+        if spawned.is_err() {
+            self.service.connections.close(number);
+        }
+        spawned.map(drop)
+    }
+}
+
+/// One client too many gets an answer if that needs no waiting.
+fn turn_away(mut stream: &TcpStream, answer: Answer) {
+    let mut bytes = Vec::new();
+    answer.write(false, false, &mut bytes);
     if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.write(&answer);
+        let _ = stream.write(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
     }
 }

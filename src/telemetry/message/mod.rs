@@ -204,6 +204,15 @@ messages! {
     RequestsRefused { source: String, requests: Requests, within: Within, reason: &'static str, peer: Peer } =
         "requests_refused" Warn
         "{source}: {requests} refused{within} ({reason}){peer}";
+    /// Tokens or certificates were renewed.
+    ListenFilesChanged { files: &'static str } = "listen_files_changed" Info
+        "{files} changed; the new ones are in use";
+    /// Renewed tokens or certificates can't be used.
+    ListenFilesInvalid { path: String, error: String, files: &'static str } = "listen_files_invalid" Error
+        "{path}: {error}; keeping the previous {files}";
+    /// Tokens and events can be read on the way.
+    PlainListener { source: String } = "plain_listener" Warn
+        "{source}: clients send the token and the events unencrypted; use https: with --listen-cert and --listen-key";
     /// Standard input broke.
     StdinFailed { error: String } = "stdin_failed" Error
         "stdin: can't be read any more: {error}; draining and stopping";

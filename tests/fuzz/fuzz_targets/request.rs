@@ -6,9 +6,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::source::http::request::{
-    Chunked, HEAD_BYTES, Head, Length, Piece, Refusal, parse_head,
-};
+use s3_audit_webhook::source::http::chunked::{BadChunking, Chunked, Piece};
+use s3_audit_webhook::source::http::request::{HEAD_BYTES, Head, Length, parse_head};
+use s3_audit_webhook::source::http::route::Route;
 
 fuzz_target!(|data: &[u8]| {
     let Some((lengths, rest)) = data.split_first() else {
@@ -31,6 +31,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(Some(head)) = head {
         assert!(head.bytes <= HEAD_BYTES);
         assert_has_one_meaning(&head, &request[..head.bytes]);
+        let route = Route::of(head.method, head.target);
+        assert!(route.is_none_or(|route| route.needs_token() || !route.has_events()));
         body = &request[head.bytes..];
     }
 
@@ -72,7 +74,7 @@ fn assert_has_one_meaning(head: &Head<'_>, mut bytes: &[u8]) {
         panic!("{first:?}");
     };
     assert!(is_token(method) && method == head.method);
-    assert!(path.chars().eq(head.path.bytes().map(char::from)));
+    assert!(path.chars().eq(head.target.bytes().map(char::from)));
     let is_1_1 = version == "HTTP/1.1";
 
     let mut values = Vec::new();
@@ -87,7 +89,7 @@ fn assert_has_one_meaning(head: &Head<'_>, mut bytes: &[u8]) {
         named.map(|(_, value)| *value).collect()
     };
     let length = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
-        ([], []) => Length::Known(0),
+        ([], []) => Length::None,
         ([digits], []) => {
             assert!(digits.bytes().all(|byte| byte.is_ascii_digit()), "{digits}");
             Length::Known(digits.parse().expect("a number"))
@@ -126,7 +128,7 @@ enum Ended {
     Done(usize),
     /// Not within the bytes there are.
     Open,
-    Refused(Refusal),
+    Refused(BadChunking),
 }
 
 /// The body without its coding, as far as it goes.

@@ -8,8 +8,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::state::agents::Agent;
 use s3_audit_webhook::cli::terminal::block;
+use s3_audit_webhook::state::agents::Agent;
 
 fuzz_target!(|data: &[u8]| {
     let Some((seconds, text)) = data.split_first_chunk() else {

@@ -1,0 +1,109 @@
+//! What sources that listen need besides their addresses: tokens and certificates.
+
+use std::sync::Arc;
+
+use crate::config::error::CommandError;
+use crate::config::opt::Opt;
+use crate::config::options::RunOptions;
+use crate::config::provenance::Provenance;
+use crate::source::http::Settings;
+use crate::source::http::tokens::Tokens;
+use crate::source::tls::{TlsFile, TlsFiles, TlsServer};
+use crate::source::watched::{Watch, Watched};
+use crate::source::{HecInput, Spec};
+use crate::telemetry::message::Message;
+use crate::webhook::encode::Format;
+
+/// What was opened.
+pub(super) struct Listening {
+    pub(super) settings: Settings,
+    /// To be looked at while the agent runs.
+    pub(super) files: Vec<Arc<dyn Watch>>,
+    /// What an operator should know.
+    pub(super) warnings: Vec<Message>,
+}
+
+/// Reads the files.
+///
+/// # Errors
+/// A file can't be used.
+pub(super) fn open(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Listening, CommandError> {
+    let mut files: Vec<Arc<dyn Watch>> = Vec::new();
+    let mut tokens = None;
+    if let Some(path) = &options.listen_token_file {
+        let parse = |contents: &[Vec<u8>]| {
+            let content = contents.first().map_or(&[][..], Vec::as_slice);
+            Tokens::parse(content).map_err(|what| (0, what))
+        };
+        let opened = Watched::open("tokens of clients", vec![path.clone()], parse);
+        let opened = opened.map_err(|(_, what)| {
+            provenance.error(Opt::ListenTokenFile, format!("{} {what}", path.display()))
+        })?;
+        let opened = Arc::new(opened);
+        files.push(Arc::clone(&opened) as Arc<dyn Watch>);
+        tokens = Some(opened);
+    }
+    let tls = open_tls(options, provenance)?;
+    files.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Watch>));
+    Ok(Listening {
+        settings: Settings {
+            tokens,
+            tls,
+            connections: options.listen_connections,
+            connections_per_peer: options.listen_connections_per_peer,
+            max_body: options.max_body_bytes,
+            timeout: options.listen_timeout,
+            hec_input: options.hec_input.unwrap_or(match options.webhook.format {
+                Format::Hec => HecInput::Keep,
+                _ => HecInput::Unwrap,
+            }),
+        },
+        files,
+        warnings: warnings(&options.sources),
+    })
+}
+
+fn open_tls(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Option<Arc<TlsServer>>, CommandError> {
+    let Some(cert) = options.listen_cert.clone() else {
+        for (option, file) in [
+            (Opt::ListenKey, &options.listen_key),
+            (Opt::ListenClientCa, &options.listen_client_ca),
+        ] {
+            if file.is_some() {
+                return Err(provenance.error(option, "needs --listen-cert too").into());
+            }
+        }
+        return Ok(None);
+    };
+    let (key, client_ca) = (options.listen_key.clone(), options.listen_client_ca.clone());
+    let files = TlsFiles {
+        cert,
+        key,
+        client_ca,
+    };
+    match TlsServer::load(files) {
+        Ok(server) => Ok(Some(Arc::new(server))),
+        Err(error) => {
+            let option = match error.file {
+                TlsFile::Cert => Opt::ListenCert,
+                TlsFile::Key => Opt::ListenKey,
+                TlsFile::ClientCa => Opt::ListenClientCa,
+            };
+            Err(provenance.error(option, error.message).into())
+        }
+    }
+}
+
+fn warnings(sources: &[Spec]) -> Vec<Message> {
+    let is_open = |spec: &&Spec| matches!(spec, Spec::Http(address) if !address.ip().is_loopback());
+    let warning = |spec: &Spec| Message::PlainListener {
+        source: spec.to_string(),
+    };
+    sources.iter().filter(is_open).map(warning).collect()
+}

@@ -1,0 +1,275 @@
+//! Which connections there are, who is let in, and who has to go when all places are taken. No clock, no I/O.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Time that a connection has for its head before another one may take its place: under a flood as few as possible,
+/// but enough for a client that has sent all of it.
+const HEAD_TIME: Duration = Duration::from_millis(20);
+/// The same for a body.
+const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// In all.
+    pub connections: usize,
+    /// From one address; 0: as many as in all.
+    pub per_peer: usize,
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The rest of a head, the first one's beginning included; or for a refused client to close.
+    Head,
+    /// The next request.
+    Idle,
+    /// The rest of a body.
+    Body,
+    /// Nothing: a request is being dealt with.
+    Busy,
+}
+
+/// What becomes of a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is one of them now.
+    Admitted,
+    /// All places are taken.
+    Full,
+    /// Its address has as many as it may have.
+    PeerFull,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: IpAddr,
+    phase: Phase,
+    since: Instant,
+    /// It has shown a valid token or certificate.
+    is_trusted: bool,
+    /// A request of it was answered.
+    is_served: bool,
+}
+
+/// The connections, by number.
+#[derive(Debug)]
+pub struct Registry {
+    limits: Limits,
+    entries: HashMap<u64, Entry>,
+    /// How many of them have had an answer.
+    served: usize,
+}
+
+impl Registry {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Registry {
+            limits,
+            entries: HashMap::new(),
+            served: 0,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Lets a connection in, if it may.
+    pub fn admit(&mut self, number: u64, peer: IpAddr, now: Instant) -> Admission {
+        let peer = peer.to_canonical();
+        let of_peer = || self.entries.values().filter(|entry| entry.peer == peer);
+        if self.limits.per_peer > 0 && of_peer().count() >= self.limits.per_peer {
+            return Admission::PeerFull;
+        }
+        if self.entries.len() >= self.limits.connections {
+            return Admission::Full;
+        }
+        let entry = Entry {
+            peer,
+            phase: Phase::Head,
+            since: now,
+            is_trusted: false,
+            is_served: false,
+        };
+        self.entries.insert(number, entry);
+        Admission::Admitted
+    }
+
+    /// A connection waits for something else from now on.
+    pub fn enter(&mut self, number: u64, phase: Phase, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            (entry.phase, entry.since) = (phase, now);
+        }
+    }
+
+    /// A connection has shown that it may be here: it is never ended for others' sake.
+    pub fn trust(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.is_trusted = true;
+        }
+    }
+
+    /// A request was answered. True if the connection should not be kept: some clients use each for one request and leave
+    /// it open, and those that were answered must not take all places.
+    pub fn served(&mut self, number: u64) -> bool {
+        if let Some(entry) = self.entries.get_mut(&number)
+            && !std::mem::replace(&mut entry.is_served, true)
+        {
+            self.served += 1;
+        }
+        self.served > self.limits.connections / 4
+    }
+
+    /// A connection has ended. False if it was not here any more.
+    pub fn remove(&mut self, number: u64) -> bool {
+        let removed = self.entries.remove(&number);
+        self.served -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_served));
+        removed.is_some()
+    }
+
+    /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
+    /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, and
+    /// none that has only begun to wait.
+    pub fn longest_waiting(&self, now: Instant) -> Option<(u64, IpAddr)> {
+        let may_go = |entry: &Entry| {
+            let time = match entry.phase {
+                Phase::Head | Phase::Idle => HEAD_TIME,
+                Phase::Body => BODY_TIME,
+                Phase::Busy => return false,
+            };
+            !entry.is_trusted && now.saturating_duration_since(entry.since) >= time
+        };
+        let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
+        waiting
+            .min_by_key(|(number, entry)| (entry.phase, entry.since, **number))
+            .map(|(number, entry)| (*number, entry.peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+
+    fn registry(connections: usize, per_peer: usize) -> Registry {
+        Registry::new(Limits {
+            connections,
+            per_peer,
+        })
+    }
+
+    #[test]
+    fn who_is_let_in() {
+        let now = Instant::now();
+        let mut registry = registry(3, 2);
+        let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+        for (number, peer, admission) in [
+            (0, A, Admission::Admitted),
+            (1, mapped, Admission::Admitted),
+            (2, A, Admission::PeerFull),
+            (3, B, Admission::Admitted),
+            (4, B, Admission::Full),
+            (5, IpAddr::V6(Ipv6Addr::LOCALHOST), Admission::Full),
+        ] {
+            assert_eq!(registry.admit(number, peer, now), admission, "{number}");
+        }
+        assert!(registry.remove(1) && !registry.remove(1));
+        assert_eq!(registry.admit(6, A, now), Admission::Admitted);
+        assert_eq!(registry.len(), 3);
+    }
+
+    /// Of each connection: what it waits for, for how many milliseconds, and whether it is trusted.
+    #[test]
+    fn who_has_to_go() {
+        use Phase::{Body, Busy, Head, Idle};
+        for (connections, goes) in [
+            (
+                &[(Head, 50, false), (Head, 70, false), (Head, 60, false)][..],
+                Some(1),
+            ),
+            (&[(Head, 50, false), (Idle, 90_000, false)], Some(0)),
+            (&[(Head, 10, false), (Idle, 90_000, false)], Some(1)),
+            (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
+            (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
+            (&[(Body, 4_000, false), (Body, 6_000, false)], Some(1)),
+            (&[(Body, 4_000, false), (Busy, 90_000, false)], None),
+            (
+                &[
+                    (Head, 90_000, true),
+                    (Idle, 90_000, true),
+                    (Body, 90_000, true),
+                ],
+                None,
+            ),
+            (&[(Head, 19, false)], None),
+            (&[(Head, 20, false)], Some(0)),
+            (&[], None),
+        ] {
+            let start = Instant::now();
+            let now = start + Duration::from_secs(100);
+            let mut registry = registry(10, 0);
+            for (number, (phase, waits, is_trusted)) in (0..).zip(connections) {
+                registry.admit(number, A, start);
+                registry.enter(number, *phase, now - Duration::from_millis(*waits));
+                if *is_trusted {
+                    registry.trust(number);
+                }
+            }
+            let found = registry.longest_waiting(now).map(|(number, _)| number);
+            assert_eq!(found, goes, "{connections:?}");
+        }
+    }
+
+    #[test]
+    fn a_quarter_of_the_places_is_for_those_that_were_answered() {
+        let now = Instant::now();
+        let mut registry = registry(8, 0);
+        for number in 0..6 {
+            registry.admit(number, A, now);
+        }
+        let kept = [0, 1, 2, 0, 3].map(|number| !registry.served(number));
+        assert_eq!(kept, [true, true, false, false, false]);
+        registry.remove(2);
+        registry.remove(3);
+        assert!(!registry.served(0));
+        registry.remove(5);
+        assert!(registry.served(4), "the third");
+    }
+
+    proptest! {
+        /// There are never more than are allowed, and as long as some unfinished head is old enough everybody gets in.
+        #[test]
+        fn a_flood_keeps_nobody_out(steps in vec((0_u64..100, any::<bool>()), 1..200)) {
+            let (mut registry, mut now) = (registry(4, 0), Instant::now());
+            for (number, (wait, is_b)) in (0..).zip(steps) {
+                now += Duration::from_millis(wait);
+                let peer = if is_b { B } else { A };
+                let mut admission = registry.admit(number, peer, now);
+                if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now) {
+                    prop_assert!(registry.remove(victim));
+                    admission = registry.admit(number, peer, now);
+                    prop_assert_eq!(admission, Admission::Admitted);
+                }
+                let is_waiting = admission == Admission::Admitted;
+                prop_assert!(is_waiting || registry.longest_waiting(now).is_none());
+                prop_assert!(registry.len() <= 4);
+            }
+        }
+    }
+}

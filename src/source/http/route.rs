@@ -1,0 +1,166 @@
+//! What a request wants, by its method and path. HTTP Event Collector's own paths mean what they mean to Splunk; on all
+//! others events are taken, whatever a server's webhook is set to.
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Which methods there are: also how some balancers and Docker see whether somebody is there.
+    Options,
+    /// Whether the listener can take events. Needs no token, as with Splunk.
+    Health,
+    /// Whether somebody is there.
+    Probe,
+    /// Which events an indexer has written, which nobody here knows.
+    Acknowledgements,
+    /// To bring events, as they are.
+    Events,
+    /// To bring events in the envelopes of HTTP Event Collector.
+    Envelopes,
+}
+
+impl Route {
+    /// Where a request goes; `None` if the path does not know the method.
+    pub fn of(method: &str, target: &str) -> Option<Route> {
+        let path = target.split('?').next().unwrap_or_default();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let is_read = matches!(method, "GET" | "HEAD");
+        let is_write = matches!(method, "POST" | "PUT");
+        match path {
+            _ if method == "OPTIONS" => Some(Route::Options),
+            "/services/collector/health" | "/services/collector/health/1.0" => {
+                is_read.then_some(Route::Health)
+            }
+            "/health" if is_read => Some(Route::Health),
+            "/services/collector/ack" | "/services/collector/ack/1.0" => {
+                (is_read || is_write).then_some(Route::Acknowledgements)
+            }
+            _ if is_read => Some(Route::Probe),
+            "/services/collector"
+            | "/services/collector/1.0"
+            | "/services/collector/event"
+            | "/services/collector/event/1.0" => is_write.then_some(Route::Envelopes),
+            _ => is_write.then_some(Route::Events),
+        }
+    }
+
+    /// Whether a client must show a token, if there is one.
+    pub fn needs_token(self) -> bool {
+        !matches!(self, Route::Options | Route::Health)
+    }
+
+    /// Whether the body is events.
+    pub fn has_events(self) -> bool {
+        matches!(self, Route::Events | Route::Envelopes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_requests_go() {
+        for (method, targets, route) in [
+            (
+                "OPTIONS",
+                &["*", "/", "/services/collector/event/1.0", "/x"][..],
+                Some(Route::Options),
+            ),
+            (
+                "GET",
+                &[
+                    "/services/collector/health",
+                    "/services/collector/health/1.0",
+                    "/services/collector/health/?token=x",
+                    "/health",
+                    "/health?a",
+                ],
+                Some(Route::Health),
+            ),
+            (
+                "HEAD",
+                &["/services/collector/health", "/health"],
+                Some(Route::Health),
+            ),
+            ("POST", &["/services/collector/health"], None),
+            (
+                "POST",
+                &[
+                    "/health",
+                    "/",
+                    "/a/b",
+                    "",
+                    "/services/collector/raw",
+                    "/services/collector/raw/1.0?channel=1",
+                ],
+                Some(Route::Events),
+            ),
+            (
+                "PUT",
+                &["/", "/services/collector/events"],
+                Some(Route::Events),
+            ),
+            (
+                "POST",
+                &[
+                    "/services/collector",
+                    "/services/collector/",
+                    "/services/collector/event",
+                    "/services/collector/1.0",
+                    "/services/collector/event/1.0",
+                    "/services/collector/event?auto_extract_timestamp=true",
+                ],
+                Some(Route::Envelopes),
+            ),
+            (
+                "GET",
+                &["/", "/services/collector", "/x?/health"],
+                Some(Route::Probe),
+            ),
+            ("HEAD", &["/"], Some(Route::Probe)),
+            (
+                "POST",
+                &[
+                    "/services/collector/ack",
+                    "/services/collector/ack?channel=x",
+                    "/services/collector/ack/1.0",
+                ],
+                Some(Route::Acknowledgements),
+            ),
+            (
+                "GET",
+                &["/services/collector/ack"],
+                Some(Route::Acknowledgements),
+            ),
+            (
+                "DELETE",
+                &[
+                    "/",
+                    "/services/collector/ack",
+                    "/health",
+                    "/services/collector",
+                ],
+                None,
+            ),
+            ("get", &["/"], None),
+        ] {
+            for target in targets {
+                assert_eq!(Route::of(method, target), route, "{method} {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_probes_need_no_token() {
+        for (route, needs_token) in [
+            (Route::Options, false),
+            (Route::Health, false),
+            (Route::Probe, true),
+            (Route::Acknowledgements, true),
+            (Route::Events, true),
+            (Route::Envelopes, true),
+        ] {
+            assert_eq!(route.needs_token(), needs_token, "{route:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A client's bytes, plain or inside TLS, with a time for each wait.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::source::tls::{self, TlsServer, TlsStream};
+
+/// How long a read may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// So long for each read: needs no system call while it stays the same.
+    Each(Duration),
+    /// Until then.
+    Until(Instant),
+}
+
+/// A socket whose reads end in time, with `WouldBlock`.
+pub(super) struct Socket<'a> {
+    stream: &'a TcpStream,
+    patience: Cell<Patience>,
+    /// What the socket's own timeout is.
+    timeout: Cell<Option<Duration>>,
+}
+
+impl<'a> Socket<'a> {
+    /// Over a socket that blocks. Writes may take so long.
+    pub(super) fn new(stream: &'a TcpStream, timeout: Duration) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Socket {
+            stream,
+            patience: Cell::new(Patience::Each(timeout)),
+            timeout: Cell::new(None),
+        })
+    }
+
+    /// Sets the socket's timeout for the next read.
+    fn prepare(&self) -> io::Result<()> {
+        let timeout = match self.patience.get() {
+            Patience::Each(timeout) => timeout,
+            Patience::Until(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                left
+            }
+        };
+        if self.timeout.get() != Some(timeout) {
+            self.stream.set_read_timeout(Some(timeout))?;
+            self.timeout.set(Some(timeout));
+        }
+        Ok(())
+    }
+
+    /// The first byte that is to be read, which stays.
+    fn peek(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        self.prepare()?;
+        let count = self.stream.peek(&mut first)?;
+        Ok((count > 0).then_some(first[0]))
+    }
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.prepare()?;
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client's bytes.
+pub(super) enum Transport<'a> {
+    /// As they are.
+    Plain(Socket<'a>),
+    /// Inside TLS.
+    Tls(Box<TlsStream<Socket<'a>>>),
+}
+
+/// Why there is no TLS.
+pub(super) enum NoTls<'a> {
+    /// The client has gone, or has said nothing in time.
+    Gone,
+    /// It does not speak TLS, and can be told so.
+    Plain(Transport<'a>),
+    /// The handshake failed.
+    Failed(Option<tls::HandshakeError>),
+}
+
+impl<'a> Transport<'a> {
+    /// Has TLS begin.
+    pub(super) fn secure(
+        socket: Socket<'a>,
+        server: &TlsServer,
+        deadline: Instant,
+    ) -> Result<Self, NoTls<'a>> {
+        socket.patience.set(Patience::Until(deadline));
+        match socket.peek() {
+            Ok(Some(first)) if tls::is_tls(first) => {}
+            Ok(Some(_)) => return Err(NoTls::Plain(Transport::Plain(socket))),
+            Ok(None) | Err(_) => return Err(NoTls::Gone),
+        }
+        let failed = |error: io::Error| NoTls::Failed(tls::handshake_error(&error));
+        let mut stream = server.accept(socket).map_err(failed)?;
+        stream.handshake().map_err(failed)?;
+        Ok(Transport::Tls(Box::new(stream)))
+    }
+
+    fn socket(&self) -> &Socket<'a> {
+        match self {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    /// How long the next reads may wait.
+    pub(super) fn set_patience(&self, patience: Patience) {
+        let patience = match (self, patience) {
+            // What is read from the socket need not be all of a record.
+            (Transport::Tls(_), Patience::Each(time)) => Patience::Until(Instant::now() + time),
+            _ => patience,
+        };
+        self.socket().patience.set(patience);
+    }
+
+    /// Says that nothing follows.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if let Transport::Tls(stream) = self {
+            stream.close();
+        }
+        self.socket().stream.shutdown(Shutdown::Write)
+    }
+
+    /// Reads and forgets: what is left of a request that was refused.
+    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) => socket.read(buffer),
+            // Without decrypting it.
+            Transport::Tls(stream) => {
+                let socket = stream.get_ref();
+                socket.prepare()?;
+                let mut tcp = socket.stream;
+                tcp.read(buffer)
+            }
+        }
+    }
+}
+
+impl Read for Transport<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) => socket.read(buffer),
+            Transport::Tls(stream) => match stream.read(buffer) {
+                // Closed without a word: as any other end.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+}
+
+impl Write for Transport<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) => socket.write(bytes),
+            Transport::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Transport::Plain(socket) => socket.flush(),
+            Transport::Tls(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! TLS for sources that listen: rustls' server side, with files that may be renewed while the agent runs.
+
+use std::io::{self, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use super::watched::{Invalid, Watch, Watched};
+
+/// What a client begins with that wants TLS: a handshake record.
+const HANDSHAKE: u8 = 0x16;
+
+/// PEM files of a listener.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate with its chain: `--listen-cert`.
+    pub cert: PathBuf,
+    /// Its key: `--listen-key`. It may stand in the certificate's file.
+    pub key: Option<PathBuf>,
+    /// The authorities of clients: `--listen-client-ca`. With it, only clients with a certificate are served.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What makes TLS of connections. One serves all sources.
+pub struct TlsServer {
+    config: Watched<Arc<ServerConfig>>,
+    wants_client_cert: bool,
+}
+
+/// One of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// `--listen-cert`.
+    Cert,
+    /// `--listen-key`.
+    Key,
+    /// `--listen-client-ca`.
+    ClientCa,
+}
+
+/// Why files can't be used.
+#[derive(Debug)]
+pub struct TlsFileError {
+    /// Which file.
+    pub file: TlsFile,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why a handshake failed, as far as it tells an operator something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The client does not speak TLS.
+    NotTls,
+    /// It has shown no certificate, or one of nobody that `--listen-client-ca` names.
+    ClientCertificate,
+    /// It does not accept this listener's certificate, or has other versions and ciphers of TLS.
+    Other,
+}
+
+impl TlsServer {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file can't be read or does not hold what it should, or the key is another certificate's.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsFileError> {
+        let mut kinds = vec![TlsFile::Cert];
+        let mut paths = vec![files.cert];
+        let (has_key, wants_client_cert) = (files.key.is_some(), files.client_ca.is_some());
+        for (kind, path) in [
+            (TlsFile::Key, files.key),
+            (TlsFile::ClientCa, files.client_ca),
+        ] {
+            if let Some(path) = path {
+                kinds.push(kind);
+                paths.push(path);
+            }
+        }
+        let make = move |contents: &[Vec<u8>]| config(contents, has_key, wants_client_cert);
+        let config = Watched::open("certificates of listeners", paths.clone(), make);
+        let config = config.map_err(|(place, what)| {
+            let path = paths.get(place).map(|path| path.display().to_string());
+            TlsFileError {
+                file: kinds.get(place).copied().unwrap_or(TlsFile::Cert),
+                message: format!("{} {what}", path.unwrap_or_default()),
+            }
+        })?;
+        Ok(TlsServer {
+            config,
+            wants_client_cert,
+        })
+    }
+
+    /// Whether only clients with a certificate are served.
+    pub fn wants_client_cert(&self) -> bool {
+        self.wants_client_cert
+    }
+
+    /// Makes TLS of a connection. The handshake happens with the first read.
+    ///
+    /// # Errors
+    /// None that a client could cause.
+    pub fn accept<S: Read + Write>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        let config = Arc::clone(&*self.config.current());
+        let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(TlsStream(StreamOwned::new(connection, stream)))
+    }
+}
+
+impl Watch for TlsServer {
+    fn look(&self, at_once: bool) {
+        self.config.look(at_once);
+    }
+}
+
+/// A connection inside TLS. Works over streams that block and over those that do not.
+pub struct TlsStream<S: Read + Write>(StreamOwned<ServerConnection, S>);
+
+impl<S: Read + Write> TlsStream<S> {
+    /// Whether the handshake has not ended.
+    pub fn is_handshaking(&self) -> bool {
+        self.0.conn.is_handshaking()
+    }
+
+    /// Has the handshake happen now. Over a stream that blocks, returns when it has ended.
+    ///
+    /// # Errors
+    /// It failed, or the stream did: [`handshake_error`] tells which.
+    pub fn handshake(&mut self) -> io::Result<()> {
+        while self.0.conn.is_handshaking() {
+            self.0.conn.complete_io(&mut self.0.sock)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a read would give something without the socket being readable: poll(2) does not know of it.
+    pub fn has_buffered(&mut self) -> bool {
+        let state = self.0.conn.process_new_packets();
+        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
+    /// The connection below.
+    pub fn get_ref(&self) -> &S {
+        self.0.get_ref()
+    }
+
+    /// Says that nothing follows.
+    pub fn close(&mut self) {
+        self.0.conn.send_close_notify();
+        // If the client has gone it need not know.
+        let _ = self.0.flush();
+    }
+}
+
+impl<S: Read + Write> Read for TlsStream<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<S: Read + Write> Write for TlsStream<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Whether a connection that begins with this byte wants TLS.
+pub fn is_tls(first: u8) -> bool {
+    first == HANDSHAKE
+}
+
+/// What went wrong in a handshake. `None` if the error is the connection's.
+pub fn handshake_error(error: &io::Error) -> Option<HandshakeError> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    Some(match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::NotTls,
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => {
+            HandshakeError::ClientCertificate
+        }
+        _ => HandshakeError::Other,
+    })
+}
+
+/// Of the certificate's file, the key's if it has one, and that of the clients' authorities if there is one.
+fn config(
+    contents: &[Vec<u8>],
+    has_key: bool,
+    wants_client_cert: bool,
+) -> Result<Arc<ServerConfig>, Invalid> {
+    let provider = Arc::new(ring::default_provider());
+    let [cert, ..] = contents else {
+        return Err((0, "can't be read".into()));
+    };
+    let chain = certificates(cert).map_err(|what| (0, what))?;
+    let key_place = usize::from(has_key);
+    let key = private_key(contents.get(key_place).unwrap_or(cert));
+    let key = key.map_err(|what| (key_place, what))?;
+    let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        Error::InconsistentKeys(_) => (
+            key_place,
+            "holds a private key that is not the certificate's".to_owned(),
+        ),
+        Error::InvalidCertificate(error) => (0, format!("holds an invalid certificate: {error}")),
+        _ => (
+            key_place,
+            "holds a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or Ed25519"
+                .to_owned(),
+        ),
+    })?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| (0, error.to_string()))?;
+    let builder = match contents.last().filter(|_| wants_client_cert) {
+        Some(pem) => {
+            let place = contents.len() - 1;
+            let roots = roots(pem).map_err(|what| (place, what))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = verifier
+                .build()
+                .map_err(|error| (place, error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let resolver = rustls::sign::SingleCertAndKey::from(certified);
+    Ok(Arc::new(builder.with_cert_resolver(Arc::new(resolver))))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(pem)).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err("holds no certificate; expected '-----BEGIN CERTIFICATE-----'".into())
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("is no PEM file: {error}")),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let has = |words: &str| memchr::memmem::find(pem, words.as_bytes()).is_some();
+    // Neither is a key to rustls.
+    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+        return Err(
+            "holds an encrypted private key; fix: decrypt it with `openssl pkey -in FILE -out NEW_FILE`"
+                .into(),
+        );
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        "holds no private key; expected '-----BEGIN PRIVATE KEY-----', in the certificate's file or in --listen-key's"
+            .into()
+    })
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("holds an invalid certificate: {error}"))?;
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn identity() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn files_that_can_not_be_used_are_named_with_their_option() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let (cert, key) = identity();
+        let (_, other_key) = identity();
+        let cert_file = write("cert", &cert);
+        let both = write("both", &format!("{key}{cert}"));
+        let key = write("key", &key);
+        let other_key = write("other", &other_key);
+        let none = write("none", "x");
+        let encrypted = write("encrypted", "-----BEGIN ENCRYPTED PRIVATE KEY-----");
+        let load = |cert: &PathBuf, key: Option<&PathBuf>, client_ca: Option<&PathBuf>| {
+            TlsServer::load(TlsFiles {
+                cert: cert.clone(),
+                key: key.cloned(),
+                client_ca: client_ca.cloned(),
+            })
+        };
+        for (cert, key, ca, file, what) in [
+            (
+                &none,
+                Some(&key),
+                None,
+                TlsFile::Cert,
+                "holds no certificate",
+            ),
+            (
+                &dir.path().join("gone"),
+                None,
+                None,
+                TlsFile::Cert,
+                "can't be read",
+            ),
+            (
+                &cert_file,
+                None,
+                None,
+                TlsFile::Cert,
+                "holds no private key",
+            ),
+            (
+                &cert_file,
+                Some(&none),
+                None,
+                TlsFile::Key,
+                "holds no private key",
+            ),
+            (
+                &cert_file,
+                Some(&encrypted),
+                None,
+                TlsFile::Key,
+                "holds an encrypted",
+            ),
+            (
+                &cert_file,
+                Some(&other_key),
+                None,
+                TlsFile::Key,
+                "is not the certificate's",
+            ),
+            (
+                &cert_file,
+                Some(&key),
+                Some(&none),
+                TlsFile::ClientCa,
+                "holds no certificate",
+            ),
+            (
+                &both,
+                None,
+                Some(&none),
+                TlsFile::ClientCa,
+                "holds no certificate",
+            ),
+        ] {
+            let error = load(cert, key, ca).err().unwrap();
+            assert_eq!(error.file, file, "{}", error.message);
+            assert!(error.message.contains(what), "{}", error.message);
+        }
+        assert!(load(&both, None, None).is_ok());
+        assert!(load(&cert_file, Some(&key), Some(&cert_file)).is_ok());
+    }
+
+    /// A handshake, and a byte each way, over the two ends of a socket.
+    #[test]
+    fn renewed_files_serve_the_next_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pem");
+        let (cert, key) = identity();
+        fs::write(&path, format!("{key}{cert}")).unwrap();
+        let files = TlsFiles {
+            cert: path.clone(),
+            key: None,
+            client_ca: None,
+        };
+        let server = TlsServer::load(files).unwrap();
+        for _ in 0..2 {
+            let (cert, key) = identity();
+            fs::write(&path, format!("{key}{cert}")).unwrap();
+            server.look(true);
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let client = std::thread::spawn(move || {
+                let config =
+                    rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                        .with_safe_default_protocol_versions()
+                        .unwrap()
+                        .with_root_certificates(roots(cert.as_bytes()).unwrap())
+                        .with_no_client_auth();
+                let name = "localhost".try_into().unwrap();
+                let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+                let mut stream = StreamOwned::new(connection, theirs);
+                stream.write_all(b"ab").unwrap();
+                let mut answer = [0];
+                stream.read_exact(&mut answer).unwrap();
+                answer
+            });
+            let mut stream = server.accept(ours).unwrap();
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            assert!(stream.has_buffered() && !stream.is_handshaking());
+            stream.write_all(&byte).unwrap();
+            assert_eq!(client.join().unwrap(), *b"a");
+            stream.close();
+        }
+    }
+
+    #[test]
+    fn a_client_without_tls_is_known_by_its_first_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pem");
+        let (cert, key) = identity();
+        fs::write(&path, format!("{key}{cert}")).unwrap();
+        let server = TlsServer::load(TlsFiles {
+            cert: path,
+            key: None,
+            client_ca: None,
+        });
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
+        let mut stream = server.unwrap().accept(ours).unwrap();
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(handshake_error(&error), Some(HandshakeError::NotTls));
+        assert!(is_tls(0x16) && !is_tls(b'P'));
+    }
+}

@@ -1,0 +1,75 @@
+//! The envelope of Splunk's HTTP Event Collector: `{"time":1774075047.347,"host":"a","event":{…}}`.
+
+use crate::framer::walk::members;
+
+/// All that an envelope may have.
+const MEMBERS: [&[u8]; 7] = [
+    b"event",
+    b"time",
+    b"host",
+    b"source",
+    b"sourcetype",
+    b"index",
+    b"fields",
+];
+
+/// An envelope, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// What is in it: any JSON value.
+    pub event: &'a [u8],
+    /// A bit for each of [`MEMBERS`] that it has.
+    present: u8,
+}
+
+impl<'a> Envelope<'a> {
+    /// The envelope that a well-formed JSON object is: it has an `event`, and nothing but an envelope's members. An audit
+    /// event that happens to have an `event`, as MinIO's have, is none.
+    pub fn of(object: &'a [u8]) -> Option<Self> {
+        let (mut event, mut present) = (None, 0);
+        for (name, value) in members(object) {
+            let place = MEMBERS.iter().position(|member| name.is(member))?;
+            if place == 0 && event.replace(value).is_some() {
+                return None;
+            }
+            present |= 1 << place;
+        }
+        let event = event?;
+        Some(Envelope { event, present })
+    }
+
+    /// Whether it says this itself, such as `time`.
+    pub fn has(&self, member: &str) -> bool {
+        let place = MEMBERS.iter().position(|name| *name == member.as_bytes());
+        place.is_some_and(|place| self.present & (1 << place) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_envelope() {
+        for (object, event) in [
+            (r#"{"event":{"n":1}}"#, Some(r#"{"n":1}"#)),
+            (
+                r#"{ "time" : "1.5", "host":"a", "source":"b","sourcetype":"c","index":"d","fields":{},"event" : "x" }"#,
+                Some(r#""x""#),
+            ),
+            (r#"{"\u0065vent":1}"#, Some("1")),
+            (r#"{"event":1,"n":2}"#, None),
+            (r#"{"version":"1","event":""}"#, None),
+            (r#"{"time":1}"#, None),
+            (r#"{"event":1,"event":2}"#, None),
+            (r#"{"Event":1}"#, None),
+            ("{}", None),
+        ] {
+            let found = Envelope::of(object.as_bytes());
+            let found = found.map(|envelope| envelope.event);
+            assert_eq!(found, event.map(str::as_bytes), "{object}");
+        }
+        let envelope = Envelope::of(br#"{"event":{"host":1},"time":2}"#).unwrap();
+        assert!(envelope.has("time") && !envelope.has("host"));
+    }
+}
