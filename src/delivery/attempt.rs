@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::batch::Batch;
+use crate::buffer::acks::Seq;
 use crate::sys::backoff::Backoff;
 
-/// A body is sent so often before its halves are.
-pub(super) const TRIES: u32 = 2;
-
+/// So often a suspect is tried as soon as another request has passed, and later only after its backoff.
+const EAGER: u32 = 8;
 /// Between two requests that pass, so many failures of an event count: more may be an outage.
 const PER_GAP: u32 = 2;
 
@@ -23,8 +23,6 @@ pub(super) struct Attempt {
     latest: (u32, u64),
     /// Halves of the same body have the same number.
     pub(super) family: u64,
-    /// So often it failed as it is.
-    pub(super) tries: u32,
     /// Why it may have arrived before.
     pub(super) doubt: Option<String>,
 }
@@ -36,6 +34,8 @@ pub(super) struct Suspect {
     pub(super) backoff: Backoff,
     /// Not to be tried before.
     pub(super) due: Instant,
+    /// How often it was tried by itself.
+    pub(super) tries: u32,
     /// Why it failed last.
     pub(super) message: String,
     /// It was tried since the agent stops.
@@ -58,23 +58,20 @@ impl Attempt {
             gaps: self.gaps,
             latest: self.latest,
             family: self.family,
-            tries: 0,
             doubt: self.doubt.clone(),
         }
     }
 
-    /// The same of a half, which the next failure divides again.
+    /// The same of a half.
     pub(super) fn half(&self, batch: Batch, family: u64) -> Attempt {
         Attempt {
             family,
-            tries: TRIES - 1,
             ..self.of(batch)
         }
     }
 
     /// One more failure, when so many requests had passed.
     pub(super) fn failed(&mut self, passes: u64) {
-        self.tries += 1;
         if self.failures == 0 || self.latest.1 != passes {
             self.latest = (0, passes);
             self.gaps += 1;
@@ -97,10 +94,18 @@ impl Attempt {
     pub(super) fn is_suspicious(&self) -> bool {
         self.gaps > 1
     }
+}
 
-    /// Whether smaller bodies should be tried.
-    pub(super) fn is_to_be_split(&self) -> bool {
-        self.batch.extent().events > 1 && self.tries >= TRIES
+impl Suspect {
+    /// The event's number.
+    pub(super) fn seq(&self) -> Seq {
+        let mut seqs = self.attempt.batch.seqs();
+        seqs.next().map_or(Seq::MAX, |seqs| seqs.start)
+    }
+
+    /// Whether its next try tells more, since another request has passed after the last one.
+    pub(super) fn is_awaited(&self, passes: u64) -> bool {
+        self.tries < EAGER && self.attempt.latest.1 != passes
     }
 }
 

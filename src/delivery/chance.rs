@@ -53,26 +53,31 @@ impl Chance {
 
     /// The event of this number was rejected: it was the reason of all failures that it was part of.
     pub fn explained(&mut self, seq: Seq) {
-        let holds = |seqs: &[Range<Seq>]| seqs.iter().any(|range| range.contains(&seq));
-        self.open.retain(|seqs| !holds(seqs));
+        self.open.retain(|seqs| !hold(seqs, seq));
     }
 
-    /// Whether `failures` in a row of one event, with others passing in between, are no chance.
-    pub fn rules_out(&self, failures: u32) -> bool {
-        self.rate().powf(f64::from(failures)) < UNLIKELY
+    /// Whether `failures` in a row of the event with this number, with others passing in between, are no chance.
+    pub fn rules_out(&self, failures: u32, seq: Seq) -> bool {
+        self.rate_without(seq).powf(f64::from(failures)) < UNLIKELY
     }
 
-    /// How often requests fail by chance at most, as far as so few of them tell: the upper end of Wilson's interval, one
-    /// standard deviation wide.
-    fn rate(&self) -> f64 {
-        let requests = self.passed + self.failed;
+    /// How often requests without this event fail at most, as far as so few of them tell: the upper end of Wilson's
+    /// interval, one standard deviation wide.
+    fn rate_without(&self, seq: Seq) -> f64 {
+        let others = self.open.iter().filter(|seqs| !hold(seqs, seq)).count();
+        let failed = self.failed + others as f64;
+        let requests = self.passed + failed;
         if requests == 0.0 {
             return 1.0;
         }
-        let rate = self.failed / requests;
+        let rate = failed / requests;
         let spread = (rate * (1.0 - rate) / requests + 0.25 / (requests * requests)).sqrt();
         (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
     }
+}
+
+fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {
+    seqs.iter().any(|range| range.contains(&seq))
 }
 
 #[cfg(test)]
@@ -97,7 +102,7 @@ mod tests {
 
     fn needed(chance: &Chance) -> u32 {
         (0..1000)
-            .find(|failures| chance.rules_out(*failures))
+            .find(|failures| chance.rules_out(*failures, Seq::MAX))
             .unwrap_or(1000)
     }
 

@@ -8,15 +8,16 @@
 //! - *in flight*: the body of the request under way.
 //!
 //! A definite refusal of the content halves the body at once until the culprit is alone. What fails and nobody can tell why
-//! is tried once more, and then in halves. Its halves are tried in turn, so that while one event is to blame every
-//! other request passes. When nothing passes, the webhook is down: then one event is sent per backoff, each time another one.
-//! An event that fails alone while others pass is rejected when that can be no chance ([`Chance`]).
+//! is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the oldest, and
+//! now and then another one. As soon as one passes, bodies grow again; what fails then is divided, one half tried after the
+//! other, so that while one event is to blame every other request passes. An event that fails alone while others pass is
+//! rejected when that can be no chance ([`Chance`]).
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, Suspect, TRIES};
+use super::attempt::{Attempt, Flight, Suspect};
 use super::batch::Batch;
 use super::body::Body;
 use super::body_size::BodySize;
@@ -28,8 +29,12 @@ use crate::buffer::chunk::Extent;
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
 
-/// So many requests fail in a row until the webhook is taken for down: a body twice, and both of its halves.
-pub(super) const DOWN: u32 = 4;
+/// So many requests fail in a row until the webhook is taken for down: a body twice.
+const DOWN: u32 = 2;
+/// The same while requests pass in between, so that there are reasons to look for in what fails: a body and parts of it.
+pub(super) const DOWN_IN_BETWEEN: u32 = 4;
+/// Of so many probes in a row one is not the oldest event.
+const ROTATION: usize = 3;
 /// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
 const PROBES: usize = 8;
 /// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
@@ -38,9 +43,9 @@ const HURRY: Duration = Duration::from_millis(100);
 /// The state machine of one sender.
 #[derive(Debug)]
 pub struct Delivery {
-    settings: Settings,
+    pub(super) settings: Settings,
     terms: Terms,
-    fresh: Batch,
+    pub(super) fresh: Batch,
     /// When the oldest fresh event was collected.
     fresh_since: Option<Instant>,
     pub(super) retry: VecDeque<Attempt>,
@@ -54,8 +59,12 @@ pub struct Delivery {
     pub(super) failed_in_a_row: u32,
     /// Requests that have passed.
     pub(super) passes: u64,
-    /// Where the next probe of a webhook that is down is taken from.
-    probe: usize,
+    /// Probes of a webhook that is down.
+    probes: usize,
+    /// It failed for what was sent, maybe: another event may fare better.
+    pub(super) is_content_suspicious: bool,
+    /// When the first of the failures was that are not dealt with yet, in requests that had passed.
+    pub(super) trouble: Option<u64>,
     /// The queue was looked at since the last wait.
     has_looked: bool,
     /// The last event to become final was rejected.
@@ -63,8 +72,8 @@ pub struct Delivery {
     /// Of the last body that was divided.
     family: u64,
     /// No more events come.
-    has_ended: bool,
-    stopping: bool,
+    pub(super) has_ended: bool,
+    pub(super) stopping: bool,
 }
 
 impl Delivery {
@@ -84,7 +93,9 @@ impl Delivery {
             wait_until: None,
             failed_in_a_row: 0,
             passes: 0,
-            probe: 0,
+            probes: 0,
+            is_content_suspicious: false,
+            trouble: None,
             has_looked: true,
             last_was_rejected: false,
             family: 0,
@@ -169,7 +180,16 @@ impl Delivery {
 
     /// Whether nothing passes.
     pub(super) fn is_down(&self) -> bool {
-        self.failed_in_a_row >= DOWN
+        let enough = match self.others_pass() {
+            true => DOWN_IN_BETWEEN,
+            false => DOWN,
+        };
+        self.failed_in_a_row >= enough
+    }
+
+    /// Whether requests have passed since the first failure that is not dealt with yet.
+    pub(super) fn others_pass(&self) -> bool {
+        self.trouble.is_some_and(|since| self.passes > since)
     }
 
     /// What to do now.
@@ -188,19 +208,13 @@ impl Delivery {
                 until: Some(now),
             };
         }
-        if self.is_down() {
-            if let Some(flight) = self.take_probe() {
-                return self.send(flight);
-            }
-        } else if let Some(mut attempt) = self.retry.pop_front() {
-            let first = attempt.batch.take(limit, self.terms.overhead);
-            let rest = std::mem::replace(&mut attempt.batch, first);
-            if !rest.is_empty() {
-                self.retry.push_front(attempt.of(rest));
-            }
-            return self.send(attempt.into());
-        }
-        if let Some(flight) = self.take_due_suspect(now) {
+        let flight = match self.is_down() {
+            true => self.take_probe(),
+            false => self
+                .take_due_suspect(now)
+                .or_else(|| self.take_retry(limit)),
+        };
+        if let Some(flight) = flight {
             return self.send(flight);
         }
         if self.is_ready(limit, now) {
@@ -270,6 +284,17 @@ impl Delivery {
         !self.fresh.is_empty() && (is_full || is_old || self.has_ended)
     }
 
+    /// The next of the attempts, or as much of it as a body has room for.
+    fn take_retry(&mut self, limit: Extent) -> Option<Flight> {
+        let mut attempt = self.retry.pop_front()?;
+        let first = attempt.batch.take(limit, self.terms.overhead);
+        let rest = std::mem::replace(&mut attempt.batch, first);
+        if !rest.is_empty() {
+            self.retry.push_front(attempt.of(rest));
+        }
+        Some(attempt.into())
+    }
+
     fn take_fresh(&mut self, limit: Extent) -> Batch {
         let batch = self.fresh.take(limit, self.terms.overhead);
         if self.fresh.is_empty() {
@@ -292,7 +317,8 @@ impl Delivery {
         is_few && !self.has_ended
     }
 
-    /// One event for a webhook that is down, another one each time: one of them may be what it fails at.
+    /// One event for a webhook that is down: mostly the oldest, so that the order is kept, and now and then another one,
+    /// since the oldest may be what it fails at.
     fn take_probe(&mut self) -> Option<Flight> {
         if !self.fresh.is_empty() {
             let batch = self.take_fresh(Extent::MAX);
@@ -303,8 +329,13 @@ impl Delivery {
             .retry
             .front()
             .map_or(0, |attempt| attempt.batch.extent().events);
-        let place = self.probe.checked_rem(waiting + self.suspects.len())?;
-        self.probe = place + 1;
+        self.probes += 1;
+        let is_other = self.is_content_suspicious && self.probes % ROTATION == ROTATION - 1;
+        let other = (1 + self.probes / ROTATION).checked_rem(waiting + self.suspects.len())?;
+        let place = match is_other || waiting == 0 {
+            true => other,
+            false => 0,
+        };
         if place >= waiting {
             let suspect = self.suspects.remove(place - waiting)?;
             return Some(suspect.into());
@@ -316,25 +347,6 @@ impl Delivery {
             self.retry.pop_front();
         }
         Some(one.into())
-    }
-
-    /// A suspect that may be tried: when its time has come, and as a last chance before the end.
-    fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
-        let is_last = self.stopping && self.has_ended && self.fresh.is_empty();
-        let is_due = |suspect: &Suspect| match is_last {
-            true => !suspect.had_last_chance,
-            false => suspect.due <= now && !self.stopping,
-        };
-        let place = self.suspects.iter().position(is_due)?;
-        let mut suspect = self.suspects.remove(place)?;
-        suspect.had_last_chance |= is_last;
-        Some(suspect.into())
-    }
-
-    /// When the next suspect may be tried; none at the end if all had their last chance.
-    fn next_suspect(&self) -> Option<Instant> {
-        let suspects = self.suspects.iter().filter(|_| !self.stopping);
-        suspects.map(|suspect| suspect.due).min()
     }
 
     /// Has these tried again together with newer events.
@@ -362,7 +374,7 @@ impl Delivery {
         let (first, second) = attempt.batch.split();
         let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
         let place = match self.retry.front() {
-            Some(next) if !at_once && is_sibling(next) => 1,
+            Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
             _ => 0,
         };
         for half in [second, first] {
@@ -375,41 +387,9 @@ impl Delivery {
         !self.is_down() && self.retry.iter().all(|attempt| attempt.failures == 0)
     }
 
-    /// Puts a single event beside the others.
-    pub(super) fn set_aside(
-        &mut self,
-        suspect: Option<Suspect>,
-        attempt: Attempt,
-        message: &str,
-        now: Instant,
-    ) {
-        let mut suspect = suspect.unwrap_or_else(|| Suspect {
-            attempt: Attempt::default(),
-            backoff: self.backoff.anew(),
-            due: now,
-            message: String::new(),
-            had_last_chance: false,
-        });
-        suspect.attempt = attempt.alone();
-        suspect.due = now + suspect.backoff.next_delay();
-        suspect.message = message.to_owned();
-        self.suspects.push_back(suspect);
-    }
-
-    /// Takes out a suspect whose failures can be no chance.
-    pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
-        let least = self.settings.reject_after;
-        let place = self.suspects.iter().position(|suspect| {
-            let failures = suspect.attempt.failures;
-            least > 0 && failures >= least && self.chance.rules_out(failures)
-        })?;
-        let suspect = self.suspects.remove(place)?;
-        Some((suspect.attempt.batch, suspect.message))
-    }
-
     /// Waits this long before the next request; not long if the agent stops and the webhook is up.
     pub(super) fn wait(&mut self, delay: Duration, now: Instant) -> Duration {
-        let delay = match self.stopping && self.failed_in_a_row < TRIES {
+        let delay = match self.stopping && self.failed_in_a_row < DOWN_IN_BETWEEN {
             true => delay.min(HURRY),
             false => delay,
         };

@@ -10,5 +10,6 @@ pub mod outcome;
 mod react;
 pub mod sender;
 pub mod step;
+mod suspects;
 #[cfg(test)]
 mod tests;

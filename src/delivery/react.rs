@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Flight};
 use super::batch::Batch;
-use super::machine::{DOWN, Delivery};
+use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 use super::step::Effect;
 
@@ -52,6 +52,9 @@ impl Delivery {
                     self.failed(Flight { attempt, suspect }, error, now, &mut effects);
                 }
             },
+        }
+        if self.retry.is_empty() && !self.is_down() {
+            self.trouble = None;
         }
         if self.is_calm() {
             self.size.calm();
@@ -164,9 +167,11 @@ impl Delivery {
     /// A request came to nothing and its events are back: wait.
     fn held(&mut self, error: DeliveryError, now: Instant, effects: &mut Vec<Effect>) {
         self.failed_in_a_row += 1;
+        self.trouble.get_or_insert(self.passes);
+        self.is_content_suspicious = false;
         if error.cause == Cause::Settings {
             // No other event would fare better.
-            self.failed_in_a_row = self.failed_in_a_row.max(DOWN);
+            self.failed_in_a_row = self.failed_in_a_row.max(DOWN_IN_BETWEEN);
         }
         // Who was not reached did not fail at a body.
         if error.cause != Cause::Unreachable && self.is_down() {
@@ -195,10 +200,12 @@ impl Delivery {
     ) {
         let Flight { attempt, suspect } = flight;
         self.failed_in_a_row += 1;
+        self.trouble.get_or_insert(self.passes);
+        self.is_content_suspicious = true;
         self.chance.failed(attempt.batch.seqs());
         if attempt.batch.extent().events == 1 {
             self.size.excuse();
-            let is_new = suspect.is_none() && attempt.is_suspicious();
+            let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());
             if suspect.is_some() || is_new {
                 self.set_aside(suspect, attempt, &error.message, now);
                 if is_new {
@@ -216,7 +223,7 @@ impl Delivery {
             let size = self.size_of(&attempt.batch).bytes;
             self.size.failed(size, error.cause == Cause::Timeout);
             // What took too long would take as long again.
-            match attempt.is_to_be_split() || error.cause == Cause::Timeout {
+            match self.others_pass() || error.cause == Cause::Timeout {
                 true => self.split(attempt, false),
                 false => self.retry.push_front(attempt),
             }

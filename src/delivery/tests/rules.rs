@@ -85,11 +85,11 @@ fn a_webhook_that_fails_everything_loses_nothing_and_is_asked_with_one_event_per
             "{cause:?}"
         );
         let different: BTreeSet<_> = later.iter().map(|request| request.seqs[0]).collect();
-        assert!(
-            different.len() > 500,
-            "each probe is another event: {}",
-            different.len()
-        );
+        match cause {
+            Cause::Unreachable | Cause::Settings => assert_eq!(different.len(), 1, "{cause:?}"),
+            // It may be the event's fault.
+            _ => assert!(different.len() > 500, "{cause:?}: {}", different.len()),
+        }
         let pause = |pair: &[Request]| pair[1].at - pair[0].at;
         assert!(later.windows(2).all(|pair| pause(pair) >= MIN));
         assert!(

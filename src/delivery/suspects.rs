@@ -1,0 +1,63 @@
+//! Single events that fail while others pass: tried beside the others, and rejected when it can be no chance.
+
+use std::time::Instant;
+
+use super::attempt::{Attempt, Flight, Suspect};
+use super::batch::Batch;
+use super::machine::Delivery;
+
+impl Delivery {
+    /// A suspect that may be tried: when its time has come, and as a last chance before the end.
+    pub(super) fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
+        let is_empty = self.fresh.is_empty() && self.retry.is_empty();
+        let is_last = self.stopping && self.has_ended && is_empty;
+        let is_due = |suspect: &Suspect| match is_last {
+            true => !suspect.had_last_chance,
+            false => !self.stopping && (suspect.due <= now || suspect.is_awaited(self.passes)),
+        };
+        let place = self.suspects.iter().position(is_due)?;
+        let mut suspect = self.suspects.remove(place)?;
+        suspect.had_last_chance |= is_last;
+        Some(suspect.into())
+    }
+
+    /// When the next suspect may be tried; none at the end if all had their last chance.
+    pub(super) fn next_suspect(&self) -> Option<Instant> {
+        let suspects = self.suspects.iter().filter(|_| !self.stopping);
+        suspects.map(|suspect| suspect.due).min()
+    }
+
+    /// Puts a single event beside the others.
+    pub(super) fn set_aside(
+        &mut self,
+        suspect: Option<Suspect>,
+        attempt: Attempt,
+        message: &str,
+        now: Instant,
+    ) {
+        let mut suspect = suspect.unwrap_or_else(|| Suspect {
+            attempt: Attempt::default(),
+            backoff: self.backoff.anew(),
+            due: now,
+            tries: 0,
+            message: String::new(),
+            had_last_chance: false,
+        });
+        suspect.attempt = attempt.alone();
+        suspect.tries += 1;
+        suspect.due = now + suspect.backoff.next_delay();
+        suspect.message = message.to_owned();
+        self.suspects.push_back(suspect);
+    }
+
+    /// Takes out a suspect whose failures can be no chance.
+    pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
+        let least = self.settings.reject_after;
+        let place = self.suspects.iter().position(|suspect| {
+            let failures = suspect.attempt.failures;
+            least > 0 && failures >= least && self.chance.rules_out(failures, suspect.seq())
+        })?;
+        let suspect = self.suspects.remove(place)?;
+        Some((suspect.attempt.batch, suspect.message))
+    }
+}
