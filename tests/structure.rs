@@ -270,8 +270,6 @@ const UPWARD: &[&str] = &[
     "state::checkpoint::writer imports buffer",
     "state::checkpoint::writer imports config",
     "state::checkpoint::writer imports source",
-    "webhook::proxy imports config",
-    "webhook::template imports config",
 ];
 
 #[test]
