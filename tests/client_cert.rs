@@ -128,7 +128,7 @@ fn a_client_certificate_that_is_missing_or_not_taken_is_told_as_such() {
         for (options, why) in [
             (
                 &[][..],
-                "wants a client certificate: give one with --client-cert and --client-key",
+                "wants a client certificate; events are buffered; fix: give one with --client-cert and --client-key",
             ),
             (strange, "refuses this host's client certificate"),
         ] {

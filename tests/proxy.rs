@@ -136,7 +136,7 @@ fn troubles_of_the_proxy_are_told_as_such() {
         ];
         let mut agent = start("https://hec.example.com:8088/", &options);
         feed(&mut agent, &numbered(0..1));
-        let line = agent.wait_for_log("retrying in");
+        let line = agent.wait_for_log("delivery failed");
         let told = told.replace("ADDRESS", &address);
         assert!(line.contains(level) && line.contains(&told), "{line}");
     }

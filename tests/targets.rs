@@ -39,7 +39,7 @@ fn end(mut agent: Agent, delivered: u64, refused: u64) -> String {
     let ended = agent.wait();
     let balance = ended.balance();
     balance.holds();
-    let counted = balance.by_reason.get("refused").copied().unwrap_or(0);
+    let counted = balance.rejected;
     assert_eq!(
         (balance.delivered, counted, balance.left),
         (delivered, refused, 0),

@@ -253,7 +253,9 @@ fn http_to_a_port_with_tls_is_an_operators_matter() {
     feed(&mut agent, &numbered(0..1));
     let line = agent.wait_for_log("; events are buffered; fix: ");
     assert!(
-        line.contains("ERROR") && line.contains("the answer is not HTTP: check the --endpoint"),
+        line.contains("ERROR")
+            && line
+                .contains("the answer is not HTTP; events are buffered; fix: check the --endpoint"),
         "{line}"
     );
     assert_eq!(hook.requests().len(), 0);
