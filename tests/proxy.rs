@@ -79,12 +79,12 @@ fn troubles_of_the_proxy_are_told_as_such() {
         (
             answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
             "ERROR",
-            "wants another user and password (407): give those that it expects",
+            "wants another user and password (407); events are buffered; fix: give those that it expects",
         ),
         (
             answering("HTTP/1.0 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n"),
             "ERROR",
-            "refuses to connect to hec.example.com:8088 (403): let it allow CONNECT",
+            "refuses to connect to hec.example.com:8088 (403); events are buffered; fix: let it allow CONNECT",
         ),
         (
             answering("HTTP/1.1 503 Service Unavailable\r\n\r\n"),
