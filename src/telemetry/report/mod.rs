@@ -270,3 +270,6 @@ impl Now {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
