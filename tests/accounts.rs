@@ -178,7 +178,10 @@ fn an_outage_is_told_at_once_then_once_an_interval_and_at_its_end() {
 
     agent.close_stdin();
     let log = agent.wait().log;
-    assert_eq!(taken(&hook)[..5], numbered(0..5));
+    // A webhook that fails is tried with single events, in any order.
+    let mut first = taken(&hook)[..5].to_vec();
+    first.sort();
+    assert_eq!(first, numbered(0..5));
     let lines = log.matches(" delivery fail").count();
     let intervals = took.as_millis() / 100;
     assert!(lines as u128 <= intervals + 2, "{took:?}: {log}");
@@ -272,7 +275,7 @@ fn nothing_secret_is_logged_at_any_level() {
         }
         if endpoint == hook.url() {
             for told in [
-                "rejected 1 event (400 (text not shown: it repeats what was sent)); ",
+                "rejected 1 event (HTTP 400 (text not shown: it repeats what was sent)); ",
                 "HTTP 403 (text not shown",
                 "HTTP 503 (text not shown",
                 "(malformed)",

@@ -142,7 +142,7 @@ fn a_busy_webhook_gets_the_same_body_until_it_takes_it() {
         assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
         let told = format!("delivery failed: HTTP {status} ");
         assert!(log.contains(&told), "{log}");
-        assert!(log.contains(", 3 attempts"), "{log}");
+        assert!(log.contains("(3 attempts)"), "{log}");
     }
 }
 
@@ -217,7 +217,7 @@ fn what_an_operator_must_mend_is_said_once_as_an_error_with_the_remedy_and_tried
             errors[0].contains(why) && errors[0].contains(remedy),
             "{why}: {log}"
         );
-        assert!(errors[0].contains("3 events held"), "{log}");
+        assert!(errors[0].contains("; events are buffered; fix: "), "{log}");
         assert!(log.contains("delivery restored after"), "{log}");
     }
 }
@@ -302,7 +302,7 @@ fn an_event_that_the_webhook_refuses_costs_only_itself_and_a_few_requests() {
             (1000, places.len() as u64)
         );
         assert!(log.contains("rejected 1 event (4"), "{log}");
-        assert!(!log.contains("unreachable"), "it was there: {log}");
+        assert!(!log.contains("delivery fail"), "it was there: {log}");
     }
 }
 
@@ -326,11 +326,7 @@ fn a_webhook_that_refuses_everything_is_not_stormed() {
     balance.holds();
     assert_eq!((balance.received, balance.left), (500, 0));
     assert_eq!(balance.delivered, taken(&hook).len() as u64);
-    assert_eq!(
-        Some(&balance.dropped),
-        balance.by_reason.get("refused"),
-        "{balance:?}"
-    );
+    assert_eq!(balance.dropped, 0, "{balance:?}");
 }
 
 /// The pause between the first two requests, where the first is answered so.
@@ -473,7 +469,7 @@ fn a_lost_answer_costs_a_duplicate_and_never_an_event() {
     let [first, second] = [0, 1].map(|number| vec![numbered(0..2)[number].clone().into_bytes()]);
     assert_eq!(bodies, [first, second.clone(), second.clone(), second]);
     let (_, log) = finish(agent, &hook, &numbered(0..2));
-    assert!(log.contains(", 2 attempts\n"), "{log}");
+    assert!(log.contains("(2 attempts)\n"), "{log}");
 }
 
 #[test]

@@ -232,8 +232,8 @@ fn disabled_nothing_is_posted_what_is_held_is_counted_and_nobody_waits() {
     assert_eq!(balance.by_reason["disabled"], 2000);
     assert_eq!(
         lines_of("WARN", &log).len(),
-        3,
-        "unreachable, disabled, and the balance:\n{log}"
+        2,
+        "failing, and disabled:\n{log}"
     );
 }
 

@@ -94,6 +94,37 @@ fn the_request_under_way_has_until_the_deadline() {
 }
 
 #[test]
+fn of_two_sources_only_what_the_next_start_does_not_read_again_is_lost() {
+    let hook = Webhook::start();
+    hook.stop();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    fs::write(&path, numbered(0..7).join("\n") + "\n").unwrap();
+    let file = format!("file:{}", path.display());
+    let options = ["--shutdown-timeout=100ms", "--source=stdin", "--source"];
+    let mut agent = start(&hook.url(), &[&options[..], &[file.as_str()]].concat());
+    feed(&mut agent, &numbered(7..12));
+    eventually("all are buffered", || {
+        agent.log().contains("delivery failed").then_some(())
+    });
+    thread::sleep(Duration::from_millis(300));
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(
+        (
+            balance.received,
+            balance.by_reason["shutdown"],
+            balance.left
+        ),
+        (12, 5, 7),
+        "{}",
+        ended.log
+    );
+}
+
+#[test]
 fn a_long_wait_before_the_next_attempt_ends_with_the_signal() {
     let hook = Webhook::start();
     hook.script([Answer::status(503)]);

@@ -225,7 +225,7 @@ fn a_server_that_always_hangs_up_is_told_of_once_and_not_asked_in_a_hurry() {
         log.matches(": unavailable: closed by the server").count(),
         1
     );
-    assert_eq!(log.matches("away").count(), 1, "{log}");
+    assert_eq!(log.matches("unavailable").count(), 1, "{log}");
     end_without_loss(agent, &hook);
 }
 

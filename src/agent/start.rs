@@ -13,6 +13,7 @@ use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
 use super::status_page::Status;
 use super::supervise::Event;
+use super::systemd::Notify;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::config::error::CommandError;
@@ -54,7 +55,7 @@ pub(super) fn start(
     let sources = opened.sources;
     let (tell, told) = unbounded();
     let shared = Shared {
-        report: Arc::new(report_on(options, sources.resumes)),
+        report: Arc::new(report_on(options, &sources.resumes)),
         shutdown: opened.shutdown,
         abort: opened.abort,
         tell,
@@ -87,7 +88,8 @@ pub(super) fn start(
         start_status_page(&shared, options, listener, stats.clone())?;
     }
     let running = sources.sources.len();
-    start_sources(&shared, options, sources.sources, &producer)?;
+    let opened_sources = sources.sources.into_iter().zip(sources.resumes);
+    start_sources(&shared, options, opened_sources, &producer)?;
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
@@ -97,10 +99,7 @@ pub(super) fn start(
     }
     let ask_files = watched::watch(opened.listening.files)?;
     forward(opened.signals, &shared.tell, [ask, ask_files])?;
-    if let Some(Err(error)) = opened.notify.as_ref().map(|notify| notify.ready()) {
-        let error = error.to_string();
-        Message::NotifyFailed { error }.log();
-    }
+    notify_ready(opened.notify.as_ref());
     Ok(Agent {
         report: shared.report,
         notify: opened.notify,
@@ -117,11 +116,19 @@ pub(super) fn start(
     })
 }
 
-fn report_on(options: &RunOptions, resumes: Vec<bool>) -> Report {
+/// Tells systemd that the agent has started.
+fn notify_ready(notify: Option<&Notify>) {
+    if let Some(Err(error)) = notify.map(Notify::ready) {
+        let error = error.to_string();
+        Message::NotifyFailed { error }.log();
+    }
+}
+
+fn report_on(options: &RunOptions, resumes: &[bool]) -> Report {
     let sources = options.sources.iter().zip(resumes);
     let sources = sources.map(|(spec, resumes)| ReportedSource {
         name: spec.to_string(),
-        resumes,
+        resumes: *resumes,
     });
     Report::new(options.report_interval, sources.collect())
 }
@@ -187,7 +194,7 @@ fn start_sender(
 fn start_sources(
     shared: &Shared,
     options: &RunOptions,
-    sources: Vec<Box<dyn Source>>,
+    sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
     producer: &Producer,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
@@ -195,7 +202,7 @@ fn start_sources(
         events: options.batch_events.saturating_mul(READ_AHEAD),
         bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
     };
-    for (place, (spec, source)) in options.sources.iter().zip(sources).enumerate() {
+    for (place, (spec, (source, resumes))) in options.sources.iter().zip(sources).enumerate() {
         let when_full = options.when_full.unwrap_or(if source.is_lasting() {
             WhenFull::Wait
         } else {
@@ -205,6 +212,10 @@ fn start_sources(
             producer.while_below(ahead)
         } else {
             producer.clone()
+        };
+        let producer = match resumes {
+            true => producer.resuming(),
+            false => producer,
         };
         let report = Arc::clone(&shared.report);
         let output = SourceOutput::new(place, producer, report, when_full, max_event);

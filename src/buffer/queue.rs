@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 
 use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+use crate::buffer::resuming::Resuming;
 use crate::buffer::run::Run;
 
 /// Emptied chunk buffers kept for reuse: two batches of the default size.
@@ -33,6 +34,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
             buffered: Extent::default(),
             enqueued: 0,
             acks: Acks::default(),
+            resuming: Resuming::default(),
             wake_at: Extent::default(),
             wanted: Extent::MAX,
             closed: false,
@@ -43,6 +45,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
     let producer = Producer {
         shared: Arc::clone(&shared),
         most: Extent::MAX,
+        resumes: false,
         chunks: chunks_in,
         spare: spare_out,
     };
@@ -73,6 +76,7 @@ struct State {
     /// The next event's number.
     enqueued: Seq,
     acks: Acks,
+    resuming: Resuming,
     /// Sources that wait are woken when no more than this is buffered.
     wake_at: Extent,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
@@ -102,6 +106,8 @@ pub struct Producer {
     shared: Arc<Shared>,
     /// It takes nothing while the queue holds so many events or bytes.
     most: Extent,
+    /// The next start reads again what is not final.
+    resumes: bool,
     chunks: Sender<Run>,
     spare: Receiver<Vec<u8>>,
 }
@@ -112,6 +118,14 @@ impl Producer {
     pub fn while_below(&self, most: Extent) -> Self {
         Producer {
             most,
+            ..self.clone()
+        }
+    }
+
+    /// Another one, for a source that reads again at the next start what is not final.
+    pub fn resuming(&self) -> Self {
+        Producer {
+            resumes: true,
             ..self.clone()
         }
     }
@@ -223,7 +237,11 @@ impl Producer {
             chunk.events -= part.events;
         }
         state.buffered = state.buffered.plus(part);
+        let first = state.enqueued;
         state.enqueued += part.events as Seq;
+        if self.resumes {
+            state.resuming.add(first..state.enqueued);
+        }
         if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
         {
             self.flush(state);
@@ -304,6 +322,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// How many events that are not final the next start reads again.
+    pub fn resuming(&self) -> usize {
+        usize::try_from(self.shared.lock().resuming.events()).unwrap_or(usize::MAX)
+    }
+
     /// The oldest events. Waits until `deadline` (`None`: for ever) if there are fewer than
     /// `wanted`; at the deadline takes what is there.
     pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
@@ -346,7 +369,9 @@ impl Consumer {
     pub fn finish(&self, extent: Extent, seqs: impl IntoIterator<Item = Range<Seq>>) {
         let mut state = self.shared.lock();
         for range in seqs {
-            state.acks.finish(range);
+            state.acks.finish(range.clone());
+            let watermark = state.acks.watermark();
+            state.resuming.finish(&range, watermark);
         }
         state.buffered = state.buffered.minus(extent);
         let wakes = state.buffered.fits(state.wake_at);

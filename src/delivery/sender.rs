@@ -181,6 +181,8 @@ impl Sender {
         {
             left += run.extent().events;
         }
-        self.report.dropped(Reason::Shutdown, None, left);
+        let resuming = self.consumer.resuming().min(left);
+        self.report.left(resuming);
+        self.report.dropped(Reason::Shutdown, None, left - resuming);
     }
 }

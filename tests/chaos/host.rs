@@ -30,7 +30,7 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
         .wait_for_log("can't write the status of this agent for `show`");
     assert!(line.contains("No space left on device"), "{line}");
     rig.agent
-        .wait_for_log(".checkpoint: can't be written to: No space");
+        .wait_for_log(".checkpoint: can't write the checkpoint: No space");
     rig.settle();
     drop(file);
     // There is room again: it writes what `show` reads, by itself.
@@ -68,7 +68,7 @@ fn a_start_with_a_full_disk_under_the_state_directory_goes_on_from_the_last_chec
     while file.write_all(&[0; 4096]).is_ok() {}
     writeln!(log, "{{\"number\":2}}").unwrap();
     let agent = begin();
-    agent.wait_for_log("can't be written to: No space left on device");
+    agent.wait_for_log("can't write the checkpoint: No space left on device");
     hook.wait_for_events(2);
     drop(file);
     fs::remove_file(filler).unwrap();
@@ -233,7 +233,7 @@ fn a_clock_that_jumps_changes_no_count_and_no_wait() {
     };
     hook.always(Answer::status(503));
     feed(&mut agent, &numbered(0..1));
-    tells(r#""unreachable""#);
+    tells(r#""failing""#);
     // An outage that began before there was any time.
     let now = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
     jump(-now);

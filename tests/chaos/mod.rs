@@ -1,6 +1,6 @@
 //! Faults of every kind at the webhook, on the way there and at the host, and the counts after each of them.
 //!
-//! After a fault, `received = delivered + dropped + in buffer`, exactly; what the webhook has taken is what was delivered,
+//! After a fault, `received = delivered + dropped + rejected + buffered`, exactly; what the webhook has taken is what was delivered,
 //! and nothing twice but where the answer was lost. A short part runs with every test; the long ones are ignored:
 //! `make chaos` and `make soak`.
 

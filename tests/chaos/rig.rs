@@ -195,7 +195,11 @@ impl Rig {
             metrics.value("events_delivered_total"),
             account.delivered,
         );
-        must_be("refused", dropped("refused"), account.refused);
+        must_be(
+            "rejected",
+            metrics.value("events_rejected_total"),
+            account.refused,
+        );
         for reason in ["malformed", "too_large", "disabled", "shutdown"] {
             must_be(reason, dropped(reason), 0);
         }

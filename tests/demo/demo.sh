@@ -75,7 +75,7 @@ tail -n +2 "$dir/received"
 say "The webhook goes away; 22 MinIO events and a line of garbage come in meanwhile; it comes back"
 stop_receiver
 { cat tests/data/minio.ndjson; echo "this is no event"; } >&4
-await "the agent to notice" grep -q unreachable "$dir/log"
+await "the agent to notice" grep -q "delivery failed" "$dir/log"
 address=${url#http://}
 start_receiver "${address%%/*}"
 await "the events" has_received 22

@@ -113,7 +113,7 @@ refused() { # port, what the agent says of it, options...
     start agent "$AGENT" run --endpoint "https://127.0.0.1:$1/" --shutdown-timeout 0 --source "file:$dir/one" "${@:3}"
     await 20 "the agent's word: $2" grep -q "ERROR .*$2" "$dir/agent.log"
     stop agent
-    ! grep -q 'refused 1 event' "$dir/agent.log" || fail "the event was given up"
+    ! grep -q 'rejected 1 event' "$dir/agent.log" || fail "the event was given up"
     [ ! -s "$dir/events" ] || fail "something arrived"
     rm "$dir/agent.log"
 }

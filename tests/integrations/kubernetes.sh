@@ -110,7 +110,7 @@ arrived() { [ "$(wc -l <"$dir/events")" -ge "$1" ]; }
 stop_pod() {
     stop agent
     [ "$ended" = 0 ] || fail "the agent ended with $ended"
-    ! grep -E ' (WARN|ERROR) ' "$dir/agent.log" | grep -v 'http:// carries' || fail "the agent complains"
+    ! grep -E ' (WARN|ERROR) ' "$dir/agent.log" | grep -v 'http:// sends' || fail "the agent complains"
     rm "$dir/agent.log"
     mv "$dir/events" "$dir/events.$base"
     stop webhook
@@ -139,7 +139,7 @@ compgen -G "$volumes/state/*.json" >"$dir/state" || fail "no state on the node"
 say "kubelet updates the mounted files"
 sed -i 's|/services/collector/raw|&?index=audit|' "$dir/daemonset.yaml"
 pod files "$dir/daemonset.yaml" "$volumes"
-await 10 "the agent to notice" grep -q 'changed (.*ENDPOINT): webhook' "$dir/agent.log"
+await 10 "the agent to notice" grep -q 'changed (.*ENDPOINT): now webhook' "$dir/agent.log"
 
 say "a new pod reads on where the last one ended"
 stop agent

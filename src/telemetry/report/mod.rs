@@ -95,6 +95,11 @@ impl Report {
         });
     }
 
+    /// Events are still in memory at the end, and the next start reads them again.
+    pub fn left(&self, events: usize) {
+        self.state().left += events as u64;
+    }
+
     /// Whether the next start reads a source again; one that is not known, if it does so with all of them.
     fn resumes(&self, source: Option<usize>) -> bool {
         match source {
@@ -270,3 +275,6 @@ impl Now {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Which lines follow from what happens, by tables of it.
+
+use super::state::{Now, State};
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// A state of one source whose time is told in seconds.
+struct Story {
+    state: State,
+    begin: Now,
+}
+
+impl Story {
+    fn new() -> Self {
+        Story {
+            state: State::new(INTERVAL, ["http:a".to_owned()].into_iter()),
+            begin: Now::read(),
+        }
+    }
+
+    fn at(&self, seconds: u64) -> Now {
+        let passed = Duration::from_secs(seconds);
+        Now {
+            instant: self.begin.instant + passed,
+            time: self.begin.time + passed,
+        }
+    }
+
+    fn tick(&mut self, seconds: u64) -> Vec<String> {
+        let now = self.at(seconds);
+        texts(self.state.tick(312, now))
+    }
+}
+
+fn texts(messages: impl IntoIterator<Item = Message>) -> Vec<String> {
+    messages.into_iter().map(|message| message.text()).collect()
+}
+
+#[test]
+fn losses_are_logged_at_once_and_then_summed_up() {
+    let mut story = Story::new();
+    let drop = |story: &mut Story, events| texts(story.state.dropped(Reason::BufferFull, events));
+    assert_eq!(
+        drop(&mut story, 2),
+        ["dropped 2 events (buffer full); 2 since start"]
+    );
+    assert_eq!(drop(&mut story, 3), [""; 0]);
+    assert_eq!(
+        story.tick(10),
+        ["dropped 3 events in 10s (buffer full); 5 since start"]
+    );
+    assert_eq!(story.tick(20), [""; 0]);
+    assert_eq!(drop(&mut story, 1).len(), 1, "after a quiet interval");
+
+    let now = story.at(21);
+    let rejected = texts(story.state.rejected(1, "HTTP 400 Invalid data format", now));
+    let line = "rejected 1 event (HTTP 400 Invalid data format); 1 since start";
+    assert_eq!(rejected, [line]);
+    assert_eq!(texts(story.state.rejected(4, "HTTP 422", now)), [""; 0]);
+    let redelivered = texts(story.state.redelivered(7, "timeout"));
+    let line = "redelivered 7 events that may have arrived already (timeout); 7 since start";
+    assert_eq!(redelivered, [line]);
+    assert_eq!(
+        story.tick(30),
+        ["rejected 4 events in 10s (HTTP 422); 5 since start"]
+    );
+}
+
+#[test]
+fn what_is_dropped_while_disabled_is_logged_when_that_is_over() {
+    let mut story = Story::new();
+    let off = Forwarding::Off("webhook disabled by --enabled".into());
+    assert_eq!(texts(story.state.forwards(off, "")), [""; 0]);
+    assert!(story.state.dropped(Reason::Disabled, 9).is_none());
+    assert_eq!(story.tick(10), [""; 0]);
+    let on = Forwarding::On("webhook https://splunk:8088".into());
+    assert_eq!(
+        texts(story.state.forwards(on, "--enabled")),
+        ["forwarding enabled (--enabled): webhook https://splunk:8088; 9 events dropped before"]
+    );
+}
+
+#[test]
+fn an_outage_of_the_webhook_from_beginning_to_end() {
+    let mut story = Story::new();
+    let fail = |story: &mut Story, seconds, error: &str, fix| {
+        let (now, delay) = (story.at(seconds), Duration::from_millis(1400));
+        texts(story.state.delivery_failed(error, fix, delay, 312, now))
+    };
+    assert_eq!(
+        fail(&mut story, 0, "connection refused", None),
+        ["delivery failed: connection refused; retrying in 1.4s; 312 events buffered"]
+    );
+    assert_eq!(fail(&mut story, 1, "connection refused", None), [""; 0]);
+    let fix = Some("enable --auth-token …");
+    assert_eq!(
+        fail(&mut story, 2, "HTTP 403 Invalid token", fix),
+        [
+            "delivery failed: HTTP 403 Invalid token; events are buffered; fix: enable --auth-token …"
+        ]
+    );
+    assert_eq!(
+        story.tick(12),
+        [
+            "delivery failing for 12s (3 attempts): HTTP 403 Invalid token; 312 events buffered; \
+             fix: enable --auth-token …"
+        ]
+    );
+    fail(&mut story, 20, "HTTP 503", None);
+    story.state.dropped(Reason::BufferFull, 5);
+    story.state.dropped(Reason::BufferFull, 5);
+    assert_eq!(
+        story.tick(22),
+        [
+            "dropped 5 events in 10s (buffer full); 10 since start",
+            "delivery failing for 22s (4 attempts): HTTP 503; buffer full (312 events)"
+        ]
+    );
+    let now = story.at(30);
+    assert_eq!(
+        texts(story.state.delivery_restored(now)),
+        ["delivery restored after 30s (4 attempts)"]
+    );
+    assert!(story.state.delivery_restored(now).is_none());
+}
+
+#[test]
+fn refused_requests_are_summed_up_by_reason_with_the_last_client() {
+    let mut story = Story::new();
+    let refuse = |story: &mut Story, reason, peer: &str| {
+        let source = &mut story.state.sources[0];
+        texts(source.request_refused(reason, Some(peer.to_owned())))
+    };
+    assert_eq!(
+        refuse(&mut story, Refusal::Forbidden, "10.0.0.6"),
+        ["http:a: 1 request refused (403 invalid token), last from 10.0.0.6"]
+    );
+    for _ in 0..20 {
+        assert_eq!(refuse(&mut story, Refusal::Forbidden, "10.0.0.7"), [""; 0]);
+    }
+    assert_eq!(
+        story.tick(10),
+        ["http:a: 20 requests refused in 10s (403 invalid token), last from 10.0.0.7"]
+    );
+}
+
+#[test]
+fn a_source_fails_and_recovers_and_a_complaint_is_logged_once() {
+    let mut story = Story::new();
+    let now = story.at(0);
+    assert_eq!(
+        texts(story.state.source_failed(0, "no such socket", now)),
+        ["http:a: unavailable: no such socket; retrying"]
+    );
+    assert_eq!(
+        story.tick(10),
+        ["http:a: still unavailable after 10s: no such socket"]
+    );
+    let now = story.at(12).instant;
+    assert_eq!(
+        texts(story.state.sources[0].restored(now)),
+        ["http:a: available again after 12s"]
+    );
+    let complain = |story: &mut Story| {
+        let now = story.at(13);
+        texts(story.state.source_complaint(0, "sends MessagePack", now))
+    };
+    assert_eq!(complain(&mut story), ["http:a: a client sends MessagePack"]);
+    assert_eq!(complain(&mut story), [""; 0]);
+    let report = Report::new(INTERVAL, Vec::new());
+    report.source_failed(7, "a source that is not there");
+    report.request_refused(7, Refusal::Method, None);
+}
+
+#[test]
+fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
+    // By whether the two sources resume: what is dropped of what is buffered, and what is left.
+    for (resumes, dropped, left) in [
+        ([false, false], 10, 0),
+        ([true, true], 0, 10),
+        ([true, false], 7, 3),
+    ] {
+        let sources = resumes.map(|resumes| ReportedSource {
+            name: "x".into(),
+            resumes,
+        });
+        let report = Report::new(INTERVAL, sources.to_vec());
+        report.received(0, 8);
+        report.received(1, 7);
+        report.delivered(5);
+        report.dropped(Reason::Shutdown, Some(0), 3);
+        report.dropped(Reason::Shutdown, Some(1), 2);
+        // The other five are with a thread that does not end.
+        let last = report.stopped().balance;
+        assert_eq!(
+            (last.dropped(), last.buffered()),
+            (dropped, left),
+            "{resumes:?}"
+        );
+        assert_eq!(last.received(), last.delivered + dropped + left);
+    }
+}
