@@ -216,12 +216,22 @@ pub struct RunOptions {
     pub listen_timeout: Duration,
 
     /// Max body size of an http: source, also when decompressed
+    ///
+    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
+    /// 192 KiB), whatever the bodies contain.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_BODY_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub max_body_bytes: usize,
 
     /// Address to serve /healthz and /metrics on, such as 127.0.0.1:9108
     #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
     pub status_listen: Option<SocketAddr>,
+
+    /// File of tokens, one per line, one of which clients must send to read /metrics
+    ///
+    /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without one /healthz still answers, but does not say
+    /// why it is unhealthy. The file is read again when it changes.
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_TOKEN_FILE", value_name = "FILE")]
+    pub status_token_file: Option<PathBuf>,
 
     /// How long delivery may fail before /healthz reports it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
