@@ -16,6 +16,7 @@ mod early_answers;
 mod events;
 mod fluent_clients;
 mod fluent_msgpack;
+mod fluent_tls;
 mod hung_mount;
 mod large_bodies;
 mod notify;
