@@ -150,7 +150,7 @@ pub struct RunOptions {
     /// stdin; file:PATH (followed as it grows and is rotated; with *, ? or [ in its name, all files that match);
     /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
     /// to); http:ADDR:PORT (a webhook for servers that push); https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or
-    /// fluent:PATH (SeaweedFS).
+    /// fluent:PATH (SeaweedFS, fluentd, Fluent Bit); fluents:ADDR:PORT (the same with TLS).
     #[arg(
         id = "source",
         long = "source",
@@ -180,7 +180,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
-    /// PEM file of the certificate, with its chain, of https: sources; read again when it changes
+    /// PEM file of the certificate, with its chain, of https: and fluents: sources; read again when it changes
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CERT", value_name = "FILE")]
     pub listen_cert: Option<PathBuf>,
 
@@ -188,7 +188,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_KEY", value_name = "FILE")]
     pub listen_key: Option<PathBuf>,
 
-    /// PEM file of CAs: clients of https: must show a certificate of one of them
+    /// PEM file of CAs: clients of https: and fluents: must show a certificate of one of them
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CLIENT_CA", value_name = "FILE")]
     pub listen_client_ca: Option<PathBuf>,
 
@@ -196,12 +196,16 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS_PER_PEER", value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
     pub listen_connections_per_peer: usize,
 
-    /// Max connections of an http: source at a time
+    /// Max connections of a listening source at a time; fluent: and unix-listen: have 4096 by default
     ///
-    /// A further one replaces the one that has waited longest in an unfinished request, or gets 503. Connections that
-    /// have shown a valid token are not replaced.
+    /// A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
+    /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
+
+    /// Mode of socket files of fluent: and unix-listen:, in octal; their group is the agent's
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_SOCKET_MODE", value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    pub socket_mode: u32,
 
     /// What an http: source does with the envelopes of Splunk's event endpoint: keep or unwrap
     ///
@@ -211,7 +215,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INPUT", value_name = "keep|unwrap")]
     pub hec_input: Option<HecInput>,
 
-    /// Timeout for a request to an http: source, from its first byte to its last
+    /// Timeout for a request or message to a listening source, from its first byte to its last
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub listen_timeout: Duration,
 
@@ -303,6 +307,14 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.trim()
         .parse()
         .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
+}
+
+/// A file's mode, as chmod takes it.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
+        _ => Err("fix: use three octal digits such as 0660".into()),
+    }
 }
 
 fn for_enable(argument: Arg) -> Arg {

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{OpenError, Source, SourceOutput, check_socket_path, stream};
+use super::output::SourceOutput;
+use super::spec::OpenError;
+use super::{Source, stream};
 use crate::framer::Framer;
 use crate::sys::backoff::Backoff;
 use crate::sys::poll::{PollFd, poll};
@@ -64,7 +66,7 @@ impl Source for Reader {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, random::seed());
         let mut connection = self.first;
         loop {
-            let why = match connection {
+            let reason = match connection {
                 Ok(stream) => {
                     let since = Instant::now();
                     let mut framer = output.framer();
@@ -83,7 +85,7 @@ impl Source for Reader {
                 }
                 Err(error) => describe(error),
             };
-            output.failed(&why);
+            output.failed(&reason);
             if stop.wait(backoff.next_delay()) {
                 return;
             }
@@ -95,7 +97,7 @@ impl Source for Reader {
     }
 }
 
-/// The stream, and what tells which record the server will send again to its next reader.
+/// The stream, and its first and last byte: from these follows which record the server will send again to its next reader.
 ///
 /// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next
 /// reader of which it could not write both. So what lacks its separator when we close is not ours.
@@ -166,6 +168,18 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Checks that `path` can be the address of a unix socket.
+pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
+    std::os::unix::net::SocketAddr::from_pathname(path)
+        .map(drop)
+        .map_err(|_| {
+            OpenError::Wrong(format!(
+                "a socket's path has 107 bytes at most, this one has {}",
+                path.as_os_str().len()
+            ))
+        })
 }
 
 /// Connects without waiting: a server whose queue is full would have us wait for ever.
