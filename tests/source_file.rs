@@ -181,12 +181,16 @@ fn a_file_that_is_not_there_yet_is_waited_for() {
     fs::remove_file(log.path()).unwrap();
 
     let agent = start(&hook, &[&log.source()], &[]);
-    agent.wait_for_log("started");
+    let line = agent.wait_for_log("no such file yet; waiting for it");
+    assert!(
+        line.contains("WARN") && line.contains("audit.log"),
+        "{line}"
+    );
     log.reopen();
     log.write_events([1]);
 
     assert_arrive(&hook, [1]);
-    assert!(!agent.log().contains("WARN"), "{}", agent.log());
+    agent.wait_for_log("is back after");
     end_without_loss(agent, &hook);
 }
 

@@ -15,7 +15,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
-use crate::source::{self, OpenError, Source};
+use crate::source::{self, FileSettings, OpenError, Source};
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::StatusFile;
 use crate::sys::host;
@@ -162,11 +162,16 @@ fn open_sources(
                 .into());
         }
     }
-    let (mut checkpoints, memories) =
+    let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories.iter().map(Option::is_some).collect();
+    let files = FileSettings {
+        start: options.file_start,
+        exclude: options.exclude_files.clone(),
+        max_deleted: options.max_deleted_bytes as u64,
+    };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
-        source::open(spec, http, options.file_start, memory).map_err(|error| match error {
+        source::open(spec, http, &files, memory).map_err(|error| match error {
             OpenError::Wrong(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
                 .into(),
@@ -176,7 +181,6 @@ fn open_sources(
         })
     });
     let sources = sources.collect::<Result<_, CommandError>>()?;
-    watchdog.state_dir(AT_START, || checkpoints.write_first(provenance))?;
     Ok(OpenSources {
         sources,
         resumes,
