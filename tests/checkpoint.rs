@@ -695,7 +695,7 @@ fn a_directory_that_is_empty_at_the_start_is_waited_for() {
         agent.wait_for_log("started");
         story
             .hook
-            .wait_for_events(if name.ends_with('*') { 20 } else { before + 10 });
+            .wait_for_events(if name.ends_with('*') { 20 } else { before });
         end(agent);
         let arrived = story.arrived().len();
 
@@ -869,7 +869,15 @@ fn from_the_end_without_a_checkpoint_means_each_start() {
     for last in [2, 4] {
         story.write("audit.log", [last - 1]);
         let agent = story.command("audit.log", &options).spawn();
-        agent.wait_for_log("started");
+        let descriptors = format!("/proc/{}/fd", agent.id());
+        eventually("it has looked into the file", || {
+            let open = fs::read_dir(&descriptors).unwrap().flatten();
+            let path = story.path("audit.log").canonicalize().unwrap();
+            open.into_iter()
+                .any(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))
+                .then_some(())
+        });
+        thread::sleep(Duration::from_millis(50));
         story.write("audit.log", [last]);
         eventually("the new one is printed", || {
             (agent.stdout() == lines([last]).replace(' ', "")).then_some(())

@@ -143,7 +143,9 @@ impl Follower {
                 return;
             }
             file.is_touched = false;
-            file.close();
+            if is_sibling {
+                file.close();
+            }
             self.progress.start(number, file.known());
             self.put(number, file);
             return;

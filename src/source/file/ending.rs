@@ -63,7 +63,8 @@ impl Follower {
             length: file.longest,
             ..file.known()
         };
-        if known.unread() == 0 || file.is_gzip {
+        // Half an event at its end was read, too.
+        if file.offset >= file.longest || file.is_gzip {
             self.complete.insert(number, ending);
         }
         if let Some(framer) = file.framer.take() {
