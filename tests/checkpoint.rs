@@ -707,10 +707,10 @@ fn a_directory_that_is_empty_at_the_start_is_waited_for() {
             fs::rename(file, away).unwrap();
         }
         let agent = story.start(name);
-        agent.wait_for_log("nothing is there of what was read before");
+        agent.wait_for_log("none of the files read before is there");
         kill(agent);
         let agent = story.start(name);
-        agent.wait_for_log("nothing is there of what was read before");
+        agent.wait_for_log("none of the files read before is there");
         for (file, away) in &files {
             fs::rename(away, file).unwrap();
         }

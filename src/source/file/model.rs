@@ -136,7 +136,7 @@ impl Sink for Hook {
         self.watermark
     }
 
-    fn lost(&mut self, bytes: u64) {
+    fn lost(&mut self, bytes: u64, _: &str) {
         self.lost += bytes;
     }
 
