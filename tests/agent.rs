@@ -26,6 +26,7 @@ mod settings_file;
 mod show;
 mod shutdown;
 mod source_file;
+mod source_files;
 mod source_fluent;
 mod source_http;
 mod source_stdin;

@@ -15,7 +15,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
-use crate::source::{self, FileSettings, OpenError, Source};
+use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::StatusFile;
 use crate::sys::host;
@@ -83,6 +83,15 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let destination = open_destination(options, provenance, &abort)?;
+    if let Forwarding::Off(reason) = &destination.forwarding
+        && options.enabled
+        && options.sources == [Spec::Stdin]
+        && !source::stdin::is_file()
+    {
+        return Err(CommandError::Failed(format!(
+            "stdin: its events would be lost: {reason}, or give --endpoint"
+        )));
+    }
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.state.state_dir)?;

@@ -21,6 +21,7 @@ use crate::config::provenance::Provenance;
 use crate::delivery::sender::{Abort, Sender, Target};
 use crate::delivery::step::Settings;
 use crate::source::{Source, SourceOutput, WhenFull, watched};
+use crate::state::checkpoint::Gate;
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -72,6 +73,7 @@ pub(super) fn start(
         bytes: options.buffer_bytes,
     });
     let stats = producer.stats();
+    let gate = Gate::new(sources.checkpoints.progresses(), stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let changes = LatestValue::new()?;
     let target = opened.destination.target;
@@ -91,7 +93,8 @@ pub(super) fn start(
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let watcher = SettingsWatcher::new(opened.contents, provenance, report, changes, asked);
+        let watcher =
+            SettingsWatcher::new(opened.contents, provenance, report, changes, gate, asked);
         let thread = thread::Builder::new().name("settings".into());
         thread.spawn(|| watcher.run())?;
     }

@@ -26,6 +26,8 @@ pub struct SourceOutput {
     chunk: Chunk,
     /// Events of the chunk that are counted as received.
     counted: usize,
+    /// Events that were counted so since the start.
+    events: u64,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
 }
@@ -51,6 +53,7 @@ impl SourceOutput {
             max_event,
             chunk,
             counted: 0,
+            events: 0,
             cut_short: false,
         }
     }
@@ -169,7 +172,8 @@ impl SourceOutput {
     /// Counts what is about to be queued.
     fn count(&mut self) {
         self.report
-            .received(self.source, self.chunk.events - self.counted);
+            .received(self.source, self.chunk.events.saturating_sub(self.counted));
+        self.events += (self.chunk.events.saturating_sub(self.counted)) as u64;
         self.counted = self.chunk.events;
     }
 
@@ -271,6 +275,21 @@ impl SourceOutput {
     /// The stream is there.
     pub fn worked(&self) {
         self.report.source_restored(self.source);
+    }
+
+    /// Events that were read since the start.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What was not delivered yet, and for how long the oldest of it has been there.
+    pub fn lag(&self, bytes: u64, oldest: Duration) {
+        self.report.source_lag(self.source, bytes, oldest);
+    }
+
+    /// Nothing is there to be read yet, which need be no failure.
+    pub fn waits(&self) {
+        self.report.source_up(self.source, false);
     }
 
     /// Bytes of the stream are lost that are in no count of events.

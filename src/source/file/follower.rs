@@ -30,6 +30,8 @@ const SOME: usize = 64;
 const MAX_HOT: usize = 256;
 /// One of too many that has not changed for so long is looked at less often.
 const COOLS: Duration = Duration::from_secs(1);
+/// A source that has no file yet says so this often.
+const REMIND: Duration = Duration::from_secs(60);
 /// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -50,6 +52,8 @@ pub(super) trait Sink {
     fn lost(&mut self, bytes: u64, reason: &str);
     /// The source is unavailable, for this reason.
     fn failed(&mut self, reason: &str);
+    /// There is nothing yet, which is logged.
+    fn waits(&mut self);
     /// The source is there.
     fn worked(&mut self);
     /// The source as its user named it.
@@ -121,6 +125,7 @@ pub(super) struct Follower {
     /// A path's file was seen.
     was_seen: bool,
     main: Option<Identity>,
+    wait_logged: Option<Instant>,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
 }
@@ -161,6 +166,7 @@ impl Follower {
             deleted_bytes: 0,
             was_seen: false,
             main: None,
+            wait_logged: None,
             copies: BTreeMap::new(),
         };
         if let Some(restored) = restored {
@@ -520,11 +526,32 @@ impl Follower {
         self.was_seen |= is_there;
         if self.was_seen {
             sink.worked();
-        } else if main.is_some() {
-            sink.failed("no such file yet; waiting for it");
-        } else {
-            sink.failed("no file matches yet; waiting for one");
+            return;
         }
+        sink.waits();
+        let what = if main.is_some() {
+            "no such file yet"
+        } else {
+            "no file matches yet"
+        };
+        let is_due = |logged| now.saturating_duration_since(logged) >= REMIND;
+        if self.wait_logged.is_none_or(is_due) {
+            self.wait_logged = Some(now);
+            let source = sink.name().to_owned();
+            crate::telemetry::message::Message::FileAwaited { source, what }.log();
+        }
+    }
+
+    /// How long ago the oldest file was written that was not read to its end.
+    pub(super) fn oldest_unread(&self) -> Duration {
+        let unread = self
+            .pending
+            .iter()
+            .filter_map(|number| self.files.get(number));
+        let unread = unread.filter(|file| file.state == State::Followed && !file.is_read());
+        let oldest = unread.map(|file| file.now.modified).min();
+        let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
+        age.unwrap_or_default()
     }
 }
 

@@ -8,6 +8,7 @@ mod classify;
 mod ending;
 mod follower;
 mod gzip;
+mod lag;
 mod listing;
 mod missing;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use self::follower::{Follower, Sink, Wishes};
+use self::lag::{LagMeter, Observation};
 use self::pattern::Pattern;
 use self::reading::Step;
 use super::{FileStart, Source, SourceOutput};
@@ -28,12 +30,16 @@ use crate::framer::Framer;
 use crate::state::checkpoint::Restored;
 use crate::sys::descriptors;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 use crate::text::escape::shown;
+use crate::text::quantity::HumanDuration;
 
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
+/// How far the source is behind is reported so often.
+const LAG: Duration = Duration::from_secs(1);
 /// Longer paths are cut in the log.
 const MAX_LABEL: usize = 400;
 
@@ -80,6 +86,7 @@ impl Source for FileSource {
         };
         let mut follower = Follower::new(pattern, wishes, self.restored);
         let mut delay = LOOK_MIN;
+        let mut watch = LagWatch::default();
         loop {
             let now = Instant::now();
             follower.look_if_due(now, &mut output);
@@ -87,6 +94,7 @@ impl Source for FileSource {
             if let Some(position) = output.try_position() {
                 follower.mark_endings(position);
             }
+            watch.report(now, &follower, &output);
             match step {
                 // Half an event at a file's end is not one yet: the next start reads it when it is whole.
                 _ if stop.is_triggered() => break,
@@ -101,6 +109,47 @@ impl Source for FileSource {
             }
         }
         output.abandon();
+    }
+}
+
+/// Reports once a second how far the source is behind.
+#[derive(Default)]
+struct LagWatch {
+    meter: LagMeter,
+    reported: Option<Instant>,
+}
+
+impl LagWatch {
+    fn report(&mut self, now: Instant, follower: &Follower, output: &SourceOutput) {
+        let is_due = |reported| now.saturating_duration_since(reported) >= LAG;
+        if !self.reported.is_none_or(is_due) {
+            return;
+        }
+        self.reported = Some(now);
+        let progress = &follower.progress;
+        progress.advance(output.watermark());
+        let seen = Observation {
+            done: progress.done(),
+            behind: progress.behind(),
+            events: output.events(),
+        };
+        let age = self.meter.observe(now, seen);
+        output.lag(seen.behind, age.max(follower.oldest_unread()));
+        let Some(line) = self.meter.catch_up(now, seen) else {
+            return;
+        };
+        Message::CatchingUp {
+            source: output.name().to_owned(),
+            done_mib: line.done >> 20,
+            total_mib: line.total >> 20,
+            percent: line.done.saturating_mul(100) / line.total.max(1),
+            rate: line.rate,
+            left: match line.left {
+                Some(left) => format!("about {} left", HumanDuration(left)),
+                None => "no progress".into(),
+            },
+        }
+        .log();
     }
 }
 
@@ -132,6 +181,10 @@ impl Sink for SourceOutput {
 
     fn failed(&mut self, reason: &str) {
         SourceOutput::failed(self, reason);
+    }
+
+    fn waits(&mut self) {
+        SourceOutput::waits(self);
     }
 
     fn worked(&mut self) {

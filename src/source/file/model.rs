@@ -142,6 +142,8 @@ impl Sink for Hook {
 
     fn failed(&mut self, _: &str) {}
 
+    fn waits(&mut self) {}
+
     fn worked(&mut self) {}
 
     fn name(&self) -> &'static str {

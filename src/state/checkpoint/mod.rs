@@ -6,6 +6,7 @@
 //! each event is delivered at least once, however the agent ends.
 
 mod fingerprint;
+mod gate;
 pub mod journal;
 mod progress;
 mod store;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use fingerprint::{Fingerprint, HEAD_BYTES};
+pub use gate::Gate;
 pub use progress::{Changes, Progress, Reached};
 pub use store::{Found, Store};
 pub use writer::{CheckpointWriter, Restored, Running, open};

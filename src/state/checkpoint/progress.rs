@@ -52,6 +52,8 @@ struct State {
     frozen: Option<u64>,
     /// The source has looked for its files once.
     is_ready: bool,
+    /// Bytes that became final so far.
+    done: u64,
 }
 
 /// When all events below the position are final, these files have come so far.
@@ -154,6 +156,11 @@ impl Progress {
         there.map(FileOffset::unread).sum()
     }
 
+    /// Bytes that became final so far.
+    pub fn done(&self) -> u64 {
+        self.lock().done
+    }
+
     /// From `watermark` on events are discarded without being final, until the source has [rewound](Self::rewind).
     pub fn freeze(&self, watermark: u64) {
         let mut state = self.lock();
@@ -223,6 +230,7 @@ impl State {
         match (step, self.files.get_mut(&number)) {
             (_, None) => return,
             (Step::Reached(reached), Some(file)) => {
+                self.done += reached.offset.saturating_sub(file.offset);
                 file.offset = reached.offset;
                 file.length = file.length.max(reached.offset);
                 (file.head, file.tail) = (reached.head, reached.tail);

@@ -175,6 +175,12 @@ impl CheckpointWriter {
         }
     }
 
+    /// The progress of all sources that have one.
+    pub fn progresses(&self) -> Vec<Progress> {
+        let entries = self.entries.iter();
+        entries.map(|entry| entry.progress.clone()).collect()
+    }
+
     /// Writes them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors

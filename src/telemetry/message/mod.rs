@@ -223,8 +223,11 @@ messages! {
     // Files
 
     /// A source has not caught up with its files.
-    CatchingUp { source: String, done: Size, total: Size, percent: u64, rate: u64, left: String } = "catching_up" Info
-        "{source}: {done} of {total} ({percent} %), {rate} events/s, {left}";
+    CatchingUp { source: String, done_mib: u64, total_mib: u64, percent: u64, rate: u64, left: String } = "catching_up" Info
+        "{source}: {done_mib} of {total_mib} MiB ({percent} %), {rate} events/s, {left}";
+    /// A source has no file yet.
+    FileAwaited { source: String, what: &'static str } = "file_awaited" Warn
+        "{source}: {what}; waiting for it";
     /// Rotated.
     FileReplaced { file: String } = "file_replaced" Info
         "{file} was replaced; reading the new one";
