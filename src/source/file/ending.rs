@@ -162,14 +162,16 @@ impl Follower {
             let Some(file) = self.take(number) else {
                 continue;
             };
-            let unread = file.longest.saturating_sub(file.reached().offset);
-            Message::FileReleased {
-                file: label(&file.now.path),
-                limit: Size(usize::try_from(self.wishes.max_deleted).unwrap_or(usize::MAX)),
-                bytes: unread,
+            let unread = file.longest.saturating_sub(file.offset);
+            if unread > 0 {
+                let limit = usize::try_from(self.wishes.max_deleted).unwrap_or(usize::MAX);
+                let reason = format!(
+                    "{} was removed before it was read, and removed files take more than --max-deleted-bytes ({})",
+                    label(&file.now.path),
+                    Size(limit)
+                );
+                sink.lost(unread, &reason);
             }
-            .log();
-            sink.lost(unread, "removed before it was read");
             self.endings.push(number);
         }
         self.deleted_bytes = sum;
@@ -239,12 +241,7 @@ impl Follower {
             let is_complete = self.complete.remove(&number).is_some();
             if !is_complete || was_restored {
                 lines += 1;
-                if entry.unread() > 0 {
-                    sink.lost(entry.unread(), "the file is gone");
-                }
-                if lines <= MAX_LINES {
-                    describe(&entry, was_restored).log();
-                }
+                report_gone(&entry, was_restored, lines <= MAX_LINES, sink);
             }
             self.endings.push(number);
             let gone = FileOffset {
@@ -357,27 +354,25 @@ impl Follower {
     }
 }
 
-fn describe(entry: &FileOffset, was_restored: bool) -> Message {
+/// Reports a content that is not found; of many, those of which nothing is known to be lost are only counted.
+fn report_gone(entry: &FileOffset, was_restored: bool, in_full: bool, sink: &mut impl Sink) {
     let file = label(&entry.path);
-    let (offset, bytes) = (entry.offset, entry.unread());
+    let offset = entry.offset;
     let unknown = if was_restored {
         "; what was written after the agent stopped is unknown"
     } else {
         ""
     };
-    if bytes > 0 {
-        Message::FileMissing {
-            file,
-            offset,
-            bytes,
-            unknown,
-        }
-    } else {
-        Message::FileMissingRead {
+    if entry.unread() > 0 {
+        let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
+        sink.lost(entry.unread(), &reason);
+    } else if in_full {
+        Message::FileGone {
             file,
             offset,
             unknown,
         }
+        .log();
     }
 }
 

@@ -261,18 +261,12 @@ messages! {
     /// A hole in a file, as under a writer that does not append.
     FileHole { file: String, bytes: u64 } = "file_hole" Info
         "{file}: skipped {bytes} zero bytes";
-    /// A content that was not read to its end is not found.
-    FileMissing { file: String, offset: u64, bytes: u64, unknown: &'static str } = "file_missing" Warn
-        "{file} is gone: its last {bytes} bytes, after byte {offset}, are lost{unknown}";
-    /// A content is not found of which nothing is known to be lost.
-    FileMissingRead { file: String, offset: u64, unknown: &'static str } = "file_missing_read" Warn
-        "{file} is gone: it was delivered up to byte {offset}{unknown}";
+    /// A file is not found of which nothing is known to be lost.
+    FileGone { file: String, offset: u64, unknown: &'static str } = "file_gone" Warn
+        "{file} is gone; it was read up to byte {offset}{unknown}";
     /// The same, of many more.
     FilesMissing { source: String, files: u64 } = "files_missing" Warn
         "{source}: {files} more files are gone";
-    /// A removed file is closed before it was read.
-    FileReleased { file: String, limit: Size, bytes: u64 } = "file_released" Warn
-        "{file} was removed and is closed unread, because removed files take more than --max-deleted-bytes ({limit}); {bytes} bytes are lost";
     /// No file of an earlier start is there.
     FilesAwaited { source: String } = "files_awaited" Warn
         "{source}: none of the files read before is there; waiting for them";
