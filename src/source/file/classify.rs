@@ -45,40 +45,52 @@ enum Class {
 impl Follower {
     /// Sees to files that were just found, those changed last at the end.
     pub(super) fn add(&mut self, new: Vec<Listed>, now: Instant) {
-        let mut rest = Vec::new();
         let mut was_known = !self.is_first;
+        // Inode and device decide first, of all files, and content only then.
+        let mut rest = Vec::new();
         for listed in new {
-            let path = listed.path.clone();
-            let mut file = Tracked::new(listed, now);
-            let head = match read_head(&mut file) {
-                Ok(head) => head,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    // It was replaced just now.
-                    let parent = path.parent().unwrap_or(std::path::Path::new("."));
-                    self.dirty.insert(parent.to_owned());
-                    continue;
-                }
-                Err(error) => {
-                    self.troubles.note(&path, error.to_string(), now);
-                    continue;
-                }
-            };
-            self.troubles.solved(&path);
-            // Inode and device decide first, of all files, and content only then.
-            let same = self.take_same(&mut file, &head);
-            if self.files.values().filter(|file| file.is_open()).count() >= self.wishes.max_open {
-                file.close();
+            let inode = listed.identity.1;
+            if !self.missing.has_inode(inode) && !self.others.has_inode(inode) {
+                rest.push(listed);
+                continue;
             }
-            match same {
+            let Some((mut file, head)) = self.look_into(listed.clone(), now) else {
+                continue;
+            };
+            match self.take_same(&mut file, &head) {
                 Some((number, known)) => {
                     was_known = true;
                     self.resume(number, &known, file);
                 }
-                None => rest.push((file, head)),
+                None => rest.push(listed),
             }
         }
-        for (file, head) in rest {
-            self.place_new(file, &head, was_known, now);
+        for listed in rest {
+            if let Some((file, head)) = self.look_into(listed, now) {
+                self.place_new(file, &head, was_known, now);
+            }
+        }
+    }
+
+    /// Opens a file that was just found.
+    fn look_into(&mut self, listed: Listed, now: Instant) -> Option<(Tracked, Vec<u8>)> {
+        let path = listed.path.clone();
+        let mut file = Tracked::new(listed, now);
+        match read_head(&mut file) {
+            Ok(head) => {
+                self.troubles.solved(&path);
+                Some((file, head))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // It was replaced just now.
+                let parent = path.parent().unwrap_or(std::path::Path::new("."));
+                self.dirty.insert(parent.to_owned());
+                None
+            }
+            Err(error) => {
+                self.troubles.note(&path, error.to_string(), now);
+                None
+            }
         }
     }
 

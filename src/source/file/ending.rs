@@ -343,13 +343,23 @@ impl Follower {
 
     /// Closes files that were read, while many are open.
     pub(super) fn close_some(&mut self) {
-        let open = self.files.values().filter(|file| file.is_open()).count();
-        let idle = self.files.values_mut().filter(|file| {
-            let is_passed = matches!(file.state, State::Skipped | State::CopyOf { .. });
-            file.is_open() && !file.is_gone && (is_passed || file.is_read())
-        });
-        for file in idle.take(open.saturating_sub(MAX_IDLE)) {
+        let numbers: Vec<u64> = self.open.iter().copied().collect();
+        for number in numbers {
+            self.close_if_idle(number);
+        }
+    }
+
+    /// Closes a file that was read, while many are open.
+    pub(super) fn close_if_idle(&mut self, number: u64) {
+        let Some(file) = self.files.get_mut(&number).filter(|file| file.is_open()) else {
+            self.open.remove(&number);
+            return;
+        };
+        self.open.insert(number);
+        let is_passed = matches!(file.state, State::Skipped | State::CopyOf { .. });
+        if self.open.len() > MAX_IDLE && !file.is_gone && (is_passed || file.is_read()) {
             file.close();
+            self.open.remove(&number);
         }
     }
 }

@@ -19,11 +19,12 @@ use super::tracked::{Identity, Listed, State, Tracked};
 use super::trouble::Troubles;
 use crate::framer::Framer;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
+use crate::sys::glibc;
 
 /// A file that has not changed for so long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 /// Within so long all files are looked at.
-const ALL: Duration = Duration::from_secs(10);
+const ALL: Duration = Duration::from_secs(15);
 /// At each look at least so many are.
 const SOME: usize = 64;
 /// Files that are looked at each time, but for those that have just changed.
@@ -32,6 +33,8 @@ const MAX_HOT: usize = 256;
 const COOLS: Duration = Duration::from_secs(1);
 /// A source that has no file yet says so this often.
 const REMIND: Duration = Duration::from_secs(60);
+/// After so many files were found at once, memory is given back.
+const MANY: usize = 1000;
 /// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -74,7 +77,7 @@ pub(super) struct Wishes {
 pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
-    pub(super) files: BTreeMap<u64, Tracked>,
+    pub(super) files: BTreeMap<u64, Box<Tracked>>,
     by_path: HashMap<Arc<Path>, u64>,
     by_identity: HashMap<Identity, u64>,
     /// The followed ones, by what they begin with.
@@ -108,6 +111,8 @@ pub(super) struct Follower {
     pub(super) ready: VecDeque<u64>,
     /// Those that are looked at each time.
     pub(super) hot: BTreeSet<u64>,
+    /// Those that are open, and some that are not any more.
+    pub(super) open: BTreeSet<u64>,
     /// Where the round of the others has come to.
     cold: u64,
     cold_at: Option<Instant>,
@@ -156,6 +161,7 @@ impl Follower {
             pending: BTreeSet::new(),
             ready: VecDeque::new(),
             hot: BTreeSet::new(),
+            open: BTreeSet::new(),
             cold: 0,
             cold_at: None,
             dirty: HashSet::new(),
@@ -230,6 +236,7 @@ impl Follower {
         }
         let found = self.stat(changes.names, now);
         let new = self.place(found, now);
+        let were_many = new.len() >= MANY;
         self.sweep(&changes.dirs, now);
         self.poll(now);
         self.add(new, now);
@@ -239,6 +246,9 @@ impl Follower {
         self.report(now, sink);
         self.is_first = false;
         self.progress.ready();
+        if were_many {
+            glibc::trim();
+        }
         self.look_cost = began.elapsed();
     }
 
@@ -452,7 +462,10 @@ impl Follower {
     }
 
     /// A file is one of the source's from now on, under this number.
-    pub(super) fn put(&mut self, number: u64, file: Tracked) {
+    pub(super) fn put(&mut self, number: u64, mut file: Tracked) {
+        if self.open.len() >= self.wishes.max_open && !file.is_gone {
+            file.close();
+        }
         if !file.is_gone && !file.is_outside {
             self.by_path.insert(Arc::clone(&file.now.path), number);
         }
@@ -460,7 +473,10 @@ impl Follower {
         if file.state == State::Followed && file.head.bytes > 0 {
             self.by_head.insert((file.head, number));
         }
-        self.files.insert(number, file);
+        if file.is_open() {
+            self.open.insert(number);
+        }
+        self.files.insert(number, Box::new(file));
         self.pending.insert(number);
         if self.hot.len() < MAX_HOT {
             self.hot.insert(number);
@@ -478,9 +494,10 @@ impl Follower {
         }
         self.by_head.remove(&(file.head, number));
         self.hot.remove(&number);
+        self.open.remove(&number);
         self.pending.remove(&number);
         self.copies.remove(&number);
-        Some(file)
+        Some(*file)
     }
 
     /// Whether another file is at this path now, and has something in it.

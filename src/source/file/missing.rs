@@ -64,6 +64,12 @@ impl Missing {
         awaited.map(|(number, file)| (*number, file))
     }
 
+    /// Whether a missing file had this inode number.
+    pub(super) fn has_inode(&self, inode: u64) -> bool {
+        let numbers = self.by_inode.range((inode, 0)..=(inode, u64::MAX));
+        numbers.into_iter().next().is_some()
+    }
+
     /// The content of a file that has the inode of one that is missing, and its content as far as it was read.
     pub(super) fn take_same(
         &mut self,

@@ -296,7 +296,7 @@ impl World {
         let Some(agent) = &mut self.agent else { return };
         let changes = agent.progress.commit(self.hook.watermark, true);
         if !agent.store.append(&changes).unwrap() {
-            agent.store.rewrite(&agent.progress.files()).unwrap();
+            agent.store.rewrite(&agent.progress).unwrap();
         }
     }
 

@@ -54,6 +54,7 @@ impl Follower {
             }
             worked |= self.ready.pop_front().is_some() && !self.pending.contains(&number);
             self.settle_turn(number);
+            self.close_if_idle(number);
         }
         if worked && !self.pending.is_empty() {
             Step::Worked

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,37 +39,38 @@ pub(super) fn header(source: &str) -> String {
 /// Appends a file's record; of no file, that the number was dropped.
 pub(super) fn append(text: &mut String, number: u64, file: Option<&FileOffset>) {
     let record = match file {
-        None => json!({ "id": number, "dropped": true }),
+        None => format!("{{\"id\":{number},\"dropped\":true}}"),
         Some(file) => describe(number, file),
     };
-    let record = record.to_string();
     let crc = crc(record.as_bytes());
-    text.push_str(&format!("{crc:08x} {record}\n"));
+    // A String takes whatever is written to it.
+    let _ = writeln!(text, "{crc:08x} {record}");
 }
 
-fn describe(number: u64, file: &FileOffset) -> Value {
+fn describe(number: u64, file: &FileOffset) -> String {
     let path = file.path.as_os_str().as_bytes();
-    let mut record = json!({
-        "id": number,
-        "path": String::from_utf8_lossy(path),
-        "inode": file.inode,
-        "offset": file.offset,
-        "length": file.length,
-        "head": show(file.head),
-    });
+    let shown = Value::from(String::from_utf8_lossy(path));
+    let FileOffset {
+        inode,
+        offset,
+        length,
+        ..
+    } = file;
+    let head = show(file.head);
+    let mut record = format!(
+        "{{\"id\":{number},\"path\":{shown},\"inode\":{inode},\"offset\":{offset},\"length\":{length},\"head\":{head}"
+    );
     if str::from_utf8(path).is_err() {
         let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
-        record["path_hex"] = hex.into();
+        let _ = write!(record, ",\"path_hex\":\"{hex}\"");
     }
     if let Some(device) = file.device {
-        record["device"] = device.into();
+        let _ = write!(record, ",\"device\":{device}");
     }
     if let Some(tail) = file.tail {
-        record["tail"] = show(tail).into();
+        let _ = write!(record, ",\"tail\":{}", show(tail));
     }
-    if file.is_gone {
-        record["gone"] = true.into();
-    }
+    record.push_str(if file.is_gone { ",\"gone\":true}" } else { "}" });
     record
 }
 
@@ -154,7 +156,7 @@ fn path(record: &Value) -> Option<Arc<Path>> {
 }
 
 fn show(fingerprint: Fingerprint) -> String {
-    format!("{}:{:016x}", fingerprint.bytes, fingerprint.hash)
+    format!("\"{}:{:016x}\"", fingerprint.bytes, fingerprint.hash)
 }
 
 fn read(text: &Value) -> Option<Fingerprint> {

@@ -21,10 +21,15 @@ pub struct Reached {
     pub tail: Option<Fingerprint>,
 }
 
-/// What is known of a file once its events are final.
+/// What is known of a file once its events are final: how far it was read, and whether that was all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Step {
+    reached: Option<Reached>,
+    ending: Option<Ending>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Reached(Reached),
+enum Ending {
     /// It is gone, but a copy of it may turn up.
     Gone,
     Dropped,
@@ -42,7 +47,7 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct State {
     /// By the number that the source has given them.
-    files: BTreeMap<u64, FileOffset>,
+    files: BTreeMap<u64, Box<FileOffset>>,
     marks: VecDeque<Mark>,
     /// Differ from what the checkpoint says.
     changed: BTreeSet<u64>,
@@ -54,13 +59,15 @@ struct State {
     is_ready: bool,
     /// Bytes that became final so far.
     done: u64,
+    /// Bytes that are not final, if that was not changed since it was summed up.
+    behind: Option<u64>,
 }
 
 /// When all events below the position are final, these files have come so far.
 #[derive(Debug)]
 struct Mark {
     position: u64,
-    files: Vec<(u64, Step)>,
+    files: BTreeMap<u64, Step>,
 }
 
 impl Progress {
@@ -77,7 +84,8 @@ impl Progress {
     /// A file is known from here on.
     pub fn start(&self, number: u64, file: FileOffset) {
         let mut state = self.lock();
-        state.files.insert(number, file);
+        state.files.insert(number, Box::new(file));
+        state.behind = None;
         state.changed.insert(number);
     }
 
@@ -99,6 +107,12 @@ impl Progress {
             && file.device == Some(device)
             && !file.is_gone;
         let has_grown = std::mem::replace(&mut file.length, length) != length;
+        if has_grown {
+            state.behind = None;
+        }
+        let Some(file) = state.files.get_mut(&number) else {
+            return false;
+        };
         if !is_same {
             file.path = Arc::clone(path);
             (file.device, file.inode, file.is_gone) = (Some(device), inode, false);
@@ -111,17 +125,20 @@ impl Progress {
 
     /// When all events below `position` are final, all before the offset reached are. Positions never fall.
     pub fn mark(&self, position: u64, number: u64, reached: Reached) {
-        self.lock().mark(position, number, Step::Reached(reached));
+        self.lock()
+            .mark(position, number, |step| step.reached = Some(reached));
     }
 
     /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up.
     pub fn gone(&self, position: u64, number: u64) {
-        self.lock().mark(position, number, Step::Gone);
+        self.lock()
+            .mark(position, number, |step| step.ending = Some(Ending::Gone));
     }
 
     /// When all events below `position` are final, the file need not be known any more.
     pub fn drop_file(&self, position: u64, number: u64) {
-        self.lock().mark(position, number, Step::Dropped);
+        self.lock()
+            .mark(position, number, |step| step.ending = Some(Ending::Dropped));
     }
 
     /// All events below `watermark` are final.
@@ -138,22 +155,32 @@ impl Progress {
         if lengths {
             changed.append(&mut state.grown);
         }
-        let changes = changed
-            .into_iter()
-            .map(|number| (number, state.files.get(&number).cloned()));
+        let changes = changed.into_iter().map(|number| {
+            (
+                number,
+                state.files.get(&number).map(|file| (**file).clone()),
+            )
+        });
         changes.collect()
     }
 
-    /// All files as they are committed now.
-    pub fn files(&self) -> BTreeMap<u64, FileOffset> {
-        self.lock().files.clone()
+    /// Shows all files as they are committed now, one after the other.
+    pub fn each(&self, mut show: impl FnMut(u64, &FileOffset)) {
+        for (number, file) in &self.lock().files {
+            show(*number, file);
+        }
     }
 
     /// Bytes that are not final yet, of all files that are there.
     pub fn behind(&self) -> u64 {
-        let state = self.lock();
+        let mut state = self.lock();
+        if let Some(behind) = state.behind {
+            return behind;
+        }
         let there = state.files.values().filter(|file| !file.is_gone);
-        there.map(FileOffset::unread).sum()
+        let behind = there.map(|file| file.unread()).sum();
+        state.behind = Some(behind);
+        behind
     }
 
     /// Bytes that became final so far.
@@ -174,12 +201,15 @@ impl Progress {
     }
 
     /// Forgets what was read but is not final, and gives the files as they are committed: the source reads on from there.
-    pub fn rewind(&self, watermark: u64) -> BTreeMap<u64, FileOffset> {
+    pub fn rewind(&self, watermark: u64) -> Vec<(u64, FileOffset)> {
         let mut state = self.lock();
         state.advance(watermark);
         state.marks.clear();
         state.frozen = None;
-        state.files.clone()
+        let files = state.files.iter();
+        files
+            .map(|(number, file)| (*number, (**file).clone()))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,23 +218,19 @@ impl Progress {
 }
 
 impl State {
-    fn mark(&mut self, position: u64, number: u64, step: Step) {
-        let is_full = self.marks.len() >= MARKS;
+    /// Notes what becomes known of a file at a position.
+    fn mark(&mut self, position: u64, number: u64, note: impl FnOnce(&mut Step)) {
         let last = self.marks.back().map_or(0, |last| last.position);
         let position = position.max(last);
-        match self.marks.back_mut() {
-            Some(last) if is_full || last.position == position => {
-                last.position = position;
-                let known = last.files.iter_mut().rfind(|(known, _)| *known == number);
-                match (known, step) {
-                    (Some((_, known @ Step::Reached(_))), Step::Reached(_)) => *known = step,
-                    _ => last.files.push((number, step)),
-                }
-            }
-            _ => self.marks.push_back(Mark {
+        if self.marks.is_empty() || (last != position && self.marks.len() < MARKS) {
+            self.marks.push_back(Mark {
                 position,
-                files: vec![(number, step)],
-            }),
+                files: BTreeMap::new(),
+            });
+        }
+        if let Some(mark) = self.marks.back_mut() {
+            mark.position = position;
+            note(mark.files.entry(number).or_default());
         }
     }
 
@@ -227,18 +253,20 @@ impl State {
     }
 
     fn apply(&mut self, number: u64, step: Step) {
-        match (step, self.files.get_mut(&number)) {
-            (_, None) => return,
-            (Step::Reached(reached), Some(file)) => {
-                self.done += reached.offset.saturating_sub(file.offset);
-                file.offset = reached.offset;
-                file.length = file.length.max(reached.offset);
-                (file.head, file.tail) = (reached.head, reached.tail);
-            }
-            (Step::Gone, Some(file)) => file.is_gone = true,
-            (Step::Dropped, Some(_)) => {
-                self.files.remove(&number);
-            }
+        let Some(file) = self.files.get_mut(&number) else {
+            return;
+        };
+        self.behind = None;
+        if let Some(reached) = step.reached {
+            self.done += reached.offset.saturating_sub(file.offset);
+            file.offset = reached.offset;
+            file.length = file.length.max(reached.offset);
+            (file.head, file.tail) = (reached.head, reached.tail);
+        }
+        match step.ending {
+            Some(Ending::Gone) => file.is_gone = true,
+            Some(Ending::Dropped) => drop(self.files.remove(&number)),
+            None => {}
         }
         self.changed.insert(number);
     }
@@ -262,10 +290,16 @@ mod tests {
         progress
     }
 
+    fn files(progress: &Progress) -> BTreeMap<u64, FileOffset> {
+        let mut files = BTreeMap::new();
+        progress.each(|number, file| drop(files.insert(number, file.clone())));
+        files
+    }
+
     fn offsets(progress: &Progress, watermark: u64) -> Vec<u64> {
         progress.advance(watermark);
-        let files = progress.files().into_values();
-        files.map(|file| file.offset).collect()
+        let found = files(progress).into_values();
+        found.map(|file| file.offset).collect()
     }
 
     #[test]
@@ -287,9 +321,9 @@ mod tests {
         progress.mark(3, 1, reached(30));
         progress.gone(3, 1);
         progress.advance(2);
-        assert!(!progress.files()[&1].is_gone);
+        assert!(!files(&progress)[&1].is_gone);
         progress.advance(3);
-        let file = &progress.files()[&1];
+        let file = &files(&progress)[&1];
         assert!(file.is_gone && file.offset == 30);
     }
 
@@ -333,7 +367,7 @@ mod tests {
         progress.freeze(5);
         assert_eq!(offsets(&progress, 9), [50]);
         assert!(progress.is_frozen());
-        assert_eq!(progress.rewind(9)[&1].offset, 50);
+        assert_eq!(progress.rewind(9)[0].1.offset, 50);
         assert!(!progress.is_frozen());
         progress.mark(12, 1, reached(90));
         assert_eq!(offsets(&progress, 12), [90]);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::SystemTime;
 
 use super::fingerprint::hash;
-use super::{Changes, FileOffset, journal, v1};
+use super::{Changes, FileOffset, Progress, journal, v1};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 
@@ -146,13 +146,11 @@ impl Store {
     ///
     /// # Errors
     /// It can't be written; the old one stays.
-    pub fn rewrite(&mut self, files: &BTreeMap<u64, FileOffset>) -> io::Result<()> {
+    pub fn rewrite(&mut self, progress: &Progress) -> io::Result<()> {
         self.open = None;
         let path = self.path();
         let mut text = journal::header(&self.source);
-        for (number, entry) in files {
-            journal::append(&mut text, *number, Some(entry));
-        }
+        progress.each(|number, file| journal::append(&mut text, number, Some(file)));
         FILE.replace(&path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path)?;
         self.open = Some(Journal {
@@ -273,6 +271,14 @@ mod tests {
         }
     }
 
+    fn progress(files: &BTreeMap<u64, FileOffset>) -> Progress {
+        let progress = Progress::default();
+        for (number, file) in files {
+            progress.start(*number, file.clone());
+        }
+        progress
+    }
+
     fn found(store: &Store) -> BTreeMap<u64, FileOffset> {
         match store.read() {
             Found::Files(checkpoint) => checkpoint.files,
@@ -290,7 +296,7 @@ mod tests {
         assert_eq!(store.read(), Found::Nothing);
         let mut files = BTreeMap::from([(1, file(7)), (2, file(8))]);
         assert!(!store.append(&Vec::new()).unwrap(), "never written");
-        store.rewrite(&files).unwrap();
+        store.rewrite(&progress(&files)).unwrap();
         assert_eq!(found(&store), files);
         files.insert(3, file(9));
         files.remove(&1);
@@ -325,11 +331,11 @@ mod tests {
         let mut store = Store::open(dir.path(), "host", Path::new("/a"))
             .unwrap()
             .unwrap();
-        store.rewrite(&BTreeMap::new()).unwrap();
+        store.rewrite(&Progress::default()).unwrap();
         fs::remove_file(store.path()).unwrap();
         assert!(store.append(&vec![(1, Some(file(1)))]).unwrap());
         assert!(!store.sync().unwrap());
-        store.rewrite(&BTreeMap::new()).unwrap();
+        store.rewrite(&Progress::default()).unwrap();
         let mut appended = 0;
         while store.append(&vec![(1, Some(file(appended)))]).unwrap() {
             appended += 1;

@@ -231,7 +231,7 @@ impl Entry {
             self.is_stale = !self.store.sync()?;
         }
         if self.is_stale {
-            self.store.rewrite(&self.progress.files())?;
+            self.store.rewrite(&self.progress)?;
             self.is_stale = false;
         }
         Ok(())
