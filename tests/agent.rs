@@ -31,6 +31,7 @@ mod settings_file;
 mod show;
 mod shutdown;
 mod source_file;
+mod source_files;
 mod source_fluent;
 mod source_http;
 mod source_https;

@@ -1,9 +1,11 @@
 //! The settings file of a running agent: what changes in it is in force with the next request, without a restart, and
 //! nothing is lost or sent twice by that; what is wrong in it changes nothing and is said.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::delivery::{feed, finish, lines_of, numbered, taken};
-use super::support::{Agent, Answer, Authority, BlackHole, Webhook, end_input, eventually};
+use super::support::{
+    Agent, AgentCommand, Answer, Authority, BlackHole, Webhook, end_input, eventually,
+};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 const OTHER: &str = "Splunk 00000000-1111-2222-3333-444444444444";
@@ -36,7 +40,7 @@ impl Place {
     }
 
     /// An agent that has no setting of the webhook but those of the file.
-    fn start(&self, more: &[&str]) -> Agent {
+    fn command(&self, more: &[&str]) -> AgentCommand {
         let mut command = Agent::command();
         for (name, value) in [
             ("BATCH_AGE", "0"),
@@ -46,11 +50,14 @@ impl Place {
         ] {
             command = command.env(&format!("S3_AUDIT_WEBHOOK_{name}"), value);
         }
-        let agent = command
+        command
             .args(["run", "--config"])
             .arg(self.file())
-            .args(more);
-        let agent = agent.spawn();
+            .args(more)
+    }
+
+    fn start(&self, more: &[&str]) -> Agent {
+        let agent = self.command(more).spawn();
         agent.wait_for_log("started:");
         agent
     }
@@ -65,31 +72,97 @@ fn disabled(webhook: &str) -> String {
     format!("{webhook}S3_AUDIT_WEBHOOK_ENABLED=false\n")
 }
 
+/// A file would keep its events and a socket's writer may be ready for their loss, but a pipe's would be lost for nothing.
 #[test]
-fn an_agent_that_starts_before_anyone_enabled_it_throws_events_away_until_someone_does() {
+fn standard_input_without_a_webhook_is_an_error() {
+    let place = Place::new();
+    let mut agent = place.command(&[]).spawn();
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(
+        ended
+            .log
+            .contains("stdin: its events would be lost: webhook not enabled yet in"),
+        "{}",
+        ended.log
+    );
+}
+
+#[test]
+fn an_agent_that_starts_before_anyone_enabled_it_drops_a_sockets_events_until_someone_does() {
     for begins_with in [None, Some("# to be enabled later\n")] {
         let hook = Webhook::start();
         let place = Place::new();
         if let Some(text) = begins_with {
             place.write(text);
         }
-        let mut agent = place.start(&[]);
+        let socket = place.0.path().join("audit.sock");
+        let source = format!("unix-listen:{}", socket.display());
+        let agent = place.start(&["--source", &source]);
         agent.wait_for_log("webhook not enabled yet");
         let events = numbered(0..20);
-        feed(&mut agent, &events[..10]);
-        // Thrown away is not delivered: nothing may be held either.
+        let write = |events: &[String]| {
+            let mut writer = UnixStream::connect(&socket).unwrap();
+            writer.write_all(events.join("\n").as_bytes()).unwrap();
+        };
+        write(&events[..10]);
+        // Discarded is not delivered: nothing may be buffered either.
         place.write(&webhook(&hook.url(), TOKEN));
         agent.wait_for_log("enabled (");
-        feed(&mut agent, &events[10..]);
+        write(&events[10..]);
         hook.wait_for_events(10);
 
-        let (balance, log) = end_input(agent);
+        agent.signal(libc::SIGTERM);
+        let ended = agent.wait();
+        let balance = ended.done();
         assert_eq!(taken(&hook), events[10..]);
         assert_eq!(balance.by_reason["disabled"], 10);
         assert_eq!((balance.delivered, balance.dropped), (10, 10));
-        assert!(log.contains("10 events dropped before"), "{log}");
-        assert!(!log.contains("B5A79AAD"), "{log}");
+        assert!(
+            ended.log.contains("10 events dropped before"),
+            "{}",
+            ended.log
+        );
+        assert!(!ended.log.contains("B5A79AAD"), "{}", ended.log);
     }
+}
+
+/// What the sender discards of a file is read again.
+#[test]
+fn a_file_loses_nothing_while_forwarding_is_disabled_and_enabled_again() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let enabled = webhook(&hook.url(), TOKEN);
+    place.write(&enabled);
+    let log = place.0.path().join("audit.log");
+    let events = numbered(0..3000);
+    fs::write(&log, events[..1000].join("\n")).unwrap();
+    let source = format!("file:{}", log.display());
+    let agent = place.start(&["--source", &source, "--batch-events", "50"]);
+    hook.wait_for_events(1000);
+    let append = |events: &[String]| {
+        let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+        file.write_all(format!("\n{}", events.join("\n")).as_bytes())
+            .unwrap();
+    };
+    // Some are buffered when it is disabled.
+    hook.always(Answer::status(503));
+    append(&events[1000..2000]);
+    agent.wait_for_log("delivery failed");
+    place.write(&disabled(&enabled));
+    agent.wait_for_log("webhook disabled by");
+    append(&events[2000..]);
+    thread::sleep(Duration::from_millis(1500));
+    hook.always(Answer::ok());
+    place.write(&enabled);
+    agent.wait_for_log("enabled (");
+    eventually("all of them arrive", || {
+        let arrived: BTreeSet<_> = taken(&hook).into_iter().collect();
+        (arrived.len() == events.len()).then_some(())
+    });
+    agent.signal(libc::SIGTERM);
+    agent.wait();
 }
 
 #[test]

@@ -123,6 +123,17 @@ fn offset(agent: &Agent, path: &Path) -> Option<u64> {
         .and_then(|offset| offset.trim().parse().ok())
 }
 
+/// Each event up to the last has arrived once. After an outage they come in whatever order the sender finds best.
+#[track_caller]
+fn assert_all_arrive(hook: &Webhook, last: u64) {
+    hook.wait_for_events(usize::try_from(last).unwrap());
+    let mut arrived = arrived(hook);
+    arrived.sort_unstable();
+    let mut expected: Vec<_> = (1..=last).map(event).collect();
+    expected.sort_unstable();
+    assert_eq!(arrived, expected);
+}
+
 #[test]
 fn a_file_is_read_from_its_beginning_and_followed_as_it_grows() {
     let hook = Webhook::start();
@@ -181,12 +192,15 @@ fn a_file_that_is_not_there_yet_is_waited_for() {
     fs::remove_file(log.path()).unwrap();
 
     let agent = start(&hook, &[&log.source()], &[]);
-    agent.wait_for_log("started");
+    let line = agent.wait_for_log("no such file yet; waiting for it");
+    assert!(
+        line.contains("WARN") && line.contains("audit.log"),
+        "{line}"
+    );
     log.reopen();
     log.write_events([1]);
 
     assert_arrive(&hook, [1]);
-    assert!(!agent.log().contains("WARN"), "{}", agent.log());
     end_without_loss(agent, &hook);
 }
 
@@ -335,7 +349,7 @@ fn a_file_waits_while_the_webhook_is_away_and_loses_nothing() {
     log.write_events(20_001..=20_100);
 
     hook.restart();
-    assert_arrive(&hook, 1..=20_100);
+    assert_all_arrive(&hook, 20_100);
     end_without_loss(agent, &hook);
 }
 
@@ -386,8 +400,9 @@ fn a_file_that_waits_does_not_hold_up_the_end() {
 
     agent.signal(libc::SIGTERM);
     let balance = agent.wait().balance();
+    balance.holds();
     assert!(balance.received >= 10, "{balance:?}");
-    assert_eq!((balance.dropped, balance.left), (0, balance.received));
+    assert_eq!(balance.received, balance.left);
 }
 
 #[test]
@@ -562,7 +577,7 @@ fn a_file_that_waits_does_not_make_a_socket_wait() {
     agent.wait_for_log("(buffer full); 10000 since start");
 
     hook.restart();
-    assert_arrive(&hook, 1..=1000);
+    assert_all_arrive(&hook, 1000);
     let balance = end(agent, &hook);
     assert_eq!((balance.received, balance.dropped), (11_000, 10_000));
 }
@@ -595,6 +610,6 @@ fn a_file_that_is_rotated_twice_while_the_webhook_is_away_is_read_whole() {
     log.write_events(numbers.by_ref().take(100));
 
     hook.restart();
-    assert_arrive(&hook, 1..numbers.start);
+    assert_all_arrive(&hook, numbers.start - 1);
     end_without_loss(agent, &hook);
 }

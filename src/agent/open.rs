@@ -15,7 +15,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
-use crate::source::{self, OpenError, Source};
+use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::StatusFile;
 use crate::sys::shutdown::ShutdownSignal;
@@ -84,6 +84,15 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let destination = open_destination(options, provenance, &abort)?;
+    if let Forwarding::Off(reason) = &destination.forwarding
+        && options.enabled
+        && options.sources == [Spec::Stdin]
+        && !source::stdin::is_file()
+    {
+        return Err(CommandError::Failed(format!(
+            "stdin: its events would be lost: {reason}, or give --endpoint"
+        )));
+    }
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.state.state_dir)?;
@@ -163,12 +172,17 @@ fn open_sources(
                 .into());
         }
     }
-    let (mut checkpoints, memories) =
+    let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories.iter().map(Option::is_some).collect();
+    let files = FileSettings {
+        start: options.file_start,
+        exclude: options.exclude_files.clone(),
+        max_deleted: options.max_deleted_bytes as u64,
+    };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let (http, listen) = (&listening.http, &listening.listen);
-        let opened = source::open(spec, http, listen, options.file_start, memory);
+        let opened = source::open(spec, http, listen, &files, memory);
         opened.map_err(|error| match error {
             OpenError::Wrong(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
@@ -179,7 +193,6 @@ fn open_sources(
         })
     });
     let sources = sources.collect::<Result<_, CommandError>>()?;
-    watchdog.state_dir(AT_START, || checkpoints.write_first(provenance))?;
     Ok(OpenSources {
         sources,
         resumes,

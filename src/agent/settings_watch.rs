@@ -21,6 +21,7 @@ use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
+use crate::state::checkpoint::Gate;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
 use crate::telemetry::message::Message;
@@ -39,6 +40,7 @@ pub struct SettingsWatcher {
     arguments: Vec<OsString>,
     report: Arc<Report>,
     changes: LatestValue<Option<Box<dyn Target>>>,
+    gate: Gate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
     /// The options' values that are in effect, or whose change was logged.
@@ -62,12 +64,14 @@ impl SettingsWatcher {
         provenance: &Provenance,
         report: Arc<Report>,
         changes: LatestValue<Option<Box<dyn Target>>>,
+        gate: Gate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
             changes,
+            gate,
             requests,
             values: values(provenance),
             had_file: provenance.file.settings.is_ok(),
@@ -153,9 +157,16 @@ impl SettingsWatcher {
             for warning in destination.warnings {
                 warning.log();
             }
-            self.changes.put(destination.target);
             let changed = changed.join(", ");
-            self.report.forwards(destination.forwarding, &changed);
+            if destination.target.is_none() {
+                // Files stop first, and keep what the sender discards then.
+                self.report.forwards(destination.forwarding, &changed);
+                self.gate.close();
+                self.changes.put(None);
+            } else {
+                self.changes.put(destination.target);
+                self.report.forwards(destination.forwarding, &changed);
+            }
         } else if is_requested {
             Message::SettingsUnchanged {}.log();
         }

@@ -24,6 +24,7 @@ use crate::delivery::step::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
+use crate::state::checkpoint::Gate;
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -75,6 +76,7 @@ pub(super) fn start(
         bytes: options.buffer_bytes,
     });
     let stats = producer.stats();
+    let gate = Gate::new(sources.checkpoints.progresses(), stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let changes = LatestValue::new()?;
     let target = opened.destination.target;
@@ -96,7 +98,8 @@ pub(super) fn start(
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let watcher = SettingsWatcher::new(opened.contents, provenance, report, changes, asked);
+        let watcher =
+            SettingsWatcher::new(opened.contents, provenance, report, changes, gate, asked);
         let thread = thread::Builder::new().name("settings".into());
         thread.spawn(|| watcher.run())?;
     }

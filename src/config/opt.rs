@@ -56,6 +56,8 @@ options! {
     StateDir = "state_dir",
     Source = "source",
     FileStart = "file_start",
+    ExcludeFiles = "exclude_files",
+    MaxDeletedBytes = "max_deleted_bytes",
     ListenTokenFile = "listen_token_file",
     ListenCert = "listen_cert",
     ListenKey = "listen_key",

@@ -147,7 +147,7 @@ pub struct RunOptions {
 
     /// Source of events; repeatable, or separated by commas
     ///
-    /// stdin; file:PATH (followed as it grows and is rotated; with *, ? or [ in its name, all files that match);
+    /// stdin; file:PATH (followed as it grows and is rotated; with *, ?, [ or ** in any part, all files that match);
     /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
     /// to); http:ADDR:PORT (a webhook for servers that push); https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or
     /// fluent:PATH (SeaweedFS, fluentd, Fluent Bit); fluents:ADDR:PORT (the same with TLS).
@@ -172,6 +172,21 @@ pub struct RunOptions {
         default_value = "beginning"
     )]
     pub file_start: FileStart,
+
+    /// Files that no file: source reads, such as *.gz or /var/log/pods/**/debug.log; repeatable, or separated by commas
+    ///
+    /// A pattern without a slash applies to file and directory names; one with a slash to the whole path.
+    #[arg(
+        long,
+        env = "S3_AUDIT_WEBHOOK_EXCLUDE_FILES",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    pub exclude_files: Vec<String>,
+
+    /// Max size of removed files that are kept open until they are read; beyond, the oldest are lost and counted
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_DELETED_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    pub max_deleted_bytes: usize,
 
     /// File of tokens, one per line, one of which clients of http: must send; required unless on loopback
     ///

@@ -16,6 +16,7 @@ mod unix;
 mod unix_listen;
 pub mod watched;
 
+pub use file::FileSettings;
 pub use listen::ListenSettings;
 pub use output::SourceOutput;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
@@ -33,7 +34,7 @@ pub trait Source: Send {
 }
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
-/// `memory` says, else from its `start`.
+/// checkpoint says, else from where its settings say.
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
@@ -41,12 +42,12 @@ pub fn open(
     spec: &Spec,
     http: &http::Settings,
     listen: &ListenSettings,
-    start: FileStart,
-    memory: Option<Restored>,
+    files: &FileSettings,
+    restored: Option<Restored>,
 ) -> Result<Box<dyn Source>, OpenError> {
     Ok(match spec {
         Spec::Stdin => Box::new(stdin::Stdin::open()?),
-        Spec::File(path) => Box::new(file::Follow::open(path, start, memory)?),
+        Spec::File(path) => Box::new(file::FileSource::new(path, files, restored)),
         Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
         Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen.clone())?),
         Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen.clone())?),

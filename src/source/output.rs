@@ -12,7 +12,7 @@ use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
 
-/// How often something else is looked at while there is no room.
+/// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// One source's end of the agent.
@@ -24,10 +24,12 @@ pub struct SourceOutput {
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Events of the chunk that are counted as received.
+    counted: usize,
+    /// Events that were counted so since the start.
+    events: u64,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
-    /// Done now and then while there is no room.
-    while_waiting: Box<dyn Fn() + Send + Sync>,
 }
 
 impl SourceOutput {
@@ -50,14 +52,10 @@ impl SourceOutput {
             when_full,
             max_event,
             chunk,
+            counted: 0,
+            events: 0,
             cut_short: false,
-            while_waiting: Box::new(|| ()),
         }
-    }
-
-    /// Has something done now and then while a source waits for room.
-    pub fn while_waiting(&mut self, look: impl Fn() + Send + Sync + 'static) {
-        self.while_waiting = Box::new(look);
     }
 
     /// A framer for one of the source's streams.
@@ -89,23 +87,73 @@ impl SourceOutput {
         while let Some(frame) = framer.next() {
             match frame {
                 Frame::Event(event) => self.take_event(&event),
-                Frame::Lost(lost) => {
-                    let reason = match lost {
-                        Lost::Malformed => if_malformed.unwrap_or(Reason::Malformed),
-                        Lost::TooLarge => Reason::TooLarge,
-                    };
-                    self.refuse(reason, 1);
-                }
+                Frame::Lost(lost) => self.lose(lost, if_malformed),
             }
         }
     }
 
+    fn lose(&mut self, lost: Lost, if_malformed: Option<Reason>) {
+        let reason = match lost {
+            Lost::Malformed => if_malformed.unwrap_or(Reason::Malformed),
+            Lost::TooLarge => Reason::TooLarge,
+        };
+        self.refuse(reason, 1);
+    }
+
+    /// Takes what the framer has, as far as there is room, and never waits for it. The [position](Self::position)
+    /// behind all of it; `None` if some is left, in the framer or to be queued.
+    pub fn take_while_room(&mut self, framer: &mut Framer) -> Option<u64> {
+        loop {
+            if self.chunk.bytes.len() >= CHUNK_BYTES && !self.offer() {
+                return None;
+            }
+            match framer.next() {
+                Some(Frame::Event(event)) => {
+                    if self.would_overflow(event.raw_len()) {
+                        // If it is not taken, one more event is: it can't stay in the framer.
+                        self.offer();
+                    }
+                    self.append(&event);
+                }
+                Some(Frame::Lost(lost)) => self.lose(lost, None),
+                None => return self.try_position(),
+            }
+        }
+    }
+
+    /// Waits until what was taken is queued, for so long at most.
+    pub fn wait_for_room(&mut self, patience: Duration) {
+        self.count();
+        self.producer.offer_or_wait(&mut self.chunk, patience);
+        self.counted = self.chunk.events;
+    }
+
+    /// Queues what was taken as far as there is room, without waiting. The [position](Self::position) behind it, if all
+    /// of it was queued.
+    pub fn try_position(&mut self) -> Option<u64> {
+        (self.offer() && !self.cut_short).then(|| self.producer.enqueued())
+    }
+
+    /// Gives up what was taken and not queued.
+    pub fn abandon(&mut self) {
+        self.report
+            .dropped(Reason::Shutdown, Some(self.source), self.counted);
+        self.clear();
+    }
+
     /// Takes one event.
     pub fn take_event(&mut self, event: &Event<'_>) {
-        let length = event.raw_len();
-        if !self.chunk.is_empty() && self.chunk.bytes.len() + length >= CHUNK_BYTES {
+        if self.would_overflow(event.raw_len()) {
             self.flush();
         }
+        self.append(event);
+    }
+
+    fn would_overflow(&self, length: usize) -> bool {
+        !self.chunk.is_empty() && self.chunk.bytes.len() + length >= CHUNK_BYTES
+    }
+
+    fn append(&mut self, event: &Event<'_>) {
         let before = self.chunk.bytes.len();
         event.append_line(&mut self.chunk.bytes);
         // Its newline and replaced bytes count too; there would never be room for it.
@@ -113,7 +161,7 @@ impl SourceOutput {
             events: 1,
             bytes: self.chunk.bytes.len() - before,
         };
-        if length > self.max_event || !self.producer.could_take(line) {
+        if event.raw_len() > self.max_event || !self.producer.could_take(line) {
             self.chunk.bytes.truncate(before);
             self.refuse(Reason::TooLarge, 1);
         } else {
@@ -138,29 +186,46 @@ impl SourceOutput {
         self.take_whole(lines)
     }
 
-    /// Sends on what was taken. To be called when there is nothing more to read for now.
-    pub fn flush(&mut self) {
-        if self.chunk.is_empty() {
-            return;
-        }
-        self.report.received(self.source, self.chunk.events);
-        let reason = match self.when_full {
-            WhenFull::Drop => {
-                self.producer.offer(&mut self.chunk);
-                Reason::BufferFull
-            }
-            WhenFull::Wait => {
-                while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {
-                    (self.while_waiting)();
-                }
-                self.cut_short |= !self.chunk.is_empty();
-                Reason::Shutdown
-            }
-        };
+    /// Counts what is about to be queued.
+    fn count(&mut self) {
         self.report
-            .dropped(reason, Some(self.source), self.chunk.events);
+            .received(self.source, self.chunk.events.saturating_sub(self.counted));
+        self.events += (self.chunk.events.saturating_sub(self.counted)) as u64;
+        self.counted = self.chunk.events;
+    }
+
+    fn clear(&mut self) {
         self.chunk.bytes.clear();
         self.chunk.events = 0;
+        self.counted = 0;
+    }
+
+    /// Queues what there is room for; of a source that drops, the rest is dropped. True if nothing is left.
+    fn offer(&mut self) -> bool {
+        if self.chunk.is_empty() {
+            return true;
+        }
+        self.count();
+        self.producer.offer(&mut self.chunk);
+        self.counted = self.chunk.events;
+        if self.when_full == WhenFull::Drop {
+            self.report
+                .dropped(Reason::BufferFull, Some(self.source), self.chunk.events);
+            self.clear();
+        }
+        self.chunk.is_empty()
+    }
+
+    /// Sends on what was taken. To be called when there is nothing more to read for now.
+    pub fn flush(&mut self) {
+        if self.offer() {
+            return;
+        }
+        while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {}
+        self.cut_short |= !self.chunk.is_empty();
+        self.report
+            .dropped(Reason::Shutdown, Some(self.source), self.chunk.events);
+        self.clear();
     }
 
     /// Sends on what was taken, and tells how many events must have [ended](crate::buffer::queue::QueueStats::watermark) until all
@@ -168,6 +233,16 @@ impl SourceOutput {
     pub fn position(&mut self) -> Option<u64> {
         self.flush();
         (!self.cut_short).then(|| self.producer.enqueued())
+    }
+
+    /// All events below this position are final.
+    pub fn watermark(&self) -> u64 {
+        self.producer.stats().watermark()
+    }
+
+    /// Whether events go anywhere: there is a webhook, and forwarding is not disabled.
+    pub fn is_forwarding(&self) -> bool {
+        self.report.is_forwarding()
     }
 
     /// The longest event that is taken.
@@ -223,5 +298,25 @@ impl SourceOutput {
     /// The stream is there.
     pub fn worked(&self) {
         self.report.source_restored(self.source);
+    }
+
+    /// Events that were read since the start.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What was not delivered yet, and for how long the oldest of it has been there.
+    pub fn lag(&self, bytes: u64, oldest: Duration) {
+        self.report.source_lag(self.source, bytes, oldest);
+    }
+
+    /// Nothing is there to be read yet, which need be no failure.
+    pub fn waits(&self) {
+        self.report.source_up(self.source, false);
+    }
+
+    /// Bytes of the stream are lost that are in no count of events.
+    pub fn lost_bytes(&self, bytes: u64, reason: &str) {
+        self.report.source_lost_bytes(self.source, bytes, reason);
     }
 }

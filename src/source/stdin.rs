@@ -21,6 +21,13 @@ pub fn is_null() -> bool {
     })
 }
 
+/// Whether it is a regular file, which keeps its events.
+pub fn is_file() -> bool {
+    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let found = input.and_then(|input| input.metadata());
+    found.is_ok_and(|found| found.is_file())
+}
+
 /// Standard input.
 pub(super) struct Stdin {
     /// A descriptor of its own: the standard library's handle reads ahead.

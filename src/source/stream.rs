@@ -12,6 +12,9 @@ use crate::sys::shutdown::ShutdownSignal;
 /// How long a stop waits for what a live stream's writer has written already.
 pub(super) const LAST_READS: Duration = Duration::from_millis(500);
 
+/// Between two looks at whether forwarding was enabled.
+const DISABLED: Duration = Duration::from_millis(200);
+
 /// Why reading ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -37,6 +40,11 @@ pub(super) fn read<S: Read + AsFd>(
         if !fds[0].is_ready() && !fds[1].is_ready() {
             output.flush();
             poll(&mut fds, None)?;
+        }
+        if lasting && !fds[1].is_ready() && !output.is_forwarding() {
+            // It is still there when somebody enables forwarding.
+            stop.wait(DISABLED);
+            continue;
         }
         if fds[1].is_ready() {
             if !lasting {

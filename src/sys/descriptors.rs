@@ -17,6 +17,14 @@ pub fn are_scarce(any: &impl AsFd) -> bool {
     }
 }
 
+/// How many files a source may keep open, so that there are enough for all else.
+pub fn for_files() -> usize {
+    let limit = limit().unwrap_or(1024);
+    usize::try_from(limit / 2)
+        .unwrap_or(usize::MAX)
+        .clamp(16, 4096)
+}
+
 fn limit() -> io::Result<u64> {
     Ok(limits()?.rlim_cur)
 }

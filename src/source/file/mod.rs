@@ -1,146 +1,202 @@
-//! `file:PATH` and `file:GLOB`: follows files as they grow, are renamed and made anew, copied and truncated, come
-//! and go; and goes on from where an earlier start has come to.
+//! `file:PATH` and `file:PATTERN`: follows files as they grow, are renamed and made anew, copied and truncated, come
+//! and go; and resumes where an earlier start has come to.
 //!
-//! Polling, not inotify, because that works on network mounts too. The delay grows while nothing
-//! happens.
+//! [`Follower`] knows the files and decides what is read; the loop here gives it time and takes its events. It polls
+//! rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
+mod classify;
+mod ending;
+mod follower;
+mod gzip;
+mod lag;
+mod listing;
+mod missing;
+#[cfg(test)]
+mod model;
 mod pattern;
-mod reader;
-mod resume;
+mod reading;
 mod tracked;
-mod watch;
+mod trouble;
 
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use self::follower::{Follower, Sink, Wishes};
+use self::lag::{LagMeter, Observation};
 use self::pattern::Pattern;
-use self::resume::{Missing, Resumed};
-use self::tracked::Tracked;
-use self::watch::Watch;
-use super::{FileStart, OpenError, Source, SourceOutput};
-use crate::state::checkpoint::{FileOffset, Found, Progress, Reached, Restored};
+use self::reading::Step;
+use super::{FileStart, Source, SourceOutput};
+use crate::framer::Framer;
+use crate::state::checkpoint::Restored;
+use crate::sys::descriptors;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
+use crate::text::escape::shown;
+use crate::text::quantity::HumanDuration;
 
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// Of many files, looking at one may take so much of the time.
-const LOOK_ONE: Duration = Duration::from_micros(100);
+/// How long the source waits for room before it looks at its files again.
+const ROOM: Duration = Duration::from_millis(100);
+/// How far the source is behind is reported so often.
+const LAG: Duration = Duration::from_secs(1);
+/// Longer paths are cut in the log.
+const MAX_LABEL: usize = 400;
 
-/// The files that are followed.
-pub(super) struct Follow {
-    /// In the order in which they are read.
-    files: Vec<Tracked>,
-    watch: Arc<Mutex<Watch>>,
-    is_glob: bool,
-    /// The files of an earlier start that may come back, with their numbers.
-    awaited: Vec<(u64, FileOffset)>,
-    /// What the reader tells to later starts.
-    progress: Option<Progress>,
-    /// For the log, when there is one.
-    notices: Vec<Missing>,
+/// What holds for all `file:` sources.
+#[derive(Debug, Clone)]
+pub struct FileSettings {
+    /// Where reading begins at the very first start.
+    pub start: FileStart,
+    /// Patterns of files that are not read.
+    pub exclude: Vec<String>,
+    /// Removed files are kept open up to so many bytes.
+    pub max_deleted: u64,
 }
 
-impl Follow {
-    /// A file that is not there yet is no error; one that can't be read is.
-    pub(super) fn open(
-        path: &Path,
-        start: FileStart,
-        memory: Option<Restored>,
-    ) -> Result<Self, OpenError> {
-        let wrong = |error: io::Error| OpenError::Wrong(format!("can't be read: {error}"));
-        let pattern = Pattern::new(path);
-        if !pattern.directory().is_dir() {
-            return Err(OpenError::Wrong("its directory does not exist".into()));
-        }
-        let mut watch = Watch::new(pattern);
-        let (found, progress) = match memory {
-            Some(memory) => (memory.found, Some(memory.progress)),
-            None => (Found::Nothing, None),
-        };
-        let is_first = found == Found::Nothing;
-        let mut resumed = match found {
-            Found::Places(places) => resume::find(places, &mut watch).map_err(wrong)?,
-            _ => Resumed::default(),
-        };
-        watch.look().map_err(wrong)?;
-        let mut new = watch.take_found();
-        if is_first && start == FileStart::End {
-            for file in &mut new {
-                file.skip_to_end().map_err(wrong)?;
-                if watch.pattern.is_glob() {
-                    file.close();
-                }
-            }
-        }
-        resumed.files.extend(new);
-        let awaited = resumed.awaited.into_iter();
-        let awaited: Vec<_> = awaited.map(|place| (watch.number(), place)).collect();
-        let follow = Follow {
-            files: resumed.files,
-            awaited,
-            is_glob: watch.pattern.is_glob(),
-            watch: Arc::new(Mutex::new(watch)),
-            progress,
-            notices: resumed.notices,
-        };
-        if let Some(progress) = &follow.progress {
-            for file in &follow.files {
-                progress.start(file.number, file.reached());
-                file.tell(progress);
-            }
-            for (number, place) in &follow.awaited {
-                let reached = Reached {
-                    offset: place.offset,
-                    fingerprint: place.fingerprint,
-                };
-                progress.start(*number, reached);
-                progress.seen(*number, &place.name, place.inode, place.length);
-            }
-        }
-        Ok(follow)
-    }
+/// A `file:` source.
+pub(super) struct FileSource {
+    path: PathBuf,
+    settings: FileSettings,
+    restored: Option<Restored>,
+}
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
-        lock(&self.watch)
+impl FileSource {
+    /// What is not there yet, or can't be read, is waited for.
+    pub(super) fn new(path: &Path, settings: &FileSettings, restored: Option<Restored>) -> Self {
+        FileSource {
+            path: path.to_owned(),
+            settings: settings.clone(),
+            restored,
+        }
     }
 }
 
-fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
-    watch.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Source for Follow {
+impl Source for FileSource {
     fn is_lasting(&self) -> bool {
         true
     }
 
-    fn run(mut self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        for notice in &self.notices {
-            notice.log(output.name());
-        }
-        let watch = Arc::clone(&self.watch);
-        output.while_waiting(move || {
-            // What can't be looked at now is told by the reader's next look.
-            let _ = lock(&watch).look();
-        });
+    fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
+        let pattern = Pattern::new(&self.path, &self.settings.exclude);
+        let wishes = Wishes {
+            start: self.settings.start,
+            max_deleted: self.settings.max_deleted,
+            max_open: descriptors::for_files(),
+        };
+        let mut follower = Follower::new(pattern, wishes, self.restored);
         let mut delay = LOOK_MIN;
+        let mut watch = LagWatch::default();
         loop {
-            match self.step(&mut output, stop) {
-                Ok(true) => delay = LOOK_MIN,
-                Ok(false) => delay = (delay * 2).min(LOOK_MAX),
-                Err(error) => {
-                    output.failed(&error.to_string());
-                    delay = LOOK_MAX;
+            let now = Instant::now();
+            follower.look_if_due(now, &mut output);
+            let step = follower.read_some(now, &mut output);
+            if let Some(position) = output.try_position() {
+                follower.mark_endings(position);
+            }
+            watch.report(now, &follower, &output);
+            match step {
+                // Half an event at a file's end is not one yet: the next start reads it when it is whole.
+                _ if stop.is_triggered() => break,
+                Step::Worked => delay = LOOK_MIN,
+                Step::Full => output.wait_for_room(ROOM),
+                Step::Idle => {
+                    if stop.wait(delay) {
+                        break;
+                    }
+                    delay = (delay * 2).min(LOOK_MAX);
                 }
             }
-            output.flush();
-            let files = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-            // Half an event at a file's end is not one yet: the next start reads it when it is whole.
-            if stop.wait(delay.max(LOOK_ONE.saturating_mul(files).min(LOOK_MAX))) {
-                return;
-            }
         }
+        output.abandon();
     }
+}
+
+/// Reports once a second how far the source is behind.
+#[derive(Default)]
+struct LagWatch {
+    meter: LagMeter,
+    reported: Option<Instant>,
+}
+
+impl LagWatch {
+    fn report(&mut self, now: Instant, follower: &Follower, output: &SourceOutput) {
+        let is_due = |reported| now.saturating_duration_since(reported) >= LAG;
+        if !self.reported.is_none_or(is_due) {
+            return;
+        }
+        self.reported = Some(now);
+        let progress = &follower.progress;
+        progress.advance(output.watermark());
+        let seen = Observation {
+            done: progress.done(),
+            behind: progress.behind(),
+            events: output.events(),
+        };
+        let age = self.meter.observe(now, seen);
+        output.lag(seen.behind, age.max(follower.oldest_unread()));
+        let Some(line) = self.meter.catch_up(now, seen) else {
+            return;
+        };
+        Message::CatchingUp {
+            source: output.name().to_owned(),
+            done_mib: line.done >> 20,
+            total_mib: line.total >> 20,
+            percent: line.done.saturating_mul(100) / line.total.max(1),
+            rate: line.rate,
+            left: match line.left {
+                Some(left) => format!("about {} left", HumanDuration(left)),
+                None => "no progress".into(),
+            },
+        }
+        .log();
+    }
+}
+
+impl Sink for SourceOutput {
+    fn framer(&self) -> Framer {
+        self.framer()
+    }
+
+    fn take(&mut self, framer: &mut Framer) -> Option<u64> {
+        self.take_while_room(framer)
+    }
+
+    fn take_last(&mut self, framer: &mut Framer) {
+        framer.end();
+        self.take_while_room(framer);
+    }
+
+    fn is_forwarding(&self) -> bool {
+        self.is_forwarding()
+    }
+
+    fn watermark(&self) -> u64 {
+        self.watermark()
+    }
+
+    fn lost(&mut self, bytes: u64, reason: &str) {
+        self.lost_bytes(bytes, reason);
+    }
+
+    fn failed(&mut self, reason: &str) {
+        SourceOutput::failed(self, reason);
+    }
+
+    fn waits(&mut self) {
+        SourceOutput::waits(self);
+    }
+
+    fn worked(&mut self) {
+        SourceOutput::worked(self);
+    }
+
+    fn name(&self) -> &str {
+        SourceOutput::name(self)
+    }
+}
+
+/// A file as the log names it.
+fn label(path: &Path) -> String {
+    format!("file:{}", shown(&path.to_string_lossy(), MAX_LABEL))
 }

@@ -1,134 +1,175 @@
-//! Which files a `file:` source means: the one at a path, or all whose names match a pattern.
+//! Which files a `file:` source means: the one at a path with those renamed from it, or all that match a pattern.
 
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::{Component, Path, PathBuf};
 
 /// What the user wrote behind `file:`.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    path: PathBuf,
-    is_glob: bool,
+    text: PathBuf,
+    /// The directory in which the first wildcard or the file's name stands.
+    root: PathBuf,
+    parts: Vec<Part>,
+    exclude: Vec<Vec<u8>>,
 }
 
-/// What stays the same when a file is renamed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity {
-    device: u64,
-    pub(super) inode: u64,
-}
-
-impl Identity {
-    pub(super) fn of(found: &Metadata) -> Self {
-        Identity {
-            device: found.dev(),
-            inode: found.ino(),
-        }
-    }
-}
-
-/// A regular file as it is now.
+/// One component behind the root.
 #[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) path: PathBuf,
-    pub(super) identity: Identity,
-    pub(super) length: u64,
-    pub(super) modified: SystemTime,
+enum Part {
+    /// `*`, `?` and `[a-z]` stand for characters of a name.
+    Matching(Vec<u8>),
+    /// `**`: any directories, or none.
+    Any,
+    /// The name of a path without wildcards.
+    Path(Vec<u8>),
 }
 
-impl Listed {
-    fn of(path: PathBuf, found: &Metadata) -> Self {
-        Listed {
-            path,
-            identity: Identity::of(found),
-            length: found.len(),
-            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-        }
-    }
+/// What a name in a directory means.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Meaning {
+    /// As a file it is one of the source's.
+    pub(super) is_file: bool,
+    /// As a directory it is looked into, with these places of the pattern.
+    pub(super) inside: Vec<usize>,
+    /// That holds for a link to a directory, too.
+    pub(super) follows_links: bool,
 }
 
 impl Pattern {
-    /// A pattern has `*`, `?` or `[` in its last component, unless a file has just that name.
-    pub(super) fn new(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        let is_glob =
-            name.iter().any(|byte| b"*?[".contains(byte)) && fs::symlink_metadata(path).is_err();
+    /// A path is a pattern if it has `*`, `?` or `[`, unless a file has just that name.
+    pub(super) fn new(path: &Path, exclude: &[String]) -> Self {
+        let is_glob = has_wildcard(path.as_os_str()) && fs::symlink_metadata(path).is_err();
+        let mut root = PathBuf::new();
+        let mut parts = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) if !parts.is_empty() || (is_glob && has_wildcard(name)) => {
+                    parts.push(match name.as_bytes() {
+                        b"**" => Part::Any,
+                        name => Part::Matching(name.into()),
+                    });
+                }
+                _ => root.push(component),
+            }
+        }
+        if parts.is_empty() {
+            let name = path.file_name().unwrap_or_default();
+            root = path.parent().unwrap_or(Path::new("")).into();
+            parts.push(Part::Path(name.as_bytes().into()));
+        }
+        if root.as_os_str().is_empty() {
+            root.push(".");
+        }
         Pattern {
-            path: path.into(),
-            is_glob,
+            text: path.into(),
+            root,
+            parts,
+            exclude: exclude
+                .iter()
+                .map(|text| text.clone().into_bytes())
+                .collect(),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The path of a source without wildcards.
+    pub(super) fn path(&self) -> Option<&Path> {
+        let is_path = matches!(self.parts.first(), Some(Part::Path(_)));
+        is_path.then_some(&*self.text)
     }
 
-    pub(super) fn is_glob(&self) -> bool {
-        self.is_glob
+    /// Where the walk over directories begins.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
-    pub(super) fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(directory) if directory != Path::new("") => directory,
-            _ => Path::new("."),
+    /// What `name` means in a directory that is at these places of the pattern.
+    pub(super) fn meaning(&self, places: &[usize], directory: &Path, name: &[u8]) -> Meaning {
+        let mut meaning = Meaning::default();
+        for &place in places {
+            self.add_meaning(place, name, &mut meaning);
         }
+        meaning.inside.sort_unstable();
+        meaning.inside.dedup();
+        let is_meant = meaning.is_file || !meaning.inside.is_empty();
+        if is_meant && self.is_excluded(directory, name) {
+            return Meaning::default();
+        }
+        meaning
     }
 
-    /// The files that it means, those changed last at the end. None is no error; something else than a
-    /// file at a path is one.
-    pub(super) fn list(&self) -> io::Result<Vec<Listed>> {
-        if self.is_glob {
-            let pattern = self.path.file_name().unwrap_or_default().as_bytes();
-            return self.list_named(|name| matches(pattern, name));
-        }
-        match fs::metadata(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Ok(found) if !found.is_file() => Err(io::Error::other(
-                "it is no regular file; for a FIFO use stdin, for a socket unix:PATH",
-            )),
-            found => Ok(vec![Listed::of(self.path.clone(), &found?)]),
-        }
-    }
-
-    /// The same, and of a path also what may have been renamed from it: all whose names begin with its name.
-    pub(super) fn list_with_renamed(&self) -> io::Result<Vec<Listed>> {
-        if self.is_glob {
-            return self.list();
-        }
-        let own = self.path.file_name().unwrap_or_default().as_bytes();
-        self.list_named(|name| name.starts_with(own))
-    }
-
-    fn list_named(&self, is_meant: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Listed>> {
-        let mut listed: Vec<Listed> = Vec::new();
-        for entry in fs::read_dir(self.directory())? {
-            let name = entry?.file_name();
-            if !is_meant(name.as_bytes()) {
-                continue;
+    fn add_meaning(&self, place: usize, name: &[u8], meaning: &mut Meaning) {
+        let is_last = place + 1 == self.parts.len();
+        match self.parts.get(place) {
+            Some(Part::Path(own)) => meaning.is_file |= is_or_was(own, name),
+            Some(Part::Matching(pattern)) if matches(pattern, name) => {
+                if is_last {
+                    meaning.is_file = true;
+                } else {
+                    meaning.inside.push(place + 1);
+                    meaning.follows_links = true;
+                }
             }
-            let path = self.path.with_file_name(&name);
-            match fs::metadata(&path) {
-                Ok(found) if found.is_file() => listed.push(Listed::of(path, &found)),
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
+            Some(Part::Any) => {
+                // As in a shell, it enters no hidden directory, and no link, which may lead back.
+                let is_hidden = name.starts_with(b".");
+                if !is_hidden {
+                    meaning.inside.push(place);
+                    meaning.is_file |= is_last;
+                }
+                self.add_meaning(place + 1, name, meaning);
             }
+            _ => {}
         }
-        // A file of several names is one.
-        listed.sort_by(|a, b| (a.identity, &a.path).cmp(&(b.identity, &b.path)));
-        listed.dedup_by_key(|file| file.identity);
-        listed.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
-        Ok(listed)
+    }
+
+    /// A pattern with a slash is for the whole path, another for the name.
+    pub(super) fn is_excluded(&self, directory: &Path, name: &[u8]) -> bool {
+        self.exclude.iter().any(|pattern| {
+            if pattern.contains(&b'/') {
+                let path = directory.join(OsStr::from_bytes(name));
+                matches_path(pattern, path.as_os_str().as_bytes())
+            } else {
+                matches(pattern, name)
+            }
+        })
     }
 }
 
-/// A path's name, for a place.
-pub(super) fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(OsStr::new(""));
-    name.to_string_lossy().into_owned()
+/// Whether `name` is a file's own, or one that it may have been renamed to: `audit.log.1`, `audit.log-20260301`.
+pub(super) fn is_or_was(own: &[u8], name: &[u8]) -> bool {
+    match name.strip_prefix(own) {
+        Some(rest) => matches!(rest.first(), None | Some(b'.' | b'-')),
+        None => false,
+    }
+}
+
+fn has_wildcard(text: &OsStr) -> bool {
+    text.as_bytes().iter().any(|byte| b"*?[".contains(byte))
+}
+
+/// Component by component, with `**` for any number of them.
+fn matches_path(pattern: &[u8], path: &[u8]) -> bool {
+    let split = |text: &[u8]| -> Vec<Vec<u8>> {
+        text.split(|byte| *byte == b'/').map(Into::into).collect()
+    };
+    let (pattern, path) = (split(pattern), split(path));
+    // Whether the patterns so far match the components so far.
+    let mut row: Vec<bool> = vec![false; path.len() + 1];
+    row[0] = true;
+    for part in &pattern {
+        let mut next = vec![false; path.len() + 1];
+        for (at, matched) in next.iter_mut().enumerate() {
+            *matched = if part == b"**" {
+                row[..=at].contains(&true)
+            } else {
+                at > 0 && row[at - 1] && matches(part, &path[at - 1])
+            };
+        }
+        row = next;
+    }
+    row[path.len()]
 }
 
 /// Whether `name` matches a shell's pattern: `*` any characters, `?` one, `[a-z]` and `[!a-z]` one of or but these.
@@ -198,6 +239,88 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The names below a directory that a pattern means, by a walk over these paths.
+    fn meant(pattern: &str, exclude: &[&str], paths: &str) -> String {
+        let exclude: Vec<_> = exclude.iter().map(|text| (*text).to_owned()).collect();
+        let pattern = Pattern::new(Path::new(pattern), &exclude);
+        let is_meant = |path: &&str| {
+            let Ok(inside) = Path::new(path).strip_prefix(pattern.root()) else {
+                return false;
+            };
+            let mut directory = pattern.root().to_owned();
+            let mut places = vec![0];
+            let names: Vec<_> = inside.iter().collect();
+            for (at, name) in names.iter().enumerate() {
+                let meaning = pattern.meaning(&places, &directory, name.as_bytes());
+                if at + 1 == names.len() {
+                    return meaning.is_file;
+                }
+                directory.push(name);
+                places = meaning.inside;
+            }
+            false
+        };
+        paths
+            .split(' ')
+            .filter(is_meant)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn wildcards_stand_in_any_part() {
+        let paths = "/l/pods/a/rgw/0.log /l/pods/b/rgw/1.log /l/pods/a/web/0.log /l/pods/.h/rgw/0.log /l/pods/rgw/0.log /l/0.log";
+        for (pattern, expected) in [
+            (
+                "/l/pods/*/rgw/*.log",
+                "/l/pods/a/rgw/0.log /l/pods/b/rgw/1.log",
+            ),
+            ("/l/pods/[!a]/*/*.log", "/l/pods/b/rgw/1.log"),
+            (
+                "/l/**/0.log",
+                "/l/pods/a/rgw/0.log /l/pods/a/web/0.log /l/pods/rgw/0.log /l/0.log",
+            ),
+            (
+                "/l/**/rgw/*",
+                "/l/pods/a/rgw/0.log /l/pods/b/rgw/1.log /l/pods/rgw/0.log",
+            ),
+            (
+                "/l/pods/**",
+                "/l/pods/a/rgw/0.log /l/pods/b/rgw/1.log /l/pods/a/web/0.log /l/pods/rgw/0.log",
+            ),
+            ("/l/*", "/l/0.log"),
+            ("/l/0.log", "/l/0.log"),
+        ] {
+            assert_eq!(meant(pattern, &[], paths), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_meant() {
+        let paths = "/l/a/x.log /l/a/x.log.gz /l/b/x.log";
+        for (exclude, expected) in [
+            (&["*.gz"][..], "/l/a/x.log /l/b/x.log"),
+            (&["/l/a/*"], "/l/b/x.log"),
+            (&["/l/a"], "/l/b/x.log"),
+            (&["**/b/**"], "/l/a/x.log /l/a/x.log.gz"),
+            (&["x*", "y"], ""),
+        ] {
+            assert_eq!(meant("/l/*/*", exclude, paths), expected, "{exclude:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_means_also_what_was_renamed_from_it() {
+        let paths = "/l/a.log /l/a.log.1 /l/a.log-2026.gz /l/a.logs /l/b.log /l/a.log/1";
+        assert_eq!(
+            meant("/l/a.log", &[], paths),
+            "/l/a.log /l/a.log.1 /l/a.log-2026.gz"
+        );
+        assert_eq!(Pattern::new(Path::new("a.log"), &[]).root(), Path::new("."));
+        assert_eq!(Pattern::new(Path::new("*.log"), &[]).root(), Path::new("."));
+        assert!(Pattern::new(Path::new("/l/*.log"), &[]).path().is_none());
+    }
 
     #[test]
     fn names_match_as_in_a_shell() {

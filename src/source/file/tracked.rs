@@ -1,84 +1,119 @@
-//! One file that is followed, by whatever name.
+//! One file that is followed, under whatever name.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::pattern::{Identity, Listed, name};
+use super::gzip::Gzip;
+use super::missing::{Candidate, known_by};
 use crate::framer::Framer;
-use crate::source::SourceOutput;
-use crate::state::checkpoint::{Fingerprint, HEAD_BYTES, Progress, Reached};
-use crate::sys::shutdown::ShutdownSignal;
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
 /// How far back the beginning of a file's last line is looked for.
 const LINE_BYTES: u64 = 64 << 10;
-/// What compressed files begin with: gzip, zstd, xz, bzip2.
-const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+/// A read at most, so that a checkpoint is not coarser than that.
+const READ_BYTES: usize = 64 << 10;
+
+/// So much of what was read last is kept.
+const RECENT: usize = 8 << 10;
+
+/// What stays the same when a file is renamed: its device and inode numbers.
+pub(super) type Identity = (u64, u64);
 
 /// What is done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing yet: it was not looked into.
+    /// Nothing yet: it is empty, or was not looked into.
     New,
     /// It is read.
     Followed,
-    /// It begins as the file of this number does, which is read already.
-    CopyOf(u64),
-    /// It is compressed.
+    /// Its first bytes, so many, are those of another file, which is read.
+    CopyOf { original: u64, covered: u64 },
+    /// It is compressed, and not read.
     Skipped,
+}
+
+/// A regular file as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) path: Arc<Path>,
+    /// What its directory says of it.
+    pub(super) entry: u64,
+    pub(super) identity: Identity,
+    pub(super) length: u64,
+    pub(super) modified: SystemTime,
+}
+
+impl Listed {
+    pub(super) fn of(path: Arc<Path>, entry: u64, found: &Metadata) -> Self {
+        Listed {
+            path,
+            entry,
+            identity: (found.dev(), found.ino()),
+            length: found.len(),
+            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
 }
 
 /// A file that is followed.
 pub(super) struct Tracked {
-    /// Its number in the source's progress.
-    pub(super) number: u64,
-    /// Where it was seen last.
-    pub(super) path: PathBuf,
-    pub(super) identity: Identity,
-    pub(super) modified: SystemTime,
+    pub(super) now: Listed,
+    pub(super) state: State,
     /// It was written to since it was read.
-    is_touched: bool,
-    /// It is not among the files that are meant any more.
+    pub(super) is_touched: bool,
+    /// It has no name any more that the source means.
     pub(super) is_gone: bool,
+    /// Its name is none that the source means, but it was read before.
+    pub(super) is_outside: bool,
     /// When it was last seen to grow, or to be there.
     pub(super) active: Instant,
-    pub(super) state: State,
-    /// Its length when it was last seen.
-    pub(super) length: u64,
-    /// Its length when it was last looked into.
-    pub(super) examined: Option<u64>,
+    /// The look at which its name was last seen.
+    pub(super) look: u64,
     /// Closed while many others are open.
     file: Option<File>,
+    /// It is compressed, and read.
+    pub(super) gzip: Option<Box<Gzip>>,
+    pub(super) is_gzip: bool,
+    /// The longest that this content was seen to be.
+    pub(super) longest: u64,
     /// How far it was read.
-    offset: u64,
-    /// What it begins with, as far as it was read.
-    head: Vec<u8>,
-    fingerprint: Fingerprint,
+    pub(super) offset: u64,
+    pub(super) head: Fingerprint,
+    tail: Option<Fingerprint>,
+    /// The last bytes that were read: the file itself may be truncated before they are passed on.
+    recent: Vec<u8>,
     /// What was read of an event that is not whole.
-    framer: Option<Framer>,
+    pub(super) framer: Option<Box<Framer>>,
+    /// The framer has events that found no room.
+    pub(super) has_pending: bool,
 }
 
 impl Tracked {
     /// One that was just found, to be read from its beginning.
-    pub(super) fn new(number: u64, listed: &Listed) -> Self {
+    pub(super) fn new(listed: Listed, now: Instant) -> Self {
         Tracked {
-            number,
-            path: listed.path.clone(),
-            identity: listed.identity,
-            modified: listed.modified,
-            is_touched: false,
-            is_gone: false,
-            active: Instant::now(),
+            longest: listed.length,
+            now: listed,
             state: State::New,
-            length: listed.length,
-            examined: None,
+            is_touched: true,
+            is_gone: false,
+            is_outside: false,
+            active: now,
+            look: 0,
             file: None,
+            gzip: None,
+            is_gzip: false,
             offset: 0,
-            head: Vec::new(),
-            fingerprint: Fingerprint::default(),
+            head: Fingerprint::default(),
+            tail: None,
+            recent: Vec::new(),
             framer: None,
+            has_pending: false,
         }
     }
 
@@ -87,9 +122,14 @@ impl Tracked {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let file = File::open(&self.path)?;
+                // Not waiting, should a FIFO have taken its place.
+                let mut options = OpenOptions::new();
+                let options = options
+                    .read(true)
+                    .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+                let file = options.open(&self.now.path)?;
                 let found = file.metadata()?;
-                if Identity::of(&found) != self.identity || !found.is_file() {
+                if (found.dev(), found.ino()) != self.now.identity || !found.is_file() {
                     return Err(ErrorKind::NotFound.into());
                 }
                 file
@@ -104,20 +144,28 @@ impl Tracked {
 
     pub(super) fn close(&mut self) {
         self.file = None;
+        self.gzip = None;
     }
 
-    /// Goes on from `offset`, of a file that is known by its first bytes.
-    pub(super) fn resume(&mut self, offset: u64, head: Vec<u8>) {
-        self.offset = offset;
-        self.fingerprint = Fingerprint::of(&head);
-        self.head = head;
-        self.framer = None;
+    /// Goes on from what was committed of it.
+    pub(super) fn resume(&mut self, from: &FileOffset) {
+        self.offset = from.offset;
+        (self.head, self.tail) = (from.head, from.tail);
+        self.recent = Vec::new();
+        (self.framer, self.has_pending, self.gzip) = (None, false, None);
         self.state = State::Followed;
+        self.is_touched = true;
+    }
+
+    /// Begins again, as a file of which nothing is known.
+    pub(super) fn restart(&mut self) {
+        self.resume(&FileOffset::default());
+        self.longest = 0;
+        self.state = State::New;
     }
 
     /// Passes over what is in it: to the beginning of the last line, which may be half written.
     pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
-        let head = self.read_head(HEAD_BYTES)?;
         let file = self.open()?;
         let length = file.metadata()?.len();
         let from = length.saturating_sub(LINE_BYTES);
@@ -125,65 +173,146 @@ impl Tracked {
         (&mut &*file).seek(SeekFrom::Start(from))?;
         (&mut &*file).take(length - from).read_to_end(&mut last)?;
         let line = last.iter().rposition(|byte| *byte == b'\n');
-        self.resume(line.map_or(length, |at| from + at as u64 + 1), head);
-        Ok(())
+        self.start_at(line.map_or(length, |at| from + at as u64 + 1))
     }
 
-    /// What it begins with now, so many bytes at most.
-    pub(super) fn read_head(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let file = self.open()?;
-        let mut head = vec![0; most];
+    /// At most its first [`HEAD_BYTES`], as they are now.
+    pub(super) fn read_head(&mut self) -> io::Result<Vec<u8>> {
+        self.read_at(0, HEAD_BYTES)
+    }
+
+    /// What it holds compressed, from the beginning.
+    pub(super) fn new_gzip(&mut self) -> io::Result<Gzip> {
+        let mut file = self.open()?.try_clone()?;
+        file.rewind()?;
+        Ok(Gzip::new(file))
+    }
+
+    /// What a compressed file begins with, as far as there is something.
+    pub(super) fn read_gzip_head(&mut self) -> io::Result<Vec<u8>> {
+        let mut gzip = self.new_gzip()?;
+        let mut head = vec![0; HEAD_BYTES];
         let mut filled = 0;
-        while filled < most {
-            match file.read_at(&mut head[filled..], filled as u64) {
+        while filled < HEAD_BYTES
+            && let Ok(count) = gzip.read(&mut head[filled..])
+            && count > 0
+        {
+            filled += count;
+        }
+        head.truncate(filled);
+        Ok(head)
+    }
+
+    /// Bytes in the middle, fewer at its end.
+    pub(super) fn read_at(&mut self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let file = self.open()?;
+        let mut found = vec![0; bytes];
+        let mut filled = 0;
+        while filled < bytes {
+            match file.read_at(&mut found[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        head.truncate(filled);
-        Ok(head)
+        found.truncate(filled);
+        Ok(found)
     }
 
-    /// It is there, as it is now. True if that is not as it was.
-    pub(super) fn see(&mut self, listed: &Listed) -> bool {
-        self.active = Instant::now();
-        self.is_touched |= self.modified != listed.modified;
-        self.modified = listed.modified;
-        let is_same = self.path == listed.path && self.length == listed.length;
-        self.path.clone_from(&listed.path);
-        self.length = listed.length;
-        !is_same
+    /// It is here, as it is now.
+    pub(super) fn see(&mut self, listed: Listed, now: Instant) {
+        let has_changed = self.now.length != listed.length || self.now.modified != listed.modified;
+        if has_changed {
+            self.active = now;
+            self.is_touched = true;
+        }
+        self.is_gone = false;
+        self.longest = self.longest.max(listed.length);
+        self.now = listed;
     }
 
-    /// Tells of it in the checkpoint.
-    pub(super) fn tell(&self, progress: &Progress) {
-        progress.seen(
-            self.number,
-            &name(&self.path),
-            self.identity.inode,
-            self.length,
-        );
+    /// Looks at its own path. False if another file is there, or none.
+    pub(super) fn look(&mut self, now: Instant) -> io::Result<bool> {
+        let found = fs::metadata(&self.now.path)?;
+        let listed = Listed::of(Arc::clone(&self.now.path), self.now.entry, &found);
+        let is_same = listed.identity == self.now.identity;
+        if is_same {
+            self.see(listed, now);
+        }
+        Ok(is_same)
+    }
+
+    /// Looks at the open file, which has no name any more. True if it has grown.
+    pub(super) fn look_at_open(&mut self, now: Instant) -> io::Result<Metadata> {
+        let found = self.open()?.metadata()?;
+        if found.len() != self.now.length {
+            self.active = now;
+            self.is_touched = true;
+            self.now.length = found.len();
+            self.longest = self.longest.max(found.len());
+        }
+        Ok(found)
+    }
+
+    /// All that is known of it, for the checkpoint.
+    pub(super) fn known(&self) -> FileOffset {
+        let reached = self.reached();
+        FileOffset {
+            path: Arc::clone(&self.now.path),
+            device: Some(self.now.identity.0),
+            inode: self.now.identity.1,
+            offset: reached.offset,
+            length: self.now.length,
+            head: reached.head,
+            tail: reached.tail,
+            is_gone: false,
+        }
     }
 
     /// How far it was read, but for an event that is not whole.
     pub(super) fn reached(&self) -> Reached {
-        let unfinished = self.framer.as_ref().map_or(0, Framer::unfinished);
+        let unfinished = self.framer.as_ref().map_or(0, |framer| framer.unfinished());
         Reached {
             offset: self.offset.saturating_sub(unfinished),
-            fingerprint: self.fingerprint,
+            head: self.head,
+            tail: self.tail,
         }
     }
 
-    /// What it begins with, as far as it was read.
-    pub(super) fn head(&self) -> &[u8] {
-        &self.head
+    /// Notes what stands before the offset reached, now that all that was read is passed on.
+    pub(super) fn note_tail(&mut self) {
+        let unfinished = self.framer.as_ref().map_or(0, |framer| framer.unfinished());
+        let unfinished = usize::try_from(unfinished).unwrap_or(usize::MAX);
+        let end = self.recent.len().saturating_sub(unfinished);
+        let tail = &self.recent[end.saturating_sub(HEAD_BYTES)..end];
+        // Not known behind the beginning of a long event.
+        self.tail = (!tail.is_empty()).then(|| Fingerprint::of(tail));
+    }
+
+    /// Goes on at an offset that was not read up to.
+    pub(super) fn start_at(&mut self, offset: u64) -> io::Result<()> {
+        let bytes = offset.min(HEAD_BYTES as u64);
+        let tail = self.read_at(offset - bytes, usize::try_from(bytes).unwrap_or(HEAD_BYTES))?;
+        self.offset = offset;
+        self.tail = Some(Fingerprint::of(&tail));
+        (self.framer, self.recent) = (None, Vec::new());
+        self.state = State::Followed;
+        Ok(())
+    }
+
+    /// Gives back what is not needed while nothing is read.
+    pub(super) fn rest(&mut self) -> Option<Box<Framer>> {
+        self.recent = Vec::new();
+        self.framer.take()
     }
 
     /// Whether there is nothing in it that was not read.
     pub(super) fn is_read(&self) -> bool {
-        self.offset == self.length
+        if self.is_gzip {
+            return !self.is_touched && self.gzip.is_none();
+        }
+        self.offset == self.now.length && !self.has_pending
     }
 
     /// Whether there may be something in it that was not read.
@@ -191,90 +320,115 @@ impl Tracked {
         !self.is_read() || self.is_touched
     }
 
-    /// Whether it is shorter than what was read of it, or begins otherwise: something else was put
-    /// into the file.
+    /// Whether it is not what was read of it: shorter, or with other bytes at its beginning or before the offset.
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
-        let known = self.head.len();
-        let is_rewritten = self.length < self.offset || self.read_head(known)? != self.head;
-        self.is_touched = false;
-        Ok(is_rewritten)
-    }
-
-    /// Begins again.
-    pub(super) fn rewind(&mut self) {
-        self.resume(0, Vec::new());
-    }
-
-    /// Takes what was read of an event that will never be whole.
-    pub(super) fn take_last(&mut self, output: &mut SourceOutput) {
-        if let Some(framer) = &mut self.framer {
-            output.take_last(framer);
+        if self.is_gzip {
+            return Ok(false);
         }
-    }
-
-    /// Gives back memory that nothing is kept in.
-    pub(super) fn release(&mut self) {
-        if let Some(framer) = &mut self.framer {
-            framer.release();
+        let length = self.open()?.metadata()?.len();
+        let reached = self.reached();
+        if length < self.offset {
+            return Ok(true);
         }
-    }
-
-    /// Reads what there was when it was last seen, and maybe a little more. True if there was something.
-    pub(super) fn read(
-        &mut self,
-        output: &mut SourceOutput,
-        progress: Option<&Progress>,
-        stop: &ShutdownSignal,
-    ) -> io::Result<bool> {
-        let before = self.offset;
-        self.open()?.seek(SeekFrom::Start(before))?;
-        while self.offset < self.length && !stop.is_triggered() && self.read_once(output)? {
-            self.active = Instant::now();
-            self.mark(output, progress);
+        let head = self.read_head()?;
+        let has_tail = match reached.tail {
+            Some(tail) => self.has(reached.offset, tail)?,
+            None => true,
+        };
+        if !has_tail || !reached.head.fits(&head) {
+            return Ok(true);
         }
-        Ok(self.offset > before)
+        if head.len() > self.head.bytes {
+            self.head = known_by(&head);
+        }
+        Ok(false)
     }
 
-    /// One read, and its events. False at the end.
-    fn read_once(&mut self, output: &mut SourceOutput) -> io::Result<bool> {
-        let framer = self.framer.get_or_insert_with(|| output.framer());
-        let Some(mut file) = self.file.as_ref() else {
+    /// Whether these bytes stand before `offset`.
+    fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
+        let Some(from) = offset.checked_sub(bytes.bytes as u64) else {
             return Ok(false);
         };
-        let space = framer.space();
-        let count = loop {
-            match file.read(space) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                count => break count?,
-            }
-        };
-        if self.head.len() < HEAD_BYTES {
-            // From a later place than the head's end, some of this is in the head already.
-            let known = self.head.len() as u64 - self.offset.min(self.head.len() as u64);
-            let new = space[..count].get(usize::try_from(known).unwrap_or(usize::MAX)..);
-            let new = new.unwrap_or_default();
-            self.head
-                .extend_from_slice(&new[..new.len().min(HEAD_BYTES - self.head.len())]);
-            self.fingerprint = Fingerprint::of(&self.head);
-        }
-        self.offset += count as u64;
-        self.length = self.length.max(self.offset);
-        framer.filled(count);
-        output.take(framer);
-        Ok(count > 0)
+        Ok(Fingerprint::of(&self.read_at(from, bytes.bytes)?) == bytes)
     }
 
-    /// Notes how far it was read. All that was is on its way then.
-    pub(super) fn mark(&self, output: &mut SourceOutput, progress: Option<&Progress>) {
-        if let Some(progress) = progress
-            && let Some(position) = output.position()
-        {
-            progress.mark(position, self.number, Some(self.reached()));
+    /// One read. 0 at the end.
+    pub(super) fn read_once(&mut self) -> io::Result<usize> {
+        let Some(framer) = &mut self.framer else {
+            return Ok(0);
+        };
+        let is_between = framer.is_done() && self.gzip.is_none();
+        let space = framer.space();
+        let most = space.len().min(READ_BYTES);
+        let space = &mut space[..most];
+        let count = match (&mut self.gzip, &self.file) {
+            (Some(gzip), _) => gzip.read(space)?,
+            (None, Some(file)) => {
+                (&mut &*file).seek(SeekFrom::Start(self.offset))?;
+                (&mut &*file).read(space)?
+            }
+            (None, None) => 0,
+        };
+        // A long run of zeros is a hole, or was written as if it were one.
+        let read = space.get(..count).unwrap_or_default();
+        if is_between && read.first() == Some(&0) && read.iter().all(|byte| *byte == 0) {
+            self.offset += self.skip_hole(count as u64);
+            self.recent.clear();
+            return Ok(count);
         }
+        self.recent.extend(&read[count.saturating_sub(RECENT)..]);
+        let surplus = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..surplus);
+        self.offset += count as u64;
+        framer.filled(count);
+        Ok(count)
+    }
+
+    /// How far the zeros at the offset reach at least, of which so many were read.
+    fn skip_hole(&self, read: u64) -> u64 {
+        let Some(file) = &self.file else { return read };
+        let from = i64::try_from(self.offset).unwrap_or(i64::MAX);
+        // SAFETY: lseek touches no memory, and the descriptor is open.
+        let data = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
+        let error = io::Error::last_os_error();
+        let data = match u64::try_from(data) {
+            Ok(data) => data,
+            // Nothing but a hole up to its end.
+            Err(_) if error.raw_os_error() == Some(libc::ENXIO) => self.now.length,
+            Err(_) => return read,
+        };
+        data.min(self.now.length)
+            .saturating_sub(self.offset)
+            .max(read)
     }
 }
 
-/// Whether a file that begins so is compressed.
-pub(super) fn is_compressed(head: &[u8]) -> bool {
-    COMPRESSED.iter().any(|magic| head.starts_with(magic))
+/// A file that may have the content of another one.
+pub(super) struct Probe<'a> {
+    pub(super) file: &'a mut Tracked,
+    pub(super) head: &'a [u8],
+}
+
+impl Candidate for Probe<'_> {
+    fn identity(&self) -> Identity {
+        self.file.now.identity
+    }
+
+    fn length(&self) -> Option<u64> {
+        (!self.file.is_gzip).then_some(self.file.now.length)
+    }
+
+    fn head(&self) -> &[u8] {
+        self.head
+    }
+
+    fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
+        if !self.file.is_gzip {
+            return self.file.has(offset, bytes).unwrap_or(false);
+        }
+        let Ok(mut gzip) = self.file.new_gzip() else {
+            return false;
+        };
+        gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes)
+    }
 }

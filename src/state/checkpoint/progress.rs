@@ -1,12 +1,13 @@
-//! Which places of a source's files its events have passed. The source's thread marks what it has read, the
-//! keeper's asks what of that has ended.
+//! Which bytes of a source's files are final. The source's thread marks what it has queued; the watermark of the queue
+//! tells what of that is final.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FileOffset, Fingerprint};
 
-/// Marks kept at most: later ones are then merged, which makes the places coarser but never wrong.
+/// At most so many marks are kept: later ones are merged, which makes offsets coarser but never wrong.
 const MARKS: usize = 256;
 
 /// How far one file was read.
@@ -14,9 +15,28 @@ const MARKS: usize = 256;
 pub struct Reached {
     /// Whole events only.
     pub offset: u64,
-    /// What it begins with.
-    pub fingerprint: Fingerprint,
+    /// What the file begins with, as far as it was read.
+    pub head: Fingerprint,
+    /// What stands right before the offset.
+    pub tail: Option<Fingerprint>,
 }
+
+/// What is known of a file once its events are final: how far it was read, and whether that was all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Step {
+    reached: Option<Reached>,
+    ending: Option<Ending>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is gone, but a copy of it may turn up.
+    Gone,
+    Dropped,
+}
+
+/// What a checkpoint is to learn: the newest of each file, or that its number was dropped.
+pub type Changes = Vec<(u64, Option<FileOffset>)>;
 
 /// A source's files; clones are the same ones.
 #[derive(Debug, Clone, Default)]
@@ -27,72 +47,168 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct State {
     /// By the number that the source has given them.
-    passed: BTreeMap<u64, FileOffset>,
+    files: BTreeMap<u64, Box<FileOffset>>,
     marks: VecDeque<Mark>,
+    /// Differ from what the checkpoint says.
+    changed: BTreeSet<u64>,
+    /// Differ from it in their length only, which is not urgent.
+    grown: BTreeSet<u64>,
+    /// Events from this position on do not count as final: they were discarded while forwarding is disabled.
+    frozen: Option<u64>,
+    /// The source has looked for its files once.
+    is_ready: bool,
+    /// Bytes that became final so far.
+    done: u64,
+    /// Bytes that are not final, if that was not changed since it was summed up.
+    behind: Option<u64>,
 }
 
-/// When so many events have ended, these files have come so far; those with nothing are done with.
+/// When all events below the position are final, these files have come so far.
 #[derive(Debug)]
 struct Mark {
     position: u64,
-    files: Vec<(u64, Option<Reached>)>,
+    files: BTreeMap<u64, Step>,
 }
 
 impl Progress {
-    /// A file is followed from here on.
-    pub fn start(&self, file: u64, reached: Reached) {
-        let mut state = self.lock();
-        state.pass(file, Some(reached));
+    /// The source has looked for its files: from now on there is something to write, be it that there are none.
+    pub fn ready(&self) {
+        self.lock().is_ready = true;
     }
 
-    /// A file is there, of this name, inode number and length.
-    pub fn seen(&self, file: u64, name: &str, inode: u64, length: u64) {
-        let mut state = self.lock();
-        let place = state.passed.entry(file).or_default();
-        if place.name != name {
-            name.clone_into(&mut place.name);
-        }
-        (place.inode, place.length) = (inode, length);
+    /// Whether the source has looked for its files.
+    pub fn is_ready(&self) -> bool {
+        self.lock().is_ready
     }
 
-    /// When `position` events have ended, all have that stand in the file before the place reached, or, if
-    /// there is none, the file is done with. Positions never fall.
-    pub fn mark(&self, position: u64, file: u64, reached: Option<Reached>) {
+    /// A file is known from here on.
+    pub fn start(&self, number: u64, file: FileOffset) {
         let mut state = self.lock();
-        let is_full = state.marks.len() >= MARKS;
-        match state.marks.back_mut() {
-            Some(last) if is_full || last.position == position => {
-                last.position = position;
-                match last.files.iter_mut().find(|(known, _)| *known == file) {
-                    Some(known) => known.1 = reached,
-                    None => last.files.push((file, reached)),
-                }
-            }
-            _ => state.marks.push_back(Mark {
-                position,
-                files: vec![(file, reached)],
-            }),
+        state.files.insert(number, Box::new(file));
+        state.behind = None;
+        state.changed.insert(number);
+    }
+
+    /// A file is here now, of this identity and length. False if its number is not known.
+    pub fn seen(
+        &self,
+        number: u64,
+        path: &Arc<Path>,
+        device: u64,
+        inode: u64,
+        length: u64,
+    ) -> bool {
+        let mut state = self.lock();
+        let Some(file) = state.files.get_mut(&number) else {
+            return false;
+        };
+        let is_same = file.path == *path
+            && file.inode == inode
+            && file.device == Some(device)
+            && !file.is_gone;
+        let has_grown = std::mem::replace(&mut file.length, length) != length;
+        if has_grown {
+            state.behind = None;
+        }
+        let Some(file) = state.files.get_mut(&number) else {
+            return false;
+        };
+        if !is_same {
+            file.path = Arc::clone(path);
+            (file.device, file.inode, file.is_gone) = (Some(device), inode, false);
+            state.changed.insert(number);
+        } else if has_grown {
+            state.grown.insert(number);
+        }
+        true
+    }
+
+    /// When all events below `position` are final, all before the offset reached are. Positions never fall.
+    pub fn mark(&self, position: u64, number: u64, reached: Reached) {
+        self.lock()
+            .mark(position, number, |step| step.reached = Some(reached));
+    }
+
+    /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up.
+    pub fn gone(&self, position: u64, number: u64) {
+        self.lock()
+            .mark(position, number, |step| step.ending = Some(Ending::Gone));
+    }
+
+    /// When all events below `position` are final, the file need not be known any more.
+    pub fn drop_file(&self, position: u64, number: u64) {
+        self.lock()
+            .mark(position, number, |step| step.ending = Some(Ending::Dropped));
+    }
+
+    /// All events below `watermark` are final.
+    pub fn advance(&self, watermark: u64) {
+        self.lock().advance(watermark);
+    }
+
+    /// What has changed since the last call, now that all events below `watermark` are final; with `lengths` also the
+    /// files that have only grown.
+    pub fn commit(&self, watermark: u64, lengths: bool) -> Changes {
+        let mut state = self.lock();
+        state.advance(watermark);
+        let mut changed = std::mem::take(&mut state.changed);
+        if lengths {
+            changed.append(&mut state.grown);
+        }
+        let changes = changed.into_iter().map(|number| {
+            (
+                number,
+                state.files.get(&number).map(|file| (**file).clone()),
+            )
+        });
+        changes.collect()
+    }
+
+    /// Shows all files as they are committed now, one after the other.
+    pub fn each(&self, mut show: impl FnMut(u64, &FileOffset)) {
+        for (number, file) in &self.lock().files {
+            show(*number, file);
         }
     }
 
-    /// The places that are passed now that so many events have ended.
-    pub fn places(&self, ended: u64) -> Vec<FileOffset> {
+    /// Bytes that are not final yet, of all files that are there.
+    pub fn behind(&self) -> u64 {
         let mut state = self.lock();
-        while state
-            .marks
-            .front()
-            .is_some_and(|mark| mark.position <= ended)
-        {
-            let files = state.marks.pop_front().map(|mark| mark.files);
-            for (file, reached) in files.unwrap_or_default() {
-                state.pass(file, reached);
-            }
+        if let Some(behind) = state.behind {
+            return behind;
         }
-        let passed = state.passed.values();
-        // Of the others nothing is known that a start without it would not find out.
-        passed
-            .filter(|place| place.fingerprint.bytes > 0)
-            .cloned()
+        let there = state.files.values().filter(|file| !file.is_gone);
+        let behind = there.map(|file| file.unread()).sum();
+        state.behind = Some(behind);
+        behind
+    }
+
+    /// Bytes that became final so far.
+    pub fn done(&self) -> u64 {
+        self.lock().done
+    }
+
+    /// From `watermark` on events are discarded without being final, until the source has [rewound](Self::rewind).
+    pub fn freeze(&self, watermark: u64) {
+        let mut state = self.lock();
+        let frozen = state.frozen.unwrap_or(u64::MAX);
+        state.frozen = Some(frozen.min(watermark));
+    }
+
+    /// Whether the source must read again what was discarded.
+    pub fn is_frozen(&self) -> bool {
+        self.lock().frozen.is_some()
+    }
+
+    /// Forgets what was read but is not final, and gives the files as they are committed: the source reads on from there.
+    pub fn rewind(&self, watermark: u64) -> Vec<(u64, FileOffset)> {
+        let mut state = self.lock();
+        state.advance(watermark);
+        state.marks.clear();
+        state.frozen = None;
+        let files = state.files.iter();
+        files
+            .map(|(number, file)| (*number, (**file).clone()))
             .collect()
     }
 
@@ -102,13 +218,57 @@ impl Progress {
 }
 
 impl State {
-    fn pass(&mut self, file: u64, reached: Option<Reached>) {
-        let Some(reached) = reached else {
-            self.passed.remove(&file);
+    /// Notes what becomes known of a file at a position.
+    fn mark(&mut self, position: u64, number: u64, note: impl FnOnce(&mut Step)) {
+        let last = self.marks.back().map_or(0, |last| last.position);
+        let position = position.max(last);
+        if self.marks.is_empty() || (last != position && self.marks.len() < MARKS) {
+            self.marks.push_back(Mark {
+                position,
+                files: BTreeMap::new(),
+            });
+        }
+        if let Some(mark) = self.marks.back_mut() {
+            mark.position = position;
+            note(mark.files.entry(number).or_default());
+        }
+    }
+
+    fn advance(&mut self, watermark: u64) {
+        let watermark = watermark.min(self.frozen.unwrap_or(u64::MAX));
+        while self
+            .marks
+            .front()
+            .is_some_and(|mark| mark.position <= watermark)
+        {
+            for (number, step) in self
+                .marks
+                .pop_front()
+                .map(|mark| mark.files)
+                .unwrap_or_default()
+            {
+                self.apply(number, step);
+            }
+        }
+    }
+
+    fn apply(&mut self, number: u64, step: Step) {
+        let Some(file) = self.files.get_mut(&number) else {
             return;
         };
-        let place = self.passed.entry(file).or_default();
-        (place.offset, place.fingerprint) = (reached.offset, reached.fingerprint);
+        self.behind = None;
+        if let Some(reached) = step.reached {
+            self.done += reached.offset.saturating_sub(file.offset);
+            file.offset = reached.offset;
+            file.length = file.length.max(reached.offset);
+            (file.head, file.tail) = (reached.head, reached.tail);
+        }
+        match step.ending {
+            Some(Ending::Gone) => file.is_gone = true,
+            Some(Ending::Dropped) => drop(self.files.remove(&number)),
+            None => {}
+        }
+        self.changed.insert(number);
     }
 }
 
@@ -116,53 +276,100 @@ impl State {
 mod tests {
     use super::*;
 
-    fn reached(offset: u64) -> Option<Reached> {
-        Some(Reached {
+    fn reached(offset: u64) -> Reached {
+        Reached {
             offset,
-            fingerprint: Fingerprint { bytes: 9, hash: 9 },
-        })
+            head: Fingerprint { bytes: 9, hash: 9 },
+            tail: None,
+        }
     }
 
-    fn offsets(progress: &Progress, ended: u64) -> Vec<u64> {
-        let places = progress.places(ended).into_iter();
-        places.map(|place| place.offset).collect()
+    fn with_files(numbers: std::ops::Range<u64>) -> Progress {
+        let progress = Progress::default();
+        numbers.for_each(|number| progress.start(number, FileOffset::default()));
+        progress
+    }
+
+    fn files(progress: &Progress) -> BTreeMap<u64, FileOffset> {
+        let mut files = BTreeMap::new();
+        progress.each(|number, file| drop(files.insert(number, file.clone())));
+        files
+    }
+
+    fn offsets(progress: &Progress, watermark: u64) -> Vec<u64> {
+        progress.advance(watermark);
+        let found = files(progress).into_values();
+        found.map(|file| file.offset).collect()
     }
 
     #[test]
-    fn a_place_is_passed_when_all_before_it_has_ended() {
-        let progress = Progress::default();
+    fn an_offset_is_committed_when_all_before_it_is_final() {
+        let progress = with_files(1..3);
         progress.mark(10, 1, reached(100));
         progress.mark(10, 1, reached(110));
         progress.mark(20, 2, reached(50));
-        progress.mark(25, 1, None);
-        assert_eq!(offsets(&progress, 9), [0; 0]);
-        assert_eq!(offsets(&progress, 19), [110]);
+        progress.drop_file(25, 1);
+        assert_eq!(offsets(&progress, 9), [0, 0]);
+        assert_eq!(offsets(&progress, 19), [110, 0]);
         assert_eq!(offsets(&progress, 20), [110, 50]);
         assert_eq!(offsets(&progress, 25), [50]);
     }
 
     #[test]
-    fn a_file_that_is_done_with_stays_while_its_events_have_not_ended() {
-        let progress = Progress::default();
-        progress.start(1, reached(7).unwrap());
+    fn a_file_is_gone_only_when_its_events_are_final() {
+        let progress = with_files(1..2);
         progress.mark(3, 1, reached(30));
-        progress.mark(3, 1, None);
-        assert_eq!(offsets(&progress, 2), [7]);
-        assert_eq!(offsets(&progress, 3), [0; 0]);
+        progress.gone(3, 1);
+        progress.advance(2);
+        assert!(!files(&progress)[&1].is_gone);
+        progress.advance(3);
+        let file = &files(&progress)[&1];
+        assert!(file.is_gone && file.offset == 30);
     }
 
     #[test]
-    fn many_marks_are_merged_to_a_later_place() {
-        let progress = Progress::default();
-        let files = 3;
+    fn many_marks_are_merged_to_a_later_offset() {
+        let progress = with_files(0..3);
         for position in 1..=10_000 {
-            progress.mark(position, position % files, reached(position * 10));
+            progress.mark(position, position % 3, reached(position * 10));
         }
         assert!(progress.lock().marks.len() <= MARKS);
-        for ended in 0..=10_000u64 {
-            let passed = offsets(&progress, ended).into_iter().max().unwrap_or(0);
-            assert!(passed <= ended * 10, "{passed} after {ended}");
+        for watermark in 0..=10_000u64 {
+            let committed = offsets(&progress, watermark).into_iter().max().unwrap_or(0);
+            assert!(committed <= watermark * 10, "{committed} after {watermark}");
         }
         assert_eq!(offsets(&progress, 10_000), [99_990, 100_000, 99_980]);
+    }
+
+    #[test]
+    fn only_what_has_changed_is_written() {
+        let progress = with_files(1..4);
+        let numbers = |changes: Changes| -> Vec<u64> {
+            changes.into_iter().map(|(number, _)| number).collect()
+        };
+        assert_eq!(numbers(progress.commit(0, false)), [1, 2, 3]);
+        let path: Arc<Path> = Path::new("").into();
+        progress.seen(2, &path, 0, 0, 0);
+        assert_eq!(numbers(progress.commit(0, false)), [2], "its device");
+        progress.seen(2, &path, 0, 0, 70);
+        assert_eq!(numbers(progress.commit(0, false)), [0; 0]);
+        assert_eq!(numbers(progress.commit(0, true)), [2], "its length");
+        progress.mark(5, 3, reached(1));
+        assert_eq!(numbers(progress.commit(4, true)), [0; 0]);
+        assert_eq!(numbers(progress.commit(5, true)), [3]);
+    }
+
+    #[test]
+    fn what_is_discarded_while_disabled_is_read_again() {
+        let progress = with_files(1..2);
+        progress.mark(5, 1, reached(50));
+        progress.mark(9, 1, reached(90));
+        progress.freeze(5);
+        assert_eq!(offsets(&progress, 9), [50]);
+        assert!(progress.is_frozen());
+        assert_eq!(progress.rewind(9)[0].1.offset, 50);
+        assert!(!progress.is_frozen());
+        progress.mark(12, 1, reached(90));
+        assert_eq!(offsets(&progress, 12), [90]);
     }
 }

@@ -1,16 +1,24 @@
-//! A source's checkpoint on disk: its name and lock, read once, and written so that it is whole at every moment.
+//! A source's checkpoint on disk: its name and lock, reading it, and writing what has changed.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf, absolute};
+use std::time::SystemTime;
 
-use super::{FileOffset, LONGEST, hash, parse, render};
+use super::fingerprint::hash;
+use super::{Changes, FileOffset, Progress, journal, v1};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 
 /// The readable part of a file's name at most.
 const READABLE: usize = 60;
+/// A checkpoint is never longer than this: some 100,000 files.
+const MAX_BYTES: u64 = 64 << 20;
+/// A checkpoint is written anew when it is so much longer than twice what it must be.
+const SLACK: usize = 256 << 10;
 
 const FILE: AtomicFile = AtomicFile {
     mode: 0o600,
@@ -26,6 +34,18 @@ pub struct Store {
     name: String,
     source: String,
     _lock: File,
+    /// What is appended to.
+    open: Option<Journal>,
+}
+
+#[derive(Debug)]
+struct Journal {
+    file: File,
+    /// Its length when it was written anew, and now.
+    compact: usize,
+    bytes: usize,
+    /// Something was appended that is not on disk yet.
+    is_dirty: bool,
 }
 
 /// What a start finds.
@@ -34,9 +54,22 @@ pub enum Found {
     /// Nothing: the source's very first start.
     Nothing,
     /// How far its files had come.
-    Places(Vec<FileOffset>),
-    /// Something that can't be used, and why.
+    Files(Checkpoint),
+    /// Something that can't be used, and the reason.
     Unusable(String),
+}
+
+/// A checkpoint that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// By their numbers.
+    pub files: BTreeMap<u64, FileOffset>,
+    /// When it was last written.
+    pub written: SystemTime,
+    /// 0.1 wrote it, which did not know of files renamed from a path.
+    pub is_old: bool,
+    /// Records that were damaged.
+    pub damaged: usize,
 }
 
 impl Store {
@@ -48,15 +81,10 @@ impl Store {
         // Relative to where it was started, another agent's may be another file.
         let path = absolute(path)?;
         let readable = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let readable: String = readable
             .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
+            .map(|c| if is_plain(c) { c } else { '_' })
             .take(READABLE)
             .collect();
         let hash = hash(path.as_os_str().as_bytes());
@@ -67,27 +95,124 @@ impl Store {
             name,
             source: format!("file:{}", path.display()),
             _lock: lock,
+            open: None,
         }))
     }
 
     /// Reads it.
     pub fn read(&self) -> Found {
-        let mut text = Vec::new();
-        let opened = File::open(self.path());
-        match opened.and_then(|file| file.take(LONGEST).read_to_end(&mut text)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Found::Nothing,
-            Err(error) => Found::Unusable(format!("can't be read: {error}")),
-            Ok(_) => parse(&text, &self.source).map_or_else(Found::Unusable, Found::Places),
-        }
+        let (text, written) = match read(&self.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
+            Err(error) => return Found::Unusable(format!("can't be read: {error}")),
+            Ok(read) => read,
+        };
+        parse(&text, Some(&self.source), written).map_or_else(Found::Unusable, Found::Files)
     }
 
-    /// Replaces it. It is on disk before it takes the old one's place: after a power failure one of both
-    /// is there, and the old one only makes some events come again.
+    /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, as
+    /// far as it was written after `since`. The newest is last.
+    pub fn read_others(&self, host: &str, since: Option<SystemTime>) -> Vec<FileOffset> {
+        let prefix = format!("{host}.");
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let Some(name) = name.strip_suffix(".checkpoint") else {
+                continue;
+            };
+            if name == self.name || !name.starts_with(&prefix) {
+                continue;
+            }
+            let lock = lock::try_lock(&self.dir.join(format!(".{name}.checkpoint.lock")));
+            let Ok(Some(_lock)) = lock else { continue };
+            let Ok((text, written)) = read(&entry.path()) else {
+                continue;
+            };
+            if since.is_some_and(|since| written < since) {
+                continue;
+            }
+            if let Ok(checkpoint) = parse(&text, None, written) {
+                others.push(checkpoint);
+            }
+        }
+        others.sort_by_key(|checkpoint| checkpoint.written);
+        let files = others
+            .into_iter()
+            .flat_map(|other| other.files.into_values());
+        files.collect()
+    }
+
+    /// Writes all of it. It is on disk before it takes the old one's place.
     ///
     /// # Errors
     /// It can't be written; the old one stays.
-    pub fn write(&self, places: &[FileOffset]) -> io::Result<()> {
-        FILE.replace(&self.path(), render(&self.source, places).as_bytes())
+    pub fn rewrite(&mut self, progress: &Progress) -> io::Result<()> {
+        self.open = None;
+        let path = self.path();
+        let mut text = journal::header(&self.source);
+        progress.each(|number, file| journal::append(&mut text, number, Some(file)));
+        FILE.replace(&path, text.as_bytes())?;
+        let file = OpenOptions::new().append(true).open(path)?;
+        self.open = Some(Journal {
+            file,
+            compact: text.len(),
+            bytes: text.len(),
+            is_dirty: false,
+        });
+        Ok(())
+    }
+
+    /// Appends what has changed. False if it must be written anew: it has grown too long, or never was.
+    ///
+    /// # Errors
+    /// It can't be written; it must be written anew.
+    pub fn append(&mut self, changes: &Changes) -> io::Result<bool> {
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        if open.bytes > open.compact * 2 + SLACK {
+            return Ok(false);
+        }
+        let mut text = String::new();
+        for (number, file) in changes {
+            journal::append(&mut text, *number, file.as_ref());
+        }
+        if let Err(error) = open.file.write_all(text.as_bytes()) {
+            self.open = None;
+            return Err(error);
+        }
+        open.bytes += text.len();
+        open.is_dirty |= !text.is_empty();
+        Ok(true)
+    }
+
+    /// Has on disk what was appended. False if it must be written anew, because its directory was replaced or the
+    /// file removed.
+    ///
+    /// # Errors
+    /// It can't be written; it must be written anew.
+    pub fn sync(&mut self) -> io::Result<bool> {
+        let path = self.path();
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        if !std::mem::take(&mut open.is_dirty) {
+            return Ok(true);
+        }
+        let is_there = fs::metadata(&path).and_then(|found| {
+            let own = open.file.metadata()?;
+            Ok((found.dev(), found.ino()) == (own.dev(), own.ino()))
+        });
+        let synced = match is_there {
+            Ok(false) => Ok(false),
+            Ok(true) => open.file.sync_data().map(|()| true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        if !matches!(synced, Ok(true)) {
+            self.open = None;
+        }
+        synced
     }
 
     /// Where it is.
@@ -96,37 +221,125 @@ impl Store {
     }
 }
 
+fn read(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
+    let file = File::open(path)?;
+    let written = file.metadata()?.modified()?;
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok((text, written))
+}
+
+/// Reads either version. Without a source, that of whatever source it is.
+fn parse(text: &[u8], source: Option<&str>, written: SystemTime) -> Result<Checkpoint, String> {
+    let first_line = text.split(|byte| *byte == b'\n').next();
+    let is_journal = journal::is_one(text);
+    let whole = if is_journal {
+        first_line.unwrap_or_default()
+    } else {
+        text
+    };
+    let own = serde_json::from_slice::<serde_json::Value>(whole).unwrap_or_default();
+    let own = own["source"].as_str().unwrap_or_default();
+    let source = source.unwrap_or(own);
+    if is_journal {
+        let replayed = journal::replay(text, source)?;
+        return Ok(Checkpoint {
+            files: replayed.files,
+            written,
+            is_old: false,
+            damaged: replayed.damaged,
+        });
+    }
+    let path = Path::new(source.strip_prefix("file:").unwrap_or(source));
+    let files = v1::parse(text, source, path.parent().unwrap_or(Path::new("/")))?;
+    Ok(Checkpoint {
+        files: (1..).zip(files).collect(),
+        written,
+        is_old: true,
+        damaged: 0,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    fn file(inode: u64) -> FileOffset {
+        FileOffset {
+            inode,
+            ..FileOffset::default()
+        }
+    }
+
+    fn progress(files: &BTreeMap<u64, FileOffset>) -> Progress {
+        let progress = Progress::default();
+        for (number, file) in files {
+            progress.start(*number, file.clone());
+        }
+        progress
+    }
+
+    fn found(store: &Store) -> BTreeMap<u64, FileOffset> {
+        match store.read() {
+            Found::Files(checkpoint) => checkpoint.files,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn what_was_written_is_found_by_the_same_source_only() {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &str| Store::open(dir.path(), "host", Path::new(path)).unwrap();
-        let store = open("/var/log/a b*.log").unwrap();
+        let mut store = open("/var/log/a b*.log").unwrap();
         assert!(open("/var/log/a b*.log").is_none(), "it is locked");
         assert_eq!(open("/var/log/other").unwrap().read(), Found::Nothing);
         assert_eq!(store.read(), Found::Nothing);
-        let place = FileOffset {
-            inode: 7,
-            ..FileOffset::default()
-        };
-        for _ in 0..2 {
-            store.write(std::slice::from_ref(&place)).unwrap();
-        }
+        let mut files = BTreeMap::from([(1, file(7)), (2, file(8))]);
+        assert!(!store.append(&Vec::new()).unwrap(), "never written");
+        store.rewrite(&progress(&files)).unwrap();
+        assert_eq!(found(&store), files);
+        files.insert(3, file(9));
+        files.remove(&1);
+        let changes = vec![(1, None), (3, Some(file(9)))];
+        assert!(store.append(&changes).unwrap() && store.sync().unwrap());
         let name = store.path().file_name().unwrap().to_owned();
-        assert!(
-            name.to_str().unwrap().starts_with("host.a_b_.log."),
-            "{name:?}"
-        );
+        let name = name.to_str().unwrap();
+        assert!(name.starts_with("host.a_b_.log."), "{name}");
+
+        let other = open("/var/log/a b.log").unwrap();
+        assert!(other.read_others("host", None).is_empty(), "it is in use");
         drop(store);
+        assert_eq!(other.read_others("host", None), [file(8), file(9)]);
+        assert!(other.read_others("ho", None).is_empty(), "another host's");
+        assert!(
+            other
+                .read_others(
+                    "host",
+                    Some(SystemTime::now() + SystemTime::UNIX_EPOCH.elapsed().unwrap())
+                )
+                .is_empty()
+        );
         let store = open("/var/log/a b*.log").unwrap();
-        assert_eq!(store.read(), Found::Places(vec![place]));
-        let text = fs::read(store.path()).unwrap();
-        fs::write(store.path(), &text[..text.len() / 2]).unwrap();
+        assert_eq!(found(&store), files);
+        fs::write(store.path(), "{").unwrap();
         assert!(matches!(store.read(), Found::Unusable(_)));
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_removed_or_has_grown_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), "host", Path::new("/a"))
+            .unwrap()
+            .unwrap();
+        store.rewrite(&Progress::default()).unwrap();
+        fs::remove_file(store.path()).unwrap();
+        assert!(store.append(&vec![(1, Some(file(1)))]).unwrap());
+        assert!(!store.sync().unwrap());
+        store.rewrite(&Progress::default()).unwrap();
+        let mut appended = 0;
+        while store.append(&vec![(1, Some(file(appended)))]).unwrap() {
+            appended += 1;
+        }
+        assert!((1000..10_000).contains(&appended), "{appended}");
     }
 }

@@ -1,12 +1,10 @@
-//! The thread that keeps the checkpoints: so that a state directory on a mount that hangs stops nothing.
+//! The thread that writes the checkpoints: so that a state directory on a mount that hangs stops nothing.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::time::{Duration, Instant};
 
 use super::store::Found;
 use super::{FileOffset, Progress, Store};
@@ -20,36 +18,40 @@ use crate::state;
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-/// A checkpoint is written at most so often.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// What has become final is written so often: a kill repeats what did in between.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// It is on disk so often: a power failure repeats what became final in between.
+const SYNC: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
 
-/// A `file:` source's memory of earlier starts, and for later ones.
+/// What a `file:` source knows of earlier starts, and where it notes its own progress.
 #[derive(Debug)]
 pub struct Restored {
     /// What the last start left.
     pub found: Found,
-    /// Where this one writes what it reads.
+    /// What other sources left that are not in use any more: the same files under another pattern.
+    pub others: Vec<FileOffset>,
+    /// Where this one notes how far it has come.
     pub progress: Progress,
 }
 
 /// All sources' checkpoints.
 #[derive(Debug)]
 pub struct CheckpointWriter {
-    kept: Vec<Entry>,
+    entries: Vec<Entry>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
     pub notices: Vec<Message>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    spec: String,
     store: Store,
     progress: Progress,
-    /// What was written last, lengths aside.
-    written: Option<Vec<FileOffset>>,
+    /// It is written as a whole the next time.
+    is_stale: bool,
     is_failing: bool,
 }
 
@@ -60,7 +62,7 @@ pub struct Running {
     ended: Receiver<()>,
 }
 
-/// Opens the checkpoints of all `file:` sources, in the order of the sources; of a dry run none.
+/// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none.
 ///
 /// # Errors
 /// There is none to be had in a directory that was asked for.
@@ -68,27 +70,27 @@ pub fn open(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<(CheckpointWriter, Vec<Option<Restored>>), CommandError> {
-    let mut keeper = CheckpointWriter {
-        kept: Vec::new(),
+    let mut writer = CheckpointWriter {
+        entries: Vec::new(),
         notices: Vec::new(),
     };
-    let mut memories = Vec::new();
+    let mut all = Vec::new();
     for spec in &options.sources {
-        let memory = match spec {
+        let restored = match spec {
             Spec::File(path) if !options.dry_run => {
                 match open_store(&options.state.state_dir, spec, path) {
-                    Ok(store) => Some(keeper.keep(spec, store)),
+                    Ok(store) => Some(writer.add(spec, store)),
                     Err(problem) => {
-                        keeper.do_without(spec, problem, provenance)?;
+                        writer.do_without(spec, problem, provenance)?;
                         None
                     }
                 }
             }
             _ => None,
         };
-        memories.push(memory);
+        all.push(restored);
     }
-    Ok((keeper, memories))
+    Ok((writer, all))
 }
 
 fn open_store(dir: &Path, spec: &Spec, path: &Path) -> Result<Store, OpenError> {
@@ -108,25 +110,44 @@ fn unwritable(path: &Path, error: &io::Error) -> String {
 }
 
 impl CheckpointWriter {
-    fn keep(&mut self, spec: &Spec, store: Store) -> Restored {
+    fn add(&mut self, spec: &Spec, store: Store) -> Restored {
         let found = store.read();
-        if let Found::Unusable(why) = &found {
-            let path = store.path();
-            self.notices.push(Message::CheckpointUnusable {
+        let path = store.path();
+        let mut since = None;
+        match &found {
+            Found::Unusable(reason) => self.notices.push(Message::CheckpointUnusable {
                 path: path.display().to_string(),
-                error: why.clone(),
+                error: reason.clone(),
                 source: spec.to_string(),
-            });
+            }),
+            Found::Files(checkpoint) => {
+                since = Some(checkpoint.written);
+                if checkpoint.damaged > 0 {
+                    self.notices.push(Message::CheckpointDamaged {
+                        path: path.display().to_string(),
+                        records: checkpoint.damaged,
+                        source: spec.to_string(),
+                    });
+                }
+            }
+            Found::Nothing => {}
         }
+        let others = match &found {
+            Found::Unusable(_) => Vec::new(),
+            _ => store.read_others(&state::file_name(&host::name()), since),
+        };
         let progress = Progress::default();
-        self.kept.push(Entry {
-            spec: spec.to_string(),
+        self.entries.push(Entry {
             store,
             progress: progress.clone(),
-            written: None,
+            is_stale: true,
             is_failing: false,
         });
-        Restored { found, progress }
+        Restored {
+            found,
+            others,
+            progress,
+        }
     }
 
     /// A directory that was asked for must work; the default one need not.
@@ -154,35 +175,18 @@ impl CheckpointWriter {
         }
     }
 
-    /// Writes all of them for the first time, when the sources have found their files and before anything is read:
-    /// a file that appears later is new, also to the next start.
-    ///
-    /// # Errors
-    /// They can't be written to a directory that was asked for.
-    pub fn write_first(&mut self, provenance: &Provenance) -> Result<(), CommandError> {
-        for mut kept in std::mem::take(&mut self.kept) {
-            match kept.write(0) {
-                Ok(()) => self.kept.push(kept),
-                // The last one stays in force until there is room.
-                Err(error) if error.kind() == ErrorKind::StorageFull => {
-                    self.notices.push(kept.failed(&error));
-                    self.kept.push(kept);
-                }
-                Err(error) => {
-                    let problem = OpenError::Wrong(unwritable(&kept.store.path(), &error));
-                    self.do_without(&kept.spec, problem, provenance)?;
-                }
-            }
-        }
-        Ok(())
+    /// The progress of all sources that have one.
+    pub fn progresses(&self) -> Vec<Progress> {
+        let entries = self.entries.iter();
+        entries.map(|entry| entry.progress.clone()).collect()
     }
 
-    /// Keeps them from now on, if there are any, and says so where the directory does not answer.
+    /// Writes them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors
     /// No more threads.
     pub fn start(self, stats: QueueStats, watchdog: Watchdog) -> io::Result<Option<Running>> {
-        if self.kept.is_empty() {
+        if self.entries.is_empty() {
             return Ok(None);
         }
         let (end, told) = bounded(1);
@@ -197,11 +201,16 @@ impl CheckpointWriter {
     }
 
     fn run(mut self, stats: &QueueStats, told: &Receiver<()>, watchdog: &Watchdog) {
+        let mut synced = Instant::now();
         loop {
             let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
-            let ended = stats.watermark();
-            for kept in &mut self.kept {
-                watchdog.state_dir(IF_IT_HANGS, || kept.write_and_tell(ended));
+            let is_due = is_last || synced.elapsed() >= SYNC;
+            if is_due {
+                synced = Instant::now();
+            }
+            let watermark = stats.watermark();
+            for entry in &mut self.entries {
+                watchdog.state_dir(IF_IT_HANGS, || entry.write_and_log(watermark, is_due));
             }
             if is_last {
                 return;
@@ -211,46 +220,45 @@ impl CheckpointWriter {
 }
 
 impl Entry {
-    /// Writes what has been passed now that so many events have ended, if that is not what was written last.
-    fn write(&mut self, ended: u64) -> io::Result<()> {
-        let places = self.progress.places(ended);
-        let without_lengths = |place: &FileOffset| FileOffset {
-            length: 0,
-            ..place.clone()
-        };
-        let bare = Some(places.iter().map(without_lengths).collect());
-        if self.written != bare {
-            self.store.write(&places)?;
-            self.written = bare;
+    /// Writes what has changed now that all events below `watermark` are final; with `sync` also what only grew, and
+    /// has it on disk.
+    fn write(&mut self, watermark: u64, sync: bool) -> io::Result<()> {
+        let changes = self.progress.commit(watermark, sync);
+        if !changes.is_empty() && !self.is_stale {
+            self.is_stale = !self.store.append(&changes)?;
+        }
+        if sync && !self.is_stale {
+            self.is_stale = !self.store.sync()?;
+        }
+        if self.is_stale {
+            self.store.rewrite(&self.progress)?;
+            self.is_stale = false;
         }
         Ok(())
     }
 
-    fn write_and_tell(&mut self, ended: u64) {
-        let result = self.write(ended);
-        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
-        match result {
-            Err(error) if !was_failing => self.failed(&error).log(),
-            Ok(()) if was_failing => {
-                let path = self.store.path().display().to_string();
-                Message::CheckpointRestored { path }.log();
-            }
-            _ => {}
+    fn write_and_log(&mut self, watermark: u64, sync: bool) {
+        // One that fails is tried again once a second.
+        if !self.progress.is_ready() || (self.is_failing && !sync) {
+            return;
         }
-    }
-
-    /// Remembers and words that it can't be written for now.
-    fn failed(&mut self, error: &io::Error) -> Message {
-        self.is_failing = true;
-        Message::CheckpointFailed {
-            path: self.store.path().display().to_string(),
-            error: error.to_string(),
+        let result = self.write(watermark, sync);
+        self.is_stale |= result.is_err();
+        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
+        let path = self.store.path().display().to_string();
+        match result {
+            Err(error) if !was_failing => {
+                let error = error.to_string();
+                Message::CheckpointFailed { path, error }.log();
+            }
+            Ok(()) if was_failing => Message::CheckpointRestored { path }.log(),
+            _ => {}
         }
     }
 }
 
 impl Running {
-    /// Has them written for the last time, when no more events end, and waits for that, but not for long.
+    /// Has them written for the last time, when no more events become final, and waits for that, but not for long.
     pub fn finish(self, patience: Duration) {
         // Never waits: there is room for this one.
         let _ = self.end.try_send(());

@@ -225,30 +225,51 @@ messages! {
 
     // Files
 
+    /// A source has not caught up with its files.
+    CatchingUp { source: String, done_mib: u64, total_mib: u64, percent: u64, rate: u64, left: String } = "catching_up" Info
+        "{source}: {done_mib} of {total_mib} MiB ({percent} %), {rate} events/s, {left}";
+    /// A source has no file yet.
+    FileAwaited { source: String, what: &'static str } = "file_awaited" Warn
+        "{source}: {what}; waiting for it";
     /// Rotated.
     FileReplaced { file: String } = "file_replaced" Info
         "{file} was replaced; reading the new one";
     /// Copied and truncated, or rewritten.
     FileTruncated { file: String } = "file_truncated" Info
         "{file} was truncated; reading it from its beginning";
-    /// The rest of a truncated file is read from its copy.
-    FileContinuesInCopy { file: String, offset: u64 } = "file_continues_in_copy" Info
+    /// A file that was read before has another name, or is a copy.
+    FileResumed { file: String, offset: u64 } = "file_resumed" Info
         "{file}: reading on from byte {offset}";
     /// Two files begin the same.
-    FileIsCopy { file: String, original: String } = "file_is_copy" Info
+    FileIsCopy { file: String, original: String } = "file_is_copy" Warn
         "{file} begins like {original}; it is taken for a copy and not read while that exists";
     /// A compressed file is not read.
-    FileCompressed { file: String } = "file_compressed" Info
-        "{file} is compressed; it is not read";
-    /// A file was removed before it was read.
-    FileRemovedUnread { file: String, offset: u64 } = "file_removed_unread" Warn
-        "{file} was removed before it was read; what followed byte {offset} is lost";
-    /// A file of an earlier start is gone, and was read.
-    FileGone { source: String, file: String } = "file_gone" Info
-        "{source}: {file} is gone; all of it had been processed";
-    /// A file of an earlier start is gone, and was not read to its end.
-    FileGoneUnread { source: String, file: String, offset: u64, bytes: u64 } = "file_gone_unread" Warn
-        "{source}: {file} is no longer there as the agent left it; its last {bytes} bytes, after byte {offset}, are lost";
+    FileCompressed { file: String, kind: &'static str } = "file_compressed" Info
+        "{file} is compressed with {kind}; it is not read";
+    /// A compressed file has events that were not read.
+    FileCompressedUnread { file: String, kind: &'static str, bytes: u64 } = "file_compressed_unread" Warn
+        "{file} is compressed with {kind}, which can't be read; its last {bytes} bytes were not delivered";
+    /// A compressed file is damaged.
+    FileDamaged { file: String, offset: u64, error: String } = "file_damaged" Warn
+        "{file}: can't be decompressed after byte {offset}: {error}; what follows is lost";
+    /// A name can't be used.
+    FileUnavailable { file: String, error: String } = "file_unavailable" Warn
+        "{file} can't be read: {error}; retrying";
+    /// It can be used.
+    FileRestored { file: String } = "file_restored" Info
+        "{file} can be read again";
+    /// A name is none of a file.
+    FileNotRegular { file: String, reason: String } = "file_not_regular" Info
+        "{file} is not read: {reason}";
+    /// A hole in a file, as under a writer that does not append.
+    FileHole { file: String, bytes: u64 } = "file_hole" Info
+        "{file}: skipped {bytes} zero bytes";
+    /// A file is not found of which nothing is known to be lost.
+    FileGone { file: String, offset: u64, unknown: &'static str } = "file_gone" Warn
+        "{file} is gone; it was read up to byte {offset}{unknown}";
+    /// The same, of many more.
+    FilesMissing { source: String, files: u64 } = "files_missing" Warn
+        "{source}: {files} more files are gone";
     /// No file of an earlier start is there.
     FilesAwaited { source: String } = "files_awaited" Warn
         "{source}: none of the files read before is there; waiting for them";
@@ -258,6 +279,9 @@ messages! {
     /// A checkpoint file is damaged.
     CheckpointUnusable { path: String, error: String, source: String } = "checkpoint_unusable" Warn
         "{path}: {error}; {source} is read from its beginning";
+    /// Parts of a checkpoint file are damaged.
+    CheckpointDamaged { path: String, records: usize, source: String } = "checkpoint_damaged" Warn
+        "{path}: {records} records are damaged; events of {source} may be sent again";
     /// A source has no checkpoint.
     NoCheckpoint { source: String, error: String, option: String } = "no_checkpoint" Warn
         "no checkpoint of {source}, so that the next start reads it from its beginning: {error}; fix: name another directory with {option}";

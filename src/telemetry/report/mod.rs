@@ -222,6 +222,11 @@ impl Report {
         self.update(|state, now| state.status_file_restored(now));
     }
 
+    /// Whether events go anywhere.
+    pub fn is_forwarding(&self) -> bool {
+        matches!(self.state().forwarding, None | Some(Forwarding::On(_)))
+    }
+
     /// Where events go.
     pub fn forwarding(&self) -> Option<Forwarding> {
         self.state().forwarding.clone()

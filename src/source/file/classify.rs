@@ -1,0 +1,426 @@
+//! What a file is that was just found, or has grown: one that was read before under another name, the copy of another
+//! one, a new one.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::follower::Follower;
+use super::missing::{ends_event, known_by, prefixes};
+use super::tracked::{Listed, Probe, State, Tracked};
+use super::{FileStart, label};
+use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
+use crate::telemetry::message::Message;
+
+/// What compressed files begin with.
+const COMPRESSED: [(&[u8], &str); 4] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+];
+/// A compressed file is looked into when it was not written to for so long.
+const SETTLES: Duration = Duration::from_secs(2);
+/// So many files that begin alike are compared with a new one.
+const MAX_ALIKE: usize = 32;
+/// A copy is logged if it was not explained by then: where logs are copied and truncated, it is read on soon.
+const EXPLAINED: Duration = Duration::from_secs(2);
+
+/// What a file is.
+enum Class {
+    /// It has what was read before under this number.
+    Known(u64, FileOffset),
+    /// So many of its first bytes are those of another file.
+    Copy { original: u64, covered: u64 },
+    /// All of another file is its beginning.
+    Longer { original: u64, covered: u64 },
+    /// There is nothing like it.
+    New,
+    /// It is too early to tell.
+    Later,
+    /// It can't be read, being compressed so.
+    Compressed(&'static str),
+    /// It was there before the agent was.
+    Old,
+}
+
+impl Follower {
+    /// Sees to files that were just found, those changed last at the end.
+    pub(super) fn add(&mut self, new: Vec<Listed>, now: Instant) {
+        let mut was_known = !self.is_first;
+        // Inode and device decide first, of all files, and content only then.
+        let mut rest = Vec::new();
+        for listed in new {
+            let inode = listed.identity.1;
+            if !self.missing.has_inode(inode) && !self.others.has_inode(inode) {
+                rest.push(listed);
+                continue;
+            }
+            let Some((mut file, head)) = self.look_into(listed.clone(), now) else {
+                continue;
+            };
+            match self.take_same(&mut file, &head) {
+                Some((number, known)) => {
+                    was_known = true;
+                    self.resume(number, &known, file);
+                }
+                None => rest.push(listed),
+            }
+        }
+        for listed in rest {
+            if let Some((file, head)) = self.look_into(listed, now) {
+                self.place_new(file, &head, was_known, now);
+            }
+        }
+    }
+
+    /// Opens a file that was just found.
+    fn look_into(&mut self, listed: Listed, now: Instant) -> Option<(Tracked, Vec<u8>)> {
+        let path = listed.path.clone();
+        let mut file = Tracked::new(listed, now);
+        match read_head(&mut file) {
+            Ok(head) => {
+                self.troubles.solved(&path);
+                Some((file, head))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // It was replaced just now.
+                let parent = path.parent().unwrap_or(std::path::Path::new("."));
+                self.dirty.insert(parent.to_owned());
+                None
+            }
+            Err(error) => {
+                self.troubles.note(&path, error.to_string(), now);
+                None
+            }
+        }
+    }
+
+    fn take_same(&mut self, file: &mut Tracked, head: &[u8]) -> Option<(u64, FileOffset)> {
+        let mut probe = Probe { file, head };
+        let own = self.missing.take_same(&mut probe);
+        let other = self.others.take_same(&mut probe);
+        match (own, other) {
+            (Some((number, own)), Some((_, other))) if other.offset > own.offset => {
+                self.progress.start(number, other.clone());
+                Some((number, other))
+            }
+            (Some(own), _) => Some(own),
+            (None, Some((_, other))) => Some((self.number(), other)),
+            (None, None) => None,
+        }
+    }
+
+    /// A file goes on with what is known of a content.
+    pub(super) fn resume(&mut self, number: u64, known: &FileOffset, mut file: Tracked) {
+        self.complete.remove(&number);
+        self.restored.remove(&number);
+        self.orphans.remove(&number);
+        if known.is_gone && known.offset == 0 {
+            // It was passed over before.
+            file.state = State::Skipped;
+            file.is_touched = false;
+            file.close();
+            self.progress.start(number, known.clone());
+            self.put(number, file);
+            self.pending.remove(&number);
+            return;
+        }
+        file.resume(known);
+        let (device, inode) = file.now.identity;
+        let path = &file.now.path;
+        // What was read before may not be final yet: then the checkpoint says less than `known`.
+        if !self
+            .progress
+            .seen(number, path, device, inode, file.longest)
+        {
+            self.progress.start(number, file.known());
+        }
+        self.put(number, file);
+    }
+
+    fn place_new(&mut self, mut file: Tracked, head: &[u8], was_known: bool, now: Instant) {
+        let main = self.listing.pattern().path();
+        let is_sibling = main.is_some_and(|main| main != &*file.now.path);
+        let is_start_over = self.is_first && !was_known;
+        let is_old = self
+            .old_before
+            .is_some_and(|before| file.now.modified < before);
+        let is_passed = (is_start_over && (is_sibling || self.wishes.start == FileStart::End))
+            || (is_old && is_sibling);
+        if is_passed && !file.is_gzip {
+            let number = self.number();
+            file.head = known_by(head);
+            if let Err(error) = file.skip_to_end() {
+                self.troubles
+                    .note(&file.now.path, error.to_string(), file.active);
+                return;
+            }
+            file.is_touched = false;
+            if is_sibling {
+                file.close();
+            }
+            self.progress.start(number, file.known());
+            self.put(number, file);
+            return;
+        }
+        let number = self.number();
+        let class = if file.is_gzip && (is_start_over || is_old) {
+            Class::Old
+        } else {
+            self.classify(number, &mut file, head, now)
+        };
+        self.apply(number, file, head, class);
+    }
+
+    /// Looks again into a file of which it was not clear what it is, or which was a copy when it was shorter.
+    pub(super) fn examine(&mut self, number: u64, now: Instant) -> std::io::Result<()> {
+        let Some(mut file) = self.take(number) else {
+            return Ok(());
+        };
+        let head = match read_head(&mut file) {
+            Ok(head) => head,
+            Err(error) => {
+                self.put(number, file);
+                self.pending.remove(&number);
+                return Err(error);
+            }
+        };
+        let class = self.classify(number, &mut file, &head, now);
+        self.apply(number, file, &head, class);
+        Ok(())
+    }
+
+    fn classify(&mut self, number: u64, file: &mut Tracked, head: &[u8], now: Instant) -> Class {
+        if file.now.length == 0 {
+            return Class::Later;
+        }
+        let magic = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic));
+        if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
+            return Class::Compressed(name);
+        }
+        let alike = self.begins_alike(number, head);
+        for other in &alike {
+            self.check_rewritten(*other, now);
+        }
+        let mut probe = Probe { file, head };
+        if let Some((known, entry)) = self.missing.take_content(&mut probe) {
+            return Class::Known(known, entry);
+        }
+        if let Some((_, entry)) = self.others.take_content(&mut probe) {
+            return Class::Known(number, entry);
+        }
+        if let Some(class) = self.compare(&alike, file) {
+            return class;
+        }
+        let age = SystemTime::now().duration_since(file.now.modified);
+        if file.is_gzip && age.is_ok_and(|age| age < SETTLES) {
+            return Class::Later;
+        }
+        Class::New
+    }
+
+    /// The followed files that begin as this one does, or are the beginning of it.
+    fn begins_alike(&self, number: u64, head: &[u8]) -> Vec<u64> {
+        let mut alike = Vec::new();
+        for prefix in prefixes(head) {
+            let range = self.by_head.range((prefix, 0)..=(prefix, u64::MAX));
+            let others = range.map(|(_, other)| *other);
+            alike.extend(others.filter(|other| *other != number).take(MAX_ALIKE));
+        }
+        alike.reverse();
+        alike.truncate(MAX_ALIKE);
+        alike
+    }
+
+    /// A file of which this one may be the copy may have been truncated since.
+    fn check_rewritten(&mut self, number: u64, now: Instant) {
+        let Some(file) = self.files.get_mut(&number) else {
+            return;
+        };
+        let was_open = file.is_open();
+        let is_rewritten = file.is_rewritten().unwrap_or(false);
+        if is_rewritten {
+            // What can't be looked at now is looked at when it is read.
+            let _ = self.rewritten(number, now);
+        } else if !was_open {
+            file.close();
+        }
+    }
+
+    fn compare(&mut self, alike: &[u64], file: &mut Tracked) -> Option<Class> {
+        alike.iter().find_map(|&original| {
+            let (covered, is_longer) = self.common(original, file)?;
+            Some(if is_longer {
+                Class::Longer { original, covered }
+            } else {
+                Class::Copy { original, covered }
+            })
+        })
+    }
+
+    /// How far a file is the same as a followed one whose beginning it has, if all of the shorter one is the beginning of
+    /// the longer one; and whether it is longer.
+    fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
+        let other = self.files.get_mut(&original)?;
+        if other.is_gzip {
+            return None;
+        }
+        if file.is_gzip {
+            return Some((other.offset, false));
+        }
+        let common = other.now.length.min(file.now.length);
+        let bytes = usize::try_from(common)
+            .unwrap_or(usize::MAX)
+            .min(HEAD_BYTES);
+        let was_open = other.is_open();
+        let theirs = other.read_at(common - bytes as u64, bytes).ok();
+        if !was_open {
+            other.close();
+        }
+        let own = file.read_at(common - bytes as u64, bytes).ok()?;
+        if theirs.as_ref() != Some(&own) || own.len() < bytes {
+            return None;
+        }
+        let whole = own.iter().rposition(|byte| *byte == b'\n');
+        let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
+        if bytes < HEAD_BYTES && !is_whole {
+            return None;
+        }
+        let rest = if is_whole {
+            0
+        } else {
+            bytes - whole.map_or(0, |at| at + 1)
+        };
+        Some((common - rest as u64, file.now.length > other.now.length))
+    }
+
+    fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {
+        let path = file.now.path.clone();
+        match class {
+            Class::Known(known, entry) => {
+                Message::FileResumed {
+                    file: label(&path),
+                    offset: entry.offset,
+                }
+                .log();
+                self.progress.drop_file(0, number);
+                self.resume(known, &entry, file);
+            }
+            Class::Copy { original, covered } => {
+                file.state = State::CopyOf { original, covered };
+                file.is_touched = false;
+                self.put(number, file);
+                self.pending.remove(&number);
+                self.copies.insert(number, self.files[&number].active);
+            }
+            Class::Longer { original, covered } => self.take_over(number, file, original, covered),
+            Class::New => {
+                // What was covered by another file was read there.
+                let from = match file.state {
+                    State::CopyOf { covered, .. } if covered <= file.now.length => covered,
+                    _ => 0,
+                };
+                file.head = known_by(head);
+                file.state = State::Followed;
+                file.is_touched = true;
+                if from > 0 && file.start_at(from).is_err() {
+                    file.restart();
+                }
+                self.progress.start(number, file.known());
+                self.put(number, file);
+            }
+            Class::Later => {
+                file.state = State::New;
+                file.is_touched = file.now.length > 0;
+                let is_over = !file.is_touched;
+                self.progress.start(number, file.known());
+                self.put(number, file);
+                if is_over {
+                    self.pending.remove(&number);
+                }
+            }
+            Class::Compressed(name) => {
+                file.state = State::Skipped;
+                self.report_compressed(&path, name);
+                self.pass(number, file, head);
+            }
+            Class::Old => {
+                file.state = State::Skipped;
+                Message::FileCompressed {
+                    file: label(&path),
+                    kind: "gzip",
+                }
+                .log();
+                self.pass(number, file, head);
+            }
+        }
+    }
+
+    /// A file is known, but not read.
+    fn pass(&mut self, number: u64, mut file: Tracked, head: &[u8]) {
+        file.head = known_by(head);
+        file.is_touched = false;
+        file.close();
+        let entry = FileOffset {
+            is_gone: true,
+            ..file.known()
+        };
+        self.progress.start(number, entry);
+        self.put(number, file);
+        self.pending.remove(&number);
+    }
+
+    /// A file that has all of another one, and more, is read in its place.
+    fn take_over(&mut self, number: u64, file: Tracked, original: u64, covered: u64) {
+        let Some(mut other) = self.take(original) else {
+            self.put(number, file);
+            return;
+        };
+        let known = other.known();
+        other.restart();
+        other.is_touched = false;
+        other.state = State::CopyOf { original, covered };
+        self.progress.drop_file(0, number);
+        self.copies.insert(number, other.active);
+        self.put(number, other);
+        self.pending.remove(&number);
+        self.resume(original, &known, file);
+    }
+
+    /// Logs copies that nothing has explained.
+    pub(super) fn log_copies(&mut self, now: Instant) {
+        let due: Vec<u64> = self
+            .copies
+            .iter()
+            .filter(|(_, since)| now.saturating_duration_since(**since) >= EXPLAINED)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in due {
+            self.copies.remove(&number);
+            let Some(file) = self.files.get(&number) else {
+                continue;
+            };
+            let State::CopyOf { original, .. } = file.state else {
+                continue;
+            };
+            if let Some(other) = self.files.get(&original) {
+                Message::FileIsCopy {
+                    file: label(&file.now.path),
+                    original: label(&other.now.path),
+                }
+                .log();
+            }
+        }
+    }
+}
+
+/// What a file begins with, and of a compressed one, what was compressed.
+pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
+    let head = file.read_head()?;
+    let (gzip, _) = COMPRESSED[0];
+    file.is_gzip = head.starts_with(gzip);
+    if file.is_gzip {
+        file.read_gzip_head()
+    } else {
+        Ok(head)
+    }
+}

@@ -1,0 +1,400 @@
+//! What follows from a file's being truncated, moved or removed: its content is looked for, and what can't be found is
+//! reported.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::classify::read_head;
+use super::follower::{Follower, QUIET, Sink};
+use super::label;
+use super::tracked::{Listed, Probe, State, Tracked};
+use crate::state::checkpoint::FileOffset;
+use crate::telemetry::message::Message;
+use crate::text::quantity::Size;
+
+/// Files that were read stay open at most so many.
+const MAX_IDLE: usize = 64;
+/// Of many missing files at most so many are logged one by one.
+const MAX_LINES: u64 = 20;
+/// While nothing is there, what is missing is looked for so often.
+const SEARCH: Duration = Duration::from_secs(2);
+
+/// How it is known that all of a content was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was read when its writer was done with it.
+    Finished,
+    /// It was read up to where it was last seen to be.
+    Unclear,
+}
+
+impl Follower {
+    /// Something else was put into a file: its content is missing, and it is read as a new one.
+    pub(super) fn rewritten(&mut self, number: u64, now: Instant) -> io::Result<()> {
+        let Some(mut file) = self.take(number) else {
+            return Ok(());
+        };
+        Message::FileTruncated {
+            file: label(&file.now.path),
+        }
+        .log();
+        self.miss(number, &mut file, Ending::Unclear);
+        file.restart();
+        let looked = file.look_at_open(now).map(drop);
+        file.longest = file.now.length;
+        let new = self.number();
+        self.progress.start(new, file.known());
+        self.put(new, file);
+        // The copy, which is older, is read first.
+        self.ready.clear();
+        self.looked = None;
+        looked
+    }
+
+    /// A content is looked for from now on.
+    fn miss(&mut self, number: u64, file: &mut Tracked, ending: Ending) {
+        let known = FileOffset {
+            length: file.longest,
+            ..file.known()
+        };
+        // Half an event at its end was read, too.
+        if file.offset >= file.longest || file.is_gzip {
+            self.complete.insert(number, ending);
+        }
+        if let Some(framer) = file.framer.take() {
+            self.orphans.insert(number, framer);
+        }
+        self.missing.insert(number, known);
+        self.must_search = true;
+    }
+
+    /// Sees to files that have no name any more.
+    pub(super) fn tend_gone(&mut self, now: Instant, sink: &mut impl Sink) {
+        let numbers: Vec<u64> = self.hot.iter().copied().collect();
+        let mut deleted = Vec::new();
+        for number in numbers {
+            let Some(file) = self.files.get_mut(&number) else {
+                continue;
+            };
+            if !file.is_gone && !file.is_outside {
+                continue;
+            }
+            if file.is_gone && !file.is_open() {
+                self.lose(number);
+                continue;
+            }
+            if file.is_gone
+                && let Ok(found) = file.look_at_open(now)
+                && found.nlink() == 0
+            {
+                deleted.push((file.now.modified, number, file.now.length));
+            }
+            self.finish_if_done(number, now);
+        }
+        self.bound_deleted(deleted, sink);
+    }
+
+    /// A file that has gone and was read is done with when its writer is, too: there is something in the one that took
+    /// its place, or nothing has come for long and others are there.
+    fn finish_if_done(&mut self, number: u64, now: Instant) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
+        let is_passed = match file.state {
+            State::Skipped | State::CopyOf { .. } => true,
+            State::New => file.now.length == 0,
+            State::Followed => file.is_read() && !file.has_pending,
+        };
+        if !is_passed {
+            return;
+        }
+        let is_replaced = file.is_gone && self.is_replaced(&file.now.path);
+        let is_quiet = now.saturating_duration_since(file.active) > QUIET;
+        let are_others = self
+            .files
+            .values()
+            .any(|file| !file.is_gone && !file.is_outside);
+        if !(is_replaced || is_quiet && are_others || matches!(file.state, State::CopyOf { .. })) {
+            return;
+        }
+        if let Some(mut file) = self.take(number) {
+            match file.state {
+                State::Skipped | State::CopyOf { .. } => self.progress.drop_file(0, number),
+                _ => self.miss(number, &mut file, Ending::Finished),
+            }
+        }
+    }
+
+    /// A file was not open, and has gone.
+    fn lose(&mut self, number: u64) {
+        let Some(mut file) = self.take(number) else {
+            return;
+        };
+        match file.state {
+            State::Skipped | State::CopyOf { .. } => self.progress.drop_file(0, number),
+            _ => self.miss(number, &mut file, Ending::Unclear),
+        }
+    }
+
+    /// Lets files go that have no name any more, the oldest first, beyond the limit.
+    fn bound_deleted(
+        &mut self,
+        mut deleted: Vec<(std::time::SystemTime, u64, u64)>,
+        sink: &mut impl Sink,
+    ) {
+        let mut sum: u64 = deleted.iter().map(|(.., length)| length).sum();
+        self.deleted_bytes = sum;
+        if sum <= self.wishes.max_deleted {
+            return;
+        }
+        deleted.sort_unstable();
+        for (_, number, length) in deleted {
+            if sum <= self.wishes.max_deleted {
+                break;
+            }
+            sum -= length;
+            let Some(file) = self.take(number) else {
+                continue;
+            };
+            let unread = file.longest.saturating_sub(file.offset);
+            if unread > 0 {
+                let limit = usize::try_from(self.wishes.max_deleted).unwrap_or(usize::MAX);
+                let reason = format!(
+                    "{} was removed before it was read, and removed files take more than --max-deleted-bytes ({})",
+                    label(&file.now.path),
+                    Size(limit)
+                );
+                sink.lost(unread, &reason);
+            }
+            self.endings.push(number);
+        }
+        self.deleted_bytes = sum;
+    }
+
+    /// Looks for contents that are missing, and reports those that are not found.
+    pub(super) fn resolve_missing(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.log_copies(now);
+        if !self.must_search {
+            return;
+        }
+        if self.missing.awaited().next().is_none() {
+            self.must_search = false;
+            return;
+        }
+        let originals: HashSet<u64> = self.files.keys().copied().collect();
+        let is_orphan = |file: &Tracked| match file.state {
+            State::CopyOf { original, .. } => !originals.contains(&original),
+            _ => false,
+        };
+        let copies: Vec<u64> = self
+            .files
+            .iter()
+            .filter(|(_, file)| is_orphan(file))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in copies {
+            if let Err(error) = self.examine(number, now)
+                && let Some(file) = self.files.get(&number)
+            {
+                let path = file.now.path.clone();
+                self.troubles.note(&path, error.to_string(), now);
+            }
+        }
+        let is_due = self
+            .searched
+            .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
+        if self.files.is_empty() && !is_due {
+            return;
+        }
+        self.searched = Some(now);
+        self.search(now);
+        if self.files.is_empty() {
+            // Its filesystem may not be mounted yet.
+            if !std::mem::replace(&mut self.is_waiting, true) {
+                let source = sink.name().to_owned();
+                Message::FilesAwaited { source }.log();
+            }
+            return;
+        }
+        self.is_waiting = false;
+        self.must_search = false;
+        self.report_missing(sink);
+    }
+
+    fn report_missing(&mut self, sink: &mut impl Sink) {
+        let awaited: Vec<u64> = self.missing.awaited().map(|(number, _)| number).collect();
+        let mut lines = 0;
+        for number in awaited {
+            let Some(entry) = self.missing.remove(number) else {
+                continue;
+            };
+            if let Some(mut framer) = self.orphans.remove(&number) {
+                sink.take_last(&mut framer);
+            }
+            let was_restored = self.restored.remove(&number);
+            let is_complete = self.complete.remove(&number).is_some();
+            if !is_complete || was_restored {
+                lines += 1;
+                report_gone(&entry, was_restored, lines <= MAX_LINES, sink);
+            }
+            self.endings.push(number);
+            let gone = FileOffset {
+                is_gone: true,
+                ..entry
+            };
+            for forgotten in self.missing.insert(number, gone) {
+                self.progress.drop_file(0, forgotten);
+            }
+        }
+        if lines > MAX_LINES {
+            Message::FilesMissing {
+                source: sink.name().to_owned(),
+                files: lines - MAX_LINES,
+            }
+            .log();
+        }
+    }
+
+    /// Looks for missing contents under names that the source does not mean: of the same inode, or renamed from theirs.
+    fn search(&mut self, now: Instant) {
+        let mut dirs = BTreeSet::new();
+        let mut names = HashSet::new();
+        let mut inodes = HashSet::new();
+        for (number, file) in self.missing.awaited() {
+            if self.complete.get(&number) == Some(&Ending::Finished) {
+                continue;
+            }
+            dirs.insert(file.path.parent().unwrap_or(Path::new(".")).to_owned());
+            inodes.insert(file.inode);
+            names.extend(file.path.file_name().map(OsStr::to_owned));
+        }
+        for dir in dirs {
+            let Ok(entries) = fs::read_dir(&dir) else {
+                continue;
+            };
+            let entries = entries.flatten();
+            let entries = entries.filter(|entry| {
+                inodes.contains(&entry.ino()) || is_renamed_from(&entry.file_name(), &names)
+            });
+            let entries: Vec<DirEntry> = entries.collect();
+            for entry in entries {
+                self.search_one(&entry, &dir, now);
+            }
+        }
+    }
+
+    fn search_one(&mut self, entry: &DirEntry, dir: &Path, now: Instant) {
+        let path = entry.path();
+        let Ok(found) = fs::metadata(&path) else {
+            return;
+        };
+        let listed = Listed::of(path.into(), entry.ino(), &found);
+        let name = entry.file_name();
+        if !found.is_file()
+            || self.is_known(listed.identity)
+            || self.listing.pattern().is_excluded(dir, name.as_bytes())
+        {
+            return;
+        }
+        let mut file = Tracked::new(listed, now);
+        let Ok(head) = read_head(&mut file) else {
+            return;
+        };
+        let mut probe = Probe {
+            file: &mut file,
+            head: &head,
+        };
+        let same = self.missing.take_same(&mut probe);
+        let Some((number, known)) = same.or_else(|| self.missing.take_content(&mut probe)) else {
+            return;
+        };
+        Message::FileResumed {
+            file: label(&file.now.path),
+            offset: known.offset,
+        }
+        .log();
+        file.is_outside = true;
+        self.resume(number, &known, file);
+    }
+
+    pub(super) fn report_compressed(&self, path: &Path, kind: &'static str) {
+        let original = path.with_extension("");
+        let lost = self
+            .missing
+            .awaited()
+            .find(|(_, file)| *file.path == *original);
+        let file = label(path);
+        let message = match lost {
+            Some((_, lost)) if lost.unread() > 0 => Message::FileCompressedUnread {
+                file,
+                kind,
+                bytes: lost.unread(),
+            },
+            _ => Message::FileCompressed { file, kind },
+        };
+        message.log();
+    }
+
+    /// Closes files that were read, while many are open.
+    pub(super) fn close_some(&mut self) {
+        let numbers: Vec<u64> = self.open.iter().copied().collect();
+        for number in numbers {
+            self.close_if_idle(number);
+        }
+    }
+
+    /// Closes a file that was read, while many are open.
+    pub(super) fn close_if_idle(&mut self, number: u64) {
+        let Some(file) = self.files.get_mut(&number).filter(|file| file.is_open()) else {
+            self.open.remove(&number);
+            return;
+        };
+        self.open.insert(number);
+        let is_passed = matches!(file.state, State::Skipped | State::CopyOf { .. });
+        if self.open.len() > MAX_IDLE && !file.is_gone && (is_passed || file.is_read()) {
+            file.close();
+            self.open.remove(&number);
+        }
+    }
+}
+
+/// Reports a content that is not found; of many, those of which nothing is known to be lost are only counted.
+fn report_gone(entry: &FileOffset, was_restored: bool, in_full: bool, sink: &mut impl Sink) {
+    let file = label(&entry.path);
+    let offset = entry.offset;
+    let unknown = if was_restored {
+        "; what was written after the agent stopped is unknown"
+    } else {
+        ""
+    };
+    if entry.unread() > 0 {
+        let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
+        sink.lost(entry.unread(), &reason);
+    } else if in_full {
+        Message::FileGone {
+            file,
+            offset,
+            unknown,
+        }
+        .log();
+    }
+}
+
+/// Whether a name is one of `names`, or was, before something was put behind it.
+fn is_renamed_from(name: &OsStr, names: &HashSet<OsString>) -> bool {
+    let bytes = name.as_bytes();
+    let ends = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| b".-".contains(byte));
+    names.contains(name)
+        || ends
+            .into_iter()
+            .any(|(end, _)| names.contains(OsStr::from_bytes(&bytes[..end])))
+}

@@ -1,0 +1,194 @@
+//! How far a source is behind its files: in bytes, in time, and how long it will take. Pure arithmetic on what is observed.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// At most so many observations are kept: beyond, every second one of the older is left out.
+const MAX_SAMPLES: usize = 512;
+/// Less than that is no backlog.
+const BACKLOG: u64 = 1 << 20;
+/// A backlog is logged when it is so old, and then so often.
+const FIRST: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What is known of a source at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Observation {
+    /// Bytes that became final since the start.
+    pub(super) done: u64,
+    /// Bytes that are not final.
+    pub(super) behind: u64,
+    /// Events that were read since the start.
+    pub(super) events: u64,
+}
+
+/// How far a source has come with a backlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CatchUp {
+    /// Bytes of the backlog that are done, and all of it.
+    pub(super) done: u64,
+    pub(super) total: u64,
+    /// Events a second.
+    pub(super) rate: u64,
+    /// How long the rest takes; not known while nothing is delivered.
+    pub(super) left: Option<Duration>,
+}
+
+/// Observes a source.
+#[derive(Debug, Default)]
+pub(super) struct LagMeter {
+    /// When so many bytes had been seen, final or not; the oldest first.
+    samples: VecDeque<(Instant, u64)>,
+    backlog: Option<Backlog>,
+}
+
+#[derive(Debug)]
+struct Backlog {
+    since: Instant,
+    from: u64,
+    logged: Instant,
+    at_log: Observation,
+    was_logged: bool,
+}
+
+impl LagMeter {
+    /// How long the oldest byte that is not final has been seen.
+    pub(super) fn observe(&mut self, now: Instant, seen: Observation) -> Duration {
+        let all = seen.done + seen.behind;
+        if self.samples.back().is_none_or(|(_, last)| all > *last) {
+            self.samples.push_back((now, all));
+        }
+        while self
+            .samples
+            .front()
+            .is_some_and(|(_, all)| *all <= seen.done)
+        {
+            self.samples.pop_front();
+        }
+        if self.samples.len() > MAX_SAMPLES {
+            let mut place = 0;
+            // The first one stays: it is the oldest byte's.
+            self.samples.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+        }
+        let oldest = self.samples.front().filter(|_| seen.behind > 0);
+        oldest.map_or(Duration::ZERO, |(since, _)| {
+            now.saturating_duration_since(*since)
+        })
+    }
+
+    /// How far a backlog was worked off, when it is time to say so.
+    pub(super) fn catch_up(&mut self, now: Instant, seen: Observation) -> Option<CatchUp> {
+        if seen.behind < BACKLOG {
+            self.backlog = None;
+            return None;
+        }
+        let backlog = self.backlog.get_or_insert(Backlog {
+            since: now,
+            from: seen.done,
+            logged: now,
+            at_log: seen,
+            was_logged: false,
+        });
+        let period = now.saturating_duration_since(backlog.logged);
+        let pause = if backlog.was_logged { AGAIN } else { FIRST };
+        if period < pause || now.saturating_duration_since(backlog.since) < FIRST {
+            return None;
+        }
+        let seconds = period.as_secs().max(1);
+        let done = seen.done.saturating_sub(backlog.at_log.done);
+        let events = seen.events.saturating_sub(backlog.at_log.events);
+        let left = seen.behind.saturating_mul(seconds).checked_div(done);
+        let catch_up = CatchUp {
+            done: seen.done - backlog.from,
+            total: seen.done - backlog.from + seen.behind,
+            rate: events / seconds,
+            left: left.map(Duration::from_secs),
+        };
+        (backlog.logged, backlog.at_log, backlog.was_logged) = (now, seen, true);
+        Some(catch_up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MIB: u64 = 1 << 20;
+
+    fn seen(done: u64, behind: u64) -> Observation {
+        Observation {
+            done,
+            behind,
+            events: done / 100,
+        }
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_oldest_byte_that_is_not_final() {
+        let start = Instant::now();
+        let mut meter = LagMeter::default();
+        let mut age = |second: u32, done, behind| {
+            meter
+                .observe(start + SECOND * second, seen(done, behind))
+                .as_secs()
+        };
+        assert_eq!(age(0, 0, 0), 0);
+        assert_eq!(age(1, 0, 100), 0);
+        assert_eq!(age(2, 0, 200), 1);
+        assert_eq!(age(3, 50, 150), 2);
+        assert_eq!(age(4, 100, 100), 2, "what came in second 2");
+        assert_eq!(age(5, 200, 0), 0);
+        assert_eq!(age(9, 200, 10), 0);
+    }
+
+    #[test]
+    fn a_long_outage_needs_no_more_memory() {
+        let start = Instant::now();
+        let mut meter = LagMeter::default();
+        for second in 0..10_000 {
+            let age = meter.observe(start + SECOND * second, seen(0, u64::from(second) + 1));
+            assert_eq!(age.as_secs(), u64::from(second));
+        }
+        assert!(meter.samples.len() <= MAX_SAMPLES);
+    }
+
+    #[test]
+    fn a_backlog_is_logged_soon_and_then_once_a_minute() {
+        let start = Instant::now();
+        let mut meter = LagMeter::default();
+        let mut lines = Vec::new();
+        for second in 0..140 {
+            let done = u64::from(second) * 2 * MIB;
+            let line = meter.catch_up(start + SECOND * second, seen(done, 300 * MIB - done));
+            lines.extend(line.map(|line| (second, line)));
+        }
+        let seconds: Vec<_> = lines.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [10, 70, 130]);
+        let expected = CatchUp {
+            done: 140 * MIB,
+            total: 300 * MIB,
+            rate: 2 * MIB / 100,
+            left: Some(SECOND * 80),
+        };
+        assert_eq!(lines[1].1, expected);
+        assert_eq!(
+            meter.catch_up(start + SECOND * 200, seen(300 * MIB, 0)),
+            None
+        );
+    }
+
+    #[test]
+    fn without_progress_nobody_knows_how_long_it_takes() {
+        let start = Instant::now();
+        let mut meter = LagMeter::default();
+        meter.catch_up(start, seen(0, 9 * MIB));
+        let line = meter
+            .catch_up(start + SECOND * 10, seen(0, 9 * MIB))
+            .unwrap();
+        assert_eq!((line.left, line.rate, line.done), (None, 0, 0));
+    }
+}

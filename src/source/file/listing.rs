@@ -1,0 +1,256 @@
+//! Which files there are: walks the directories of a pattern, and reads again only those that have changed.
+//!
+//! A directory's modification time tells that. It may be as coarse as the filesystem's clock, and no clock of this host
+//! need agree with it; so a directory is read until its time has been the same for a while, and now and then
+//! anyway, for mounts that do not keep that time.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirEntryExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::pattern::Pattern;
+
+/// A directory's time is believed when it has been the same for so long.
+const SETTLES: Duration = Duration::from_secs(3);
+/// A directory is read so often, changed or not.
+const ANYWAY: Duration = Duration::from_secs(60);
+/// Reading directories again and again may take this part of the time, a 200th, but for small ones.
+const SHARE: u32 = 200;
+/// Directories that a pattern may lead to.
+const MAX_DIRS: usize = 100_000;
+
+/// A name that the source means.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) path: PathBuf,
+    /// What the directory says of it: to be compared with what it said before only.
+    pub(super) entry: u64,
+}
+
+/// What a look has found.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// The directories that were read, or are not there any more.
+    pub(super) dirs: HashSet<PathBuf>,
+    /// All names that are meant in those that were read.
+    pub(super) names: Vec<Name>,
+    /// Directories that can't be read.
+    pub(super) errors: Vec<(PathBuf, io::Error)>,
+}
+
+/// The directories of a pattern.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pattern: Pattern,
+    dirs: HashMap<PathBuf, Dir>,
+}
+
+#[derive(Debug)]
+struct Dir {
+    places: Vec<usize>,
+    modified: SystemTime,
+    /// When it was first seen to have that time.
+    since: Instant,
+    /// It was read after that time had settled.
+    is_settled: bool,
+    read: Instant,
+    cost: Duration,
+    inside: Vec<(PathBuf, Vec<usize>)>,
+}
+
+impl Listing {
+    pub(super) fn new(pattern: Pattern) -> Self {
+        Listing {
+            pattern,
+            dirs: HashMap::new(),
+        }
+    }
+
+    pub(super) fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// Looks at all directories, and reads those that may have changed; those of `forced` in any case.
+    pub(super) fn look(&mut self, now: Instant, forced: &HashSet<PathBuf>) -> Changes {
+        let mut changes = Changes::default();
+        let mut seen = HashSet::new();
+        let mut open = vec![(self.pattern.root().to_owned(), vec![0])];
+        while let Some((path, places)) = open.pop() {
+            if seen.len() >= MAX_DIRS || !seen.insert(path.clone()) {
+                continue;
+            }
+            let is_forced = forced.contains(&path);
+            if let Err(error) = self.look_at(&path, places, now, is_forced, &mut changes) {
+                let is_known = self.dirs.remove(&path).is_some();
+                if is_known && error.kind() == ErrorKind::NotFound {
+                    changes.dirs.insert(path.clone());
+                }
+                if error.kind() != ErrorKind::NotFound {
+                    changes.errors.push((path, error));
+                }
+                continue;
+            }
+            if let Some(dir) = self.dirs.get(&path) {
+                open.extend(dir.inside.iter().cloned());
+            }
+        }
+        self.dirs.retain(|path, _| {
+            let is_there = seen.contains(path);
+            if !is_there {
+                changes.dirs.insert(path.clone());
+            }
+            is_there
+        });
+        changes
+    }
+
+    fn look_at(
+        &mut self,
+        path: &Path,
+        places: Vec<usize>,
+        now: Instant,
+        is_forced: bool,
+        changes: &mut Changes,
+    ) -> io::Result<()> {
+        let found = fs::metadata(path)?;
+        if !found.is_dir() {
+            return Err(ErrorKind::NotADirectory.into());
+        }
+        let modified = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut since = now;
+        if let Some(dir) = self.dirs.get(path) {
+            let is_same = dir.modified == modified && dir.places == places;
+            if is_same {
+                since = dir.since;
+            }
+            let age = now.saturating_duration_since(dir.read);
+            let is_fresh = is_same && dir.is_settled && age < ANYWAY;
+            // What is cheap is read whenever it may have changed.
+            let is_too_soon = age < dir.cost.saturating_mul(SHARE) && !is_forced;
+            if (is_fresh && !is_forced) || is_too_soon {
+                return Ok(());
+            }
+        }
+        let began = Instant::now();
+        let inside = self.read(path, &places, changes)?;
+        let dir = Dir {
+            places,
+            modified,
+            since,
+            is_settled: now.saturating_duration_since(since) >= SETTLES,
+            read: now,
+            cost: began.elapsed(),
+            inside,
+        };
+        self.dirs.insert(path.to_owned(), dir);
+        changes.dirs.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        places: &[usize],
+        changes: &mut Changes,
+    ) -> io::Result<Vec<(PathBuf, Vec<usize>)>> {
+        let mut inside = Vec::new();
+        let before = changes.names.len();
+        for entry in fs::read_dir(path)? {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    // Half a directory would make the other half look gone.
+                    changes.names.truncate(before);
+                    return Err(error);
+                }
+            };
+            let name = entry.file_name();
+            let meaning = self.pattern.meaning(places, path, name.as_bytes());
+            if meaning.is_file {
+                changes.names.push(Name {
+                    path: path.join(&name),
+                    entry: entry.ino(),
+                });
+            }
+            if meaning.inside.is_empty() {
+                continue;
+            }
+            let is_dir = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => true,
+                Ok(kind) if kind.is_symlink() && meaning.follows_links => {
+                    fs::metadata(entry.path()).is_ok_and(|found| found.is_dir())
+                }
+                _ => false,
+            };
+            if is_dir {
+                inside.push((path.join(&name), meaning.inside));
+            }
+        }
+        Ok(inside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn names(changes: &Changes, root: &Path) -> Vec<String> {
+        let names = changes.names.iter();
+        let inside = names.map(|name| name.path.strip_prefix(root).unwrap());
+        let mut names: Vec<_> = inside
+            .map(|path| path.to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_what_has_changed_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for path in ["a/x", "b/x", "b/y"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+            fs::write(root.join(path).join("1.log"), "").unwrap();
+        }
+        let pattern = Pattern::new(&root.join("*/x/*.log"), &[]);
+        let mut listing = Listing::new(pattern);
+        let start = Instant::now();
+        let mut look = |seconds: u32| listing.look(start + SECOND * seconds, &HashSet::new());
+        assert_eq!(names(&look(0), root), ["a/x/1.log", "b/x/1.log"]);
+        // Not settled yet, so all of them are.
+        assert_eq!(look(4).dirs.len(), 5);
+        assert!(look(5).dirs.is_empty());
+        fs::write(root.join("b/x/2.log"), "").unwrap();
+        let changes = look(6);
+        assert_eq!(names(&changes, root), ["b/x/1.log", "b/x/2.log"]);
+        fs::remove_dir_all(root.join("a")).unwrap();
+        let changes = look(7);
+        assert!(changes.dirs.contains(&root.join("a/x")), "{changes:?}");
+        assert!(changes.errors.is_empty(), "{changes:?}");
+        assert!(look(100).dirs.len() >= 3, "anyway");
+    }
+
+    #[test]
+    fn a_missing_directory_is_no_error_and_found_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let pattern = Pattern::new(&dir.path().join("later/a.log"), &[]);
+        let mut listing = Listing::new(pattern);
+        let changes = listing.look(Instant::now(), &HashSet::new());
+        assert!(changes.errors.is_empty() && changes.names.is_empty());
+        fs::create_dir(dir.path().join("later")).unwrap();
+        fs::write(dir.path().join("later/a.log"), "").unwrap();
+        let changes = listing.look(Instant::now(), &HashSet::new());
+        assert_eq!(names(&changes, dir.path()), ["later/a.log"]);
+        fs::remove_file(dir.path().join("later/a.log")).unwrap();
+        fs::remove_dir(dir.path().join("later")).unwrap();
+        std::os::unix::fs::symlink("later", dir.path().join("later")).unwrap();
+        let changes = listing.look(Instant::now(), &HashSet::new());
+        assert_eq!(changes.errors.len(), 1, "{changes:?}");
+    }
+}

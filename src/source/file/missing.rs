@@ -1,0 +1,318 @@
+//! Contents that were read but whose file is not there under its inode any more: it was copied and truncated, moved to
+//! another filesystem, compressed, or removed. They are recognised by what stands at their beginning and right before the
+//! offset that was reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
+
+/// Contents that were delivered to their end are remembered at most so many, for copies that turn up later.
+const MAX_GONE: usize = 10_000;
+
+/// A file that may have one of them.
+pub(super) trait Candidate {
+    /// Its device and inode number.
+    fn identity(&self) -> (u64, u64);
+    /// How many bytes it has; of a compressed one that is not known.
+    fn length(&self) -> Option<u64>;
+    /// At most the first [`HEAD_BYTES`].
+    fn head(&self) -> &[u8];
+    /// Whether these bytes stand right before `offset`.
+    fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool;
+}
+
+/// The contents whose files are not there.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    files: BTreeMap<u64, FileOffset>,
+    by_inode: BTreeSet<(u64, u64)>,
+    by_head: BTreeSet<(Fingerprint, u64)>,
+    /// Those that are gone, the oldest first: numbers are given in the order of time.
+    gone: BTreeSet<u64>,
+}
+
+impl Missing {
+    /// A file, known by this number, is missing. Gives those that are forgotten for it.
+    pub(super) fn insert(&mut self, number: u64, file: FileOffset) -> Vec<u64> {
+        self.by_inode.insert((file.inode, number));
+        self.by_head.insert((file.head, number));
+        if file.is_gone {
+            self.gone.insert(number);
+        }
+        self.files.insert(number, file);
+        let mut forgotten = Vec::new();
+        while self.gone.len() > MAX_GONE
+            && let Some(oldest) = self.gone.first().copied()
+        {
+            self.remove(oldest);
+            forgotten.push(oldest);
+        }
+        forgotten
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<FileOffset> {
+        let file = self.files.remove(&number)?;
+        self.by_inode.remove(&(file.inode, number));
+        self.by_head.remove(&(file.head, number));
+        self.gone.remove(&number);
+        Some(file)
+    }
+
+    /// Those that may still be delivered.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (u64, &FileOffset)> {
+        let awaited = self.files.iter().filter(|(_, file)| !file.is_gone);
+        awaited.map(|(number, file)| (*number, file))
+    }
+
+    /// Whether a missing file had this inode number.
+    pub(super) fn has_inode(&self, inode: u64) -> bool {
+        let numbers = self.by_inode.range((inode, 0)..=(inode, u64::MAX));
+        numbers.into_iter().next().is_some()
+    }
+
+    /// The content of a file that has the inode of one that is missing, and its content as far as it was read.
+    pub(super) fn take_same(
+        &mut self,
+        candidate: &mut impl Candidate,
+    ) -> Option<(u64, FileOffset)> {
+        let (device, inode) = candidate.identity();
+        let numbers = self.by_inode.range((inode, 0)..=(inode, u64::MAX));
+        let numbers: Vec<u64> = numbers.map(|(_, number)| *number).collect();
+        let fits = |number: &&u64| {
+            let file = self.files.get(number);
+            file.is_some_and(|file| continues(file, candidate, true))
+        };
+        let fitting: Vec<u64> = numbers.iter().rev().filter(fits).copied().collect();
+        // Device numbers may change between two starts of the host.
+        let is_on_device = |number: &&u64| {
+            let file = self.files.get(number);
+            file.is_some_and(|file| file.device == Some(device))
+        };
+        let best = fitting.iter().find(is_on_device).or(fitting.first())?;
+        Some((*best, self.remove(*best)?))
+    }
+
+    /// The content of a file that goes on where one that is missing was read to; of several the one read farthest.
+    pub(super) fn take_content(
+        &mut self,
+        candidate: &mut impl Candidate,
+    ) -> Option<(u64, FileOffset)> {
+        if self.files.is_empty() {
+            return None;
+        }
+        let prefixes = prefixes(candidate.head());
+        let mut best: Option<(u64, u64)> = None;
+        for prefix in prefixes {
+            let range = (prefix, 0)..=(prefix, u64::MAX);
+            for (_, number) in self.by_head.range(range) {
+                let Some(file) = self.files.get(number) else {
+                    continue;
+                };
+                if best.is_none_or(|(offset, _)| offset <= file.offset)
+                    && continues(file, candidate, false)
+                {
+                    best = Some((file.offset, *number));
+                }
+            }
+        }
+        let (_, number) = best?;
+        Some((number, self.remove(number)?))
+    }
+}
+
+/// Whether a file has all that was read of a content.
+fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: bool) -> bool {
+    if candidate
+        .length()
+        .is_some_and(|length| length < file.offset)
+        || !file.head.fits(candidate.head())
+    {
+        return false;
+    }
+    let is_weak = file.head.bytes < HEAD_BYTES;
+    // Of a file that was removed long ago, few bytes prove nothing, but for a file that was compressed. To read events
+    // again is better than to lose them.
+    if is_weak && file.is_gone && candidate.length().is_some() && !is_same_inode {
+        return false;
+    }
+    if file.head.bytes == 0 && !is_same_inode {
+        return false;
+    }
+    file.tail
+        .is_none_or(|tail| candidate.has_before(file.offset, tail))
+}
+
+/// The fingerprints of all parts of a beginning that a file can be known by: those that end with an event, and the whole
+/// of [`HEAD_BYTES`].
+pub(super) fn prefixes(head: &[u8]) -> Vec<Fingerprint> {
+    let mut fingerprint = Fingerprint::default();
+    let mut prefixes = Vec::new();
+    for (at, byte) in head.iter().enumerate() {
+        fingerprint.extend(&[*byte]);
+        if ends_event(*byte) || at + 1 == HEAD_BYTES {
+            prefixes.push(fingerprint);
+        }
+    }
+    prefixes
+}
+
+/// What a file with this beginning is known by: without half an event at its end, which would make a stub look like the
+/// beginning of all others.
+pub(super) fn known_by(head: &[u8]) -> Fingerprint {
+    let whole = head.iter().rposition(|byte| ends_event(*byte));
+    match whole {
+        _ if head.len() >= HEAD_BYTES => Fingerprint::of(head),
+        Some(at) => Fingerprint::of(&head[..=at]),
+        None => Fingerprint::default(),
+    }
+}
+
+/// Whether an event may end with this byte.
+pub(super) fn ends_event(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct File {
+        identity: (u64, u64),
+        bytes: Vec<u8>,
+    }
+
+    impl Candidate for File {
+        fn identity(&self) -> (u64, u64) {
+            self.identity
+        }
+        fn length(&self) -> Option<u64> {
+            Some(self.bytes.len() as u64)
+        }
+        fn head(&self) -> &[u8] {
+            &self.bytes[..self.bytes.len().min(HEAD_BYTES)]
+        }
+        fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
+            let end = usize::try_from(offset).unwrap();
+            bytes == Fingerprint::of(&self.bytes[end - bytes.bytes..end])
+        }
+    }
+
+    fn events(numbers: std::ops::Range<u32>) -> Vec<u8> {
+        let lines = numbers.map(|number| format!("{{\"n\":{number:040}}}\n"));
+        lines.collect::<String>().into_bytes()
+    }
+
+    fn file(inode: u64, bytes: &[u8]) -> File {
+        File {
+            identity: (1, inode),
+            bytes: bytes.into(),
+        }
+    }
+
+    /// A file of this content that was read up to an offset.
+    fn read(inode: u64, bytes: &[u8], offset: usize) -> FileOffset {
+        FileOffset {
+            device: Some(1),
+            inode,
+            offset: offset as u64,
+            length: bytes.len() as u64,
+            head: known_by(&bytes[..bytes.len().min(HEAD_BYTES)]),
+            tail: Some(Fingerprint::of(
+                &bytes[offset.saturating_sub(HEAD_BYTES)..offset],
+            )),
+            ..FileOffset::default()
+        }
+    }
+
+    #[test]
+    fn inode_and_device_decide_first() {
+        let bytes = events(0..100);
+        for (device, inode) in [(1, 7), (2, 7)] {
+            let mut missing = Missing::default();
+            missing.insert(1, read(7, &bytes, 470));
+            missing.insert(
+                2,
+                FileOffset {
+                    device: Some(2),
+                    ..read(7, &bytes, 470)
+                },
+            );
+            let mut found = file(inode, &bytes);
+            found.identity.0 = device;
+            assert_eq!(missing.take_same(&mut found).unwrap().0, device);
+        }
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &bytes, 470));
+        assert!(missing.take_same(&mut file(8, &bytes)).is_none());
+    }
+
+    #[test]
+    fn a_used_inode_with_another_content_is_another_file() {
+        let bytes = events(0..100);
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &bytes, 3000));
+        // It begins alike, and is as long, but goes on otherwise.
+        let mut other = events(0..30);
+        other.extend(events(500..700));
+        assert!(missing.take_same(&mut file(7, &other)).is_none());
+        assert!(
+            missing.take_same(&mut file(7, &bytes[..2000])).is_none(),
+            "shorter"
+        );
+        assert!(missing.take_content(&mut file(9, &other)).is_none());
+        assert_eq!(missing.take_content(&mut file(9, &bytes)).unwrap().0, 1);
+    }
+
+    #[test]
+    fn the_copy_of_a_short_file_is_found_and_a_stub_is_nobodys_copy() {
+        let bytes = events(0..3);
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &bytes, 47));
+        let mut grown = bytes.clone();
+        grown.extend(events(3..5));
+        assert!(missing.take_content(&mut file(9, &events(1..9))).is_none());
+        assert_eq!(missing.take_content(&mut file(9, &grown)).unwrap().0, 1);
+        missing.insert(1, read(7, b"{", 0));
+        assert!(missing.take_content(&mut file(9, &bytes)).is_none());
+        missing.insert(
+            1,
+            FileOffset {
+                is_gone: true,
+                ..read(7, &bytes, bytes.len())
+            },
+        );
+        assert!(
+            missing.take_content(&mut file(9, &grown)).is_none(),
+            "too little to be sure"
+        );
+    }
+
+    #[test]
+    fn of_several_the_one_that_was_read_farthest_is_taken() {
+        let bytes = events(0..100);
+        let mut missing = Missing::default();
+        for (number, offset) in [(1, 470), (2, 4700), (3, 940)] {
+            missing.insert(number, read(number, &bytes, offset));
+        }
+        assert_eq!(missing.take_content(&mut file(9, &bytes)).unwrap().0, 2);
+        assert_eq!(
+            missing
+                .take_content(&mut file(9, &bytes[..2000]))
+                .unwrap()
+                .0,
+            3
+        );
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_at_last() {
+        let mut missing = Missing::default();
+        let gone = FileOffset {
+            is_gone: true,
+            ..FileOffset::default()
+        };
+        let forgotten = (0..10_002).flat_map(|number| missing.insert(number, gone.clone()));
+        assert_eq!(forgotten.collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(missing.awaited().count(), 0);
+    }
+}

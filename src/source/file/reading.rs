@@ -1,0 +1,287 @@
+//! Reading files in turn.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Instant;
+
+use super::follower::{Follower, Sink};
+use super::label;
+use super::tracked::State;
+use crate::state::checkpoint::FileOffset;
+use crate::telemetry::message::Message;
+
+/// Bytes of a file that are read before it is another one's turn.
+const TURN: u64 = 4 << 20;
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is no room for more.
+    Full,
+    /// There may be more to read.
+    Worked,
+    /// There is nothing to read.
+    Idle,
+}
+
+impl Follower {
+    /// Reads from the file whose turn it is.
+    pub(super) fn read_some(&mut self, now: Instant, sink: &mut impl Sink) -> Step {
+        if !sink.is_forwarding() {
+            return Step::Idle;
+        }
+        if self.progress.is_frozen() {
+            self.rewind(sink.watermark());
+        }
+        if self.ready.is_empty() {
+            self.line_up();
+        }
+        let mut worked = false;
+        while let Some(&number) = self.ready.front() {
+            match self.turn(number, now, sink) {
+                Ok(Step::Full) => return Step::Full,
+                Ok(Step::Worked) => {
+                    // What was renamed from a path is read before what took its place.
+                    let keeps_turn =
+                        self.listing.pattern().path().is_some() && self.pending.contains(&number);
+                    if !keeps_turn {
+                        self.ready.pop_front();
+                    }
+                    return Step::Worked;
+                }
+                Ok(Step::Idle) => {}
+                Err(error) => self.note_read_error(number, &error, now),
+            }
+            worked |= self.ready.pop_front().is_some() && !self.pending.contains(&number);
+            self.settle_turn(number);
+            self.close_if_idle(number);
+        }
+        if worked && !self.pending.is_empty() {
+            Step::Worked
+        } else {
+            Step::Idle
+        }
+    }
+
+    /// Files that have gone were there before those that have not, and those changed last come last.
+    fn line_up(&mut self) {
+        let mut ready: Vec<_> = self
+            .pending
+            .iter()
+            .filter_map(|number| Some((*number, self.files.get(number)?)))
+            .map(|(number, file)| {
+                let modified = (!file.is_gone).then_some(file.now.modified);
+                (!file.is_gone, modified, number)
+            })
+            .collect();
+        ready.sort();
+        self.ready = ready.into_iter().map(|(.., number)| number).collect();
+    }
+
+    /// After a turn that has read nothing, a file waits for a change, unless it is too early to tell what it is.
+    fn settle_turn(&mut self, number: u64) {
+        let waits = self
+            .files
+            .get(&number)
+            .is_some_and(|file| file.state == State::New && file.is_touched && file.now.length > 0);
+        if !waits {
+            self.pending.remove(&number);
+        }
+    }
+
+    fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
+        let path = file.now.path.clone();
+        if error.kind() != ErrorKind::NotFound {
+            self.troubles.note(&path, error.to_string(), now);
+        } else if !file.is_gone {
+            let parent = path.parent().unwrap_or(Path::new("."));
+            self.dirty.insert(parent.to_owned());
+        }
+    }
+
+    fn turn(&mut self, number: u64, now: Instant, sink: &mut impl Sink) -> io::Result<Step> {
+        let Some(file) = self.files.get(&number) else {
+            return Ok(Step::Idle);
+        };
+        match file.state {
+            State::Skipped => return Ok(Step::Idle),
+            State::New | State::CopyOf { .. } if !file.is_touched => return Ok(Step::Idle),
+            State::New | State::CopyOf { .. } => self.examine(number, now)?,
+            State::Followed => {}
+        }
+        let Some(file) = self
+            .files
+            .get_mut(&number)
+            .filter(|file| file.state == State::Followed)
+        else {
+            return Ok(Step::Idle);
+        };
+        if file.has_pending && !self.pass_on(number, sink) {
+            return Ok(Step::Full);
+        }
+        let Some(file) = self.files.get_mut(&number) else {
+            return Ok(Step::Idle);
+        };
+        if !file.has_changed() {
+            return Ok(Step::Idle);
+        }
+        let head = file.head;
+        if file.is_touched && file.is_rewritten()? {
+            self.rewritten(number, now)?;
+            return Ok(Step::Worked);
+        }
+        if head != file.head {
+            self.by_head.remove(&(head, number));
+            self.by_head.insert((file.head, number));
+        }
+        let step = self.read_turn(number, sink)?;
+        if step == Step::Idle
+            && let Some(file) = self.files.get(&number)
+        {
+            let path = file.now.path.clone();
+            self.troubles.solved(&path);
+        }
+        Ok(step)
+    }
+
+    /// Reads as much as a turn allows. Idle if there is no more.
+    fn read_turn(&mut self, number: u64, sink: &mut impl Sink) -> io::Result<Step> {
+        let Some(file) = self.files.get_mut(&number) else {
+            return Ok(Step::Idle);
+        };
+        file.is_touched = false;
+        file.open()?;
+        if file.is_gzip && file.gzip.is_none() {
+            let mut gzip = Box::new(file.new_gzip()?);
+            if !gzip.skip_to(file.offset)? {
+                return Ok(Step::Idle);
+            }
+            file.gzip = Some(gzip);
+        }
+        let end = file.offset.saturating_add(TURN);
+        loop {
+            let Some(file) = self.files.get_mut(&number) else {
+                return Ok(Step::Idle);
+            };
+            if !file.is_gzip && file.offset >= file.now.length {
+                break;
+            }
+            if file.offset >= end {
+                return Ok(Step::Worked);
+            }
+            if file.framer.is_none() {
+                let spare = self.spare.take();
+                file.framer = Some(spare.unwrap_or_else(|| Box::new(sink.framer())));
+            }
+            let before = file.offset;
+            let count = file.read_once();
+            if !matches!(count, Ok(1..)) {
+                self.end_of_file(number, count)?;
+                break;
+            }
+            // Of what is read at one go, a hole may be far more.
+            let is_hole = file.offset - before > count? as u64;
+            if !self.pass_on(number, sink) {
+                return Ok(Step::Full);
+            }
+            if is_hole && let Some(file) = self.files.get(&number) {
+                Message::FileHole {
+                    file: label(&file.now.path),
+                    bytes: file.offset - before,
+                }
+                .log();
+            }
+        }
+        self.rest(number);
+        Ok(Step::Idle)
+    }
+
+    fn end_of_file(&mut self, number: u64, count: io::Result<usize>) -> io::Result<()> {
+        let Some(file) = self.files.get_mut(&number) else {
+            return Ok(());
+        };
+        match count {
+            Err(error) if file.is_gzip && error.kind() != ErrorKind::Interrupted => {
+                Message::FileDamaged {
+                    file: label(&file.now.path),
+                    offset: file.offset,
+                    error: error.to_string(),
+                }
+                .log();
+                file.gzip = None;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => file.is_touched = true,
+            Err(error) => {
+                file.is_touched = true;
+                return Err(error);
+            }
+            Ok(_) => file.gzip = None,
+        }
+        Ok(())
+    }
+
+    /// Takes back a framer that holds nothing.
+    fn rest(&mut self, number: u64) {
+        let Some(file) = self.files.get_mut(&number) else {
+            return;
+        };
+        if let Some(framer) = &mut file.framer
+            && framer.is_done()
+            && framer.unfinished() == 0
+        {
+            // It is as new then.
+            framer.end();
+            while framer.next().is_some() {}
+            self.spare = file.rest();
+        }
+    }
+
+    /// Passes on what the framer has. False if there is not room for all of it.
+    fn pass_on(&mut self, number: u64, sink: &mut impl Sink) -> bool {
+        let Some(file) = self.files.get_mut(&number) else {
+            return true;
+        };
+        let Some(framer) = &mut file.framer else {
+            return true;
+        };
+        let Some(position) = sink.take(framer) else {
+            file.has_pending = true;
+            return false;
+        };
+        file.has_pending = false;
+        file.note_tail();
+        self.progress.mark(position, number, file.reached());
+        true
+    }
+
+    /// Marks what has ended, when all that was read before is queued.
+    pub(super) fn mark_endings(&mut self, position: u64) {
+        for number in std::mem::take(&mut self.endings) {
+            self.progress.gone(position, number);
+        }
+    }
+
+    /// Reads again what was discarded while forwarding was disabled.
+    fn rewind(&mut self, watermark: u64) {
+        self.ready.clear();
+        for (number, committed) in self.progress.rewind(watermark) {
+            let Some(file) = self.files.get_mut(&number) else {
+                continue;
+            };
+            if file.state == State::Followed && !committed.is_gone {
+                self.by_head.remove(&(file.head, number));
+                file.resume(&FileOffset {
+                    length: 0,
+                    ..committed
+                });
+                if file.head.bytes > 0 {
+                    self.by_head.insert((file.head, number));
+                }
+                self.pending.insert(number);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Names that can't be used: each costs itself only, is logged once and then rarely, and is tried again.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::label;
+use crate::telemetry::message::Message;
+
+/// One is tried again so often.
+const RETRY: Duration = Duration::from_secs(2);
+/// And logged again so often.
+const REMIND: Duration = Duration::from_secs(600);
+/// At most so many are remembered: beyond, they are neither logged nor tried again before their directory changes.
+const MAX: usize = 10_000;
+
+/// The names that can't be used.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    names: BTreeMap<PathBuf, Trouble>,
+    retried: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    reason: String,
+    /// It never is a file, such as a directory: no reason to warn.
+    is_no_file: bool,
+    noted: Instant,
+    logged: Option<Instant>,
+}
+
+impl Troubles {
+    /// This name can't be used now.
+    pub(super) fn note(&mut self, path: &Path, reason: String, now: Instant) {
+        self.insert(path, reason, false, now);
+    }
+
+    /// There is something else than a file.
+    pub(super) fn note_kind(&mut self, path: &Path, found: &Metadata, now: Instant) {
+        let kind = found.file_type();
+        let kind = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_fifo() {
+            "a FIFO (fix: use stdin)"
+        } else if kind.is_socket() {
+            "a socket (fix: use unix:PATH)"
+        } else {
+            "a device"
+        };
+        self.insert(path, format!("it is no regular file but {kind}"), true, now);
+    }
+
+    fn insert(&mut self, path: &Path, reason: String, is_no_file: bool, now: Instant) {
+        if let Some(known) = self.names.get_mut(path) {
+            known.noted = now;
+            if known.reason != reason {
+                (known.reason, known.logged) = (reason, None);
+            }
+        } else if self.names.len() < MAX {
+            let trouble = Trouble {
+                reason,
+                is_no_file,
+                noted: now,
+                logged: None,
+            };
+            self.names.insert(path.to_owned(), trouble);
+        }
+    }
+
+    /// This name can be used.
+    pub(super) fn solved(&mut self, path: &Path) {
+        if let Some(trouble) = self.names.remove(path)
+            && trouble.logged.is_some()
+            && !trouble.is_no_file
+        {
+            Message::FileRestored { file: label(path) }.log();
+        }
+    }
+
+    /// Why this name can't be used, if that is so.
+    pub(super) fn of(&self, path: &Path) -> Option<String> {
+        self.names.get(path).map(|trouble| trouble.reason.clone())
+    }
+
+    /// Has the directories of these names read again, now and then.
+    pub(super) fn retry(&mut self, now: Instant, dirty: &mut HashSet<PathBuf>) {
+        let is_due = self
+            .retried
+            .is_none_or(|retried| now.saturating_duration_since(retried) >= RETRY);
+        if !is_due || self.names.is_empty() {
+            return;
+        }
+        self.retried = Some(now);
+        // What was not found wrong at the last tries is not there any more, or is a file now.
+        self.names
+            .retain(|_, trouble| now.saturating_duration_since(trouble.noted) < RETRY * 3);
+        let parents = self.names.keys().filter_map(|path| path.parent());
+        dirty.extend(parents.map(Path::to_owned));
+    }
+
+    /// Logs what was not logged yet or long ago, except of one name that is reported otherwise.
+    pub(super) fn log(&mut self, now: Instant, except: Option<&Path>) {
+        for (path, trouble) in &mut self.names {
+            let age = trouble
+                .logged
+                .map(|logged| now.saturating_duration_since(logged));
+            if age.is_some_and(|age| age < REMIND) || Some(&**path) == except {
+                continue;
+            }
+            trouble.logged = Some(now);
+            let (file, reason) = (label(path), trouble.reason.clone());
+            let message = if trouble.is_no_file {
+                Message::FileNotRegular { file, reason }
+            } else {
+                Message::FileUnavailable {
+                    file,
+                    error: reason,
+                }
+            };
+            message.log();
+        }
+    }
+}

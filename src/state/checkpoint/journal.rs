@@ -1,0 +1,305 @@
+//! The text of a checkpoint, which is read with distrust.
+//!
+//! A header line, then a record a line: its CRC-32, a blank, and one JSON object, in which the number of the file and
+//! either all that is known of it or that it was dropped. A later record replaces an earlier one of the same number. So
+//! a change costs one short write, and a record that is torn or damaged costs no other: an older offset is valid
+//! then, and some events are sent again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::Crc;
+use serde_json::{Value, json};
+
+use super::{FileOffset, Fingerprint, HEAD_BYTES};
+use crate::state::PROGRAM;
+
+/// Of the format.
+pub const VERSION: u64 = 2;
+
+/// What a checkpoint says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// By the number that a file has in it.
+    pub files: BTreeMap<u64, FileOffset>,
+    /// Records that were damaged, a torn last one aside.
+    pub damaged: usize,
+}
+
+/// The first line.
+pub(super) fn header(source: &str) -> String {
+    let header = json!({ "program": PROGRAM, "checkpoint": VERSION, "source": source });
+    format!("{header}\n")
+}
+
+/// Appends a file's record; of no file, that the number was dropped.
+pub(super) fn append(text: &mut String, number: u64, file: Option<&FileOffset>) {
+    let record = match file {
+        None => format!("{{\"id\":{number},\"dropped\":true}}"),
+        Some(file) => describe(number, file),
+    };
+    let crc = crc(record.as_bytes());
+    // A String takes whatever is written to it.
+    let _ = writeln!(text, "{crc:08x} {record}");
+}
+
+fn describe(number: u64, file: &FileOffset) -> String {
+    let path = file.path.as_os_str().as_bytes();
+    let shown = Value::from(String::from_utf8_lossy(path));
+    let FileOffset {
+        inode,
+        offset,
+        length,
+        ..
+    } = file;
+    let head = show(file.head);
+    let mut record = format!(
+        "{{\"id\":{number},\"path\":{shown},\"inode\":{inode},\"offset\":{offset},\"length\":{length},\"head\":{head}"
+    );
+    if str::from_utf8(path).is_err() {
+        let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
+        let _ = write!(record, ",\"path_hex\":\"{hex}\"");
+    }
+    if let Some(device) = file.device {
+        let _ = write!(record, ",\"device\":{device}");
+    }
+    if let Some(tail) = file.tail {
+        let _ = write!(record, ",\"tail\":{}", show(tail));
+    }
+    record.push_str(if file.is_gone { ",\"gone\":true}" } else { "}" });
+    record
+}
+
+/// Reads a checkpoint's text.
+///
+/// # Errors
+/// It is none, or that of another source or version.
+pub fn replay(text: &[u8], source: &str) -> Result<Replayed, String> {
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    let header: Value = serde_json::from_slice(lines.next().unwrap_or_default())
+        .map_err(|_| "its first line is damaged".to_owned())?;
+    if header["program"] != PROGRAM || header["checkpoint"] != VERSION {
+        return Err("it is no checkpoint of this version".into());
+    }
+    if header["source"] != source {
+        return Err("it is another source's".into());
+    }
+    let mut replayed = Replayed::default();
+    for line in lines {
+        // The last one is torn when the host or the agent ended amid the write.
+        let is_whole = line.ends_with(b"\n");
+        match record(line) {
+            Some((number, Some(file))) => {
+                replayed.files.insert(number, file);
+            }
+            Some((number, None)) => {
+                replayed.files.remove(&number);
+            }
+            None => replayed.damaged += usize::from(is_whole),
+        }
+    }
+    Ok(replayed)
+}
+
+/// Whether a text is meant to be one of these.
+pub(super) fn is_one(text: &[u8]) -> bool {
+    let first = text.split(|byte| *byte == b'\n').next();
+    let header = first.and_then(|line| serde_json::from_slice::<Value>(line).ok());
+    header.is_some_and(|header| header["checkpoint"] == VERSION)
+}
+
+fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
+    let line = line.strip_suffix(b"\n")?;
+    let (sum, record) = line.split_at_checked(8)?;
+    let record = record.strip_prefix(b" ")?;
+    if sum != format!("{:08x}", crc(record)).as_bytes() {
+        return None;
+    }
+    let record: Value = serde_json::from_slice(record).ok()?;
+    let number = record["id"].as_u64()?;
+    if record["dropped"] == true {
+        return Some((number, None));
+    }
+    let tail = match &record["tail"] {
+        Value::Null => None,
+        tail => Some(read(tail)?),
+    };
+    let file = FileOffset {
+        path: path(&record)?,
+        device: record["device"].as_u64(),
+        inode: record["inode"].as_u64()?,
+        offset: record["offset"].as_u64()?,
+        length: record["length"].as_u64()?,
+        head: read(&record["head"])?,
+        tail,
+        is_gone: record["gone"] == true,
+    };
+    // More than that was not read.
+    let is_sound = file
+        .tail
+        .is_none_or(|tail| tail.bytes as u64 <= file.offset);
+    is_sound.then_some((number, Some(file)))
+}
+
+fn path(record: &Value) -> Option<Arc<Path>> {
+    let Some(hex) = record["path_hex"].as_str() else {
+        return Some(Path::new(record["path"].as_str()?).into());
+    };
+    let digits = hex.as_bytes().chunks(2);
+    let bytes = digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
+    Some(Path::new(OsStr::from_bytes(&bytes)).into())
+}
+
+fn show(fingerprint: Fingerprint) -> String {
+    format!("\"{}:{:016x}\"", fingerprint.bytes, fingerprint.hash)
+}
+
+fn read(text: &Value) -> Option<Fingerprint> {
+    let (bytes, hash) = text.as_str()?.split_once(':')?;
+    let fingerprint = Fingerprint {
+        bytes: bytes.parse().ok()?,
+        hash: u64::from_str_radix(hash, 16).ok()?,
+    };
+    (fingerprint.bytes <= HEAD_BYTES).then_some(fingerprint)
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file() -> impl Strategy<Value = FileOffset> {
+        let path = vec(any::<u8>(), 1..12);
+        let numbers = (
+            any::<Option<u64>>(),
+            any::<u64>(),
+            any::<u64>(),
+            any::<u64>(),
+        );
+        let head = (0..=HEAD_BYTES, any::<u64>());
+        let tail = proptest::option::of((0..=HEAD_BYTES, any::<u64>()));
+        (path, numbers, head, tail, any::<bool>()).prop_map(
+            |(path, numbers, head, tail, is_gone)| {
+                let (device, inode, offset, length) = numbers;
+                FileOffset {
+                    path: Path::new(OsStr::from_bytes(&path)).into(),
+                    device,
+                    inode,
+                    offset,
+                    length,
+                    head: Fingerprint {
+                        bytes: head.0,
+                        hash: head.1,
+                    },
+                    tail: tail.map(|(bytes, hash)| Fingerprint {
+                        bytes: bytes.min(usize::try_from(offset).unwrap_or(usize::MAX)),
+                        hash,
+                    }),
+                    is_gone,
+                }
+            },
+        )
+    }
+
+    /// Records of few numbers, so that they replace each other.
+    fn records() -> impl Strategy<Value = Vec<(u64, Option<FileOffset>)>> {
+        vec((0..4_u64, proptest::option::weighted(0.8, file())), 0..12)
+    }
+
+    fn render(records: &[(u64, Option<FileOffset>)]) -> String {
+        let mut text = header("file:/a");
+        for (number, file) in records {
+            append(&mut text, *number, file.as_ref());
+        }
+        text
+    }
+
+    /// What the newest record of each number says.
+    fn newest(records: &[(u64, Option<FileOffset>)]) -> BTreeMap<u64, FileOffset> {
+        let mut files = BTreeMap::new();
+        for (number, file) in records {
+            match file {
+                Some(file) => files.insert(*number, file.clone()),
+                None => files.remove(number),
+            };
+        }
+        files
+    }
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_reads_as_it_was_written(records in records()) {
+            let replayed = replay(render(&records).as_bytes(), "file:/a").unwrap();
+            prop_assert_eq!(replayed.files, newest(&records));
+            prop_assert_eq!(replayed.damaged, 0);
+        }
+
+        #[test]
+        fn a_torn_end_costs_the_torn_record_only(records in records(), cut in any::<prop::sample::Index>()) {
+            let text = render(&records);
+            let first = text.find('\n').unwrap() + 1;
+            let cut = first + cut.index(text.len() - first + 1);
+            let torn = &text.as_bytes()[first..cut];
+            let whole = torn.iter().filter(|byte| **byte == b'\n').count();
+            let replayed = replay(&text.as_bytes()[..cut], "file:/a").unwrap();
+            prop_assert_eq!(replayed.files, newest(&records[..whole]));
+            prop_assert_eq!(replayed.damaged, 0);
+        }
+
+        #[test]
+        fn a_damaged_byte_costs_its_own_record_only(
+            records in records(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut text = render(&records).into_bytes();
+            let first = text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            prop_assume!(text.len() > first);
+            let at = first + at.index(text.len() - first);
+            prop_assume!(text[at] != byte && text[at] != b'\n');
+            let hit = text[first..at].iter().filter(|byte| **byte == b'\n').count();
+            text[at] = byte;
+            let mut records = records;
+            records.remove(hit);
+            let replayed = replay(&text, "file:/a").unwrap();
+            prop_assert_eq!(replayed.files, newest(&records));
+        }
+
+        #[test]
+        fn no_bytes_panic(text in vec(any::<u8>(), 0..300)) {
+            let mut all = header("file:/a").into_bytes();
+            all.extend(text);
+            let _ = replay(&all, "file:/a");
+        }
+    }
+
+    #[test]
+    fn another_sources_checkpoint_is_rejected() {
+        let text = header("file:/a");
+        assert!(
+            replay(text.as_bytes(), "file:/b")
+                .unwrap_err()
+                .contains("another source's")
+        );
+        assert!(replay(b"", "file:/b").unwrap_err().contains("first line"));
+        let newer = text.replace(":2", ":3");
+        assert!(
+            replay(newer.as_bytes(), "file:/a")
+                .unwrap_err()
+                .contains("version")
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! `file:PATTERN` over many names: what stands among them that can't be read, looks like another file, or would take all
+//! the time, costs itself only.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::{Agent, AgentCommand, Answer, Webhook, eventually};
+
+/// A webhook, and directories that outlive the agents.
+struct Place {
+    hook: Webhook,
+    dir: TempDir,
+    state: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Place {
+            hook: Webhook::start(),
+            dir: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, pattern: &str, options: &[&str]) -> AgentCommand {
+        Agent::command()
+            .args(["run", "--auth-token=Splunk test", "--batch-age=5ms"])
+            .args(["--backoff-min=10ms", "--backoff-max=50ms"])
+            .endpoint(&self.hook.url())
+            .arg("--state-dir")
+            .arg(self.state.path())
+            .source(&format!("file:{}", self.path(pattern).display()))
+            .args(options)
+    }
+
+    fn start(&self, pattern: &str) -> Agent {
+        self.command(pattern, &[]).spawn()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn arrived(&self) -> Vec<u64> {
+        let events = self.hook.delivered_events().into_iter();
+        let number = |event: Vec<u8>| {
+            let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+            event["n"].as_u64().unwrap()
+        };
+        events.map(number).collect()
+    }
+
+    /// Waits until these have arrived, and nothing else.
+    #[track_caller]
+    fn assert_arrive(&self, numbers: impl IntoIterator<Item = u64>) {
+        let expected: BTreeSet<u64> = numbers.into_iter().collect();
+        eventually("all events arrive", || {
+            let arrived: BTreeSet<u64> = self.arrived().into_iter().collect();
+            expected.is_subset(&arrived).then_some(())
+        });
+        let arrived: BTreeSet<u64> = self.arrived().into_iter().collect();
+        assert_eq!(arrived, expected);
+    }
+}
+
+fn lines(numbers: impl IntoIterator<Item = u64>) -> String {
+    numbers
+        .into_iter()
+        .map(|number| format!("{{\"n\":{number},\"pad\":\"{:060}\"}}\n", number * 7919))
+        .collect()
+}
+
+fn end(agent: Agent) {
+    agent.signal(libc::SIGTERM);
+    agent.wait();
+}
+
+#[test]
+fn a_stub_does_not_blind_the_others() {
+    let place = Place::new();
+    place.write("aaa.log", "{");
+    place.write("half.log", &lines([1])[..33]);
+    let agent = place.start("*.log");
+    agent.wait_for_log("started");
+    thread::sleep(Duration::from_millis(100));
+    place.write("audit.log", &lines(1..=40));
+    place.assert_arrive(1..=40);
+    end(agent);
+}
+
+#[test]
+fn files_with_the_same_first_event_are_all_read() {
+    let place = Place::new();
+    for (name, first) in [("a", 1), ("b", 101), ("c", 201)] {
+        place.write(
+            &format!("{name}.log"),
+            &(lines([9999]) + &lines(first..first + 50)),
+        );
+    }
+    let agent = place.start("*.log");
+    place.assert_arrive((1..=50).chain(101..=150).chain(201..=250).chain([9999]));
+    place.write("d.log", &(lines([9999]) + &lines(301..=350)));
+    let expected = (1..=50).chain(101..=150).chain(201..=250).chain(301..=350);
+    place.assert_arrive(expected.chain([9999]));
+    end(agent);
+}
+
+#[test]
+fn a_file_that_was_rewritten_longer_with_the_same_beginning_is_read_again() {
+    let place = Place::new();
+    let banner = lines(500..=520);
+    place.write("audit.log", &(banner.clone() + &lines(1..=10)));
+    let agent = place.start("audit.log");
+    place.assert_arrive((1..=10).chain(500..=520));
+    File::create(place.path("audit.log"))
+        .unwrap()
+        .write_all((banner + &lines(11..=40)).as_bytes())
+        .unwrap();
+    place.assert_arrive((1..=40).chain(500..=520));
+    end(agent);
+}
+
+#[test]
+fn a_changed_spelling_keeps_the_offsets() {
+    let place = Place::new();
+    place.write("audit.log", &lines(1..=20));
+    for (pattern, last) in [
+        ("audit.log", 20),
+        ("audit.log*", 30),
+        ("*.log", 40),
+        ("audit.log", 50),
+    ] {
+        place.write("audit.log", &lines(last - 9..=last));
+        if last == 20 {
+            fs::write(place.path("audit.log"), lines(1..=20)).unwrap();
+        }
+        let agent = place.start(pattern);
+        place.assert_arrive(1..=last);
+        thread::sleep(Duration::from_millis(100));
+        end(agent);
+    }
+    assert_eq!(place.arrived().len(), 50, "nothing twice");
+}
+
+#[test]
+fn bad_names_cost_themselves_only_and_are_logged_once() {
+    let place = Place::new();
+    place.write("a.log", &lines([1]));
+    symlink("loop.log", place.path("loop.log")).unwrap();
+    symlink("nowhere", place.path("dangling.log")).unwrap();
+    symlink("a.log/x", place.path("notdir.log")).unwrap();
+    fs::create_dir(place.path("dir.log")).unwrap();
+    let fifo = Command::new("mkfifo")
+        .arg(place.path("fifo.log"))
+        .status()
+        .unwrap();
+    assert!(fifo.success());
+    symlink("/dev/zero", place.path("device.log")).unwrap();
+    let agent = place.start("*.log");
+    place.assert_arrive([1]);
+    place.write("b.log", &lines([2]));
+    place.assert_arrive(1..=2);
+    for name in ["loop", "dangling", "notdir", "dir", "fifo", "device"] {
+        agent.wait_for_log(&format!("{name}.log"));
+    }
+    // It becomes a file.
+    fs::remove_file(place.path("loop.log")).unwrap();
+    place.write("loop.log", &lines([3]));
+    place.assert_arrive(1..=3);
+    let log = agent.log();
+    assert_eq!(log.matches("dangling.log").count(), 1, "{log}");
+    end(agent);
+}
+
+#[test]
+fn wildcards_stand_in_any_part_and_names_can_be_excluded() {
+    let place = Place::new();
+    place.write("pods/a/rgw/0.log", &lines([1]));
+    place.write("pods/a/rgw/debug.log", &lines([98]));
+    place.write("pods/a/web/0.log", &lines([99]));
+    let agent = place
+        .command("pods/**/rgw/*.log", &["--exclude-files", "debug*"])
+        .spawn();
+    place.assert_arrive([1]);
+    // Another pod, later.
+    place.write("pods/b/x/rgw/0.log", &lines([2]));
+    place.assert_arrive(1..=2);
+    fs::remove_dir_all(place.path("pods/a")).unwrap();
+    place.write("pods/c/rgw/0.log", &lines([3]));
+    place.assert_arrive(1..=3);
+    end(agent);
+}
+
+#[test]
+fn names_can_forge_no_lines() {
+    let place = Place::new();
+    let name = std::ffi::OsStr::from_bytes(b"a\n<6>2026 ERROR forged\x1b[31m.log");
+    symlink("nowhere", place.dir.path().join(name)).unwrap();
+    let agent = place.start("*.log");
+    let line = agent.wait_for_log("forged");
+    assert!(
+        line.contains("WARN") && line.contains("a\\n<6>2026 ERROR forged\\u{1b}[31m.log"),
+        "{line}"
+    );
+    end(agent);
+}
+
+#[test]
+fn an_endless_file_starves_no_other_and_a_hole_is_passed_at_once() {
+    let place = Place::new();
+    File::create(place.path("bad.log"))
+        .unwrap()
+        .set_len(1 << 42)
+        .unwrap();
+    place.write("good.log", &lines(1..=10));
+    let agent = place.start("*.log");
+    place.assert_arrive(1..=10);
+    // A writer that does not append goes on behind the hole that a truncation left.
+    let file = File::create(place.path("hole.log")).unwrap();
+    file.write_all_at(lines(11..=20).as_bytes(), 3 << 30)
+        .unwrap();
+    place.assert_arrive(1..=20);
+    place.write("good.log", &lines(21..=30));
+    place.assert_arrive(1..=30);
+    end(agent);
+}
+
+#[test]
+fn a_compressed_file_is_read_on_from_where_it_was_read_to() {
+    let place = Place::new();
+    place.write("audit.log", &lines(1..=20));
+    let agent = place.start("audit.log");
+    place.assert_arrive(1..=20);
+    thread::sleep(Duration::from_millis(100));
+    end(agent);
+    place.write("audit.log", &lines(21..=40));
+    fs::rename(place.path("audit.log"), place.path("audit.log.1")).unwrap();
+    gzip(&place.path("audit.log.1"));
+    // One that was never seen.
+    place.write("audit.log-20260101", &lines(41..=60));
+    gzip(&place.path("audit.log-20260101"));
+    place.write("audit.log", &lines(61..=70));
+    let agent = place.start("audit.log");
+    place.assert_arrive(1..=70);
+    assert_eq!(place.arrived().len(), 70);
+    let log = agent.log();
+    assert!(!log.contains("is gone"), "{log}");
+    end(agent);
+}
+
+fn gzip(path: &Path) {
+    let status = Command::new("gzip").arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn removed_files_are_read_from_their_descriptors_and_kept_within_the_limit() {
+    let place = Place::new();
+    place.hook.always(Answer::status(503));
+    place.write("audit.log", &lines(1..=2));
+    let options = ["--buffer-events=10", "--max-deleted-bytes=1MiB"];
+    let agent = place.command("audit.log*", &options).spawn();
+    let mut last = 0;
+    // As logrotate does with `rotate 1`.
+    for _ in 0..12 {
+        place.write("audit.log", &long_lines(last + 1..=last + 50));
+        last += 50;
+        wait_until_open(&agent, &place.path("audit.log"));
+        fs::rename(place.path("audit.log"), place.path("audit.log.1")).unwrap();
+        place.write("audit.log", "");
+        wait_until_open(&agent, &place.path("audit.log"));
+    }
+    agent.wait_for_log("removed files take more than --max-deleted-bytes (1 MiB)");
+    place.hook.always(Answer::ok());
+    eventually("the newest arrive", || {
+        place.arrived().contains(&last).then_some(())
+    });
+    let arrived: BTreeSet<u64> = place.arrived().into_iter().collect();
+    assert!(
+        arrived.len() > 200 && arrived.len() < 600,
+        "{}: {}",
+        arrived.len(),
+        agent.log()
+    );
+    assert!(
+        agent.log().contains("was removed before it was read"),
+        "{}",
+        agent.log()
+    );
+    end(agent);
+}
+
+fn wait_until_open(agent: &Agent, path: &Path) {
+    let descriptors = format!("/proc/{}/fd", agent.id());
+    let path = path.canonicalize().unwrap();
+    eventually("the agent opens the file", || {
+        let open = fs::read_dir(&descriptors).unwrap().flatten();
+        open.into_iter()
+            .any(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))
+            .then_some(())
+    });
+}
+
+/// More than a source reads at one go.
+fn long_lines(numbers: impl IntoIterator<Item = u64>) -> String {
+    let pad = "x".repeat(5000);
+    numbers
+        .into_iter()
+        .map(|number| format!("{{\"n\":{number},\"pad\":\"{pad}\"}}\n"))
+        .collect()
+}
