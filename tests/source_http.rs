@@ -18,11 +18,11 @@ use crate::support::{
     Agent, Answer, Balance, Client, Webhook, arrived, end, event, eventually, wait_for_end, within,
 };
 
-const HEALTHY: &str = r#"{"text":"HEC is healthy","code":17}"#;
+pub(crate) const HEALTHY: &str = r#"{"text":"HEC is healthy","code":17}"#;
 const BUSY: &str = r#"{"text":"Server is busy","code":9}"#;
 const TOO_LARGE: &str = r#"{"text":"Content too large","code":6}"#;
-const CLOSE: &str = "Connection: close\r\n";
-const RETRY: &str = "Retry-After: 1\r\n";
+pub(crate) const CLOSE: &str = "Connection: close\r\n";
+pub(crate) const RETRY: &str = "Retry-After: 1\r\n";
 const MIB: usize = 1 << 20;
 
 /// An address that nothing else has: all of 127.0.0.0/8 is loopback.
@@ -45,8 +45,12 @@ pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
 
 /// Starts an agent that sends soon and tries again soon, and waits until it listens.
 pub(crate) fn start(hook: &Webhook, options: &[&str]) -> Agent {
+    start_at(&hook.url(), options)
+}
+
+fn start_at(url: &str, options: &[&str]) -> Agent {
     let agent = Agent::command()
-        .args(["run", "--endpoint", &hook.url()])
+        .args(["run", "--endpoint", url])
         .args(["--auth-token", "Splunk test", "--batch-age", "5ms"])
         .args(["--backoff-min", "10ms", "--backoff-max", "50ms"])
         .args(options)
@@ -68,22 +72,39 @@ pub(crate) fn events(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
 }
 
 /// A body of these events, a line each.
-fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
+pub(crate) fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
     numbers.into_iter().map(|n| event(n) + "\n").collect()
 }
 
 /// An agent with an `http:` source, and the webhook behind it.
-struct Listener {
-    hook: Webhook,
-    agent: Agent,
-    address: SocketAddr,
+pub(crate) struct Listener {
+    pub(crate) hook: Webhook,
+    pub(crate) agent: Agent,
+    pub(crate) address: SocketAddr,
 }
 
 impl Listener {
-    fn start(options: &[&str]) -> Self {
-        let (hook, address) = (Webhook::start(), free_address());
-        let source = format!("--source=http:{address}");
-        let agent = start(&hook, &[&[source.as_str()], options].concat());
+    pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_as("http", options)
+    }
+
+    /// `https:` with what it needs, for example.
+    pub(crate) fn start_as(kind: &str, options: &[&str]) -> Self {
+        let hook = Webhook::start();
+        Self::start_to(&hook.url(), hook, kind, options)
+    }
+
+    /// With the webhook's event endpoint, `…/services/collector/event`.
+    pub(crate) fn start_to_events(options: &[&str]) -> Self {
+        let hook = Webhook::start();
+        let url = hook.url().replace("/raw", "/event");
+        Self::start_to(&url, hook, "http", options)
+    }
+
+    fn start_to(url: &str, hook: Webhook, kind: &str, options: &[&str]) -> Self {
+        let address = free_address();
+        let source = format!("--source={kind}:{address}");
+        let agent = start_at(url, &[&[source.as_str()], options].concat());
         Listener {
             hook,
             agent,
@@ -91,7 +112,7 @@ impl Listener {
         }
     }
 
-    fn client(&self) -> Client<TcpStream> {
+    pub(crate) fn client(&self) -> Client<TcpStream> {
         let client = Client::connect(self.address);
         client.stream.get_ref().set_nodelay(true).unwrap();
         client
@@ -99,31 +120,31 @@ impl Listener {
 
     /// Sends this over a connection of its own and gives all that comes until the agent closes it.
     #[track_caller]
-    fn last_words(&self, bytes: &[u8]) -> String {
+    pub(crate) fn last_words(&self, bytes: &[u8]) -> String {
         let mut client = self.client();
         client.send(bytes).unwrap();
         client.read_to_end().unwrap()
     }
 
     #[track_caller]
-    fn end(self) -> Balance {
+    pub(crate) fn end(self) -> Balance {
         end(self.agent, &self.hook)
     }
 
     /// The same, where it was told to end already.
     #[track_caller]
-    fn end_told(self) -> Balance {
+    pub(crate) fn end_told(self) -> Balance {
         wait_for_end(self.agent, &self.hook)
     }
 
     #[track_caller]
-    fn end_with(self, events: &[String]) {
+    pub(crate) fn end_with(self, events: &[String]) {
         end_with(self.agent, &self.hook, events);
     }
 }
 
 /// A request, of which `head` is all but `Host` and the empty line.
-fn request(head: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(head: &str, body: &[u8]) -> Vec<u8> {
     let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
     let mut bytes = format!("{line} HTTP/1.1\r\nHost: a\r\n");
     for header in headers.lines() {
@@ -132,20 +153,20 @@ fn request(head: &str, body: &[u8]) -> Vec<u8> {
     [bytes.as_bytes(), b"\r\n", body].concat()
 }
 
-fn post(body: &str) -> Vec<u8> {
+pub(crate) fn post(body: &str) -> Vec<u8> {
     let head = format!("POST /\nContent-Length: {}", body.len());
     request(&head, body.as_bytes())
 }
 
 /// An answer to the byte, with these headers beside the two that each has.
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     )
 }
 
-fn success(headers: &str) -> String {
+pub(crate) fn success(headers: &str) -> String {
     answer("200 OK", headers, r#"{"text":"Success","code":0}"#)
 }
 
@@ -156,7 +177,7 @@ fn bad_event(number: usize) -> String {
     answer("400 Bad Request", "", &body)
 }
 
-fn busy(headers: &str) -> String {
+pub(crate) fn busy(headers: &str) -> String {
     answer("503 Service Unavailable", headers, BUSY)
 }
 
@@ -166,7 +187,7 @@ fn too_large(headers: &str) -> String {
 
 /// Reads this, or as much as is not this.
 #[track_caller]
-fn expect(client: &mut Client<TcpStream>, expected: &str) {
+pub(crate) fn expect(client: &mut Client<TcpStream>, expected: &str) {
     let mut got = vec![0; expected.len()];
     let mut filled = 0;
     while filled < got.len() && expected.as_bytes().starts_with(&got[..filled]) {
@@ -181,12 +202,12 @@ fn expect(client: &mut Client<TcpStream>, expected: &str) {
 
 /// Sends a request and expects this answer to it.
 #[track_caller]
-fn ask(client: &mut Client<TcpStream>, request: &[u8], expected: &str) {
+pub(crate) fn ask(client: &mut Client<TcpStream>, request: &[u8], expected: &str) {
     client.send(request).unwrap();
     expect(client, expected);
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -1281,7 +1302,7 @@ impl TokenFile {
         file
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.path().join("token")
     }
 

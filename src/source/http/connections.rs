@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::sys::poll::{PollFd, poll};
 
 use super::registry::{Admission, Limits, Phase, Registry};
 
@@ -78,7 +81,9 @@ impl Connections {
                     open = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Admission::Full => {
-                    let Some((victim, address)) = open.registry.longest_waiting(now) else {
+                    let has_sent = |number: u64| open.streams.get(&number).is_some_and(has_sent);
+                    let longest = open.registry.longest_waiting(now, has_sent);
+                    let Some((victim, address)) = longest else {
                         return Err(TurnedAway::Full);
                     };
                     if let Some(stream) = open.remove(victim) {
@@ -133,4 +138,10 @@ impl Connections {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// Whether there is something that was not read yet.
+fn has_sent(stream: &Arc<TcpStream>) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd())];
+    poll(&mut fds, Some(Duration::ZERO)).is_ok() && fds[0].is_ready()
 }

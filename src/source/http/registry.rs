@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Time that a connection has for its head before another one may take its place: under a flood as few as possible,
-/// but enough for a client that has sent all of it.
-const HEAD_TIME: Duration = Duration::from_millis(20);
+/// Time that a connection has for its head before another one may take its place: under a flood as little as possible,
+/// but enough for a client's first bytes to follow its connection.
+const HEAD_TIME: Duration = Duration::from_millis(2);
 /// The same for a body.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
@@ -137,9 +137,13 @@ impl Registry {
     }
 
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
-    /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, and
-    /// none that has only begun to wait.
-    pub fn longest_waiting(&self, now: Instant) -> Option<(u64, IpAddr)> {
+    /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, none
+    /// that has only begun to wait, and none that `has_sent` what was not read yet: its thread has had no turn.
+    pub fn longest_waiting(
+        &self,
+        now: Instant,
+        has_sent: impl Fn(u64) -> bool,
+    ) -> Option<(u64, IpAddr)> {
         let may_go = |entry: &Entry| {
             let time = match entry.phase {
                 Phase::Head | Phase::Idle => HEAD_TIME,
@@ -149,9 +153,13 @@ impl Registry {
             !entry.is_trusted && now.saturating_duration_since(entry.since) >= time
         };
         let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
-        waiting
-            .min_by_key(|(number, entry)| (entry.phase, entry.since, **number))
-            .map(|(number, entry)| (*number, entry.peer))
+        let waiting =
+            waiting.map(|(number, entry)| (entry.phase, entry.since, *number, entry.peer));
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        let mut waiting = waiting.into_iter();
+        let found = waiting.find(|(_, _, number, _)| !has_sent(*number))?;
+        Some((found.2, found.3))
     }
 }
 
@@ -204,7 +212,7 @@ mod tests {
                 Some(1),
             ),
             (&[(Head, 50, false), (Idle, 90_000, false)], Some(0)),
-            (&[(Head, 10, false), (Idle, 90_000, false)], Some(1)),
+            (&[(Head, 1, false), (Idle, 90_000, false)], Some(1)),
             (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
             (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
             (&[(Body, 4_000, false), (Body, 6_000, false)], Some(1)),
@@ -217,8 +225,8 @@ mod tests {
                 ],
                 None,
             ),
-            (&[(Head, 19, false)], None),
-            (&[(Head, 20, false)], Some(0)),
+            (&[(Head, 1, false)], None),
+            (&[(Head, 2, false)], Some(0)),
             (&[], None),
         ] {
             let start = Instant::now();
@@ -231,9 +239,24 @@ mod tests {
                     registry.trust(number);
                 }
             }
-            let found = registry.longest_waiting(now).map(|(number, _)| number);
+            let found = registry.longest_waiting(now, |_| false);
+            let found = found.map(|(number, _)| number);
             assert_eq!(found, goes, "{connections:?}");
         }
+    }
+
+    #[test]
+    fn what_was_sent_is_read_first() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(1);
+        let mut registry = registry(10, 0);
+        for number in 0..3 {
+            registry.admit(number, A, start + Duration::from_millis(number));
+        }
+        let goes = |sent: &[u64]| registry.longest_waiting(now, |number| sent.contains(&number));
+        assert_eq!(goes(&[]), Some((0, A)));
+        assert_eq!(goes(&[0, 2]), Some((1, A)));
+        assert_eq!(goes(&[0, 1, 2]), None);
     }
 
     #[test]
@@ -261,13 +284,13 @@ mod tests {
                 now += Duration::from_millis(wait);
                 let peer = if is_b { B } else { A };
                 let mut admission = registry.admit(number, peer, now);
-                if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now) {
+                if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now, |_| false) {
                     prop_assert!(registry.remove(victim));
                     admission = registry.admit(number, peer, now);
                     prop_assert_eq!(admission, Admission::Admitted);
                 }
                 let is_waiting = admission == Admission::Admitted;
-                prop_assert!(is_waiting || registry.longest_waiting(now).is_none());
+                prop_assert!(is_waiting || registry.longest_waiting(now, |_| false).is_none());
                 prop_assert!(registry.len() <= 4);
             }
         }
