@@ -404,7 +404,7 @@ fn bodies_that_grow_stay_within_the_memory_that_is_stated() {
     }
     // The buffer, four bodies, what each connection has of its own, and the rest of the agent.
     let bound = 16 * 1024 + 4 * (4 * 1024 + 256) + 128 * 96 + 12 * 1024;
-    let peak = listener.agent.peak_kib() as usize;
+    let peak = listener.agent.peak_kib();
     println!("{peak} of {bound} KiB");
     assert!(peak < bound, "{peak} KiB are over {bound}");
     ask(&mut listener.client(), &post(&event(1)), &success(""));

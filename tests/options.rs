@@ -271,6 +271,9 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[missing], "can't be read")
             .refuses(&[&empty, key], "holds no certificate"),
         option("listen-connections-per-peer", "1").refuses(&["-1", "many"], COUNT),
+        option("status-token-file", &token)
+            .refuses(&[missing], MISSING)
+            .refuses(&[&empty], "expected a token per line"),
         option("hec-input", "unwrap").refuses(&["", "drop"], "expected keep or unwrap"),
         option("listen-connections", "1")
             .refuses(&["some"], COUNT)

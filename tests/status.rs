@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::source_http::{events, free_address, start};
+use crate::source_http::{TokenFile, events, free_address, free_port, start};
 use crate::support::{Agent, Answer, Client, Metrics, Webhook, end, event, eventually};
 
 /// Sends a request and gives the answer, head and body.
@@ -179,15 +179,12 @@ fn the_figures_are_those_of_the_log_and_of_the_webhook() {
         5 + 2 + 1 + 8
     );
     assert_eq!(last.value("events_delivered_total"), 15);
-    for (reason, events) in [
-        ("buffer_full", 0),
-        ("malformed", 0),
-        ("too_large", 0),
-        ("shutdown", 0),
-    ] {
+    // What was refused with an answer is in no count of events.
+    assert_eq!(last.sum("events_dropped_total"), 0);
+    for reason in ["buffer_full", "malformed_events", "too_large"] {
         assert_eq!(
-            last.of("events_dropped_total", "reason", reason),
-            events,
+            last.of("requests_refused_total", "reason", reason),
+            1,
             "{reason}"
         );
     }
@@ -480,6 +477,63 @@ fn a_probe_waits_for_none_of_many_silent_clients() {
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "it was waited for");
     }
     end(told.agent, &told.hook);
+}
+
+/// More than a restart would help against: kubelet gives a probe a second.
+#[test]
+fn a_probe_is_answered_within_a_second_beside_400_silent_clients() {
+    let told = Told::start(&[]);
+    let open = || TcpStream::connect(told.status).unwrap();
+    let mut silent: Vec<_> = (0..400).map(|_| open()).collect();
+    for _ in 0..10 {
+        let started = std::time::Instant::now();
+        assert_eq!(get(told.status, "/healthz"), (200, "ok\n".into()));
+        assert_eq!(get(told.status, "/metrics").0, 200);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        // They come again as soon as they were ended.
+        silent = silent.into_iter().skip(200).collect();
+        silent.extend((0..200).map(|_| open()));
+    }
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn figures_are_for_those_who_have_the_token() {
+    let token = TokenFile::new("Bearer s3cret\n");
+    let option = token.option().replace("--listen-", "--status-");
+    let told = Told::start(&[&option, "--unhealthy-after=10ms"]);
+    let ask = |path: &str, header: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n");
+        let (head, body) = exchange(told.status, &request);
+        (head["HTTP/1.1 ".len()..][..3].parse::<u16>().unwrap(), body)
+    };
+    let right = "Authorization: bearer s3cret\r\n";
+    assert_eq!(ask("/metrics", "").0, 401);
+    assert_eq!(ask("/metrics", "Authorization: Bearer other\r\n").0, 403);
+    assert_eq!(ask("/metrics", right).0, 200);
+    assert_eq!(ask("/healthz", ""), (200, String::new()));
+    assert_eq!(ask("/healthz", right), (200, "ok\n".into()));
+    told.hook.always(Answer::status(503));
+    told.post(&event(1));
+    eventually("it is unhealthy", || {
+        (ask("/healthz", "").0 == 503).then_some(())
+    });
+    assert_eq!(ask("/healthz", "").1, "");
+    assert!(ask("/healthz", right).1.contains("delivery failing"));
+    told.hook.always(Answer::ok());
+    end(told.agent, &told.hook);
+}
+
+#[test]
+fn figures_for_all_the_network_are_warned_of() {
+    let hook = Webhook::start();
+    let port = free_port(Ipv4Addr::UNSPECIFIED).port();
+    let listen = format!("--status-listen=0.0.0.0:{port}");
+    let agent = start(&hook, &[&listen, "--source=stdin"]);
+    let warning = agent.wait_for_log("can read the metrics; use --status-token-file");
+    assert!(warning.contains("WARN"), "{warning}");
+    end(agent, &hook);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What sources that listen need besides their addresses: tokens and certificates.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::error::CommandError;
@@ -17,6 +18,8 @@ use crate::webhook::encode::Format;
 /// What was opened.
 pub(super) struct Listening {
     pub(super) settings: Settings,
+    /// What the status page asks its clients for.
+    pub(super) status_tokens: Option<Arc<Watched<Tokens>>>,
     /// To be looked at while the agent runs.
     pub(super) files: Vec<Arc<dyn Watch>>,
     /// What an operator should know.
@@ -31,21 +34,14 @@ pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<Listening, CommandError> {
-    let mut files: Vec<Arc<dyn Watch>> = Vec::new();
-    let mut tokens = None;
-    if let Some(path) = &options.listen_token_file {
-        let parse = |contents: &[Vec<u8>]| {
-            let content = contents.first().map_or(&[][..], Vec::as_slice);
-            Tokens::parse(content).map_err(|what| (0, what))
-        };
-        let opened = Watched::open("tokens of clients", vec![path.clone()], parse);
-        let opened = opened.map_err(|(_, what)| {
-            provenance.error(Opt::ListenTokenFile, format!("{} {what}", path.display()))
-        })?;
-        let opened = Arc::new(opened);
-        files.push(Arc::clone(&opened) as Arc<dyn Watch>);
-        tokens = Some(opened);
-    }
+    let token_file = options.listen_token_file.as_ref();
+    let tokens = open_tokens(token_file, Opt::ListenTokenFile, provenance)?;
+    let token_file = options.status_token_file.as_ref();
+    let status_tokens = open_tokens(token_file, Opt::StatusTokenFile, provenance)?;
+    let of_tokens = tokens.iter().chain(&status_tokens);
+    let mut files: Vec<_> = of_tokens
+        .map(|tokens| Arc::clone(tokens) as Arc<dyn Watch>)
+        .collect();
     let tls = open_tls(options, provenance)?;
     files.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Watch>));
     Ok(Listening {
@@ -62,8 +58,25 @@ pub(super) fn open(
             }),
         },
         files,
-        warnings: warnings(&options.sources),
+        warnings: warnings(options, status_tokens.is_some()),
+        status_tokens,
     })
+}
+
+fn open_tokens(
+    path: Option<&PathBuf>,
+    option: Opt,
+    provenance: &Provenance,
+) -> Result<Option<Arc<Watched<Tokens>>>, CommandError> {
+    let Some(path) = path else { return Ok(None) };
+    let parse = |contents: &[Vec<u8>]| {
+        let content = contents.first().map_or(&[][..], Vec::as_slice);
+        Tokens::parse(content).map_err(|what| (0, what))
+    };
+    let opened = Watched::open("tokens of clients", vec![path.clone()], parse);
+    let opened = opened
+        .map_err(|(_, what)| provenance.error(option, format!("{} {what}", path.display())))?;
+    Ok(Some(Arc::new(opened)))
 }
 
 fn open_tls(
@@ -100,10 +113,18 @@ fn open_tls(
     }
 }
 
-fn warnings(sources: &[Spec]) -> Vec<Message> {
+fn warnings(options: &RunOptions, has_status_tokens: bool) -> Vec<Message> {
     let is_open = |spec: &&Spec| matches!(spec, Spec::Http(address) if !address.ip().is_loopback());
     let warning = |spec: &Spec| Message::PlainListener {
         source: spec.to_string(),
     };
-    sources.iter().filter(is_open).map(warning).collect()
+    let status = options
+        .status_listen
+        .filter(|address| !address.ip().is_loopback());
+    let status = status.filter(|_| !has_status_tokens);
+    let status = status.map(|address| Message::StatusExposed {
+        address: address.to_string(),
+    });
+    let sources = options.sources.iter().filter(is_open).map(warning);
+    sources.chain(status).collect()
 }

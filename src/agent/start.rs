@@ -21,7 +21,9 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::sender::{Abort, Sender, Target};
 use crate::delivery::step::Settings;
-use crate::source::{Source, SourceOutput, WhenFull, watched};
+use crate::source::http::tokens::Tokens;
+use crate::source::watched::{self, Watched};
+use crate::source::{Source, SourceOutput, WhenFull};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -85,7 +87,8 @@ pub(super) fn start(
         watchdog.clone(),
     )?;
     if let Some(listener) = opened.status_page {
-        start_status_page(&shared, options, listener, stats.clone())?;
+        let tokens = opened.listening.status_tokens;
+        start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
     let running = sources.sources.len();
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
@@ -137,6 +140,7 @@ fn start_status_page(
     shared: &Shared,
     options: &RunOptions,
     listener: TcpListener,
+    tokens: Option<Arc<Watched<Tokens>>>,
     stats: QueueStats,
 ) -> Result<(), CommandError> {
     let status = Status {
@@ -144,6 +148,7 @@ fn start_status_page(
         report: Arc::clone(&shared.report),
         stats,
         unhealthy_after: options.unhealthy_after,
+        tokens,
     };
     let stop = shared.shutdown.clone();
     let thread = thread::Builder::new().name("status".into());

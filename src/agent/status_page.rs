@@ -2,18 +2,25 @@
 //! the ledger's, so they are the log's.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+
+use socket2::SockRef;
 
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::source::http::request::{HEAD_BYTES, parse_head};
+use crate::source::http::BACKLOG;
+use crate::source::http::connections::{Connections, Member};
+use crate::source::http::registry::{Limits, Phase};
+use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
+use crate::source::http::tokens::Tokens;
+use crate::source::watched::Watched;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
@@ -23,9 +30,9 @@ use crate::text::quantity::HumanDuration;
 
 /// A probe's whole request must be here within this.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Probes that are answered at a time, each by its own thread: slow clients must not keep others waiting.
-const PROBES: usize = 16;
-/// How long accepting rests when there are as many, or no descriptor is free.
+/// Probes that are answered at a time, each by its own thread. One more ends the one that has been silent for longest.
+const PROBES: usize = 64;
+/// How long accepting rests when no descriptor is free.
 const REST: Duration = Duration::from_millis(100);
 /// What such a thread needs.
 const STACK: usize = 128 << 10;
@@ -40,6 +47,21 @@ pub struct Status {
     pub stats: QueueStats,
     /// The webhook may be away for so long.
     pub unhealthy_after: Duration,
+    /// What `/metrics` asks its clients for.
+    pub tokens: Option<Arc<Watched<Tokens>>>,
+}
+
+/// A client of the page.
+struct Probe {
+    number: u64,
+    member: Arc<Member>,
+    probes: Arc<Connections>,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.probes.close(self.number);
+    }
 }
 
 /// Opens the socket, if it is asked for.
@@ -67,6 +89,8 @@ pub fn open(
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    // Silent clients must not fill what the kernel keeps until they are accepted.
+    SockRef::from(&listener).listen(BACKLOG)?;
     Ok(listener)
 }
 
@@ -74,7 +98,11 @@ impl Status {
     /// Answers until the agent stops.
     pub fn run(self, stop: &ShutdownSignal) {
         let (status, started) = (Arc::new(self), SystemTime::now());
-        loop {
+        let probes = Arc::new(Connections::new(Limits {
+            connections: PROBES,
+            per_peer: 0,
+        }));
+        for number in 0.. {
             let mut fds = [
                 PollFd::new(status.listener.as_fd()),
                 PollFd::new(stop.as_fd()),
@@ -85,19 +113,14 @@ impl Status {
             if fds[1].is_ready() {
                 return;
             }
-            // Each thread has a share.
-            if Arc::strong_count(&status) > PROBES {
-                stop.wait(REST);
-                continue;
-            }
             match status.listener.accept() {
-                Ok((stream, _)) => {
-                    let status = Arc::clone(&status);
-                    // A probe that fails, also for want of a thread, is the prober's to tell.
-                    let _ = thread::Builder::new()
-                        .name("probe".into())
-                        .stack_size(STACK)
-                        .spawn(move || status.answer(&stream, started));
+                Ok((stream, peer)) => {
+                    let probe = Probe {
+                        number,
+                        member: Arc::new(Member::new(stream)),
+                        probes: Arc::clone(&probes),
+                    };
+                    status.serve(probe, peer.ip(), started);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Out of descriptors: the socket stays ready, so rest.
@@ -106,7 +129,23 @@ impl Status {
         }
     }
 
-    fn answer(&self, mut stream: &TcpStream, started: SystemTime) -> io::Result<()> {
+    /// A probe that fails, also for want of a thread, is the prober's to report.
+    fn serve(self: &Arc<Self>, probe: Probe, peer: IpAddr, started: SystemTime) {
+        let admitted = probe
+            .probes
+            .admit(probe.number, &probe.member, peer, Duration::ZERO);
+        if admitted.is_err() {
+            return;
+        }
+        let status = Arc::clone(self);
+        let _ = thread::Builder::new()
+            .name("probe".into())
+            .stack_size(STACK)
+            .spawn(move || status.answer(&probe, started));
+    }
+
+    fn answer(&self, probe: &Probe, started: SystemTime) -> io::Result<()> {
+        let mut stream = probe.member.stream();
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let deadline = Instant::now() + PATIENCE;
@@ -115,12 +154,16 @@ impl Status {
         let (status, kind, body) = loop {
             match parse_head(&buffer[..filled]) {
                 Ok(None) => {}
-                Ok(Some(head)) => break self.page(head.method, head.target, started),
+                Ok(Some(head)) => {
+                    probe.probes.enter(probe.number, Phase::Busy);
+                    break self.page(&head, started);
+                }
                 Err(_) => break ("400 Bad Request", TEXT, "not HTTP\n".into()),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            match stream.read(&mut buffer[filled..])? {
+            let rest = &mut buffer[filled..];
+            match probe.member.read(|mut stream| stream.read(rest))? {
                 0 => return Ok(()),
                 count => filled += count,
             }
@@ -139,29 +182,38 @@ impl Status {
         stream.write_all(answer.as_bytes())
     }
 
-    fn page(
-        &self,
-        method: &str,
-        path: &str,
-        started: SystemTime,
-    ) -> (&'static str, &'static str, String) {
-        let path = path.split('?').next().unwrap_or_default();
-        match (method, path) {
-            ("GET" | "HEAD", "/healthz") => match self.report.webhook_outage() {
-                Some((duration, why)) if duration > self.unhealthy_after => (
-                    "503 Service Unavailable",
-                    TEXT,
-                    format!("delivery failing for {}: {why}\n", HumanDuration(duration)),
-                ),
-                // Somebody wanted it so: nothing that a restart of the agent would mend.
-                _ => match self.report.forwarding() {
-                    Some(off @ Forwarding::Off(_)) => ("200 OK", TEXT, format!("ok; {off}\n")),
-                    _ => ("200 OK", TEXT, "ok\n".into()),
-                },
+    fn page(&self, head: &Head<'_>, started: SystemTime) -> (&'static str, &'static str, String) {
+        let path = head.target.split('?').next().unwrap_or_default();
+        let given = head.authorization.unwrap_or_default();
+        let tokens = self.tokens.as_ref();
+        let may_read = tokens.is_none_or(|tokens| tokens.current().accept(given));
+        match (head.method, path) {
+            // Probes seldom have a token: they get the status, and the reason only who may read it.
+            ("GET" | "HEAD", "/healthz") => match self.health() {
+                (status, reason) if may_read => (status, TEXT, reason),
+                (status, _) => (status, TEXT, String::new()),
             },
-            ("GET" | "HEAD", "/metrics") => ("200 OK", METRICS, self.metrics(started)),
+            ("GET" | "HEAD", "/metrics") if may_read => ("200 OK", METRICS, self.metrics(started)),
+            ("GET" | "HEAD", "/metrics") if given.is_empty() => {
+                ("401 Unauthorized", TEXT, "a token is required\n".into())
+            }
+            ("GET" | "HEAD", "/metrics") => ("403 Forbidden", TEXT, "invalid token\n".into()),
             ("GET" | "HEAD", _) => ("404 Not Found", TEXT, "see /healthz and /metrics\n".into()),
             _ => ("405 Method Not Allowed", TEXT, "only GET and HEAD\n".into()),
+        }
+    }
+
+    fn health(&self) -> (&'static str, String) {
+        match self.report.webhook_outage() {
+            Some((duration, why)) if duration > self.unhealthy_after => (
+                "503 Service Unavailable",
+                format!("delivery failing for {}: {why}\n", HumanDuration(duration)),
+            ),
+            // Somebody wanted it so: nothing that a restart of the agent would fix.
+            _ => match self.report.forwarding() {
+                Some(off @ Forwarding::Off(_)) => ("200 OK", format!("ok; {off}\n")),
+                _ => ("200 OK", "ok\n".into()),
+            },
         }
     }
 

@@ -66,6 +66,7 @@ options! {
     ListenTimeout = "listen_timeout",
     MaxBodyBytes = "max_body_bytes",
     StatusListen = "status_listen",
+    StatusTokenFile = "status_token_file",
     UnhealthyAfter = "unhealthy_after",
     WhenFull = "when_full",
     DryRun = "dry_run",

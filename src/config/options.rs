@@ -223,6 +223,13 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
     pub status_listen: Option<SocketAddr>,
 
+    /// File of tokens, one per line, one of which clients must send to read /metrics
+    ///
+    /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without one /healthz still answers, but does not say
+    /// why it is unhealthy. The file is read again when it changes.
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_TOKEN_FILE", value_name = "FILE")]
+    pub status_token_file: Option<PathBuf>,
+
     /// How long delivery may fail before /healthz reports it
     #[arg(long, env = "S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub unhealthy_after: Duration,

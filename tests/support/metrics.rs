@@ -64,15 +64,17 @@ impl Metrics {
         self.family(name).samples[&Vec::new()]
     }
 
-    /// The value by the one label.
+    /// The value by a label; of several with that one their sum.
     #[track_caller]
     pub(crate) fn of(&self, name: &str, label: &str, value: &str) -> u64 {
-        let labels = vec![(label.to_owned(), value.to_owned())];
+        let wanted = (label.to_owned(), value.to_owned());
         let family = self.family(name);
-        *family
-            .samples
-            .get(&labels)
-            .unwrap_or_else(|| panic!("{labels:?} of {name} in {family:?}"))
+        let samples = family.samples.iter();
+        let mut found = samples.filter(|(labels, _)| labels.contains(&wanted));
+        let (_, first) = found
+            .next()
+            .unwrap_or_else(|| panic!("{wanted:?} of {name} in {family:?}"));
+        first + found.map(|(_, value)| value).sum::<u64>()
     }
 
     pub(crate) fn sum(&self, name: &str) -> u64 {

@@ -1,12 +1,13 @@
 //! One client's connection: requests in, answers out, one after the other.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Service;
 use super::answer::{Answer, TAKEN};
 use super::chunked::{Chunked, Piece};
+use super::connections::Member;
 use super::decoder::{BodyDecoder, Coding};
 use super::registry::Phase;
 use super::request::{HEAD_BYTES, Head, Length, parse_head};
@@ -103,9 +104,9 @@ impl Client<'_> {
 }
 
 /// Serves requests until the client or the agent has had enough.
-pub(super) fn serve(stream: &TcpStream, number: u64, peer: IpAddr, service: &Service) {
+pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Service) {
     // Without its timeouts a client could take a thread for ever: then rather not serve it.
-    let Ok(socket) = Socket::new(stream, service.timeout) else {
+    let Ok(socket) = Socket::new(member, service.timeout) else {
         return;
     };
     let mut client = Client {
@@ -165,8 +166,7 @@ impl<'a> Connection<'a> {
             Broken::Disconnected => self.client.disconnected(),
             Broken::Refused(answer) => return self.end(answer),
         }
-        // To a client that is still there, and reads.
-        let _ = self.transport.finish();
+        self.transport.close();
     }
 
     /// Answers, and ends the connection so that the client gets to see the answer: to close it with unread bytes would
@@ -189,6 +189,7 @@ impl<'a> Connection<'a> {
             let bytes = &self.buffer[self.unread.clone()];
             let head = parse_head(bytes).map_err(Answer::Refused)?;
             if let Some(head) = head {
+                self.client.enter(Phase::Busy);
                 self.head_only = head.method == "HEAD";
                 let asked = self.client.check(&head)?;
                 self.unread.start += head.bytes;

@@ -3,12 +3,18 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::poll::{PollFd, poll};
 
-use super::registry::{Admission, Limits, Phase, Registry};
+use super::registry::{Admission, HEAD_TIME, Limits, Phase, Registry};
+
+/// When none may go yet, one soon will, unless threads get no turn.
+const GRACE: Duration = HEAD_TIME.saturating_mul(5);
+/// Between two looks for it.
+const TURN: Duration = Duration::from_millis(1);
 
 /// The connections that there are.
 pub struct Connections {
@@ -18,13 +24,51 @@ pub struct Connections {
 
 struct Open {
     registry: Registry,
-    streams: HashMap<u64, Arc<TcpStream>>,
+    members: HashMap<u64, Arc<Member>>,
+}
+
+/// A connection's socket.
+#[derive(Debug)]
+pub struct Member {
+    stream: TcpStream,
+    /// Its thread waits for what is to be read.
+    is_waiting: AtomicBool,
+}
+
+impl Member {
+    /// Of a socket that was accepted.
+    pub fn new(stream: TcpStream) -> Self {
+        Member {
+            stream,
+            is_waiting: AtomicBool::new(false),
+        }
+    }
+
+    /// The socket. Not for reading.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Reads. Only while this waits may the connection be ended for another one.
+    pub fn read<T>(&self, read: impl FnOnce(&TcpStream) -> T) -> T {
+        self.is_waiting.store(true, SeqCst);
+        let read = read(&self.stream);
+        self.is_waiting.store(false, SeqCst);
+        read
+    }
+
+    /// Whether it waits, and nothing is there that was not read yet.
+    fn waits_in_vain(&self) -> bool {
+        let mut fds = [PollFd::new(self.stream.as_fd())];
+        let mut is_readable = || poll(&mut fds, Some(Duration::ZERO)).is_ok() && fds[0].is_ready();
+        self.is_waiting.load(SeqCst) && !is_readable()
+    }
 }
 
 impl Open {
-    fn remove(&mut self, number: u64) -> Option<Arc<TcpStream>> {
+    fn remove(&mut self, number: u64) -> Option<Arc<Member>> {
         self.registry.remove(number);
-        self.streams.remove(&number)
+        self.members.remove(&number)
     }
 }
 
@@ -43,7 +87,7 @@ impl Connections {
         Connections {
             open: Mutex::new(Open {
                 registry: Registry::new(limits),
-                streams: HashMap::new(),
+                members: HashMap::new(),
             }),
             closed: Condvar::new(),
         }
@@ -61,7 +105,7 @@ impl Connections {
     pub fn admit(
         &self,
         number: u64,
-        stream: &Arc<TcpStream>,
+        member: &Arc<Member>,
         peer: IpAddr,
         patience: Duration,
     ) -> Result<Option<IpAddr>, TurnedAway> {
@@ -72,7 +116,7 @@ impl Connections {
             let now = Instant::now();
             match open.registry.admit(number, peer, now) {
                 Admission::Admitted => {
-                    open.streams.insert(number, Arc::clone(stream));
+                    open.members.insert(number, Arc::clone(member));
                     return Ok(ended);
                 }
                 Admission::PeerFull => return Err(TurnedAway::PeerFull),
@@ -81,14 +125,22 @@ impl Connections {
                     open = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Admission::Full => {
-                    let has_sent = |number: u64| open.streams.get(&number).is_some_and(has_sent);
-                    let longest = open.registry.longest_waiting(now, has_sent);
-                    let Some((victim, address)) = longest else {
-                        return Err(TurnedAway::Full);
+                    let waits = |number: u64| {
+                        let member = open.members.get(&number);
+                        member.is_some_and(|member| member.waits_in_vain())
                     };
-                    if let Some(stream) = open.remove(victim) {
+                    let longest = open.registry.longest_waiting(now, waits);
+                    let Some((victim, address)) = longest else {
+                        if now >= deadline + GRACE || !open.registry.will_have_waiting() {
+                            return Err(TurnedAway::Full);
+                        }
+                        let waited = self.closed.wait_timeout(open, TURN);
+                        open = waited.unwrap_or_else(PoisonError::into_inner).0;
+                        continue;
+                    };
+                    if let Some(member) = open.remove(victim) {
                         // Its thread finds the end of the stream.
-                        let _ = stream.shutdown(Shutdown::Both);
+                        let _ = member.stream.shutdown(Shutdown::Both);
                     }
                     ended = Some(address);
                 }
@@ -122,9 +174,9 @@ impl Connections {
     pub fn end(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut open = self.lock();
-        for stream in open.streams.values() {
+        for member in open.members.values() {
             // What has arrived can still be read; then comes the end.
-            let _ = stream.shutdown(Shutdown::Read);
+            let _ = member.stream.shutdown(Shutdown::Read);
         }
         while !open.registry.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -134,14 +186,8 @@ impl Connections {
             let waited = self.closed.wait_timeout(open, left);
             open = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        for stream in open.streams.values() {
-            let _ = stream.shutdown(Shutdown::Both);
+        for member in open.members.values() {
+            let _ = member.stream.shutdown(Shutdown::Both);
         }
     }
-}
-
-/// Whether there is something that was not read yet.
-fn has_sent(stream: &Arc<TcpStream>) -> bool {
-    let mut fds = [PollFd::new(stream.as_fd())];
-    poll(&mut fds, Some(Duration::ZERO)).is_ok() && fds[0].is_ready()
 }

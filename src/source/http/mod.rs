@@ -27,7 +27,7 @@ use socket2::SockRef;
 
 use answer::Answer;
 use budget::Budget;
-use connections::{Connections, TurnedAway};
+use connections::{Connections, Member, TurnedAway};
 use registry::Limits;
 use tokens::Tokens;
 
@@ -215,17 +215,18 @@ struct Reception {
 
 impl Reception {
     fn receive(&mut self, stream: TcpStream, peer: IpAddr, number: u64) -> io::Result<()> {
-        let stream = Arc::new(stream);
+        stream.set_nonblocking(false)?;
+        let member = Arc::new(Member::new(stream));
         let service = &self.service;
         let patience = if self.is_full { Duration::ZERO } else { BURST };
-        let admitted = service.connections.admit(number, &stream, peer, patience);
+        let admitted = service.connections.admit(number, &member, peer, patience);
         self.is_full = !matches!(admitted, Ok(None) | Err(TurnedAway::PeerFull));
         let answer = match admitted {
             Ok(displaced) => {
                 if let Some(displaced) = displaced {
                     service.output.refused(Refusal::Displaced, displaced);
                 }
-                return self.serve(stream, peer, number);
+                return self.serve(member, peer, number);
             }
             Err(TurnedAway::Full) => Answer::TooManyConnections,
             Err(TurnedAway::PeerFull) => Answer::TooManyOfPeer,
@@ -234,13 +235,12 @@ impl Reception {
             service.output.refused(reason, peer);
         }
         if service.tls.is_none() {
-            turn_away(&stream, answer);
+            turn_away(member.stream(), answer);
         }
         Ok(())
     }
 
-    fn serve(&self, stream: Arc<TcpStream>, peer: IpAddr, number: u64) -> io::Result<()> {
-        stream.set_nonblocking(false)?;
+    fn serve(&self, member: Arc<Member>, peer: IpAddr, number: u64) -> io::Result<()> {
         let of_thread = Arc::clone(&self.service);
         let is_tls = of_thread.tls.is_some();
         let spawned = thread::Builder::new()
@@ -248,7 +248,7 @@ impl Reception {
             .stack_size(if is_tls { TLS_STACK } else { STACK })
             .spawn(move || {
                 of_thread.output.worked();
-                connection::serve(&stream, number, peer, &of_thread);
+                connection::serve(&member, number, peer, &of_thread);
                 of_thread.connections.close(number);
             });
         if spawned.is_err() {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Time that a connection has for its head before another one may take its place: under a flood as little as possible,
-/// but enough for a client's first bytes to follow its connection.
-const HEAD_TIME: Duration = Duration::from_millis(2);
+/// Time that a connection has for its head before another one may take its place. Under a flood new ones wait for that,
+/// in the kernel's queue: rather than that a client is displaced which was about to send.
+pub const HEAD_TIME: Duration = Duration::from_millis(20);
 /// The same for a body.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
@@ -136,13 +136,20 @@ impl Registry {
         removed.is_some()
     }
 
+    /// Whether some connection will soon have waited for long enough.
+    pub fn will_have_waiting(&self) -> bool {
+        let waits = |entry: &Entry| matches!(entry.phase, Phase::Head | Phase::Idle);
+        let mut entries = self.entries.values();
+        entries.any(|entry| waits(entry) && !entry.is_trusted)
+    }
+
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
     /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, none
-    /// that has only begun to wait, and none that `has_sent` what was not read yet: its thread has had no turn.
+    /// that has only begun to wait, and none that no more `waits`: its thread has had no turn.
     pub fn longest_waiting(
         &self,
         now: Instant,
-        has_sent: impl Fn(u64) -> bool,
+        waits: impl Fn(u64) -> bool,
     ) -> Option<(u64, IpAddr)> {
         let may_go = |entry: &Entry| {
             let time = match entry.phase {
@@ -158,7 +165,7 @@ impl Registry {
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable();
         let mut waiting = waiting.into_iter();
-        let found = waiting.find(|(_, _, number, _)| !has_sent(*number))?;
+        let found = waiting.find(|(_, _, number, _)| waits(*number))?;
         Some((found.2, found.3))
     }
 }
@@ -212,7 +219,7 @@ mod tests {
                 Some(1),
             ),
             (&[(Head, 50, false), (Idle, 90_000, false)], Some(0)),
-            (&[(Head, 1, false), (Idle, 90_000, false)], Some(1)),
+            (&[(Head, 19, false), (Idle, 90_000, false)], Some(1)),
             (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
             (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
             (&[(Body, 4_000, false), (Body, 6_000, false)], Some(1)),
@@ -225,8 +232,8 @@ mod tests {
                 ],
                 None,
             ),
-            (&[(Head, 1, false)], None),
-            (&[(Head, 2, false)], Some(0)),
+            (&[(Head, 19, false)], None),
+            (&[(Head, 20, false)], Some(0)),
             (&[], None),
         ] {
             let start = Instant::now();
@@ -239,10 +246,29 @@ mod tests {
                     registry.trust(number);
                 }
             }
-            let found = registry.longest_waiting(now, |_| false);
+            let found = registry.longest_waiting(now, |_| true);
             let found = found.map(|(number, _)| number);
             assert_eq!(found, goes, "{connections:?}");
         }
+    }
+
+    #[test]
+    fn who_will_have_to_go() {
+        let now = Instant::now();
+        let mut registry = registry(10, 0);
+        assert!(!registry.will_have_waiting());
+        registry.admit(0, A, now);
+        assert!(registry.will_have_waiting());
+        for (phase, will) in [
+            (Phase::Body, false),
+            (Phase::Busy, false),
+            (Phase::Idle, true),
+        ] {
+            registry.enter(0, phase, now);
+            assert_eq!(registry.will_have_waiting(), will, "{phase:?}");
+        }
+        registry.trust(0);
+        assert!(!registry.will_have_waiting());
     }
 
     #[test]
@@ -253,7 +279,7 @@ mod tests {
         for number in 0..3 {
             registry.admit(number, A, start + Duration::from_millis(number));
         }
-        let goes = |sent: &[u64]| registry.longest_waiting(now, |number| sent.contains(&number));
+        let goes = |sent: &[u64]| registry.longest_waiting(now, |number| !sent.contains(&number));
         assert_eq!(goes(&[]), Some((0, A)));
         assert_eq!(goes(&[0, 2]), Some((1, A)));
         assert_eq!(goes(&[0, 1, 2]), None);
@@ -284,13 +310,13 @@ mod tests {
                 now += Duration::from_millis(wait);
                 let peer = if is_b { B } else { A };
                 let mut admission = registry.admit(number, peer, now);
-                if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now, |_| false) {
+                if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now, |_| true) {
                     prop_assert!(registry.remove(victim));
                     admission = registry.admit(number, peer, now);
                     prop_assert_eq!(admission, Admission::Admitted);
                 }
                 let is_waiting = admission == Admission::Admitted;
-                prop_assert!(is_waiting || registry.longest_waiting(now, |_| false).is_none());
+                prop_assert!(is_waiting || registry.longest_waiting(now, |_| true).is_none());
                 prop_assert!(registry.len() <= 4);
             }
         }

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use super::connections::Member;
 use crate::source::tls::{self, TlsServer, TlsStream};
 
 /// How long a read may wait.
@@ -18,7 +19,7 @@ pub(super) enum Patience {
 
 /// A socket whose reads end in time, with `WouldBlock`.
 pub(super) struct Socket<'a> {
-    stream: &'a TcpStream,
+    member: &'a Member,
     patience: Cell<Patience>,
     /// What the socket's own timeout is.
     timeout: Cell<Option<Duration>>,
@@ -26,11 +27,12 @@ pub(super) struct Socket<'a> {
 
 impl<'a> Socket<'a> {
     /// Over a socket that blocks. Writes may take so long.
-    pub(super) fn new(stream: &'a TcpStream, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn new(member: &'a Member, timeout: Duration) -> io::Result<Self> {
+        let stream = member.stream();
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
         Ok(Socket {
-            stream,
+            member,
             patience: Cell::new(Patience::Each(timeout)),
             timeout: Cell::new(None),
         })
@@ -49,7 +51,7 @@ impl<'a> Socket<'a> {
             }
         };
         if self.timeout.get() != Some(timeout) {
-            self.stream.set_read_timeout(Some(timeout))?;
+            self.member.stream().set_read_timeout(Some(timeout))?;
             self.timeout.set(Some(timeout));
         }
         Ok(())
@@ -59,7 +61,7 @@ impl<'a> Socket<'a> {
     fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
         self.prepare()?;
-        let count = self.stream.peek(&mut first)?;
+        let count = self.member.read(|stream| stream.peek(&mut first))?;
         Ok((count > 0).then_some(first[0]))
     }
 }
@@ -68,7 +70,7 @@ impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.prepare()?;
-            match self.stream.read(buffer) {
+            match self.member.read(|mut stream| stream.read(buffer)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => return read,
             }
@@ -78,7 +80,7 @@ impl Read for Socket<'_> {
 
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        self.member.stream().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -140,12 +142,17 @@ impl<'a> Transport<'a> {
         self.socket().patience.set(patience);
     }
 
-    /// Says that nothing follows.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    /// Says that nothing follows, where that is more than to close the socket.
+    pub(super) fn close(&mut self) {
         if let Transport::Tls(stream) = self {
             stream.close();
         }
-        self.socket().stream.shutdown(Shutdown::Write)
+    }
+
+    /// Says that nothing follows, to a client that may still send.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.close();
+        self.socket().member.stream().shutdown(Shutdown::Write)
     }
 
     /// Reads and forgets: what is left of a request that was refused.
@@ -156,8 +163,7 @@ impl<'a> Transport<'a> {
             Transport::Tls(stream) => {
                 let socket = stream.get_ref();
                 socket.prepare()?;
-                let mut tcp = socket.stream;
-                tcp.read(buffer)
+                socket.member.read(|mut stream| stream.read(buffer))
             }
         }
     }

@@ -213,6 +213,9 @@ messages! {
     /// Tokens and events can be read on the way.
     PlainListener { source: String } = "plain_listener" Warn
         "{source}: clients send the token and the events unencrypted; use https: with --listen-cert and --listen-key";
+    /// Others can read the figures.
+    StatusExposed { address: String } = "status_exposed" Warn
+        "--status-listen: anyone who can reach {address} can read the metrics; use --status-token-file, or listen on 127.0.0.1";
     /// Standard input broke.
     StdinFailed { error: String } = "stdin_failed" Error
         "stdin: can't be read any more: {error}; draining and stopping";
