@@ -216,6 +216,9 @@ pub struct RunOptions {
     pub listen_timeout: Duration,
 
     /// Max body size of an http: source, also when decompressed
+    ///
+    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
+    /// 192 KiB), whatever the bodies contain.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_BODY_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub max_body_bytes: usize,
 

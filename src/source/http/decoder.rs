@@ -207,7 +207,7 @@ fn append(
     if is_empty(event.raw()) {
         return Ok(());
     }
-    let length = chunk.bytes.len() + line_bytes(event);
+    let length = chunk.bytes.len() + event.line_len();
     let capacity = chunk.bytes.capacity();
     if length > capacity {
         // Half as much again: what is asked for is never much more than what is made.
@@ -218,14 +218,6 @@ fn append(
     event.append_line(&mut chunk.bytes);
     chunk.events += 1;
     Ok(())
-}
-
-/// The length of an event's line at most: each byte that is no UTF-8 becomes three.
-fn line_bytes(event: &Event<'_>) -> usize {
-    match std::str::from_utf8(event.raw()) {
-        Ok(_) => event.raw_len() + 1,
-        Err(_) => event.raw_len() * 3 + 1,
-    }
 }
 
 /// The object inside of an envelope, if that is to be taken off. Anything else than an object can't go without it.
@@ -288,5 +280,145 @@ impl Gunzip {
             _ => return Err(Answer::BadCoding),
         }
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GZIP: Coding = Coding {
+        is_gzip: true,
+        is_ignored: false,
+        unwraps: false,
+    };
+    const PLAIN: Coding = Coding {
+        is_gzip: false,
+        ..GZIP
+    };
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The lines that are made of a body, fed in pieces of so many bytes.
+    fn decode(
+        decoder: &mut BodyDecoder<'_>,
+        coding: Coding,
+        body: &[u8],
+        piece: usize,
+    ) -> Result<String, Answer> {
+        decoder.start(coding);
+        let fed = body.chunks(piece).try_for_each(|piece| decoder.feed(piece));
+        let lines = fed.and_then(|()| decoder.finish());
+        let lines = lines.map(|()| String::from_utf8(decoder.chunk.bytes.clone()).unwrap());
+        decoder.clear();
+        lines
+    }
+
+    #[test]
+    fn what_is_made_of_bodies() {
+        let budget = Budget::new(1 << 20);
+        let mut decoder = BodyDecoder::new(&budget, 1 << 20, 1000);
+        let unwraps = Coding {
+            unwraps: true,
+            ..PLAIN
+        };
+        let ignored = Coding {
+            is_ignored: true,
+            ..PLAIN
+        };
+        let two = [gzip(b"{\"n\":1}\n{\"n\":"), gzip(b""), gzip(b"2}")].concat();
+        let long = format!("{{\"n\":\"{}\"}}", "x".repeat(1000));
+        for (coding, body, made) in [
+            (
+                PLAIN,
+                &b"{\"n\":1},{\"n\":2}"[..],
+                Ok("{\"n\":1}\n{\"n\":2}\n"),
+            ),
+            (GZIP, &two, Ok("{\"n\":1}\n{\"n\":2}\n")),
+            (GZIP, b"", Ok("")),
+            (GZIP, &two[..two.len() - 1], Err(Answer::BadCoding)),
+            (GZIP, &two[..4], Err(Answer::BadCoding)),
+            (GZIP, b"{\"n\":1}", Err(Answer::BadCoding)),
+            (PLAIN, b"{}\n{ }{\"n\":1}", Ok("{\"n\":1}\n")),
+            (PLAIN, b"{}{\"n\":1}x", Err(Answer::BadEvent(2))),
+            (PLAIN, long.as_bytes(), Err(Answer::TooLarge)),
+            (
+                PLAIN,
+                br#"{"event":{"n":1}}"#,
+                Ok("{\"event\":{\"n\":1}}\n"),
+            ),
+            (unwraps, br#"{"event":{"n":1},"time":1}"#, Ok("{\"n\":1}\n")),
+            (unwraps, br#"{"event":{},"time":1}"#, Ok("")),
+            (unwraps, br#"{"event":"x"}"#, Ok("{\"event\":\"x\"}\n")),
+            (ignored, b"nonsense", Ok("")),
+        ] {
+            for piece in [1, 3, 100, 1 << 20] {
+                let found = decode(&mut decoder, coding, body, piece);
+                let shown = String::from_utf8_lossy(body);
+                assert_eq!(found, made.map(str::to_owned), "{shown} by {piece}");
+                assert!(budget.is_whole());
+            }
+        }
+    }
+
+    /// Sixteen bodies that are made longer than they are, at once: what they take together is within the budget.
+    #[test]
+    fn what_is_produced_counts() {
+        const TOTAL: usize = 2 << 20;
+        let body = gzip(&[b"{\"a\":\"", &b"\xff".repeat(300 << 10)[..], b"\"}"].concat());
+        let budget = Budget::new(TOTAL);
+        let decoder = || BodyDecoder::new(&budget, 1 << 20, 1 << 20);
+        let mut decoders: Vec<_> = (0..16).map(|_| decoder()).collect();
+        let mut fed = decoders.iter_mut().map(|decoder| {
+            decoder.start(GZIP);
+            decoder.feed(&body)
+        });
+        assert!(fed.any(|fed| fed == Err(Answer::Busy)));
+        let events = decoders
+            .iter()
+            .map(|decoder| decoder.chunk.bytes.capacity());
+        let framers = decoders
+            .iter()
+            .map(|decoder| decoder.framer.memory_of_next_read());
+        let taken: usize = events.chain(framers).sum();
+        assert!(taken <= TOTAL + 16 * OWN, "{taken}");
+        drop(decoders);
+        assert!(budget.is_whole());
+        // One that there is never enough memory for is not asked for again.
+        let small = Budget::new(100 << 10);
+        let mut decoder = BodyDecoder::new(&small, 1 << 20, 1 << 20);
+        assert_eq!(
+            decode(&mut decoder, GZIP, &body, 1 << 20),
+            Err(Answer::TooLarge)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn gzip_changes_nothing_however_it_is_cut(
+            lines in vec("[a-z{}\\[\\]\" ]{0,20}", 0..20),
+            cut in any::<prop::sample::Index>(),
+            piece in 1_usize..50,
+        ) {
+            let lines = lines.iter().map(|text| serde_json::json!({ "k": text }).to_string() + "\n");
+            let body: String = lines.collect();
+            let (first, second) = body.as_bytes().split_at(cut.index(body.len() + 1));
+            let budget = Budget::new(1 << 20);
+            let mut decoder = BodyDecoder::new(&budget, 1 << 20, 1000);
+            let members = [gzip(first), gzip(second)].concat();
+            let made = decode(&mut decoder, GZIP, &members, piece);
+            prop_assert_eq!(made.as_ref(), Ok(&body));
+            prop_assert_eq!(decode(&mut decoder, PLAIN, body.as_bytes(), piece), made);
+        }
     }
 }
