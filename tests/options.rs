@@ -256,20 +256,20 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[&empty], "expected a token per line"),
         option("listen-cert", &combined)
             .refuses(&[missing], "can't be read")
-            .refuses(&[&empty, key], "holds no certificate")
-            .refuses(&[certificate], "holds no private key"),
+            .refuses(&[&empty, key], "contains no certificate")
+            .refuses(&[certificate], "contains no private key"),
         option("listen-key", key)
             .beside(format!("--listen-cert={certificate}"))
             .refuses(&[missing], "can't be read")
-            .refuses(&[&empty, certificate], "holds no private key")
+            .refuses(&[&empty, certificate], "contains no private key")
             .refuses(
                 &[other_key.to_str().unwrap()],
-                "holds a private key that is not the certificate's",
+                "contains a private key that is not the certificate's",
             ),
         option("listen-client-ca", certificate)
             .beside(format!("--listen-cert={combined}"))
             .refuses(&[missing], "can't be read")
-            .refuses(&[&empty, key], "holds no certificate"),
+            .refuses(&[&empty, key], "contains no certificate"),
         option("listen-connections-per-peer", "1").refuses(&["-1", "many"], COUNT),
         option("status-token-file", &token)
             .refuses(&[missing], MISSING)

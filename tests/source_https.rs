@@ -239,7 +239,7 @@ fn a_renewed_certificate_and_key_serve_the_next_client() {
     fs::write(files.path("server.pem"), "").unwrap();
     listener
         .agent
-        .wait_for_log("server.pem: holds no certificate");
+        .wait_for_log("server.pem: contains no certificate");
     assert_eq!(shown(), first);
     fs::write(files.path("server.pem"), pem).unwrap();
     files.renew();

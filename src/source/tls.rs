@@ -208,12 +208,12 @@ fn config(
     let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
         Error::InconsistentKeys(_) => (
             key_place,
-            "holds a private key that is not the certificate's".to_owned(),
+            "contains a private key that is not the certificate's".to_owned(),
         ),
-        Error::InvalidCertificate(error) => (0, format!("holds an invalid certificate: {error}")),
+        Error::InvalidCertificate(error) => (0, format!("contains an invalid certificate: {error}")),
         _ => (
             key_place,
-            "holds a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or Ed25519"
+            "contains a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or Ed25519"
                 .to_owned(),
         ),
     })?;
@@ -240,7 +240,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(pem)).collect();
     match found {
         Ok(found) if found.is_empty() => {
-            Err("holds no certificate; expected '-----BEGIN CERTIFICATE-----'".into())
+            Err("contains no certificate; expected '-----BEGIN CERTIFICATE-----'".into())
         }
         Ok(found) => Ok(found),
         Err(error) => Err(format!("is no PEM file: {error}")),
@@ -252,12 +252,12 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     // Neither is a key to rustls.
     if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
         return Err(
-            "holds an encrypted private key; fix: decrypt it with `openssl pkey -in FILE -out NEW_FILE`"
+            "contains an encrypted private key; fix: decrypt it with `openssl pkey -in FILE -out NEW_FILE`"
                 .into(),
         );
     }
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
-        "holds no private key; expected '-----BEGIN PRIVATE KEY-----', in the certificate's file or in --listen-key's"
+        "contains no private key; expected '-----BEGIN PRIVATE KEY-----', in the certificate's file or in --listen-key's"
             .into()
     })
 }
@@ -266,7 +266,7 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
         let added = roots.add(certificate);
-        added.map_err(|error| format!("holds an invalid certificate: {error}"))?;
+        added.map_err(|error| format!("contains an invalid certificate: {error}"))?;
     }
     Ok(roots)
 }
@@ -314,7 +314,7 @@ mod tests {
                 Some(&key),
                 None,
                 TlsFile::Cert,
-                "holds no certificate",
+                "contains no certificate",
             ),
             (
                 &dir.path().join("gone"),
@@ -328,21 +328,21 @@ mod tests {
                 None,
                 None,
                 TlsFile::Cert,
-                "holds no private key",
+                "contains no private key",
             ),
             (
                 &cert_file,
                 Some(&none),
                 None,
                 TlsFile::Key,
-                "holds no private key",
+                "contains no private key",
             ),
             (
                 &cert_file,
                 Some(&encrypted),
                 None,
                 TlsFile::Key,
-                "holds an encrypted",
+                "contains an encrypted",
             ),
             (
                 &cert_file,
@@ -356,14 +356,14 @@ mod tests {
                 Some(&key),
                 Some(&none),
                 TlsFile::ClientCa,
-                "holds no certificate",
+                "contains no certificate",
             ),
             (
                 &both,
                 None,
                 Some(&none),
                 TlsFile::ClientCa,
-                "holds no certificate",
+                "contains no certificate",
             ),
         ] {
             let error = load(cert, key, ca).err().unwrap();

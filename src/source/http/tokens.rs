@@ -160,9 +160,9 @@ mod tests {
             (b"\n# x\n", "is empty"),
             (
                 b"Splunk a\n\xfegeheim\n",
-                "line 2 holds a control character",
+                "line 2 contains a control character",
             ),
-            (b"a\0b", "line 1 holds a control character"),
+            (b"a\0b", "line 1 contains a control character"),
             (b"''", "line 1 is empty"),
         ] {
             let error = Tokens::parse(content).err().unwrap();
