@@ -116,7 +116,7 @@ pub enum Refusal {
     ConnectionLimit,
     /// 503: as many connections as one peer is allowed.
     PeerLimit,
-    /// No answer: the client ended the connection before the end of its body.
+    /// No answer: the client ended the connection before the end of its request.
     Disconnected,
     /// 400: the client does not speak TLS.
     NotTls,
@@ -210,7 +210,7 @@ impl Refusal {
             Refusal::BufferFull => "503 buffer full",
             Refusal::ConnectionLimit => "503 too many connections; raise --listen-connections",
             Refusal::PeerLimit => "503 too many connections of one client",
-            Refusal::Disconnected => "client disconnected before the end of its body",
+            Refusal::Disconnected => "client disconnected before the end of its request",
             Refusal::NotTls => "400 the client does not speak TLS, this address does",
             Refusal::Handshake => "TLS handshake failed",
             Refusal::ClientCertificate => "no valid client certificate",
