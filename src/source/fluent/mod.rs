@@ -4,6 +4,8 @@
 //! A connection is never closed first: SeaweedFS loses the message in flight when it is.
 
 pub mod message;
+pub mod msgpack;
+pub mod values;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,0 +1,455 @@
+//! MessagePack: where a value ends, and a value as JSON text. Bytes in, bytes out: no tree, no recursion, no I/O.
+//!
+//! What JSON lacks is written as the nearest thing that it has:
+//!
+//! | MessagePack | JSON |
+//! |---|---|
+//! | `str` and `bin` | a string; bytes that are no UTF-8 become U+FFFD |
+//! | a map's key that is neither | its JSON text as a string |
+//! | NaN, infinities | `null` |
+//! | EventTime, and MessagePack's own timestamp | a number: seconds, with nine decimals unless they are zero |
+//! | any other extension | its bytes as base64 |
+//!
+//! Members keep their order, and duplicate keys stay.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+/// Arrays and maps nested deeper are malformed.
+pub const MAX_DEPTH: usize = 512;
+
+/// Why a value can't be written as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is cut off, nested too deeply, or has the one byte that begins no value.
+    Malformed,
+    /// Its JSON is longer than it may be.
+    TooLarge,
+}
+
+/// The beginning of a value: its kind, and what follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Head {
+    /// `nil`.
+    Nil,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number that is not negative.
+    Unsigned(u64),
+    /// A number of a signed kind.
+    Signed(i64),
+    /// A number of single precision.
+    Float32(f32),
+    /// A number of double precision.
+    Float64(f64),
+    /// A string of so many bytes, said to be UTF-8.
+    Str(usize),
+    /// A string of so many bytes.
+    Bin(usize),
+    /// An extension of this type, with so many bytes.
+    Ext(i8, usize),
+    /// So many values.
+    Array(u32),
+    /// So many pairs of values.
+    Map(u32),
+}
+
+impl Head {
+    /// Reads the head that `bytes` begins with. Returns it with its own length, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// The byte 0xC1 begins no value.
+    pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
+        match bytes.first() {
+            None => Ok(None),
+            Some(0xc1) => Err(Fault::Malformed),
+            Some(first) => Ok(Head::read_behind(*first, bytes)),
+        }
+    }
+
+    fn read_behind(first: u8, bytes: &[u8]) -> Option<(Head, usize)> {
+        let length8 = || Some(usize::from(*bytes.get(1)?));
+        let length16 = || Some(usize::from(u16::from_be_bytes(array(bytes)?)));
+        let count32 = || Some(u32::from_be_bytes(array(bytes)?));
+        let length32 = || Some(count32()? as usize);
+        let kind = |at: usize| Some(bytes.get(at)?.cast_signed());
+        Some(match first {
+            0x00..=0x7f => (Head::Unsigned(first.into()), 1),
+            0x80..=0x8f => (Head::Map(u32::from(first & 0x0f)), 1),
+            0x90..=0x9f => (Head::Array(u32::from(first & 0x0f)), 1),
+            0xa0..=0xbf => (Head::Str(usize::from(first & 0x1f)), 1),
+            0xc2 | 0xc3 => (Head::Bool(first == 0xc3), 1),
+            0xc4 => (Head::Bin(length8()?), 2),
+            0xc5 => (Head::Bin(length16()?), 3),
+            0xc6 => (Head::Bin(length32()?), 5),
+            0xc7 => (Head::Ext(kind(2)?, length8()?), 3),
+            0xc8 => (Head::Ext(kind(3)?, length16()?), 4),
+            0xc9 => (Head::Ext(kind(5)?, length32()?), 6),
+            0xca => (Head::Float32(f32::from_be_bytes(array(bytes)?)), 5),
+            0xcb => (Head::Float64(f64::from_be_bytes(array(bytes)?)), 9),
+            0xcc => (Head::Unsigned(u8::from_be_bytes(array(bytes)?).into()), 2),
+            0xcd => (Head::Unsigned(u16::from_be_bytes(array(bytes)?).into()), 3),
+            0xce => (Head::Unsigned(u32::from_be_bytes(array(bytes)?).into()), 5),
+            0xcf => (Head::Unsigned(u64::from_be_bytes(array(bytes)?)), 9),
+            0xd0 => (Head::Signed(i8::from_be_bytes(array(bytes)?).into()), 2),
+            0xd1 => (Head::Signed(i16::from_be_bytes(array(bytes)?).into()), 3),
+            0xd2 => (Head::Signed(i32::from_be_bytes(array(bytes)?).into()), 5),
+            0xd3 => (Head::Signed(i64::from_be_bytes(array(bytes)?)), 9),
+            0xd4..=0xd8 => (Head::Ext(kind(1)?, 1 << (first - 0xd4)), 2),
+            0xd9 => (Head::Str(length8()?), 2),
+            0xda => (Head::Str(length16()?), 3),
+            0xdb => (Head::Str(length32()?), 5),
+            0xdc => (Head::Array(u16::from_be_bytes(array(bytes)?).into()), 3),
+            0xdd => (Head::Array(count32()?), 5),
+            0xde => (Head::Map(u16::from_be_bytes(array(bytes)?).into()), 3),
+            0xdf => (Head::Map(count32()?), 5),
+            0xe0..=0xff => (Head::Signed(first.cast_signed().into()), 1),
+            // `nil`; 0xc1 was refused before.
+            0xc0 | 0xc1 => (Head::Nil, 1),
+        })
+    }
+
+    /// How many bytes of its own follow the head.
+    pub fn payload(self) -> usize {
+        match self {
+            Head::Str(length) | Head::Bin(length) | Head::Ext(_, length) => length,
+            _ => 0,
+        }
+    }
+
+    /// How many values follow that are parts of this one.
+    pub fn parts(self) -> u64 {
+        match self {
+            Head::Array(count) => count.into(),
+            Head::Map(count) => 2 * u64::from(count),
+            _ => 0,
+        }
+    }
+}
+
+/// The bytes behind the first one.
+fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.get(1..=N)?.try_into().ok()
+}
+
+/// Passes over one value that comes in pieces. It needs no memory, however deeply the value is nested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipper {
+    /// Values that have not begun yet.
+    values: u64,
+    /// Bytes of a string that have not come yet.
+    payload: usize,
+}
+
+impl Skipper {
+    /// Before the first byte of a value.
+    pub fn new() -> Self {
+        Skipper {
+            values: 1,
+            payload: 0,
+        }
+    }
+
+    /// Whether the value has ended.
+    pub fn is_done(&self) -> bool {
+        self.values == 0 && self.payload == 0
+    }
+
+    /// Bytes that have to come at least.
+    pub fn needs(&self) -> usize {
+        self.payload
+            .saturating_add(usize::try_from(self.values).unwrap_or(usize::MAX))
+    }
+
+    /// Passes over as much of the value as `bytes` holds, and returns how many bytes that is. Fewer than all mean that
+    /// the value has ended, or that the last ones (8 at most) are needed again with what follows them.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`]: nothing behind can be understood any more.
+    pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let payload = self.payload.min(rest.len());
+            self.payload -= payload;
+            at += payload;
+            if self.payload > 0 || self.values == 0 {
+                return Ok(at);
+            }
+            let Some((head, length)) = Head::read(bytes.get(at..).unwrap_or_default())? else {
+                return Ok(at);
+            };
+            at += length;
+            self.payload = head.payload();
+            self.values = (self.values - 1).saturating_add(head.parts());
+        }
+    }
+}
+
+impl Default for Skipper {
+    fn default() -> Self {
+        Skipper::new()
+    }
+}
+
+/// Splits off the value that `bytes` begins with. `None` if it is malformed or not whole.
+pub fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut skipper = Skipper::new();
+    let end = skipper.pass(bytes).ok()?;
+    skipper.is_done().then(|| bytes.split_at(end))
+}
+
+/// Writes values as JSON.
+#[derive(Debug, Default)]
+pub struct Transcoder {
+    /// The arrays and maps that have begun and not ended, outermost first.
+    open: Vec<Open>,
+}
+
+/// An array or map of which only a part is written.
+#[derive(Debug)]
+struct Open {
+    is_map: bool,
+    /// Values of it that have not begun yet; in a map keys and values count each.
+    left: u64,
+    /// Something of it was written.
+    begun: bool,
+    /// It is a map's key, whose text begins at this offset.
+    key_at: Option<usize>,
+}
+
+impl Transcoder {
+    /// Appends the value that `bytes` begins with to `out` as JSON of `max` bytes at most. Returns the value's length.
+    ///
+    /// # Errors
+    /// Why it can't be written; `out` is as before then.
+    pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>, max: usize) -> Result<usize, Fault> {
+        let start = out.len();
+        self.open.clear();
+        let written = self.write_parts(bytes, out, start.saturating_add(max));
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn write_parts(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<usize, Fault> {
+        let mut at = 0;
+        loop {
+            let is_key = self.separate(out);
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (head, length) = Head::read(rest)?.ok_or(Fault::Malformed)?;
+            let end = length.saturating_add(head.payload());
+            let payload = rest.get(length..end).ok_or(Fault::Malformed)?;
+            at += end;
+            let key_at = is_key.then_some(out.len());
+            match head {
+                Head::Array(_) | Head::Map(_) => self.open(head, key_at, out)?,
+                _ => write_scalar(head, payload, key_at, out, limit)?,
+            }
+            self.close_finished(out, limit)?;
+            if out.len() > limit {
+                return Err(Fault::TooLarge);
+            }
+            if self.open.is_empty() {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// Writes what stands before the next value, and tells whether that is a map's key.
+    fn separate(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(open) = self.open.last_mut() else {
+            return false;
+        };
+        let is_key = open.is_map && open.left.is_multiple_of(2);
+        if open.is_map && !is_key {
+            out.push(b':');
+        } else if open.begun {
+            out.push(b',');
+        }
+        open.begun = true;
+        open.left -= 1;
+        is_key
+    }
+
+    fn open(&mut self, head: Head, key_at: Option<usize>, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(Fault::Malformed);
+        }
+        let is_map = matches!(head, Head::Map(_));
+        out.push(if is_map { b'{' } else { b'[' });
+        self.open.push(Open {
+            is_map,
+            left: head.parts(),
+            begun: false,
+            key_at,
+        });
+        Ok(())
+    }
+
+    fn close_finished(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+        while let Some(open) = self.open.pop_if(|open| open.left == 0) {
+            out.push(if open.is_map { b'}' } else { b']' });
+            if let Some(key_at) = open.key_at {
+                let text = out.split_off(key_at);
+                write_text(&text, out, limit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_scalar(
+    head: Head,
+    payload: &[u8],
+    key_at: Option<usize>,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), Fault> {
+    // Writing into memory can't fail.
+    let _ = match head {
+        Head::Str(_) | Head::Bin(_) => return write_string(payload, out, limit),
+        Head::Ext(kind, _) => match seconds(kind, payload) {
+            Some(nanoseconds) => write_seconds(nanoseconds, out),
+            None => return write_base64(payload, out, limit),
+        },
+        Head::Bool(value) => write!(out, "{value}"),
+        Head::Unsigned(number) => write!(out, "{number}"),
+        Head::Signed(number) => write!(out, "{number}"),
+        // NaN and infinities become null.
+        Head::Float32(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
+        Head::Float64(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
+        Head::Nil | Head::Array(_) | Head::Map(_) => out.write_all(b"null"),
+    };
+    if let Some(key_at) = key_at {
+        out.insert(key_at, b'"');
+        out.push(b'"');
+    }
+    Ok(())
+}
+
+/// An EventTime or a timestamp, in nanoseconds since 1970.
+fn seconds(kind: i8, payload: &[u8]) -> Option<i128> {
+    let (seconds, nanoseconds) = match (kind, payload) {
+        (0, [s0, s1, s2, s3, n0, n1, n2, n3]) => (
+            u32::from_be_bytes([*s0, *s1, *s2, *s3]).into(),
+            u32::from_be_bytes([*n0, *n1, *n2, *n3]),
+        ),
+        (-1, [s0, s1, s2, s3]) => (u32::from_be_bytes([*s0, *s1, *s2, *s3]).into(), 0),
+        (-1, [_, _, _, _, _, _, _, _]) => {
+            let both = u64::from_be_bytes(payload.try_into().ok()?);
+            (i128::from(both & 0x3_ffff_ffff), (both >> 34) as u32)
+        }
+        (-1, [n0, n1, n2, n3, seconds @ ..]) => (
+            i64::from_be_bytes(seconds.try_into().ok()?).into(),
+            u32::from_be_bytes([*n0, *n1, *n2, *n3]),
+        ),
+        _ => return None,
+    };
+    (nanoseconds < 1_000_000_000).then(|| seconds * 1_000_000_000 + i128::from(nanoseconds))
+}
+
+fn write_seconds(nanoseconds: i128, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let nanoseconds = nanoseconds.unsigned_abs();
+    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    match rest {
+        0 => write!(out, "{sign}{seconds}"),
+        _ => write!(out, "{sign}{seconds}.{rest:09}"),
+    }
+}
+
+fn write_base64(payload: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+    // The text is longer than what it stands for.
+    if payload.len() > limit.saturating_sub(out.len()) {
+        return Err(Fault::TooLarge);
+    }
+    write_text(BASE64_STANDARD.encode(payload).as_bytes(), out, limit)
+}
+
+/// A string of any bytes.
+fn write_string(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+    // No string becomes shorter.
+    if bytes.len() > limit.saturating_sub(out.len()) {
+        return Err(Fault::TooLarge);
+    }
+    if str::from_utf8(bytes).is_ok() {
+        return write_text(bytes, out, limit);
+    }
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        escape(chunk.valid().as_bytes(), out, limit)?;
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+        if out.len() > limit {
+            return Err(Fault::TooLarge);
+        }
+    }
+    out.push(b'"');
+    Ok(())
+}
+
+/// A string of UTF-8.
+fn write_text(text: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+    out.push(b'"');
+    escape(text, out, limit)?;
+    out.push(b'"');
+    Ok(())
+}
+
+fn escape(mut text: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+    while let Some(at) = find_special(text) {
+        let (plain, rest) = text.split_at(at);
+        let Some((special, rest)) = rest.split_first() else {
+            break;
+        };
+        text = rest;
+        out.extend_from_slice(plain);
+        match special {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *special]),
+            // Writing into memory can't fail.
+            _ => drop(write!(out, "\\u{special:04x}")),
+        }
+        if out.len() > limit {
+            return Err(Fault::TooLarge);
+        }
+    }
+    out.extend_from_slice(text);
+    Ok(())
+}
+
+/// The first byte that can't stand in a JSON string as it is. Looks at eight at a time.
+fn find_special(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+    let mut at = 0;
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_ne_bytes(*word);
+        let control = word.wrapping_sub(ONES * u64::from(b' ')) & !word & HIGH;
+        let quote = has_zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
+        if control | quote | backslash != 0 {
+            break;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?;
+    rest.iter().position(is_special).map(|found| at + found)
+}
+
+#[cfg(test)]
+mod tests;
