@@ -6,18 +6,20 @@ use std::sync::Arc;
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
-use crate::config::provenance::Provenance;
+use crate::config::provenance::{Origin, Provenance};
 use crate::source::http::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::tls::{TlsFile, TlsFiles, TlsServer};
 use crate::source::watched::{Watch, Watched};
-use crate::source::{HecInput, Spec};
+use crate::source::{HecInput, ListenSettings, Spec};
 use crate::telemetry::message::Message;
 use crate::webhook::encode::Format;
 
 /// What was opened.
 pub(super) struct Listening {
-    pub(super) settings: Settings,
+    pub(super) http: Settings,
+    /// For the sources that keep their clients' connections.
+    pub(super) listen: ListenSettings,
     /// What the status page asks its clients for.
     pub(super) status_tokens: Option<Arc<Watched<Tokens>>>,
     /// To be looked at while the agent runs.
@@ -44,8 +46,15 @@ pub(super) fn open(
         .collect();
     let tls = open_tls(options, provenance)?;
     files.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Watch>));
+    let is_given = provenance.origin(Opt::ListenConnections) > Origin::Default;
     Ok(Listening {
-        settings: Settings {
+        listen: ListenSettings {
+            connections: is_given.then_some(options.listen_connections),
+            timeout: options.listen_timeout,
+            socket_mode: options.socket_mode,
+            tls: tls.clone(),
+        },
+        http: Settings {
             tokens,
             tls,
             connections: options.listen_connections,

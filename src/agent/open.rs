@@ -18,8 +18,8 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::source::{self, OpenError, Source};
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::StatusFile;
-use crate::sys::host;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::{descriptors, host};
 use crate::telemetry::log;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
@@ -65,6 +65,7 @@ pub(super) struct OpenSources {
 /// Names the option that is wrong, or what can't be opened now.
 pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Opened, CommandError> {
     limits::check(options, provenance)?;
+    descriptors::raise_limit();
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
     if notify.is_some()
@@ -87,7 +88,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
-    let sources = open_sources(options, provenance, &listening.settings, &watchdog)?;
+    let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
         watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
@@ -151,7 +152,7 @@ fn open_destination(
 fn open_sources(
     options: &RunOptions,
     provenance: &Provenance,
-    http: &source::http::Settings,
+    listening: &Listening,
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
@@ -166,7 +167,9 @@ fn open_sources(
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories.iter().map(Option::is_some).collect();
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
-        source::open(spec, http, options.file_start, memory).map_err(|error| match error {
+        let (http, listen) = (&listening.http, &listening.listen);
+        let opened = source::open(spec, http, listen, options.file_start, memory);
+        opened.map_err(|error| match error {
             OpenError::Wrong(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
                 .into(),

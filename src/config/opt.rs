@@ -62,6 +62,7 @@ options! {
     ListenClientCa = "listen_client_ca",
     ListenConnectionsPerPeer = "listen_connections_per_peer",
     ListenConnections = "listen_connections",
+    SocketMode = "socket_mode",
     HecInput = "hec_input",
     ListenTimeout = "listen_timeout",
     MaxBodyBytes = "max_body_bytes",

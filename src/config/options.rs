@@ -196,12 +196,16 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS_PER_PEER", value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
     pub listen_connections_per_peer: usize,
 
-    /// Max connections of an http: source at a time
+    /// Max connections of a listening source at a time; fluent: and unix-listen: have 4096 by default
     ///
-    /// A further one replaces the one that has waited longest in an unfinished request, or gets 503. Connections that
-    /// have shown a valid token are not replaced.
+    /// A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
+    /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
+
+    /// Mode of socket files of fluent: and unix-listen:, in octal; their group is the agent's
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_SOCKET_MODE", value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    pub socket_mode: u32,
 
     /// What an http: source does with the envelopes of Splunk's event endpoint: keep or unwrap
     ///
@@ -211,7 +215,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INPUT", value_name = "keep|unwrap")]
     pub hec_input: Option<HecInput>,
 
-    /// Timeout for a request to an http: source, from its first byte to its last
+    /// Timeout for a request or message to a listening source, from its first byte to its last
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub listen_timeout: Duration,
 
@@ -303,6 +307,14 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.trim()
         .parse()
         .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
+}
+
+/// A file's mode, as chmod takes it.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
+        _ => Err("expected three octal digits such as 0660".into()),
+    }
 }
 
 fn for_enable(argument: Arg) -> Arg {

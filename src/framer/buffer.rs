@@ -101,7 +101,6 @@ impl Buffer {
     }
 
     /// Memory at all.
-    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }

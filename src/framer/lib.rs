@@ -268,6 +268,11 @@ impl Framer {
         self.buffer.surplus()
     }
 
+    /// Bytes of memory that the framer takes.
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity() + self.scanner.memory() + self.doomed.capacity() * size_of::<usize>()
+    }
+
     /// Bytes of memory that this takes at most when more bytes are read into the [`space`](Self::space). All frames must
     /// have been taken before.
     pub fn memory_of_next_read(&self) -> usize {

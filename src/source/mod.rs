@@ -16,6 +16,7 @@ mod unix;
 mod unix_listen;
 pub mod watched;
 
+pub use listen::ListenSettings;
 pub use output::SourceOutput;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 
@@ -39,6 +40,7 @@ pub trait Source: Send {
 pub fn open(
     spec: &Spec,
     http: &http::Settings,
+    listen: &ListenSettings,
     start: FileStart,
     memory: Option<Restored>,
 ) -> Result<Box<dyn Source>, OpenError> {
@@ -46,9 +48,9 @@ pub fn open(
         Spec::Stdin => Box::new(stdin::Stdin::open()?),
         Spec::File(path) => Box::new(file::Follow::open(path, start, memory)?),
         Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
-        Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path)?),
-        Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address)?),
-        Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path)?),
+        Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen.clone())?),
+        Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen.clone())?),
+        Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path, listen.clone())?),
         Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
         Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })

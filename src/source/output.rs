@@ -121,6 +121,23 @@ impl SourceOutput {
         }
     }
 
+    /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.
+    pub fn take_lines(&mut self, lines: &mut Chunk) {
+        if self.chunk.bytes.len() + lines.bytes.len() >= CHUNK_BYTES {
+            self.flush();
+        }
+        self.chunk.bytes.extend_from_slice(&lines.bytes);
+        self.chunk.events += lines.events;
+        lines.bytes.clear();
+        lines.events = 0;
+    }
+
+    /// The same as [`take_whole`](Self::take_whole), after all that was taken before.
+    pub fn take_whole_after(&mut self, lines: &mut Chunk) -> bool {
+        self.flush();
+        self.take_whole(lines)
+    }
+
     /// Sends on what was taken. To be called when there is nothing more to read for now.
     pub fn flush(&mut self) {
         if self.chunk.is_empty() {
@@ -158,6 +175,12 @@ impl SourceOutput {
         self.max_event
     }
 
+    /// The longest line that is taken, its newline not counted: it has room in the buffer.
+    pub fn max_line(&self) -> usize {
+        let room = self.producer.stats().bound().bytes;
+        self.max_event.min(room.saturating_sub(1))
+    }
+
     /// Whether a client's events could ever be taken at once.
     pub fn could_take(&self, chunk: &Chunk) -> bool {
         self.producer.could_take(chunk.extent())
@@ -171,9 +194,9 @@ impl SourceOutput {
     }
 
     /// Counts and logs that a client was refused, for this reason.
-    pub fn refused(&self, reason: Refusal, peer: IpAddr) {
-        let peer = peer.to_canonical().to_string();
-        self.report.request_refused(self.source, reason, Some(peer));
+    pub fn refused(&self, reason: Refusal, peer: impl Into<Option<IpAddr>>) {
+        let peer = peer.into().map(|peer| peer.to_canonical().to_string());
+        self.report.request_refused(self.source, reason, peer);
     }
 
     /// Counts a client's events of which none is taken, for this reason.

@@ -20,7 +20,7 @@ pub enum Spec {
     Http(SocketAddr),
     /// `https:ADDR:PORT`: the same inside TLS.
     Https(SocketAddr),
-    /// `fluent:ADDR:PORT`: the fluent forward protocol as JSON.
+    /// `fluent:ADDR:PORT`: the fluent forward protocol.
     Fluent(SocketAddr),
     /// `fluent:PATH`: the same over a unix socket.
     FluentUnix(PathBuf),

@@ -3,20 +3,24 @@
 use std::io;
 use std::path::Path;
 
-use super::listen::{self, ListeningSocket, Protocol, Stream};
+use super::listen::{
+    self, End, ListenSettings, ListeningSocket, Progress, Protocol, Stream, WaitsFor,
+};
 use super::{OpenError, Source, SourceOutput, stream};
 use crate::framer::Framer;
 use crate::sys::shutdown::ShutdownSignal;
 
 /// A socket for writers of plain events.
 pub(super) struct Listener {
-    door: ListeningSocket,
+    socket: ListeningSocket,
+    settings: ListenSettings,
 }
 
 impl Listener {
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, settings: ListenSettings) -> Result<Self, OpenError> {
         Ok(Listener {
-            door: ListeningSocket::unix(path)?,
+            socket: ListeningSocket::unix(path, settings.socket_mode)?,
+            settings,
         })
     }
 }
@@ -27,15 +31,19 @@ impl Source for Listener {
     }
 
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
-        let events = |output: &SourceOutput| Events {
+        let events = |output: &SourceOutput, _| Events {
             framer: output.framer(),
+            finished: 0,
         };
-        listen::serve(&self.door, events, output, stop);
+        let limits = self.settings.limits(&output);
+        listen::serve(&self.socket, limits, events, output, stop);
     }
 }
 
 struct Events {
     framer: Framer,
+    /// Reads that have ended something.
+    finished: u64,
 }
 
 impl Protocol for Events {
@@ -44,18 +52,33 @@ impl Protocol for Events {
         mut stream: &mut dyn Stream,
         output: &mut SourceOutput,
     ) -> io::Result<usize> {
-        stream::read_once(&mut stream, &mut self.framer, output)
+        let before = self.framer.unfinished();
+        let count = stream::read_once(&mut stream, &mut self.framer, output)?;
+        // What is unfinished now is not all that is new: something has ended.
+        self.finished += u64::from(self.framer.unfinished() < before + count as u64);
+        Ok(count)
     }
 
-    fn framer(&mut self) -> &mut Framer {
-        &mut self.framer
+    fn progress(&self) -> Progress {
+        Progress {
+            finished: self.finished,
+            waits_for: if self.framer.is_done() {
+                WaitsFor::Message
+            } else {
+                WaitsFor::Rest
+            },
+            memory: self.framer.memory(),
+        }
     }
 
-    fn closed(&mut self, output: &mut SourceOutput) {
-        output.take_last(&mut self.framer);
+    fn release(&mut self) {
+        self.framer.release();
     }
 
-    fn cut_off(&mut self, output: &mut SourceOutput) {
-        output.take_cut_off(&mut self.framer);
+    fn end(&mut self, end: End, output: &mut SourceOutput) {
+        match end {
+            End::Closed | End::Limit => output.take_last(&mut self.framer),
+            End::Shutdown => output.take_cut_off(&mut self.framer),
+        }
     }
 }

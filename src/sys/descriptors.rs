@@ -18,15 +18,31 @@ pub fn are_scarce(any: &impl AsFd) -> bool {
 }
 
 fn limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
+    Ok(limits()?.rlim_cur)
+}
+
+fn limits() -> io::Result<libc::rlimit> {
+    let mut limits = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the pointer is to a live rlimit, which the call fills.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(limit.rlim_cur)
+    Ok(limits)
+}
+
+/// Raises the limit of open descriptors to the highest that this process may set. The usual 1,024 are kept that low only
+/// for programs that use select(2).
+pub fn raise_limit() {
+    if let Ok(mut limits) = limits() {
+        limits.rlim_cur = limits.rlim_max;
+        // SAFETY: the pointer is to a live rlimit, which the call only reads. If it fails, the limit stays.
+        unsafe {
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -34,5 +50,12 @@ mod tests {
     #[test]
     fn there_are_usually_enough() {
         assert!(!super::are_scarce(&std::io::stderr()));
+    }
+
+    #[test]
+    fn the_limit_is_raised_as_far_as_it_may_be() {
+        super::raise_limit();
+        let limits = super::limits().unwrap();
+        assert_eq!(limits.rlim_cur, limits.rlim_max);
     }
 }

@@ -3,6 +3,7 @@
 pub mod atomic_file;
 pub mod backoff;
 pub mod descriptors;
+pub mod epoll;
 pub mod exit;
 pub mod glibc;
 pub mod host;

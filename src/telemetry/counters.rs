@@ -128,11 +128,13 @@ pub enum Refusal {
     BadEncoding,
     /// No answer: ended in an unfinished request, to make room for another connection.
     Displaced,
+    /// No answer: ended in an unfinished request, since those took too much memory.
+    MemoryLimit,
 }
 
 impl Refusal {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Refusal; 24] = [
+    pub const ALL: [Refusal; 25] = [
         Refusal::MalformedEvents,
         Refusal::MalformedHead,
         Refusal::BadChunking,
@@ -157,6 +159,7 @@ impl Refusal {
         Refusal::ClientCertificate,
         Refusal::BadEncoding,
         Refusal::Displaced,
+        Refusal::MemoryLimit,
     ];
 
     /// As a label of metrics.
@@ -186,6 +189,7 @@ impl Refusal {
             Refusal::ClientCertificate => "client_certificate",
             Refusal::BadEncoding => "bad_encoding",
             Refusal::Displaced => "displaced",
+            Refusal::MemoryLimit => "memory_limit",
         }
     }
 
@@ -218,6 +222,7 @@ impl Refusal {
             Refusal::Displaced => {
                 "closed in an unfinished request, to make room; see --listen-connections"
             }
+            Refusal::MemoryLimit => "too much memory for unfinished messages",
         }
     }
 }

@@ -1,0 +1,197 @@
+//! The events of one message as the lines that go into the buffer.
+
+use std::io::Read as _;
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::message::{Elements, Entries, Parts, json_record_of, record_of};
+use super::msgpack::{Fault, Transcoder};
+use super::values::{Found, Values};
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
+use crate::framer::Event;
+
+/// An entry in MessagePack is this much longer than its record at most.
+const ENTRY_ENVELOPE: usize = 1 << 10;
+
+/// What a message may produce.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Bytes of one event, as it came and as JSON.
+    pub event: usize,
+    /// Bytes of all events together, decompressed and as JSON.
+    pub whole: usize,
+}
+
+/// The events of a message, and those that are none.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events.
+    pub lines: Chunk,
+    /// Events over a limit.
+    pub too_large: usize,
+    /// Entries without a record. A run of them counts once.
+    pub malformed: usize,
+    limits: BatchLimits,
+    /// The entry before the next one was malformed.
+    after_malformed: bool,
+    /// The events are too large together.
+    is_over: bool,
+    transcoder: Transcoder,
+}
+
+/// What is done with lines before all of a message is there.
+pub type Partly<'a> = &'a mut dyn FnMut(&mut Chunk);
+
+impl Batch {
+    /// Without any events.
+    pub fn new(limits: BatchLimits) -> Self {
+        Batch {
+            lines: Chunk::default(),
+            too_large: 0,
+            malformed: 0,
+            limits,
+            after_malformed: false,
+            is_over: false,
+            transcoder: Transcoder::default(),
+        }
+    }
+
+    /// Takes the events of a message in MessagePack. With `partly`, which empties the lines, they need not fit into the
+    /// limit for the whole; without it they are all there in the end, or all too large.
+    pub fn take_msgpack(&mut self, entries: Entries<'_>, mut partly: Option<Partly<'_>>) {
+        match entries {
+            Entries::Record(record) => self.add_record(Some(record), &mut partly),
+            Entries::Many(entries) => {
+                let mut parts = Parts(entries);
+                for entry in parts.by_ref() {
+                    self.add_record(record_of(entry), &mut partly);
+                }
+                if !parts.0.is_empty() {
+                    self.add_record(None, &mut partly);
+                }
+            }
+            Entries::Gzip(packed) => self.take_gzip(packed, &mut partly),
+            Entries::Unknown => self.add_record(None, &mut partly),
+        }
+        (self.after_malformed, self.is_over) = (false, false);
+    }
+
+    /// The same of a message in JSON, of which the records are parts.
+    pub fn take_json(
+        &mut self,
+        message: &Event<'_>,
+        entries: Entries<'_>,
+        mut partly: Option<Partly<'_>>,
+    ) {
+        match entries {
+            Entries::Record(record) => self.add_json(message, Some(record), &mut partly),
+            Entries::Many(entries) => {
+                for entry in Elements::of(entries) {
+                    self.add_json(message, json_record_of(entry), &mut partly);
+                }
+            }
+            Entries::Gzip(_) | Entries::Unknown => self.add_json(message, None, &mut partly),
+        }
+        (self.after_malformed, self.is_over) = (false, false);
+    }
+
+    /// The events are too large together.
+    pub fn lose_all(&mut self) {
+        self.too_large += self.lines.events;
+        self.lines = Chunk::default();
+    }
+
+    fn take_gzip(&mut self, packed: &[u8], partly: &mut Option<Partly<'_>>) {
+        let mut decoder = MultiGzDecoder::new(packed);
+        let mut values = Values::new(self.limits.event.saturating_add(ENTRY_ENVELOPE));
+        let mut inflated = 0_usize;
+        loop {
+            match decoder.read(values.space()) {
+                Ok(0) => break,
+                Ok(count) => {
+                    values.filled(count);
+                    inflated += count;
+                }
+                Err(_) => return self.add_record(None, partly),
+            }
+            if inflated > self.limits.whole {
+                self.too_large += 1;
+                return;
+            }
+            loop {
+                match values.next() {
+                    Ok(Some(Found::Value(entry))) => self.add_record(record_of(entry), partly),
+                    Ok(Some(Found::TooLarge(_))) => self.too_large += 1,
+                    Ok(None) => break,
+                    Err(_) => return self.add_record(None, partly),
+                }
+            }
+        }
+        if values.is_unfinished() {
+            self.add_record(None, partly);
+        }
+    }
+
+    fn add_record(&mut self, record: Option<&[u8]>, partly: &mut Option<Partly<'_>>) {
+        let max = self.limits.event;
+        let lines = &mut self.lines.bytes;
+        let written = match record {
+            Some(record) if record.len() > max => Err(Fault::TooLarge),
+            Some(record) => self.transcoder.write(record, lines, max),
+            None => Err(Fault::Malformed),
+        };
+        if written.is_ok() {
+            lines.push(b'\n');
+        }
+        self.count(written.map(drop), partly);
+    }
+
+    fn add_json(
+        &mut self,
+        message: &Event<'_>,
+        record: Option<&[u8]>,
+        partly: &mut Option<Partly<'_>>,
+    ) {
+        let lines = &mut self.lines.bytes;
+        let before = lines.len();
+        let written = match record {
+            Some(record) if record.len() > self.limits.event => Err(Fault::TooLarge),
+            Some(record) => {
+                message.part(record).append_line(lines);
+                Ok(())
+            }
+            None => Err(Fault::Malformed),
+        };
+        // Bytes that are no UTF-8 become more; its newline does not count.
+        let is_long = lines.len() - before > self.limits.event.saturating_add(1);
+        if is_long {
+            lines.truncate(before);
+        }
+        let written = if is_long {
+            Err(Fault::TooLarge)
+        } else {
+            written
+        };
+        self.count(written, partly);
+    }
+
+    fn count(&mut self, written: Result<(), Fault>, partly: &mut Option<Partly<'_>>) {
+        match written {
+            Ok(()) => self.lines.events += 1,
+            Err(Fault::TooLarge) => self.too_large += 1,
+            Err(Fault::Malformed) if self.after_malformed => {}
+            Err(Fault::Malformed) => self.malformed += 1,
+        }
+        self.after_malformed = written == Err(Fault::Malformed);
+        match partly {
+            Some(partly) if self.lines.bytes.len() >= CHUNK_BYTES / 2 => partly(&mut self.lines),
+            Some(_) => {}
+            None => {
+                self.is_over |= self.lines.bytes.len() > self.limits.whole;
+                if self.is_over {
+                    self.lose_all();
+                }
+            }
+        }
+    }
+}

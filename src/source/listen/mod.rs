@@ -1,0 +1,441 @@
+//! Listening for clients that keep their connection: one thread serves them all, since each is
+//! only read from when there is something to read.
+
+mod roster;
+mod socket;
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::output::SourceOutput;
+use super::stream;
+use super::tls::TlsServer;
+use crate::sys::descriptors;
+use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::counters::Refusal;
+
+use roster::{Admission, Roster};
+pub(super) use roster::{Limits, Progress, WaitsFor};
+pub(super) use socket::{ListeningSocket, Stream};
+
+/// Connections of a source at a time, if nothing else is set. Each costs next to nothing while it is idle.
+const CONNECTIONS: usize = 4096;
+/// Unfinished messages together take the memory of so many of the largest events.
+const LARGE_EVENTS: usize = 4;
+/// They may take so much in any case.
+const MIN_MEMORY: usize = 16 << 20;
+/// How long accepting rests when the agent is out of descriptors.
+const REST: Duration = Duration::from_millis(100);
+/// How often clients that wait for room in the buffer are looked at.
+const ROOM_CHECK: Duration = Duration::from_millis(10);
+/// Reads in a row from one client while others wait.
+const TURN: usize = 16;
+/// Connections accepted in a row while others wait.
+const ACCEPTS: usize = 64;
+/// One round of reading counts for no more than this, so that no client is late because the agent was.
+const MAX_ROUND: Duration = Duration::from_secs(1);
+
+/// The token of the listening socket.
+const SOCKET: u64 = 0;
+/// The token of the shutdown signal.
+const SHUTDOWN: u64 = 1;
+/// The first connection's token.
+const FIRST: u64 = 2;
+
+/// What sources that listen are set to.
+#[derive(Clone)]
+pub struct ListenSettings {
+    /// Connections of a source at a time, if that is set.
+    pub connections: Option<usize>,
+    /// A message's time from its first byte to its last.
+    pub timeout: Duration,
+    /// The mode of socket files.
+    pub socket_mode: u32,
+    /// For sources inside TLS.
+    pub tls: Option<Arc<TlsServer>>,
+}
+
+impl ListenSettings {
+    /// The limits of one source.
+    pub(super) fn limits(&self, output: &SourceOutput) -> Limits {
+        Limits {
+            connections: self.connections.unwrap_or(CONNECTIONS),
+            memory: LARGE_EVENTS
+                .saturating_mul(output.max_event())
+                .max(MIN_MEMORY),
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its client has closed it, or it broke.
+    Closed,
+    /// The source is at a limit.
+    Limit,
+    /// The agent stops.
+    Shutdown,
+}
+
+/// What is made of a client's bytes.
+pub(super) trait Protocol {
+    /// Reads once, without waiting. 0 at the stream's end.
+    ///
+    /// # Errors
+    /// The connection is broken, or of no use any more.
+    fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
+
+    /// Offers again what [waits for room](WaitsFor::Room) in the buffer.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    fn offer_again(
+        &mut self,
+        _stream: &mut dyn Stream,
+        _output: &mut SourceOutput,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How far it is.
+    fn progress(&self) -> Progress;
+
+    /// Gives back the memory that is not needed until more comes.
+    fn release(&mut self);
+
+    /// The connection ends.
+    fn end(&mut self, end: End, output: &mut SourceOutput);
+}
+
+/// Serves clients until the agent stops; then reads what they have sent already, with a bound.
+pub(super) fn serve<P: Protocol>(
+    socket: &ListeningSocket,
+    limits: Limits,
+    protocol: impl Fn(&SourceOutput, Option<SocketAddr>) -> P,
+    output: SourceOutput,
+    stop: &ShutdownSignal,
+) {
+    let epoll = loop {
+        match watch(socket, stop) {
+            Ok(epoll) => break epoll,
+            Err(error) => output.failed(&format!("can't wait for connections: {error}")),
+        }
+        if stop.wait(REST) {
+            return;
+        }
+    };
+    let server = Server {
+        socket,
+        protocol,
+        output,
+        epoll,
+        roster: Roster::new(limits),
+        connections: HashMap::new(),
+        next_id: FIRST,
+        unread: Vec::new(),
+        deferred: VecDeque::new(),
+        next_room_check: Duration::ZERO,
+        rests_until: None,
+        clock: Clock {
+            now: Duration::ZERO,
+            read_at: Instant::now(),
+        },
+    };
+    server.run(stop);
+}
+
+fn watch(socket: &ListeningSocket, stop: &ShutdownSignal) -> io::Result<Epoll> {
+    let epoll = Epoll::new()?;
+    epoll.add(socket, SOCKET, Interest::Read)?;
+    epoll.add(stop, SHUTDOWN, Interest::Read)?;
+    Ok(epoll)
+}
+
+struct Connection<P> {
+    stream: Box<dyn Stream>,
+    peer: Option<SocketAddr>,
+    protocol: P,
+}
+
+/// Time as clients are measured by.
+struct Clock {
+    now: Duration,
+    read_at: Instant,
+}
+
+impl Clock {
+    /// Time has passed, of which `max` counts at most.
+    fn advance(&mut self, max: Duration) {
+        let now = Instant::now();
+        self.now += now.duration_since(self.read_at).min(max);
+        self.read_at = now;
+    }
+}
+
+struct Server<'a, P, F> {
+    socket: &'a ListeningSocket,
+    protocol: F,
+    output: SourceOutput,
+    epoll: Epoll,
+    roster: Roster,
+    connections: HashMap<u64, Connection<P>>,
+    next_id: u64,
+    /// Connections whose turn was over before all was read.
+    unread: Vec<u64>,
+    /// Connections that wait for room in the buffer, in the order in which they began to.
+    deferred: VecDeque<u64>,
+    next_room_check: Duration,
+    /// No connection is accepted until then.
+    rests_until: Option<Duration>,
+    clock: Clock,
+}
+
+impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F> {
+    fn run(mut self, stop: &ShutdownSignal) {
+        let mut ready = Vec::new();
+        let mut deadline = None;
+        loop {
+            if stop.is_triggered() && deadline.is_none() {
+                deadline = Some(Instant::now() + stream::LAST_READS);
+            }
+            let is_idle = self.wait(&mut ready, deadline.is_none());
+            if deadline.is_some_and(|deadline| is_idle || Instant::now() >= deadline) {
+                break;
+            }
+            ready.append(&mut self.unread);
+            for token in ready.drain(..) {
+                match token {
+                    SOCKET => self.accept_all(),
+                    SHUTDOWN => {}
+                    id => self.read(id),
+                }
+            }
+            self.offer_deferred();
+            self.enforce_limits();
+            self.clock.advance(MAX_ROUND);
+        }
+        self.finish();
+    }
+
+    /// Waits for something to do, if it may wait. True if there is nothing.
+    fn wait(&mut self, ready: &mut Vec<u64>, may_wait: bool) -> bool {
+        let waited = self.epoll.wait(ready, Some(Duration::ZERO));
+        ready.retain(|token| *token != SHUTDOWN);
+        if waited.is_ok() && !(ready.is_empty() && self.unread.is_empty()) {
+            return false;
+        }
+        self.output.flush();
+        if !may_wait {
+            return true;
+        }
+        self.clock.advance(MAX_ROUND);
+        // Failing to wait means no memory.
+        if waited.is_err() || self.epoll.wait(ready, self.patience()).is_err() {
+            ready.clear();
+            std::thread::sleep(REST);
+        }
+        self.clock.advance(Duration::MAX);
+        ready.is_empty()
+    }
+
+    /// How long nothing has to be done if nothing comes.
+    fn patience(&self) -> Option<Duration> {
+        let room_check = (!self.deferred.is_empty()).then_some(self.next_room_check);
+        let times = [self.roster.next_due(), room_check, self.rests_until];
+        let next = times.into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.clock.now))
+    }
+
+    fn accept_all(&mut self) {
+        for _ in 0..ACCEPTS {
+            if descriptors::are_scarce(self.socket) && !self.close_longest_unfinished() {
+                let what = "too many connections; fix: raise the limit of open files (LimitNOFILE)";
+                return self.rest(what);
+            }
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    self.output.worked();
+                    self.admit(stream, peer);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return self.rest(&format!("can't accept a connection: {error}")),
+            }
+        }
+    }
+
+    fn close_longest_unfinished(&mut self) -> bool {
+        let victim = self.roster.longest_unfinished();
+        if let Some(victim) = victim {
+            self.close(victim, Refusal::Displaced);
+        }
+        victim.is_some()
+    }
+
+    /// Accepts nobody for a while: what waits there would keep the loop from ever being idle.
+    fn rest(&mut self, what: &str) {
+        self.output.failed(what);
+        self.rests_until = Some(self.clock.now + REST);
+        let _ = self.epoll.modify(self.socket, SOCKET, Interest::Hangup);
+    }
+
+    fn admit(&mut self, stream: Box<dyn Stream>, peer: Option<SocketAddr>) {
+        match self.roster.admission() {
+            Admission::Admit => {}
+            Admission::Replace(victim) => self.close(victim, Refusal::Displaced),
+            Admission::Refuse => {
+                let peer = peer.map(|peer| peer.ip());
+                self.output.refused(Refusal::ConnectionLimit, peer);
+                return;
+            }
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        if let Err(error) = self.epoll.add(&stream, id, Interest::Read) {
+            return self.rest(&format!("can't wait for one more connection: {error}"));
+        }
+        let protocol = (self.protocol)(&self.output, peer);
+        self.roster.add(id, self.clock.now);
+        self.connections.insert(
+            id,
+            Connection {
+                stream,
+                peer,
+                protocol,
+            },
+        );
+    }
+
+    /// Reads what is there, for one turn.
+    fn read(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.protocol.progress().waits_for == WaitsFor::Room {
+            // That it is ready means that its client has gone.
+            return self.end(id, End::Closed);
+        }
+        for _ in 0..TURN {
+            let (stream, output) = (&mut *connection.stream, &mut self.output);
+            match connection.protocol.read(stream, output) {
+                Ok(1..) if connection.protocol.progress().waits_for == WaitsFor::Room => {
+                    if self.epoll.modify(stream, id, Interest::Hangup).is_err() {
+                        return self.end(id, End::Closed);
+                    }
+                    self.deferred.push_back(id);
+                    return self.update(id);
+                }
+                Ok(1..) => {}
+                Err(error) if is_passing(&error) => return self.update(id),
+                // Reset by its client: what came before counts.
+                Ok(0) | Err(_) => return self.end(id, End::Closed),
+            }
+        }
+        self.unread.push(id);
+        self.update(id);
+    }
+
+    fn update(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.protocol.release();
+            let mut progress = connection.protocol.progress();
+            if connection.stream.is_handshaking() {
+                progress.waits_for = WaitsFor::Rest;
+            }
+            self.roster.update(id, progress, self.clock.now);
+        }
+    }
+
+    fn end(&mut self, id: u64, end: End) {
+        self.roster.remove(id);
+        self.deferred.retain(|deferred| *deferred != id);
+        if let Some(mut connection) = self.connections.remove(&id) {
+            connection.protocol.end(end, &mut self.output);
+        }
+    }
+
+    /// Closes a connection because of a limit.
+    fn close(&mut self, id: u64, reason: Refusal) {
+        if let Some(connection) = self.connections.get(&id) {
+            let peer = connection.peer.map(|peer| peer.ip());
+            self.output.refused(reason, peer);
+        }
+        self.end(id, End::Limit);
+    }
+
+    /// Offers again what there was no room for: the oldest first, and none before an older one.
+    fn offer_deferred(&mut self) {
+        if self.deferred.is_empty() || self.clock.now < self.next_room_check {
+            return;
+        }
+        self.next_room_check = self.clock.now + ROOM_CHECK;
+        while let Some(id) = self.deferred.pop_front() {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
+            let (stream, output) = (&mut *connection.stream, &mut self.output);
+            let offered = connection.protocol.offer_again(stream, output);
+            if offered.is_ok() && connection.protocol.progress().waits_for == WaitsFor::Room {
+                return self.deferred.push_front(id);
+            }
+            let resumed = offered.and_then(|()| self.epoll.modify(stream, id, Interest::Read));
+            if resumed.is_err() {
+                self.end(id, End::Closed);
+                continue;
+            }
+            // It may have read more already than the kernel knows of.
+            self.unread.push(id);
+            self.update(id);
+        }
+    }
+
+    fn enforce_limits(&mut self) {
+        while let Some(id) = self.roster.overdue(self.clock.now) {
+            self.close(id, Refusal::Timeout);
+        }
+        while let Some(id) = self.roster.over_memory() {
+            self.close(id, Refusal::MemoryLimit);
+        }
+        if self
+            .rests_until
+            .is_some_and(|until| until <= self.clock.now)
+        {
+            self.rests_until = None;
+            let _ = self.epoll.modify(self.socket, SOCKET, Interest::Read);
+        }
+    }
+
+    /// What is written between the last look and the end would be lost, and its client none the wiser.
+    fn finish(mut self) {
+        if self.socket.close().is_ok() {
+            while let Ok((stream, peer)) = self.socket.accept() {
+                self.admit(stream, peer);
+            }
+        }
+        let mut connections: Vec<_> = self.connections.into_iter().collect();
+        connections.sort_unstable_by_key(|(id, _)| *id);
+        for (_, mut connection) in connections {
+            let protocol = &mut connection.protocol;
+            if connection.stream.refuse_more().is_ok() {
+                while protocol.progress().waits_for != WaitsFor::Room
+                    && let Ok(1..) = protocol.read(&mut *connection.stream, &mut self.output)
+                {
+                }
+            }
+            protocol.end(End::Shutdown, &mut self.output);
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}

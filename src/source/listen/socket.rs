@@ -1,0 +1,198 @@
+//! Sockets that listen, and the connections that they accept.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::source::{OpenError, check_socket_path, unix};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// A client's connection. It never waits.
+pub(in crate::source) trait Stream: Read + Write + AsFd {
+    /// Lets the client's next write fail, while what it has written can be read to its end. TCP has
+    /// no such thing.
+    fn refuse_more(&self) -> io::Result<()>;
+
+    /// Bytes were sent that set up the connection, and it is not set up yet.
+    fn is_handshaking(&self) -> bool {
+        false
+    }
+}
+
+impl Stream for UnixStream {
+    fn refuse_more(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Read)
+    }
+}
+
+impl Stream for TcpStream {
+    fn refuse_more(&self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+/// A socket that listens.
+pub(in crate::source) enum ListeningSocket {
+    /// By a path.
+    Unix(SocketFile),
+    /// By an address.
+    Tcp(TcpListener),
+}
+
+/// A unix socket, whose file goes with it.
+pub(in crate::source) struct SocketFile {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The socket file's identity, so that no successor's file is removed.
+    inode: u64,
+}
+
+impl ListeningSocket {
+    /// Takes the place of a socket file that nobody listens on. The new one has this mode from the moment it is there.
+    pub(in crate::source) fn unix(path: &Path, mode: u32) -> Result<Self, OpenError> {
+        check_socket_path(path)?;
+        let listener = match bind(path, mode) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                remove_stale(path)?;
+                bind(path, mode)
+            }
+            bound => bound,
+        };
+        let listener = listener.map_err(cant_listen)?;
+        listener.set_nonblocking(true).map_err(cant_listen)?;
+        let inode = fs::symlink_metadata(path).map_err(cant_listen)?.ino();
+        let path = path.into();
+        Ok(ListeningSocket::Unix(SocketFile {
+            listener,
+            path,
+            inode,
+        }))
+    }
+
+    /// Takes an address of this host.
+    pub(in crate::source) fn tcp(address: SocketAddr) -> Result<Self, OpenError> {
+        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
+            _ => cant_listen(error),
+        })?;
+        listener.set_nonblocking(true).map_err(cant_listen)?;
+        Ok(ListeningSocket::Tcp(listener))
+    }
+
+    /// Accepts a connection, with its client's address if that has one.
+    pub(super) fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+        match self {
+            ListeningSocket::Unix(file) => {
+                let (stream, _) = file.listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Box::new(stream), None))
+            }
+            ListeningSocket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Ok((Box::new(stream), Some(peer)))
+            }
+        }
+    }
+
+    /// Refuses further connections, while those that wait can still be accepted. TCP has no such thing.
+    pub(super) fn close(&self) -> io::Result<()> {
+        match self {
+            ListeningSocket::Unix(file) => SockRef::from(&file.listener).shutdown(Shutdown::Read),
+            ListeningSocket::Tcp(_) => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            ListeningSocket::Unix(file) => file.listener.as_fd(),
+            ListeningSocket::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// A socket file gets its socket's own mode, less what the umask takes away: so that is set first, and the rest before
+/// anybody can connect.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // SAFETY: the call takes two numbers, one of them an open descriptor.
+    if unsafe { libc::fchmod(socket.as_raw_fd(), mode) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket.bind(&SockAddr::unix(path)?)?;
+    let ready = fs::set_permissions(path, Permissions::from_mode(mode));
+    if let Err(error) = ready.and_then(|()| socket.listen(BACKLOG)) {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(OwnedFd::from(socket).into())
+}
+
+fn cant_listen(error: io::Error) -> OpenError {
+    OpenError::Wrong(format!("can't listen: {error}"))
+}
+
+fn remove_stale(path: &Path) -> Result<(), OpenError> {
+    let wrong = |error: io::Error| OpenError::Wrong(format!("can't take the path: {error}"));
+    let found = fs::symlink_metadata(path).map_err(wrong)?;
+    if !found.file_type().is_socket() {
+        return Err(OpenError::Wrong("there is a file that is no socket".into()));
+    }
+    match unix::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(wrong)
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(wrong(error)),
+        _ => Err(OpenError::InUse(
+            "another process listens on this socket; stop it, or give another path".into(),
+        )),
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_file_has_its_mode_and_goes_with_its_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.sock");
+        for mode in [0o660, 0o600, 0o666, 0o777, 0] {
+            let socket = ListeningSocket::unix(&path, mode).ok().unwrap();
+            let found = fs::metadata(&path).unwrap().mode() & 0o7777;
+            assert_eq!(found, mode, "{found:o}");
+            drop(socket);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let socket = ListeningSocket::unix(&path, 0o660).ok().unwrap();
+        let second = ListeningSocket::unix(&path, 0o660).err().unwrap();
+        assert!(matches!(second, OpenError::InUse(_)), "{second:?}");
+        drop(socket);
+    }
+}
