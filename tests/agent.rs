@@ -14,6 +14,8 @@ mod control;
 mod delivery;
 mod early_answers;
 mod events;
+mod fluent_clients;
+mod fluent_msgpack;
 mod hec_clients;
 mod http_attacks;
 mod hung_mount;

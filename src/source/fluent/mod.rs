@@ -12,11 +12,10 @@ pub mod values;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use log::warn;
-
 use super::listen::{self, Limits, ListenSettings, ListeningSocket};
 use super::{OpenError, Source, SourceOutput};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 use connection::{Connection, MessageLimits};
 
 /// Tag, option and heads of a message have no more bytes than this.
@@ -55,9 +54,10 @@ impl Source for Listener {
 
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         if self.is_open {
-            warn!(
-                "fluent: anyone who can reach this address can send forged events; let a firewall see to it"
-            );
+            Message::FluentUnprotected {
+                source: output.name().to_owned(),
+            }
+            .log();
         }
         let limits = self.settings.limits(&output);
         let messages = message_limits(&limits);

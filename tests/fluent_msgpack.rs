@@ -1,0 +1,331 @@
+//! `fluent:` in MessagePack, which is what SeaweedFS sends by default, and fluentd and Fluent Bit always.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rmpv::Value;
+use serde_json::{Value as Json, json};
+
+use crate::source_fluent::{Place, Weed};
+use crate::source_http::{events, start};
+use crate::support::{Webhook, arrived, end, event, eventually};
+
+const CAPTURE: &[u8] = include_bytes!("data/seaweedfs-fluent.msgpack.bin");
+const CAPTURE_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.msgpack.bin");
+
+/// What stands in a capture, each message with the bytes that it takes.
+fn messages(mut capture: &[u8]) -> Vec<(Value, Vec<u8>)> {
+    let mut messages = Vec::new();
+    while !capture.is_empty() {
+        let before = capture;
+        let message = rmpv::decode::read_value(&mut capture).unwrap();
+        let bytes = &before[..before.len() - capture.len()];
+        messages.push((message, bytes.to_vec()));
+    }
+    messages
+}
+
+/// A record of strings and numbers.
+fn as_json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => String::from_utf8_lossy(text.as_bytes()).into(),
+        Value::Integer(number) => number.as_i64().unwrap().into(),
+        Value::Map(pairs) => {
+            let pair = |(name, value): &(Value, Value)| {
+                (name.as_str().unwrap().to_owned(), as_json(value))
+            };
+            Json::Object(pairs.iter().map(pair).collect())
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn packed(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+fn array(values: Vec<Value>) -> Value {
+    Value::Array(values)
+}
+
+/// The record that becomes [`event`].
+fn record(number: u64) -> Value {
+    let event: Json = serde_json::from_str(&event(number)).unwrap();
+    let member = |(name, value): (&String, &Json)| {
+        let value = match value {
+            Json::String(text) => text.as_str().into(),
+            other => other.as_u64().unwrap().into(),
+        };
+        (name.as_str().into(), value)
+    };
+    Value::Map(event.as_object().unwrap().iter().map(member).collect())
+}
+
+fn entry(number: u64) -> Value {
+    array(vec![1_795_326_382.into(), record(number)])
+}
+
+fn entries(numbers: std::ops::Range<u64>) -> Vec<u8> {
+    numbers.flat_map(|number| packed(&entry(number))).collect()
+}
+
+fn option(members: &[(&str, &str)]) -> Value {
+    let members = members
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    Value::Map(members.collect())
+}
+
+fn send(weed: &mut Weed, second: Value, option: Value) {
+    weed.send(&packed(&array(vec!["t".into(), second, option])));
+}
+
+#[track_caller]
+fn expect_ack(weed: &mut Weed, chunk: &str) {
+    let expected = packed(&option(&[("ack", chunk)]));
+    let mut got = vec![0; expected.len()];
+    weed.0.read_exact(&mut got).unwrap();
+    assert_eq!(got, expected);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn every_record_of_seaweedfs_with_its_default_settings_arrives() {
+    for place in [Place::tcp(), Place::unix()] {
+        for (capture, count) in [(CAPTURE, 136), (CAPTURE_ACK, 21)] {
+            let hook = Webhook::start();
+            let agent = start(&hook, &[&place.option()]);
+            let mut weed = place.connect();
+            let mut expected = Vec::new();
+            for (message, bytes) in messages(capture) {
+                weed.send(&bytes);
+                expected.push(as_json(&message[2]));
+                if let Some((_, chunk)) = message[3].as_map().and_then(|option| option.first()) {
+                    expect_ack(&mut weed, chunk.as_str().unwrap());
+                }
+            }
+            assert_eq!(expected.len(), count);
+            hook.wait_for_events(count);
+            let arrived: Vec<Json> = arrived(&hook)
+                .iter()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(arrived, expected);
+            let balance = end(agent, &hook);
+            assert_eq!((balance.received, balance.dropped), (count as u64, 0));
+            assert_eq!(weed.0.read(&mut [0]).unwrap(), 0);
+        }
+    }
+}
+
+#[test]
+fn every_mode_carries_events_and_is_acknowledged() {
+    for place in [Place::tcp(), Place::unix()] {
+        let hook = Webhook::start();
+        let agent = start(&hook, &[&place.option()]);
+        let mut weed = place.connect();
+        // Heartbeats mean nothing.
+        weed.send(&[0xc0, 0xc0]);
+        let message = array(vec![
+            "t".into(),
+            1.into(),
+            record(0),
+            option(&[("chunk", "a")]),
+        ]);
+        weed.send(&packed(&message));
+        expect_ack(&mut weed, "a");
+        let many = array(vec![entry(1), entry(2)]);
+        send(&mut weed, many.clone(), option(&[("chunk", "b")]));
+        expect_ack(&mut weed, "b");
+        send(
+            &mut weed,
+            Value::Binary(entries(3..5)),
+            option(&[("chunk", "c")]),
+        );
+        expect_ack(&mut weed, "c");
+        let members = [gzip(&entries(5..7)), gzip(b""), gzip(&entries(7..9))].concat();
+        let compressed = option(&[("chunk", "d"), ("compressed", "gzip")]);
+        send(&mut weed, Value::Binary(members), compressed);
+        expect_ack(&mut weed, "d");
+        send(&mut weed, many, Value::Map(Vec::new()));
+        weed.send(&[0xc0]);
+        hook.wait_for_events(11);
+        assert_eq!(arrived(&hook), events([0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2]));
+        let balance = end(agent, &hook);
+        assert_eq!((balance.received, balance.dropped), (11, 0));
+    }
+}
+
+#[test]
+fn a_chunk_that_does_not_fit_is_taken_whole_later_and_only_once() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    hook.hold();
+    let agent = start(&hook, &[&place.option(), "--buffer-events", "100"]);
+    let mut weed = place.connect();
+    let chunk = |id: &str| option(&[("chunk", id)]);
+    send(&mut weed, Value::Binary(entries(0..90)), chunk("first"));
+    expect_ack(&mut weed, "first");
+    for _ in 0..3 {
+        // A client that gives up sends it again over another connection.
+        let mut impatient = place.connect();
+        send(
+            &mut impatient,
+            Value::Binary(entries(90..120)),
+            chunk("second"),
+        );
+        agent.wait_for_log("refused (503 buffer full)");
+    }
+    send(&mut weed, Value::Binary(entries(90..120)), chunk("second"));
+    hook.release();
+    expect_ack(&mut weed, "second");
+    hook.wait_for_events(120);
+    assert_eq!(arrived(&hook), events(0..120));
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.dropped), (120, 0));
+}
+
+/// It would never fit.
+#[test]
+fn a_chunk_over_a_limit_is_counted_and_acknowledged() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--buffer-events", "100"]);
+    let mut weed = place.connect();
+    send(
+        &mut weed,
+        Value::Binary(entries(0..101)),
+        option(&[("chunk", "events")]),
+    );
+    expect_ack(&mut weed, "events");
+    let bomb = gzip(&vec![0xc0; 100 << 20]);
+    let compressed = option(&[("chunk", "bomb"), ("compressed", "gzip")]);
+    send(&mut weed, Value::Binary(bomb), compressed);
+    expect_ack(&mut weed, "bomb");
+    // Longer than any message may be.
+    let Value::Map(mut size) = option(&[("chunk", "long")]) else {
+        unreachable!()
+    };
+    size.push(("size".into(), 7.into()));
+    send(
+        &mut weed,
+        Value::Binary(vec![0; 20 << 20]),
+        Value::Map(size),
+    );
+    expect_ack(&mut weed, "long");
+    send(
+        &mut weed,
+        Value::Binary(entries(1..2)),
+        option(&[("chunk", "last")]),
+    );
+    expect_ack(&mut weed, "last");
+    hook.wait_for_events(1);
+    let peak = agent.peak_kib();
+    assert_eq!(arrived(&hook), events([1]));
+    let balance = end(agent, &hook);
+    // Nothing but nil, which is malformed once, and then too long.
+    assert_eq!(balance.by_reason["too large"], 101 + 1 + 7);
+    assert_eq!(balance.by_reason["malformed"], 1);
+    assert!(peak < 64 << 10, "{peak} KiB");
+}
+
+#[test]
+fn what_json_lacks_is_written_as_the_nearest_thing_that_it_has() {
+    let (hook, place) = (Webhook::start(), Place::unix());
+    let agent = start(&hook, &[&place.option()]);
+    let mut weed = place.connect();
+    let odd = Value::Map(vec![
+        (1.into(), Value::F64(f64::NAN)),
+        ("bin".into(), Value::Binary(b"a\xe9\"".to_vec())),
+        ("time".into(), Value::Ext(0, vec![0, 0, 0, 1, 0, 0, 0, 2])),
+        ("ext".into(), Value::Ext(5, vec![255])),
+        (array(vec![Value::Nil]), Value::F32(0.5)),
+    ]);
+    weed.send(&packed(&array(vec!["t".into(), 1.into(), odd])));
+    // Too deep, but followed to its end.
+    let deep = [&b"\x93\xa1t\x01\x81\xa1a"[..], &[0x91; 600], b"\xc0"].concat();
+    weed.send(&deep);
+    weed.send(&packed(&array(vec!["t".into(), 1.into(), record(1)])));
+    hook.wait_for_events(2);
+    let arrived = arrived(&hook);
+    let expected = "{\"1\":null,\"bin\":\"a\u{fffd}\\\"\",\"time\":1.000000002,\"ext\":\"/w==\",\"[null]\":0.5}";
+    assert_eq!(arrived, [expected.to_owned(), event(1)]);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.by_reason["malformed"]), (3, 1));
+}
+
+#[test]
+fn what_is_no_message_costs_itself_and_what_is_no_messagepack_the_connection() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--report-interval", "1h"]);
+    let mut weed = place.connect();
+    for other in [
+        json!([]),
+        json!([1, 2]),
+        json!(["t", 1, 2]),
+        json!({"a": 1}),
+    ] {
+        weed.send(&packed(&rmpv_of(&other)));
+        send(
+            &mut weed,
+            Value::Binary(entries(1..2)),
+            option(&[("chunk", "a")]),
+        );
+        expect_ack(&mut weed, "a");
+    }
+    // A value cut off within a chunk, and an entry without a record.
+    let cut = entries(2..4);
+    send(
+        &mut weed,
+        Value::Binary(cut[..cut.len() - 1].to_vec()),
+        option(&[("chunk", "b")]),
+    );
+    expect_ack(&mut weed, "b");
+    // A compression that nobody here knows: its client keeps the chunk.
+    let zstd = option(&[("chunk", "z"), ("compressed", "zstd")]);
+    send(&mut weed, Value::Binary(vec![1, 2, 3]), zstd);
+    weed.send(&[0xc1]);
+    eventually("it is closed", || weed.0.write_all(&[0xc0]).err());
+    agent.wait_for_log("a client sends something that is no fluent message");
+    agent.wait_for_log("fix: set its compression to gzip");
+    let balance = end(agent, &hook);
+    assert_eq!(balance.by_reason["malformed"], 4 + 1 + 1);
+    assert_eq!(arrived(&hook), events([1, 1, 1, 1, 2]));
+}
+
+fn rmpv_of(json: &Json) -> Value {
+    match json {
+        Json::Array(values) => array(values.iter().map(rmpv_of).collect()),
+        Json::Object(members) => {
+            let member = |(name, value): (&String, &Json)| (name.as_str().into(), rmpv_of(value));
+            Value::Map(members.iter().map(member).collect())
+        }
+        Json::String(text) => text.as_str().into(),
+        other => other.as_u64().unwrap().into(),
+    }
+}
+
+#[test]
+fn a_client_that_wants_a_handshake_or_tls_gets_one_clear_line() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option()]);
+    for _ in 0..2 {
+        let mut weed = place.connect();
+        weed.send(b"\x96\xa4PING\xa1h\xa1s\xa1d\xa0\xa0");
+        let mut weed = place.connect();
+        weed.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+        eventually("it is closed", || weed.0.write_all(&[0]).err());
+    }
+    agent.wait_for_log("wants the shared-key handshake, which the agent does not support");
+    agent.wait_for_log("speaks TLS");
+    agent.wait_for_log("refused");
+    let log = agent.log();
+    assert_eq!(log.matches("ERROR").count(), 2, "{log}");
+    end(agent, &hook);
+}
