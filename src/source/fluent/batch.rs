@@ -4,11 +4,12 @@ use std::io::Read as _;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::message::{Elements, Entries, Parts, json_record_of, record_of};
+use super::message::{Entries, Parts, json_record_of, record_of};
 use super::msgpack::{Fault, Transcoder};
 use super::values::{Found, Values};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::framer::Event;
+use crate::framer::walk::elements;
 
 /// An entry in MessagePack is this much longer than its record at most.
 const ENTRY_ENVELOPE: usize = 1 << 10;
@@ -86,7 +87,7 @@ impl Batch {
         match entries {
             Entries::Record(record) => self.add_json(message, Some(record), &mut partly),
             Entries::Many(entries) => {
-                for entry in Elements::of(entries) {
+                for entry in elements(entries) {
                     self.add_json(message, json_record_of(entry), &mut partly);
                 }
             }

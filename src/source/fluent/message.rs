@@ -9,9 +9,8 @@
 //!
 //! The option may be missing. Tag and times are not looked at: the records tell their time themselves.
 
-use crate::json::{Scan, Scanner};
-
 use super::msgpack::{Head, split_value};
+use crate::framer::walk::elements;
 
 /// What a message is.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,7 +172,7 @@ impl<'a> Iterator for Parts<'a> {
 
 /// Reads a message in JSON, which must be one well-formed array.
 pub fn parse_json(message: &[u8]) -> Parsed<'_> {
-    let mut parts = Elements::of(message);
+    let mut parts = elements(message);
     let [tag, second, third, fourth] = [parts.next(), parts.next(), parts.next(), parts.next()];
     let is_option = |option: Option<&[u8]>| option.is_none_or(|option| option.starts_with(b"{"));
     let events = |entries, option: Option<&[u8]>| {
@@ -200,7 +199,7 @@ pub fn parse_json(message: &[u8]) -> Parsed<'_> {
 
 /// The record of an entry in JSON.
 pub fn json_record_of(entry: &[u8]) -> Option<&[u8]> {
-    let mut parts = entry.starts_with(b"[").then(|| Elements::of(entry))?;
+    let mut parts = elements(entry);
     let record = parts.nth(1).filter(|record| record.starts_with(b"{"))?;
     parts.next().is_none().then_some(record)
 }
@@ -216,52 +215,6 @@ pub fn json_ack_at_end(tail: &[u8]) -> Option<Vec<u8>> {
     let start = tail.iter().rposition(|byte| *byte == b'{')?;
     let option = tail.get(start..)?.trim_ascii_end().strip_suffix(b"]")?;
     json_ack_of(option)
-}
-
-/// The elements of a JSON array that is known to be well-formed.
-pub struct Elements<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Elements<'a> {
-    /// Of this array.
-    pub fn of(array: &'a [u8]) -> Self {
-        Elements {
-            bytes: array.get(1..).unwrap_or_default(),
-        }
-    }
-}
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        let start = |byte: &u8| !is_blank(byte) && *byte != b',';
-        let rest = self.bytes.get(self.bytes.iter().position(start)?..)?;
-        let length = match rest.first()? {
-            b']' => return None,
-            b'{' | b'[' => match Scanner::new(usize::MAX).scan(rest, 0) {
-                Scan::Done(length) => length,
-                _ => return None,
-            },
-            b'"' => {
-                let mut escaped = true; // the opening quote ends nothing
-                let end = rest.iter().position(|byte| {
-                    let ends = *byte == b'"' && !escaped;
-                    escaped = *byte == b'\\' && !escaped;
-                    ends
-                })?;
-                end + 1
-            }
-            _ => rest
-                .iter()
-                .position(|byte| is_blank(byte) || matches!(byte, b',' | b']'))?,
-        };
-        let (element, rest) = rest.split_at_checked(length)?;
-        self.bytes = rest;
-        Some(element)
-    }
 }
 
 #[cfg(test)]
@@ -306,7 +259,7 @@ mod tests {
             panic!()
         };
         assert_eq!(ack.unwrap(), br#"{"ack":"c\n"}"#);
-        let records: Vec<_> = Elements::of(entries).map(json_record_of).collect();
+        let records: Vec<_> = elements(entries).map(json_record_of).collect();
         assert_eq!(records, [Some(&br#"{"a":1}"#[..]), Some(br#"{"b":[{}]}"#)]);
         for entry in ["[1]", "[1,2]", "[1,{},3]", "{}", "1", "[]"] {
             assert_eq!(json_record_of(entry.as_bytes()), None, "{entry}");
