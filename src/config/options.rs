@@ -150,7 +150,7 @@ pub struct RunOptions {
     /// stdin; file:PATH (followed as it grows and is rotated; with *, ? or [ in its name, all files that match);
     /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
     /// to); http:ADDR:PORT (a webhook for servers that push); https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or
-    /// fluent:PATH (SeaweedFS).
+    /// fluent:PATH (SeaweedFS, fluentd, Fluent Bit); fluents:ADDR:PORT (the same with TLS).
     #[arg(
         id = "source",
         long = "source",
@@ -180,7 +180,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
-    /// PEM file of the certificate, with its chain, of https: sources; read again when it changes
+    /// PEM file of the certificate, with its chain, of https: and fluents: sources; read again when it changes
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CERT", value_name = "FILE")]
     pub listen_cert: Option<PathBuf>,
 
@@ -188,7 +188,7 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_KEY", value_name = "FILE")]
     pub listen_key: Option<PathBuf>,
 
-    /// PEM file of CAs: clients of https: must show a certificate of one of them
+    /// PEM file of CAs: clients of https: and fluents: must show a certificate of one of them
     #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CLIENT_CA", value_name = "FILE")]
     pub listen_client_ca: Option<PathBuf>,
 

@@ -50,20 +50,9 @@ pub fn open(
         Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
         Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen.clone())?),
         Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen.clone())?),
+        Spec::Fluents(address) => Box::new(fluent::Listener::tls(*address, listen.clone())?),
         Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path, listen.clone())?),
         Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
         Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })
-}
-
-/// Checks that `path` can be the address of a unix socket.
-fn check_socket_path(path: &std::path::Path) -> Result<(), OpenError> {
-    std::os::unix::net::SocketAddr::from_pathname(path)
-        .map(drop)
-        .map_err(|_| {
-            OpenError::Wrong(format!(
-                "a socket's path has 107 bytes at most, this one has {}",
-                path.as_os_str().len()
-            ))
-        })
 }

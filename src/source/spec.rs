@@ -22,6 +22,8 @@ pub enum Spec {
     Https(SocketAddr),
     /// `fluent:ADDR:PORT`: the fluent forward protocol.
     Fluent(SocketAddr),
+    /// `fluents:ADDR:PORT`: the same inside TLS.
+    Fluents(SocketAddr),
     /// `fluent:PATH`: the same over a unix socket.
     FluentUnix(PathBuf),
 }
@@ -31,7 +33,8 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const WANTED: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, \
-                              http:ADDR:PORT, https:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
+                              http:ADDR:PORT, https:ADDR:PORT, fluent:ADDR:PORT, \
+                              fluents:ADDR:PORT or fluent:PATH";
         if text == "stdin" {
             return Ok(Spec::Stdin);
         }
@@ -42,6 +45,10 @@ impl FromStr for Spec {
         if let Some(address) = text.strip_prefix("https:") {
             let address = address.parse().map(Spec::Https);
             return address.map_err(|_| "expected an address such as https:0.0.0.0:8088".into());
+        }
+        if let Some(address) = text.strip_prefix("fluents:") {
+            let address = address.parse().map(Spec::Fluents);
+            return address.map_err(|_| "expected an address such as fluents:0.0.0.0:24224".into());
         }
         let (kind, path) = text.split_once(':').ok_or(WANTED)?;
         let kind = match kind {
@@ -77,6 +84,7 @@ impl Spec {
             Spec::Http(_) => "http",
             Spec::Https(_) => "https",
             Spec::Fluent(_) | Spec::FluentUnix(_) => "fluent",
+            Spec::Fluents(_) => "fluents",
         }
     }
 }
@@ -91,7 +99,10 @@ impl fmt::Display for Spec {
             | Spec::FluentUnix(path) => {
                 write!(f, "{}:{}", self.kind(), path.display())
             }
-            Spec::Http(address) | Spec::Https(address) | Spec::Fluent(address) => {
+            Spec::Http(address)
+            | Spec::Https(address)
+            | Spec::Fluent(address)
+            | Spec::Fluents(address) => {
                 write!(f, "{}:{address}", self.kind())
             }
         }

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use super::{OpenError, Source, SourceOutput, stream};
+use super::output::SourceOutput;
+use super::spec::OpenError;
+use super::{Source, stream};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::SourceOutput;
+use super::output::SourceOutput;
 use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;

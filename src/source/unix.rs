@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{OpenError, Source, SourceOutput, check_socket_path, stream};
+use super::output::SourceOutput;
+use super::spec::OpenError;
+use super::{Source, stream};
 use crate::framer::Framer;
 use crate::sys::backoff::Backoff;
 use crate::sys::poll::{PollFd, poll};
@@ -166,6 +168,18 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Checks that `path` can be the address of a unix socket.
+pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
+    std::os::unix::net::SocketAddr::from_pathname(path)
+        .map(drop)
+        .map_err(|_| {
+            OpenError::Wrong(format!(
+                "a socket's path has 107 bytes at most, this one has {}",
+                path.as_os_str().len()
+            ))
+        })
 }
 
 /// Connects without waiting: a server whose queue is full would have us wait for ever.

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::listen::{
     self, End, ListenSettings, ListeningSocket, Progress, Protocol, Stream, WaitsFor,
 };
-use super::{OpenError, Source, SourceOutput, stream};
+use super::output::SourceOutput;
+use super::spec::OpenError;
+use super::{Source, stream};
 use crate::framer::Framer;
 use crate::sys::shutdown::ShutdownSignal;
 
@@ -35,7 +37,7 @@ impl Source for Listener {
             framer: output.framer(),
             finished: 0,
         };
-        let limits = self.settings.limits(&output);
+        let limits = self.settings.limits(&output, false);
         listen::serve(&self.socket, limits, events, output, stop);
     }
 }

@@ -4,8 +4,9 @@ use std::io::Read as _;
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::head::Fault;
 use super::message::{Entries, Parts, json_record_of, record_of};
-use super::msgpack::{Fault, Transcoder};
+use super::msgpack::Transcoder;
 use super::values::{Found, Values};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::framer::Event;

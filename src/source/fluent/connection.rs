@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, BatchLimits};
+use super::head::Fault;
 use super::message::{self, Events, Parsed};
-use super::msgpack::Fault;
 use super::values::{Found, Values};
 use crate::buffer::chunk::Chunk;
 use crate::framer::{Frame, Framer, Lost};

@@ -9,7 +9,7 @@
 //!
 //! The option may be missing. Tag and times are not looked at: the records tell their time themselves.
 
-use super::msgpack::{Head, split_value};
+use super::head::{Head, split_value};
 use crate::framer::walk::elements;
 
 /// What a message is.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod connection;
+pub mod head;
 pub mod message;
 pub mod msgpack;
 pub mod values;
@@ -12,8 +13,10 @@ pub mod values;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::Source;
 use super::listen::{self, Limits, ListenSettings, ListeningSocket};
-use super::{OpenError, Source, SourceOutput};
+use super::output::SourceOutput;
+use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use connection::{Connection, MessageLimits};
@@ -27,14 +30,30 @@ pub(super) struct Listener {
     settings: ListenSettings,
     /// Others on the network can connect, and need to know nothing for that.
     is_open: bool,
+    is_tls: bool,
 }
 
 impl Listener {
     pub(super) fn tcp(address: SocketAddr, settings: ListenSettings) -> Result<Self, OpenError> {
         Ok(Listener {
-            socket: ListeningSocket::tcp(address)?,
+            socket: ListeningSocket::tcp(address, None)?,
             settings,
             is_open: !address.ip().is_loopback(),
+            is_tls: false,
+        })
+    }
+
+    pub(super) fn tls(address: SocketAddr, settings: ListenSettings) -> Result<Self, OpenError> {
+        let Some(tls) = settings.tls.clone() else {
+            return Err(OpenError::Wrong(
+                "needs a certificate; fix: give --listen-cert and --listen-key".into(),
+            ));
+        };
+        Ok(Listener {
+            is_open: !address.ip().is_loopback() && !tls.wants_client_cert(),
+            socket: ListeningSocket::tcp(address, Some(tls))?,
+            settings,
+            is_tls: true,
         })
     }
 
@@ -43,6 +62,7 @@ impl Listener {
             socket: ListeningSocket::unix(path, settings.socket_mode)?,
             settings,
             is_open: false,
+            is_tls: false,
         })
     }
 }
@@ -59,7 +79,7 @@ impl Source for Listener {
             }
             .log();
         }
-        let limits = self.settings.limits(&output);
+        let limits = self.settings.limits(&output, self.is_tls);
         let messages = message_limits(&limits);
         let connection = |output: &SourceOutput, peer| Connection::new(messages, output, peer);
         listen::serve(&self.socket, limits, connection, output, stop);

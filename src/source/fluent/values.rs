@@ -1,6 +1,6 @@
 //! Cuts a stream of MessagePack into its values; no I/O.
 
-use super::msgpack::{Fault, Head, Skipper};
+use super::head::{Fault, Head, Skipper};
 
 /// Room that a read gets at least.
 const MIN_READ: usize = 4 << 10;

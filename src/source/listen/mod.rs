@@ -1,33 +1,30 @@
 //! Listening for clients that keep their connection: one thread serves them all, since each is
 //! only read from when there is something to read.
 
+mod protocol;
 mod roster;
+mod settings;
 mod socket;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::output::SourceOutput;
 use super::stream;
-use super::tls::TlsServer;
+use super::tls::{self, HandshakeError};
 use crate::sys::descriptors;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
 
+pub(super) use protocol::{End, Protocol};
 use roster::{Admission, Roster};
 pub(super) use roster::{Limits, Progress, WaitsFor};
+pub use settings::ListenSettings;
 pub(super) use socket::{ListeningSocket, Stream};
 
-/// Connections of a source at a time, if nothing else is set. Each costs next to nothing while it is idle.
-const CONNECTIONS: usize = 4096;
-/// Unfinished messages together take the memory of so many of the largest events.
-const LARGE_EVENTS: usize = 4;
-/// They may take so much in any case.
-const MIN_MEMORY: usize = 16 << 20;
 /// How long accepting rests when the agent is out of descriptors.
 const REST: Duration = Duration::from_millis(100);
 /// How often clients that wait for room in the buffer are looked at.
@@ -45,73 +42,6 @@ const SOCKET: u64 = 0;
 const SHUTDOWN: u64 = 1;
 /// The first connection's token.
 const FIRST: u64 = 2;
-
-/// What sources that listen are set to.
-#[derive(Clone)]
-pub struct ListenSettings {
-    /// Connections of a source at a time, if that is set.
-    pub connections: Option<usize>,
-    /// A message's time from its first byte to its last.
-    pub timeout: Duration,
-    /// The mode of socket files.
-    pub socket_mode: u32,
-    /// For sources inside TLS.
-    pub tls: Option<Arc<TlsServer>>,
-}
-
-impl ListenSettings {
-    /// The limits of one source.
-    pub(super) fn limits(&self, output: &SourceOutput) -> Limits {
-        Limits {
-            connections: self.connections.unwrap_or(CONNECTIONS),
-            memory: LARGE_EVENTS
-                .saturating_mul(output.max_event())
-                .max(MIN_MEMORY),
-            timeout: self.timeout,
-        }
-    }
-}
-
-/// Why a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Its client has closed it, or it broke.
-    Closed,
-    /// The source is at a limit.
-    Limit,
-    /// The agent stops.
-    Shutdown,
-}
-
-/// What is made of a client's bytes.
-pub(super) trait Protocol {
-    /// Reads once, without waiting. 0 at the stream's end.
-    ///
-    /// # Errors
-    /// The connection is broken, or of no use any more.
-    fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
-
-    /// Offers again what [waits for room](WaitsFor::Room) in the buffer.
-    ///
-    /// # Errors
-    /// As of [`read`](Self::read).
-    fn offer_again(
-        &mut self,
-        _stream: &mut dyn Stream,
-        _output: &mut SourceOutput,
-    ) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// How far it is.
-    fn progress(&self) -> Progress;
-
-    /// Gives back the memory that is not needed until more comes.
-    fn release(&mut self);
-
-    /// The connection ends.
-    fn end(&mut self, end: End, output: &mut SourceOutput);
-}
 
 /// Serves clients until the agent stops; then reads what they have sent already, with a bound.
 pub(super) fn serve<P: Protocol>(
@@ -334,11 +264,25 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 Ok(1..) => {}
                 Err(error) if is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
-                Ok(0) | Err(_) => return self.end(id, End::Closed),
+                Ok(0) => return self.end(id, End::Closed),
+                Err(error) => return self.broken(id, &error),
             }
         }
         self.unread.push(id);
         self.update(id);
+    }
+
+    /// A connection can't be read any more.
+    fn broken(&mut self, id: u64, error: &io::Error) {
+        let refusal = tls::handshake_error(error).map(|error| match error {
+            HandshakeError::NotTls => Refusal::NotTls,
+            HandshakeError::ClientCertificate => Refusal::ClientCertificate,
+            HandshakeError::Other => Refusal::Handshake,
+        });
+        match refusal {
+            Some(refusal) => self.close(id, refusal),
+            None => self.end(id, End::Closed),
+        }
     }
 
     fn update(&mut self, id: u64) {

@@ -5,29 +5,29 @@ use std::time::Duration;
 
 /// What all connections of a source together may have.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::source) struct Limits {
+pub(crate) struct Limits {
     /// Connections at a time.
-    pub(in crate::source) connections: usize,
+    pub(crate) connections: usize,
     /// Bytes of memory for messages that are not whole, or wait for room in the buffer.
-    pub(in crate::source) memory: usize,
+    pub(crate) memory: usize,
     /// A message's time from its first byte to its last.
-    pub(in crate::source) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) struct Progress {
+pub(crate) struct Progress {
     /// Messages that have ended so far.
-    pub(in crate::source) finished: u64,
+    pub(crate) finished: u64,
     /// What it waits for.
     pub waits_for: WaitsFor,
     /// Bytes of memory that its message takes.
-    pub(in crate::source) memory: usize,
+    pub(crate) memory: usize,
 }
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) enum WaitsFor {
+pub(crate) enum WaitsFor {
     /// The first byte of a message.
     Message,
     /// The rest of a message.
@@ -38,7 +38,7 @@ pub(in crate::source) enum WaitsFor {
 
 /// What is to be done with one more connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) enum Admission {
+pub(crate) enum Admission {
     /// There is room for it.
     Admit,
     /// It takes the place of this one.
@@ -70,7 +70,7 @@ struct Entry {
 
 /// The connections of a source.
 #[derive(Debug)]
-pub(in crate::source) struct Roster {
+pub(crate) struct Roster {
     limits: Limits,
     entries: HashMap<u64, Entry>,
     /// By group, but for those that are idle.
@@ -80,7 +80,7 @@ pub(in crate::source) struct Roster {
 
 impl Roster {
     /// Without any connection.
-    pub(in crate::source) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Roster {
             limits,
             entries: HashMap::new(),
@@ -90,7 +90,7 @@ impl Roster {
     }
 
     /// What is to be done with one more connection.
-    pub(in crate::source) fn admission(&self) -> Admission {
+    pub(crate) fn admission(&self) -> Admission {
         if self.entries.len() < self.limits.connections {
             return Admission::Admit;
         }
@@ -100,7 +100,7 @@ impl Roster {
     }
 
     /// The connection that has waited longest for the rest of its message.
-    pub(in crate::source) fn longest_unfinished(&self) -> Option<u64> {
+    pub(crate) fn longest_unfinished(&self) -> Option<u64> {
         self.longest(Group::Unfinished)
     }
 
@@ -109,7 +109,7 @@ impl Roster {
     }
 
     /// There is one more, which has sent nothing yet.
-    pub(in crate::source) fn add(&mut self, id: u64, now: Duration) {
+    pub(crate) fn add(&mut self, id: u64, now: Duration) {
         self.put(
             id,
             Entry {
@@ -122,7 +122,7 @@ impl Roster {
     }
 
     /// A connection has come so far.
-    pub(in crate::source) fn update(&mut self, id: u64, progress: Progress, now: Duration) {
+    pub(crate) fn update(&mut self, id: u64, progress: Progress, now: Duration) {
         let Some(before) = self.entries.get(&id).copied() else {
             return;
         };
@@ -152,7 +152,7 @@ impl Roster {
     }
 
     /// A connection is closed.
-    pub(in crate::source) fn remove(&mut self, id: u64) {
+    pub(crate) fn remove(&mut self, id: u64) {
         if let Some(entry) = self.entries.remove(&id) {
             self.memory -= entry.memory;
             if let Some(waiting) = self.waiting.get_mut(entry.group as usize) {
@@ -162,7 +162,7 @@ impl Roster {
     }
 
     /// The connection that has to go because all together take too much memory: the longest waiting one that takes any.
-    pub(in crate::source) fn over_memory(&self) -> Option<u64> {
+    pub(crate) fn over_memory(&self) -> Option<u64> {
         if self.memory <= self.limits.memory {
             return None;
         }
@@ -174,13 +174,13 @@ impl Roster {
     }
 
     /// A connection whose message takes too long.
-    pub(in crate::source) fn overdue(&self, now: Duration) -> Option<u64> {
+    pub(crate) fn overdue(&self, now: Duration) -> Option<u64> {
         let due = self.next_due()?;
         (due <= now).then(|| self.longest(Group::Unfinished))?
     }
 
     /// When the next message will take too long, if nothing more comes.
-    pub(in crate::source) fn next_due(&self) -> Option<Duration> {
+    pub(crate) fn next_due(&self) -> Option<Duration> {
         let (since, _) = self.waiting.get(Group::Unfinished as usize)?.first()?;
         Some(since.saturating_add(self.limits.timeout))
     }

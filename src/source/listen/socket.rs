@@ -7,16 +7,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::source::{OpenError, check_socket_path, unix};
+use crate::source::spec::OpenError;
+use crate::source::tls::{TlsServer, TlsStream};
+use crate::source::unix::{self, check_socket_path};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// A client's connection. It never waits.
-pub(in crate::source) trait Stream: Read + Write + AsFd {
+pub(crate) trait Stream: Read + Write + AsFd {
     /// Lets the client's next write fail, while what it has written can be read to its end. TCP has
     /// no such thing.
     fn refuse_more(&self) -> io::Result<()>;
@@ -39,16 +42,51 @@ impl Stream for TcpStream {
     }
 }
 
+/// A connection inside TLS.
+struct Tls(TlsStream<TcpStream>);
+
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Tls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl AsFd for Tls {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+impl Stream for Tls {
+    fn refuse_more(&self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+}
+
 /// A socket that listens.
-pub(in crate::source) enum ListeningSocket {
+pub(crate) enum ListeningSocket {
     /// By a path.
     Unix(SocketFile),
-    /// By an address.
-    Tcp(TcpListener),
+    /// By an address, with TLS if there is a server for that.
+    Tcp(TcpListener, Option<Arc<TlsServer>>),
 }
 
 /// A unix socket, whose file goes with it.
-pub(in crate::source) struct SocketFile {
+pub(crate) struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
     /// The socket file's identity, so that no successor's file is removed.
@@ -57,7 +95,7 @@ pub(in crate::source) struct SocketFile {
 
 impl ListeningSocket {
     /// Takes the place of a socket file that nobody listens on. The new one has this mode from the moment it is there.
-    pub(in crate::source) fn unix(path: &Path, mode: u32) -> Result<Self, OpenError> {
+    pub(crate) fn unix(path: &Path, mode: u32) -> Result<Self, OpenError> {
         check_socket_path(path)?;
         let listener = match bind(path, mode) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -77,14 +115,14 @@ impl ListeningSocket {
         }))
     }
 
-    /// Takes an address of this host.
-    pub(in crate::source) fn tcp(address: SocketAddr) -> Result<Self, OpenError> {
+    /// Takes an address of this host, for clients inside TLS if there is a server for that.
+    pub(crate) fn tcp(address: SocketAddr, tls: Option<Arc<TlsServer>>) -> Result<Self, OpenError> {
         let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
             _ => cant_listen(error),
         })?;
         listener.set_nonblocking(true).map_err(cant_listen)?;
-        Ok(ListeningSocket::Tcp(listener))
+        Ok(ListeningSocket::Tcp(listener, tls))
     }
 
     /// Accepts a connection, with its client's address if that has one.
@@ -95,11 +133,15 @@ impl ListeningSocket {
                 stream.set_nonblocking(true)?;
                 Ok((Box::new(stream), None))
             }
-            ListeningSocket::Tcp(listener) => {
+            ListeningSocket::Tcp(listener, tls) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok((Box::new(stream), Some(peer)))
+                let stream: Box<dyn Stream> = match tls {
+                    Some(tls) => Box::new(Tls(tls.accept(stream)?)),
+                    None => Box::new(stream),
+                };
+                Ok((stream, Some(peer)))
             }
         }
     }
@@ -108,7 +150,7 @@ impl ListeningSocket {
     pub(super) fn close(&self) -> io::Result<()> {
         match self {
             ListeningSocket::Unix(file) => SockRef::from(&file.listener).shutdown(Shutdown::Read),
-            ListeningSocket::Tcp(_) => Err(ErrorKind::Unsupported.into()),
+            ListeningSocket::Tcp(..) => Err(ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -117,7 +159,7 @@ impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             ListeningSocket::Unix(file) => file.listener.as_fd(),
-            ListeningSocket::Tcp(listener) => listener.as_fd(),
+            ListeningSocket::Tcp(listener, _) => listener.as_fd(),
         }
     }
 }

@@ -4,7 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::source::fluent::msgpack::{Fault, Transcoder, split_value};
+use s3_audit_webhook::source::fluent::head::{Fault, split_value};
+use s3_audit_webhook::source::fluent::msgpack::Transcoder;
 use s3_audit_webhook::source::fluent::values::{Found, Values};
 
 fuzz_target!(|data: &[u8]| {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use rmpv::{Utf8String, Value};
 
 use super::*;
+use crate::source::fluent::head::{Skipper, split_value};
 
 fn json(bytes: &[u8]) -> Result<String, Fault> {
     let mut out = b"before".to_vec();

@@ -1,0 +1,48 @@
+//! What a kind of source makes of its clients' bytes.
+
+use std::io;
+
+use super::roster::Progress;
+use super::socket::Stream;
+use crate::source::output::SourceOutput;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its client has closed it, or it broke.
+    Closed,
+    /// The source is at a limit.
+    Limit,
+    /// The agent stops.
+    Shutdown,
+}
+
+/// What is made of a client's bytes.
+pub(crate) trait Protocol {
+    /// Reads once, without waiting. 0 at the stream's end.
+    ///
+    /// # Errors
+    /// The connection is broken, or of no use any more.
+    fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
+
+    /// Offers again what [waits for room](super::roster::WaitsFor::Room) in the buffer.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    fn offer_again(
+        &mut self,
+        _stream: &mut dyn Stream,
+        _output: &mut SourceOutput,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How far it is.
+    fn progress(&self) -> Progress;
+
+    /// Gives back the memory that is not needed until more comes.
+    fn release(&mut self);
+
+    /// The connection ends.
+    fn end(&mut self, end: End, output: &mut SourceOutput);
+}
