@@ -16,6 +16,7 @@ mod early_answers;
 mod events;
 mod fluent_clients;
 mod fluent_msgpack;
+mod fluent_tls;
 mod hec_clients;
 mod http_attacks;
 mod hung_mount;

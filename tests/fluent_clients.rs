@@ -99,6 +99,7 @@ fn a_full_source_closes_who_waits_longest_and_never_who_has_sent_whole_messages(
         }
         let mut half = place.connect();
         half.send(b"[\"t\",1,");
+        thread::sleep(Duration::from_millis(50));
         // Whoever comes takes the place of the one that waits.
         for _ in 0..20 {
             let mut silent = place.connect();
@@ -144,4 +145,25 @@ fn a_message_that_is_not_finished_in_time_costs_its_client_the_connection() {
     agent.wait_for_log("too slow");
     let balance = end(agent, &hook);
     assert_eq!((balance.received, balance.dropped), (3, 0));
+}
+
+/// Each has sent its message when the agent gets to see it.
+#[test]
+fn a_burst_of_clients_beyond_the_limit_is_served() {
+    const CLIENTS: u64 = 40;
+    let (hook, place) = (Webhook::start(), Place::unix());
+    let agent = start(&hook, &[&place.option(), "--listen-connections", "3"]);
+    place.connect().ask(&event(0));
+    agent.signal(libc::SIGSTOP);
+    for number in 1..=CLIENTS {
+        // It closes at once, as one does that has but one thing to say.
+        place
+            .connect()
+            .send(message(&event(number), "{}").as_bytes());
+    }
+    agent.signal(libc::SIGCONT);
+    hook.wait_for_events(1 + CLIENTS as usize);
+    assert_eq!(arrived(&hook), events(0..=CLIENTS as usize));
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.dropped), (CLIENTS + 1, 0));
 }

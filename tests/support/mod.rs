@@ -4,7 +4,7 @@
 mod account;
 mod agent;
 mod black_hole;
-mod certs;
+pub(crate) mod certs;
 mod client;
 pub(crate) mod control;
 mod metrics;

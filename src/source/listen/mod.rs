@@ -143,7 +143,10 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 match token {
                     SOCKET => self.accept_all(),
                     SHUTDOWN => {}
-                    id => self.read(id),
+                    id => {
+                        self.read(id);
+                        self.enforce_memory();
+                    }
                 }
             }
             self.offer_deferred();
@@ -216,14 +219,9 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
     }
 
     fn admit(&mut self, stream: Box<dyn Stream>, peer: Option<SocketAddr>) {
-        match self.roster.admission() {
-            Admission::Admit => {}
-            Admission::Replace(victim) => self.close(victim, Refusal::Displaced),
-            Admission::Refuse => {
-                let peer = peer.map(|peer| peer.ip());
-                self.output.refused(Refusal::ConnectionLimit, peer);
-                return;
-            }
+        if !self.make_room() {
+            let peer = peer.map(|peer| peer.ip());
+            return self.output.refused(Refusal::ConnectionLimit, peer);
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -240,6 +238,24 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 protocol,
             },
         );
+    }
+
+    /// Makes room for one more connection. False if there is none that may be closed for it.
+    fn make_room(&mut self) -> bool {
+        for _ in 0..ACCEPTS {
+            match self.roster.admission() {
+                Admission::Admit => return true,
+                Admission::Refuse => return false,
+                Admission::Replace(victim) => {
+                    // It may have sent what it seems to wait with.
+                    self.read(victim);
+                    if self.roster.admission() == Admission::Replace(victim) {
+                        self.close(victim, Refusal::Displaced);
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Reads what is there, for one turn.
@@ -339,13 +355,17 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         }
     }
 
+    fn enforce_memory(&mut self) {
+        while let Some(id) = self.roster.over_memory() {
+            self.close(id, Refusal::MemoryLimit);
+        }
+    }
+
     fn enforce_limits(&mut self) {
         while let Some(id) = self.roster.overdue(self.clock.now) {
             self.close(id, Refusal::Timeout);
         }
-        while let Some(id) = self.roster.over_memory() {
-            self.close(id, Refusal::MemoryLimit);
-        }
+        self.enforce_memory();
         if self
             .rests_until
             .is_some_and(|until| until <= self.clock.now)
