@@ -10,7 +10,8 @@
 //! | EventTime, and MessagePack's own timestamp | a number: seconds, with nine decimals unless they are zero |
 //! | any other extension | its bytes as base64 |
 //!
-//! Members keep their order, and duplicate keys stay.
+//! Members keep their order, and duplicate keys stay. An array or a map that is a key may have no such key in it: each
+//! level would double the text.
 
 use std::io::Write as _;
 
@@ -27,6 +28,8 @@ pub const MAX_DEPTH: usize = 512;
 pub struct Transcoder {
     /// The arrays and maps that have begun and not ended, outermost first.
     open: Vec<Open>,
+    /// One of them is a map's key.
+    is_in_key: bool,
 }
 
 /// An array or map of which only a part is written.
@@ -49,6 +52,7 @@ impl Transcoder {
     pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>, max: usize) -> Result<usize, Fault> {
         let start = out.len();
         self.open.clear();
+        self.is_in_key = false;
         let written = self.write_parts(bytes, out, start.saturating_add(max));
         if written.is_err() {
             out.truncate(start);
@@ -102,7 +106,7 @@ impl Transcoder {
     }
 
     fn open(&mut self, head: Head, key_at: Option<usize>, out: &mut Vec<u8>) -> Result<(), Fault> {
-        if self.open.len() >= MAX_DEPTH {
+        if self.open.len() >= MAX_DEPTH || (self.is_in_key && key_at.is_some()) {
             return Err(Fault::Malformed);
         }
         let is_map = matches!(head, Head::Map(_));
@@ -113,6 +117,7 @@ impl Transcoder {
             begun: false,
             key_at,
         });
+        self.is_in_key |= key_at.is_some();
         Ok(())
     }
 
@@ -120,6 +125,7 @@ impl Transcoder {
         while let Some(open) = self.open.pop_if(|open| open.left == 0) {
             out.push(if open.is_map { b'}' } else { b']' });
             if let Some(key_at) = open.key_at {
+                self.is_in_key = false;
                 let text = out.split_off(key_at);
                 write_text(&text, out, limit)?;
             }

@@ -94,10 +94,6 @@ fn keys_that_are_no_strings_are_their_text() {
         (b"\x81\x92\x01\xa1a\x02", r#"{"[1,\"a\"]":2}"#),
         (b"\x81\x90\x90", r#"{"[]":[]}"#),
         (b"\x81\x81\x01\x02\x03", r#"{"{\"1\":2}":3}"#),
-        (
-            b"\x81\x81\x81\xa1a\x01\x02\x03",
-            r#"{"{\"{\\\"a\\\":1}\":2}":3}"#,
-        ),
         (b"\x81\xd4\x05\xff\x01", r#"{"/w==":1}"#),
         (
             b"\x81\xd7\x00\x00\x00\x00\x01\x00\x00\x00\x00\x01",
@@ -160,6 +156,11 @@ fn what_is_cut_off_or_nested_too_deeply_is_malformed() {
         assert_eq!(json(bytes), Err(Fault::Malformed), "{bytes:x?}");
         assert_eq!(split_value(bytes), None, "{bytes:x?}");
     }
+    // A map as a key of a map that is a key: twenty of them would make a million backslashes of one quote.
+    assert_eq!(
+        json(b"\x81\x81\x81\xa1a\x01\x02\x03"),
+        Err(Fault::Malformed)
+    );
     let nested = |depth: usize| [vec![0x91; depth], vec![0xc0]].concat();
     assert!(json(&nested(MAX_DEPTH)).is_ok());
     assert_eq!(json(&nested(MAX_DEPTH + 1)), Err(Fault::Malformed));
@@ -173,7 +174,8 @@ fn what_is_cut_off_or_nested_too_deeply_is_malformed() {
 fn bombs_cost_no_more_than_the_limit() {
     const MAX: usize = 64 << 10;
     let repeated = |head: &[u8], part: &[u8], count: usize| [head, &part.repeat(count)].concat();
-    let key_bomb = [vec![0x81; 400], vec![0xa1, b'"'], vec![1; 400]].concat();
+    let key = [b"\x91\xdb\x00\x00\x80\x00".as_slice(), &[b'"'; 0x8000]].concat();
+    let key_bomb = [b"\x81", &key[..], b"\xc0"].concat();
     for bytes in [
         repeated(b"\xdd\x00\x01\x00\x00", b"\xc0", 65_536),
         repeated(b"\xdb\x00\x01\x00\x00", b"\xff", 65_536),
@@ -192,6 +194,18 @@ fn bombs_cost_no_more_than_the_limit() {
         assert_eq!(written, Err(Fault::TooLarge), "{:x?}", &bytes[..5]);
         assert!(out.is_empty());
         assert!(out.capacity() <= 4 * MAX, "{}", out.capacity());
+    }
+}
+
+/// Whether a map's key has a key that is an array or a map.
+fn has_key_in_key(value: &Value, is_key: bool) -> bool {
+    let is_nested = |key: &Value| is_key && (key.is_array() || key.is_map());
+    match value {
+        Value::Array(values) => values.iter().any(|value| has_key_in_key(value, is_key)),
+        Value::Map(pairs) => pairs.iter().any(|(key, value)| {
+            is_nested(key) || has_key_in_key(key, true) || has_key_in_key(value, is_key)
+        }),
+        _ => false,
     }
 }
 
@@ -292,13 +306,16 @@ fn any_value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn a_value_reads_as_its_tree_does(value in any_value()) {
-        let bytes = encoded(&value);
-        prop_assert_eq!(json(&bytes), Ok(naive(&value)));
+        let expected = match has_key_in_key(&value, false) {
+            true => Err(Fault::Malformed),
+            false => Ok(naive(&value)),
+        };
+        prop_assert_eq!(json(&encoded(&value)), expected);
     }
 
     #[test]
     fn the_text_is_json(value in any_value()) {
-        let text = json(&encoded(&value)).unwrap();
+        let text = json(&encoded(&value)).unwrap_or_else(|_| "null".into());
         prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
     }
 
@@ -334,6 +351,7 @@ proptest! {
 
     #[test]
     fn the_limit_is_exact(value in any_value()) {
+        prop_assume!(!has_key_in_key(&value, false));
         let bytes = encoded(&value);
         let length = naive(&value).len();
         let mut out = Vec::new();
