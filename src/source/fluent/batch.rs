@@ -64,6 +64,11 @@ impl Batch {
         match entries {
             Entries::Record(record) => self.add_record(Some(record), &mut partly),
             Entries::Many(entries) => {
+                if partly.is_none() {
+                    // JSON is a little longer, as a rule.
+                    let likely = entries.len().saturating_add(entries.len() / 8);
+                    self.lines.bytes.reserve(likely.min(self.limits.whole));
+                }
                 let mut parts = Parts(entries);
                 for entry in parts.by_ref() {
                     self.add_record(record_of(entry), &mut partly);

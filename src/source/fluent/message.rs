@@ -80,7 +80,8 @@ pub fn record_of(entry: &[u8]) -> Option<&[u8]> {
     let (Head::Array(2), parts) = head_and_rest(entry)? else {
         return None;
     };
-    Parts(parts).nth(1).filter(|record| is_map(record))
+    let (_, record) = split_value(parts)?;
+    is_map(record).then_some(record)
 }
 
 /// How many events a message has, as far as its option says so: 1 if it does not.
