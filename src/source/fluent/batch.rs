@@ -202,3 +202,127 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: BatchLimits = BatchLimits {
+        event: 100,
+        whole: 600,
+    };
+
+    /// What may stand among entries.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Entry {
+        /// With a record of so many bytes of text.
+        Record(u8),
+        /// Without one.
+        Nil,
+    }
+
+    fn packed(entries: &[Entry]) -> Vec<u8> {
+        let entry = |entry: &Entry| match entry {
+            Entry::Record(length) => {
+                let text = vec![b'x'; usize::from(*length)];
+                [b"\x92\x01\x81\xa1a\xd9", &[*length][..], &text].concat()
+            }
+            Entry::Nil => vec![0xc0],
+        };
+        entries.iter().flat_map(entry).collect()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Lines, too large ones, malformed ones.
+    fn whole(entries: Entries<'_>) -> (Vec<u8>, usize, usize) {
+        let mut batch = Batch::new(LIMITS);
+        batch.take_msgpack(entries, None);
+        assert_eq!(
+            batch.lines.events,
+            batch
+                .lines
+                .bytes
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+        );
+        (batch.lines.bytes, batch.too_large, batch.malformed)
+    }
+
+    fn partly(entries: Entries<'_>) -> (Vec<u8>, usize, usize) {
+        let mut batch = Batch::new(LIMITS);
+        let mut bytes = Vec::new();
+        let mut take = |lines: &mut Chunk| {
+            bytes.append(&mut lines.bytes);
+            lines.events = 0;
+        };
+        batch.take_msgpack(entries, Some(&mut take));
+        take(&mut batch.lines);
+        (bytes, batch.too_large, batch.malformed)
+    }
+
+    #[test]
+    fn what_is_cut_off_is_malformed_and_what_was_whole_is_not() {
+        let entries = packed(&[Entry::Record(1), Entry::Record(2)]);
+        let line = b"{\"a\":\"x\"}\n".to_vec();
+        let cut = &entries[..entries.len() - 1];
+        assert_eq!(whole(Entries::Many(cut)), (line.clone(), 0, 1));
+        assert_eq!(whole(Entries::Gzip(&gzip(cut))), (line, 0, 1));
+        let packed = gzip(&entries);
+        let (_, _, malformed) = whole(Entries::Gzip(&packed[..packed.len() - 4]));
+        assert_eq!(malformed, 1);
+        assert_eq!(whole(Entries::Gzip(b"no gzip")), (Vec::new(), 0, 1));
+        assert_eq!(whole(Entries::Unknown), (Vec::new(), 0, 1));
+        assert_eq!(whole(Entries::Many(b"")), (Vec::new(), 0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn each_event_is_a_line_or_counted(
+            entries in vec(
+                prop_oneof![(0..130_u8).prop_map(Entry::Record), Just(Entry::Nil)],
+                0..20,
+            ),
+            split in 0..20_usize,
+        ) {
+            let (mut lines, mut too_large, mut malformed, mut events) = (Vec::new(), 0, 0, 0);
+            for (place, entry) in entries.iter().enumerate() {
+                match entry {
+                    Entry::Record(length) if usize::from(*length) + 8 > LIMITS.event => too_large += 1,
+                    Entry::Record(length) => {
+                        let text = "x".repeat((*length).into());
+                        lines.extend(format!("{{\"a\":\"{text}\"}}\n").into_bytes());
+                        events += 1;
+                    }
+                    Entry::Nil if place > 0 && entries[place - 1] == Entry::Nil => {}
+                    Entry::Nil => malformed += 1,
+                }
+            }
+            let bytes = packed(&entries);
+            let (first, second) = bytes.split_at(split.min(bytes.len()));
+            let members = [gzip(first), gzip(second)].concat();
+            prop_assert_eq!(partly(Entries::Many(&bytes)), (lines.clone(), too_large, malformed));
+            let expected = match lines.len() > LIMITS.whole {
+                true => (Vec::new(), too_large + events, malformed),
+                false => (lines.clone(), too_large, malformed),
+            };
+            prop_assert_eq!(whole(Entries::Many(&bytes)), expected.clone());
+            if bytes.len() <= LIMITS.whole {
+                prop_assert_eq!(partly(Entries::Gzip(&members)), (lines, too_large, malformed));
+                prop_assert_eq!(whole(Entries::Gzip(&members)), expected);
+            }
+        }
+    }
+}
