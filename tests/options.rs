@@ -131,7 +131,7 @@ fn options(dir: &Path) -> Vec<Row> {
     const FORMAT: &str = "expected ndjson, array, single or hec";
     const HEADER: &str = "such as 'Splunk <token>'";
     const SOURCE: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, http:ADDR:PORT, \
-                          https:ADDR:PORT, fluent:ADDR:PORT or fluent:PATH";
+                          https:ADDR:PORT, fluent:ADDR:PORT, fluents:ADDR:PORT or fluent:PATH";
     const ADDRESS: &str = "expected an address such as";
     const PATH: &str = "107 bytes at most, this one has 108";
     const SWITCH: &str = "expected true or false";
@@ -278,6 +278,10 @@ fn options(dir: &Path) -> Vec<Row> {
         option("listen-connections", "1")
             .refuses(&["some"], COUNT)
             .refuses(&["0"], "fix: use 1 or more"),
+        option("socket-mode", "0600").refuses(
+            &["", "rw", "0888", "01777", "+660"],
+            "fix: use three octal digits such as 0660",
+        ),
         option("listen-timeout", "5s")
             .refuses(&["x"], TIME)
             .refuses(&["0"], "fix: use 1ms or more"),

@@ -313,7 +313,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
-        _ => Err("expected three octal digits such as 0660".into()),
+        _ => Err("fix: use three octal digits such as 0660".into()),
     }
 }
 
