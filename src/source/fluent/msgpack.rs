@@ -149,8 +149,8 @@ fn write_scalar(
             None => return write_base64(payload, out, limit),
         },
         Head::Bool(value) => write!(out, "{value}"),
-        Head::Unsigned(number) => write!(out, "{number}"),
-        Head::Signed(number) => write!(out, "{number}"),
+        Head::Unsigned(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
+        Head::Signed(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
         // NaN and infinities become null.
         Head::Float32(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
         Head::Float64(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
@@ -208,6 +208,12 @@ fn write_string(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fau
     if bytes.len() > limit.saturating_sub(out.len()) {
         return Err(Fault::TooLarge);
     }
+    if is_plain(bytes) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return Ok(());
+    }
     if str::from_utf8(bytes).is_ok() {
         return write_text(bytes, out, limit);
     }
@@ -257,19 +263,39 @@ fn escape(mut text: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault>
     Ok(())
 }
 
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = ONES << 7;
+
+/// Not 0 if one of these eight bytes can't stand in a JSON string as it is.
+fn special(bytes: [u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(bytes);
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let control = word.wrapping_sub(ONES * u64::from(b' ')) & !word & HIGH;
+    let quote = has_zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
+    control | quote | backslash
+}
+
+/// Whether all are ASCII that can stand in a JSON string as it is.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    if let Some(last) = last.get_mut(..rest.len()) {
+        last.copy_from_slice(rest);
+    }
+    let odd = |word: &[u8; 8]| special(*word) | (u64::from_ne_bytes(*word) & HIGH);
+    words
+        .iter()
+        .fold(odd(&last), |found, word| found | odd(word))
+        == 0
+}
+
 /// The first byte that can't stand in a JSON string as it is. Looks at eight at a time.
 fn find_special(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
     let mut at = 0;
     for word in bytes.as_chunks::<8>().0 {
-        let word = u64::from_ne_bytes(*word);
-        let control = word.wrapping_sub(ONES * u64::from(b' ')) & !word & HIGH;
-        let quote = has_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
-        if control | quote | backslash != 0 {
+        if special(*word) != 0 {
             break;
         }
         at += 8;
