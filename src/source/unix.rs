@@ -66,7 +66,7 @@ impl Source for Reader {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, random::seed());
         let mut connection = self.first;
         loop {
-            let why = match connection {
+            let reason = match connection {
                 Ok(stream) => {
                     let since = Instant::now();
                     let mut framer = output.framer();
@@ -85,7 +85,7 @@ impl Source for Reader {
                 }
                 Err(error) => describe(error),
             };
-            output.failed(&why);
+            output.failed(&reason);
             if stop.wait(backoff.next_delay()) {
                 return;
             }
@@ -97,7 +97,7 @@ impl Source for Reader {
     }
 }
 
-/// The stream, and what tells which record the server will send again to its next reader.
+/// The stream, and its first and last byte: from these follows which record the server will send again to its next reader.
 ///
 /// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next
 /// reader of which it could not write both. So what lacks its separator when we close is not ours.

@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(entries_of(message), entries, "{message:x?}");
         }
         assert_eq!(record_of(entry), Some(&b"\x80"[..]));
-        // A client's own data about the event stands with its time.
+        // A client's metadata comes with the time.
         assert_eq!(record_of(b"\x92\x92\x01\x80\x80"), Some(&b"\x80"[..]));
         for entry in [
             &b"\x80"[..],

@@ -89,7 +89,7 @@ impl Transcoder {
         }
     }
 
-    /// Writes what stands before the next value, and tells whether that is a map's key.
+    /// Writes the separator before the next value. True if that is a map's key.
     fn separate(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(open) = self.open.last_mut() else {
             return false;
@@ -195,7 +195,7 @@ fn write_seconds(nanoseconds: i128, out: &mut Vec<u8>) -> std::io::Result<()> {
 }
 
 fn write_base64(payload: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
-    // The text is longer than what it stands for.
+    // Base64 is longer than its bytes.
     if payload.len() > limit.saturating_sub(out.len()) {
         return Err(Fault::TooLarge);
     }

@@ -375,7 +375,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         }
     }
 
-    /// What is written between the last look and the end would be lost, and its client none the wiser.
+    /// Reads what clients have written up to now: closing without that would lose it, and they would not know.
     fn finish(mut self) {
         if self.socket.close().is_ok() {
             while let Ok((stream, peer)) = self.socket.accept() {
