@@ -45,8 +45,6 @@ pub(super) trait Sink {
     /// Takes what the framer has, as far as there is room, and never waits. The position behind all of it, if all of it
     /// was taken.
     fn take(&mut self, framer: &mut Framer) -> Option<u64>;
-    /// Takes what will never be a whole event.
-    fn take_last(&mut self, framer: &mut Framer);
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
     /// All events below are final.
@@ -90,6 +88,8 @@ pub(super) struct Follower {
     pub(super) restored: BTreeSet<u64>,
     /// Half events of missing ones.
     pub(super) orphans: BTreeMap<u64, Box<Framer>>,
+    /// Such of which nothing more will come, to be passed on when there is room.
+    pub(super) remainders: VecDeque<Box<Framer>>,
     /// A framer that nobody uses.
     pub(super) spare: Option<Box<Framer>>,
     /// What other sources left.
@@ -148,6 +148,7 @@ impl Follower {
             complete: BTreeMap::new(),
             restored: BTreeSet::new(),
             orphans: BTreeMap::new(),
+            remainders: VecDeque::new(),
             spare: None,
             others: Missing::default(),
             progress: Progress::default(),

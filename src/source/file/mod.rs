@@ -162,11 +162,6 @@ impl Sink for SourceOutput {
         self.take_while_room(framer)
     }
 
-    fn take_last(&mut self, framer: &mut Framer) {
-        framer.end();
-        self.take_while_room(framer);
-    }
-
     fn is_forwarding(&self) -> bool {
         self.is_forwarding()
     }

@@ -121,13 +121,6 @@ impl Sink for Hook {
         }
     }
 
-    fn take_last(&mut self, framer: &mut Framer) {
-        framer.end();
-        while self.take(framer).is_none() {
-            self.queued.clear();
-        }
-    }
-
     fn is_forwarding(&self) -> bool {
         true
     }
