@@ -10,6 +10,7 @@ mod follower;
 mod gzip;
 mod lag;
 mod listing;
+mod look;
 mod missing;
 #[cfg(test)]
 mod model;
