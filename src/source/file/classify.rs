@@ -114,8 +114,7 @@ impl Follower {
         self.complete.remove(&number);
         self.restored.remove(&number);
         self.orphans.remove(&number);
-        if known.is_gone && known.offset == 0 {
-            // It was passed over before.
+        if known.is_skipped {
             file.state = State::Skipped;
             file.is_touched = false;
             file.close();
@@ -362,6 +361,7 @@ impl Follower {
         file.close();
         let entry = FileOffset {
             is_gone: true,
+            is_skipped: true,
             ..file.known()
         };
         self.progress.start(number, entry);

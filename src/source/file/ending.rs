@@ -234,9 +234,7 @@ impl Follower {
             let Some(entry) = self.missing.remove(number) else {
                 continue;
             };
-            if let Some(mut framer) = self.orphans.remove(&number) {
-                sink.take_last(&mut framer);
-            }
+            self.remainders.extend(self.orphans.remove(&number));
             let was_restored = self.restored.remove(&number);
             let is_complete = self.complete.remove(&number).is_some();
             if !is_complete || was_restored {

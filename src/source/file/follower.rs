@@ -4,39 +4,24 @@
 //! the copy of a truncated one inherits it. What time it is, is an argument; where events go is a [`Sink`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::FileStart;
 use super::ending::Ending;
-use super::listing::{Listing, Name};
+use super::listing::Listing;
 use super::missing::Missing;
 use super::pattern::Pattern;
-use super::tracked::{Identity, Listed, State, Tracked};
+use super::tracked::{Identity, State, Tracked};
 use super::trouble::Troubles;
 use crate::framer::Framer;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
-use crate::sys::glibc;
 
 /// A file that has not changed for so long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
-/// Within so long all files are looked at.
-const ALL: Duration = Duration::from_secs(15);
-/// At each look at least so many are.
-const SOME: usize = 64;
 /// Files that are looked at each time, but for those that have just changed.
-const MAX_HOT: usize = 256;
-/// One of too many that has not changed for so long is looked at less often.
-const COOLS: Duration = Duration::from_secs(1);
-/// A source that has no file yet says so this often.
-const REMIND: Duration = Duration::from_secs(60);
-/// After so many files were found at once, memory is given back.
-const MANY: usize = 1000;
-/// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const MAX_HOT: usize = 256;
 
 /// Where events go.
 pub(super) trait Sink {
@@ -45,8 +30,6 @@ pub(super) trait Sink {
     /// Takes what the framer has, as far as there is room, and never waits. The position behind all of it, if all of it
     /// was taken.
     fn take(&mut self, framer: &mut Framer) -> Option<u64>;
-    /// Takes what will never be a whole event.
-    fn take_last(&mut self, framer: &mut Framer);
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
     /// All events below are final.
@@ -78,8 +61,8 @@ pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
-    by_path: HashMap<Arc<Path>, u64>,
-    by_identity: HashMap<Identity, u64>,
+    pub(super) by_path: HashMap<Arc<Path>, u64>,
+    pub(super) by_identity: HashMap<Identity, u64>,
     /// The followed ones, by what they begin with.
     pub(super) by_head: BTreeSet<(Fingerprint, u64)>,
     /// Contents of this source whose file is not there.
@@ -90,6 +73,8 @@ pub(super) struct Follower {
     pub(super) restored: BTreeSet<u64>,
     /// Half events of missing ones.
     pub(super) orphans: BTreeMap<u64, Box<Framer>>,
+    /// Such of which nothing more will come, to be passed on when there is room.
+    pub(super) remainders: VecDeque<Box<Framer>>,
     /// A framer that nobody uses.
     pub(super) spare: Option<Box<Framer>>,
     /// What other sources left.
@@ -98,9 +83,9 @@ pub(super) struct Follower {
     pub(super) troubles: Troubles,
     next: u64,
     /// Looks so far.
-    looks: u64,
+    pub(super) looks: u64,
     pub(super) looked: Option<Instant>,
-    look_cost: Duration,
+    pub(super) look_cost: Duration,
     /// Nothing was known before, and this is the first look.
     pub(super) is_first: bool,
     /// 0.1 has left the checkpoint: files from before then were seen by it.
@@ -114,8 +99,8 @@ pub(super) struct Follower {
     /// Those that are open, and some that are not any more.
     pub(super) open: BTreeSet<u64>,
     /// Where the round of the others has come to.
-    cold: u64,
-    cold_at: Option<Instant>,
+    pub(super) cold: u64,
+    pub(super) cold_at: Option<Instant>,
     /// Directories to be read again.
     pub(super) dirty: HashSet<PathBuf>,
     /// Contents of which nothing more comes, once what was read of them is final.
@@ -128,9 +113,9 @@ pub(super) struct Follower {
     /// What files take that have no name any more.
     pub(super) deleted_bytes: u64,
     /// A path's file was seen.
-    was_seen: bool,
-    main: Option<Identity>,
-    wait_logged: Option<Instant>,
+    pub(super) was_seen: bool,
+    pub(super) main: Option<Identity>,
+    pub(super) wait_logged: Option<Instant>,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
 }
@@ -148,6 +133,7 @@ impl Follower {
             complete: BTreeMap::new(),
             restored: BTreeSet::new(),
             orphans: BTreeMap::new(),
+            remainders: VecDeque::new(),
             spare: None,
             others: Missing::default(),
             progress: Progress::default(),
@@ -206,243 +192,6 @@ impl Follower {
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
-    }
-
-    /// Looks at names, if that is due.
-    pub(super) fn look_if_due(&mut self, now: Instant, sink: &mut impl Sink) {
-        let since = self
-            .looked
-            .map(|looked| now.saturating_duration_since(looked));
-        let pause = LOOK.max(self.look_cost * 20);
-        if self.pending.is_empty()
-            || since.is_none_or(|since| since >= pause)
-            || !self.dirty.is_empty()
-        {
-            self.look(now, sink);
-        }
-    }
-
-    /// Brings the files up to date with what there is.
-    pub(super) fn look(&mut self, now: Instant, sink: &mut impl Sink) {
-        let began = Instant::now();
-        self.looks += 1;
-        self.looked = Some(now);
-        self.look_at_main();
-        self.troubles.retry(now, &mut self.dirty);
-        let forced = std::mem::take(&mut self.dirty);
-        let changes = self.listing.look(now, &forced);
-        for (path, error) in &changes.errors {
-            self.troubles.note(path, error.to_string(), now);
-        }
-        let found = self.stat(changes.names, now);
-        let new = self.place(found, now);
-        let were_many = new.len() >= MANY;
-        self.sweep(&changes.dirs, now);
-        self.poll(now);
-        self.add(new, now);
-        self.tend_gone(now, sink);
-        self.resolve_missing(now, sink);
-        self.close_some();
-        self.report(now, sink);
-        self.is_first = false;
-        self.progress.ready();
-        if were_many {
-            glibc::trim();
-        }
-        self.look_cost = began.elapsed();
-    }
-
-    /// A path's file is looked at each time: its directory may be large, or another filesystem's.
-    fn look_at_main(&mut self) {
-        let Some(path) = self.listing.pattern().path() else {
-            return;
-        };
-        let number = self.by_path.get(path);
-        let known = number.and_then(|number| self.files.get(number));
-        let identity = fs::metadata(path).ok().map(|found| {
-            use std::os::unix::fs::MetadataExt as _;
-            (found.dev(), found.ino())
-        });
-        if identity.is_some() && identity != known.map(|file| file.now.identity) {
-            self.dirty.insert(self.listing.pattern().root().to_owned());
-        }
-    }
-
-    /// Looks at those names that are not known as they are.
-    fn stat(&mut self, names: Vec<Name>, now: Instant) -> Vec<Listed> {
-        let mut found = Vec::new();
-        for name in names {
-            if let Some(number) = self.by_path.get(&*name.path)
-                && let Some(file) = self.files.get_mut(number)
-                && file.now.entry == name.entry
-                && !file.is_gone
-            {
-                file.look = self.looks;
-                continue;
-            }
-            match fs::metadata(&name.path) {
-                Ok(metadata) if metadata.is_file() => {
-                    found.push(Listed::of(name.path.into(), name.entry, &metadata));
-                }
-                Ok(metadata) => self.troubles.note_kind(&name.path, &metadata, now),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // It was removed just now, or is a link to nothing.
-                    if fs::symlink_metadata(&name.path).is_ok() {
-                        self.troubles.note(&name.path, error.to_string(), now);
-                    }
-                }
-                Err(error) => self.troubles.note(&name.path, error.to_string(), now),
-            }
-        }
-        found
-    }
-
-    /// Sees to known files that have other names now, and gives those that are not known.
-    fn place(&mut self, found: Vec<Listed>, now: Instant) -> Vec<Listed> {
-        let mut new: Vec<Listed> = Vec::new();
-        let mut identities = HashSet::new();
-        for listed in found {
-            let Some(&number) = self.by_identity.get(&listed.identity) else {
-                // A file of several names is one.
-                if identities.insert(listed.identity) {
-                    new.push(listed);
-                }
-                continue;
-            };
-            let Some(file) = self.files.get_mut(&number) else {
-                continue;
-            };
-            let is_alias = file.look == self.looks
-                || (file.now.path != listed.path
-                    && !file.is_gone
-                    && file.look(now).unwrap_or(false));
-            if is_alias {
-                continue;
-            }
-            file.look = self.looks;
-            file.is_outside = false;
-            if self.by_path.get(&file.now.path) == Some(&number) {
-                self.by_path.remove(&file.now.path);
-            }
-            self.by_path.insert(Arc::clone(&listed.path), number);
-            file.see(listed, now);
-            self.noticed(number);
-        }
-        // As coarse as times are, what was renamed from a path is older than what took its place.
-        let main = self.listing.pattern().path();
-        let order = |file: &Listed| {
-            (
-                file.modified,
-                Some(&*file.path) == main,
-                Arc::clone(&file.path),
-            )
-        };
-        new.sort_by_cached_key(order);
-        new
-    }
-
-    /// Files that were not found in a directory that was read have gone.
-    fn sweep(&mut self, dirs: &HashSet<PathBuf>, now: Instant) {
-        if dirs.is_empty() {
-            return;
-        }
-        let mut gone = Vec::new();
-        for (number, file) in &self.files {
-            let parent = file.now.path.parent().unwrap_or(Path::new(""));
-            if file.look != self.looks && !file.is_outside && !file.is_gone && dirs.contains(parent)
-            {
-                gone.push(*number);
-            }
-        }
-        for number in gone {
-            self.go(number, now);
-        }
-    }
-
-    fn go(&mut self, number: u64, now: Instant) {
-        if let Some(file) = self.files.get_mut(&number) {
-            file.is_gone = true;
-            file.active = now;
-            file.is_touched = true;
-            if self.by_path.get(&file.now.path) == Some(&number) {
-                self.by_path.remove(&file.now.path);
-            }
-            self.noticed(number);
-        }
-    }
-
-    /// Looks at those files that change, and at some of the others.
-    fn poll(&mut self, now: Instant) {
-        let hot: Vec<u64> = self.hot.iter().copied().collect();
-        for number in hot {
-            self.poll_one(number, now);
-        }
-        let since = self.cold_at.replace(now);
-        let since = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let share = since.as_secs_f64() / ALL.as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            reason = "a part of the files, or all"
-        )]
-        let part = (self.files.len() as f64 * share.min(1.0)).ceil() as usize;
-        for _ in 0..part.max(SOME).min(self.files.len()) {
-            let behind = self.files.range(self.cold + 1..).next();
-            let next = behind.or_else(|| self.files.iter().next());
-            let Some((&number, _)) = next else { break };
-            self.cold = number;
-            if !self.hot.contains(&number) {
-                self.poll_one(number, now);
-            }
-        }
-    }
-
-    fn poll_one(&mut self, number: u64, now: Instant) {
-        let Some(file) = self.files.get_mut(&number) else {
-            self.hot.remove(&number);
-            return;
-        };
-        if file.is_gone {
-            // One that can't be looked at is seen to by `tend_gone`.
-            if file.is_open() && file.look_at_open(now).is_ok() && file.is_touched {
-                self.noticed(number);
-            }
-            return;
-        }
-        let is_outside = file.is_outside;
-        let patience = if self.hot.len() > MAX_HOT {
-            COOLS
-        } else {
-            QUIET
-        };
-        match file.look(now) {
-            Ok(true) => {
-                if file.is_touched {
-                    self.noticed(number);
-                } else if file.is_read() && now.saturating_duration_since(file.active) > patience {
-                    self.hot.remove(&number);
-                }
-            }
-            Ok(false) => self.go_or_read_dir(number, is_outside, now),
-            Err(error) if is_gone_error(&error) => {
-                self.go_or_read_dir(number, is_outside, now);
-            }
-            Err(error) => {
-                let path = Arc::clone(&file.now.path);
-                self.troubles.note(&path, error.to_string(), now);
-            }
-        }
-    }
-
-    /// Its directory says whether it has another name.
-    fn go_or_read_dir(&mut self, number: u64, is_outside: bool, now: Instant) {
-        if is_outside {
-            self.go(number, now);
-        } else if let Some(file) = self.files.get(&number) {
-            let parent = file.now.path.parent().unwrap_or(Path::new("."));
-            self.dirty.insert(parent.to_owned());
-        }
     }
 
     /// A file has changed: it is looked at each time now, and read.
@@ -510,69 +259,4 @@ impl Follower {
     pub(super) fn is_known(&self, identity: Identity) -> bool {
         self.by_identity.contains_key(&identity)
     }
-
-    /// Reports what is wrong, and what is not there.
-    fn report(&mut self, now: Instant, sink: &mut impl Sink) {
-        let main = self.listing.pattern().path().map(Path::to_owned);
-        let trouble = main.as_deref().and_then(|path| self.troubles.of(path));
-        if let Some(reason) = trouble {
-            sink.failed(&reason);
-            self.troubles.log(now, main.as_deref());
-            return;
-        }
-        self.troubles.log(now, None);
-        let number = main.as_ref().and_then(|path| self.by_path.get(&**path));
-        let file = number.and_then(|number| self.files.get(number));
-        if let (Some(file), Some(path)) = (file, &main) {
-            let is_other = self.main.is_some_and(|main| main != file.now.identity);
-            if self.main.is_none() || (is_other && file.now.length > 0) {
-                self.main = Some(file.now.identity);
-                if is_other {
-                    crate::telemetry::message::Message::FileReplaced {
-                        file: super::label(path),
-                    }
-                    .log();
-                }
-            }
-        }
-        let is_there = if main.is_some() {
-            file.is_some()
-        } else {
-            !self.files.is_empty()
-        };
-        self.was_seen |= is_there;
-        if self.was_seen {
-            sink.worked();
-            return;
-        }
-        sink.waits();
-        let what = if main.is_some() {
-            "no such file yet"
-        } else {
-            "no file matches yet"
-        };
-        let is_due = |logged| now.saturating_duration_since(logged) >= REMIND;
-        if self.wait_logged.is_none_or(is_due) {
-            self.wait_logged = Some(now);
-            let source = sink.name().to_owned();
-            crate::telemetry::message::Message::FileAwaited { source, what }.log();
-        }
-    }
-
-    /// How long ago the oldest file was written that was not read to its end.
-    pub(super) fn oldest_unread(&self) -> Duration {
-        let unread = self
-            .pending
-            .iter()
-            .filter_map(|number| self.files.get(number));
-        let unread = unread.filter(|file| file.state == State::Followed && !file.is_read());
-        let oldest = unread.map(|file| file.now.modified).min();
-        let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
-        age.unwrap_or_default()
-    }
-}
-
-/// Whether a name is not there any more.
-fn is_gone_error(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

@@ -10,6 +10,7 @@ mod follower;
 mod gzip;
 mod lag;
 mod listing;
+mod look;
 mod missing;
 #[cfg(test)]
 mod model;
@@ -160,11 +161,6 @@ impl Sink for SourceOutput {
 
     fn take(&mut self, framer: &mut Framer) -> Option<u64> {
         self.take_while_room(framer)
-    }
-
-    fn take_last(&mut self, framer: &mut Framer) {
-        framer.end();
-        self.take_while_room(framer);
     }
 
     fn is_forwarding(&self) -> bool {

@@ -33,6 +33,13 @@ impl Follower {
         if self.progress.is_frozen() {
             self.rewind(sink.watermark());
         }
+        while let Some(framer) = self.remainders.front_mut() {
+            framer.end();
+            if sink.take(framer).is_none() {
+                return Step::Full;
+            }
+            self.remainders.pop_front();
+        }
         if self.ready.is_empty() {
             self.line_up();
         }

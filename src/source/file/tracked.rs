@@ -267,6 +267,7 @@ impl Tracked {
             head: reached.head,
             tail: reached.tail,
             is_gone: false,
+            is_skipped: false,
         }
     }
 
@@ -335,13 +336,20 @@ impl Tracked {
             Some(tail) => self.has(reached.offset, tail)?,
             None => true,
         };
-        if !has_tail || !reached.head.fits(&head) {
+        if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
             return Ok(true);
         }
         if head.len() > self.head.bytes {
             self.head = known_by(&head);
         }
         Ok(false)
+    }
+
+    /// Whether what was read last still stands there, half an event at its end included.
+    fn has_recent(&mut self) -> io::Result<bool> {
+        let last = self.recent.len().saturating_sub(HEAD_BYTES);
+        let last = Fingerprint::of(&self.recent[last..]);
+        self.has(self.offset, last)
     }
 
     /// Whether these bytes stand before `offset`.

@@ -70,7 +70,12 @@ fn describe(number: u64, file: &FileOffset) -> String {
     if let Some(tail) = file.tail {
         let _ = write!(record, ",\"tail\":{}", show(tail));
     }
-    record.push_str(if file.is_gone { ",\"gone\":true}" } else { "}" });
+    for (is_set, name) in [(file.is_gone, "gone"), (file.is_skipped, "skipped")] {
+        if is_set {
+            let _ = write!(record, ",\"{name}\":true");
+        }
+    }
+    record.push('}');
     record
 }
 
@@ -137,6 +142,7 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
         head: read(&record["head"])?,
         tail,
         is_gone: record["gone"] == true,
+        is_skipped: record["skipped"] == true,
     };
     // More than that was not read.
     let is_sound = file
@@ -191,8 +197,8 @@ mod tests {
         );
         let head = (0..=HEAD_BYTES, any::<u64>());
         let tail = proptest::option::of((0..=HEAD_BYTES, any::<u64>()));
-        (path, numbers, head, tail, any::<bool>()).prop_map(
-            |(path, numbers, head, tail, is_gone)| {
+        (path, numbers, head, tail, any::<(bool, bool)>()).prop_map(
+            |(path, numbers, head, tail, flags)| {
                 let (device, inode, offset, length) = numbers;
                 FileOffset {
                     path: Path::new(OsStr::from_bytes(&path)).into(),
@@ -208,7 +214,8 @@ mod tests {
                         bytes: bytes.min(usize::try_from(offset).unwrap_or(usize::MAX)),
                         hash,
                     }),
-                    is_gone,
+                    is_gone: flags.0,
+                    is_skipped: flags.1,
                 }
             },
         )

@@ -41,6 +41,8 @@ pub struct FileOffset {
     pub tail: Option<Fingerprint>,
     /// It was seen to be gone, or reported as missing: only a copy of it may still turn up.
     pub is_gone: bool,
+    /// It is compressed and was there before the agent, or can't be read: it is not, now or later.
+    pub is_skipped: bool,
 }
 
 impl Default for FileOffset {
@@ -54,6 +56,7 @@ impl Default for FileOffset {
             head: Fingerprint::default(),
             tail: None,
             is_gone: false,
+            is_skipped: false,
         }
     }
 }

@@ -1,22 +1,30 @@
-//! Arbitrary bytes in the place of a checkpoint: it is refused, or says of each file something that can be true.
+//! Arbitrary bytes in the place of a checkpoint, of either version: it is rejected, or says of each file something that can
+//! be true.
 
 #![no_main]
 
+use std::path::Path;
+
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::state::checkpoint::{HEAD_BYTES, parse};
+use s3_audit_webhook::state::checkpoint::{FileOffset, HEAD_BYTES, journal, v1};
 
 const SOURCE: &str = "file:/var/log/audit.log";
 
 fuzz_target!(|data: &[u8]| {
-    match parse(data, SOURCE) {
-        Ok(places) => {
-            for place in places {
-                assert!(place.fingerprint.bytes <= HEAD_BYTES);
-                let read = place.offset.min(HEAD_BYTES as u64);
-                assert!(place.fingerprint.bytes as u64 >= read, "{place:?}");
-                let _ = place.fingerprint.fits(data);
-            }
-        }
-        Err(why) => assert!(!why.is_empty()),
+    match v1::parse(data, SOURCE, Path::new("/var/log")) {
+        Ok(files) => files.iter().for_each(|file| check(file, data)),
+        Err(reason) => assert!(!reason.is_empty()),
+    }
+    match journal::replay(data, SOURCE) {
+        Ok(replayed) => replayed.files.values().for_each(|file| check(file, data)),
+        Err(reason) => assert!(!reason.is_empty()),
     }
 });
+
+fn check(file: &FileOffset, data: &[u8]) {
+    assert!(file.head.bytes <= HEAD_BYTES);
+    if let Some(tail) = file.tail {
+        assert!(tail.bytes as u64 <= file.offset, "{file:?}");
+    }
+    let _ = file.head.fits(data);
+}

@@ -1,0 +1,398 @@
+//! The host, the webhook and the agent of the model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use super::Op;
+use crate::framer::{Frame, Framer};
+use crate::source::file::FileStart;
+use crate::source::file::follower::{Follower, Sink, Wishes};
+use crate::source::file::pattern::Pattern;
+use crate::source::file::reading::Step;
+use crate::state::checkpoint::{Found, Progress, Restored, Store};
+
+/// What the sink has room for.
+const ROOM: usize = 40;
+/// A long time for a source.
+const LATER: Duration = Duration::from_secs(4);
+
+/// Takes events as a webhook would: what is delivered is final, what is queued is lost with the agent.
+#[derive(Default)]
+pub(super) struct Hook {
+    is_away: bool,
+    queued: Vec<u64>,
+    position: u64,
+    watermark: u64,
+    pub(super) delivered: BTreeMap<u64, u32>,
+    lost: u64,
+    half: Vec<u64>,
+}
+
+impl Hook {
+    fn deliver(&mut self) {
+        for number in self.queued.drain(..) {
+            *self.delivered.entry(number).or_default() += 1;
+        }
+        self.watermark = self.position;
+    }
+}
+
+impl Sink for Hook {
+    fn framer(&self) -> Framer {
+        Framer::new(1 << 20)
+    }
+
+    fn take(&mut self, framer: &mut Framer) -> Option<u64> {
+        loop {
+            if self.queued.len() >= ROOM {
+                return None;
+            }
+            match framer.next() {
+                Some(Frame::Event(event)) => {
+                    let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
+                    self.queued.push(event["n"].as_u64().unwrap());
+                    self.position += 1;
+                }
+                Some(_) => self.half.push(0),
+                None => return Some(self.position),
+            }
+        }
+    }
+
+    fn is_forwarding(&self) -> bool {
+        true
+    }
+
+    fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
+    fn lost(&mut self, bytes: u64, _: &str) {
+        self.lost += bytes;
+    }
+
+    fn failed(&mut self, _: &str) {}
+
+    fn waits(&mut self) {}
+
+    fn worked(&mut self) {}
+
+    fn name(&self) -> &'static str {
+        "model"
+    }
+}
+
+struct Agent {
+    follower: Follower,
+    progress: Progress,
+    store: Store,
+}
+
+pub(super) struct World {
+    dir: TempDir,
+    state: TempDir,
+    pattern: PathBuf,
+    clock: Instant,
+    pub(super) hook: Hook,
+    agent: Option<Agent>,
+    started_once: bool,
+    pub(super) next: u64,
+    dates: u32,
+    pub(super) half: Option<(PathBuf, u64)>,
+}
+
+fn event(number: u64) -> String {
+    format!("{{\"n\":{number},\"pad\":\"{:050}\"}}\n", number * 7919)
+}
+
+impl World {
+    pub(super) fn new(is_glob: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let name = if is_glob { "audit.log*" } else { "audit.log" };
+        World {
+            pattern: dir.path().join(name),
+            dir,
+            state: tempfile::tempdir().unwrap(),
+            clock: Instant::now(),
+            hook: Hook::default(),
+            agent: None,
+            started_once: false,
+            next: 1,
+            dates: 0,
+            half: None,
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("audit.log")
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        self.dir.path().join(format!("audit.log.{number}"))
+    }
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn write(&mut self, path: &Path, count: u8) {
+        let mut text = String::new();
+        if let Some((half, number)) = self.half.take() {
+            if half == path {
+                text.push_str(&event(number)[10..]);
+            } else {
+                self.half = Some((half, number));
+            }
+        }
+        for _ in 0..count {
+            text.push_str(&event(self.next));
+            self.next += 1;
+        }
+        Self::append(path, &text);
+    }
+
+    fn shift(&mut self) {
+        for number in (1..8).rev() {
+            for end in ["", ".gz"] {
+                let from = self.dir.path().join(format!("audit.log.{number}{end}"));
+                let to = self
+                    .dir
+                    .path()
+                    .join(format!("audit.log.{}{end}", number + 1));
+                let _ = fs::rename(from, to);
+            }
+        }
+    }
+
+    /// What stands in a file, whole events only.
+    fn events(text: &[u8]) -> BTreeSet<u64> {
+        let mut framer = Framer::new(1 << 20);
+        let mut events = BTreeSet::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            framer.copy_in(&mut rest);
+            while let Some(frame) = framer.next() {
+                if let Frame::Event(event) = frame {
+                    let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
+                    events.insert(event["n"].as_u64().unwrap());
+                }
+            }
+        }
+        events
+    }
+
+    /// All events that are on disk now under a name that the source means.
+    pub(super) fn on_disk(&self) -> BTreeSet<u64> {
+        let mut events = BTreeSet::new();
+        for entry in fs::read_dir(self.dir.path()).unwrap().flatten() {
+            let Ok(bytes) = fs::read(entry.path()) else {
+                continue;
+            };
+            let bytes = if bytes.starts_with(b"\x1f\x8b") {
+                let mut plain = Vec::new();
+                std::io::Read::read_to_end(
+                    &mut flate2::read::MultiGzDecoder::new(&bytes[..]),
+                    &mut plain,
+                )
+                .unwrap();
+                plain
+            } else {
+                bytes
+            };
+            events.extend(Self::events(&bytes));
+        }
+        events
+    }
+
+    fn step(&mut self) {
+        let Some(agent) = &mut self.agent else { return };
+        self.clock += Duration::from_millis(20);
+        agent.follower.look_if_due(self.clock, &mut self.hook);
+        let step = agent.follower.read_some(self.clock, &mut self.hook);
+        if self.hook.queued.len() < ROOM {
+            agent.follower.mark_endings(self.hook.position);
+        }
+        if step == Step::Full && !self.hook.is_away {
+            self.hook.deliver();
+        }
+        self.commit();
+    }
+
+    fn commit(&mut self) {
+        let Some(agent) = &mut self.agent else { return };
+        let changes = agent.progress.commit(self.hook.watermark, true);
+        if !agent.store.append(&changes).unwrap() {
+            agent.store.rewrite(&agent.progress).unwrap();
+        }
+    }
+
+    pub(super) fn start(&mut self) {
+        if self.agent.is_some() {
+            return;
+        }
+        let store = Store::open(self.state.path(), "host", &self.pattern)
+            .unwrap()
+            .unwrap();
+        let found = store.read();
+        assert!(!matches!(found, Found::Unusable(_)));
+        let progress = Progress::default();
+        let restored = Restored {
+            found,
+            others: Vec::new(),
+            progress: progress.clone(),
+        };
+        let wishes = Wishes {
+            start: FileStart::Beginning,
+            max_deleted: 1 << 30,
+            max_open: 100,
+        };
+        let pattern = Pattern::new(&self.pattern, &[]);
+        self.agent = Some(Agent {
+            follower: Follower::new(pattern, wishes, Some(restored)),
+            progress,
+            store,
+        });
+        // The first look is the start's.
+        if !self.started_once {
+            self.started_once = true;
+            self.step();
+        }
+    }
+
+    fn end(&mut self, is_kill: bool) {
+        if !is_kill && !self.hook.is_away {
+            self.hook.deliver();
+            self.commit();
+        }
+        self.agent = None;
+        self.hook.queued.clear();
+        // The next queue begins anew.
+        (self.hook.position, self.hook.watermark) = (0, 0);
+    }
+
+    pub(super) fn apply(&mut self, op: Op) {
+        let log = self.log();
+        match op {
+            Op::Write(count) => self.write(&log, count),
+            Op::Half if self.half.is_none() => {
+                Self::append(&log, &event(self.next)[..10]);
+                self.half = Some((log, self.next));
+                self.next += 1;
+            }
+            Op::Rename { create } if log.exists() => {
+                self.shift();
+                fs::rename(&log, self.numbered(1)).unwrap();
+                self.half = None;
+                if create {
+                    File::create(&log).unwrap();
+                }
+            }
+            Op::Date if log.exists() => {
+                self.dates += 1;
+                fs::rename(
+                    &log,
+                    self.dir.path().join(format!("audit.log-{}", self.dates)),
+                )
+                .unwrap();
+                self.half = None;
+            }
+            Op::Copytruncate if log.exists() => {
+                self.shift();
+                fs::copy(&log, self.numbered(1)).unwrap();
+                OpenOptions::new()
+                    .write(true)
+                    .open(&log)
+                    .unwrap()
+                    .set_len(0)
+                    .unwrap();
+                self.half = None;
+            }
+            Op::Gzip => self.gzip(),
+            Op::RemoveOldest => self.remove_oldest(),
+            Op::WriteOld(count) if self.numbered(1).exists() => {
+                let path = self.numbered(1);
+                self.write(&path, count);
+            }
+            Op::BadEntry => {
+                let path = self.dir.path().join("audit.log.bad");
+                if fs::symlink_metadata(&path).is_ok() {
+                    fs::remove_file(path).unwrap();
+                } else {
+                    std::os::unix::fs::symlink("audit.log.bad", path).unwrap();
+                }
+            }
+            Op::Steps(count) => (0..count).for_each(|_| self.step()),
+            Op::Deliver => {
+                self.hook.is_away = false;
+                self.hook.deliver();
+                self.commit();
+            }
+            Op::Outage => self.hook.is_away = true,
+            Op::Stop => self.end(false),
+            Op::Kill => self.end(true),
+            Op::Start => self.start(),
+            _ => {}
+        }
+    }
+
+    fn gzip(&mut self) {
+        let path = self.numbered(1);
+        let Ok(bytes) = fs::read(&path) else { return };
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        fs::write(
+            self.dir.path().join("audit.log.1.gz"),
+            encoder.finish().unwrap(),
+        )
+        .unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
+        let gz = File::options()
+            .append(true)
+            .open(self.dir.path().join("audit.log.1.gz"))
+            .unwrap();
+        gz.set_modified(modified).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    fn remove_oldest(&mut self) {
+        for number in (2..9).rev() {
+            for end in ["", ".gz"] {
+                let path = self.dir.path().join(format!("audit.log.{number}{end}"));
+                if path.exists() {
+                    fs::remove_file(path).unwrap();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// In the end everything works, and all arrives.
+    pub(super) fn finish(&mut self) {
+        self.hook.is_away = false;
+        self.start();
+        let mut idle = 0;
+        while idle < 8 {
+            let before = self.hook.position;
+            self.step();
+            self.hook.deliver();
+            idle = if self.hook.position == before {
+                idle + 1
+            } else {
+                0
+            };
+            self.clock += LATER / 8;
+        }
+    }
+}
