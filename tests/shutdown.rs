@@ -246,8 +246,8 @@ fn whatever_the_webhook_does_the_end_comes_in_time_and_the_rest_is_counted() {
             });
         }
     });
-    // One attempt at once, and then the usual wait.
-    assert_eq!(busy.requests().len(), 2);
+    // A few attempts at once, in case one event is to blame, and then the usual wait.
+    assert!((2..=4).contains(&busy.requests().len()));
 }
 
 /// Waits for the sign that the webhook does to this agent what it does.

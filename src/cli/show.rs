@@ -3,7 +3,7 @@
 //! With `--json` it is one object, whose names stay:
 //!
 //! - `webhook`: `enabled` (null if this user may not read the file), `settings_file`, and each setting of the webhook that is set, under its option's
-//!   name with `_` for `-`; `endpoint` and `auth_token` are null if they are not. `provenance` has of each where
+//!   name with `_` for `-`; `endpoint` and `auth_token` are null if they are not. `origins` has of each where
 //!   it comes from: a line of the file, or a variable. Null if the settings are wrong.
 //! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
 //!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
@@ -206,13 +206,13 @@ impl Settings {
             "settings_file": self.config.path.to_string_lossy(),
             "endpoint": null,
             "auth_token": null,
-            "provenance": {},
+            "origins": {},
         });
         if !self.enabled_by.is_empty() {
-            webhook["provenance"]["enabled"] = self.enabled_by.as_str().into();
+            webhook["origins"]["enabled"] = self.enabled_by.as_str().into();
         }
         for setting in &self.values {
-            webhook["provenance"][&setting.id] = setting.origin.as_str().into();
+            webhook["origins"][&setting.id] = setting.origin.as_str().into();
             webhook[&setting.id] = setting.value.as_str().into();
         }
         webhook

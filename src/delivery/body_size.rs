@@ -29,6 +29,8 @@ pub struct BodySize {
     timed_out: bool,
     /// Something else than the size is to blame for that.
     excused: bool,
+    /// The largest body that has passed since a single event was last too large.
+    largest: Option<usize>,
     /// The limit follows from answers that say so, or from the time that bodies take: it is no guess.
     is_sure: bool,
     /// The limit was lowered, and no body has passed since.
@@ -52,6 +54,7 @@ impl BodySize {
             failed: None,
             timed_out: false,
             excused: false,
+            largest: None,
             is_sure: false,
             is_new: false,
             news: false,
@@ -67,6 +70,7 @@ impl BodySize {
     /// A body of this size was taken after so long.
     pub fn passed(&mut self, size: usize, took: Duration) {
         self.news |= std::mem::take(&mut self.is_new);
+        self.largest = self.largest.max(Some(size));
         if let Some(ramp) = self.ramp {
             let next = ramp.max(size).saturating_mul(2);
             self.ramp = (next < self.limit).then_some(next);
@@ -95,6 +99,16 @@ impl BodySize {
     pub fn too_large(&mut self, size: usize) {
         self.is_sure = true;
         self.lower(size);
+    }
+
+    /// A single event of this size is definitely too large. If larger bodies have passed, it is something else in it that
+    /// the webhook does not take, and what was learned from the bodies that it was in is wrong.
+    pub fn too_large_alone(&mut self, size: usize) {
+        match self.largest.take() {
+            Some(largest) if largest > size => self.limit = self.limit.max(largest),
+            Some(_) => {}
+            None => (self.ramp, self.limit) = (Some(self.limit), self.max),
+        }
     }
 
     /// A body of this size and of several events failed, nobody can tell why; it is tried again in smaller ones.
@@ -147,6 +161,7 @@ impl BodySize {
                 self.probe_after = (self.probe_after * 2).min(LAST_PROBE);
             }
             _ => {
+                self.ramp = None;
                 self.limit = (self.limit.min(size) / 2).max(1);
                 self.is_new = true;
             }
@@ -198,6 +213,37 @@ mod tests {
             assert!(refused <= 100, "{refused} of 2000 refused");
             assert!(size.limit() > most / 2 && size.limit() <= most * 5 / 4);
             assert_eq!(size.learned(), None, "one line is enough");
+        }
+    }
+
+    #[test]
+    fn a_small_event_that_is_too_large_says_nothing_of_others() {
+        let mut size = size();
+        size.too_large(1000);
+        size.passed(500, QUICK);
+        size.too_large(500);
+        size.too_large_alone(10);
+        assert_eq!(size.limit(), 500, "more was taken");
+        size.too_large_alone(900);
+        size.passed(500, QUICK);
+        size.too_large(500);
+        size.too_large_alone(510);
+        assert!(size.limit() < 500, "this one is large");
+    }
+
+    #[test]
+    fn when_nothing_has_passed_a_small_event_that_is_too_large_costs_a_few_tries() {
+        for most in [100, MAX] {
+            let mut size = size();
+            for power in (1..=20).rev() {
+                size.too_large(1 << power);
+            }
+            size.too_large_alone(1);
+            let (refused, _) = refusals(&mut size, most, 40);
+            assert!(
+                refused <= 2 && size.limit() >= most / 4,
+                "{refused}: {size:?}"
+            );
         }
     }
 

@@ -117,11 +117,12 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        let size = self.size_of(&attempt.batch).bytes;
         if attempt.batch.extent().events == 1 {
+            self.size.too_large_alone(size);
             return self.rejected(attempt, error, now, effects);
         }
         self.failed_in_a_row = 0;
-        let size = self.size_of(&attempt.batch).bytes;
         self.size.too_large(size);
         effects.push(Effect::Divided);
         self.retry.push_front(attempt);
