@@ -7,7 +7,7 @@ ARCH = $(shell uname -m)
 MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(ARCH)-unknown-linux-musl)/libstd-*.rlib)
 STATIC_TARGET = $(ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
 STATIC = $(TARGET_DIR)/static/s3-audit-webhook
-STATIC_BYTES_MAX = 3145727
+STATIC_BYTES_MAX = 6291456
 # Packed relocations (a static glibc must be 2.36 or newer for them), and nothing for unwinding: 15 % smaller.
 # lld can't leave that out, so it is linked by binutils' ld.
 STATIC_FLAGS = -C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-fuse-ld=bfd \
