@@ -276,6 +276,28 @@ fn a_redirect_is_not_followed_so_that_the_token_stays_with_its_host() {
 }
 
 #[test]
+fn what_a_webhook_makes_of_events_unasked_is_said_once() {
+    for (path, format, server, why) in [
+        ("collector/raw", "ndjson", "Fluent Bit v3.2.1", "one record"),
+        ("collector/event", "hec", "Splunkd", "no time was found"),
+    ] {
+        let hook = Webhook::start();
+        hook.always(Answer::ok().header("Server", server));
+        let url = format!("{}/services/{path}", hook.url());
+        let options = ["--format", format, "--batch-events", "1"];
+        let mut agent = start(&url, &options);
+        feed(&mut agent, &numbered(0..3));
+        agent.close_stdin();
+        let log = agent.wait().log;
+        let advice: Vec<_> = log
+            .lines()
+            .filter(|l| l.contains("WARN  webhook: "))
+            .collect();
+        assert!(advice.len() == 1 && advice[0].contains(why), "{log}");
+    }
+}
+
+#[test]
 fn an_event_that_the_webhook_refuses_costs_only_itself_and_a_few_requests() {
     let is_poison = |event: &String| event.contains("poison");
     for (refusal, places) in [

@@ -34,6 +34,11 @@ pub trait Target: Send {
     /// What encoding adds to a body.
     fn overhead(&self) -> Overhead;
 
+    /// What the operator should know of though all is delivered; each thing once.
+    fn advice(&mut self) -> Option<&'static str> {
+        None
+    }
+
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
 }
@@ -117,6 +122,9 @@ impl Sender {
         let outcome = self
             .watchdog
             .request(target.time_limit(), || target.post(&body));
+        if let Some(text) = target.advice() {
+            self.report.advice(text);
+        }
         self.report.request_finished(match &outcome {
             Outcome::Delivered => RequestResult::Delivered,
             Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,

@@ -58,6 +58,10 @@ pub struct Webhook {
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
+    /// What the operator was told of.
+    advised: [bool; 2],
+    /// The last answer was that of a server that takes all events of a body for one.
+    is_one_record: bool,
 }
 
 /// What the webhook answered.
@@ -79,6 +83,8 @@ struct Unanswered {
 
 const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
                               --format hec and …/services/collector/event";
+
+const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or                        auto_extract_timestamp=true in the endpoint's query";
 
 impl Webhook {
     /// Sets up the client; connects with the first post.
@@ -121,6 +127,8 @@ impl Webhook {
             is_aborted: Arc::default(),
             addresses,
             kept_since: None,
+            advised: [false; 2],
+            is_one_record: false,
             connection_age: CONNECTION_AGE,
         })
     }
@@ -163,13 +171,15 @@ impl Webhook {
         // A test event is no secret, so that the answer may repeat it.
         let body = Body::of(b"");
         let question = self.question(&body);
-        let is_one_record =
-            self.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(&server);
         Ok(Reply {
             outcome: answer.outcome(&question, SystemTime::now()),
             shown: answer.shown(&question),
-            note: is_one_record.then_some(FLUENT_BIT_RAW),
+            note: self.makes_one_record(&server).then_some(FLUENT_BIT_RAW),
         })
+    }
+
+    fn makes_one_record(&self, server: &str) -> bool {
+        self.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(server)
     }
 
     fn is_connection_old(&self) -> bool {
@@ -278,11 +288,13 @@ impl Webhook {
             ..Answer::default()
         };
         let mut server = String::new();
+        if is_text_wanted || self.endpoint.collector() == Some(Collector::Raw) {
+            server = header(header::SERVER).unwrap_or_default();
+        }
         if !status.is_success() || is_text_wanted {
             answer.retry_after = header(header::RETRY_AFTER);
             answer.date = header(header::DATE);
             answer.location = header(header::LOCATION);
-            server = header(header::SERVER).unwrap_or_default();
         }
         let is_bulk = self.template.encoder.has_prefix() && status.is_success();
         let more = if is_bulk {
@@ -355,9 +367,23 @@ impl Target for Webhook {
         }
         self.kept_since = (result.is_ok() && !is_last).then_some(since);
         match result {
-            Ok((answer, _)) => answer.outcome(&self.question(body), SystemTime::now()),
+            Ok((answer, server)) => {
+                self.is_one_record = self.makes_one_record(&server);
+                answer.outcome(&self.question(body), SystemTime::now())
+            }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
         }
+    }
+
+    fn advice(&mut self) -> Option<&'static str> {
+        let seen = [
+            (self.is_one_record, FLUENT_BIT_RAW),
+            (self.template.encoder.saw_event_without_time(), NO_TIME),
+        ];
+        let places = self.advised.iter_mut().zip(seen);
+        places
+            .filter(|(_, (is_so, _))| *is_so)
+            .find_map(|(advised, (_, text))| (!std::mem::replace(advised, true)).then_some(text))
     }
 
     fn time_limit(&self) -> Duration {

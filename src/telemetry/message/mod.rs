@@ -124,6 +124,9 @@ messages! {
     /// The webhook takes no larger bodies.
     BodySizeLearned { size: Size, bytes: usize } = "body_size_learned" Info
         "larger bodies fail: sending at most {size} in a request; to start with that, use --batch-bytes {bytes}";
+    /// The webhook takes events, but may not make of them what is expected.
+    Advice { text: String } = "advice" Warn
+        "webhook: {text}";
     /// One event fails, others do not.
     EventSetAside { events: Events, within: Within, error: String } = "event_set_aside" Warn
         "set aside {events}{within} that failed while others were delivered ({error})";

@@ -152,6 +152,15 @@ impl Report {
         self.update(|state, _| state.body_size_learned(bytes));
     }
 
+    /// The webhook takes events, but may not make of them what the operator expects.
+    pub fn advice(&self, text: &str) {
+        self.update(|_, _| {
+            Some(Message::Advice {
+                text: text.to_owned(),
+            })
+        });
+    }
+
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
     pub fn event_set_aside(&self, message: &str) {
         self.update(|state, _| state.event_set_aside(message));
