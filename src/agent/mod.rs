@@ -1,6 +1,7 @@
 //! `run`: the agent. Opens everything, starts the threads, supervises them, and stops in order.
 
 pub mod destination;
+mod file_gate;
 mod listening;
 mod open;
 mod proxy_choice;

@@ -7,21 +7,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::destination;
+use crate::agent::file_gate::FileGate;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
-use crate::state::checkpoint::Gate;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
 use crate::telemetry::message::Message;
@@ -40,7 +41,7 @@ pub struct SettingsWatcher {
     arguments: Vec<OsString>,
     report: Arc<Report>,
     changes: LatestValue<Option<Box<dyn Target>>>,
-    gate: Gate,
+    gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
     /// The options' values that are in effect, or whose change was logged.
@@ -64,7 +65,7 @@ impl SettingsWatcher {
         provenance: &Provenance,
         report: Arc<Report>,
         changes: LatestValue<Option<Box<dyn Target>>>,
-        gate: Gate,
+        gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
@@ -83,8 +84,16 @@ impl SettingsWatcher {
         }
     }
 
-    /// Polls until the agent ends.
-    pub fn run(mut self) {
+    /// Follows them in a thread of its own, until the agent ends.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn spawn(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("settings".into());
+        thread.spawn(|| self.run()).map(drop)
+    }
+
+    fn run(mut self) {
         loop {
             match self.requests.recv_timeout(POLL_INTERVAL) {
                 Ok(()) => self.poll(true),

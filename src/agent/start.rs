@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender as Events, unbounded};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
+use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
@@ -24,7 +25,6 @@ use crate::delivery::step::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
-use crate::state::checkpoint::Gate;
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -76,7 +76,7 @@ pub(super) fn start(
         bytes: options.buffer_bytes,
     });
     let stats = producer.stats();
-    let gate = Gate::new(sources.checkpoints.progresses(), stats.clone());
+    let gate = FileGate::new(sources.checkpoints.progresses(), stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let changes = LatestValue::new()?;
     let target = opened.destination.target;
@@ -100,8 +100,7 @@ pub(super) fn start(
         let report = Arc::clone(&shared.report);
         let watcher =
             SettingsWatcher::new(opened.contents, provenance, report, changes, gate, asked);
-        let thread = thread::Builder::new().name("settings".into());
-        thread.spawn(|| watcher.run())?;
+        watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
     forward(opened.signals, &shared.tell, [ask, ask_files])?;

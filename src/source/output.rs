@@ -305,9 +305,10 @@ impl SourceOutput {
         self.events
     }
 
-    /// What was not delivered yet, and for how long the oldest of it has been there.
-    pub fn lag(&self, bytes: u64, oldest: Duration) {
+    /// What was not delivered yet, for how long the oldest of it has been there, and what removed files take.
+    pub fn lag(&self, bytes: u64, oldest: Duration, deleted: u64) {
         self.report.source_lag(self.source, bytes, oldest);
+        self.report.source_deleted_bytes(self.source, deleted);
     }
 
     /// Nothing is there to be read yet, which need be no failure.

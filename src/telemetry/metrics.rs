@@ -74,6 +74,9 @@ impl Page {
         let help = "Bytes of the source that were lost before they were read.";
         let lost = |source: &SourceState| source.lost_bytes;
         self.by_source("source_lost_bytes_total", help, sources, lost);
+        let help = "Bytes of removed files that are kept open until they are read.";
+        let deleted = |source: &SourceState| source.deleted_bytes;
+        self.by_source("source_deleted_held_bytes", help, sources, deleted);
         let lag = |value: fn(Lag) -> u64| {
             let lags = sources.iter().filter_map(move |source| {
                 Some((labels([("source", &*source.name)]), value(source.lag?)))

@@ -66,6 +66,8 @@ pub struct SourceState {
     pub lag: Option<Lag>,
     /// Bytes of it that are lost, in no count of events.
     pub lost_bytes: u64,
+    /// What removed files take that are kept open.
+    pub deleted_bytes: u64,
     /// Clients' requests that were refused, by reason; reasons that did not occur are left out.
     pub refused: Vec<(Refusal, u64)>,
     /// The client whose request was refused last, if it has an address.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::classify::read_head;
-use super::follower::{Follower, QUIET, Sink};
+use super::follower::{Ending, Follower, QUIET, Sink};
 use super::label;
 use super::tracked::{Listed, Probe, State, Tracked};
 use crate::state::checkpoint::FileOffset;
@@ -24,15 +24,6 @@ const MAX_IDLE: usize = 64;
 const MAX_LINES: u64 = 20;
 /// While nothing is there, what is missing is looked for so often.
 const SEARCH: Duration = Duration::from_secs(2);
-
-/// How it is known that all of a content was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// It was read when its writer was done with it.
-    Finished,
-    /// It was read up to where it was last seen to be.
-    Unclear,
-}
 
 impl Follower {
     /// Something else was put into a file: its content is missing, and it is read as a new one.

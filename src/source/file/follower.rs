@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::FileStart;
-use super::ending::Ending;
 use super::listing::Listing;
 use super::missing::Missing;
 use super::pattern::Pattern;
@@ -54,6 +53,15 @@ pub(super) struct Wishes {
     pub(super) max_deleted: u64,
     /// Files are kept open at most so many.
     pub(super) max_open: usize,
+}
+
+/// How it is known that all of a content was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was read when its writer was done with it.
+    Finished,
+    /// It was read up to where it was last seen to be.
+    Unclear,
 }
 
 /// The files of a source.

@@ -135,7 +135,8 @@ impl LagWatch {
             events: output.events(),
         };
         let age = self.meter.observe(now, seen);
-        output.lag(seen.behind, age.max(follower.oldest_unread()));
+        let oldest = age.max(follower.oldest_unread());
+        output.lag(seen.behind, oldest, follower.deleted_bytes);
         let Some(line) = self.meter.catch_up(now, seen) else {
             return;
         };

@@ -11,37 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use self::world::World;
-
-#[derive(Debug, Clone, Copy)]
-enum Op {
-    /// Whole events.
-    Write(u8),
-    /// The first half of an event, of which the next write writes the rest.
-    Half,
-    /// As logrotate does: `.1` to `.2`, and so on, then the log to `.1`; and a new one with `create`.
-    Rename {
-        create: bool,
-    },
-    /// To a name with a date.
-    Date,
-    Copytruncate,
-    /// `.1` is compressed.
-    Gzip,
-    /// The oldest one is removed, as by `rotate 3`.
-    RemoveOldest,
-    /// The writer goes on in the renamed file.
-    WriteOld(u8),
-    /// Something takes the log's place that can't be read, for a while.
-    BadEntry,
-    /// The agent takes so many steps.
-    Steps(u8),
-    Deliver,
-    Outage,
-    Stop,
-    Kill,
-    Start,
-}
+use self::world::{Op, World};
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use flate2::Crc;
 use serde_json::{Value, json};
 
-use super::{FileOffset, Fingerprint, HEAD_BYTES};
+use super::file_offset::FileOffset;
+use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
 
 /// Of the format.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FileOffset, Fingerprint};
+use super::file_offset::FileOffset;
+use super::fingerprint::Fingerprint;
 
 /// At most so many marks are kept: later ones are merged, which makes offsets coarser but never wrong.
 const MARKS: usize = 256;

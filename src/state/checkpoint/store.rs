@@ -8,8 +8,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf, absolute};
 use std::time::SystemTime;
 
+use super::file_offset::FileOffset;
 use super::fingerprint::hash;
-use super::{Changes, FileOffset, Progress, journal, v1};
+use super::progress::{Changes, Progress};
+use super::{journal, v1};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{FileOffset, Fingerprint, HEAD_BYTES};
+use super::file_offset::FileOffset;
+use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
 
 /// Reads such a checkpoint's text. `directory` is where the source's files are.

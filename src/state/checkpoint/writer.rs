@@ -6,8 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::store::Found;
-use super::{FileOffset, Progress, Store};
+use super::file_offset::FileOffset;
+use super::progress::Progress;
+use super::store::{Found, Store};
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;

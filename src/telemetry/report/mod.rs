@@ -211,6 +211,13 @@ impl Report {
         }
     }
 
+    /// What removed files of a source take that are kept open.
+    pub fn source_deleted_bytes(&self, source: usize, bytes: u64) {
+        if let Some(source) = self.state().sources.get_mut(source) {
+            source.deleted_bytes = bytes;
+        }
+    }
+
     /// Where events go from now on, because of what has `changed`. The first time it is not logged.
     pub fn forwards(&self, forwarding: Forwarding, changed: &str) {
         self.update(|state, _| state.forwards(forwarding, changed));

@@ -16,6 +16,7 @@ pub(super) struct Source {
     pub(super) is_up: bool,
     pub(super) lag: Option<Lag>,
     lost_bytes: u64,
+    pub(super) deleted_bytes: u64,
     complaints: Vec<&'static str>,
     refused: [Burst; Refusal::ALL.len()],
     last_refused: Option<String>,
@@ -130,6 +131,7 @@ impl Source {
             is_up: self.is_up,
             lag: self.lag,
             lost_bytes: self.lost_bytes,
+            deleted_bytes: self.deleted_bytes,
             refused: refused.collect(),
             last_refused: self.last_refused.clone(),
         }

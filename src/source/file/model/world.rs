@@ -10,13 +10,42 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-use super::Op;
 use crate::framer::{Frame, Framer};
 use crate::source::file::FileStart;
 use crate::source::file::follower::{Follower, Sink, Wishes};
 use crate::source::file::pattern::Pattern;
 use crate::source::file::reading::Step;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Op {
+    /// Whole events.
+    Write(u8),
+    /// The first half of an event, of which the next write writes the rest.
+    Half,
+    /// As logrotate does: `.1` to `.2`, and so on, then the log to `.1`; and a new one with `create`.
+    Rename {
+        create: bool,
+    },
+    /// To a name with a date.
+    Date,
+    Copytruncate,
+    /// `.1` is compressed.
+    Gzip,
+    /// The oldest one is removed, as by `rotate 3`.
+    RemoveOldest,
+    /// The writer goes on in the renamed file.
+    WriteOld(u8),
+    /// Something takes the log's place that can't be read, for a while.
+    BadEntry,
+    /// The agent takes so many steps.
+    Steps(u8),
+    Deliver,
+    Outage,
+    Stop,
+    Kill,
+    Start,
+}
 
 /// What the sink has room for.
 const ROOM: usize = 40;

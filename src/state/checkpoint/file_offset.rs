@@ -1,0 +1,52 @@
+//! What is known of one file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fingerprint::Fingerprint;
+
+/// How far one file was delivered, and what it is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOffset {
+    /// Where it was last seen.
+    pub path: Arc<Path>,
+    /// The device number, if it is known: it may change when the host starts again.
+    pub device: Option<u64>,
+    /// The inode number. It may be used again when the file is gone.
+    pub inode: u64,
+    /// All events before this byte are final. Of a compressed file, a byte of what was compressed.
+    pub offset: u64,
+    /// Its length when it was last seen.
+    pub length: u64,
+    /// What it begins with.
+    pub head: Fingerprint,
+    /// What stands right before the offset, if that is known.
+    pub tail: Option<Fingerprint>,
+    /// It was seen to be gone, or reported as missing: only a copy of it may still turn up.
+    pub is_gone: bool,
+    /// It is compressed and was there before the agent, or can't be read: it is not, now or later.
+    pub is_skipped: bool,
+}
+
+impl Default for FileOffset {
+    fn default() -> Self {
+        FileOffset {
+            path: PathBuf::new().into(),
+            device: None,
+            inode: 0,
+            offset: 0,
+            length: 0,
+            head: Fingerprint::default(),
+            tail: None,
+            is_gone: false,
+            is_skipped: false,
+        }
+    }
+}
+
+impl FileOffset {
+    /// Bytes that were not delivered when the file was last seen.
+    pub fn unread(&self) -> u64 {
+        self.length.saturating_sub(self.offset)
+    }
+}
