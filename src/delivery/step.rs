@@ -38,7 +38,7 @@ pub enum Step {
         /// When to come back in any case.
         until: Option<Instant>,
     },
-    /// Post [`Delivery::body`].
+    /// Post [`Delivery::body`](super::machine::Delivery::body).
     Send,
     /// Wait until then.
     Wait(Instant),

@@ -15,7 +15,7 @@ EVENTS = {
 }
 # Their events are compared with what the real ones write, by proxies.sh.
 ELSEWHERE = {"nginx", "haproxy"}
-HEADINGS = ("## While the agent is away", "## An event", "## What it can't tell")
+HEADINGS = ("## While the agent is unavailable", "## An event", "## Limitations")
 
 pages = {path.stem: path.read_text(encoding="utf-8") for path in pathlib.Path("packaging/servers").glob("*.md")}
 if set(pages) != set(EVENTS) | ELSEWHERE:

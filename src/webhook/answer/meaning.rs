@@ -97,3 +97,49 @@ pub(super) fn of_status(status: u16) -> Meaning {
         _ => Meaning::Unclear(OTHER_URL),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../packaging/OPERATING.md");
+
+    /// What the page says that the agent does.
+    fn action(meaning: Meaning) -> &'static str {
+        match meaning {
+            Meaning::Delivered => "delivered",
+            Meaning::Content(_) | Meaning::TooLarge(_) => "reject",
+            Meaning::Settings(_) | Meaning::Token => "fix",
+            Meaning::Busy(_) | Meaning::Unclear(_) | Meaning::Forbidden => "retry",
+        }
+    }
+
+    #[test]
+    fn the_operators_page_lists_every_code_of_splunks_and_no_other() {
+        let (_, section) = PAGE.split_once("\n## Answers of Splunk\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let mut listed = BTreeMap::new();
+        for row in section
+            .lines()
+            .filter(|line| line.starts_with("| ") && line.ends_with(" |"))
+        {
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let (Some((codes, words)), Some(action)) = (cells[0].split_once(' '), cells.last())
+            else {
+                panic!("{row}")
+            };
+            let (first, last) = codes.split_once('–').unwrap_or((codes, codes));
+            // The heading has no code.
+            if let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse()) {
+                listed.extend((first..=last).map(|code| (code, (words, *action))));
+            }
+        }
+        let known = (0..1000).filter_map(|code| {
+            let (words, meaning) = of_code(code)?;
+            Some((code, (words, action(meaning))))
+        });
+        assert_eq!(listed, known.collect());
+    }
+}
