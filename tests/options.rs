@@ -224,13 +224,6 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["stdin,stdin", "unix:/a,stdin,unix:/a"], "given twice")
             .refuses(&[&format!("unix:{long}")], PATH)
             .refuses(&[&format!("unix-listen:{long}")], PATH)
-            .refuses(
-                &[&format!("file:{missing}/log")],
-                "directory does not exist",
-            )
-            .refuses(&[&format!("file:{dir}")], "is no regular file")
-            .refuses(&["file:/dev/null"], "for a FIFO use stdin")
-            .refuses(&[&format!("file:{unreadable}")], UNREADABLE)
             .refuses(&[&format!("unix:{text}")], "for a file use file:PATH")
             .refuses(&[&format!("unix-listen:{missing}/sock")], "can't listen")
             .refuses(&[&format!("unix-listen:{text}")], "no socket")
@@ -251,6 +244,8 @@ fn options(dir: &Path) -> Vec<Row> {
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
         option("file-start", "end").refuses(&["", "start", "End"], "expected beginning or end"),
+        option("exclude-files", "*.gz"),
+        option("max-deleted-bytes", "1 GiB").refuses(&["much"], SIZE),
         option("listen-token-file", &token)
             .refuses(&[missing], MISSING)
             .refuses(&[&empty], "expected a token per line"),
@@ -768,7 +763,7 @@ fn a_source_that_cannot_be_opened_keeps_all_others_from_starting() {
     let hook = Webhook::start();
     let socket = dir.path().join("audit.sock");
     let first = format!("unix-listen:{},stdin", socket.display());
-    let missing = format!("file:{}/missing/audit.log", dir.path().display());
+    let missing = format!("unix-listen:{}/missing/sock", dir.path().display());
 
     let agent = Agent::command()
         .arg("run")
