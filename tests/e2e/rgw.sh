@@ -138,7 +138,7 @@ await_answers 100
 stop_traffic
 end_part
 
-say "the agent is away for a while; RGW keeps the records"
+say "the agent is down for a while; RGW keeps the records"
 start_agent "$socket_source"
 start_traffic
 await_answers 100
@@ -176,7 +176,7 @@ for how in TERM KILL; do
     end_part --last-may-be-missing
 done
 
-say "the file: it is rotated, and the agent is away for a while"
+say "the file: it is rotated, and the agent is down for a while"
 ceph config rm client.rgw rgw_ops_log_socket_path 2>>"$dir/ceph.log"
 set_up "$(block ceph-rgw sh 2 | put $file "$dir/ops.log")"
 stop rgw
