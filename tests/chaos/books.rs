@@ -1,13 +1,14 @@
-//! The webhook's side of the account: which events it has taken, and whether each request was called for.
+//! The webhook's side of the account: what it was sent, what it answered, and which answers may have been lost.
 //!
-//! The agent's one sender asks for one body after the other, and begins a body with the event that has waited longest.
-//! So whether it has heard an answer shows in the next request: if that begins with the same event, it has not, or the
-//! answer told it to try again. That makes the account exact, whatever the network does.
+//! The agent has one sender, which makes one request after the other. So the requests' order shows which answers the
+//! agent can have heard; see [`judge`](super::judge). No answer is presumed lost without a reason that the books know.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::support::{Answer, Request};
+
+use super::judge::{self, Account, Interval, Ledger, Post};
 
 /// A webhook that is picky refuses every event whose number is a multiple of this.
 const POISON: usize = 499;
@@ -21,6 +22,8 @@ pub(super) enum Meaning {
     Refused,
     /// To try again.
     Again,
+    /// The same, and they may have arrived all the same.
+    Unclear,
 }
 
 /// An event's source and number.
@@ -38,24 +41,15 @@ struct Page {
     timeout: Duration,
     /// Answers may be lost now.
     shaken: bool,
-    /// Of connections up to this number they may be lost for ever.
+    /// Over connections up to this number they may be lost for ever.
     broken: usize,
-    /// The last request, of which it is not known yet whether its answer was heard.
-    last: Option<Entry>,
-    account: Account,
-    fates: Vec<Vec<Fate>>,
+    /// All that came since the books were last closed.
+    posts: Vec<Post>,
+    /// Something happened since then that can leave the agent in doubt.
+    doubtful: bool,
+    ledger: Ledger,
     /// When a request was taken that began after all faults had ended.
     delivery: Option<Instant>,
-    wrong: Vec<String>,
-}
-
-struct Entry {
-    connection: usize,
-    events: Vec<Id>,
-    meaning: Meaning,
-    /// Its answer may be lost.
-    shaken: bool,
-    at: Instant,
 }
 
 /// What became of an event at the webhook.
@@ -65,19 +59,6 @@ pub(super) enum Fate {
     Unseen,
     Taken,
     Refused,
-}
-
-/// Numbers of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Account {
-    /// Taken, and the agent knows.
-    pub(super) delivered: u64,
-    /// Refused, each alone, and the agent knows.
-    pub(super) refused: u64,
-    /// Taken, but sent again, because the answer was lost.
-    pub(super) repeated: u64,
-    /// Requests.
-    pub(super) requests: u64,
 }
 
 impl Books {
@@ -90,11 +71,10 @@ impl Books {
             timeout,
             shaken: false,
             broken: 0,
-            last: None,
-            account: Account::default(),
-            fates: vec![Vec::new(); sources],
+            posts: Vec::new(),
+            doubtful: false,
+            ledger: Ledger::new(sources),
             delivery: None,
-            wrong: Vec::new(),
         }))
     }
 
@@ -102,6 +82,11 @@ impl Books {
     pub(super) fn give(&self, answer: Answer, meaning: Meaning) {
         let mut page = self.page();
         (page.answer, page.meaning) = (answer, meaning);
+    }
+
+    /// From now on the agent may be in doubt whether a request has arrived, though no answer that it should hear is lost.
+    pub(super) fn doubt(&self) {
+        self.page().doubtful = true;
     }
 
     /// From now on the webhook refuses some events, and all that come with them.
@@ -112,16 +97,20 @@ impl Books {
     /// From now on answers may be lost; that of the last request too, for it may be on its way.
     pub(super) fn shake(&self) {
         let mut page = self.page();
-        page.shaken = true;
-        if let Some(last) = &mut page.last {
+        (page.shaken, page.doubtful) = (true, true);
+        if let Some(latest) = page.posts.iter_mut().max_by_key(|post| post.connection) {
+            latest.shaken = true;
+        }
+        if let Some(last) = page.posts.last_mut() {
             last.shaken = true;
         }
     }
 
-    /// From now on none is lost, but over connections up to this number.
-    pub(super) fn calm(&self, broken: usize) {
+    /// All faults have ended. What was sent over connections up to this number may still be lost, if they were cut.
+    pub(super) fn calm(&self, cut: Option<usize>) {
         let mut page = self.page();
-        (page.shaken, page.broken, page.delivery) = (false, broken, None);
+        (page.shaken, page.delivery) = (false, None);
+        page.broken = cut.unwrap_or(page.broken);
         (page.answer, page.meaning, page.picky) = (Answer::ok(), Meaning::Taken, false);
     }
 
@@ -139,122 +128,52 @@ impl Books {
             .map(id)
             .collect();
         let mut page = self.page();
-        page.account.requests += 1;
         let is_poison = |(_, number): &Id| number % POISON == 0;
         let (meaning, answer) = if page.picky && events.iter().any(is_poison) {
             (Meaning::Refused, Answer::status(400))
         } else {
             (page.meaning, page.answer.clone())
         };
-        // Sent before the last one, over a connection that was cut since, and read only now: nobody hears the answer.
-        if page
-            .last
-            .as_ref()
-            .is_some_and(|last| request.connection < last.connection)
-        {
-            if meaning == Meaning::Taken {
-                page.account.repeated += events.len() as u64;
-            }
-            return answer;
-        }
-        if let Some(last) = page.last.take() {
-            if last.events.first() == events.first() {
-                page.repeat(&last, request.connection);
-            } else {
-                page.settle(last);
-            }
-        }
         if page.meaning == Meaning::Taken && !page.shaken {
             page.delivery.get_or_insert_with(Instant::now);
         }
         let shaken = page.shaken || request.connection <= page.broken;
-        page.last = Some(Entry {
+        page.posts.push(Post {
             connection: request.connection,
             events,
             meaning,
             shaken,
-            at: Instant::now(),
+            at: request.at,
         });
         answer
     }
 
-    /// The agent holds nothing: it has heard the last answer too. Gives the account, and what is wrong with it.
-    pub(super) fn close(&self) -> (Account, Vec<String>) {
+    /// The agent buffers nothing: it has heard the last answer too. It says that it has redelivered so many events since
+    /// its start. Gives the account, and what is wrong with it.
+    pub(super) fn close(&self, redelivered: u64) -> (Account, Vec<String>) {
         let mut page = self.page();
-        if let Some(last) = page.last.take() {
-            page.settle(last);
-        }
-        (page.account, page.wrong.clone())
+        let mut posts = std::mem::take(&mut page.posts);
+        // Stable: what comes over one connection comes in the agent's order.
+        posts.sort_by_key(|post| post.connection);
+        let shaken = page.shaken;
+        let interval = Interval {
+            posts,
+            timeout: page.timeout,
+            broken: page.broken,
+            doubtful: std::mem::replace(&mut page.doubtful, shaken),
+            redelivered,
+        };
+        let wrong = judge::enter(&mut page.ledger, &interval);
+        (page.ledger.account, wrong)
     }
 
-    /// What became of a source's event.
-    pub(super) fn fate(&self, (source, number): Id) -> Fate {
-        let page = self.page();
-        page.fates[source].get(number).copied().unwrap_or_default()
+    /// What became of a source's event, as far as the books are closed.
+    pub(super) fn fate(&self, id: Id) -> Fate {
+        self.page().ledger.fate(id)
     }
 
     fn page(&self) -> MutexGuard<'_, Page> {
         self.0.lock().unwrap()
-    }
-}
-
-impl Page {
-    /// The agent has sent the same again.
-    fn repeat(&mut self, last: &Entry, connection: usize) {
-        let count = last.events.len();
-        let must_not = match last.meaning {
-            Meaning::Taken => true,
-            Meaning::Refused => count == 1,
-            Meaning::Again => false,
-        };
-        if !must_not {
-            return;
-        }
-        let lost = last.shaken || last.at.elapsed() >= self.timeout;
-        if connection == last.connection || !lost {
-            self.wrong.push(format!(
-                "{count} events from {:?} on were {:?} over connection {} and came again {:?} later over {connection}",
-                last.events[0],
-                last.meaning,
-                last.connection,
-                last.at.elapsed(),
-            ));
-        }
-        if last.meaning == Meaning::Taken {
-            self.account.repeated += count as u64;
-        }
-    }
-
-    /// The agent has gone on to other events.
-    fn settle(&mut self, last: Entry) {
-        let count = last.events.len() as u64;
-        let fate = match last.meaning {
-            Meaning::Taken => Fate::Taken,
-            Meaning::Refused if count == 1 => Fate::Refused,
-            _ => {
-                self.wrong.push(format!(
-                    "{count} events from {:?} on were given up when the answer was {:?}",
-                    last.events[0], last.meaning
-                ));
-                return;
-            }
-        };
-        match fate {
-            Fate::Taken => self.account.delivered += count,
-            _ => self.account.refused += count,
-        }
-        for (source, number) in last.events {
-            let fates = &mut self.fates[source];
-            if fates.len() <= number {
-                fates.resize(number + 1, Fate::Unseen);
-            }
-            if fates[number] != Fate::Unseen {
-                let before = fates[number];
-                let what = format!("{:?} was {before:?}, and then {fate:?}", (source, number));
-                self.wrong.push(what);
-            }
-            self.fates[source][number] = fate;
-        }
     }
 }
 

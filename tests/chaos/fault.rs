@@ -69,7 +69,12 @@ impl Fault {
 
     /// Has it, for so long.
     pub(super) fn befall(&self, rig: &mut Rig, lasting: Duration) {
-        rig.books.shake();
+        if self.leaves_doubt() {
+            rig.books.doubt();
+        }
+        if self.cuts() || self.host == Host::Stopped {
+            rig.books.shake();
+        }
         match &self.place {
             Place::Answer(_, answer, meaning) => rig.books.give((**answer).clone(), *meaning),
             Place::Picky => rig.books.pick(),
@@ -101,11 +106,28 @@ impl Fault {
             Place::Answer(..) | Place::Picky | Place::Nowhere => {}
         }
         if self.ends_with_cut {
+            rig.books.shake();
             rig.wire.cut();
         }
         // A request can wait in a connection that was cut before it was accepted, and its answer is lost then.
         rig.hook.accept_all();
-        rig.books.calm(rig.hook.connections());
+        let has_cut = self.cuts() || self.ends_with_cut;
+        rig.books.calm(has_cut.then(|| rig.hook.connections()));
+    }
+
+    /// Whether it cuts connections before its end, so that answers are lost that should be heard.
+    fn cuts(&self) -> bool {
+        matches!(self.place, Place::Killed | Place::Wire(_)) || self.host == Host::NoDescriptors
+    }
+
+    /// Whether requests may fail so that nobody knows whether they have arrived.
+    fn leaves_doubt(&self) -> bool {
+        match &self.place {
+            Place::Answer(_, answer, meaning) => {
+                *meaning == Meaning::Unclear || answer.ends_connection()
+            }
+            Place::Picky | Place::Killed | Place::Wire(_) | Place::Nowhere => false,
+        }
     }
 }
 
@@ -144,16 +166,16 @@ fn wire(dice: &mut Dice) -> WireFault {
 fn answer(dice: &mut Dice) -> Place {
     let second = Duration::from_secs(1);
     let (what, answer, meaning) = match dice.below(12) {
-        0 => ("nothing", Answer::hang(), Meaning::Again),
-        1 => ("by hanging up", Answer::hang_up(), Meaning::Again),
-        2 => ("by a reset", Answer::reset(), Meaning::Again),
-        3 => ("garbage", Answer::garbage(), Meaning::Again),
-        4 => ("half a head", Answer::ok().half_a_head(), Meaning::Again),
+        0 => ("nothing", Answer::hang(), Meaning::Unclear),
+        1 => ("by hanging up", Answer::hang_up(), Meaning::Unclear),
+        2 => ("by a reset", Answer::reset(), Meaning::Unclear),
+        3 => ("garbage", Answer::garbage(), Meaning::Unclear),
+        4 => ("half a head", Answer::ok().half_a_head(), Meaning::Unclear),
         5 => ("half a body", Answer::ok().half_a_body(), Meaning::Taken),
         6 => (
             "a byte a second",
             Answer::ok().slowly(1, second),
-            Meaning::Again,
+            Meaning::Unclear,
         ),
         7 => ("without end", Answer::ok().endless(), Meaning::Taken),
         8 => ("and closes", Answer::ok().close_silently(), Meaning::Taken),
@@ -175,6 +197,7 @@ pub(super) fn meaning_of(status: u16) -> Meaning {
     match status {
         200..=299 => Meaning::Taken,
         400 | 413 | 415 | 422 => Meaning::Refused,
+        502 | 504 => Meaning::Unclear,
         _ => Meaning::Again,
     }
 }

@@ -85,6 +85,14 @@ impl Load {
         self.shared.turn.write().unwrap()
     }
 
+    /// Ends them.
+    pub(super) fn stop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+
     /// What they have written so far.
     pub(super) fn written(&self) -> Written {
         self.shared.written.lock().unwrap().clone()
@@ -93,10 +101,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.shared.stop.store(true, SeqCst);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

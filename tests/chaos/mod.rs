@@ -8,6 +8,7 @@ mod books;
 mod dice;
 mod fault;
 mod host;
+mod judge;
 mod load;
 mod random;
 mod rig;

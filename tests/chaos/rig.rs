@@ -11,7 +11,8 @@ use crate::source_http::free_address;
 use crate::status::get;
 use crate::support::{Agent, AgentCommand, Authority, Metrics, Webhook, Wire, own_loopback, poll};
 
-use super::books::{Account, Books, Fate};
+use super::books::{Books, Fate};
+use super::judge::Account;
 use super::load::{CLIENT, LOG, Load, Places, SOCKET, Told, Written};
 
 /// `--request-timeout`.
@@ -160,7 +161,7 @@ impl Rig {
                 written.events
             ));
         };
-        let (account, wrong) = self.books.close();
+        let (account, wrong) = self.books.close(metrics.value("redelivered_events_total"));
         drop(pause);
         if !wrong.is_empty() {
             self.fail(&wrong.join("\n"));
@@ -261,14 +262,27 @@ impl Rig {
 
     /// Ends the agent; its last word agrees with the rest.
     #[track_caller]
-    pub(super) fn end(self) -> Account {
+    pub(super) fn end(mut self) -> Account {
+        self.load.stop();
         let account = self.settle();
-        drop(self.load);
+        let metrics = self.metrics();
         self.agent.signal(libc::SIGTERM);
         let ended = self.agent.wait();
         let balance = ended.balance();
         balance.holds();
         assert_eq!((ended.code, balance.left), (Some(0), 0), "{}", ended.log);
+        assert_eq!(
+            (balance.delivered, balance.rejected, balance.dropped),
+            (
+                account.delivered,
+                account.refused,
+                metrics.sum("events_dropped_total")
+            ),
+            "{}",
+            ended.log
+        );
+        let redelivered = metrics.value("redelivered_events_total");
+        assert_eq!(ended.redelivered(), redelivered, "{}", ended.log);
         assert!(!ended.log.contains("panicked"), "{}", ended.log);
         account
     }

@@ -274,6 +274,16 @@ impl Ended {
             .unwrap_or_else(|| panic!("the log does not end with a balance:\n{}", self.log))
     }
 
+    /// Events that it says it has redelivered, in the last line of the log.
+    #[track_caller]
+    pub(crate) fn redelivered(&self) -> u64 {
+        let last = self.log.lines().last().unwrap_or_default();
+        let count = last
+            .split(", ")
+            .find_map(|part| part.strip_prefix("redelivered "));
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
     /// The balance of an agent that must have ended as it should, with nothing unaccounted for.
     #[track_caller]
     pub(crate) fn done(&self) -> Balance {

@@ -174,6 +174,11 @@ impl Answer {
         self.body_limit
     }
 
+    /// Whether the connection ends with it.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.then != Then::KeepAlive
+    }
+
     /// What becomes of the connection after [`Answer::send`].
     pub(super) fn then(&self) -> Then {
         self.then
