@@ -47,13 +47,18 @@ fuzz_target!(|data: &[u8]| {
     };
     let message = match answer.outcome(&question, SystemTime::UNIX_EPOCH) {
         Outcome::Delivered => return,
-        Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => error.message,
+        Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
+            error.message
+        }
         Outcome::Partial(parts) => {
             let has = |outcome| parts.events.contains(&outcome);
             assert_eq!(parts.events.len(), events);
             assert_eq!(has(EventOutcome::Retry), parts.failure.is_some());
             assert_eq!(has(EventOutcome::Rejected), parts.rejection.is_some());
-            parts.rejection.map(|error| error.message).unwrap_or_default()
+            parts
+                .rejection
+                .map(|error| error.message)
+                .unwrap_or_default()
         }
     };
     assert!(
