@@ -11,10 +11,10 @@ block() { # page, language, [n]
     printf '%s\n' "$text"
 }
 
-# The --source that a page gives for the agent.
+# The first --source that a page gives for the agent.
 source_on() { # page
     local line
-    line=$(block "$1" ini | grep '^S3_AUDIT_WEBHOOK_SOURCE=') || { echo "$1: no source" >&2 && return 1; }
+    line=$(grep -m 1 '^S3_AUDIT_WEBHOOK_SOURCE=' "packaging/servers/$1.md") || { echo "$1: no source" >&2 && return 1; }
     echo "${line#*=}"
 }
 

@@ -64,7 +64,7 @@ arrived() { [ "$(wc -l <"$dir/events")" -ge "$1" ]; }
 for server in minio rustfs versity; do
     say "as $server"
     data=(tests/data/"$server"*.ndjson)
-    start_agent "$(block "$server" ini 2 | put S3_AUDIT_WEBHOOK_SOURCE= '')"
+    start_agent "$(source_on "$server")"
     "as_$server"
     await 20 "the events" arrived "$(wc -l <"${data[0]}")"
     diff "${data[0]}" "$dir/events" >"$dir/difference.log" || fail "what arrived is not what was posted"
