@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A webhook that keeps what it accepts: it appends every event to a file, a line each, and answers 200.
+"""A webhook that keeps what it accepts: it appends every event to a file, a line each, and answers 200. Bodies with
+"reject":true get 400.
 
 usage: receiver.py PORT FILE [TOKENS]
 
@@ -22,14 +23,16 @@ class Webhook(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = b'{"text":"Success","code":0}'
+        is_taken = b'"reject":true' not in body
+        status, answer = (b"200 OK", b'{"text":"Success","code":0}') if is_taken else (b"400 Bad Request", b"{}")
         with answering:
-            os.write(events, body)
+            if is_taken:
+                os.write(events, body)
             if tokens is not None:
                 os.write(tokens, self.headers["Authorization"].encode() + b"\n")
             self.wfile.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                % (len(answer), answer)
+                b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (status, len(answer), answer)
             )
 
 

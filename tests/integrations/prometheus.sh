@@ -39,17 +39,19 @@ scrape_configs:
 END
 start_webhook
 start agent env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" \
-    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --status-listen "127.0.0.1:$status"
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --status-listen "127.0.0.1:$status"
 start prometheus "$bin/prometheus" --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" \
     --web.listen-address="127.0.0.1:$prometheus" --log.level=warn
 await 30 "Prometheus" listens "$prometheus"
 await 20 "the agent" listens "$input"
 
-# Some events are delivered, and some are lost, all the time.
+# All the time some events are delivered, some are rejected, some are broken, and some requests are refused.
 feed() {
     while sleep 0.3; do
         curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"n":1}' "http://127.0.0.1:$input/"
+        curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"reject":true}' "http://127.0.0.1:$input/"
         curl -s --noproxy '*' -o "$dir/answer" --data-binary 'garbage' "http://127.0.0.1:$input/"
+        echo '{broken' >>"$dir/broken.log"
     done
 }
 start feed feed
