@@ -248,8 +248,8 @@ fn options(dir: &Path) -> Vec<Row> {
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
         option("file-start", "end").refuses(&["", "start", "End"], "expected beginning or end"),
-        // Any text is a pattern.
-        option("exclude-files", "*.gz,/var/log/pods/**/debug.log"),
+        option("exclude-files", "*.gz,/var/log/pods/**/debug.log")
+            .refuses(&["", "[a-z", "*.{gz}"], "use *, ?, [a-z] and **"),
         option("max-deleted-bytes", "0").refuses(&["", "much", "-1"], SIZE),
         option("listen-token-file", &token)
             .refuses(&[missing], MISSING)

@@ -180,7 +180,8 @@ pub struct RunOptions {
         long,
         env = "S3_AUDIT_WEBHOOK_EXCLUDE_FILES",
         value_name = "PATTERN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_pattern
     )]
     pub exclude_files: Vec<String>,
 
@@ -325,6 +326,17 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A file's mode, as chmod takes it.
+fn parse_pattern(text: &str) -> Result<String, String> {
+    let opened = text.rfind('[').map(|at| &text[at + 1..]);
+    if text.is_empty() || opened.is_some_and(|set| !set.contains(']')) || text.contains(['{', '}'])
+    {
+        return Err(
+            "fix: use *, ?, [a-z] and **, and the option once for each of several patterns".into(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),

@@ -10,7 +10,7 @@ use crate::telemetry::counters::{Balance, Refusal};
 pub enum Forwarding {
     /// To this webhook, shown as in the log.
     On(String),
-    /// Nowhere, for this reason: they are read and dropped.
+    /// Nowhere, for this reason: files wait, and what other sources read is dropped.
     Off(String),
 }
 
@@ -18,7 +18,7 @@ impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
-            Forwarding::Off(reason) => write!(f, "{reason}: events are read and dropped"),
+            Forwarding::Off(reason) => write!(f, "{reason}: files wait; other events are dropped"),
         }
     }
 }
