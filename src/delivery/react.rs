@@ -25,6 +25,11 @@ impl Delivery {
             let events = attempt.batch.extent().events;
             effects.push(Effect::Redelivered(events, doubt));
         }
+        if let Outcome::Failed(error) = &outcome
+            && error.may_have_arrived
+        {
+            attempt.doubt = Some(error.message.clone());
+        }
         match outcome {
             Outcome::Delivered => {
                 let size = self.size_of(&attempt.batch).bytes;
@@ -48,7 +53,6 @@ impl Delivery {
                 }
                 Cause::Answer | Cause::Disconnected | Cause::Timeout => {
                     attempt.failed(self.passes);
-                    attempt.doubt = error.may_have_arrived.then(|| error.message.clone());
                     self.failed(Flight { attempt, suspect }, error, now, &mut effects);
                 }
             },

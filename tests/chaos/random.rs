@@ -6,6 +6,7 @@ use crate::support::poll;
 
 use super::dice::Dice;
 use super::fault::Fault;
+use super::judge::Account;
 use super::rig::{BACKOFF_MAX, Rig};
 
 /// Faults before another agent takes over.
@@ -46,6 +47,7 @@ fn after_each_of_many_faults_the_account_is_right() {
     while Instant::now() < end {
         let tls = dice.below(2) == 0;
         let mut rig = Rig::start(tls);
+        let mut before = Account::default();
         for number in 1..=FAULTS {
             let fault = Fault::draw(&mut dice);
             let lasting = Duration::from_millis(50 + dice.below(1500));
@@ -61,7 +63,16 @@ fn after_each_of_many_faults_the_account_is_right() {
             );
             let took = took.unwrap_or_else(|| panic!("seed {seed}: not again within {limit:?}"));
             times.push(took);
-            rig.settle();
+            let now = rig.settle();
+            let (events, requests) = (
+                now.delivered - before.delivered,
+                now.requests - before.requests,
+            );
+            eprintln!(
+                "  {events} events in {requests} requests, {} repeated",
+                now.repeated - before.repeated
+            );
+            before = now;
         }
         let written = rig.load.written();
         let account = rig.end();

@@ -170,6 +170,25 @@ fn events_that_may_have_arrived_are_counted_when_they_are_sent_again() {
 }
 
 #[test]
+fn events_that_met_an_answer_that_is_not_http_may_have_arrived_too() {
+    let mut simulation = Simulation::new(100);
+    let mut first = true;
+    simulation.run_until(MAX * 2, |_| match std::mem::take(&mut first) {
+        true => {
+            let error = DeliveryError::permanent("not HTTP", "check the --endpoint");
+            let error = DeliveryError {
+                may_have_arrived: true,
+                ..error
+            };
+            (Outcome::Failed(error), QUICK)
+        }
+        false => (Outcome::Delivered, QUICK),
+    });
+    assert_eq!(simulation.redelivered, 100);
+    assert!(simulation.delivered_all_but(&[]));
+}
+
+#[test]
 fn a_stop_is_answered_by_one_more_request_at_once() {
     let mut simulation = Simulation::new(100);
     simulation.stop_at = Some(Duration::from_secs(600));
