@@ -207,13 +207,16 @@ fn append(
     if is_empty(event.raw()) {
         return Ok(());
     }
-    let length = chunk.bytes.len() + event.line_len();
     let capacity = chunk.bytes.capacity();
-    if length > capacity {
-        // Half as much again: what is asked for is never much more than what is made.
-        let wanted = length.max(capacity + capacity / 2).max(FIRST_CHUNK);
-        share.cover(others + wanted)?;
-        chunk.bytes.reserve_exact(wanted - chunk.bytes.len());
+    // Its exact length takes a look at every byte: only where it matters.
+    if chunk.bytes.len() + 3 * event.raw_len() + 1 > capacity {
+        let length = chunk.bytes.len() + event.line_len();
+        if length > capacity {
+            // Half as much again: what is asked for is never much more than what is made.
+            let wanted = length.max(capacity + capacity / 2).max(FIRST_CHUNK);
+            share.cover(others + wanted)?;
+            chunk.bytes.reserve_exact(wanted - chunk.bytes.len());
+        }
     }
     event.append_line(&mut chunk.bytes);
     chunk.events += 1;
