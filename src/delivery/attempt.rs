@@ -9,7 +9,7 @@ use crate::sys::backoff::Backoff;
 /// So often a suspect is tried as soon as another request has passed, and later only after its backoff.
 const EAGER: u32 = 8;
 /// Between two requests that pass, so many failures of an event count: more may be an outage.
-const PER_GAP: u32 = 2;
+pub(super) const PER_GAP: u32 = 2;
 
 /// Events that were tried.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub(super) struct Suspect {
     pub(super) due: Instant,
     /// How often it was tried by itself.
     pub(super) tries: u32,
+    /// It has failed right after another failure, with no request in between that passed.
+    pub(super) failed_twice: bool,
     /// Why it failed last.
     pub(super) message: String,
     /// It was tried since the agent stops.
@@ -104,8 +106,15 @@ impl Suspect {
     }
 
     /// Whether its next try tells more, since another request has passed after the last one.
+    ///
+    /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between a
+    /// good and a broken server, an event that is always tried right after a pass would always meet the broken one.
     pub(super) fn is_awaited(&self, passes: u64) -> bool {
-        self.tries < EAGER && self.attempt.latest.1 != passes
+        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+        let seed = self.seq() ^ u64::from(self.tries).wrapping_mul(GOLDEN);
+        let is_twice = seed.wrapping_mul(GOLDEN) >> 63 == 1;
+        let (times, at) = self.attempt.latest;
+        self.tries < EAGER && (at != passes || (times == 1 && (is_twice || !self.failed_twice)))
     }
 }
 

@@ -81,7 +81,8 @@ impl BodySize {
         if self.safe.is_some_and(|safe| size > safe) {
             self.safe = None;
         }
-        let is_full = size >= self.limit / 4 * 3;
+        // Of two bodies in a row between which an event found no room, one is at least half the limit.
+        let is_full = size >= self.limit / 2;
         if self.limit == self.max || !is_full {
             return;
         }
@@ -298,6 +299,19 @@ mod tests {
             size.excuse();
             size.calm();
             assert_eq!(size.limit(), limit);
+        }
+    }
+
+    #[test]
+    fn a_limit_below_two_events_grows() {
+        for event in [100, 150, 1000] {
+            let mut size = size();
+            size.too_large(2 * event);
+            for _ in 0..3000 {
+                let events = (size.limit() / event).max(1);
+                size.passed(events * event, QUICK);
+            }
+            assert_eq!(size.limit(), MAX, "{event}");
         }
     }
 

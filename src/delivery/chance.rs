@@ -1,5 +1,6 @@
 //! Whether an event's failures can be chance, beside how often requests fail that do not hold it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::buffer::acks::Seq;
@@ -13,6 +14,9 @@ const OUTAGE: u32 = 32;
 /// Failed requests that are remembered until it is known whether they were chance.
 const REMEMBERED: usize = 64;
 
+/// Requests that tell how it is just now, if that is worse.
+const LATEST: usize = 32;
+
 /// What requests came to recently.
 #[derive(Debug, Default)]
 pub struct Chance {
@@ -24,6 +28,8 @@ pub struct Chance {
     open: Vec<Vec<Range<Seq>>>,
     /// Requests that failed since the last one passed.
     in_a_row: u32,
+    /// The last [`LATEST`] requests: `None` for one that passed, and the numbers of the events of one that failed.
+    latest: VecDeque<Option<Vec<Range<Seq>>>>,
 }
 
 impl Chance {
@@ -34,14 +40,24 @@ impl Chance {
             if self.open.len() == REMEMBERED {
                 self.open.remove(0);
             }
-            self.open.push(seqs.collect());
+            let seqs: Vec<_> = seqs.collect();
+            self.remember(Some(seqs.clone()));
+            self.open.push(seqs);
         }
+    }
+
+    fn remember(&mut self, request: Option<Vec<Range<Seq>>>) {
+        if self.latest.len() == LATEST {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(request);
     }
 
     /// A request passed. `is_open` tells of a range whether some of its events are not final.
     pub fn passed(&mut self, is_open: impl Fn(&Range<Seq>) -> bool) {
         self.in_a_row = 0;
         self.passed += 1.0;
+        self.remember(None);
         let before = self.open.len();
         self.open.retain(|seqs| seqs.iter().any(&is_open));
         self.failed += (before - self.open.len()) as f64;
@@ -54,6 +70,8 @@ impl Chance {
     /// The event of this number was rejected: it was the reason of all failures that it was part of.
     pub fn explained(&mut self, seq: Seq) {
         self.open.retain(|seqs| !hold(seqs, seq));
+        self.latest
+            .retain(|request| request.as_ref().is_none_or(|seqs| !hold(seqs, seq)));
     }
 
     /// Whether `failures` in a row of the event with this number, with others passing in between, are no chance.
@@ -61,19 +79,46 @@ impl Chance {
         self.rate_without(seq).powf(f64::from(failures)) < UNLIKELY
     }
 
-    /// How often requests without this event fail at most, as far as so few of them tell: the upper end of Wilson's
-    /// interval, one standard deviation wide.
+    /// How often requests without this event fail at most: in the long run, or just now, whichever is worse.
     fn rate_without(&self, seq: Seq) -> f64 {
         let others = self.open.iter().filter(|seqs| !hold(seqs, seq)).count();
-        let failed = self.failed + others as f64;
-        let requests = self.passed + failed;
-        if requests == 0.0 {
-            return 1.0;
-        }
-        let rate = failed / requests;
-        let spread = (rate * (1.0 - rate) / requests + 0.25 / (requests * requests)).sqrt();
-        (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
+        let in_the_long_run = highest_rate(self.passed, self.failed + others as f64);
+        let passed = self.latest.iter().filter(|request| request.is_none());
+        let just_now = highest_rate(passed.count() as f64, self.distinct_failures(seq) as f64);
+        in_the_long_run.max(just_now)
     }
+
+    /// How many of the latest failures have no event in common with each other, nor this one: another event that fails
+    /// again and again counts once.
+    fn distinct_failures(&self, seq: Seq) -> usize {
+        let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
+        for seqs in self.latest.iter().rev().flatten() {
+            let is_known = distinct.iter().any(|other| overlap(other, seqs));
+            if !is_known && !hold(seqs, seq) {
+                distinct.push(seqs);
+            }
+        }
+        distinct.len()
+    }
+}
+
+/// As far as so few requests tell: the upper end of Wilson's interval, one standard deviation wide.
+fn highest_rate(passed: f64, failed: f64) -> f64 {
+    let requests = passed + failed;
+    if requests == 0.0 {
+        return 1.0;
+    }
+    let rate = failed / requests;
+    let spread = (rate * (1.0 - rate) / requests + 0.25 / (requests * requests)).sqrt();
+    (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
+}
+
+fn overlap(some: &[Range<Seq>], others: &[Range<Seq>]) -> bool {
+    let both = some
+        .iter()
+        .flat_map(|one| others.iter().map(move |other| (one, other)));
+    both.into_iter()
+        .any(|(one, other)| one.start < other.end && other.start < one.end)
 }
 
 fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {
@@ -111,7 +156,7 @@ mod tests {
         assert_eq!(needed(&Chance::default()), 1000, "nothing else was seen");
         assert_eq!(needed(&seen(2, 0)), 19);
         assert_eq!(needed(&seen(10, 0)), 9);
-        assert_eq!(needed(&seen(100, 0)), 5);
+        assert_eq!(needed(&seen(100, 0)), 6);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight};
+use super::attempt::{Attempt, Flight, PER_GAP};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
@@ -218,7 +218,7 @@ impl Delivery {
                 }
                 self.reject_convicts(effects);
                 // It keeps no others waiting while they pass.
-                if self.failed_in_a_row == 1 {
+                if self.failed_in_a_row <= PER_GAP {
                     return;
                 }
             } else {

@@ -40,11 +40,13 @@ impl Delivery {
             backoff: self.backoff.anew(),
             due: now,
             tries: 0,
+            failed_twice: false,
             message: String::new(),
             had_last_chance: false,
         });
         suspect.attempt = attempt.alone();
         suspect.tries += 1;
+        suspect.failed_twice |= self.failed_in_a_row > 1;
         suspect.due = now + suspect.backoff.next_delay();
         suspect.message = message.to_owned();
         self.suspects.push_back(suspect);
@@ -55,7 +57,10 @@ impl Delivery {
         let least = self.settings.reject_after;
         let place = self.suspects.iter().position(|suspect| {
             let failures = suspect.attempt.failures;
-            least > 0 && failures >= least && self.chance.rules_out(failures, suspect.seq())
+            least > 0
+                && failures >= least
+                && suspect.failed_twice
+                && self.chance.rules_out(failures, suspect.seq())
         })?;
         let suspect = self.suspects.remove(place)?;
         Some((suspect.attempt.batch, suspect.message))

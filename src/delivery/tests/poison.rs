@@ -223,3 +223,37 @@ fn a_webhook_that_comes_and_goes_costs_no_event() {
         assert!(simulation.delivered_all_but(&[]), "seed {seed}");
     }
 }
+
+#[test]
+fn a_balancer_that_takes_turns_between_a_good_and_a_broken_server_costs_no_event() {
+    for events_per_body in [1, 10, 100] {
+        for passes in [20, 150, 400] {
+            let settings = Settings {
+                body: Extent {
+                    events: events_per_body,
+                    ..settings().body
+                },
+                ..settings()
+            };
+            let mut simulation = Simulation::with(settings, 600 * events_per_body);
+            // All at once, as after an outage.
+            let backlog = simulation.run(600 * events_per_body);
+            simulation.delivery.collected(backlog, simulation.now);
+            let mut request = 0;
+            simulation.run_until(Duration::from_secs(3600), |_| {
+                request += 1;
+                match request <= 3 || (request > passes + 3 && request % 2 == 0) {
+                    true => (failed(Cause::Answer), QUICK),
+                    false => (Outcome::Delivered, QUICK),
+                }
+            });
+            let place = format!("{events_per_body} in a body, {passes} passes");
+            assert!(
+                simulation.rejected.is_empty(),
+                "{place}: {:?}",
+                simulation.rejected.len()
+            );
+            assert!(simulation.delivered_all_but(&[]), "{place}");
+        }
+    }
+}
