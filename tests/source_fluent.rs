@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
 
-use crate::source_http::{end_with, events, free_address, free_port, start};
+use crate::source_http::{end_with, events, free_address, free_port_everywhere, start};
 use crate::support::{Agent, Webhook, arrived, end, event, eventually, wait_for_end};
 
 const JSON: &[u8] = include_bytes!("data/seaweedfs-fluent.json.bin");
@@ -486,7 +486,7 @@ fn a_place_that_something_else_has_is_left_alone() {
 #[test]
 fn listening_for_all_the_network_is_warned_of() {
     let hook = Webhook::start();
-    let port = free_port(Ipv4Addr::UNSPECIFIED).port();
+    let port = free_port_everywhere();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let source = format!("fluent:0.0.0.0:{port}");
     let agent = start(&hook, &["--source", &source]);

@@ -33,6 +33,18 @@ pub(crate) fn free_address() -> SocketAddr {
     free_port(Ipv4Addr::new(127, of_process, high, low))
 }
 
+/// A port that is free on all addresses, and is none that the system gives to connections.
+pub(crate) fn free_port_everywhere() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_000, "no port is free");
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A port that nothing listens on.
 pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).unwrap();
@@ -1420,7 +1432,7 @@ fn listening_for_all_the_network_without_a_token_is_refused() {
     assert_eq!(gone.code, Some(2), "{}", gone.log);
 
     let (hook, file) = (Webhook::start(), TokenFile::new("Splunk test"));
-    let port = free_port(Ipv4Addr::UNSPECIFIED).port();
+    let port = free_port_everywhere();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let source = format!("--source=http:0.0.0.0:{port}");
     let agent = start(&hook, &[&source, &file.option()]);

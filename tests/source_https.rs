@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use crate::source_http::{
-    Listener, TokenFile, end_with, events, free_address, gzip, post, request, start,
+    Listener, TokenFile, end_with, events, free_port_everywhere, gzip, post, request, start,
 };
 use crate::support::{Agent, Authority, Client, Webhook, end, event, eventually, within};
 
@@ -393,7 +393,7 @@ fn what_a_listener_needs_is_checked_at_start() {
 
     // Without TLS a token does, with a warning.
     let (hook, token) = (Webhook::start(), TokenFile::new("Splunk test"));
-    let port = free_address().port();
+    let port = free_port_everywhere();
     let source = format!("--source=http:0.0.0.0:{port}");
     let agent = start(&hook, &[&source, &token.option()]);
     let warning = agent.wait_for_log("clients send the token and the events unencrypted");

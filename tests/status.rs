@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::source_http::{TokenFile, events, free_address, free_port, start};
+use crate::source_http::{TokenFile, events, free_address, free_port_everywhere, start};
 use crate::support::{Agent, Answer, Client, Metrics, Webhook, end, event, eventually};
 
 /// Sends a request and gives the answer, head and body.
@@ -528,7 +528,7 @@ fn figures_are_for_those_who_have_the_token() {
 #[test]
 fn figures_for_all_the_network_are_warned_of() {
     let hook = Webhook::start();
-    let port = free_port(Ipv4Addr::UNSPECIFIED).port();
+    let port = free_port_everywhere();
     let listen = format!("--status-listen=0.0.0.0:{port}");
     let agent = start(&hook, &[&listen, "--source=stdin"]);
     let warning = agent.wait_for_log("can read the metrics; use --status-token-file");
