@@ -6,6 +6,11 @@ use std::ops::Range;
 /// An event's number in the queue: contiguous, from 0, in the order in which events were enqueued.
 pub type Seq = u64;
 
+/// Whether two ranges have a number in common.
+pub fn overlap(one: &Range<Seq>, other: &Range<Seq>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
 /// The numbers that are final.
 #[derive(Debug, Default)]
 pub struct Acks {

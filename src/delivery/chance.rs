@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::buffer::acks::Seq;
+use crate::buffer::acks::{Seq, overlap};
 
 /// Less likely than this is no chance. Every event is put to this test, and an agent carries millions of them.
 const UNLIKELY: f64 = 1e-9;
@@ -13,7 +13,6 @@ const RECENT: f64 = 128.0;
 const OUTAGE: u32 = 32;
 /// Failed requests that are remembered until it is known whether they were chance.
 const REMEMBERED: usize = 64;
-
 /// Requests that tell how it is just now, if that is worse.
 const LATEST: usize = 32;
 
@@ -93,7 +92,7 @@ impl Chance {
     fn distinct_failures(&self, seq: Seq) -> usize {
         let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
         for seqs in self.latest.iter().rev().flatten() {
-            let is_known = distinct.iter().any(|other| overlap(other, seqs));
+            let is_known = distinct.iter().any(|other| share_events(other, seqs));
             if !is_known && !hold(seqs, seq) {
                 distinct.push(seqs);
             }
@@ -113,12 +112,9 @@ fn highest_rate(passed: f64, failed: f64) -> f64 {
     (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
 }
 
-fn overlap(some: &[Range<Seq>], others: &[Range<Seq>]) -> bool {
-    let both = some
-        .iter()
-        .flat_map(|one| others.iter().map(move |other| (one, other)));
-    both.into_iter()
-        .any(|(one, other)| one.start < other.end && other.start < one.end)
+fn share_events(some: &[Range<Seq>], others: &[Range<Seq>]) -> bool {
+    some.iter()
+        .any(|one| others.iter().any(|other| overlap(one, other)))
 }
 
 fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {

@@ -24,7 +24,7 @@ use super::body_size::BodySize;
 use super::chance::Chance;
 use super::outcome::Overhead;
 use super::step::{Settings, Step, Terms};
-use crate::buffer::acks::Seq;
+use crate::buffer::acks::{Seq, overlap};
 use crate::buffer::chunk::Extent;
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
@@ -407,6 +407,6 @@ impl Delivery {
             .chain(in_flight)
             .chain([&self.fresh])
             .flat_map(Batch::seqs);
-        open.any(|seqs| seqs.start < range.end && range.start < seqs.end)
+        open.any(|seqs| overlap(&seqs, range))
     }
 }

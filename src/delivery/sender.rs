@@ -9,6 +9,7 @@ use super::body::Body;
 use super::machine::Delivery;
 use super::outcome::{Outcome, Overhead};
 use super::step::{Effect, Settings, Step, Terms};
+use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
@@ -183,10 +184,7 @@ impl Sender {
 
     fn drop_rest(&self, delivery: &mut Delivery) {
         let mut left = delivery.buffered().events;
-        while let Taken::Events(run) = self
-            .consumer
-            .take(crate::buffer::chunk::Extent::MAX, Some(Instant::now()))
-        {
+        while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;
         }
         let resuming = self.consumer.resuming().min(left);
