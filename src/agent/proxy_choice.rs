@@ -29,7 +29,7 @@ pub(super) fn choose(
         let (wanted, unwanted) = (rank(Opt::Proxy), rank(Opt::NoProxy));
         if options.no_proxy && wanted == unwanted {
             return Err(UsageError(format!(
-                "{} and {}: give one of them",
+                "{} and {} are both set; fix: give one of them",
                 provenance.name(Opt::Proxy),
                 provenance.name(Opt::NoProxy)
             )));
@@ -70,7 +70,7 @@ fn of_environment(
     }
     Proxy::parse(&text, name)
         .map(Some)
-        .map_err(|what| UsageError(format!("{name}: {what}; --no-proxy goes without it")))
+        .map_err(|what| UsageError(format!("{name}: {what}, or --no-proxy to go without it")))
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             .to_str()
             .filter(|value| !value.contains(['\n', '\r', '\0']))
             .ok_or_else(|| {
-                let what = "contains a line break or bytes that are not UTF-8, which a settings file can't contain";
+                let what = "contains a line break or bytes that are not UTF-8; fix: give what a line of the settings file can hold";
                 provenance.error(option, what)
             })?;
         changes.push((option, Some(value.to_owned())));

@@ -30,7 +30,10 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     if provenance.file.is_given && provenance.file.settings == Err(io::ErrorKind::NotFound) {
         let path = provenance.file.path.display();
         return Err(provenance
-            .error(Opt::Config, format!("{path} is not there"))
+            .error(
+                Opt::Config,
+                format!("{path} is not there; fix: name a file that is, or leave this out"),
+            )
             .into());
     }
     limits::check_webhook(&options.webhook, provenance)?;

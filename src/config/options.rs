@@ -326,25 +326,26 @@ pub struct RunOptions {
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.trim()
         .parse()
-        .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
+        .map_err(|_| "is no address; fix: use one such as 127.0.0.1:9108".into())
 }
 
-/// A file's mode, as chmod takes it.
 fn parse_pattern(text: &str) -> Result<String, String> {
     let opened = text.rfind('[').map(|at| &text[at + 1..]);
     if text.is_empty() || opened.is_some_and(|set| !set.contains(']')) || text.contains(['{', '}'])
     {
         return Err(
-            "fix: use *, ?, [a-z] and **, and the option once for each of several patterns".into(),
+            "is no pattern; fix: use *, ?, [a-z] and **, and the option once for each of several"
+                .into(),
         );
     }
     Ok(text.to_owned())
 }
 
+/// A file's mode, as chmod takes it.
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
-        _ => Err("fix: use three octal digits such as 0660".into()),
+        _ => Err("is no mode; fix: use three octal digits such as 0660".into()),
     }
 }
 

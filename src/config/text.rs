@@ -51,7 +51,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
         let valid = &bytes[..error.valid_up_to()];
         SyntaxError {
             line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
-            what: "contains bytes that are not UTF-8".into(),
+            what: "contains bytes that are not UTF-8; fix: write the file in UTF-8".into(),
         }
     })
 }
@@ -154,10 +154,12 @@ fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     })
 }
 
+const UNCLOSED: &str = "lacks its closing quote; fix: end it with the quote that it begins with";
+
 /// A value without its quotes.
 fn unquote(value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
-        return Err("contains a NUL byte");
+        return Err("contains a NUL byte; fix: remove it");
     }
     let Some(quote @ ('"' | '\'')) = value.chars().next() else {
         return Ok(value.into());
@@ -166,12 +168,12 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     let mut rest = value[1..].chars();
     loop {
         match rest.next() {
-            None => return Err("lacks its closing quote"),
+            None => return Err(UNCLOSED),
             Some(c) if c == quote => break,
             Some('\\') if quote == '"' => match rest.next() {
                 Some(c @ ('"' | '\\' | '$' | '`')) => unquoted.push(c),
                 Some(c) => unquoted.extend(['\\', c]),
-                None => return Err("lacks its closing quote"),
+                None => return Err(UNCLOSED),
             },
             Some(c) => unquoted.push(c),
         }
@@ -179,7 +181,9 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     match rest.as_str().trim_start() {
         "" => Ok(unquoted),
         rest if rest.starts_with('#') => Ok(unquoted),
-        _ => Err("continues after its closing quote"),
+        _ => Err(
+            "continues after its closing quote; fix: put a backslash before quotes in the value",
+        ),
     }
 }
 

@@ -165,6 +165,6 @@ pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err("expected true or false".into()),
+        _ => Err("is neither true nor false; fix: use one of them".into()),
     }
 }

@@ -37,7 +37,9 @@ impl FromStr for TimePath {
     fn from_str(text: &str) -> Result<Self, String> {
         let names: Vec<_> = text.split('.').map(str::to_owned).collect();
         if names.iter().any(|name| name.trim().is_empty()) {
-            return Err("expected names with dots between them, such as meta.when".into());
+            return Err(
+                "lacks a name; fix: use names with dots between them, such as meta.when".into(),
+            );
         }
         Ok(TimePath(names))
     }
