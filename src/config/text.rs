@@ -19,14 +19,6 @@ pub struct Setting {
     pub line: usize,
 }
 
-/// A line.
-enum Line<'a> {
-    /// Blank, or a comment.
-    Nothing,
-    /// `NAME=value`; the value with its quotes.
-    Setting { name: &'a str, value: &'a str },
-}
-
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -67,8 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
             line: index + 1,
             what,
         };
-        let Line::Setting { name, value } = parse_line(line).map_err(|what| wrong(what.into()))?
-        else {
+        let Some((name, value)) = parse_line(line).map_err(|what| wrong(what.into()))? else {
             continue;
         };
         let value = unquote(value).map_err(|what| wrong(format!("{name}: {what}")))?;
@@ -95,7 +86,7 @@ pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
     let mut done = vec![false; changes.len()];
     for line in text.split_inclusive('\n') {
         let index = match parse_line(line) {
-            Ok(Line::Setting { name, .. }) => changes
+            Ok(Some((name, _))) => changes
                 .iter()
                 .position(|(changed, _)| changed.as_ref() == name),
             _ => None,
@@ -130,11 +121,12 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_start_matches('\u{feff}').lines()
 }
 
-fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
+/// Name and value, this with its quotes; none for a blank line or a comment.
+fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     const EXPECTED: &str = "is neither NAME=value nor a comment; fix: begin comments with #";
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() || line.starts_with(['#', ';']) {
-        return Ok(Line::Nothing);
+        return Ok(None);
     }
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
     let (name, value) = line.split_once('=').ok_or(EXPECTED)?;
@@ -148,10 +140,7 @@ fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     if !is_name(name) {
         return Err(EXPECTED);
     }
-    Ok(Line::Setting {
-        name,
-        value: value.trim_start(),
-    })
+    Ok(Some((name, value.trim_start())))
 }
 
 const UNCLOSED: &str = "lacks its closing quote; fix: end it with the quote that it begins with";

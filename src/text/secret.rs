@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use memchr::memmem;
 
 /// So many characters in a row of a secret give it away: half of a short one, of a long one these.
@@ -93,20 +95,9 @@ fn folded(text: &str) -> Vec<u8> {
 
 /// Those characters of an encoding in base64 that depend on nothing but the secret, when `before` bytes stand before it.
 fn base64(secret: &str, before: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = secret
-        .bytes()
-        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
-    // To the first digit that holds none of the bits before.
-    let skipped = (6 - before * 8 % 6) % 6;
-    let bits: Vec<u8> = bits.skip(skipped).collect();
-    let digits = bits.chunks_exact(6).map(|bits| {
-        let digit = bits
-            .iter()
-            .fold(0, |digit, bit| digit << 1 | usize::from(*bit));
-        char::from(DIGITS[digit])
-    });
-    digits.collect()
+    let encoded = BASE64.encode([&[0; 2][..before], secret.as_bytes()].concat());
+    let (start, end) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
+    encoded[start..end].to_owned()
 }
 
 /// With each `%2D`, `\u002d`, `\x2d`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.

@@ -13,7 +13,7 @@ use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint;
-use crate::webhook::{foreign, http_date};
+use crate::webhook::foreign;
 
 mod meaning;
 mod parts;
@@ -204,16 +204,10 @@ impl Answer {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
         }
-        let their_now = self
-            .date
-            .as_ref()
-            .and_then(|date| http_date::parse(date.trim(), now));
-        let then = http_date::parse(text, now)?;
+        let date = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+        let their_now = self.date.as_deref().and_then(date).unwrap_or(now);
         // What has passed asks for no wait.
-        Some(
-            then.duration_since(their_now.unwrap_or(now))
-                .unwrap_or_default(),
-        )
+        Some(date(text)?.duration_since(their_now).unwrap_or_default())
     }
 }
 

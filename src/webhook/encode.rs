@@ -208,9 +208,9 @@ impl Encoder {
             None if envelope.is_plain() => {}
             None => envelope.write(events, |piece| made.extend_from_slice(piece)),
             Some(gzip) => {
-                gzip.begin(made);
-                envelope.write(events, |piece| gzip.add(piece, made));
-                gzip.end(made);
+                gzip.begin(std::mem::take(made));
+                envelope.write(events, |piece| gzip.add(piece));
+                *made = gzip.end();
             }
         }
     }

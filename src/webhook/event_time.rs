@@ -158,7 +158,7 @@ fn date(text: &str) -> Option<u64> {
 }
 
 /// Of a day (year, month, day) of the proleptic Gregorian calendar and a time (hour, minute, second) of it, in UTC.
-pub fn seconds_since_1970(
+fn seconds_since_1970(
     (year, month, day): (i64, i64, i64),
     (hour, minute, second): (i64, i64, i64),
 ) -> i64 {
