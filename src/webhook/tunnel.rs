@@ -39,6 +39,10 @@ impl Connector for Tunnel {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
+        // There is none to the proxy itself either, which is connected to from here.
+        if details.config.proxy().is_none() {
+            return Ok(None);
+        }
         let deadline = Instant::now().checked_add(*details.timeout.after);
         let (wire, observer) = (self.wire.clone(), Arc::clone(&self.observer));
         let scheme = details.uri.scheme_str().unwrap_or_default();
