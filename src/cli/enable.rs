@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::ValueHint;
 
 use crate::agent::destination;
+use crate::cli::terminal::shown;
 use crate::cli::token_input;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
@@ -183,7 +184,7 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
     if !kept.is_empty() {
         message += &format!("kept: {}\n", kept.join(", "));
     }
-    let path = path.display();
+    let path = shown(&path.to_string_lossy());
     message += &match has_changed {
         true => format!("written to {path}; running agents follow within 5 s\n"),
         false => format!("{path} is unchanged\n"),

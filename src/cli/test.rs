@@ -17,6 +17,7 @@ use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::sys::{host, random};
+use crate::text::escape;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint;
 use crate::webhook::observer::Observer;
@@ -120,5 +121,6 @@ fn event(id: &str) -> String {
 
 fn note(text: &str) {
     // Nobody reading it changes nothing about the test.
+    let text = escape::shown(text, usize::MAX);
     let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
 }

@@ -8,8 +8,8 @@ use memchr::memmem;
 
 /// So many characters in a row of a secret give it away: half of a short one, of a long one these.
 const MIN_LEAK_LEN: usize = 8;
-/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one not at all: it would hide
-/// every other text.
+/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one only as a word of its own:
+/// parts of words would hide every other text.
 const SHORTEST_LEAK: usize = 6;
 /// Of how many encodings around each other a text is freed.
 const DECODINGS: usize = 3;
@@ -19,6 +19,8 @@ const DECODINGS: usize = 3;
 pub struct Secrets {
     /// As they are written.
     whole: Vec<String>,
+    /// Those that are too short for that.
+    words: Vec<String>,
     /// Pieces of each form, folded.
     pieces: Vec<Vec<u8>>,
 }
@@ -27,7 +29,9 @@ impl Secrets {
     /// Adds a secret, such as a token or a password.
     pub fn add(&mut self, secret: &str) {
         if secret.len() < SHORTEST_LEAK {
-            return;
+            return self
+                .words
+                .extend((!secret.is_empty()).then(|| secret.to_owned()));
         }
         self.whole.push(secret.to_owned());
         let is_long = folded(secret).len() >= SHORTEST_LEAK;
@@ -43,14 +47,26 @@ impl Secrets {
         }
     }
 
-    /// Adds the value of a header: all of it, and what follows a scheme such as `Splunk` or `Basic`.
+    /// Adds the value of the `Authorization` header: all of it, what follows a scheme such as `Splunk`, and the password in
+    /// what follows `Basic`.
+    pub fn add_credential(&mut self, value: &str) {
+        let Some((scheme, secret)) = value.split_once(' ') else {
+            return self.add(value);
+        };
+        self.whole.push(value.to_owned());
+        self.add(secret.trim());
+        if scheme.eq_ignore_ascii_case("basic")
+            && let Ok(decoded) = BASE64.decode(secret.trim().trim_end_matches('='))
+            && let Some((_, password)) = String::from_utf8_lossy(&decoded).split_once(':')
+        {
+            self.add(password);
+        }
+    }
+
+    /// Adds the value of another header. A short one is hardly a secret.
     pub fn add_header_value(&mut self, value: &str) {
-        match value.split_once(' ') {
-            Some((_, secret)) => {
-                self.whole.push(value.to_owned());
-                self.add(secret.trim());
-            }
-            None => self.add(value),
+        if value.len() >= SHORTEST_LEAK {
+            self.add_credential(value);
         }
     }
 
@@ -74,6 +90,7 @@ impl Secrets {
     fn appears_plainly_in(&self, text: &str) -> bool {
         let folded = folded(text);
         self.whole.iter().any(|secret| text.contains(secret))
+            || self.words.iter().any(|word| is_word(word, text))
             || self
                 .pieces
                 .iter()
@@ -85,6 +102,16 @@ impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.whole.len())
     }
+}
+
+/// Whether it stands in the text with no letter or digit beside it.
+fn is_word(word: &str, text: &str) -> bool {
+    let mut places = text.match_indices(word);
+    places.any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + word.len()..].chars().next();
+        !before.into_iter().chain(after).any(char::is_alphanumeric)
+    })
 }
 
 /// Letters and digits alone, all small.
@@ -154,7 +181,7 @@ mod tests {
 
     fn secrets() -> Secrets {
         let mut secrets = Secrets::default();
-        secrets.add_header_value(TOKEN);
+        secrets.add_credential(TOKEN);
         secrets
     }
 
@@ -199,12 +226,18 @@ mod tests {
             assert!(!secrets().appears_in(text), "{text}");
         }
         let mut short = Secrets::default();
-        short.add_header_value("Splunk T");
+        short.add_credential("Splunk T");
         short.add("");
         short.add_header_value("true");
-        assert!(!short.appears_in("Technical trouble in Splunk, true or not"));
+        assert!(!short.appears_in("Technical trouble in Splunk, true or not: T5, aT, Té"));
         assert!(short.appears_in("no Splunk T here"));
+        for text in ["T", "token 'T'", "%54", "no 'x':T."] {
+            assert!(short.appears_in(text), "{text}");
+        }
         assert_eq!(format!("{short:?}"), "Secrets(1)");
+        let mut basic = Secrets::default();
+        basic.add_credential("Basic dTpwYXNzd29yZA==");
+        assert!(basic.appears_in("no PASSWORD for u") && !basic.appears_in("user u"));
     }
 
     fn encode_base64(bytes: &[u8]) -> String {

@@ -138,7 +138,9 @@ impl Head {
             head.extend(value.iter().map(plain));
             head.extend_from_slice(b"\r\n");
         };
-        let codings = self.list("transfer-encoding");
+        // Some servers still name the coding that is none.
+        let mut codings = self.list("transfer-encoding");
+        codings.retain(|coding| coding != "identity");
         let lengths = self.list("content-length");
         let length = lengths.first().and_then(|first| first.parse::<u64>().ok());
         let is_chunked = codings.last().is_some_and(|coding| coding == "chunked");
@@ -224,6 +226,10 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
                 "HTTP/1.1 200\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\n",
+                "HTTP/1.1 200\r\ncontent-length: 3\r\n\r\n",
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",

@@ -16,7 +16,7 @@ fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>)
     let endpoint = Endpoint::parse(URL).unwrap();
     let mut secrets = Secrets::default();
     endpoint.secrets().for_each(|secret| secrets.add(secret));
-    secrets.add_header_value("Splunk B5A79AAD-D822");
+    secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
         is_splunk,
