@@ -104,9 +104,10 @@ fn describe(
         message, fix, hint, ..
     }: &DeliveryError,
 ) -> String {
-    match fix.or(*hint) {
-        Some(fix) => format!("not delivered: {message}: {fix}"),
-        None => format!("not delivered: {message}"),
+    match (fix, hint) {
+        (Some(fix), _) => format!("not delivered: {message}; fix: {fix}"),
+        (None, Some(hint)) => format!("not delivered: {message}; hint: {hint}"),
+        (None, None) => format!("not delivered: {message}"),
     }
 }
 

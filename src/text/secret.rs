@@ -35,10 +35,16 @@ impl Secrets {
         }
         self.whole.push(secret.to_owned());
         let is_long = folded(secret).len() >= SHORTEST_LEAK;
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = |shown: fn(u8) -> String| secret.bytes().map(shown).collect();
+        // As dumps and languages show bytes: 4235, 0x42, 0x35 and 66 53.
+        let numbers: [String; 3] = [
+            numbers(|byte| format!("{byte:02x}")),
+            numbers(|byte| format!("0x{byte:02x}")),
+            numbers(|byte| byte.to_string()),
+        ];
         // Wherever it begins in what is encoded, its characters fall into one of three places.
         let base64 = (0..3).map(|before| base64(secret, before));
-        let forms = [secret.to_owned(), hex].into_iter().chain(base64);
+        let forms = numbers.into_iter().chain(base64).chain([secret.to_owned()]);
         for form in forms.filter(|_| is_long) {
             let folded = folded(&form);
             let length = (folded.len() / 2).clamp(SHORTEST_LEAK, MIN_LEAK_LEN);
@@ -114,9 +120,14 @@ fn is_word(word: &str, text: &str) -> bool {
     })
 }
 
-/// Letters and digits alone, all small.
+/// Letters and digits alone, all small and of ordinary width.
 fn folded(text: &str) -> Vec<u8> {
-    let bytes = text.bytes().filter(u8::is_ascii_alphanumeric);
+    let narrow = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => c as u32 - 0xff01 + 0x21,
+        _ => c as u32,
+    };
+    let bytes = text.chars().filter_map(|c| u8::try_from(narrow(c)).ok());
+    let bytes = bytes.filter(u8::is_ascii_alphanumeric);
     bytes.map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
@@ -127,7 +138,7 @@ fn base64(secret: &str, before: usize) -> String {
     encoded[start..end].to_owned()
 }
 
-/// With each `%2D`, `\u002d`, `\x2d`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
+/// With each `%2D`, `\u002d`, `\u{2d}`, `\x2d`, `\055`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
 fn decoded(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -155,9 +166,17 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
     };
     match text.as_bytes() {
         [b'%', ..] => hex(1, 3),
+        [b'\\', b'u', b'{', ..] => {
+            let end = text.find('}').filter(|end| *end <= 9)?;
+            hex(3, end).map(|(c, end)| (c, end + 1))
+        }
         [b'\\', b'u', ..] => hex(2, 6),
         [b'\\', b'x', ..] => hex(2, 4),
         [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
+        [b'\\', b'0'..=b'7', ..] => {
+            let value = u8::from_str_radix(text.get(1..4)?, 8).ok()?;
+            Some((Some(value.into()), 4))
+        }
         [b'&', b'#', b'x' | b'X', ..] => {
             let end = text.find(';').filter(|end| *end <= 9)?;
             hex(3, end).map(|(c, end)| (c, end + 1))
@@ -205,6 +224,11 @@ mod tests {
             "%42%35%41%37%39%41%41%44%2D",
             "%2542%2535%2541%2537%2539%2541%2541%2544",
             r"\u0042\u0035\u0041\u0037\u0039\u0041\u0041\u0044\u002d",
+            r"\u{42}\u{35}\u{41}\u{37}\u{39}\u{41}\u{41}\u{44}",
+            r"\102\065\101\067\071\101\101\104",
+            "[66 53 65 55 57 65]",
+            "0x42, 0x35, 0x41, 0x37",
+            "Ｂ５Ａ７９ＡＡＤ－Ｄ８２２",
             r"B5A79AAD\-D822\-46CC",
             "&#66;&#x35;&#65;&#55;&#57;&#65;&#65;&#68;-",
             "B\u{200b}5\u{200b}A\u{200b}7\u{200b}9\u{200b}A\u{200b}A\u{200b}D\u{200b}",

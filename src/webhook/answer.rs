@@ -164,13 +164,7 @@ impl Answer {
     /// `HTTP 503 Server is busy`, with the status' usual words if there are no others.
     fn message(&self, words: &str, question: &Question<'_>) -> String {
         let status = self.status.to_string();
-        let bare = words.strip_prefix("HTTP/1.1 ").unwrap_or(words);
-        let words = match bare.strip_prefix(&status) {
-            Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric()) => {
-                rest.trim_start_matches([' ', ':', '-', '–', '|', '.'])
-            }
-            _ => words,
-        };
+        let words = foreign::without_status(words, &status);
         let usual = StatusCode::from_u16(self.status);
         let usual = usual.ok().and_then(|status| status.canonical_reason());
         let words = if words.is_empty() {
