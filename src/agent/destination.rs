@@ -10,7 +10,7 @@ use crate::agent::{proxy_choice, request_template};
 use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
-use crate::config::provenance::{Origin, Provenance};
+use crate::config::provenance::Provenance;
 use crate::delivery::sender::Target;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
@@ -182,21 +182,10 @@ fn token(options: &WebhookOptions, provenance: &Provenance) -> Result<Option<Tok
 /// # Errors
 /// Both are given in one place, or none is.
 pub fn token_option(options: &WebhookOptions, provenance: &Provenance) -> Result<Opt, UsageError> {
-    // Two lines of the file are one place.
-    let rank = |id| match provenance.origin(id) {
-        Origin::File(path, _) => Origin::File(path, 0),
-        origin => origin,
-    };
-    let (text, file) = (rank(Opt::AuthToken), rank(Opt::AuthTokenFile));
     match (&options.auth_token, &options.auth_token_file) {
-        (Some(_), Some(_)) if text == file => Err(UsageError(format!(
-            "{} and {} are both set; fix: give one of them",
-            provenance.name(Opt::AuthToken),
-            provenance.name(Opt::AuthTokenFile)
-        ))),
-        (Some(_), Some(_)) if text > file => Ok(Opt::AuthToken),
+        (Some(_), Some(_)) => provenance.stronger(Opt::AuthToken, Opt::AuthTokenFile),
         (Some(_), None) => Ok(Opt::AuthToken),
-        (_, Some(_)) => Ok(Opt::AuthTokenFile),
+        (None, Some(_)) => Ok(Opt::AuthTokenFile),
         (None, None) => Err(UsageError(
             "no token is set; fix: give --auth-token TOKEN or --auth-token-file FILE, or \
              S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"

@@ -73,7 +73,7 @@ impl Answer {
             return Outcome::Failed(DeliveryError::permanent(message, PAGE));
         }
         if is_success && !question.is_splunk {
-            return parts::outcome(self, question, now);
+            return self.parts(question, now);
         }
         let json: Option<Value> = serde_json::from_slice(&self.text).ok();
         let member = |name| json.as_ref().and_then(|json| json.get(name));
@@ -87,7 +87,7 @@ impl Answer {
             Some((_, by_code)) => by_code,
         };
         if meaning == Meaning::Delivered {
-            return parts::outcome(self, question, now);
+            return self.parts(question, now);
         }
         let message = match (known, member("text").and_then(Value::as_str)) {
             (Some((words, _)), _) => self.message(words, question),
@@ -98,6 +98,11 @@ impl Answer {
             ),
         };
         self.failure(meaning, message, question, now)
+    }
+
+    fn parts(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
+        let shown = |text: &str| question.shown(text);
+        parts::outcome(self.status, &self.items, self.events, self.wait(now), shown)
     }
 
     /// The answer as the webhook gave it, in one short line.

@@ -96,12 +96,11 @@ impl Collector {
     fn of(path: &str) -> Option<Collector> {
         let path = path.trim_end_matches('/');
         let path = path.strip_suffix("/1.0").unwrap_or(path);
-        let is_event = ["/services/collector", "/services/collector/event"]
-            .iter()
-            .any(|end| path.ends_with(end));
-        match path.ends_with("/services/collector/raw") {
-            true => Some(Collector::Raw),
-            false => is_event.then_some(Collector::Event),
+        let (_, end) = path.rsplit_once("/services/collector")?;
+        match end {
+            "/raw" => Some(Collector::Raw),
+            "" | "/event" => Some(Collector::Event),
+            _ => None,
         }
     }
 }
