@@ -24,6 +24,8 @@ pub struct SourceOutput {
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Memory for what comes next, of clients between two messages.
+    pub spare: Vec<u8>,
     /// Events of the chunk that are counted as received.
     counted: usize,
     /// Events that were counted so since the start.
@@ -52,6 +54,7 @@ impl SourceOutput {
             when_full,
             max_event,
             chunk,
+            spare: Vec::new(),
             counted: 0,
             events: 0,
             cut_short: false,
