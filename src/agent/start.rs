@@ -29,6 +29,7 @@ use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
@@ -64,11 +65,12 @@ pub(super) fn start(
         tell,
         told,
     };
+    let is_awaited = matches!(opened.destination.forwarding, Forwarding::Awaited(_));
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
-    let status_file = opened.status_file.map(|file| {
+    let status_file = opened.status_file.map(|place| {
         let report = Arc::clone(&shared.report);
-        file.follow(report, watchdog.clone())
+        place.follow(&options.state.state_dir, report, watchdog.clone())
     });
     let status_file = status_file.transpose()?;
     let (producer, consumer) = queue(Extent {
@@ -85,6 +87,7 @@ pub(super) fn start(
         options,
         consumer,
         target,
+        is_awaited,
         changes.clone(),
         watchdog.clone(),
     )?;
@@ -164,6 +167,7 @@ fn start_sender(
     options: &RunOptions,
     consumer: Consumer,
     target: Option<Box<dyn Target>>,
+    is_awaited: bool,
     changes: LatestValue<Option<Box<dyn Target>>>,
     watchdog: Watchdog,
 ) -> Result<Arc<Mutex<Abort>>, CommandError> {
@@ -171,6 +175,7 @@ fn start_sender(
     let sender = Sender {
         consumer,
         target,
+        is_awaited,
         changes,
         aborter: Arc::clone(&aborts),
         settings: Settings {

@@ -18,6 +18,9 @@ use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 
+/// A target that is yet to come is looked for so often at least.
+const AWAITED: Duration = Duration::from_secs(60);
+
 /// Where bodies go.
 pub trait Target: Send {
     /// Sends one body and waits for what becomes of it, within the target's own timeouts.
@@ -53,6 +56,8 @@ pub struct Sender {
     pub consumer: Consumer,
     /// Where they go; nowhere while forwarding is disabled.
     pub target: Option<Box<dyn Target>>,
+    /// The first target is yet to come, and events are kept for it.
+    pub is_awaited: bool,
     /// Where they are to go from the next request on.
     pub changes: LatestValue<Option<Box<dyn Target>>>,
     /// Ends the request in flight: always that of the target in use.
@@ -74,6 +79,12 @@ pub struct Sender {
 impl Sender {
     /// Runs until the sources have ended and all is final, or until it is aborted.
     pub fn run(mut self) {
+        while self.is_awaited && !self.abort.is_triggered() {
+            self.changes.wait(&self.abort, AWAITED);
+            if let Some(target) = self.changes.take() {
+                (self.target, self.is_awaited) = (target, false);
+            }
+        }
         let terms = self.install();
         let mut delivery = Delivery::new(self.settings.clone(), terms, self.backoff.clone());
         let mut is_stopping = false;

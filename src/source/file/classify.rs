@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::Follower;
+use super::follower::{Follower, Sink};
 use super::missing::{ends_event, known_by, prefixes};
 use super::tracked::{Listed, Probe, State, Tracked};
 use super::{FileStart, label};
@@ -387,7 +387,7 @@ impl Follower {
     }
 
     /// Logs copies that nothing has explained.
-    pub(super) fn log_copies(&mut self, now: Instant) {
+    pub(super) fn log_copies(&mut self, now: Instant, sink: &mut impl Sink) {
         let due: Vec<u64> = self
             .copies
             .iter()
@@ -408,6 +408,7 @@ impl Follower {
                     original: label(&other.now.path),
                 }
                 .log();
+                sink.copied();
             }
         }
     }

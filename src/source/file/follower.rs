@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::FileStart;
 use super::listing::Listing;
 use super::missing::Missing;
 use super::pattern::Pattern;
 use super::tracked::{Identity, State, Tracked};
 use super::trouble::Troubles;
+use super::{Broken, FileStart};
 use crate::framer::Framer;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
 
@@ -29,12 +29,16 @@ pub(super) trait Sink {
     /// Takes what the framer has, as far as there is room, and never waits. The position behind all of it, if all of it
     /// was taken.
     fn take(&mut self, framer: &mut Framer) -> Option<u64>;
+    /// What it found malformed since this was last asked.
+    fn broken(&mut self) -> Option<Broken>;
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
     /// All events below are final.
     fn watermark(&self) -> u64;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
+    /// A file is taken for the copy of another.
+    fn copied(&mut self);
     /// The source is unavailable, for this reason.
     fn failed(&mut self, reason: &str);
     /// There is nothing yet, which is logged.
@@ -126,6 +130,17 @@ pub(super) struct Follower {
     pub(super) wait_logged: Option<Instant>,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
+    /// Malformed events that were not logged yet, with the first one's place.
+    pub(super) broken: Option<BrokenAt>,
+    pub(super) broken_logged: Option<Instant>,
+    pub(super) held_logged: Option<Instant>,
+}
+
+/// Malformed events of a source, and where the first is.
+pub(super) struct BrokenAt {
+    pub(super) events: u64,
+    pub(super) file: String,
+    pub(super) offset: u64,
 }
 
 impl Follower {
@@ -168,6 +183,9 @@ impl Follower {
             main: None,
             wait_logged: None,
             copies: BTreeMap::new(),
+            broken: None,
+            broken_logged: None,
+            held_logged: None,
         };
         if let Some(restored) = restored {
             follower.restore(restored);

@@ -12,7 +12,7 @@ use super::label;
 use super::listing::Name;
 use super::tracked::{Listed, State};
 use crate::sys::glibc;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Events, Message};
 
 /// Within so long all files are looked at.
 const ALL: Duration = Duration::from_secs(15);
@@ -22,6 +22,8 @@ const SOME: usize = 64;
 const COOLS: Duration = Duration::from_secs(1);
 /// A source that has no file yet says so this often.
 const REMIND: Duration = Duration::from_secs(60);
+/// Malformed events are logged so often.
+const BROKEN: Duration = Duration::from_secs(10);
 /// After so many files were found at once, memory is given back.
 const MANY: usize = 1000;
 /// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
@@ -267,6 +269,19 @@ impl Follower {
 
     /// Reports what is wrong, and what is not there.
     fn report(&mut self, now: Instant, sink: &mut impl Sink) {
+        let is_due = |logged| now.saturating_duration_since(logged) >= BROKEN;
+        if self.broken_logged.is_none_or(is_due)
+            && let Some(broken) = self.broken.take()
+        {
+            self.broken_logged = Some(now);
+            Message::FileMalformed {
+                source: sink.name().to_owned(),
+                events: Events(broken.events),
+                file: broken.file,
+                offset: broken.offset,
+            }
+            .log();
+        }
         let main = self.listing.pattern().path().map(Path::to_owned);
         let trouble = main.as_deref().and_then(|path| self.troubles.of(path));
         if let Some(reason) = trouble {

@@ -11,10 +11,10 @@ use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
 use crate::framer::{Frame, Framer};
-use crate::source::file::FileStart;
 use crate::source::file::follower::{Follower, Sink, Wishes};
 use crate::source::file::pattern::Pattern;
 use crate::source::file::reading::Step;
+use crate::source::file::{Broken, FileStart};
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +108,12 @@ impl Sink for Hook {
     }
 
     fn failed(&mut self, _: &str) {}
+
+    fn broken(&mut self) -> Option<Broken> {
+        None
+    }
+
+    fn copied(&mut self) {}
 
     fn waits(&mut self) {}
 
