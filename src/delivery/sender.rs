@@ -79,24 +79,15 @@ pub struct Sender {
 impl Sender {
     /// Runs until the sources have ended and all is final, or until it is aborted.
     pub fn run(mut self) {
-        while self.is_awaited && !self.abort.is_triggered() {
-            self.changes.wait(&self.abort, AWAITED);
-            if let Some(target) = self.changes.take() {
-                (self.target, self.is_awaited) = (target, false);
-            }
-        }
         let terms = self.install();
         let mut delivery = Delivery::new(self.settings.clone(), terms, self.backoff.clone());
         let mut is_stopping = false;
         while !self.abort.is_triggered() {
-            if let Some(target) = self.changes.take() {
-                self.target = target;
-                delivery.retarget(self.install());
-            }
+            self.retarget(&mut delivery);
             if self.shutdown.is_triggered() && !std::mem::replace(&mut is_stopping, true) {
                 delivery.stop();
             }
-            if self.target.is_none() {
+            if self.target.is_none() && !self.is_awaited {
                 let all = delivery.take_all();
                 self.report
                     .dropped(Reason::Disabled, None, all.extent().events);
@@ -108,7 +99,13 @@ impl Sender {
                     Taken::Nothing => {}
                     Taken::Ended => delivery.ended(),
                 },
-                Step::Send => self.send(&mut delivery),
+                Step::Send => {
+                    while self.is_awaited && !self.abort.is_triggered() {
+                        self.changes.wait(&self.abort, AWAITED);
+                        self.retarget(&mut delivery);
+                    }
+                    self.send(&mut delivery);
+                }
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = if is_stopping {
@@ -123,6 +120,14 @@ impl Sender {
             }
         }
         self.drop_rest(&mut delivery);
+    }
+
+    /// Takes over another target, if there is one.
+    fn retarget(&mut self, delivery: &mut Delivery) {
+        if let Some(target) = self.changes.take() {
+            (self.target, self.is_awaited) = (target, false);
+            delivery.retarget(self.install());
+        }
     }
 
     /// Posts the body that is due.
