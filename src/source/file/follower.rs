@@ -3,7 +3,7 @@
 //! A content keeps its number for as long as it is known, whatever file it is in: a renamed file keeps it, and
 //! the copy of a truncated one inherits it. What time it is, is an argument; where events go is a [`Sink`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -73,8 +73,8 @@ pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
-    pub(super) by_path: HashMap<Arc<Path>, u64>,
-    pub(super) by_identity: HashMap<Identity, u64>,
+    pub(super) by_path: BTreeMap<Arc<Path>, u64>,
+    pub(super) by_identity: BTreeMap<Identity, u64>,
     /// The followed ones, by what they begin with.
     pub(super) by_head: BTreeSet<(Fingerprint, u64)>,
     /// Contents of this source whose file is not there.
@@ -134,6 +134,8 @@ pub(super) struct Follower {
     pub(super) broken: Option<BrokenAt>,
     pub(super) broken_logged: Option<Instant>,
     pub(super) held_logged: Option<Instant>,
+    /// Many files were found.
+    pub(super) must_trim: bool,
 }
 
 /// Malformed events of a source, and where the first is.
@@ -149,8 +151,8 @@ impl Follower {
             listing: Listing::new(pattern),
             wishes,
             files: BTreeMap::new(),
-            by_path: HashMap::new(),
-            by_identity: HashMap::new(),
+            by_path: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
             by_head: BTreeSet::new(),
             missing: Missing::default(),
             complete: BTreeMap::new(),
@@ -186,6 +188,7 @@ impl Follower {
             broken: None,
             broken_logged: None,
             held_logged: None,
+            must_trim: false,
         };
         if let Some(restored) = restored {
             follower.restore(restored);

@@ -15,7 +15,7 @@ use crate::sys::glibc;
 use crate::telemetry::message::{Events, Message};
 
 /// Within so long all files are looked at.
-const ALL: Duration = Duration::from_secs(15);
+const ALL: Duration = Duration::from_secs(20);
 /// At each look at least so many are.
 const SOME: usize = 64;
 /// One of too many that has not changed for so long is looked at less often.
@@ -58,7 +58,7 @@ impl Follower {
         }
         let found = self.stat(changes.names, now);
         let new = self.place(found, now);
-        let were_many = new.len() >= MANY;
+        self.must_trim |= new.len() >= MANY;
         self.sweep(&changes.dirs, now);
         self.poll(now);
         self.add(new, now);
@@ -68,7 +68,7 @@ impl Follower {
         self.report(now, sink);
         self.is_first = false;
         self.progress.ready();
-        if were_many {
+        if self.pending.is_empty() && std::mem::take(&mut self.must_trim) {
             glibc::trim();
         }
         self.look_cost = began.elapsed();
@@ -104,7 +104,7 @@ impl Follower {
             }
             match fs::metadata(&name.path) {
                 Ok(metadata) if metadata.is_file() => {
-                    found.push(Listed::of(name.path.into(), name.entry, &metadata));
+                    found.push(Listed::of(name.path, name.entry, &metadata));
                 }
                 Ok(metadata) => self.troubles.note_kind(&name.path, &metadata, now),
                 Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -129,13 +129,13 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
     {
         return false;
     }
-    let is_weak = file.head.bytes < HEAD_BYTES;
+    let is_weak = file.head.len() < HEAD_BYTES;
     // Of a file that was removed long ago, few bytes prove nothing, but for a file that was compressed. To read events
     // again is better than to lose them.
     if is_weak && file.is_gone && candidate.length().is_some() && !is_same_inode {
         return false;
     }
-    if file.head.bytes == 0 && !is_same_inode {
+    if file.head.is_empty() && !is_same_inode {
         return false;
     }
     file.tail
@@ -193,7 +193,7 @@ mod tests {
         }
         fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
             let end = usize::try_from(offset).unwrap();
-            bytes == Fingerprint::of(&self.bytes[end - bytes.bytes..end])
+            bytes == Fingerprint::of(&self.bytes[end - bytes.len()..end])
         }
     }
 

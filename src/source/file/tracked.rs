@@ -339,7 +339,7 @@ impl Tracked {
         if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
             return Ok(true);
         }
-        if head.len() > self.head.bytes {
+        if head.len() > self.head.len() {
             self.head = known_by(&head);
         }
         Ok(false)
@@ -354,10 +354,10 @@ impl Tracked {
 
     /// Whether these bytes stand before `offset`.
     fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
-        let Some(from) = offset.checked_sub(bytes.bytes as u64) else {
+        let Some(from) = offset.checked_sub(bytes.len() as u64) else {
             return Ok(false);
         };
-        Ok(Fingerprint::of(&self.read_at(from, bytes.bytes)?) == bytes)
+        Ok(Fingerprint::of(&self.read_at(from, bytes.len())?) == bytes)
     }
 
     /// One read. 0 at the end.
