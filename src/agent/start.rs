@@ -65,7 +65,6 @@ pub(super) fn start(
         tell,
         told,
     };
-    let is_awaited = matches!(opened.destination.forwarding, Forwarding::Awaited(_));
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
     let status_file = opened.status_file.map(|place| {
@@ -87,7 +86,6 @@ pub(super) fn start(
         options,
         consumer,
         target,
-        is_awaited,
         changes.clone(),
         watchdog.clone(),
     )?;
@@ -167,7 +165,6 @@ fn start_sender(
     options: &RunOptions,
     consumer: Consumer,
     target: Option<Box<dyn Target>>,
-    is_awaited: bool,
     changes: LatestValue<Option<Box<dyn Target>>>,
     watchdog: Watchdog,
 ) -> Result<Arc<Mutex<Abort>>, CommandError> {
@@ -175,7 +172,7 @@ fn start_sender(
     let sender = Sender {
         consumer,
         target,
-        is_awaited,
+        is_awaited: matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_))),
         changes,
         aborter: Arc::clone(&aborts),
         settings: Settings {

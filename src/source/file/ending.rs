@@ -383,12 +383,11 @@ fn report_gone(entry: &FileOffset, was_restored: bool, in_full: bool, sink: &mut
         let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
         sink.lost(entry.unread(), &reason);
     } else if in_full {
-        Message::FileGone {
+        sink.gone(&Message::FileGone {
             file,
             offset,
             unknown,
-        }
-        .log();
+        });
     }
 }
 

@@ -16,6 +16,7 @@ use super::trouble::Troubles;
 use super::{Broken, FileStart};
 use crate::framer::Framer;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
+use crate::telemetry::message::Message;
 
 /// A file that has not changed for so long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
@@ -37,6 +38,8 @@ pub(super) trait Sink {
     fn watermark(&self) -> u64;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
+    /// A file is gone of which nothing is known to be lost.
+    fn gone(&mut self, report: &Message);
     /// A file is taken for the copy of another.
     fn copied(&mut self);
     /// The source is unavailable, for this reason.

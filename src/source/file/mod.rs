@@ -200,6 +200,10 @@ impl Sink for SourceOutput {
         SourceOutput::broken(self)
     }
 
+    fn gone(&mut self, report: &Message) {
+        report.log();
+    }
+
     fn copied(&mut self) {
         SourceOutput::copied(self);
     }
