@@ -208,7 +208,9 @@ impl Status {
             ),
             // Somebody wanted it so: nothing that a restart of the agent would fix.
             _ => match self.report.forwarding() {
-                Some(off @ Forwarding::Off(_)) => ("200 OK", format!("ok; {off}\n")),
+                Some(off @ (Forwarding::Off(_) | Forwarding::Awaited(_))) => {
+                    ("200 OK", format!("ok; {off}\n"))
+                }
                 _ => ("200 OK", "ok\n".into()),
             },
         }

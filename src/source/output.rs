@@ -11,9 +11,19 @@ use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
+use crate::telemetry::snapshot::Lag;
 
 /// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Events that were dropped because they are malformed or too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// How many.
+    pub events: u64,
+    /// How far before the end of what was read the first of them begins.
+    pub bytes_back: u64,
+}
 
 /// One source's end of the agent.
 pub struct SourceOutput {
@@ -30,6 +40,7 @@ pub struct SourceOutput {
     counted: usize,
     /// Events that were counted so since the start.
     events: u64,
+    broken: Option<Broken>,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
 }
@@ -57,6 +68,7 @@ impl SourceOutput {
             spare: Vec::new(),
             counted: 0,
             events: 0,
+            broken: None,
             cut_short: false,
         }
     }
@@ -118,10 +130,22 @@ impl SourceOutput {
                     }
                     self.append(&event);
                 }
-                Some(Frame::Lost(lost)) => self.lose(lost, None),
+                Some(Frame::Lost(lost)) => {
+                    let first = Broken {
+                        events: 0,
+                        bytes_back: framer.unfinished(),
+                    };
+                    self.broken.get_or_insert(first).events += 1;
+                    self.lose(lost, None);
+                }
                 None => return self.try_position(),
             }
         }
+    }
+
+    /// What [`take_while_room`](Self::take_while_room) has dropped since this was last asked.
+    pub fn broken(&mut self) -> Option<Broken> {
+        self.broken.take()
     }
 
     /// Waits until what was taken is queued, for so long at most.
@@ -308,10 +332,15 @@ impl SourceOutput {
         self.events
     }
 
-    /// What was not delivered yet, for how long the oldest of it has been there, and what removed files take.
-    pub fn lag(&self, bytes: u64, oldest: Duration, deleted: u64) {
-        self.report.source_lag(self.source, bytes, oldest);
+    /// What was not delivered yet, and what removed files take.
+    pub fn lag(&self, lag: Lag, deleted: u64) {
+        self.report.source_lag(self.source, lag);
         self.report.source_deleted_bytes(self.source, deleted);
+    }
+
+    /// A file was taken for the copy of another.
+    pub fn copied(&self) {
+        self.report.source_copied(self.source);
     }
 
     /// Nothing is there to be read yet, which need be no failure.

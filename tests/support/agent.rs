@@ -96,6 +96,12 @@ impl AgentCommand {
         self
     }
 
+    /// Runs it in this directory.
+    pub(crate) fn in_dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Takes an environment variable away.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.command.env_remove(name);
