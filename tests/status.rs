@@ -576,9 +576,7 @@ fn an_address_that_another_process_has_is_an_error_at_start() {
     let nowhere = run("localhost");
     assert_eq!(nowhere.code, Some(2), "{}", nowhere.log);
     assert!(
-        nowhere
-            .log
-            .contains("expected an address such as 127.0.0.1:9108"),
+        nowhere.log.contains("fix: use one such as 127.0.0.1:9108"),
         "{}",
         nowhere.log
     );
