@@ -34,6 +34,8 @@ pub struct SourceOutput {
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Memory for what comes next, of clients between two messages.
+    pub spare: Vec<u8>,
     /// Events of the chunk that are counted as received.
     counted: usize,
     /// Events that were counted so since the start.
@@ -63,6 +65,7 @@ impl SourceOutput {
             when_full,
             max_event,
             chunk,
+            spare: Vec::new(),
             counted: 0,
             events: 0,
             broken: None,
@@ -178,19 +181,19 @@ impl SourceOutput {
     }
 
     fn append(&mut self, event: &Event<'_>) {
-        let before = self.chunk.bytes.len();
-        event.append_line(&mut self.chunk.bytes);
-        // Its newline and replaced bytes count too; there would never be room for it.
-        let line = Extent {
-            events: 1,
-            bytes: self.chunk.bytes.len() - before,
-        };
-        if event.raw_len() > self.max_event || !self.producer.could_take(line) {
-            self.chunk.bytes.truncate(before);
-            self.refuse(Reason::TooLarge, 1);
-        } else {
-            self.chunk.events += 1;
+        if !self.could_ever_take(event) {
+            return self.refuse(Reason::TooLarge, 1);
         }
+        event.append_line(&mut self.chunk.bytes);
+        self.chunk.events += 1;
+    }
+
+    /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
+    fn could_ever_take(&self, event: &Event<'_>) -> bool {
+        let takes = |bytes| self.producer.could_take(Extent { events: 1, bytes });
+        // The exact length takes a look at every byte: only where it matters.
+        event.raw_len() <= self.max_event
+            && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
     }
 
     /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.

@@ -194,9 +194,12 @@ impl StatusFile {
                 "catching_up": source.lag.as_ref().and_then(|lag| lag.catching_up.clone()),
             })
         });
-        let dropped = Reason::ALL
-            .into_iter()
-            .map(|reason| (reason.label(), balance.dropped_for(reason).into()));
+        let dropped = Reason::ALL.into_iter().map(|reason| {
+            (
+                reason.label().to_owned(),
+                balance.dropped_for(reason).into(),
+            )
+        });
         json!({
             "program": PROGRAM,
             "version": env!("CARGO_PKG_VERSION"),

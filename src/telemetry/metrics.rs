@@ -57,8 +57,8 @@ impl Page {
             for reason in Reason::ALL {
                 let label = reason.label();
                 let names = match source {
-                    Some(name) => labels([("source", name), ("reason", &label)]),
-                    None => labels([("reason", &label)]),
+                    Some(name) => labels([("source", name), ("reason", label)]),
+                    None => labels([("reason", label)]),
                 };
                 let place = source.map(|_| place);
                 dropped.push((names, balance.dropped_from(place, reason)));

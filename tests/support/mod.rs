@@ -5,6 +5,7 @@ mod account;
 mod agent;
 mod black_hole;
 pub(crate) mod certs;
+mod cgroup;
 mod client;
 pub(crate) mod control;
 mod files;
@@ -23,6 +24,7 @@ pub(crate) use account::{
 pub(crate) use agent::{Agent, AgentCommand, Balance, STATE_DIR};
 pub(crate) use black_hole::BlackHole;
 pub(crate) use certs::Authority;
+pub(crate) use cgroup::Cgroup;
 pub(crate) use client::Client;
 pub(crate) use files::{Files, append, number};
 pub(crate) use metrics::Metrics;
