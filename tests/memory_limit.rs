@@ -28,7 +28,7 @@ fn sidecar() -> Option<Cgroup> {
     match Cgroup::with_memory(bytes) {
         Ok(cgroup) => Some(cgroup),
         Err(error) => {
-            println!("SKIPPED: no memory cgroup can be made here: {error}");
+            eprintln!("skipped: no memory cgroup can be made here: {error}");
             None
         }
     }
