@@ -194,8 +194,6 @@ fn files_that_hold_no_pair_are_refused_with_the_option_and_what_would_be_right()
         ("mine.pem", "old", "--client-key", "openssl pkey"),
         ("both", "", "--client-cert", "openssl pkey"),
         ("mine.pem", "false", "--client-key", "can't be used"),
-        ("mine.pem", "gone", "--client-key", "can't be read"),
-        ("gone", "mine.key", "--client-cert", "can't be read"),
         (
             "mine.key",
             "mine.key",
@@ -339,4 +337,18 @@ fn enable_sets_the_pair_and_a_new_certificate_lets_go_of_the_old_key() {
     let (code, log, text) = enable(&[("--client-cert", "combined.pem")]);
     assert_eq!(code, Some(0), "{log}");
     assert!(!text.contains("CLIENT_KEY"), "{text}");
+}
+
+#[test]
+fn files_that_are_missing_are_waited_for() {
+    let world = World::new();
+    let hook = world.webhook(&world.clients, &[&TLS13]);
+    let (key, away) = (world.path("mine.key"), world.path("away"));
+    fs::rename(&key, &away).unwrap();
+    let mut agent = world.start(&hook, PAIR);
+    feed(&mut agent, &numbered(0..1));
+    let line = agent.wait_for_log("WARN");
+    assert!(line.contains("mine.key"), "{line}");
+    fs::rename(&away, &key).unwrap();
+    hook.wait_for_events(1);
 }
