@@ -17,6 +17,11 @@ pub fn elements(array: &[u8]) -> Elements<'_> {
     Elements(Cursor::inside(array, b'['))
 }
 
+/// The value that `text` begins with, as it is written.
+pub fn value(text: &[u8]) -> Option<&[u8]> {
+    Cursor { bytes: text, at: 0 }.value()
+}
+
 /// The members of an object; see [`members`].
 #[derive(Debug, Clone)]
 pub struct Members<'a>(Cursor<'a>);
