@@ -26,6 +26,7 @@ mod options;
 mod probe;
 mod proxy;
 mod recipes;
+mod rules;
 mod settings;
 mod settings_file;
 mod show;

@@ -247,6 +247,25 @@ fn options(dir: &Path) -> Vec<Row> {
                 "192.0.2.1:80: ",
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
+        option("exclude", "user=*|api.name=Head*,api.statusCode<400|*")
+            .refuses(
+                &["", "user", "user>1", "a=1|b"],
+                "is no condition; fix: write",
+            )
+            .refuses(&["user==a", "n<=1"], "fix: use =, !=, >= or <")
+            .refuses(&["n>=many", "n<", "n<inf"], "fix: use =, or a number")
+            .refuses(
+                &["=a", "a..b=1", "[0]=1", "a.*=1"],
+                "fix: write names with dots",
+            ),
+        option("include", "user=a")
+            .beside("--exclude=*".into())
+            .refuses(&["user"], "is no condition; fix: write"),
+        option("redact", "s3").refuses(&["", "all"], "possible values: s3"),
+        option("redact-field", "X-Token,my_field").refuses(
+            &["", "a b", "meta.token", "é"],
+            "fix: give the name of a member",
+        ),
         option("file-start", "end").refuses(&["", "start", "End"], "expected beginning or end"),
         option("exclude-files", "*.gz,/var/log/pods/**/debug.log")
             .refuses(&["", "[a-z", "*.{gz}"], "use *, ?, [a-z] and **"),

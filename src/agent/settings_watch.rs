@@ -1,5 +1,5 @@
-//! Follows the settings file, and the files that it names: a running agent switches to another webhook, and is
-//! disabled and enabled, without a restart.
+//! Follows the settings file, and the files that it names: a running agent switches to another webhook or to other
+//! rules, and is disabled and enabled, without a restart.
 //!
 //! By polling their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
 //! between two polls is still being written.
@@ -20,12 +20,13 @@ use crate::agent::file_gate::FileGate;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
-use crate::config::options::{Command, RunOptions, WebhookOptions};
+use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Target;
+use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Message, Rules};
 use crate::telemetry::snapshot::Forwarding;
 use crate::webhook::header;
 
@@ -35,12 +36,20 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
 
+/// What is replaced when the settings change.
+pub struct Live {
+    /// For the sender.
+    pub webhook: LatestValue<Option<Box<dyn Target>>>,
+    /// Those of the sources.
+    pub rules: LiveRules,
+}
+
 /// The thread that follows the settings.
 pub struct SettingsWatcher {
     /// The command line, to be parsed again with the changed file.
     arguments: Vec<OsString>,
     report: Arc<Report>,
-    changes: LatestValue<Option<Box<dyn Target>>>,
+    live: Live,
     gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
@@ -64,14 +73,14 @@ impl SettingsWatcher {
         contents: Contents,
         provenance: &Provenance,
         report: Arc<Report>,
-        changes: LatestValue<Option<Box<dyn Target>>>,
+        live: Live,
         gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
-            changes,
+            live,
             gate,
             requests,
             values: values(provenance),
@@ -140,6 +149,7 @@ impl SettingsWatcher {
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
+        let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let destination = destination::choose(&options, &provenance).map_err(|error| error.0)?;
         let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
         if was_enabled && options.enabled && destination.target.is_none() {
@@ -154,14 +164,20 @@ impl SettingsWatcher {
             return Ok(());
         }
         self.had_file = file.settings.is_ok();
-        let changed = [
-            self.changed_files(&found),
-            self.changed_options(&provenance),
-        ]
-        .concat();
+        let (changed_options, changed_rules) = self.changed_options(&provenance);
+        let changed = [self.changed_files(&found), changed_options].concat();
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
         self.applied = found;
+        if !changed_rules.is_empty() {
+            Message::RulesChanged {
+                changed: changed_rules.join(", "),
+                rules: Rules(rules.describe()),
+            }
+            .log();
+            self.live.rules.replace(rules);
+            self.report.filters(&self.live.rules.excluding());
+        }
         if !changed.is_empty() {
             for warning in destination.warnings {
                 warning.log();
@@ -171,12 +187,12 @@ impl SettingsWatcher {
                 // Files stop first, and keep what the sender discards then.
                 self.report.forwards(destination.forwarding, &changed);
                 self.gate.close();
-                self.changes.put(None);
+                self.live.webhook.put(None);
             } else {
-                self.changes.put(destination.target);
+                self.live.webhook.put(destination.target);
                 self.report.forwards(destination.forwarding, &changed);
             }
-        } else if is_requested {
+        } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
         Ok(())
@@ -191,13 +207,14 @@ impl SettingsWatcher {
             .collect()
     }
 
-    /// The options that have changed and that a running agent follows. Changes of others are logged.
-    fn changed_options(&mut self, provenance: &Provenance) -> Vec<String> {
+    /// The options that have changed and that a running agent follows: of the webhook, and of the rules. Changes of others
+    /// are logged.
+    fn changed_options(&mut self, provenance: &Provenance) -> (Vec<String>, Vec<String>) {
         let previous = std::mem::replace(&mut self.values, values(provenance));
         let webhook = WebhookOptions::declarations();
         let is_live =
             |option: Opt| option == Opt::Enabled || webhook.iter().any(|(live, _)| *live == option);
-        let mut changed = Vec::new();
+        let (mut changed, mut changed_rules) = (Vec::new(), Vec::new());
         for option in Opt::ALL.iter().copied() {
             let value = self.values.get(&option);
             if value == previous.get(&option) {
@@ -209,11 +226,13 @@ impl SettingsWatcher {
             };
             if is_live(option) {
                 changed.push(name);
+            } else if RulesOptions::ALL.contains(&option) {
+                changed_rules.push(name);
             } else {
                 Message::SettingNeedsRestart { setting: name }.log();
             }
         }
-        changed
+        (changed, changed_rules)
     }
 }
 

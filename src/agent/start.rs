@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
-use super::settings_watch::SettingsWatcher;
+use super::settings_watch::{Live, SettingsWatcher};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
@@ -22,6 +22,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::sender::{Abort, Sender, Target};
 use crate::delivery::step::Settings;
+use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
@@ -92,14 +93,18 @@ pub(super) fn start(
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
+    shared.report.filters(&opened.rules.excluding());
     let running = sources.sources.len();
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
-    start_sources(&shared, options, opened_sources, &producer)?;
+    start_sources(&shared, options, opened_sources, &producer, &opened.rules)?;
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let watcher =
-            SettingsWatcher::new(opened.contents, provenance, report, changes, gate, asked);
+        let live = Live {
+            webhook: changes,
+            rules: opened.rules,
+        };
+        let watcher = SettingsWatcher::new(opened.contents, provenance, report, live, gate, asked);
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -203,6 +208,7 @@ fn start_sources(
     options: &RunOptions,
     sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
     producer: &Producer,
+    rules: &LiveRules,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
     let ahead = Extent {
@@ -225,7 +231,8 @@ fn start_sources(
             false => producer,
         };
         let report = Arc::clone(&shared.report);
-        let output = SourceOutput::new(place, producer, report, when_full, max_event);
+        let output =
+            SourceOutput::new(place, producer, report, when_full, max_event, rules.clone());
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &shared.tell, Event::SourceEnded, move || {

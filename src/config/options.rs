@@ -9,6 +9,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
+pub use crate::config::rules_options::RulesOptions;
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
@@ -160,6 +161,10 @@ pub struct RunOptions {
         default_value = "stdin"
     )]
     pub sources: Vec<Spec>,
+
+    /// What leaves the host.
+    #[command(flatten)]
+    pub rules: RulesOptions,
 
     /// Where the first start of a file: source begins to read existing files: beginning or end
     ///

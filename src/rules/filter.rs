@@ -58,28 +58,42 @@ impl FromStr for Conditions {
 
 fn condition(text: &str) -> Result<Condition, String> {
     let wrong = |what: &str| format!("`{}` {what}", text.trim());
-    let expected = || wrong("is no condition; fix: write MEMBER=PATTERN, !=, >=NUMBER or <NUMBER, such as operation=get_*");
+    let expected = || {
+        wrong(
+            "is no condition; fix: write MEMBER=PATTERN, !=, >=NUMBER or <NUMBER, such as operation=get_*",
+        )
+    };
     let at = text.find(['=', '!', '<', '>']).ok_or_else(expected)?;
     let (path, rest) = text.split_at(at);
-    let operators: [(&str, fn(String) -> Option<Test>); 4] = [
-        ("!=", |value| Some(Test::IsNot(value))),
-        (">=", |value| number(value.as_bytes()).map(Test::AtLeast)),
-        ("=", |value| Some(Test::Is(value))),
-        ("<", |value| number(value.as_bytes()).map(Test::Below)),
-    ];
-    let mut operators = operators.into_iter();
-    let found = operators.find_map(|(operator, test)| Some((rest.strip_prefix(operator)?, test)));
-    let (value, test) = found.ok_or_else(expected)?;
+    let mut operators = ["!=", ">=", "=", "<"].into_iter();
+    let operator = operators.find(|operator| rest.starts_with(operator));
+    let operator = operator.ok_or_else(expected)?;
+    let value = rest[operator.len()..].trim();
     if value.starts_with('=') {
-        return Err(wrong("has an operator that is not known; fix: use =, !=, >= or <"));
+        return Err(wrong(
+            "has an operator that is not known; fix: use =, !=, >= or <",
+        ));
     }
-    let test = test(value.trim().to_owned())
-        .ok_or_else(|| wrong("compares with what is no number; fix: use =, or a number"))?;
+    let number = || {
+        let number = number(value.as_bytes());
+        number.ok_or_else(|| wrong("compares with what is no number; fix: use =, or a number"))
+    };
+    let test = match operator {
+        "!=" => Test::IsNot(value.into()),
+        ">=" => Test::AtLeast(number()?),
+        "<" => Test::Below(number()?),
+        _ => Test::Is(value.into()),
+    };
     // `Records[0].api` is `Records.0.api`.
     let path = path.trim().replace('[', ".").replace(']', "");
     let path: Vec<_> = path.split('.').map(str::to_owned).collect();
-    if path.iter().any(|name| name.is_empty() || name.contains('*')) {
-        return Err(wrong("lacks the name of a member; fix: write names with dots between them, such as Records[0].api.name"));
+    if path
+        .iter()
+        .any(|name| name.is_empty() || name.contains('*'))
+    {
+        return Err(wrong(
+            "lacks the name of a member; fix: write names with dots between them, such as Records[0].api.name",
+        ));
     }
     Ok(Condition { path, test })
 }
@@ -136,13 +150,16 @@ impl Filter {
     /// Of rules in the order in which they are tried.
     ///
     /// # Errors
-    /// They can't work together.
-    pub fn new(rules: impl IntoIterator<Item = (Action, Conditions)>) -> Result<Self, String> {
+    /// They can't work together: which kind of rule is to blame, and why.
+    pub fn new(
+        rules: impl IntoIterator<Item = (Action, Conditions)>,
+    ) -> Result<Self, (Action, String)> {
         let mut filter = Filter::default();
         for (action, conditions) in rules {
             let mut tests = Vec::new();
             for Condition { path, test } in conditions.all {
-                tests.push((filter.value_of(&path)?, test));
+                let value = filter.value_of(&path);
+                tests.push((value.map_err(|what| (action, what))?, test));
             }
             filter.rules.push(Rule {
                 action,
@@ -151,9 +168,13 @@ impl Filter {
             });
         }
         match filter.rules.last() {
-            Some(last) if last.action == Action::Include => Err(format!(
-                "`{}` changes nothing, since no rule behind it excludes; fix: end with --exclude '*' to send nothing else",
-                last.text
+            Some(last) if last.action == Action::Include => Err((
+                Action::Include,
+                format!(
+                    "`{}` changes nothing, since no rule behind it excludes; fix: put an --exclude rule behind it, \
+                     '*' to send nothing else",
+                    last.text
+                ),
             )),
             _ => Ok(filter),
         }
@@ -167,7 +188,9 @@ impl Filter {
         }
         let value = self.paths.len();
         if value == MAX_PATHS {
-            return Err(format!("rules on more than {MAX_PATHS} different members; fix: use fewer"));
+            return Err(format!(
+                "rules on more than {MAX_PATHS} different members; fix: use fewer"
+            ));
         }
         self.paths.push(shown);
         let mut nodes = &mut self.tree;
@@ -310,6 +333,144 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 (pattern, text) = (rest, behind);
             }
             _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Which of the rules excludes an event.
+    fn excluded(rules: &[(Action, &str)], event: &str) -> Option<String> {
+        let rules = rules.iter();
+        let rules = rules.map(|(action, rule)| (*action, rule.parse().unwrap()));
+        let filter = Filter::new(rules).unwrap();
+        let values = filter.values(event.as_bytes());
+        filter.excluded_by(&values).map(|rule| rule.to_string())
+    }
+
+    #[test]
+    fn a_rule_holds_for_what_it_says() {
+        let event = r#"{"operation":"get_obj","http_status":"403","api":{"name":"HeadObject","statusCode":404,"rx":1.5e3},
+            "Records":[{"api":{"name":"s3:GetObject"}},{"user":"bac\u006bup"}],"ok":true,"none":null,"empty":"","operation":"other",
+            "key":"a,b|c","deep":{"name":{"x":1}},"\u006barl":"é"}"#;
+        for (rule, holds) in [
+            ("operation=get_obj", true),
+            ("operation=get_*", true),
+            ("operation=g?t_o*", true),
+            ("operation=*obj", true),
+            ("operation=*t*b*", true),
+            ("operation=*", true),
+            ("operation=get", false),
+            ("operation=GET_OBJ", false),
+            ("operation=other", false),
+            ("operation!=put_*", true),
+            ("operation!=get_*", false),
+            ("http_status>=400", true),
+            ("http_status>=404", false),
+            ("http_status<404", true),
+            ("api.statusCode>=404", true),
+            ("api.statusCode=4??", true),
+            ("api.rx<1501", true),
+            ("api.rx>=1500", true),
+            ("operation>=0", false),
+            ("operation<0", false),
+            ("Records[0].api.name=s3:Get*", true),
+            ("Records.0.api.name=s3:Get*", true),
+            ("Records[1].user=backup", true),
+            ("Records[2].user!=backup", false),
+            ("Records[0].user!=backup", false),
+            ("ok=true", true),
+            ("none=null", true),
+            ("empty=", true),
+            ("empty=?*", false),
+            ("missing=*", false),
+            ("missing!=x", false),
+            ("missing.deeper!=x", false),
+            ("api=*", false),
+            ("api!=x", false),
+            ("operation.name=*", false),
+            ("key=a?b?c", true),
+            ("karl=?", true),
+            ("api.name=Head*,http_status>=400", true),
+            (" api.name = Head* , http_status < 400 ", false),
+            ("*", true),
+        ] {
+            let found = excluded(&[(Action::Exclude, rule)], event);
+            assert_eq!(found, holds.then(|| rule.trim().to_owned()), "{rule}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_decides() {
+        use Action::{Exclude, Include};
+        let rules = [
+            (Exclude, "user=backup,op=put*"),
+            (Include, "status>=400"),
+            (Exclude, "op=get"),
+            (Include, "op=put*"),
+            (Exclude, "*"),
+        ];
+        for (event, by) in [
+            (r#"{"op":"get","status":500,"user":"a"}"#, None),
+            (r#"{"op":"get","status":200}"#, Some("op=get")),
+            (r#"{"op":"put","status":200}"#, None),
+            (
+                r#"{"op":"put","status":500,"user":"backup"}"#,
+                Some("user=backup,op=put*"),
+            ),
+            (r#"{"op":"list","status":200}"#, Some("*")),
+            ("{}", Some("*")),
+        ] {
+            assert_eq!(excluded(&rules, event).as_deref(), by, "{event}");
+        }
+    }
+
+    #[test]
+    fn rules_that_can_t_work_together_are_refused() {
+        let rules = |count: usize, action| {
+            let rules = (0..count).map(|number| format!("m{number}=1").parse().unwrap());
+            Filter::new(rules.map(|rule| (action, rule)).collect::<Vec<_>>())
+        };
+        assert!(rules(MAX_PATHS, Action::Exclude).is_ok());
+        for (count, action, what) in [
+            (MAX_PATHS + 1, Action::Exclude, "fix: use fewer"),
+            (1, Action::Include, "fix: put an --exclude rule behind it"),
+        ] {
+            let (blamed, error) = rules(count, action).unwrap_err();
+            assert_eq!(blamed, action);
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
+            fn naive(pattern: &[char], text: &[char]) -> bool {
+                match (pattern, text) {
+                    ([], []) => true,
+                    (['*', rest @ ..], _) => {
+                        naive(rest, text) || (!text.is_empty() && naive(pattern, &text[1..]))
+                    }
+                    (['?', rest @ ..], [_, behind @ ..]) => naive(rest, behind),
+                    ([a, rest @ ..], [b, behind @ ..]) => a == b && naive(rest, behind),
+                    _ => false,
+                }
+            }
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            let expected = naive(&chars(&pattern), &chars(&text));
+            prop_assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+        }
+
+        #[test]
+        fn no_rule_and_no_event_panics(rule in "[a=!<>*?,.\\[\\]0-9 ]{0,12}", event in r#"[{}\[\]",:a0\\]{0,40}"#) {
+            if let Ok(rule) = rule.parse() {
+                let filter = Filter::new([(Action::Exclude, rule)]).unwrap();
+                filter.excluded_by(&filter.values(event.as_bytes()));
+            }
         }
     }
 }

@@ -55,7 +55,11 @@ impl Rules {
     /// Of these parts. `masked` says what is masked, in the words of whoever wants it.
     pub fn new(filter: Filter, redactor: Option<Redactor>, masked: Vec<String>) -> Self {
         Rules {
-            found: filter.paths.iter().map(|_| AtomicBool::new(false)).collect(),
+            found: filter
+                .paths
+                .iter()
+                .map(|_| AtomicBool::new(false))
+                .collect(),
             filter,
             redactor,
             masked,
@@ -149,9 +153,29 @@ impl LiveRules {
         LiveRules(Arc::new(RwLock::new(Arc::new(rules))))
     }
 
-    /// The rules of now.
-    pub fn current(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// Leaves out and masks what is to be now, of a chunk's lines from this byte on.
+    pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
+        let rules = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        match rules.is_empty() {
+            true => Screened::default(),
+            false => rules.screen(chunk, from),
+        }
+    }
+
+    /// All of them in a line; see [`Rules::describe`].
+    pub fn describe(&self) -> String {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .describe()
+    }
+
+    /// The rules that exclude events, as they were written.
+    pub fn excluding(&self) -> Vec<Arc<str>> {
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let excluding = rules.filter.rules();
+        let excluding = excluding.filter(|(action, _)| *action == Action::Exclude);
+        excluding.map(|(_, text)| Arc::clone(text)).collect()
     }
 
     /// Takes these from now on.

@@ -178,7 +178,11 @@ mod tests {
             assert!(endings.may_be(u32::from_le_bytes(*last)), "{last:?}");
         }
         let others = [b"code", b"atus", b"a%2F", b"size", b"urns"];
-        assert!(!others.into_iter().any(|last| endings.may_be(u32::from_le_bytes(*last))));
+        assert!(
+            !others
+                .into_iter()
+                .any(|last| endings.may_be(u32::from_le_bytes(*last)))
+        );
         assert!(Endings::of([&b"id"[..]]).may_be(u32::from_le_bytes(*b"{\"id")));
     }
 }

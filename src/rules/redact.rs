@@ -66,7 +66,10 @@ const S3: [(&str, Kind); 14] = [
     ("set-cookie", Kind::Member),
     // Some clients sign these headers as parameters.
     ("x-amz-server-side-encryption-customer-key", TOKEN),
-    ("x-amz-copy-source-server-side-encryption-customer-key", TOKEN),
+    (
+        "x-amz-copy-source-server-side-encryption-customer-key",
+        TOKEN,
+    ),
 ];
 
 /// What was done to events.
@@ -144,7 +147,9 @@ impl Redactor {
             let Some(mark) = ahead.next(text) else {
                 break None;
             };
-            let last = mark.checked_sub(7).and_then(|start| text[start..].first_chunk());
+            let last = mark
+                .checked_sub(7)
+                .and_then(|start| text[start..].first_chunk());
             let Some(last) = last.map(|last| u64::from_le_bytes(*last)) else {
                 break Some(mark);
             };

@@ -17,7 +17,11 @@ use crate::framer::{Frame, Framer};
 const SECRET: &str = "hush";
 
 fn redacting() -> Rules {
-    Rules::new(Filter::default(), Redactor::new(true, ["my-field"]), Vec::new())
+    Rules::new(
+        Filter::default(),
+        Redactor::new(true, ["my-field"]),
+        Vec::new(),
+    )
 }
 
 fn chunk(lines: &str) -> Chunk {
@@ -38,30 +42,90 @@ fn redacted(lines: &str) -> String {
 fn secrets_are_masked_and_nothing_else() {
     for (event, expected) in [
         // Parameters, in URLs of all kinds.
-        (r#"{"u":"/b/k?X-Amz-Signature=0123456789ab&x=1"}"#, r#"{"u":"/b/k?X-Amz-Signature=REDACTED&x=1"}"#),
-        (r#"{"u":"GET /b?a=1&Signature=abcdefgh%2Bi=?a=1&signature=abcdefgh%2Bi= HTTP/1.1"}"#, r#"{"u":"GET /b?a=1&Signature=REDACTED?a=1&signature=REDACTED HTTP/1.1"}"#),
-        (r#"{"u":"?a=1\u0026X-Amz-Security-Token=abcdefghij\u0026X-Amz-Credential=AKIA"}"#, r#"{"u":"?a=1\u0026X-Amz-Security-Token=REDACTED\u0026X-Amz-Credential=AKIA"}"#),
-        (r#"{"u":"?sig\u003dabcdefgh\/ij"}"#, r#"{"u":"?sig\u003dREDACTED"}"#),
-        (r#"{"u":"?X%2DAmz%2dSIGNATURE=abcdefghij"}"#, r#"{"u":"?X%2DAmz%2dSIGNATURE=REDACTED"}"#),
-        (r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3Dabcdefghij%26b%3D1"}"#, r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3DREDACTED%26b%3D1"}"#),
-        (r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253Dabcdefghij"}"#, r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253DREDACTED"}"#),
-        (r#"{"u":"?LDAPPassword=a,b;c?d(e)f g&Token=x.y~z-aaa"}"#, r#"{"u":"?LDAPPassword=REDACTED g&Token=REDACTED"}"#),
+        (
+            r#"{"u":"/b/k?X-Amz-Signature=0123456789ab&x=1"}"#,
+            r#"{"u":"/b/k?X-Amz-Signature=REDACTED&x=1"}"#,
+        ),
+        (
+            r#"{"u":"GET /b?a=1&Signature=abcdefgh%2Bi=?a=1&signature=abcdefgh%2Bi= HTTP/1.1"}"#,
+            r#"{"u":"GET /b?a=1&Signature=REDACTED?a=1&signature=REDACTED HTTP/1.1"}"#,
+        ),
+        (
+            r#"{"u":"?a=1\u0026X-Amz-Security-Token=abcdefghij\u0026X-Amz-Credential=AKIA"}"#,
+            r#"{"u":"?a=1\u0026X-Amz-Security-Token=REDACTED\u0026X-Amz-Credential=AKIA"}"#,
+        ),
+        (
+            r#"{"u":"?sig\u003dabcdefgh\/ij"}"#,
+            r#"{"u":"?sig\u003dREDACTED"}"#,
+        ),
+        (
+            r#"{"u":"?X%2DAmz%2dSIGNATURE=abcdefghij"}"#,
+            r#"{"u":"?X%2DAmz%2dSIGNATURE=REDACTED"}"#,
+        ),
+        (
+            r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3Dabcdefghij%26b%3D1"}"#,
+            r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3DREDACTED%26b%3D1"}"#,
+        ),
+        (
+            r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253Dabcdefghij"}"#,
+            r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253DREDACTED"}"#,
+        ),
+        (
+            r#"{"u":"?LDAPPassword=a,b;c?d(e)f g&Token=x.y~z-aaa"}"#,
+            r#"{"u":"?LDAPPassword=REDACTED g&Token=REDACTED"}"#,
+        ),
         (r#"{"u":"Sig=short"}"#, r#"{"u":"Sig=*****"}"#),
-        (r#"{"u":"?WebIdentityToken=&SAMLAssertion=abcdefgh"}"#, r#"{"u":"?WebIdentityToken=&SAMLAssertion=REDACTED"}"#),
+        (
+            r#"{"u":"?WebIdentityToken=&SAMLAssertion=abcdefgh"}"#,
+            r#"{"u":"?WebIdentityToken=&SAMLAssertion=REDACTED"}"#,
+        ),
         // Members.
-        (r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=abcdefgh"}}"#, r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=REDACTED"}}"#),
-        (r#"{"authorization":"AWS AKIA:abcdefghijk="}"#, r#"{"authorization":"AWS AKIA:REDACTED"}"#),
-        (r#"{"HTTP_AUTHORIZATION":"Bearer abcdefghijk"}"#, r#"{"HTTP_AUTHORIZATION":"Bearer REDACTED"}"#),
-        (r#"{"Authorization":"abcdefghijk"}"#, r#"{"Authorization":"REDACTED"}"#),
-        (r#"{"Authorization":["Basic abcdefghijk","AWS AKIA:abcdefgh"]}"#, r#"{"Authorization":["Basic REDACTED","AWS AKIA:REDACTED"]}"#),
-        (r#"{"x":[{"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY":"abcdefghijk"},{"a":1}]}"#, r#"{"x":[{"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY":"REDACTED"},{"a":1}]}"#),
-        (r#"{"Set\u002dCookie" : "a=b; c" , "cookie":"\"abcdefg\\"}"#, r#"{"Set\u002dCookie" : "******" , "cookie":"REDACTED"}"#),
-        (r#"{"My_Field":{"a":[12,"abcdefgh",true,null],"b":{"c":"x"}},"d":1}"#, r#"{"My_Field":{"a":[0,"REDACTED",null,null],"b":{"c":"*"}},"d":1}"#),
+        (
+            r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=abcdefgh"}}"#,
+            r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=REDACTED"}}"#,
+        ),
+        (
+            r#"{"authorization":"AWS AKIA:abcdefghijk="}"#,
+            r#"{"authorization":"AWS AKIA:REDACTED"}"#,
+        ),
+        (
+            r#"{"HTTP_AUTHORIZATION":"Bearer abcdefghijk"}"#,
+            r#"{"HTTP_AUTHORIZATION":"Bearer REDACTED"}"#,
+        ),
+        (
+            r#"{"Authorization":"abcdefghijk"}"#,
+            r#"{"Authorization":"REDACTED"}"#,
+        ),
+        (
+            r#"{"Authorization":["Basic abcdefghijk","AWS AKIA:abcdefgh"]}"#,
+            r#"{"Authorization":["Basic REDACTED","AWS AKIA:REDACTED"]}"#,
+        ),
+        (
+            r#"{"x":[{"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY":"abcdefghijk"},{"a":1}]}"#,
+            r#"{"x":[{"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY":"REDACTED"},{"a":1}]}"#,
+        ),
+        (
+            r#"{"Set\u002dCookie" : "a=b; c" , "cookie":"\"abcdefg\\"}"#,
+            r#"{"Set\u002dCookie" : "******" , "cookie":"REDACTED"}"#,
+        ),
+        (
+            r#"{"My_Field":{"a":[12,"abcdefgh",true,null],"b":{"c":"x"}},"d":1}"#,
+            r#"{"My_Field":{"a":[0,"REDACTED",null,null],"b":{"c":"*"}},"d":1}"#,
+        ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
         // JSON within JSON.
-        (r#"{"log":"{\"Authorization\" : \"Bearer a\\\"bcdefghi\",\"u\":\"?sig=abcdefgh\\u0026a\"}"}"#, r#"{"log":"{\"Authorization\" : \"Bearer REDACTED\",\"u\":\"?sig=REDACTED\\u0026a\"}"}"#),
-        (r#"{"log":"{\"cookie\":[\"abcdefgh\"]}","b":1}"#, r#"{"log":"{\"cookie\":REDACTED","b":1}"#),
-        (r#"{"log":"{\"cookie\":\"abcdefgh","b":1}"#, r#"{"log":"{\"cookie\":\"REDACTED","b":1}"#),
+        (
+            r#"{"log":"{\"Authorization\" : \"Bearer a\\\"bcdefghi\",\"u\":\"?sig=abcdefgh\\u0026a\"}"}"#,
+            r#"{"log":"{\"Authorization\" : \"Bearer REDACTED\",\"u\":\"?sig=REDACTED\\u0026a\"}"}"#,
+        ),
+        (
+            r#"{"log":"{\"cookie\":[\"abcdefgh\"]}","b":1}"#,
+            r#"{"log":"{\"cookie\":REDACTED","b":1}"#,
+        ),
+        (
+            r#"{"log":"{\"cookie\":\"abcdefgh","b":1}"#,
+            r#"{"log":"{\"cookie\":\"REDACTED","b":1}"#,
+        ),
     ] {
         assert_eq!(redacted(event), expected);
         serde_json::from_str::<Value>(expected).unwrap();
@@ -96,12 +160,17 @@ fn what_was_screened_before_stays_as_it_is() {
     let mut chunk = chunk("{\"sig\":\"abcdefgh\"}\n{\"sig\":\"abcdefgh\"}\n");
     let screened = redacting().screen(&mut chunk, 19);
     assert_eq!(screened.redacted, 1);
-    assert_eq!(chunk.bytes, b"{\"sig\":\"abcdefgh\"}\n{\"sig\":\"REDACTED\"}\n");
+    assert_eq!(
+        chunk.bytes,
+        b"{\"sig\":\"abcdefgh\"}\n{\"sig\":\"REDACTED\"}\n"
+    );
 }
 
 /// The events of a captured stream, a line each; those of MessagePack as they stand in the other capture.
 fn captured(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name);
     let bytes = fs::read(path).unwrap();
     let mut framer = if name.starts_with("seaweedfs") {
         Framer::for_arrays(1 << 20)
@@ -191,7 +260,11 @@ fn no_secret_of_the_captured_streams_is_left_and_all_else_is() {
 fn quoted(text: &str, how: u64) -> String {
     let mut quoted = String::from("\"");
     // What is no scheme that is known is masked whole.
-    let how = if text.contains("AWS") || text.contains("B") { 0 } else { how };
+    let how = if text.contains("AWS") || text.contains("B") {
+        0
+    } else {
+        how
+    };
     for (place, c) in text.chars().enumerate() {
         let bits = how.rotate_right(3 * place as u32 % 64) & 7;
         match c {
@@ -212,7 +285,10 @@ fn quoted(text: &str, how: u64) -> String {
 }
 
 fn written(value: &Value, how: u64) -> String {
-    let next = |place: usize| how.rotate_left(7 * (place as u32 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let next = |place: usize| {
+        how.rotate_left(7 * (place as u32 + 1))
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    };
     match value {
         Value::String(text) => quoted(text, how),
         Value::Array(values) => {
@@ -234,15 +310,20 @@ fn written(value: &Value, how: u64) -> String {
 
 /// A name in any case, with `_` for `-` where that is the same.
 fn any_case(name: &str, how: u64, is_member: bool) -> String {
-    let name = name.chars().enumerate().map(|(place, c)| {
-        match (how.rotate_right(place as u32) & 1, c) {
-            (1, '-') if is_member => '_',
-            (1, c) => c.to_ascii_uppercase(),
-            (_, c) => c,
-        }
-    });
+    let name =
+        name.chars()
+            .enumerate()
+            .map(|(place, c)| match (how.rotate_right(place as u32) & 1, c) {
+                (1, '-') if is_member => '_',
+                (1, c) => c.to_ascii_uppercase(),
+                (_, c) => c,
+            });
     let name: String = name.collect();
-    if is_member && how & 0x10 != 0 { format!("HTTP_{name}") } else { name }
+    if is_member && how & 0x10 != 0 {
+        format!("HTTP_{name}")
+    } else {
+        name
+    }
 }
 
 fn percent_encoded(name: &str, how: u64) -> String {
@@ -329,7 +410,8 @@ fn with_secrets() -> impl Strategy<Value = Value> {
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         let member = prop_oneof![(filler(), inner.clone()), with_member()];
-        let object = vec(member, 0..4).prop_map(|members| Value::Object(members.into_iter().collect()));
+        let object =
+            vec(member, 0..4).prop_map(|members| Value::Object(members.into_iter().collect()));
         prop_oneof![vec(inner, 0..4).prop_map(Into::into), object]
     })
 }
@@ -349,7 +431,11 @@ fn masked(value: &Value) -> Value {
         Value::Array(values) => values.iter().map(masked).collect(),
         Value::Object(members) => {
             let members = members.iter();
-            Value::Object(members.map(|(name, value)| (name.clone(), masked(value))).collect())
+            Value::Object(
+                members
+                    .map(|(name, value)| (name.clone(), masked(value)))
+                    .collect(),
+            )
         }
         other => other.clone(),
     }

@@ -1,9 +1,11 @@
-//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + in memory`.
+//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + filtered{rule} + in memory`.
 //!
 //! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
 //! is in memory is the difference, so a lost count would show there for ever.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why an event was dropped. Closed: every loss has one of these, or is a rejection by the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +18,20 @@ pub enum Reason {
     TooLarge,
     /// Forwarding was disabled, or not enabled yet.
     Disabled,
+    /// `--redact` did not find the end of a secret in it.
+    Unredactable,
     /// Still in memory when the agent had to end, and not read again by the next start.
     Shutdown,
 }
 
 impl Reason {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Reason; 5] = [
+    pub const ALL: [Reason; 6] = [
         Reason::BufferFull,
         Reason::Malformed,
         Reason::TooLarge,
         Reason::Disabled,
+        Reason::Unredactable,
         Reason::Shutdown,
     ];
 
@@ -42,6 +47,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too large",
             Reason::Disabled => "disabled",
+            Reason::Unredactable => "unredactable",
             Reason::Shutdown => "shutdown",
         }
     }
@@ -235,6 +241,9 @@ pub struct Counters {
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
     rejected: AtomicU64,
+    /// By rule.
+    filtered: Mutex<BTreeMap<Arc<str>, u64>>,
+    redacted: AtomicU64,
     requests: [AtomicU64; RequestResult::ALL.len()],
 }
 
@@ -246,6 +255,8 @@ impl Counters {
             delivered: AtomicU64::new(0),
             dropped: Default::default(),
             rejected: AtomicU64::new(0),
+            filtered: Mutex::default(),
+            redacted: AtomicU64::new(0),
             requests: Default::default(),
         }
     }
@@ -279,9 +290,22 @@ impl Counters {
         self.dropped[reason as usize].fetch_add(events, SeqCst) + events
     }
 
+    /// Events that had been counted as received are not sent, because of a rule.
+    pub fn filtered(&self, rule: &Arc<str>, events: usize) {
+        let mut filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        *filtered.entry(Arc::clone(rule)).or_default() += events as u64;
+    }
+
+    /// Values were masked.
+    pub fn redacted(&self, values: usize) {
+        self.redacted.fetch_add(values as u64, SeqCst);
+    }
+
     /// The counts at one moment.
     pub fn balance(&self) -> Balance {
         // Final events first: one that becomes final in between still counts as in memory, never as less than nothing.
+        let filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        let filtered = filtered.clone();
         let rejected = self.rejected.load(SeqCst);
         let dropped = std::array::from_fn(|reason| self.dropped[reason].load(SeqCst));
         let delivered = self.delivered.load(SeqCst);
@@ -291,6 +315,8 @@ impl Counters {
             delivered,
             dropped,
             rejected,
+            filtered,
+            redacted: self.redacted.load(SeqCst),
             requests: std::array::from_fn(|result| self.requests[result].load(SeqCst)),
         }
     }
@@ -306,6 +332,10 @@ pub struct Balance {
     dropped: [u64; Reason::ALL.len()],
     /// Events that the webhook does not take.
     pub rejected: u64,
+    /// Events that were not sent because of a rule, by rule.
+    pub filtered: BTreeMap<Arc<str>, u64>,
+    /// Values that were masked.
+    pub redacted: u64,
     requests: [u64; RequestResult::ALL.len()],
 }
 
@@ -330,6 +360,11 @@ impl Balance {
         self.dropped.iter().sum()
     }
 
+    /// Events that were not sent because of a rule.
+    pub fn filtered(&self) -> u64 {
+        self.filtered.values().sum()
+    }
+
     /// Requests to the webhook that came to this end.
     pub fn requests(&self, result: RequestResult) -> u64 {
         self.requests[result as usize]
@@ -337,7 +372,7 @@ impl Balance {
 
     /// Events that were received and are not final.
     pub fn buffered(&self) -> u64 {
-        let end = self.delivered + self.dropped() + self.rejected;
+        let end = self.delivered + self.dropped() + self.rejected + self.filtered();
         self.received().saturating_sub(end)
     }
 
@@ -358,13 +393,15 @@ mod tests {
         let counters = Counters::new(2);
         counters.received(0, 7);
         counters.received(1, 3);
-        counters.delivered(4);
+        counters.delivered(3);
+        counters.filtered(&"a=1".into(), 1);
         assert_eq!(counters.rejected(2), 2);
         assert_eq!(counters.dropped(Reason::Malformed, 1), 1);
         assert_eq!(counters.dropped(Reason::Malformed, 1), 2);
         let balance = counters.balance();
         assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
         assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
+        assert_eq!((balance.filtered(), balance.filtered["a=1"]), (1, 1));
         assert_eq!(balance.dropped_for(Reason::Malformed), 2);
         for (left, dropped, buffered) in [(0, 2, 0), (1, 1, 1), (2, 0, 2), (9, 0, 2)] {
             let at_end = balance.clone().at_end(left);

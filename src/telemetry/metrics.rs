@@ -56,6 +56,12 @@ impl Page {
         self.family("events_dropped_total", "Events that were lost.", dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
+        let filtered = balance.filtered.iter();
+        let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
+        let help = "Events that were not sent because of a rule, which is no loss.";
+        self.family("events_filtered_total", help, filtered);
+        let help = "Values in events that were masked.";
+        self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
     }
@@ -193,6 +199,8 @@ mod tests {
         report.delivered(3);
         report.rejected(2, "400");
         report.dropped(Reason::TooLarge, Some(0), 1);
+        report.filtered(&"user=\"a\"".into(), 1);
+        report.redacted(5);
         report.redelivered(3, "timeout");
         report.request_finished(RequestResult::Delivered);
         report.request_refused(0, Refusal::Forbidden, None);
@@ -207,6 +215,8 @@ mod tests {
             "events_delivered_total 3".into(),
             "events_dropped_total{reason=\"too_large\"} 1".into(),
             "events_rejected_total 2".into(),
+            "events_filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
             format!("requests_refused_total{{{name},reason=\"forbidden\"}} 1"),
@@ -214,7 +224,7 @@ mod tests {
             format!("source_lag_bytes{{{name}}} 99"),
             format!("source_lag_seconds{{{name}}} 7"),
             format!("source_lost_bytes_total{{{name}}} 5"),
-            "buffered_events 4".into(),
+            "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
         ] {

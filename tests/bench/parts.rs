@@ -146,7 +146,9 @@ fn without_secrets() -> Vec<Chunk> {
     let mut chunks = chunks();
     for chunk in &mut chunks {
         let text = String::from_utf8_lossy(&chunk.bytes);
-        let text = text.replace("Signature=", "Checksum--").replace("\"Authorization\":", "\"Authorisation\":");
+        let text = text
+            .replace("Signature=", "Checksum--")
+            .replace("\"Authorization\":", "\"Authorisation\":");
         chunk.bytes = text.into_bytes();
     }
     chunks
@@ -181,7 +183,9 @@ fn screen(bencher: Bencher, rules: &Rules, inputs: fn() -> Vec<Chunk>) {
         .counter(ItemsCount::new(EVENTS))
         .with_inputs(inputs)
         .bench_local_refs(|chunks| {
-            let screened = chunks.iter_mut().map(|chunk| rules.screen(chunk, 0).events());
+            let screened = chunks
+                .iter_mut()
+                .map(|chunk| rules.screen(chunk, 0).events());
             screened.sum::<usize>()
         });
 }
