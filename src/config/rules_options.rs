@@ -41,7 +41,7 @@ pub struct RulesOptions {
     ///
     /// They are replaced by REDACTED, or by as many * if they are shorter: parameters of URLs anywhere in an event, members
     /// that are headers, and JSON in a string of JSON. Access key ids stay.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REDACT", value_name = "s3", value_parser = ["s3"])]
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_REDACT", value_name = "s3", value_parser = parse_redact)]
     pub redact: Option<String>,
 
     /// Member to mask too, wherever it is in an event; repeatable, or separated by commas
@@ -55,6 +55,13 @@ pub struct RulesOptions {
         value_parser = parse_field
     )]
     pub redact_field: Vec<String>,
+}
+
+fn parse_redact(text: &str) -> Result<String, String> {
+    match text {
+        "s3" => Ok(text.to_owned()),
+        _ => Err("expected s3".into()),
+    }
 }
 
 fn parse_field(text: &str) -> Result<String, String> {
