@@ -248,10 +248,7 @@ fn options(dir: &Path) -> Vec<Row> {
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
         option("exclude", "user=*|api.name=Head*,api.statusCode<400|*")
-            .refuses(
-                &["", "user", "user>1", "b"],
-                "is no condition; fix: write",
-            )
+            .refuses(&["", "user", "user>1", "b"], "is no condition; fix: write")
             .refuses(&["user==a", "n<=1"], "fix: use =, !=, >= or <")
             .refuses(&["n>=many", "n<", "n<inf"], "fix: use =, or a number")
             .refuses(

@@ -101,7 +101,7 @@ fn check(value: &Value, is_secret_here: bool) {
                     continue;
                 };
                 if ["sig", "x-amz-signature"].contains(&&*name.to_ascii_lowercase()) {
-                    let end = |c: char| c <= ' ' || "\"&?,;|}<>".contains(c);
+                    let end = |c: char| c <= ' ' || "\\\"&?,;|}<>".contains(c);
                     let value = value.split(end).next().unwrap_or_default();
                     assert!(is_masked(value), "{name}={value} in {text}");
                 }
