@@ -76,7 +76,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     {
         // It would end at once, and look like one that has done its work.
         return Err(UsageError(
-            "no source is set, and this service's standard input is /dev/null: say where events come from, \
+            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
              such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
                 .into(),
         )
@@ -173,7 +173,10 @@ fn open_sources(
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
             return Err(provenance
-                .error(Opt::Source, format!("{spec}: given twice"))
+                .error(
+                    Opt::Source,
+                    format!("{spec}: given twice; fix: give it once"),
+                )
                 .into());
         }
     }

@@ -22,7 +22,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
-use crate::delivery::sender::Target;
+use crate::delivery::sender::{Change, Line, Target};
 use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
@@ -36,20 +36,17 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
 
-/// What is replaced when the settings change.
-pub struct Live {
-    /// For the sender.
-    pub webhook: LatestValue<Option<Box<dyn Target>>>,
-    /// Those of the sources.
-    pub rules: LiveRules,
-}
-
 /// The thread that follows the settings.
 pub struct SettingsWatcher {
     /// The command line, to be parsed again with the changed file.
     arguments: Vec<OsString>,
     report: Arc<Report>,
-    live: Live,
+    /// The way to each sender.
+    senders: Vec<LatestValue<Change>>,
+    /// Targets that there were.
+    generation: u64,
+    /// Those of the sources.
+    rules: LiveRules,
     gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
@@ -73,14 +70,17 @@ impl SettingsWatcher {
         contents: Contents,
         provenance: &Provenance,
         report: Arc<Report>,
-        live: Live,
+        lines: &[Line],
+        rules: LiveRules,
         gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
-            live,
+            senders: lines.iter().map(|line| line.changes.clone()).collect(),
+            generation: 1,
+            rules,
             gate,
             requests,
             values: values(provenance),
@@ -175,8 +175,8 @@ impl SettingsWatcher {
                 rules: Rules(rules.describe()),
             }
             .log();
-            self.live.rules.replace(rules);
-            self.report.filters(&self.live.rules.excluding());
+            self.rules.replace(rules);
+            self.report.filters(&self.rules.excluding());
         }
         if !changed.is_empty() {
             for warning in destination.warnings {
@@ -187,15 +187,27 @@ impl SettingsWatcher {
                 // Files stop first, and keep what the sender discards then.
                 self.report.forwards(destination.forwarding, &changed);
                 self.gate.close();
-                self.live.webhook.put(None);
+                self.change(None);
             } else {
-                self.live.webhook.put(destination.target);
+                self.change(destination.target);
                 self.report.forwards(destination.forwarding, &changed);
             }
         } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
         Ok(())
+    }
+
+    /// Hands each sender the target, with a connection of its own.
+    fn change(&mut self, target: Option<Box<dyn Target>>) {
+        self.generation += 1;
+        for sender in self.senders.iter().skip(1) {
+            let another = target.as_ref().map(|target| target.another());
+            sender.put((self.generation, another));
+        }
+        if let Some(first) = self.senders.first() {
+            first.put((self.generation, target));
+        }
     }
 
     /// The files that the settings name and whose content has changed.

@@ -1,6 +1,7 @@
 //! Starts the threads: senders before sources, so that what comes in is taken at once.
 
 use std::net::TcpListener;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -11,7 +12,7 @@ use signal_hook::iterator::Signals;
 use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
-use super::settings_watch::{Live, SettingsWatcher};
+use super::settings_watch::SettingsWatcher;
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
@@ -20,21 +21,21 @@ use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::delivery::sender::{Abort, Sender, Target};
+use crate::delivery::machine::Delivery;
+use crate::delivery::sender::{Line, Sender, Senders, Target};
 use crate::delivery::step::Settings;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
 use crate::sys::backoff::Backoff;
-use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
-/// How many batches a file is read ahead. More of it would only take room from sources that can't wait, and the
-/// processor's caches from all.
+/// How many batches a file is read ahead, with one sender: one is in flight, one complete. More would only take room from
+/// sources that can't wait, and the processor's caches from all.
 const READ_AHEAD: usize = 4;
 
 /// What all threads share.
@@ -79,16 +80,8 @@ pub(super) fn start(
     let stats = producer.stats();
     let gate = FileGate::new(sources.checkpoints.progresses(), stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
-    let changes = LatestValue::new()?;
     let target = opened.destination.target;
-    let aborts = start_sender(
-        &shared,
-        options,
-        consumer,
-        target,
-        changes.clone(),
-        watchdog.clone(),
-    )?;
+    let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
@@ -100,11 +93,16 @@ pub(super) fn start(
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let live = Live {
-            webhook: changes,
-            rules: opened.rules,
-        };
-        let watcher = SettingsWatcher::new(opened.contents, provenance, report, live, gate, asked);
+        let rules = opened.rules;
+        let watcher = SettingsWatcher::new(
+            opened.contents,
+            provenance,
+            report,
+            &lines,
+            rules,
+            gate,
+            asked,
+        );
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -120,7 +118,7 @@ pub(super) fn start(
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
-        aborts,
+        lines,
         told: shared.told,
         sources: running,
     })
@@ -163,44 +161,66 @@ fn start_status_page(
     Ok(())
 }
 
-/// Starts the sender. Gives what ends its request in flight.
-fn start_sender(
+/// Starts the senders. Gives the way to each.
+fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
     target: Option<Box<dyn Target>>,
-    changes: LatestValue<Option<Box<dyn Target>>>,
     watchdog: Watchdog,
-) -> Result<Arc<Mutex<Abort>>, CommandError> {
-    let aborts: Arc<Mutex<Abort>> = Arc::new(Mutex::new(Box::new(|| ())));
-    let sender = Sender {
-        consumer,
-        target,
-        changes,
-        aborter: Arc::clone(&aborts),
-        settings: Settings {
-            // At most half the buffer, so that sources find room while a request is under way.
-            body: Extent {
-                events: options.batch_events.min(options.buffer_events.div_ceil(2)),
-                bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
-            },
-            age: options.batch_age,
-            reject_after: options.reject_after,
+) -> Result<Vec<Line>, CommandError> {
+    let connections = match options.dry_run {
+        // There is one standard output.
+        true => 1,
+        false => options.connections,
+    };
+    let settings = Settings {
+        // At most half the buffer, so that sources find room while a request is under way.
+        body: Extent {
+            events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+            bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
         },
-        backoff: Backoff::new(
-            options.backoff_min,
-            options.backoff_max,
-            crate::sys::random::seed(),
-        ),
+        age: options.batch_age,
+        reject_after: options.reject_after,
+        connections,
+    };
+    let backoff = Backoff::new(
+        options.backoff_min,
+        options.backoff_max,
+        crate::sys::random::seed(),
+    );
+    let lines = (0..connections).map(|_| Line::new());
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    let senders = Arc::new(Senders {
+        consumer,
+        delivery: Mutex::new(Delivery::new(settings, backoff)),
         report: Arc::clone(&shared.report),
         watchdog,
         shutdown: shared.shutdown.clone(),
         abort: shared.abort.clone(),
-    };
-    spawn("sender", &shared.tell, Event::SenderEnded, move || {
-        sender.run();
-    })?;
-    Ok(aborts)
+        lines: lines.clone(),
+        running: AtomicUsize::new(connections),
+    });
+    let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
+    let mut targets: Vec<_> = others.collect();
+    targets.push(target);
+    for (place, target) in targets.into_iter().enumerate() {
+        let senders = Arc::clone(&senders);
+        let sender = Sender {
+            senders,
+            place,
+            target,
+        };
+        let tell = shared.tell.clone();
+        let thread = thread::Builder::new().name("sender".into());
+        thread.spawn(move || {
+            if sender.run() {
+                // The main thread may be gone: then nobody needs to know.
+                let _ = tell.send(Event::SendersEnded);
+            }
+        })?;
+    }
+    Ok(lines)
 }
 
 fn start_sources(
@@ -211,9 +231,10 @@ fn start_sources(
     rules: &LiveRules,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
+    let batches = READ_AHEAD + 2 * (options.connections - 1);
     let ahead = Extent {
-        events: options.batch_events.saturating_mul(READ_AHEAD),
-        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
+        events: options.batch_events.saturating_mul(batches),
+        bytes: options.batch_bytes.saturating_mul(batches),
     };
     for (place, (spec, (source, resumes))) in options.sources.iter().zip(sources).enumerate() {
         let when_full = options.when_full.unwrap_or(if source.is_lasting() {

@@ -60,7 +60,7 @@ pub struct RulesOptions {
 fn parse_redact(text: &str) -> Result<String, String> {
     match text {
         "s3" => Ok(text.to_owned()),
-        _ => Err("expected s3".into()),
+        _ => Err("fix: use s3".into()),
     }
 }
 

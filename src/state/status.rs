@@ -170,9 +170,12 @@ impl StatusFile {
                 "lag_seconds": source.lag.map(|lag| lag.oldest.as_secs()),
             })
         });
-        let dropped = Reason::ALL
-            .into_iter()
-            .map(|reason| (reason.label(), balance.dropped_for(reason).into()));
+        let dropped = Reason::ALL.into_iter().map(|reason| {
+            (
+                reason.label().to_owned(),
+                balance.dropped_for(reason).into(),
+            )
+        });
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (rule.to_string(), (*events).into()));
         json!({

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::sys::poll::{PollFd, poll};
@@ -51,15 +51,23 @@ impl<T> LatestValue<T> {
         })
     }
 
-    /// Puts a value in. One that was not taken is dropped.
-    pub fn put(&self, new: T) {
-        let mut slot = self
-            .shared
+    fn slot(&self) -> MutexGuard<'_, Option<T>> {
+        self.shared
             .slot
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a value in. One that was not taken is dropped.
+    pub fn put(&self, new: T) {
+        let mut slot = self.slot();
         *slot = Some(new);
         self.shared.is_full.store(true, SeqCst);
+        self.wake();
+    }
+
+    /// Ends a wait, the current one or else the next.
+    pub fn wake(&self) {
         // A full socket wakes as well as one more byte would.
         let _ = (&self.shared.ends.0).write(&[0]);
     }
@@ -69,22 +77,12 @@ impl<T> LatestValue<T> {
         if !self.shared.is_full.load(SeqCst) {
             return None;
         }
-        let mut slot = self
-            .shared
-            .slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot();
         self.shared.is_full.store(false, SeqCst);
-        loop {
-            match (&self.shared.ends.1).read(&mut [0; 64]) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return slot.take(),
-            }
-        }
+        slot.take()
     }
 
-    /// Waits for a value, for `shutdown`, or for the end of `timeout`.
+    /// Waits for a value, for [`wake`](Self::wake), for `shutdown`, or for the end of `timeout`.
     pub fn wait(&self, shutdown: &ShutdownSignal, timeout: Duration) {
         let mut fds = [
             PollFd::new(self.shared.ends.1.as_fd()),
@@ -93,6 +91,19 @@ impl<T> LatestValue<T> {
         // Fails only if the kernel is out of memory: don't spin then.
         if poll(&mut fds, Some(timeout)).is_err() {
             shutdown.wait(timeout);
+        }
+        if fds[0].is_ready() {
+            self.drain();
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            match (&self.shared.ends.1).read(&mut [0; 64]) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return,
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ impl Page {
         self.single("events_delivered_total", help, balance.delivered);
         let dropped = Reason::ALL.map(|reason| {
             let events = balance.dropped_for(reason);
-            (labels([("reason", &reason.label())]), events)
+            (labels([("reason", reason.label())]), events)
         });
         self.family("events_dropped_total", "Events that were lost.", dropped);
         let help = "Events that the webhook did not take, which are lost too.";

@@ -8,6 +8,7 @@ use memchr::memchr_iter;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::Overhead;
+use crate::text::choice::choose;
 use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
@@ -29,13 +30,15 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ndjson" => Ok(Format::Ndjson),
-            "array" => Ok(Format::Array),
-            "single" => Ok(Format::Single),
-            "hec" => Ok(Format::Hec),
-            _ => Err("expected ndjson, array, single or hec".into()),
-        }
+        choose(
+            text,
+            &[
+                ("ndjson", Format::Ndjson),
+                ("array", Format::Array),
+                ("single", Format::Single),
+                ("hec", Format::Hec),
+            ],
+        )
     }
 }
 
@@ -70,15 +73,14 @@ impl FromStr for Compressed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str = "expected none, gzip, or gzip:1 to gzip:9";
         let level = match text {
             "none" => return Ok(Compressed::No),
-            "gzip" => Ok(1),
-            _ => text.strip_prefix("gzip:").unwrap_or_default().parse(),
+            "gzip" => "1",
+            _ => text.strip_prefix("gzip:").unwrap_or_default(),
         };
-        match level {
+        match level.parse() {
             Ok(level @ 1..=9) => Ok(Compressed::Gzip(level)),
-            _ => Err(WANTED.into()),
+            _ => Err("is not known; fix: use none, gzip, or gzip:1 to gzip:9".into()),
         }
     }
 }
@@ -86,6 +88,7 @@ impl FromStr for Compressed {
 /// Makes bodies, one after the other.
 pub struct Encoder {
     envelope: Envelope,
+    compressed: Compressed,
     gzip: Option<Gzip>,
     /// The last body, if it is not just the lines.
     made: Vec<u8>,
@@ -123,10 +126,18 @@ impl Encoder {
                 time_path: None,
                 saw_event_without_time: false,
             },
-            gzip: match compressed {
-                Compressed::No => None,
-                Compressed::Gzip(level) => Some(Gzip::new(level)),
-            },
+            compressed,
+            gzip: gzip(compressed),
+            made: Vec::new(),
+        }
+    }
+
+    /// The same with memory of its own.
+    pub fn another(&self) -> Self {
+        Encoder {
+            envelope: self.envelope.clone(),
+            compressed: self.compressed,
+            gzip: gzip(self.compressed),
             made: Vec::new(),
         }
     }
@@ -186,6 +197,7 @@ impl Encoder {
     pub fn encode(&mut self, events: &Body<'_>) {
         let Encoder {
             envelope,
+            compressed: _,
             gzip,
             made,
         } = self;
@@ -196,9 +208,9 @@ impl Encoder {
             None if envelope.is_plain() => {}
             None => envelope.write(events, |piece| made.extend_from_slice(piece)),
             Some(gzip) => {
-                gzip.begin(made);
-                envelope.write(events, |piece| gzip.add(piece, made));
-                gzip.end(made);
+                gzip.begin(std::mem::take(made));
+                envelope.write(events, |piece| gzip.add(piece));
+                *made = gzip.end();
             }
         }
     }
@@ -220,6 +232,7 @@ const LONGEST_HEC_START: usize = r#"{"time":18446744073709551.615,"event":"#.len
 const KEPT: usize = 2 << 20;
 
 /// What is around the events.
+#[derive(Clone)]
 struct Envelope {
     format: Format,
     /// A line before each event, with its newline, or nothing.
@@ -297,6 +310,13 @@ impl Envelope {
             }
         }
         out(b"}\n");
+    }
+}
+
+fn gzip(compressed: Compressed) -> Option<Gzip> {
+    match compressed {
+        Compressed::No => None,
+        Compressed::Gzip(level) => Some(Gzip::new(level)),
     }
 }
 
