@@ -60,7 +60,7 @@ pub(super) fn start(
     let sources = opened.sources;
     let (tell, told) = unbounded();
     let shared = Shared {
-        report: Arc::new(report_on(options, &sources.resumes)),
+        report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
         shutdown: opened.shutdown,
         abort: opened.abort,
         tell,
@@ -86,7 +86,6 @@ pub(super) fn start(
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
-    shared.report.filters(&opened.rules.excluding());
     let running = sources.sources.len();
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
     start_sources(&shared, options, opened_sources, &producer, &opened.rules)?;
@@ -132,13 +131,15 @@ fn notify_ready(notify: Option<&Notify>) {
     }
 }
 
-fn report_on(options: &RunOptions, resumes: &[bool]) -> Report {
+fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Report {
     let sources = options.sources.iter().zip(resumes);
     let sources = sources.map(|(spec, resumes)| ReportedSource {
         name: spec.to_string(),
         resumes: *resumes,
     });
-    Report::new(options.report_interval, sources.collect())
+    let report = Report::new(options.report_interval, sources.collect());
+    report.filters(&rules.excluding());
+    report
 }
 
 fn start_status_page(

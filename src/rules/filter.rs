@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::framer::walk::{self, Text};
 
 /// Different paths that all rules together may have.
-const MAX_PATHS: usize = 32;
+const MAX_PATHS: usize = 16;
 
 /// What becomes of events that match a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,11 @@ fn condition(text: &str) -> Result<Condition, String> {
 }
 
 fn number(text: &[u8]) -> Option<f64> {
+    // A status, as a rule.
+    if let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = text {
+        let digits = [a, b, c].into_iter();
+        return Some(digits.fold(0.0, |number, digit| number * 10.0 + f64::from(digit - b'0')));
+    }
     let number: f64 = str::from_utf8(text).ok()?.trim().parse().ok()?;
     number.is_finite().then_some(number)
 }

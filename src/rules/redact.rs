@@ -13,6 +13,18 @@ use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
 
+/// Of each byte whether it is in signatures and tokens, and stands for itself.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] =
+            matches!(byte as u8, b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'-'..=b'9' | b'_' | b'~');
+        byte += 1;
+    }
+    plain
+};
+
 /// A name is not longer than this, however its bytes are escaped.
 const MAX_ESCAPED: usize = MAX_NAME * 16;
 
@@ -155,7 +167,7 @@ impl Redactor {
             };
             let (byte, before) = ((last >> 56) as u8, (last >> 48) as u8);
             let name = last >> if before == b'"' { 16 } else { 24 };
-            let is_escape = byte ^ b':' >= 8;
+            let is_escape = byte ^ b':' >= 8 && may_escape(&text[mark + 1..]);
             let is_blank = before <= b' ';
             if self.endings.may_be(name as u32) | is_escape | is_blank | (mark < escaped_up_to) {
                 break Some(mark);
@@ -238,6 +250,17 @@ impl Redactor {
     }
 }
 
+/// Whether a percent sign or a backslash before this may escape a byte of a name, what ends one, or a quote that does.
+#[inline(always)]
+fn may_escape(behind: &[u8]) -> bool {
+    match behind {
+        [b'4'..=b'7' | b'u' | b'\\', ..] => true,
+        [b'2' | b'3', digit, ..] => b"5Dd".contains(digit),
+        [b'"', byte, ..] => *byte <= b' ' || *byte == b':',
+        _ => false,
+    }
+}
+
 /// How many of them the text ends with: before a quote, how deep that is in JSON within JSON.
 fn backslashes(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
@@ -315,8 +338,8 @@ impl Pass<'_> {
         let text = &self.lines[..];
         let mut end = start;
         loop {
-            let is_plain = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/_-.~".contains(byte);
-            end += text[end..].iter().take_while(is_plain).count();
+            let plain = text[end..].iter();
+            end += plain.take_while(|byte| PLAIN[usize::from(**byte)]).count();
             match next(&text[end..]) {
                 Some((byte, rest)) if byte > b' ' && !stops.contains(&byte) => {
                     end = text.len() - rest.len();
@@ -341,7 +364,7 @@ impl Pass<'_> {
         } else if depth == 0 {
             let length = walk::value(value).map(<[u8]>::len);
             length.map(|length| self.mask_nested(start, start + length, kind))
-        } else if let [b'[' | b'{', ..] = value {
+        } else if let [b'[' | b'{' | b'\\', ..] = value {
             // Of JSON within JSON that is more than a string, all that is left is masked.
             string_end(value, 0, 0).map(|end| self.mask(start, start + end))
         } else {

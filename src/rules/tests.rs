@@ -123,6 +123,10 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"log":"{\"cookie\":REDACTED","b":1}"#,
         ),
         (
+            r#"{"log":"{\u0022cookie\u0022:\u0022abcdefgh\u0022}","b":1}"#,
+            r#"{"log":"{\u0022cookie\u0022:REDACTED","b":1}"#,
+        ),
+        (
             r#"{"log":"{\"cookie\":\"abcdefgh","b":1}"#,
             r#"{"log":"{\"cookie\":\"REDACTED","b":1}"#,
         ),
