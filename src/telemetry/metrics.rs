@@ -59,7 +59,7 @@ impl Page {
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
         let help = "Events that were not sent because of a rule, which is no loss.";
-        self.family("events_filtered_total", help, filtered);
+        self.family("filtered_total", help, filtered);
         let help = "Values in events that were masked.";
         self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
@@ -215,7 +215,7 @@ mod tests {
             "events_delivered_total 3".into(),
             "events_dropped_total{reason=\"too_large\"} 1".into(),
             "events_rejected_total 2".into(),
-            "events_filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
             "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),

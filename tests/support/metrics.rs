@@ -88,7 +88,7 @@ impl Metrics {
 
     /// Events that were not sent because of a rule; without rules the page has no such count.
     pub(crate) fn filtered(&self) -> u64 {
-        let filtered = self.0.get("s3_audit_webhook_events_filtered_total");
+        let filtered = self.0.get("s3_audit_webhook_filtered_total");
         filtered.map_or(0, |filtered| filtered.samples.values().sum())
     }
 

@@ -18,11 +18,18 @@ fuzz_target!(|data: &[u8]| {
     let (rule, stream) = data.split_at(memchr(b'\n', data).unwrap_or(0));
     let before = lines(stream);
 
-    let redacting = Rules::new(Filter::default(), Redactor::new(true, ["my-field"]), Vec::new());
+    let redacting = Rules::new(
+        Filter::default(),
+        Redactor::new(true, ["my-field"]),
+        Vec::new(),
+    );
     let mut chunk = before.clone();
     let screened = redacting.screen(&mut chunk.0, 0);
     let after = text(&chunk);
-    assert_eq!(screened.unredactable, 0, "an end is always found in what is JSON");
+    assert_eq!(
+        screened.unredactable, 0,
+        "an end is always found in what is JSON"
+    );
     assert_eq!(after.lines().count(), text(&before).lines().count());
     for (before, after) in text(&before).lines().zip(after.lines()) {
         assert!(after.len() <= before.len());
@@ -30,7 +37,10 @@ fuzz_target!(|data: &[u8]| {
         // It keeps no number that is too large.
         match value {
             Ok(value) => check(&value, false),
-            Err(error) => assert!(error.to_string().contains("number out of range"), "{error}: {after}"),
+            Err(error) => assert!(
+                error.to_string().contains("number out of range"),
+                "{error}: {after}"
+            ),
         }
     }
     let again = redacting.screen(&mut chunk.0, 0);
