@@ -31,6 +31,7 @@ use crate::source::{Source, SourceOutput, WhenFull};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
@@ -68,9 +69,9 @@ pub(super) fn start(
     };
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
-    let status_file = opened.status_file.map(|file| {
+    let status_file = opened.status_file.map(|place| {
         let report = Arc::clone(&shared.report);
-        file.follow(report, watchdog.clone())
+        place.follow(&options.state.state_dir, report, watchdog.clone())
     });
     let status_file = status_file.transpose()?;
     let (producer, consumer) = queue(Extent {
@@ -205,12 +206,14 @@ fn start_senders(
     let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
     let mut targets: Vec<_> = others.collect();
     targets.push(target);
+    let is_awaited = matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_)));
     for (place, target) in targets.into_iter().enumerate() {
         let senders = Arc::clone(&senders);
         let sender = Sender {
             senders,
             place,
             target,
+            is_awaited,
         };
         let tell = shared.tell.clone();
         let thread = thread::Builder::new().name("sender".into());

@@ -281,7 +281,7 @@ pub struct RunOptions {
     pub batch_age: Duration,
 
     /// Number of requests at a time, each over its own connection; with more than 1, events may arrive out of order
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECTIONS", value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
     pub connections: usize,
 
     /// Min delay before a retry; it doubles with each failure, with jitter

@@ -147,7 +147,8 @@ pub struct Counters {
     /// By source.
     received: Vec<AtomicU64>,
     delivered: AtomicU64,
-    dropped: [AtomicU64; Reason::ALL.len()],
+    /// By source; the last are those of which it is not known.
+    dropped: Vec<[AtomicU64; Reason::ALL.len()]>,
     rejected: AtomicU64,
     /// By rule.
     filtered: Mutex<BTreeMap<Arc<str>, u64>>,
@@ -161,7 +162,7 @@ impl Counters {
         Counters {
             received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
             delivered: AtomicU64::new(0),
-            dropped: Default::default(),
+            dropped: (0..=sources).map(|_| Default::default()).collect(),
             rejected: AtomicU64::new(0),
             filtered: Mutex::default(),
             redacted: AtomicU64::new(0),
@@ -192,10 +193,13 @@ impl Counters {
         self.rejected.fetch_add(events, SeqCst) + events
     }
 
-    /// Events were dropped. Returns how many were for this reason so far.
-    pub fn dropped(&self, reason: Reason, events: usize) -> u64 {
-        let events = events as u64;
-        self.dropped[reason as usize].fetch_add(events, SeqCst) + events
+    /// Events were dropped, of this source if that is known: with a single one it is.
+    pub fn dropped(&self, reason: Reason, source: Option<usize>, events: usize) {
+        let unknown = self.received.len();
+        let source = source.unwrap_or(if unknown == 1 { 0 } else { unknown });
+        if let Some(dropped) = self.dropped.get(source) {
+            dropped[reason as usize].fetch_add(events as u64, SeqCst);
+        }
     }
 
     /// Events that had been counted as received are not sent, because of a rule.
@@ -215,7 +219,10 @@ impl Counters {
         let filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
         let filtered = filtered.clone();
         let rejected = self.rejected.load(SeqCst);
-        let dropped = std::array::from_fn(|reason| self.dropped[reason].load(SeqCst));
+        let dropped = self.dropped.iter();
+        let dropped = dropped
+            .map(|of| std::array::from_fn(|reason| of[reason].load(SeqCst)))
+            .collect();
         let delivered = self.delivered.load(SeqCst);
         let received = self.received.iter().map(|events| events.load(SeqCst));
         Balance {
@@ -237,7 +244,7 @@ pub struct Balance {
     received: Vec<u64>,
     /// Events that the webhook has taken.
     pub delivered: u64,
-    dropped: [u64; Reason::ALL.len()],
+    dropped: Vec<[u64; Reason::ALL.len()]>,
     /// Events that the webhook does not take.
     pub rejected: u64,
     /// Events that were not sent because of a rule, by rule.
@@ -260,12 +267,21 @@ impl Balance {
 
     /// Events dropped for `reason`.
     pub fn dropped_for(&self, reason: Reason) -> u64 {
-        self.dropped[reason as usize]
+        self.dropped.iter().map(|of| of[reason as usize]).sum()
+    }
+
+    /// Events of one source dropped for `reason`; of no source, those of which it is not known.
+    pub fn dropped_from(&self, source: Option<usize>, reason: Reason) -> u64 {
+        let of = match source {
+            Some(source) => self.dropped.get(source),
+            None => self.dropped.last(),
+        };
+        of.map_or(0, |of| of[reason as usize])
     }
 
     /// Events dropped.
     pub fn dropped(&self) -> u64 {
-        self.dropped.iter().sum()
+        self.dropped.iter().flatten().sum()
     }
 
     /// Events that were not sent because of a rule.
@@ -287,7 +303,10 @@ impl Balance {
     /// The same at the agent's end, where what is not final never will be: it is lost, but for `left` events at most that
     /// the next start reads again.
     pub fn at_end(mut self, left: u64) -> Balance {
-        self.dropped[Reason::Shutdown as usize] += self.buffered().saturating_sub(left);
+        let lost = self.buffered().saturating_sub(left);
+        if let Some(unknown) = self.dropped.last_mut() {
+            unknown[Reason::Shutdown as usize] += lost;
+        }
         self
     }
 }
@@ -304,13 +323,16 @@ mod tests {
         counters.delivered(3);
         counters.filtered(&"a=1".into(), 1);
         assert_eq!(counters.rejected(2), 2);
-        assert_eq!(counters.dropped(Reason::Malformed, 1), 1);
-        assert_eq!(counters.dropped(Reason::Malformed, 1), 2);
+        counters.dropped(Reason::Malformed, Some(1), 1);
+        counters.dropped(Reason::Malformed, None, 1);
         let balance = counters.balance();
         assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
         assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
         assert_eq!((balance.filtered(), balance.filtered["a=1"]), (1, 1));
         assert_eq!(balance.dropped_for(Reason::Malformed), 2);
+        for (source, dropped) in [(Some(0), 0), (Some(1), 1), (None, 1)] {
+            assert_eq!(balance.dropped_from(source, Reason::Malformed), dropped);
+        }
         for (left, dropped, buffered) in [(0, 2, 0), (1, 1, 1), (2, 0, 2), (9, 0, 2)] {
             let at_end = balance.clone().at_end(left);
             assert_eq!(at_end.dropped_for(Reason::Shutdown), dropped);

@@ -21,8 +21,8 @@ pub struct Secrets {
     whole: Vec<String>,
     /// Those that are too short for that.
     words: Vec<String>,
-    /// Pieces of each form, folded.
-    pieces: Vec<Vec<u8>>,
+    /// Each form of them, folded, with how many characters in a row of it give it away.
+    forms: Vec<(Vec<u8>, usize)>,
 }
 
 impl Secrets {
@@ -48,8 +48,7 @@ impl Secrets {
         for form in forms.filter(|_| is_long) {
             let folded = folded(&form);
             let length = (folded.len() / 2).clamp(SHORTEST_LEAK, MIN_LEAK_LEN);
-            self.pieces
-                .extend(folded.windows(length).map(<[u8]>::to_vec));
+            self.forms.push((folded, length));
         }
     }
 
@@ -97,10 +96,10 @@ impl Secrets {
         let folded = folded(text);
         self.whole.iter().any(|secret| text.contains(secret))
             || self.words.iter().any(|word| is_word(word, text))
-            || self
-                .pieces
-                .iter()
-                .any(|piece| memmem::find(&folded, piece).is_some())
+            || self.forms.iter().any(|(form, length)| {
+                let mut pieces = folded.windows(*length);
+                pieces.any(|piece| memmem::find(form, piece).is_some())
+            })
     }
 }
 

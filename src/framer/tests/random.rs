@@ -27,30 +27,6 @@ proptest! {
     }
 
     #[test]
-    fn giving_up_anywhere_makes_no_events_of_nothing(
-        parts in vec(prop_oneof![
-            3 => written().prop_map(|(text, _)| text),
-            1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::from),
-        ], 0..12),
-        limit in 1usize..400,
-    ) {
-        let stream = parts.concat();
-        let mut framer = Framer::new(limit);
-        for (number, byte) in stream.bytes().enumerate() {
-            framer.space()[0] = byte;
-            framer.filled(1);
-            while let Some(frame) = framer.next() {
-                if let Frame::Event(event) = frame {
-                    prop_assert!(memchr::memmem::find(stream.as_bytes(), event.raw()).is_some());
-                }
-            }
-            if number % 7 == 0 {
-                framer.give_up();
-            }
-        }
-    }
-
-    #[test]
     fn a_new_framer_goes_on_from_what_is_unfinished(
         parts in vec(prop_oneof![
             6 => written().prop_map(|(text, _)| text),
