@@ -388,7 +388,13 @@ impl Pass<'_> {
             Kind::Authorization => memchr(b' ', value),
             _ => None,
         };
-        self.mask(start + kept.map_or(0, |at| at + 1), end);
+        // What is kept is skipped too: it must be a word or two, without a secret of its own.
+        let is_word = |at: &usize| {
+            value[..*at]
+                .iter()
+                .all(|byte| is_of_name(*byte) || *byte == b' ')
+        };
+        self.mask(start + kept.filter(is_word).map_or(0, |at| at + 1), end);
     }
 
     /// The texts in an object or array; numbers become 0, and what is true or false null.

@@ -93,6 +93,10 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"HTTP_AUTHORIZATION":"Bearer REDACTED"}"#,
         ),
         (
+            r#"{"Authorization":"?sig=abc Bearer x"}"#,
+            r#"{"Authorization":"REDACTED"}"#,
+        ),
+        (
             r#"{"Authorization":"abcdefghijk"}"#,
             r#"{"Authorization":"REDACTED"}"#,
         ),
