@@ -12,6 +12,7 @@ pub mod buffer;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod rules;
 pub mod source;
 pub mod state;
 pub mod sys;

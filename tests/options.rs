@@ -112,8 +112,8 @@ impl Row {
             .map(|(flag, value)| format!("--{flag}={value}"));
         let args: Vec<_> = iter::once("run".to_owned())
             .chain(rest)
-            .chain(self.beside.clone())
             .chain(option)
+            .chain(self.beside.clone())
             .collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let agent = Agent::command();
@@ -248,6 +248,22 @@ fn options(dir: &Path) -> Vec<Row> {
                 "192.0.2.1:80: ",
             )
             .refuses(&[&format!("fluent:{long}")], PATH),
+        option("exclude", "user=*|api.name=Head*,api.statusCode<400|*")
+            .refuses(&["", "user", "user>1", "b"], "is no condition; fix: write")
+            .refuses(&["user==a", "n<=1"], "fix: use =, !=, >= or <")
+            .refuses(&["n>=many", "n<", "n<inf"], "fix: use =, or a number")
+            .refuses(
+                &["=a", "a..b=1", "[0]=1", "a.*=1"],
+                "fix: write names with dots",
+            ),
+        option("include", "user=a")
+            .beside("--exclude=*".into())
+            .refuses(&["user"], "is no condition; fix: write"),
+        option("redact", "s3").refuses(&["", "all"], "fix: use s3"),
+        option("redact-field", "X-Token,my_field").refuses(
+            &["", "a b", "meta.token", "é"],
+            "fix: give the name of a member",
+        ),
         option("file-start", "end").refuses(&["", "start", "End"], "fix: use beginning or end"),
         option("exclude-files", "*.gz,/var/log/pods/**/debug.log")
             .refuses(&["", "[a-z", "*.{gz}"], "use *, ?, [a-z] and **"),

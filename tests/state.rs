@@ -93,12 +93,14 @@ pub(crate) fn balance(state: &Value) -> Balance {
         .map(|(reason, events)| (reason.replace('_', " "), events.as_u64().unwrap()))
         .filter(|(_, events)| *events > 0)
         .collect();
+    let filtered = state["filtered"].as_object().unwrap().values();
     let balance = Balance {
         received: state["received"].as_u64().unwrap(),
         delivered: state["delivered"].as_u64().unwrap(),
         dropped: by_reason.values().sum(),
         by_reason,
         rejected: state["rejected"].as_u64().unwrap(),
+        filtered: filtered.map(|events| events.as_u64().unwrap()).sum(),
         left: state["in_buffer"].as_u64().unwrap(),
     };
     balance.holds();

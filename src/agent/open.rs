@@ -15,6 +15,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state;
 use crate::state::checkpoint::{self, CheckpointWriter};
@@ -22,7 +23,7 @@ use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
 use crate::telemetry::log;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Message, Rules};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
@@ -42,6 +43,7 @@ pub(super) struct Opened {
     /// What the settings were made of before they were used.
     pub(super) contents: Contents,
     pub(super) destination: Destination,
+    pub(super) rules: LiveRules,
     pub(super) watchdog: Watchdog,
     pub(super) listening: Listening,
     pub(super) sources: OpenSources,
@@ -84,6 +86,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
+    let rules = LiveRules::new(options.rules.rules(provenance)?);
     let destination = open_destination(options, provenance, &abort)?;
     if let Forwarding::Off(reason) = &destination.forwarding
         && options.enabled
@@ -108,6 +111,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         abort,
         contents,
         destination,
+        rules,
         watchdog,
         listening,
         sources,
@@ -127,6 +131,7 @@ impl Opened {
             buffer_events: options.buffer_events,
             buffer_bytes: Size(options.buffer_bytes),
             forwarding: self.destination.forwarding.to_string(),
+            rules: Rules(self.rules.describe()),
         }
         .log();
         let settings = provenance.warnings();

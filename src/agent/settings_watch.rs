@@ -1,5 +1,5 @@
-//! Follows the settings file, and the files that it names: a running agent switches to another webhook, and is
-//! disabled and enabled, without a restart.
+//! Follows the settings file, and the files that it names: a running agent switches to another webhook or to other
+//! rules, and is disabled and enabled, without a restart.
 //!
 //! By polling their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
 //! between two polls is still being written.
@@ -20,12 +20,13 @@ use crate::agent::file_gate::FileGate;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
-use crate::config::options::{Command, RunOptions, WebhookOptions};
+use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::{Change, Line, Target};
+use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Message, Rules};
 use crate::telemetry::snapshot::Forwarding;
 use crate::webhook::header;
 
@@ -47,6 +48,8 @@ pub struct SettingsWatcher {
     senders: Vec<LatestValue<Change>>,
     /// Targets that there were.
     generation: u64,
+    /// Those of the sources.
+    rules: LiveRules,
     gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
@@ -73,6 +76,7 @@ impl SettingsWatcher {
         provenance: &Provenance,
         report: Arc<Report>,
         lines: &[Line],
+        rules: LiveRules,
         gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
@@ -81,6 +85,7 @@ impl SettingsWatcher {
             report,
             senders: lines.iter().map(|line| line.changes.clone()).collect(),
             generation: 1,
+            rules,
             gate,
             requests,
             values: values(provenance),
@@ -163,6 +168,7 @@ impl SettingsWatcher {
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
+        let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let destination = destination::choose(&options, &provenance).map_err(|error| error.0)?;
         let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
         if was_enabled && options.enabled && destination.target.is_none() {
@@ -177,14 +183,20 @@ impl SettingsWatcher {
             return Ok(());
         }
         self.had_file = file.settings.is_ok();
-        let changed = [
-            self.changed_files(&found),
-            self.changed_options(&provenance),
-        ]
-        .concat();
+        let (changed_options, changed_rules) = self.changed_options(&provenance);
+        let changed = [self.changed_files(&found), changed_options].concat();
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
         self.applied = found;
+        if !changed_rules.is_empty() {
+            Message::RulesChanged {
+                changed: changed_rules.join(", "),
+                rules: Rules(rules.describe()),
+            }
+            .log();
+            self.rules.replace(rules);
+            self.report.filters(&self.rules.excluding());
+        }
         if !changed.is_empty() {
             for warning in destination.warnings {
                 warning.log();
@@ -199,7 +211,7 @@ impl SettingsWatcher {
                 self.change(destination.target);
                 self.report.forwards(destination.forwarding, &changed);
             }
-        } else if is_requested {
+        } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
         Ok(())
@@ -226,13 +238,14 @@ impl SettingsWatcher {
             .collect()
     }
 
-    /// The options that have changed and that a running agent follows. Changes of others are logged.
-    fn changed_options(&mut self, provenance: &Provenance) -> Vec<String> {
+    /// The options that have changed and that a running agent follows: of the webhook, and of the rules. Changes of others
+    /// are logged.
+    fn changed_options(&mut self, provenance: &Provenance) -> (Vec<String>, Vec<String>) {
         let previous = std::mem::replace(&mut self.values, values(provenance));
         let webhook = WebhookOptions::declarations();
         let is_live =
             |option: Opt| option == Opt::Enabled || webhook.iter().any(|(live, _)| *live == option);
-        let mut changed = Vec::new();
+        let (mut changed, mut changed_rules) = (Vec::new(), Vec::new());
         for option in Opt::ALL.iter().copied() {
             let value = self.values.get(&option);
             if value == previous.get(&option) {
@@ -244,11 +257,13 @@ impl SettingsWatcher {
             };
             if is_live(option) {
                 changed.push(name);
+            } else if RulesOptions::ALL.contains(&option) {
+                changed_rules.push(name);
             } else {
                 Message::SettingNeedsRestart { setting: name }.log();
             }
         }
-        changed
+        (changed, changed_rules)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
 use crate::delivery::sender::{Line, Sender, Senders, Target};
 use crate::delivery::step::Settings;
+use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
@@ -60,7 +61,7 @@ pub(super) fn start(
     let sources = opened.sources;
     let (tell, told) = unbounded();
     let shared = Shared {
-        report: Arc::new(report_on(options, &sources.resumes)),
+        report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
         shutdown: opened.shutdown,
         abort: opened.abort,
         tell,
@@ -88,12 +89,20 @@ pub(super) fn start(
     }
     let running = sources.sources.len();
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
-    start_sources(&shared, options, opened_sources, &producer)?;
+    start_sources(&shared, options, opened_sources, &producer, &opened.rules)?;
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let watcher =
-            SettingsWatcher::new(opened.contents, provenance, report, &lines, gate, asked);
+        let rules = opened.rules;
+        let watcher = SettingsWatcher::new(
+            opened.contents,
+            provenance,
+            report,
+            &lines,
+            rules,
+            gate,
+            asked,
+        );
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -123,13 +132,15 @@ fn notify_ready(notify: Option<&Notify>) {
     }
 }
 
-fn report_on(options: &RunOptions, resumes: &[bool]) -> Report {
+fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Report {
     let sources = options.sources.iter().zip(resumes);
     let sources = sources.map(|(spec, resumes)| ReportedSource {
         name: spec.to_string(),
         resumes: *resumes,
     });
-    Report::new(options.report_interval, sources.collect())
+    let report = Report::new(options.report_interval, sources.collect());
+    report.filters(&rules.excluding());
+    report
 }
 
 fn start_status_page(
@@ -221,6 +232,7 @@ fn start_sources(
     options: &RunOptions,
     sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
     producer: &Producer,
+    rules: &LiveRules,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
     let batches = READ_AHEAD + 2 * (options.connections - 1);
@@ -244,7 +256,8 @@ fn start_sources(
             false => producer,
         };
         let report = Arc::clone(&shared.report);
-        let output = SourceOutput::new(place, producer, report, when_full, max_event);
+        let output =
+            SourceOutput::new(place, producer, report, when_full, max_event, rules.clone());
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &shared.tell, Event::SourceEnded, move || {

@@ -151,17 +151,22 @@ impl Times<'_> {
 
 fn events(state: &Value) -> String {
     let (dropped, reasons) = by_reason(&state["dropped"]);
+    let filtered = match by_rule(&state["filtered"]) {
+        (0, _) => String::new(),
+        (events, rules) => format!(", filtered {events}{rules}"),
+    };
     let if_any = |name: &str| match count(&state[name]) {
         Some(events) => format!(", {name} {events}"),
         None => String::new(),
     };
     format!(
-        "  events      received {}, delivered {}, dropped {dropped}{reasons}{}, buffered {}{}",
+        "  events      received {}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
         word(&state["received"]),
         word(&state["delivered"]),
         if_any("rejected"),
         word(&state["in_buffer"]),
         if_any("redelivered"),
+        if_any("redacted_values").replace('_', " "),
     )
 }
 
@@ -172,13 +177,19 @@ fn count(value: &Value) -> Option<u64> {
 
 /// The sum of counts by reason, and the reasons with their own.
 fn by_reason(counts: &Value) -> (u64, String) {
+    let (total, reasons) = by_rule(counts);
+    (total, reasons.replace('_', " "))
+}
+
+/// The same by rule, of which `_` may be a part.
+fn by_rule(counts: &Value) -> (u64, String) {
     let counts = counts.as_object().into_iter().flatten();
     let counts = counts.filter_map(|(reason, value)| Some((reason, count(value)?)));
     let mut total = 0_u64;
     let mut reasons = Vec::new();
     for (reason, count) in counts {
         total = total.saturating_add(count);
-        reasons.push(format!("{} {count}", shown(&reason.replace('_', " "))));
+        reasons.push(format!("{} {count}", shown(reason)));
     }
     match reasons.as_slice() {
         [] => (0, String::new()),

@@ -7,5 +7,6 @@ pub mod limits;
 pub mod opt;
 pub mod options;
 pub mod provenance;
+pub mod rules_options;
 pub mod text;
 pub mod webhook_options;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
+pub use crate::config::rules_options::RulesOptions;
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
@@ -157,6 +158,10 @@ pub struct RunOptions {
         default_value = "stdin"
     )]
     pub sources: Vec<Spec>,
+
+    /// What leaves the host.
+    #[command(flatten)]
+    pub rules: RulesOptions,
 
     /// Where the first start of a file: source begins to read existing files: beginning or end
     ///

@@ -46,6 +46,7 @@ mod buffer;
 mod event;
 mod header;
 pub mod json;
+pub mod marks;
 mod parts;
 mod resync;
 mod steps;

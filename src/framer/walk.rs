@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
+
+use crate::block::Stops;
 
 /// The members of an object, in order: name and value. None for a value that is no object.
 pub fn members(object: &[u8]) -> Members<'_> {
@@ -15,6 +17,11 @@ pub fn members(object: &[u8]) -> Members<'_> {
 /// The elements of an array, in order. None for a value that is no array.
 pub fn elements(array: &[u8]) -> Elements<'_> {
     Elements(Cursor::inside(array, b'['))
+}
+
+/// The value that `text` begins with, as it is written.
+pub fn value(text: &[u8]) -> Option<&[u8]> {
+    Cursor::at_start(text).value()
 }
 
 /// The members of an object; see [`members`].
@@ -86,7 +93,16 @@ impl<'a> Text<'a> {
     }
 
     /// Whether it says this, however it is written.
+    #[inline]
     pub fn is(self, text: &[u8]) -> bool {
+        // What has escapes is longer than what it says, and begins as that or with one.
+        self.0 == text
+            || self.0.len() > text.len()
+                && (self.0[0] == b'\\' || text.first() == Some(&self.0[0]))
+                && self.is_escaped(text)
+    }
+
+    fn is_escaped(self, text: &[u8]) -> bool {
         let mut rest = text;
         self.pieces().all(|piece| {
             let mut room = [0; 4];
@@ -182,15 +198,21 @@ fn hex_unit(digits: &[u8]) -> Option<(u32, &[u8])> {
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    stops: Stops,
 }
 
 impl<'a> Cursor<'a> {
     /// Behind the opening bracket of a value that begins with `bracket`; at the end of nothing otherwise.
     fn inside(value: &'a [u8], bracket: u8) -> Self {
         let bytes = value.trim_ascii_start().strip_prefix(&[bracket]);
+        Cursor::at_start(bytes.unwrap_or_default())
+    }
+
+    fn at_start(bytes: &'a [u8]) -> Self {
         Cursor {
-            bytes: bytes.unwrap_or_default(),
+            bytes,
             at: 0,
+            stops: Stops::NONE,
         }
     }
 
@@ -210,6 +232,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     /// Passes over the value that begins here. None at a closing bracket or at the end.
     fn value(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
@@ -228,15 +251,20 @@ impl<'a> Cursor<'a> {
         (!value.is_empty()).then_some(value)
     }
 
+    #[inline(always)]
     fn skip_string(&mut self) -> Option<()> {
         self.at += 1;
         loop {
-            self.at += memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
-            if self.peek()? == b'"' {
-                self.at += 1;
-                return Some(());
+            self.at = self.stops.next(self.bytes, self.at);
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                b'\\' => self.at += 2,
+                // No control character can be here.
+                _ => return None,
             }
-            self.at += 2;
         }
     }
 

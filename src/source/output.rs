@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use crate::buffer::queue::Producer;
 use crate::framer::{Event, Frame, Framer, Lost};
+use crate::rules::{FIRST_EVENTS, LiveRules, Screened};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
@@ -33,11 +34,12 @@ pub struct SourceOutput {
     report: Arc<Report>,
     when_full: WhenFull,
     max_event: usize,
+    rules: LiveRules,
     chunk: Chunk,
     /// Memory for what comes next, of clients between two messages.
     pub spare: Vec<u8>,
-    /// Events of the chunk that are counted as received.
-    counted: usize,
+    /// What of the chunk is counted as received, and went through the rules.
+    counted: Extent,
     /// Events that were counted so since the start.
     events: u64,
     broken: Option<Broken>,
@@ -53,6 +55,7 @@ impl SourceOutput {
         report: Arc<Report>,
         when_full: WhenFull,
         max_event: usize,
+        rules: LiveRules,
     ) -> Self {
         let chunk = Chunk {
             bytes: producer.buffer(),
@@ -64,9 +67,10 @@ impl SourceOutput {
             report,
             when_full,
             max_event,
+            rules,
             chunk,
             spare: Vec::new(),
-            counted: 0,
+            counted: Extent::default(),
             events: 0,
             broken: None,
             cut_short: false,
@@ -152,7 +156,7 @@ impl SourceOutput {
     pub fn wait_for_room(&mut self, patience: Duration) {
         self.count();
         self.producer.offer_or_wait(&mut self.chunk, patience);
-        self.counted = self.chunk.events;
+        self.counted = self.chunk.extent();
     }
 
     /// Queues what was taken as far as there is room, without waiting. The [position](Self::position) behind it, if all
@@ -164,7 +168,7 @@ impl SourceOutput {
     /// Gives up what was taken and not queued.
     pub fn abandon(&mut self) {
         self.report
-            .dropped(Reason::Shutdown, Some(self.source), self.counted);
+            .dropped(Reason::Shutdown, Some(self.source), self.counted.events);
         self.clear();
     }
 
@@ -208,23 +212,38 @@ impl SourceOutput {
     }
 
     /// The same as [`take_whole`](Self::take_whole), after all that was taken before.
-    pub fn take_whole_after(&mut self, lines: &mut Chunk) -> bool {
+    pub fn take_whole_after(&mut self, lines: &mut Chunk, screened: &Screened) -> bool {
         self.flush();
-        self.take_whole(lines)
+        self.take_whole(lines, screened)
     }
 
-    /// Counts what is about to be queued.
+    /// Counts what is about to be queued, and takes out what is not to be sent.
     fn count(&mut self) {
+        let events = self.chunk.events.saturating_sub(self.counted.events);
+        self.report.received(self.source, events);
+        self.events += events as u64;
+        let screened = self.rules.screen(&mut self.chunk, self.counted.bytes);
+        self.count_screened(&screened);
+        self.counted = self.chunk.extent();
+    }
+
+    fn count_screened(&self, screened: &Screened) {
+        for (rule, events) in &screened.filtered {
+            self.report.filtered(rule, *events);
+        }
+        self.report.redacted(screened.redacted);
+        let dropped = screened.unredactable;
         self.report
-            .received(self.source, self.chunk.events.saturating_sub(self.counted));
-        self.events += (self.chunk.events.saturating_sub(self.counted)) as u64;
-        self.counted = self.chunk.events;
+            .dropped(Reason::Unredactable, Some(self.source), dropped);
+        for path in &screened.unseen {
+            self.report.rule_unseen(path.clone(), FIRST_EVENTS);
+        }
     }
 
     fn clear(&mut self) {
         self.chunk.bytes.clear();
         self.chunk.events = 0;
-        self.counted = 0;
+        self.counted = Extent::default();
     }
 
     /// Queues what there is room for; of a source that drops, the rest is dropped. True if nothing is left.
@@ -234,7 +253,7 @@ impl SourceOutput {
         }
         self.count();
         self.producer.offer(&mut self.chunk);
-        self.counted = self.chunk.events;
+        self.counted = self.chunk.extent();
         if self.when_full == WhenFull::Drop {
             self.report
                 .dropped(Reason::BufferFull, Some(self.source), self.chunk.events);
@@ -288,11 +307,24 @@ impl SourceOutput {
         self.producer.could_take(chunk.extent())
     }
 
-    /// Takes a client's events into the buffer, all or none. Never waits. What is not taken is in no count: the client is
-    /// to be refused.
-    pub fn take_whole(&self, chunk: &mut Chunk) -> bool {
-        let count = |events| self.report.received(self.source, events);
-        chunk.events == 0 || self.producer.offer_whole(chunk, count)
+    /// Takes out of a client's events what is not to be sent. They are to be [taken whole](Self::take_whole) then.
+    pub fn screen(&self, chunk: &mut Chunk) -> Screened {
+        self.rules.screen(chunk, 0)
+    }
+
+    /// Takes a client's events into the buffer, all or none, after they were `screened`. Never waits. What is not taken
+    /// is in no count: the client is to be refused.
+    pub fn take_whole(&self, chunk: &mut Chunk, screened: &Screened) -> bool {
+        let count = |events| {
+            self.report
+                .received(self.source, events + screened.events());
+            self.count_screened(screened);
+        };
+        if chunk.events == 0 {
+            count(0);
+            return true;
+        }
+        self.producer.offer_whole(chunk, count)
     }
 
     /// Counts and logs that a client was refused, for this reason.

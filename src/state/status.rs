@@ -200,6 +200,8 @@ impl StatusFile {
                 balance.dropped_for(reason).into(),
             )
         });
+        let filtered = balance.filtered.iter();
+        let filtered = filtered.map(|(rule, events)| (rule.to_string(), (*events).into()));
         json!({
             "program": PROGRAM,
             "version": env!("CARGO_PKG_VERSION"),
@@ -214,6 +216,8 @@ impl StatusFile {
             "delivered": balance.delivered,
             "dropped": Value::Object(dropped.collect()),
             "rejected": balance.rejected,
+            "filtered": Value::Object(filtered.collect()),
+            "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
             "last_error": now.last_error.as_ref().map(|error| json!({

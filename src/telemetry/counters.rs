@@ -1,9 +1,11 @@
-//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + in memory`.
+//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + filtered{rule} + in memory`.
 //!
 //! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
 //! is in memory is the difference, so a lost count would show there for ever.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A closed set of causes: each with its label in metrics, and with its name in the log.
 macro_rules! causes {
@@ -46,6 +48,8 @@ causes! {
         TooLarge = "too_large" "too large";
         /// Forwarding was disabled, or not enabled yet.
         Disabled = "disabled" "disabled";
+        /// `--redact` did not find the end of a secret in it.
+        Unredactable = "unredactable" "unredactable";
         /// Still in memory when the agent had to end, and not read again by the next start.
         Shutdown = "shutdown" "shutdown";
     }
@@ -146,6 +150,9 @@ pub struct Counters {
     /// By source; the last are those of which it is not known.
     dropped: Vec<[AtomicU64; Reason::ALL.len()]>,
     rejected: AtomicU64,
+    /// By rule.
+    filtered: Mutex<BTreeMap<Arc<str>, u64>>,
+    redacted: AtomicU64,
     requests: [AtomicU64; RequestResult::ALL.len()],
 }
 
@@ -157,6 +164,8 @@ impl Counters {
             delivered: AtomicU64::new(0),
             dropped: (0..=sources).map(|_| Default::default()).collect(),
             rejected: AtomicU64::new(0),
+            filtered: Mutex::default(),
+            redacted: AtomicU64::new(0),
             requests: Default::default(),
         }
     }
@@ -193,9 +202,22 @@ impl Counters {
         }
     }
 
+    /// Events that had been counted as received are not sent, because of a rule.
+    pub fn filtered(&self, rule: &Arc<str>, events: usize) {
+        let mut filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        *filtered.entry(Arc::clone(rule)).or_default() += events as u64;
+    }
+
+    /// Values were masked.
+    pub fn redacted(&self, values: usize) {
+        self.redacted.fetch_add(values as u64, SeqCst);
+    }
+
     /// The counts at one moment.
     pub fn balance(&self) -> Balance {
         // Final events first: one that becomes final in between still counts as in memory, never as less than nothing.
+        let filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        let filtered = filtered.clone();
         let rejected = self.rejected.load(SeqCst);
         let dropped = self.dropped.iter();
         let dropped = dropped
@@ -208,6 +230,8 @@ impl Counters {
             delivered,
             dropped,
             rejected,
+            filtered,
+            redacted: self.redacted.load(SeqCst),
             requests: std::array::from_fn(|result| self.requests[result].load(SeqCst)),
         }
     }
@@ -223,6 +247,10 @@ pub struct Balance {
     dropped: Vec<[u64; Reason::ALL.len()]>,
     /// Events that the webhook does not take.
     pub rejected: u64,
+    /// Events that were not sent because of a rule, by rule.
+    pub filtered: BTreeMap<Arc<str>, u64>,
+    /// Values that were masked.
+    pub redacted: u64,
     requests: [u64; RequestResult::ALL.len()],
 }
 
@@ -256,6 +284,11 @@ impl Balance {
         self.dropped.iter().flatten().sum()
     }
 
+    /// Events that were not sent because of a rule.
+    pub fn filtered(&self) -> u64 {
+        self.filtered.values().sum()
+    }
+
     /// Requests to the webhook that came to this end.
     pub fn requests(&self, result: RequestResult) -> u64 {
         self.requests[result as usize]
@@ -263,7 +296,7 @@ impl Balance {
 
     /// Events that were received and are not final.
     pub fn buffered(&self) -> u64 {
-        let end = self.delivered + self.dropped() + self.rejected;
+        let end = self.delivered + self.dropped() + self.rejected + self.filtered();
         self.received().saturating_sub(end)
     }
 
@@ -287,13 +320,15 @@ mod tests {
         let counters = Counters::new(2);
         counters.received(0, 7);
         counters.received(1, 3);
-        counters.delivered(4);
+        counters.delivered(3);
+        counters.filtered(&"a=1".into(), 1);
         assert_eq!(counters.rejected(2), 2);
         counters.dropped(Reason::Malformed, Some(1), 1);
         counters.dropped(Reason::Malformed, None, 1);
         let balance = counters.balance();
         assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
         assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
+        assert_eq!((balance.filtered(), balance.filtered["a=1"]), (1, 1));
         assert_eq!(balance.dropped_for(Reason::Malformed), 2);
         for (source, dropped) in [(Some(0), 0), (Some(1), 1), (None, 1)] {
             assert_eq!(balance.dropped_from(source, Reason::Malformed), dropped);

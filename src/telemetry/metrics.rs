@@ -69,6 +69,12 @@ impl Page {
         self.family("events_dropped_total", help, dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
+        let filtered = balance.filtered.iter();
+        let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
+        let help = "Events that were not sent because of a rule, which is no loss.";
+        self.family("filtered_total", help, filtered);
+        let help = "Values in events that were masked.";
+        self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
     }
@@ -214,6 +220,8 @@ mod tests {
         report.delivered(3);
         report.rejected(2, "400");
         report.dropped(Reason::TooLarge, Some(0), 1);
+        report.filtered(&"user=\"a\"".into(), 1);
+        report.redacted(5);
         report.redelivered(3, "timeout");
         report.request_finished(RequestResult::Delivered);
         report.request_refused(0, Refusal::Forbidden, None);
@@ -234,6 +242,8 @@ mod tests {
             "events_delivered_total 3".into(),
             format!("events_dropped_total{{{name},reason=\"too_large\"}} 1"),
             "events_rejected_total 2".into(),
+            "filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
             format!("requests_refused_total{{{name},reason=\"forbidden\"}} 1"),
@@ -242,7 +252,7 @@ mod tests {
             format!("source_lag_seconds{{{name}}} 7"),
             format!("source_copies_total{{{name}}} 1"),
             format!("source_lost_bytes_total{{{name}}} 5"),
-            "buffered_events 4".into(),
+            "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
         ] {

@@ -12,6 +12,9 @@ use s3_audit_webhook::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use s3_audit_webhook::buffer::queue::{Taken, queue};
 use s3_audit_webhook::delivery::body::Body;
 use s3_audit_webhook::framer::{Frame, Framer};
+use s3_audit_webhook::rules::Rules;
+use s3_audit_webhook::rules::filter::{Action, Filter};
+use s3_audit_webhook::rules::redact::Redactor;
 use s3_audit_webhook::source::fluent::batch::{Batch, BatchLimits};
 use s3_audit_webhook::source::fluent::message::Entries;
 use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
@@ -115,6 +118,54 @@ fn queue_of_chunks(bencher: Bencher) {
                     .for_each(|buffer| consumer.recycle(buffer));
             }
             events
+        });
+}
+
+/// The same lines without a secret: only the signature goes, so that they are as long.
+fn without_secrets() -> Vec<Chunk> {
+    let mut chunks = chunks();
+    for chunk in &mut chunks {
+        let text = String::from_utf8_lossy(&chunk.bytes);
+        let text = text
+            .replace("Signature=", "Checksum--")
+            .replace("\"Authorization\":", "\"Authorisation\":");
+        chunk.bytes = text.into_bytes();
+    }
+    chunks
+}
+
+/// Chunks with and without secrets, masked.
+#[divan::bench(args = [true, false])]
+fn redact(bencher: Bencher, has_secrets: bool) {
+    let rules = Rules::new(Filter::default(), Redactor::new(true, []), Vec::new());
+    let inputs = if has_secrets { chunks } else { without_secrets };
+    screen(bencher, &rules, inputs);
+}
+
+/// Three rules, of which the last excludes a sixth of the events.
+#[divan::bench]
+fn three_rules(bencher: Bencher) {
+    let rules = [
+        (Action::Include, "api.statusCode>=400"),
+        (Action::Exclude, "userAgent=kube-probe*"),
+        (Action::Exclude, "api.name=Head*"),
+    ];
+    let rules = rules
+        .into_iter()
+        .filter_map(|(action, text)| Some((action, text.parse().ok()?)));
+    let rules = Rules::new(Filter::new(rules).unwrap_or_default(), None, Vec::new());
+    screen(bencher, &rules, chunks);
+}
+
+fn screen(bencher: Bencher, rules: &Rules, inputs: fn() -> Vec<Chunk>) {
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(inputs)
+        .bench_local_refs(|chunks| {
+            let screened = chunks
+                .iter_mut()
+                .map(|chunk| rules.screen(chunk, 0).events());
+            screened.sum::<usize>()
         });
 }
 

@@ -324,16 +324,19 @@ pub(crate) struct Balance {
     /// The dropped ones by reason: `buffer full`.
     pub(crate) by_reason: BTreeMap<String, u64>,
     pub(crate) rejected: u64,
+    /// Not sent because of a rule.
+    pub(crate) filtered: u64,
     pub(crate) left: u64,
 }
 
 impl Balance {
-    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), rejected 1, buffered 0`. What is 0 may be left out.
+    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), rejected 1, filtered 1, buffered 0`. What is 0 may be left out.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("stopped: received ")?;
         let (received, rest) = rest.split_once(", delivered ")?;
         let (delivered, rest) = rest.split_once(", dropped ")?;
         let (dropped, rest) = rest.rsplit_once(", buffered ")?;
+        let (dropped, filtered) = dropped.split_once(", filtered ").unwrap_or((dropped, "0"));
         let (dropped, rejected) = dropped.split_once(", rejected ").unwrap_or((dropped, "0"));
         // What follows is in no count of the balance.
         let left = rest.split(", ").next()?;
@@ -351,6 +354,7 @@ impl Balance {
             dropped: dropped.parse().ok()?,
             by_reason: by_reason.collect::<Option<_>>()?,
             rejected: rejected.parse().ok()?,
+            filtered: filtered.parse().ok()?,
             left: left.parse().ok()?,
         })
     }
@@ -360,7 +364,7 @@ impl Balance {
     pub(crate) fn holds(&self) {
         assert_eq!(
             self.received,
-            self.delivered + self.dropped + self.rejected + self.left,
+            self.delivered + self.dropped + self.rejected + self.filtered + self.left,
             "the balance does not hold: {self:?}"
         );
         assert_eq!(

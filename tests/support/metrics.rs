@@ -86,6 +86,12 @@ impl Metrics {
         &self.0[&format!("s3_audit_webhook_{name}")]
     }
 
+    /// Events that were not sent because of a rule; without rules the page has no such count.
+    pub(crate) fn filtered(&self) -> u64 {
+        let filtered = self.0.get("s3_audit_webhook_filtered_total");
+        filtered.map_or(0, |filtered| filtered.samples.values().sum())
+    }
+
     /// Nothing is unaccounted for at any moment.
     #[track_caller]
     pub(crate) fn hold(&self) {
@@ -94,6 +100,7 @@ impl Metrics {
             self.value("events_delivered_total")
                 + self.sum("events_dropped_total")
                 + self.value("events_rejected_total")
+                + self.filtered()
                 + self.value("buffered_events")
         );
     }

@@ -21,7 +21,7 @@ mod wire;
 pub(crate) use account::{
     arrived, assert_arrive, end, end_input, end_without_loss, event, wait_for_end,
 };
-pub(crate) use agent::{Agent, AgentCommand, Balance, STATE_DIR};
+pub(crate) use agent::{Agent, AgentCommand, Balance, Ended, STATE_DIR};
 pub(crate) use black_hole::BlackHole;
 pub(crate) use certs::Authority;
 pub(crate) use cgroup::Cgroup;

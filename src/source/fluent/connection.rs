@@ -11,6 +11,7 @@ use super::message::{self, Events, Parsed};
 use super::values::{Found, Values};
 use crate::buffer::chunk::Chunk;
 use crate::framer::{Frame, Framer, Lost};
+use crate::rules::Screened;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::{Reason, Refusal};
@@ -52,6 +53,8 @@ pub(super) struct Connection {
     limits: MessageLimits,
     form: Form,
     batch: Batch,
+    /// What the rules have taken out of the batch.
+    screened: Screened,
     /// What is to be sent when there is room for the batch.
     deferred: Option<Vec<u8>>,
     /// Acknowledgements that are to be sent now.
@@ -94,6 +97,7 @@ impl Connection {
             limits,
             form: Form::Unknown,
             batch: Batch::new(batch),
+            screened: Screened::default(),
             deferred: None,
             acks: Vec::new(),
             finished: 0,
@@ -235,6 +239,7 @@ impl Connection {
         if !output.could_take(&self.batch.lines) {
             self.batch.lose_all();
         }
+        self.screened = output.screen(&mut self.batch.lines);
         if !self.offer(ack, output) {
             output.refused(Refusal::BufferFull, self.peer);
         }
@@ -243,7 +248,7 @@ impl Connection {
     /// Takes the batch if there is room for all of it, and acknowledges it then. Otherwise its client waits: one that
     /// gave up would send it again.
     fn offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) -> bool {
-        let is_taken = output.take_whole_after(&mut self.batch.lines);
+        let is_taken = output.take_whole_after(&mut self.batch.lines, &self.screened);
         if is_taken {
             self.acks.extend(ack);
             self.count_lost(output);

@@ -283,11 +283,17 @@ impl<'a> Connection<'a> {
     /// The body is complete: into the buffer with it, or not.
     fn take(&mut self) -> Answer {
         let output = &self.client.service.output;
-        match self.decoder.finish() {
-            Ok(()) if !output.could_take(&self.decoder.chunk) => Answer::TooLarge,
-            Ok(()) if output.take_whole(&mut self.decoder.chunk) => Answer::Taken,
-            Ok(()) => Answer::Busy,
-            Err(answer) => answer,
+        if let Err(answer) = self.decoder.finish() {
+            return answer;
+        }
+        let events = &mut self.decoder.chunk;
+        if !output.could_take(events) {
+            return Answer::TooLarge;
+        }
+        let screened = output.screen(events);
+        match output.take_whole(events, &screened) {
+            true => Answer::Taken,
+            false => Answer::Busy,
         }
     }
 

@@ -143,6 +143,25 @@ impl Field for Peer {
     }
 }
 
+/// What is not sent or is masked, `; rules: exclude a=b`; nothing without rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules(pub String);
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            "" => Ok(()),
+            rules => write!(f, "; rules: {rules}"),
+        }
+    }
+}
+
+impl Field for Rules {
+    fn json(&self) -> Value {
+        self.0.json()
+    }
+}
+
 /// How many events were dropped for which reason, ` (buffer full 4821)`; nothing if none was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reasons(pub Vec<(&'static str, u64)>);

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::field::MAX_TEXT;
 pub use self::field::{
-    Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Within,
+    Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Rules,
+    Within,
 };
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -76,8 +77,8 @@ messages! {
     // The agent
 
     /// The agent runs.
-    Started { sources: String, buffer_events: usize, buffer_bytes: Size, forwarding: String } = "started" Info
-        "started: source {sources}; buffer {buffer_events} events, {buffer_bytes}; {forwarding}";
+    Started { sources: String, buffer_events: usize, buffer_bytes: Size, forwarding: String, rules: Rules } = "started" Info
+        "started: source {sources}; buffer {buffer_events} events, {buffer_bytes}; {forwarding}{rules}";
     /// A signal asked the agent to stop.
     ShuttingDown { buffered: BufferedEvents, timeout: HumanDuration } = "shutting_down" Info
         "shutting down: draining {buffered} (timeout {timeout})";
@@ -86,10 +87,10 @@ messages! {
         "stopping at once: second signal";
     /// The last line.
     Stopped {
-        received: u64, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, buffered: u64, redelivered: IfAny,
-        refused: IfAny
+        received: u64, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, filtered: IfAny, buffered: u64,
+        redelivered: IfAny, redacted: IfAny, refused: IfAny
     } = "stopped" Info
-        "stopped: received {received}, delivered {delivered}, dropped {dropped}{reasons}{rejected}, buffered {buffered}{redelivered}{refused}";
+        "stopped: received {received}, delivered {delivered}, dropped {dropped}{reasons}{rejected}{filtered}, buffered {buffered}{redelivered}{redacted}{refused}";
     /// A thread panicked, which is a bug.
     Panicked { thread: String, message: String } = "panicked" Error
         "bug: thread {thread} panicked: {message}";
@@ -154,6 +155,12 @@ messages! {
     /// There is no webhook any more.
     ForwardingDisabled { reason: String } = "forwarding_disabled" Warn
         "{reason}";
+    /// Other events are sent, or other values masked.
+    RulesChanged { changed: String, rules: Rules } = "rules_changed" Info
+        "settings changed ({changed}){rules}";
+    /// A rule is about a member that events don't have.
+    RuleUnseen { member: String, events: usize } = "rule_unseen" Warn
+        "--exclude, --include: none of the first {events} events has a member {member}; is its name right?";
     /// The settings can be used again.
     SettingsValid {} = "settings_valid" Info
         "the settings are valid again";

@@ -5,7 +5,7 @@
 mod source;
 mod state;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
@@ -93,6 +93,28 @@ impl Report {
             self.counters.dropped(reason, source, events);
             state.dropped(reason, events as u64)
         });
+    }
+
+    /// Events that had been counted as received are not sent, because of this rule: no loss.
+    pub fn filtered(&self, rule: &Arc<str>, events: usize) {
+        self.counters.filtered(rule, events);
+    }
+
+    /// These rules exclude events from now on: they are shown also while none was.
+    pub fn filters(&self, rules: &[Arc<str>]) {
+        rules
+            .iter()
+            .for_each(|rule| self.counters.filtered(rule, 0));
+    }
+
+    /// Values of events were masked.
+    pub fn redacted(&self, values: usize) {
+        self.counters.redacted(values);
+    }
+
+    /// Of so many first events none had this member, which a rule is about.
+    pub fn rule_unseen(&self, member: String, events: usize) {
+        self.update(|_, _| Some(Message::RuleUnseen { member, events }));
     }
 
     /// Events are still in memory at the end, and the next start reads them again.

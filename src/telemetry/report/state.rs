@@ -349,6 +349,8 @@ impl State {
             dropped: balance.dropped(),
             reasons: Reasons(reasons.collect()),
             rejected: IfAny("rejected", balance.rejected),
+            filtered: IfAny("filtered", balance.filtered()),
+            redacted: IfAny("redacted values", balance.redacted),
             buffered: balance.buffered(),
             redelivered: IfAny("redelivered", last.redelivered),
             refused: IfAny("requests refused", last.refused()),

@@ -1,0 +1,188 @@
+//! What leaves the host: which events are sent, and what of them is masked. Between a source's framer and the queue, in
+//! the source's thread, on the bytes of whole lines.
+
+pub mod filter;
+mod name;
+pub mod redact;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use memchr::memchr;
+
+use self::filter::{Action, Filter};
+use self::redact::Redactor;
+use crate::buffer::chunk::Chunk;
+
+/// After so many events it is said which paths none of them had.
+pub const FIRST_EVENTS: usize = 10_000;
+
+/// The rules in force.
+#[derive(Debug, Default)]
+pub struct Rules {
+    filter: Filter,
+    redactor: Option<Redactor>,
+    /// What is masked, as it was asked for.
+    masked: Vec<String>,
+    /// Events that the filter has seen.
+    seen: AtomicUsize,
+    /// Of each path of the filter whether an event had it.
+    found: Vec<AtomicBool>,
+}
+
+/// What was done to some events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Screened {
+    /// Events that are not sent, by rule.
+    pub filtered: Vec<(Arc<str>, usize)>,
+    /// Values that were masked.
+    pub redacted: usize,
+    /// Events that were dropped since they could not be masked.
+    pub unredactable: usize,
+    /// Paths that none of the [first events](FIRST_EVENTS) had; said once.
+    pub unseen: Vec<String>,
+}
+
+impl Screened {
+    /// Events that are left out.
+    pub fn events(&self) -> usize {
+        let filtered = self.filtered.iter().map(|(_, events)| events);
+        filtered.sum::<usize>() + self.unredactable
+    }
+}
+
+impl Rules {
+    /// Of these parts. `masked` says what is masked, in the words of whoever wants it.
+    pub fn new(filter: Filter, redactor: Option<Redactor>, masked: Vec<String>) -> Self {
+        Rules {
+            found: filter
+                .paths
+                .iter()
+                .map(|_| AtomicBool::new(false))
+                .collect(),
+            filter,
+            redactor,
+            masked,
+            seen: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether every event is sent as it is.
+    pub fn is_empty(&self) -> bool {
+        self.filter.is_empty() && self.redactor.is_none()
+    }
+
+    /// All of them in a line: `include http_status>=400, exclude operation=get_*, redact s3`. Empty if there are none.
+    pub fn describe(&self) -> String {
+        let rules = self.filter.rules().map(|(action, text)| match action {
+            Action::Exclude => format!("exclude {text}"),
+            Action::Include => format!("include {text}"),
+        });
+        let masked = self.masked.iter().map(|what| format!("redact {what}"));
+        rules.chain(masked).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Leaves out and masks what is to be, of a chunk's lines from this byte on.
+    pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
+        let mut screened = Screened::default();
+        if !self.filter.is_empty() {
+            self.leave_out(chunk, from, &mut screened);
+        }
+        if let Some(redactor) = &self.redactor {
+            let redacted = redactor.redact(chunk, from);
+            (screened.redacted, screened.unredactable) = (redacted.values, redacted.dropped);
+        }
+        screened
+    }
+
+    fn leave_out(&self, chunk: &mut Chunk, from: usize, screened: &mut Screened) {
+        let lines = &mut chunk.bytes;
+        let (mut read, mut written) = (from, from);
+        let mut events = 0;
+        while read < lines.len() {
+            let end = memchr(b'\n', &lines[read..]).map_or(lines.len(), |at| read + at + 1);
+            let values = self.filter.values(&lines[read..end]);
+            for (path, found) in self.found.iter().enumerate() {
+                if values.has(path) && !found.load(Relaxed) {
+                    found.store(true, Relaxed);
+                }
+            }
+            events += 1;
+            match self.filter.excluded_by(&values) {
+                Some(rule) => {
+                    chunk.events = chunk.events.saturating_sub(1);
+                    let mut known = screened.filtered.iter_mut();
+                    match known.find(|(known, _)| known == rule) {
+                        Some((_, events)) => *events += 1,
+                        None => screened.filtered.push((Arc::clone(rule), 1)),
+                    }
+                }
+                None => {
+                    if written < read {
+                        lines.copy_within(read..end, written);
+                    }
+                    written += end - read;
+                }
+            }
+            read = end;
+        }
+        lines.truncate(written);
+        self.look_for_unseen(events, screened);
+    }
+
+    fn look_for_unseen(&self, events: usize, screened: &mut Screened) {
+        if self.seen.load(Relaxed) >= FIRST_EVENTS {
+            return;
+        }
+        let before = self.seen.fetch_add(events, Relaxed);
+        if before < FIRST_EVENTS && before + events >= FIRST_EVENTS {
+            let paths = self.filter.paths.iter().zip(&self.found);
+            let unseen = paths.filter(|(_, found)| !found.load(Relaxed));
+            screened.unseen = unseen.map(|(path, _)| path.clone()).collect();
+        }
+    }
+}
+
+/// The rules of a running agent, which may be replaced.
+#[derive(Debug, Clone, Default)]
+pub struct LiveRules(Arc<RwLock<Arc<Rules>>>);
+
+impl LiveRules {
+    /// These rules, for now.
+    pub fn new(rules: Rules) -> Self {
+        LiveRules(Arc::new(RwLock::new(Arc::new(rules))))
+    }
+
+    /// Leaves out and masks what is to be now, of a chunk's lines from this byte on.
+    pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
+        let rules = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        match rules.is_empty() {
+            true => Screened::default(),
+            false => rules.screen(chunk, from),
+        }
+    }
+
+    /// All of them in a line; see [`Rules::describe`].
+    pub fn describe(&self) -> String {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .describe()
+    }
+
+    /// The rules that exclude events, as they were written.
+    pub fn excluding(&self) -> Vec<Arc<str>> {
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let excluding = rules.filter.rules();
+        let excluding = excluding.filter(|(action, _)| *action == Action::Exclude);
+        excluding.map(|(_, text)| Arc::clone(text)).collect()
+    }
+
+    /// Takes these from now on.
+    pub fn replace(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+}
+
+#[cfg(test)]
+mod tests;

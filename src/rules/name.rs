@@ -1,0 +1,188 @@
+//! Names of members and parameters as they are meant, however they are written: escaped as in JSON, as in URLs, or in
+//! one of these within the other, in any case of letters, with `_` for `-`.
+
+/// The longest name that is known.
+pub(super) const MAX_NAME: usize = 64;
+
+/// The first byte of a text in JSON as it is meant, and what is behind it. A text may be JSON within JSON: any number of
+/// backslashes is one escape.
+pub(super) fn unescaped(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, rest) = text.split_first()?;
+    if first != b'\\' {
+        return Some((first, rest));
+    }
+    let run = rest.iter().take_while(|byte| **byte == b'\\').count();
+    let behind = &rest[run..];
+    match behind {
+        [b'u', digits @ ..] if let Some((byte, rest)) = unicode(digits) => Some((byte, rest)),
+        [byte @ (b'/' | b'"'), rest @ ..] => Some((*byte, rest)),
+        // An even number of backslashes stands for itself, or for an escape within.
+        [b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] if run % 2 == 0 => Some((b'\n', rest)),
+        _ => Some((b'\\', behind)),
+    }
+}
+
+/// What is not ASCII is one byte that no name has.
+fn unicode(digits: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, rest) = digits.split_at_checked(4)?;
+    let digits = digits.iter().map(|digit| hex(*digit));
+    let code = digits.reduce(|code, digit| Some(code? << 4 | digit?))??;
+    Some((u8::try_from(code).unwrap_or(u8::MAX), rest))
+}
+
+fn hex(digit: u8) -> Option<u32> {
+    char::from(digit).to_digit(16)
+}
+
+/// The same of a URL in JSON: `%41`, and that escaped once more, `%2541`, are an A.
+pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
+    let percent = |text| {
+        let (high, rest) = unescaped(text)?;
+        let (low, rest) = unescaped(rest)?;
+        Some(((hex(high)? << 4 | hex(low)?) as u8, rest))
+    };
+    let (mut byte, mut rest) = unescaped(text)?;
+    while byte == b'%'
+        && let Some((inner, behind)) = percent(rest)
+    {
+        (byte, rest) = (inner, behind);
+    }
+    Some((byte, rest))
+}
+
+/// The name that `text` ends with, in lower case and with `-` for `_`; empty if it is longer than any that is known.
+pub(super) fn last_name<'a>(text: &[u8], room: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
+    let mut length = 0;
+    let mut push = |byte| {
+        if let Some(place) = room.get_mut(length) {
+            *place = folded(byte);
+        }
+        length = if is_of_name(byte) { length + 1 } else { 0 };
+    };
+    let plain = text.iter().rev().take_while(|byte| is_of_name(**byte));
+    let (before, plain) = text.split_at(text.len() - plain.count());
+    if before.ends_with(b"%") || before.ends_with(b"\\") {
+        let mut rest = text;
+        while let Some((byte, behind)) = decoded(rest) {
+            push(byte);
+            rest = behind;
+        }
+    } else {
+        plain.iter().for_each(|byte| push(*byte));
+    }
+    room.get(..length).unwrap_or_default()
+}
+
+/// A letter in lower case; `-` for `_`.
+pub(super) fn folded(byte: u8) -> u8 {
+    match byte {
+        b'_' => b'-',
+        _ => byte.to_ascii_lowercase(),
+    }
+}
+
+/// Whether names have this byte.
+pub(super) fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// How names end, in any case of letters: whether a text without escapes may end with one is known from its last four
+/// bytes, for nearly all texts.
+#[derive(Debug, Clone)]
+pub(super) struct Endings(Box<[u64; 1 << 10]>);
+
+impl Endings {
+    pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut endings = Endings(Box::new([0; 1 << 10]));
+        for name in names {
+            match *name {
+                [.., a, b, c, d] => endings.add([a, b, c, d]),
+                // Anything may be before it.
+                [a, b, c] => (0..=u8::MAX).for_each(|any| endings.add([any, a, b, c])),
+                _ => endings.0.fill(u64::MAX),
+            }
+        }
+        endings
+    }
+
+    /// Adds four bytes, with `-` and with `_`.
+    fn add(&mut self, last: [u8; 4]) {
+        for underlined in 0..1 << 4 {
+            let mut last = last;
+            for (place, byte) in last.iter_mut().enumerate() {
+                if *byte == b'-' && underlined >> place & 1 == 1 {
+                    *byte = b'_';
+                }
+            }
+            let bit = Self::bit(u32::from_le_bytes(last));
+            self.0[bit >> 6] |= 1 << (bit & 63);
+        }
+    }
+
+    #[inline(always)]
+    fn bit(last: u32) -> usize {
+        // Letters in lower case, and the whole spread over the bits.
+        ((last | 0x2020_2020).wrapping_mul(0x9E37_79B1) >> 16) as usize
+    }
+
+    /// Whether a name may end with these four bytes, the first one lowest.
+    #[inline(always)]
+    pub(super) fn may_be(&self, last: u32) -> bool {
+        let bit = Self::bit(last);
+        self.0[bit >> 6 & 1023] >> (bit & 63) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_however_it_is_written() {
+        for (text, expected) in [
+            ("X-Amz-Signature", "x-amz-signature"),
+            ("HTTP_X_AMZ_SECURITY_TOKEN", "http-x-amz-security-token"),
+            ("a=b&Sig", "sig"),
+            (r"a\u0026sig", "sig"),
+            (r"a\\u0026sig", "sig"),
+            ("a%26sig", "sig"),
+            ("X%2DAmz%2dDate", "x-amz-date"),
+            ("%2541%252542c", "abc"),
+            (r"\u0041b", "ab"),
+            (r"\\\u0041b", "ab"),
+            (r"%\u0034\u0031b", "ab"),
+            (r"\u002541b", "ab"),
+            (r"x\nsig", "sig"),
+            (r"x\\sig", "sig"),
+            (r"x\/sig", "sig"),
+            ("é-sig", "-sig"),
+            (r"\u00e9sig", "sig"),
+            ("100%sig", "sig"),
+            (r"\u00zzsig", "u00zzsig"),
+            ("", ""),
+            ("sig?", ""),
+        ] {
+            let mut room = [0; MAX_NAME];
+            let found = last_name(text.as_bytes(), &mut room);
+            assert_eq!(String::from_utf8_lossy(found), expected, "{text}");
+        }
+        let long = "x".repeat(MAX_NAME + 1);
+        assert_eq!(last_name(long.as_bytes(), &mut [0; MAX_NAME]), b"");
+    }
+
+    #[test]
+    fn no_ending_is_overlooked() {
+        let endings = Endings::of(["signature", "sig", "user-id", "oo-k"].map(str::as_bytes));
+        for last in ["TURE", "ture", "?sig", "\"Sig", "r-id", "R_ID", "OO_K"] {
+            let last = last.as_bytes().first_chunk().unwrap();
+            assert!(endings.may_be(u32::from_le_bytes(*last)), "{last:?}");
+        }
+        let others = [b"code", b"atus", b"a%2F", b"size", b"urns"];
+        assert!(
+            !others
+                .into_iter()
+                .any(|last| endings.may_be(u32::from_le_bytes(*last)))
+        );
+        assert!(Endings::of([&b"id"[..]]).may_be(u32::from_le_bytes(*b"{\"id")));
+    }
+}
