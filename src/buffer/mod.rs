@@ -5,3 +5,4 @@ pub mod chunk;
 pub mod queue;
 mod resuming;
 pub mod run;
+pub mod spool;
