@@ -12,19 +12,23 @@ use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
+use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
+use crate::buffer::spool::{self, Spool};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
+use crate::delivery::pace::Pace;
 use crate::delivery::sender::{Abort, Sender, Target};
 use crate::delivery::step::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
+use crate::state::status::{self, StatusFile};
 use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -66,25 +70,19 @@ pub(super) fn start(
     };
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
-    let status_file = opened.status_file.map(|file| {
-        let report = Arc::clone(&shared.report);
-        file.follow(report, watchdog.clone())
-    });
-    let status_file = status_file.transpose()?;
-    let (producer, consumer) = queue(Extent {
-        events: options.buffer_events,
-        bytes: options.buffer_bytes,
-    });
+    let status_file = start_status_file(&shared, opened.status_file, &watchdog)?;
+    let (producer, consumer) = queue(spooling::memory(options));
     let stats = producer.stats();
-    let gate = FileGate::new(sources.checkpoints.progresses(), stats.clone());
+    let running_spool = start_spool(&shared, opened.spool, stats.clone(), &watchdog)?;
+    let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
+    let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let changes = LatestValue::new()?;
-    let target = opened.destination.target;
     let aborts = start_sender(
         &shared,
         options,
         consumer,
-        target,
+        opened.destination.target,
         changes.clone(),
         watchdog.clone(),
     )?;
@@ -92,9 +90,12 @@ pub(super) fn start(
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
-    let running = sources.sources.len();
+    let running = sources.sources.len() + usize::from(spool.is_some());
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
-    start_sources(&shared, options, opened_sources, &producer)?;
+    start_sources(&shared, options, opened_sources, &producer, spool.as_ref())?;
+    if let Some(spool) = spool {
+        start_feed(&shared, options, &producer, spool, watchdog.clone())?;
+    }
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
@@ -112,6 +113,7 @@ pub(super) fn start(
         stats,
         status_file,
         checkpoints,
+        spool: running_spool,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -119,6 +121,15 @@ pub(super) fn start(
         told: shared.told,
         sources: running,
     })
+}
+
+fn start_status_file(
+    shared: &Shared,
+    file: Option<StatusFile>,
+    watchdog: &Watchdog,
+) -> Result<Option<status::Writer>, CommandError> {
+    let follow = |file: StatusFile| file.follow(Arc::clone(&shared.report), watchdog.clone());
+    Ok(file.map(follow).transpose()?)
 }
 
 /// Tells systemd that the agent has started.
@@ -177,11 +188,20 @@ fn start_sender(
             // At most half the buffer, so that sources find room while a request is under way.
             body: Extent {
                 events: options.batch_events.min(options.buffer_events.div_ceil(2)),
-                bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
+                bytes: options
+                    .batch_bytes
+                    .min(options.buffer_bytes.div_ceil(2))
+                    .min(
+                        // A second's worth at most.
+                        Some(options.max_rate)
+                            .filter(|rate| *rate > 0)
+                            .unwrap_or(usize::MAX),
+                    ),
             },
             age: options.batch_age,
             reject_after: options.reject_after,
         },
+        pace: Pace::new(options.max_rate),
         backoff: Backoff::new(
             options.backoff_min,
             options.backoff_max,
@@ -203,12 +223,9 @@ fn start_sources(
     options: &RunOptions,
     sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
     producer: &Producer,
+    spool: Option<&Spool>,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
-    let ahead = Extent {
-        events: options.batch_events.saturating_mul(READ_AHEAD),
-        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
-    };
     for (place, (spec, (source, resumes))) in options.sources.iter().zip(sources).enumerate() {
         let when_full = options.when_full.unwrap_or(if source.is_lasting() {
             WhenFull::Wait
@@ -216,7 +233,7 @@ fn start_sources(
             WhenFull::Drop
         });
         let producer = if source.is_lasting() && when_full == WhenFull::Wait {
-            producer.while_below(ahead)
+            producer.while_below(ahead(options))
         } else {
             producer.clone()
         };
@@ -225,7 +242,9 @@ fn start_sources(
             false => producer,
         };
         let report = Arc::clone(&shared.report);
-        let output = SourceOutput::new(place, producer, report, when_full, max_event);
+        let spool = spool.filter(|_| !source.is_lasting());
+        let spool = spool.map(|spool| spool.appender(place));
+        let output = SourceOutput::new(place, producer, spool, report, when_full, max_event);
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &shared.tell, Event::SourceEnded, move || {
@@ -233,6 +252,45 @@ fn start_sources(
         })?;
     }
     Ok(())
+}
+
+/// What sources that can wait fill of the queue.
+fn ahead(options: &RunOptions) -> Extent {
+    Extent {
+        events: options.batch_events.saturating_mul(READ_AHEAD),
+        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
+    }
+}
+
+fn start_spool(
+    shared: &Shared,
+    opened: Option<OpenSpool>,
+    stats: QueueStats,
+    watchdog: &Watchdog,
+) -> Result<Option<spool::Running>, CommandError> {
+    let Some(OpenSpool { settings, files }) = opened else {
+        return Ok(None);
+    };
+    let (report, watchdog) = (Arc::clone(&shared.report), watchdog.clone());
+    let spool = Spool::start(&settings, files, stats, report, watchdog)?;
+    Ok(Some(spool))
+}
+
+/// Starts to read the spool. It is one more source.
+fn start_feed(
+    shared: &Shared,
+    options: &RunOptions,
+    producer: &Producer,
+    spool: Spool,
+    watchdog: Watchdog,
+) -> Result<(), CommandError> {
+    let producer = producer.while_below(ahead(options));
+    let producer = producer.resuming().taking_large();
+    let stop = shared.shutdown.clone();
+    let last_events = options.batch_events;
+    spawn("spool-read", &shared.tell, Event::SourceEnded, move || {
+        spool.feed(producer, watchdog, stop, last_events);
+    })
 }
 
 fn spawn(

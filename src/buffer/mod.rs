@@ -1,4 +1,4 @@
-//! Events on their way from the sources to the webhook: bounded, in memory.
+//! Events on their way from the sources to the webhook: bounded, in memory, or in a spool on disk first.
 
 pub mod acks;
 pub mod chunk;

@@ -12,6 +12,7 @@ const MIN_TIME: Duration = Duration::from_millis(1);
 /// Events and bodies are in memory as a whole.
 const MAX_OBJECT_BYTES: usize = 1 << 30;
 const MAX_BUFFER_BYTES: usize = 1 << 40;
+const MIN_SPOOL_BYTES: usize = 1 << 20;
 
 /// Checks the limits of `run`.
 ///
@@ -43,6 +44,11 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
             let what = format!("{value} is too large; fix: use {max} or less");
             return Err(provenance.error(option, what));
         }
+    }
+    if (1..MIN_SPOOL_BYTES).contains(&options.spool.spool_bytes) {
+        let (value, min) = (Size(options.spool.spool_bytes), Size(MIN_SPOOL_BYTES));
+        let what = format!("{value} is too small; fix: use {min} or more, or 0 for no spool");
+        return Err(provenance.error(Opt::SpoolBytes, what));
     }
     check_webhook(&options.webhook, provenance)?;
     for (option, value) in [

@@ -7,5 +7,7 @@ pub mod limits;
 pub mod opt;
 pub mod options;
 pub mod provenance;
+pub mod shared_options;
+pub mod spool_options;
 pub mod text;
 pub mod webhook_options;

@@ -7,6 +7,7 @@ pub mod body_size;
 pub mod chance;
 pub mod machine;
 pub mod outcome;
+pub mod pace;
 mod react;
 pub mod sender;
 pub mod step;

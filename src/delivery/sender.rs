@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::body::Body;
 use super::machine::Delivery;
 use super::outcome::{Outcome, Overhead};
+use super::pace::Pace;
 use super::step::{Effect, Settings, Step, Terms};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
@@ -59,6 +60,8 @@ pub struct Sender {
     pub aborter: Arc<Mutex<Abort>>,
     /// What delivery goes by.
     pub settings: Settings,
+    /// How fast to send at most.
+    pub pace: Pace,
     /// How long to wait after a failure.
     pub backoff: Backoff,
     /// Counts and logs.
@@ -97,7 +100,10 @@ impl Sender {
                     Taken::Nothing => {}
                     Taken::Ended => delivery.ended(),
                 },
-                Step::Send => self.send(&mut delivery),
+                Step::Send => match self.pace.wait(Instant::now()) {
+                    Some(delay) => self.changes.wait(&self.abort, delay),
+                    None => self.send(&mut delivery),
+                },
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = if is_stopping {
@@ -120,6 +126,7 @@ impl Sender {
             return;
         };
         let began = Instant::now();
+        self.pace.sent(body.extent().bytes, began);
         let outcome = self
             .watchdog
             .request(target.time_limit(), || target.post(&body));

@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use crate::buffer::queue::Producer;
+use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
@@ -20,6 +22,8 @@ pub struct SourceOutput {
     /// The source's place in the report.
     source: usize,
     producer: Producer,
+    /// What events go through before they are queued.
+    spool: Option<Appender>,
     report: Arc<Report>,
     when_full: WhenFull,
     max_event: usize,
@@ -37,6 +41,7 @@ impl SourceOutput {
     pub fn new(
         source: usize,
         producer: Producer,
+        spool: Option<Appender>,
         report: Arc<Report>,
         when_full: WhenFull,
         max_event: usize,
@@ -48,6 +53,7 @@ impl SourceOutput {
         SourceOutput {
             source,
             producer,
+            spool,
             report,
             when_full,
             max_event,
@@ -161,7 +167,7 @@ impl SourceOutput {
             events: 1,
             bytes: self.chunk.bytes.len() - before,
         };
-        if event.raw_len() > self.max_event || !self.producer.could_take(line) {
+        if event.raw_len() > self.max_event || !self.has_room_for(line) {
             self.chunk.bytes.truncate(before);
             self.refuse(Reason::TooLarge, 1);
         } else {
@@ -206,14 +212,33 @@ impl SourceOutput {
             return true;
         }
         self.count();
-        self.producer.offer(&mut self.chunk);
-        self.counted = self.chunk.events;
+        let full = self.spool_or_queue();
         if self.when_full == WhenFull::Drop {
             self.report
-                .dropped(Reason::BufferFull, Some(self.source), self.chunk.events);
+                .dropped(full, Some(self.source), self.chunk.events);
             self.clear();
         }
         self.chunk.is_empty()
+    }
+
+    /// Puts what there is room for into the spool, or into the queue if there is none that works. Gives why the rest would be
+    /// dropped.
+    fn spool_or_queue(&mut self) -> Reason {
+        let appended = self
+            .spool
+            .as_ref()
+            .map(|spool| spool.append(&mut self.chunk));
+        if matches!(appended, None | Some(Appended::Unavailable)) {
+            self.producer.offer(&mut self.chunk);
+        }
+        if self.chunk.bytes.capacity() == 0 {
+            self.chunk.bytes = self.producer.buffer();
+        }
+        self.counted = self.chunk.events;
+        match appended {
+            Some(Appended::Full) => Reason::SpoolFull,
+            _ => Reason::BufferFull,
+        }
     }
 
     /// Sends on what was taken. To be called when there is nothing more to read for now.
@@ -221,7 +246,14 @@ impl SourceOutput {
         if self.offer() {
             return;
         }
-        while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {}
+        if self.spool.is_some() {
+            while !self.chunk.is_empty() && self.producer.is_open() {
+                thread::sleep(LOOK);
+                self.spool_or_queue();
+            }
+        } else {
+            while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {}
+        }
         self.cut_short |= !self.chunk.is_empty();
         self.report
             .dropped(Reason::Shutdown, Some(self.source), self.chunk.events);
@@ -252,18 +284,31 @@ impl SourceOutput {
 
     /// The longest line that is taken, its newline not counted: it has room in the buffer.
     pub fn max_line(&self) -> usize {
-        let room = self.producer.stats().bound().bytes;
-        self.max_event.min(room.saturating_sub(1))
+        let room = match &self.spool {
+            Some(spool) => spool.max_line(),
+            None => self.producer.stats().bound().bytes.saturating_sub(1),
+        };
+        self.max_event.min(room)
     }
 
     /// Whether a client's events could ever be taken at once.
     pub fn could_take(&self, chunk: &Chunk) -> bool {
-        self.producer.could_take(chunk.extent())
+        self.has_room_for(chunk.extent())
     }
 
-    /// Takes a client's events into the buffer, all or none. Never waits. What is not taken is in no count: the client is
-    /// to be refused.
+    fn has_room_for(&self, extent: Extent) -> bool {
+        match &self.spool {
+            Some(spool) => spool.could_take(extent),
+            None => self.producer.could_take(extent),
+        }
+    }
+
+    /// Takes a client's events into the buffer, all or none. Waits only until they are as safe as a spool has promised. What is
+    /// not taken is in no count: the client is to be refused.
     pub fn take_whole(&self, chunk: &mut Chunk) -> bool {
+        if let Some(spool) = &self.spool {
+            return spool.append_and_wait(chunk) == Appended::Taken;
+        }
         let count = |events| self.report.received(self.source, events);
         chunk.events == 0 || self.producer.offer_whole(chunk, count)
     }

@@ -1,7 +1,7 @@
-//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + in memory`.
+//! The counts that an audit rests on: `received + recovered = delivered + dropped{reason} + rejected + in memory + in spool`.
 //!
 //! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
-//! is in memory is the difference, so a lost count would show there for ever.
+//! is in memory or in the spool is the difference, so a lost count would show there for ever.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -18,16 +18,22 @@ pub enum Reason {
     Disabled,
     /// Still in memory when the agent had to end, and not read again by the next start.
     Shutdown,
+    /// No room in the spool.
+    SpoolFull,
+    /// Damaged or missing in the spool.
+    Corrupt,
 }
 
 impl Reason {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Reason; 5] = [
+    pub const ALL: [Reason; 7] = [
         Reason::BufferFull,
         Reason::Malformed,
         Reason::TooLarge,
         Reason::Disabled,
         Reason::Shutdown,
+        Reason::SpoolFull,
+        Reason::Corrupt,
     ];
 
     /// As a label of metrics.
@@ -43,6 +49,8 @@ impl Reason {
             Reason::TooLarge => "too large",
             Reason::Disabled => "disabled",
             Reason::Shutdown => "shutdown",
+            Reason::SpoolFull => "spool full",
+            Reason::Corrupt => "corrupt",
         }
     }
 }
@@ -232,6 +240,7 @@ impl Refusal {
 pub struct Counters {
     /// By source.
     received: Vec<AtomicU64>,
+    recovered: AtomicU64,
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
     rejected: AtomicU64,
@@ -243,6 +252,7 @@ impl Counters {
     pub fn new(sources: usize) -> Self {
         Counters {
             received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
+            recovered: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dropped: Default::default(),
             rejected: AtomicU64::new(0),
@@ -255,6 +265,11 @@ impl Counters {
         if let Some(received) = self.received.get(source) {
             received.fetch_add(events as u64, SeqCst);
         }
+    }
+
+    /// Events of an earlier start were found in the spool.
+    pub fn recovered(&self, events: u64) {
+        self.recovered.fetch_add(events, SeqCst);
     }
 
     /// A request came to an end.
@@ -288,6 +303,7 @@ impl Counters {
         let received = self.received.iter().map(|events| events.load(SeqCst));
         Balance {
             received: received.collect(),
+            recovered: self.recovered.load(SeqCst),
             delivered,
             dropped,
             rejected,
@@ -301,6 +317,8 @@ impl Counters {
 pub struct Balance {
     /// Events received, by source.
     received: Vec<u64>,
+    /// Events of earlier starts that were found in the spool.
+    pub recovered: u64,
     /// Events that the webhook has taken.
     pub delivered: u64,
     dropped: [u64; Reason::ALL.len()],
@@ -335,10 +353,10 @@ impl Balance {
         self.requests[result as usize]
     }
 
-    /// Events that were received and are not final.
+    /// Events that were received or recovered and are not final.
     pub fn buffered(&self) -> u64 {
         let end = self.delivered + self.dropped() + self.rejected;
-        self.received().saturating_sub(end)
+        (self.received() + self.recovered).saturating_sub(end)
     }
 
     /// The same at the agent's end, where what is not final never will be: it is lost, but for `left` events at most that

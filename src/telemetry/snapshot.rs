@@ -10,7 +10,7 @@ use crate::telemetry::counters::{Balance, Refusal};
 pub enum Forwarding {
     /// To this webhook, shown as in the log.
     On(String),
-    /// Nowhere, for this reason: files wait, and what other sources read is dropped.
+    /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
 }
 
@@ -18,7 +18,10 @@ impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
-            Forwarding::Off(reason) => write!(f, "{reason}: files wait; other events are dropped"),
+            Forwarding::Off(reason) => write!(
+                f,
+                "{reason}: files and the spool wait; other events are dropped"
+            ),
         }
     }
 }
@@ -40,6 +43,8 @@ pub struct Snapshot {
     pub balance: Balance,
     /// Events that were sent again though they may have arrived.
     pub redelivered: u64,
+    /// The spool, if there is one.
+    pub spool: Option<SpoolState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
 }
@@ -88,6 +93,21 @@ pub struct Lag {
     pub bytes: u64,
     /// For how long the oldest of them has been there.
     pub oldest: Duration,
+}
+
+/// The spool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolState {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that it may have.
+    pub limit: u64,
+    /// Events in it that are not in memory.
+    pub events: u64,
+    /// For how long the oldest event that is not final has been there.
+    pub oldest: Duration,
+    /// Bytes that were damaged.
+    pub corrupt_bytes: u64,
 }
 
 /// An outage that lasts.

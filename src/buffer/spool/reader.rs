@@ -138,6 +138,16 @@ impl Reader {
         result
     }
 
+    /// Whether there is nothing more to read of what `view` shows.
+    pub fn is_done(&self, view: &View) -> bool {
+        match (view, &self.current) {
+            (View::Segment(segment), Some(current)) => {
+                current.first != segment.first || current.done_at == Some(segment.bytes)
+            }
+            _ => true,
+        }
+    }
+
     fn read_record(&mut self, segment: &Segment, chunk: &mut Chunk) -> io::Result<Option<Damage>> {
         let Some(current) = &mut self.current else {
             return Ok(None);

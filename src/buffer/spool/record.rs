@@ -119,7 +119,7 @@ impl Record {
     }
 
     /// The bytes that it takes in a segment.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         (RECORD_HEAD + self.bytes.len()) as u64
     }
 }

@@ -50,6 +50,8 @@ pub struct Opened {
     pub acked: u64,
     /// The position can't be read, so that the oldest segment is read from its beginning.
     pub position_is_damaged: bool,
+    /// Segments of which nothing can be read, which were set aside.
+    pub damaged: Vec<Segment>,
 }
 
 impl Segment {
@@ -69,6 +71,11 @@ pub fn name(first: u64) -> String {
     format!("{first:0DIGITS$}{ENDING}")
 }
 
+/// Whether a file of this name is a segment.
+pub fn is_segment(name: &str) -> bool {
+    parse_name(name).is_some()
+}
+
 /// The number of a segment's first event, from its name.
 fn parse_name(name: &str) -> Option<u64> {
     let number = name.strip_suffix(ENDING)?;
@@ -76,42 +83,56 @@ fn parse_name(name: &str) -> Option<u64> {
     is_plain.then(|| number.parse().ok()).flatten()
 }
 
-/// Finds the segments of a directory, whatever else is in it. Takes no longer with many segments than with few: reads one.
+/// The segments of a directory, the oldest first.
+///
+/// # Errors
+/// It can't be read.
+pub fn list(dir: &dyn Dir) -> io::Result<Vec<Segment>> {
+    Ok(of(dir.list()?))
+}
+
+fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
+    let segments = files.into_iter().filter_map(|(name, bytes)| {
+        Some(Segment {
+            first: parse_name(&name)?,
+            bytes,
+            is_bad: false,
+        })
+    });
+    let mut segments: Vec<_> = segments.collect();
+    segments.sort_unstable_by_key(|segment| segment.first);
+    segments
+}
+
+/// Opens the spool of a directory, whatever else is in it. Takes no longer with many segments than with few: reads one.
 ///
 /// # Errors
 /// The directory or a file can't be read, or a newer version of this program has written to it.
 pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
-    let (mut list, mut set_aside) = (Vec::new(), 0);
-    for (name, bytes) in dir.list()? {
-        let is_bad = false;
-        match parse_name(&name) {
-            Some(first) => list.push(Segment {
-                first,
-                bytes,
-                is_bad,
-            }),
-            None if name.ends_with(BAD) => set_aside += bytes,
-            None => {}
-        }
-    }
-    list.sort_unstable_by_key(|segment| segment.first);
+    let files = dir.list()?;
+    let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
+    let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
+    let mut list = of(files);
     let stored = position::read(dir)?;
-    let mut end = None;
-    if let Some(last) = list.last() {
+    let (mut end, mut damaged) = (None, Vec::new());
+    while let Some(last) = list.last() {
         let found = last_event(dir, last)?;
         if found.is_newer {
             return Err(newer());
         }
-        end = Some(found.end);
-        if found.end == last.first {
-            // Its name is needed again. What was begun in it was never acknowledged.
-            match found.is_damaged {
-                true => dir.rename(&last.name(), &last.bad_name())?,
-                false => dir.remove(&last.name())?,
-            }
-            set_aside += if found.is_damaged { last.bytes } else { 0 };
-            list.pop();
+        end = end.max(Some(found.end));
+        if found.end > last.first {
+            break;
         }
+        // Its name is needed again. What was begun in it was never acknowledged; the one before it may have more than that
+        // begins with.
+        match found.is_damaged {
+            true => dir.rename(&last.name(), &last.bad_name())?,
+            false => dir.remove(&last.name())?,
+        }
+        let last = list.pop().filter(|_| found.is_damaged);
+        set_aside += last.as_ref().map_or(0, |last| last.bytes);
+        damaged.extend(last);
     }
     let oldest = list.first().map(|segment| segment.first);
     let acked = match stored {
@@ -129,6 +150,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
         },
         acked,
         position_is_damaged: stored == Stored::Damaged,
+        damaged,
     })
 }
 

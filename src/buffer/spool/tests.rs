@@ -41,7 +41,7 @@ struct FileState {
 struct FakeDir(Arc<Mutex<Disk>>);
 
 #[derive(Debug)]
-struct FakeFile(FakeDir, usize, bool);
+struct FakeFile(FakeDir, usize);
 
 impl FakeDir {
     fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
@@ -125,7 +125,7 @@ impl Dir for FakeDir {
                 number
             }
         };
-        Ok(Arc::new(FakeFile(self.clone(), number, true)))
+        Ok(Arc::new(FakeFile(self.clone(), number)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -407,7 +407,7 @@ impl Model {
             }
             prop_assert!(acked <= self.acked);
             let durable = (self.written.iter()).filter(|(_, event)| event.1 == Fate::Durable);
-            if let Some((last, _)) = durable.last() {
+            if let Some((last, _)) = durable.max_by_key(|(number, _)| **number) {
                 prop_assert!(segments.next() > *last, "what is on disk is found");
             }
         }

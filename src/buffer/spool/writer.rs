@@ -60,7 +60,7 @@ impl Writer {
     /// # Errors
     /// Nothing was written that counts.
     pub fn write(&mut self, records: &[Record], first: u64, time: u32) -> io::Result<Written> {
-        let bytes: u64 = records.iter().map(Record::len).sum();
+        let bytes: u64 = records.iter().map(Record::size).sum();
         let is_full = |current: &Current| {
             current.len > SEGMENT_HEAD as u64 && current.len + bytes > self.segment_bytes
         };
@@ -83,9 +83,9 @@ impl Writer {
         written
     }
 
-    /// The newest segment is not written to any more, if it is this one.
-    pub fn leave(&mut self, segment: u64) {
-        self.current.take_if(|current| current.first == segment);
+    /// The newest segment is not written to any more.
+    pub fn leave(&mut self) {
+        self.current = None;
     }
 
     fn create(&self, first: u64) -> io::Result<Current> {
@@ -141,7 +141,7 @@ impl Writer {
             }
             return Err(error);
         }
-        let bytes = records.iter().map(Record::len).sum();
+        let bytes = records.iter().map(Record::size).sum();
         let from = current.len;
         current.len += bytes;
         Ok(Written {

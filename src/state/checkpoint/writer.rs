@@ -79,7 +79,7 @@ pub fn open(
     for spec in &options.sources {
         let restored = match spec {
             Spec::File(path) if !options.dry_run => {
-                match open_store(&options.state.state_dir, spec, path) {
+                match open_store(&options.spool.dir.state.state_dir, spec, path) {
                     Ok(store) => Some(writer.add(spec, store)),
                     Err(problem) => {
                         writer.do_without(spec, problem, provenance)?;
