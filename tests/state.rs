@@ -95,6 +95,7 @@ pub(crate) fn balance(state: &Value) -> Balance {
         .collect();
     let balance = Balance {
         received: state["received"].as_u64().unwrap(),
+        recovered: state["recovered"].as_u64().unwrap(),
         delivered: state["delivered"].as_u64().unwrap(),
         dropped: by_reason.values().sum(),
         by_reason,

@@ -100,10 +100,7 @@ impl Sender {
                     Taken::Nothing => {}
                     Taken::Ended => delivery.ended(),
                 },
-                Step::Send => match self.pace.wait(Instant::now()) {
-                    Some(delay) => self.changes.wait(&self.abort, delay),
-                    None => self.send(&mut delivery),
-                },
+                Step::Send => self.send(&mut delivery),
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = if is_stopping {
@@ -125,6 +122,11 @@ impl Sender {
         let (Some(target), Some(body)) = (&mut self.target, delivery.body()) else {
             return;
         };
+        if let Some(delay) = self.pace.wait(Instant::now())
+            && self.abort.wait(delay)
+        {
+            return;
+        }
         let began = Instant::now();
         self.pace.sent(body.extent().bytes, began);
         let outcome = self

@@ -192,6 +192,8 @@ impl Reader {
                 } else {
                     self.damaged += short;
                     current.done_at = Some(segment.bytes);
+                    // If it is removed now, its room is free.
+                    current.file = None;
                 }
             }
         }
@@ -216,9 +218,13 @@ impl Reader {
     /// These events do not come, and damaged bytes may be why.
     fn missing(&mut self, events: u64) -> Option<Damage> {
         let bytes = std::mem::take(&mut self.damaged);
+        let current = self.current.as_ref();
+        let current = current.filter(|current| bytes > 0 || current.done_at.is_none());
+        // Between two segments that are whole a third one is missing.
+        let segment = current.map_or(self.next, |current| current.first);
         self.next += events;
-        (events > 0 || bytes > 0).then(|| Damage {
-            segment: self.current.as_ref().map_or(0, |current| current.first),
+        (events > 0 || bytes > 0).then_some(Damage {
+            segment,
             events,
             bytes,
         })

@@ -85,6 +85,7 @@ impl Spool {
             durable: acked,
             is_failing: false,
         };
+        upkeep.report();
         let (alive, ended) = bounded(0);
         let (of_writer, also_alive) = (Arc::clone(&shared), alive.clone());
         thread::Builder::new()

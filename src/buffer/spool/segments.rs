@@ -11,6 +11,8 @@ use super::record::{self, Found, SEGMENT_HEAD};
 const ENDING: &str = ".spool";
 /// The ending of one that is damaged.
 const BAD: &str = ".spool.bad";
+/// The ending of one that was not finished, and is not needed.
+const UNFINISHED: &str = ".spool.new";
 /// Digits of that number, so that names sort as numbers do.
 const DIGITS: usize = 20;
 /// What is read at once.
@@ -62,13 +64,23 @@ impl Segment {
 
     /// Its file's name once it is set aside.
     pub fn bad_name(&self) -> String {
-        format!("{:0DIGITS$}{BAD}", self.first)
+        bad_name(self.first)
     }
 }
 
 /// The name of a segment whose first event has this number.
 pub fn name(first: u64) -> String {
     format!("{first:0DIGITS$}{ENDING}")
+}
+
+/// The name of such a segment once it is set aside.
+pub fn bad_name(first: u64) -> String {
+    format!("{first:0DIGITS$}{BAD}")
+}
+
+/// The name of such a segment until it is whole.
+pub fn unfinished_name(first: u64) -> String {
+    format!("{first:0DIGITS$}{UNFINISHED}")
 }
 
 /// Whether a file of this name is a segment.
@@ -110,6 +122,9 @@ fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
 /// The directory or a file can't be read, or a newer version of this program has written to it.
 pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     let files = dir.list()?;
+    for (name, _) in files.iter().filter(|(name, _)| name.ends_with(UNFINISHED)) {
+        dir.remove(name)?;
+    }
     let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
     let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
     let mut list = of(files);
@@ -335,12 +350,12 @@ impl Segments {
         self.list.get(place)
     }
 
-    /// A segment was made. It is written to from now on, unless a newer one is there. One of its name was set aside.
+    /// A segment was made. It is written to from now on, unless a newer one is there. It replaces one of its name.
     pub fn created(&mut self, first: u64) {
         let place = self.list.partition_point(|segment| segment.first < first);
         if self.list.get(place).is_some_and(|old| old.first == first) {
             let old = self.list.remove(place).map_or(0, |old| old.bytes);
-            (self.bytes, self.set_aside) = (self.bytes - old, self.set_aside + old);
+            self.bytes -= old;
         }
         self.is_open |= place == self.list.len();
         self.list.insert(
@@ -368,10 +383,10 @@ impl Segments {
         self.is_open = false;
     }
 
-    /// A segment is damaged. False if that was known.
+    /// A segment is damaged, or gone. False if that was known.
     pub fn damaged(&mut self, first: u64) -> bool {
         let found = self.list.iter_mut().find(|segment| segment.first == first);
-        found.is_some_and(|segment| !std::mem::replace(&mut segment.is_bad, true))
+        found.is_none_or(|segment| !std::mem::replace(&mut segment.is_bad, true))
     }
 
     /// Whether all events of the oldest segment have numbers below `acked`, and it is not written to.

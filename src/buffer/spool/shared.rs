@@ -110,6 +110,11 @@ impl State {
         }
     }
 
+    /// Nothing is appended.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Nothing is appended, because the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         let trouble = self.trouble.as_ref();

@@ -215,7 +215,7 @@ impl Upkeep {
         let watermark = self.stats.watermark();
         let mut state = self.shared.lock();
         let acked = state.marks.advance(watermark);
-        if (is_last || state.is_full())
+        if (is_last || state.is_in_trouble())
             && state.segments.next() <= acked
             && let Some(writer) = &mut state.writer
         {
@@ -288,7 +288,8 @@ impl Upkeep {
         let _ = self.io(|| dir.sync());
     }
 
-    fn report(&self) {
+    /// Tells the report what there is.
+    pub(super) fn report(&self) {
         let state = self.shared.lock();
         let oldest = match state.unread() {
             0 => state.marks.oldest(),
@@ -307,14 +308,9 @@ impl Upkeep {
 }
 
 fn write_again(dir: &Arc<dyn Dir>, lost: &mut Unsynced, end: u64) -> io::Result<Written> {
-    let mut writer = Writer::new(Arc::clone(dir), u64::MAX);
-    if lost.groups.is_empty() {
-        return writer.rescue(&*lost.file, lost.from..end, lost.first);
-    }
+    let writer = Writer::new(Arc::clone(dir), u64::MAX);
     let groups = lost.groups.iter_mut();
     let records: Vec<Record> = groups.flat_map(|group| group.records.drain(..)).collect();
-    let written = writer.write(&records, lost.first, now())?;
-    written.file.sync()?;
-    dir.sync()?;
-    Ok(written)
+    let copy = records.is_empty().then_some((&*lost.file, lost.from..end));
+    writer.rescue(&records, copy, lost.first, now())
 }

@@ -1,11 +1,12 @@
 //! Appends to segments.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::dir::{Access, Dir, SpoolFile};
 use super::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
-use super::segments::{self, Segment};
+use super::segments;
 
 /// writev(2) takes so many pieces.
 const PIECES: usize = 1024;
@@ -90,20 +91,19 @@ impl Writer {
 
     fn create(&self, first: u64) -> io::Result<Current> {
         let name = segments::name(first);
-        let file = match self.dir.open(&name, Access::New) {
+        match self.begin(&name, first) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let old = Segment {
-                    first,
-                    bytes: 0,
-                    is_bad: true,
-                };
-                self.dir.rename(&name, &old.bad_name())?;
-                self.dir.open(&name, Access::New)?
+                self.dir.rename(&name, &segments::bad_name(first))?;
+                self.begin(&name, first)
             }
-            opened => opened?,
-        };
+            begun => begun,
+        }
+    }
+
+    fn begin(&self, name: &str, first: u64) -> io::Result<Current> {
+        let file = self.dir.open(name, Access::New)?;
         if let Err(error) = write_all(&*file, &mut [IoSlice::new(&segment_head())]) {
-            let _ = self.dir.remove(&name);
+            let _ = self.dir.remove(name);
             return Err(error);
         }
         Ok(Current {
@@ -153,32 +153,43 @@ impl Writer {
         })
     }
 
-    /// Writes again, to a segment of its own, what may have been lost of another one: the records between two places in it,
-    /// the first of whose events has this number. They are on disk then.
+    /// Writes again, to a segment of its own, what may have been lost of another one: these records, or what stands between
+    /// two places in a file. The first event has this number. They are on disk then.
     ///
     /// # Errors
-    /// They are not.
+    /// They are not; the other segment is as it was.
     pub fn rescue(
         &self,
-        from: &dyn SpoolFile,
-        range: std::ops::Range<u64>,
+        records: &[Record],
+        copy: Option<(&dyn SpoolFile, Range<u64>)>,
         first: u64,
+        time: u32,
     ) -> io::Result<Written> {
-        let new = self.create(first)?;
-        let copied = copy(from, range.clone(), &*new.file)
-            .and_then(|()| new.file.sync())
-            .and_then(|()| self.dir.sync());
-        if let Err(error) = copied {
-            let _ = self.dir.remove(&segments::name(first));
-            return Err(error);
+        let (name, unfinished) = (segments::name(first), segments::unfinished_name(first));
+        // One that could not be finished.
+        let _ = self.dir.remove(&unfinished);
+        let rescued = self.begin(&unfinished, first).and_then(|current| {
+            let file = Arc::clone(&current.file);
+            let mut writer = Writer {
+                dir: Arc::clone(&self.dir),
+                segment_bytes: self.segment_bytes,
+                current: Some(current),
+            };
+            let mut written = writer.append(records, first, time, true)?;
+            if let Some((from, range)) = copy {
+                written.bytes += range.end - range.start;
+                copy_range(from, range, &*file)?;
+            }
+            file.sync()?;
+            // The other one may have the same name, and is not needed then.
+            self.dir.rename(&unfinished, &name)?;
+            self.dir.sync()?;
+            Ok(written)
+        });
+        if rescued.is_err() {
+            let _ = self.dir.remove(&unfinished);
         }
-        Ok(Written {
-            segment: first,
-            is_new: true,
-            from: SEGMENT_HEAD as u64,
-            bytes: range.end - range.start,
-            file: new.file,
-        })
+        rescued
     }
 }
 
@@ -195,7 +206,7 @@ fn write_all(file: &dyn SpoolFile, pieces: &mut [IoSlice<'_>]) -> io::Result<()>
     Ok(())
 }
 
-fn copy(from: &dyn SpoolFile, range: std::ops::Range<u64>, to: &dyn SpoolFile) -> io::Result<()> {
+fn copy_range(from: &dyn SpoolFile, range: Range<u64>, to: &dyn SpoolFile) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     let mut at = range.start;
     while at < range.end {
