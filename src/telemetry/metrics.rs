@@ -92,8 +92,10 @@ impl Page {
     }
 
     fn buffer(&mut self, now: &Snapshot, buffer: &BufferState) {
-        let help = "Events that were received and are not final.";
-        self.single("buffered_events", help, now.balance.buffered());
+        let help = "Events in memory that are not final.";
+        let in_spool = now.spool.map_or(0, |spool| spool.events);
+        let in_memory = now.balance.buffered().saturating_sub(in_spool);
+        self.single("buffered_events", help, in_memory);
         let help = "Bytes of buffered events.";
         self.single("buffered_bytes", help, buffer.bytes as u64);
         let help = "Max buffered events.";
@@ -108,7 +110,7 @@ impl Page {
         };
         let help = "Events of earlier starts that were found in the spool.";
         self.single("events_recovered_total", help, now.balance.recovered);
-        let help = "Events in the spool that are not in memory; buffered events, too.";
+        let help = "Events in the spool that are not in memory.";
         self.single("spool_events", help, spool.events);
         let help = "Bytes of the spool on disk.";
         self.single("spool_bytes", help, spool.bytes);

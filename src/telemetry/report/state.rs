@@ -258,13 +258,15 @@ impl State {
             outage: self.webhook.state(),
             last_delivery: self.last_delivery,
             sources: sources.collect(),
-            balance,
             redelivered: self.redelivered.burst.total(),
             spool: self.spool.map(|spool| SpoolState {
+                // It is a moment older.
+                events: spool.events.min(balance.buffered()),
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
             last_error: self.last_error.clone(),
+            balance,
         }
     }
 
