@@ -10,6 +10,7 @@ mod chaos;
 mod checkpoint;
 mod client_cert;
 mod cluster;
+mod connections;
 mod control;
 mod delivery;
 mod early_answers;

@@ -317,6 +317,10 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["much"], SIZE)
             .refuses(&["0"], "fix: use 1 or more")
             .refuses(&["16777215 GiB"], "too large; fix: use 1024 GiB or less"),
+        option("connections", "8")
+            .refuses(&["many"], COUNT)
+            .refuses(&["0"], "fix: use 1 or more")
+            .refuses(&["65"], "fix: use 64 or less"),
         option("batch-events", "10")
             .refuses(&["ten"], COUNT)
             .refuses(&["0"], "fix: use 1 or more"),

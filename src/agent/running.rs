@@ -1,7 +1,7 @@
 //! The main thread's loop while the others work, and the end of all.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -10,7 +10,7 @@ use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
-use crate::delivery::sender::Abort;
+use crate::delivery::sender::Line;
 use crate::state::{checkpoint, status};
 use crate::sys::exit;
 use crate::sys::shutdown::ShutdownSignal;
@@ -38,8 +38,8 @@ pub(super) struct Agent {
     pub(super) abort: ShutdownSignal,
     /// Dropped so that the queue can end.
     pub(super) producer: Option<Producer>,
-    /// Ends the request in flight.
-    pub(super) aborts: Arc<Mutex<Abort>>,
+    /// The ways to the senders.
+    pub(super) lines: Vec<Line>,
     pub(super) told: Receiver<Event>,
     /// Sources that run.
     pub(super) sources: usize,
@@ -91,12 +91,9 @@ impl Agent {
             Action::Abort => {
                 self.shutdown.trigger();
                 self.producer = None;
-                // What is in flight ends now, and the sender counts what is left.
+                // What is in flight ends now, and the last sender counts what is left.
                 self.abort.trigger();
-                let mut aborts = self.aborts.lock().unwrap_or_else(PoisonError::into_inner);
-                let abort = std::mem::replace(&mut *aborts, Box::new(|| ()));
-                drop(aborts);
-                abort();
+                self.lines.iter().for_each(Line::abort);
             }
             Action::StopAtOnce => Message::StoppingAtOnce {}.log(),
         }

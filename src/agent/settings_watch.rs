@@ -22,7 +22,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
-use crate::delivery::sender::Target;
+use crate::delivery::sender::{Change, Line, Target};
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
 use crate::telemetry::message::Message;
@@ -40,7 +40,10 @@ pub struct SettingsWatcher {
     /// The command line, to be parsed again with the changed file.
     arguments: Vec<OsString>,
     report: Arc<Report>,
-    changes: LatestValue<Option<Box<dyn Target>>>,
+    /// The way to each sender.
+    senders: Vec<LatestValue<Change>>,
+    /// Targets that there were.
+    generation: u64,
     gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
@@ -64,14 +67,15 @@ impl SettingsWatcher {
         contents: Contents,
         provenance: &Provenance,
         report: Arc<Report>,
-        changes: LatestValue<Option<Box<dyn Target>>>,
+        lines: &[Line],
         gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
-            changes,
+            senders: lines.iter().map(|line| line.changes.clone()).collect(),
+            generation: 1,
             gate,
             requests,
             values: values(provenance),
@@ -171,15 +175,27 @@ impl SettingsWatcher {
                 // Files stop first, and keep what the sender discards then.
                 self.report.forwards(destination.forwarding, &changed);
                 self.gate.close();
-                self.changes.put(None);
+                self.change(None);
             } else {
-                self.changes.put(destination.target);
+                self.change(destination.target);
                 self.report.forwards(destination.forwarding, &changed);
             }
         } else if is_requested {
             Message::SettingsUnchanged {}.log();
         }
         Ok(())
+    }
+
+    /// Hands each sender the target, with a connection of its own.
+    fn change(&mut self, target: Option<Box<dyn Target>>) {
+        self.generation += 1;
+        for sender in self.senders.iter().skip(1) {
+            let another = target.as_ref().map(|target| target.another());
+            sender.put((self.generation, another));
+        }
+        if let Some(first) = self.senders.first() {
+            first.put((self.generation, target));
+        }
     }
 
     /// The files that the settings name and whose content has changed.

@@ -15,8 +15,9 @@ use crate::text::quantity::Size;
 
 /// What it means if the directory hangs now.
 const AT_START: &str = "the start waits for it";
-/// The memory for events beside a spool, if `--buffer-bytes` is more than that and requests are not large.
-const MEMORY: usize = 4 << 20;
+/// How many batches a file is read ahead, with one sender: one is in flight, one complete. More would only take room from
+/// sources that can't wait, and the processor's caches from all.
+const READ_AHEAD: usize = 4;
 
 /// The spool that was asked for.
 pub(super) struct OpenSpool {
@@ -78,13 +79,22 @@ impl OpenSpool {
     }
 }
 
+/// What sources that can wait fill of the queue.
+pub(super) fn ahead(options: &RunOptions) -> Extent {
+    let batches = READ_AHEAD + 2 * (options.connections - 1);
+    Extent {
+        events: options.batch_events.saturating_mul(batches),
+        bytes: options.batch_bytes.saturating_mul(batches),
+    }
+}
+
 /// The memory for events: with a spool no more than its reader needs.
 pub(super) fn memory(options: &RunOptions) -> Extent {
     let bytes = match options.spool.spool_bytes {
         0 => options.buffer_bytes,
         _ => {
             let largest = options.batch_bytes.max(options.max_event_bytes);
-            let enough = largest.saturating_mul(2).max(MEMORY);
+            let enough = largest.saturating_mul(2).max(ahead(options).bytes);
             options.buffer_bytes.min(enough)
         }
     };

@@ -1,6 +1,8 @@
 //! Starts the threads: senders before sources, so that what comes in is taken at once.
 
 use std::net::TcpListener;
+use std::num::NonZero;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -22,23 +24,19 @@ use crate::buffer::spool::{self, Spool};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
+use crate::delivery::machine::Delivery;
 use crate::delivery::pace::Pace;
-use crate::delivery::sender::{Abort, Sender, Target};
+use crate::delivery::sender::{Line, Sender, Senders, Target};
 use crate::delivery::step::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
 use crate::state::status::{self, StatusFile};
 use crate::sys::backoff::Backoff;
-use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
-
-/// How many batches a file is read ahead. More of it would only take room from sources that can't wait, and the
-/// processor's caches from all.
-const READ_AHEAD: usize = 4;
 
 /// What all threads share.
 struct Shared {
@@ -77,15 +75,8 @@ pub(super) fn start(
     let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
     let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
-    let changes = LatestValue::new()?;
-    let aborts = start_sender(
-        &shared,
-        options,
-        consumer,
-        opened.destination.target,
-        changes.clone(),
-        watchdog.clone(),
-    )?;
+    let target = opened.destination.target;
+    let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
@@ -100,7 +91,7 @@ pub(super) fn start(
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
         let watcher =
-            SettingsWatcher::new(opened.contents, provenance, report, changes, gate, asked);
+            SettingsWatcher::new(opened.contents, provenance, report, &lines, gate, asked);
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -117,7 +108,7 @@ pub(super) fn start(
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
-        aborts,
+        lines,
         told: shared.told,
         sources: running,
     })
@@ -169,53 +160,71 @@ fn start_status_page(
     Ok(())
 }
 
-/// Starts the sender. Gives what ends its request in flight.
-fn start_sender(
+/// Starts the senders. Gives the way to each.
+fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
     target: Option<Box<dyn Target>>,
-    changes: LatestValue<Option<Box<dyn Target>>>,
     watchdog: Watchdog,
-) -> Result<Arc<Mutex<Abort>>, CommandError> {
-    let aborts: Arc<Mutex<Abort>> = Arc::new(Mutex::new(Box::new(|| ())));
-    let sender = Sender {
-        consumer,
-        target,
-        changes,
-        aborter: Arc::clone(&aborts),
-        settings: Settings {
-            // At most half the buffer, so that sources find room while a request is under way.
-            body: Extent {
-                events: options.batch_events.min(options.buffer_events.div_ceil(2)),
-                bytes: options
-                    .batch_bytes
-                    .min(options.buffer_bytes.div_ceil(2))
-                    .min(
-                        // A second's worth at most.
-                        Some(options.max_rate)
-                            .filter(|rate| *rate > 0)
-                            .unwrap_or(usize::MAX),
-                    ),
-            },
-            age: options.batch_age,
-            reject_after: options.reject_after,
+) -> Result<Vec<Line>, CommandError> {
+    let connections = match options.dry_run {
+        // There is one standard output.
+        true => 1,
+        false => options.connections,
+    };
+    let settings = Settings {
+        // At most half the buffer, so that sources find room while a request is under way.
+        body: Extent {
+            events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+            bytes: options
+                .batch_bytes
+                .min(options.buffer_bytes.div_ceil(2))
+                // A second's worth at most.
+                .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get)),
         },
-        pace: Pace::new(options.max_rate),
-        backoff: Backoff::new(
-            options.backoff_min,
-            options.backoff_max,
-            crate::sys::random::seed(),
-        ),
+        age: options.batch_age,
+        reject_after: options.reject_after,
+        connections,
+    };
+    let backoff = Backoff::new(
+        options.backoff_min,
+        options.backoff_max,
+        crate::sys::random::seed(),
+    );
+    let lines = (0..connections).map(|_| Line::new());
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    let senders = Arc::new(Senders {
+        consumer,
+        pace: Mutex::new(Pace::new(options.max_rate)),
+        delivery: Mutex::new(Delivery::new(settings, backoff)),
         report: Arc::clone(&shared.report),
         watchdog,
         shutdown: shared.shutdown.clone(),
         abort: shared.abort.clone(),
-    };
-    spawn("sender", &shared.tell, Event::SenderEnded, move || {
-        sender.run();
-    })?;
-    Ok(aborts)
+        lines: lines.clone(),
+        running: AtomicUsize::new(connections),
+    });
+    let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
+    let mut targets: Vec<_> = others.collect();
+    targets.push(target);
+    for (place, target) in targets.into_iter().enumerate() {
+        let senders = Arc::clone(&senders);
+        let sender = Sender {
+            senders,
+            place,
+            target,
+        };
+        let tell = shared.tell.clone();
+        let thread = thread::Builder::new().name("sender".into());
+        thread.spawn(move || {
+            if sender.run() {
+                // The main thread may be gone: then nobody needs to know.
+                let _ = tell.send(Event::SendersEnded);
+            }
+        })?;
+    }
+    Ok(lines)
 }
 
 fn start_sources(
@@ -233,7 +242,7 @@ fn start_sources(
             WhenFull::Drop
         });
         let producer = if source.is_lasting() && when_full == WhenFull::Wait {
-            producer.while_below(ahead(options))
+            producer.while_below(spooling::ahead(options))
         } else {
             producer.clone()
         };
@@ -252,14 +261,6 @@ fn start_sources(
         })?;
     }
     Ok(())
-}
-
-/// What sources that can wait fill of the queue.
-fn ahead(options: &RunOptions) -> Extent {
-    Extent {
-        events: options.batch_events.saturating_mul(READ_AHEAD),
-        bytes: options.batch_bytes.saturating_mul(READ_AHEAD),
-    }
 }
 
 fn start_spool(
@@ -284,7 +285,7 @@ fn start_feed(
     spool: Spool,
     watchdog: Watchdog,
 ) -> Result<(), CommandError> {
-    let producer = producer.while_below(ahead(options));
+    let producer = producer.while_below(spooling::ahead(options));
     let producer = producer.resuming().taking_large();
     let stop = shared.shutdown.clone();
     let last_events = options.batch_events;

@@ -21,7 +21,7 @@ pub(super) enum Event {
     /// A source has ended, and all it had received is counted.
     SourceEnded,
     /// The sender has ended.
-    SenderEnded,
+    SendersEnded,
 }
 
 /// What is to be done.
@@ -165,7 +165,7 @@ impl Supervisor {
                     actions.push(Action::CloseQueue);
                 }
             }
-            (Event::SenderEnded, phase) => {
+            (Event::SendersEnded, phase) => {
                 self.has_sender = false;
                 // Nothing takes what the sources still have: that is counted when they end.
                 if self.sources > 0 && !matches!(phase, Phase::Aborting { .. }) {
@@ -210,7 +210,7 @@ mod tests {
                     (1.0, Some(SourceEnded), &[]),
                     (10.0, None, &[Report]),
                     (11.0, Some(SourceEnded), &[CloseQueue]),
-                    (12.0, Some(SenderEnded), &[]),
+                    (12.0, Some(SendersEnded), &[]),
                 ],
                 false,
             ),
@@ -220,7 +220,7 @@ mod tests {
                     (1.0, Some(Signal), &[Drain]),
                     (2.0, Some(SourceEnded), &[]),
                     (3.0, Some(SourceEnded), &[CloseQueue]),
-                    (5.0, Some(SenderEnded), &[]),
+                    (5.0, Some(SendersEnded), &[]),
                 ],
                 true,
             ),
@@ -231,7 +231,7 @@ mod tests {
                     (1.1, Some(SourceEnded), &[]),
                     (1.2, Some(SourceEnded), &[CloseQueue]),
                     (6.0, None, &[Abort]),
-                    (6.1, Some(SenderEnded), &[]),
+                    (6.1, Some(SendersEnded), &[]),
                 ],
                 true,
             ),
@@ -241,7 +241,7 @@ mod tests {
                     (1.0, Some(Signal), &[Drain]),
                     (1.1, Some(SourceEnded), &[]),
                     (6.0, None, &[Abort]),
-                    (6.1, Some(SenderEnded), &[]),
+                    (6.1, Some(SendersEnded), &[]),
                     (6.2, Some(SourceEnded), &[CloseQueue]),
                 ],
                 true,
@@ -279,7 +279,7 @@ mod tests {
             (
                 "the sender gives up, as nobody reads what a dry run prints",
                 &[
-                    (1.0, Some(SenderEnded), &[Abort]),
+                    (1.0, Some(SendersEnded), &[Abort]),
                     (1.1, Some(SourceEnded), &[]),
                     (1.2, Some(SourceEnded), &[CloseQueue]),
                 ],
@@ -332,7 +332,7 @@ mod tests {
                         ended += 1;
                         count(supervisor.on(Event::SourceEnded, now))
                     }
-                    1 if supervisor.has_sender => count(supervisor.on(Event::SenderEnded, now)),
+                    1 if supervisor.has_sender => count(supervisor.on(Event::SendersEnded, now)),
                     _ => 0,
                 };
             }

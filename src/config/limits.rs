@@ -11,6 +11,8 @@ use crate::text::quantity::{HumanDuration, Size};
 const MIN_TIME: Duration = Duration::from_millis(1);
 /// Events and bodies are in memory as a whole.
 const MAX_OBJECT_BYTES: usize = 1 << 30;
+/// Each is a thread, and a body's worth of memory.
+const MAX_CONNECTIONS: usize = 64;
 const MAX_BUFFER_BYTES: usize = 1 << 40;
 const MIN_SPOOL_BYTES: usize = 1 << 20;
 
@@ -30,6 +32,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::BufferEvents, options.buffer_events, usize::MAX),
         (Opt::BatchEvents, options.batch_events, usize::MAX),
         (Opt::BatchBytes, options.batch_bytes, usize::MAX),
+        (Opt::Connections, options.connections, usize::MAX),
         (
             Opt::ListenConnections,
             options.listen_connections,
@@ -49,6 +52,13 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         let (value, min) = (Size(options.spool.spool_bytes), Size(MIN_SPOOL_BYTES));
         let what = format!("{value} is too small; fix: use {min} or more, or 0 for no spool");
         return Err(provenance.error(Opt::SpoolBytes, what));
+    }
+    if options.connections > MAX_CONNECTIONS {
+        let what = format!(
+            "{} is too large; fix: use {MAX_CONNECTIONS} or less",
+            options.connections
+        );
+        return Err(provenance.error(Opt::Connections, what));
     }
     check_webhook(&options.webhook, provenance)?;
     for (option, value) in [

@@ -83,6 +83,7 @@ options! {
     BatchEvents = "batch_events",
     BatchBytes = "batch_bytes",
     BatchAge = "batch_age",
+    Connections = "connections",
     BackoffMin = "backoff_min",
     BackoffMax = "backoff_max",
     RejectAfter = "reject_after",

@@ -273,6 +273,10 @@ pub struct RunOptions {
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_AGE", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub batch_age: Duration,
 
+    /// Number of requests at a time, each over its own connection; with more than 1, events may arrive out of order
+    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECTIONS", value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
+    pub connections: usize,
+
     /// Min delay before a retry; it doubles with each failure, with jitter
     #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MIN", value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     pub backoff_min: Duration,

@@ -1,9 +1,12 @@
 //! Events that were tried and are to be tried again, with what is known of their failures.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::batch::Batch;
+use super::body::Body;
 use crate::buffer::acks::Seq;
+use crate::buffer::chunk::Extent;
 use crate::sys::backoff::Backoff;
 
 /// So often a suspect is tried as soon as another request has passed, and later only after its backoff.
@@ -44,11 +47,39 @@ pub(super) struct Suspect {
     pub(super) had_last_chance: bool,
 }
 
-/// Where the body in flight came from.
+/// A body in flight.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub struct Flight {
     pub(super) attempt: Attempt,
     pub(super) suspect: Option<Suspect>,
+    pub(super) launch: Launch,
+}
+
+/// When and by whom a body was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Launch {
+    /// Counts from 1.
+    pub(super) number: u64,
+    pub(super) sender: usize,
+    /// The target's.
+    pub(super) generation: u64,
+    /// To see whether the webhook is still down.
+    pub(super) is_probe: bool,
+}
+
+/// What [`Delivery`](super::machine::Delivery) knows of a body that a sender has.
+#[derive(Debug)]
+pub(super) struct Airborne {
+    pub(super) launch: Launch,
+    pub(super) extent: Extent,
+    pub(super) seqs: Vec<Range<Seq>>,
+}
+
+impl Flight {
+    /// The body to be posted.
+    pub fn body(&self) -> Body<'_> {
+        self.attempt.batch.body()
+    }
 }
 
 impl Attempt {
@@ -61,6 +92,15 @@ impl Attempt {
             latest: self.latest,
             family: self.family,
             doubt: self.doubt.clone(),
+        }
+    }
+
+    /// The same events, of which only is known whether they may have arrived.
+    pub(super) fn without_history(self) -> Attempt {
+        Attempt {
+            batch: self.batch,
+            doubt: self.doubt,
+            ..Attempt::default()
         }
     }
 
@@ -132,6 +172,7 @@ impl From<Attempt> for Flight {
         Flight {
             attempt,
             suspect: None,
+            launch: Launch::default(),
         }
     }
 }
@@ -141,6 +182,7 @@ impl From<Suspect> for Flight {
         Flight {
             attempt: std::mem::take(&mut suspect.attempt),
             suspect: Some(suspect),
+            launch: Launch::default(),
         }
     }
 }

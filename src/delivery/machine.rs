@@ -1,11 +1,11 @@
 //! What is sent next, and what becomes of each event: a state machine without clock, I/O or threads.
 //!
-//! The sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of four places:
+//! Each sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of four places:
 //!
 //! - *fresh*: collected from the queue, not tried yet, until there is a body's worth of them or they are old enough;
 //! - *retry*: tried, and to be tried again, in the order in which they are;
 //! - *suspects*: single events that keep failing while others pass;
-//! - *in flight*: the body of the request under way.
+//! - *in flight*: the bodies of the requests under way, one a sender.
 //!
 //! A definite refusal of the content halves the body at once until the culprit is alone. What fails and nobody can tell why
 //! is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the oldest, and
@@ -17,9 +17,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, Suspect};
+use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
-use super::body::Body;
 use super::body_size::BodySize;
 use super::chance::Chance;
 use super::outcome::Overhead;
@@ -33,34 +32,43 @@ use crate::sys::backoff::Backoff;
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that there are reasons to look for in what fails: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 4;
-/// Of so many probes in a row one is not the oldest event.
-const ROTATION: usize = 3;
-/// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
-const PROBES: usize = 8;
 /// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
 const HURRY: Duration = Duration::from_millis(100);
 
-/// The state machine of one sender.
+/// The state machine that all senders share.
 #[derive(Debug)]
 pub struct Delivery {
     pub(super) settings: Settings,
-    terms: Terms,
+    pub(super) terms: Terms,
     pub(super) fresh: Batch,
     /// When the oldest fresh event was collected.
-    fresh_since: Option<Instant>,
+    pub(super) fresh_since: Option<Instant>,
     pub(super) retry: VecDeque<Attempt>,
     pub(super) suspects: VecDeque<Suspect>,
-    in_flight: Option<Flight>,
+    in_flight: Vec<Airborne>,
+    /// A sender is at the queue.
+    is_collecting: bool,
+    /// Senders that wait should look again.
+    pub(super) wakes: bool,
+    /// Bodies that were sent.
+    launches: u64,
+    /// How many there were when the last failure was counted: those that fail later and were sent before are part of it.
+    failed_at: u64,
+    /// Which target this is: the first, the second, and so on.
+    pub(super) generation: u64,
     pub(super) size: BodySize,
     pub(super) chance: Chance,
     pub(super) backoff: Backoff,
+    /// All senders wait.
     wait_until: Option<Instant>,
+    /// One sender waits, while requests of others pass.
+    pauses: Vec<Option<Instant>>,
     /// Requests that have failed in a row.
     pub(super) failed_in_a_row: u32,
     /// Requests that have passed.
     pub(super) passes: u64,
     /// Probes of a webhook that is down.
-    probes: usize,
+    pub(super) probes: usize,
     /// It failed for what was sent, maybe: another event may fare better.
     pub(super) is_content_suspicious: bool,
     /// When the first of the failures was that are not dealt with yet, in requests that had passed.
@@ -77,17 +85,29 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Nothing to send yet. `backoff` is a failed request's.
-    pub fn new(settings: Settings, terms: Terms, backoff: Backoff) -> Self {
+    /// Nothing to send yet, and nowhere to send it: [`retarget`](Self::retarget) says where. `backoff` is a failed
+    /// request's.
+    pub fn new(settings: Settings, backoff: Backoff) -> Self {
+        let terms = Terms {
+            max_events: usize::MAX,
+            overhead: Overhead::default(),
+            timeout: Duration::MAX,
+        };
         Delivery {
             size: BodySize::new(settings.body.bytes, terms.timeout),
+            pauses: vec![None; settings.connections],
             settings,
             terms,
             fresh: Batch::default(),
             fresh_since: None,
             retry: VecDeque::new(),
             suspects: VecDeque::new(),
-            in_flight: None,
+            in_flight: Vec::new(),
+            is_collecting: false,
+            wakes: false,
+            launches: 0,
+            failed_at: 0,
+            generation: 0,
             chance: Chance::default(),
             backoff,
             wait_until: None,
@@ -104,25 +124,41 @@ impl Delivery {
         }
     }
 
-    /// Events were taken from the queue.
-    pub fn collected(&mut self, run: Run, now: Instant) {
-        self.fresh_since.get_or_insert(now);
-        self.fresh.push(run);
+    /// A sender comes from the queue, with events or without.
+    pub fn collected(&mut self, run: Option<Run>, now: Instant) {
+        self.is_collecting = false;
+        if let Some(run) = run {
+            self.fresh_since.get_or_insert(now);
+            self.fresh.push(run);
+        }
     }
 
     /// No more events will come.
     pub fn ended(&mut self) {
+        self.is_collecting = false;
         self.has_ended = true;
+        self.wakes = true;
     }
 
-    /// The agent stops: what is due later is tried now.
+    /// Whether senders that wait are to look again, since the last time this was asked.
+    pub fn wakes_others(&mut self) -> bool {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// The agent stops: what is due later is tried now. To say it again changes nothing.
     pub fn stop(&mut self) {
-        self.stopping = true;
-        self.wait_until = None;
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.wait_until = None;
+            self.pauses.fill(None);
+        }
     }
 
-    /// Requests go to another target from now on: nothing is known of it.
-    pub fn retarget(&mut self, terms: Terms) {
+    /// Requests go to this target from now on, of which nothing is known. Each sender says so; whether it is the first.
+    pub fn retarget(&mut self, generation: u64, terms: Terms) -> bool {
+        if generation <= self.generation {
+            return false;
+        }
+        self.generation = generation;
         self.terms = terms;
         self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
         self.chance = Chance::default();
@@ -134,6 +170,8 @@ impl Delivery {
         self.retry
             .extend(suspects.into_iter().map(|suspect| suspect.attempt));
         self.join_retries();
+        self.pauses.fill(None);
+        true
     }
 
     /// All events that are not final.
@@ -143,39 +181,23 @@ impl Delivery {
             .suspects
             .iter()
             .map(|suspect| suspect.attempt.batch.extent());
-        let in_flight = self
-            .in_flight
-            .iter()
-            .map(|flight| flight.attempt.batch.extent());
+        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
         retries
             .chain(suspects)
             .chain(in_flight)
             .fold(self.fresh.extent(), |sum, extent| sum.plus(extent))
     }
 
-    /// All events that are not final, to be given up.
+    /// All events that are not final and not in flight, to be given up.
     pub fn take_all(&mut self) -> Batch {
         self.fresh_since = None;
         let mut all = std::mem::take(&mut self.fresh);
         let suspects = std::mem::take(&mut self.suspects);
-        let flights = self
-            .in_flight
-            .take()
-            .into_iter()
-            .map(|flight| flight.attempt);
         let retries = std::mem::take(&mut self.retry).into_iter();
         retries
             .chain(suspects.into_iter().map(|suspect| suspect.attempt))
-            .chain(flights)
             .for_each(|attempt| all.merge(attempt.batch));
         all
-    }
-
-    /// The body to be posted, behind [`Step::Send`].
-    pub fn body(&self) -> Option<Body<'_>> {
-        self.in_flight
-            .as_ref()
-            .map(|flight| flight.attempt.batch.body())
     }
 
     /// Whether nothing passes.
@@ -192,21 +214,30 @@ impl Delivery {
         self.trouble.is_some_and(|since| self.passes > since)
     }
 
-    /// What to do now.
-    pub fn next(&mut self, now: Instant) -> Step {
+    /// What this sender is to do now.
+    pub fn next(&mut self, sender: usize, now: Instant) -> Step {
         if let Some(until) = self.wait_until {
             if now < until {
-                return Step::Wait(until);
+                return Step::Wait(Some(until));
             }
             self.wait_until = None;
             self.has_looked = false;
         }
+        if let Some(until) = self.pauses[sender] {
+            if now < until {
+                return Step::Wait(Some(until));
+            }
+            self.pauses[sender] = None;
+        }
         let limit = self.limit();
-        if self.has_room(limit) && !std::mem::replace(&mut self.has_looked, true) {
-            return Step::Collect {
-                wanted: limit,
-                until: Some(now),
-            };
+        if self.has_room(limit)
+            && !self.is_collecting
+            && !std::mem::replace(&mut self.has_looked, true)
+        {
+            return self.collect(limit, Some(now));
+        }
+        if self.is_down() && self.in_flight.iter().any(|flight| flight.launch.is_probe) {
+            return Step::Wait(None);
         }
         let flight = match self.is_down() {
             true => self.take_probe(),
@@ -215,21 +246,27 @@ impl Delivery {
                 .or_else(|| self.take_retry(limit)),
         };
         if let Some(flight) = flight {
-            return self.send(flight);
+            return self.send(flight, sender);
         }
         if self.is_ready(limit, now) {
             let batch = self.take_fresh(limit);
-            return self.send(Attempt::from(batch).into());
+            return self.send(Attempt::from(batch).into(), sender);
         }
+        let due = self.next_suspect();
         if self.has_ended {
-            return match self.next_suspect() {
-                Some(due) => Step::Wait(due),
-                None => Step::Finished,
+            return match due {
+                None if self.in_flight.is_empty() => Step::Finished,
+                // What is in flight may come back.
+                due => Step::Wait(due),
             };
         }
-        let until = self
+        let age = self
             .fresh_since
             .and_then(|since| since.checked_add(self.settings.age));
+        let until = age.into_iter().chain(due).min();
+        if self.is_collecting {
+            return Step::Wait(until);
+        }
         let wanted = match self.fresh.is_empty() {
             true => Extent {
                 events: 1,
@@ -237,116 +274,46 @@ impl Delivery {
             },
             false => limit.minus(self.size_of(&self.fresh)),
         };
-        let due = self.next_suspect();
-        Step::Collect {
-            wanted,
-            until: until.into_iter().chain(due).min(),
-        }
+        self.collect(wanted, until)
     }
 
-    fn send(&mut self, flight: Flight) -> Step {
-        self.in_flight = Some(flight);
-        Step::Send
+    fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> Step {
+        self.is_collecting = true;
+        Step::Collect { wanted, until }
     }
 
-    pub(super) fn land(&mut self) -> Option<Flight> {
-        self.in_flight.take()
-    }
-
-    /// Events and bytes of the next body at most.
-    fn limit(&self) -> Extent {
-        Extent {
-            events: self.settings.body.events.min(self.terms.max_events),
-            bytes: self.size.limit(),
-        }
-    }
-
-    /// What these come to in a body.
-    pub(super) fn size_of(&self, batch: &Batch) -> Extent {
-        let Overhead {
-            per_event,
-            per_body,
-        } = self.terms.overhead;
-        let extent = batch.extent();
-        Extent {
-            events: extent.events,
-            bytes: extent.bytes + extent.events * per_event + per_body,
-        }
-    }
-
-    /// Whether the fresh events fill a body, or must not wait for more.
-    fn is_ready(&self, limit: Extent, now: Instant) -> bool {
-        let room = limit.minus(self.size_of(&self.fresh));
-        let is_full = room.events == 0 || room.bytes == 0;
-        let is_old = self
-            .fresh_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.age);
-        !self.fresh.is_empty() && (is_full || is_old || self.has_ended)
-    }
-
-    /// The next of the attempts, or as much of it as a body has room for.
-    fn take_retry(&mut self, limit: Extent) -> Option<Flight> {
-        let mut attempt = self.retry.pop_front()?;
-        let first = attempt.batch.take(limit, self.terms.overhead);
-        let rest = std::mem::replace(&mut attempt.batch, first);
-        if !rest.is_empty() {
-            self.retry.push_front(attempt.of(rest));
-        }
-        Some(attempt.into())
-    }
-
-    fn take_fresh(&mut self, limit: Extent) -> Batch {
-        let batch = self.fresh.take(limit, self.terms.overhead);
-        if self.fresh.is_empty() {
-            self.fresh_since = None;
-        }
-        batch
-    }
-
-    /// Whether newer events should share the next request, or its fate.
-    fn has_room(&self, limit: Extent) -> bool {
-        let retries = self
-            .retry
-            .iter()
-            .map(|attempt| attempt.batch.extent().events);
-        let waiting = self.fresh.extent().events + retries.sum::<usize>();
-        let is_few = match self.is_down() {
-            true => waiting < PROBES,
-            false => self.retry.is_empty() && waiting < limit.events,
+    fn send(&mut self, mut flight: Flight, sender: usize) -> Step {
+        // Somebody else is to go to the queue.
+        self.wakes |= !self.is_collecting;
+        self.launches += 1;
+        flight.launch = Launch {
+            number: self.launches,
+            sender,
+            generation: self.generation,
+            is_probe: self.is_down(),
         };
-        is_few && !self.has_ended
+        self.in_flight.push(Airborne {
+            launch: flight.launch,
+            extent: flight.attempt.batch.extent(),
+            seqs: flight.attempt.batch.seqs().collect(),
+        });
+        Step::Send(Box::new(flight))
     }
 
-    /// One event for a webhook that is down: mostly the oldest, so that the order is kept, and now and then another one,
-    /// since the oldest may be what it fails at.
-    fn take_probe(&mut self) -> Option<Flight> {
-        if !self.fresh.is_empty() {
-            let batch = self.take_fresh(Extent::MAX);
-            self.retry.push_back(Attempt::from(batch));
-            self.join_retries();
+    pub(super) fn landed(&mut self, launch: Launch) {
+        self.in_flight
+            .retain(|flight| flight.launch.number != launch.number);
+    }
+
+    /// Counts a failure, unless it is part of the last one: it was sent before that was known.
+    pub(super) fn count_failure(&mut self, launch: Launch) -> bool {
+        let is_new = launch.number > self.failed_at;
+        if is_new {
+            self.failed_at = self.launches;
+            self.failed_in_a_row += 1;
         }
-        let waiting = self
-            .retry
-            .front()
-            .map_or(0, |attempt| attempt.batch.extent().events);
-        self.probes += 1;
-        let is_other = self.is_content_suspicious && self.probes % ROTATION == ROTATION - 1;
-        let other = (1 + self.probes / ROTATION).checked_rem(waiting + self.suspects.len())?;
-        let place = match is_other || waiting == 0 {
-            true => other,
-            false => 0,
-        };
-        if place >= waiting {
-            let suspect = self.suspects.remove(place - waiting)?;
-            return Some(suspect.into());
-        }
-        let attempt = self.retry.front_mut()?;
-        let one = attempt.batch.take_one(place);
-        let one = attempt.of(one);
-        if attempt.batch.is_empty() {
-            self.retry.pop_front();
-        }
-        Some(one.into())
+        self.trouble.get_or_insert(self.passes);
+        is_new
     }
 
     /// Has these tried again together with newer events.
@@ -387,26 +354,34 @@ impl Delivery {
         !self.is_down() && self.retry.iter().all(|attempt| attempt.failures == 0)
     }
 
-    /// Waits this long before the next request; not long if the agent stops and the webhook is up.
-    pub(super) fn wait(&mut self, delay: Duration, now: Instant) -> Duration {
+    /// Waits this long before the next request; not long if the agent stops and the webhook is up. While requests of
+    /// other senders pass, only this one waits.
+    pub(super) fn wait(&mut self, sender: usize, delay: Duration, now: Instant) -> Duration {
         let delay = match self.stopping && self.failed_in_a_row < DOWN_IN_BETWEEN {
             true => delay.min(HURRY),
             false => delay,
         };
-        self.wait_until = now.checked_add(delay);
+        let until = now.checked_add(delay);
+        match self.is_down() || self.settings.connections == 1 {
+            true => self.wait_until = until,
+            false => self.pauses[sender] = until,
+        }
         delay
+    }
+
+    /// How long this sender has to wait.
+    pub(super) fn waits_for(&self, sender: usize, now: Instant) -> Duration {
+        let until = self.wait_until.max(self.pauses[sender]).unwrap_or(now);
+        until.saturating_duration_since(now)
     }
 
     /// Whether an event in this range of numbers is not final.
     pub(super) fn is_open(&self, range: &Range<Seq>) -> bool {
         let retries = self.retry.iter().map(|attempt| &attempt.batch);
         let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
-        let in_flight = self.in_flight.iter().map(|flight| &flight.attempt.batch);
-        let mut open = retries
-            .chain(suspects)
-            .chain(in_flight)
-            .chain([&self.fresh])
-            .flat_map(Batch::seqs);
+        let open = retries.chain(suspects).chain([&self.fresh]);
+        let in_flight = self.in_flight.iter().flat_map(|flight| &flight.seqs);
+        let mut open = open.flat_map(Batch::seqs).chain(in_flight.cloned());
         open.any(|seqs| overlap(&seqs, range))
     }
 }

@@ -6,6 +6,7 @@ pub mod body;
 pub mod body_size;
 pub mod chance;
 pub mod machine;
+mod next_body;
 pub mod outcome;
 pub mod pace;
 mod react;

@@ -20,19 +20,16 @@ impl Pace {
         }
     }
 
-    /// When the next body may be sent, if that is later than now.
-    pub fn wait(&self, now: Instant) -> Option<Duration> {
-        let left = self.free_at?.saturating_duration_since(now);
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// A body of so many bytes is sent now.
-    pub fn sent(&mut self, bytes: usize, now: Instant) {
-        if self.rate > 0 {
-            let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-            let from = self.free_at.map_or(now, |free_at| free_at.max(now));
-            self.free_at = from.checked_add(takes);
+    /// Books a body of so many bytes, which may be sent after this time.
+    pub fn book(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
+        if self.rate == 0 {
+            return None;
         }
+        let from = self.free_at.map_or(now, |free_at| free_at.max(now));
+        let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        self.free_at = from.checked_add(takes);
+        let wait = from.duration_since(now);
+        (!wait.is_zero()).then_some(wait)
     }
 }
 
@@ -44,15 +41,12 @@ mod tests {
     fn the_rate_is_kept_and_not_made_up_for() {
         let second = Duration::from_secs(1);
         let (mut pace, begin) = (Pace::new(1000), Instant::now());
-        assert_eq!(pace.wait(begin), None);
-        pace.sent(500, begin);
-        assert_eq!(pace.wait(begin), Some(second / 2));
-        assert_eq!(pace.wait(begin + second / 2), None);
+        assert_eq!(pace.book(500, begin), None);
+        assert_eq!(pace.book(1000, begin), Some(second / 2));
+        assert_eq!(pace.book(1000, begin + second), Some(second / 2));
         // What was not used in between is over.
-        pace.sent(2000, begin + 10 * second);
-        assert_eq!(pace.wait(begin + 11 * second), Some(second));
-        let mut free = Pace::new(0);
-        free.sent(usize::MAX, begin);
-        assert_eq!(free.wait(begin), None);
+        assert_eq!(pace.book(2000, begin + 10 * second), None);
+        assert_eq!(pace.book(1, begin + 11 * second), Some(second));
+        assert_eq!(Pace::new(0).book(usize::MAX, begin), None);
     }
 }

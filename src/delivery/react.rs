@@ -2,44 +2,50 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, PER_GAP};
+use super::attempt::{Attempt, Flight, Launch, PER_GAP};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 use super::step::Effect;
 
 impl Delivery {
-    /// The request with [`Delivery::body`] ended so, after so long.
-    pub fn on(&mut self, outcome: Outcome, took: Duration, now: Instant) -> Vec<Effect> {
-        let Some(Flight {
+    /// The request with this body ended so, after so long.
+    pub fn on(
+        &mut self,
+        flight: Box<Flight>,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let Flight {
             mut attempt,
             suspect,
-        }) = self.land()
-        else {
-            return Vec::new();
-        };
+            launch,
+        } = *flight;
+        self.landed(launch);
+        self.wakes |= !self.is_calm() || self.has_ended || !matches!(outcome, Outcome::Delivered);
         let mut effects = Vec::new();
-        let was_sent =
-            !matches!(&outcome, Outcome::Failed(error) if error.cause == Cause::Unreachable);
-        if was_sent && let Some(doubt) = attempt.doubt.take() {
-            let events = attempt.batch.extent().events;
-            effects.push(Effect::Redelivered(events, doubt));
-        }
-        if let Outcome::Failed(error) = &outcome
-            && error.may_have_arrived
-        {
-            attempt.doubt = Some(error.message.clone());
-        }
+        effects.extend(redelivered(&mut attempt, &outcome));
+        let is_of_another_target = launch.generation != self.generation;
         match outcome {
+            Outcome::Delivered if is_of_another_target => {
+                effects.push(Effect::Delivered(attempt.batch));
+            }
+            // Nothing of it counts for the new one.
+            Outcome::Rejected(_) | Outcome::TooLarge(_) | Outcome::Failed(_)
+                if is_of_another_target =>
+            {
+                self.retry.push_front(attempt.without_history());
+            }
             Outcome::Delivered => {
                 let size = self.size_of(&attempt.batch).bytes;
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
                 self.passed(&mut effects);
             }
-            Outcome::Rejected(error) => self.rejected(attempt, error, now, &mut effects),
-            Outcome::TooLarge(error) => self.too_large(attempt, error, now, &mut effects),
-            Outcome::Partial(partial) => self.partial(attempt, partial, now, &mut effects),
+            Outcome::Rejected(error) => self.rejected(attempt, launch, error, now, &mut effects),
+            Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
+            Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
                 Cause::Aborted => self.retry.push_front(attempt),
                 Cause::Unreachable | Cause::Settings => {
@@ -49,11 +55,16 @@ impl Delivery {
                         }
                         None => self.retry.push_front(attempt),
                     }
-                    self.held(error, now, &mut effects);
+                    self.held(launch, error, now, &mut effects);
                 }
                 Cause::Answer | Cause::Disconnected | Cause::Timeout => {
                     attempt.failed(self.passes);
-                    self.failed(Flight { attempt, suspect }, error, now, &mut effects);
+                    let flight = Flight {
+                        attempt,
+                        suspect,
+                        launch,
+                    };
+                    self.failed(flight, error, now, &mut effects);
                 }
             },
         }
@@ -92,6 +103,7 @@ impl Delivery {
     fn rejected(
         &mut self,
         attempt: Attempt,
+        launch: Launch,
         error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -102,14 +114,14 @@ impl Delivery {
             return self.split(attempt, true);
         }
         effects.push(Effect::Rejected(attempt.batch, error.message));
-        self.slow_down_if_fruitless(true, now);
+        self.slow_down_if_fruitless(true, launch, now);
     }
 
     /// A webhook that rejects one event after the other is not asked in a hurry.
-    fn slow_down_if_fruitless(&mut self, is_fruitless: bool, now: Instant) {
+    fn slow_down_if_fruitless(&mut self, is_fruitless: bool, launch: Launch, now: Instant) {
         if std::mem::replace(&mut self.last_was_rejected, is_fruitless) && is_fruitless {
             let delay = self.backoff.next_delay();
-            self.wait(delay, now);
+            self.wait(launch.sender, delay, now);
         }
     }
 
@@ -117,6 +129,7 @@ impl Delivery {
     fn too_large(
         &mut self,
         attempt: Attempt,
+        launch: Launch,
         error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -124,7 +137,7 @@ impl Delivery {
         let size = self.size_of(&attempt.batch).bytes;
         if attempt.batch.extent().events == 1 {
             self.size.too_large_alone(size);
-            return self.rejected(attempt, error, now, effects);
+            return self.rejected(attempt, launch, error, now, effects);
         }
         self.failed_in_a_row = 0;
         self.size.too_large(size);
@@ -136,6 +149,7 @@ impl Delivery {
     fn partial(
         &mut self,
         attempt: Attempt,
+        launch: Launch,
         partial: Partial,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -164,15 +178,20 @@ impl Delivery {
             self.refresh(again, now);
         }
         match partial.failure {
-            Some(error) => self.held(error, now, effects),
-            None => self.slow_down_if_fruitless(is_fruitless, now),
+            Some(error) => self.held(launch, error, now, effects),
+            None => self.slow_down_if_fruitless(is_fruitless, launch, now),
         }
     }
 
     /// A request came to nothing and its events are back: wait.
-    fn held(&mut self, error: DeliveryError, now: Instant, effects: &mut Vec<Effect>) {
-        self.failed_in_a_row += 1;
-        self.trouble.get_or_insert(self.passes);
+    fn held(
+        &mut self,
+        launch: Launch,
+        error: DeliveryError,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_new = self.count_failure(launch);
         self.is_content_suspicious = false;
         if error.cause == Cause::Settings {
             // No other event would fare better.
@@ -183,15 +202,28 @@ impl Delivery {
             self.size.outage();
         }
         self.join_if_down();
-        self.wait_after(error, now, effects);
+        self.wait_after(launch, is_new, error, now, effects);
     }
 
-    fn wait_after(&mut self, error: DeliveryError, now: Instant, effects: &mut Vec<Effect>) {
+    fn wait_after(
+        &mut self,
+        launch: Launch,
+        is_new: bool,
+        error: DeliveryError,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let delay = match error.retry_after {
-            Some(asked) => self.backoff.clamp(asked),
-            None => self.backoff.next_delay(),
+            // What is part of the last failure is waited for already.
+            _ if !is_new => self.waits_for(launch.sender, now),
+            asked => {
+                let delay = match asked {
+                    Some(asked) => self.backoff.clamp(asked),
+                    None => self.backoff.next_delay(),
+                };
+                self.wait(launch.sender, delay, now)
+            }
         };
-        let delay = self.wait(delay, now);
         effects.push(Effect::Failed(error, delay));
     }
 
@@ -203,9 +235,12 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let Flight { attempt, suspect } = flight;
-        self.failed_in_a_row += 1;
-        self.trouble.get_or_insert(self.passes);
+        let Flight {
+            attempt,
+            suspect,
+            launch,
+        } = flight;
+        let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
         self.chance.failed(attempt.batch.seqs());
         if attempt.batch.extent().events == 1 {
@@ -237,7 +272,7 @@ impl Delivery {
             self.size.outage();
         }
         self.join_if_down();
-        self.wait_after(error, now, effects);
+        self.wait_after(launch, is_new, error, now, effects);
     }
 
     fn join_if_down(&mut self) {
@@ -245,4 +280,19 @@ impl Delivery {
             self.join_retries();
         }
     }
+}
+
+/// What is to be said of events that may have arrived before and were sent again now. Notes whether they may have arrived
+/// with this request, too.
+fn redelivered(attempt: &mut Attempt, outcome: &Outcome) -> Option<Effect> {
+    let error = match outcome {
+        Outcome::Failed(error) => Some(error),
+        _ => None,
+    };
+    let was_sent = error.is_none_or(|error| error.cause != Cause::Unreachable);
+    let doubt = attempt.doubt.take_if(|_| was_sent);
+    if let Some(error) = error.filter(|error| error.may_have_arrived) {
+        attempt.doubt = Some(error.message.clone());
+    }
+    doubt.map(|doubt| Effect::Redelivered(attempt.batch.extent().events, doubt))
 }

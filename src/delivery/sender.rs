@@ -1,18 +1,23 @@
-//! The sender thread: a loop around [`Delivery`], which decides. It takes events from the queue, posts bodies, and counts
-//! what became of them.
+//! The sender threads: loops around one [`Delivery`], which decides. They take events from the queue, one at a time, post
+//! bodies, and count what became of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Relaxed},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::attempt::Flight;
 use super::batch::Batch;
 use super::body::Body;
 use super::machine::Delivery;
 use super::outcome::{Outcome, Overhead};
 use super::pace::Pace;
-use super::step::{Effect, Settings, Step, Terms};
+use super::step::{Effect, Step, Terms};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
-use crate::sys::backoff::Backoff;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
@@ -43,27 +48,25 @@ pub trait Target: Send {
 
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
+
+    /// The same, with a connection of its own.
+    fn another(&self) -> Box<dyn Target>;
 }
 
 /// Ends a post from another thread.
 pub type Abort = Box<dyn FnOnce() + Send>;
 
-/// The sender thread's state.
-pub struct Sender {
+/// Another target for a sender, or none while forwarding is disabled; counted from 1, the same for all senders.
+pub type Change = (u64, Option<Box<dyn Target>>);
+
+/// What all senders share.
+pub struct Senders {
     /// Where events come from.
     pub consumer: Consumer,
-    /// Where they go; nowhere while forwarding is disabled.
-    pub target: Option<Box<dyn Target>>,
-    /// Where they are to go from the next request on.
-    pub changes: LatestValue<Option<Box<dyn Target>>>,
-    /// Ends the request in flight: always that of the target in use.
-    pub aborter: Arc<Mutex<Abort>>,
-    /// What delivery goes by.
-    pub settings: Settings,
-    /// How fast to send at most.
-    pub pace: Pace,
-    /// How long to wait after a failure.
-    pub backoff: Backoff,
+    /// Decides. Held for moments only, never over I/O.
+    pub delivery: Mutex<Delivery>,
+    /// How fast they send at most, together.
+    pub pace: Mutex<Pace>,
     /// Counts and logs.
     pub report: Arc<Report>,
     /// Notices if a request is stuck.
@@ -72,78 +75,192 @@ pub struct Sender {
     pub shutdown: ShutdownSignal,
     /// The agent must end: what is not final is left.
     pub abort: ShutdownSignal,
+    /// Of each sender.
+    pub lines: Vec<Line>,
+    /// Senders that run.
+    pub running: AtomicUsize,
+}
+
+/// The way to one sender.
+#[derive(Clone)]
+pub struct Line {
+    /// Where its bodies are to go from the next request on.
+    pub changes: LatestValue<Change>,
+    /// Ends its request in flight: always that of the target in use.
+    pub aborter: Arc<Mutex<Abort>>,
+    /// It waits for what others do.
+    is_waiting: Arc<AtomicBool>,
+}
+
+impl Line {
+    /// To a sender that has not started.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Line {
+            changes: LatestValue::new()?,
+            aborter: Arc::new(Mutex::new(Box::new(|| ()))),
+            is_waiting: Arc::default(),
+        })
+    }
+
+    /// Ends the request in flight, and all later ones to the same target.
+    pub fn abort(&self) {
+        let mut aborter = self.aborter.lock().unwrap_or_else(PoisonError::into_inner);
+        let abort = std::mem::replace(&mut *aborter, Box::new(|| ()));
+        drop(aborter);
+        abort();
+    }
+}
+
+/// A sender thread's own state.
+pub struct Sender {
+    /// What it shares with the others.
+    pub senders: Arc<Senders>,
+    /// Its place among them, from 0.
+    pub place: usize,
+    /// Where its bodies go; nowhere while forwarding is disabled.
+    pub target: Option<Box<dyn Target>>,
 }
 
 impl Sender {
-    /// Runs until the sources have ended and all is final, or until it is aborted.
-    pub fn run(mut self) {
-        let terms = self.install();
-        let mut delivery = Delivery::new(self.settings.clone(), terms, self.backoff.clone());
+    /// Runs until the sources have ended and all is final, or until it is aborted. Whether it was the last.
+    pub fn run(mut self) -> bool {
+        let senders = Arc::clone(&self.senders);
+        let line = &senders.lines[self.place];
         let mut is_stopping = false;
-        while !self.abort.is_triggered() {
-            if let Some(target) = self.changes.take() {
+        self.install(1);
+        while !senders.abort.is_triggered() {
+            if let Some((generation, target)) = line.changes.take() {
                 self.target = target;
-                delivery.retarget(self.install());
+                self.install(generation);
             }
-            if self.shutdown.is_triggered() && !std::mem::replace(&mut is_stopping, true) {
-                delivery.stop();
-            }
-            if self.target.is_none() {
-                let all = delivery.take_all();
-                self.report
-                    .dropped(Reason::Disabled, None, all.extent().events);
-                self.finish(all);
-            }
-            match delivery.next(Instant::now()) {
-                Step::Collect { wanted, until } => match self.consumer.take(wanted, until) {
-                    Taken::Events(run) => delivery.collected(run, Instant::now()),
-                    Taken::Nothing => {}
-                    Taken::Ended => delivery.ended(),
-                },
-                Step::Send => self.send(&mut delivery),
+            is_stopping |= senders.shutdown.is_triggered();
+            match self.next(is_stopping) {
+                Step::Collect { wanted, until } => {
+                    let taken = senders.consumer.take(wanted, until);
+                    let mut delivery = senders.lock();
+                    match taken {
+                        Taken::Events(run) => delivery.collected(Some(run), Instant::now()),
+                        Taken::Nothing => delivery.collected(None, Instant::now()),
+                        Taken::Ended => delivery.ended(),
+                    }
+                    senders.wake(&mut delivery);
+                }
+                Step::Send(flight) => self.send(flight),
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
-                    let awaited = if is_stopping {
-                        &self.abort
-                    } else {
-                        &self.shutdown
+                    let awaited = match is_stopping {
+                        true => &senders.abort,
+                        false => &senders.shutdown,
                     };
-                    let delay = until.saturating_duration_since(Instant::now());
-                    self.changes.wait(awaited, delay);
+                    let delay = until.map_or(Duration::MAX, |until| {
+                        until.saturating_duration_since(Instant::now())
+                    });
+                    line.changes.wait(awaited, delay);
+                    line.is_waiting.store(false, Relaxed);
                 }
                 Step::Finished => break,
             }
         }
-        self.drop_rest(&mut delivery);
+        let is_last = senders.running.fetch_sub(1, AcqRel) == 1;
+        if is_last {
+            senders.drop_rest();
+        }
+        is_last
     }
 
-    /// Posts the body that is due.
-    fn send(&mut self, delivery: &mut Delivery) {
-        let (Some(target), Some(body)) = (&mut self.target, delivery.body()) else {
+    /// What to do now.
+    fn next(&self, is_stopping: bool) -> Step {
+        let mut delivery = self.senders.lock();
+        if is_stopping {
+            delivery.stop();
+        }
+        if self.target.is_none() {
+            let all = delivery.take_all();
+            let events = all.extent().events;
+            self.senders.report.dropped(Reason::Disabled, None, events);
+            self.senders.finish(all);
+        }
+        let step = delivery.next(self.place, Instant::now());
+        if let Step::Wait(_) = step {
+            // Said under the lock, so that nobody changes something in between.
+            let line = &self.senders.lines[self.place];
+            line.is_waiting.store(true, Relaxed);
+        }
+        self.senders.wake(&mut delivery);
+        step
+    }
+
+    /// Posts a body.
+    fn send(&mut self, flight: Box<Flight>) {
+        let senders = &self.senders;
+        let Some(target) = &mut self.target else {
+            // Where there is no target, there is nothing left to be sent.
             return;
         };
-        if let Some(delay) = self.pace.wait(Instant::now())
-            && self.abort.wait(delay)
-        {
-            return;
+        let pace = senders.pace.lock();
+        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
+        let delay = pace.book(flight.body().extent().bytes, Instant::now());
+        drop(pace);
+        if let Some(delay) = delay {
+            senders.abort.wait(delay);
         }
         let began = Instant::now();
-        self.pace.sent(body.extent().bytes, began);
-        let outcome = self
+        let outcome = senders
             .watchdog
-            .request(target.time_limit(), || target.post(&body));
+            .request(target.time_limit(), || target.post(&flight.body()));
         if let Some(text) = target.advice() {
-            self.report.advice(text);
+            senders.report.advice(text);
         }
-        self.report.request_finished(match &outcome {
+        senders.report.request_finished(match &outcome {
             Outcome::Delivered => RequestResult::Delivered,
             Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
             Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
             Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
         });
         let now = Instant::now();
-        for effect in delivery.on(outcome, now - began, now) {
-            self.apply(effect);
+        let mut delivery = senders.lock();
+        for effect in delivery.on(flight, outcome, now - began, now) {
+            senders.apply(effect);
+        }
+        senders.wake(&mut delivery);
+    }
+
+    /// Begins with a target as if there had been none before.
+    fn install(&self, generation: u64) {
+        let target = self.target.as_ref();
+        let abort = target.map(|target| target.cut());
+        let aborter = &self.senders.lines[self.place].aborter;
+        let mut aborter = aborter.lock().unwrap_or_else(PoisonError::into_inner);
+        *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
+        drop(aborter);
+        let terms = Terms {
+            max_events: target.map_or(usize::MAX, |target| target.max_events()),
+            overhead: target.map_or(Overhead::default(), |target| target.overhead()),
+            timeout: target.map_or(Duration::MAX, |target| target.request_timeout()),
+        };
+        if self.senders.lock().retarget(generation, terms) {
+            self.senders.report.another_webhook();
+        }
+    }
+}
+
+impl Senders {
+    fn lock(&self) -> MutexGuard<'_, Delivery> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has all senders that wait look again, if there is a reason.
+    fn wake(&self, delivery: &mut Delivery) {
+        if !delivery.wakes_others() {
+            return;
+        }
+        for line in &self.lines {
+            if line.is_waiting.swap(false, Relaxed) {
+                line.changes.wake();
+            }
         }
     }
 
@@ -169,20 +286,6 @@ impl Sender {
         }
     }
 
-    /// Begins with a target as if there had been none before.
-    fn install(&mut self) -> Terms {
-        self.report.another_webhook();
-        let abort = self.target.as_ref().map(|target| target.cut());
-        let mut aborter = self.aborter.lock().unwrap_or_else(PoisonError::into_inner);
-        *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
-        let target = self.target.as_ref();
-        Terms {
-            max_events: target.map_or(usize::MAX, |target| target.max_events()),
-            overhead: target.map_or(Overhead::default(), |target| target.overhead()),
-            timeout: target.map_or(Duration::MAX, |target| target.request_timeout()),
-        }
-    }
-
     /// These are final.
     fn finish(&self, batch: Batch) {
         self.consumer.finish(batch.extent(), batch.seqs());
@@ -191,8 +294,9 @@ impl Sender {
             .for_each(|buffer| self.consumer.recycle(buffer));
     }
 
-    fn drop_rest(&self, delivery: &mut Delivery) {
-        let mut left = delivery.buffered().events;
+    /// The last one says what is left.
+    fn drop_rest(&self) {
+        let mut left = self.lock().buffered().events;
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;
         }

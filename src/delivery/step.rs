@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::attempt::Flight;
 use super::batch::Batch;
 use super::outcome::{DeliveryError, Overhead};
 use crate::buffer::chunk::Extent;
@@ -15,6 +16,8 @@ pub struct Settings {
     pub age: Duration,
     /// How often a single event must fail in a row until it may be rejected; never if 0.
     pub reject_after: u32,
+    /// How many senders there are, each with a connection of its own; at least 1.
+    pub connections: usize,
 }
 
 /// What the target of the requests wants.
@@ -28,20 +31,22 @@ pub struct Terms {
     pub timeout: Duration,
 }
 
-/// What the sender is to do.
-#[derive(Debug, PartialEq, Eq)]
+/// What a sender is to do.
+#[derive(Debug)]
 pub enum Step {
-    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given.
+    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given. Then hand
+    /// over what there is by [`Delivery::collected`](super::machine::Delivery::collected). Only one sender at a time is
+    /// told so, so that bodies are full at any rate.
     Collect {
         /// Events and bytes.
         wanted: Extent,
         /// When to come back in any case.
         until: Option<Instant>,
     },
-    /// Post [`Delivery::body`](super::machine::Delivery::body).
-    Send,
-    /// Wait until then.
-    Wait(Instant),
+    /// Post this body, and give it back with what became of it.
+    Send(Box<Flight>),
+    /// Wait until then, or until another sender has changed something.
+    Wait(Option<Instant>),
     /// Everything is final, or won't be before the agent ends.
     Finished,
 }

@@ -60,6 +60,11 @@ impl<T> LatestValue<T> {
             .unwrap_or_else(PoisonError::into_inner);
         *slot = Some(new);
         self.shared.is_full.store(true, SeqCst);
+        self.wake();
+    }
+
+    /// Ends a wait, the current one or else the next.
+    pub fn wake(&self) {
         // A full socket wakes as well as one more byte would.
         let _ = (&self.shared.ends.0).write(&[0]);
     }
@@ -75,16 +80,10 @@ impl<T> LatestValue<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.shared.is_full.store(false, SeqCst);
-        loop {
-            match (&self.shared.ends.1).read(&mut [0; 64]) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return slot.take(),
-            }
-        }
+        slot.take()
     }
 
-    /// Waits for a value, for `shutdown`, or for the end of `timeout`.
+    /// Waits for a value, for [`wake`](Self::wake), for `shutdown`, or for the end of `timeout`.
     pub fn wait(&self, shutdown: &ShutdownSignal, timeout: Duration) {
         let mut fds = [
             PollFd::new(self.shared.ends.1.as_fd()),
@@ -93,6 +92,19 @@ impl<T> LatestValue<T> {
         // Fails only if the kernel is out of memory: don't spin then.
         if poll(&mut fds, Some(timeout)).is_err() {
             shutdown.wait(timeout);
+        }
+        if fds[0].is_ready() {
+            self.drain();
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            match (&self.shared.ends.1).read(&mut [0; 64]) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return,
+            }
         }
     }
 }

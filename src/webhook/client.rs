@@ -1,6 +1,5 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +25,7 @@ use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::Known;
 use crate::webhook::template::RequestTemplate;
 use crate::webhook::wire::Wire;
+use counted::Counted;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
@@ -58,8 +58,8 @@ pub struct Webhook {
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
-    /// What the operator was told of.
-    advised: [bool; 2],
+    /// What the operator was told of, through whatever connection.
+    advised: Arc<[AtomicBool; 2]>,
     /// The last answer was that of a server that takes all events of a body for one.
     is_one_record: bool,
 }
@@ -127,7 +127,7 @@ impl Webhook {
             is_aborted: Arc::default(),
             addresses,
             kept_since: None,
-            advised: [false; 2],
+            advised: Arc::default(),
             is_one_record: false,
             connection_age: CONNECTION_AGE,
         })
@@ -245,13 +245,9 @@ impl Webhook {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let mut body = Counted {
-            left: Cell::new(None),
-            length: body.bytes(),
-            inner: body.reader(),
-        };
+        let mut body = Counted::new(body.reader(), body.bytes());
         let result = request.send(SendBody::from_reader(&mut body));
-        let sent = match body.left.get() {
+        let sent = match body.left() {
             None => Sent::Nothing,
             Some(0) if !self.wire.is_cut_short() => Sent::All,
             Some(_) => Sent::Part,
@@ -327,23 +323,6 @@ impl Webhook {
     }
 }
 
-/// A body that knows how much of it was read.
-struct Counted<R> {
-    inner: R,
-    length: usize,
-    /// None before the first read.
-    left: Cell<Option<usize>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.get().unwrap_or(self.length);
-        let read = self.inner.read(out)?;
-        self.left.set(Some(left.saturating_sub(read)));
-        Ok(read)
-    }
-}
-
 /// Whether the webhook wants the next request over another connection.
 fn ends_connection<B>(response: &Response<B>) -> bool {
     let connection = response.headers().get(header::CONNECTION);
@@ -380,10 +359,12 @@ impl Target for Webhook {
             (self.is_one_record, FLUENT_BIT_RAW),
             (self.template.encoder.saw_event_without_time(), NO_TIME),
         ];
-        let places = self.advised.iter_mut().zip(seen);
+        let places = self.advised.iter().zip(seen);
         places
             .filter(|(_, (is_so, _))| *is_so)
-            .find_map(|(advised, (_, text))| (!std::mem::replace(advised, true)).then_some(text))
+            .find_map(|(advised, (_, text))| {
+                (!advised.swap(true, Ordering::Relaxed)).then_some(text)
+            })
     }
 
     fn time_limit(&self) -> Duration {
@@ -413,6 +394,27 @@ impl Target for Webhook {
             agent.shutdown();
         })
     }
+
+    fn another(&self) -> Box<dyn Target> {
+        let (wire, addresses) = (Wire::default(), Known::default());
+        let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
+        let resolver = DefaultResolver::default();
+        Box::new(Webhook {
+            agent: build::agent(config, &wire, &addresses, nobody, resolver),
+            endpoint: self.endpoint.clone(),
+            token: self.token.clone(),
+            authorization: self.authorization.clone(),
+            secrets: self.secrets.clone(),
+            template: self.template.another(),
+            proxy: self.proxy.clone(),
+            wire,
+            is_aborted: Arc::default(),
+            addresses,
+            kept_since: None,
+            advised: Arc::clone(&self.advised),
+            ..*self
+        })
+    }
 }
 
 impl Webhook {
@@ -431,6 +433,7 @@ impl Webhook {
 }
 
 mod build;
+mod counted;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

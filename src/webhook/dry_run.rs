@@ -61,4 +61,11 @@ impl Target for DryRun {
     fn cut(&self) -> Abort {
         Box::new(|| ())
     }
+
+    fn another(&self) -> Box<dyn Target> {
+        Box::new(DryRun {
+            encoder: self.encoder.another(),
+            cut_off: self.cut_off.clone(),
+        })
+    }
 }

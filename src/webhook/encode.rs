@@ -86,6 +86,7 @@ impl FromStr for Compressed {
 /// Makes bodies, one after the other.
 pub struct Encoder {
     envelope: Envelope,
+    compressed: Compressed,
     gzip: Option<Gzip>,
     /// The last body, if it is not just the lines.
     made: Vec<u8>,
@@ -123,10 +124,18 @@ impl Encoder {
                 time_path: None,
                 saw_event_without_time: false,
             },
-            gzip: match compressed {
-                Compressed::No => None,
-                Compressed::Gzip(level) => Some(Gzip::new(level)),
-            },
+            compressed,
+            gzip: gzip(compressed),
+            made: Vec::new(),
+        }
+    }
+
+    /// The same with memory of its own.
+    pub fn another(&self) -> Self {
+        Encoder {
+            envelope: self.envelope.clone(),
+            compressed: self.compressed,
+            gzip: gzip(self.compressed),
             made: Vec::new(),
         }
     }
@@ -186,6 +195,7 @@ impl Encoder {
     pub fn encode(&mut self, events: &Body<'_>) {
         let Encoder {
             envelope,
+            compressed: _,
             gzip,
             made,
         } = self;
@@ -220,6 +230,7 @@ const LONGEST_HEC_START: usize = r#"{"time":18446744073709551.615,"event":"#.len
 const KEPT: usize = 2 << 20;
 
 /// What is around the events.
+#[derive(Clone)]
 struct Envelope {
     format: Format,
     /// A line before each event, with its newline, or nothing.
@@ -297,6 +308,13 @@ impl Envelope {
             }
         }
         out(b"}\n");
+    }
+}
+
+fn gzip(compressed: Compressed) -> Option<Gzip> {
+    match compressed {
+        Compressed::No => None,
+        Compressed::Gzip(level) => Some(Gzip::new(level)),
     }
 }
 

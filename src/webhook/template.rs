@@ -27,6 +27,16 @@ impl fmt::Debug for RequestTemplate {
 }
 
 impl RequestTemplate {
+    /// The same with an encoder of its own.
+    pub fn another(&self) -> Self {
+        RequestTemplate {
+            encoder: self.encoder.another(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            is_splunk: self.is_splunk,
+        }
+    }
+
     /// `Content-Type`, where the options name none.
     pub fn content_type(&self) -> Option<&'static str> {
         let is_own = |(name, _): &Header| *name == header::CONTENT_TYPE;

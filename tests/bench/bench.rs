@@ -44,8 +44,8 @@ fn main() -> ExitCode {
         Some((mode, rest)) => match mode.as_str() {
             "floor" => floor::run(rest).map(|()| true),
             "report" => report::run().map(|()| true),
-            "instructions" => instructions::run(false),
-            "instructions-record" => instructions::run(true),
+            "instructions" => instructions::run(false).map(|()| true),
+            "instructions-record" => instructions::run(true).map(|()| true),
             other => Err(io::Error::other(format!("{other}: no such benchmark"))),
         },
     };

@@ -190,4 +190,27 @@ wait $reloads
     fail "no connection was closed"
 check 400
 
+say "nginx is reloaded, and closes connections in the middle of requests: what comes twice is counted"
+: >"$dir/events"
+sed -i '1i worker_shutdown_timeout 20ms;' "$dir/nginx.conf"
+kill -HUP "$(<"$dir/nginx.pid")"
+touch "$dir/slow"
+(
+    for _ in 1 2 3 4 5; do
+        sleep 0.7
+        kill -HUP "$(<"$dir/nginx.pid")"
+    done
+) &
+reloads=$!
+steadily | run_agent "$tls13" --batch-age 0
+wait $reloads
+rm "$dir/slow"
+diff <(events 400) <(sort -u -t : -k 2n "$dir/events") >"$dir/difference.log" || fail "what arrived is not what was sent"
+arrived=$(wc -l <"$dir/events")
+[ "$arrived" -gt 400 ] || fail "nothing came twice"
+said=$(sed -n 's/.*stopped: received 400, delivered 400, dropped 0, .*redelivered \([0-9]*\).*/\1/p' "$dir/agent.log")
+echo "$((arrived - 400)) events came twice; the agent counted $said"
+[ "$((arrived - 400))" -le "${said:-0}" ] || fail "the agent counted $said events that may have come twice"
+grep -q ' WARN .*redelivered' "$dir/agent.log" || fail "no line on what came twice"
+
 say "nginx: all held"

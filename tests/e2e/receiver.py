@@ -4,6 +4,8 @@
 
 usage: receiver.py PORT FILE [TOKENS]
 
+While there is a file `slow` beside FILE, each answer comes 50 ms after its events were taken.
+
 TOKENS is a file that gets each request's Authorization, a line each.
 
 SIGTERM ends it between two answers: what is in the file was answered, and nothing else.
@@ -13,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 answering = threading.Lock()
@@ -28,6 +31,8 @@ class Webhook(BaseHTTPRequestHandler):
         with answering:
             if is_taken:
                 os.write(events, body)
+            if os.path.exists(slow):
+                time.sleep(0.05)
             if tokens is not None:
                 os.write(tokens, self.headers["Authorization"].encode() + b"\n")
             self.wfile.write(
@@ -46,6 +51,7 @@ def appending(path):
 
 
 port, path = sys.argv[1:3]
+slow = os.path.join(os.path.dirname(path), "slow")
 events = appending(path)
 tokens = appending(sys.argv[3]) if len(sys.argv) > 3 else None
 server = ThreadingHTTPServer(("127.0.0.1", int(port)), Webhook)

@@ -3,12 +3,14 @@
 mod model;
 mod poison;
 mod rules;
+mod several;
 mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
+use super::attempt::Flight;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use super::step::{Effect, Settings, Step, Terms};
@@ -31,6 +33,7 @@ fn settings() -> Settings {
         },
         age: Duration::from_secs(1),
         reject_after: 5,
+        connections: 1,
     }
 }
 
@@ -57,13 +60,33 @@ fn rejected() -> Outcome {
 #[derive(Debug, Clone)]
 struct Request {
     at: Duration,
+    sender: usize,
     seqs: Vec<Seq>,
     bytes: usize,
 }
 
-/// A sender without threads: a queue whose events come at their times, and a clock.
+/// What a sender does.
+#[derive(Debug)]
+enum Doing {
+    Nothing,
+    Collecting {
+        wanted: Extent,
+        until: Option<Instant>,
+    },
+    Waiting(Option<Instant>),
+    Posting {
+        flight: Box<Flight>,
+        outcome: Outcome,
+        took: Duration,
+        until: Instant,
+    },
+    Ended,
+}
+
+/// Senders without threads: a queue whose events come at their times, and a clock.
 struct Simulation {
     delivery: Delivery,
+    senders: Vec<Doing>,
     start: Instant,
     now: Instant,
     /// When each event comes.
@@ -98,8 +121,12 @@ impl Simulation {
 
     fn seeded(settings: Settings, events: usize, seed: u64) -> Self {
         let start = Instant::now();
+        let senders = (0..settings.connections).map(|_| Doing::Nothing).collect();
+        let mut delivery = Delivery::new(settings, Backoff::new(MIN, MAX, seed));
+        delivery.retarget(1, terms());
         Simulation {
-            delivery: Delivery::new(settings, terms(), Backoff::new(MIN, MAX, seed)),
+            delivery,
+            senders,
             start,
             now: start,
             arrivals: vec![Duration::ZERO; events],
@@ -129,24 +156,22 @@ impl Simulation {
         Run::new(Chunk { bytes, events }, first as Seq)
     }
 
-    fn collect(&mut self, wanted: Extent, until: Option<Instant>) {
+    /// What has come for the sender at the queue. Whether there was anything, or it need not wait for more.
+    fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> bool {
         let elapsed = self.elapsed();
         let come = self.arrivals.partition_point(|at| *at <= elapsed) - self.taken;
         if come > 0 {
             let run = self.run(come.min(wanted.events.max(1)).min(64));
-            return self.delivery.collected(run, self.now);
-        }
-        let next = self.arrivals.get(self.taken).map(|at| self.start + *at);
-        let stop = self
-            .stop_at
-            .map(|at| self.start + at)
-            .filter(|at| *at > self.now);
-        match [next, until, stop].into_iter().flatten().min() {
+            self.delivery.collected(Some(run), self.now);
+        } else if self.taken == self.arrivals.len() {
             // All have come, and the sources have ended.
-            _ if next.is_none() => self.delivery.ended(),
-            Some(at) => self.now = self.now.max(at),
-            None => self.delivery.ended(),
+            self.delivery.ended();
+        } else if until.is_some_and(|until| until <= self.now) {
+            self.delivery.collected(None, self.now);
+        } else {
+            return false;
         }
+        true
     }
 
     /// Runs until everything is final or `limit` is over. The webhook answers each request, after some time.
@@ -156,33 +181,107 @@ impl Simulation {
         mut webhook: impl FnMut(&Request) -> (Outcome, Duration),
     ) {
         let mut steps = 0;
-        let mut stopped = false;
-        while self.elapsed() < limit {
+        while self.elapsed() < limit && self.advance(&mut webhook) {
             steps += 1;
             assert!(steps < 3_000_000, "it goes round in circles");
-            if !stopped && self.stop_at.is_some_and(|at| at <= self.elapsed()) {
-                stopped = true;
-                self.arrivals.truncate(self.taken);
-                self.delivery.stop();
-            }
-            match self.delivery.next(self.now) {
-                Step::Collect { wanted, until } => self.collect(wanted, until),
-                Step::Wait(until) => {
-                    let stop = self.stop_at.filter(|_| !stopped).map(|at| self.start + at);
-                    self.now = stop.map_or(until, |stop| stop.min(until)).max(self.now);
-                }
-                Step::Finished => return,
-                Step::Send => self.send(&mut webhook),
-            }
         }
     }
 
-    fn send(&mut self, webhook: &mut impl FnMut(&Request) -> (Outcome, Duration)) {
-        let body = self.delivery.body().unwrap();
+    /// Has each sender that has nothing to do ask for its next step, or lets time pass until something happens. False if
+    /// everything is final, or nothing will happen any more.
+    fn advance(&mut self, webhook: &mut impl FnMut(&Request) -> (Outcome, Duration)) -> bool {
+        let stop = self.stop_at.map(|at| self.start + at);
+        let is_stopped = stop.is_some_and(|at| at <= self.now);
+        if is_stopped {
+            self.stop_at = None;
+            self.arrivals.truncate(self.taken);
+            self.delivery.stop();
+            self.wake(|doing| matches!(doing, Doing::Waiting(_)));
+        }
+        for sender in 0..self.senders.len() {
+            let doing = std::mem::replace(&mut self.senders[sender], Doing::Nothing);
+            self.senders[sender] = self.act(sender, doing, webhook);
+            if self.delivery.wakes_others() {
+                self.wake(|doing| matches!(doing, Doing::Waiting(_)));
+            }
+        }
+        if self
+            .senders
+            .iter()
+            .any(|doing| matches!(doing, Doing::Nothing))
+        {
+            return true;
+        }
+        let next_arrival = self.arrivals.get(self.taken).map(|at| self.start + *at);
+        let times = self.senders.iter().filter_map(|doing| match doing {
+            Doing::Posting { until, .. } => Some(*until),
+            Doing::Waiting(until) => *until,
+            Doing::Collecting { until, .. } => until.iter().copied().chain(next_arrival).min(),
+            Doing::Nothing | Doing::Ended => None,
+        });
+        let stop = self.stop_at.map(|at| self.start + at);
+        let Some(next) = times.chain(stop).min() else {
+            let is_over = |doing: &Doing| matches!(doing, Doing::Ended);
+            assert!(self.senders.iter().all(is_over), "all wait for ever");
+            return false;
+        };
+        self.now = self.now.max(next);
+        true
+    }
+
+    fn wake(&mut self, is_to_wake: impl Fn(&Doing) -> bool) {
+        let senders = self.senders.iter_mut();
+        senders
+            .filter(|doing| is_to_wake(doing))
+            .for_each(|doing| *doing = Doing::Nothing);
+    }
+
+    /// What a sender does from now on.
+    fn act(
+        &mut self,
+        sender: usize,
+        doing: Doing,
+        webhook: &mut impl FnMut(&Request) -> (Outcome, Duration),
+    ) -> Doing {
+        match doing {
+            Doing::Nothing => match self.delivery.next(sender, self.now) {
+                Step::Collect { wanted, until } => match self.collect(wanted, until) {
+                    true => Doing::Nothing,
+                    false => Doing::Collecting { wanted, until },
+                },
+                Step::Wait(until) => Doing::Waiting(until),
+                Step::Finished => Doing::Ended,
+                Step::Send(flight) => self.send(sender, flight, webhook),
+            },
+            Doing::Collecting { wanted, until } if self.collect(wanted, until) => Doing::Nothing,
+            Doing::Waiting(Some(until)) if until <= self.now => Doing::Nothing,
+            Doing::Posting {
+                flight,
+                outcome,
+                took,
+                until,
+            } if until <= self.now => {
+                for effect in self.delivery.on(flight, outcome, took, self.now) {
+                    self.apply(effect);
+                }
+                Doing::Nothing
+            }
+            doing => doing,
+        }
+    }
+
+    fn send(
+        &mut self,
+        sender: usize,
+        flight: Box<Flight>,
+        webhook: &mut impl FnMut(&Request) -> (Outcome, Duration),
+    ) -> Doing {
+        let body = flight.body();
         let mut text = String::new();
         body.reader().read_to_string(&mut text).unwrap();
         let request = Request {
             at: self.now - self.start,
+            sender,
             seqs: text
                 .lines()
                 .map(|line| line.trim().parse().unwrap())
@@ -192,9 +291,11 @@ impl Simulation {
         assert_eq!(body.extent().events, request.seqs.len());
         let (outcome, took) = webhook(&request);
         self.requests.push(request);
-        self.now += took;
-        for effect in self.delivery.on(outcome, took, self.now) {
-            self.apply(effect);
+        Doing::Posting {
+            flight,
+            outcome,
+            took,
+            until: self.now + took,
         }
     }
 

@@ -172,7 +172,7 @@ fn with_few_others_one_is_kept_until_enough_of_them_have_passed() {
 }
 
 /// A cheap random number generator, so that a seed repeats a run.
-fn random(state: &mut u64) -> u64 {
+pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -238,7 +238,7 @@ fn a_balancer_that_takes_turns_between_a_good_and_a_broken_server_costs_no_event
             let mut simulation = Simulation::with(settings, 600 * events_per_body);
             // All at once, as after an outage.
             let backlog = simulation.run(600 * events_per_body);
-            simulation.delivery.collected(backlog, simulation.now);
+            simulation.delivery.collected(Some(backlog), simulation.now);
             let mut request = 0;
             simulation.run_until(Duration::from_secs(3600), |_| {
                 request += 1;

@@ -231,10 +231,13 @@ fn the_agents_own_end_of_a_request_is_no_failure() {
 fn another_target_is_asked_at_once_and_without_prejudice() {
     let mut simulation = Simulation::new(1000);
     simulation.run_until(Duration::from_secs(300), |_| (failed(Cause::Answer), QUICK));
-    simulation.delivery.retarget(Terms {
-        max_events: 600,
-        ..terms()
-    });
+    simulation.delivery.retarget(
+        2,
+        Terms {
+            max_events: 600,
+            ..terms()
+        },
+    );
     let (before, at) = (simulation.requests.len(), simulation.elapsed());
     simulation.run_until(at + MAX, ok);
     let sent: Vec<_> = simulation.requests[before..]

@@ -61,10 +61,13 @@ fn what_the_encoding_adds_is_part_of_the_size() {
         per_body: 2,
     };
     let mut simulation = Simulation::new(5000);
-    simulation.delivery.retarget(Terms {
-        overhead,
-        ..terms()
-    });
+    simulation.delivery.retarget(
+        2,
+        Terms {
+            overhead,
+            ..terms()
+        },
+    );
     let limit = 1 << 20;
     simulation.run_until(MAX, |request| {
         match request.bytes + request.seqs.len() * 200 + 2 > limit {

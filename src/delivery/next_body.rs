@@ -1,0 +1,112 @@
+//! What the next body holds: as much as it has room for, or one event for a webhook that is down.
+
+use std::time::Instant;
+
+use super::attempt::{Attempt, Flight};
+use super::batch::Batch;
+use super::machine::Delivery;
+use super::outcome::Overhead;
+use crate::buffer::chunk::Extent;
+
+/// Of so many probes in a row one is not the oldest event.
+const ROTATION: usize = 3;
+/// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
+const PROBES: usize = 8;
+
+impl Delivery {
+    /// Events and bytes of the next body at most.
+    pub(super) fn limit(&self) -> Extent {
+        Extent {
+            events: self.settings.body.events.min(self.terms.max_events),
+            bytes: self.size.limit(),
+        }
+    }
+
+    /// What these come to in a body.
+    pub(super) fn size_of(&self, batch: &Batch) -> Extent {
+        let Overhead {
+            per_event,
+            per_body,
+        } = self.terms.overhead;
+        let extent = batch.extent();
+        Extent {
+            events: extent.events,
+            bytes: extent.bytes + extent.events * per_event + per_body,
+        }
+    }
+
+    /// Whether the fresh events fill a body, or must not wait for more.
+    pub(super) fn is_ready(&self, limit: Extent, now: Instant) -> bool {
+        let room = limit.minus(self.size_of(&self.fresh));
+        let is_full = room.events == 0 || room.bytes == 0;
+        let is_old = self
+            .fresh_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.age);
+        !self.fresh.is_empty() && (is_full || is_old || self.has_ended)
+    }
+
+    /// The next of the attempts, or as much of it as a body has room for.
+    pub(super) fn take_retry(&mut self, limit: Extent) -> Option<Flight> {
+        let mut attempt = self.retry.pop_front()?;
+        let first = attempt.batch.take(limit, self.terms.overhead);
+        let rest = std::mem::replace(&mut attempt.batch, first);
+        if !rest.is_empty() {
+            self.retry.push_front(attempt.of(rest));
+        }
+        Some(attempt.into())
+    }
+
+    pub(super) fn take_fresh(&mut self, limit: Extent) -> Batch {
+        let batch = self.fresh.take(limit, self.terms.overhead);
+        if self.fresh.is_empty() {
+            self.fresh_since = None;
+        }
+        batch
+    }
+
+    /// Whether newer events should share the next request, or its fate.
+    pub(super) fn has_room(&self, limit: Extent) -> bool {
+        let retries = self
+            .retry
+            .iter()
+            .map(|attempt| attempt.batch.extent().events);
+        let waiting = self.fresh.extent().events + retries.sum::<usize>();
+        let is_few = match self.is_down() {
+            true => waiting < PROBES,
+            false => self.retry.is_empty() && waiting < limit.events,
+        };
+        is_few && !self.has_ended
+    }
+
+    /// One event for a webhook that is down: mostly the oldest, so that the order is kept, and now and then another one,
+    /// since the oldest may be what it fails at.
+    pub(super) fn take_probe(&mut self) -> Option<Flight> {
+        if !self.fresh.is_empty() {
+            let batch = self.take_fresh(Extent::MAX);
+            self.retry.push_back(Attempt::from(batch));
+            self.join_retries();
+        }
+        let waiting = self
+            .retry
+            .front()
+            .map_or(0, |attempt| attempt.batch.extent().events);
+        self.probes += 1;
+        let is_other = self.is_content_suspicious && self.probes % ROTATION == ROTATION - 1;
+        let other = (1 + self.probes / ROTATION).checked_rem(waiting + self.suspects.len())?;
+        let place = match is_other || waiting == 0 {
+            true => other,
+            false => 0,
+        };
+        if place >= waiting {
+            let suspect = self.suspects.remove(place - waiting)?;
+            return Some(suspect.into());
+        }
+        let attempt = self.retry.front_mut()?;
+        let one = attempt.batch.take_one(place);
+        let one = attempt.of(one);
+        if attempt.batch.is_empty() {
+            self.retry.pop_front();
+        }
+        Some(one.into())
+    }
+}
