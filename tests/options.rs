@@ -297,7 +297,7 @@ fn options(dir: &Path) -> Vec<Row> {
         option("spool-bytes", "1MiB")
             .refuses(&["", "much"], SIZE)
             .refuses(
-                &["1", "512KiB"],
+                &["1", "512 KiB"],
                 "too small; fix: use 1 MiB or more, or 0 for no spool",
             ),
         option("spool-dir", &format!("{missing}/spool")),

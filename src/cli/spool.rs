@@ -50,15 +50,15 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let is_cat = options.action == SpoolAction::Cat;
-    let mut next = position;
+    let mut next = Some(position);
     let mut all = Vec::new();
     for segment in segments {
         let print = |lines: &[u8]| if is_cat { out.write_all(lines) } else { Ok(()) };
         match read(&dir, segment, position, &mut next, print) {
             Ok(found) => all.push(found),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            // The agent has delivered and removed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // The agent has delivered and removed it: it is not missing.
+            Err(error) if error.kind() == ErrorKind::NotFound => next = None,
             Err(error) => return Err(failed(error)),
         }
     }
@@ -85,11 +85,12 @@ fn read(
     dir: &dyn Dir,
     segment: Segment,
     position: u64,
-    next: &mut u64,
+    following: &mut Option<u64>,
     mut show: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Found> {
     let file = dir.open(&segment.name(), Access::Read)?;
     let mut scan = Scan::default();
+    let next = following.get_or_insert(segment.first);
     let mut found = Found {
         events: 0,
         left: 0,

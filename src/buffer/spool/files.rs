@@ -36,8 +36,13 @@ impl Files {
         let Some(lock) = lock::try_lock(&path.join(LOCK))? else {
             return Ok(None);
         };
+        Files::of(dir, lock).map(Some)
+    }
+
+    /// Opens that of a directory that this agent has.
+    pub(super) fn of(dir: Arc<dyn Dir>, lock: File) -> io::Result<Self> {
         let opened = segments::open(&*dir)?;
-        Ok(Some(Files {
+        Ok(Files {
             position: PositionFile::open(&*dir, opened.acked)?,
             dir,
             lock,
@@ -45,7 +50,7 @@ impl Files {
             acked: opened.acked,
             damaged: opened.damaged,
             position_is_damaged: opened.position_is_damaged,
-        }))
+        })
     }
 
     /// Events that are in it, and were not delivered.

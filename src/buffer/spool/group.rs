@@ -2,8 +2,7 @@
 
 use std::io;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, OnceLock};
 
 use super::dir::SpoolFile;
 use super::record::{RECORD_HEAD, Record};
@@ -58,33 +57,19 @@ pub(super) struct Group {
 /// What those wait for whose events are in a group.
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
-    result: AtomicU8,
+    result: OnceLock<Appended>,
     pub(super) done: Condvar,
 }
 
-const WAITING: u8 = 0;
-const TAKEN: u8 = 1;
-const FULL: u8 = 2;
-const FAILED: u8 = 3;
-
 impl Ticket {
     pub(super) fn result(&self) -> Option<Appended> {
-        match self.result.load(SeqCst) {
-            WAITING => None,
-            TAKEN => Some(Appended::Taken),
-            FULL => Some(Appended::Full),
-            _ => Some(Appended::Unavailable),
-        }
+        self.result.get().copied()
     }
 
     /// To be called with the state's lock.
     pub(super) fn end(&self, result: Appended) {
-        let result = match result {
-            Appended::Taken => TAKEN,
-            Appended::Full => FULL,
-            Appended::Unavailable => FAILED,
-        };
-        self.result.store(result, SeqCst);
+        // Of those who were told already, a part may have been written again.
+        let _ = self.result.set(result);
         self.done.notify_all();
     }
 }

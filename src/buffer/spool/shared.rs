@@ -102,14 +102,6 @@ impl State {
         }
     }
 
-    /// These events are on disk, or never will be.
-    pub(super) fn end(&mut self, groups: &[Group], result: Appended) {
-        for group in groups {
-            self.claimed -= group.bytes;
-            group.ticket.end(result);
-        }
-    }
-
     /// Nothing is appended.
     pub(super) fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()
@@ -293,6 +285,15 @@ impl Shared {
             retry_at,
             result,
         });
+    }
+
+    /// These events are on disk, or never will be.
+    pub(super) fn end(&self, state: &mut State, groups: &[Group], result: Appended) {
+        for group in groups {
+            state.claimed -= group.bytes;
+            group.ticket.end(result);
+        }
+        self.room.notify_all();
     }
 
     /// Something was written, or there is room for it.

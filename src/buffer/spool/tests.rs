@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,14 +15,18 @@ use super::reader::{Reader, View};
 use super::record::Record;
 use super::segments::{self, Segments};
 use super::writer::Writer;
-use crate::buffer::chunk::Chunk;
+use super::{Appended, Files, Settings, Spool, SyncMode};
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::buffer::queue::queue;
+use crate::telemetry::Report;
+use crate::telemetry::watchdog::Watchdog;
 
 /// Pages are written to disk as a whole or not at all.
 const PAGE: usize = 64;
 const SEGMENT: u64 = 400;
 
 /// A disk in memory: what is on it, and what is only in the page cache.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Disk {
     /// By the number of the file.
     files: Vec<FileState>,
@@ -533,6 +539,79 @@ proptest! {
         model.missing = 0;
         model.read(usize::MAX)?;
         prop_assert_eq!(model.delivered.len() as u64 + model.missing, end - acked);
+    }
+}
+
+/// The threads' part of the promise: clients that append at the same time, and a power failure at a moment of its own.
+#[test]
+fn with_always_no_power_failure_costs_what_was_acknowledged() {
+    for seed in 1..=25_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut dice = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        let dir = FakeDir::default();
+        let lock = tempfile::tempfile().unwrap();
+        let files = Files::of(Arc::new(dir.clone()), lock);
+        let settings = Settings {
+            path: "spool".into(),
+            limit: 1 << 20,
+            sync: SyncMode::Always,
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+        let (producer, _consumer) = queue(Extent {
+            events: 10,
+            bytes: 1 << 20,
+        });
+        let stats = producer.stats();
+        let running = Spool::start(&settings, files, stats, report, Watchdog::default()).unwrap();
+        let taken = &Mutex::new(Vec::new());
+        let fails_at = dice() % 40;
+        let (acknowledged, after) = thread::scope(|scope| {
+            for client in 0..4 {
+                let appender = running.spool().appender(0);
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let line = format!("{client}-{number}-{}\n", "x".repeat(3000));
+                        let mut chunk = Chunk {
+                            bytes: line.clone().into_bytes(),
+                            events: 1,
+                        };
+                        if appender.append_and_wait(&mut chunk) == Appended::Taken {
+                            taken.lock().unwrap().push(line);
+                        }
+                    }
+                });
+            }
+            while (taken.lock().unwrap().len() as u64) < fails_at {
+                thread::yield_now();
+            }
+            let acknowledged = taken.lock().unwrap().clone();
+            let disk = dir.disk().clone();
+            (acknowledged, FakeDir(Arc::new(Mutex::new(disk))))
+        });
+        running.finish(Duration::from_secs(10));
+        after.lose_power(|| dice() % 2 == 0);
+        let (segments, mut reader, ..) = start(&after);
+        let mut chunk = Chunk::default();
+        loop {
+            match reader.view(&segments) {
+                View::End(0) => break,
+                view => drop(reader.read(&view, &mut chunk).unwrap()),
+            }
+        }
+        let found = String::from_utf8(chunk.bytes).unwrap();
+        for line in &acknowledged {
+            assert!(
+                found.contains(line.as_str()),
+                "{line} of {}",
+                acknowledged.len()
+            );
+        }
+        assert!(acknowledged.len() as u64 >= fails_at);
     }
 }
 

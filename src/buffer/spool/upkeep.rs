@@ -144,7 +144,11 @@ impl Upkeep {
                 Err(error) => Err(error.kind().into()),
             };
             match synced {
-                Ok(()) => self.shared.lock().end(&unsynced.groups, Appended::Taken),
+                Ok(()) => {
+                    let mut state = self.shared.lock();
+                    let groups = &unsynced.groups;
+                    self.shared.end(&mut state, groups, Appended::Taken);
+                }
                 Err(error) => self.rescue(unsynced, &error),
             }
         }
@@ -200,12 +204,12 @@ impl Upkeep {
             Ok(written) => {
                 state.segments.created(written.segment);
                 state.segments.appended(written.segment, written.bytes, 0);
-                state.end(&lost.groups, Appended::Taken);
+                self.shared.end(&mut state, &lost.groups, Appended::Taken);
             }
             Err(error) => {
                 let result = result_of(&error);
                 self.shared.fail(&mut state, result, Some(&error));
-                state.end(&lost.groups, result);
+                self.shared.end(&mut state, &lost.groups, result);
             }
         }
     }
