@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -292,6 +293,35 @@ fn streams_go_through_the_spool_and_an_input_that_ends_is_delivered() {
         (1000, 5000, 6000)
     );
     assert_eq!(arrived(&host.hook), numbers(0..6000));
+}
+
+#[test]
+fn what_was_acknowledged_to_a_fluent_client_outlasts_a_kill() {
+    for sync in ["never", "always"] {
+        let host = Host::new();
+        host.hook.stop();
+        let source = format!("fluent:{}", host.address);
+        let agent = start(
+            host.bare().source(&source),
+            &[&format!("--spool-sync={sync}")],
+        );
+        let mut client = host.client();
+        let message = r#"["s3",[[1,{"n":0}],[2,{"n":1}]],{"chunk":"YQ=="}]"#;
+        client.send(message.as_bytes()).unwrap();
+        let mut ack = Vec::new();
+        while !ack.ends_with(b"}") {
+            let mut byte = [0];
+            client.stream.read_exact(&mut byte).unwrap();
+            ack.extend(byte);
+        }
+        assert!(String::from_utf8_lossy(&ack).contains("YQ=="));
+        kill(agent);
+        host.hook.restart();
+        let agent = start(host.bare().source(&source), &[]);
+        host.hook.wait_for_events(2);
+        assert_eq!(arrived(&host.hook), numbers(0..2));
+        stop(agent);
+    }
 }
 
 #[test]

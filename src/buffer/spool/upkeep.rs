@@ -188,10 +188,15 @@ impl Upkeep {
         {
             lost.groups.extend(more.groups);
         }
-        let end = state
-            .segments
-            .at_or_after(segment)
-            .map_or(0, |found| found.bytes);
+        let found = state.segments.at_or_after(segment);
+        let Some(end) = found
+            .filter(|found| found.first == segment)
+            .map(|found| found.bytes)
+        else {
+            // It was delivered and removed meanwhile.
+            self.shared.hand_back(&mut state, writer);
+            return self.shared.end(&mut state, &lost.groups, Appended::Taken);
+        };
         let dir = state.dir.clone();
         drop(state);
         let written = match dir {
