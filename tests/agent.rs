@@ -22,6 +22,7 @@ mod hec_clients;
 mod http_attacks;
 mod hung_mount;
 mod large_bodies;
+mod memory_limit;
 mod notify;
 mod options;
 mod probe;

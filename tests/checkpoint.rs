@@ -3,8 +3,7 @@
 //! that what is lost or comes again shows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,58 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use tempfile::TempDir;
-
-use crate::support::{Agent, AgentCommand, Answer, Balance, Webhook, eventually};
+use crate::support::{Agent, Answer, Balance, Files, append, eventually, number};
 
 /// Of an event as a line.
 const LINE: u64 = 50;
 
-/// A webhook, a directory of logs, and a state directory, which outlive the agents.
-struct Story {
-    hook: Webhook,
-    logs: TempDir,
-    state: TempDir,
-}
-
-impl Story {
-    fn new() -> Self {
-        Story {
-            hook: Webhook::start(),
-            logs: tempfile::tempdir().unwrap(),
-            state: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.logs.path().join(name)
-    }
-
-    fn command(&self, name: &str, options: &[&str]) -> AgentCommand {
-        Agent::command()
-            .args(["run", "--auth-token=Splunk test", "--batch-age=5ms"])
-            .args(["--backoff-min=10ms", "--backoff-max=50ms"])
-            .args(["--report-interval=100ms"])
-            .endpoint(&self.hook.url())
-            .arg("--state-dir")
-            .arg(self.state.path())
-            .source(&format!("file:{}", self.path(name).display()))
-            .args(options)
-    }
-
-    fn start(&self, name: &str) -> Agent {
-        self.command(name, &[]).spawn()
-    }
-
+impl Files {
     /// Appends events to a log.
     fn write(&self, name: &str, numbers: impl IntoIterator<Item = u64>) {
-        append(&self.path(name), &lines(numbers));
-    }
-
-    /// The numbers of the events that have arrived, in that order.
-    fn arrived(&self) -> Vec<u64> {
-        let events = self.hook.delivered_events().into_iter();
-        events.map(|event| number(&event)).collect()
+        self.append(name, &lines(numbers));
     }
 
     /// Asserts that exactly these events have arrived over all, in this order.
@@ -148,20 +104,6 @@ fn lines(numbers: impl IntoIterator<Item = u64>) -> String {
         .collect()
 }
 
-fn number(event: &[u8]) -> u64 {
-    let event: serde_json::Value = serde_json::from_slice(event).unwrap();
-    event["n"].as_u64().unwrap()
-}
-
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
 /// Makes a file look as if it had been written so many seconds ago.
 fn age(path: &Path, seconds: u64) {
     let then = SystemTime::now() - Duration::from_secs(seconds);
@@ -182,7 +124,7 @@ fn kill(agent: Agent) {
 
 #[test]
 fn a_restart_repeats_nothing_and_loses_nothing() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=100);
     let agent = story.start("audit.log");
     story.assert_arrive(1..=100);
@@ -211,7 +153,7 @@ fn a_restart_repeats_nothing_and_loses_nothing() {
 
 #[test]
 fn an_event_that_was_half_written_at_the_end_comes_whole_after_the_next_start() {
-    let story = Story::new();
+    let story = Files::new();
     let (half, rest) = (r#"{"api":"PutObject","#, "\"n\":3}\n");
     append(&story.path("audit.log"), &(lines(1..=2) + half));
     let agent = story.start("audit.log");
@@ -227,7 +169,7 @@ fn an_event_that_was_half_written_at_the_end_comes_whole_after_the_next_start() 
 
 #[test]
 fn what_can_never_be_delivered_is_done_with_and_not_counted_again() {
-    let story = Story::new();
+    let story = Files::new();
     let long = format!("{{\"n\":\"{}\"}}\n", "x".repeat(300));
     append(
         &story.path("audit.log"),
@@ -254,7 +196,7 @@ fn what_can_never_be_delivered_is_done_with_and_not_counted_again() {
 #[test]
 fn after_a_kill_every_event_comes_and_only_those_again_that_were_in_flight() {
     const KILLS: u64 = 12;
-    let story = Story::new();
+    let story = Files::new();
     // Slower than the server, so that there is always something in flight.
     story
         .hook
@@ -302,7 +244,7 @@ fn after_a_kill_every_event_comes_and_only_those_again_that_were_in_flight() {
 
 /// A server that writes some thousand events a second and rotates by `rotate` now and then.
 fn write_without_pause(
-    story: &Story,
+    story: &Files,
     rotate: impl Fn(&Path) + Send + 'static,
 ) -> (thread::JoinHandle<u64>, Written) {
     let path = story.path("audit.log");
@@ -362,7 +304,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 fn kill_again_and_again(rotate: impl Fn(&Path) + Send + 'static) {
-    let story = Story::new();
+    let story = Files::new();
     let (writer, written) = write_without_pause(&story, rotate);
     for round in 0..8 {
         let already = story.arrived().len();
@@ -394,7 +336,7 @@ fn kills_amid_rotation_by_copying_lose_nothing() {
 
 #[test]
 fn nothing_is_lost_or_repeated_over_restarts_while_the_webhook_is_away() {
-    let story = Story::new();
+    let story = Files::new();
     story.hook.stop();
     let options = ["--buffer-events=100", "--shutdown-timeout=50ms"];
     for round in 0..4 {
@@ -418,7 +360,7 @@ fn nothing_is_lost_or_repeated_over_restarts_while_the_webhook_is_away() {
 
 #[test]
 fn what_was_read_but_not_delivered_is_not_passed() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", [1]);
     let agent = story.start("audit.log");
     eventually("the first one has ended", || {
@@ -442,7 +384,7 @@ fn what_was_read_but_not_delivered_is_not_passed() {
 
 #[test]
 fn what_a_shutdown_left_is_no_loss_and_is_delivered_by_the_next_start() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     let agent = story
         .command("audit.log", &["--shutdown-timeout=50ms"])
@@ -472,7 +414,7 @@ fn what_a_shutdown_left_is_no_loss_and_is_delivered_by_the_next_start() {
 /// The file keeps its events, so they are not read before somebody wants them.
 #[test]
 fn what_is_written_while_disabled_is_delivered_when_enabled() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     let agent = story.command("audit.log", &["--enabled=false"]).spawn();
     agent.wait_for_log("started");
@@ -491,7 +433,7 @@ fn what_is_written_while_disabled_is_delivered_when_enabled() {
 
 #[test]
 fn a_log_that_was_renamed_meanwhile_is_read_to_its_end_before_the_new_one() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=100);
     end_when_arrived(&story, "audit.log", 100);
 
@@ -512,7 +454,7 @@ fn a_log_that_was_renamed_meanwhile_is_read_to_its_end_before_the_new_one() {
 
 /// Starts an agent, and ends it when so many events have arrived.
 #[track_caller]
-fn end_when_arrived(story: &Story, name: &str, last: u64) {
+fn end_when_arrived(story: &Files, name: &str, last: u64) {
     let agent = story.start(name);
     agent.wait_for_log("started");
     story.assert_arrive(1..=last);
@@ -522,7 +464,7 @@ fn end_when_arrived(story: &Story, name: &str, last: u64) {
 #[test]
 fn a_log_that_was_copied_and_truncated_meanwhile_is_read_on_in_the_copy_and_then_from_its_beginning()
  {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=100);
     end_when_arrived(&story, "audit.log", 100);
 
@@ -537,7 +479,7 @@ fn a_log_that_was_copied_and_truncated_meanwhile_is_read_on_in_the_copy_and_then
 
 #[test]
 fn a_log_that_was_truncated_meanwhile_is_read_from_its_beginning_and_the_gap_is_told() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=100);
     end_when_arrived(&story, "audit.log", 100);
 
@@ -552,7 +494,7 @@ fn a_log_that_was_truncated_meanwhile_is_read_from_its_beginning_and_the_gap_is_
 
 #[test]
 fn several_rotations_meanwhile_are_caught_up_oldest_first() {
-    let story = Story::new();
+    let story = Files::new();
     let log = story.path("audit.log");
     story.write("audit.log", 1..=10);
     end_when_arrived(&story, "audit.log*", 10);
@@ -580,7 +522,7 @@ fn several_rotations_meanwhile_are_caught_up_oldest_first() {
 
 #[test]
 fn a_pattern_follows_files_that_come_and_go() {
-    let story = Story::new();
+    let story = Files::new();
     let agent = story.start("audit-*.log");
     agent.wait_for_log("started");
 
@@ -622,7 +564,7 @@ fn a_pattern_follows_files_that_come_and_go() {
 
 #[test]
 fn a_pattern_that_matches_the_copies_of_a_truncated_log_reads_nothing_twice() {
-    let story = Story::new();
+    let story = Files::new();
     let agent = story.start("audit.log*");
     agent.wait_for_log("started");
     let mut last = 0;
@@ -644,7 +586,7 @@ fn a_pattern_that_matches_the_copies_of_a_truncated_log_reads_nothing_twice() {
 
 #[test]
 fn a_backup_that_matches_the_pattern_is_not_read_beside_its_original() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     let agent = story.start("audit.log*");
     story.assert_arrive(1..=10);
@@ -658,7 +600,7 @@ fn a_backup_that_matches_the_pattern_is_not_read_beside_its_original() {
 
 #[test]
 fn a_file_of_just_the_name_is_no_pattern() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit[1].log", 1..=2);
     story.write("audit1.log", [99]);
     end_when_arrived(&story, "audit[1].log", 2);
@@ -666,7 +608,7 @@ fn a_file_of_just_the_name_is_no_pattern() {
 
 #[test]
 fn many_files_are_all_read() {
-    let story = Story::new();
+    let story = Files::new();
     for number in 1..=300 {
         let name = format!("{number}.log");
         story.write(&name, [number]);
@@ -688,7 +630,7 @@ fn many_files_are_all_read() {
 
 #[test]
 fn a_directory_that_is_empty_at_the_start_is_waited_for() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     story.write("audit.log.1", 11..=20);
     for name in ["audit.log*", "audit.log"] {
@@ -725,7 +667,7 @@ fn a_directory_that_is_empty_at_the_start_is_waited_for() {
 
 #[test]
 fn a_checkpoint_that_is_none_is_logged_and_everything_read_again() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     end_when_arrived(&story, "audit.log", 10);
     let good = fs::read_to_string(story.checkpoint()).unwrap();
@@ -759,7 +701,7 @@ fn a_checkpoint_that_is_none_is_logged_and_everything_read_again() {
 #[test]
 fn a_checkpoint_of_0_1_is_gone_on_from() {
     use std::os::unix::fs::MetadataExt as _;
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log.1", 900..=910);
     age(&story.path("audit.log.1"), 1000);
     story.write("audit.log", 1..=30);
@@ -792,7 +734,7 @@ fn a_checkpoint_of_0_1_is_gone_on_from() {
 
 #[test]
 fn a_state_directory_that_goes_away_stops_nothing_and_is_told() {
-    let story = Story::new();
+    let story = Files::new();
     let agent = story.start("audit.log");
     story.write("audit.log", [1]);
     story.assert_arrive([1]);
@@ -810,7 +752,7 @@ fn a_state_directory_that_goes_away_stops_nothing_and_is_told() {
 #[test]
 fn a_checkpoint_is_appended_to_and_not_touched_when_nothing_has_changed() {
     use std::os::unix::fs::MetadataExt as _;
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", [1]);
     let agent = story.start("audit.log");
     let (writer, written) = write_without_pause(&story, |_| ());
@@ -844,7 +786,7 @@ fn a_checkpoint_is_appended_to_and_not_touched_when_nothing_has_changed() {
 
 #[test]
 fn from_the_end_means_what_is_there_at_the_very_first_start() {
-    let story = Story::new();
+    let story = Files::new();
     let start = || story.command("audit.log*", &["--file-start=end"]).spawn();
     story.write("audit.log", 900..=1000);
     let agent = start();
@@ -866,7 +808,7 @@ fn from_the_end_means_what_is_there_at_the_very_first_start() {
 
 #[test]
 fn from_the_end_without_a_checkpoint_means_each_start() {
-    let story = Story::new();
+    let story = Files::new();
     let options = ["--file-start=end", "--dry-run"];
     for last in [2, 4] {
         story.write("audit.log", [last - 1]);
@@ -891,7 +833,7 @@ fn from_the_end_without_a_checkpoint_means_each_start() {
 
 #[test]
 fn a_dry_run_neither_reads_nor_writes_a_checkpoint() {
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     end_when_arrived(&story, "audit.log", 10);
     let before = fs::read(story.checkpoint()).unwrap();
@@ -909,7 +851,7 @@ fn a_dry_run_neither_reads_nor_writes_a_checkpoint() {
 
 #[test]
 fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
-    let story = Story::new();
+    let story = Files::new();
     let agent = story.start("audit.log");
     agent.wait_for_log("started");
     let refused = story.command("audit.log", &[]).run();
@@ -933,7 +875,7 @@ fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
 #[test]
 fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_time() {
     const NOBODY: u32 = 65534;
-    let story = Story::new();
+    let story = Files::new();
     story.write("audit.log", 1..=10);
     fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut expected = Vec::new();

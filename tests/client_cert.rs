@@ -172,23 +172,23 @@ fn files_that_hold_no_pair_are_refused_with_the_option_and_what_would_be_right()
             "mine.pem",
             "other.key",
             "--client-key",
-            "not the client certificate's",
+            "not the certificate's",
         ),
-        ("mixed", "", "--client-cert", "not the client certificate's"),
+        ("mixed", "", "--client-cert", "not the certificate's"),
         // The key is read, and another's.
+        ("mine.pem", "sec1", "--client-key", "not the certificate's"),
+        ("mine.pem", "", "--client-cert", "contains no private key"),
         (
             "mine.pem",
-            "sec1",
+            "empty",
             "--client-key",
-            "not the client certificate's",
+            "contains no private key",
         ),
-        ("mine.pem", "", "--client-cert", "holds no private key"),
-        ("mine.pem", "empty", "--client-key", "holds no private key"),
         (
             "mine.pem",
             "mine.pem",
             "--client-key",
-            "holds no private key",
+            "contains no private key",
         ),
         ("mine.pem", "encrypted", "--client-key", "openssl pkey"),
         ("mine.pem", "old", "--client-key", "openssl pkey"),
@@ -200,7 +200,7 @@ fn files_that_hold_no_pair_are_refused_with_the_option_and_what_would_be_right()
             "mine.key",
             "mine.key",
             "--client-cert",
-            "holds no certificate",
+            "contains no certificate",
         ),
         (
             "none",
@@ -280,8 +280,7 @@ fn a_pair_that_is_renewed_in_two_steps_is_taken_when_both_are_there() {
     rename("new.pem", "mine.pem");
     let line = agent.wait_for_log("keeping the previous settings");
     assert!(
-        line.contains("S3_AUDIT_WEBHOOK_CLIENT_KEY")
-            && line.contains("not the client certificate's"),
+        line.contains("S3_AUDIT_WEBHOOK_CLIENT_KEY") && line.contains("not the certificate's"),
         "{line}"
     );
     feed(&mut agent, &events[1..2]);

@@ -102,7 +102,7 @@ fn endpoint_and_token_are_mandatory() {
 fn a_wrong_flag_is_named_and_nothing_is_written() {
     let settings = Settings::new();
     for (flag, value, right) in [
-        ("--endpoint", "hec:8088", "expected a URL such as"),
+        ("--endpoint", "hec:8088", "fix: use a URL such as"),
         (
             "--endpoint",
             "https://user:B5A79AAD-D822@hec/",
@@ -111,7 +111,7 @@ fn a_wrong_flag_is_named_and_nothing_is_written() {
         ("--auth-token", "B5A79AAD-D822\nX: y", "control character"),
         ("--auth-token-file", "missing", "can't be read"),
         ("--ca-file", "missing", "can't be read"),
-        ("--request-timeout", "soon", "expected a duration such as"),
+        ("--request-timeout", "soon", "is no duration; fix: "),
         ("--connect-timeout", "0", "fix: use 1ms or more"),
         ("--ca-file", "a\nb", "can't be read"),
         ("--batch-age", "1s", "unexpected argument"),

@@ -252,7 +252,7 @@ fn a_proxy_that_can_not_be_used_is_refused_with_its_place_and_without_its_passwo
     assert!(log.contains("S3_AUDIT_WEBHOOK_PROXY: "), "{log}");
     let log = refusal(&["--proxy=proxy", "--no-proxy"], "X", "");
     assert!(
-        log.contains("--proxy and --no-proxy: give one of them"),
+        log.contains("--proxy and --no-proxy are both set; fix: give one of them"),
         "{log}"
     );
 }

@@ -163,6 +163,26 @@ fn a_file_is_read_from_its_beginning_and_followed_as_it_grows() {
 }
 
 #[test]
+fn a_path_may_be_relative() {
+    for path in ["audit.log", "./audit.log"] {
+        let hook = Webhook::start();
+        let mut log = Log::new();
+        log.write_events([1]);
+        let agent = Agent::command()
+            .in_dir(log.dir.path())
+            .args(["run", "--endpoint", &hook.url(), "--auth-token=x"])
+            .args(["--source", &format!("file:{path}")])
+            .spawn();
+        assert_arrive(&hook, [1]);
+        log.rename();
+        log.reopen();
+        log.write_events([2]);
+        assert_arrive(&hook, 1..=2);
+        end_without_loss(agent, &hook);
+    }
+}
+
+#[test]
 fn the_ops_log_file_of_a_ceph_gateway_arrives_whole() {
     let records = include_bytes!("data/rgw-file.log");
     let hook = Webhook::start();

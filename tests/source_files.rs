@@ -2,77 +2,21 @@
 //! the time, costs itself only.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use crate::support::{Agent, Answer, Files, eventually};
 
-use crate::support::{Agent, AgentCommand, Answer, Webhook, eventually};
-
-/// A webhook, and directories that outlive the agents.
-struct Place {
-    hook: Webhook,
-    dir: TempDir,
-    state: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Place {
-            hook: Webhook::start(),
-            dir: tempfile::tempdir().unwrap(),
-            state: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, pattern: &str, options: &[&str]) -> AgentCommand {
-        Agent::command()
-            .args(["run", "--auth-token=Splunk test", "--batch-age=5ms"])
-            .args(["--backoff-min=10ms", "--backoff-max=50ms"])
-            .endpoint(&self.hook.url())
-            .arg("--state-dir")
-            .arg(self.state.path())
-            .source(&format!("file:{}", self.path(pattern).display()))
-            .args(options)
-    }
-
-    fn start(&self, pattern: &str) -> Agent {
-        self.command(pattern, &[]).spawn()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn arrived(&self) -> Vec<u64> {
-        let events = self.hook.delivered_events().into_iter();
-        let number = |event: Vec<u8>| {
-            let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
-            event["n"].as_u64().unwrap()
-        };
-        events.map(number).collect()
-    }
-
+impl Files {
     /// Waits until these have arrived, and nothing else.
     #[track_caller]
-    fn assert_arrive(&self, numbers: impl IntoIterator<Item = u64>) {
+    fn assert_only_arrive(&self, numbers: impl IntoIterator<Item = u64>) {
         let expected: BTreeSet<u64> = numbers.into_iter().collect();
         eventually("all events arrive", || {
             let arrived: BTreeSet<u64> = self.arrived().into_iter().collect();
@@ -97,65 +41,65 @@ fn end(agent: Agent) {
 
 #[test]
 fn a_stub_does_not_blind_the_others() {
-    let place = Place::new();
-    place.write("aaa.log", "{");
-    place.write("half.log", &lines([1])[..33]);
+    let place = Files::new();
+    place.append("aaa.log", "{");
+    place.append("half.log", &lines([1])[..33]);
     let agent = place.start("*.log");
     agent.wait_for_log("started");
     thread::sleep(Duration::from_millis(100));
-    place.write("audit.log", &lines(1..=40));
-    place.assert_arrive(1..=40);
+    place.append("audit.log", &lines(1..=40));
+    place.assert_only_arrive(1..=40);
     end(agent);
 }
 
 #[test]
 fn files_with_the_same_first_event_are_all_read() {
-    let place = Place::new();
+    let place = Files::new();
     for (name, first) in [("a", 1), ("b", 101), ("c", 201)] {
-        place.write(
+        place.append(
             &format!("{name}.log"),
             &(lines([9999]) + &lines(first..first + 50)),
         );
     }
     let agent = place.start("*.log");
-    place.assert_arrive((1..=50).chain(101..=150).chain(201..=250).chain([9999]));
-    place.write("d.log", &(lines([9999]) + &lines(301..=350)));
+    place.assert_only_arrive((1..=50).chain(101..=150).chain(201..=250).chain([9999]));
+    place.append("d.log", &(lines([9999]) + &lines(301..=350)));
     let expected = (1..=50).chain(101..=150).chain(201..=250).chain(301..=350);
-    place.assert_arrive(expected.chain([9999]));
+    place.assert_only_arrive(expected.chain([9999]));
     end(agent);
 }
 
 #[test]
 fn a_file_that_was_rewritten_longer_with_the_same_beginning_is_read_again() {
-    let place = Place::new();
+    let place = Files::new();
     let banner = lines(500..=520);
-    place.write("audit.log", &(banner.clone() + &lines(1..=10)));
+    place.append("audit.log", &(banner.clone() + &lines(1..=10)));
     let agent = place.start("audit.log");
-    place.assert_arrive((1..=10).chain(500..=520));
+    place.assert_only_arrive((1..=10).chain(500..=520));
     File::create(place.path("audit.log"))
         .unwrap()
         .write_all((banner + &lines(11..=40)).as_bytes())
         .unwrap();
-    place.assert_arrive((1..=40).chain(500..=520));
+    place.assert_only_arrive((1..=40).chain(500..=520));
     end(agent);
 }
 
 #[test]
 fn a_changed_spelling_keeps_the_offsets() {
-    let place = Place::new();
-    place.write("audit.log", &lines(1..=20));
+    let place = Files::new();
+    place.append("audit.log", &lines(1..=20));
     for (pattern, last) in [
         ("audit.log", 20),
         ("audit.log*", 30),
         ("*.log", 40),
         ("audit.log", 50),
     ] {
-        place.write("audit.log", &lines(last - 9..=last));
+        place.append("audit.log", &lines(last - 9..=last));
         if last == 20 {
             fs::write(place.path("audit.log"), lines(1..=20)).unwrap();
         }
         let agent = place.start(pattern);
-        place.assert_arrive(1..=last);
+        place.assert_only_arrive(1..=last);
         thread::sleep(Duration::from_millis(100));
         end(agent);
     }
@@ -164,8 +108,8 @@ fn a_changed_spelling_keeps_the_offsets() {
 
 #[test]
 fn bad_names_cost_themselves_only_and_are_logged_once() {
-    let place = Place::new();
-    place.write("a.log", &lines([1]));
+    let place = Files::new();
+    place.append("a.log", &lines([1]));
     symlink("loop.log", place.path("loop.log")).unwrap();
     symlink("nowhere", place.path("dangling.log")).unwrap();
     symlink("a.log/x", place.path("notdir.log")).unwrap();
@@ -177,16 +121,16 @@ fn bad_names_cost_themselves_only_and_are_logged_once() {
     assert!(fifo.success());
     symlink("/dev/zero", place.path("device.log")).unwrap();
     let agent = place.start("*.log");
-    place.assert_arrive([1]);
-    place.write("b.log", &lines([2]));
-    place.assert_arrive(1..=2);
+    place.assert_only_arrive([1]);
+    place.append("b.log", &lines([2]));
+    place.assert_only_arrive(1..=2);
     for name in ["loop", "dangling", "notdir", "dir", "fifo", "device"] {
         agent.wait_for_log(&format!("{name}.log"));
     }
     // It becomes a file.
     fs::remove_file(place.path("loop.log")).unwrap();
-    place.write("loop.log", &lines([3]));
-    place.assert_arrive(1..=3);
+    place.append("loop.log", &lines([3]));
+    place.assert_only_arrive(1..=3);
     let log = agent.log();
     assert_eq!(log.matches("dangling.log").count(), 1, "{log}");
     end(agent);
@@ -194,28 +138,28 @@ fn bad_names_cost_themselves_only_and_are_logged_once() {
 
 #[test]
 fn wildcards_stand_in_any_part_and_names_can_be_excluded() {
-    let place = Place::new();
-    place.write("pods/a/rgw/0.log", &lines([1]));
-    place.write("pods/a/rgw/debug.log", &lines([98]));
-    place.write("pods/a/web/0.log", &lines([99]));
+    let place = Files::new();
+    place.append("pods/a/rgw/0.log", &lines([1]));
+    place.append("pods/a/rgw/debug.log", &lines([98]));
+    place.append("pods/a/web/0.log", &lines([99]));
     let agent = place
         .command("pods/**/rgw/*.log", &["--exclude-files", "debug*"])
         .spawn();
-    place.assert_arrive([1]);
+    place.assert_only_arrive([1]);
     // Another pod, later.
-    place.write("pods/b/x/rgw/0.log", &lines([2]));
-    place.assert_arrive(1..=2);
+    place.append("pods/b/x/rgw/0.log", &lines([2]));
+    place.assert_only_arrive(1..=2);
     fs::remove_dir_all(place.path("pods/a")).unwrap();
-    place.write("pods/c/rgw/0.log", &lines([3]));
-    place.assert_arrive(1..=3);
+    place.append("pods/c/rgw/0.log", &lines([3]));
+    place.assert_only_arrive(1..=3);
     end(agent);
 }
 
 #[test]
 fn names_can_forge_no_lines() {
-    let place = Place::new();
+    let place = Files::new();
     let name = std::ffi::OsStr::from_bytes(b"a\n<6>2026 ERROR forged\x1b[31m.log");
-    symlink("nowhere", place.dir.path().join(name)).unwrap();
+    symlink("nowhere", place.logs.path().join(name)).unwrap();
     let agent = place.start("*.log");
     let line = agent.wait_for_log("forged");
     assert!(
@@ -227,41 +171,41 @@ fn names_can_forge_no_lines() {
 
 #[test]
 fn an_endless_file_starves_no_other_and_a_hole_is_passed_at_once() {
-    let place = Place::new();
+    let place = Files::new();
     File::create(place.path("bad.log"))
         .unwrap()
         .set_len(1 << 42)
         .unwrap();
-    place.write("good.log", &lines(1..=10));
+    place.append("good.log", &lines(1..=10));
     let agent = place.start("*.log");
-    place.assert_arrive(1..=10);
+    place.assert_only_arrive(1..=10);
     // A writer that does not append goes on behind the hole that a truncation left.
     let file = File::create(place.path("hole.log")).unwrap();
     file.write_all_at(lines(11..=20).as_bytes(), 3 << 30)
         .unwrap();
-    place.assert_arrive(1..=20);
-    place.write("good.log", &lines(21..=30));
-    place.assert_arrive(1..=30);
+    place.assert_only_arrive(1..=20);
+    place.append("good.log", &lines(21..=30));
+    place.assert_only_arrive(1..=30);
     end(agent);
 }
 
 #[test]
 fn a_compressed_file_is_read_on_from_where_it_was_read_to() {
-    let place = Place::new();
-    place.write("audit.log", &lines(1..=20));
+    let place = Files::new();
+    place.append("audit.log", &lines(1..=20));
     let agent = place.start("audit.log");
-    place.assert_arrive(1..=20);
+    place.assert_only_arrive(1..=20);
     thread::sleep(Duration::from_millis(100));
     end(agent);
-    place.write("audit.log", &lines(21..=40));
+    place.append("audit.log", &lines(21..=40));
     fs::rename(place.path("audit.log"), place.path("audit.log.1")).unwrap();
     gzip(&place.path("audit.log.1"));
     // One that was never seen.
-    place.write("audit.log-20260101", &lines(41..=60));
+    place.append("audit.log-20260101", &lines(41..=60));
     gzip(&place.path("audit.log-20260101"));
-    place.write("audit.log", &lines(61..=70));
+    place.append("audit.log", &lines(61..=70));
     let agent = place.start("audit.log");
-    place.assert_arrive(1..=70);
+    place.assert_only_arrive(1..=70);
     assert_eq!(place.arrived().len(), 70);
     let log = agent.log();
     assert!(!log.contains("is gone"), "{log}");
@@ -275,22 +219,26 @@ fn gzip(path: &Path) {
 
 #[test]
 fn removed_files_are_read_from_their_descriptors_and_kept_within_the_limit() {
-    let place = Place::new();
+    let place = Files::new();
     place.hook.always(Answer::status(503));
-    place.write("audit.log", &lines(1..=2));
+    place.append("audit.log", &lines(1..=2));
     let options = ["--buffer-events=10", "--max-deleted-bytes=1MiB"];
     let agent = place.command("audit.log*", &options).spawn();
     let mut last = 0;
     // As logrotate does with `rotate 1`.
     for _ in 0..12 {
-        place.write("audit.log", &long_lines(last + 1..=last + 50));
+        place.append("audit.log", &long_lines(last + 1..=last + 50));
         last += 50;
         wait_until_open(&agent, &place.path("audit.log"));
         fs::rename(place.path("audit.log"), place.path("audit.log.1")).unwrap();
-        place.write("audit.log", "");
+        place.append("audit.log", "");
         wait_until_open(&agent, &place.path("audit.log"));
     }
     agent.wait_for_log("removed files take more than --max-deleted-bytes (1 MiB)");
+    let log = agent.log();
+    let warned = log.find("removed files that were not read yet take");
+    assert!(warned < log.find("was removed before it was read"), "{log}");
+    assert!(warned.is_some(), "{log}");
     place.hook.always(Answer::ok());
     eventually("the newest arrive", || {
         place.arrived().contains(&last).then_some(())
@@ -307,6 +255,60 @@ fn removed_files_are_read_from_their_descriptors_and_kept_within_the_limit() {
         "{}",
         agent.log()
     );
+    end(agent);
+}
+
+#[test]
+fn malformed_events_are_logged_with_their_place() {
+    let place = Files::new();
+    let head = lines(1..=50);
+    place.append(
+        "audit.log",
+        &(head.clone() + "{broken\n" + &lines([51]) + "no event\n"),
+    );
+    let agent = place.start("audit.log");
+    place.assert_only_arrive(1..=51);
+    let line = agent.wait_for_log("malformed or too large");
+    let at = format!("audit.log at byte {}", head.len());
+    assert!(line.contains("WARN") && line.ends_with(&at), "{line}");
+    end(agent);
+}
+
+#[test]
+fn a_copy_is_counted() {
+    let place = Files::new();
+    place.append("audit.log", &lines(1..=20));
+    let agent = place.start("audit.log*");
+    place.assert_only_arrive(1..=20);
+    fs::copy(place.path("audit.log"), place.path("audit.log.bak")).unwrap();
+    agent.wait_for_log("taken for a copy");
+    eventually("`show` has the copy", || {
+        let show = Agent::command().arg("show").arg("--state-dir");
+        let shown = show.arg(place.state.path()).run();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        shown.contains("; 1 files taken for copies").then_some(())
+    });
+    end(agent);
+}
+
+#[test]
+fn what_was_compressed_so_that_it_cannot_be_read_is_reported_with_its_bytes() {
+    let place = Files::new();
+    place.hook.always(Answer::status(503));
+    place.append("audit.log", &lines(1..=20));
+    let agent = place.start("audit.log");
+    agent.wait_for_log("delivery failed");
+    end(agent);
+    // Renamed and then compressed in the outage, as logrotate does with `compresscmd zstd`.
+    fs::remove_file(place.path("audit.log")).unwrap();
+    fs::write(place.path("audit.log.1.zst"), b"\x28\xb5\x2f\xfd....").unwrap();
+    place.append("audit.log", &lines(21..=40));
+    place.hook.always(Answer::ok());
+    let agent = place.start("audit.log");
+    place.assert_only_arrive(21..=40);
+    let line = agent.wait_for_log("audit.log.1.zst is compressed with zstd");
+    let bytes = format!("{} bytes or more", lines(1..=20).len());
+    assert!(line.contains(&bytes), "{line}");
     end(agent);
 }
 

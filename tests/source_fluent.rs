@@ -245,6 +245,31 @@ fn what_there_is_no_room_for_is_acknowledged_when_there_is_some() {
     assert_eq!(arrived(&hook), events(0..12));
 }
 
+/// The agent turns to others while it reads one of many reads, and must not take that for the client's end.
+#[test]
+fn long_messages_wait_for_room_too() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    hook.hold();
+    let agent = start(&hook, &[&place.option(), "--buffer-bytes=4MiB"]);
+    let long = |number: usize| event(format!("{number},\"text\":\"{}\"", "x".repeat(2 << 20)));
+    let mut weed = place.connect();
+    for number in 0..6 {
+        weed.send(message(&long(number), r#"{"chunk":"c"}"#).as_bytes());
+        if number == 1 {
+            agent.wait_for_log("request refused (503 buffer full)");
+            hook.release();
+        }
+        if number > 1 {
+            weed.expect_ack("c");
+        }
+    }
+    weed.expect_ack("c");
+    weed.expect_ack("c");
+    hook.wait_for_events(6);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.dropped), (6, 0));
+}
+
 #[test]
 fn messages_may_be_split_anywhere() {
     let record = r#"{"key":"a\"]},[\n{é","list":[{},[1]],"n":-1.5e3}"#;

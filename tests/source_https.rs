@@ -367,7 +367,7 @@ fn what_a_listener_needs_is_checked_at_start() {
     );
     let log = refusal(&["--source=https:127.0.0.1:0", &key]);
     assert!(
-        log.contains("--listen-key: needs --listen-cert too"),
+        log.contains("--listen-key: is of no use without --listen-cert; fix: "),
         "{log}"
     );
     // TLS alone does not tell who the client is.

@@ -307,7 +307,6 @@ const CIRCULAR: &[&str] = &[
     "source::unix imports source",
     "source::unix_listen imports source",
     "state::checkpoint::writer imports source",
-    "webhook::answer::parts imports webhook::answer",
 ];
 
 #[test]
@@ -339,7 +338,7 @@ fn functions_are_short() {
     );
 }
 
-const LONG_FUNCTIONS: &[&str] = &["cli/test.rs: test", "framer/json.rs: scan_from"];
+const LONG_FUNCTIONS: &[&str] = &[];
 
 /// The functions of formatted code, and their lines: each ends with a brace that is indented as it is.
 fn functions(lines: &[String]) -> Vec<(&str, usize)> {

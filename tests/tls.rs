@@ -59,6 +59,40 @@ fn a_webhook_of_any_ca_in_the_ca_file_is_trusted_and_its_connection_kept() {
 }
 
 #[test]
+fn a_ca_file_that_is_not_there_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours");
+    let ca = dir.path().join("ca.pem");
+    let log = dir.path().join("audit.log");
+    fs::write(&log, format!("{}\n", numbered(0..1)[0])).unwrap();
+    let hook = webhook(authority.server(HERE).server_config());
+    let file = format!("--source=file:{}", log.display());
+    let mut agent = start(
+        &hook.url(),
+        &["--ca-file", text(&ca), "--source=stdin", &file],
+    );
+    let line = agent.wait_for_log("WARN  webhook unavailable");
+    let what = format!(
+        "WARN  webhook unavailable: --ca-file: {} can't be read",
+        text(&ca)
+    );
+    assert!(line.contains(&what), "{line}");
+    feed(&mut agent, &numbered(1..2));
+    fs::write(&ca, authority.pem()).unwrap();
+    hook.wait_for_events(2);
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    let log = &ended.log;
+    assert_eq!(
+        (ended.done().delivered, ended.done().dropped),
+        (2, 0),
+        "{log}"
+    );
+    assert_eq!(log.matches("WARN  webhook").count(), 1, "{log}");
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
 fn a_webhook_may_speak_tls_1_2_or_1_3() {
     let dir = tempfile::tempdir().unwrap();
     let (authority, ca) = authority(&dir);

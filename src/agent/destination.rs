@@ -10,15 +10,16 @@ use crate::agent::{proxy_choice, request_template};
 use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
-use crate::config::provenance::{Origin, Provenance};
+use crate::config::provenance::Provenance;
 use crate::delivery::sender::Target;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
+use crate::text::pem::Part;
 use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
-use crate::webhook::tls::{self, ClientFile};
+use crate::webhook::tls;
 
 /// Where bodies go.
 pub struct Destination {
@@ -121,7 +122,10 @@ fn client(
 ) -> Result<Option<ClientCert>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
-            Some(_) => Err(provenance.error(Opt::ClientKey, "is of no use without --client-cert")),
+            Some(_) => Err(provenance.error(
+                Opt::ClientKey,
+                "is of no use without --client-cert; fix: give that too",
+            )),
             None => Ok(None),
         };
     };
@@ -132,8 +136,8 @@ fn client(
     let client =
         tls::client(certificate, options.client_key.as_deref()).map_err(|(file, what)| {
             let (option, path) = match file {
-                ClientFile::Certificate => (Opt::ClientCert, certificate),
-                ClientFile::Key => (option, path),
+                Part::Certificate => (Opt::ClientCert, certificate),
+                Part::Key => (option, path),
             };
             of_file(provenance, option, path, &what)
         })?;
@@ -155,7 +159,7 @@ fn endpoint(options: &WebhookOptions, provenance: &Provenance) -> Result<Endpoin
     match &options.endpoint {
         Some(text) => Endpoint::parse(text).map_err(|what| provenance.error(Opt::Endpoint, what)),
         None => Err(UsageError(
-            "no webhook is set: give --endpoint URL and --auth-token TOKEN (or --auth-token-file FILE), \
+            "no webhook is set; fix: give --endpoint URL and --auth-token TOKEN (or --auth-token-file FILE), \
              or S3_AUDIT_WEBHOOK_ENDPOINT and S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment, or set them \
              with `s3-audit-webhook enable`; `run --dry-run` needs none"
                 .into(),
@@ -178,23 +182,12 @@ fn token(options: &WebhookOptions, provenance: &Provenance) -> Result<Option<Tok
 /// # Errors
 /// Both are given in one place, or none is.
 pub fn token_option(options: &WebhookOptions, provenance: &Provenance) -> Result<Opt, UsageError> {
-    // Two lines of the file are one place.
-    let rank = |id| match provenance.origin(id) {
-        Origin::File(path, _) => Origin::File(path, 0),
-        origin => origin,
-    };
-    let (text, file) = (rank(Opt::AuthToken), rank(Opt::AuthTokenFile));
     match (&options.auth_token, &options.auth_token_file) {
-        (Some(_), Some(_)) if text == file => Err(UsageError(format!(
-            "{} and {}: give one of them",
-            provenance.name(Opt::AuthToken),
-            provenance.name(Opt::AuthTokenFile)
-        ))),
-        (Some(_), Some(_)) if text > file => Ok(Opt::AuthToken),
+        (Some(_), Some(_)) => provenance.stronger(Opt::AuthToken, Opt::AuthTokenFile),
         (Some(_), None) => Ok(Opt::AuthToken),
-        (_, Some(_)) => Ok(Opt::AuthTokenFile),
+        (None, Some(_)) => Ok(Opt::AuthTokenFile),
         (None, None) => Err(UsageError(
-            "no token is set: give --auth-token TOKEN or --auth-token-file FILE, or \
+            "no token is set; fix: give --auth-token TOKEN or --auth-token-file FILE, or \
              S3_AUDIT_WEBHOOK_AUTH_TOKEN in the environment"
                 .into(),
         )),

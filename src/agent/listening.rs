@@ -98,7 +98,12 @@ fn open_tls(
             (Opt::ListenClientCa, &options.listen_client_ca),
         ] {
             if file.is_some() {
-                return Err(provenance.error(option, "needs --listen-cert too").into());
+                return Err(provenance
+                    .error(
+                        option,
+                        "is of no use without --listen-cert; fix: give that too",
+                    )
+                    .into());
             }
         }
         return Ok(None);

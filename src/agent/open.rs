@@ -17,8 +17,9 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
+use crate::state;
 use crate::state::checkpoint::{self, CheckpointWriter};
-use crate::state::status::StatusFile;
+use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
 use crate::telemetry::log;
@@ -47,7 +48,7 @@ pub(super) struct Opened {
     pub(super) sources: OpenSources,
     pub(super) spool: Option<OpenSpool>,
     pub(super) status_page: Option<TcpListener>,
-    pub(super) status_file: Option<StatusFile>,
+    pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
     /// What the operator should know of the state directory and the spool.
     notices: Vec<Message>,
@@ -76,7 +77,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     {
         // It would end at once, and look like one that has done its work.
         return Err(UsageError(
-            "no source is set, and this service's standard input is /dev/null: say where events come from, \
+            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
              such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
                 .into(),
         )
@@ -160,7 +161,26 @@ fn open_destination(
             warnings: Vec::new(),
         });
     }
-    destination::choose(options, provenance)
+    destination::choose(options, provenance).or_else(|error| {
+        // What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
+        let files = settings_watch::contents(options).into_iter().skip(1);
+        let missing = files.filter(|(_, content)| {
+            let kind = content.as_ref().err();
+            kind.is_some_and(|kind| state::is_awaited(&(*kind).into()))
+        });
+        let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
+        if !missing.any(|what| error.0.contains(&what)) {
+            return Err(error);
+        }
+        let warning = Message::WebhookAwaited {
+            error: error.0.clone(),
+        };
+        Ok(Destination {
+            target: None,
+            warnings: vec![warning],
+            forwarding: Forwarding::Awaited(error.0),
+        })
+    })
 }
 
 /// Opens the sources, and the checkpoints of those that have one.
@@ -174,13 +194,19 @@ fn open_sources(
     for (place, spec) in specs.iter().enumerate() {
         if specs[..place].contains(spec) {
             return Err(provenance
-                .error(Opt::Source, format!("{spec}: given twice"))
+                .error(
+                    Opt::Source,
+                    format!("{spec}: given twice; fix: give it once"),
+                )
                 .into());
         }
     }
     let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
-    let resumes = memories.iter().map(Option::is_some).collect();
+    let resumes = memories
+        .iter()
+        .map(|memory| memory.as_ref().is_some_and(|memory| memory.resumes))
+        .collect();
     let files = FileSettings {
         start: options.file_start,
         exclude: options.exclude_files.clone(),
@@ -188,7 +214,13 @@ fn open_sources(
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let (http, listen) = (&listening.http, &listening.listen);
-        let opened = source::open(spec, http, listen, &files, memory);
+        let opened = source::open(
+            spec,
+            http,
+            listen,
+            &files,
+            memory.map(|memory| memory.restored),
+        );
         opened.map_err(|error| match error {
             OpenError::Wrong(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
@@ -206,22 +238,28 @@ fn open_sources(
     })
 }
 
-/// Finds the agent a status file; none for a dry run. If it can do without one, also why it has to.
+/// Finds the agent a status file; none for a dry run. If it has to do without one, for now or for good, also why.
 fn open_status_file(
     options: &RunOptions,
     provenance: &Provenance,
-) -> Result<(Option<StatusFile>, Option<Message>), UsageError> {
+) -> Result<(Option<Place>, Option<Message>), UsageError> {
     if options.dry_run {
         return Ok((None, None));
     }
+    let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
     match StatusFile::open(&options.spool.dir.state.state_dir, host::name()) {
-        Ok(file) => Ok((Some(file), None)),
-        Err(what) if provenance.origin(Opt::StateDir) > Origin::Default => {
-            Err(provenance.error(Opt::StateDir, what))
-        }
-        Err(error) => {
-            let option = provenance.name(Opt::StateDir);
+        Ok(file) => Ok((Some(Place::Taken(file)), None)),
+        Err(error) if is_default => {
+            let (error, option) = (error.to_string(), provenance.name(Opt::StateDir));
             Ok((None, Some(Message::NoStatusFile { error, option })))
         }
+        Err(error) if state::is_awaited(&error) => {
+            let error = error.to_string();
+            Ok((
+                Some(Place::Awaited),
+                Some(Message::StateDirAwaited { error }),
+            ))
+        }
+        Err(error) => Err(provenance.error(Opt::StateDir, error)),
     }
 }

@@ -6,7 +6,7 @@ use ureq::http::Uri;
 use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::WebhookOptions;
-use crate::config::provenance::{Origin, Provenance};
+use crate::config::provenance::Provenance;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::no_proxy;
 use crate::webhook::proxy::Proxy;
@@ -20,25 +20,12 @@ pub(super) fn choose(
     provenance: &Provenance,
     endpoint: &Endpoint,
 ) -> Result<Option<Proxy>, UsageError> {
-    // Two lines of the file are one place.
-    let rank = |id| match provenance.origin(id) {
-        Origin::File(path, _) => Origin::File(path, 0),
-        origin => origin,
-    };
-    if let Some(text) = &options.proxy {
-        let (wanted, unwanted) = (rank(Opt::Proxy), rank(Opt::NoProxy));
-        if options.no_proxy && wanted == unwanted {
-            return Err(UsageError(format!(
-                "{} and {}: give one of them",
-                provenance.name(Opt::Proxy),
-                provenance.name(Opt::NoProxy)
-            )));
-        }
-        if !options.no_proxy || wanted > unwanted {
-            return Proxy::parse(text, &provenance.location(Opt::Proxy))
-                .map(Some)
-                .map_err(|what| provenance.error(Opt::Proxy, what));
-        }
+    if let Some(text) = &options.proxy
+        && (!options.no_proxy || provenance.stronger(Opt::Proxy, Opt::NoProxy)? == Opt::Proxy)
+    {
+        return Proxy::parse(text, &provenance.location(Opt::Proxy))
+            .map(Some)
+            .map_err(|what| provenance.error(Opt::Proxy, what));
     }
     if options.no_proxy {
         return Ok(None);
@@ -70,7 +57,7 @@ fn of_environment(
     }
     Proxy::parse(&text, name)
         .map(Some)
-        .map_err(|what| UsageError(format!("{name}: {what}; --no-proxy goes without it")))
+        .map_err(|what| UsageError(format!("{name}: {what}, or --no-proxy to go without it")))
 }
 
 #[cfg(test)]

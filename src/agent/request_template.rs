@@ -26,14 +26,14 @@ pub(super) fn template(
     let format = options.format;
     if format == Format::Hec && collector == Some(Collector::Raw) {
         let what = format!(
-            "hec is for Splunk's event endpoint, but {} is its raw one; give …/services/collector/event, or \
+            "hec is for Splunk's event endpoint, but {} is its raw one; fix: give …/services/collector/event, or \
                  --format ndjson",
             provenance.name(Opt::Endpoint)
         );
         return Err(provenance.error(Opt::Format, what));
     }
     if format != Format::Hec && collector == Some(Collector::Event) {
-        let what = "Splunk's event endpoint takes --format hec only; give that, or …/services/collector/raw";
+        let what = "Splunk's event endpoint takes --format hec only; fix: give that, or …/services/collector/raw";
         return Err(provenance.error(Opt::Endpoint, what));
     }
     let is_bulk = endpoint
@@ -42,7 +42,8 @@ pub(super) fn template(
         .trim_end_matches('/')
         .ends_with("/_bulk");
     if is_bulk && options.event_prefix.is_none() {
-        let what = r#"_bulk wants a line before each event; give --event-prefix '{"create":{}}'"#;
+        let what =
+            r#"_bulk wants a line before each event; fix: give --event-prefix '{"create":{}}'"#;
         return Err(provenance.error(Opt::Endpoint, what));
     }
     let metadata = metadata(options, provenance)?;
@@ -51,13 +52,12 @@ pub(super) fn template(
         .first()
         .filter(|_| format != Format::Hec && !is_raw)
     {
-        let what =
-            "means something only with --format hec, or to an endpoint …/services/collector/raw";
+        let what = "means something only with --format hec, or to an endpoint …/services/collector/raw; fix: leave it out";
         return Err(provenance.error(*option, what));
     }
     let uri = match is_raw {
         true => with_query(endpoint.uri(), &with_host(&metadata))
-            .ok_or_else(|| provenance.error(Opt::Endpoint, "is too long"))?,
+            .ok_or_else(|| provenance.error(Opt::Endpoint, "is too long; fix: shorten it"))?,
         false => endpoint.uri().clone(),
     };
     Ok(RequestTemplate {
@@ -79,11 +79,12 @@ pub(super) fn encoder(
 ) -> Result<Encoder, UsageError> {
     let prefix = options.event_prefix.as_deref();
     if prefix.is_some_and(|prefix| prefix.is_empty() || prefix.contains(['\n', '\r'])) {
-        let what = r#"is empty or contains a line break; expected one line such as {"create":{}}"#;
+        let what = r#"is empty or contains a line break; fix: give one line such as {"create":{}}"#;
         return Err(provenance.error(Opt::EventPrefix, what));
     }
     if prefix.is_some() && options.format != Format::Ndjson {
-        let what = "a line before each event is for --format ndjson only";
+        let what =
+            "a line before each event is for --format ndjson only; fix: leave one of both out";
         return Err(provenance.error(Opt::EventPrefix, what));
     }
     let metadata = with_host(&metadata(options, provenance)?);
@@ -115,7 +116,7 @@ fn metadata<'a>(
         .into_iter()
         .filter_map(|(id, name, value)| Some((id, name, value.as_deref()?.trim())))
         .map(|given| match given.2 {
-            "" => Err(provenance.error(given.0, "is empty")),
+            "" => Err(provenance.error(given.0, "is empty; fix: give a value, or leave it out")),
             _ => Ok(given),
         })
         .collect()
@@ -169,7 +170,7 @@ fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Head
         let (name, value) = header::parse(text).map_err(wrong)?;
         let is_same = |(other, _): &(HeaderName, _)| *other == name;
         if headers.iter().any(is_same) {
-            return Err(wrong(format!("{name} is given twice")));
+            return Err(wrong(format!("{name} is given twice; fix: give it once")));
         }
         headers.push((name, value));
     }

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -31,6 +31,9 @@ use crate::webhook::header;
 
 /// Between two polls. A change takes effect after three of them at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is missing since the start is logged so often.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
@@ -59,6 +62,8 @@ pub struct SettingsWatcher {
     polled: Contents,
     /// The last error, which is logged once.
     error: Option<String>,
+    /// When it was last logged that a file of the webhook's is missing since the start.
+    reminded: Instant,
 }
 
 impl SettingsWatcher {
@@ -85,6 +90,7 @@ impl SettingsWatcher {
             attempted: Vec::new(),
             polled: contents,
             error: None,
+            reminded: Instant::now(),
         }
     }
 
@@ -108,6 +114,7 @@ impl SettingsWatcher {
     }
 
     fn poll(&mut self, is_requested: bool) {
+        self.remind();
         let found = read(self.polled.iter().map(|(path, _)| path.clone()));
         let is_settled = found == self.polled;
         self.polled.clone_from(&found);
@@ -121,11 +128,23 @@ impl SettingsWatcher {
                     Message::SettingsValid {}.log();
                 }
             }
+            // Logged when the agent started.
+            Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
             Err(error) if self.error.as_ref() != Some(&error) => {
                 self.error = Some(error.clone());
                 Message::SettingsInvalid { error }.log();
             }
             Err(_) => {}
+        }
+    }
+
+    /// Logs now and then what has been missing since the start.
+    fn remind(&mut self) {
+        if let Some(Forwarding::Awaited(error)) = self.report.forwarding()
+            && self.reminded.elapsed() >= REMIND
+        {
+            self.reminded = Instant::now();
+            Message::WebhookAwaited { error }.log();
         }
     }
 

@@ -31,10 +31,11 @@ use crate::delivery::step::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
-use crate::state::status::{self, StatusFile};
+use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
@@ -68,7 +69,7 @@ pub(super) fn start(
     };
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
-    let status_file = start_status_file(&shared, opened.status_file, &watchdog)?;
+    let status_file = start_status_file(&shared, options, opened.status_file, &watchdog)?;
     let (producer, consumer) = queue(spooling::memory(options));
     let stats = producer.stats();
     let running_spool = start_spool(&shared, opened.spool, stats.clone(), &watchdog)?;
@@ -116,11 +117,13 @@ pub(super) fn start(
 
 fn start_status_file(
     shared: &Shared,
-    file: Option<StatusFile>,
+    options: &RunOptions,
+    place: Option<Place>,
     watchdog: &Watchdog,
 ) -> Result<Option<status::Writer>, CommandError> {
-    let follow = |file: StatusFile| file.follow(Arc::clone(&shared.report), watchdog.clone());
-    Ok(file.map(follow).transpose()?)
+    let dir = &options.spool.dir.state.state_dir;
+    let follow = |place: Place| place.follow(dir, Arc::clone(&shared.report), watchdog.clone());
+    Ok(place.map(follow).transpose()?)
 }
 
 /// Tells systemd that the agent has started.
@@ -208,12 +211,14 @@ fn start_senders(
     let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
     let mut targets: Vec<_> = others.collect();
     targets.push(target);
+    let is_awaited = matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_)));
     for (place, target) in targets.into_iter().enumerate() {
         let senders = Arc::clone(&senders);
         let sender = Sender {
             senders,
             place,
             target,
+            is_awaited,
         };
         let tell = shared.tell.clone();
         let thread = thread::Builder::new().name("sender".into());

@@ -17,7 +17,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::source::http::BACKLOG;
 use crate::source::http::connections::{Connections, Member};
-use crate::source::http::registry::{Limits, Phase};
+use crate::source::http::registry::Limits;
 use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::Watched;
@@ -154,10 +154,7 @@ impl Status {
         let (status, kind, body) = loop {
             match parse_head(&buffer[..filled]) {
                 Ok(None) => {}
-                Ok(Some(head)) => {
-                    probe.probes.enter(probe.number, Phase::Busy);
-                    break self.page(&head, started);
-                }
+                Ok(Some(head)) => break self.page(&head, started),
                 Err(_) => break ("400 Bad Request", TEXT, "not HTTP\n".into()),
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -211,7 +208,9 @@ impl Status {
             ),
             // Somebody wanted it so: nothing that a restart of the agent would fix.
             _ => match self.report.forwarding() {
-                Some(off @ Forwarding::Off(_)) => ("200 OK", format!("ok; {off}\n")),
+                Some(off @ (Forwarding::Off(_) | Forwarding::Awaited(_))) => {
+                    ("200 OK", format!("ok; {off}\n"))
+                }
                 _ => ("200 OK", "ok\n".into()),
             },
         }

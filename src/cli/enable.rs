@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::ValueHint;
 
 use crate::agent::destination;
+use crate::cli::terminal::shown;
 use crate::cli::token_input;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
@@ -136,7 +137,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             .to_str()
             .filter(|value| !value.contains(['\n', '\r', '\0']))
             .ok_or_else(|| {
-                let what = "contains a line break or bytes that are not UTF-8, which a settings file can't contain";
+                let what = "contains a line break or bytes that are not UTF-8; fix: give what a line of the settings file can hold";
                 provenance.error(option, what)
             })?;
         changes.push((option, Some(value.to_owned())));
@@ -183,7 +184,7 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
     if !kept.is_empty() {
         message += &format!("kept: {}\n", kept.join(", "));
     }
-    let path = path.display();
+    let path = shown(&path.to_string_lossy());
     message += &match has_changed {
         true => format!("written to {path}; running agents follow within 5 s\n"),
         false => format!("{path} is unchanged\n"),

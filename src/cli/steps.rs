@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 use crate::webhook::observer::Observer;
 
@@ -53,5 +54,6 @@ impl Step {
 /// Writes a line of what `test` shows.
 pub fn show(name: &str, what: &str) {
     // Nobody reading it changes nothing about the test.
+    let what = escape::shown(what, usize::MAX);
     let _ = writeln!(io::stdout(), "{name:<9} {what}");
 }

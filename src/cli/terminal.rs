@@ -109,6 +109,7 @@ impl Times<'_> {
         };
         let condition = match webhook["state"].as_str() {
             Some("disabled") => word(&webhook["why"]),
+            Some("waiting") => format!("unavailable: {}; waiting for it", word(&webhook["why"])),
             // The second word is that of agents of version 0.1.
             Some(state @ ("failing" | "unreachable")) => {
                 let lasted = self.lasted(&webhook[&format!("{state}_since")]);
@@ -131,9 +132,18 @@ impl Times<'_> {
             let lasted = self.lasted(&source["away_since"]);
             line += &format!("; unavailable for {lasted}: {}", word(&source["why"]));
         }
+        if source["away_since"].is_null() && source["is_up"] == false {
+            line += "; not there yet";
+        }
         if let Some(bytes) = count(&source["lag_bytes"]) {
             let age = Duration::from_secs(source["lag_seconds"].as_u64().unwrap_or_default());
             line += &format!("; {bytes} bytes behind, the oldest for {}", seconds(age));
+        }
+        if source["catching_up"].is_string() {
+            line += &format!("; {}", word(&source["catching_up"]));
+        }
+        if let Some(files) = count(&source["copies"]) {
+            line += &format!("; {files} files taken for copies");
         }
         let (refused, reasons) = by_reason(&source["requests_refused"]);
         if refused > 0 {

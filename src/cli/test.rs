@@ -1,7 +1,5 @@
 //! `test`: posts one marked event and shows, step by step, what became of it.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +16,9 @@ use crate::config::options::TestOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
-use crate::sys::host;
+use crate::sys::{host, random};
+use crate::text::escape;
+use crate::webhook::client::Webhook;
 use crate::webhook::endpoint;
 use crate::webhook::observer::Observer;
 
@@ -30,15 +30,15 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     if provenance.file.is_given && provenance.file.settings == Err(io::ErrorKind::NotFound) {
         let path = provenance.file.path.display();
         return Err(provenance
-            .error(Opt::Config, format!("{path} is not there"))
+            .error(
+                Opt::Config,
+                format!("{path} is not there; fix: name a file that is, or leave this out"),
+            )
             .into());
     }
     limits::check_webhook(&options.webhook, provenance)?;
     let (webhook, warnings) = destination::webhook(&options.webhook, provenance)?;
     let token = destination::token_option(&options.webhook, provenance)?;
-    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
-    let event = event(&id);
-
     for warning in provenance.warnings().iter().chain(&warnings) {
         note(&warning.text());
     }
@@ -48,56 +48,54 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
     }
+    show_settings(&webhook, token, provenance);
+    let id = format!("{:016x}", random::seed());
+    let event = event(&id);
+    show("event", &event);
+    match post(webhook, &event) {
+        Ok(remark) => {
+            remark.into_iter().for_each(note);
+            show("delivered", &format!("search for {id}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Err(CommandError::Failed(describe(&error))),
+    }
+}
+
+/// Where the event goes, and where each of that is set.
+fn show_settings(webhook: &Webhook, token: Opt, provenance: &Provenance) {
     let url = endpoint::shown(&webhook.endpoint().uri().to_string());
-    show(
-        "webhook",
-        &format!("{url} (from {})", provenance.location(Opt::Endpoint)),
-    );
-    show(
-        "token",
-        &format!(
-            "{} (from {})",
-            if webhook.has_token() {
-                "not shown"
-            } else {
-                "none"
-            },
-            provenance.location(token)
-        ),
-    );
+    let place = provenance.location(Opt::Endpoint);
+    show("webhook", &format!("{url} (from {place})"));
+    let has = if webhook.has_token() {
+        "not shown"
+    } else {
+        "none"
+    };
+    let place = provenance.location(token);
+    show("token", &format!("{has} (from {place})"));
     if let Some(proxy) = webhook.proxy() {
         show("proxy", &format!("{proxy} (from {})", proxy.place()));
     }
-    show("event", &event);
+}
 
+/// Posts it, and shows each step. What the operator should know though it was delivered.
+fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryError> {
     let line = format!("{event}\n");
-    let body = Body::of(line.as_bytes());
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
-    let error = match webhook.ask(&body) {
-        Ok(reply) => {
-            steps.end(&reply.shown);
-            match reply.outcome {
-                Outcome::Delivered => {
-                    if let Some(text) = reply.note {
-                        note(text);
-                    }
-                    show("delivered", &format!("search for {id}"));
-                    return Ok(ExitCode::SUCCESS);
-                }
-                Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
-                    error
-                }
-                // Of one event there are no parts.
-                Outcome::Partial(_) => DeliveryError::transient(Cause::Answer, reply.shown),
-            }
-        }
-        Err(error) => {
+    let reply = webhook
+        .ask(&Body::of(line.as_bytes()))
+        .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
-            error
-        }
-    };
-    Err(CommandError::Failed(describe(&error)))
+        })?;
+    steps.end(&reply.shown);
+    match reply.outcome {
+        Outcome::Delivered => Ok(reply.note),
+        Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
+        // Of one event there are no parts.
+        Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),
+    }
 }
 
 /// In words, with what to do.
@@ -106,9 +104,10 @@ fn describe(
         message, fix, hint, ..
     }: &DeliveryError,
 ) -> String {
-    match fix.or(*hint) {
-        Some(fix) => format!("not delivered: {message}: {fix}"),
-        None => format!("not delivered: {message}"),
+    match (fix, hint) {
+        (Some(fix), _) => format!("not delivered: {message}; fix: {fix}"),
+        (None, Some(hint)) => format!("not delivered: {message}; hint: {hint}"),
+        (None, None) => format!("not delivered: {message}"),
     }
 }
 
@@ -123,5 +122,6 @@ fn event(id: &str) -> String {
 
 fn note(text: &str) {
     // Nobody reading it changes nothing about the test.
+    let text = escape::shown(text, usize::MAX);
     let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
 }

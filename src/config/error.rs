@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::text::escape;
+
 /// Wrong usage: names the option as the user wrote it, what is wrong with it, and what would be right.
 #[derive(Debug)]
 pub struct UsageError(pub String);
@@ -35,6 +37,8 @@ impl CommandError {
             CommandError::Usage(UsageError(text)) => (text, 2),
             CommandError::Failed(text) => (text, 1),
         };
+        // It may name files and quote values as whoever made them liked.
+        let text = escape::shown(text, usize::MAX);
         let _ = writeln!(std::io::stderr(), "s3-audit-webhook: {text}");
         ExitCode::from(code)
     }

@@ -1,6 +1,7 @@
 //! Reads the command line over the environment, the settings file and the defaults.
 
 use std::env;
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -14,12 +15,16 @@ use crate::config::file::SettingsFile;
 use crate::config::opt::Opt;
 use crate::config::options::{Cli, Command, RunOptions};
 use crate::config::provenance::Provenance;
+use crate::text::escape;
 
 /// The command line of the vendor's guide, for those who have named this program `weka`.
 const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
 
 /// The commands that change the settings file. They read it themselves, under its lock.
 const EDITORS: [&str; 2] = ["enable", "disable"];
+
+/// Characters of a wrong value that are shown.
+const LONGEST: usize = 100;
 
 /// A command with its options, and where their values come from.
 #[derive(Debug)]
@@ -130,26 +135,37 @@ fn usage(message: &str) -> Error {
     Error::raw(ClapErrorKind::ValueValidation, format!("{message}\n"))
 }
 
-/// Corrects two of clap's messages: one names the flag even if the value came from a variable or the settings
-/// file, the other shows the rest of a token that lacks its quotes.
+/// Has clap's messages about values name what the user wrote, which may be a variable or a line of the settings file; and
+/// not show the rest of a token that lacks its quotes.
 fn clarify(
     error: Error,
     arguments: &[OsString],
     file: Option<&SettingsFile>,
     uses_environment: bool,
 ) -> Error {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let Some(argument) = context(ContextKind::InvalidArg) else {
         return error;
     };
-    match error.kind() {
-        ClapErrorKind::ValueValidation => {
-            let flag = argument.split(' ').next().unwrap_or_default();
-            match name_in_use(flag, arguments, file, uses_environment) {
-                Some(name) => usage(&format!("{name}: {}", first_line(&error))),
-                None => error,
-            }
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let name = || {
+        let name = name_in_use(flag, arguments, file, uses_environment);
+        name.unwrap_or_else(|| flag.to_owned())
+    };
+    match (error.kind(), error.source()) {
+        (ClapErrorKind::ValueValidation, Some(what)) => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            let value = escape::shown(value, LONGEST);
+            usage(&format!("{}: '{value}' {what}", name()))
         }
-        ClapErrorKind::UnknownArgument if !argument.starts_with('-') => Error::raw(
+        (ClapErrorKind::InvalidValue, _) => usage(&format!(
+            "{}: lacks its value; fix: give one, or leave the option out",
+            name()
+        )),
+        (ClapErrorKind::UnknownArgument, _) if !argument.starts_with('-') => Error::raw(
             ClapErrorKind::UnknownArgument,
             "an argument belongs to no option; fix: put quotes around a value with spaces, such as \
              --auth-token 'Splunk <token>'\n",

@@ -1,11 +1,10 @@
-//! Commands and options, each declared once: the flag, the environment variable, the default and the help text;
-//! the example of a settings file, the manual pages and the completions are generated from them.
+//! Commands and options, each declared once: the flag, the default and the help text; the environment variable has the flag's
+//! name. The example of a settings file, the manual pages and the completions are generated from them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
@@ -64,6 +63,7 @@ pub struct EnableOptions {
 
 /// Options of `disable`.
 #[derive(Debug, Args)]
+#[command(mut_args(with_variable))]
 pub struct DisableOptions {
     /// The settings file.
     #[command(flatten)]
@@ -72,6 +72,7 @@ pub struct DisableOptions {
 
 /// Options of `show`.
 #[derive(Debug, Args)]
+#[command(mut_args(with_variable))]
 pub struct ShowOptions {
     /// The settings file.
     #[command(flatten)]
@@ -88,13 +89,14 @@ pub struct ShowOptions {
 
 /// Options of `test`.
 #[derive(Debug, Args)]
+#[command(mut_args(with_variable))]
 pub struct TestOptions {
     /// The webhook.
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
     /// Only for a note: `test` works while forwarding is disabled too.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", hide = true, default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
+    #[arg(long, hide = true, default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
     pub enabled: bool,
 
     /// The settings file.
@@ -105,6 +107,7 @@ pub struct TestOptions {
 /// Options of `run`.
 #[derive(Debug, Args)]
 #[command(
+    mut_args(with_variable),
     after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG sets its level: error, warn, info (default) \
                   or off.\nExit codes: 0 success, 1 failure, 2 wrong usage."
 )]
@@ -114,7 +117,7 @@ pub struct RunOptions {
     pub webhook: WebhookOptions,
 
     /// Whether events are forwarded; the commands enable and disable set it in the settings file
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_ENABLED", value_name = "true|false", default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
+    #[arg(long, value_name = "true|false", default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
     pub enabled: bool,
 
     /// The settings file.
@@ -134,7 +137,6 @@ pub struct RunOptions {
     #[arg(
         id = "source",
         long = "source",
-        env = "S3_AUDIT_WEBHOOK_SOURCE",
         value_name = "SOURCE",
         value_delimiter = ',',
         default_value = "stdin"
@@ -145,62 +147,51 @@ pub struct RunOptions {
     ///
     /// Later starts continue at the checkpoint of the previous one, and files that appear later are read from their
     /// beginning.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_FILE_START",
-        value_name = "beginning|end",
-        default_value = "beginning"
-    )]
+    #[arg(long, value_name = "beginning|end", default_value = "beginning")]
     pub file_start: FileStart,
 
     /// Files that no file: source reads, such as *.gz or /var/log/pods/**/debug.log; repeatable, or separated by commas
     ///
     /// A pattern without a slash applies to file and directory names; one with a slash to the whole path.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_EXCLUDE_FILES",
-        value_name = "PATTERN",
-        value_delimiter = ',',
-        value_parser = parse_pattern
-    )]
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = parse_pattern)]
     pub exclude_files: Vec<String>,
 
     /// Max size of removed files that are kept open until they are read; beyond, the oldest are lost and counted
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_DELETED_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     pub max_deleted_bytes: usize,
 
     /// File of tokens, one per line, one of which clients of http: must send; required unless on loopback
     ///
     /// A line is the Authorization value, such as Splunk TOKEN or Bearer TOKEN; or USER:PASSWORD, for clients that take
     /// both from their URL. The file is read again when it changes.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
     /// PEM file of the certificate, with its chain, of https: and fluents: sources; read again when it changes
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CERT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub listen_cert: Option<PathBuf>,
 
     /// PEM file of that certificate's key, unless the certificate's file contains it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_KEY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub listen_key: Option<PathBuf>,
 
     /// PEM file of CAs: clients of https: and fluents: must show a certificate of one of them
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CLIENT_CA", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub listen_client_ca: Option<PathBuf>,
 
     /// Max connections of an http: source from one address at a time; 0 for no limit
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS_PER_PEER", value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
     pub listen_connections_per_peer: usize,
 
     /// Max connections of a listening source at a time; fluent: and unix-listen: have 4096 by default
     ///
     /// A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
     /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_CONNECTIONS", value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
 
     /// Mode of socket files of fluent: and unix-listen:, in octal; their group is the agent's
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_SOCKET_MODE", value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
     pub socket_mode: u32,
 
     /// What an http: source does with the envelopes of Splunk's event endpoint: keep or unwrap
@@ -208,139 +199,143 @@ pub struct RunOptions {
     /// Clients that post to /services/collector/event put each event into {"event":…,"time":…,"host":…}. keep sends such
     /// envelopes on as they are, which --format hec needs to keep their time, host, index, source and source type; unwrap
     /// sends only the event. Default: keep with --format hec, unwrap otherwise.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INPUT", value_name = "keep|unwrap")]
+    #[arg(long, value_name = "keep|unwrap")]
     pub hec_input: Option<HecInput>,
 
     /// Timeout for a request or message to a listening source, from its first byte to its last
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_LISTEN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub listen_timeout: Duration,
 
     /// Max body size of an http: source, also when decompressed
     ///
     /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
     /// 192 KiB), whatever the bodies contain.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_BODY_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub max_body_bytes: usize,
 
     /// Address to serve /healthz and /metrics on, such as 127.0.0.1:9108
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub status_listen: Option<SocketAddr>,
 
     /// File of tokens, one per line, one of which clients must send to read /metrics
     ///
     /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without one /healthz still answers, but does not say
     /// why it is unhealthy. The file is read again when it changes.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_STATUS_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub status_token_file: Option<PathBuf>,
 
     /// How long delivery may fail before /healthz reports it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_UNHEALTHY_AFTER", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub unhealthy_after: Duration,
 
     /// What sources do when the buffer is full: drop or wait; by default file: waits and all others drop
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_WHEN_FULL", value_name = "drop|wait")]
+    #[arg(long, value_name = "drop|wait")]
     pub when_full: Option<WhenFull>,
 
     /// Max bytes of request bodies per second, before compression, so that a backlog leaves room on the line; 0: no limit
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_RATE", value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub max_rate: usize,
 
     /// Print request bodies to standard output instead of sending them
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_DRY_RUN", value_parser = parse_switch)]
+    #[arg(long, value_parser = parse_switch)]
     pub dry_run: bool,
 
     /// Max size of an event, unless --buffer-bytes is less; longer ones are dropped and counted
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_MAX_EVENT_BYTES", value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
     pub max_event_bytes: usize,
 
     /// Max number of buffered events
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_EVENTS", value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
     pub buffer_events: usize,
 
     /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BUFFER_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub buffer_bytes: usize,
 
     /// Max number of events in a request
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_EVENTS", value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
     pub batch_events: usize,
 
     /// Max size of a request body; a longer event is sent alone
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_BYTES", value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub batch_bytes: usize,
 
     /// How long an event waits for others to share its request; 0: not at all
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BATCH_AGE", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub batch_age: Duration,
 
     /// Number of requests at a time, each over its own connection; with more than 1, events may arrive out of order
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECTIONS", value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
     pub connections: usize,
 
     /// Min delay before a retry; it doubles with each failure, with jitter
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MIN", value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     pub backoff_min: Duration,
 
     /// Max delay before a retry, even if the webhook asks for more with Retry-After
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_BACKOFF_MAX", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub backoff_max: Duration,
 
     /// How often in a row a single event may fail, while others are delivered, before it is rejected; 0: never
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REJECT_AFTER", value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
     pub reject_after: u32,
 
     /// Time to drain the buffer after SIGTERM; remaining events are dropped and counted
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
 
     /// Time between log lines that summarize losses or an outage
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REPORT_INTERVAL", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub report_interval: Duration,
 
     /// Format of log lines: text, or json (one object per line)
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_LOG_FORMAT",
-        value_name = "text|json",
-        default_value = "text"
-    )]
+    #[arg(long, value_name = "text|json", default_value = "text")]
     pub log_format: LogFormat,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.trim()
         .parse()
-        .map_err(|_| "expected an address such as 127.0.0.1:9108".into())
+        .map_err(|_| "is no address; fix: use one such as 127.0.0.1:9108".into())
 }
 
-/// A file's mode, as chmod takes it.
 fn parse_pattern(text: &str) -> Result<String, String> {
     let opened = text.rfind('[').map(|at| &text[at + 1..]);
     if text.is_empty() || opened.is_some_and(|set| !set.contains(']')) || text.contains(['{', '}'])
     {
         return Err(
-            "fix: use *, ?, [a-z] and **, and the option once for each of several patterns".into(),
+            "is no pattern; fix: use *, ?, [a-z] and **, and the option once for each of several"
+                .into(),
         );
     }
     Ok(text.to_owned())
 }
 
+/// A file's mode, as chmod takes it.
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
-        _ => Err("fix: use three octal digits such as 0660".into()),
+        _ => Err("is no mode; fix: use three octal digits such as 0660".into()),
+    }
+}
+
+/// With the environment variable of its name.
+fn with_variable(argument: Arg) -> Arg {
+    match Opt::from_id(argument.get_id().as_str()) {
+        Some(Opt::Json | Opt::Action) | None => argument,
+        Some(option) => argument.env(option.variable()),
     }
 }
 
 fn for_enable(argument: Arg) -> Arg {
-    match argument.get_id().as_str() {
-        id if id == Opt::Config.id() => argument,
-        id if id == Opt::AuthToken.id() => argument.env(Resettable::Reset).long_help(
+    match Opt::from_id(argument.get_id().as_str()) {
+        Some(Opt::Config) => with_variable(argument),
+        Some(Opt::AuthToken) => argument.long_help(
             "Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one\n\n\
              Everyone on this host can see it in the process list. With - it is read from standard input: the first \
              line of a pipe, or typed in a terminal, which does not show it.",
         ),
-        _ => argument.env(Resettable::Reset),
+        _ => argument,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the value of each option comes from, so that a message can name what its reader wrote.
 
+use std::cmp::Ordering;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -82,6 +83,28 @@ impl Provenance {
             (Some(ValueSource::EnvVariable), _) => Origin::Variable,
             (_, Some(setting)) => Origin::File(self.file.path.clone(), setting.line),
             _ => Origin::Default,
+        }
+    }
+
+    /// Which of two options that exclude each other is in force, where both are set: a flag wins over the environment, and
+    /// that over the settings file.
+    ///
+    /// # Errors
+    /// Both are set in one place.
+    pub fn stronger(&self, one: Opt, other: Opt) -> Result<Opt, UsageError> {
+        // Two lines of the file are one place.
+        let rank = |option| match self.origin(option) {
+            Origin::File(path, _) => Origin::File(path, 0),
+            origin => origin,
+        };
+        match rank(one).cmp(&rank(other)) {
+            Ordering::Greater => Ok(one),
+            Ordering::Less => Ok(other),
+            Ordering::Equal => Err(UsageError(format!(
+                "{} and {} are both set; fix: give one of them",
+                self.name(one),
+                self.name(other)
+            ))),
         }
     }
 

@@ -11,7 +11,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
 #[derive(Debug, Args)]
 pub struct ConfigOption {
     /// Settings file, in the syntax of environment files; flags and variables override it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
 }
 
@@ -19,11 +19,6 @@ pub struct ConfigOption {
 #[derive(Debug, Args)]
 pub struct StateOption {
     /// Directory for the status of agents and their offsets in files; all hosts may share one
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_STATE_DIR",
-        value_name = "DIR",
-        default_value = "/var/lib/s3-audit-webhook"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/s3-audit-webhook")]
     pub state_dir: PathBuf,
 }

@@ -17,7 +17,7 @@ pub struct SpoolOption {
     pub state: StateOption,
 
     /// Directory of the spool, one for each agent; default: spool in the state directory
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_SPOOL_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
 }
 
@@ -48,7 +48,7 @@ impl FromStr for SpoolAction {
             "list" => Ok(SpoolAction::List),
             "cat" => Ok(SpoolAction::Cat),
             "verify" => Ok(SpoolAction::Verify),
-            _ => Err("expected list, cat or verify".into()),
+            _ => Err("fix: use list, cat or verify".into()),
         }
     }
 }
@@ -84,18 +84,13 @@ pub struct SpoolRunOptions {
     ///
     /// Clients of http: and fluent: are answered when their events are in it, and refused when it is full. With a spool, the
     /// agent needs no more than 8 MiB of --buffer-bytes.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_SPOOL_BYTES", value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub spool_bytes: usize,
 
     /// When what is in the spool is flushed to disk, for power failures: never, second or always
     ///
     /// A kill or crash of the agent loses nothing of the spool, whatever this says. second: once a second. always: before a
     /// client is answered.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_SPOOL_SYNC",
-        value_name = "never|second|always",
-        default_value = "second"
-    )]
+    #[arg(long, value_name = "never|second|always", default_value = "second")]
     pub spool_sync: SyncMode,
 }

@@ -19,14 +19,6 @@ pub struct Setting {
     pub line: usize,
 }
 
-/// A line.
-enum Line<'a> {
-    /// Blank, or a comment.
-    Nothing,
-    /// `NAME=value`; the value with its quotes.
-    Setting { name: &'a str, value: &'a str },
-}
-
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -51,7 +43,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
         let valid = &bytes[..error.valid_up_to()];
         SyntaxError {
             line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
-            what: "contains bytes that are not UTF-8".into(),
+            what: "contains bytes that are not UTF-8; fix: write the file in UTF-8".into(),
         }
     })
 }
@@ -67,8 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
             line: index + 1,
             what,
         };
-        let Line::Setting { name, value } = parse_line(line).map_err(|what| wrong(what.into()))?
-        else {
+        let Some((name, value)) = parse_line(line).map_err(|what| wrong(what.into()))? else {
             continue;
         };
         let value = unquote(value).map_err(|what| wrong(format!("{name}: {what}")))?;
@@ -95,7 +86,7 @@ pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
     let mut done = vec![false; changes.len()];
     for line in text.split_inclusive('\n') {
         let index = match parse_line(line) {
-            Ok(Line::Setting { name, .. }) => changes
+            Ok(Some((name, _))) => changes
                 .iter()
                 .position(|(changed, _)| changed.as_ref() == name),
             _ => None,
@@ -130,11 +121,12 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_start_matches('\u{feff}').lines()
 }
 
-fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
+/// Name and value, this with its quotes; none for a blank line or a comment.
+fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     const EXPECTED: &str = "is neither NAME=value nor a comment; fix: begin comments with #";
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() || line.starts_with(['#', ';']) {
-        return Ok(Line::Nothing);
+        return Ok(None);
     }
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
     let (name, value) = line.split_once('=').ok_or(EXPECTED)?;
@@ -148,16 +140,15 @@ fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     if !is_name(name) {
         return Err(EXPECTED);
     }
-    Ok(Line::Setting {
-        name,
-        value: value.trim_start(),
-    })
+    Ok(Some((name, value.trim_start())))
 }
+
+const UNCLOSED: &str = "lacks its closing quote; fix: end it with the quote that it begins with";
 
 /// A value without its quotes.
 fn unquote(value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
-        return Err("contains a NUL byte");
+        return Err("contains a NUL byte; fix: remove it");
     }
     let Some(quote @ ('"' | '\'')) = value.chars().next() else {
         return Ok(value.into());
@@ -166,12 +157,12 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     let mut rest = value[1..].chars();
     loop {
         match rest.next() {
-            None => return Err("lacks its closing quote"),
+            None => return Err(UNCLOSED),
             Some(c) if c == quote => break,
             Some('\\') if quote == '"' => match rest.next() {
                 Some(c @ ('"' | '\\' | '$' | '`')) => unquoted.push(c),
                 Some(c) => unquoted.extend(['\\', c]),
-                None => return Err("lacks its closing quote"),
+                None => return Err(UNCLOSED),
             },
             Some(c) => unquoted.push(c),
         }
@@ -179,7 +170,9 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     match rest.as_str().trim_start() {
         "" => Ok(unquoted),
         rest if rest.starts_with('#') => Ok(unquoted),
-        _ => Err("continues after its closing quote"),
+        _ => Err(
+            "continues after its closing quote; fix: put a backslash before quotes in the value",
+        ),
     }
 }
 

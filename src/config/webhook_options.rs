@@ -16,52 +16,32 @@ use crate::webhook::header;
 #[derive(Args)]
 pub struct WebhookOptions {
     /// URL of the webhook, such as https://splunk:8088/services/collector/raw
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_ENDPOINT",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
     pub endpoint: Option<String>,
 
     /// Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one
     ///
     /// Everyone on this host can see it in the process list: prefer --auth-token-file.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
     pub auth_token: Option<String>,
 
     /// File that contains the value of the Authorization header
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
 
     /// Format of request bodies: ndjson, array, single or hec
     ///
     /// ndjson: one event per line, for Splunk's raw endpoint; array: one JSON array; single: one event per request;
     /// hec: the envelope of Splunk's event endpoint, …/services/collector/event.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_FORMAT",
-        value_name = "FORMAT",
-        default_value = "ndjson"
-    )]
+    #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
     pub format: Format,
 
     /// Fixed line before each event, such as {"create":{}} for Elasticsearch's _bulk
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_EVENT_PREFIX", value_name = "LINE")]
+    #[arg(long, value_name = "LINE")]
     pub event_prefix: Option<String>,
 
     /// Compression of request bodies: none, gzip, or gzip:1 (fast, same as gzip) to gzip:9 (small)
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_COMPRESS",
-        value_name = "HOW",
-        default_value = "none"
-    )]
+    #[arg(long, value_name = "HOW", default_value = "none")]
     pub compress: Compressed,
 
     /// Additional request header, such as 'DD-API-KEY: @/etc/key'; repeatable, or separated by |
@@ -70,7 +50,6 @@ pub struct WebhookOptions {
     #[arg(
         id = "header",
         long = "header",
-        env = "S3_AUDIT_WEBHOOK_HEADER",
         value_name = "NAME: VALUE",
         value_delimiter = header::SEPARATOR,
         hide_env_values = true
@@ -78,42 +57,42 @@ pub struct WebhookOptions {
     pub headers: Vec<String>,
 
     /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_HOST", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub hec_host: Option<String>,
 
     /// Splunk's source of the events, for --format hec and the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCE", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub hec_source: Option<String>,
 
     /// Splunk's source type of the events, for --format hec and the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_SOURCETYPE", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub hec_sourcetype: Option<String>,
 
     /// Splunk's index of the events, for --format hec and the raw endpoint
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_HEC_INDEX", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub hec_index: Option<String>,
 
     /// Path of the time in each event, such as meta.when, for --format hec
     ///
     /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;
     /// a number selects an element of an array.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_TIME_FIELD", value_name = "PATH")]
+    #[arg(long, value_name = "PATH")]
     pub time_field: Option<TimePath>,
 
     /// PEM file of the CA certificates to trust instead of those of this host
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CA_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
     /// Do not verify the webhook's certificate: anyone on the network path can then read token and events
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_INSECURE", value_parser = parse_switch)]
+    #[arg(long, value_parser = parse_switch)]
     pub insecure: bool,
 
     /// PEM file of the client certificate, with its chain, for a webhook that asks for one
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_CERT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
 
     /// PEM file of the client certificate's private key, if it is not in the same file
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CLIENT_KEY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
 
     /// HTTP proxy to the webhook, such as http://proxy:3128, instead of the environment's
@@ -121,24 +100,19 @@ pub struct WebhookOptions {
     /// It is used with CONNECT. User and password go before the host, as in http://user:password@proxy:3128;
     /// everyone on this host can see them in the process list. Without this option, HTTPS_PROXY, http_proxy, ALL_PROXY
     /// and NO_PROXY are used as curl does.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_PROXY",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
     pub proxy: Option<String>,
 
     /// Use no proxy, even if the environment names one
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_NO_PROXY", value_parser = parse_switch)]
+    #[arg(long, value_parser = parse_switch)]
     pub no_proxy: bool,
 
     /// Timeout for resolving the webhook's address, and for connecting to it
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
 
     /// Timeout for a whole request
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub request_timeout: Duration,
 }
 
@@ -165,6 +139,6 @@ pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err("expected true or false".into()),
+        _ => Err("is neither true nor false; fix: use one of them".into()),
     }
 }

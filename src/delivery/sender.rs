@@ -13,7 +13,7 @@ use super::attempt::Flight;
 use super::batch::Batch;
 use super::body::Body;
 use super::machine::Delivery;
-use super::outcome::{Outcome, Overhead};
+use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use super::pace::Pace;
 use super::step::{Effect, Step, Terms};
 use crate::buffer::chunk::Extent;
@@ -23,6 +23,9 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
+
+/// A target that is yet to come is looked for so often at least.
+const AWAITED: Duration = Duration::from_secs(60);
 
 /// Where bodies go.
 pub trait Target: Send {
@@ -122,6 +125,8 @@ pub struct Sender {
     pub place: usize,
     /// Where its bodies go; nowhere while forwarding is disabled.
     pub target: Option<Box<dyn Target>>,
+    /// The first target is yet to come, and events are kept for it.
+    pub is_awaited: bool,
 }
 
 impl Sender {
@@ -132,10 +137,7 @@ impl Sender {
         let mut is_stopping = false;
         self.install(1);
         while !senders.abort.is_triggered() {
-            if let Some((generation, target)) = line.changes.take() {
-                self.target = target;
-                self.install(generation);
-            }
+            self.retarget(line);
             is_stopping |= senders.shutdown.is_triggered();
             match self.next(is_stopping) {
                 Step::Collect { wanted, until } => {
@@ -148,7 +150,13 @@ impl Sender {
                     }
                     senders.wake(&mut delivery);
                 }
-                Step::Send(flight) => self.send(flight),
+                Step::Send(flight) => {
+                    while self.is_awaited && !senders.abort.is_triggered() {
+                        line.changes.wait(&senders.abort, AWAITED);
+                        self.retarget(line);
+                    }
+                    self.send(flight);
+                }
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = match is_stopping {
@@ -171,13 +179,21 @@ impl Sender {
         is_last
     }
 
+    /// Takes over another target, if there is one.
+    fn retarget(&mut self, line: &Line) {
+        if let Some((generation, target)) = line.changes.take() {
+            (self.target, self.is_awaited) = (target, false);
+            self.install(generation);
+        }
+    }
+
     /// What to do now.
     fn next(&self, is_stopping: bool) -> Step {
         let mut delivery = self.senders.lock();
         if is_stopping {
             delivery.stop();
         }
-        if self.target.is_none() {
+        if self.target.is_none() && !self.is_awaited {
             let all = delivery.take_all();
             let events = all.extent().events;
             self.senders.report.dropped(Reason::Disabled, None, events);
@@ -197,7 +213,10 @@ impl Sender {
     fn send(&mut self, flight: Box<Flight>) {
         let senders = &self.senders;
         let Some(target) = &mut self.target else {
-            // Where there is no target, there is nothing left to be sent.
+            // Forwarding was disabled, or the agent ends, before there was a target.
+            let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
+            let now = Instant::now();
+            senders.lock().on(flight, outcome, Duration::ZERO, now);
             return;
         };
         let pace = senders.pace.lock();

@@ -95,11 +95,6 @@ impl Buffer {
         keep
     }
 
-    /// Memory beyond what any stream has.
-    pub(crate) fn surplus(&self) -> usize {
-        self.buffer.len().saturating_sub(USUAL_BUFFER)
-    }
-
     /// Memory at all.
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()

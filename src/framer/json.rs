@@ -119,11 +119,7 @@ impl Scanner {
                 Step::Plain => (place.in_name, at - 1),
                 Step::Comma if !place.in_array && bytes.get(at) == Some(&b'"') => (true, at + 1),
                 Step::Comma => {
-                    place.state = if place.in_array {
-                        State::Value
-                    } else {
-                        State::Name
-                    };
+                    place.state = [State::Name, State::Value][usize::from(place.in_array)];
                     continue;
                 }
                 Step::To(next) => {
@@ -149,30 +145,22 @@ impl Scanner {
                     continue;
                 }
                 Step::Open if self.open.len() < self.max_depth => {
-                    place.in_array = byte == b'[';
-                    self.open
-                        .push((at as u32 - 1) << 1 | u32::from(place.in_array));
-                    if place.in_array {
-                        place.state = State::FirstElement;
-                        continue;
+                    let is_array = byte == b'[';
+                    self.open.push((at as u32 - 1) << 1 | u32::from(is_array));
+                    match place.enter(is_array, bytes, at) {
+                        Some(name) => (true, name),
+                        None => continue,
                     }
-                    if bytes.get(at) != Some(&b'"') {
-                        place.state = State::FirstName;
-                        continue;
-                    }
-                    (true, at + 1)
                 }
                 Step::Close if place.in_array == (byte == b']') => {
                     self.open.pop();
                     let Some(outer) = self.open.last() else {
                         return Scan::Done(at);
                     };
-                    place.in_array = outer & 1 == 1;
-                    place.state = State::AfterValue;
-                    if place.in_array || bytes[at..].first_chunk() != Some(b",\"") {
-                        continue;
+                    match place.leave(outer & 1 == 1, bytes, at) {
+                        Some(name) => (true, name),
+                        None => continue,
                     }
-                    (true, at + 2)
                 }
                 Step::EndOfNumber => {
                     place.state = State::AfterValue;
@@ -188,6 +176,26 @@ impl Scanner {
 }
 
 impl Place {
+    /// Goes into an object or an array. Where a member's name begins, if one follows at once.
+    #[inline(always)]
+    fn enter(&mut self, is_array: bool, bytes: &[u8], at: usize) -> Option<usize> {
+        self.in_array = is_array;
+        if !is_array && bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        self.state = [State::FirstName, State::FirstElement][usize::from(is_array)];
+        None
+    }
+
+    /// Goes back into the object or array around. Where its next member's name begins, if one follows at once.
+    #[inline(always)]
+    fn leave(&mut self, to_array: bool, bytes: &[u8], at: usize) -> Option<usize> {
+        self.in_array = to_array;
+        self.state = State::AfterValue;
+        let has_name = !to_array && bytes[at..].first_chunk() == Some(b",\"");
+        has_name.then_some(at + 2)
+    }
+
     /// Passes over the rest of a string; and if another string follows it, as most do in compact JSON, over that one
     /// too, to what is not a string's plain byte or to the end of `bytes`.
     #[inline(always)]

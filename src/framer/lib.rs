@@ -28,15 +28,15 @@
 //! - An object that breaks (bad JSON, nested deeper than [`MAX_DEPTH`], the stream's end) counts once for each line that
 //!   begins with one. Reading goes on at the next line that begins with an object or with a header and an object, also
 //!   among the lines that it had swallowed; or on the same line behind NUL or RS, or at a `}{"`, with or without a header
-//!   between the brackets. (In an object that can't stand; in a string only at its end, where no object can follow.) If the
-//!   broken object's first line is only its `{`, lines that are indented deeper are its own.
+//!   between the brackets. (In an object that can't stand; in a string only at its end, where no object can follow.) Lines
+//!   behind it that are indented, or begin with `}`, and begin with no object are its own.
 //! - An object over the limit counts as [`Lost::TooLarge`] and is followed, unkept, to its end.
 //!
 //! # Memory
 //!
 //! A framer has a buffer of up to 128 KiB; for an event that needs more, the least power of two that is twice as long as
 //! the limit, which goes back when the event is taken, and while it grows half as much again. What is nested takes 6 KiB at
-//! most. [`Framer::surplus`] says what the buffer has beyond the 128 KiB. What is made of an event may be three times as long as the event: [`Event::line_len`].
+//! most. What is made of an event may be three times as long as the event: [`Event::line_len`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -155,16 +155,14 @@ pub struct Framer {
     in_garbage: bool,
     /// Indentation of the line on which the last object began.
     indent: usize,
-    /// Lines indented deeper belong to the object that broke last.
-    own_indent: usize,
+    /// The lines at hand may belong to the object that broke last.
+    after_broken: bool,
     /// Where the last broken object broke; before it, everything is read for the second time.
     broke_at: usize,
     /// Where objects begin of which the first reading has shown that they break, ascending. Without
     /// it, re-reading could take quadratic time.
     doomed: Vec<usize>,
     max_event: usize,
-    /// The object at hand is over the limit, however long it is.
-    given_up: bool,
     /// What an event begins with.
     opening: u8,
     ended: bool,
@@ -192,11 +190,10 @@ impl Framer {
             line: Line::START,
             in_garbage: false,
             indent: 0,
-            own_indent: usize::MAX,
+            after_broken: false,
             broke_at: 0,
             doomed: Vec::new(),
             max_event,
-            given_up: false,
             opening,
             ended: false,
             settled: 0,
@@ -263,11 +260,6 @@ impl Framer {
         self.buffer.offset_of(self.buffer.filled) - self.settled
     }
 
-    /// Bytes of memory that an event takes which is not whole yet, beyond the buffer that any stream has.
-    pub fn surplus(&self) -> usize {
-        self.buffer.surplus()
-    }
-
     /// Bytes of memory that the framer takes.
     pub fn memory(&self) -> usize {
         self.buffer.capacity() + self.scanner.memory() + self.doomed.capacity() * size_of::<usize>()
@@ -278,12 +270,6 @@ impl Framer {
     pub fn memory_of_next_read(&self) -> usize {
         let buffer = self.buffer.size_with_room(self.kept_from());
         buffer + self.doomed.capacity() * size_of::<usize>() + self.scanner.memory()
-    }
-
-    /// Says that there is no memory for the event that is not whole yet: it is [too large](Lost::TooLarge), unless
-    /// what is read next ends it.
-    pub fn give_up(&mut self) {
-        self.given_up = matches!(self.mode, Mode::Object(_) | Mode::Joined { .. });
     }
 
     /// Gives back the buffer if nothing is kept in it: for sources with many idle streams.
@@ -346,8 +332,7 @@ impl Framer {
 
     /// A new framer could go on from here, if it sees the line's indentation and header.
     fn settle(&mut self) {
-        let is_own = self.own_indent != usize::MAX;
-        if self.mode == Mode::Between && !is_own && !self.line.has_header {
+        if self.mode == Mode::Between && !self.after_broken && !self.line.has_header {
             let indent = if self.line.is_blank {
                 self.line.indent
             } else {
@@ -367,7 +352,7 @@ impl Framer {
     }
 
     fn begin_object(&mut self) -> Step {
-        self.own_indent = usize::MAX;
+        self.after_broken = false;
         self.settle();
         self.indent = self.line.indent;
         (self.line.is_blank, self.line.is_fresh) = (false, false);
@@ -376,7 +361,6 @@ impl Framer {
             return self.leave_object(start, Lost::Malformed);
         }
         self.scanner.reset();
-        self.given_up = false;
         self.mode = if self.line.is_part {
             Mode::Joined { start, end: start }
         } else {
@@ -397,7 +381,7 @@ impl Framer {
         match scan {
             Scan::Done(_) => self.end_object(start),
             Scan::Error(_) => self.break_object(start, Lost::Malformed),
-            Scan::More if end < limit && !self.given_up => Step::Wait,
+            Scan::More if end < limit => Step::Wait,
             Scan::More => self.exceed(start),
         }
     }

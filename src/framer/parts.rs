@@ -19,7 +19,7 @@ impl Framer {
             match scan {
                 Scan::Done(length) => return self.end_joined(start, end, length),
                 Scan::Error(_) => return self.break_joined(Lost::Malformed),
-                Scan::More if end - start == self.max_event || self.given_up => {
+                Scan::More if end - start == self.max_event => {
                     return self.break_joined(Lost::TooLarge);
                 }
                 Scan::More if self.at == self.buffer.filled => return Step::Wait,

@@ -18,8 +18,10 @@ pub mod watched;
 
 pub use file::FileSettings;
 pub use listen::ListenSettings;
-pub use output::SourceOutput;
+pub use output::{Broken, SourceOutput};
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
+
+use crossbeam_channel::Receiver;
 
 use crate::state::checkpoint::Restored;
 use crate::sys::shutdown::ShutdownSignal;
@@ -43,7 +45,7 @@ pub fn open(
     http: &http::Settings,
     listen: &ListenSettings,
     files: &FileSettings,
-    restored: Option<Restored>,
+    restored: Option<Receiver<Restored>>,
 ) -> Result<Box<dyn Source>, OpenError> {
     Ok(match spec {
         Spec::Stdin => Box::new(stdin::Stdin::open()?),

@@ -13,9 +13,19 @@ use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
+use crate::telemetry::snapshot::Lag;
 
 /// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Events that were dropped because they are malformed or too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// How many.
+    pub events: u64,
+    /// How far before the end of what was read the first of them begins.
+    pub bytes_back: u64,
+}
 
 /// One source's end of the agent.
 pub struct SourceOutput {
@@ -28,10 +38,13 @@ pub struct SourceOutput {
     when_full: WhenFull,
     max_event: usize,
     chunk: Chunk,
+    /// Memory for what comes next, of clients between two messages.
+    pub spare: Vec<u8>,
     /// Events of the chunk that are counted as received.
     counted: usize,
     /// Events that were counted so since the start.
     events: u64,
+    broken: Option<Broken>,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
 }
@@ -58,8 +71,10 @@ impl SourceOutput {
             when_full,
             max_event,
             chunk,
+            spare: Vec::new(),
             counted: 0,
             events: 0,
+            broken: None,
             cut_short: false,
         }
     }
@@ -121,10 +136,22 @@ impl SourceOutput {
                     }
                     self.append(&event);
                 }
-                Some(Frame::Lost(lost)) => self.lose(lost, None),
+                Some(Frame::Lost(lost)) => {
+                    let first = Broken {
+                        events: 0,
+                        bytes_back: framer.unfinished(),
+                    };
+                    self.broken.get_or_insert(first).events += 1;
+                    self.lose(lost, None);
+                }
                 None => return self.try_position(),
             }
         }
+    }
+
+    /// What [`take_while_room`](Self::take_while_room) has dropped since this was last asked.
+    pub fn broken(&mut self) -> Option<Broken> {
+        self.broken.take()
     }
 
     /// Waits until what was taken is queued, for so long at most.
@@ -160,19 +187,19 @@ impl SourceOutput {
     }
 
     fn append(&mut self, event: &Event<'_>) {
-        let before = self.chunk.bytes.len();
-        event.append_line(&mut self.chunk.bytes);
-        // Its newline and replaced bytes count too; there would never be room for it.
-        let line = Extent {
-            events: 1,
-            bytes: self.chunk.bytes.len() - before,
-        };
-        if event.raw_len() > self.max_event || !self.has_room_for(line) {
-            self.chunk.bytes.truncate(before);
-            self.refuse(Reason::TooLarge, 1);
-        } else {
-            self.chunk.events += 1;
+        if !self.could_ever_take(event) {
+            return self.refuse(Reason::TooLarge, 1);
         }
+        event.append_line(&mut self.chunk.bytes);
+        self.chunk.events += 1;
+    }
+
+    /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
+    fn could_ever_take(&self, event: &Event<'_>) -> bool {
+        let takes = |bytes| self.has_room_for(Extent { events: 1, bytes });
+        // The exact length takes a look at every byte: only where it matters.
+        event.raw_len() <= self.max_event
+            && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
     }
 
     /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.
@@ -350,10 +377,15 @@ impl SourceOutput {
         self.events
     }
 
-    /// What was not delivered yet, for how long the oldest of it has been there, and what removed files take.
-    pub fn lag(&self, bytes: u64, oldest: Duration, deleted: u64) {
-        self.report.source_lag(self.source, bytes, oldest);
+    /// What was not delivered yet, and what removed files take.
+    pub fn lag(&self, lag: Lag, deleted: u64) {
+        self.report.source_lag(self.source, lag);
         self.report.source_deleted_bytes(self.source, deleted);
+    }
+
+    /// A file was taken for the copy of another.
+    pub fn copied(&self) {
+        self.report.source_copied(self.source);
     }
 
     /// Nothing is there to be read yet, which need be no failure.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::text::choice::choose;
+
 /// A source as its user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spec {
@@ -32,44 +34,32 @@ impl FromStr for Spec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str = "expected stdin, file:PATH, unix:PATH, unix-listen:PATH, \
-                              http:ADDR:PORT, https:ADDR:PORT, fluent:ADDR:PORT, \
-                              fluents:ADDR:PORT or fluent:PATH";
-        if text == "stdin" {
-            return Ok(Spec::Stdin);
-        }
-        if let Some(address) = text.strip_prefix("http:") {
-            let address = address.parse().map(Spec::Http);
-            return address.map_err(|_| "expected an address such as http:127.0.0.1:8080".into());
-        }
-        if let Some(address) = text.strip_prefix("https:") {
-            let address = address.parse().map(Spec::Https);
-            return address.map_err(|_| "expected an address such as https:0.0.0.0:8088".into());
-        }
-        if let Some(address) = text.strip_prefix("fluents:") {
-            let address = address.parse().map(Spec::Fluents);
-            return address.map_err(|_| "expected an address such as fluents:0.0.0.0:24224".into());
-        }
-        let (kind, path) = text.split_once(':').ok_or(WANTED)?;
-        let kind = match kind {
-            "file" => Spec::File,
-            "unix" => Spec::Unix,
-            "unix-listen" => Spec::UnixListen,
-            "fluent" => match path.parse() {
-                Ok(address) => return Ok(Spec::Fluent(address)),
-                Err(_) if path.starts_with(['/', '.']) => Spec::FluentUnix,
-                Err(_) => {
-                    return Err("expected an address such as fluent:127.0.0.1:24224, or a path that begins \
-                                with / or ."
-                        .into());
-                }
-            },
-            _ => return Err(WANTED.into()),
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let path = |source: fn(PathBuf) -> Spec| match rest {
+            "" => Err(format!("lacks a path; fix: use {kind}:PATH")),
+            _ => Ok(source(rest.into())),
         };
-        if path.is_empty() {
-            return Err(format!("lacks a path; {WANTED}"));
+        let address = |source: fn(SocketAddr) -> Spec, example: &str| {
+            let wrong = |_| format!("has no address; fix: use one such as {kind}:{example}");
+            rest.parse().map(source).map_err(wrong)
+        };
+        match kind {
+            "stdin" if text == kind => Ok(Spec::Stdin),
+            "file" => path(Spec::File),
+            "unix" => path(Spec::Unix),
+            "unix-listen" => path(Spec::UnixListen),
+            "http" => address(Spec::Http, "127.0.0.1:8080"),
+            "https" => address(Spec::Https, "0.0.0.0:8088"),
+            "fluent" if rest.starts_with(['/', '.']) => path(Spec::FluentUnix),
+            "fluent" => address(
+                Spec::Fluent,
+                "127.0.0.1:24224, or a path that begins with / or .",
+            ),
+            "fluents" => address(Spec::Fluents, "0.0.0.0:24224"),
+            _ => Err("is no source; fix: use stdin, file:PATH, unix:PATH, unix-listen:PATH, http:ADDR:PORT, \
+                      https:ADDR:PORT, fluent:ADDR:PORT, fluents:ADDR:PORT or fluent:PATH"
+                .into()),
         }
-        Ok(kind(path.into()))
     }
 }
 
@@ -122,11 +112,10 @@ impl FromStr for FileStart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "beginning" => Ok(FileStart::Beginning),
-            "end" => Ok(FileStart::End),
-            _ => Err("expected beginning or end".into()),
-        }
+        choose(
+            text,
+            &[("beginning", FileStart::Beginning), ("end", FileStart::End)],
+        )
     }
 }
 
@@ -143,11 +132,10 @@ impl FromStr for HecInput {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "keep" => Ok(HecInput::Keep),
-            "unwrap" => Ok(HecInput::Unwrap),
-            _ => Err("expected keep or unwrap".into()),
-        }
+        choose(
+            text,
+            &[("keep", HecInput::Keep), ("unwrap", HecInput::Unwrap)],
+        )
     }
 }
 
@@ -164,11 +152,7 @@ impl FromStr for WhenFull {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "drop" => Ok(WhenFull::Drop),
-            "wait" => Ok(WhenFull::Wait),
-            _ => Err("expected drop or wait".into()),
-        }
+        choose(text, &[("drop", WhenFull::Drop), ("wait", WhenFull::Wait)])
     }
 }
 
@@ -204,7 +188,7 @@ mod tests {
             "/var/log/audit.log",
         ] {
             assert!(
-                text.parse::<Spec>().unwrap_err().contains("file:PATH"),
+                text.parse::<Spec>().unwrap_err().contains(":PATH"),
                 "{text}"
             );
         }

@@ -41,7 +41,9 @@ impl Stdin {
         let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(wrong)?);
         let kind = input.metadata().map_err(wrong)?.file_type();
         if kind.is_dir() {
-            return Err(OpenError::Wrong("standard input is a directory".into()));
+            return Err(OpenError::Wrong(
+                "standard input is a directory; fix: redirect a file or a pipe to it".into(),
+            ));
         }
         Ok(Stdin {
             input,

@@ -1,17 +1,15 @@
 //! TLS for sources that listen: rustls' server side, with files that may be renewed while the agent runs.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection, StreamOwned};
 
 use super::watched::{Invalid, Watch, Watched};
+use crate::text::pem::{self, Part};
 
 /// What a client begins with that wants TLS: a handshake record.
 const HANDSHAKE: u8 = 0x16;
@@ -201,29 +199,16 @@ fn config(
     let [cert, ..] = contents else {
         return Err((0, "can't be read".into()));
     };
-    let chain = certificates(cert).map_err(|what| (0, what))?;
-    let key_place = usize::from(has_key);
-    let key = private_key(contents.get(key_place).unwrap_or(cert));
-    let key = key.map_err(|what| (key_place, what))?;
-    let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-        Error::InconsistentKeys(_) => (
-            key_place,
-            "contains a private key that is not the certificate's".to_owned(),
-        ),
-        Error::InvalidCertificate(error) => (0, format!("contains an invalid certificate: {error}")),
-        _ => (
-            key_place,
-            "contains a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or Ed25519"
-                .to_owned(),
-        ),
-    })?;
+    let key = contents.get(1).filter(|_| has_key);
+    let identity = pem::identity(cert, key.map(Vec::as_slice));
+    let identity = identity.map_err(|(part, what)| (usize::from(part == Part::Key), what))?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| (0, error.to_string()))?;
     let builder = match contents.last().filter(|_| wants_client_cert) {
         Some(pem) => {
             let place = contents.len() - 1;
-            let roots = roots(pem).map_err(|what| (place, what))?;
+            let roots = pem::roots(pem).map_err(|what| (place, what))?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = verifier
                 .build()
@@ -232,43 +217,8 @@ fn config(
         }
         None => builder.with_no_client_auth(),
     };
-    let resolver = rustls::sign::SingleCertAndKey::from(certified);
+    let resolver = rustls::sign::SingleCertAndKey::from(identity);
     Ok(Arc::new(builder.with_cert_resolver(Arc::new(resolver))))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(pem)).collect();
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err("contains no certificate; expected '-----BEGIN CERTIFICATE-----'".into())
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("is no PEM file: {error}")),
-    }
-}
-
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    let has = |words: &str| memchr::memmem::find(pem, words.as_bytes()).is_some();
-    // Neither is a key to rustls.
-    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "contains an encrypted private key; fix: decrypt it with `openssl pkey -in FILE -out NEW_FILE`"
-                .into(),
-        );
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
-        "contains no private key; expected '-----BEGIN PRIVATE KEY-----', in the certificate's file or in --listen-key's"
-            .into()
-    })
-}
-
-fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        let added = roots.add(certificate);
-        added.map_err(|error| format!("contains an invalid certificate: {error}"))?;
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]
@@ -397,7 +347,7 @@ mod tests {
                     rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
                         .with_safe_default_protocol_versions()
                         .unwrap()
-                        .with_root_certificates(roots(cert.as_bytes()).unwrap())
+                        .with_root_certificates(pem::roots(cert.as_bytes()).unwrap())
                         .with_no_client_auth();
                 let name = "localhost".try_into().unwrap();
                 let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();

@@ -39,7 +39,7 @@ impl Reader {
         check_socket_path(path)?;
         if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(OpenError::Wrong(
-                "is no socket; for a file use file:PATH".into(),
+                "is no socket; fix: for a file use file:PATH".into(),
             ));
         }
         let first = connect(path);
@@ -47,7 +47,7 @@ impl Reader {
             && error.kind() == ErrorKind::PermissionDenied
         {
             return Err(OpenError::Wrong(format!(
-                "no permission to connect ({error}); run as the socket's owner or as root"
+                "no permission to connect ({error}); fix: run as the socket's owner or as root"
             )));
         }
         Ok(Reader {
@@ -176,7 +176,7 @@ pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
         .map(drop)
         .map_err(|_| {
             OpenError::Wrong(format!(
-                "a socket's path has 107 bytes at most, this one has {}",
+                "a socket's path has 107 bytes at most, this one has {}; fix: use a shorter one",
                 path.as_os_str().len()
             ))
         })

@@ -73,7 +73,7 @@ impl Protocol for Events {
         }
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, _: &mut SourceOutput) {
         self.framer.release();
     }
 

@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 use super::agents::{self, HEARTBEAT};
 use super::{PROGRAM, create_dir, file_name};
 use crate::sys::atomic_file::AtomicFile;
-use crate::sys::lock;
+use crate::sys::{host, lock};
 use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
+use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::{Forwarding, OutageState, Snapshot, SourceState};
 use crate::telemetry::watchdog::Watchdog;
 
@@ -32,6 +33,9 @@ const FILE: AtomicFile = AtomicFile {
 };
 /// Between two looks at whether something has changed: a file is written at most so often.
 const LOOK: Duration = Duration::from_secs(5);
+/// A state directory that is not there is looked for so often, and logged so often.
+const RETRY: Duration = Duration::from_secs(1);
+const REMIND: Duration = Duration::from_secs(60);
 /// The file of an agent that was not heard of for so long is removed.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// What it means if the directory hangs.
@@ -50,6 +54,15 @@ pub struct StatusFile {
     _lock: File,
 }
 
+/// Where an agent's file is.
+#[derive(Debug)]
+pub enum Place {
+    /// It has its name.
+    Taken(StatusFile),
+    /// The directory is not there, or may not be written to, and is waited for.
+    Awaited,
+}
+
 /// The thread that writes the file.
 #[derive(Debug)]
 pub struct Writer {
@@ -63,10 +76,12 @@ impl StatusFile {
     ///
     /// # Errors
     /// The directory can't be made or written to.
-    pub fn open(dir: &Path, host: String) -> Result<Self, String> {
-        let failed =
-            |what: &str, error: io::Error| format!("{}: can't be {what}: {error}", dir.display());
-        create_dir(dir).map_err(|error| failed("created", error))?;
+    pub fn open(dir: &Path, host: String) -> io::Result<Self> {
+        let failed = |what: &str, error: &io::Error| {
+            let text = format!("{}: can't be {what}: {error}", dir.display());
+            io::Error::new(error.kind(), text)
+        };
+        create_dir(dir).map_err(|error| failed("created", &error))?;
         let name = file_name(&host);
         for number in 1..=AGENTS {
             let name = match number {
@@ -74,7 +89,7 @@ impl StatusFile {
                 number => format!("{name}.{number}"),
             };
             let lock = lock::try_lock(&dir.join(format!(".{name}.lock")));
-            if let Some(lock) = lock.map_err(|error| failed("written to", error))? {
+            if let Some(lock) = lock.map_err(|error| failed("written to", &error))? {
                 let file = StatusFile {
                     dir: dir.into(),
                     name,
@@ -86,31 +101,37 @@ impl StatusFile {
                 return match FILE.check(&file.path()) {
                     // A full disk may have room again.
                     Err(error) if error.kind() != ErrorKind::StorageFull => {
-                        Err(failed("written to", error))
+                        Err(failed("written to", &error))
                     }
                     _ => Ok(file),
                 };
             }
         }
         let dir = dir.display();
-        Err(format!(
+        Err(io::Error::other(format!(
             "{dir}: can't take more than {AGENTS} agents of {host}"
-        ))
+        )))
     }
 
-    /// Writes the file from now on, in a thread of its own, and tells of the waits for the directory.
-    ///
-    /// # Errors
-    /// No more threads.
-    pub fn follow(mut self, report: Arc<Report>, watchdog: Watchdog) -> io::Result<Writer> {
-        self.watchdog = watchdog;
-        let (last, told) = bounded(1);
-        let (end, ended) = bounded(0);
-        thread::Builder::new().name("state".into()).spawn(move || {
-            self.run(&report, &told, LOOK, HEARTBEAT);
-            drop(end);
-        })?;
-        Ok(Writer { last, ended })
+    /// Opens it as soon as the directory can be used, and says meanwhile, now and then, that it can't. None if the agent
+    /// ends first.
+    fn await_dir(dir: &Path, host: &str, told: &Receiver<Snapshot>) -> Option<Self> {
+        let mut logged = Instant::now();
+        loop {
+            // What was sent is the last snapshot, which goes nowhere then.
+            if told.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
+                return None;
+            }
+            match StatusFile::open(dir, host.to_owned()) {
+                Ok(file) => return Some(file),
+                Err(error) if logged.elapsed() >= REMIND => {
+                    logged = Instant::now();
+                    let error = error.to_string();
+                    Message::StateDirAwaited { error }.log();
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Writes when something has changed, looking every `look`, and every `heartbeat` if nothing has;
@@ -166,13 +187,19 @@ impl StatusFile {
                 "requests_refused": refused(source),
                 "last_refused": source.last_refused,
                 "lost_bytes": source.lost_bytes,
-                "lag_bytes": source.lag.map(|lag| lag.bytes),
-                "lag_seconds": source.lag.map(|lag| lag.oldest.as_secs()),
+                "copies": source.copies,
+                "is_up": source.is_up,
+                "lag_bytes": source.lag.as_ref().map(|lag| lag.bytes),
+                "lag_seconds": source.lag.as_ref().map(|lag| lag.oldest.as_secs()),
+                "catching_up": source.lag.as_ref().and_then(|lag| lag.catching_up.clone()),
             })
         });
-        let dropped = Reason::ALL
-            .into_iter()
-            .map(|reason| (reason.label(), balance.dropped_for(reason).into()));
+        let dropped = Reason::ALL.into_iter().map(|reason| {
+            (
+                reason.label().to_owned(),
+                balance.dropped_for(reason).into(),
+            )
+        });
         json!({
             "program": PROGRAM,
             "version": env!("CARGO_PKG_VERSION"),
@@ -233,6 +260,30 @@ impl StatusFile {
     }
 }
 
+impl Place {
+    /// Writes the file from now on, in a thread of its own, and tells of the waits for the directory.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn follow(self, dir: &Path, report: Arc<Report>, watchdog: Watchdog) -> io::Result<Writer> {
+        let (last, told) = bounded(1);
+        let (end, ended) = bounded(0);
+        let dir = dir.to_owned();
+        thread::Builder::new().name("state".into()).spawn(move || {
+            let file = match self {
+                Place::Taken(file) => Some(file),
+                Place::Awaited => StatusFile::await_dir(&dir, &host::name(), &told),
+            };
+            if let Some(mut file) = file {
+                file.watchdog = watchdog;
+                file.run(&report, &told, LOOK, HEARTBEAT);
+            }
+            drop(end);
+        })?;
+        Ok(Writer { last, ended })
+    }
+}
+
 impl Writer {
     /// Has the last snapshot written, and waits for that, but not for long.
     pub fn finish(self, last: Snapshot, patience: Duration) {
@@ -251,11 +302,12 @@ fn webhook(now: &Snapshot) -> Value {
             let (endpoint, _) = endpoint.split_once(" through ").unwrap_or((endpoint, ""));
             (Some(bare(endpoint)), None)
         }
-        Some(Forwarding::Off(why)) => (None, Some(bare(why))),
+        Some(Forwarding::Off(why) | Forwarding::Awaited(why)) => (None, Some(bare(why))),
         None => (None, None),
     };
     let outage = now.outage.as_ref().filter(|_| disabled.is_none());
     let state = match outage {
+        _ if matches!(now.forwarding, Some(Forwarding::Awaited(_))) => "waiting",
         _ if disabled.is_some() => "disabled",
         Some(_) => "failing",
         None if now.reached => "connected",

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::sys::poll::{PollFd, poll};
@@ -51,13 +51,16 @@ impl<T> LatestValue<T> {
         })
     }
 
-    /// Puts a value in. One that was not taken is dropped.
-    pub fn put(&self, new: T) {
-        let mut slot = self
-            .shared
+    fn slot(&self) -> MutexGuard<'_, Option<T>> {
+        self.shared
             .slot
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a value in. One that was not taken is dropped.
+    pub fn put(&self, new: T) {
+        let mut slot = self.slot();
         *slot = Some(new);
         self.shared.is_full.store(true, SeqCst);
         self.wake();
@@ -74,11 +77,7 @@ impl<T> LatestValue<T> {
         if !self.shared.is_full.load(SeqCst) {
             return None;
         }
-        let mut slot = self
-            .shared
-            .slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot();
         self.shared.is_full.store(false, SeqCst);
         slot.take()
     }
@@ -125,8 +124,9 @@ mod tests {
             let before = Instant::now();
             value.wait(&shutdown, Duration::from_secs(60));
             assert!(before.elapsed() < Duration::from_secs(60));
-            // Nothing is left that would wake it again.
             while value.take() != Some(1000) {}
+            // What was put after the wait may end one more; then nothing is left that would.
+            value.wait(&shutdown, Duration::from_millis(100));
             let before = Instant::now();
             value.wait(&shutdown, Duration::from_millis(20));
             assert!(before.elapsed() >= Duration::from_millis(20));

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::backlog::{Backlog, Entry};
 use super::message::{MAX_TEXT, Message};
+use crate::text::choice::choose;
 use crate::text::escape::shown;
 
 /// Names the levels: env_logger's syntax.
@@ -47,11 +48,10 @@ impl FromStr for LogFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err("expected text or json".into()),
-        }
+        choose(
+            text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
     }
 }
 
@@ -84,7 +84,7 @@ pub fn start(format: LogFormat) -> Result<(), String> {
     let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
     if !filters.split(',').all(is_filter) {
         return Err(format!(
-            "'{filters}' is no log level; expected error, warn, info or off"
+            "'{filters}' is no log level; fix: use error, warn, info or off"
         ));
     }
     let style = Style {

@@ -50,11 +50,24 @@ impl Page {
         self.by_source("events_received_total", help, &now.sources, received);
         let help = "Events that the webhook has taken.";
         self.single("events_delivered_total", help, balance.delivered);
-        let dropped = Reason::ALL.map(|reason| {
-            let events = balance.dropped_for(reason);
-            (labels([("reason", &reason.label())]), events)
-        });
-        self.family("events_dropped_total", "Events that were lost.", dropped);
+        let sources = now.sources.iter().map(|source| Some(&*source.name));
+        // Of what was buffered, it is known only if there is no other.
+        let unknown = (now.sources.len() != 1).then_some(None);
+        let mut dropped = Vec::new();
+        for (place, source) in sources.chain(unknown).enumerate() {
+            for reason in Reason::ALL {
+                let label = reason.label();
+                let names = match source {
+                    Some(name) => labels([("source", name), ("reason", label)]),
+                    None => labels([("reason", label)]),
+                };
+                let place = source.map(|_| place);
+                dropped.push((names, balance.dropped_from(place, reason)));
+            }
+        }
+        let help =
+            "Events that were lost; of several sources, those that were buffered have no source.";
+        self.family("events_dropped_total", help, dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
         let help = "Events that were sent again though they may have arrived.";
@@ -75,12 +88,18 @@ impl Page {
         let help = "Bytes of the source that were lost before they were read.";
         let lost = |source: &SourceState| source.lost_bytes;
         self.by_source("source_lost_bytes_total", help, sources, lost);
+        let help = "Files that were taken for copies of others, and not read.";
+        let copies = |source: &SourceState| source.copies;
+        self.by_source("source_copies_total", help, sources, copies);
         let help = "Bytes of removed files that are kept open until they are read.";
         let deleted = |source: &SourceState| source.deleted_bytes;
         self.by_source("source_deleted_held_bytes", help, sources, deleted);
-        let lag = |value: fn(Lag) -> u64| {
+        let lag = |value: fn(&Lag) -> u64| {
             let lags = sources.iter().filter_map(move |source| {
-                Some((labels([("source", &*source.name)]), value(source.lag?)))
+                Some((
+                    labels([("source", &*source.name)]),
+                    value(source.lag.as_ref()?),
+                ))
             });
             lags.collect::<Vec<_>>()
         };
@@ -131,8 +150,10 @@ impl Page {
         let help = "Requests to the webhook, by what became of them.";
         self.family("requests_total", help, requests);
         let help = "Whether the last request to the webhook got through.";
-        self.single("webhook_up", help, now.outage.is_none().into());
-        let is_on = matches!(now.forwarding, Some(Forwarding::On(_)));
+        let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
+        let is_up = now.outage.is_none() && !is_awaited;
+        self.single("webhook_up", help, is_up.into());
+        let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());
         let help = "When the webhook last took events; 0 if it never did.";
@@ -219,7 +240,13 @@ mod tests {
         report.request_finished(RequestResult::Delivered);
         report.request_refused(0, Refusal::Forbidden, None);
         report.source_up(0, false);
-        report.source_lag(0, 99, Duration::from_secs(7));
+        report.source_copied(0);
+        let lag = Lag {
+            bytes: 99,
+            oldest: Duration::from_secs(7),
+            catching_up: None,
+        };
+        report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
         let page = page();
@@ -227,7 +254,7 @@ mod tests {
         for line in [
             format!("events_received_total{{{name}}} 10"),
             "events_delivered_total 3".into(),
-            "events_dropped_total{reason=\"too_large\"} 1".into(),
+            format!("events_dropped_total{{{name},reason=\"too_large\"}} 1"),
             "events_rejected_total 2".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
@@ -235,6 +262,7 @@ mod tests {
             format!("source_up{{{name}}} 0"),
             format!("source_lag_bytes{{{name}}} 99"),
             format!("source_lag_seconds{{{name}}} 7"),
+            format!("source_copies_total{{{name}}} 1"),
             format!("source_lost_bytes_total{{{name}}} 5"),
             "buffered_events 4".into(),
             "buffered_bytes 17".into(),

@@ -10,6 +10,8 @@ use crate::telemetry::counters::{Balance, Refusal};
 pub enum Forwarding {
     /// To this webhook, shown as in the log.
     On(String),
+    /// Nowhere yet, since this is not there: files and the spool wait, and what else sources read is buffered.
+    Awaited(String),
     /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
 }
@@ -18,6 +20,7 @@ impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
+            Forwarding::Awaited(what) => write!(f, "webhook unavailable: {what}; waiting for it"),
             Forwarding::Off(reason) => write!(
                 f,
                 "{reason}: files and the spool wait; other events are dropped"
@@ -71,6 +74,8 @@ pub struct SourceState {
     pub lag: Option<Lag>,
     /// Bytes of it that are lost, in no count of events.
     pub lost_bytes: u64,
+    /// Files of it that were taken for copies of others.
+    pub copies: u64,
     /// What removed files take that are kept open.
     pub deleted_bytes: u64,
     /// Clients' requests that were refused, by reason; reasons that did not occur are left out.
@@ -87,12 +92,14 @@ impl SourceState {
 }
 
 /// What a source has that was not read yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     /// Bytes.
     pub bytes: u64,
     /// For how long the oldest of them has been there.
     pub oldest: Duration,
+    /// How far a backlog was worked off, in words.
+    pub catching_up: Option<String>,
 }
 
 /// The spool at one moment.

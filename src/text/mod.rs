@@ -1,7 +1,9 @@
 //! Texts from people and for people.
 
+pub mod choice;
 pub mod envelope;
 pub mod escape;
+pub mod pem;
 pub mod quantity;
 pub mod secret;
 pub mod token;

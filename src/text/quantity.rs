@@ -7,38 +7,39 @@ use std::time::Duration;
 /// A size: `4096`, `64KiB`, `1 MiB`, `2GiB`; `k`, `M` and `G` alone mean the same.
 ///
 /// # Errors
-/// Says what is expected.
+/// Says what would be one.
 pub fn parse_size(text: &str) -> Result<usize, String> {
-    const EXPECTED: &str = "expected a size such as 65536, 64KiB or 1MiB";
+    const WRONG: &str = "is no size; fix: use one such as 65536, 64KiB or 1MiB";
     let (number, unit) = split_number(text);
     let factor: usize = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kb" | "kib" => 1 << 10,
         "m" | "mb" | "mib" => 1 << 20,
         "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(EXPECTED.into()),
+        _ => return Err(WRONG.into()),
     };
-    let number: usize = number.parse().map_err(|_| EXPECTED.to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| EXPECTED.into())
+    let number: Option<usize> = number.parse().ok();
+    let size = number.and_then(|number| number.checked_mul(factor));
+    size.ok_or_else(|| WRONG.into())
 }
 
 /// A number of things: `10000`.
 ///
 /// # Errors
-/// Says what is expected.
+/// Says what would be one.
 pub fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim()
         .parse()
-        .map_err(|_| "expected a whole number such as 10000".into())
+        .map_err(|_| "is no whole number; fix: use one such as 10000".into())
 }
 
 /// A duration: `1s`, `500ms`, `5m`, `1h`, `1.5s`; a bare number means seconds. The max is a year, so
 /// that it can be added to any moment.
 ///
 /// # Errors
-/// Says what is expected.
+/// Says what would be one.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a duration such as 500ms, 1s or 5m, max 365d";
+    const WRONG: &str = "is no duration; fix: use one such as 500ms, 1s or 5m, max 365d";
     const MAX: Duration = Duration::from_secs(365 * 86_400);
     let (number, unit) = split_number(text);
     let milliseconds = match unit.to_ascii_lowercase().as_str() {
@@ -47,13 +48,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" | "min" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(EXPECTED.into()),
+        _ => return Err(WRONG.into()),
     };
     parse_decimal(number)
         .and_then(|billionths| Some(billionths.checked_mul(milliseconds)? / 1000))
         .and_then(|nanoseconds| Some(Duration::from_nanos(nanoseconds.try_into().ok()?)))
         .filter(|duration| *duration <= MAX)
-        .ok_or_else(|| EXPECTED.into())
+        .ok_or_else(|| WRONG.into())
 }
 
 /// A number such as `12`, `1.5` or `1.75e9` in billionths, truncated after the ninth decimal. `None` if it has a

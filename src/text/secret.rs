@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use memchr::memmem;
 
 /// So many characters in a row of a secret give it away: half of a short one, of a long one these.
 const MIN_LEAK_LEN: usize = 8;
-/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one not at all: it would hide
-/// every other text.
+/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one only as a word of its own:
+/// parts of words would hide every other text.
 const SHORTEST_LEAK: usize = 6;
 /// Of how many encodings around each other a text is freed.
 const DECODINGS: usize = 3;
@@ -17,38 +19,59 @@ const DECODINGS: usize = 3;
 pub struct Secrets {
     /// As they are written.
     whole: Vec<String>,
-    /// Pieces of each form, folded.
-    pieces: Vec<Vec<u8>>,
+    /// Those that are too short for that.
+    words: Vec<String>,
+    /// Each form of them, folded, with how many characters in a row of it give it away.
+    forms: Vec<(Vec<u8>, usize)>,
 }
 
 impl Secrets {
     /// Adds a secret, such as a token or a password.
     pub fn add(&mut self, secret: &str) {
         if secret.len() < SHORTEST_LEAK {
-            return;
+            return self
+                .words
+                .extend((!secret.is_empty()).then(|| secret.to_owned()));
         }
         self.whole.push(secret.to_owned());
         let is_long = folded(secret).len() >= SHORTEST_LEAK;
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = |shown: fn(u8) -> String| secret.bytes().map(shown).collect();
+        // As dumps and languages show bytes: 4235, 0x42, 0x35 and 66 53.
+        let numbers: [String; 3] = [
+            numbers(|byte| format!("{byte:02x}")),
+            numbers(|byte| format!("0x{byte:02x}")),
+            numbers(|byte| byte.to_string()),
+        ];
         // Wherever it begins in what is encoded, its characters fall into one of three places.
         let base64 = (0..3).map(|before| base64(secret, before));
-        let forms = [secret.to_owned(), hex].into_iter().chain(base64);
+        let forms = numbers.into_iter().chain(base64).chain([secret.to_owned()]);
         for form in forms.filter(|_| is_long) {
             let folded = folded(&form);
             let length = (folded.len() / 2).clamp(SHORTEST_LEAK, MIN_LEAK_LEN);
-            self.pieces
-                .extend(folded.windows(length).map(<[u8]>::to_vec));
+            self.forms.push((folded, length));
         }
     }
 
-    /// Adds the value of a header: all of it, and what follows a scheme such as `Splunk` or `Basic`.
+    /// Adds the value of the `Authorization` header: all of it, what follows a scheme such as `Splunk`, and the password in
+    /// what follows `Basic`.
+    pub fn add_credential(&mut self, value: &str) {
+        let Some((scheme, secret)) = value.split_once(' ') else {
+            return self.add(value);
+        };
+        self.whole.push(value.to_owned());
+        self.add(secret.trim());
+        if scheme.eq_ignore_ascii_case("basic")
+            && let Ok(decoded) = BASE64.decode(secret.trim().trim_end_matches('='))
+            && let Some((_, password)) = String::from_utf8_lossy(&decoded).split_once(':')
+        {
+            self.add(password);
+        }
+    }
+
+    /// Adds the value of another header. A short one is hardly a secret.
     pub fn add_header_value(&mut self, value: &str) {
-        match value.split_once(' ') {
-            Some((_, secret)) => {
-                self.whole.push(value.to_owned());
-                self.add(secret.trim());
-            }
-            None => self.add(value),
+        if value.len() >= SHORTEST_LEAK {
+            self.add_credential(value);
         }
     }
 
@@ -72,10 +95,11 @@ impl Secrets {
     fn appears_plainly_in(&self, text: &str) -> bool {
         let folded = folded(text);
         self.whole.iter().any(|secret| text.contains(secret))
-            || self
-                .pieces
-                .iter()
-                .any(|piece| memmem::find(&folded, piece).is_some())
+            || self.words.iter().any(|word| is_word(word, text))
+            || self.forms.iter().any(|(form, length)| {
+                let mut pieces = folded.windows(*length);
+                pieces.any(|piece| memmem::find(form, piece).is_some())
+            })
     }
 }
 
@@ -85,31 +109,35 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Letters and digits alone, all small.
+/// Whether it stands in the text with no letter or digit beside it.
+fn is_word(word: &str, text: &str) -> bool {
+    let mut places = text.match_indices(word);
+    places.any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + word.len()..].chars().next();
+        !before.into_iter().chain(after).any(char::is_alphanumeric)
+    })
+}
+
+/// Letters and digits alone, all small and of ordinary width.
 fn folded(text: &str) -> Vec<u8> {
-    let bytes = text.bytes().filter(u8::is_ascii_alphanumeric);
+    let narrow = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => c as u32 - 0xff01 + 0x21,
+        _ => c as u32,
+    };
+    let bytes = text.chars().filter_map(|c| u8::try_from(narrow(c)).ok());
+    let bytes = bytes.filter(u8::is_ascii_alphanumeric);
     bytes.map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
 /// Those characters of an encoding in base64 that depend on nothing but the secret, when `before` bytes stand before it.
 fn base64(secret: &str, before: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = secret
-        .bytes()
-        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
-    // To the first digit that holds none of the bits before.
-    let skipped = (6 - before * 8 % 6) % 6;
-    let bits: Vec<u8> = bits.skip(skipped).collect();
-    let digits = bits.chunks_exact(6).map(|bits| {
-        let digit = bits
-            .iter()
-            .fold(0, |digit, bit| digit << 1 | usize::from(*bit));
-        char::from(DIGITS[digit])
-    });
-    digits.collect()
+    let encoded = BASE64.encode([&[0; 2][..before], secret.as_bytes()].concat());
+    let (start, end) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
+    encoded[start..end].to_owned()
 }
 
-/// With each `%2D`, `\u002d`, `\x2d`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
+/// With each `%2D`, `\u002d`, `\u{2d}`, `\x2d`, `\055`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
 fn decoded(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -137,9 +165,17 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
     };
     match text.as_bytes() {
         [b'%', ..] => hex(1, 3),
+        [b'\\', b'u', b'{', ..] => {
+            let end = text.find('}').filter(|end| *end <= 9)?;
+            hex(3, end).map(|(c, end)| (c, end + 1))
+        }
         [b'\\', b'u', ..] => hex(2, 6),
         [b'\\', b'x', ..] => hex(2, 4),
         [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
+        [b'\\', b'0'..=b'7', ..] => {
+            let value = u8::from_str_radix(text.get(1..4)?, 8).ok()?;
+            Some((Some(value.into()), 4))
+        }
         [b'&', b'#', b'x' | b'X', ..] => {
             let end = text.find(';').filter(|end| *end <= 9)?;
             hex(3, end).map(|(c, end)| (c, end + 1))
@@ -163,7 +199,7 @@ mod tests {
 
     fn secrets() -> Secrets {
         let mut secrets = Secrets::default();
-        secrets.add_header_value(TOKEN);
+        secrets.add_credential(TOKEN);
         secrets
     }
 
@@ -187,6 +223,11 @@ mod tests {
             "%42%35%41%37%39%41%41%44%2D",
             "%2542%2535%2541%2537%2539%2541%2541%2544",
             r"\u0042\u0035\u0041\u0037\u0039\u0041\u0041\u0044\u002d",
+            r"\u{42}\u{35}\u{41}\u{37}\u{39}\u{41}\u{41}\u{44}",
+            r"\102\065\101\067\071\101\101\104",
+            "[66 53 65 55 57 65]",
+            "0x42, 0x35, 0x41, 0x37",
+            "Ｂ５Ａ７９ＡＡＤ－Ｄ８２２",
             r"B5A79AAD\-D822\-46CC",
             "&#66;&#x35;&#65;&#55;&#57;&#65;&#65;&#68;-",
             "B\u{200b}5\u{200b}A\u{200b}7\u{200b}9\u{200b}A\u{200b}A\u{200b}D\u{200b}",
@@ -208,12 +249,18 @@ mod tests {
             assert!(!secrets().appears_in(text), "{text}");
         }
         let mut short = Secrets::default();
-        short.add_header_value("Splunk T");
+        short.add_credential("Splunk T");
         short.add("");
         short.add_header_value("true");
-        assert!(!short.appears_in("Technical trouble in Splunk, true or not"));
+        assert!(!short.appears_in("Technical trouble in Splunk, true or not: T5, aT, Té"));
         assert!(short.appears_in("no Splunk T here"));
+        for text in ["T", "token 'T'", "%54", "no 'x':T."] {
+            assert!(short.appears_in(text), "{text}");
+        }
         assert_eq!(format!("{short:?}"), "Secrets(1)");
+        let mut basic = Secrets::default();
+        basic.add_credential("Basic dTpwYXNzd29yZA==");
+        assert!(basic.appears_in("no PASSWORD for u") && !basic.appears_in("user u"));
     }
 
     fn encode_base64(bytes: &[u8]) -> String {

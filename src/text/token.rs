@@ -23,18 +23,16 @@ impl Token {
             .trim();
         if bare.is_empty() {
             return Err(
-                "is empty; expected the whole header value, such as 'Splunk <token>'".into(),
+                "is empty; fix: give the whole header value, such as 'Splunk <token>'".into(),
             );
         }
         if !bare
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
         {
-            return Err(
-                "contains a control character or one that is not ASCII, which no HTTP header \
-                        can carry; expected one line such as 'Splunk <token>'"
-                    .into(),
-            );
+            return Err("contains a control character or one that is not ASCII, which no HTTP header can carry; \
+                        fix: give one line such as 'Splunk <token>'"
+                .into());
         }
         Ok(Token(bare.to_owned()))
     }

@@ -13,7 +13,7 @@ use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint;
-use crate::webhook::{foreign, http_date};
+use crate::webhook::foreign;
 
 mod meaning;
 mod parts;
@@ -73,7 +73,7 @@ impl Answer {
             return Outcome::Failed(DeliveryError::permanent(message, PAGE));
         }
         if is_success && !question.is_splunk {
-            return parts::outcome(self, question, now);
+            return self.parts(question, now);
         }
         let json: Option<Value> = serde_json::from_slice(&self.text).ok();
         let member = |name| json.as_ref().and_then(|json| json.get(name));
@@ -87,7 +87,7 @@ impl Answer {
             Some((_, by_code)) => by_code,
         };
         if meaning == Meaning::Delivered {
-            return parts::outcome(self, question, now);
+            return self.parts(question, now);
         }
         let message = match (known, member("text").and_then(Value::as_str)) {
             (Some((words, _)), _) => self.message(words, question),
@@ -98,6 +98,11 @@ impl Answer {
             ),
         };
         self.failure(meaning, message, question, now)
+    }
+
+    fn parts(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
+        let shown = |text: &str| question.shown(text);
+        parts::outcome(self.status, &self.items, self.events, self.wait(now), shown)
     }
 
     /// The answer as the webhook gave it, in one short line.
@@ -164,13 +169,7 @@ impl Answer {
     /// `HTTP 503 Server is busy`, with the status' usual words if there are no others.
     fn message(&self, words: &str, question: &Question<'_>) -> String {
         let status = self.status.to_string();
-        let bare = words.strip_prefix("HTTP/1.1 ").unwrap_or(words);
-        let words = match bare.strip_prefix(&status) {
-            Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric()) => {
-                rest.trim_start_matches([' ', ':', '-', '–', '|', '.'])
-            }
-            _ => words,
-        };
+        let words = foreign::without_status(words, &status);
         let usual = StatusCode::from_u16(self.status);
         let usual = usual.ok().and_then(|status| status.canonical_reason());
         let words = if words.is_empty() {
@@ -204,16 +203,10 @@ impl Answer {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
         }
-        let their_now = self
-            .date
-            .as_ref()
-            .and_then(|date| http_date::parse(date.trim(), now));
-        let then = http_date::parse(text, now)?;
+        let date = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+        let their_now = self.date.as_deref().and_then(date).unwrap_or(now);
         // What has passed asks for no wait.
-        Some(
-            then.duration_since(their_now.unwrap_or(now))
-                .unwrap_or_default(),
-        )
+        Some(date(text)?.duration_since(their_now).unwrap_or_default())
     }
 }
 

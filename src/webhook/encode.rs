@@ -8,6 +8,7 @@ use memchr::memchr_iter;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::Overhead;
+use crate::text::choice::choose;
 use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
@@ -29,13 +30,15 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ndjson" => Ok(Format::Ndjson),
-            "array" => Ok(Format::Array),
-            "single" => Ok(Format::Single),
-            "hec" => Ok(Format::Hec),
-            _ => Err("expected ndjson, array, single or hec".into()),
-        }
+        choose(
+            text,
+            &[
+                ("ndjson", Format::Ndjson),
+                ("array", Format::Array),
+                ("single", Format::Single),
+                ("hec", Format::Hec),
+            ],
+        )
     }
 }
 
@@ -70,15 +73,14 @@ impl FromStr for Compressed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str = "expected none, gzip, or gzip:1 to gzip:9";
         let level = match text {
             "none" => return Ok(Compressed::No),
-            "gzip" => Ok(1),
-            _ => text.strip_prefix("gzip:").unwrap_or_default().parse(),
+            "gzip" => "1",
+            _ => text.strip_prefix("gzip:").unwrap_or_default(),
         };
-        match level {
+        match level.parse() {
             Ok(level @ 1..=9) => Ok(Compressed::Gzip(level)),
-            _ => Err(WANTED.into()),
+            _ => Err("is not known; fix: use none, gzip, or gzip:1 to gzip:9".into()),
         }
     }
 }
@@ -206,9 +208,9 @@ impl Encoder {
             None if envelope.is_plain() => {}
             None => envelope.write(events, |piece| made.extend_from_slice(piece)),
             Some(gzip) => {
-                gzip.begin(made);
-                envelope.write(events, |piece| gzip.add(piece, made));
-                gzip.end(made);
+                gzip.begin(std::mem::take(made));
+                envelope.write(events, |piece| gzip.add(piece));
+                *made = gzip.end();
             }
         }
     }

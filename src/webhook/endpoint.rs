@@ -15,7 +15,7 @@ impl Endpoint {
     /// # Errors
     /// Says what is wrong and what would be right, without any password in the URL.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const WANTED: &str = "expected a URL such as https://splunk:8088/services/collector/raw";
+        const WANTED: &str = "fix: use a URL such as https://splunk:8088/services/collector/raw";
         let text = text.trim();
         // Whatever else is wrong, a message must not repeat user:password@.
         if text
@@ -24,7 +24,7 @@ impl Endpoint {
             .is_some_and(|authority| authority.contains('@'))
         {
             return Err(
-                "holds a user name or password; give the credential with --auth-token \
+                "holds a user name or password; fix: give the credential with --auth-token \
                         (for basic authentication: 'Basic <base64>')"
                     .into(),
             );
@@ -96,12 +96,11 @@ impl Collector {
     fn of(path: &str) -> Option<Collector> {
         let path = path.trim_end_matches('/');
         let path = path.strip_suffix("/1.0").unwrap_or(path);
-        let is_event = ["/services/collector", "/services/collector/event"]
-            .iter()
-            .any(|end| path.ends_with(end));
-        match path.ends_with("/services/collector/raw") {
-            true => Some(Collector::Raw),
-            false => is_event.then_some(Collector::Event),
+        let (_, end) = path.rsplit_once("/services/collector")?;
+        match end {
+            "/raw" => Some(Collector::Raw),
+            "" | "/event" => Some(Collector::Event),
+            _ => None,
         }
     }
 }

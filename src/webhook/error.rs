@@ -43,6 +43,14 @@ impl Sent {
             Sent::Part | Sent::All => Cause::Disconnected,
         }
     }
+
+    /// Such a failure.
+    fn failure(self, message: impl Into<String>) -> DeliveryError {
+        DeliveryError {
+            may_have_arrived: self == Sent::All,
+            ..DeliveryError::transient(self.cause(), message)
+        }
+    }
 }
 
 /// A request to `uri` that was not answered.
@@ -68,10 +76,7 @@ pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryE
         Error::Rustls(error) => of_tls(error, sent),
         Error::Io(error) => of_io(error, is_plain, sent),
         Error::Protocol(_) | Error::LargeResponseHeader(..) => not_http(is_plain, sent),
-        error => DeliveryError {
-            may_have_arrived: sent == Sent::All,
-            ..DeliveryError::transient(sent.cause(), escape::shown(&error.to_string(), MAX_TEXT))
-        },
+        error => sent.failure(escape::shown(&error.to_string(), MAX_TEXT)),
     }
 }
 
@@ -203,12 +208,8 @@ fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
     if let Some(reason) = foreign::lookup_failure(&text) {
         return unreachable(format!("host name not found: {reason}"), NAME);
     }
-    let lost = |message: String| DeliveryError {
-        may_have_arrived: sent == Sent::All,
-        ..DeliveryError::transient(sent.cause(), message)
-    };
     match error.kind() {
-        _ if is_disconnect(error) => lost("connection closed by the webhook".into()).hint(if is_plain {
+        _ if is_disconnect(error) => sent.failure("connection closed by the webhook").hint(if is_plain {
             "give https:// if its port speaks TLS; else look into the webhook's log"
         } else {
             "its port may speak no TLS (then give http://), or want a client certificate; look into the \
@@ -216,9 +217,9 @@ fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
         }),
         ErrorKind::ConnectionRefused => unreachable("connection refused", REFUSED),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            lost(text).hint("check the --endpoint's host, this host's routes, and firewalls")
+            sent.failure(text).hint("check the --endpoint's host, this host's routes, and firewalls")
         }
-        _ => lost(escape::shown(&text, MAX_TEXT)),
+        _ => sent.failure(escape::shown(&text, MAX_TEXT)),
     }
 }
 

@@ -37,7 +37,9 @@ impl FromStr for TimePath {
     fn from_str(text: &str) -> Result<Self, String> {
         let names: Vec<_> = text.split('.').map(str::to_owned).collect();
         if names.iter().any(|name| name.trim().is_empty()) {
-            return Err("expected names with dots between them, such as meta.when".into());
+            return Err(
+                "lacks a name; fix: use names with dots between them, such as meta.when".into(),
+            );
         }
         Ok(TimePath(names))
     }
@@ -156,7 +158,7 @@ fn date(text: &str) -> Option<u64> {
 }
 
 /// Of a day (year, month, day) of the proleptic Gregorian calendar and a time (hour, minute, second) of it, in UTC.
-pub fn seconds_since_1970(
+fn seconds_since_1970(
     (year, month, day): (i64, i64, i64),
     (hour, minute, second): (i64, i64, i64),
 ) -> i64 {

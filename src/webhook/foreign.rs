@@ -60,9 +60,28 @@ fn contains_any(text: &[u8], phrases: &[&str]) -> bool {
 pub fn title(page: &str) -> Option<&str> {
     // As long as the page, so that places in it are places in the page.
     let lower = page.to_ascii_lowercase();
-    let start = lower.find("<title>")? + "<title>".len();
+    let tag = lower.find("<title")?;
+    let start = tag + lower[tag..].find('>')? + 1;
     let end = start + lower[start..].find("</title>")?;
     Some(&page[start..end])
+}
+
+/// The words of a text that may begin with its status, as `404 Not Found`, `HTTP Status 404 – Not Found` and
+/// `Error 404: Not Found` do.
+pub fn without_status<'a>(text: &'a str, status: &str) -> &'a str {
+    const BEFORE: [&str; 6] = ["", "http", "1.1", "status", "error", "code"];
+    let is_usual = |before: &str| {
+        let before = before.to_ascii_lowercase();
+        before
+            .split([' ', ':', '/'])
+            .all(|word| BEFORE.contains(&word))
+    };
+    match text.split_once(status) {
+        Some((before, rest)) if is_usual(before) && !rest.starts_with(char::is_alphanumeric) => {
+            rest.trim_start_matches([' ', ':', '-', '–', '|', '.'])
+        }
+        _ => text,
+    }
 }
 
 /// Whether a text begins as pages and XML do, behind blanks and a byte order mark.
@@ -137,6 +156,7 @@ mod tests {
         }
         assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
         assert_eq!(title("<TITLE>a</title>"), Some("a"));
+        assert_eq!(title("<title lang=\"en\">a</title>"), Some("a"));
         assert_eq!(title("<title>no end"), None);
     }
 }

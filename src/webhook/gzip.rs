@@ -1,84 +1,45 @@
 //! Gzip (RFC 1952), piece by piece, into a buffer.
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use std::io::{BufWriter, Write as _};
+
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, CrcWriter};
+
+/// Small pieces are put together up to this size, in bytes: each costs as much as compressing some hundred bytes.
+const PIECE: usize = 16 << 10;
 
 /// A compressor that is used again and again: a new one for each body would cost a quarter of a megabyte of
-/// zeroes each time.
-pub struct Gzip {
-    deflate: Compress,
-    check: Crc,
-    /// Small pieces, to be added together: each costs as much as compressing some hundred bytes.
-    gathered: Vec<u8>,
-}
-
-/// Pieces from this size on are not gathered, in bytes.
-const PIECE: usize = 16 << 10;
+/// zeroes each time. Writing to it never fails, since it writes to memory.
+pub struct Gzip(BufWriter<CrcWriter<DeflateEncoder<Vec<u8>>>>);
 
 impl Gzip {
     /// At this level, from 1 to 9.
     pub fn new(level: u8) -> Self {
-        Gzip {
-            deflate: Compress::new(Compression::new(level.into()), false),
-            check: Crc::new(),
-            gathered: Vec::with_capacity(PIECE),
-        }
+        let deflate = DeflateEncoder::new(Vec::new(), Compression::new(level.into()));
+        Gzip(BufWriter::with_capacity(PIECE, CrcWriter::new(deflate)))
     }
 
     /// Begins a body behind what is in `out`.
-    pub fn begin(&mut self, out: &mut Vec<u8>) {
-        self.deflate.reset();
-        self.check.reset();
+    pub fn begin(&mut self, mut out: Vec<u8>) {
         // Deflate, no name, no time, of an unknown system.
         out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        self.0.get_mut().reset();
+        *self.0.get_mut().get_mut().get_mut() = out;
     }
 
     /// Adds a piece to the body.
-    pub fn add(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.gathered.len() + bytes.len() > PIECE {
-            self.add_gathered(out);
-        }
-        if bytes.len() < PIECE {
-            self.gathered.extend_from_slice(bytes);
-        } else {
-            self.add_now(bytes, out);
-        }
+    pub fn add(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes);
     }
 
-    fn add_gathered(&mut self, out: &mut Vec<u8>) {
-        let mut gathered = std::mem::take(&mut self.gathered);
-        self.add_now(&gathered, out);
-        gathered.clear();
-        self.gathered = gathered;
-    }
-
-    fn add_now(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.check.update(bytes);
-        self.deflate(bytes, FlushCompress::None, out);
-    }
-
-    /// Ends the body.
-    pub fn end(&mut self, out: &mut Vec<u8>) {
-        self.add_gathered(out);
-        self.deflate(&[], FlushCompress::Finish, out);
-        out.extend_from_slice(&self.check.sum().to_le_bytes());
-        out.extend_from_slice(&self.check.amount().to_le_bytes());
-    }
-
-    fn deflate(&mut self, mut bytes: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
-        loop {
-            out.reserve((bytes.len() / 4).max(4096));
-            let before = self.deflate.total_in();
-            let status = self.deflate.compress_vec(bytes, out, flush);
-            let taken = (self.deflate.total_in() - before) as usize;
-            bytes = &bytes[taken..];
-            let done = match flush {
-                FlushCompress::Finish => matches!(status, Ok(Status::StreamEnd)),
-                _ => bytes.is_empty(),
-            };
-            // An error would be a misuse of the stream, which has no way to get here.
-            if done || status.is_err() {
-                return;
-            }
-        }
+    /// Ends the body, and gives it.
+    pub fn end(&mut self) -> Vec<u8> {
+        let _ = self.0.flush();
+        let deflate = self.0.get_mut();
+        let (check, length) = (deflate.crc().sum(), deflate.crc().amount());
+        let mut out = deflate.get_mut().reset(Vec::new()).unwrap_or_default();
+        out.extend_from_slice(&check.to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        out
     }
 }

@@ -42,8 +42,8 @@ pub struct Head {
     is_http_1_0: bool,
     /// 0 before the status line.
     status: u16,
-    /// Each needed header that was found, with its place in [`NEEDED`].
-    headers: Vec<(usize, Vec<u8>)>,
+    /// Each needed header that was found.
+    headers: Vec<(&'static str, Vec<u8>)>,
     /// The last header was a needed one, of which the next line may be more.
     was_needed: bool,
 }
@@ -108,14 +108,13 @@ impl Head {
         }
         let colon = memchr(b':', line).unwrap_or(line.len());
         let name = line[..colon].trim_ascii();
-        let needed = NEEDED
-            .iter()
-            .position(|needed| name.eq_ignore_ascii_case(needed.as_bytes()));
+        let is_name = |needed: &&str| name.eq_ignore_ascii_case(needed.as_bytes());
+        let needed = NEEDED.into_iter().find(is_name);
         let needed = needed.filter(|_| self.headers.len() < 64);
         self.was_needed = needed.is_some();
-        if let Some(place) = needed {
+        if let Some(name) = needed {
             let value = line.get(colon + 1..).unwrap_or_default().trim_ascii();
-            self.headers.push((place, value.to_vec()));
+            self.headers.push((name, value.to_vec()));
         }
     }
 
@@ -134,20 +133,16 @@ impl Head {
         let version = if self.is_http_1_0 { "1.0" } else { "1.1" };
         let mut head = format!("HTTP/{version} {}\r\n", self.status).into_bytes();
         let mut add = |name: &str, value: &[u8]| {
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend(
-                value
-                    .iter()
-                    .map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }),
-            );
+            let plain = |byte: &u8| if byte.is_ascii_control() { b' ' } else { *byte };
+            head.extend_from_slice(format!("{name}: ").as_bytes());
+            head.extend(value.iter().map(plain));
             head.extend_from_slice(b"\r\n");
         };
-        let codings = self.list("transfer-encoding");
+        // Some servers still name the coding that is none.
+        let mut codings = self.list("transfer-encoding");
+        codings.retain(|coding| coding != "identity");
         let lengths = self.list("content-length");
-        let length = lengths
-            .first()
-            .and_then(|length| length.parse::<u64>().ok());
+        let length = lengths.first().and_then(|first| first.parse::<u64>().ok());
         let is_chunked = codings.last().is_some_and(|coding| coding == "chunked");
         let has_length =
             codings.is_empty() && lengths.iter().all(|one| Some(one) == lengths.first());
@@ -171,22 +166,15 @@ impl Head {
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let found = self
-            .headers
-            .iter()
-            .filter(move |(place, _)| NEEDED[*place] == name);
+        let found = self.headers.iter().filter(move |(found, _)| *found == name);
         found.map(|(_, value)| value.as_slice())
     }
 
     /// The members of a header that is a list, in small letters.
     fn list(&self, name: &str) -> Vec<String> {
-        let values = self
-            .values(name)
-            .map(|value| String::from_utf8_lossy(value).to_ascii_lowercase());
-        let members = values.flat_map(|value| {
-            let members = value.split(',').map(|member| member.trim().to_owned());
-            members.collect::<Vec<_>>()
-        });
+        let values: Vec<_> = self.values(name).map(String::from_utf8_lossy).collect();
+        let values = values.join(",").to_ascii_lowercase();
+        let members = values.split(',').map(|member| member.trim().to_owned());
         members.filter(|member| !member.is_empty()).collect()
     }
 }
@@ -238,6 +226,10 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
                 "HTTP/1.1 200\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\n",
+                "HTTP/1.1 200\r\ncontent-length: 3\r\n\r\n",
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",

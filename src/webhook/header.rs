@@ -11,16 +11,17 @@ pub const SEPARATOR: char = '|';
 /// A header that goes out with each request. Its value may be a secret, and is shown nowhere.
 pub type Header = (HeaderName, HeaderValue);
 
-const WANTED: &str = "expected 'Name: value', or 'Name: @FILE' for a value in a file; several in one \
-                      text are separated by |, and a value that contains one must be in a file";
+const WANTED: &str = "fix: use 'Name: value', or 'Name: @FILE' for a value in a file; several in one text are \
+                      separated by |, and a value that contains one must be in a file";
 
 /// Takes a header as somebody wrote it, and reads the file that it names.
 ///
 /// # Errors
 /// Says what is wrong, without showing the value.
 pub fn parse(text: &str) -> Result<Header, String> {
-    let (name, value) = split(text).ok_or(WANTED)?;
-    let header: HeaderName = name.parse().map_err(|_| WANTED)?;
+    let no_name = || format!("lacks a header's name; {WANTED}");
+    let (name, value) = split(text).ok_or_else(no_name)?;
+    let header: HeaderName = name.parse().map_err(|_| no_name())?;
     if let Some(reason) = reserved(&header) {
         return Err(format!("{name} {reason}"));
     }
@@ -41,7 +42,7 @@ pub fn parse(text: &str) -> Result<Header, String> {
         }
         Ok(value) if value.is_empty() => Err(format!("{name}: the value is empty; {WANTED}")),
         _ => Err(format!(
-            "{name}: the value contains a line break, or a character that is not ASCII, which no HTTP header can carry"
+            "{name}: the value contains a line break, or a character that is not ASCII, which no HTTP header can carry; fix: use printable ASCII"
         )),
     }
 }
@@ -61,9 +62,9 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
 /// The reason for which nobody else may set it, for those that every request has anyway.
 fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
-        header::AUTHORIZATION => Some("is what --auth-token sets"),
-        header::CONTENT_ENCODING => Some("is what --compress sets"),
-        header::HOST => Some("is what --endpoint sets"),
+        header::AUTHORIZATION => Some("is what --auth-token sets; fix: use that"),
+        header::CONTENT_ENCODING => Some("is what --compress sets; fix: use that"),
+        header::HOST => Some("is what --endpoint sets; fix: leave it out"),
         header::CONTENT_LENGTH
         | header::TRANSFER_ENCODING
         | header::CONNECTION
@@ -72,7 +73,7 @@ fn reserved(name: &HeaderName) -> Option<&'static str> {
         | header::TRAILER
         | header::UPGRADE
         | header::ACCEPT_ENCODING => {
-            Some("is for the agent to set, or nobody could read what it sends")
+            Some("is for the agent to set, or nobody could read what it sends; fix: leave it out")
         }
         _ => None,
     }

@@ -13,7 +13,6 @@ pub mod foreign;
 pub mod gzip;
 pub mod head;
 pub mod header;
-pub mod http_date;
 pub mod no_proxy;
 pub mod observer;
 pub mod proxy;

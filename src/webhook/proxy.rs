@@ -24,12 +24,10 @@ impl Proxy {
     /// Says what is wrong and what would be right, without any password in the URL.
     pub fn parse(text: &str, place: &str) -> Result<Self, String> {
         let text = text.trim();
-        let wrong = |what: &str| {
-            let shown = match text.contains('@') {
-                true => "in user and password write %2F for / and so on".into(),
-                false => format!("not '{text}'"),
-            };
-            format!("{what}; expected a URL such as http://proxy:3128, {shown}")
+        const FIX: &str = "fix: use a URL such as http://proxy:3128";
+        let wrong = |what: &str| match text.contains('@') {
+            true => format!("{what}; {FIX}, and in user and password %2F for / and so on"),
+            false => format!("'{text}' {what}; {FIX}"),
         };
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,

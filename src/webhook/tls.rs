@@ -5,16 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::memmem;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use ureq::Error;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, Transport};
 
 use crate::telemetry::message::Message;
+use crate::text::pem::{self, Part};
 use crate::webhook::observer::Observer;
 use crate::webhook::wire::Wire;
 
@@ -39,7 +35,7 @@ pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
     let reason = reason.map_or_else(String::new, |error| format!(" ({error})"));
     if let Some(name) = PLACES.into_iter().find(|name| env::var_os(name).is_some()) {
         return Err(format!(
-            "{name}: no trusted roots there{reason}; unset it, or give --ca-file"
+            "{name}: no trusted roots there{reason}; fix: unset it, or give --ca-file"
         ));
     }
     let warning = Message::BundledRoots {
@@ -52,64 +48,43 @@ pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
 /// The certificates of a PEM file, and no others.
 ///
 /// # Errors
-/// The file can't be read or holds no certificate.
+/// The file can't be read or contains no certificate.
 pub fn ca_file(path: &Path) -> Result<RootCerts, String> {
-    let certificates = Pem::read(path)?.certificates()?;
-    // ureq drops what it can't use without a word, so use it once here.
-    let mut store = rustls::RootCertStore::empty();
-    for certificate in &certificates {
-        store
-            .add(CertificateDer::from(certificate.der()))
-            .map_err(|error| format!("holds a certificate that is none: {error}"))?;
-    }
-    Ok(RootCerts::from(certificates))
-}
-
-/// The files of a client's certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientFile {
-    /// That of the certificate, maybe with its key.
-    Certificate,
-    /// That of the key alone.
-    Key,
+    let pem = read(path)?;
+    // ureq drops what it can't use without a word.
+    pem::roots(&pem)?;
+    let certificates = pem::certificates(&pem)?;
+    Ok(RootCerts::from(
+        certificates
+            .iter()
+            .map(|der| Certificate::from_der(der).to_owned()),
+    ))
 }
 
 /// The certificate that a client shows, with its chain, and its key: from a file of its own, or from the same.
 ///
 /// # Errors
-/// A file can't be read or does not hold what it should, or the key is another certificate's. Names which
+/// A file can't be read or does not contain what it should, or the key is another certificate's. Names which
 /// file that is.
-pub fn client(certificate: &Path, key: Option<&Path>) -> Result<ClientCert, (ClientFile, String)> {
-    let of_certificate = |what| (ClientFile::Certificate, what);
-    let pem = Pem::read(certificate).map_err(of_certificate)?;
-    let chain = pem.certificates().map_err(of_certificate)?;
-    let (key_file, key) = match key {
-        Some(path) => (ClientFile::Key, Pem::read(path).and_then(|pem| pem.key())),
-        None => (ClientFile::Certificate, pem.key()),
-    };
-    let (key, der) = key.map_err(|what| (key_file, what))?;
-    // ureq panics at what does not fit, so fit it once here.
-    let ders = chain
+pub fn client(certificate: &Path, key: Option<&Path>) -> Result<ClientCert, (Part, String)> {
+    let certificate = read(certificate).map_err(|what| (Part::Certificate, what))?;
+    let key = key
+        .map(read)
+        .transpose()
+        .map_err(|what| (Part::Key, what))?;
+    // ureq panics at what does not fit.
+    let identity = pem::identity(&certificate, key.as_deref())?;
+    let chain = identity
+        .cert
         .iter()
-        .map(|one| CertificateDer::from(one.der()).into_owned());
-    CertifiedKey::from_der(ders.collect(), der, &ring::default_provider()).map_err(
-        |error| match error {
-            rustls::Error::InconsistentKeys(_) => (
-                key_file,
-                "holds a private key that is not the client certificate's".into(),
-            ),
-            rustls::Error::InvalidCertificate(error) => {
-                of_certificate(format!("holds a certificate that is none: {error}"))
-            }
-            _ => (
-                key_file,
-                "holds a private key that can't be used; expected RSA of 2048 to 8192 bits, EC P-256 or P-384, or \
-                 Ed25519"
-                    .into(),
-            ),
-        },
-    )?;
-    Ok(ClientCert::new_with_certs(&chain, key))
+        .map(|der| Certificate::from_der(der).to_owned());
+    let key = PrivateKey::from_pem(key.as_deref().unwrap_or(&certificate));
+    let key = key.map_err(|error| (Part::Key, error.to_string()))?;
+    Ok(ClientCert::new_with_certs(&chain.collect::<Vec<_>>(), key))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("can't be read: {error}"))
 }
 
 /// ureq's connector to TLS, with somebody who learns of the handshake.
@@ -147,56 +122,6 @@ impl Connector<Box<dyn Transport>> for Tls {
         self.observer.end("established");
         self.observer.begin("answer", "");
         Ok(transport.map(|transport| Box::new(transport) as Self::Out))
-    }
-}
-
-const ENCRYPTED: &str = "holds an encrypted private key, and nobody is there to be asked for its password; decrypt \
-                         it with `openssl pkey -in FILE -out NEW_FILE`";
-/// Stands in an encrypted key that is no PKCS#8, and is no PEM to rustls.
-const OLD_ENCRYPTED: &str = "Proc-Type: 4,ENCRYPTED";
-
-/// A file of certificates and keys.
-struct Pem(Vec<u8>);
-
-impl Pem {
-    fn read(path: &Path) -> Result<Self, String> {
-        let bytes = fs::read(path);
-        bytes
-            .map(Pem)
-            .map_err(|error| format!("can't be read: {error}"))
-    }
-
-    fn certificates(&self) -> Result<Vec<Certificate<'static>>, String> {
-        let mut certificates = Vec::new();
-        for item in parse_pem(&self.0) {
-            match item {
-                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-                Ok(_) => {}
-                Err(_) if self.has(OLD_ENCRYPTED) => return Err(ENCRYPTED.into()),
-                Err(error) => return Err(format!("is no PEM file: {error}")),
-            }
-        }
-        if certificates.is_empty() {
-            return Err("holds no certificate; expected '-----BEGIN CERTIFICATE-----'".into());
-        }
-        Ok(certificates)
-    }
-
-    fn has(&self, words: &str) -> bool {
-        memmem::find(&self.0, words.as_bytes()).is_some()
-    }
-
-    /// The first one, in any of the three forms, for ureq and for rustls.
-    fn key(&self) -> Result<(PrivateKey<'static>, PrivateKeyDer<'static>), String> {
-        if self.has("BEGIN ENCRYPTED PRIVATE KEY") || self.has(OLD_ENCRYPTED) {
-            return Err(ENCRYPTED.into());
-        }
-        match (PrivateKey::from_pem(&self.0), PrivateKeyDer::from_pem_slice(&self.0)) {
-            (Ok(key), Ok(der)) => Ok((key, der)),
-            _ => Err("holds no private key; expected '-----BEGIN PRIVATE KEY-----', in the certificate's file \
-                      or in --client-key's"
-                .into()),
-        }
     }
 }
 

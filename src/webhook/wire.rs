@@ -4,8 +4,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -18,54 +17,60 @@ use crate::sys::tcp::bytes_acked;
 use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
 use crate::webhook::observer::Observer;
 
-/// Not known, in place of a number of bytes.
-const UNKNOWN: u64 = u64::MAX;
-
 /// What is known of the connection in use. There is one at a time; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Wire(Arc<State>);
+pub struct Wire(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     /// Reads are to return at once where nothing has arrived.
-    is_probing: AtomicBool,
+    is_probing: bool,
     /// A connection to a proxy is being made.
-    is_to_proxy: AtomicBool,
+    is_to_proxy: bool,
+    /// No read waits beyond this.
+    deadline: Option<Instant>,
     /// The peer closed the connection before the request was written whole.
-    is_cut_short: AtomicBool,
+    is_cut_short: bool,
     /// Bytes that the peer's kernel had acknowledged when the connection was last idle, and when it was closed.
-    acked_when_idle: AtomicU64,
-    acked_at_end: AtomicU64,
+    acked_when_idle: Option<u64>,
+    acked_at_end: Option<u64>,
 }
 
 impl Wire {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// To be called before each request.
     pub fn begin(&self) {
-        self.0.is_cut_short.store(false, Relaxed);
-        self.0.acked_when_idle.store(UNKNOWN, Relaxed);
-        self.0.acked_at_end.store(UNKNOWN, Relaxed);
+        *self.state() = State::default();
     }
 
     /// Whether the peer closed the connection before the request was written whole.
     pub fn is_cut_short(&self) -> bool {
-        self.0.is_cut_short.load(Relaxed)
+        self.state().is_cut_short
     }
 
     /// Whether the request went over a connection that had been idle before, of which the peer's kernel has acknowledged
     /// nothing since: no program can have read any of it.
     pub fn is_surely_unread(&self) -> bool {
-        let idle = self.0.acked_when_idle.load(Relaxed);
-        idle != UNKNOWN && idle == self.0.acked_at_end.load(Relaxed)
+        let state = self.state();
+        state.acked_when_idle.is_some() && state.acked_when_idle == state.acked_at_end
     }
 
     /// Whether a connection to a proxy is being made.
     pub fn is_to_proxy(&self) -> bool {
-        self.0.is_to_proxy.load(Relaxed)
+        self.state().is_to_proxy
     }
 
     /// Sets that.
     pub fn set_to_proxy(&self, is_to_proxy: bool) {
-        self.0.is_to_proxy.store(is_to_proxy, Relaxed);
+        self.state().is_to_proxy = is_to_proxy;
+    }
+
+    /// Has no read wait beyond this, if it is something.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.state().deadline = deadline;
     }
 
     /// Whether the connection is open and nothing has arrived on it, at any level: not in the socket, in TLS, nor above.
@@ -73,9 +78,9 @@ impl Wire {
         if !transport.buffers().input().is_empty() {
             return false;
         }
-        self.0.is_probing.store(true, Relaxed);
+        self.state().is_probing = true;
         let result = transport.await_input(NextTimeout::default());
-        self.0.is_probing.store(false, Relaxed);
+        self.state().is_probing = false;
         matches!(result, Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock)
     }
 }
@@ -182,7 +187,7 @@ impl Transport for Socket {
         match (&*self.stream).write_all(output) {
             Err(error) if is_disconnect(&error) => {
                 self.broken = Some(error.kind());
-                self.wire.0.is_cut_short.store(true, Relaxed);
+                self.wire.state().is_cut_short = true;
                 Ok(())
             }
             Err(error) if is_timeout(&error) => Err(Error::Timeout(timeout.reason)),
@@ -190,13 +195,18 @@ impl Transport for Socket {
         }
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        if self.wire.0.is_probing.load(Relaxed)
-            && let Err(error) = self.has_input()
-        {
-            let acked = bytes_acked(&self.stream).unwrap_or(UNKNOWN);
-            self.wire.0.acked_when_idle.store(acked, Relaxed);
+    fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
+        let (is_probing, deadline) = {
+            let state = self.wire.state();
+            (state.is_probing, state.deadline)
+        };
+        if is_probing && let Err(error) = self.has_input() {
+            self.wire.state().acked_when_idle = bytes_acked(&self.stream);
             return Err(Error::Io(error));
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            timeout.after = left.min(*timeout.after).into();
         }
         let deadline = limit(timeout)?.map(|limit| Instant::now() + limit);
         let amount = loop {
@@ -239,8 +249,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let acked = bytes_acked(&self.stream).unwrap_or(UNKNOWN);
-        self.wire.0.acked_at_end.store(acked, Relaxed);
+        self.wire.state().acked_at_end = bytes_acked(&self.stream);
     }
 }
 

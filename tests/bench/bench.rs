@@ -17,6 +17,7 @@ mod growth;
 mod instructions;
 mod latency;
 mod outage;
+mod packed;
 mod peers;
 mod plot;
 mod process;

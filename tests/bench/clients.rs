@@ -1,14 +1,21 @@
-//! What writes to the programs: HTTP clients that post an event each as MinIO does, and writers of streams.
+//! What writes to the programs: HTTP clients that post an event each as MinIO does, a fluent client, and writers of
+//! streams.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
 use crate::events;
+use crate::packed;
 use crate::process::Process;
 use crate::setup::Setup;
 
@@ -18,22 +25,25 @@ pub(crate) const CONNECTIONS: usize = 8;
 /// How long a program may take to listen, read or answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One HTTP connection.
-pub(crate) struct Client {
-    stream: TcpStream,
+/// One HTTP connection, with or without TLS.
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     answer: [u8; 4096],
 }
 
 impl Client {
     /// Connects as soon as the program listens.
     pub(crate) fn connect(address: SocketAddr, program: &Process) -> io::Result<Self> {
-        let stream = retry(|| TcpStream::connect(address), program)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Client {
+        Ok(Client::over(tcp(address, program)?))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn over(stream: S) -> Self {
+        Client {
             stream,
             answer: [0; 4096],
-        })
+        }
     }
 
     /// Posts, and returns whether the answer is a 200.
@@ -75,23 +85,91 @@ fn post(numbers: std::ops::Range<u64>) -> Vec<u8> {
     [head.as_bytes(), &event].concat()
 }
 
-/// Posts all requests over several connections, as fast as they are answered; one that is refused is an error.
+/// Posts all requests over several connections, as fast as they are answered; one that is refused is an error. With the
+/// program's certificate: over TLS.
 pub(crate) fn flood(
     address: SocketAddr,
     requests: &[Vec<u8>],
+    certificate: Option<&str>,
     program: &Process,
 ) -> io::Result<()> {
     let parts = requests.chunks(requests.len().div_ceil(CONNECTIONS));
-    in_parallel(parts, |part| {
-        let mut client = Client::connect(address, program)?;
-        for request in part {
-            if !client.post(request)? {
-                return Err(io::Error::other("a request was refused"));
-            }
+    let flooded = in_parallel(parts, |part| {
+        let stream = tcp(address, program)?;
+        match certificate {
+            None => post_all(Client::over(stream), part),
+            Some(certificate) => post_all(Client::over(secure(stream, certificate)?), part),
         }
-        Ok(())
-    })
-    .map(drop)
+    });
+    flooded.map(drop)
+}
+
+fn post_all(mut client: Client<impl Read + Write>, requests: &[Vec<u8>]) -> io::Result<()> {
+    for request in requests {
+        if !client.post(request)? {
+            return Err(io::Error::other("a request was refused"));
+        }
+    }
+    Ok(())
+}
+
+fn tcp(address: SocketAddr, program: &Process) -> io::Result<TcpStream> {
+    let stream = retry(|| TcpStream::connect(address), program)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn secure(
+    stream: TcpStream,
+    certificate: &str,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let added = certificate.map(|certificate| roots.add(certificate));
+    added.map_err(io::Error::other)?.map_err(io::Error::other)?;
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = Arc::new(config.with_no_client_auth());
+    let name = "127.0.0.1".try_into().map_err(io::Error::other)?;
+    let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(session, stream))
+}
+
+/// Events in a message of the fluent protocol.
+const PACKED_EVENTS: u64 = 1_000;
+
+/// All events up to this number as PackedForward messages that want an acknowledgement each, of the same length.
+pub(crate) fn packed_forward(events: u64) -> io::Result<Vec<Vec<u8>>> {
+    (0..events)
+        .step_by(PACKED_EVENTS as usize)
+        .map(|first| {
+            let (mut line, mut entries) = (Vec::new(), Vec::new());
+            for number in first..events.min(first + PACKED_EVENTS) {
+                line.clear();
+                events::append(number, &mut line);
+                packed::append(&line, &mut entries)?;
+            }
+            let length = (entries.len() as u32).to_be_bytes();
+            let chunk = format!("{first:08}");
+            let option = [b"\x81\xa5chunk\xa8", chunk.as_bytes()].concat();
+            Ok([b"\x93\xa3log\xc6", &length[..], &entries, &option].concat())
+        })
+        .collect()
+}
+
+/// Sends the messages, each when the one before it is acknowledged.
+pub(crate) fn forward(
+    address: SocketAddr,
+    messages: &[Vec<u8>],
+    program: &Process,
+) -> io::Result<()> {
+    let mut stream = tcp(address, program)?;
+    for message in messages {
+        stream.write_all(message)?;
+        // {"ack": …} with a name of eight letters.
+        stream.read_exact(&mut [0; 14])?;
+    }
+    Ok(())
 }
 
 /// Connects to a program's socket as soon as it listens.

@@ -3,6 +3,7 @@
 // `bench.rs` uses the rest, and allows the same.
 #[allow(dead_code, clippy::expect_used)]
 mod events;
+mod packed;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -44,34 +45,13 @@ fn chunks() -> Vec<Chunk> {
     chunks
 }
 
-fn msgpack(value: &serde_json::Value) -> rmpv::Value {
-    use serde_json::Value;
-    match value {
-        Value::Null => rmpv::Value::Nil,
-        Value::Bool(value) => (*value).into(),
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => number.into(),
-            None => number.as_f64().unwrap_or_default().into(),
-        },
-        Value::String(text) => text.as_str().into(),
-        Value::Array(values) => rmpv::Value::Array(values.iter().map(msgpack).collect()),
-        Value::Object(members) => {
-            let member = |(name, value): (&String, &Value)| (name.as_str().into(), msgpack(value));
-            rmpv::Value::Map(members.iter().map(member).collect())
-        }
-    }
-}
-
 /// The entries of a chunk of the fluent protocol to checked events, a line each.
 #[divan::bench]
 fn fluent_packed_forward(bencher: Bencher) {
     let mut packed = Vec::new();
     for line in lines().split(|byte| *byte == b'\n') {
-        if let Ok(event) = serde_json::from_slice(line) {
-            let entry = rmpv::Value::Array(vec![1_795_326_382.into(), msgpack(&event)]);
-            // Into memory, which takes every write.
-            let _ = rmpv::encode::write_value(&mut packed, &entry);
-        }
+        // Behind the last line is nothing.
+        let _ = packed::append(line, &mut packed);
     }
     let mut batch = Batch::new(BatchLimits {
         event: LIMIT,

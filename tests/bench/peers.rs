@@ -21,7 +21,7 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
                 format!("unix-stream(\"{socket}\" flags(no-parse) max-connections(64) {window});")
             })
             .collect(),
-        Input::Http(_) => return Ok(None),
+        Input::Http(_) | Input::Https(..) | Input::Fluent(_) => return Ok(None),
     };
     if way.gzip {
         return Ok(None);
@@ -61,7 +61,7 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
 
 /// Fluent Bit 3 and later, written from its documentation. What it reads it wraps in an object or parses; it is
 /// given lines unparsed, which is the cheaper.
-pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Command> {
+pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
     let buffer = "buffer_chunk_size: 1M\n      buffer_max_size: 8M";
     let input = match &way.input {
         Input::File(path) => format!(
@@ -82,6 +82,7 @@ pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Command> {
             address.ip(),
             address.port()
         ),
+        Input::Https(..) | Input::Fluent(_) => return Ok(None),
     };
     let (tls, rest) = split(&way.url);
     let (address, uri) = rest.split_once('/').unwrap_or((rest, ""));
@@ -109,11 +110,11 @@ pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Command> {
     )?;
     let mut command = Command::new("fluent-bit");
     command.arg("--config").arg(configuration);
-    Ok(command)
+    Ok(Some(command))
 }
 
 /// Vector 0.40 and later, written from its documentation. Lines stay text, and requests are the lines as they came.
-pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Command> {
+pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
     let data = setup.directory.join("vector");
     fs::create_dir_all(&data)?;
     let source = match &way.input {
@@ -127,6 +128,7 @@ pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Command> {
                 "type: http_server\n    address: \"{address}\"\n    decoding: {{ codec: bytes }}"
             )
         }
+        Input::Https(..) | Input::Fluent(_) => return Ok(None),
     };
     let mut sink = format!(
         "type: http\n    inputs: [in]\n    uri: \"{}\"\n    encoding: {{ codec: text }}\n    framing: {{ method: newline_delimited }}\n    \
@@ -152,7 +154,7 @@ pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Command> {
     )?;
     let mut command = Command::new("vector");
     command.arg("--quiet").arg("--config").arg(configuration);
-    Ok(command)
+    Ok(Some(command))
 }
 
 /// Whether it is TLS, and what stands behind the scheme.

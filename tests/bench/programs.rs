@@ -62,15 +62,15 @@ impl Program {
 
     /// The command for this work, or `None` if it can't do it.
     pub(crate) fn command(self, setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
-        let mut command = match self {
+        let command = match self {
             Self::Floor => floor(way)?,
-            Self::Agent => agent(setup, way),
-            Self::SyslogNg => match peers::syslog_ng(setup, way)? {
-                Some(command) => command,
-                None => return Ok(None),
-            },
+            Self::Agent => Some(agent(setup, way)),
+            Self::SyslogNg => peers::syslog_ng(setup, way)?,
             Self::FluentBit => peers::fluent_bit(setup, way)?,
             Self::Vector => peers::vector(setup, way)?,
+        };
+        let Some(mut command) = command else {
+            return Ok(None);
         };
         let stdin = match (&way.input, self) {
             (Input::File(path), Self::Floor | Self::Agent) => File::open(path)?.into(),
@@ -127,6 +127,17 @@ pub(crate) enum Input {
     Unix(Vec<PathBuf>),
     /// An address that the program serves HTTP at.
     Http(SocketAddr),
+    /// The same over TLS.
+    Https(SocketAddr, Identity),
+    /// An address that the program takes fluent messages at.
+    Fluent(SocketAddr),
+}
+
+/// The certificate of a program that serves TLS, and its key.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 fn agent(setup: &Setup, way: &Way) -> Command {
@@ -153,6 +164,15 @@ fn agent(setup: &Setup, way: &Way) -> Command {
         Input::Http(address) => {
             command.arg(format!("--source=http:{address}"));
         }
+        Input::Https(address, identity) => {
+            command
+                .arg(format!("--source=https:{address}"))
+                .arg(path("--listen-cert=", identity.certificate.clone()))
+                .arg(path("--listen-key=", identity.key.clone()));
+        }
+        Input::Fluent(address) => {
+            command.arg(format!("--source=fluent:{address}"));
+        }
     }
     if let Some(ca) = &way.ca {
         command.arg(path("--ca-file=", ca.clone()));
@@ -164,7 +184,7 @@ fn agent(setup: &Setup, way: &Way) -> Command {
 }
 
 /// This program again, as a process of its own as all others are.
-fn floor(way: &Way) -> io::Result<Command> {
+fn floor(way: &Way) -> io::Result<Option<Command>> {
     let mut command = Command::new(env::current_exe()?);
     command.arg("floor");
     match &way.input {
@@ -172,9 +192,11 @@ fn floor(way: &Way) -> io::Result<Command> {
         Input::File(_) => command.args(["file", &way.url]),
         Input::Unix(sockets) => command.args(["unix", &way.url]).args(sockets),
         Input::Http(address) => command.args(["http", &address.to_string()]),
+        // TLS and MessagePack are what is measured.
+        Input::Https(..) | Input::Fluent(_) => return Ok(None),
     };
     command.args(&way.ca);
-    Ok(command)
+    Ok(Some(command))
 }
 
 fn path(option: &str, path: PathBuf) -> OsString {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::arrivals::Arrivals;
 use crate::clients;
 use crate::process::Process;
-use crate::programs::{Input, Program, Way};
+use crate::programs::{Identity, Input, Program, Way};
 use crate::results::{Results, middle, sorted, verdict};
 use crate::setup::Setup;
 use crate::sink::{Sink, free_address};
@@ -19,30 +19,62 @@ enum Work {
     File,
     Unix,
     Http,
+    /// TLS at the source.
+    HttpsIn,
+    Fluent,
     Gzip,
+    /// TLS at the webhook.
     Https,
 }
 
+/// What the agent may take.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// So many times its floor's CPU time.
+    Floors(f64),
+    /// So many CPU seconds a million events.
+    Cpu(f64),
+}
+
 impl Work {
-    const ALL: [Self; 5] = [Self::File, Self::Unix, Self::Http, Self::Gzip, Self::Https];
+    const ALL: [Self; 7] = [
+        Self::File,
+        Self::Unix,
+        Self::Http,
+        Self::HttpsIn,
+        Self::Fluent,
+        Self::Gzip,
+        Self::Https,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Unix => "unix",
             Self::Http => "http",
+            Self::HttpsIn => "https-in",
+            Self::Fluent => "fluent",
             Self::Gzip => "gzip",
             Self::Https => "https",
         }
     }
 
-    /// How many times its floor's CPU time the agent may take.
-    fn limit(self) -> f64 {
+    fn limit(self) -> Limit {
         match self {
-            Self::File | Self::Unix => 3.5,
-            Self::Http => 1.4,
-            Self::Gzip => 1.3,
-            Self::Https => 2.5,
+            Self::File | Self::Unix => Limit::Floors(3.5),
+            Self::Http => Limit::Floors(1.4),
+            Self::HttpsIn => Limit::Floors(2.0),
+            Self::Fluent => Limit::Cpu(2.0),
+            Self::Gzip => Limit::Floors(1.3),
+            Self::Https => Limit::Floors(2.5),
+        }
+    }
+
+    /// The work whose floor is this one's.
+    fn floor_work(self) -> Self {
+        match self {
+            Self::HttpsIn => Self::Http,
+            other => other,
         }
     }
 
@@ -50,10 +82,16 @@ impl Work {
         match self {
             Self::File => "read the file, post its bytes in 1 MiB bodies",
             Self::Unix => "read the stream, post its bytes in 1 MiB bodies",
-            Self::Http => "read requests and answer them, no more",
+            Self::Http | Self::HttpsIn => "read requests and answer them, no more, without TLS",
+            Self::Fluent => "none",
             Self::Gzip => "read, compress and post pieces of 1 MiB",
             Self::Https => "read the file, post its bytes over TLS",
         }
+    }
+
+    /// Whether events arrive byte for byte as they were sent.
+    fn keeps_bytes(self) -> bool {
+        self != Self::Fluent
     }
 }
 
@@ -62,8 +100,13 @@ struct Bench<'a> {
     setup: &'a Setup,
     plain: Sink,
     tls: Sink,
-    /// One event each, for the work that has them.
+    /// One event each, for the works that have them.
     requests: Vec<Vec<u8>>,
+    /// The same events packed.
+    messages: Vec<Vec<u8>>,
+    /// The certificate of sources, and its file.
+    certificate: String,
+    identity: Identity,
 }
 
 /// One run of a program.
@@ -77,11 +120,16 @@ struct Sample {
 
 /// Measures and prints, and returns whether every event of every run arrived once.
 pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Result<bool> {
+    let pushed = setup.events.min(100_000);
+    let (certificate, identity) = identity(setup)?;
     let bench = Bench {
         setup,
         plain: Sink::start(setup.bytes)?,
         tls: Sink::start_tls(setup.bytes)?,
-        requests: clients::requests(setup.events.min(100_000)),
+        requests: clients::requests(pushed),
+        messages: clients::packed_forward(pushed)?,
+        certificate,
+        identity,
     };
     let mut samples = Vec::new();
     for round in 1..=rounds {
@@ -91,7 +139,7 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
                     continue;
                 };
                 println!(
-                    "round {round}: {:<5} {:<10} {:6.3} CPU s a million, {:5.1} MiB, {}",
+                    "round {round}: {:<8} {:<10} {:6.3} CPU s a million, {:5.1} MiB, {}",
                     work.name(),
                     program.name(),
                     sample.cpu,
@@ -102,18 +150,19 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
             }
         }
     }
-    println!("\nwork  program     CPU s a million: min, median, max     × floor   MiB");
+    println!("\nwork     program     CPU s a million: min, median, max     × floor   MiB");
     let mut complete = true;
     for work in Work::ALL {
         for program in Program::ALL {
-            let of = |program| -> Vec<&Sample> {
+            let of = |work, program| -> Vec<&Sample> {
                 let these = samples.iter().filter(|it| (it.0, it.1) == (work, program));
                 these.map(|it| &it.2).collect()
             };
-            let (own, floors) = (of(program), of(Program::Floor));
+            let own = of(work, program);
+            let floors = of(work.floor_work(), Program::Floor);
             if own.is_empty() {
                 if !program.is_installed() {
-                    println!("{:<5} {:<10}  not installed", work.name(), program.name());
+                    println!("{:<8} {:<10}  not installed", work.name(), program.name());
                 }
                 continue;
             }
@@ -124,12 +173,17 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
             let peak = own.iter().map(|sample| sample.peak).fold(0.0, f64::max);
             // The floor of `http` posts nothing.
             let arrived = (work, program) == (Work::Http, Program::Floor)
-                || own
-                    .iter()
-                    .all(|it| it.arrivals.complete(program.keeps_bytes()));
-            let limit = (program == Program::Agent).then(|| work.limit());
+                || own.iter().all(|it| {
+                    it.arrivals
+                        .complete(program.keeps_bytes() && work.keeps_bytes())
+                });
+            let (figure, limit) = match work.limit() {
+                Limit::Floors(limit) => (ratio, limit),
+                Limit::Cpu(limit) => (middle(&cpu), limit),
+            };
+            let limit = (program == Program::Agent).then_some(limit);
             println!(
-                "{:<5} {:<10} {:10.3} {:10.3} {:10.3} {ratio:13.2} {peak:7.1} {}{}",
+                "{:<8} {:<10} {:10.3} {:10.3} {:10.3} {ratio:13.2} {peak:7.1} {}{}",
                 work.name(),
                 program.name(),
                 cpu[0],
@@ -140,19 +194,32 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
                 } else {
                     "NOT all once, see above"
                 },
-                verdict(ratio, limit)
+                verdict(figure, limit)
             );
             results.add(
                 "cpu",
                 json!({
                     "work": work.name(), "program": program.name(), "cpu": cpu, "median": middle(&cpu), "ratio": ratio,
-                    "limit": limit, "peak": peak, "arrived": arrived, "floor": work.floor(),
+                    "figure": figure, "limit": limit, "peak": peak, "arrived": arrived, "floor": work.floor(),
                 }),
             );
             complete &= arrived;
         }
     }
     Ok(complete)
+}
+
+/// A certificate for sources, in files too.
+fn identity(setup: &Setup) -> io::Result<(String, Identity)> {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+    let own = own.map_err(io::Error::other)?;
+    let identity = Identity {
+        certificate: setup.directory.join("source.pem"),
+        key: setup.directory.join("source.key"),
+    };
+    fs::write(&identity.certificate, own.cert.pem())?;
+    fs::write(&identity.key, own.signing_key.serialize_pem())?;
+    Ok((own.cert.pem(), identity))
 }
 
 /// The sink's speed: a floor's bodies, one after the other, from start to end.
@@ -191,6 +258,8 @@ impl Bench<'_> {
         let input = match work {
             Work::Unix => Input::Unix(vec![socket.clone()]),
             Work::Http => Input::Http(address),
+            Work::HttpsIn => Input::Https(address, self.identity.clone()),
+            Work::Fluent => Input::Fluent(address),
             Work::File | Work::Gzip | Work::Https => Input::File(setup.file()),
         };
         let mut way = Way::new(input, sink.url());
@@ -212,10 +281,14 @@ impl Bench<'_> {
         let (mut events, mut bytes) = (setup.events, setup.bytes);
         match work {
             Work::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
-            Work::Http => {
-                clients::flood(address, &self.requests, &process)?;
-                events = self.requests.len() as u64;
-                bytes = u64::MAX;
+            Work::Http | Work::HttpsIn => {
+                let certificate = (work == Work::HttpsIn).then_some(&*self.certificate);
+                clients::flood(address, &self.requests, certificate, &process)?;
+                (events, bytes) = (self.requests.len() as u64, u64::MAX);
+            }
+            Work::Fluent => {
+                clients::forward(address, &self.messages, &process)?;
+                (events, bytes) = (self.requests.len() as u64, u64::MAX);
             }
             Work::Gzip => bytes = u64::MAX,
             Work::File | Work::Https => (),

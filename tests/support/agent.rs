@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::cgroup::Cgroup;
 use super::wait::{PATIENCE, poll};
 
 /// How long an agent may take to end before [`Agent::wait`] kills it.
 const TIME_TO_END: Duration = Duration::from_secs(30);
+
+const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
 
 /// Names the state directory.
 pub(crate) const STATE_DIR: &str = "S3_AUDIT_WEBHOOK_STATE_DIR";
@@ -51,6 +54,15 @@ impl AgentCommand {
         }
     }
 
+    fn with_state_dir(self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        AgentCommand {
+            state_dir: Some(dir),
+            ..self.env(STATE_DIR, &path)
+        }
+    }
+
     /// `--endpoint URL`
     pub(crate) fn endpoint(self, url: &str) -> Self {
         self.arg("--endpoint").arg(url)
@@ -81,6 +93,12 @@ impl AgentCommand {
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in this directory.
+    pub(crate) fn in_dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
         self
     }
 
@@ -143,13 +161,15 @@ impl Agent {
     /// The built binary, to be given its arguments. It has a state directory of its own, that no test
     /// may write to the host's.
     pub(crate) fn command() -> AgentCommand {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
-        let command = AgentCommand::of(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-        AgentCommand {
-            state_dir: Some(dir),
-            ..command.env(STATE_DIR, &path)
-        }
+        AgentCommand::of(BINARY).with_state_dir()
+    }
+
+    /// The same in a memory cgroup, from its first byte on.
+    pub(crate) fn command_in(cgroup: &Cgroup) -> AgentCommand {
+        let enter = r#"echo $$ >"$0" && exec "$@""#;
+        let shell = AgentCommand::of("sh").args(["-c", enter]);
+        let processes = cgroup.processes();
+        shell.arg(processes).arg(BINARY).with_state_dir()
     }
 
     /// Its process id.

@@ -27,7 +27,7 @@ impl FromStr for SyncMode {
             "never" => Ok(SyncMode::Never),
             "second" => Ok(SyncMode::Second),
             "always" => Ok(SyncMode::Always),
-            _ => Err("expected never, second or always".into()),
+            _ => Err("fix: use never, second or always".into()),
         }
     }
 }

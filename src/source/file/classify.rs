@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::Follower;
-use super::missing::{ends_event, known_by, prefixes};
+use super::follower::{Follower, Sink};
+use super::missing::{Candidate as _, ends_event, known_by, prefixes};
 use super::tracked::{Listed, Probe, State, Tracked};
 use super::{FileStart, label};
-use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
 /// What compressed files begin with.
@@ -263,10 +263,10 @@ impl Follower {
         if other.is_gzip {
             return None;
         }
-        if file.is_gzip {
-            return Some((other.offset, false));
-        }
-        let common = other.now.length.min(file.now.length);
+        let common = match file.is_gzip {
+            true => other.now.length,
+            false => other.now.length.min(file.now.length),
+        };
         let bytes = usize::try_from(common)
             .unwrap_or(usize::MAX)
             .min(HEAD_BYTES);
@@ -274,6 +274,11 @@ impl Follower {
         let theirs = other.read_at(common - bytes as u64, bytes).ok();
         if !was_open {
             other.close();
+        }
+        if file.is_gzip {
+            let mut probe = Probe { file, head: &[] };
+            let is_same = probe.has_before(common, Fingerprint::of(&theirs?));
+            return is_same.then_some((other.offset, false));
         }
         let own = file.read_at(common - bytes as u64, bytes).ok()?;
         if theirs.as_ref() != Some(&own) || own.len() < bytes {
@@ -387,7 +392,7 @@ impl Follower {
     }
 
     /// Logs copies that nothing has explained.
-    pub(super) fn log_copies(&mut self, now: Instant) {
+    pub(super) fn log_copies(&mut self, now: Instant, sink: &mut impl Sink) {
         let due: Vec<u64> = self
             .copies
             .iter()
@@ -408,6 +413,7 @@ impl Follower {
                     original: label(&other.now.path),
                 }
                 .log();
+                sink.copied();
             }
         }
     }

@@ -22,6 +22,8 @@ use crate::text::quantity::Size;
 const MAX_IDLE: usize = 64;
 /// Of many missing files at most so many are logged one by one.
 const MAX_LINES: u64 = 20;
+/// That removed files take much is logged so often.
+const REMIND: Duration = Duration::from_secs(600);
 /// While nothing is there, what is missing is looked for so often.
 const SEARCH: Duration = Duration::from_secs(2);
 
@@ -84,11 +86,13 @@ impl Follower {
                 && let Ok(found) = file.look_at_open(now)
                 && found.nlink() == 0
             {
-                deleted.push((file.now.modified, number, file.now.length));
+                // What was read goes first.
+                let has_rest = file.longest > file.offset;
+                deleted.push((has_rest, file.now.modified, number, file.now.length));
             }
             self.finish_if_done(number, now);
         }
-        self.bound_deleted(deleted, sink);
+        self.bound_deleted(deleted, now, sink);
     }
 
     /// A file that has gone and was read is done with when its writer is, too: there is something in the one that took
@@ -136,17 +140,27 @@ impl Follower {
     /// Lets files go that have no name any more, the oldest first, beyond the limit.
     fn bound_deleted(
         &mut self,
-        mut deleted: Vec<(std::time::SystemTime, u64, u64)>,
+        mut deleted: Vec<(bool, std::time::SystemTime, u64, u64)>,
+        now: Instant,
         sink: &mut impl Sink,
     ) {
+        let max = self.wishes.max_deleted;
         let mut sum: u64 = deleted.iter().map(|(.., length)| length).sum();
         self.deleted_bytes = sum;
-        if sum <= self.wishes.max_deleted {
-            return;
+        let size = |bytes| Size(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let is_due = |logged| now.saturating_duration_since(logged) >= REMIND;
+        if sum > max / 5 * 4 && self.held_logged.is_none_or(is_due) {
+            self.held_logged = Some(now);
+            Message::DeletedHeld {
+                source: sink.name().to_owned(),
+                held: size(sum),
+                limit: size(max),
+            }
+            .log();
         }
         deleted.sort_unstable();
-        for (_, number, length) in deleted {
-            if sum <= self.wishes.max_deleted {
+        for (.., number, length) in deleted {
+            if sum <= max {
                 break;
             }
             sum -= length;
@@ -155,11 +169,10 @@ impl Follower {
             };
             let unread = file.longest.saturating_sub(file.offset);
             if unread > 0 {
-                let limit = usize::try_from(self.wishes.max_deleted).unwrap_or(usize::MAX);
                 let reason = format!(
                     "{} was removed before it was read, and removed files take more than --max-deleted-bytes ({})",
                     label(&file.now.path),
-                    Size(limit)
+                    size(max)
                 );
                 sink.lost(unread, &reason);
             }
@@ -170,7 +183,7 @@ impl Follower {
 
     /// Looks for contents that are missing, and reports those that are not found.
     pub(super) fn resolve_missing(&mut self, now: Instant, sink: &mut impl Sink) {
-        self.log_copies(now);
+        self.log_copies(now, sink);
         if !self.must_search {
             return;
         }
@@ -313,19 +326,23 @@ impl Follower {
     }
 
     pub(super) fn report_compressed(&self, path: &Path, kind: &'static str) {
+        // It was compressed from one of just its name, or from one that had been renamed before.
         let original = path.with_extension("");
-        let lost = self
-            .missing
-            .awaited()
-            .find(|(_, file)| *file.path == *original);
+        let name = original.file_name().unwrap_or_default();
+        let unread = |file: &&FileOffset| {
+            let names = HashSet::from([file.path.file_name().unwrap_or_default().to_owned()]);
+            file.unread() > 0
+                && file.path.parent() == path.parent()
+                && is_renamed_from(name, &names)
+        };
+        let lost = self.missing.awaited().map(|(_, file)| file);
+        let lost = lost
+            .filter(unread)
+            .max_by_key(|file| *file.path == *original);
         let file = label(path);
-        let message = match lost {
-            Some((_, lost)) if lost.unread() > 0 => Message::FileCompressedUnread {
-                file,
-                kind,
-                bytes: lost.unread(),
-            },
-            _ => Message::FileCompressed { file, kind },
+        let message = match lost.map(FileOffset::unread) {
+            Some(bytes) => Message::FileCompressedUnread { file, kind, bytes },
+            None => Message::FileCompressed { file, kind },
         };
         message.log();
     }
@@ -366,12 +383,11 @@ fn report_gone(entry: &FileOffset, was_restored: bool, in_full: bool, sink: &mut
         let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
         sink.lost(entry.unread(), &reason);
     } else if in_full {
-        Message::FileGone {
+        sink.gone(&Message::FileGone {
             file,
             offset,
             unknown,
-        }
-        .log();
+        });
     }
 }
 

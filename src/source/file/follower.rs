@@ -3,19 +3,20 @@
 //! A content keeps its number for as long as it is known, whatever file it is in: a renamed file keeps it, and
 //! the copy of a truncated one inherits it. What time it is, is an argument; where events go is a [`Sink`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::FileStart;
 use super::listing::Listing;
 use super::missing::Missing;
 use super::pattern::Pattern;
 use super::tracked::{Identity, State, Tracked};
 use super::trouble::Troubles;
+use super::{Broken, FileStart};
 use crate::framer::Framer;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
+use crate::telemetry::message::Message;
 
 /// A file that has not changed for so long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
@@ -29,12 +30,18 @@ pub(super) trait Sink {
     /// Takes what the framer has, as far as there is room, and never waits. The position behind all of it, if all of it
     /// was taken.
     fn take(&mut self, framer: &mut Framer) -> Option<u64>;
+    /// What it found malformed since this was last asked.
+    fn broken(&mut self) -> Option<Broken>;
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
     /// All events below are final.
     fn watermark(&self) -> u64;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
+    /// A file is gone of which nothing is known to be lost.
+    fn gone(&mut self, report: &Message);
+    /// A file is taken for the copy of another.
+    fn copied(&mut self);
     /// The source is unavailable, for this reason.
     fn failed(&mut self, reason: &str);
     /// There is nothing yet, which is logged.
@@ -69,8 +76,8 @@ pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
-    pub(super) by_path: HashMap<Arc<Path>, u64>,
-    pub(super) by_identity: HashMap<Identity, u64>,
+    pub(super) by_path: BTreeMap<Arc<Path>, u64>,
+    pub(super) by_identity: BTreeMap<Identity, u64>,
     /// The followed ones, by what they begin with.
     pub(super) by_head: BTreeSet<(Fingerprint, u64)>,
     /// Contents of this source whose file is not there.
@@ -126,6 +133,19 @@ pub(super) struct Follower {
     pub(super) wait_logged: Option<Instant>,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
+    /// Malformed events that were not logged yet, with the first one's place.
+    pub(super) broken: Option<BrokenAt>,
+    pub(super) broken_logged: Option<Instant>,
+    pub(super) held_logged: Option<Instant>,
+    /// Many files were found.
+    pub(super) must_trim: bool,
+}
+
+/// Malformed events of a source, and where the first is.
+pub(super) struct BrokenAt {
+    pub(super) events: u64,
+    pub(super) file: String,
+    pub(super) offset: u64,
 }
 
 impl Follower {
@@ -134,8 +154,8 @@ impl Follower {
             listing: Listing::new(pattern),
             wishes,
             files: BTreeMap::new(),
-            by_path: HashMap::new(),
-            by_identity: HashMap::new(),
+            by_path: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
             by_head: BTreeSet::new(),
             missing: Missing::default(),
             complete: BTreeMap::new(),
@@ -168,6 +188,10 @@ impl Follower {
             main: None,
             wait_logged: None,
             copies: BTreeMap::new(),
+            broken: None,
+            broken_logged: None,
+            held_logged: None,
+            must_trim: false,
         };
         if let Some(restored) = restored {
             follower.restore(restored);

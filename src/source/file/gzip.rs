@@ -54,7 +54,7 @@ impl Gzip {
 
     /// Whether it was read up to here, and these bytes stand before.
     pub(super) fn has_before(&self, offset: u64, bytes: Fingerprint) -> bool {
-        let skip = self.recent.len().saturating_sub(bytes.bytes);
+        let skip = self.recent.len().saturating_sub(bytes.len());
         let last: Vec<u8> = self.recent.iter().skip(skip).copied().collect();
         self.offset == offset && Fingerprint::of(&last) == bytes
     }

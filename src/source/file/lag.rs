@@ -1,14 +1,18 @@
 //! How far a source is behind its files: in bytes, in time, and how long it will take. Pure arithmetic on what is observed.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
+
+use crate::text::quantity::HumanDuration;
 
 /// At most so many observations are kept: beyond, every second one of the older is left out.
 const MAX_SAMPLES: usize = 512;
 /// Less than that is no backlog.
 const BACKLOG: u64 = 1 << 20;
-/// A backlog is logged when it is so old, and then so often.
-const FIRST: Duration = Duration::from_secs(10);
+/// How fast a backlog is worked off is measured so often.
+const PERIOD: Duration = Duration::from_secs(10);
+/// And logged so often.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of a source at a moment.
@@ -44,11 +48,11 @@ pub(super) struct LagMeter {
 
 #[derive(Debug)]
 struct Backlog {
-    since: Instant,
     from: u64,
-    logged: Instant,
-    at_log: Observation,
-    was_logged: bool,
+    measured: Instant,
+    then: Observation,
+    last: Option<CatchUp>,
+    logged: Option<Instant>,
 }
 
 impl LagMeter {
@@ -79,36 +83,71 @@ impl LagMeter {
         })
     }
 
-    /// How far a backlog was worked off, when it is time to say so.
+    /// How far a backlog was worked off, when it is time to log that.
     pub(super) fn catch_up(&mut self, now: Instant, seen: Observation) -> Option<CatchUp> {
         if seen.behind < BACKLOG {
             self.backlog = None;
             return None;
         }
         let backlog = self.backlog.get_or_insert(Backlog {
-            since: now,
             from: seen.done,
-            logged: now,
-            at_log: seen,
-            was_logged: false,
+            measured: now,
+            then: seen,
+            last: None,
+            logged: None,
         });
-        let period = now.saturating_duration_since(backlog.logged);
-        let pause = if backlog.was_logged { AGAIN } else { FIRST };
-        if period < pause || now.saturating_duration_since(backlog.since) < FIRST {
+        let period = now.saturating_duration_since(backlog.measured);
+        if period < PERIOD {
             return None;
         }
         let seconds = period.as_secs().max(1);
-        let done = seen.done.saturating_sub(backlog.at_log.done);
-        let events = seen.events.saturating_sub(backlog.at_log.events);
+        let done = seen.done.saturating_sub(backlog.then.done);
+        let events = seen.events.saturating_sub(backlog.then.events);
         let left = seen.behind.saturating_mul(seconds).checked_div(done);
-        let catch_up = CatchUp {
+        backlog.last = Some(CatchUp {
             done: seen.done - backlog.from,
             total: seen.done - backlog.from + seen.behind,
             rate: events / seconds,
             left: left.map(Duration::from_secs),
-        };
-        (backlog.logged, backlog.at_log, backlog.was_logged) = (now, seen, true);
-        Some(catch_up)
+        });
+        (backlog.measured, backlog.then) = (now, seen);
+        let is_due = |logged| now.saturating_duration_since(logged) >= AGAIN;
+        if !backlog.logged.is_none_or(is_due) {
+            return None;
+        }
+        backlog.logged = Some(now);
+        backlog.last
+    }
+
+    /// The same as it was measured last.
+    pub(super) fn last(&self) -> Option<CatchUp> {
+        self.backlog.as_ref()?.last
+    }
+}
+
+impl CatchUp {
+    /// In percent.
+    pub(super) fn percent(&self) -> u64 {
+        self.done.saturating_mul(100) / self.total.max(1)
+    }
+
+    /// How long the rest takes, in words.
+    pub(super) fn left(&self) -> String {
+        match self.left {
+            Some(left) => format!("about {} left", HumanDuration(left)),
+            None => "no progress".into(),
+        }
+    }
+}
+
+impl fmt::Display for CatchUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, total) = (self.done >> 20, self.total >> 20);
+        let (percent, rate, left) = (self.percent(), self.rate, self.left());
+        write!(
+            f,
+            "{done} of {total} MiB ({percent} %), {rate} events/s, {left}"
+        )
     }
 }
 
@@ -175,6 +214,10 @@ mod tests {
             left: Some(SECOND * 80),
         };
         assert_eq!(lines[1].1, expected);
+        assert_eq!(
+            expected.to_string(),
+            "140 of 300 MiB (46 %), 20971 events/s, about 1m20s left"
+        );
         assert_eq!(
             meter.catch_up(start + SECOND * 200, seen(300 * MIB, 0)),
             None

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::pattern::Pattern;
@@ -18,15 +19,15 @@ use super::pattern::Pattern;
 const SETTLES: Duration = Duration::from_secs(3);
 /// A directory is read so often, changed or not.
 const ANYWAY: Duration = Duration::from_secs(60);
-/// Reading directories again and again may take this part of the time, a 200th, but for small ones.
-const SHARE: u32 = 200;
+/// Reading directories again and again may take this part of the time, a 300th, but for small ones.
+const SHARE: u32 = 300;
 /// Directories that a pattern may lead to.
 const MAX_DIRS: usize = 100_000;
 
 /// A name that the source means.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     /// What the directory says of it: to be compared with what it said before only.
     pub(super) entry: u64,
 }
@@ -172,7 +173,7 @@ impl Listing {
             let meaning = self.pattern.meaning(places, path, name.as_bytes());
             if meaning.is_file {
                 changes.names.push(Name {
-                    path: path.join(&name),
+                    path: path.join(&name).into(),
                     entry: entry.ino(),
                 });
             }

@@ -12,16 +12,18 @@ use super::label;
 use super::listing::Name;
 use super::tracked::{Listed, State};
 use crate::sys::glibc;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Events, Message};
 
 /// Within so long all files are looked at.
-const ALL: Duration = Duration::from_secs(15);
+const ALL: Duration = Duration::from_secs(20);
 /// At each look at least so many are.
 const SOME: usize = 64;
 /// One of too many that has not changed for so long is looked at less often.
 const COOLS: Duration = Duration::from_secs(1);
 /// A source that has no file yet says so this often.
 const REMIND: Duration = Duration::from_secs(60);
+/// Malformed events are logged so often.
+const BROKEN: Duration = Duration::from_secs(10);
 /// After so many files were found at once, memory is given back.
 const MANY: usize = 1000;
 /// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
@@ -56,7 +58,7 @@ impl Follower {
         }
         let found = self.stat(changes.names, now);
         let new = self.place(found, now);
-        let were_many = new.len() >= MANY;
+        self.must_trim |= new.len() >= MANY;
         self.sweep(&changes.dirs, now);
         self.poll(now);
         self.add(new, now);
@@ -66,7 +68,7 @@ impl Follower {
         self.report(now, sink);
         self.is_first = false;
         self.progress.ready();
-        if were_many {
+        if self.pending.is_empty() && std::mem::take(&mut self.must_trim) {
             glibc::trim();
         }
         self.look_cost = began.elapsed();
@@ -102,7 +104,7 @@ impl Follower {
             }
             match fs::metadata(&name.path) {
                 Ok(metadata) if metadata.is_file() => {
-                    found.push(Listed::of(name.path.into(), name.entry, &metadata));
+                    found.push(Listed::of(name.path, name.entry, &metadata));
                 }
                 Ok(metadata) => self.troubles.note_kind(&name.path, &metadata, now),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -267,6 +269,19 @@ impl Follower {
 
     /// Reports what is wrong, and what is not there.
     fn report(&mut self, now: Instant, sink: &mut impl Sink) {
+        let is_due = |logged| now.saturating_duration_since(logged) >= BROKEN;
+        if self.broken_logged.is_none_or(is_due)
+            && let Some(broken) = self.broken.take()
+        {
+            self.broken_logged = Some(now);
+            Message::FileMalformed {
+                source: sink.name().to_owned(),
+                events: Events(broken.events),
+                file: broken.file,
+                offset: broken.offset,
+            }
+            .log();
+        }
         let main = self.listing.pattern().path().map(Path::to_owned);
         let trouble = main.as_deref().and_then(|path| self.troubles.of(path));
         if let Some(reason) = trouble {

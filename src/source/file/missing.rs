@@ -122,20 +122,23 @@ impl Missing {
 
 /// Whether a file has all that was read of a content.
 fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: bool) -> bool {
-    if candidate
-        .length()
-        .is_some_and(|length| length < file.offset)
-        || !file.head.fits(candidate.head())
+    // A copy has all that was seen of it. The same file may have lost its end when the host lost power.
+    let least = if is_same_inode {
+        file.offset
+    } else {
+        file.length
+    };
+    if candidate.length().is_some_and(|length| length < least) || !file.head.fits(candidate.head())
     {
         return false;
     }
-    let is_weak = file.head.bytes < HEAD_BYTES;
+    let is_weak = file.head.len() < HEAD_BYTES;
     // Of a file that was removed long ago, few bytes prove nothing, but for a file that was compressed. To read events
     // again is better than to lose them.
     if is_weak && file.is_gone && candidate.length().is_some() && !is_same_inode {
         return false;
     }
-    if file.head.bytes == 0 && !is_same_inode {
+    if file.head.is_empty() && !is_same_inode {
         return false;
     }
     file.tail
@@ -193,7 +196,7 @@ mod tests {
         }
         fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
             let end = usize::try_from(offset).unwrap();
-            bytes == Fingerprint::of(&self.bytes[end - bytes.bytes..end])
+            bytes == Fingerprint::of(&self.bytes[end - bytes.len()..end])
         }
     }
 
@@ -291,8 +294,8 @@ mod tests {
     fn of_several_the_one_that_was_read_farthest_is_taken() {
         let bytes = events(0..100);
         let mut missing = Missing::default();
-        for (number, offset) in [(1, 470), (2, 4700), (3, 940)] {
-            missing.insert(number, read(number, &bytes, offset));
+        for (number, offset, length) in [(1, 470, 900), (2, 4700, 4700), (3, 940, 1880)] {
+            missing.insert(number, read(number, &bytes[..length], offset));
         }
         assert_eq!(missing.take_content(&mut file(9, &bytes)).unwrap().0, 2);
         assert_eq!(

@@ -22,18 +22,20 @@ mod trouble;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
+
 use self::follower::{Follower, Sink, Wishes};
 use self::lag::{LagMeter, Observation};
 use self::pattern::Pattern;
 use self::reading::Step;
-use super::{FileStart, Source, SourceOutput};
+use super::{Broken, FileStart, Source, SourceOutput};
 use crate::framer::Framer;
 use crate::state::checkpoint::Restored;
 use crate::sys::descriptors;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::Lag;
 use crate::text::escape::shown;
-use crate::text::quantity::HumanDuration;
 
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -59,12 +61,17 @@ pub struct FileSettings {
 pub(super) struct FileSource {
     path: PathBuf,
     settings: FileSettings,
-    restored: Option<Restored>,
+    /// What the last start left, once the state directory is there.
+    restored: Option<Receiver<Restored>>,
 }
 
 impl FileSource {
     /// What is not there yet, or can't be read, is waited for.
-    pub(super) fn new(path: &Path, settings: &FileSettings, restored: Option<Restored>) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        settings: &FileSettings,
+        restored: Option<Receiver<Restored>>,
+    ) -> Self {
         FileSource {
             path: path.to_owned(),
             settings: settings.clone(),
@@ -85,7 +92,19 @@ impl Source for FileSource {
             max_deleted: self.settings.max_deleted,
             max_open: descriptors::for_files(),
         };
-        let mut follower = Follower::new(pattern, wishes, self.restored);
+        let mut restored = None;
+        while let Some(receiver) = &self.restored
+            && restored.is_none()
+        {
+            restored = receiver.try_recv().ok();
+            if restored.is_none() {
+                output.waits();
+                if stop.wait(LOOK_MAX) {
+                    return;
+                }
+            }
+        }
+        let mut follower = Follower::new(pattern, wishes, restored);
         let mut delay = LOOK_MIN;
         let mut watch = LagWatch::default();
         loop {
@@ -136,20 +155,21 @@ impl LagWatch {
         };
         let age = self.meter.observe(now, seen);
         let oldest = age.max(follower.oldest_unread());
-        output.lag(seen.behind, oldest, follower.deleted_bytes);
-        let Some(line) = self.meter.catch_up(now, seen) else {
-            return;
+        let due = self.meter.catch_up(now, seen);
+        let lag = Lag {
+            bytes: seen.behind,
+            oldest,
+            catching_up: self.meter.last().map(|line| line.to_string()),
         };
+        output.lag(lag, follower.deleted_bytes);
+        let Some(line) = due else { return };
         Message::CatchingUp {
             source: output.name().to_owned(),
             done_mib: line.done >> 20,
             total_mib: line.total >> 20,
-            percent: line.done.saturating_mul(100) / line.total.max(1),
+            percent: line.percent(),
             rate: line.rate,
-            left: match line.left {
-                Some(left) => format!("about {} left", HumanDuration(left)),
-                None => "no progress".into(),
-            },
+            left: line.left(),
         }
         .log();
     }
@@ -174,6 +194,18 @@ impl Sink for SourceOutput {
 
     fn lost(&mut self, bytes: u64, reason: &str) {
         self.lost_bytes(bytes, reason);
+    }
+
+    fn broken(&mut self) -> Option<Broken> {
+        SourceOutput::broken(self)
+    }
+
+    fn gone(&mut self, report: &Message) {
+        report.log();
+    }
+
+    fn copied(&mut self) {
+        SourceOutput::copied(self);
     }
 
     fn failed(&mut self, reason: &str) {

@@ -1,8 +1,9 @@
 //! The files of a source against a naive model, with real files and the reader's own code: a random sequence of writes,
 //! rotations of all kinds, truncations, removals, starts, stops, kills and outages. The model knows nothing but which
 //! events were written to a file that is still there, uncompressed or gzipped, under a name that the source means:
-//! those must all have been delivered at the end. `FILE_MODEL_CASES` sets how many sequences are tried.
+//! those must all have been delivered at the end; and what the agent has seen, and is gone, must have been reported. `FILE_MODEL_CASES` sets how many sequences are tried.
 
+mod hook;
 mod world;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use self::world::{Op, World};
+use self::world::{Op, World, event};
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -24,6 +25,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::RemoveOldest),
         1 => (1..5_u8).prop_map(Op::WriteOld),
         1 => Just(Op::BadEntry),
+        1 => Just(Op::Stub),
+        1 => Just(Op::Unmount),
+        1 => Just(Op::Switch),
+        2 => Just(Op::Settle),
         6 => (1..8_u8).prop_map(Op::Steps),
         2 => Just(Op::Deliver),
         2 => Just(Op::Outage),
@@ -33,19 +38,37 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(is_glob: bool, ops: &[Op]) -> Result<(), TestCaseError> {
-    let mut world = World::new(is_glob);
+fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
+    let mut world = World::new(kind.is_glob, kind.has_banner);
     // What was rotated before the first start is none of a path's business.
-    world.apply(Op::Write(3));
+    if !kind.is_late {
+        world.apply(Op::Write(3));
+    }
     world.start();
+    prop_assert_eq!(
+        world.hook.has_waited,
+        kind.is_late,
+        "a file that is not there is reported"
+    );
     for op in ops {
         world.apply(*op);
     }
-    let expected = world.on_disk();
     world.finish();
+    let expected = world.on_disk();
     let delivered: BTreeSet<u64> = world.hook.delivered.keys().copied().collect();
     let lost: Vec<u64> = expected.difference(&delivered).copied().collect();
     prop_assert!(lost.is_empty(), "lost: {lost:?}");
+    // What was seen, and is gone with its file, is reported with its bytes.
+    let gone = world.known.difference(&delivered);
+    let gone = gone.filter(|number| !world.vague.contains(number) && !expected.contains(number));
+    let gone: Vec<u64> = gone.copied().collect();
+    let bytes: usize = gone.iter().map(|number| event(*number).len()).sum();
+    let reported = world.hook.lost;
+    // Of two files that begin alike, one that is gone with nothing read of it may seem to be the other.
+    prop_assert!(
+        kind.has_banner || reported >= bytes as u64,
+        "{gone:?} are gone, {bytes} bytes; reported: {reported}"
+    );
     let half = world.half.as_ref().map(|(_, number)| *number);
     for number in delivered {
         prop_assert!(
@@ -66,11 +89,29 @@ fn cases() -> Config {
     }
 }
 
+/// What is the same in all of a sequence.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    is_glob: bool,
+    /// All files begin with the same KiB.
+    has_banner: bool,
+    /// There is no file when the agent starts.
+    is_late: bool,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    any::<(bool, bool, bool)>().prop_map(|(is_glob, has_banner, is_late)| Kind {
+        is_glob,
+        has_banner,
+        is_late,
+    })
+}
+
 proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn everything_on_disk_is_delivered(is_glob in any::<bool>(), ops in vec(op(), 1..40)) {
-        run(is_glob, &ops)?;
+    fn everything_on_disk_is_delivered(kind in kind(), ops in vec(op(), 1..40)) {
+        run(kind, &ops)?;
     }
 }

@@ -43,6 +43,7 @@ impl Pattern {
         let is_glob = has_wildcard(path.as_os_str()) && fs::symlink_metadata(path).is_err();
         let mut root = PathBuf::new();
         let mut parts = Vec::new();
+        let mut text = path.to_owned();
         for component in path.components() {
             match component {
                 Component::Normal(name) if !parts.is_empty() || (is_glob && has_wildcard(name)) => {
@@ -62,8 +63,12 @@ impl Pattern {
         if root.as_os_str().is_empty() {
             root.push(".");
         }
+        if let [Part::Path(name)] = &parts[..] {
+            // As it is found in its directory.
+            text = root.join(OsStr::from_bytes(name));
+        }
         Pattern {
-            text: path.into(),
+            text,
             root,
             parts,
             exclude: exclude

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::follower::{Follower, Sink};
+use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
 use super::tracked::State;
 use crate::state::checkpoint::FileOffset;
@@ -35,7 +35,10 @@ impl Follower {
         }
         while let Some(framer) = self.remainders.front_mut() {
             framer.end();
-            if sink.take(framer).is_none() {
+            let is_taken = sink.take(framer).is_some();
+            // Nobody knows where such a rest was.
+            sink.broken();
+            if !is_taken {
                 return Step::Full;
             }
             self.remainders.pop_front();
@@ -254,7 +257,17 @@ impl Follower {
         let Some(framer) = &mut file.framer else {
             return true;
         };
-        let Some(position) = sink.take(framer) else {
+        let position = sink.take(framer);
+        if let Some(broken) = sink.broken() {
+            let (path, end) = (&file.now.path, file.offset);
+            let first = self.broken.get_or_insert_with(|| BrokenAt {
+                events: 0,
+                file: label(path),
+                offset: end.saturating_sub(broken.bytes_back),
+            });
+            first.events += broken.events;
+        }
+        let Some(position) = position else {
             file.has_pending = true;
             return false;
         };

@@ -287,8 +287,10 @@ impl Tracked {
         let unfinished = usize::try_from(unfinished).unwrap_or(usize::MAX);
         let end = self.recent.len().saturating_sub(unfinished);
         let tail = &self.recent[end.saturating_sub(HEAD_BYTES)..end];
-        // Not known behind the beginning of a long event.
-        self.tail = (!tail.is_empty()).then(|| Fingerprint::of(tail));
+        // If all that was read since belongs to one event, the offset reached is the same as before.
+        if !tail.is_empty() {
+            self.tail = Some(Fingerprint::of(tail));
+        }
     }
 
     /// Goes on at an offset that was not read up to.
@@ -339,7 +341,7 @@ impl Tracked {
         if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
             return Ok(true);
         }
-        if head.len() > self.head.bytes {
+        if head.len() > self.head.len() {
             self.head = known_by(&head);
         }
         Ok(false)
@@ -354,10 +356,10 @@ impl Tracked {
 
     /// Whether these bytes stand before `offset`.
     fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
-        let Some(from) = offset.checked_sub(bytes.bytes as u64) else {
+        let Some(from) = offset.checked_sub(bytes.len() as u64) else {
             return Ok(false);
         };
-        Ok(Fingerprint::of(&self.read_at(from, bytes.bytes)?) == bytes)
+        Ok(Fingerprint::of(&self.read_at(from, bytes.len())?) == bytes)
     }
 
     /// One read. 0 at the end.
@@ -382,6 +384,7 @@ impl Tracked {
         if is_between && read.first() == Some(&0) && read.iter().all(|byte| *byte == 0) {
             self.offset += self.skip_hole(count as u64);
             self.recent.clear();
+            self.tail = None;
             return Ok(count);
         }
         self.recent.extend(&read[count.saturating_sub(RECENT)..]);

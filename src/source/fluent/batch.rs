@@ -4,8 +4,8 @@ use std::io::Read as _;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::head::Fault;
-use super::message::{Entries, Parts, json_record_of, record_of};
+use super::head::{Fault, split_value};
+use super::message::{Entries, json_record_of, record_at};
 use super::msgpack::Transcoder;
 use super::values::{Found, Values};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
@@ -62,23 +62,23 @@ impl Batch {
     /// limit for the whole; without it they are all there in the end, or all too large.
     pub fn take_msgpack(&mut self, entries: Entries<'_>, mut partly: Option<Partly<'_>>) {
         match entries {
-            Entries::Record(record) => self.add_record(Some(record), &mut partly),
+            Entries::Record(record) => {
+                let written = self.write(record).map(drop);
+                self.count(written, &mut partly);
+            }
             Entries::Many(entries) => {
                 if partly.is_none() {
                     // JSON is a little longer, as a rule.
                     let likely = entries.len().saturating_add(entries.len() / 8);
                     self.lines.bytes.reserve(likely.min(self.limits.whole));
                 }
-                let mut parts = Parts(entries);
-                for entry in parts.by_ref() {
-                    self.add_record(record_of(entry), &mut partly);
-                }
-                if !parts.0.is_empty() {
-                    self.add_record(None, &mut partly);
+                let mut rest = entries;
+                while !rest.is_empty() {
+                    rest = self.add_entry(rest, &mut partly);
                 }
             }
             Entries::Gzip(packed) => self.take_gzip(packed, &mut partly),
-            Entries::Unknown => self.add_record(None, &mut partly),
+            Entries::Unknown => self.count(Err(Fault::Malformed), &mut partly),
         }
         (self.after_malformed, self.is_over) = (false, false);
     }
@@ -119,7 +119,7 @@ impl Batch {
                     values.filled(count);
                     inflated += count;
                 }
-                Err(_) => return self.add_record(None, partly),
+                Err(_) => return self.count(Err(Fault::Malformed), partly),
             }
             if inflated > self.limits.whole {
                 self.too_large += 1;
@@ -127,30 +127,50 @@ impl Batch {
             }
             loop {
                 match values.next() {
-                    Ok(Some(Found::Value(entry))) => self.add_record(record_of(entry), partly),
+                    Ok(Some(Found::Value(entry))) => {
+                        self.add_entry(entry, partly);
+                    }
                     Ok(Some(Found::TooLarge(_))) => self.too_large += 1,
                     Ok(None) => break,
-                    Err(_) => return self.add_record(None, partly),
+                    Err(_) => return self.count(Err(Fault::Malformed), partly),
                 }
             }
         }
         if values.is_unfinished() {
-            self.add_record(None, partly);
+            self.count(Err(Fault::Malformed), partly);
         }
     }
 
-    fn add_record(&mut self, record: Option<&[u8]>, partly: &mut Option<Partly<'_>>) {
-        let max = self.limits.event;
-        let lines = &mut self.lines.bytes;
-        let written = match record {
-            Some(record) if record.len() > max => Err(Fault::TooLarge),
-            Some(record) => self.transcoder.write(record, lines, max),
-            None => Err(Fault::Malformed),
+    /// Adds the event of the entry that `entries` begin with, and returns what is behind that.
+    fn add_entry<'a>(&mut self, entries: &'a [u8], partly: &mut Option<Partly<'_>>) -> &'a [u8] {
+        let record = record_at(entries);
+        let written = record.map_or(Err(Fault::Malformed), |record| {
+            let length = self.write(record)?;
+            Ok(record.get(length..).unwrap_or_default())
+        });
+        // As a rule it was written: then its end need not be looked for.
+        let (written, rest) = match written {
+            Ok(rest) => (Ok(()), rest),
+            Err(fault) => match split_value(entries) {
+                Some((_, rest)) => (Err(fault), rest),
+                None => (Err(Fault::Malformed), &[][..]),
+            },
         };
-        if written.is_ok() {
-            lines.push(b'\n');
+        self.count(written, partly);
+        rest
+    }
+
+    /// Writes the record that `bytes` begin with as a line, and returns its length.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let (max, lines) = (self.limits.event, &mut self.lines.bytes);
+        let before = lines.len();
+        let length = self.transcoder.write(bytes, lines, max)?;
+        if length > max {
+            lines.truncate(before);
+            return Err(Fault::TooLarge);
         }
-        self.count(written.map(drop), partly);
+        lines.push(b'\n');
+        Ok(length)
     }
 
     fn add_json(

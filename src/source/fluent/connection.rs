@@ -331,6 +331,7 @@ impl Protocol for Connection {
                 count
             }
             Form::MessagePack(values) => {
+                values.borrow(&mut output.spare);
                 let count = stream.read(values.space())?;
                 values.filled(count);
                 count
@@ -370,11 +371,11 @@ impl Protocol for Connection {
         }
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, output: &mut SourceOutput) {
         match &mut self.form {
             Form::Unknown => {}
             Form::Json(json) => json.framer.release(),
-            Form::MessagePack(values) => values.release(),
+            Form::MessagePack(values) => values.release(&mut output.spare),
         }
         if self.batch.lines.is_empty() {
             self.batch.lines = Chunk::default();

@@ -75,9 +75,9 @@ pub fn parse_msgpack(message: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// The record of an entry in MessagePack, which must be one whole value.
-pub fn record_of(entry: &[u8]) -> Option<&[u8]> {
-    let (Head::Array(2), parts) = head_and_rest(entry)? else {
+/// Where the record of the entry begins that `entries` begin with, in MessagePack. It ends with the entry.
+pub fn record_at(entries: &[u8]) -> Option<&[u8]> {
+    let (Head::Array(2), parts) = head_and_rest(entries)? else {
         return None;
     };
     let (_, record) = split_value(parts)?;
@@ -159,7 +159,7 @@ fn member<'a>(map: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// Values end to end. Ends early at one that is malformed or not whole.
 #[derive(Debug)]
-pub struct Parts<'a>(pub &'a [u8]);
+struct Parts<'a>(&'a [u8]);
 
 impl<'a> Iterator for Parts<'a> {
     type Item = &'a [u8];
@@ -371,9 +371,9 @@ mod tests {
         ] {
             assert_eq!(entries_of(message), entries, "{message:x?}");
         }
-        assert_eq!(record_of(entry), Some(&b"\x80"[..]));
+        assert_eq!(record_at(b"\x92\x01\x80\xc0"), Some(&b"\x80\xc0"[..]));
         // A client's metadata comes with the time.
-        assert_eq!(record_of(b"\x92\x92\x01\x80\x80"), Some(&b"\x80"[..]));
+        assert_eq!(record_at(b"\x92\x92\x01\x80\x80"), Some(&b"\x80"[..]));
         for entry in [
             &b"\x80"[..],
             b"\x91\x80",
@@ -381,7 +381,7 @@ mod tests {
             b"\x93\x01\x80\x80",
             b"",
         ] {
-            assert_eq!(record_of(entry), None, "{entry:x?}");
+            assert_eq!(record_at(entry), None, "{entry:x?}");
         }
     }
 
@@ -406,7 +406,7 @@ mod tests {
             json_ack_at_end(&bytes);
             parse_msgpack(&bytes);
             ack_of(&bytes);
-            record_of(&bytes);
+            record_at(&bytes);
         }
     }
 }

@@ -26,22 +26,26 @@ pub const MAX_DEPTH: usize = 512;
 /// Writes values as JSON.
 #[derive(Debug, Default)]
 pub struct Transcoder {
-    /// The arrays and maps that have begun and not ended, outermost first.
-    open: Vec<Open>,
-    /// One of them is a map's key.
-    is_in_key: bool,
+    /// What is around the innermost array or map, outermost first.
+    outer: Vec<Open>,
 }
 
-/// An array or map of which only a part is written.
-#[derive(Debug)]
+/// An array or map of which only a part is written; or, outermost, what holds just the value.
+#[derive(Debug, Clone, Copy)]
 struct Open {
     is_map: bool,
     /// Values of it that have not begun yet; in a map keys and values count each.
     left: u64,
-    /// Something of it was written.
-    begun: bool,
     /// It is a map's key, whose text begins at this offset.
     key_at: Option<usize>,
+    /// It is such a key, or a part of one.
+    is_in_key: bool,
+}
+
+impl Open {
+    fn next_is_key(&self) -> bool {
+        self.is_map && self.left.is_multiple_of(2)
+    }
 }
 
 impl Transcoder {
@@ -51,8 +55,6 @@ impl Transcoder {
     /// Why it can't be written; `out` is as before then.
     pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>, max: usize) -> Result<usize, Fault> {
         let start = out.len();
-        self.open.clear();
-        self.is_in_key = false;
         let written = self.write_parts(bytes, out, start.saturating_add(max));
         if written.is_err() {
             out.truncate(start);
@@ -66,71 +68,93 @@ impl Transcoder {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<usize, Fault> {
-        let mut at = 0;
+        self.outer.clear();
+        let mut inner = Open {
+            is_map: false,
+            left: 1,
+            key_at: None,
+            is_in_key: false,
+        };
+        let mut rest = bytes;
         loop {
-            let is_key = self.separate(out);
-            let rest = bytes.get(at..).unwrap_or_default();
-            let (head, length) = Head::read(rest)?.ok_or(Fault::Malformed)?;
-            let end = length.saturating_add(head.payload());
-            let payload = rest.get(length..end).ok_or(Fault::Malformed)?;
-            at += end;
-            let key_at = is_key.then_some(out.len());
-            match head {
-                Head::Array(_) | Head::Map(_) => self.open(head, key_at, out)?,
-                _ => write_scalar(head, payload, key_at, out, limit)?,
+            let is_key = inner.next_is_key();
+            inner.left -= 1;
+            if let Some((text, behind)) = short_text(rest) {
+                write_string(text, out, limit)?;
+                rest = behind;
+            } else {
+                let (head, length) = Head::read(rest)?.ok_or(Fault::Malformed)?;
+                let (payload, behind) = rest
+                    .get(length..)
+                    .and_then(|behind| behind.split_at_checked(head.payload()))
+                    .ok_or(Fault::Malformed)?;
+                rest = behind;
+                let key_at = is_key.then_some(out.len());
+                match head {
+                    Head::Str(_) | Head::Bin(_) => write_string(payload, out, limit)?,
+                    Head::Array(_) | Head::Map(_) => {
+                        self.outer.push(inner);
+                        inner = inner.open(head, key_at, self.outer.len())?;
+                        out.push(if inner.is_map { b'{' } else { b'[' });
+                        if inner.left > 0 {
+                            continue;
+                        }
+                    }
+                    _ => write_scalar(head, payload, key_at, out, limit)?,
+                }
             }
-            self.close_finished(out, limit)?;
+            while inner.left == 0 {
+                let Some(outer) = self.outer.pop() else {
+                    let is_over = out.len() > limit;
+                    return if is_over {
+                        Err(Fault::TooLarge)
+                    } else {
+                        Ok(bytes.len() - rest.len())
+                    };
+                };
+                inner.close(out, limit)?;
+                inner = outer;
+            }
             if out.len() > limit {
                 return Err(Fault::TooLarge);
             }
-            if self.open.is_empty() {
-                return Ok(at);
-            }
+            let is_behind_key = inner.is_map && !inner.next_is_key();
+            out.push(if is_behind_key { b':' } else { b',' });
         }
     }
+}
 
-    /// Writes the separator before the next value. True if that is a map's key.
-    fn separate(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(open) = self.open.last_mut() else {
-            return false;
-        };
-        let is_key = open.is_map && open.left.is_multiple_of(2);
-        if open.is_map && !is_key {
-            out.push(b':');
-        } else if open.begun {
-            out.push(b',');
-        }
-        open.begun = true;
-        open.left -= 1;
-        is_key
-    }
-
-    fn open(&mut self, head: Head, key_at: Option<usize>, out: &mut Vec<u8>) -> Result<(), Fault> {
-        if self.open.len() >= MAX_DEPTH || (self.is_in_key && key_at.is_some()) {
+impl Open {
+    /// An array or a map in this one begins, at this depth.
+    fn open(&self, head: Head, key_at: Option<usize>, depth: usize) -> Result<Open, Fault> {
+        if depth > MAX_DEPTH || (self.is_in_key && key_at.is_some()) {
             return Err(Fault::Malformed);
         }
-        let is_map = matches!(head, Head::Map(_));
-        out.push(if is_map { b'{' } else { b'[' });
-        self.open.push(Open {
-            is_map,
+        Ok(Open {
+            is_map: matches!(head, Head::Map(_)),
             left: head.parts(),
-            begun: false,
             key_at,
-        });
-        self.is_in_key |= key_at.is_some();
-        Ok(())
+            is_in_key: self.is_in_key || key_at.is_some(),
+        })
     }
 
-    fn close_finished(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
-        while let Some(open) = self.open.pop_if(|open| open.left == 0) {
-            out.push(if open.is_map { b'}' } else { b']' });
-            if let Some(key_at) = open.key_at {
-                self.is_in_key = false;
-                let text = out.split_off(key_at);
-                write_text(&text, out, limit)?;
-            }
+    fn close(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
+        out.push(if self.is_map { b'}' } else { b']' });
+        if let Some(key_at) = self.key_at {
+            let text = out.split_off(key_at);
+            write_text(&text, out, limit)?;
         }
         Ok(())
+    }
+}
+
+/// The string that `bytes` begin with, if its length takes a byte at most, and what is behind it. Nearly all values are
+/// such strings.
+fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [head @ 0xa0..=0xbf, rest @ ..] => rest.split_at_checked(usize::from(head & 0x1f)),
+        [0xd9, length, rest @ ..] => rest.split_at_checked(usize::from(*length)),
+        _ => None,
     }
 }
 
@@ -143,7 +167,6 @@ fn write_scalar(
 ) -> Result<(), Fault> {
     // Writing into memory can't fail.
     let _ = match head {
-        Head::Str(_) | Head::Bin(_) => return write_string(payload, out, limit),
         Head::Ext(kind, _) => match seconds(kind, payload) {
             Some(nanoseconds) => write_seconds(nanoseconds, out),
             None => return write_base64(payload, out, limit),
@@ -154,7 +177,7 @@ fn write_scalar(
         // NaN and infinities become null.
         Head::Float32(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
         Head::Float64(number) => serde_json::to_writer(&mut *out, &number).map_err(Into::into),
-        Head::Nil | Head::Array(_) | Head::Map(_) => out.write_all(b"null"),
+        _ => out.write_all(b"null"),
     };
     if let Some(key_at) = key_at {
         out.insert(key_at, b'"');
@@ -208,23 +231,21 @@ fn write_string(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fau
     if bytes.len() > limit.saturating_sub(out.len()) {
         return Err(Fault::TooLarge);
     }
-    if is_plain(bytes) {
-        out.push(b'"');
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return Ok(());
-    }
-    if str::from_utf8(bytes).is_ok() {
-        return write_text(bytes, out, limit);
-    }
+    out.reserve(bytes.len() + 3);
     out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        escape(chunk.valid().as_bytes(), out, limit)?;
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-        if out.len() > limit {
-            return Err(Fault::TooLarge);
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else if str::from_utf8(bytes).is_ok() {
+        escape(bytes, out, limit)?;
+    } else {
+        for chunk in bytes.utf8_chunks() {
+            escape(chunk.valid().as_bytes(), out, limit)?;
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+            if out.len() > limit {
+                return Err(Fault::TooLarge);
+            }
         }
     }
     out.push(b'"');
@@ -276,23 +297,27 @@ fn special(bytes: [u8; 8]) -> u64 {
     control | quote | backslash
 }
 
-/// Whether all are ASCII that can stand in a JSON string as it is.
+/// Whether all are ASCII that can stand in a JSON string as it is. Some bytes are looked at twice: that costs nothing.
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [b' '; 8];
-    if let Some(last) = last.get_mut(..rest.len()) {
-        last.copy_from_slice(rest);
-    }
     let odd = |word: &[u8; 8]| special(*word) | (u64::from_ne_bytes(*word) & HIGH);
-    words
-        .iter()
-        .fold(odd(&last), |found, word| found | odd(word))
-        == 0
+    if let Some(last) = bytes.last_chunk() {
+        let words = bytes.as_chunks().0.iter();
+        return words.fold(odd(last), |found, word| found | odd(word)) == 0;
+    }
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some([a, b, c, d]), Some([e, f, g, h])) => odd(&[*a, *b, *c, *d, *e, *f, *g, *h]) == 0,
+        _ => !bytes
+            .iter()
+            .any(|byte| is_special(byte) || !byte.is_ascii()),
+    }
+}
+
+fn is_special(byte: &u8) -> bool {
+    *byte < b' ' || matches!(byte, b'"' | b'\\')
 }
 
 /// The first byte that can't stand in a JSON string as it is. Looks at eight at a time.
 fn find_special(bytes: &[u8]) -> Option<usize> {
-    let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
     let mut at = 0;
     for word in bytes.as_chunks::<8>().0 {
         if special(*word) != 0 {

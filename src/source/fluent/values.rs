@@ -8,6 +8,8 @@ const MIN_READ: usize = 4 << 10;
 const FIRST_BUFFER: usize = 16 << 10;
 /// The buffer grows to this while reads fill it, and beyond only for a value that needs it.
 const USUAL_BUFFER: usize = 128 << 10;
+/// Memory is lent from value to value up to this size: to get it from the kernel costs as much as to write an event.
+const MAX_SPARE: usize = 2 << 20;
 /// Of a value over the limit the last part is kept if it has no more bytes than this.
 pub const MAX_LAST_PART: usize = 4 << 10;
 
@@ -141,15 +143,26 @@ impl Values {
         self.buffer.capacity() + overlong
     }
 
-    /// Gives back what the value at hand does not need: for sources with many idle streams.
-    pub fn release(&mut self) {
+    /// Gives back what the value at hand does not need, to `spare` if that has less: for sources with many idle streams.
+    pub fn release(&mut self, spare: &mut Vec<u8>) {
         self.last_part = Vec::new();
         let pending = self.filled - self.start;
         if pending <= self.buffer.len() / 4 {
-            let pending = self.buffer.get(self.start..self.filled);
-            self.buffer = pending.unwrap_or_default().to_vec();
+            let kept = self.buffer.get(self.start..self.filled);
+            let kept = kept.unwrap_or_default().to_vec();
+            let freed = std::mem::replace(&mut self.buffer, kept);
             self.at -= self.start;
             (self.start, self.filled) = (0, self.buffer.len());
+            if (spare.len() + 1..=MAX_SPARE).contains(&freed.len()) {
+                *spare = freed;
+            }
+        }
+    }
+
+    /// Takes what is spare, if it has nothing.
+    pub fn borrow(&mut self, spare: &mut Vec<u8>) {
+        if self.buffer.is_empty() {
+            self.buffer = std::mem::take(spare);
         }
     }
 }
@@ -236,13 +249,13 @@ mod tests {
                     });
                 }
                 if length % 2 == 0 {
-                    values.release();
+                    values.release(&mut Vec::new());
                 }
                 assert!(values.memory() <= 2 * limit.max(USUAL_BUFFER));
             }
             if rest.is_empty() {
                 assert!(!values.is_unfinished());
-                values.release();
+                values.release(&mut Vec::new());
                 assert_eq!(values.memory(), 0);
                 return found;
             }
@@ -298,7 +311,7 @@ mod tests {
                 assert_eq!(values.next(), Ok(None));
             }
             assert!(values.is_unfinished());
-            values.release();
+            values.release(&mut Vec::new());
             assert!(values.memory() <= MAX_LAST_PART, "{}", values.memory());
         }
     }
@@ -310,7 +323,7 @@ mod tests {
         for byte in message.split_last().unwrap().1 {
             values.copy_in(&mut [*byte].as_slice());
             assert_eq!(values.next(), Ok(None));
-            values.release();
+            values.release(&mut Vec::new());
         }
         assert!(values.memory() <= 4 * message.len(), "{}", values.memory());
     }

@@ -36,8 +36,12 @@ pub(super) struct Connection<'a> {
     answer: Vec<u8>,
     /// The request at hand is HEAD: its answer has no text.
     head_only: bool,
-    /// How long the next request may be in coming.
-    idle: Duration,
+    /// What reads wait for.
+    phase: Phase,
+    /// When the request at hand must be complete, if it was not at once.
+    deadline: Option<Instant>,
+    /// A request was answered.
+    is_served: bool,
 }
 
 /// Who is at the other end, as the service knows it.
@@ -45,7 +49,6 @@ struct Client<'a> {
     service: &'a Service,
     number: u64,
     peer: IpAddr,
-    phase: Phase,
     is_trusted: bool,
 }
 
@@ -75,13 +78,6 @@ struct Asked {
 }
 
 impl Client<'_> {
-    fn enter(&mut self, phase: Phase) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.service.connections.enter(self.number, phase);
-        }
-    }
-
     fn trust(&mut self) {
         if !self.is_trusted {
             self.is_trusted = true;
@@ -113,7 +109,6 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
         service,
         number,
         peer,
-        phase: Phase::Head,
         is_trusted: false,
     };
     let Some(tls) = &service.tls else {
@@ -147,7 +142,9 @@ impl<'a> Connection<'a> {
             unread: 0..0,
             answer: Vec::new(),
             head_only: false,
-            idle: service.timeout,
+            phase: Phase::Head,
+            deadline: None,
+            is_served: false,
             client,
         }
     }
@@ -175,34 +172,37 @@ impl<'a> Connection<'a> {
         if self.write(answer, false).is_err() || self.transport.finish().is_err() {
             return;
         }
-        self.client.enter(Phase::Head);
+        self.enter(Phase::Head);
         let deadline = Instant::now() + LINGER;
         self.transport.set_patience(Patience::Until(deadline));
         while let Ok(1..) = self.transport.discard(&mut self.buffer) {}
     }
 
+    /// What is read next is waited for from now on.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.client
+            .service
+            .connections
+            .enter(self.client.number, phase);
+    }
+
     /// One request. True if another may follow.
     fn request(&mut self) -> Result<bool, Broken> {
-        let mut deadline = None;
         self.head_only = false;
+        self.deadline = None;
         let asked = loop {
-            let bytes = &self.buffer[self.unread.clone()];
-            let head = parse_head(bytes).map_err(Answer::Refused)?;
-            if let Some(head) = head {
-                self.client.enter(Phase::Busy);
-                self.head_only = head.method == "HEAD";
-                let asked = self.client.check(&head)?;
-                self.unread.start += head.bytes;
-                break asked;
+            if !self.unread.is_empty() {
+                let bytes = &self.buffer[self.unread.clone()];
+                if let Some(head) = parse_head(bytes).map_err(Answer::Refused)? {
+                    self.head_only = head.method == "HEAD";
+                    let asked = self.client.check(&head)?;
+                    self.unread.start += head.bytes;
+                    break asked;
+                }
             }
-            // The time runs from a request's first byte.
-            if !bytes.is_empty() {
-                let timeout = self.client.service.timeout;
-                deadline.get_or_insert_with(|| Instant::now() + timeout);
-            }
-            self.read(deadline, Phase::Head)?;
+            self.read(Phase::Head)?;
         };
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.client.service.timeout);
         if asked.expects_continue && self.unread.is_empty() {
             let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
             let sent = self.transport.write_all(interim);
@@ -216,10 +216,9 @@ impl<'a> Connection<'a> {
         });
         match asked.length {
             Length::None => {}
-            Length::Known(length) => self.read_known(length, deadline)?,
-            Length::Chunked => self.read_chunked(deadline)?,
+            Length::Known(length) => self.read_known(length)?,
+            Length::Chunked => self.read_chunked()?,
         }
-        self.client.enter(Phase::Busy);
         let answer = match asked.route {
             Route::Events | Route::Envelopes => self.take(),
             Route::Health | Route::Probe => Answer::Healthy,
@@ -234,15 +233,15 @@ impl<'a> Connection<'a> {
             && !(is_crowded && self.unread.is_empty())
             && !service.stop.is_triggered();
         self.write(answer, keep_alive).map_err(|_| Broken::Gone)?;
-        self.idle = IDLE;
+        self.is_served = true;
         Ok(keep_alive)
     }
 
-    fn read_known(&mut self, length: u64, deadline: Instant) -> Result<(), Broken> {
+    fn read_known(&mut self, length: u64) -> Result<(), Broken> {
         let mut left = length;
         while left > 0 {
             if self.unread.is_empty() {
-                self.read(Some(deadline), Phase::Body)?;
+                self.read(Phase::Body)?;
             }
             let count =
                 usize::try_from(left).map_or(self.unread.len(), |left| left.min(self.unread.len()));
@@ -252,11 +251,11 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn read_chunked(&mut self, deadline: Instant) -> Result<(), Broken> {
+    fn read_chunked(&mut self) -> Result<(), Broken> {
         let mut chunked = Chunked::default();
         loop {
             if self.unread.is_empty() {
-                self.read(Some(deadline), Phase::Body)?;
+                self.read(Phase::Body)?;
             }
             match chunked
                 .next(&self.buffer[self.unread.clone()])
@@ -292,38 +291,39 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Reads more, behind what is unread. Without a deadline: a new request, whenever it comes.
-    fn read(&mut self, deadline: Option<Instant>, phase: Phase) -> Result<(), Broken> {
+    /// Reads more of a head or a body, behind what is unread; or a new request's beginning, whenever it comes.
+    fn read(&mut self, phase: Phase) -> Result<(), Broken> {
+        let is_new = phase == Phase::Head && self.unread.is_empty();
         if self.unread.is_empty() {
             self.unread = 0..0;
         } else if self.unread.end == self.buffer.len() {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        match deadline {
-            Some(deadline) => {
-                self.client.enter(phase);
-                self.transport.set_patience(Patience::Until(deadline));
+        let timeout = self.client.service.timeout;
+        if !is_new {
+            if self.phase != phase {
+                self.enter(phase);
             }
-            None => {
-                // The first request's head is awaited from the beginning.
-                if self.client.phase != Phase::Head {
-                    self.client.enter(Phase::Idle);
-                }
-                self.transport.set_patience(Patience::Each(self.idle));
-            }
+            let deadline = *self
+                .deadline
+                .get_or_insert_with(|| Instant::now() + timeout);
+            self.transport.set_patience(Patience::Until(deadline));
+        } else if self.is_served {
+            self.enter(Phase::Idle);
+            self.transport.set_patience(Patience::Each(IDLE));
+        } else {
+            // The first request's head is awaited from the beginning.
+            self.transport.set_patience(Patience::Each(timeout));
         }
-        let read = self.transport.read(&mut self.buffer[self.unread.end..]);
-        match (read, deadline) {
-            (Ok(count @ 1..), _) => {
+        match self.transport.read(&mut self.buffer[self.unread.end..]) {
+            Ok(count @ 1..) => {
                 self.unread.end += count;
                 Ok(())
             }
-            (Err(error), Some(_)) if error.kind() == ErrorKind::WouldBlock => {
-                Err(Answer::TooSlow.into())
-            }
-            (_, None) => Err(Broken::Gone),
-            (_, Some(_)) => Err(Broken::Disconnected),
+            _ if is_new => Err(Broken::Gone),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Answer::TooSlow.into()),
+            _ => Err(Broken::Disconnected),
         }
     }
 

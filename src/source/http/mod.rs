@@ -113,7 +113,7 @@ impl Listener {
         let wants_cert = (settings.tls.as_ref()).is_some_and(|tls| tls.wants_client_cert());
         if !address.ip().is_loopback() && settings.tokens.is_none() && !wants_cert {
             return Err(OpenError::Wrong(
-                "others on the network could post forged events; give --listen-token-file, or listen on \
+                "others on the network could post forged events; fix: give --listen-token-file, or listen on \
                  127.0.0.1"
                     .into(),
             ));

@@ -1,6 +1,6 @@
 //! Which connections there are, who is let in, and who has to go when all places are taken. No clock, no I/O.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,6 @@ pub enum Phase {
     Idle,
     /// The rest of a body.
     Body,
-    /// Nothing: a request is being dealt with.
-    Busy,
 }
 
 /// What becomes of a new connection.
@@ -58,7 +56,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Registry {
     limits: Limits,
-    entries: HashMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry>,
     /// How many of them have had an answer.
     served: usize,
 }
@@ -68,7 +66,7 @@ impl Registry {
     pub fn new(limits: Limits) -> Self {
         Registry {
             limits,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             served: 0,
         }
     }
@@ -145,7 +143,7 @@ impl Registry {
 
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
     /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, none
-    /// that has only begun to wait, and none that no more `waits`: its thread has had no turn.
+    /// that has only begun to wait, and none that does not `wait` just now.
     pub fn longest_waiting(
         &self,
         now: Instant,
@@ -155,7 +153,6 @@ impl Registry {
             let time = match entry.phase {
                 Phase::Head | Phase::Idle => HEAD_TIME,
                 Phase::Body => BODY_TIME,
-                Phase::Busy => return false,
             };
             !entry.is_trusted && now.saturating_duration_since(entry.since) >= time
         };
@@ -212,7 +209,7 @@ mod tests {
     /// Of each connection: what it waits for, for how many milliseconds, and whether it is trusted.
     #[test]
     fn who_has_to_go() {
-        use Phase::{Body, Busy, Head, Idle};
+        use Phase::{Body, Head, Idle};
         for (connections, goes) in [
             (
                 &[(Head, 50, false), (Head, 70, false), (Head, 60, false)][..],
@@ -223,7 +220,7 @@ mod tests {
             (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
             (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
             (&[(Body, 4_000, false), (Body, 6_000, false)], Some(1)),
-            (&[(Body, 4_000, false), (Busy, 90_000, false)], None),
+            (&[(Body, 4_000, false), (Idle, 19, false)], None),
             (
                 &[
                     (Head, 90_000, true),
@@ -259,11 +256,7 @@ mod tests {
         assert!(!registry.will_have_waiting());
         registry.admit(0, A, now);
         assert!(registry.will_have_waiting());
-        for (phase, will) in [
-            (Phase::Body, false),
-            (Phase::Busy, false),
-            (Phase::Idle, true),
-        ] {
+        for (phase, will) in [(Phase::Body, false), (Phase::Idle, true)] {
             registry.enter(0, phase, now);
             assert_eq!(registry.will_have_waiting(), will, "{phase:?}");
         }

@@ -1,7 +1,9 @@
 //! Reading an HTTP/1.1 request from bytes, strictly: whatever two parsers could understand
 //! differently is refused (RFC 9112, sections 6 and 11.2). No I/O.
 
-use httparse::{EMPTY_HEADER, Status};
+use std::mem::MaybeUninit;
+
+use httparse::Status;
 
 /// A request's line and headers at most.
 pub const HEAD_BYTES: usize = 16 << 10;
@@ -63,10 +65,10 @@ pub struct Head<'a> {
 /// # Errors
 /// It must be refused, and the connection closed behind the answer.
 pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
-    let mut headers = [EMPTY_HEADER; HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+    let mut request = httparse::Request::new(&mut []);
     let bounded = &bytes[..bytes.len().min(HEAD_BYTES)];
-    let length = match request.parse(bounded) {
+    let length = match request.parse_with_uninit_headers(bounded, &mut headers) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(HeadError::TooLarge),
         Ok(Status::Partial) => return Ok(None),

@@ -21,8 +21,7 @@ pub enum Route {
 impl Route {
     /// Where a request goes; `None` if the path does not know the method.
     pub fn of(method: &str, target: &str) -> Option<Route> {
-        let path = target.split('?').next().unwrap_or_default();
-        let path = path.strip_suffix('/').unwrap_or(path);
+        let path = path_of(target);
         let is_read = matches!(method, "GET" | "HEAD");
         let is_write = matches!(method, "POST" | "PUT");
         match path {
@@ -52,6 +51,19 @@ impl Route {
     pub fn has_events(self) -> bool {
         matches!(self, Route::Events | Route::Envelopes)
     }
+}
+
+/// The path, between single slashes whatever a client makes of its base URL, and without the server's name, which all
+/// must take (RFC 9112, section 3.2.2).
+fn path_of(target: &str) -> &str {
+    let path = target.split('?').next().unwrap_or_default();
+    let path = match path.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => path,
+    };
+    let path = path.trim_end_matches('/');
+    let extra = path.len() - path.trim_start_matches('/').len();
+    &path[extra.saturating_sub(1)..]
 }
 
 #[cfg(test)]
@@ -90,6 +102,8 @@ mod tests {
                     "/",
                     "/a/b",
                     "",
+                    "//",
+                    "http://a",
                     "/services/collector/raw",
                     "/services/collector/raw/1.0?channel=1",
                 ],
@@ -109,6 +123,8 @@ mod tests {
                     "/services/collector/1.0",
                     "/services/collector/event/1.0",
                     "/services/collector/event?auto_extract_timestamp=true",
+                    "//services/collector/event//",
+                    "http://a:8088/services/collector/event?x=://",
                 ],
                 Some(Route::Envelopes),
             ),

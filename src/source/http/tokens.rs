@@ -42,7 +42,7 @@ impl Tokens {
             tokens.add(token.reveal());
         }
         if tokens.values.is_empty() {
-            return Err("is empty; expected a token per line, such as 'Splunk <token>'".into());
+            return Err("is empty; fix: write a token per line, such as 'Splunk <token>'".into());
         }
         Ok(tokens)
     }

@@ -70,6 +70,7 @@ pub(super) fn serve<P: Protocol>(
         next_id: FIRST,
         unread: Vec::new(),
         deferred: VecDeque::new(),
+        just_deferred: Vec::new(),
         next_room_check: Duration::ZERO,
         rests_until: None,
         clock: Clock {
@@ -120,6 +121,8 @@ struct Server<'a, P, F> {
     unread: Vec<u64>,
     /// Connections that wait for room in the buffer, in the order in which they began to.
     deferred: VecDeque<u64>,
+    /// Those that have begun to since it was last asked what is ready.
+    just_deferred: Vec<u64>,
     next_room_check: Duration,
     /// No connection is accepted until then.
     rests_until: Option<Duration>,
@@ -134,6 +137,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             if stop.is_triggered() && deadline.is_none() {
                 deadline = Some(Instant::now() + stream::LAST_READS);
             }
+            self.just_deferred.clear();
             let is_idle = self.wait(&mut ready, deadline.is_none());
             if deadline.is_some_and(|deadline| is_idle || Instant::now() >= deadline) {
                 break;
@@ -264,8 +268,11 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             return;
         };
         if connection.protocol.progress().waits_for == WaitsFor::Room {
-            // That it is ready means that its client has gone.
-            return self.end(id, End::Closed);
+            // That it is ready means that its client has gone, if it was asked for that.
+            if !self.just_deferred.contains(&id) {
+                self.end(id, End::Closed);
+            }
+            return;
         }
         for _ in 0..TURN {
             let (stream, output) = (&mut *connection.stream, &mut self.output);
@@ -275,6 +282,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                         return self.end(id, End::Closed);
                     }
                     self.deferred.push_back(id);
+                    self.just_deferred.push(id);
                     return self.update(id);
                 }
                 Ok(1..) => {}
@@ -303,7 +311,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
 
     fn update(&mut self, id: u64) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.protocol.release();
+            connection.protocol.release(&mut self.output);
             let mut progress = connection.protocol.progress();
             if connection.stream.is_handshaking() {
                 progress.waits_for = WaitsFor::Rest;

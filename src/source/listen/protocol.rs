@@ -41,7 +41,7 @@ pub(crate) trait Protocol {
     fn progress(&self) -> Progress;
 
     /// Gives back the memory that is not needed until more comes.
-    fn release(&mut self);
+    fn release(&mut self, output: &mut SourceOutput);
 
     /// The connection ends.
     fn end(&mut self, end: End, output: &mut SourceOutput);

@@ -189,7 +189,9 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
     let wrong = |error: io::Error| OpenError::Wrong(format!("can't take the path: {error}"));
     let found = fs::symlink_metadata(path).map_err(wrong)?;
     if !found.file_type().is_socket() {
-        return Err(OpenError::Wrong("there is a file that is no socket".into()));
+        return Err(OpenError::Wrong(
+            "there is a file that is no socket; fix: name another path".into(),
+        ));
     }
     match unix::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {

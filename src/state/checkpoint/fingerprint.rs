@@ -8,10 +8,12 @@ const START: u64 = 0xcbf2_9ce4_8422_2325;
 const FACTOR: u64 = 0x100_0000_01b3;
 
 /// A few bytes of a file: how many, and their hash.
+// Packed, since there are two of them for each of very many files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(2))]
 pub struct Fingerprint {
     /// How many bytes, at most [`HEAD_BYTES`].
-    pub bytes: usize,
+    pub bytes: u16,
     /// FNV-1a of 64 bits.
     pub hash: u64,
 }
@@ -36,15 +38,26 @@ impl Fingerprint {
 
     /// Adds the bytes behind those that it covers, as far as there may be more.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let more = bytes.len().min(HEAD_BYTES.saturating_sub(self.bytes));
+        let more = bytes.len().min(HEAD_BYTES.saturating_sub(self.len()));
         self.hash = hash_on(self.hash, &bytes[..more]);
-        self.bytes += more;
+        // At most HEAD_BYTES, which fit.
+        self.bytes += u16::try_from(more).unwrap_or_default();
+    }
+
+    /// How many bytes it covers.
+    pub fn len(self) -> usize {
+        usize::from(self.bytes)
+    }
+
+    /// Whether it covers none.
+    pub fn is_empty(self) -> bool {
+        self.bytes == 0
     }
 
     /// Whether `bytes` begin with what it covers.
     pub fn fits(self, bytes: &[u8]) -> bool {
         bytes
-            .get(..self.bytes)
+            .get(..self.len())
             .is_some_and(|bytes| hash(bytes) == self.hash)
     }
 }

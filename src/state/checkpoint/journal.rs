@@ -148,7 +148,7 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
     // More than that was not read.
     let is_sound = file
         .tail
-        .is_none_or(|tail| tail.bytes as u64 <= file.offset);
+        .is_none_or(|tail| tail.len() as u64 <= file.offset);
     is_sound.then_some((number, Some(file)))
 }
 
@@ -163,7 +163,7 @@ fn path(record: &Value) -> Option<Arc<Path>> {
 }
 
 fn show(fingerprint: Fingerprint) -> String {
-    format!("\"{}:{:016x}\"", fingerprint.bytes, fingerprint.hash)
+    format!("\"{}:{:016x}\"", fingerprint.len(), { fingerprint.hash })
 }
 
 fn read(text: &Value) -> Option<Fingerprint> {
@@ -172,7 +172,7 @@ fn read(text: &Value) -> Option<Fingerprint> {
         bytes: bytes.parse().ok()?,
         hash: u64::from_str_radix(hash, 16).ok()?,
     };
-    (fingerprint.bytes <= HEAD_BYTES).then_some(fingerprint)
+    (fingerprint.len() <= HEAD_BYTES).then_some(fingerprint)
 }
 
 fn crc(bytes: &[u8]) -> u32 {
@@ -196,8 +196,8 @@ mod tests {
             any::<u64>(),
             any::<u64>(),
         );
-        let head = (0..=HEAD_BYTES, any::<u64>());
-        let tail = proptest::option::of((0..=HEAD_BYTES, any::<u64>()));
+        let head = (0..=1024_u16, any::<u64>());
+        let tail = proptest::option::of((0..=1024_u16, any::<u64>()));
         (path, numbers, head, tail, any::<(bool, bool)>()).prop_map(
             |(path, numbers, head, tail, flags)| {
                 let (device, inode, offset, length) = numbers;
@@ -212,7 +212,7 @@ mod tests {
                         hash: head.1,
                     },
                     tail: tail.map(|(bytes, hash)| Fingerprint {
-                        bytes: bytes.min(usize::try_from(offset).unwrap_or(usize::MAX)),
+                        bytes: bytes.min(u16::try_from(offset).unwrap_or(u16::MAX)),
                         hash,
                     }),
                     is_gone: flags.0,

@@ -40,13 +40,13 @@ fn entry(file: &Value, directory: &Path) -> Option<FileOffset> {
         offset: file["offset"].as_u64()?,
         length: file["length"].as_u64()?,
         head: Fingerprint {
-            bytes: usize::try_from(file["head_bytes"].as_u64()?).ok()?,
+            bytes: u16::try_from(file["head_bytes"].as_u64()?).ok()?,
             hash: u64::from_str_radix(hash, 16).ok()?,
         },
         ..FileOffset::default()
     };
     // What is before the offset was read, so the beginning was.
-    let known = entry.head.bytes;
+    let known = entry.head.len();
     (known <= HEAD_BYTES && known as u64 >= entry.offset.min(HEAD_BYTES as u64)).then_some(entry)
 }
 

@@ -1,8 +1,7 @@
 //! The thread that writes the checkpoints: so that a state directory on a mount that hangs stops nothing.
 
-use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,8 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
-use crate::source::{OpenError, Spec};
-use crate::state;
+use crate::source::Spec;
+use crate::state::{self, is_awaited};
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
@@ -39,18 +38,34 @@ pub struct Restored {
     pub progress: Progress,
 }
 
+/// A `file:` source's part of this.
+#[derive(Debug)]
+pub struct Memory {
+    /// What it knows, before which it reads nothing.
+    pub restored: Receiver<Restored>,
+    /// The next start reads again what was not delivered.
+    pub resumes: bool,
+}
+
 /// All sources' checkpoints.
 #[derive(Debug)]
 pub struct CheckpointWriter {
+    dir: PathBuf,
     entries: Vec<Entry>,
+    progresses: Vec<Progress>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
     pub notices: Vec<Message>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    store: Store,
+    spec: Spec,
+    path: PathBuf,
+    /// None while the state directory is waited for.
+    store: Option<Store>,
     progress: Progress,
+    /// To the source, which reads nothing before.
+    restored: Sender<Restored>,
     /// It is written as a whole the next time.
     is_stale: bool,
     is_failing: bool,
@@ -63,123 +78,103 @@ pub struct Running {
     ended: Receiver<()>,
 }
 
-/// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none.
+/// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Of each
+/// what it knows, which comes later if the state directory does; and whether it resumes, which it does not where there
+/// is no checkpoint.
 ///
 /// # Errors
 /// There is none to be had in a directory that was asked for.
 pub fn open(
     options: &RunOptions,
     provenance: &Provenance,
-) -> Result<(CheckpointWriter, Vec<Option<Restored>>), CommandError> {
+) -> Result<(CheckpointWriter, Vec<Option<Memory>>), CommandError> {
     let mut writer = CheckpointWriter {
+        dir: options.spool.dir.state.state_dir.clone(),
         entries: Vec::new(),
+        progresses: Vec::new(),
         notices: Vec::new(),
     };
     let mut all = Vec::new();
     for spec in &options.sources {
-        let restored = match spec {
-            Spec::File(path) if !options.dry_run => {
-                match open_store(&options.spool.dir.state.state_dir, spec, path) {
-                    Ok(store) => Some(writer.add(spec, store)),
-                    Err(problem) => {
-                        writer.do_without(spec, problem, provenance)?;
-                        None
-                    }
-                }
-            }
+        all.push(match spec {
+            Spec::File(path) if !options.dry_run => Some(writer.add(spec, path, provenance)?),
             _ => None,
-        };
-        all.push(restored);
+        });
     }
     Ok((writer, all))
 }
 
-fn open_store(dir: &Path, spec: &Spec, path: &Path) -> Result<Store, OpenError> {
-    let host = state::file_name(&host::name());
-    match state::create_dir(dir).and_then(|()| Store::open(dir, &host, path)) {
-        Ok(Some(store)) => Ok(store),
-        Ok(None) => Err(OpenError::InUse(format!(
-            "{}: another agent keeps its checkpoint of {spec} there",
-            dir.display()
-        ))),
-        Err(error) => Err(OpenError::Wrong(unwritable(dir, &error))),
-    }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> String {
-    format!("{}: can't be written to: {error}", path.display())
+/// The store of a source; none if another agent has it.
+fn open_store(dir: &Path, path: &Path) -> io::Result<Option<Store>> {
+    state::create_dir(dir)?;
+    Store::open(dir, &state::file_name(&host::name()), path)
 }
 
 impl CheckpointWriter {
-    fn add(&mut self, spec: &Spec, store: Store) -> Restored {
-        let found = store.read();
-        let path = store.path();
-        let mut since = None;
-        match &found {
-            Found::Unusable(reason) => self.notices.push(Message::CheckpointUnusable {
-                path: path.display().to_string(),
-                error: reason.clone(),
-                source: spec.to_string(),
-            }),
-            Found::Files(checkpoint) => {
-                since = Some(checkpoint.written);
-                if checkpoint.damaged > 0 {
-                    self.notices.push(Message::CheckpointDamaged {
-                        path: path.display().to_string(),
-                        records: checkpoint.damaged,
-                        source: spec.to_string(),
-                    });
-                }
-            }
-            Found::Nothing => {}
-        }
-        let others = match &found {
-            Found::Unusable(_) => Vec::new(),
-            _ => store.read_others(&state::file_name(&host::name()), since),
-        };
-        let progress = Progress::default();
-        self.entries.push(Entry {
-            store,
-            progress: progress.clone(),
+    fn add(
+        &mut self,
+        spec: &Spec,
+        path: &Path,
+        provenance: &Provenance,
+    ) -> Result<Memory, CommandError> {
+        let dir = self.dir.display();
+        let option = provenance.name(Opt::StateDir);
+        let (restored, receiver) = bounded(1);
+        let mut entry = Entry {
+            spec: spec.clone(),
+            path: path.to_owned(),
+            store: None,
+            progress: Progress::default(),
+            restored,
             is_stale: true,
             is_failing: false,
-        });
-        Restored {
-            found,
-            others,
-            progress,
-        }
-    }
-
-    /// A directory that was asked for must work; the default one need not.
-    fn do_without(
-        &mut self,
-        spec: &impl Display,
-        problem: OpenError,
-        provenance: &Provenance,
-    ) -> Result<(), CommandError> {
+        };
+        self.progresses.push(entry.progress.clone());
         let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
-        match problem {
-            OpenError::Wrong(what) | OpenError::InUse(what) if is_default => {
-                self.notices.push(Message::NoCheckpoint {
-                    source: spec.to_string(),
-                    error: what,
-                    option: provenance.name(Opt::StateDir),
-                });
-                Ok(())
+        let problem = match open_store(&self.dir, path) {
+            Ok(Some(store)) => {
+                self.notices.extend(entry.restore(store));
+                None
             }
-            OpenError::Wrong(what) => Err(provenance.error(Opt::StateDir, what).into()),
-            OpenError::InUse(what) => {
-                let name = provenance.name(Opt::StateDir);
-                Err(CommandError::Failed(format!("{name}: {what}")))
+            // A directory that was asked for is waited for.
+            Err(error) if !is_default && is_awaited(&error) => None,
+            Ok(None) => {
+                let problem = format!("{dir}: another agent keeps its checkpoint of {spec} there");
+                if !is_default {
+                    return Err(CommandError::Failed(format!("{option}: {problem}")));
+                }
+                Some(problem)
+            }
+            Err(error) => {
+                let problem = format!("{dir}: can't be written to: {error}");
+                if !is_default {
+                    return Err(provenance.error(Opt::StateDir, problem).into());
+                }
+                Some(problem)
+            }
+        };
+        let resumes = problem.is_none();
+        match problem {
+            None => self.entries.push(entry),
+            Some(error) => {
+                entry.tell(Found::Nothing, Vec::new());
+                let source = spec.to_string();
+                self.notices.push(Message::NoCheckpoint {
+                    source,
+                    error,
+                    option,
+                });
             }
         }
+        Ok(Memory {
+            restored: receiver,
+            resumes,
+        })
     }
 
-    /// The progress of all sources that have one.
+    /// The progress of all `file:` sources.
     pub fn progresses(&self) -> Vec<Progress> {
-        let entries = self.entries.iter();
-        entries.map(|entry| entry.progress.clone()).collect()
+        self.progresses.clone()
     }
 
     /// Writes them from now on, if there are any, and says so where the directory does not answer.
@@ -211,7 +206,12 @@ impl CheckpointWriter {
             }
             let watermark = stats.watermark();
             for entry in &mut self.entries {
-                watchdog.state_dir(IF_IT_HANGS, || entry.write_and_log(watermark, is_due));
+                watchdog.state_dir(IF_IT_HANGS, || {
+                    if is_due {
+                        entry.look_for_store(&self.dir);
+                    }
+                    entry.write_and_log(watermark, is_due);
+                });
             }
             if is_last {
                 return;
@@ -221,18 +221,71 @@ impl CheckpointWriter {
 }
 
 impl Entry {
+    /// Tells the source what the last start left. Gives what the operator should know of that.
+    fn restore(&mut self, store: Store) -> Option<Message> {
+        let found = store.read();
+        let path = store.path().display().to_string();
+        let source = self.spec.to_string();
+        let mut since = None;
+        let notice = match &found {
+            Found::Unusable(error) => Some(Message::CheckpointUnusable {
+                path,
+                error: error.clone(),
+                source,
+            }),
+            Found::Files(checkpoint) => {
+                since = Some(checkpoint.written);
+                (checkpoint.damaged > 0).then_some(Message::CheckpointDamaged {
+                    path,
+                    records: checkpoint.damaged,
+                    source,
+                })
+            }
+            Found::Nothing => None,
+        };
+        let others = match &found {
+            Found::Unusable(_) => Vec::new(),
+            _ => store.read_others(&state::file_name(&host::name()), since),
+        };
+        self.store = Some(store);
+        self.tell(found, others);
+        notice
+    }
+
+    fn tell(&self, found: Found, others: Vec<FileOffset>) {
+        // There is room for this one; the source may have ended.
+        let _ = self.restored.try_send(Restored {
+            found,
+            others,
+            progress: self.progress.clone(),
+        });
+    }
+
+    /// Opens the store, if the state directory is there now.
+    fn look_for_store(&mut self, dir: &Path) {
+        if self.store.is_none()
+            && let Ok(Some(store)) = open_store(dir, &self.path)
+            && let Some(notice) = self.restore(store)
+        {
+            notice.log();
+        }
+    }
+
     /// Writes what has changed now that all events below `watermark` are final; with `sync` also what only grew, and
     /// has it on disk.
     fn write(&mut self, watermark: u64, sync: bool) -> io::Result<()> {
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
         let changes = self.progress.commit(watermark, sync);
         if !changes.is_empty() && !self.is_stale {
-            self.is_stale = !self.store.append(&changes)?;
+            self.is_stale = !store.append(&changes)?;
         }
         if sync && !self.is_stale {
-            self.is_stale = !self.store.sync()?;
+            self.is_stale = !store.sync()?;
         }
         if self.is_stale {
-            self.store.rewrite(&self.progress)?;
+            store.rewrite(&self.progress)?;
             self.is_stale = false;
         }
         Ok(())
@@ -246,7 +299,8 @@ impl Entry {
         let result = self.write(watermark, sync);
         self.is_stale |= result.is_err();
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
-        let path = self.store.path().display().to_string();
+        let Some(store) = &self.store else { return };
+        let path = store.path().display().to_string();
         match result {
             Err(error) if !was_failing => {
                 let error = error.to_string();

@@ -23,23 +23,17 @@ impl Field for String {
     }
 }
 
-impl Field for &'static str {
-    fn json(&self) -> Value {
-        (*self).into()
-    }
+macro_rules! plain {
+    ($($type:ty)*) => {$(
+        impl Field for $type {
+            fn json(&self) -> Value {
+                (*self).into()
+            }
+        }
+    )*};
 }
 
-impl Field for u64 {
-    fn json(&self) -> Value {
-        (*self).into()
-    }
-}
-
-impl Field for usize {
-    fn json(&self) -> Value {
-        (*self).into()
-    }
-}
+plain! { &'static str u64 usize }
 
 impl Field for Size {
     fn json(&self) -> Value {
@@ -97,12 +91,10 @@ pub struct Buffered {
 
 impl fmt::Display for Buffered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Buffered {
-                events,
-                is_full: true,
-            } => write!(f, "buffer full ({})", Events(*events)),
-            Buffered { events, .. } => write!(f, "{} buffered", Events(*events)),
+        let events = Events(self.events);
+        match self.is_full {
+            true => write!(f, "buffer full ({events})"),
+            false => write!(f, "{events} buffered"),
         }
     }
 }
@@ -147,10 +139,7 @@ impl fmt::Display for Peer {
 
 impl Field for Peer {
     fn json(&self) -> Value {
-        self.0
-            .as_ref()
-            .map(|address| shown(address, MAX_TEXT))
-            .into()
+        self.0.as_ref().map(Field::json).into()
     }
 }
 
@@ -170,10 +159,8 @@ impl fmt::Display for Reasons {
 
 impl Field for Reasons {
     fn json(&self) -> Value {
-        let reasons = self
-            .0
-            .iter()
-            .map(|(reason, events)| (reason.replace(' ', "_"), (*events).into()));
+        let reasons = self.0.iter();
+        let reasons = reasons.map(|(reason, events)| (reason.replace(' ', "_"), (*events).into()));
         Value::Object(reasons.collect())
     }
 }

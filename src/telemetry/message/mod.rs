@@ -252,7 +252,13 @@ messages! {
         "{file} is compressed with {kind}; it is not read";
     /// A compressed file has events that were not read.
     FileCompressedUnread { file: String, kind: &'static str, bytes: u64 } = "file_compressed_unread" Warn
-        "{file} is compressed with {kind}, which can't be read; its last {bytes} bytes were not delivered";
+        "{file} is compressed with {kind}, which can't be read; {bytes} bytes or more of what it was made from were not delivered";
+    /// Events of a file are none, or too large.
+    FileMalformed { source: String, events: Events, file: String, offset: u64 } = "file_malformed" Warn
+        "{source}: {events} malformed or too large, the first in {file} at byte {offset}";
+    /// Removed files that are kept open take much of what they may.
+    DeletedHeld { source: String, held: Size, limit: Size } = "deleted_held" Warn
+        "{source}: removed files that were not read yet take {held}; beyond {limit} (--max-deleted-bytes) the oldest are let go";
     /// A compressed file is damaged.
     FileDamaged { file: String, offset: u64, error: String } = "file_damaged" Warn
         "{file}: can't be decompressed after byte {offset}: {error}; what follows is lost";
@@ -308,6 +314,12 @@ messages! {
 
     // State
 
+    /// The state directory is not there yet.
+    StateDirAwaited { error: String } = "state_dir_awaited" Warn
+        "{error}; waiting for it; until then no file is read, and `show` can't show this agent";
+    /// A file that the webhook's settings name is not there yet.
+    WebhookAwaited { error: String } = "webhook_awaited" Warn
+        "webhook unavailable: {error}; waiting for it";
     /// A checkpoint file is damaged.
     CheckpointUnusable { path: String, error: String, source: String } = "checkpoint_unusable" Warn
         "{path}: {error}; {source} is read from its beginning";

@@ -105,7 +105,7 @@ impl Report {
                 state.left += events as u64;
                 return None;
             }
-            self.counters.dropped(reason, events);
+            self.counters.dropped(reason, source, events);
             state.dropped(reason, events as u64)
         });
     }
@@ -216,13 +216,17 @@ impl Report {
         }
     }
 
-    /// What a source has that was not read yet, and for how long the oldest of it has been there.
-    pub fn source_lag(&self, source: usize, bytes_behind: u64, oldest_age: Duration) {
+    /// What a source has that was not read yet.
+    pub fn source_lag(&self, source: usize, lag: Lag) {
         if let Some(source) = self.state().sources.get_mut(source) {
-            source.lag = Some(Lag {
-                bytes: bytes_behind,
-                oldest: oldest_age,
-            });
+            source.lag = Some(lag);
+        }
+    }
+
+    /// A file of a source was taken for the copy of another.
+    pub fn source_copied(&self, source: usize) {
+        if let Some(source) = self.state().sources.get_mut(source) {
+            source.copies += 1;
         }
     }
 

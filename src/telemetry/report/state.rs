@@ -204,7 +204,7 @@ impl State {
         let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
         let changed = changed.to_owned();
         let message = match (&self.forwarding, &forwarding) {
-            (None, _) => None,
+            (None, _) | (_, Forwarding::Awaited(_)) => None,
             (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
                 Some(Message::ForwardingEnabled {
                     changed,

@@ -1,10 +1,10 @@
 //! An answer that says of each event what became of it, as Elasticsearch's `_bulk` does.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use super::meaning::{Meaning, of_status};
-use super::{Answer, Question};
 use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
+use crate::webhook::bulk::Items;
 
 /// A document of this identity is there already: an earlier request's answer was lost.
 const CONFLICT: u16 = 409;
@@ -14,20 +14,22 @@ const ITEMS: &str =
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
-/// What an answer of success means for each event.
-pub(super) fn outcome(answer: &Answer, question: &Question<'_>, now: SystemTime) -> Outcome {
-    let (found, events) = (&answer.items, answer.events);
+/// What an answer of success, with this status, means for each of so many events. `shown` gives what may be shown of a text.
+pub(super) fn outcome(
+    status: u16,
+    found: &Items,
+    events: usize,
+    retry_after: Option<Duration>,
+    shown: impl Fn(&str) -> String,
+) -> Outcome {
     match found.errors {
-        None if found.cut_off => return Outcome::Failed(broken_off(answer)),
+        None if found.cut_off => return Outcome::Failed(broken_off(status)),
         None | Some(false) => return Outcome::Delivered,
         Some(true) => {}
     }
     let is_whole = found.items.len() == events || (found.cut_off && found.items.len() < events);
     if !is_whole || found.items.iter().any(|item| item.status == 0) {
-        let message = format!(
-            "HTTP {} with errors, but not of which events",
-            answer.status
-        );
+        let message = format!("HTTP {status} with errors, but not of which events");
         return Outcome::Failed(DeliveryError::permanent(message, ITEMS));
     }
     let mut parts = Partial {
@@ -37,8 +39,7 @@ pub(super) fn outcome(answer: &Answer, question: &Question<'_>, now: SystemTime)
     };
     for (item, outcome) in found.items.iter().zip(&mut parts.events) {
         let message = || {
-            let error = question.shown(&item.error);
-            format!("HTTP {} {error}", item.status)
+            format!("HTTP {} {}", item.status, shown(&item.error))
                 .trim_end()
                 .to_owned()
         };
@@ -55,7 +56,7 @@ pub(super) fn outcome(answer: &Answer, question: &Question<'_>, now: SystemTime)
                 *outcome = EventOutcome::Retry;
                 parts.failure.get_or_insert_with(|| DeliveryError {
                     fix: (!matches!(meaning, Meaning::Busy(_))).then_some(TARGET),
-                    retry_after: answer.wait(now),
+                    retry_after,
                     ..DeliveryError::transient(
                         Cause::Answer,
                         format!("{} for some events", message()),
@@ -66,7 +67,7 @@ pub(super) fn outcome(answer: &Answer, question: &Question<'_>, now: SystemTime)
     }
     if found.items.len() < events {
         parts.events[found.items.len()..].fill(EventOutcome::Retry);
-        parts.failure.get_or_insert_with(|| broken_off(answer));
+        parts.failure.get_or_insert_with(|| broken_off(status));
     }
     simplest(parts)
 }
@@ -92,12 +93,12 @@ fn simplest(parts: Partial) -> Outcome {
     }
 }
 
-fn broken_off(answer: &Answer) -> DeliveryError {
+fn broken_off(status: u16) -> DeliveryError {
     DeliveryError {
         may_have_arrived: true,
         ..DeliveryError::transient(
             Cause::Answer,
-            format!("HTTP {}, but the answer broke off", answer.status),
+            format!("HTTP {status}, but the answer broke off"),
         )
     }
 }

@@ -16,7 +16,7 @@ fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>)
     let endpoint = Endpoint::parse(URL).unwrap();
     let mut secrets = Secrets::default();
     endpoint.secrets().for_each(|secret| secrets.add(secret));
-    secrets.add_header_value("Splunk B5A79AAD-D822");
+    secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
         is_splunk,
@@ -260,6 +260,9 @@ fn a_status_is_not_doubled() {
         (404, "404 page not found", "HTTP 404 page not found"),
         (404, "404: Not Found", "HTTP 404 Not Found"),
         (404, "HTTP/1.1 404 Not Found", "HTTP 404 Not Found"),
+        (404, "HTTP Status 404 – Not Found", "HTTP 404 Not Found"),
+        (404, "Error 404: Not Found", "HTTP 404 Not Found"),
+        (404, "no event 404 here", "HTTP 404 no event 404 here"),
         (404, "404", "HTTP 404 Not Found"),
         (404, "4040 x", "HTTP 404 4040 x"),
         (503, "", "HTTP 503 Service Unavailable"),

@@ -93,7 +93,7 @@ pub(super) fn secrets(
 ) -> Secrets {
     let mut secrets = Secrets::default();
     if let Some(token) = token {
-        secrets.add_header_value(token.reveal());
+        secrets.add_credential(token.reveal());
     }
     endpoint.secrets().for_each(|secret| secrets.add(secret));
     for (name, value) in &template.headers {

@@ -22,9 +22,9 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(file: &FileOffset, data: &[u8]) {
-    assert!(file.head.bytes <= HEAD_BYTES);
+    assert!(file.head.len() <= HEAD_BYTES);
     if let Some(tail) = file.tail {
-        assert!(tail.bytes as u64 <= file.offset, "{file:?}");
+        assert!(tail.len() as u64 <= file.offset, "{file:?}");
     }
     let _ = file.head.fits(data);
 }

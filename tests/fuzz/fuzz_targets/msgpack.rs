@@ -63,7 +63,7 @@ fn cut(data: &[u8], piece: usize) {
                 Err(_) => return assert!(split_value(rest).is_none()),
             }
         }
-        values.release();
+        values.release(&mut Vec::new());
         assert!(values.memory() <= 8 * LIMIT);
     }
     assert_eq!(values.is_unfinished(), !rest.is_empty());

@@ -1,6 +1,6 @@
 //! The host, the webhook and the agent of the model.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
+use super::hook::{Hook, ROOM};
 use crate::framer::{Frame, Framer};
 use crate::source::file::FileStart;
-use crate::source::file::follower::{Follower, Sink, Wishes};
+use crate::source::file::follower::{Follower, Wishes};
 use crate::source::file::pattern::Pattern;
 use crate::source::file::reading::Step;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
@@ -38,6 +39,14 @@ pub(super) enum Op {
     WriteOld(u8),
     /// Something takes the log's place that can't be read, for a while.
     BadEntry,
+    /// A file that holds no more than half an event, and is no beginning of one that others have.
+    Stub,
+    /// The directory is not there, as a mount that comes later; or it is again.
+    Unmount,
+    /// Forwarding is disabled, or enabled.
+    Switch,
+    /// The agent, if it runs, has time to look at all files.
+    Settle,
     /// The agent takes so many steps.
     Steps(u8),
     Deliver,
@@ -47,76 +56,8 @@ pub(super) enum Op {
     Start,
 }
 
-/// What the sink has room for.
-const ROOM: usize = 40;
 /// A long time for a source.
 const LATER: Duration = Duration::from_secs(4);
-
-/// Takes events as a webhook would: what is delivered is final, what is queued is lost with the agent.
-#[derive(Default)]
-pub(super) struct Hook {
-    is_away: bool,
-    queued: Vec<u64>,
-    position: u64,
-    watermark: u64,
-    pub(super) delivered: BTreeMap<u64, u32>,
-    lost: u64,
-    half: Vec<u64>,
-}
-
-impl Hook {
-    fn deliver(&mut self) {
-        for number in self.queued.drain(..) {
-            *self.delivered.entry(number).or_default() += 1;
-        }
-        self.watermark = self.position;
-    }
-}
-
-impl Sink for Hook {
-    fn framer(&self) -> Framer {
-        Framer::new(1 << 20)
-    }
-
-    fn take(&mut self, framer: &mut Framer) -> Option<u64> {
-        loop {
-            if self.queued.len() >= ROOM {
-                return None;
-            }
-            match framer.next() {
-                Some(Frame::Event(event)) => {
-                    let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
-                    self.queued.push(event["n"].as_u64().unwrap());
-                    self.position += 1;
-                }
-                Some(_) => self.half.push(0),
-                None => return Some(self.position),
-            }
-        }
-    }
-
-    fn is_forwarding(&self) -> bool {
-        true
-    }
-
-    fn watermark(&self) -> u64 {
-        self.watermark
-    }
-
-    fn lost(&mut self, bytes: u64, _: &str) {
-        self.lost += bytes;
-    }
-
-    fn failed(&mut self, _: &str) {}
-
-    fn waits(&mut self) {}
-
-    fn worked(&mut self) {}
-
-    fn name(&self) -> &'static str {
-        "model"
-    }
-}
 
 struct Agent {
     follower: Follower,
@@ -135,20 +76,36 @@ pub(super) struct World {
     pub(super) next: u64,
     dates: u32,
     pub(super) half: Option<(PathBuf, u64)>,
+    /// All files begin with the same KiB.
+    has_banner: bool,
+    /// Events of which the agent knows that they are there.
+    pub(super) known: BTreeSet<u64>,
+    /// Events of files that were copied or compressed, of which it is not known how many bytes they are in a file, and
+    /// events that are counted otherwise.
+    pub(super) vague: BTreeSet<u64>,
 }
 
-fn event(number: u64) -> String {
+pub(super) fn event(number: u64) -> String {
     format!("{{\"n\":{number},\"pad\":\"{:050}\"}}\n", number * 7919)
 }
 
+/// What all files begin with, an event of its own that has no number.
+fn banner() -> String {
+    format!("{{\"n\":0,\"banner\":\"{}\"}}\n", "x".repeat(1100))
+}
+
 impl World {
-    pub(super) fn new(is_glob: bool) -> Self {
+    pub(super) fn new(is_glob: bool, has_banner: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
         let name = if is_glob { "audit.log*" } else { "audit.log" };
         World {
-            pattern: dir.path().join(name),
+            pattern: dir.path().join("log").join(name),
             dir,
-            state: tempfile::tempdir().unwrap(),
+            // Where nothing waits for a disk.
+            state: tempfile::tempdir_in("/dev/shm")
+                .or_else(|_| tempfile::tempdir())
+                .unwrap(),
             clock: Instant::now(),
             hook: Hook::default(),
             agent: None,
@@ -156,15 +113,22 @@ impl World {
             next: 1,
             dates: 0,
             half: None,
+            has_banner,
+            known: BTreeSet::new(),
+            vague: BTreeSet::new(),
         }
     }
 
+    fn logs(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
     fn log(&self) -> PathBuf {
-        self.dir.path().join("audit.log")
+        self.logs().join("audit.log")
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
-        self.dir.path().join(format!("audit.log.{number}"))
+        self.logs().join(format!("audit.log.{number}"))
     }
 
     fn append(path: &Path, text: &str) {
@@ -178,6 +142,9 @@ impl World {
 
     fn write(&mut self, path: &Path, count: u8) {
         let mut text = String::new();
+        if self.has_banner && fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            text.push_str(&banner());
+        }
         if let Some((half, number)) = self.half.take() {
             if half == path {
                 text.push_str(&event(number)[10..]);
@@ -195,11 +162,8 @@ impl World {
     fn shift(&mut self) {
         for number in (1..8).rev() {
             for end in ["", ".gz"] {
-                let from = self.dir.path().join(format!("audit.log.{number}{end}"));
-                let to = self
-                    .dir
-                    .path()
-                    .join(format!("audit.log.{}{end}", number + 1));
+                let from = self.logs().join(format!("audit.log.{number}{end}"));
+                let to = self.logs().join(format!("audit.log.{}{end}", number + 1));
                 let _ = fs::rename(from, to);
             }
         }
@@ -225,7 +189,7 @@ impl World {
     /// All events that are on disk now under a name that the source means.
     pub(super) fn on_disk(&self) -> BTreeSet<u64> {
         let mut events = BTreeSet::new();
-        for entry in fs::read_dir(self.dir.path()).unwrap().flatten() {
+        for entry in fs::read_dir(self.logs()).into_iter().flatten().flatten() {
             let Ok(bytes) = fs::read(entry.path()) else {
                 continue;
             };
@@ -312,6 +276,34 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, op: Op) {
+        match op {
+            Op::Steps(count) => (0..count).for_each(|_| self.step()),
+            Op::Settle => self.settle(),
+            Op::Deliver => {
+                self.hook.is_away = false;
+                self.hook.deliver();
+                self.commit();
+            }
+            Op::Outage => self.hook.is_away = true,
+            Op::Switch => self.switch(),
+            Op::Stop => self.end(false),
+            Op::Kill => self.end(true),
+            Op::Start => self.start(),
+            Op::Unmount => {
+                let (here, away) = (self.logs(), self.dir.path().join("away"));
+                let (from, to) = if away.exists() {
+                    (away, here)
+                } else {
+                    (here, away)
+                };
+                fs::rename(from, to).unwrap();
+            }
+            _ if self.logs().exists() => self.apply_to_files(op),
+            _ => {}
+        }
+    }
+
+    fn apply_to_files(&mut self, op: Op) {
         let log = self.log();
         match op {
             Op::Write(count) => self.write(&log, count),
@@ -330,15 +322,13 @@ impl World {
             }
             Op::Date if log.exists() => {
                 self.dates += 1;
-                fs::rename(
-                    &log,
-                    self.dir.path().join(format!("audit.log-{}", self.dates)),
-                )
-                .unwrap();
+                let dated = self.logs().join(format!("audit.log-{}", self.dates));
+                fs::rename(&log, dated).unwrap();
                 self.half = None;
             }
             Op::Copytruncate if log.exists() => {
                 self.shift();
+                self.vague.extend(Self::events(&fs::read(&log).unwrap()));
                 fs::copy(&log, self.numbered(1)).unwrap();
                 OpenOptions::new()
                     .write(true)
@@ -355,41 +345,64 @@ impl World {
                 self.write(&path, count);
             }
             Op::BadEntry => {
-                let path = self.dir.path().join("audit.log.bad");
+                let path = self.logs().join("audit.log.bad");
                 if fs::symlink_metadata(&path).is_ok() {
                     fs::remove_file(path).unwrap();
                 } else {
                     std::os::unix::fs::symlink("audit.log.bad", path).unwrap();
                 }
             }
-            Op::Steps(count) => (0..count).for_each(|_| self.step()),
-            Op::Deliver => {
-                self.hook.is_away = false;
-                self.hook.deliver();
-                self.commit();
+            Op::Stub => {
+                let path = self.logs().join("audit.log.0");
+                if path.exists() {
+                    fs::remove_file(path).unwrap();
+                } else {
+                    fs::write(path, "{").unwrap();
+                }
             }
-            Op::Outage => self.hook.is_away = true,
-            Op::Stop => self.end(false),
-            Op::Kill => self.end(true),
-            Op::Start => self.start(),
             _ => {}
+        }
+    }
+
+    /// Time passes, in which the agent looks at everything, though there may be no room for what it reads.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            self.clock += LATER;
+            self.step();
+        }
+        if self.agent.is_some() {
+            self.known.extend(self.on_disk());
+        }
+    }
+
+    /// What is queued is discarded when forwarding is disabled.
+    fn switch(&mut self) {
+        self.hook.is_off = !self.hook.is_off;
+        if self.hook.is_off {
+            if let Some(agent) = &self.agent {
+                agent.progress.freeze(self.hook.watermark);
+            }
+            // They are counted as dropped, and read again if their file is there still.
+            self.vague.extend(self.hook.queued.drain(..));
+            self.hook.watermark = self.hook.position;
         }
     }
 
     fn gzip(&mut self) {
         let path = self.numbered(1);
         let Ok(bytes) = fs::read(&path) else { return };
+        self.vague.extend(Self::events(&bytes));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&bytes).unwrap();
         fs::write(
-            self.dir.path().join("audit.log.1.gz"),
+            self.logs().join("audit.log.1.gz"),
             encoder.finish().unwrap(),
         )
         .unwrap();
         let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
         let gz = File::options()
             .append(true)
-            .open(self.dir.path().join("audit.log.1.gz"))
+            .open(self.logs().join("audit.log.1.gz"))
             .unwrap();
         gz.set_modified(modified).unwrap();
         fs::remove_file(path).unwrap();
@@ -398,7 +411,7 @@ impl World {
     fn remove_oldest(&mut self) {
         for number in (2..9).rev() {
             for end in ["", ".gz"] {
-                let path = self.dir.path().join(format!("audit.log.{number}{end}"));
+                let path = self.logs().join(format!("audit.log.{number}{end}"));
                 if path.exists() {
                     fs::remove_file(path).unwrap();
                     return;
@@ -410,6 +423,12 @@ impl World {
     /// In the end everything works, and all arrives.
     pub(super) fn finish(&mut self) {
         self.hook.is_away = false;
+        if !self.logs().exists() {
+            self.apply(Op::Unmount);
+        }
+        if self.hook.is_off {
+            self.switch();
+        }
         self.start();
         let mut idle = 0;
         while idle < 8 {

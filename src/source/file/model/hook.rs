@@ -1,0 +1,95 @@
+//! The webhook of the model, with the queue before it.
+
+use std::collections::BTreeMap;
+
+use crate::framer::{Frame, Framer};
+use crate::source::file::Broken;
+use crate::source::file::follower::Sink;
+use crate::telemetry::message::Message;
+
+/// What the sink has room for.
+pub(super) const ROOM: usize = 40;
+/// Takes events as a webhook would: what is delivered is final, what is queued is lost with the agent.
+#[derive(Default)]
+pub(super) struct Hook {
+    pub(super) is_away: bool,
+    /// Forwarding is disabled.
+    pub(super) is_off: bool,
+    pub(super) queued: Vec<u64>,
+    pub(super) position: u64,
+    pub(super) watermark: u64,
+    pub(super) delivered: BTreeMap<u64, u32>,
+    /// Bytes that were reported as lost.
+    pub(super) lost: u64,
+    /// Reports of files that are gone, with a known loss or without.
+    pub(super) gone: u64,
+    /// It was said that there is no file.
+    pub(super) has_waited: bool,
+}
+
+impl Hook {
+    pub(super) fn deliver(&mut self) {
+        for number in self.queued.drain(..) {
+            *self.delivered.entry(number).or_default() += 1;
+        }
+        self.watermark = self.position;
+    }
+}
+
+impl Sink for Hook {
+    fn framer(&self) -> Framer {
+        Framer::new(1 << 20)
+    }
+
+    fn take(&mut self, framer: &mut Framer) -> Option<u64> {
+        loop {
+            if self.queued.len() >= ROOM {
+                return None;
+            }
+            match framer.next() {
+                Some(Frame::Event(event)) => {
+                    let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
+                    self.queued.push(event["n"].as_u64().unwrap());
+                    self.position += 1;
+                }
+                Some(_) => {}
+                None => return Some(self.position),
+            }
+        }
+    }
+
+    fn is_forwarding(&self) -> bool {
+        !self.is_off
+    }
+
+    fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
+    fn lost(&mut self, bytes: u64, _: &str) {
+        self.lost += bytes;
+        self.gone += 1;
+    }
+
+    fn failed(&mut self, _: &str) {}
+
+    fn broken(&mut self) -> Option<Broken> {
+        None
+    }
+
+    fn copied(&mut self) {}
+
+    fn gone(&mut self, _: &Message) {
+        self.gone += 1;
+    }
+
+    fn waits(&mut self) {
+        self.has_waited = true;
+    }
+
+    fn worked(&mut self) {}
+
+    fn name(&self) -> &'static str {
+        "model"
+    }
+}

@@ -1,0 +1,14 @@
+//! Values that are one of a few words.
+
+/// What the word stands for.
+///
+/// # Errors
+/// It is none of these; says which there are.
+pub fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let chosen = words.iter().find(|(word, _)| *word == text);
+    chosen.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        let (last, others) = words.split_last().unwrap_or((&"", &[]));
+        format!("is not known; fix: use {} or {last}", others.join(", "))
+    })
+}
