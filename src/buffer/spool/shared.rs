@@ -14,7 +14,7 @@ use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
 use super::writer::{Writer, Written};
-use crate::buffer::chunk::Chunk;
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 use crate::text::quantity::{HumanDuration, Size};
@@ -25,6 +25,8 @@ const UNWRITTEN: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_millis(250);
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
+/// Buffers kept for reuse.
+const SPARE: usize = 16;
 /// A disk that has failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -48,6 +50,8 @@ pub(super) struct State {
     pending: Group,
     /// Bytes that are to be written, or are just being.
     claimed: u64,
+    /// Memory of chunks that were written, for the next ones.
+    spare: Vec<Vec<u8>>,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     pub(super) marks: Marks,
@@ -89,6 +93,7 @@ impl State {
             writer: None,
             pending: Group::default(),
             claimed: 0,
+            spare: Vec::new(),
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             marks: Marks::new(0),
@@ -119,6 +124,17 @@ impl State {
         self.writer.is_some()
             && !self.pending.records.is_empty()
             && is_failing.is_none_or(|retry_at| retry_at <= Instant::now())
+    }
+
+    /// Keeps the memory of full chunks.
+    fn recycle(&mut self, records: impl Iterator<Item = Record>) {
+        let full = records.map(|record| record.bytes);
+        let full =
+            full.filter(|bytes| (CHUNK_BYTES / 2..=CHUNK_BYTES * 2).contains(&bytes.capacity()));
+        for mut bytes in full.take(SPARE.saturating_sub(self.spare.len())) {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
     }
 
     /// Something waits to be written.
@@ -196,6 +212,7 @@ impl Shared {
         group.bytes += bytes;
         group.events += events as u64;
         if !uncounted {
+            chunk.bytes = state.spare.pop().unwrap_or_default();
             self.unwritten.notify_one();
             return Appended::Taken;
         }
@@ -371,6 +388,9 @@ impl Shared {
         }
         if std::mem::take(&mut state.reader_waits) {
             self.unread.notify_one();
+        }
+        if self.sync != SyncMode::Always {
+            state.recycle(group.records.drain(..));
         }
         if self.sync == SyncMode::Never {
             return group.ticket.end(Appended::Taken);
