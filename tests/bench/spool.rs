@@ -260,7 +260,7 @@ fn memory(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// From the start of the agent to the first delivery, with little in the spool and with 10 GiB more behind that.
+/// From the start of the agent to the first delivery, with little in the spool and with 10 GiB more before the last of that.
 fn start(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool-start", 20_000)?;
     let sink = Sink::start(setup.bytes)?;
@@ -278,7 +278,7 @@ fn start(results: &mut Results) -> io::Result<()> {
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..6 {
         let is_large = round % 2 == 1;
-        let fill = |place: u64| spool.join(format!("{:020}.spool", 1_000_000 + place));
+        let fill = |place: u64| spool.join(format!("{:020}.spool", 1 + place));
         for place in (0..640).filter(|_| is_large) {
             OpenOptions::new()
                 .append(true)

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
@@ -25,6 +26,8 @@ const UNWRITTEN: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_millis(250);
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
+/// How often a client lets others go first before it sleeps.
+const YIELDS: usize = 4;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
 /// A disk that has failed is tried again after this.
@@ -218,6 +221,17 @@ impl Shared {
         }
         group.uncounted.push((source, events));
         let ticket = Arc::clone(&group.ticket);
+        if self.sync != SyncMode::Always && state.writer.is_none() {
+            // A write takes less time than to sleep and be woken.
+            drop(state);
+            for _ in 0..YIELDS {
+                thread::yield_now();
+                if let Some(result) = ticket.result() {
+                    return result;
+                }
+            }
+            state = self.lock();
+        }
         loop {
             if let Some(result) = ticket.result() {
                 return result;
