@@ -178,7 +178,10 @@ fuzz-keep: ## keeps what the fuzz targets have found: tests/fuzz/corpus.tar.gz
 chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED repeats a run; as root for all kinds
 	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1
 	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::chaos --ignored --nocapture
-	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 80 )) cargo test --locked --lib -- source::file::model
+	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 40 )) cargo test --locked --lib -- source::file::model
+	@$(call command,logrotate,logrotate)
+	$(CARGO_BUILD)
+	AGENT=$(TARGET_DIR)/release/s3-audit-webhook tests/chaos/logrotate.py $(CHAOS_SECONDS)
 
 .PHONY: soak
 soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, descriptor or thread behind

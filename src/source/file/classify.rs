@@ -306,12 +306,13 @@ impl Follower {
                     offset: entry.offset,
                 }
                 .log();
-                self.progress.drop_file(0, number);
+                self.progress.drop_file(number);
                 self.resume(known, &entry, file);
             }
             Class::Copy { original, covered } => {
                 file.state = State::CopyOf { original, covered };
                 file.is_touched = false;
+                self.progress.drop_file(number);
                 self.put(number, file);
                 self.pending.remove(&number);
                 self.copies.insert(number, self.files[&number].active);
@@ -336,7 +337,10 @@ impl Follower {
                 file.state = State::New;
                 file.is_touched = file.now.length > 0;
                 let is_over = !file.is_touched;
-                self.progress.start(number, file.known());
+                // One that is still being compressed is nothing that a start could recognise.
+                if !file.is_gzip {
+                    self.progress.start(number, file.known());
+                }
                 self.put(number, file);
                 if is_over {
                     self.pending.remove(&number);
@@ -384,7 +388,7 @@ impl Follower {
         other.restart();
         other.is_touched = false;
         other.state = State::CopyOf { original, covered };
-        self.progress.drop_file(0, number);
+        self.progress.drop_file(number);
         self.copies.insert(number, other.active);
         self.put(number, other);
         self.pending.remove(&number);

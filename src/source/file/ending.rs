@@ -120,7 +120,7 @@ impl Follower {
         }
         if let Some(mut file) = self.take(number) {
             match file.state {
-                State::Skipped | State::CopyOf { .. } => self.progress.drop_file(0, number),
+                State::Skipped | State::CopyOf { .. } => self.progress.drop_file(number),
                 _ => self.miss(number, &mut file, Ending::Finished),
             }
         }
@@ -132,7 +132,7 @@ impl Follower {
             return;
         };
         match file.state {
-            State::Skipped | State::CopyOf { .. } => self.progress.drop_file(0, number),
+            State::Skipped | State::CopyOf { .. } => self.progress.drop_file(number),
             _ => self.miss(number, &mut file, Ending::Unclear),
         }
     }
@@ -227,6 +227,12 @@ impl Follower {
             return;
         }
         self.is_waiting = false;
+        // A file that is just being compressed may have what is missing.
+        let is_unclear =
+            |file: &Tracked| file.is_gzip && file.is_touched && file.state == State::New;
+        if self.files.values().any(|file| is_unclear(file)) {
+            return;
+        }
         self.must_search = false;
         self.report_missing(sink);
     }
@@ -251,7 +257,7 @@ impl Follower {
                 ..entry
             };
             for forgotten in self.missing.insert(number, gone) {
-                self.progress.drop_file(0, forgotten);
+                self.progress.drop_file(forgotten);
             }
         }
         if lines > MAX_LINES {

@@ -206,12 +206,17 @@ impl Follower {
             self.old_before = checkpoint.is_old.then_some(checkpoint.written);
             for (number, file) in checkpoint.files {
                 self.next = self.next.max(number + 1);
+                if file.length == 0 && !file.is_skipped {
+                    // It was empty: what is in it now may be the copy of another one.
+                    self.progress.drop_file(number);
+                    continue;
+                }
                 self.progress.start(number, file.clone());
                 if !file.is_gone {
                     self.restored.insert(number);
                 }
                 for forgotten in self.missing.insert(number, file) {
-                    self.progress.drop_file(0, forgotten);
+                    self.progress.drop_file(forgotten);
                 }
             }
         }

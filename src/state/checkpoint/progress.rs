@@ -26,14 +26,8 @@ pub struct Reached {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Step {
     reached: Option<Reached>,
-    ending: Option<Ending>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
     /// It is gone, but a copy of it may turn up.
-    Gone,
-    Dropped,
+    is_gone: bool,
 }
 
 /// What a checkpoint is to learn: the newest of each file, or that its number was dropped.
@@ -133,13 +127,15 @@ impl Progress {
     /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up.
     pub fn gone(&self, position: u64, number: u64) {
         self.lock()
-            .mark(position, number, |step| step.ending = Some(Ending::Gone));
+            .mark(position, number, |step| step.is_gone = true);
     }
 
-    /// When all events below `position` are final, the file need not be known any more.
-    pub fn drop_file(&self, position: u64, number: u64) {
-        self.lock()
-            .mark(position, number, |step| step.ending = Some(Ending::Dropped));
+    /// A file need not be known any more: nothing of it was read, or it has been gone for long.
+    pub fn drop_file(&self, number: u64) {
+        let mut state = self.lock();
+        state.files.remove(&number);
+        state.behind = None;
+        state.changed.insert(number);
     }
 
     /// All events below `watermark` are final.
@@ -264,11 +260,7 @@ impl State {
             file.length = file.length.max(reached.offset);
             (file.head, file.tail) = (reached.head, reached.tail);
         }
-        match step.ending {
-            Some(Ending::Gone) => file.is_gone = true,
-            Some(Ending::Dropped) => drop(self.files.remove(&number)),
-            None => {}
-        }
+        file.is_gone |= step.is_gone;
         self.changed.insert(number);
     }
 }
@@ -309,10 +301,10 @@ mod tests {
         progress.mark(10, 1, reached(100));
         progress.mark(10, 1, reached(110));
         progress.mark(20, 2, reached(50));
-        progress.drop_file(25, 1);
         assert_eq!(offsets(&progress, 9), [0, 0]);
         assert_eq!(offsets(&progress, 19), [110, 0]);
         assert_eq!(offsets(&progress, 20), [110, 50]);
+        progress.drop_file(1);
         assert_eq!(offsets(&progress, 25), [50]);
     }
 
