@@ -114,7 +114,7 @@ fn carry(setup: &Setup, load: Load, sync: Option<&str>) -> io::Result<f64> {
         Load::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
         Load::Batches => flood_patiently(address, &requests, &process)?,
         Load::Single => {
-            clients::flood(address, &requests, &process)?;
+            clients::flood(address, &requests, None, &process)?;
             events = requests.len() as u64;
         }
     }
