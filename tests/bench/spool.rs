@@ -212,7 +212,8 @@ fn always(results: &mut Results) -> io::Result<()> {
     process.terminate();
     process.wait()?;
     let after = syncs(&setup.directory)?;
-    let allowed = (before + after) / 2.0 * CLIENTS as f64;
+    // The agent makes no more than one in 2 ms.
+    let allowed = ((before + after) / 2.0).min(500.0) * CLIENTS as f64;
     results.figure("fdatasync of 64 KiB", &[(before + after) / 2.0], "/s", None);
     results.figure("always, 64 clients, one event a POST", &[rate], "/s", None);
     results.figure(
