@@ -382,7 +382,11 @@ fn another_agent_can_be_the_client() {
     let balance = end(second, &hook);
     // What was not taken at first came again, and was counted once.
     assert_eq!((balance.received, balance.delivered), (events, events));
-    assert!(hook.delivered_events().join(&b'\n') == input.trim_end().as_bytes());
+    // While the second one refuses, the first may try another event than the oldest.
+    let (mut arrived, mut sent) = (arrived(&hook), input.lines().collect::<Vec<_>>());
+    arrived.sort_unstable();
+    sent.sort_unstable();
+    assert!(arrived == sent);
 }
 
 #[test]

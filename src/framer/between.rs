@@ -10,20 +10,19 @@ impl Framer {
     pub(crate) fn find_object(&mut self) -> Step {
         self.settle();
         while let Some(&byte) = self.buffer.bytes().get(self.at) {
+            let is_own = self.own_indent != usize::MAX;
             match byte {
                 b'\n' => self.line = Line::START,
                 b' ' | b'\t' | b'\r' => self.line.indent += usize::from(self.line.is_blank),
+                // The rest of a broken object that was spread over lines, and its last line.
+                _ if is_own && self.line.indent > self.own_indent => return self.pass_line(),
+                b'}' if is_own && self.line.is_blank => return self.pass_line(),
                 _ if byte == self.opening => return self.begin_object(),
                 b',' | b'[' | b']' | RS | 0xEF | 0xBB | 0xBF => self.line.is_blank = false,
                 0 => {
                     self.line.is_blank = false;
                     self.at += zeros(&self.buffer.bytes()[self.at..]);
                     continue;
-                }
-                // The rest of an object that was spread over lines.
-                _ if self.after_broken && (self.line.indent > 0 || byte == b'}') => {
-                    self.mode = Mode::Broken;
-                    return Step::Continue;
                 }
                 _ => return self.find_header(),
             }
@@ -57,7 +56,7 @@ impl Framer {
     }
 
     fn begin_garbage(&mut self) -> Step {
-        self.after_broken = false;
+        self.own_indent = usize::MAX;
         self.mode = Mode::Garbage;
         // What was swallowed by a broken object was counted with it.
         let is_counted = self.in_garbage || self.at < self.broke_at;

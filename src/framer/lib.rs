@@ -28,8 +28,8 @@
 //! - An object that breaks (bad JSON, nested deeper than [`MAX_DEPTH`], the stream's end) counts once for each line that
 //!   begins with one. Reading goes on at the next line that begins with an object or with a header and an object, also
 //!   among the lines that it had swallowed; or on the same line behind NUL or RS, or at a `}{"`, with or without a header
-//!   between the brackets. (In an object that can't stand; in a string only at its end, where no object can follow.) Lines
-//!   behind it that are indented, or begin with `}`, and begin with no object are its own.
+//!   between the brackets. (In an object that can't stand; in a string only at its end, where no object can follow.) If the
+//!   broken object's first line is only its `{`, lines that are indented deeper are its own.
 //! - An object over the limit counts as [`Lost::TooLarge`] and is followed, unkept, to its end.
 //!
 //! # Memory
@@ -155,8 +155,8 @@ pub struct Framer {
     in_garbage: bool,
     /// Indentation of the line on which the last object began.
     indent: usize,
-    /// The lines at hand may belong to the object that broke last.
-    after_broken: bool,
+    /// Lines indented deeper belong to the object that broke last.
+    own_indent: usize,
     /// Where the last broken object broke; before it, everything is read for the second time.
     broke_at: usize,
     /// Where objects begin of which the first reading has shown that they break, ascending. Without
@@ -190,7 +190,7 @@ impl Framer {
             line: Line::START,
             in_garbage: false,
             indent: 0,
-            after_broken: false,
+            own_indent: usize::MAX,
             broke_at: 0,
             doomed: Vec::new(),
             max_event,
@@ -332,7 +332,8 @@ impl Framer {
 
     /// A new framer could go on from here, if it sees the line's indentation and header.
     fn settle(&mut self) {
-        if self.mode == Mode::Between && !self.after_broken && !self.line.has_header {
+        let is_own = self.own_indent != usize::MAX;
+        if self.mode == Mode::Between && !is_own && !self.line.has_header {
             let indent = if self.line.is_blank {
                 self.line.indent
             } else {
@@ -352,7 +353,7 @@ impl Framer {
     }
 
     fn begin_object(&mut self) -> Step {
-        self.after_broken = false;
+        self.own_indent = usize::MAX;
         self.settle();
         self.indent = self.line.indent;
         (self.line.is_blank, self.line.is_fresh) = (false, false);

@@ -17,22 +17,34 @@ impl Framer {
     }
 
     pub(crate) fn leave_object(&mut self, start: usize, lost: Lost) -> Step {
-        self.after_broken = true;
+        self.own_indent = self.own_indent_of(start, self.broke_at);
         self.at = start + 1;
         self.mode = Mode::Broken;
         self.count(lost)
     }
 
+    /// How deep lines behind the object's first one, which was read up to `end`, may be indented without being its own:
+    /// as deep as the first one, if that holds nothing but its `{`.
+    fn own_indent_of(&self, start: usize, end: usize) -> usize {
+        let behind = &self.buffer.bytes()[start + 1..end];
+        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+        match behind.iter().find(|byte| !is_blank(byte)) {
+            Some(b'\n') => self.indent,
+            _ => usize::MAX,
+        }
+    }
+
     /// The object that began at `start` has reached the limit. It is either a very long one, or was
     /// cut off and has swallowed those behind it.
     pub(crate) fn exceed(&mut self, start: usize) -> Step {
+        let deepest = self.own_indent_of(start, self.at);
         let mut line = Line {
             is_fresh: false,
             ..Line::START
         };
         let mut at = start + 1;
         let mut last = None;
-        let candidate = |bytes, line: &mut _| self.find_candidate(bytes, line);
+        let candidate = |bytes, line: &mut _| find_candidate(bytes, line, self.opening, deepest);
         while let Some(found) = candidate(&self.buffer.bytes()[at..self.at], &mut line) {
             last = Some(at + found);
             line.step(self.opening);
@@ -40,7 +52,7 @@ impl Framer {
         }
         let Some(last) = last else {
             let step = self.count(Lost::TooLarge);
-            self.line = line;
+            (self.own_indent, self.line) = (deepest, line);
             self.mode = Mode::TooLarge;
             return step;
         };
@@ -53,31 +65,36 @@ impl Framer {
     /// Inside an object that is over the limit.
     pub(crate) fn pass_too_large(&mut self) -> Step {
         let window = &self.buffer.bytes()[self.at..];
-        let candidate = self.find_candidate(window, &mut { self.line });
+        let (opening, deepest) = (self.opening, self.own_indent);
+        let candidate = find_candidate(window, &mut { self.line }, opening, deepest);
         let window = &window[..candidate.unwrap_or(window.len())];
         let scan = self.scanner.scan(window, 0);
         let passed = match scan {
             Scan::Done(at) | Scan::Error(at) => at,
             Scan::More => window.len(),
         };
-        let mut line = self.line;
-        self.find_candidate(&window[..passed], &mut line);
-        self.line = line;
+        find_candidate(&window[..passed], &mut self.line, opening, deepest);
         self.at += passed;
         match scan {
             Scan::Done(_) => {
                 self.line.step(b'}');
-                self.mode = Mode::Between;
+                (self.own_indent, self.mode) = (usize::MAX, Mode::Between);
                 self.line.is_counted = false;
             }
             Scan::Error(_) => {
                 self.broke_at = self.at;
-                (self.after_broken, self.line.is_counted) = (true, true);
+                self.line.is_counted = true;
                 self.mode = Mode::Broken;
             }
             Scan::More if candidate.is_some() => self.mode = Mode::Between,
             Scan::More => {}
         }
+        Step::Continue
+    }
+
+    /// On a line that belongs to a broken object.
+    pub(crate) fn pass_line(&mut self) -> Step {
+        self.mode = Mode::Broken;
         Step::Continue
     }
 
@@ -91,7 +108,9 @@ impl Framer {
         let closing = self.opening + 2; // in ASCII, of both kinds of bracket
         while let Some(&byte) = self.buffer.bytes().get(self.at) {
             if byte == b'\n' || byte == RS || byte == 0 {
-                self.after_broken &= byte == b'\n';
+                if byte != b'\n' {
+                    self.own_indent = usize::MAX;
+                }
                 self.mode = Mode::Between;
                 return Step::Continue;
             }
@@ -100,7 +119,7 @@ impl Framer {
                     None => return Step::Wait,
                     Some(true) => {
                         self.at += 1;
-                        self.after_broken = false;
+                        self.own_indent = usize::MAX;
                         self.mode = Mode::Between;
                         return Step::Continue;
                     }
@@ -130,24 +149,6 @@ impl Framer {
             }
         }
     }
-
-    /// The first opening bracket that begins a line which is not indented deeper than the object's: where, inside an object
-    /// that does not end, another one may have begun. `line` is carried from piece to piece.
-    fn find_candidate(&self, bytes: &[u8], line: &mut Line) -> Option<usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            if !line.is_fresh {
-                at += memchr(b'\n', &bytes[at..])?;
-            }
-            let byte = bytes[at];
-            if byte == self.opening && line.is_fresh && line.indent <= self.indent {
-                return Some(at);
-            }
-            line.step(byte);
-            at += 1;
-        }
-        None
-    }
 }
 
 impl Line {
@@ -160,4 +161,22 @@ impl Line {
             _ => (self.is_blank, self.is_fresh) = (false, false),
         }
     }
+}
+
+/// The first `opening` bracket that begins a line which is not indented deeper than `deepest`: where, inside an object that
+/// does not end, another one may have begun. `line` is carried from piece to piece.
+fn find_candidate(bytes: &[u8], line: &mut Line, opening: u8, deepest: usize) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        if !line.is_fresh {
+            at += memchr(b'\n', &bytes[at..])?;
+        }
+        let byte = bytes[at];
+        if byte == opening && line.is_fresh && line.indent <= deepest {
+            return Some(at);
+        }
+        line.step(byte);
+        at += 1;
+    }
+    None
 }

@@ -2,11 +2,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use objects::{garbage, object, written};
 
 mod framing;
-mod objects;
-mod random;
 
 const LIMIT: usize = 300;
 
@@ -156,12 +153,13 @@ fn several_cut_off_objects_in_a_row_cost_one_each() {
 
 #[test]
 fn a_broken_object_that_is_spread_over_lines_costs_one_and_yields_no_fragments() {
-    let broken = "{\n  \"a\": tru,\n  \"list\": [\n    1,\n    2\n  ],\n  \"o\": {\"y\": 2}\n}\n";
+    let broken =
+        "{\n  \"a\": tru,\n  \"list\": [\n    {\n      \"x\": 1\n    },\n    {\"y\": 2}\n  ]\n}\n";
     assert_eq!(
         outcome(&format!("{broken}{{\"ok\":1}}\n")),
         (vec![r#"{"ok":1}"#.into()], 1)
     );
-    let late = "{\n  \"list\": {\n    \"y\": 2\n  },\n  \"a\": tru\n}\n";
+    let late = "{\n  \"list\": [\n    {\"y\": 2}\n  ],\n  \"a\": tru\n}\n";
     assert_eq!(
         outcome(&format!("{late}{{\"ok\":1}}\n")),
         (vec![r#"{"ok":1}"#.into()], 1)
@@ -288,4 +286,139 @@ fn an_idle_framer_can_give_its_buffer_back() {
     assert!(matches!(framer.next(), Some(Frame::Event(event)) if event.raw_len() == 2));
     framer.release();
     assert_eq!(framer.buffer.capacity(), 0);
+}
+
+/// A JSON object of some depth, with strings that look like framing.
+fn object() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<i32>().prop_map(Into::into),
+        any::<bool>().prop_map(Into::into),
+        r#"[a-z"{}\[\],:\\ \n\té]{0,12}"#.prop_map(Into::into),
+        Just("\"},\n{\"op\":\"forged\"}{".into()),
+    ];
+    let value = leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Into::into),
+            vec(("[a-z\"]{0,3}", inner), 0..3)
+                .prop_map(|members| { serde_json::Value::Object(members.into_iter().collect()) }),
+        ]
+    });
+    vec(("[a-z]{1,3}", value), 1..4)
+        .prop_map(|members| serde_json::Value::Object(members.into_iter().collect()))
+}
+
+/// How an object is written, and what its line should be.
+fn written() -> impl Strategy<Value = (String, String)> {
+    (object(), any::<bool>()).prop_map(|(object, pretty)| {
+        if !pretty {
+            return (object.to_string(), object.to_string());
+        }
+        let text = serde_json::to_string_pretty(&object).unwrap();
+        let line = text.lines().map(str::trim_start).collect();
+        (text, line)
+    })
+}
+
+/// Lines that hold no event, whatever they begin with.
+fn garbage() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9:\" .]{1,20}".prop_filter("blank", |line| !line.trim().is_empty()),
+        object().prop_flat_map(|object| {
+            let text = object.to_string();
+            // Cut anywhere but at its end, never inside a character.
+            (1..text.len()).prop_map(move |end| {
+                let end = (1..=end)
+                    .rev()
+                    .find(|end| text.is_char_boundary(*end))
+                    .unwrap();
+                text[..end].to_owned()
+            })
+        }),
+        object().prop_map(|object| format!("{{\"bad\":tru,\"o\":{object}}}")),
+        object().prop_map(|object| format!("{{\"o\":{object},}}")),
+        "x[}\\]]{0,5}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn any_split_gives_the_same_frames(
+        stream in vec(prop_oneof![
+            4 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::into_bytes),
+            4 => written().prop_map(|(text, _)| text.into_bytes()),
+            2 => garbage().prop_map(String::into_bytes),
+            3 => framing::item().prop_map(|item| item.text.into_bytes()),
+            1 => Just(b"\n".to_vec()),
+            1 => Just(b"\xef\xbb\xbf".to_vec()),
+            1 => vec(any::<u8>(), 0..20),
+            1 => (200usize..400).prop_map(|n| vec![b'y'; n]),
+        ], 0..12).prop_map(|parts| parts.concat()),
+        cuts in vec(any::<prop::sample::Index>(), 0..20),
+        limit in 1usize..400,
+    ) {
+        let whole = frames(&[&stream], limit);
+        let bytes: Vec<_> = stream.chunks(1).collect();
+        prop_assert_eq!(&frames(&bytes, limit), &whole);
+        prop_assert_eq!(&frames(&pieces(&stream, &cuts), limit), &whole);
+    }
+
+    #[test]
+    fn a_new_framer_goes_on_from_what_is_unfinished(
+        parts in vec(prop_oneof![
+            6 => written().prop_map(|(text, _)| text),
+            4 => framing::item().prop_map(|item| item.text),
+            2 => garbage(),
+            1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::from),
+            1 => Just("\n".to_owned()),
+            1 => (200usize..400).prop_map(|n| "y".repeat(n)),
+        ], 0..12),
+        cut in any::<prop::sample::Index>(),
+        limit in 1usize..400,
+    ) {
+        let stream = parts.concat().into_bytes();
+        let (first, _) = stream.split_at(cut.index(stream.len() + 1));
+        let mut framer = Framer::new(limit);
+        let mut found = Vec::new();
+        for piece in first.chunks(7) {
+            framer.space()[..piece.len()].copy_from_slice(piece);
+            framer.filled(piece.len());
+            while let Some(frame) = framer.next() {
+                found.push(line(frame));
+            }
+        }
+        let from = first.len() - usize::try_from(framer.unfinished()).unwrap();
+        found.extend(frames(&[&stream[from..]], limit));
+        let whole: Vec<_> = frames(&[&stream], limit).into_iter().flatten().collect();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        prop_assert_eq!(found, whole);
+    }
+
+    #[test]
+    fn any_mixture_of_objects_and_garbage_lines_gives_back_every_object(
+        parts in vec(prop_oneof![
+            3 => written().prop_map(Ok),
+            1 => garbage().prop_map(Err),
+        ], 0..12),
+        comma in any::<bool>(),
+    ) {
+        let separator = if comma { ",\n" } else { "\n" };
+        let stream: String = parts
+            .iter()
+            .map(|part| match part {
+                Ok((text, _)) => text.clone() + separator,
+                Err(text) => text.clone() + separator,
+            })
+            .collect();
+        let expected: Vec<_> = parts.iter().flatten().map(|(_, line)| line.clone()).collect();
+        let found = frames(&[stream.as_bytes()], 1 << 20);
+        let lost = found.iter().filter(|frame| frame.is_err()).count();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        prop_assert_eq!(found, expected);
+        let garbage = parts.iter().filter(|part| part.is_err()).count();
+        prop_assert_eq!(lost > 0, garbage > 0);
+        prop_assert!(lost <= garbage);
+    }
 }
