@@ -31,6 +31,7 @@ CARGO_BUILD = cargo build --release --locked --bin s3-audit-webhook
 
 FUZZ_SECONDS = 60
 CHAOS_SECONDS = 600
+SPOOL_KILLS = 1000
 SOAK_EVENTS = 10000000
 CARGO_DENY = cargo-deny@0.20.2
 CARGO_FUZZ = cargo-fuzz@0.13.2
@@ -174,8 +175,9 @@ fuzz-keep: ## keeps what the fuzz targets have found: tests/fuzz/corpus.tar.gz
 	tests/fuzz/keep.sh
 
 .PHONY: chaos
-chaos: ## random faults for CHAOS_SECONDS (600); CHAOS_SEED repeats a run; as root for all kinds
+chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED repeats a run; as root for all kinds
 	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1
+	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::chaos --ignored --nocapture
 	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 40 )) cargo test --locked --lib -- source::file::model
 	@$(call command,logrotate,logrotate)
 	$(CARGO_BUILD)

@@ -40,6 +40,7 @@ mod source_http;
 mod source_https;
 mod source_stdin;
 mod source_unix;
+mod spool;
 mod state;
 mod status;
 mod support;

@@ -311,6 +311,16 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["192.0.2.1:9108"], "can't listen"),
         option("unhealthy-after", "0").refuses(&["later"], TIME),
         option("when-full", "wait").refuses(&["", "Block"], "fix: use drop or wait"),
+        option("spool-bytes", "1MiB")
+            .refuses(&["", "much"], SIZE)
+            .refuses(
+                &["1", "512 KiB"],
+                "too small; fix: use 1 MiB or more, or 0 for no spool",
+            ),
+        option("spool-dir", &format!("{missing}/spool")),
+        option("spool-sync", "always")
+            .refuses(&["", "sometimes"], "fix: use never, second or always"),
+        option("max-rate", "1MiB").refuses(&["fast"], SIZE),
         option("dry-run", "true").refuses(&["", "maybe"], SWITCH),
         option("max-event-bytes", "1MiB")
             .refuses(&["", "MiB", "-1", "1.5MiB", "1TiB", "0x10"], SIZE)

@@ -96,6 +96,7 @@ pub(crate) fn balance(state: &Value) -> Balance {
     let filtered = state["filtered"].as_object().unwrap().values();
     let balance = Balance {
         received: state["received"].as_u64().unwrap(),
+        recovered: state["recovered"].as_u64().unwrap(),
         delivered: state["delivered"].as_u64().unwrap(),
         dropped: by_reason.values().sum(),
         by_reason,

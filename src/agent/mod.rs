@@ -8,6 +8,7 @@ mod proxy_choice;
 mod request_template;
 mod running;
 pub mod settings_watch;
+mod spooling;
 mod start;
 pub mod status_page;
 mod supervise;

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use super::destination::{self, Destination};
 use super::listening::{self, Listening};
 use super::settings_watch::{self, Contents};
+use super::spooling::{self, OpenSpool};
 use super::status_page;
 use super::systemd::Notify;
 use crate::agent::request_template;
@@ -23,7 +24,7 @@ use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
 use crate::telemetry::log;
-use crate::telemetry::message::{Message, Rules};
+use crate::telemetry::message::{Message, Rules, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
@@ -47,11 +48,12 @@ pub(super) struct Opened {
     pub(super) watchdog: Watchdog,
     pub(super) listening: Listening,
     pub(super) sources: OpenSources,
+    pub(super) spool: Option<OpenSpool>,
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
-    /// What the operator should know of the state directory.
-    notice: Option<Message>,
+    /// What the operator should know of the state directory and the spool.
+    notices: Vec<Message>,
 }
 
 /// What is read.
@@ -92,6 +94,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         && options.enabled
         && options.sources == [Spec::Stdin]
         && !source::stdin::is_file()
+        && options.spool.spool_bytes == 0
     {
         return Err(CommandError::Failed(format!(
             "stdin: its events would be lost: {reason}, or give --endpoint"
@@ -99,9 +102,10 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     }
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
-    let watchdog = Watchdog::start(&options.state.state_dir)?;
+    let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
+    let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
         watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
@@ -115,10 +119,11 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         watchdog,
         listening,
         sources,
+        spool,
         status_page,
         status_file,
         signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
-        notice,
+        notices: notice.into_iter().chain(spool_notice).collect(),
     })
 }
 
@@ -129,7 +134,8 @@ impl Opened {
         Message::Started {
             sources: sources.join(", "),
             buffer_events: options.buffer_events,
-            buffer_bytes: Size(options.buffer_bytes),
+            buffer_bytes: Size(spooling::memory(options).bytes),
+            spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),
             rules: Rules(self.rules.describe()),
         }
@@ -138,7 +144,7 @@ impl Opened {
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
         let notices = notices.chain(&self.sources.checkpoints.notices);
-        for notice in notices.chain(&self.notice) {
+        for notice in notices.chain(&self.notices) {
             notice.log();
         }
     }
@@ -246,7 +252,7 @@ fn open_status_file(
         return Ok((None, None));
     }
     let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
-    match StatusFile::open(&options.state.state_dir, host::name()) {
+    match StatusFile::open(&options.spool.dir.state.state_dir, host::name()) {
         Ok(file) => Ok((Some(Place::Taken(file)), None)),
         Err(error) if is_default => {
             let (error, option) = (error.to_string(), provenance.name(Opt::StateDir));

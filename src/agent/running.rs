@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
+use crate::buffer::spool;
 use crate::delivery::sender::Line;
 use crate::state::{checkpoint, status};
 use crate::sys::exit;
@@ -32,6 +33,7 @@ pub(super) struct Agent {
     pub(super) status_file: Option<status::Writer>,
     /// Writes the files' checkpoints.
     pub(super) checkpoints: Option<checkpoint::Running>,
+    pub(super) spool: Option<spool::Running>,
     pub(super) shutdown: ShutdownSignal,
     pub(super) abort: ShutdownSignal,
     /// Dropped so that the queue can end.
@@ -114,8 +116,11 @@ impl Agent {
     /// Has everything written for the last time. What is not final now never will be.
     fn finish(self, supervisor: &Supervisor) -> ExitCode {
         let end = supervisor.end_by(Instant::now());
-        // Each of the three has half of what is left of the time, the last one all.
+        // Each of these has half of what is left of the time, the last one all.
         let left = || end.saturating_duration_since(Instant::now());
+        if let Some(spool) = self.spool {
+            self.report.left(spool.finish(left() / 2));
+        }
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         if let Some(checkpoints) = self.checkpoints {
             checkpoints.finish(left() / 2);

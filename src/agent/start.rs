@@ -1,6 +1,7 @@
 //! Starts the threads: senders before sources, so that what comes in is taken at once.
 
 use std::net::TcpListener;
+use std::num::NonZero;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,21 +14,25 @@ use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
+use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
+use crate::buffer::spool::{self, Spool};
 use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
+use crate::delivery::pace::Pace;
 use crate::delivery::sender::{Line, Sender, Senders, Target};
 use crate::delivery::step::Settings;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
+use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
@@ -35,15 +40,13 @@ use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
-/// How many batches a file is read ahead, with one sender: one is in flight, one complete. More would only take room from
-/// sources that can't wait, and the processor's caches from all.
-const READ_AHEAD: usize = 4;
-
 /// What all threads share.
 struct Shared {
     report: Arc<Report>,
     shutdown: ShutdownSignal,
     abort: ShutdownSignal,
+    /// What leaves the host.
+    rules: LiveRules,
     /// Tells the main thread what has ended.
     tell: Events<Event>,
     told: Receiver<Event>,
@@ -64,22 +67,18 @@ pub(super) fn start(
         report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
         shutdown: opened.shutdown,
         abort: opened.abort,
+        rules: opened.rules,
         tell,
         told,
     };
     shared.report.forwards(opened.destination.forwarding, "");
     let watchdog = opened.watchdog;
-    let status_file = opened.status_file.map(|place| {
-        let report = Arc::clone(&shared.report);
-        place.follow(&options.state.state_dir, report, watchdog.clone())
-    });
-    let status_file = status_file.transpose()?;
-    let (producer, consumer) = queue(Extent {
-        events: options.buffer_events,
-        bytes: options.buffer_bytes,
-    });
+    let status_file = start_status_file(&shared, options, opened.status_file, &watchdog)?;
+    let (producer, consumer) = queue(spooling::memory(options));
     let stats = producer.stats();
-    let gate = FileGate::new(sources.checkpoints.progresses(), stats.clone());
+    let running_spool = start_spool(&shared, opened.spool, stats.clone(), &watchdog)?;
+    let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
+    let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let target = opened.destination.target;
     let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
@@ -87,22 +86,18 @@ pub(super) fn start(
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
-    let running = sources.sources.len();
+    let running = sources.sources.len() + usize::from(spool.is_some());
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
-    start_sources(&shared, options, opened_sources, &producer, &opened.rules)?;
+    start_sources(&shared, options, opened_sources, &producer, spool.as_ref())?;
+    if let Some(spool) = spool {
+        start_feed(&shared, options, &producer, spool, watchdog.clone())?;
+    }
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let report = Arc::clone(&shared.report);
-        let rules = opened.rules;
-        let watcher = SettingsWatcher::new(
-            opened.contents,
-            provenance,
-            report,
-            &lines,
-            rules,
-            gate,
-            asked,
-        );
+        let (contents, rules) = (opened.contents, shared.rules);
+        let watcher =
+            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked);
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -115,6 +110,7 @@ pub(super) fn start(
         stats,
         status_file,
         checkpoints,
+        spool: running_spool,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -122,6 +118,17 @@ pub(super) fn start(
         told: shared.told,
         sources: running,
     })
+}
+
+fn start_status_file(
+    shared: &Shared,
+    options: &RunOptions,
+    place: Option<Place>,
+    watchdog: &Watchdog,
+) -> Result<Option<status::Writer>, CommandError> {
+    let dir = &options.spool.dir.state.state_dir;
+    let follow = |place: Place| place.follow(dir, Arc::clone(&shared.report), watchdog.clone());
+    Ok(place.map(follow).transpose()?)
 }
 
 /// Tells systemd that the agent has started.
@@ -180,7 +187,11 @@ fn start_senders(
         // At most half the buffer, so that sources find room while a request is under way.
         body: Extent {
             events: options.batch_events.min(options.buffer_events.div_ceil(2)),
-            bytes: options.batch_bytes.min(options.buffer_bytes.div_ceil(2)),
+            bytes: options
+                .batch_bytes
+                .min(options.buffer_bytes.div_ceil(2))
+                // A second's worth at most.
+                .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get)),
         },
         age: options.batch_age,
         reject_after: options.reject_after,
@@ -195,6 +206,7 @@ fn start_senders(
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let senders = Arc::new(Senders {
         consumer,
+        pace: Mutex::new(Pace::new(options.max_rate)),
         delivery: Mutex::new(Delivery::new(settings, backoff)),
         report: Arc::clone(&shared.report),
         watchdog,
@@ -232,14 +244,9 @@ fn start_sources(
     options: &RunOptions,
     sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
     producer: &Producer,
-    rules: &LiveRules,
+    spool: Option<&Spool>,
 ) -> Result<(), CommandError> {
     let max_event = options.max_event_bytes.min(options.buffer_bytes);
-    let batches = READ_AHEAD + 2 * (options.connections - 1);
-    let ahead = Extent {
-        events: options.batch_events.saturating_mul(batches),
-        bytes: options.batch_bytes.saturating_mul(batches),
-    };
     for (place, (spec, (source, resumes))) in options.sources.iter().zip(sources).enumerate() {
         let when_full = options.when_full.unwrap_or(if source.is_lasting() {
             WhenFull::Wait
@@ -247,7 +254,7 @@ fn start_sources(
             WhenFull::Drop
         });
         let producer = if source.is_lasting() && when_full == WhenFull::Wait {
-            producer.while_below(ahead)
+            producer.while_below(spooling::ahead(options))
         } else {
             producer.clone()
         };
@@ -256,8 +263,10 @@ fn start_sources(
             false => producer,
         };
         let report = Arc::clone(&shared.report);
-        let output =
-            SourceOutput::new(place, producer, report, when_full, max_event, rules.clone());
+        let spool = spool.filter(|_| !source.is_lasting());
+        let spool = spool.map(|spool| spool.appender(place));
+        let rules = shared.rules.clone();
+        let output = SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &shared.tell, Event::SourceEnded, move || {
@@ -265,6 +274,37 @@ fn start_sources(
         })?;
     }
     Ok(())
+}
+
+fn start_spool(
+    shared: &Shared,
+    opened: Option<OpenSpool>,
+    stats: QueueStats,
+    watchdog: &Watchdog,
+) -> Result<Option<spool::Running>, CommandError> {
+    let Some(OpenSpool { settings, files }) = opened else {
+        return Ok(None);
+    };
+    let (report, watchdog) = (Arc::clone(&shared.report), watchdog.clone());
+    let spool = Spool::start(&settings, files, stats, report, watchdog)?;
+    Ok(Some(spool))
+}
+
+/// Starts to read the spool. It is one more source.
+fn start_feed(
+    shared: &Shared,
+    options: &RunOptions,
+    producer: &Producer,
+    spool: Spool,
+    watchdog: Watchdog,
+) -> Result<(), CommandError> {
+    let producer = producer.while_below(spooling::ahead(options));
+    let producer = producer.resuming().taking_large();
+    let stop = shared.shutdown.clone();
+    let last_events = options.batch_events;
+    spawn("spool-read", &shared.tell, Event::SourceEnded, move || {
+        spool.feed(producer, watchdog, stop, last_events);
+    })
 }
 
 fn spawn(

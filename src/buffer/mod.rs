@@ -1,7 +1,8 @@
-//! Events on their way from the sources to the webhook: bounded, in memory.
+//! Events on their way from the sources to the webhook: bounded, in memory, or in a spool on disk first.
 
 pub mod acks;
 pub mod chunk;
 pub mod queue;
 mod resuming;
 pub mod run;
+pub mod spool;

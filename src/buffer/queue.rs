@@ -46,6 +46,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         shared: Arc::clone(&shared),
         most: Extent::MAX,
         resumes: false,
+        takes_large: false,
         chunks: chunks_in,
         spare: spare_out,
     };
@@ -108,6 +109,8 @@ pub struct Producer {
     most: Extent,
     /// The next start reads again what is not final.
     resumes: bool,
+    /// An empty queue takes what is larger than its bound.
+    takes_large: bool,
     chunks: Sender<Run>,
     spare: Receiver<Vec<u8>>,
 }
@@ -130,7 +133,18 @@ impl Producer {
         }
     }
 
+    /// Another one, of which an empty queue takes what is larger than its bound: events that were taken under other settings.
+    pub fn taking_large(&self) -> Self {
+        Producer {
+            takes_large: true,
+            ..self.clone()
+        }
+    }
+
     fn room(&self, state: &State) -> Extent {
+        if self.takes_large && state.buffered.events == 0 {
+            return Extent::MAX;
+        }
         let room = self.shared.bound.minus(state.buffered);
         let below = self.most.minus(state.buffered);
         // A chunk's bytes, which may be one large event's, go through as a whole.
@@ -192,6 +206,11 @@ impl Producer {
     /// [watermark](QueueStats::watermark) has reached it.
     pub fn enqueued(&self) -> Seq {
         self.shared.lock().enqueued
+    }
+
+    /// Whether anything takes events from the queue.
+    pub fn is_open(&self) -> bool {
+        !self.shared.lock().closed
     }
 
     /// Whether so much could ever be taken at once.

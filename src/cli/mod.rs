@@ -1,4 +1,4 @@
-//! The commands `enable`, `disable`, `show` and `test`, and the dispatch of all.
+//! The commands `enable`, `disable`, `show`, `test` and `spool`, and the dispatch of all.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use crate::config::options::Command;
 
 pub mod enable;
 pub mod show;
+pub mod spool;
 pub mod steps;
 pub mod terminal;
 pub mod test;
@@ -26,6 +27,7 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
             Command::Disable(options) => enable::disable(&options),
             Command::Show(options) => show::show(&options, &provenance),
             Command::Test(options) => test::test(&options, &provenance),
+            Command::Spool(options) => spool::spool(&options),
         }
         .unwrap_or_else(|error| error.report()),
         Err(error) => {

@@ -45,6 +45,16 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
     let sources = state["sources"].as_array().into_iter().flatten();
     lines.extend(sources.map(|source| times.source(source)));
     lines.push(events(state));
+    if let spool @ Value::Object(_) = &state["spool"] {
+        let age = spool["oldest_seconds"].as_u64().unwrap_or_default();
+        lines.push(format!(
+            "  spool       {} events, {} of {} bytes, the oldest for {}",
+            word(&spool["events"]),
+            word(&spool["bytes"]),
+            word(&spool["limit"]),
+            seconds(Duration::from_secs(age))
+        ));
+    }
     if let error @ Value::Object(_) = &state["last_error"] {
         let ago = times.ago(&error["at"]);
         lines.push(format!("  last error  {ago} ago: {}", word(&error["what"])));
@@ -160,8 +170,9 @@ fn events(state: &Value) -> String {
         None => String::new(),
     };
     format!(
-        "  events      received {}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
+        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
         word(&state["received"]),
+        if_any("recovered"),
         word(&state["delivered"]),
         if_any("rejected"),
         word(&state["in_buffer"]),

@@ -14,6 +14,7 @@ const MAX_OBJECT_BYTES: usize = 1 << 30;
 /// Each is a thread, and a body's worth of memory.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_BUFFER_BYTES: usize = 1 << 40;
+const MIN_SPOOL_BYTES: usize = 1 << 20;
 
 /// Checks the limits of `run`.
 ///
@@ -46,6 +47,11 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
             let what = format!("{value} is too large; fix: use {max} or less");
             return Err(provenance.error(option, what));
         }
+    }
+    if (1..MIN_SPOOL_BYTES).contains(&options.spool.spool_bytes) {
+        let (value, min) = (Size(options.spool.spool_bytes), Size(MIN_SPOOL_BYTES));
+        let what = format!("{value} is too small; fix: use {min} or more, or 0 for no spool");
+        return Err(provenance.error(Opt::SpoolBytes, what));
     }
     if options.connections > MAX_CONNECTIONS {
         let what = format!(

@@ -8,5 +8,7 @@ pub mod opt;
 pub mod options;
 pub mod provenance;
 pub mod rules_options;
+pub mod shared_options;
+pub mod spool_options;
 pub mod text;
 pub mod webhook_options;

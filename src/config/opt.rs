@@ -54,6 +54,7 @@ options! {
     Enabled = "enabled",
     Config = "config",
     StateDir = "state_dir",
+    SpoolDir = "spool_dir",
     Source = "source",
     Exclude = "exclude",
     Include = "include",
@@ -76,6 +77,9 @@ options! {
     StatusTokenFile = "status_token_file",
     UnhealthyAfter = "unhealthy_after",
     WhenFull = "when_full",
+    SpoolBytes = "spool_bytes",
+    SpoolSync = "spool_sync",
+    MaxRate = "max_rate",
     DryRun = "dry_run",
     MaxEventBytes = "max_event_bytes",
     BufferEvents = "buffer_events",
@@ -90,6 +94,7 @@ options! {
     ShutdownTimeout = "shutdown_timeout",
     ReportInterval = "report_interval",
     LogFormat = "log_format",
+    Action = "action",
     Json = "json",
 }
 

@@ -9,15 +9,14 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
+pub use crate::config::shared_options::{ConfigOption, DEFAULT_CONFIG, StateOption};
+pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
 use crate::source::spec::{FileStart, HecInput, Spec, WhenFull};
 use crate::telemetry::log::LogFormat;
 use crate::text::quantity::{parse_count, parse_duration, parse_size};
-
-/// The default settings file.
-pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
 
 /// Forwards S3 audit events as JSON to a webhook such as Splunk's HTTP Event Collector.
 ///
@@ -43,22 +42,8 @@ pub enum Command {
     Show(ShowOptions),
     /// Send a test event and report the result
     Test(Box<TestOptions>),
-}
-
-/// The settings file.
-#[derive(Debug, Args)]
-pub struct ConfigOption {
-    /// Settings file, in the syntax of environment files; flags and variables override it
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-    pub config: PathBuf,
-}
-
-/// The state directory.
-#[derive(Debug, Args)]
-pub struct StateOption {
-    /// Directory for the status of agents and their offsets in files; all hosts may share one
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/s3-audit-webhook")]
-    pub state_dir: PathBuf,
+    /// Show, print or check what is in a spool; the agent need not be stopped for that
+    Spool(SpoolOptions),
 }
 
 /// Options of `enable`: flags only, because variables of this shell may be meant for something else.
@@ -140,9 +125,9 @@ pub struct RunOptions {
     #[command(flatten)]
     pub config: ConfigOption,
 
-    /// The state directory.
+    /// The state directory, and the spool.
     #[command(flatten)]
-    pub state: StateOption,
+    pub spool: SpoolRunOptions,
 
     /// Source of events; repeatable, or separated by commas
     ///
@@ -252,6 +237,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "drop|wait")]
     pub when_full: Option<WhenFull>,
 
+    /// Max bytes of request bodies per second, before compression, so that a backlog leaves room on the line; 0: no limit
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub max_rate: usize,
+
     /// Print request bodies to standard output instead of sending them
     #[arg(long, value_parser = parse_switch)]
     pub dry_run: bool,
@@ -338,7 +327,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 /// With the environment variable of its name.
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
-        Some(Opt::Json) | None => argument,
+        Some(Opt::Json | Opt::Action) | None => argument,
         Some(option) => argument.env(option.variable()),
     }
 }
@@ -383,7 +372,8 @@ mod tests {
     fn every_option_has_the_flag_and_the_variable_of_its_name() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        for option in Opt::ALL.iter().filter(|option| **option != Opt::Json) {
+        let of_others = [Opt::Json, Opt::Action];
+        for option in Opt::ALL.iter().filter(|option| !of_others.contains(option)) {
             let arguments = &mut run.get_arguments();
             let argument = arguments
                 .find(|argument| argument.get_id() == option.id())

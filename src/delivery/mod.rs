@@ -8,6 +8,7 @@ pub mod chance;
 pub mod machine;
 mod next_body;
 pub mod outcome;
+pub mod pace;
 mod react;
 pub mod sender;
 pub mod step;

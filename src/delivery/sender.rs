@@ -14,6 +14,7 @@ use super::batch::Batch;
 use super::body::Body;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use super::pace::Pace;
 use super::step::{Effect, Step, Terms};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
@@ -67,6 +68,8 @@ pub struct Senders {
     pub consumer: Consumer,
     /// Decides. Held for moments only, never over I/O.
     pub delivery: Mutex<Delivery>,
+    /// How fast they send at most, together.
+    pub pace: Mutex<Pace>,
     /// Counts and logs.
     pub report: Arc<Report>,
     /// Notices if a request is stuck.
@@ -216,6 +219,13 @@ impl Sender {
             senders.lock().on(flight, outcome, Duration::ZERO, now);
             return;
         };
+        let pace = senders.pace.lock();
+        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
+        let delay = pace.book(flight.body().extent().bytes, Instant::now());
+        drop(pace);
+        if let Some(delay) = delay {
+            senders.abort.wait(delay);
+        }
         let began = Instant::now();
         let outcome = senders
             .watchdog

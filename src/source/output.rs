@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use crate::buffer::queue::Producer;
+use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::rules::{FIRST_EVENTS, LiveRules, Screened};
 use crate::source::spec::WhenFull;
@@ -31,6 +33,8 @@ pub struct SourceOutput {
     /// The source's place in the report.
     source: usize,
     producer: Producer,
+    /// What events go through before they are queued.
+    spool: Option<Appender>,
     report: Arc<Report>,
     when_full: WhenFull,
     max_event: usize,
@@ -52,6 +56,7 @@ impl SourceOutput {
     pub fn new(
         source: usize,
         producer: Producer,
+        spool: Option<Appender>,
         report: Arc<Report>,
         when_full: WhenFull,
         max_event: usize,
@@ -64,6 +69,7 @@ impl SourceOutput {
         SourceOutput {
             source,
             producer,
+            spool,
             report,
             when_full,
             max_event,
@@ -194,7 +200,7 @@ impl SourceOutput {
 
     /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
     fn could_ever_take(&self, event: &Event<'_>) -> bool {
-        let takes = |bytes| self.producer.could_take(Extent { events: 1, bytes });
+        let takes = |bytes| self.has_room_for(Extent { events: 1, bytes });
         // The exact length takes a look at every byte: only where it matters.
         event.raw_len() <= self.max_event
             && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
@@ -252,14 +258,33 @@ impl SourceOutput {
             return true;
         }
         self.count();
-        self.producer.offer(&mut self.chunk);
-        self.counted = self.chunk.extent();
+        let full = self.spool_or_queue();
         if self.when_full == WhenFull::Drop {
             self.report
-                .dropped(Reason::BufferFull, Some(self.source), self.chunk.events);
+                .dropped(full, Some(self.source), self.chunk.events);
             self.clear();
         }
         self.chunk.is_empty()
+    }
+
+    /// Puts what there is room for into the spool, or into the queue if there is none that works. Gives why the rest would be
+    /// dropped.
+    fn spool_or_queue(&mut self) -> Reason {
+        let appended = self
+            .spool
+            .as_ref()
+            .map(|spool| spool.append(&mut self.chunk));
+        if matches!(appended, None | Some(Appended::Unavailable)) {
+            self.producer.offer(&mut self.chunk);
+        }
+        if self.chunk.bytes.capacity() == 0 {
+            self.chunk.bytes = self.producer.buffer();
+        }
+        self.counted = self.chunk.extent();
+        match appended {
+            Some(Appended::Full) => Reason::SpoolFull,
+            _ => Reason::BufferFull,
+        }
     }
 
     /// Sends on what was taken. To be called when there is nothing more to read for now.
@@ -267,7 +292,14 @@ impl SourceOutput {
         if self.offer() {
             return;
         }
-        while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {}
+        if self.spool.is_some() {
+            while !self.chunk.is_empty() && self.producer.is_open() {
+                thread::sleep(LOOK);
+                self.spool_or_queue();
+            }
+        } else {
+            while self.producer.offer_or_wait(&mut self.chunk, LOOK) && !self.chunk.is_empty() {}
+        }
         self.cut_short |= !self.chunk.is_empty();
         self.report
             .dropped(Reason::Shutdown, Some(self.source), self.chunk.events);
@@ -298,13 +330,23 @@ impl SourceOutput {
 
     /// The longest line that is taken, its newline not counted: it has room in the buffer.
     pub fn max_line(&self) -> usize {
-        let room = self.producer.stats().bound().bytes;
-        self.max_event.min(room.saturating_sub(1))
+        let room = match &self.spool {
+            Some(spool) => spool.max_line(),
+            None => self.producer.stats().bound().bytes.saturating_sub(1),
+        };
+        self.max_event.min(room)
     }
 
     /// Whether a client's events could ever be taken at once.
     pub fn could_take(&self, chunk: &Chunk) -> bool {
-        self.producer.could_take(chunk.extent())
+        self.has_room_for(chunk.extent())
+    }
+
+    fn has_room_for(&self, extent: Extent) -> bool {
+        match &self.spool {
+            Some(spool) => spool.could_take(extent),
+            None => self.producer.could_take(extent),
+        }
     }
 
     /// Takes out of a client's events what is not to be sent. They are to be [taken whole](Self::take_whole) then.
@@ -312,8 +354,8 @@ impl SourceOutput {
         self.rules.screen(chunk, 0)
     }
 
-    /// Takes a client's events into the buffer, all or none, after they were `screened`. Never waits. What is not taken
-    /// is in no count: the client is to be refused.
+    /// Takes a client's events into the buffer, all or none, after they were `screened`. Waits only until they are as safe
+    /// as a spool has promised. What is not taken is in no count: the client is to be refused.
     pub fn take_whole(&self, chunk: &mut Chunk, screened: &Screened) -> bool {
         let count = |events| {
             self.report
@@ -324,7 +366,15 @@ impl SourceOutput {
             count(0);
             return true;
         }
-        self.producer.offer_whole(chunk, count)
+        let Some(spool) = &self.spool else {
+            return self.producer.offer_whole(chunk, count);
+        };
+        let is_taken = spool.append_and_wait(chunk) == Appended::Taken;
+        if is_taken {
+            // The spool has counted what it took.
+            count(0);
+        }
+        is_taken
     }
 
     /// Counts and logs that a client was refused, for this reason.

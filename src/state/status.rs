@@ -213,6 +213,7 @@ impl StatusFile {
             "webhook": webhook(now),
             "sources": sources.collect::<Vec<_>>(),
             "received": balance.received(),
+            "recovered": balance.recovered,
             "delivered": balance.delivered,
             "dropped": Value::Object(dropped.collect()),
             "rejected": balance.rejected,
@@ -220,6 +221,13 @@ impl StatusFile {
             "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
+            "spool": now.spool.map(|spool| json!({
+                "bytes": spool.bytes,
+                "limit": spool.limit,
+                "events": spool.events,
+                "oldest_seconds": spool.oldest.as_secs(),
+                "corrupt_bytes": spool.corrupt_bytes,
+            })),
             "last_error": now.last_error.as_ref().map(|error| json!({
                 "at": time(error.at),
                 "what": error.message,

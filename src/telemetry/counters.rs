@@ -1,7 +1,8 @@
-//! The counts that an audit rests on: `received = delivered + dropped{reason} + rejected + filtered{rule} + in memory`.
+//! The counts that an audit rests on: `received + recovered = delivered + dropped{reason} + rejected + filtered{rule} +
+//! in memory + in spool`.
 //!
 //! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
-//! is in memory is the difference, so a lost count would show there for ever.
+//! is in memory or in the spool is the difference, so a lost count would show there for ever.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -52,6 +53,10 @@ causes! {
         Unredactable = "unredactable" "unredactable";
         /// Still in memory when the agent had to end, and not read again by the next start.
         Shutdown = "shutdown" "shutdown";
+        /// No room in the spool.
+        SpoolFull = "spool_full" "spool full";
+        /// Damaged or missing in the spool.
+        Corrupt = "corrupt" "corrupt";
     }
 }
 
@@ -146,6 +151,7 @@ impl RequestResult {
 pub struct Counters {
     /// By source.
     received: Vec<AtomicU64>,
+    recovered: AtomicU64,
     delivered: AtomicU64,
     /// By source; the last are those of which it is not known.
     dropped: Vec<[AtomicU64; Reason::ALL.len()]>,
@@ -161,6 +167,7 @@ impl Counters {
     pub fn new(sources: usize) -> Self {
         Counters {
             received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
+            recovered: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dropped: (0..=sources).map(|_| Default::default()).collect(),
             rejected: AtomicU64::new(0),
@@ -175,6 +182,11 @@ impl Counters {
         if let Some(received) = self.received.get(source) {
             received.fetch_add(events as u64, SeqCst);
         }
+    }
+
+    /// Events of an earlier start were found in the spool.
+    pub fn recovered(&self, events: u64) {
+        self.recovered.fetch_add(events, SeqCst);
     }
 
     /// A request came to an end.
@@ -227,6 +239,7 @@ impl Counters {
         let received = self.received.iter().map(|events| events.load(SeqCst));
         Balance {
             received: received.collect(),
+            recovered: self.recovered.load(SeqCst),
             delivered,
             dropped,
             rejected,
@@ -242,6 +255,8 @@ impl Counters {
 pub struct Balance {
     /// Events received, by source.
     received: Vec<u64>,
+    /// Events of earlier starts that were found in the spool.
+    pub recovered: u64,
     /// Events that the webhook has taken.
     pub delivered: u64,
     dropped: Vec<[u64; Reason::ALL.len()]>,
@@ -294,10 +309,10 @@ impl Balance {
         self.requests[result as usize]
     }
 
-    /// Events that were received and are not final.
+    /// Events that were received or recovered and are not final.
     pub fn buffered(&self) -> u64 {
         let end = self.delivered + self.dropped() + self.rejected + self.filtered();
-        self.received().saturating_sub(end)
+        (self.received() + self.recovered).saturating_sub(end)
     }
 
     /// The same at the agent's end, where what is not final never will be: it is lost, but for `left` events at most that

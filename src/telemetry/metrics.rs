@@ -23,6 +23,7 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.events(now);
     page.sources(&now.sources);
     page.buffer(now, buffer);
+    page.spool(now);
     page.webhook(now);
     let help = "When the agent started.";
     page.single("start_time_seconds", help, seconds(started));
@@ -116,14 +117,35 @@ impl Page {
     }
 
     fn buffer(&mut self, now: &Snapshot, buffer: &BufferState) {
-        let help = "Events that were received and are not final.";
-        self.single("buffered_events", help, now.balance.buffered());
+        let help = "Events in memory that are not final.";
+        let in_spool = now.spool.map_or(0, |spool| spool.events);
+        let in_memory = now.balance.buffered().saturating_sub(in_spool);
+        self.single("buffered_events", help, in_memory);
         let help = "Bytes of buffered events.";
         self.single("buffered_bytes", help, buffer.bytes as u64);
         let help = "Max buffered events.";
         self.single("buffer_limit_events", help, buffer.limit_events as u64);
         let help = "Max bytes of buffered events.";
         self.single("buffer_limit_bytes", help, buffer.limit_bytes as u64);
+    }
+
+    fn spool(&mut self, now: &Snapshot) {
+        let Some(spool) = &now.spool else {
+            return;
+        };
+        let help = "Events of earlier starts that were found in the spool.";
+        self.single("events_recovered_total", help, now.balance.recovered);
+        let help = "Events in the spool that are not in memory.";
+        self.single("spool_events", help, spool.events);
+        let help = "Bytes of the spool on disk.";
+        self.single("spool_bytes", help, spool.bytes);
+        let help = "Max bytes of the spool.";
+        self.single("spool_limit_bytes", help, spool.limit);
+        let help = "For how long the oldest event of the spool has been there.";
+        self.single("spool_oldest_age_seconds", help, spool.oldest.as_secs());
+        let help =
+            "Damaged bytes of the spool; events that are missing for that are dropped as corrupt.";
+        self.single("spool_corrupt_bytes_total", help, spool.corrupt_bytes);
     }
 
     fn webhook(&mut self, now: &Snapshot) {

@@ -10,9 +10,9 @@ use crate::telemetry::counters::{Balance, Refusal};
 pub enum Forwarding {
     /// To this webhook, shown as in the log.
     On(String),
-    /// Nowhere yet, since this is not there: files wait, and what other sources read is buffered.
+    /// Nowhere yet, since this is not there: files and the spool wait, and what else sources read is buffered.
     Awaited(String),
-    /// Nowhere, for this reason: files wait, and what other sources read is dropped.
+    /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
 }
 
@@ -21,7 +21,10 @@ impl fmt::Display for Forwarding {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
             Forwarding::Awaited(what) => write!(f, "webhook unavailable: {what}; waiting for it"),
-            Forwarding::Off(reason) => write!(f, "{reason}: files wait; other events are dropped"),
+            Forwarding::Off(reason) => write!(
+                f,
+                "{reason}: files and the spool wait; other events are dropped"
+            ),
         }
     }
 }
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub balance: Balance,
     /// Events that were sent again though they may have arrived.
     pub redelivered: u64,
+    /// The spool, if there is one.
+    pub spool: Option<SpoolState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
 }
@@ -95,6 +100,21 @@ pub struct Lag {
     pub oldest: Duration,
     /// How far a backlog was worked off, in words.
     pub catching_up: Option<String>,
+}
+
+/// The spool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolState {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that it may have.
+    pub limit: u64,
+    /// Events in it that are not in memory.
+    pub events: u64,
+    /// For how long the oldest event that is not final has been there.
+    pub oldest: Duration,
+    /// Bytes that were damaged.
+    pub corrupt_bytes: u64,
 }
 
 /// An outage that lasts.

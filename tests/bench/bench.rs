@@ -3,7 +3,7 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, footprint, latency, growth, outage), and `AGENT` the binary. Growth takes 12 GB of the directory for
+//! commas (cpu, footprint, latency, growth, outage, spool), and `AGENT` the binary. Growth takes 12 GB of the directory for
 //! temporary files. Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -26,6 +26,7 @@ mod report;
 mod results;
 mod setup;
 mod sink;
+mod spool;
 mod work;
 
 use std::env;
@@ -88,6 +89,9 @@ fn bench() -> io::Result<bool> {
     }
     if wanted("outage") {
         complete &= outage::run(&mut results)?;
+    }
+    if wanted("spool") {
+        spool::run(rounds, &mut results)?;
     }
     results.write()?;
     Ok(complete)

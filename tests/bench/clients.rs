@@ -61,10 +61,22 @@ pub(crate) fn requests(count: u64) -> Vec<Vec<u8>> {
     (0..count).map(request).collect()
 }
 
+/// Requests for the events up to this number, so many in each.
+pub(crate) fn batches(count: u64, each: u64) -> Vec<Vec<u8>> {
+    let starts = (0..count).step_by(each as usize);
+    starts
+        .map(|from| post(from..count.min(from + each)))
+        .collect()
+}
+
 /// The request for one event.
 pub(crate) fn request(number: u64) -> Vec<u8> {
+    post(number..number + 1)
+}
+
+fn post(numbers: std::ops::Range<u64>) -> Vec<u8> {
     let mut event = Vec::new();
-    events::append(number, &mut event);
+    numbers.for_each(|number| events::append(number, &mut event));
     let head = format!(
         "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: MinIO\r\nContent-Type: application/json\r\n\
          Accept-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",

@@ -319,6 +319,7 @@ impl Ended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Balance {
     pub(crate) received: u64,
+    pub(crate) recovered: u64,
     pub(crate) delivered: u64,
     pub(crate) dropped: u64,
     /// The dropped ones by reason: `buffer full`.
@@ -334,6 +335,9 @@ impl Balance {
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("stopped: received ")?;
         let (received, rest) = rest.split_once(", delivered ")?;
+        let (received, recovered) = received
+            .split_once(", recovered ")
+            .unwrap_or((received, "0"));
         let (delivered, rest) = rest.split_once(", dropped ")?;
         let (dropped, rest) = rest.rsplit_once(", buffered ")?;
         let (dropped, filtered) = dropped.split_once(", filtered ").unwrap_or((dropped, "0"));
@@ -350,6 +354,7 @@ impl Balance {
         });
         Some(Self {
             received: received.parse().ok()?,
+            recovered: recovered.parse().ok()?,
             delivered: delivered.parse().ok()?,
             dropped: dropped.parse().ok()?,
             by_reason: by_reason.collect::<Option<_>>()?,
@@ -363,7 +368,7 @@ impl Balance {
     #[track_caller]
     pub(crate) fn holds(&self) {
         assert_eq!(
-            self.received,
+            self.received + self.recovered,
             self.delivered + self.dropped + self.rejected + self.filtered + self.left,
             "the balance does not hold: {self:?}"
         );

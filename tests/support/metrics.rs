@@ -95,13 +95,20 @@ impl Metrics {
     /// Nothing is unaccounted for at any moment.
     #[track_caller]
     pub(crate) fn hold(&self) {
+        // Only with a spool.
+        let of_spool = |name: &str| {
+            let family = self.0.get(&format!("s3_audit_webhook_{name}"));
+            family.map_or(0, |family| family.samples.values().sum())
+        };
+        let recovered: u64 = of_spool("events_recovered_total");
         assert_eq!(
-            self.sum("events_received_total"),
+            self.sum("events_received_total") + recovered,
             self.value("events_delivered_total")
                 + self.sum("events_dropped_total")
                 + self.value("events_rejected_total")
                 + self.filtered()
                 + self.value("buffered_events")
+                + of_spool("spool_events")
         );
     }
 }

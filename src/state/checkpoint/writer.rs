@@ -89,7 +89,7 @@ pub fn open(
     provenance: &Provenance,
 ) -> Result<(CheckpointWriter, Vec<Option<Memory>>), CommandError> {
     let mut writer = CheckpointWriter {
-        dir: options.state.state_dir.clone(),
+        dir: options.spool.dir.state.state_dir.clone(),
         entries: Vec::new(),
         progresses: Vec::new(),
         notices: Vec::new(),

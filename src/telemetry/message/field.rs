@@ -184,6 +184,28 @@ impl Field for Reasons {
     }
 }
 
+/// A spool's limit and what an earlier start has left in it, `, spool 1 GiB (312 events recovered)`; nothing without a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spooled(pub Option<(Size, u64)>);
+
+impl fmt::Display for Spooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some((limit, events)) => write!(f, "; spool {limit} ({} recovered)", Events(events)),
+        }
+    }
+}
+
+impl Field for Spooled {
+    fn json(&self) -> Value {
+        let spool = self.0;
+        spool
+            .map(|(limit, events)| serde_json::json!({"limit": limit.0, "recovered": events}))
+            .into()
+    }
+}
+
 /// A count with the words around it; nothing if it is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IfAny(pub &'static str, pub u64);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::field::MAX_TEXT;
 pub use self::field::{
     Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Rules,
-    Within,
+    Spooled, Within,
 };
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -77,8 +77,10 @@ messages! {
     // The agent
 
     /// The agent runs.
-    Started { sources: String, buffer_events: usize, buffer_bytes: Size, forwarding: String, rules: Rules } = "started" Info
-        "started: source {sources}; buffer {buffer_events} events, {buffer_bytes}; {forwarding}{rules}";
+    Started {
+        sources: String, buffer_events: usize, buffer_bytes: Size, spool: Spooled, forwarding: String, rules: Rules
+    } = "started" Info
+        "started: source {sources}; buffer {buffer_events} events, {buffer_bytes}{spool}; {forwarding}{rules}";
     /// A signal asked the agent to stop.
     ShuttingDown { buffered: BufferedEvents, timeout: HumanDuration } = "shutting_down" Info
         "shutting down: draining {buffered} (timeout {timeout})";
@@ -87,10 +89,10 @@ messages! {
         "stopping at once: second signal";
     /// The last line.
     Stopped {
-        received: u64, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, filtered: IfAny, buffered: u64,
-        redelivered: IfAny, redacted: IfAny, refused: IfAny
+        received: u64, recovered: IfAny, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, filtered: IfAny,
+        buffered: u64, redelivered: IfAny, redacted: IfAny, refused: IfAny
     } = "stopped" Info
-        "stopped: received {received}, delivered {delivered}, dropped {dropped}{reasons}{rejected}{filtered}, buffered {buffered}{redelivered}{redacted}{refused}";
+        "stopped: received {received}{recovered}, delivered {delivered}, dropped {dropped}{reasons}{rejected}{filtered}, buffered {buffered}{redelivered}{redacted}{refused}";
     /// A thread panicked, which is a bug.
     Panicked { thread: String, message: String } = "panicked" Error
         "bug: thread {thread} panicked: {message}";
@@ -289,6 +291,34 @@ messages! {
     /// No file of an earlier start is there.
     FilesAwaited { source: String } = "files_awaited" Warn
         "{source}: none of the files read before is there; waiting for them";
+
+    // The spool
+
+    /// There is no room in the spool.
+    SpoolFull { dir: String, limit: Size } = "spool_full" Warn
+        "{dir}: the spool is full ({limit}); until there is room, clients are refused, and events of other sources dropped";
+    /// The spool can't be written to.
+    SpoolFailed { dir: String, error: String } = "spool_failed" Error
+        "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources kept in memory";
+    /// It can again.
+    SpoolRestored { dir: String, lasted: HumanDuration } = "spool_restored" Info
+        "{dir}: the spool takes events again after {lasted}";
+    /// Written events may not be on disk.
+    SpoolSyncFailed { file: String, error: String } = "spool_sync_failed" Error
+        "{file}: can't have it on disk: {error}; writing its last events again, to another file";
+    /// A part of the spool is damaged or gone.
+    SpoolDamaged { file: String, events: Events, bytes: u64 } = "spool_damaged" Error
+        "{file} is damaged: {events} and {bytes} bytes are lost so far; the rest is delivered";
+    /// Reading failed.
+    SpoolUnreadable { dir: String, error: String } = "spool_unreadable" Warn
+        "{dir}: can't read from the spool: {error}; retrying";
+    /// What was delivered is not known.
+    SpoolPositionLost { dir: String } = "spool_position_lost" Warn
+        "{dir}: the spool's position is damaged; events that were delivered may be sent again";
+    /// There is a spool, but none is set.
+    SpoolUnused { dir: String, size: Size } = "spool_unused" Warn
+        "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes to deliver them, or print them \
+         with `s3-audit-webhook spool cat`";
 
     // State
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
 use crate::telemetry::message::Message;
-use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,21 @@ impl Report {
     /// Events were received from a source, and can't be seen by a sender yet.
     pub fn received(&self, source: usize, events: usize) {
         self.counters.received(source, events);
+    }
+
+    /// Events of an earlier start were found in the spool.
+    pub fn recovered(&self, events: u64) {
+        self.counters.recovered(events);
+    }
+
+    /// The spool as it is now.
+    pub fn spool(&self, spool: SpoolState) {
+        self.state().spool = Some(spool);
+    }
+
+    /// Bytes of the spool are damaged.
+    pub fn spool_damaged(&self, bytes: u64) {
+        self.state().corrupt_bytes += bytes;
     }
 
     /// The webhook has taken events.

@@ -6,7 +6,7 @@ use super::source::Source;
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::log;
 use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
-use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot};
+use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
 use crate::telemetry::throttle::{Burst, Outages, with_fix};
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -33,6 +33,8 @@ pub(super) struct State {
     /// Of the file for `show`.
     status_file: Outages,
     last_error: Option<LastError>,
+    pub(super) spool: Option<SpoolState>,
+    pub(super) corrupt_bytes: u64,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
     /// The last line was logged.
@@ -69,6 +71,8 @@ impl State {
             reached: false,
             status_file: Outages::default(),
             last_error: None,
+            spool: None,
+            corrupt_bytes: 0,
             left: 0,
             has_stopped: false,
         }
@@ -254,9 +258,15 @@ impl State {
             outage: self.webhook.state(),
             last_delivery: self.last_delivery,
             sources: sources.collect(),
-            balance,
             redelivered: self.redelivered.burst.total(),
+            spool: self.spool.map(|spool| SpoolState {
+                // It is a moment older.
+                events: spool.events.min(balance.buffered()),
+                corrupt_bytes: self.corrupt_bytes,
+                ..spool
+            }),
             last_error: self.last_error.clone(),
+            balance,
         }
     }
 
@@ -345,6 +355,7 @@ impl State {
             .filter(|(_, events)| *events > 0);
         log::write_last(&Message::Stopped {
             received: balance.received(),
+            recovered: IfAny("recovered", balance.recovered),
             delivered: balance.delivered,
             dropped: balance.dropped(),
             reasons: Reasons(reasons.collect()),

@@ -1,0 +1,175 @@
+//! The directory of a spool, as far as the spool needs one: a trait, so that tests can have one that loses power.
+
+use std::fmt::Debug;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, IoSlice, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file of a spool.
+pub trait SpoolFile: Debug + Send + Sync {
+    /// Appends as much as one call takes.
+    ///
+    /// # Errors
+    /// As of write(2).
+    fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes all of these bytes at this place.
+    ///
+    /// # Errors
+    /// As of pwrite(2).
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Reads from this place on; 0 at the end.
+    ///
+    /// # Errors
+    /// As of pread(2).
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Cuts it off.
+    ///
+    /// # Errors
+    /// As of ftruncate(2).
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Has it on disk.
+    ///
+    /// # Errors
+    /// As of fdatasync(2).
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To read it. It must be there.
+    Read,
+    /// To append to it. It must not be there yet.
+    New,
+    /// To read it and to write at offsets. It is created if it is not there.
+    Update,
+}
+
+/// A spool's directory.
+pub trait Dir: Debug + Send + Sync {
+    /// The names of all files, and their lengths.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As of open(2).
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn SpoolFile>>;
+
+    /// Renames a file.
+    ///
+    /// # Errors
+    /// As of rename(2).
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As of unlink(2).
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Has on disk which files are there.
+    ///
+    /// # Errors
+    /// As of fsync(2).
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl SpoolFile for File {
+    fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut file = self;
+        file.write_vectored(parts)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_all_at(bytes, at)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, bytes, at)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// A directory of the filesystem.
+#[derive(Debug)]
+pub struct RealDir(PathBuf);
+
+impl RealDir {
+    /// That at this path. It is created if its parent is there, and nobody else may look into it.
+    ///
+    /// # Errors
+    /// It can't be created, or is not this user's.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            DirBuilder::new().mode(0o700).create(path)?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        Ok(RealDir(path.into()))
+    }
+
+    /// That at this path, only to be read.
+    pub fn existing(path: &Path) -> Self {
+        RealDir(path.into())
+    }
+}
+
+impl Dir for RealDir {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            // One that was removed in the meantime is not there.
+            if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
+                && found.is_file()
+            {
+                files.push((name, found.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn SpoolFile>> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+        match access {
+            Access::Read => {}
+            Access::New => _ = options.append(true).create_new(true),
+            Access::Update => _ = options.write(true).create(true).truncate(false),
+        }
+        Ok(Arc::new(options.open(self.0.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}

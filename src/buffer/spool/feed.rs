@@ -1,0 +1,183 @@
+//! Gives what is in the spool to the queue: in order, and again from where it is not final if forwarding was disabled.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::reader::{Damage, Reader, View};
+use super::segments;
+use super::shared::{Shared, State};
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
+use crate::buffer::queue::{Producer, QueueStats};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::counters::Reason;
+use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
+
+/// How often it is looked whether the agent stops.
+const LOOK: Duration = Duration::from_millis(100);
+/// More is waited for when little has come: to read for each event on its own costs more than all the rest.
+const GATHER: Duration = Duration::from_millis(5);
+/// What can't be read is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "what is in the spool waits";
+
+/// The reading thread.
+pub(super) struct Feed {
+    pub(super) shared: Arc<Shared>,
+    pub(super) producer: Producer,
+    pub(super) stats: QueueStats,
+    pub(super) watchdog: Watchdog,
+    pub(super) stop: ShutdownSignal,
+    /// If more events than this are left when the agent stops, they wait for its next start.
+    pub(super) last_events: usize,
+}
+
+/// What is to be done next.
+enum Next {
+    Read(View),
+    /// Everything was read, when the spool had so many bytes.
+    Wait(u64),
+    End,
+}
+
+impl Feed {
+    /// Runs until the sources have ended and all was read, or the agent stops.
+    pub(super) fn run(self) {
+        let mut reader = None;
+        let mut chunk = Chunk {
+            bytes: self.producer.buffer(),
+            events: 0,
+        };
+        loop {
+            if !self.shared.report.is_forwarding() {
+                // It is still there when somebody enables forwarding.
+                if self.stop.wait(LOOK) {
+                    return;
+                }
+                continue;
+            }
+            match self.next(&mut reader) {
+                Next::Read(view) => {
+                    let Some(reader) = &mut reader else { continue };
+                    if !self.read(reader, &view, &mut chunk) {
+                        return;
+                    }
+                }
+                Next::Wait(bytes) => self.wait(bytes),
+                Next::End => return,
+            }
+        }
+    }
+
+    fn next(&self, reader: &mut Option<Reader>) -> Next {
+        let watermark = self.stats.watermark();
+        let mut state = self.shared.lock();
+        if let Some(acked) = state.marks.rewind(watermark) {
+            // These were counted as dropped.
+            let again = state.queued.saturating_sub(acked);
+            self.shared.report.recovered(again);
+            state.queued = acked;
+            *reader = None;
+        }
+        if reader.is_none() {
+            let dir = state.dir.clone();
+            *reader = dir.map(|dir| Reader::new(dir, state.queued));
+        }
+        let view = reader.as_ref().map(|reader| reader.view(&state.segments));
+        if self.stop.is_triggered() && state.unread() > self.last_events as u64 {
+            return Next::End;
+        }
+        match view {
+            Some(View::End(0)) | None if self.is_over(&state) => Next::End,
+            Some(View::End(0)) | None => Next::Wait(state.segments.bytes()),
+            Some(view) => Next::Read(view),
+        }
+    }
+
+    /// Nothing comes any more.
+    fn is_over(&self, state: &State) -> bool {
+        state.appenders == 0 && !state.has_pending()
+    }
+
+    fn wait(&self, before: u64) {
+        let mut state = self.shared.lock();
+        state.reader_waits = true;
+        let idle = |state: &mut State| state.reader_waits && state.segments.bytes() == before;
+        let waited = self.shared.unread.wait_timeout_while(state, LOOK, idle);
+        let mut state: MutexGuard<'_, State> = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let has_little = state.segments.bytes().saturating_sub(before) < CHUNK_BYTES as u64;
+        state.reader_waits = false;
+        drop(state);
+        if has_little {
+            std::thread::sleep(GATHER);
+        }
+    }
+
+    /// Reads a chunk, and gives it to the queue. False if that takes no more.
+    fn read(&self, reader: &mut Reader, view: &View, chunk: &mut Chunk) -> bool {
+        let mut time = None;
+        while chunk.bytes.len() < CHUNK_BYTES / 2 {
+            let read = self
+                .watchdog
+                .state_dir(IF_IT_HANGS, || reader.read(view, chunk));
+            if !chunk.is_empty() {
+                time.get_or_insert(reader.time());
+            }
+            match read {
+                Ok(Some(damage)) => {
+                    if !self.offer(chunk, reader.position() - damage.events, time) {
+                        return false;
+                    }
+                    self.damaged(&damage);
+                    self.mark(reader.position(), reader.time());
+                    return true;
+                }
+                Ok(None) if reader.is_done(view) => break,
+                Ok(None) => {}
+                Err(error) => {
+                    Message::SpoolUnreadable {
+                        dir: self.shared.path.clone(),
+                        error: error.to_string(),
+                    }
+                    .log();
+                    self.stop.wait(RETRY);
+                    break;
+                }
+            }
+        }
+        self.offer(chunk, reader.position(), time)
+    }
+
+    fn damaged(&self, damage: &Damage) {
+        let is_new = self.shared.lock().segments.damaged(damage.segment);
+        let name = segments::name(damage.segment);
+        match is_new {
+            true => self.shared.damaged(&name, damage.events, damage.bytes),
+            false => self.shared.report.spool_damaged(damage.bytes),
+        }
+        let events = usize::try_from(damage.events).unwrap_or(usize::MAX);
+        self.shared.report.dropped(Reason::Corrupt, None, events);
+    }
+
+    /// Gives the queue all of a chunk, behind whose events is this one. False if it takes no more.
+    fn offer(&self, chunk: &mut Chunk, end: u64, time: Option<u32>) -> bool {
+        while !chunk.is_empty() {
+            let is_open = self.producer.offer_or_wait(chunk, LOOK);
+            self.mark(end - chunk.events as u64, time.unwrap_or_default());
+            if !is_open {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Notes that all before this event was given to the queue.
+    fn mark(&self, end: u64, time: u32) {
+        let position = self.producer.enqueued();
+        let mut state = self.shared.lock();
+        state.marks.add(position, end, time);
+        state.queued = end;
+        state.read_at = Some(time);
+    }
+}

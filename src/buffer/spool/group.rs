@@ -1,0 +1,102 @@
+//! Events that are written together, and what those are told who wait for it.
+
+use std::io;
+use std::str::FromStr;
+use std::sync::{Arc, Condvar, OnceLock};
+
+use super::dir::SpoolFile;
+use super::record::{RECORD_HEAD, Record};
+use crate::buffer::chunk::CHUNK_BYTES;
+
+/// When written events are on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// When the kernel gets to it.
+    Never,
+    /// Within a second.
+    Second,
+    /// Before their writer is answered.
+    Always,
+}
+
+impl FromStr for SyncMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(SyncMode::Never),
+            "second" => Ok(SyncMode::Second),
+            "always" => Ok(SyncMode::Always),
+            _ => Err("fix: use never, second or always".into()),
+        }
+    }
+}
+
+/// What became of events that were to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// They are in the spool. If nobody waits for that, they will be.
+    Taken,
+    /// There is no room for them.
+    Full,
+    /// The disk fails.
+    Unavailable,
+}
+
+/// Some events that are written at once.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) records: Vec<Record>,
+    pub(super) bytes: u64,
+    pub(super) events: u64,
+    /// By source, events that count as received when they are written.
+    pub(super) uncounted: Vec<(usize, usize)>,
+    pub(super) ticket: Arc<Ticket>,
+}
+
+/// What those wait for whose events are in a group.
+#[derive(Debug, Default)]
+pub(super) struct Ticket {
+    result: OnceLock<Appended>,
+    pub(super) done: Condvar,
+}
+
+impl Ticket {
+    pub(super) fn result(&self) -> Option<Appended> {
+        self.result.get().copied()
+    }
+
+    /// To be called with the state's lock.
+    pub(super) fn end(&self, result: Appended) {
+        // Of those who were told already, a part may have been written again.
+        let _ = self.result.set(result);
+        self.done.notify_all();
+    }
+}
+
+/// A segment with bytes that may not be on disk.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    pub(super) segment: u64,
+    pub(super) file: Arc<dyn SpoolFile>,
+    /// Where these bytes begin.
+    pub(super) from: u64,
+    /// The number of their first event.
+    pub(super) first: u64,
+    /// They themselves, if somebody waits until they are on disk.
+    pub(super) groups: Vec<Group>,
+}
+
+/// What an error means for events.
+pub(super) fn result_of(error: &io::Error) -> Appended {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Appended::Full,
+        _ => Appended::Unavailable,
+    }
+}
+
+/// Bytes that so many of events take at most.
+pub(super) fn bytes_of(lines: usize) -> u64 {
+    // Of two records in a row one is at least half full.
+    ((lines / CHUNK_BYTES * 2 + 1) * RECORD_HEAD + lines) as u64
+}

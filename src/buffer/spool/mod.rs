@@ -1,0 +1,26 @@
+//! Events on disk: sources that can't wait append to it before their writers are answered, and its reader is one more
+//! source that can.
+//!
+//! A spool is a directory of segments, which are appended to, read, and removed when all in them is final; and a file that
+//! says how far that is. What sources append is numbered there, on its own. Its events enter the [queue](super::queue) like
+//! those of any source, a few batches ahead; how far they are final follows from the queue's watermark.
+
+pub mod dir;
+mod feed;
+mod files;
+mod group;
+pub mod position;
+pub mod reader;
+pub mod record;
+mod running;
+pub mod segments;
+mod shared;
+mod upkeep;
+pub mod writer;
+
+pub use self::files::{Files, left_in};
+pub use self::group::{Appended, SyncMode};
+pub use self::running::{Appender, Running, Settings, Spool};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! How far a spool was delivered: a number of an event, in two slots of a small file that are written in turns, so that one
+//! of both is always whole. They are overwritten in place, which needs no room on a full disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::dir::{Access, Dir, SpoolFile};
+use super::record::{VERSION, crc};
+use crate::buffer::acks::Seq;
+
+/// The file's name.
+pub const NAME: &str = "position";
+/// Disks write so much at once or not at all.
+const SLOT: usize = 512;
+const MAGIC: [u8; 8] = *b"s3aPOSIT";
+const USED: usize = 24;
+/// So many marks are kept; later ones are merged, which makes the position coarser but never wrong.
+const MARKS: usize = 4096;
+
+/// What the file says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// All events with lower numbers were delivered or dropped.
+    At(u64),
+    /// There is none.
+    Missing,
+    /// There is one, and it can't be used.
+    Damaged,
+    /// A newer version of this program has written it.
+    Newer,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct PositionFile {
+    file: Arc<dyn SpoolFile>,
+    /// The slot that is written next.
+    slot: u64,
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// It can't be read.
+pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
+    let file = match dir.open(NAME, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::Missing),
+        opened => opened?,
+    };
+    Ok(read_slots(&*file)?.0)
+}
+
+/// What the slots say, and which one is to be written next.
+fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
+    let mut bytes = [0; 2 * SLOT];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    let (first, second) = bytes.split_at(SLOT);
+    let slots = [parse(first), parse(second)];
+    let stored = match slots {
+        [Some((version, _)), _] | [_, Some((version, _))] if version > VERSION => Stored::Newer,
+        [None, None] if filled == 0 => Stored::Missing,
+        [None, None] => Stored::Damaged,
+        [one, other] => Stored::At(one.max(other).unwrap_or_default().1),
+    };
+    let older = slots[0] > slots[1];
+    Ok((stored, older.into()))
+}
+
+fn parse(slot: &[u8]) -> Option<(u32, u64)> {
+    let (used, sum) = slot.split_at(USED);
+    if !used.starts_with(&MAGIC) || sum.get(..4)? != crc(used).to_le_bytes() {
+        return None;
+    }
+    let version = u32::from_le_bytes(used.get(8..12)?.try_into().ok()?);
+    let seq = u64::from_le_bytes(used.get(16..24)?.try_into().ok()?);
+    Some((version, seq))
+}
+
+impl PositionFile {
+    /// Opens it, or creates it so that it says this.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn open(dir: &dyn Dir, seq: u64) -> io::Result<Self> {
+        let file = dir.open(NAME, Access::Update)?;
+        let (stored, slot) = read_slots(&*file)?;
+        let mut position = PositionFile { file, slot };
+        if !matches!(stored, Stored::At(_)) {
+            // Both, so that the disk has room for them.
+            position.write(seq)?;
+            position.write(seq)?;
+            position.sync()?;
+            dir.sync()?;
+        }
+        Ok(position)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// It can't be written; the other slot says what was written before.
+    pub fn write(&mut self, seq: u64) -> io::Result<()> {
+        let mut slot = [0; SLOT];
+        slot[..8].copy_from_slice(&MAGIC);
+        slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        slot[16..24].copy_from_slice(&seq.to_le_bytes());
+        let sum = crc(&slot[..USED]);
+        slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
+        self.file.write_at(&slot, self.slot * SLOT as u64)?;
+        self.slot = 1 - self.slot;
+        Ok(())
+    }
+
+    /// Has it on disk.
+    ///
+    /// # Errors
+    /// It is not on disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// Which events of the spool are final: those that the queue has taken, in order, once its watermark has passed them.
+#[derive(Debug)]
+pub struct Marks {
+    /// When all events of the queue below the first number are final, those of the spool below the second are; and when
+    /// the first of them was written.
+    marks: VecDeque<(Seq, u64, u32)>,
+    /// All events of the spool below are final.
+    acked: u64,
+    /// Events of the queue from here on do not count as final: they were discarded while forwarding is disabled.
+    frozen: Option<Seq>,
+}
+
+impl Marks {
+    /// All events of the spool below `acked` are final.
+    pub fn new(acked: u64) -> Self {
+        Marks {
+            marks: VecDeque::new(),
+            acked,
+            frozen: None,
+        }
+    }
+
+    /// The queue has taken all events of the spool below `seq`, the last of them written at `time`, and has the number
+    /// `position` for the next one. Neither ever falls.
+    pub fn add(&mut self, position: Seq, seq: u64, time: u32) {
+        let is_full = self.marks.len() >= MARKS;
+        match self.marks.back_mut() {
+            Some(last) if is_full || last.0 == position => {
+                (last.0, last.1) = (position, seq);
+            }
+            _ => self.marks.push_back((position, seq, time)),
+        }
+    }
+
+    /// All events of the queue below `watermark` are final. Gives what that means for the spool.
+    pub fn advance(&mut self, watermark: Seq) -> u64 {
+        let watermark = watermark.min(self.frozen.unwrap_or(Seq::MAX));
+        while let Some(&(position, seq, _)) = self.marks.front()
+            && position <= watermark
+        {
+            self.acked = self.acked.max(seq);
+            self.marks.pop_front();
+        }
+        self.acked
+    }
+
+    /// When the oldest event was written that the queue has and that is not final.
+    pub fn oldest(&self) -> Option<u32> {
+        self.marks.front().map(|mark| mark.2)
+    }
+
+    /// From `watermark` on events are discarded without being final, until the reader has [rewound](Self::rewind).
+    pub fn freeze(&mut self, watermark: Seq) {
+        self.frozen = Some(self.frozen.unwrap_or(watermark).min(watermark));
+    }
+
+    /// If events were discarded: forgets what was read but is not final, and gives the event to read on from.
+    pub fn rewind(&mut self, watermark: Seq) -> Option<u64> {
+        self.frozen?;
+        let acked = self.advance(watermark);
+        self.marks.clear();
+        self.frozen = None;
+        Some(acked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dir::RealDir;
+    use super::*;
+
+    #[test]
+    fn one_slot_is_enough_and_the_newer_one_counts() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        assert_eq!(read(&dir).unwrap(), Stored::Missing);
+        let mut position = PositionFile::open(&dir, 5).unwrap();
+        assert_eq!(read(&dir).unwrap(), Stored::At(5));
+        for seq in [7, 9, 12] {
+            position.write(seq).unwrap();
+            assert_eq!(read(&dir).unwrap(), Stored::At(seq));
+        }
+        drop(position);
+        let mut position = PositionFile::open(&dir, 0).unwrap();
+        position.write(20).unwrap();
+        let file = path.join(NAME);
+        let whole = std::fs::read(&file).unwrap();
+        for (damaged, expected) in [
+            (vec![0], vec![Stored::At(12), Stored::At(20)]),
+            (vec![SLOT], vec![Stored::At(12), Stored::At(20)]),
+            (vec![16, SLOT + 16], vec![Stored::Damaged]),
+        ] {
+            let mut bytes = whole.clone();
+            damaged.iter().for_each(|at| bytes[*at] ^= 1);
+            std::fs::write(&file, bytes).unwrap();
+            assert!(expected.contains(&read(&dir).unwrap()), "{damaged:?}");
+        }
+        // Nothing is overwritten that tells more than the other slot.
+        std::fs::write(&file, whole).unwrap();
+        let mut position = PositionFile::open(&dir, 0).unwrap();
+        assert_eq!(read_slots(&*position.file).unwrap().0, Stored::At(20));
+        position.write(21).unwrap();
+        let slots = std::fs::read(&file).unwrap();
+        let mut kept = [parse(&slots[..SLOT]), parse(&slots[SLOT..])].map(|slot| slot.unwrap().1);
+        kept.sort_unstable();
+        assert_eq!(kept, [20, 21]);
+    }
+
+    #[test]
+    fn events_are_final_in_the_order_of_the_spool() {
+        let mut marks = Marks::new(100);
+        marks.add(10, 110, 1);
+        marks.add(30, 120, 2);
+        assert_eq!(marks.advance(9), 100);
+        assert_eq!((marks.advance(29), marks.oldest()), (110, Some(2)));
+        marks.freeze(29);
+        assert_eq!(marks.advance(40), 110);
+        assert_eq!(marks.rewind(40), Some(110));
+        assert_eq!(marks.rewind(40), None);
+        marks.add(60, 120, 3);
+        assert_eq!(marks.advance(60), 120);
+        for position in 61..10_000 {
+            marks.add(position, position * 2, 4);
+        }
+        assert!(marks.marks.len() <= MARKS);
+        for watermark in 61..10_000 {
+            assert!(marks.advance(watermark) <= (watermark * 2).max(120));
+        }
+        assert_eq!(marks.advance(9999), 19_998);
+    }
+}

@@ -1,0 +1,239 @@
+//! Reads a spool's events in order, and counts what is missing.
+
+use std::io;
+use std::sync::Arc;
+
+use memchr::memchr_iter;
+
+use super::dir::{Access, Dir, SpoolFile};
+use super::segments::{Scan, Scanned, Segment, Segments};
+use crate::buffer::chunk::Chunk;
+
+/// What can't be read is left out in pieces of this size,
+const SECTOR: u64 = 4096;
+/// after so many attempts.
+const ATTEMPTS: u32 = 3;
+
+/// Reads the segments, one after the other.
+#[derive(Debug)]
+pub struct Reader {
+    dir: Arc<dyn Dir>,
+    /// The number of the next event.
+    next: u64,
+    /// When the last one was written, in seconds since 1970.
+    time: u32,
+    current: Option<Current>,
+    failures: u32,
+    /// Damaged bytes that no [`Damage`] has told of.
+    damaged: u64,
+}
+
+/// The segment that is read.
+#[derive(Debug)]
+struct Current {
+    first: u64,
+    file: Option<Arc<dyn SpoolFile>>,
+    scan: Scan,
+    /// All was read when it had so many bytes.
+    done_at: Option<u64>,
+    was_reopened: bool,
+}
+
+/// What is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The number of the first event of the segment where that was noticed.
+    pub segment: u64,
+    /// Events whose numbers do not come.
+    pub events: u64,
+    /// Bytes that are no record.
+    pub bytes: u64,
+}
+
+/// What is to be read next, and how much of it is written by now.
+#[derive(Debug)]
+pub enum View {
+    /// This segment.
+    Segment(Segment),
+    /// There are no more events; so many are missing at the end.
+    End(u64),
+}
+
+impl Reader {
+    /// Begins with this event.
+    pub fn new(dir: Arc<dyn Dir>, next: u64) -> Self {
+        Reader {
+            dir,
+            next,
+            time: 0,
+            current: None,
+            failures: 0,
+            damaged: 0,
+        }
+    }
+
+    /// The number of the next event.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// When the last event was written, in seconds since 1970.
+    pub fn time(&self) -> u32 {
+        self.time
+    }
+
+    /// What is to be read of these segments.
+    pub fn view(&self, segments: &Segments) -> View {
+        let found = match &self.current {
+            None => segments.after(self.next),
+            Some(current) => match segments.at_or_after(current.first) {
+                Some(same)
+                    if same.first == current.first && current.done_at == Some(same.bytes) =>
+                {
+                    segments.at_or_after(current.first + 1)
+                }
+                other => other,
+            },
+        };
+        match found {
+            Some(segment) => View::Segment(segment.clone()),
+            None => View::End(segments.next().saturating_sub(self.next)),
+        }
+    }
+
+    /// Reads a record, appends its events to `chunk`, and gives what is missing before it. After damage `chunk` has to be
+    /// emptied before more is read.
+    ///
+    /// # Errors
+    /// Something can't be read now. After some attempts it counts as damaged.
+    pub fn read(&mut self, view: &View, chunk: &mut Chunk) -> io::Result<Option<Damage>> {
+        let segment = match view {
+            View::End(missing) => return Ok(self.missing(*missing)),
+            View::Segment(segment) => segment,
+        };
+        let is_same = |current: &Current| current.first == segment.first;
+        if !self.current.as_ref().is_some_and(is_same) {
+            let damage = self.missing(segment.first.saturating_sub(self.next));
+            self.current = Some(Current {
+                first: segment.first,
+                file: None,
+                scan: Scan::default(),
+                done_at: None,
+                was_reopened: false,
+            });
+            if damage.is_some() {
+                return Ok(damage);
+            }
+        }
+        let result = self.read_record(segment, chunk);
+        match &result {
+            Ok(_) => self.failures = 0,
+            Err(_) if self.failures + 1 < ATTEMPTS => self.failures += 1,
+            Err(_) => {
+                self.failures = 0;
+                self.skip(segment);
+                return Ok(None);
+            }
+        }
+        result
+    }
+
+    /// Whether there is nothing more to read of what `view` shows.
+    pub fn is_done(&self, view: &View) -> bool {
+        match (view, &self.current) {
+            (View::Segment(segment), Some(current)) => {
+                current.first != segment.first || current.done_at == Some(segment.bytes)
+            }
+            _ => true,
+        }
+    }
+
+    fn read_record(&mut self, segment: &Segment, chunk: &mut Chunk) -> io::Result<Option<Damage>> {
+        let Some(current) = &mut self.current else {
+            return Ok(None);
+        };
+        let file = match &current.file {
+            Some(file) => Arc::clone(file),
+            None => match self.dir.open(&segment.name(), Access::Read) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    current.done_at = Some(segment.bytes);
+                    return Ok(None);
+                }
+                opened => Arc::clone(current.file.insert(opened?)),
+            },
+        };
+        match current.scan.next(&*file, segment.bytes)? {
+            Scanned::Record(head, lines) => {
+                let known = self.next.saturating_sub(head.first);
+                let missing = head.first.saturating_sub(self.next);
+                if missing > 0 || self.damaged > 0 {
+                    current.scan.unread();
+                    return Ok(self.missing(missing));
+                }
+                if known < u64::from(head.events) {
+                    let lines = &lines[end_of(lines, known)..];
+                    chunk.bytes.extend_from_slice(lines);
+                    chunk.events += (u64::from(head.events) - known) as usize;
+                    (self.next, self.time) = (head.end(), head.time);
+                }
+            }
+            Scanned::Damaged(bytes) => self.damaged += bytes as u64,
+            Scanned::Newer => {
+                self.damaged += segment.bytes;
+                current.done_at = Some(segment.bytes);
+            }
+            Scanned::End(left) => {
+                let short = segment.bytes.saturating_sub(current.scan.offset());
+                if short > 0 && !current.was_reopened {
+                    // Cut off, or replaced by one that has the same records.
+                    current.was_reopened = true;
+                    current.file = None;
+                    current.scan.back(left as u64);
+                } else {
+                    self.damaged += short;
+                    current.done_at = Some(segment.bytes);
+                    // If it is removed now, its room is free.
+                    current.file = None;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves out what can't be read.
+    fn skip(&mut self, segment: &Segment) {
+        if let Some(current) = &mut self.current {
+            let left = segment.bytes.saturating_sub(current.scan.read_to());
+            let skipped = match current.file {
+                Some(_) => left.min(SECTOR),
+                None => left,
+            };
+            self.damaged += skipped + current.scan.skip(skipped);
+            if skipped == left {
+                current.done_at = Some(segment.bytes);
+            }
+        }
+    }
+
+    /// These events do not come, and damaged bytes may be why.
+    fn missing(&mut self, events: u64) -> Option<Damage> {
+        let bytes = std::mem::take(&mut self.damaged);
+        let current = self.current.as_ref();
+        let current = current.filter(|current| bytes > 0 || current.done_at.is_none());
+        // Between two segments that are whole a third one is missing.
+        let segment = current.map_or(self.next, |current| current.first);
+        self.next += events;
+        (events > 0 || bytes > 0).then_some(Damage {
+            segment,
+            events,
+            bytes,
+        })
+    }
+}
+
+/// Where the first `events` of some lines end.
+fn end_of(lines: &[u8], events: u64) -> usize {
+    let last = usize::try_from(events).unwrap_or(usize::MAX).checked_sub(1);
+    let end = last.and_then(|last| memchr_iter(b'\n', lines).nth(last));
+    end.map_or(0, |end| end + 1)
+}

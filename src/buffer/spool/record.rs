@@ -1,0 +1,286 @@
+//! What a segment's bytes mean. No I/O.
+//!
+//! A segment begins with a header, then records follow, each of some whole events: a head with its own CRC-32, and the
+//! events' lines. Each event of a spool has a number, and a record says which one its first event has, so that whatever is
+//! missing can be counted. What is damaged costs the records that it touches.
+
+use std::ops::Range;
+
+use flate2::Crc;
+
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+
+/// A segment's first bytes: what it is, and its version, with a CRC-32.
+pub const SEGMENT_HEAD: usize = 16;
+/// A record's head.
+pub const RECORD_HEAD: usize = 32;
+/// The version that this program writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+/// The events of a record have no more bytes than this: events have at most 1 GiB.
+const MAX_BYTES: u32 = (1 << 30) + (1 << 20);
+const SEGMENT_MAGIC: [u8; 8] = *b"s3aSPOOL";
+/// No UTF-8 and so nothing that stands in an event.
+const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc0, 0xff, 0xee];
+
+/// The head of a segment that this program writes.
+pub fn segment_head() -> [u8; SEGMENT_HEAD] {
+    let mut head = [0; SEGMENT_HEAD];
+    head[..8].copy_from_slice(&SEGMENT_MAGIC);
+    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc(&head[..12]);
+    head[12..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// The version of a segment that begins so; none if its head is damaged.
+pub fn segment_version(bytes: &[u8]) -> Option<u32> {
+    let head = bytes.get(..SEGMENT_HEAD)?;
+    let is_sound = head.starts_with(&SEGMENT_MAGIC) && u32_at(head, 12) == crc(&head[..12]);
+    is_sound.then(|| u32_at(head, 8))
+}
+
+/// The CRC-32 of these bytes.
+pub fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut four = [0; 4];
+    four.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(four)
+}
+
+/// Some whole events that are written at once.
+#[derive(Debug)]
+pub struct Record {
+    /// Their lines.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub events: u32,
+    crc: u32,
+}
+
+impl Record {
+    /// Of these lines.
+    pub fn new(bytes: Vec<u8>, events: usize) -> Self {
+        Record {
+            crc: crc(&bytes),
+            events: u32::try_from(events).unwrap_or(u32::MAX),
+            bytes,
+        }
+    }
+
+    /// Records of at most a chunk each, unless an event is larger. Takes the chunk's events, and its memory where copying
+    /// would cost more.
+    pub fn of(chunk: &mut Chunk) -> Vec<Record> {
+        let mut whole = chunk.extent();
+        let records = if whole.bytes > CHUNK_BYTES && whole.events > 1 {
+            let (mut records, mut rest) = (Vec::new(), chunk.bytes.as_slice());
+            while whole.events > 0 {
+                let room = Extent {
+                    events: whole.events,
+                    bytes: CHUNK_BYTES,
+                };
+                let mut part = prefix_within(rest, whole, room);
+                if part.events == 0 {
+                    // One event that is longer.
+                    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+                    (part.events, part.bytes) = (1, end);
+                }
+                let (lines, behind) = rest.split_at(part.bytes);
+                records.push(Record::new(lines.to_vec(), part.events));
+                (rest, whole) = (behind, whole.minus(part));
+            }
+            records
+        } else if whole.bytes * 2 > chunk.bytes.capacity() {
+            vec![Record::new(std::mem::take(&mut chunk.bytes), whole.events)]
+        } else {
+            vec![Record::new(chunk.bytes.clone(), whole.events)]
+        };
+        chunk.bytes.clear();
+        chunk.events = 0;
+        records
+    }
+
+    /// Its head, if its first event has this number and it is written at this time, in seconds since 1970.
+    pub fn head(&self, first: u64, time: u32) -> [u8; RECORD_HEAD] {
+        let mut head = [0; RECORD_HEAD];
+        head[..4].copy_from_slice(&RECORD_MAGIC);
+        head[4..8].copy_from_slice(&(self.bytes.len() as u32).to_le_bytes());
+        head[8..12].copy_from_slice(&self.events.to_le_bytes());
+        head[12..16].copy_from_slice(&time.to_le_bytes());
+        head[16..24].copy_from_slice(&first.to_le_bytes());
+        head[24..28].copy_from_slice(&self.crc.to_le_bytes());
+        let crc = crc(&head[..28]);
+        head[28..].copy_from_slice(&crc.to_le_bytes());
+        head
+    }
+
+    /// The bytes that it takes in a segment.
+    pub fn size(&self) -> u64 {
+        (RECORD_HEAD + self.bytes.len()) as u64
+    }
+}
+
+/// The head of a record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The number of its first event.
+    pub first: u64,
+    /// How many events.
+    pub events: u32,
+    /// When it was written, in seconds since 1970.
+    pub time: u32,
+    /// The bytes of its lines.
+    len: u32,
+    crc: u32,
+}
+
+impl Head {
+    fn parse(bytes: &[u8]) -> Option<Head> {
+        let head = bytes.get(..RECORD_HEAD)?;
+        if !head.starts_with(&RECORD_MAGIC) || u32_at(head, 28) != crc(&head[..28]) {
+            return None;
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&head[16..24]);
+        let head = Head {
+            first: u64::from_le_bytes(first),
+            events: u32_at(head, 8),
+            time: u32_at(head, 12),
+            len: u32_at(head, 4),
+            crc: u32_at(head, 24),
+        };
+        let is_sound = head.events > 0 && head.events <= head.len && head.len <= MAX_BYTES;
+        (is_sound && head.first.checked_add(head.events.into()).is_some()).then_some(head)
+    }
+
+    /// The number behind its last event.
+    pub fn end(&self) -> u64 {
+        self.first + u64::from(self.events)
+    }
+}
+
+/// What some bytes of a segment begin with.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A record, and where its lines are.
+    Record(Head, Range<usize>),
+    /// So many bytes are damaged.
+    Damaged(usize),
+    /// So many bytes are needed to tell; fewer are there.
+    Incomplete(usize),
+}
+
+/// Looks at the bytes behind a segment's head, or behind what was found before.
+pub fn find(bytes: &[u8]) -> Found {
+    if bytes.len() < RECORD_HEAD {
+        return Found::Incomplete(RECORD_HEAD);
+    }
+    let Some(head) = Head::parse(bytes) else {
+        // A magic number may be cut off at the end.
+        let next = memchr::memmem::find(&bytes[1..], &RECORD_MAGIC);
+        let kept = RECORD_MAGIC.len() - 1;
+        return Found::Damaged(next.map_or(bytes.len() - kept, |at| at + 1));
+    };
+    let lines = RECORD_HEAD..RECORD_HEAD + head.len as usize;
+    match bytes.get(lines.clone()) {
+        None => Found::Incomplete(lines.end),
+        Some(found) if crc(found) == head.crc => Found::Record(head, lines),
+        Some(_) => Found::Damaged(lines.end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn chunk(lines: &[usize]) -> Chunk {
+        let mut chunk = Chunk::default();
+        for length in lines {
+            chunk.bytes.extend(vec![b'x'; *length]);
+            chunk.bytes.push(b'\n');
+            chunk.events += 1;
+        }
+        chunk
+    }
+
+    #[test]
+    fn a_head_tells_its_version_unless_it_is_damaged() {
+        assert_eq!(segment_version(&segment_head()), Some(VERSION));
+        for at in 0..SEGMENT_HEAD {
+            let mut head = segment_head();
+            head[at] ^= 1;
+            assert_eq!(segment_version(&head), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_chunk_is_cut_into_records_of_whole_events(lines in vec(0..90_000_usize, 1..6)) {
+            let mut whole = chunk(&lines);
+            let (bytes, events) = (whole.bytes.clone(), whole.events);
+            let records = Record::of(&mut whole);
+            prop_assert!(whole.is_empty() && whole.bytes.is_empty());
+            let all: Vec<u8> = records.iter().flat_map(|record| record.bytes.clone()).collect();
+            prop_assert_eq!(all, bytes);
+            prop_assert_eq!(records.iter().map(|record| record.events as usize).sum::<usize>(), events);
+            for record in &records {
+                prop_assert!(record.bytes.len() <= CHUNK_BYTES || record.events == 1);
+                let newlines = memchr::memchr_iter(b'\n', &record.bytes).count();
+                prop_assert_eq!(newlines, record.events as usize);
+            }
+        }
+
+        /// Whatever a byte is changed to, the records that it does not touch are found.
+        #[test]
+        fn damage_costs_the_record_that_it_touches(
+            lines in vec(vec(0..300_usize, 1..4), 1..6),
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255_u8,
+        ) {
+            let (mut bytes, mut ends, mut next) = (Vec::new(), Vec::new(), 7);
+            for lines in &lines {
+                let chunk = chunk(lines);
+                let record = Record::new(chunk.bytes, chunk.events);
+                bytes.extend(record.head(next, 9));
+                bytes.extend(&record.bytes);
+                ends.push((next, bytes.len()));
+                next += chunk.events as u64;
+            }
+            let at = at.index(bytes.len());
+            let hit = ends.iter().position(|(_, end)| at < *end).unwrap();
+            bytes[at] ^= flip;
+            let (mut found, mut from) = (Vec::new(), 0);
+            loop {
+                match find(&bytes[from..]) {
+                    Found::Record(head, range) => {
+                        found.push(head.first);
+                        from += range.end;
+                    }
+                    Found::Damaged(length) => from += length,
+                    Found::Incomplete(_) => break,
+                }
+            }
+            let mut expected: Vec<u64> = ends.iter().map(|(first, _)| *first).collect();
+            expected.remove(hit);
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in vec(any::<u8>(), 0..200), has_magic in any::<bool>()) {
+            let mut all = if has_magic { RECORD_MAGIC.to_vec() } else { Vec::new() };
+            all.extend(bytes);
+            let mut from = 0;
+            while let Found::Record(_, Range { end, .. }) | Found::Damaged(end) = find(&all[from..]) {
+                prop_assert!(end > 0);
+                from += end;
+            }
+        }
+    }
+}

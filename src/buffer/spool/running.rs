@@ -1,0 +1,190 @@
+//! A running spool, and its ends: for sources, for the queue, and for whoever starts and ends it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::feed::Feed;
+use super::files::Files;
+use super::group::{Appended, SyncMode, result_of};
+use super::shared::Shared;
+use super::upkeep::{self, Upkeep};
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::buffer::queue::{Producer, QueueStats};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::Report;
+use crate::telemetry::watchdog::Watchdog;
+
+/// What a spool is to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Bytes on disk at most, but for a segment.
+    pub limit: u64,
+    /// When they are on disk.
+    pub sync: SyncMode,
+}
+
+/// A running spool. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Spool(Arc<Shared>);
+
+/// The spool's own threads.
+#[derive(Debug)]
+pub struct Running {
+    spool: Spool,
+    ended: Receiver<()>,
+}
+
+/// A source's end of the spool. It is over when all of them are.
+#[derive(Debug)]
+pub struct Appender {
+    shared: Arc<Shared>,
+    source: usize,
+}
+
+impl Spool {
+    /// Starts a spool with what was found, or with the reason why it can't be used yet.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn start(
+        settings: &Settings,
+        files: io::Result<Files>,
+        stats: QueueStats,
+        report: Arc<Report>,
+        watchdog: Watchdog,
+    ) -> io::Result<Running> {
+        let path = settings.path.display().to_string();
+        let shared = Shared::new(path, settings.limit, settings.sync, report);
+        let (mut position, mut lock, mut acked) = (None, None, 0);
+        let mut state = shared.lock();
+        match files {
+            Ok(mut files) => {
+                shared.install(&mut state, &mut files);
+                (position, lock, acked) = (Some(files.position), Some(files.lock), files.acked);
+            }
+            Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),
+        }
+        drop(state);
+        let shared = Arc::new(shared);
+        let path = settings.path.clone();
+        let upkeep = Upkeep {
+            shared: Arc::clone(&shared),
+            stats,
+            watchdog: watchdog.clone(),
+            open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
+            position,
+            lock,
+            noted: acked,
+            durable: acked,
+            is_failing: false,
+        };
+        upkeep.report();
+        let (alive, ended) = bounded(0);
+        let (of_writer, also_alive) = (Arc::clone(&shared), alive.clone());
+        thread::Builder::new()
+            .name("spool-write".into())
+            .spawn(move || {
+                upkeep::write(&of_writer, &watchdog);
+                drop(also_alive);
+            })?;
+        thread::Builder::new()
+            .name("spool-sync".into())
+            .spawn(move || {
+                upkeep.run();
+                drop(alive);
+            })?;
+        Ok(Running {
+            spool: Spool(shared),
+            ended,
+        })
+    }
+
+    /// For a source at this place of the report.
+    pub fn appender(&self, source: usize) -> Appender {
+        self.0.lock().appenders += 1;
+        Appender {
+            shared: Arc::clone(&self.0),
+            source,
+        }
+    }
+
+    /// Gives the queue what is in the spool, until all sources have ended and all was read, or until the agent stops: what
+    /// is left then, if it is more than `last_events`, waits for the next start.
+    pub fn feed(
+        &self,
+        producer: Producer,
+        watchdog: Watchdog,
+        stop: ShutdownSignal,
+        last_events: usize,
+    ) {
+        let feed = Feed {
+            shared: Arc::clone(&self.0),
+            stats: producer.stats(),
+            producer,
+            watchdog,
+            stop,
+            last_events,
+        };
+        feed.run();
+    }
+
+    /// To be called before the sender discards the first event because forwarding is disabled: from here on the spool is read
+    /// again when it is enabled.
+    pub fn freeze(&self, watermark: u64) {
+        self.0.lock().marks.freeze(watermark);
+    }
+}
+
+impl Running {
+    /// The spool.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Ends the threads when nothing becomes final any more, and waits for that, but not for long. Gives how many events are
+    /// in the spool that were not given to the queue.
+    pub fn finish(self, patience: Duration) -> usize {
+        let shared = &self.spool.0;
+        shared.lock().is_ending = true;
+        shared.unwritten.notify_all();
+        shared.unsynced.notify_all();
+        let _ = self.ended.recv_timeout(patience);
+        usize::try_from(shared.lock().unread()).unwrap_or(usize::MAX)
+    }
+}
+
+impl Appender {
+    /// Appends what is in `chunk` and is counted as received, without waiting for that.
+    pub fn append(&self, chunk: &mut Chunk) -> Appended {
+        self.shared.append(chunk, self.source, false)
+    }
+
+    /// Appends all of `chunk` or nothing, and counts it as received. Returns when it is as safe as was promised.
+    pub fn append_and_wait(&self, chunk: &mut Chunk) -> Appended {
+        self.shared.append(chunk, self.source, true)
+    }
+
+    /// Whether so much could ever be taken at once.
+    pub fn could_take(&self, extent: Extent) -> bool {
+        self.shared.could_take(extent.bytes)
+    }
+
+    /// The longest line that is taken.
+    pub fn max_line(&self) -> usize {
+        usize::try_from(self.shared.limit / 2).unwrap_or(usize::MAX)
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.shared.lock().appenders -= 1;
+        self.shared.unread.notify_all();
+    }
+}

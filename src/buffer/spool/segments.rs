@@ -1,0 +1,412 @@
+//! Which segments a spool has, what they hold, and which of them are not needed any more. No I/O, but for what a start finds.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::dir::{Access, Dir, SpoolFile};
+use super::position::{self, Stored};
+use super::record::{self, Found, SEGMENT_HEAD};
+
+/// The ending of a segment's name, before which stands the number of its first event.
+const ENDING: &str = ".spool";
+/// The ending of one that is damaged.
+const BAD: &str = ".spool.bad";
+/// The ending of one that was not finished, and is not needed.
+const UNFINISHED: &str = ".spool.new";
+/// Digits of that number, so that names sort as numbers do.
+const DIGITS: usize = 20;
+/// What is read at once.
+const BLOCK: usize = 256 << 10;
+
+/// A segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The number of its first event, which is its name.
+    pub first: u64,
+    /// Bytes that are written.
+    pub bytes: u64,
+    /// Parts of it are damaged.
+    pub is_bad: bool,
+}
+
+/// All segments, the oldest first.
+#[derive(Debug, Default)]
+pub struct Segments {
+    list: VecDeque<Segment>,
+    /// Their bytes.
+    bytes: u64,
+    /// The next event's number.
+    next: u64,
+    /// The last segment is written to.
+    is_open: bool,
+    /// Bytes of damaged segments that were set aside.
+    pub set_aside: u64,
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub struct Opened {
+    /// The segments.
+    pub segments: Segments,
+    /// All events with lower numbers were delivered or dropped.
+    pub acked: u64,
+    /// The position can't be read, so that the oldest segment is read from its beginning.
+    pub position_is_damaged: bool,
+    /// Segments of which nothing can be read, which were set aside.
+    pub damaged: Vec<Segment>,
+}
+
+impl Segment {
+    /// Its file's name.
+    pub fn name(&self) -> String {
+        name(self.first)
+    }
+
+    /// Its file's name once it is set aside.
+    pub fn bad_name(&self) -> String {
+        bad_name(self.first)
+    }
+}
+
+/// The name of a segment whose first event has this number.
+pub fn name(first: u64) -> String {
+    format!("{first:0DIGITS$}{ENDING}")
+}
+
+/// The name of such a segment once it is set aside.
+pub fn bad_name(first: u64) -> String {
+    format!("{first:0DIGITS$}{BAD}")
+}
+
+/// The name of such a segment until it is whole.
+pub fn unfinished_name(first: u64) -> String {
+    format!("{first:0DIGITS$}{UNFINISHED}")
+}
+
+/// Whether a file of this name is a segment.
+pub fn is_segment(name: &str) -> bool {
+    parse_name(name).is_some()
+}
+
+/// The number of a segment's first event, from its name.
+fn parse_name(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(ENDING)?;
+    let is_plain = number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| number.parse().ok()).flatten()
+}
+
+/// The segments of a directory, the oldest first.
+///
+/// # Errors
+/// It can't be read.
+pub fn list(dir: &dyn Dir) -> io::Result<Vec<Segment>> {
+    Ok(of(dir.list()?))
+}
+
+fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
+    let segments = files.into_iter().filter_map(|(name, bytes)| {
+        Some(Segment {
+            first: parse_name(&name)?,
+            bytes,
+            is_bad: false,
+        })
+    });
+    let mut segments: Vec<_> = segments.collect();
+    segments.sort_unstable_by_key(|segment| segment.first);
+    segments
+}
+
+/// Opens the spool of a directory, whatever else is in it. Takes no longer with many segments than with few: reads one.
+///
+/// # Errors
+/// The directory or a file can't be read, or a newer version of this program has written to it.
+pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
+    let files = dir.list()?;
+    for (name, _) in files.iter().filter(|(name, _)| name.ends_with(UNFINISHED)) {
+        dir.remove(name)?;
+    }
+    let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
+    let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
+    let mut list = of(files);
+    let stored = position::read(dir)?;
+    let (mut end, mut damaged) = (None, Vec::new());
+    while let Some(last) = list.last() {
+        let found = last_event(dir, last)?;
+        if found.is_newer {
+            return Err(newer());
+        }
+        end = end.max(Some(found.end));
+        if found.end > last.first {
+            break;
+        }
+        // Its name is needed again. What was begun in it was never acknowledged; the one before it may have more than that
+        // begins with.
+        match found.is_damaged {
+            true => dir.rename(&last.name(), &last.bad_name())?,
+            false => dir.remove(&last.name())?,
+        }
+        let last = list.pop().filter(|_| found.is_damaged);
+        set_aside += last.as_ref().map_or(0, |last| last.bytes);
+        damaged.extend(last);
+    }
+    let oldest = list.first().map(|segment| segment.first);
+    let acked = match stored {
+        Stored::At(seq) => seq,
+        Stored::Newer => return Err(newer()),
+        Stored::Missing | Stored::Damaged => oldest.or(end).unwrap_or_default(),
+    };
+    Ok(Opened {
+        segments: Segments {
+            bytes: list.iter().map(|segment| segment.bytes).sum(),
+            list: list.into(),
+            next: acked.max(end.unwrap_or_default()),
+            is_open: false,
+            set_aside,
+        },
+        acked,
+        position_is_damaged: stored == Stored::Damaged,
+        damaged,
+    })
+}
+
+fn newer() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a newer version of this program has written to it",
+    )
+}
+
+/// What the last segment holds.
+struct Last {
+    /// The number behind its last event.
+    end: u64,
+    is_newer: bool,
+    is_damaged: bool,
+}
+
+fn last_event(dir: &dyn Dir, segment: &Segment) -> io::Result<Last> {
+    let file = dir.open(&segment.name(), Access::Read)?;
+    let mut last = Last {
+        end: segment.first,
+        is_newer: false,
+        is_damaged: false,
+    };
+    let mut scan = Scan::default();
+    loop {
+        match scan.next(&*file, segment.bytes)? {
+            Scanned::Record(head, _) => last.end = last.end.max(head.end()),
+            Scanned::Damaged(_) => last.is_damaged = true,
+            Scanned::Newer => {
+                last.is_newer = true;
+                return Ok(last);
+            }
+            Scanned::End(_) => return Ok(last),
+        }
+    }
+}
+
+/// Goes through a segment.
+#[derive(Debug, Default)]
+pub struct Scan {
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were dealt with.
+    used: usize,
+    /// The same before the last record.
+    last: usize,
+    /// The place in the file of the buffer's end.
+    read: u64,
+}
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub enum Scanned<'a> {
+    /// A record and its lines.
+    Record(record::Head, &'a [u8]),
+    /// So many bytes are damaged.
+    Damaged(usize),
+    /// The segment has the format of a newer version.
+    Newer,
+    /// There is no more, but for so many bytes of a record that was not written whole.
+    End(usize),
+}
+
+impl Scan {
+    /// Goes on in `file`, of which `len` bytes are written.
+    ///
+    /// # Errors
+    /// It can't be read; to be tried again, or [skipped](Self::skip).
+    pub fn next(&mut self, file: &dyn SpoolFile, len: u64) -> io::Result<Scanned<'_>> {
+        if self.read == 0 && !self.fill(file, len, SEGMENT_HEAD)? {
+            return Ok(Scanned::End(self.drain()));
+        }
+        if self.offset() == 0 {
+            match record::segment_version(&self.buffer) {
+                Some(version) if version > record::VERSION => return Ok(Scanned::Newer),
+                Some(_) => self.used = SEGMENT_HEAD,
+                None if self.buffer.len() >= SEGMENT_HEAD => {
+                    self.used = SEGMENT_HEAD;
+                    return Ok(Scanned::Damaged(SEGMENT_HEAD));
+                }
+                None => {}
+            }
+        }
+        loop {
+            match record::find(&self.buffer[self.used..]) {
+                Found::Record(head, lines) => {
+                    let start = self.used;
+                    (self.last, self.used) = (start, start + lines.end);
+                    let lines = start + lines.start..start + lines.end;
+                    return Ok(Scanned::Record(head, &self.buffer[lines]));
+                }
+                Found::Damaged(bytes) => {
+                    self.used += bytes;
+                    return Ok(Scanned::Damaged(bytes));
+                }
+                Found::Incomplete(wanted) => {
+                    if !self.fill(file, len, wanted)? {
+                        return Ok(Scanned::End(self.drain()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) -> usize {
+        let left = self.buffer.len() - self.used;
+        self.used = self.buffer.len();
+        left
+    }
+
+    /// Reads on until `wanted` bytes are there. False if there are not so many.
+    fn fill(&mut self, file: &dyn SpoolFile, len: u64, wanted: usize) -> io::Result<bool> {
+        self.buffer.drain(..self.used);
+        (self.used, self.last) = (0, 0);
+        while self.buffer.len() < wanted {
+            let filled = self.buffer.len();
+            let left = usize::try_from(len.saturating_sub(self.read)).unwrap_or(usize::MAX);
+            let block = (wanted - filled).max(BLOCK).min(left);
+            self.buffer.resize(filled + block, 0);
+            let count = file.read_at(&mut self.buffer[filled..], self.read);
+            let read = *count.as_ref().unwrap_or(&0);
+            self.buffer.truncate(filled + read);
+            self.read += read as u64;
+            if count? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the last record once more.
+    pub fn unread(&mut self) {
+        self.used = self.last;
+    }
+
+    /// Goes back by so many bytes, which are read again.
+    pub fn back(&mut self, bytes: u64) {
+        self.buffer.clear();
+        (self.used, self.last) = (0, 0);
+        self.read -= bytes;
+    }
+
+    /// Leaves out what can't be read. Gives how many bytes before that are left out too.
+    pub fn skip(&mut self, bytes: u64) -> u64 {
+        let left = self.drain() as u64;
+        self.read += bytes;
+        left
+    }
+
+    /// How far it has read.
+    pub fn read_to(&self) -> u64 {
+        self.read
+    }
+
+    /// How far it has come.
+    pub fn offset(&self) -> u64 {
+        self.read - (self.buffer.len() - self.used) as u64
+    }
+}
+
+impl Segments {
+    /// The next event's number.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes on disk, those of damaged segments that were set aside included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + self.set_aside
+    }
+
+    /// The segment that this event is in, or the first one behind it.
+    pub fn after(&self, seq: u64) -> Option<&Segment> {
+        let place = self.list.partition_point(|segment| segment.first <= seq);
+        self.list.get(place.saturating_sub(1))
+    }
+
+    /// The segment whose first event has this number, or the first one behind it.
+    pub fn at_or_after(&self, first: u64) -> Option<&Segment> {
+        let place = self.list.partition_point(|segment| segment.first < first);
+        self.list.get(place)
+    }
+
+    /// A segment was made. It is written to from now on, unless a newer one is there. It replaces one of its name.
+    pub fn created(&mut self, first: u64) {
+        let place = self.list.partition_point(|segment| segment.first < first);
+        if self.list.get(place).is_some_and(|old| old.first == first) {
+            let old = self.list.remove(place).map_or(0, |old| old.bytes);
+            self.bytes -= old;
+        }
+        self.is_open |= place == self.list.len();
+        self.list.insert(
+            place,
+            Segment {
+                first,
+                bytes: 0,
+                is_bad: false,
+            },
+        );
+        self.appended(first, SEGMENT_HEAD as u64, 0);
+    }
+
+    /// So much was appended to a segment.
+    pub fn appended(&mut self, first: u64, bytes: u64, events: u64) {
+        if let Some(segment) = self.list.iter_mut().rfind(|segment| segment.first == first) {
+            segment.bytes += bytes;
+        }
+        self.bytes += bytes;
+        self.next += events;
+    }
+
+    /// The last segment is not written to any more.
+    pub fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    /// A segment is damaged, or gone. False if that was known.
+    pub fn damaged(&mut self, first: u64) -> bool {
+        let found = self.list.iter_mut().find(|segment| segment.first == first);
+        found.is_none_or(|segment| !std::mem::replace(&mut segment.is_bad, true))
+    }
+
+    /// Whether all events of the oldest segment have numbers below `acked`, and it is not written to.
+    pub fn can_release(&self, acked: u64) -> bool {
+        match self.list.get(1) {
+            Some(next) => next.first <= acked,
+            None => !self.list.is_empty() && !self.is_open && self.next <= acked,
+        }
+    }
+
+    /// Takes the oldest segment off if it [can be](Self::can_release).
+    pub fn release(&mut self, acked: u64) -> Option<Segment> {
+        if !self.can_release(acked) {
+            return None;
+        }
+        let segment = self.list.pop_front()?;
+        self.bytes -= segment.bytes;
+        if segment.is_bad {
+            self.set_aside += segment.bytes;
+        }
+        Some(segment)
+    }
+}

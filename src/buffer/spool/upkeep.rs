@@ -1,0 +1,325 @@
+//! The spool's own threads: one writes what nobody else does, the other has it on disk, notes how far it was delivered, and
+//! removes what was.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::dir::Dir;
+use super::files::Files;
+use super::group::{Appended, SyncMode, Unsynced, result_of};
+use super::position::PositionFile;
+use super::record::Record;
+use super::shared::{Shared, now};
+use super::writer::{Writer, Written};
+use crate::buffer::queue::QueueStats;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::SpoolState;
+use crate::telemetry::watchdog::Watchdog;
+
+/// What has become final is noted so often: a kill repeats what did in between.
+const TICK: Duration = Duration::from_millis(20);
+/// All is on disk so often, with [`SyncMode::Second`]; what is not needed any more is removed so often.
+const SYNC: Duration = Duration::from_secs(1);
+/// With [`SyncMode::Always`] there is at least this between two calls of fdatasync(2).
+const GROUP: Duration = Duration::from_millis(2);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "clients of the spool wait";
+
+/// Writes what streams have appended, until the spool ends.
+pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
+    let mut state = shared.lock();
+    loop {
+        if state.can_write() {
+            state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state));
+        } else if state.is_ending {
+            return;
+        } else {
+            // A disk that has failed is tried again.
+            let waited = shared.unwritten.wait_timeout(state, SYNC / 2);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The thread that syncs.
+pub(super) struct Upkeep {
+    pub(super) shared: Arc<Shared>,
+    pub(super) stats: QueueStats,
+    pub(super) watchdog: Watchdog,
+    /// Tries again to open the spool.
+    pub(super) open: Box<dyn Fn() -> io::Result<Files> + Send>,
+    pub(super) position: Option<PositionFile>,
+    /// Keeps other agents out.
+    pub(super) lock: Option<File>,
+    /// What the position file says, and what it says on disk.
+    pub(super) noted: u64,
+    pub(super) durable: u64,
+    pub(super) is_failing: bool,
+}
+
+impl Upkeep {
+    /// Runs until the spool ends.
+    pub(super) fn run(mut self) {
+        let (mut synced, mut grouped, mut ticked) =
+            (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            let is_last = self.wait(grouped, ticked);
+            let now = Instant::now();
+            let is_due = is_last || now.duration_since(synced) >= SYNC;
+            if is_due {
+                synced = now;
+            }
+            if self.position.is_none() && is_due {
+                self.reopen();
+            }
+            if is_last && self.shared.lock().can_write() {
+                drop(self.shared.write(self.shared.lock()));
+            }
+            if is_due || self.shared.sync == SyncMode::Always {
+                grouped = now;
+                self.sync(is_due);
+            }
+            if is_due || now.duration_since(ticked) >= TICK {
+                ticked = now;
+                self.note(is_due, is_last);
+                self.report();
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do. True if the spool ends.
+    fn wait(&self, grouped: Instant, ticked: Instant) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let is_due = self.shared.sync == SyncMode::Always && !state.unsynced.is_empty();
+            let until = if is_due {
+                grouped + GROUP
+            } else {
+                ticked + TICK
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if state.is_ending || left.is_zero() {
+                return state.is_ending;
+            }
+            let waited = self.shared.unsynced.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.watchdog.state_dir(IF_IT_HANGS, &self.open) {
+            Ok(mut files) => {
+                let mut state = self.shared.lock();
+                self.shared.install(&mut state, &mut files);
+                (self.noted, self.durable) = (files.acked, files.acked);
+                (self.position, self.lock) = (Some(files.position), Some(files.lock));
+                self.shared.worked(&mut state);
+            }
+            Err(error) => {
+                let mut state = self.shared.lock();
+                self.shared
+                    .fail(&mut state, result_of(&error), Some(&error));
+            }
+        }
+    }
+
+    /// Has on disk what was written.
+    fn sync(&self, is_due: bool) {
+        let mut state = self.shared.lock();
+        let unsynced = std::mem::take(&mut state.unsynced);
+        let dir = state.dir.clone().filter(|_| {
+            let waits = self.shared.sync == SyncMode::Always && !unsynced.is_empty();
+            (is_due || waits) && std::mem::take(&mut state.dir_is_unsynced)
+        });
+        drop(state);
+        let dir_synced = dir.map_or(Ok(()), |dir| self.io(|| dir.sync()));
+        for unsynced in unsynced {
+            let synced = match &dir_synced {
+                Ok(()) => self.io(|| unsynced.file.sync()),
+                Err(error) => Err(error.kind().into()),
+            };
+            match synced {
+                Ok(()) => {
+                    let mut state = self.shared.lock();
+                    let groups = &unsynced.groups;
+                    self.shared.end(&mut state, groups, Appended::Taken);
+                }
+                Err(error) => self.rescue(unsynced, &error),
+            }
+        }
+    }
+
+    fn io<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.watchdog.state_dir(IF_IT_HANGS, work)
+    }
+
+    /// What could not be had on disk is written once more, to another segment: to ask for it again would not help, since the
+    /// kernel may have forgotten it.
+    fn rescue(&self, mut lost: Unsynced, error: &io::Error) {
+        Message::SpoolSyncFailed {
+            file: format!(
+                "{}/{}",
+                self.shared.path,
+                super::segments::name(lost.segment)
+            ),
+            error: error.to_string(),
+        }
+        .log();
+        let mut state = self.shared.lock();
+        let mut writer = loop {
+            if let Some(writer) = state.writer.take() {
+                break writer;
+            }
+            state.is_rescuing = true;
+            let waited = self.shared.unsynced.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        state.is_rescuing = false;
+        writer.leave();
+        let segment = lost.segment;
+        for more in state
+            .unsynced
+            .extract_if(.., |more| more.segment == segment)
+        {
+            lost.groups.extend(more.groups);
+        }
+        let found = state.segments.at_or_after(segment);
+        let Some(end) = found
+            .filter(|found| found.first == segment)
+            .map(|found| found.bytes)
+        else {
+            // It was delivered and removed meanwhile.
+            self.shared.hand_back(&mut state, writer);
+            return self.shared.end(&mut state, &lost.groups, Appended::Taken);
+        };
+        let dir = state.dir.clone();
+        drop(state);
+        let written = match dir {
+            Some(dir) => self.io(|| write_again(&dir, &mut lost, end)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let mut state = self.shared.lock();
+        self.shared.hand_back(&mut state, writer);
+        match written {
+            Ok(written) => {
+                state.segments.created(written.segment);
+                state.segments.appended(written.segment, written.bytes, 0);
+                self.shared.end(&mut state, &lost.groups, Appended::Taken);
+            }
+            Err(error) => {
+                let result = result_of(&error);
+                self.shared.fail(&mut state, result, Some(&error));
+                self.shared.end(&mut state, &lost.groups, result);
+            }
+        }
+    }
+
+    /// Notes how far the spool was delivered. If that is due, has it on disk, and removes what lies before it.
+    fn note(&mut self, is_due: bool, is_last: bool) {
+        let watermark = self.stats.watermark();
+        let mut state = self.shared.lock();
+        let acked = state.marks.advance(watermark);
+        if (is_last || state.is_in_trouble())
+            && state.segments.next() <= acked
+            && let Some(writer) = &mut state.writer
+        {
+            // Nothing is in it any more.
+            writer.leave();
+            state.segments.close();
+        }
+        let can_release = state.segments.can_release(acked);
+        let is_pressing = can_release
+            && state.segments.bytes() + 2 * self.shared.segment_bytes > self.shared.limit;
+        drop(state);
+        let Some(position) = &mut self.position else {
+            return;
+        };
+        let is_behind = is_due && acked != self.durable && self.shared.sync != SyncMode::Never;
+        let must_release = can_release && (is_due || is_pressing);
+        let must_sync = must_release || is_behind;
+        if acked == self.noted && !must_sync {
+            return;
+        }
+        let noted = self.watchdog.state_dir(IF_IT_HANGS, || {
+            if acked != self.noted {
+                position.write(acked)?;
+            }
+            if must_sync { position.sync() } else { Ok(()) }
+        });
+        let was_failing = std::mem::replace(&mut self.is_failing, noted.is_err());
+        let path = format!("{}/{}", self.shared.path, super::position::NAME);
+        match noted {
+            Ok(()) => {
+                self.noted = acked;
+                if was_failing {
+                    Message::CheckpointRestored { path }.log();
+                }
+                if must_sync {
+                    self.durable = acked;
+                }
+                if must_release {
+                    self.release(acked);
+                }
+            }
+            Err(error) if !was_failing => {
+                let error = error.to_string();
+                Message::CheckpointFailed { path, error }.log();
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Removes the segments before this event, which is on disk as the position.
+    fn release(&self, acked: u64) {
+        let mut state = self.shared.lock();
+        let Some(dir) = state.dir.clone() else {
+            return;
+        };
+        while let Some(segment) = state.segments.release(acked) {
+            state.unsynced.retain(|unsynced| {
+                unsynced.segment != segment.first || !unsynced.groups.is_empty()
+            });
+            drop(state);
+            // What stays is found by the next start, and removed then.
+            let _ = self.io(|| match segment.is_bad {
+                true => dir.rename(&segment.name(), &segment.bad_name()),
+                false => dir.remove(&segment.name()),
+            });
+            state = self.shared.lock();
+            self.shared.look_for_room(&mut state, 0);
+        }
+        drop(state);
+        let _ = self.io(|| dir.sync());
+    }
+
+    /// Tells the report what there is.
+    pub(super) fn report(&self) {
+        let state = self.shared.lock();
+        let oldest = match state.unread() {
+            0 => state.marks.oldest(),
+            _ => state.marks.oldest().or(state.read_at),
+        };
+        let spool = SpoolState {
+            bytes: state.segments.bytes(),
+            limit: self.shared.limit,
+            events: state.unread(),
+            oldest: Duration::from_secs(oldest.map_or(0, |time| now().saturating_sub(time)).into()),
+            corrupt_bytes: 0,
+        };
+        drop(state);
+        self.shared.report.spool(spool);
+    }
+}
+
+fn write_again(dir: &Arc<dyn Dir>, lost: &mut Unsynced, end: u64) -> io::Result<Written> {
+    let writer = Writer::new(Arc::clone(dir), u64::MAX);
+    let groups = lost.groups.iter_mut();
+    let records: Vec<Record> = groups.flat_map(|group| group.records.drain(..)).collect();
+    let copy = records.is_empty().then_some((&*lost.file, lost.from..end));
+    writer.rescue(&records, copy, lost.first, now())
+}

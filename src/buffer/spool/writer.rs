@@ -1,0 +1,222 @@
+//! Appends to segments.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::dir::{Access, Dir, SpoolFile};
+use super::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
+use super::segments;
+
+/// writev(2) takes so many pieces.
+const PIECES: usize = 1024;
+/// What is copied at once.
+const BLOCK: usize = 256 << 10;
+
+/// Writes to the newest segment.
+#[derive(Debug)]
+pub struct Writer {
+    dir: Arc<dyn Dir>,
+    /// A segment that has so many bytes is full.
+    segment_bytes: u64,
+    current: Option<Current>,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Current {
+    first: u64,
+    file: Arc<dyn SpoolFile>,
+    len: u64,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// The segment, by the number of its first event.
+    pub segment: u64,
+    /// It was made for this.
+    pub is_new: bool,
+    /// Where it begins in the segment.
+    pub from: u64,
+    /// Bytes, without a new segment's head.
+    pub bytes: u64,
+    /// To have it on disk.
+    pub file: Arc<dyn SpoolFile>,
+}
+
+impl Writer {
+    /// A writer that begins with a new segment.
+    pub fn new(dir: Arc<dyn Dir>, segment_bytes: u64) -> Self {
+        Writer {
+            dir,
+            segment_bytes,
+            current: None,
+        }
+    }
+
+    /// Writes these records, whose first event has the number `first`, all or none; in a new segment if the newest is full
+    /// or can't be written to.
+    ///
+    /// # Errors
+    /// Nothing was written that counts.
+    pub fn write(&mut self, records: &[Record], first: u64, time: u32) -> io::Result<Written> {
+        let bytes: u64 = records.iter().map(Record::size).sum();
+        let is_full = |current: &Current| {
+            current.len > SEGMENT_HEAD as u64 && current.len + bytes > self.segment_bytes
+        };
+        if self.current.as_ref().is_some_and(is_full) {
+            self.current = None;
+        }
+        if self.current.is_some() {
+            match self.append(records, first, time, false) {
+                Err(error) if error.kind() != ErrorKind::StorageFull => self.current = None,
+                written => return written,
+            }
+        }
+        self.current = Some(self.create(first)?);
+        let written = self.append(records, first, time, true);
+        if written.is_err() {
+            self.current = None;
+            // On a full disk it would only take room; if it stays, its name is made free when it is needed.
+            let _ = self.dir.remove(&segments::name(first));
+        }
+        written
+    }
+
+    /// The newest segment is not written to any more.
+    pub fn leave(&mut self) {
+        self.current = None;
+    }
+
+    fn create(&self, first: u64) -> io::Result<Current> {
+        let name = segments::name(first);
+        match self.begin(&name, first) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.dir.rename(&name, &segments::bad_name(first))?;
+                self.begin(&name, first)
+            }
+            begun => begun,
+        }
+    }
+
+    fn begin(&self, name: &str, first: u64) -> io::Result<Current> {
+        let file = self.dir.open(name, Access::New)?;
+        if let Err(error) = write_all(&*file, &mut [IoSlice::new(&segment_head())]) {
+            let _ = self.dir.remove(name);
+            return Err(error);
+        }
+        Ok(Current {
+            first,
+            file,
+            len: SEGMENT_HEAD as u64,
+        })
+    }
+
+    fn append(
+        &mut self,
+        records: &[Record],
+        first: u64,
+        time: u32,
+        is_new: bool,
+    ) -> io::Result<Written> {
+        let current = self.current.as_mut().ok_or(ErrorKind::NotFound)?;
+        let mut next = first;
+        let heads: Vec<[u8; RECORD_HEAD]> = records
+            .iter()
+            .map(|record| {
+                let head = record.head(next, time);
+                next += u64::from(record.events);
+                head
+            })
+            .collect();
+        let pieces = heads.iter().zip(records);
+        let mut pieces: Vec<_> = pieces
+            .flat_map(|(head, record)| [IoSlice::new(head), IoSlice::new(&record.bytes)])
+            .collect();
+        if let Err(error) = write_all(&*current.file, &mut pieces) {
+            // What stands there is written again with the same numbers, or was never acknowledged.
+            if current.file.truncate(current.len).is_err() {
+                self.current = None;
+            }
+            return Err(error);
+        }
+        let bytes = records.iter().map(Record::size).sum();
+        let from = current.len;
+        current.len += bytes;
+        Ok(Written {
+            segment: current.first,
+            is_new,
+            from,
+            bytes,
+            file: Arc::clone(&current.file),
+        })
+    }
+
+    /// Writes again, to a segment of its own, what may have been lost of another one: these records, or what stands between
+    /// two places in a file. The first event has this number. They are on disk then.
+    ///
+    /// # Errors
+    /// They are not; the other segment is as it was.
+    pub fn rescue(
+        &self,
+        records: &[Record],
+        copy: Option<(&dyn SpoolFile, Range<u64>)>,
+        first: u64,
+        time: u32,
+    ) -> io::Result<Written> {
+        let (name, unfinished) = (segments::name(first), segments::unfinished_name(first));
+        // One that could not be finished.
+        let _ = self.dir.remove(&unfinished);
+        let rescued = self.begin(&unfinished, first).and_then(|current| {
+            let file = Arc::clone(&current.file);
+            let mut writer = Writer {
+                dir: Arc::clone(&self.dir),
+                segment_bytes: self.segment_bytes,
+                current: Some(current),
+            };
+            let mut written = writer.append(records, first, time, true)?;
+            if let Some((from, range)) = copy {
+                written.bytes += range.end - range.start;
+                copy_range(from, range, &*file)?;
+            }
+            file.sync()?;
+            // The other one may have the same name, and is not needed then.
+            self.dir.rename(&unfinished, &name)?;
+            self.dir.sync()?;
+            Ok(written)
+        });
+        if rescued.is_err() {
+            let _ = self.dir.remove(&unfinished);
+        }
+        rescued
+    }
+}
+
+fn write_all(file: &dyn SpoolFile, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    let mut left = pieces;
+    while !left.is_empty() {
+        match file.append(&left[..left.len().min(PIECES)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn copy_range(from: &dyn SpoolFile, range: Range<u64>, to: &dyn SpoolFile) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    let mut at = range.start;
+    while at < range.end {
+        let wanted = usize::try_from(range.end - at).map_or(BLOCK, |left| left.min(BLOCK));
+        let count = from.read_at(&mut block[..wanted], at)?;
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        write_all(to, &mut [IoSlice::new(&block[..count])])?;
+        at += count as u64;
+    }
+    Ok(())
+}

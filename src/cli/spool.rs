@@ -1,0 +1,197 @@
+//! `spool`: what is in a spool, its events as lines, and whether it is sound. Reads it as it is, beside the agent that has it.
+//!
+//! With `--json`, `list` and `verify` print one object, whose names stay: `dir`; `position`, the number of the first event
+//! that was not delivered; `bytes`; `events`, those that were not delivered; `damaged_bytes` and `missing_events`; and
+//! `segments`, each with `name`, `first` (the number of its first event), `events`, `bytes`, `damaged_bytes`, `missing_events`
+//! (before it and in it), and `from` and `to`, when its first and last events were written. Times are RFC 3339; what does not
+//! apply is null.
+
+use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use humantime::format_rfc3339_seconds;
+use memchr::memchr_iter;
+use serde_json::{Value, json};
+
+use crate::buffer::spool::dir::{Access, Dir, RealDir};
+use crate::buffer::spool::position::{self, Stored};
+use crate::buffer::spool::segments::{self, Scan, Scanned, Segment};
+use crate::cli::terminal::{columns, shown};
+use crate::config::error::CommandError;
+use crate::config::options::{SpoolAction, SpoolOptions};
+use crate::text::quantity::Size;
+
+/// What was found in a segment.
+struct Found {
+    segment: Segment,
+    events: u64,
+    /// Events from the position on.
+    left: u64,
+    damaged: u64,
+    missing: u64,
+    times: Option<(u32, u32)>,
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// There is no spool, it can't be read, or `verify` has found damage.
+pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
+    let path = options.spool.directory();
+    let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
+    let dir = RealDir::existing(&path);
+    let segments = segments::list(&dir).map_err(failed)?;
+    // Without one that can be read, the agent would deliver all.
+    let position = match position::read(&dir).map_err(failed)? {
+        Stored::At(seq) => seq,
+        _ => segments.first().map_or(0, |segment| segment.first),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let is_cat = options.action == SpoolAction::Cat;
+    let mut next = Some(position);
+    let mut all = Vec::new();
+    for segment in segments {
+        let print = |lines: &[u8]| if is_cat { out.write_all(lines) } else { Ok(()) };
+        match read(&dir, segment, position, &mut next, print) {
+            Ok(found) => all.push(found),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            // The agent has delivered and removed it: it is not missing.
+            Err(error) if error.kind() == ErrorKind::NotFound => next = None,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let damage = all.iter().any(|found| found.damaged + found.missing > 0);
+    let text = match (is_cat, options.json) {
+        (true, _) => String::new(),
+        (false, true) => format!("{:#}\n", as_json(&path, position, &all)),
+        (false, false) => as_text(&path, &all),
+    };
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CommandError::Failed(format!("standard output: {error}")))
+        }
+        _ => {
+            let is_wrong = damage && options.action == SpoolAction::Verify;
+            Ok(ExitCode::from(u8::from(is_wrong)))
+        }
+    }
+}
+
+/// Goes through a segment, and shows the lines of its events that were not delivered.
+fn read(
+    dir: &dyn Dir,
+    segment: Segment,
+    position: u64,
+    following: &mut Option<u64>,
+    mut show: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Found> {
+    let file = dir.open(&segment.name(), Access::Read)?;
+    let mut scan = Scan::default();
+    let next = following.get_or_insert(segment.first);
+    let mut found = Found {
+        events: 0,
+        left: 0,
+        damaged: 0,
+        missing: segment.first.saturating_sub(*next),
+        times: None,
+        segment,
+    };
+    *next += found.missing;
+    loop {
+        match scan.next(&*file, found.segment.bytes)? {
+            Scanned::Record(head, lines) => {
+                found.events += u64::from(head.events);
+                found.times = Some((found.times.map_or(head.time, |times| times.0), head.time));
+                found.missing += head.first.saturating_sub(*next);
+                // What stands twice is shown once.
+                let known = position.max(*next).saturating_sub(head.first);
+                *next = head.end().max(*next);
+                if known < u64::from(head.events) {
+                    let mut ends = memchr_iter(b'\n', lines);
+                    let start = match known {
+                        0 => 0,
+                        _ => ends
+                            .nth(known as usize - 1)
+                            .map_or(lines.len(), |end| end + 1),
+                    };
+                    show(&lines[start..])?;
+                    found.left += u64::from(head.events) - known;
+                }
+            }
+            Scanned::Damaged(bytes) => found.damaged += bytes as u64,
+            Scanned::Newer => {
+                let what = "a newer version of this program has written it";
+                return Err(io::Error::new(ErrorKind::Unsupported, what));
+            }
+            Scanned::End(_) => return Ok(found),
+        }
+    }
+}
+
+fn time(seconds: u32) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into());
+    format_rfc3339_seconds(time).to_string()
+}
+
+fn as_json(path: &Path, position: u64, all: &[Found]) -> Value {
+    let sum = |of: fn(&Found) -> u64| all.iter().map(of).sum::<u64>();
+    let segments = all.iter().map(|found| {
+        json!({
+            "name": found.segment.name(),
+            "first": found.segment.first,
+            "events": found.events,
+            "bytes": found.segment.bytes,
+            "damaged_bytes": found.damaged,
+            "missing_events": found.missing,
+            "from": found.times.map(|times| time(times.0)),
+            "to": found.times.map(|times| time(times.1)),
+        })
+    });
+    json!({
+        "dir": path.to_string_lossy(),
+        "position": position,
+        "bytes": sum(|found| found.segment.bytes),
+        "events": sum(|found| found.left),
+        "damaged_bytes": sum(|found| found.damaged),
+        "missing_events": sum(|found| found.missing),
+        "segments": segments.collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(path: &Path, all: &[Found]) -> String {
+    let size = |bytes: u64| Size(usize::try_from(bytes).unwrap_or(usize::MAX)).to_string();
+    let bytes = all.iter().map(|found| found.segment.bytes).sum();
+    let left: u64 = all.iter().map(|found| found.left).sum();
+    let dir = shown(&path.to_string_lossy());
+    let mut text = format!(
+        "{dir}: {left} events not delivered, {} on disk\n",
+        size(bytes)
+    );
+    let rows: Vec<_> = all
+        .iter()
+        .map(|found| {
+            let mut rest = size(found.segment.bytes);
+            if let Some((from, to)) = found.times {
+                rest += &format!(", {} to {}", time(from), time(to));
+            }
+            if found.damaged + found.missing > 0 {
+                let (bytes, events) = (found.damaged, found.missing);
+                rest += &format!("; DAMAGED: {bytes} bytes, {events} events missing");
+            }
+            [
+                found.segment.name(),
+                format!("{} events, {} not delivered", found.events, found.left),
+                rest,
+            ]
+        })
+        .collect();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row.each_ref().map(String::as_str))
+        .collect();
+    text += &columns(&rows);
+    text
+}

@@ -1,0 +1,317 @@
+//! What a spool costs: the same work without one and with each `--spool-sync`, in turns; how long clients wait; what
+//! `always` makes of the disk's speed; memory in an outage; and how soon a start delivers from a large backlog.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::clients::{self, CONNECTIONS, Client};
+use crate::process::Process;
+use crate::programs::{Input, Program, Way};
+use crate::results::{Results, middle, quantile, sorted};
+use crate::setup::{Setup, number};
+use crate::sink::{Sink, free_address};
+
+/// Events of a body, where bodies have many.
+const BATCH: u64 = 100;
+/// Clients for the throughput of `always`.
+const CLIENTS: usize = 64;
+/// Requests a second while answers are timed.
+const RATE: u64 = 5_000;
+const GIB: u64 = 1 << 30;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Load {
+    Unix,
+    Batches,
+    Single,
+}
+
+impl Load {
+    const ALL: [(Self, &'static str, f64); 3] = [
+        (Self::Unix, "unix", 1.6),
+        (Self::Batches, "http, 100 events a POST", 1.6),
+        (Self::Single, "http, one event a POST", 1.3),
+    ];
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Not every event arrived.
+pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
+    let setup = Setup::new("spool", number("BENCH_EVENTS", 300_000))?;
+    for (load, name, limit) in Load::ALL {
+        let mut cpu = [const { Vec::new() }; 4];
+        for _ in 0..rounds {
+            for (place, sync) in [None, Some("never"), Some("second"), Some("always")]
+                .into_iter()
+                .enumerate()
+            {
+                cpu[place].push(carry(&setup, load, sync)?);
+            }
+        }
+        let [without, with @ ..] = &cpu;
+        results.figure(
+            &format!("{name}: CPU a million without a spool"),
+            without,
+            "s",
+            None,
+        );
+        for (sync, with) in ["never", "second", "always"].into_iter().zip(with) {
+            let ratio = sorted(
+                with.iter()
+                    .zip(without)
+                    .map(|(with, without)| with / without),
+            );
+            let limit = (sync != "always").then_some(limit);
+            let name = format!("{name}: × CPU with --spool-sync={sync}");
+            results.figure(&name, &[middle(&ratio)], "×", limit);
+        }
+    }
+    answers(results)?;
+    always(results)?;
+    memory(results)?;
+    start(results)
+}
+
+fn way(input: Input, sink: &Sink, sync: Option<&str>) -> Way {
+    let mut way = Way::new(input, sink.url());
+    if let Some(sync) = sync {
+        way = way
+            .with("--spool-bytes=2GiB")
+            .with(&format!("--spool-sync={sync}"));
+    }
+    way
+}
+
+/// Carries all events; CPU seconds a million.
+fn carry(setup: &Setup, load: Load, sync: Option<&str>) -> io::Result<f64> {
+    let sink = Sink::start(setup.bytes)?;
+    let (socket, address) = (setup.socket(0), free_address()?);
+    let _ = fs::remove_file(&socket);
+    let input = match load {
+        Load::Unix => Input::Unix(vec![socket.clone()]),
+        Load::Batches | Load::Single => Input::Http(address),
+    };
+    let mut way = way(input, &sink, sync);
+    if load == Load::Unix {
+        way = way.with("--when-full=wait");
+    }
+    let requests = match load {
+        Load::Unix => Vec::new(),
+        Load::Single => clients::requests(setup.events.min(100_000)),
+        Load::Batches => clients::batches(setup.events, BATCH),
+    };
+    let Some(mut command) = Program::Agent.command(setup, &way)? else {
+        return Ok(f64::NAN);
+    };
+    let process = Process::start(&mut command)?;
+    let mut events = setup.events;
+    match load {
+        Load::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
+        Load::Batches => flood_patiently(address, &requests, &process)?,
+        Load::Single => {
+            clients::flood(address, &requests, None, &process)?;
+            events = requests.len() as u64;
+        }
+    }
+    let wanted = if load == Load::Single {
+        u64::MAX
+    } else {
+        setup.bytes
+    };
+    sink.wait_for(wanted, &process);
+    process.terminate();
+    let usage = process.wait()?;
+    let arrived: u64 = sink.empty(|arrived| {
+        let lines =
+            |it: &crate::sink::Arrival| it.body.iter().filter(|byte| **byte == b'\n').count();
+        arrived.iter().map(|it| lines(it) as u64).sum()
+    });
+    if arrived != events {
+        let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());
+        return Err(io::Error::other(what));
+    }
+    let _ = fs::remove_dir_all(setup.directory.join("state"));
+    Ok(usage.cpu / events as f64 * 1e6)
+}
+
+/// As [`clients::flood`], but what is refused for want of room is sent again.
+fn flood_patiently(address: SocketAddr, requests: &[Vec<u8>], process: &Process) -> io::Result<()> {
+    let parts = requests.chunks(requests.len().div_ceil(CONNECTIONS));
+    let posted = clients::in_parallel(parts, |part| {
+        let mut client = Client::connect(address, process)?;
+        for request in part {
+            while !client.post(request)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    });
+    posted.map(drop)
+}
+
+/// How long clients wait for their answer at a steady rate.
+fn answers(results: &mut Results) -> io::Result<()> {
+    for sync in [None, Some("second")] {
+        let setup = Setup::new("spool-answers", 0)?;
+        let (sink, address) = (Sink::start(0)?, free_address()?);
+        let Some(mut command) =
+            Program::Agent.command(&setup, &way(Input::Http(address), &sink, sync))?
+        else {
+            return Ok(());
+        };
+        let process = Process::start(&mut command)?;
+        let waits = clients::in_parallel(0..CONNECTIONS as u64, |first| {
+            let mut client = Client::connect(address, &process)?;
+            let (start, mut waits) = (Instant::now(), Vec::new());
+            for number in (first..5 * RATE).step_by(CONNECTIONS) {
+                let due = start + Duration::from_secs(1).mul_f64(number as f64 / RATE as f64);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let sent = Instant::now();
+                client.post(&clients::request(number))?;
+                waits.push(sent.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(waits)
+        })?;
+        process.terminate();
+        process.wait()?;
+        let waits = sorted(waits.into_iter().flatten());
+        let limit = sync.map(|_| 2.0);
+        let name = format!(
+            "answer at {RATE}/s, p99, spool-sync={}",
+            sync.unwrap_or("no spool")
+        );
+        results.figure(&name, &[quantile(&waits, 0.99)], "ms", limit);
+    }
+    Ok(())
+}
+
+/// What `always` takes of one event a POST, beside what the disk could if nothing else took time.
+fn always(results: &mut Results) -> io::Result<()> {
+    let setup = Setup::new("spool-always", 0)?;
+    let (sink, address) = (Sink::start(0)?, free_address()?);
+    let way = way(Input::Http(address), &sink, Some("always"));
+    let Some(mut command) = Program::Agent.command(&setup, &way)? else {
+        return Ok(());
+    };
+    let before = syncs(&setup.directory)?;
+    let process = Process::start(&mut command)?;
+    let requests = clients::requests(40_000);
+    let parts = requests.chunks(requests.len().div_ceil(CLIENTS));
+    let start = Instant::now();
+    clients::in_parallel(parts, |part| {
+        let mut client = Client::connect(address, &process)?;
+        part.iter()
+            .try_for_each(|request| client.post(request).map(drop))
+    })?;
+    let rate = requests.len() as f64 / start.elapsed().as_secs_f64();
+    process.terminate();
+    process.wait()?;
+    let after = syncs(&setup.directory)?;
+    // The agent makes no more than one in 2 ms.
+    let allowed = ((before + after) / 2.0).min(500.0) * CLIENTS as f64;
+    results.figure("fdatasync of 64 KiB", &[(before + after) / 2.0], "/s", None);
+    results.figure("always, 64 clients, one event a POST", &[rate], "/s", None);
+    results.figure(
+        "share of what fdatasync allows (at least 0.7)",
+        &[rate / allowed],
+        "×",
+        None,
+    );
+    Ok(())
+}
+
+/// How often a second what 64 clients send can be had on disk.
+fn syncs(directory: &Path) -> io::Result<f64> {
+    let path = directory.join("syncs");
+    let mut file = File::create(&path)?;
+    let (block, start) = ([b'x'; CLIENTS << 10], Instant::now());
+    let mut count = 0.0;
+    while start.elapsed() < Duration::from_secs(2) {
+        file.write_all(&block)?;
+        file.sync_data()?;
+        count += 1.0;
+    }
+    fs::remove_file(path)?;
+    Ok(count / start.elapsed().as_secs_f64())
+}
+
+/// The most memory while the webhook is away and a GiB comes in.
+fn memory(results: &mut Results) -> io::Result<()> {
+    let setup = Setup::new("spool-memory", GIB / 1024)?;
+    let sink = Sink::start(0)?;
+    sink.go_away();
+    let socket = setup.socket(0);
+    let input = Input::Unix(vec![socket.clone()]);
+    let way = way(input, &sink, Some("second")).with("--buffer-bytes=1GiB");
+    let Some(mut command) = Program::Agent.command(&setup, &way)? else {
+        return Ok(());
+    };
+    let process = Process::start(&mut command)?;
+    clients::stream(&setup, clients::connect(&socket, &process)?)?;
+    let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
+    process.terminate();
+    process.wait()?;
+    let name = "memory in an outage with a spool, 1 GiB came in, --buffer-bytes=1GiB";
+    results.figure(name, &[peak], "MiB", Some(24.0));
+    Ok(())
+}
+
+/// From the start of the agent to the first delivery, with little in the spool and with 10 GiB more before the last of that.
+fn start(results: &mut Results) -> io::Result<()> {
+    let setup = Setup::new("spool-start", 20_000)?;
+    let sink = Sink::start(setup.bytes)?;
+    let way = way(Input::Unix(vec![setup.socket(0)]), &sink, Some("never"));
+    let Some(mut command) = Program::Agent.command(&setup, &way)? else {
+        return Ok(());
+    };
+    sink.go_away();
+    let process = Process::start(&mut command)?;
+    clients::stream(&setup, clients::connect(&setup.socket(0), &process)?)?;
+    process.terminate();
+    process.wait()?;
+    sink.come_back()?;
+    let spool = setup.directory.join("state/spool");
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..6 {
+        let is_large = round % 2 == 1;
+        let fill = |place: u64| spool.join(format!("{:020}.spool", 1 + place));
+        for place in (0..640).filter(|_| is_large) {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(fill(place))?
+                .set_len(16 << 20)?;
+        }
+        let position = fs::read(spool.join("position"))?;
+        let began = Instant::now();
+        let process = Process::start(&mut command)?;
+        sink.wait_for(1, &process);
+        times[usize::from(is_large)].push(began.elapsed().as_secs_f64() * 1e3);
+        drop(process);
+        fs::write(spool.join("position"), position)?;
+        sink.empty(|_| ());
+        for place in 0..640 {
+            let _ = fs::remove_file(fill(place));
+        }
+    }
+    let [small, large] = &times;
+    let limit = middle(&sorted(small.iter().copied())) + 100.0;
+    results.figure(
+        "start to first delivery, 20 MB in the spool",
+        small,
+        "ms",
+        None,
+    );
+    results.figure(
+        "start to first delivery, 10 GiB in the spool",
+        large,
+        "ms",
+        Some(limit),
+    );
+    Ok(())
+}
