@@ -115,7 +115,7 @@ fn bodies_that_grow_do_not_get_the_sidecar_killed() {
             }
         });
     }
-    assert!(agent.log().contains("requests refused"), "{}", agent.log());
+    assert!(agent.log().contains(" refused ("), "{}", agent.log());
     all_arrive(agent, &hook, &cgroup, ACCEPTED);
 }
 
