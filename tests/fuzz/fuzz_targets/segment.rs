@@ -85,9 +85,15 @@ fuzz_target!(|data: &[u8]| {
         let at = u16::from_le_bytes([edit[0], edit[1]]) as usize % bytes.len();
         bytes[at] ^= edit[2];
     }
-    let untouched = records.iter().filter(|(range, ..)| bytes[range.clone()] == sound[range.clone()]);
-    let untouched: Vec<_> = untouched.map(|(_, first, lines)| (*first, lines.clone())).collect();
-    if sound[..16] == bytes[..16] || s3_audit_webhook::buffer::spool::record::segment_version(&bytes).is_none() {
+    let untouched = records
+        .iter()
+        .filter(|(range, ..)| bytes[range.clone()] == sound[range.clone()]);
+    let untouched: Vec<_> = untouched
+        .map(|(_, first, lines)| (*first, lines.clone()))
+        .collect();
+    if sound[..16] == bytes[..16]
+        || s3_audit_webhook::buffer::spool::record::segment_version(&bytes).is_none()
+    {
         assert_eq!(scan(bytes), untouched);
     }
 });
