@@ -12,6 +12,8 @@ use crate::webhook::header::SEPARATOR;
 
 /// Options on what leaves the host.
 #[derive(Debug, Args)]
+// Help shows these comments: Records[0] is no link.
+#[allow(rustdoc::broken_intra_doc_links)]
 pub struct RulesOptions {
     /// Events that are not sent, such as api.name=Head*; repeatable, or separated by |
     ///
