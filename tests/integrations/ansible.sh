@@ -107,7 +107,7 @@ say "refuses wrong values before it writes them"
 before=$(<"$root/etc/s3-audit-webhook/webhook.env")
 ! play wrong '{"s3_audit_webhook_webhook_settings": {"COMPRESS": "zip"}}' || fail "took a wrong value"
 [ "$(<"$root/etc/s3-audit-webhook/webhook.env")" = "$before" ] || fail "wrote a wrong value"
-grep -q 'expected none, gzip' "$dir/wrong.play.log" || fail "did not say what would be right"
+grep -q 'fix: use none, gzip' "$dir/wrong.play.log" || fail "did not say what would be right"
 ! play missing '{"s3_audit_webhook_token": ""}' || fail "did without a token"
 grep -q 'give s3_audit_webhook_package' "$dir/missing.play.log" || fail "did not say what is missing"
 
