@@ -39,7 +39,7 @@ scrape_configs:
 END
 start_webhook
 start agent env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" \
-    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --status-listen "127.0.0.1:$status"
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --spool-bytes 16MiB --status-listen "127.0.0.1:$status"
 start prometheus "$bin/prometheus" --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" \
     --web.listen-address="127.0.0.1:$prometheus" --log.level=warn
 await 30 "Prometheus" listens "$prometheus"
