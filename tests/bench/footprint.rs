@@ -35,7 +35,7 @@ pub(crate) fn run(results: &mut Results) -> io::Result<()> {
 fn size(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("size", 0)?;
     let bytes = fs::metadata(&setup.agent[0])?.len() as f64;
-    results.figure("binary", &[bytes / MIB], "MiB", Some(3.0));
+    results.figure("binary", &[bytes / MIB], "MiB", Some(6.0));
     Ok(())
 }
 
