@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::source_http::{Listener, TokenFile, ask, free_address, gzip, post, request, success};
+use crate::source_http::{
+    Listener, TokenFile, ask, free_address, post, post_gzip, request, success,
+};
 use crate::support::{Client, Metrics, event, eventually, within};
 
 const HALF_A_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nX: ";
@@ -379,12 +381,7 @@ fn bodies_that_grow_stay_within_the_memory_that_is_stated() {
         (64, b"{".repeat(4 * MIB - 10)),
     ];
     for (clients, body) in bodies {
-        let body = gzip(&body);
-        let head = format!(
-            "POST /\nContent-Encoding: gzip\nContent-Length: {}",
-            body.len()
-        );
-        let request = request(&head, &body);
+        let request = post_gzip(&body);
         thread::scope(|scope| {
             for _ in 0..clients {
                 let (listener, request) = (&listener, &request);

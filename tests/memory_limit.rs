@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use crate::source_http::{ask, free_address, gzip, post, request, success};
+use crate::source_http::{ask, free_address, post, post_gzip, success};
 use crate::support::{Agent, Cgroup, Client, Webhook, event, eventually};
 
 const MIB: usize = 1 << 20;
@@ -95,12 +95,7 @@ fn bodies_that_grow_do_not_get_the_sidecar_killed() {
         (256, b"{\"a\":\"".to_vec()),
     ];
     for (clients, body) in bodies {
-        let body = gzip(&body);
-        let head = format!(
-            "POST /\nContent-Encoding: gzip\nContent-Length: {}",
-            body.len()
-        );
-        let request = request(&head, &body);
+        let request = post_gzip(&body);
         thread::scope(|scope| {
             for _ in 0..clients {
                 scope.spawn(|| {

@@ -225,6 +225,14 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A POST of this body, compressed.
+pub(crate) fn post_gzip(body: &[u8]) -> Vec<u8> {
+    let body = gzip(body);
+    let length = body.len();
+    let head = format!("POST /\nContent-Encoding: gzip\nContent-Length: {length}");
+    request(&head, &body)
+}
+
 /// Chunks of 1, 2, 3 … bytes, with all that the coding allows.
 fn chunked(mut bytes: &[u8]) -> Vec<u8> {
     let mut coded = Vec::new();

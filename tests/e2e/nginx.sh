@@ -177,15 +177,18 @@ check 2000
 
 say "nginx is reloaded during requests"
 steadily() { events 400 | while read -r event; do printf '%s\n' "$event" && sleep 0.01; done; }
-(
-    for _ in 1 2 3 4 5; do
-        sleep 0.7
-        kill -HUP "$(<"$dir/nginx.pid")"
-    done
-) &
-reloads=$!
-steadily | run_agent "$tls13" --batch-age 0
-wait $reloads
+deliver_over_reloads() { # steadily, while nginx is reloaded five times
+    (
+        for _ in 1 2 3 4 5; do
+            sleep 0.7
+            kill -HUP "$(<"$dir/nginx.pid")"
+        done
+    ) &
+    local reloads=$!
+    steadily | run_agent "$tls13" --batch-age 0
+    wait $reloads
+}
+deliver_over_reloads
 [ "$(grep "^$tls13 " "$dir/access" | tail -n 400 | cut -d ' ' -f 5 | sort -u | wc -l)" -gt 1 ] ||
     fail "no connection was closed"
 check 400
@@ -195,15 +198,7 @@ say "nginx is reloaded, and closes connections in the middle of requests: what c
 sed -i '1i worker_shutdown_timeout 20ms;' "$dir/nginx.conf"
 kill -HUP "$(<"$dir/nginx.pid")"
 touch "$dir/slow"
-(
-    for _ in 1 2 3 4 5; do
-        sleep 0.7
-        kill -HUP "$(<"$dir/nginx.pid")"
-    done
-) &
-reloads=$!
-steadily | run_agent "$tls13" --batch-age 0
-wait $reloads
+deliver_over_reloads
 rm "$dir/slow"
 diff <(events 400) <(sort -u -t : -k 2n "$dir/events") >"$dir/difference.log" || fail "what arrived is not what was sent"
 arrived=$(wc -l <"$dir/events")
