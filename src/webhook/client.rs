@@ -316,7 +316,12 @@ impl Webhook {
             }
         }
         if is_bulk && !answer.items.cut_off {
-            answer.items = Items::read(answer.text.as_slice().chain(from.by_ref()));
+            answer.items = Items::read(text);
+            if answer.items.cut_off {
+                let end = from.read_to_end(text);
+                answer.items = Items::read(text);
+                answer.items.cut_off |= end.is_err();
+            }
         }
         let _ = io::copy(&mut from, &mut io::sink());
         (answer, server)
