@@ -3,6 +3,7 @@
 pub mod destination;
 mod file_gate;
 mod listening;
+mod memory;
 mod open;
 mod proxy_choice;
 mod request_template;

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::memory::Memory;
 use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
 use crate::delivery::sender::Line;
 use crate::state::{checkpoint, status};
-use crate::sys::exit;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::{exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
@@ -49,6 +50,7 @@ impl Agent {
     /// Logs the summaries and waits for the end; then sees to it that it comes in time.
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
+        let mut memory = Memory::new(self.stats.bound().bytes, Instant::now());
         loop {
             let now = Instant::now();
             for action in supervisor.tick(now) {
@@ -57,8 +59,14 @@ impl Agent {
             if supervisor.is_over() {
                 break;
             }
-            let next_sign = self.give_sign(now);
-            let wake = next_sign.map_or(supervisor.wake(), |sign| sign.min(supervisor.wake()));
+            if now >= memory.due() {
+                let (buffered, peak) = (self.stats.buffered().bytes, self.stats.take_peak());
+                if memory.look(buffered, peak, now) {
+                    glibc::trim();
+                }
+            }
+            let wake = supervisor.wake().min(memory.due());
+            let wake = self.give_sign(now).map_or(wake, |sign| sign.min(wake));
             let event = match self.told.recv_deadline(wake) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => continue,

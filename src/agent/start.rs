@@ -266,7 +266,9 @@ fn start_sources(
         let spool = spool.filter(|_| !source.is_lasting());
         let spool = spool.map(|spool| spool.appender(place));
         let rules = shared.rules.clone();
-        let output = SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        let mut output =
+            SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        output.batch_age = options.batch_age;
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
         spawn(&name, &shared.tell, Event::SourceEnded, move || {

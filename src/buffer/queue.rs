@@ -32,6 +32,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         state: Mutex::new(State {
             tail: Chunk::default(),
             buffered: Extent::default(),
+            peak: 0,
             enqueued: 0,
             acks: Acks::default(),
             resuming: Resuming::default(),
@@ -74,6 +75,8 @@ struct State {
     tail: Chunk,
     /// All events that are not final.
     buffered: Extent,
+    /// The most bytes that these had.
+    peak: usize,
     /// The next event's number.
     enqueued: Seq,
     acks: Acks,
@@ -256,6 +259,7 @@ impl Producer {
             chunk.events -= part.events;
         }
         state.buffered = state.buffered.plus(part);
+        state.peak = state.peak.max(state.buffered.bytes);
         let first = state.enqueued;
         state.enqueued += part.events as Seq;
         if self.resumes {
@@ -308,6 +312,13 @@ impl QueueStats {
     /// All events that are not final.
     pub fn buffered(&self) -> Extent {
         self.shared.lock().buffered
+    }
+
+    /// The most bytes of events that were not final since this was last asked.
+    pub fn take_peak(&self) -> usize {
+        let mut state = self.shared.lock();
+        let buffered = state.buffered.bytes;
+        std::mem::replace(&mut state.peak, buffered)
     }
 
     /// All events with lower numbers are final. Never falls.

@@ -33,6 +33,7 @@ pub(super) fn read<S: Read + AsFd>(
     stop: &ShutdownSignal,
     lasting: bool,
 ) -> io::Result<End> {
+    let mut read = usize::MAX;
     loop {
         // Events go on as soon as there is nothing more to read; until then chunks fill up.
         let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
@@ -40,6 +41,9 @@ pub(super) fn read<S: Read + AsFd>(
         if !fds[0].is_ready() && !fds[1].is_ready() {
             output.flush();
             poll(&mut fds, None)?;
+            if let Some(rest) = output.rest(std::mem::take(&mut read)) {
+                stop.wait(rest);
+            }
         }
         if lasting && !fds[1].is_ready() && !output.is_forwarding() {
             // It is still there when somebody enables forwarding.
@@ -52,8 +56,9 @@ pub(super) fn read<S: Read + AsFd>(
             }
             return Ok(End::Stopped);
         }
-        if read_once(stream, framer, output)? == 0 {
-            return Ok(End::Closed);
+        match read_once(stream, framer, output)? {
+            0 => return Ok(End::Closed),
+            count => read = read.saturating_add(count),
         }
     }
 }

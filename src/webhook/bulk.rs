@@ -40,9 +40,7 @@ impl Items {
         Items {
             errors,
             items: items.collect(),
-            cut_off: errors != Some(false)
-                && text.starts_with(b"{")
-                && walk::value(text).is_none(),
+            cut_off: errors != Some(false) && text.starts_with(b"{") && walk::value(text).is_none(),
         }
     }
 }
@@ -91,9 +89,8 @@ mod tests {
         assert_eq!(statuses(&items), [201, 400, 429]);
         assert_eq!(items.items[1].error, "document_parsing_exception");
         assert!(items.errors == Some(true) && !items.cut_off);
-        let items = Items::read(
-            br#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{},3]}"#,
-        );
+        let items =
+            Items::read(br#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{},3]}"#);
         assert_eq!(statuses(&items), [0, 0, 0]);
     }
 

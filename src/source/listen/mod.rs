@@ -68,6 +68,7 @@ pub(super) fn serve<P: Protocol>(
         roster: Roster::new(limits),
         connections: HashMap::new(),
         next_id: FIRST,
+        read_bytes: 0,
         unread: Vec::new(),
         deferred: VecDeque::new(),
         just_deferred: Vec::new(),
@@ -117,6 +118,8 @@ struct Server<'a, P, F> {
     roster: Roster,
     connections: HashMap<u64, Connection<P>>,
     next_id: u64,
+    /// Since the last wait.
+    read_bytes: usize,
     /// Connections whose turn was over before all was read.
     unread: Vec<u64>,
     /// Connections that wait for room in the buffer, in the order in which they began to.
@@ -138,7 +141,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 deadline = Some(Instant::now() + stream::LAST_READS);
             }
             self.just_deferred.clear();
-            let is_idle = self.wait(&mut ready, deadline.is_none());
+            let is_idle = self.wait(&mut ready, deadline.is_none(), stop);
             if deadline.is_some_and(|deadline| is_idle || Instant::now() >= deadline) {
                 break;
             }
@@ -161,7 +164,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
     }
 
     /// Waits for something to do, if it may wait. True if there is nothing.
-    fn wait(&mut self, ready: &mut Vec<u64>, may_wait: bool) -> bool {
+    fn wait(&mut self, ready: &mut Vec<u64>, may_wait: bool, stop: &ShutdownSignal) -> bool {
         let waited = self.epoll.wait(ready, Some(Duration::ZERO));
         ready.retain(|token| *token != SHUTDOWN);
         if waited.is_ok() && !(ready.is_empty() && self.unread.is_empty()) {
@@ -176,6 +179,13 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         if waited.is_err() || self.epoll.wait(ready, self.patience()).is_err() {
             ready.clear();
             std::thread::sleep(REST);
+        }
+        let read = std::mem::take(&mut self.read_bytes);
+        if P::MAY_REST
+            && !ready.is_empty()
+            && let Some(rest) = self.output.rest(read)
+        {
+            stop.wait(rest);
         }
         self.clock.advance(Duration::MAX);
         ready.is_empty()
@@ -285,7 +295,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.just_deferred.push(id);
                     return self.update(id);
                 }
-                Ok(1..) => {}
+                Ok(count @ 1..) => self.read_bytes += count,
                 Err(error) if is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),
