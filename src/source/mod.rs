@@ -8,6 +8,7 @@ pub mod fluent;
 pub mod http;
 mod listen;
 mod output;
+mod rest;
 pub mod spec;
 pub mod stdin;
 mod stream;

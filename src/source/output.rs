@@ -19,13 +19,6 @@ use crate::telemetry::snapshot::Lag;
 /// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where events may wait so long for others, a source that reads little at a time rests a moment between reads.
-const MAY_REST: Duration = Duration::from_millis(100);
-/// How long.
-const REST: Duration = Duration::from_millis(3);
-/// Who has read more than this since the last rest has no time for one, bytes.
-const LITTLE: usize = 16 << 10;
-
 /// Events that were dropped because they are malformed or too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
@@ -91,12 +84,6 @@ impl SourceOutput {
             cut_short: false,
             batch_age: Duration::ZERO,
         }
-    }
-
-    /// How long a source rests that was just woken, and has read so many bytes since the last time: what comes meanwhile
-    /// costs no wake-up of its own. Not at all where that would be felt.
-    pub fn rest(&self, read: usize) -> Option<Duration> {
-        (self.batch_age >= MAY_REST && read <= LITTLE).then_some(REST)
     }
 
     /// A framer for one of the source's streams.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::output::SourceOutput;
+use super::rest::Rest;
 use super::stream;
 use super::tls::{self, HandshakeError};
 use crate::sys::descriptors;
@@ -60,6 +61,7 @@ pub(super) fn serve<P: Protocol>(
             return;
         }
     };
+    let rest = Rest::new(output.batch_age);
     let server = Server {
         socket,
         protocol,
@@ -68,7 +70,7 @@ pub(super) fn serve<P: Protocol>(
         roster: Roster::new(limits),
         connections: HashMap::new(),
         next_id: FIRST,
-        read_bytes: 0,
+        rest,
         unread: Vec::new(),
         deferred: VecDeque::new(),
         just_deferred: Vec::new(),
@@ -118,8 +120,7 @@ struct Server<'a, P, F> {
     roster: Roster,
     connections: HashMap<u64, Connection<P>>,
     next_id: u64,
-    /// Since the last wait.
-    read_bytes: usize,
+    rest: Rest,
     /// Connections whose turn was over before all was read.
     unread: Vec<u64>,
     /// Connections that wait for room in the buffer, in the order in which they began to.
@@ -174,18 +175,18 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         if !may_wait {
             return true;
         }
+        if P::MAY_REST
+            && let Some(rest) = self.rest.due(Instant::now())
+        {
+            stop.wait(rest);
+            self.clock.advance(Duration::MAX);
+            return false;
+        }
         self.clock.advance(MAX_ROUND);
         // Failing to wait means no memory.
         if waited.is_err() || self.epoll.wait(ready, self.patience()).is_err() {
             ready.clear();
             std::thread::sleep(REST);
-        }
-        let read = std::mem::take(&mut self.read_bytes);
-        if P::MAY_REST
-            && !ready.is_empty()
-            && let Some(rest) = self.output.rest(read)
-        {
-            stop.wait(rest);
         }
         self.clock.advance(Duration::MAX);
         ready.is_empty()
@@ -295,7 +296,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.just_deferred.push(id);
                     return self.update(id);
                 }
-                Ok(count @ 1..) => self.read_bytes += count,
+                Ok(count @ 1..) => self.rest.read(count),
                 Err(error) if is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),
