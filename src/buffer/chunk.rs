@@ -46,6 +46,12 @@ impl Extent {
         }
     }
 
+    /// How much of `bound` it fills, in percent: of its events or its bytes, whatever is more.
+    pub fn percent_of(&self, bound: Extent) -> usize {
+        let percent = |part: usize, whole: usize| part.saturating_mul(100) / whole.max(1);
+        percent(self.events, bound.events).max(percent(self.bytes, bound.bytes))
+    }
+
     /// Both together.
     pub fn plus(&self, part: Extent) -> Extent {
         Extent {

@@ -337,6 +337,15 @@ impl SourceOutput {
         self.max_event.min(room)
     }
 
+    /// How much of what clients' events go into is in use, in percent. Of a spool only counts whether it takes any.
+    pub fn percent_used(&self) -> usize {
+        if let Some(spool) = &self.spool {
+            return if spool.takes_nothing() { 100 } else { 0 };
+        }
+        let stats = self.producer.stats();
+        stats.buffered().percent_of(stats.bound())
+    }
+
     /// Whether a client's events could ever be taken at once.
     pub fn could_take(&self, chunk: &Chunk) -> bool {
         self.has_room_for(chunk.extent())
