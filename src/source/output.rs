@@ -200,7 +200,7 @@ impl SourceOutput {
 
     /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
     fn could_ever_take(&self, event: &Event<'_>) -> bool {
-        let takes = |bytes| self.has_room_for(Extent { events: 1, bytes });
+        let takes = |bytes| self.could_take(Extent { events: 1, bytes });
         // The exact length takes a look at every byte: only where it matters.
         event.raw_len() <= self.max_event
             && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
@@ -215,12 +215,6 @@ impl SourceOutput {
         self.chunk.events += lines.events;
         lines.bytes.clear();
         lines.events = 0;
-    }
-
-    /// The same as [`take_whole`](Self::take_whole), after all that was taken before.
-    pub fn take_whole_after(&mut self, lines: &mut Chunk, screened: &Screened) -> bool {
-        self.flush();
-        self.take_whole(lines, screened)
     }
 
     /// Counts what is about to be queued, and takes out what is not to be sent.
@@ -346,12 +340,21 @@ impl SourceOutput {
         stats.buffered().percent_of(stats.bound())
     }
 
-    /// Whether a client's events could ever be taken at once.
-    pub fn could_take(&self, chunk: &Chunk) -> bool {
-        self.has_room_for(chunk.extent())
+    /// A client's events are to be offered when there are so many. One more has room even then.
+    pub fn part(&self) -> Extent {
+        let bound = match &self.spool {
+            Some(_) => Extent::MAX,
+            None => self.producer.stats().bound(),
+        };
+        let bytes = bound.bytes.saturating_sub(self.max_line());
+        Extent {
+            events: bound.events,
+            bytes: bytes.clamp(1, CHUNK_BYTES / 2),
+        }
     }
 
-    fn has_room_for(&self, extent: Extent) -> bool {
+    /// Whether so much of a client's events could ever be taken at once.
+    pub fn could_take(&self, extent: Extent) -> bool {
         match &self.spool {
             Some(spool) => spool.could_take(extent),
             None => self.producer.could_take(extent),

@@ -288,7 +288,7 @@ impl<'a> Connection<'a> {
             return answer;
         }
         let events = &mut self.decoder.chunk;
-        if !output.could_take(events) {
+        if !output.could_take(events.extent()) {
             return Answer::TooLarge;
         }
         let screened = output.screen(events);
