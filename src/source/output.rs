@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines};
 use crate::buffer::queue::Producer;
 use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
@@ -42,6 +42,8 @@ pub struct SourceOutput {
     chunk: Chunk,
     /// Memory for what comes next, of clients between two messages.
     pub spare: Vec<u8>,
+    /// The same for events.
+    pub spare_lines: Vec<u8>,
     /// What of the chunk is counted as received, and went through the rules.
     counted: Extent,
     /// Events that were counted so since the start.
@@ -62,10 +64,6 @@ impl SourceOutput {
         max_event: usize,
         rules: LiveRules,
     ) -> Self {
-        let chunk = Chunk {
-            bytes: producer.buffer(),
-            events: 0,
-        };
         SourceOutput {
             source,
             producer,
@@ -74,8 +72,9 @@ impl SourceOutput {
             when_full,
             max_event,
             rules,
-            chunk,
+            chunk: Chunk::default(),
             spare: Vec::new(),
+            spare_lines: Vec::new(),
             counted: Extent::default(),
             events: 0,
             broken: None,
@@ -111,18 +110,22 @@ impl SourceOutput {
     fn take_frames(&mut self, framer: &mut Framer, if_malformed: Option<Reason>) {
         while let Some(frame) = framer.next() {
             match frame {
-                Frame::Event(event) => self.take_event(&event),
+                Frame::Event(event) => {
+                    if self.would_overflow(event.raw_len()) {
+                        self.flush();
+                    }
+                    self.append(&event);
+                }
                 Frame::Lost(lost) => self.lose(lost, if_malformed),
             }
         }
     }
 
     fn lose(&mut self, lost: Lost, if_malformed: Option<Reason>) {
-        let reason = match lost {
-            Lost::Malformed => if_malformed.unwrap_or(Reason::Malformed),
-            Lost::TooLarge => Reason::TooLarge,
-        };
-        self.refuse(reason, 1);
+        match lost {
+            Lost::Malformed => self.refuse(if_malformed.unwrap_or(Reason::Malformed), 1),
+            Lost::TooLarge => self.refuse(Reason::TooLarge, 1),
+        }
     }
 
     /// Takes what the framer has, as far as there is room, and never waits for it. The [position](Self::position)
@@ -173,17 +176,9 @@ impl SourceOutput {
 
     /// Gives up what was taken and not queued.
     pub fn abandon(&mut self) {
-        self.report
-            .dropped(Reason::Shutdown, Some(self.source), self.counted.events);
+        let (source, events) = (Some(self.source), self.counted.events);
+        self.report.dropped(Reason::Shutdown, source, events);
         self.clear();
-    }
-
-    /// Takes one event.
-    pub fn take_event(&mut self, event: &Event<'_>) {
-        if self.would_overflow(event.raw_len()) {
-            self.flush();
-        }
-        self.append(event);
     }
 
     fn would_overflow(&self, length: usize) -> bool {
@@ -208,11 +203,17 @@ impl SourceOutput {
 
     /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.
     pub fn take_lines(&mut self, lines: &mut Chunk) {
-        if self.chunk.bytes.len() + lines.bytes.len() >= CHUNK_BYTES {
-            self.flush();
+        let mut rest = &lines.bytes[..];
+        while !rest.is_empty() {
+            let part = first_lines(rest, CHUNK_BYTES);
+            if self.would_overflow(part.bytes) {
+                self.flush();
+            }
+            let (part_lines, behind) = rest.split_at(part.bytes);
+            self.chunk.bytes.extend_from_slice(part_lines);
+            self.chunk.events += part.events;
+            rest = behind;
         }
-        self.chunk.bytes.extend_from_slice(&lines.bytes);
-        self.chunk.events += lines.events;
         lines.bytes.clear();
         lines.events = 0;
     }
@@ -232,9 +233,8 @@ impl SourceOutput {
             self.report.filtered(rule, *events);
         }
         self.report.redacted(screened.redacted);
-        let dropped = screened.unredactable;
-        self.report
-            .dropped(Reason::Unredactable, Some(self.source), dropped);
+        let (source, dropped) = (Some(self.source), screened.unredactable);
+        self.report.dropped(Reason::Unredactable, source, dropped);
         for path in &screened.unseen {
             self.report.rule_unseen(path.clone(), FIRST_EVENTS);
         }
@@ -254,8 +254,8 @@ impl SourceOutput {
         self.count();
         let full = self.spool_or_queue();
         if self.when_full == WhenFull::Drop {
-            self.report
-                .dropped(full, Some(self.source), self.chunk.events);
+            let (source, events) = (Some(self.source), self.chunk.events);
+            self.report.dropped(full, source, events);
             self.clear();
         }
         self.chunk.is_empty()
@@ -264,10 +264,8 @@ impl SourceOutput {
     /// Puts what there is room for into the spool, or into the queue if there is none that works. Gives why the rest would be
     /// dropped.
     fn spool_or_queue(&mut self) -> Reason {
-        let appended = self
-            .spool
-            .as_ref()
-            .map(|spool| spool.append(&mut self.chunk));
+        let spool = self.spool.as_ref();
+        let appended = spool.map(|spool| spool.append(&mut self.chunk));
         if matches!(appended, None | Some(Appended::Unavailable)) {
             self.producer.offer(&mut self.chunk);
         }
@@ -342,9 +340,11 @@ impl SourceOutput {
 
     /// A client's events are to be offered when there are so many. One more has room even then.
     pub fn part(&self) -> Extent {
-        let bound = match &self.spool {
-            Some(_) => Extent::MAX,
-            None => self.producer.stats().bound(),
+        let queue = self.producer.stats().bound();
+        let bound = if self.spool.is_some() {
+            Extent::MAX
+        } else {
+            queue
         };
         let bytes = bound.bytes.saturating_sub(self.max_line());
         Extent {

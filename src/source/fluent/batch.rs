@@ -3,6 +3,7 @@
 use super::head::{Fault, split_value};
 use super::message::{Entries, json_record_of, record_at};
 use super::msgpack::Transcoder;
+use super::values::MAX_SPARE;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::framer::Event;
 use crate::framer::walk::elements;
@@ -71,6 +72,23 @@ impl Batch {
     /// Bytes that an event may have.
     pub fn max_event(&self) -> usize {
         self.max_event
+    }
+
+    /// Takes what is spare, if it has nothing.
+    pub fn borrow(&mut self, spare: &mut Vec<u8>) {
+        if self.lines.bytes.capacity() == 0 {
+            self.lines.bytes = std::mem::take(spare);
+        }
+    }
+
+    /// Gives back its memory if it has no events, to `spare` if that has less.
+    pub fn release(&mut self, spare: &mut Vec<u8>) {
+        if self.lines.is_empty() {
+            let lines = std::mem::take(&mut self.lines.bytes);
+            if (spare.capacity() + 1..=MAX_SPARE).contains(&lines.capacity()) {
+                *spare = lines;
+            }
+        }
     }
 
     /// Forgets all events.

@@ -14,7 +14,6 @@ use super::message::{self, Entries, Events, Parsed};
 use super::parts::{Parts, Step};
 use super::unpack::take_whole;
 use super::values::{Found, Values};
-use crate::buffer::chunk::Chunk;
 use crate::framer::{Frame, Framer, Lost};
 use crate::rules::Screened;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
@@ -267,6 +266,7 @@ impl Connection {
                 return true;
             }
         }
+        self.batch.borrow(&mut output.spare_lines);
         if !fill(&mut self.batch, self.max) {
             return false;
         }
@@ -427,9 +427,7 @@ impl Protocol for Connection {
             Form::Json(framer) => framer.release(),
             Form::MessagePack(values) => values.release(&mut output.spare),
         }
-        if self.batch.lines.is_empty() {
-            self.batch.lines = Chunk::default();
-        }
+        self.batch.release(&mut output.spare_lines);
     }
 
     /// The client sends again the message that it could not end, or that was not acknowledged.

@@ -9,7 +9,7 @@ const FIRST_BUFFER: usize = 16 << 10;
 /// The buffer grows to this while reads fill it, and beyond only for a value that needs it.
 const USUAL_BUFFER: usize = 128 << 10;
 /// Memory is lent from value to value up to this size: to get it from the kernel costs as much as to write an event.
-const MAX_SPARE: usize = 2 << 20;
+pub const MAX_SPARE: usize = 2 << 20;
 /// What comes next in the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
