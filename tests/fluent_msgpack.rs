@@ -264,6 +264,26 @@ fn a_chunk_that_can_not_be_taken_at_once_is_taken_in_parts() {
     assert!(peak < 96 << 10, "{peak} KiB");
 }
 
+/// Whatever is left to be read of a client that waits, it has not gone.
+#[test]
+fn a_client_may_wait_for_room_in_the_midst_of_a_long_chunk() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--buffer-bytes=16MiB"]);
+    hook.hold();
+    let mut weed = place.connect();
+    let long = [("a".into(), "x".repeat(90_000).as_str().into())];
+    let long = packed(&array(vec![1.into(), Value::Map(long.to_vec())])).repeat(300);
+    thread::scope(|scope| {
+        scope.spawn(|| send(&mut weed, Value::Binary(long), option(&[("chunk", "a")])));
+        agent.wait_for_log("refused (503 buffer full)");
+        hook.release();
+    });
+    expect_ack(&mut weed, "a");
+    hook.wait_for_events(300);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.delivered), (300, 300));
+}
+
 /// Nothing but strings, which becomes much more, and a chunk in a compression that is known only when it has ended.
 #[test]
 fn a_chunk_that_holds_nothing_costs_no_memory() {
