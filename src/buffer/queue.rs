@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use crate::buffer::acks::{Acks, Seq};
-use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::resuming::Resuming;
 use crate::buffer::run::Run;
 
@@ -30,15 +30,8 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
     let (spare_in, spare_out) = bounded(SPARE_BUFFERS);
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
-            tail: Chunk::default(),
-            buffered: Extent::default(),
-            peak: 0,
-            enqueued: 0,
-            acks: Acks::default(),
-            resuming: Resuming::default(),
-            wake_at: Extent::default(),
             wanted: Extent::MAX,
-            closed: false,
+            ..State::default()
         }),
         room: Condvar::new(),
         bound,
@@ -69,7 +62,7 @@ struct Shared {
     bound: Extent,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The newest events, not yet in the channel.
     tail: Chunk,
@@ -167,13 +160,36 @@ impl Producer {
     /// Takes all of `chunk` or nothing. Never waits. `count` is called if it is taken, before the sender can see it.
     pub fn offer_whole(&self, chunk: &mut Chunk, count: impl FnOnce(usize)) -> bool {
         let mut state = self.shared.lock();
-        // With a free slot nothing of it can be left.
-        let has_room = chunk.extent().fits(self.room(&state)) && !self.chunks.is_full();
+        // Of two pieces in a row one is at least half a chunk. With slots for all of them nothing can be left.
+        let pieces = chunk.bytes.len() / CHUNK_BYTES * 2 + 1;
+        let slots = self
+            .chunks
+            .capacity()
+            .map_or(pieces, |slots| slots - self.chunks.len());
+        let has_room = chunk.extent().fits(self.room(&state)) && slots >= pieces;
         if has_room {
             count(chunk.events);
-            self.take_fitting(&mut state, chunk);
+            if pieces == 1 {
+                self.take_fitting(&mut state, chunk);
+            } else {
+                self.take_in_pieces(&mut state, chunk);
+            }
         }
         has_room
+    }
+
+    /// Takes all of what is more than a chunk, in reused buffers, and leaves its own empty: to get one from the kernel
+    /// for each message costs more than to copy it.
+    fn take_in_pieces(&self, state: &mut State, chunk: &mut Chunk) {
+        let mut rest = &chunk.bytes[..];
+        while !rest.is_empty() {
+            let piece = first_lines(rest, CHUNK_BYTES);
+            let (lines, behind) = rest.split_at(piece.bytes);
+            self.append(state, lines, piece);
+            rest = behind;
+        }
+        chunk.bytes.clear();
+        chunk.events = 0;
     }
 
     /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
@@ -192,14 +208,9 @@ impl Producer {
             }
             // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
             let bound = self.shared.bound;
-            state.wake_at.events = state
-                .wake_at
-                .events
-                .max(bound.events.min(self.most.events) / 2);
-            state.wake_at.bytes = state
-                .wake_at
-                .bytes
-                .max(bound.bytes.min(self.most.bytes) / 2);
+            let (most, wake_at) = (self.most, &mut state.wake_at);
+            wake_at.events = wake_at.events.max(bound.events.min(most.events) / 2);
+            wake_at.bytes = wake_at.bytes.max(bound.bytes.min(most.bytes) / 2);
             let waited = self.shared.room.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -244,20 +255,33 @@ impl Producer {
             };
             state.tail = std::mem::replace(chunk, replacement);
         } else {
-            if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
+            if !self.append(state, &chunk.bytes[..part.bytes], part) {
                 return 0;
             }
-            if state.tail.bytes.capacity() == 0 {
-                state.tail.bytes = self.buffer();
-            }
-            state
-                .tail
-                .bytes
-                .extend_from_slice(&chunk.bytes[..part.bytes]);
-            state.tail.events += part.events;
             chunk.bytes.drain(..part.bytes);
             chunk.events -= part.events;
+            return part.events;
         }
+        self.taken(state, part);
+        part.events
+    }
+
+    /// Appends lines to the tail, or begins another one. False if there is no slot for the one before.
+    fn append(&self, state: &mut State, lines: &[u8], part: Extent) -> bool {
+        if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
+            return false;
+        }
+        if state.tail.bytes.capacity() == 0 {
+            state.tail.bytes = self.buffer();
+        }
+        state.tail.bytes.extend_from_slice(lines);
+        state.tail.events += part.events;
+        self.taken(state, part);
+        true
+    }
+
+    /// So much more is in the tail.
+    fn taken(&self, state: &mut State, part: Extent) {
         state.buffered = state.buffered.plus(part);
         state.peak = state.peak.max(state.buffered.bytes);
         let first = state.enqueued;
@@ -269,7 +293,6 @@ impl Producer {
         {
             self.flush(state);
         }
-        part.events
     }
 
     /// Moves the tail into the channel. False if no slot is free.

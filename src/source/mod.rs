@@ -5,6 +5,7 @@
 
 mod file;
 pub mod fluent;
+pub mod gunzip;
 pub mod http;
 mod listen;
 mod output;

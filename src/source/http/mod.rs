@@ -10,6 +10,7 @@ pub mod chunked;
 mod connection;
 pub mod connections;
 pub mod decoder;
+pub mod health;
 pub mod registry;
 pub mod request;
 pub mod route;
@@ -28,6 +29,7 @@ use socket2::SockRef;
 use answer::Answer;
 use budget::Budget;
 use connections::{Connections, Member, TurnedAway};
+use health::Health;
 use registry::Limits;
 use tokens::Tokens;
 
@@ -92,6 +94,7 @@ struct Service {
     timeout: Duration,
     hec_input: HecInput,
     budget: Budget,
+    health: Health,
     stop: ShutdownSignal,
 }
 
@@ -145,8 +148,15 @@ impl Listener {
             timeout: settings.timeout,
             hec_input: settings.hec_input,
             budget: Budget::new(body.saturating_mul(BODIES)),
+            health: Health::default(),
             stop: stop.clone(),
         }
+    }
+}
+
+impl Service {
+    fn is_full(&self) -> bool {
+        self.health.is_full(self.output.percent_used())
     }
 }
 

@@ -292,6 +292,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     if self.epoll.modify(stream, id, Interest::Hangup).is_err() {
                         return self.end(id, End::Closed);
                     }
+                    self.unread.retain(|unread| *unread != id);
                     self.deferred.push_back(id);
                     self.just_deferred.push(id);
                     return self.update(id);
