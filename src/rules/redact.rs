@@ -228,7 +228,11 @@ impl Redactor {
                 let name = &name[memrchr(b'"', name).unwrap_or(0)..];
                 if let Some(kind) = self.named(name) {
                     let depth = text[end..colon].iter().take_while(|byte| **byte == b'\\');
-                    pass.mask_member(colon + 1, depth.count(), kind);
+                    let depth = depth.count();
+                    // An even number is a name that ends with a backslash: no secret's.
+                    if depth == 0 || depth % 2 == 1 || text[end + depth] != b'"' {
+                        pass.mask_member(colon + 1, depth, kind);
+                    }
                 }
             }
             None => self.look_at_parameter(pass, mark, end),
@@ -271,12 +275,13 @@ fn without_prefix(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"http-").unwrap_or(name)
 }
 
-/// Where a string ends, with `depth` backslashes before its quotes. Where the string ends that it is in, it ends too.
+/// Where a string ends, with `depth` backslashes before its quotes. Where the string ends that it is in, it ends too, also
+/// if it is cut off behind a backslash: an even number of them escapes no quote.
 fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     let mut quotes = memchr_iter(b'"', line.get(from..)?).map(|at| from + at);
     quotes.find_map(|quote| {
         let escape = backslashes(&line[from..quote]) % (2 * depth + 2);
-        (escape <= depth).then(|| quote - escape)
+        (escape <= depth || escape % 2 == 0).then(|| quote - escape)
     })
 }
 
