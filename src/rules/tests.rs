@@ -116,6 +116,14 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"My_Field":{"a":[12,"abcdefgh",true,null],"b":{"c":"x"}},"d":1}"#,
             r#"{"My_Field":{"a":[0,"REDACTED",null,null],"b":{"c":"*"}},"d":1}"#,
         ),
+        (
+            r#"{"Authorization":["AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh","Bearer abcdefgh"]}"#,
+            r#"{"Authorization":["AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=REDACTED","Bearer REDACTED"]}"#,
+        ),
+        (
+            r#"{"my-field":{"?sig=abcdefgh":[1,{"cookie":["a",2]}],"b":true}}"#,
+            r#"{"my-field":{"?sig=REDACTED":[0,{"cookie":["*",0]}],"b":null}}"#,
+        ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
         // JSON within JSON.
         (
