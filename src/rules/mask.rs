@@ -51,7 +51,7 @@ fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     let mut quotes = memchr_iter(b'"', line.get(from..)?).map(|at| from + at);
     quotes.find_map(|quote| {
         let escape = backslashes(&line[from..quote]) % (2 * depth + 2);
-        (escape <= depth || escape % 2 == 0).then(|| quote - escape)
+        (escape <= depth || escape.is_multiple_of(2)).then(|| quote - escape)
     })
 }
 
