@@ -264,6 +264,13 @@ fn options(dir: &Path) -> Vec<Row> {
             &["", "a b", "meta.token", "é"],
             "fix: give the name of a member",
         ),
+        option("trail", "true")
+            .refuses(&["", "maybe"], SWITCH)
+            // Its records would have to be delivered.
+            .beside("--dry-run".into()),
+        option("trail-interval", "30s")
+            .refuses(&["", "1 h 5"], TIME)
+            .refuses(&["0"], "fix: use 1ms or more"),
         option("file-start", "end").refuses(&["", "start", "End"], "fix: use beginning or end"),
         option("exclude-files", "*.gz,/var/log/pods/**/debug.log")
             .refuses(&["", "[a-z", "*.{gz}"], "use *, ?, [a-z] and **"),

@@ -14,6 +14,7 @@ mod start;
 pub mod status_page;
 mod supervise;
 pub mod systemd;
+mod trailing;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::settings_watch::{self, Contents};
 use super::spooling::{self, OpenSpool};
 use super::status_page;
 use super::systemd::Notify;
+use super::trailing;
 use crate::agent::request_template;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
@@ -28,6 +29,7 @@ use crate::telemetry::message::{Message, Rules, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
+use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
 
@@ -49,10 +51,11 @@ pub(super) struct Opened {
     pub(super) listening: Listening,
     pub(super) sources: OpenSources,
     pub(super) spool: Option<OpenSpool>,
+    pub(super) trail: Option<trail::running::Opened>,
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
-    /// What the operator should know of the state directory and the spool.
+    /// What the operator should know of state directory, spool and trail.
     notices: Vec<Message>,
 }
 
@@ -89,7 +92,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
-    let destination = open_destination(options, provenance, &abort)?;
+    let mut destination = open_destination(options, provenance, &abort)?;
     if let Forwarding::Off(reason) = &destination.forwarding
         && options.enabled
         && options.sources == [Spec::Stdin]
@@ -106,6 +109,10 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
+    let (trail, trail_notices) = trailing::open(options, provenance, &watchdog);
+    if let (Some(target), Some(trail)) = (&mut destination.target, &trail) {
+        target.number(&trailing::numbering(trail));
+    }
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
         watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
@@ -120,10 +127,15 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         listening,
         sources,
         spool,
+        trail,
         status_page,
         status_file,
         signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
-        notices: notice.into_iter().chain(spool_notice).collect(),
+        notices: notice
+            .into_iter()
+            .chain(spool_notice)
+            .chain(trail_notices)
+            .collect(),
     })
 }
 

@@ -19,6 +19,7 @@ use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
 use crate::text::quantity::HumanDuration;
+use crate::trail;
 
 /// systemd is told that the end may take this much longer than `--shutdown-timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -35,6 +36,7 @@ pub(super) struct Agent {
     /// Writes the files' checkpoints.
     pub(super) checkpoints: Option<checkpoint::Running>,
     pub(super) spool: Option<spool::Running>,
+    pub(super) trail: Option<trail::running::Running>,
     pub(super) shutdown: ShutdownSignal,
     pub(super) abort: ShutdownSignal,
     /// Dropped so that the queue can end.
@@ -132,6 +134,9 @@ impl Agent {
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         if let Some(checkpoints) = self.checkpoints {
             checkpoints.finish(left() / 2);
+        }
+        if let Some(trail) = self.trail {
+            trail.finish(left() / 2);
         }
         let last = self.report.stopped();
         if let Some(status_file) = self.status_file {

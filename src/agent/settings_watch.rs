@@ -22,6 +22,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::delivery::body::Numbering;
 use crate::delivery::sender::{Change, Line, Target};
 use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
@@ -65,6 +66,8 @@ pub struct SettingsWatcher {
     polled: Contents,
     /// The last error, which is logged once.
     error: Option<String>,
+    /// How events are numbered, if there is a trail.
+    numbering: Option<Numbering>,
     /// When it was last logged that a file of the webhook's is missing since the start.
     reminded: Instant,
 }
@@ -95,8 +98,14 @@ impl SettingsWatcher {
             attempted: Vec::new(),
             polled: contents,
             error: None,
+            numbering: None,
             reminded: Instant::now(),
         }
+    }
+
+    /// Has webhooks that are taken over number events so.
+    pub fn numbering(self, numbering: Option<Numbering>) -> Self {
+        SettingsWatcher { numbering, ..self }
     }
 
     /// Follows them in a thread of its own, until the agent ends.
@@ -169,7 +178,11 @@ impl SettingsWatcher {
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
-        let destination = destination::choose(&options, &provenance).map_err(|error| error.0)?;
+        let mut destination =
+            destination::choose(&options, &provenance).map_err(|error| error.0)?;
+        if let (Some(target), Some(numbering)) = (&mut destination.target, &self.numbering) {
+            target.number(numbering);
+        }
         let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
         if was_enabled && options.enabled && destination.target.is_none() {
             return Err(format!(

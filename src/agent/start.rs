@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender as Events, unbounded};
+use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
@@ -18,6 +18,7 @@ use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
+use super::trailing;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::buffer::spool::{self, Spool};
@@ -39,6 +40,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
+use crate::trail;
 
 /// What all threads share.
 struct Shared {
@@ -50,6 +52,8 @@ struct Shared {
     /// Tells the main thread what has ended.
     tell: Events<Event>,
     told: Receiver<Event>,
+    /// Every source has one as long as it runs.
+    alive: Events<()>,
 }
 
 /// Starts what was opened.
@@ -63,8 +67,10 @@ pub(super) fn start(
 ) -> Result<Agent, CommandError> {
     let sources = opened.sources;
     let (tell, told) = unbounded();
+    let (alive, others) = bounded(0);
     let shared = Shared {
         report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
+        alive,
         shutdown: opened.shutdown,
         abort: opened.abort,
         rules: opened.rules,
@@ -81,12 +87,15 @@ pub(super) fn start(
     let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let target = opened.destination.target;
+    let numbering = opened.trail.as_ref().map(trailing::numbering);
     let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
-    let running = sources.sources.len() + usize::from(spool.is_some());
+    let trail = start_trail(&shared, opened.trail, &producer, &watchdog, others)?;
+    let running =
+        sources.sources.len() + usize::from(spool.is_some()) + usize::from(trail.is_some());
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
     start_sources(&shared, options, opened_sources, &producer, spool.as_ref())?;
     if let Some(spool) = spool {
@@ -97,7 +106,8 @@ pub(super) fn start(
         let report = Arc::clone(&shared.report);
         let (contents, rules) = (opened.contents, shared.rules);
         let watcher =
-            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked);
+            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked)
+                .numbering(numbering);
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -111,6 +121,7 @@ pub(super) fn start(
         status_file,
         checkpoints,
         spool: running_spool,
+        trail,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -145,7 +156,15 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
         name: spec.to_string(),
         resumes: *resumes,
     });
-    let report = Report::new(options.report_interval, sources.collect());
+    let trail = options.trail.trail.then(|| ReportedSource {
+        name: "trail".into(),
+        // What it keeps is sent by the next start.
+        resumes: true,
+    });
+    let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
+    if options.trail.trail {
+        report = report.with_trail();
+    }
     report.filters(&rules.excluding());
     report
 }
@@ -271,11 +290,40 @@ fn start_sources(
         output.batch_age = options.batch_age;
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
+        let alive = shared.alive.clone();
         spawn(&name, &shared.tell, Event::SourceEnded, move || {
             source.run(output, &shutdown);
+            drop(alive);
         })?;
     }
     Ok(())
+}
+
+/// Starts the trail, if there is one. It is one more source, which ends after all others.
+fn start_trail(
+    shared: &Shared,
+    opened: Option<trail::running::Opened>,
+    producer: &Producer,
+    watchdog: &Watchdog,
+    others: Receiver<()>,
+) -> Result<Option<trail::running::Running>, CommandError> {
+    let Some(opened) = opened else {
+        return Ok(None);
+    };
+    let parts = trail::running::Parts {
+        producer: producer.resuming(),
+        report: Arc::clone(&shared.report),
+        source: shared.report.balance().sources() - 1,
+        rules: shared.rules.clone(),
+        watchdog: watchdog.clone(),
+        others,
+    };
+    let tell = shared.tell.clone();
+    let stopped = move || {
+        // The main thread may be gone: then nobody needs to know.
+        let _ = tell.send(Event::SourceEnded);
+    };
+    Ok(Some(trail::running::start(opened, parts, stopped)?))
 }
 
 fn start_spool(
@@ -304,8 +352,10 @@ fn start_feed(
     let producer = producer.resuming().taking_large();
     let stop = shared.shutdown.clone();
     let last_events = options.batch_events;
+    let alive = shared.alive.clone();
     spawn("spool-read", &shared.tell, Event::SourceEnded, move || {
         spool.feed(producer, watchdog, stop, last_events);
+        drop(alive);
     })
 }
 

@@ -8,7 +8,7 @@
 //! that can be stated.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -17,6 +17,12 @@ use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::resuming::Resuming;
 use crate::buffer::run::Run;
+
+mod shared;
+mod stats;
+
+use shared::{Shared, State};
+pub use stats::QueueStats;
 
 /// Emptied chunk buffers kept for reuse: two batches of the default size.
 const SPARE_BUFFERS: usize = 32;
@@ -52,49 +58,6 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
             spare: spare_in,
         },
     )
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Signalled when room was made or never will be.
-    room: Condvar,
-    bound: Extent,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The newest events, not yet in the channel.
-    tail: Chunk,
-    /// All events that are not final.
-    buffered: Extent,
-    /// The most bytes that these had.
-    peak: usize,
-    /// The next event's number.
-    enqueued: Seq,
-    acks: Acks,
-    resuming: Resuming,
-    /// Sources that wait are woken when no more than this is buffered.
-    wake_at: Extent,
-    /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
-    wanted: Extent,
-    /// The consumer is gone: nothing makes room any more.
-    closed: bool,
-}
-
-impl State {
-    /// The oldest events that have no number yet get theirs: the tail's are the last ones that were enqueued.
-    fn number(&self, tail: Chunk) -> Run {
-        let first = self.enqueued - tail.events as Seq;
-        Run::new(tail, first)
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A source's end. The queue ends when the last clone is dropped.
@@ -216,6 +179,34 @@ impl Producer {
         }
     }
 
+    /// Takes one event, whether there is room or not: for few that must not wait. Gives its number; none if it can't be
+    /// taken for now. `count` is called if it is taken, before the sender can see it.
+    pub fn push(&self, line: &[u8], count: impl FnOnce()) -> Option<Seq> {
+        let mut state = self.shared.lock();
+        if self.chunks.is_full() {
+            return None;
+        }
+        count();
+        let mut chunk = Chunk {
+            bytes: line.to_vec(),
+            events: 1,
+        };
+        let taken = self.take_up_to(Extent::MAX, &mut state, &mut chunk);
+        (taken == 1).then(|| state.enqueued - 1)
+    }
+
+    /// Gives numbers to so many events that were dropped before they had one. None if it can't be done for now.
+    pub fn skip(&self, events: u64) -> Option<Range<Seq>> {
+        let mut state = self.shared.lock();
+        if !self.flush(&mut state) {
+            return None;
+        }
+        let range = state.enqueued..state.enqueued + events;
+        state.enqueued = range.end;
+        state.acks.finish(range.clone());
+        Some(range)
+    }
+
     /// The number that the next event will get, from whatever producer: what was taken up to now is final when the
     /// [watermark](QueueStats::watermark) has reached it.
     pub fn enqueued(&self) -> Seq {
@@ -234,13 +225,14 @@ impl Producer {
 
     /// Something to look at the queue with.
     pub fn stats(&self) -> QueueStats {
-        QueueStats {
-            shared: Arc::clone(&self.shared),
-        }
+        QueueStats::new(Arc::clone(&self.shared))
     }
 
     fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
-        let room = self.room(state);
+        self.take_up_to(self.room(state), state, chunk)
+    }
+
+    fn take_up_to(&self, room: Extent, state: &mut State, chunk: &mut Chunk) -> usize {
         let part = prefix_within(&chunk.bytes, chunk.extent(), room);
         if part.events == 0 {
             return 0;
@@ -322,36 +314,6 @@ impl Producer {
         self.spare
             .try_recv()
             .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
-    }
-}
-
-/// Looks at the queue without keeping it open.
-#[derive(Debug, Clone)]
-pub struct QueueStats {
-    shared: Arc<Shared>,
-}
-
-impl QueueStats {
-    /// All events that are not final.
-    pub fn buffered(&self) -> Extent {
-        self.shared.lock().buffered
-    }
-
-    /// The most bytes of events that were not final since this was last asked.
-    pub fn take_peak(&self) -> usize {
-        let mut state = self.shared.lock();
-        let buffered = state.buffered.bytes;
-        std::mem::replace(&mut state.peak, buffered)
-    }
-
-    /// All events with lower numbers are final. Never falls.
-    pub fn watermark(&self) -> Seq {
-        self.shared.lock().acks.watermark()
-    }
-
-    /// What is buffered at most.
-    pub fn bound(&self) -> Extent {
-        self.shared.bound
     }
 }
 

@@ -1,4 +1,4 @@
-//! The commands `enable`, `disable`, `show`, `test` and `spool`, and the dispatch of all.
+//! The commands `enable`, `disable`, `show`, `test`, `spool` and `verify`, and the dispatch of all.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ pub mod steps;
 pub mod terminal;
 pub mod test;
 pub mod token_input;
+pub mod verify;
 
 /// Runs the command. The exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
@@ -28,6 +29,7 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
             Command::Show(options) => show::show(&options, &provenance),
             Command::Test(options) => test::test(&options, &provenance),
             Command::Spool(options) => spool::spool(&options),
+            Command::Verify(options) => verify::verify(&options),
         }
         .unwrap_or_else(|error| error.report()),
         Err(error) => {

@@ -12,8 +12,8 @@
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
 //!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
 //!   `redacted_values`, `redelivered`, `in_buffer`; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
-//!   `corrupt_bytes`; and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply
-//!   is null.
+//!   `corrupt_bytes`; `trail` with `stream`, `last` (the number that was given last), `pending` (records that were not
+//!   delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};

@@ -55,6 +55,14 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
             seconds(Duration::from_secs(age))
         ));
     }
+    if let trail @ Value::Object(_) = &state["trail"] {
+        lines.push(format!(
+            "  trail       stream {}, number {}; {} records not delivered",
+            word(&trail["stream"]),
+            word(&trail["last"]),
+            word(&trail["pending"])
+        ));
+    }
     if let error @ Value::Object(_) = &state["last_error"] {
         let ago = times.ago(&error["at"]);
         lines.push(format!("  last error  {ago} ago: {}", word(&error["what"])));

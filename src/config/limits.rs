@@ -65,6 +65,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::ListenTimeout, options.listen_timeout),
         (Opt::BackoffMin, options.backoff_min),
         (Opt::ReportInterval, options.report_interval),
+        (Opt::TrailInterval, options.trail.trail_interval),
     ] {
         check_time(option, value, provenance)?;
     }

@@ -60,6 +60,8 @@ options! {
     Include = "include",
     Redact = "redact",
     RedactField = "redact_field",
+    Trail = "trail",
+    TrailInterval = "trail_interval",
     FileStart = "file_start",
     ExcludeFiles = "exclude_files",
     MaxDeletedBytes = "max_deleted_bytes",
@@ -95,6 +97,7 @@ options! {
     ReportInterval = "report_interval",
     LogFormat = "log_format",
     Action = "action",
+    Files = "files",
     Json = "json",
 }
 

@@ -11,6 +11,7 @@ pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
 pub use crate::config::shared_options::{ConfigOption, DEFAULT_CONFIG, StateOption};
 pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
+pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
@@ -44,6 +45,8 @@ pub enum Command {
     Test(Box<TestOptions>),
     /// Show, print or check what is in a spool; the agent need not be stopped for that
     Spool(SpoolOptions),
+    /// Check an export of an archive that was made with --trail: is anything missing that no record owns up to?
+    Verify(VerifyOptions),
 }
 
 /// Options of `enable`: flags only, because variables of this shell may be meant for something else.
@@ -147,6 +150,10 @@ pub struct RunOptions {
     /// What leaves the host.
     #[command(flatten)]
     pub rules: RulesOptions,
+
+    /// What the archive knows of losses.
+    #[command(flatten)]
+    pub trail: TrailOptions,
 
     /// Where the first start of a file: source begins to read existing files: beginning or end
     ///
@@ -327,7 +334,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 /// With the environment variable of its name.
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
-        Some(Opt::Json | Opt::Action) | None => argument,
+        Some(Opt::Json | Opt::Action | Opt::Files) | None => argument,
         Some(option) => argument.env(option.variable()),
     }
 }
@@ -372,7 +379,7 @@ mod tests {
     fn every_option_has_the_flag_and_the_variable_of_its_name() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        let of_others = [Opt::Json, Opt::Action];
+        let of_others = [Opt::Json, Opt::Action, Opt::Files];
         for option in Opt::ALL.iter().filter(|option| !of_others.contains(option)) {
             let arguments = &mut run.get_arguments();
             let argument = arguments

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
 use super::batch::Batch;
-use super::body::Body;
+use super::body::{Body, Numbering};
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use super::pace::Pace;
@@ -51,6 +51,9 @@ pub trait Target: Send {
 
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
+
+    /// Has all bodies from now on say how their events are numbered.
+    fn number(&mut self, numbering: &Numbering);
 
     /// The same, with a connection of its own.
     fn another(&self) -> Box<dyn Target>;
@@ -196,7 +199,9 @@ impl Sender {
         if self.target.is_none() && !self.is_awaited {
             let all = delivery.take_all();
             let events = all.extent().events;
-            self.senders.report.dropped(Reason::Disabled, None, events);
+            let report = &self.senders.report;
+            report.dropped(Reason::Disabled, None, events);
+            report.gap(Reason::Disabled.label(), all.seqs());
             self.senders.finish(all);
         }
         let step = delivery.next(self.place, Instant::now());
@@ -292,6 +297,7 @@ impl Senders {
             }
             Effect::Rejected(batch, message) => {
                 self.report.rejected(batch.extent().events, &message);
+                self.report.gap("rejected", batch.seqs());
                 self.finish(batch);
             }
             Effect::Failed(error, delay) => {

@@ -228,6 +228,11 @@ impl StatusFile {
                 "oldest_seconds": spool.oldest.as_secs(),
                 "corrupt_bytes": spool.corrupt_bytes,
             })),
+            "trail": now.trail.as_ref().map(|trail| json!({
+                "stream": trail.stream,
+                "last": trail.last,
+                "pending": trail.pending,
+            })),
             "last_error": now.last_error.as_ref().map(|error| json!({
                 "at": time(error.at),
                 "what": error.message,

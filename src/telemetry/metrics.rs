@@ -24,6 +24,7 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.sources(&now.sources);
     page.buffer(now, buffer);
     page.spool(now);
+    page.trail(now);
     page.webhook(now);
     let help = "When the agent started.";
     page.single("start_time_seconds", help, seconds(started));
@@ -148,6 +149,16 @@ impl Page {
         self.single("spool_corrupt_bytes_total", help, spool.corrupt_bytes);
     }
 
+    fn trail(&mut self, now: &Snapshot) {
+        let Some(trail) = &now.trail else { return };
+        let stream = labels([("stream", &trail.stream)]);
+        self.family("trail_info", "The stream of the trail.", [(stream, 1)]);
+        let help = "The number of the trail that was given last.";
+        self.single("trail_last_number", help, trail.last);
+        let help = "Records of the trail that were not delivered yet.";
+        self.single("trail_pending_records", help, trail.pending);
+    }
+
     fn webhook(&mut self, now: &Snapshot) {
         let requests = RequestResult::ALL.map(|result| {
             let requests = now.balance.requests(result);
@@ -223,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::counters::Refusal;
+    use crate::telemetry::snapshot::TrailState;
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
@@ -238,6 +250,7 @@ mod tests {
         };
         let page = || render(&report.snapshot(), &buffer, UNIX_EPOCH);
         assert!(!page().contains("refused") && !page().contains("lag"));
+        assert!(!page().contains("trail"));
         report.received(0, 10);
         report.delivered(3);
         report.rejected(2, "400");
@@ -257,6 +270,11 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        report.trail(TrailState {
+            stream: "abc".into(),
+            last: 9,
+            pending: 2,
+        });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
@@ -277,6 +295,9 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "trail_info{stream=\"abc\"} 1".into(),
+            "trail_last_number 9".into(),
+            "trail_pending_records 2".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

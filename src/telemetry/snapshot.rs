@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub redelivered: u64,
     /// The spool, if there is one.
     pub spool: Option<SpoolState>,
+    /// The trail, if there is one.
+    pub trail: Option<TrailState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
 }
@@ -115,6 +117,17 @@ pub struct SpoolState {
     pub oldest: Duration,
     /// Bytes that were damaged.
     pub corrupt_bytes: u64,
+}
+
+/// The trail at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailState {
+    /// The stream's name.
+    pub stream: String,
+    /// The number that was given last.
+    pub last: u64,
+    /// Records that were not delivered yet.
+    pub pending: u64,
 }
 
 /// An outage that lasts.

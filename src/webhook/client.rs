@@ -10,7 +10,7 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::{Agent, Error, SendBody};
 
-use crate::delivery::body::Body;
+use crate::delivery::body::{Body, Numbering};
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
 use crate::text::secret::Secrets;
@@ -245,6 +245,9 @@ impl Webhook {
         for (name, value) in headers {
             request = request.header(name, value);
         }
+        for (name, value) in encoder.audit_headers(events).into_iter().flatten() {
+            request = request.header(name, value);
+        }
         let mut body = Counted::new(body.reader(), body.bytes());
         let result = request.send(SendBody::from_reader(&mut body));
         let sent = match body.left() {
@@ -398,6 +401,10 @@ impl Target for Webhook {
             is_aborted.store(true, Ordering::Relaxed);
             agent.shutdown();
         })
+    }
+
+    fn number(&mut self, numbering: &Numbering) {
+        self.template.encoder.number(numbering);
     }
 
     fn another(&self) -> Box<dyn Target> {

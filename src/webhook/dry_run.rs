@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::delivery::body::Body;
+use crate::delivery::body::{Body, Numbering};
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
@@ -60,6 +60,10 @@ impl Target for DryRun {
 
     fn cut(&self) -> Abort {
         Box::new(|| ())
+    }
+
+    fn number(&mut self, numbering: &Numbering) {
+        self.encoder.number(numbering);
     }
 
     fn another(&self) -> Box<dyn Target> {

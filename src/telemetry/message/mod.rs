@@ -320,6 +320,22 @@ messages! {
         "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes to deliver them, or print them \
          with `s3-audit-webhook spool cat`";
 
+    // The trail
+
+    /// The agent records its losses in the archive.
+    TrailStarted { stream: String, first: u64 } = "trail_started" Info
+        "trail: stream {stream}, from number {first} on";
+    /// Nothing is kept from start to start.
+    TrailUnkept { error: String } = "trail_unkept" Warn
+        "trail: can't be kept in the state directory: {error}; this start has a stream of its own, and records that are not \
+         delivered end with it";
+    /// The file can't be written.
+    TrailFailed { path: String, error: String } = "trail_failed" Warn
+        "{path}: can't keep the trail: {error}; retrying; a kill before that loses records that are not delivered";
+    /// It can again.
+    TrailRestored { path: String } = "trail_restored" Info
+        "{path}: the trail is kept again";
+
     // State
 
     /// The state directory is not there yet.

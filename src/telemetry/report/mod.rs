@@ -5,13 +5,15 @@
 mod source;
 mod state;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::gaps::{Gap, Gaps};
 use crate::telemetry::message::Message;
-use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState, TrailState};
 
 /// A source, as the report knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
+    /// For the trail, if there is one.
+    gaps: Option<Mutex<Gaps>>,
 }
 
 impl Report {
@@ -41,7 +45,50 @@ impl Report {
                 sources.iter().map(|source| source.name.clone()),
             )),
             sources,
+            gaps: None,
         }
+    }
+
+    /// The same that adds losses up for the trail.
+    pub fn with_trail(self) -> Self {
+        Report {
+            gaps: Some(Mutex::default()),
+            ..self
+        }
+    }
+
+    /// Events with these numbers will not come, for this reason: for the trail.
+    pub fn gap(&self, reason: &str, numbers: impl IntoIterator<Item = Range<u64>>) {
+        self.add_gap(None, reason, 0, numbers);
+    }
+
+    fn add_gap(
+        &self,
+        source: Option<usize>,
+        reason: &str,
+        unnumbered: u64,
+        numbers: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        let Some(gaps) = &self.gaps else { return };
+        let source = source.map_or("", |source| self.source_name(source));
+        let key = (source.to_owned(), reason.to_owned());
+        let mut gaps = gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
+        let gap = gaps.entry(key).or_insert_with(|| Gap::at(now));
+        gap.add(unnumbered, numbers, now);
+    }
+
+    /// The losses since this was last asked.
+    pub fn take_gaps(&self) -> Gaps {
+        let gaps = self.gaps.as_ref().map(Mutex::lock);
+        gaps.map_or_else(Gaps::new, |gaps| {
+            std::mem::take(&mut *gaps.unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    /// The trail as it is now.
+    pub fn trail(&self, trail: TrailState) {
+        self.state().trail = Some(trail);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,6 +151,10 @@ impl Report {
             if reason == Reason::Shutdown && self.resumes(source) {
                 state.left += events as u64;
                 return None;
+            }
+            // What was dropped behind the queue has its numbers, which the sender says.
+            if source.is_some() || reason == Reason::Corrupt {
+                self.add_gap(source, reason.label(), events as u64, []);
             }
             self.counters.dropped(reason, source, events);
             state.dropped(reason, events as u64)

@@ -6,7 +6,9 @@ use super::source::Source;
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::log;
 use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
-use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
+use crate::telemetry::snapshot::{
+    Forwarding, LastError, OutageState, Snapshot, SpoolState, TrailState,
+};
 use crate::telemetry::throttle::{Burst, Outages, with_fix};
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -35,6 +37,7 @@ pub(super) struct State {
     last_error: Option<LastError>,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
+    pub(super) trail: Option<TrailState>,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
     /// The last line was logged.
@@ -73,6 +76,7 @@ impl State {
             last_error: None,
             spool: None,
             corrupt_bytes: 0,
+            trail: None,
             left: 0,
             has_stopped: false,
         }
@@ -265,6 +269,7 @@ impl State {
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
+            trail: self.trail.clone(),
             last_error: self.last_error.clone(),
             balance,
         }
