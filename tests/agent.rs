@@ -14,6 +14,7 @@ mod connections;
 mod control;
 mod delivery;
 mod early_answers;
+mod endpoints;
 mod events;
 mod fluent_clients;
 mod fluent_msgpack;

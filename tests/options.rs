@@ -180,7 +180,9 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["ftp://hec/raw", "https://", "https:///raw"], URL)
             .refuses(&["https://hec:0/", "https://hec:/", "https:/hec"], URL)
             .refuses(&["https://hec:99999/", "https://hec:80:80/"], URL)
-            .refuses(&["https://[::1/", "https://h c/", "https://hec/a b"], URL),
+            .refuses(&["https://[::1/", "c/"], URL),
+        option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
+        option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
             .refuses(&["", " \t", "\"\"", r#"\"\""#], HEADER)
             .refuses(&["a\r\nX-Evil: 1", "a\u{1b}", "é"], HEADER),

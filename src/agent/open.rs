@@ -16,6 +16,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state;
@@ -158,10 +159,10 @@ fn open_destination(
     if options.dry_run {
         let encoder = request_template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
-            target: Some(Box::new(DryRun {
+            targets: Some(Targets::one(Box::new(DryRun {
                 encoder,
                 cut_off: abort.clone(),
-            })),
+            }))),
             forwarding: Forwarding::On("dry run: printed to standard output".into()),
             warnings: Vec::new(),
         });
@@ -181,7 +182,7 @@ fn open_destination(
             error: error.0.clone(),
         };
         Ok(Destination {
-            target: None,
+            targets: None,
             warnings: vec![warning],
             forwarding: Forwarding::Awaited(error.0),
         })

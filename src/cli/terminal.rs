@@ -42,6 +42,11 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
     };
     let state = &agent.state;
     let mut lines = vec![times.headline(), times.webhook()];
+    let endpoints = state["webhook"]["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    lines.extend(endpoints.map(|endpoint| times.endpoint(endpoint)));
     let sources = state["sources"].as_array().into_iter().flatten();
     lines.extend(sources.map(|source| times.source(source)));
     lines.push(events(state));
@@ -123,6 +128,18 @@ impl Times<'_> {
             at => format!("; last delivery {} ago", self.ago(at)),
         };
         format!("  webhook     {endpoint}{condition}{delivery}")
+    }
+
+    fn endpoint(&self, endpoint: &Value) -> String {
+        let condition = match &endpoint["failing_since"] {
+            Value::Null => "works".into(),
+            since => format!(
+                "failing for {}: {}",
+                self.lasted(since),
+                word(&endpoint["why"])
+            ),
+        };
+        format!("  endpoint    {} {condition}", word(&endpoint["name"]))
     }
 
     fn source(&self, source: &Value) -> String {

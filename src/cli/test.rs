@@ -37,7 +37,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             .into());
     }
     limits::check_webhook(&options.webhook, provenance)?;
-    let (webhook, warnings) = destination::webhook(&options.webhook, provenance)?;
+    let (webhooks, warnings) = destination::webhooks(&options.webhook, provenance)?;
     let token = destination::token_option(&options.webhook, provenance)?;
     for warning in provenance.warnings().iter().chain(&warnings) {
         note(&warning.text());
@@ -48,17 +48,26 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
     }
-    show_settings(&webhook, token, provenance);
     let id = format!("{:016x}", random::seed());
     let event = event(&id);
-    show("event", &event);
-    match post(webhook, &event) {
-        Ok(remark) => {
-            remark.into_iter().for_each(note);
-            show("delivered", &format!("search for {id}"));
-            Ok(ExitCode::SUCCESS)
+    let mut failed = Vec::new();
+    let is_single = webhooks.len() == 1;
+    for webhook in webhooks {
+        let name = webhook.endpoint().to_string();
+        show_settings(&webhook, token, provenance);
+        show("event", &event);
+        match post(webhook, &event) {
+            Ok(remark) => {
+                remark.into_iter().for_each(note);
+                show("delivered", &format!("search for {id}"));
+            }
+            Err(error) if is_single => failed.push(describe(&error)),
+            Err(error) => failed.push(format!("{name}: {}", describe(&error))),
         }
-        Err(error) => Err(CommandError::Failed(describe(&error))),
+    }
+    match failed.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(CommandError::Failed(failed.join("; "))),
     }
 }
 

@@ -32,6 +32,8 @@ macro_rules! options {
 
 options! {
     Endpoint = "endpoint",
+    EndpointMode = "endpoint_mode",
+    Failback = "failback",
     AuthToken = "auth_token",
     AuthTokenFile = "auth_token_file",
     Format = "format",

@@ -21,7 +21,7 @@ use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
-use super::outcome::Overhead;
+use super::route::Route;
 use super::step::{Settings, Step, Terms};
 use crate::buffer::acks::{Seq, overlap};
 use crate::buffer::chunk::Extent;
@@ -51,7 +51,7 @@ pub struct Delivery {
     /// Senders that wait should look again.
     pub(super) wakes: bool,
     /// Bodies that were sent.
-    launches: u64,
+    pub(super) launches: u64,
     /// How many there were when the last failure was counted: those that fail later and were sent before are part of it.
     failed_at: u64,
     /// Which target this is: the first, the second, and so on.
@@ -59,6 +59,7 @@ pub struct Delivery {
     pub(super) size: BodySize,
     pub(super) chance: Chance,
     pub(super) backoff: Backoff,
+    pub(super) route: Route,
     /// All senders wait.
     wait_until: Option<Instant>,
     /// One sender waits, while requests of others pass.
@@ -88,11 +89,7 @@ impl Delivery {
     /// Nothing to send yet, and nowhere to send it: [`retarget`](Self::retarget) says where. `backoff` is a failed
     /// request's.
     pub fn new(settings: Settings, backoff: Backoff) -> Self {
-        let terms = Terms {
-            max_events: usize::MAX,
-            overhead: Overhead::default(),
-            timeout: Duration::MAX,
-        };
+        let terms = Terms::default();
         Delivery {
             size: BodySize::new(settings.body.bytes, terms.timeout),
             pauses: vec![None; settings.connections],
@@ -109,6 +106,7 @@ impl Delivery {
             failed_at: 0,
             generation: 0,
             chance: Chance::default(),
+            route: Route::new(terms.policy, &backoff),
             backoff,
             wait_until: None,
             failed_in_a_row: 0,
@@ -163,6 +161,7 @@ impl Delivery {
         self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
         self.chance = Chance::default();
         self.backoff.reset();
+        self.route = Route::new(terms.policy, &self.backoff);
         self.wait_until = None;
         self.failed_in_a_row = 0;
         self.last_was_rejected = false;
@@ -229,7 +228,11 @@ impl Delivery {
             }
             self.pauses[sender] = None;
         }
-        let limit = self.limit();
+        let trial = self.route.due(now).filter(|_| !self.stopping);
+        let mut limit = self.limit();
+        if trial.is_some() {
+            limit.events = 1;
+        }
         if self.has_room(limit)
             && !self.is_collecting
             && !std::mem::replace(&mut self.has_looked, true)
@@ -246,11 +249,11 @@ impl Delivery {
                 .or_else(|| self.take_retry(limit)),
         };
         if let Some(flight) = flight {
-            return self.send(flight, sender);
+            return self.send(flight, sender, trial, now);
         }
         if self.is_ready(limit, now) {
             let batch = self.take_fresh(limit);
-            return self.send(Attempt::from(batch).into(), sender);
+            return self.send(Attempt::from(batch).into(), sender, trial, now);
         }
         let due = self.next_suspect();
         if self.has_ended {
@@ -282,7 +285,16 @@ impl Delivery {
         Step::Collect { wanted, until }
     }
 
-    fn send(&mut self, mut flight: Flight, sender: usize) -> Step {
+    fn send(
+        &mut self,
+        mut flight: Flight,
+        sender: usize,
+        trial: Option<usize>,
+        now: Instant,
+    ) -> Step {
+        // What has failed before may fail for itself.
+        let trial = trial.filter(|_| flight.suspect.is_none() && flight.attempt.failures == 0);
+        trial.into_iter().for_each(|place| self.route.tries(place));
         // Somebody else is to go to the queue.
         self.wakes |= !self.is_collecting;
         self.launches += 1;
@@ -291,6 +303,8 @@ impl Delivery {
             sender,
             generation: self.generation,
             is_probe: self.is_down(),
+            endpoint: trial.unwrap_or_else(|| self.route.pick(sender, now)),
+            is_trial: trial.is_some(),
         };
         self.in_flight.push(Airborne {
             launch: flight.launch,

@@ -10,8 +10,10 @@ mod next_body;
 pub mod outcome;
 pub mod pace;
 mod react;
+pub mod route;
 pub mod sender;
 pub mod step;
 mod suspects;
+pub mod target;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, Launch, PER_GAP};
+use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
@@ -27,6 +27,12 @@ impl Delivery {
         let mut effects = Vec::new();
         effects.extend(redelivered(&mut attempt, &outcome));
         let is_of_another_target = launch.generation != self.generation;
+        if !is_of_another_target
+            && self.is_for_elsewhere(&mut attempt, launch, &outcome, took, now, &mut effects)
+        {
+            self.put_back(attempt, suspect, now);
+            return effects;
+        }
         match outcome {
             Outcome::Delivered if is_of_another_target => {
                 effects.push(Effect::Delivered(attempt.batch));
@@ -68,14 +74,66 @@ impl Delivery {
                 }
             },
         }
+        effects.extend(self.conclude());
+        effects
+    }
+
+    /// What is over when nothing that failed is left.
+    fn conclude(&mut self) -> Option<Effect> {
         if self.retry.is_empty() && !self.is_down() {
             self.trouble = None;
         }
         if self.is_calm() {
             self.size.calm();
         }
-        effects.extend(self.size.learned().map(Effect::BodySizeLearned));
-        effects
+        self.size.learned().map(Effect::BodySizeLearned)
+    }
+
+    /// What the outcome says of the endpoint. Whether the body goes to another one at once, as if nothing had happened.
+    fn is_for_elsewhere(
+        &mut self,
+        attempt: &mut Attempt,
+        launch: Launch,
+        outcome: &Outcome,
+        took: Duration,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        self.route.landed(launch);
+        let error = match outcome {
+            Outcome::Failed(error) if error.cause == Cause::Aborted => return false,
+            Outcome::Failed(error) => error,
+            _ => {
+                for place in std::mem::take(&mut attempt.blamed) {
+                    let error = self.route.convict(place);
+                    effects.extend(error.map(|error| Effect::EndpointFailed(place, error)));
+                }
+                if self.route.passed(launch, now) {
+                    effects.push(Effect::EndpointRestored(launch.endpoint));
+                }
+                return false;
+            }
+        };
+        let failure = (self.route).failed(launch, self.launches, error, took, now);
+        match (failure.is_elsewhere, failure.is_sure) {
+            (_, true) => effects.push(Effect::EndpointFailed(launch.endpoint, error.clone())),
+            (true, false) => attempt.blamed.push(launch.endpoint),
+            (false, false) => attempt.blamed.clear(),
+        }
+        failure.is_elsewhere
+    }
+
+    /// Has the same tried again at once.
+    fn put_back(&mut self, attempt: Attempt, suspect: Option<Suspect>, now: Instant) {
+        match suspect {
+            Some(suspect) => self.suspects.push_front(Suspect {
+                attempt,
+                due: now,
+                had_last_chance: false,
+                ..suspect
+            }),
+            None => self.retry.push_front(attempt),
+        }
     }
 
     /// A request passed: the webhook is up.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
 use super::batch::Batch;
-use super::body::Body;
 use super::machine::Delivery;
-use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use super::outcome::{Cause, DeliveryError, Outcome};
 use super::pace::Pace;
-use super::step::{Effect, Step, Terms};
+use super::step::{Effect, Step};
+use super::target::{Abort, Targets};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
 use crate::sys::latest_value::LatestValue;
@@ -27,40 +27,8 @@ use crate::telemetry::watchdog::Watchdog;
 /// A target that is yet to come is looked for so often at least.
 const AWAITED: Duration = Duration::from_secs(60);
 
-/// Where bodies go.
-pub trait Target: Send {
-    /// Sends one body and waits for what becomes of it, within the target's own timeouts.
-    fn post(&mut self, body: &Body<'_>) -> Outcome;
-
-    /// How long that takes at the very most; longer only if something is broken.
-    fn time_limit(&self) -> Duration;
-
-    /// How long a request may take until it counts as failed.
-    fn request_timeout(&self) -> Duration;
-
-    /// How many events a body takes at most.
-    fn max_events(&self) -> usize;
-
-    /// What encoding adds to a body.
-    fn overhead(&self) -> Overhead;
-
-    /// What the operator should know of though all is delivered; each thing once.
-    fn advice(&mut self) -> Option<&'static str> {
-        None
-    }
-
-    /// Something that ends the post in flight, and all later ones, from another thread.
-    fn cut(&self) -> Abort;
-
-    /// The same, with a connection of its own.
-    fn another(&self) -> Box<dyn Target>;
-}
-
-/// Ends a post from another thread.
-pub type Abort = Box<dyn FnOnce() + Send>;
-
 /// Another target for a sender, or none while forwarding is disabled; counted from 1, the same for all senders.
-pub type Change = (u64, Option<Box<dyn Target>>);
+pub type Change = (u64, Option<Targets>);
 
 /// What all senders share.
 pub struct Senders {
@@ -124,7 +92,7 @@ pub struct Sender {
     /// Its place among them, from 0.
     pub place: usize,
     /// Where its bodies go; nowhere while forwarding is disabled.
-    pub target: Option<Box<dyn Target>>,
+    pub targets: Option<Targets>,
     /// The first target is yet to come, and events are kept for it.
     pub is_awaited: bool,
 }
@@ -181,8 +149,8 @@ impl Sender {
 
     /// Takes over another target, if there is one.
     fn retarget(&mut self, line: &Line) {
-        if let Some((generation, target)) = line.changes.take() {
-            (self.target, self.is_awaited) = (target, false);
+        if let Some((generation, targets)) = line.changes.take() {
+            (self.targets, self.is_awaited) = (targets, false);
             self.install(generation);
         }
     }
@@ -193,7 +161,7 @@ impl Sender {
         if is_stopping {
             delivery.stop();
         }
-        if self.target.is_none() && !self.is_awaited {
+        if self.targets.is_none() && !self.is_awaited {
             let all = delivery.take_all();
             let events = all.extent().events;
             self.senders.report.dropped(Reason::Disabled, None, events);
@@ -212,7 +180,11 @@ impl Sender {
     /// Posts a body.
     fn send(&mut self, flight: Box<Flight>) {
         let senders = &self.senders;
-        let Some(target) = &mut self.target else {
+        let Some(target) = self
+            .targets
+            .as_mut()
+            .and_then(|targets| targets.all.get_mut(flight.endpoint()))
+        else {
             // Forwarding was disabled, or the agent ends, before there was a target.
             let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
             let now = Instant::now();
@@ -249,19 +221,16 @@ impl Sender {
 
     /// Begins with a target as if there had been none before.
     fn install(&self, generation: u64) {
-        let target = self.target.as_ref();
-        let abort = target.map(|target| target.cut());
+        let targets = self.targets.as_ref();
+        let abort = targets.map(Targets::cut);
         let aborter = &self.senders.lines[self.place].aborter;
         let mut aborter = aborter.lock().unwrap_or_else(PoisonError::into_inner);
         *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
         drop(aborter);
-        let terms = Terms {
-            max_events: target.map_or(usize::MAX, |target| target.max_events()),
-            overhead: target.map_or(Overhead::default(), |target| target.overhead()),
-            timeout: target.map_or(Duration::MAX, |target| target.request_timeout()),
-        };
+        let terms = targets.map(Targets::terms).unwrap_or_default();
         if self.senders.lock().retarget(generation, terms) {
-            self.senders.report.another_webhook();
+            let names = targets.map_or_else(Vec::new, |targets| targets.names.clone());
+            self.senders.report.another_webhook(names);
         }
     }
 }
@@ -301,6 +270,10 @@ impl Senders {
             Effect::Divided => self.report.delivery_restored(),
             Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
             Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
+            Effect::EndpointFailed(place, error) => {
+                (self.report).endpoint_failed(place, &error.message, error.fix);
+            }
+            Effect::EndpointRestored(place) => self.report.endpoint_restored(place),
             Effect::SetAside(message) => self.report.event_set_aside(&message),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Flight;
 use super::batch::Batch;
 use super::outcome::{DeliveryError, Overhead};
+use super::route::Policy;
 use crate::buffer::chunk::Extent;
 
 /// What delivery goes by.
@@ -29,6 +30,20 @@ pub struct Terms {
     pub overhead: Overhead,
     /// How long a request may take.
     pub timeout: Duration,
+    /// Its endpoints.
+    pub policy: Policy,
+}
+
+impl Default for Terms {
+    /// Of no webhook.
+    fn default() -> Self {
+        Terms {
+            max_events: usize::MAX,
+            overhead: Overhead::default(),
+            timeout: Duration::MAX,
+            policy: Policy::default(),
+        }
+    }
 }
 
 /// What a sender is to do.
@@ -66,6 +81,10 @@ pub enum Effect {
     Redelivered(usize, String),
     /// The webhook takes bodies up to this size.
     BodySizeLearned(usize),
+    /// One of several endpoints has failed, for this reason.
+    EndpointFailed(usize, DeliveryError),
+    /// An endpoint that had failed works again.
+    EndpointRestored(usize),
     /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
     SetAside(String),
 }

@@ -317,9 +317,17 @@ fn webhook(now: &Snapshot) -> Value {
         None if now.reached => "connected",
         None => "untried",
     };
+    let endpoints = now.endpoints.iter().map(|(name, outage)| {
+        json!({
+            "name": name,
+            "failing_since": outage.as_ref().map(since),
+            "why": outage.as_ref().map(|outage| &outage.error),
+        })
+    });
     json!({
         "state": state,
         "endpoint": endpoint,
+        "endpoints": endpoints.collect::<Vec<_>>(),
         "failing_since": outage.map(since),
         "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
         "last_delivery": now.last_delivery.map(time),

@@ -1,6 +1,7 @@
 //! `/metrics`: a snapshot in Prometheus' text format, 0.0.4.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::{Reason, RequestResult};
@@ -158,7 +159,11 @@ impl Page {
         let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
-        self.single("webhook_up", help, is_up.into());
+        let endpoints = now.endpoints.iter();
+        let endpoints =
+            endpoints.map(|(name, outage)| (labels([("endpoint", name)]), outage.is_none().into()));
+        let all = iter::once((String::new(), is_up.into()));
+        self.family("webhook_up", help, all.chain(endpoints));
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());

@@ -12,7 +12,7 @@ use ureq::{Agent, Error, SendBody};
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
-use crate::delivery::sender::{Abort, Target};
+use crate::delivery::target::{Abort, Target};
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
-use crate::delivery::sender::{Abort, Target};
+use crate::delivery::target::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
 

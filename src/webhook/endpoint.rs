@@ -60,6 +60,11 @@ impl Endpoint {
         &self.0
     }
 
+    /// Whether it is reached over TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
     /// What [`shown`] hides.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let path = self.0.path().split('/');
@@ -81,6 +86,24 @@ impl Endpoint {
             .is_ok_and(|address| address.is_loopback());
         self.0.scheme_str() == Some("http") && !loopback && host != "localhost"
     }
+}
+
+/// Each of several URLs that are separated by blanks or commas, as they were written. A comma may be a part of a URL too.
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
+    let mut words: Vec<_> = text.split_whitespace().collect();
+    if words.is_empty() {
+        // Wrong, and to be said so.
+        words.push(text);
+    }
+    words.into_iter().flat_map(|mut word| {
+        let mut urls = Vec::new();
+        while let Some(comma) = word.find(",http") {
+            urls.push(&word[..comma]);
+            word = &word[comma + 1..];
+        }
+        urls.push(word.trim_end_matches(','));
+        urls
+    })
 }
 
 /// Splunk's endpoints.
@@ -155,6 +178,24 @@ mod tests {
             Endpoint::parse(" https://hec:8088/services/collector/raw?token=s3cret ").unwrap();
         assert_eq!(endpoint.to_string(), "https://hec:8088");
         assert_eq!(format!("{endpoint:?}"), "Endpoint(https://hec:8088)");
+    }
+
+    #[test]
+    fn several_are_separated_by_blanks_or_commas() {
+        for (text, urls) in [
+            ("https://a", &["https://a"][..]),
+            (" https://a/x,y,z ", &["https://a/x,y,z"]),
+            ("https://a,http://b", &["https://a", "http://b"]),
+            (
+                "https://a, https://b,\thttps://c",
+                &["https://a", "https://b", "https://c"],
+            ),
+            ("https://a hec:8088", &["https://a", "hec:8088"]),
+            (" ", &[" "]),
+            ("", &[""]),
+        ] {
+            assert_eq!(list(text).collect::<Vec<_>>(), urls, "{text:?}");
+        }
     }
 
     #[test]

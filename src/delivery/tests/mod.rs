@@ -2,6 +2,7 @@
 
 mod model;
 mod poison;
+mod route;
 mod rules;
 mod several;
 mod size;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Flight;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use super::route::Policy;
 use super::step::{Effect, Settings, Step, Terms};
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{Chunk, Extent};
@@ -42,6 +44,7 @@ fn terms() -> Terms {
         max_events: usize::MAX,
         overhead: Overhead::default(),
         timeout: TIMEOUT,
+        policy: Policy::default(),
     }
 }
 
@@ -61,6 +64,7 @@ fn rejected() -> Outcome {
 struct Request {
     at: Duration,
     sender: usize,
+    endpoint: usize,
     seqs: Vec<Seq>,
     bytes: usize,
 }
@@ -107,6 +111,8 @@ struct Simulation {
     sizes_learned: Vec<usize>,
     /// How long it waited after each failure.
     delays: Vec<Duration>,
+    /// Endpoints that went down, or came back, and when.
+    turns: Vec<(usize, bool, Duration)>,
 }
 
 impl Simulation {
@@ -140,6 +146,7 @@ impl Simulation {
             redelivered: 0,
             sizes_learned: Vec::new(),
             delays: Vec::new(),
+            turns: Vec::new(),
         }
     }
 
@@ -291,6 +298,7 @@ impl Simulation {
         let request = Request {
             at: self.now - self.start,
             sender,
+            endpoint: flight.endpoint(),
             seqs: text.chunks_exact(self.size).map(number).collect(),
             bytes: text.len(),
         };
@@ -327,6 +335,8 @@ impl Simulation {
             Effect::Divided => {}
             Effect::Redelivered(events, _) => self.redelivered += events,
             Effect::BodySizeLearned(bytes) => self.sizes_learned.push(bytes),
+            Effect::EndpointFailed(place, _) => self.turns.push((place, false, elapsed)),
+            Effect::EndpointRestored(place) => self.turns.push((place, true, elapsed)),
             Effect::SetAside(_) => self.set_aside += 1,
         }
     }

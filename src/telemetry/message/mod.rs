@@ -121,6 +121,12 @@ messages! {
     /// A request was taken after others had failed.
     DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
         "delivery restored after {lasted} ({attempts})";
+    /// One of several endpoints failed.
+    EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
+        "{endpoint}: {error}; the other endpoints are used until it works again";
+    /// It works again.
+    EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
+        "{endpoint}: works again after {lasted}";
     /// Events are posted again though the webhook may have them.
     Redelivered { events: Events, within: Within, error: String, total: u64 } = "redelivered" Warn
         "redelivered {events}{within} that may have arrived already ({error}); {total} since start";

@@ -265,8 +265,19 @@ impl Report {
     }
 
     /// Requests go to another webhook from now on: what is known of the last one's state is over.
-    pub fn another_webhook(&self) {
-        self.state().another_webhook();
+    /// Several endpoints are known by their place in `names`, a single one is not.
+    pub fn another_webhook(&self, names: Vec<String>) {
+        self.state().another_webhook(names);
+    }
+
+    /// One of several endpoints failed, and is left alone for now. `fix` says what an operator must do.
+    pub fn endpoint_failed(&self, place: usize, message: &str, fix: Option<&'static str>) {
+        self.update(|state, now| state.endpoint_failed(place, message, fix, now));
+    }
+
+    /// It works again.
+    pub fn endpoint_restored(&self, place: usize) {
+        self.update(|state, now| state.endpoint_restored(place, now));
     }
 
     /// The file for `show` could not be written, and is tried again.

@@ -26,6 +26,8 @@ pub(super) struct State {
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
+    /// Of several endpoints, by name.
+    endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
     /// The webhook, this one, has answered to a request's content.
@@ -66,6 +68,7 @@ impl State {
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
+            endpoints: Vec::new(),
             sources: sources.collect(),
             last_delivery: None,
             reached: false,
@@ -224,9 +227,38 @@ impl State {
         message
     }
 
-    pub(super) fn another_webhook(&mut self) {
+    pub(super) fn another_webhook(&mut self, names: Vec<String>) {
         self.webhook = Outages::default();
+        self.endpoints = names
+            .into_iter()
+            .map(|name| (name, Outages::default()))
+            .collect();
         self.reached = false;
+    }
+
+    pub(super) fn endpoint_failed(
+        &mut self,
+        place: usize,
+        error: &str,
+        fix: Option<&'static str>,
+        now: Now,
+    ) -> Option<Message> {
+        let (endpoint, outages) = self.endpoints.get_mut(place)?;
+        let is_due = outages.failed(error, fix, now.instant, self.interval);
+        let (endpoint, error) = (endpoint.clone(), with_fix(error, fix));
+        is_due.then(|| {
+            self.went_wrong(format!("{endpoint}: {error}"), now);
+            Message::EndpointFailed { endpoint, error }
+        })
+    }
+
+    pub(super) fn endpoint_restored(&mut self, place: usize, now: Now) -> Option<Message> {
+        let (endpoint, outages) = self.endpoints.get_mut(place)?;
+        let outage = outages.ended(now.instant)?;
+        Some(Message::EndpointRestored {
+            endpoint: endpoint.clone(),
+            lasted: HumanDuration(now.instant - outage.since),
+        })
     }
 
     pub(super) fn status_file_failed(&mut self, error: &str, now: Now) -> Option<Message> {
@@ -252,10 +284,13 @@ impl State {
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
         let sources = self.sources.iter().enumerate();
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
         Snapshot {
             forwarding: self.forwarding.clone(),
             reached: self.reached,
             outage: self.webhook.state(),
+            endpoints: endpoints.collect(),
             last_delivery: self.last_delivery,
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
