@@ -19,6 +19,7 @@ mod events;
 mod fluent_clients;
 mod fluent_msgpack;
 mod fluent_tls;
+mod hec_ack;
 mod hec_clients;
 mod http_attacks;
 mod hung_mount;

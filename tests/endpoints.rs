@@ -52,6 +52,7 @@ fn the_next_endpoint_takes_over_and_the_first_is_used_again() {
             &format!("--state-dir={}", state.path().display()),
         ],
     );
+    agent.wait_for_log("started");
     let up = |place: usize| {
         let metrics = Metrics::parse(&get(status, "/metrics").1);
         let name = hooks[place].url();

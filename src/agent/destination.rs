@@ -83,6 +83,7 @@ pub fn open(options: &WebhookOptions, provenance: &Provenance) -> Result<Destina
             all: all.collect(),
             names: if names.len() > 1 { names } else { Vec::new() },
             policy,
+            ack_timeout: options.hec_ack.then_some(options.hec_ack_timeout),
         }),
         warnings,
     })

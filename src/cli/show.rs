@@ -12,7 +12,7 @@
 //!   `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
 //!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
-//!   `redacted_values`, `redelivered`, `in_buffer`; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
+//!   `redacted_values`, `redelivered`, `in_buffer`, `posted_not_indexed` of those; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
 //!   `corrupt_bytes`; and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply
 //!   is null.
 

@@ -186,8 +186,12 @@ fn events(state: &Value) -> String {
         Some(events) => format!(", {name} {events}"),
         None => String::new(),
     };
+    let posted = match count(&state["posted_not_indexed"]) {
+        Some(events) => format!(" ({events} posted, not yet indexed)"),
+        None => String::new(),
+    };
     format!(
-        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
+        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{posted}{}{}",
         word(&state["received"]),
         if_any("recovered"),
         word(&state["delivered"]),

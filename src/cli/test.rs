@@ -94,13 +94,21 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
     let reply = webhook
-        .ask(&Body::of(line.as_bytes()))
+        .try_out(&Body::of(line.as_bytes()))
         .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
         })?;
     steps.end(&reply.shown);
     match reply.outcome {
         Outcome::Delivered => Ok(reply.note),
+        Outcome::Accepted(id) => {
+            let is_indexed = match webhook.is_indexed(id)? {
+                true => "indexed",
+                false => "not yet indexed, which may take minutes",
+            };
+            show("ack", &format!("event {id} is {is_indexed}"));
+            Ok(reply.note)
+        }
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
         // Of one event there are no parts.
         Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),

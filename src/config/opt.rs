@@ -44,6 +44,8 @@ options! {
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",
     HecIndex = "hec_index",
+    HecAck = "hec_ack",
+    HecAckTimeout = "hec_ack_timeout",
     TimeField = "time_field",
     CaFile = "ca_file",
     Insecure = "insecure",

@@ -92,6 +92,16 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "NAME")]
     pub hec_index: Option<String>,
 
+    /// Wait until Splunk Enterprise has indexed events (indexer acknowledgement, to be turned on for the token)
+    ///
+    /// Events count as delivered once they are indexed, and are buffered until then.
+    #[arg(long, value_parser = parse_switch)]
+    pub hec_ack: bool,
+
+    /// How long Splunk may take to index events, with --hec-ack; then they are sent again
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub hec_ack_timeout: Duration,
+
     /// Path of the time in each event, such as meta.when, for --format hec
     ///
     /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;

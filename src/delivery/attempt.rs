@@ -71,6 +71,8 @@ pub(super) struct Launch {
     pub(super) endpoint: usize,
     /// To see whether this endpoint is still down, while others work.
     pub(super) is_trial: bool,
+    /// Over which it goes, if somebody will ask what was indexed.
+    pub(super) channel: Option<u64>,
 }
 
 /// What [`Delivery`](super::machine::Delivery) knows of a body that a sender has.
@@ -85,6 +87,11 @@ impl Flight {
     /// The body to be posted.
     pub fn body(&self) -> Body<'_> {
         self.attempt.batch.body()
+    }
+
+    /// The channel to post it over, for indexer acknowledgement.
+    pub fn channel(&self) -> Option<u64> {
+        self.launch.channel
     }
 
     /// The endpoint to post it to, by its place.

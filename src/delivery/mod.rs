@@ -1,5 +1,6 @@
 //! From the queue to the webhook: what is sent next, and what becomes of each event.
 
+mod asked;
 mod attempt;
 pub mod batch;
 pub mod body;
@@ -9,6 +10,7 @@ pub mod machine;
 mod next_body;
 pub mod outcome;
 pub mod pace;
+mod posted;
 mod react;
 pub mod route;
 pub mod sender;

@@ -6,6 +6,7 @@ use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
+use super::posted::CHANGED;
 use super::step::Effect;
 
 impl Delivery {
@@ -34,24 +35,17 @@ impl Delivery {
             return effects;
         }
         match outcome {
-            Outcome::Delivered if is_of_another_target => {
-                effects.push(Effect::Delivered(attempt.batch));
-            }
-            // Nothing of it counts for the new one.
-            Outcome::Rejected(_) | Outcome::TooLarge(_) | Outcome::Failed(_)
-                if is_of_another_target =>
-            {
-                self.retry.push_front(attempt.without_history());
-            }
+            Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
+            outcome if is_of_another_target => self.late(attempt, &outcome, &mut effects),
             Outcome::Delivered => {
                 let size = self.size_of(&attempt.batch).bytes;
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
                 self.passed(&mut effects);
             }
+            Outcome::Accepted(id) => self.accepted(attempt, launch, id, took, now, &mut effects),
             Outcome::Rejected(error) => self.rejected(attempt, launch, error, now, &mut effects),
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
-            Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
                 Cause::Aborted => self.retry.push_front(attempt),
                 Cause::Unreachable | Cause::Settings => {
@@ -78,6 +72,16 @@ impl Delivery {
         effects
     }
 
+    /// Another target has answered: nothing of it counts for this one.
+    fn late(&mut self, mut attempt: Attempt, outcome: &Outcome, effects: &mut Vec<Effect>) {
+        match outcome {
+            Outcome::Delivered => return effects.push(Effect::Delivered(attempt.batch)),
+            Outcome::Accepted(_) => attempt.doubt = Some(CHANGED.into()),
+            _ => {}
+        }
+        self.retry.push_front(attempt.without_history());
+    }
+
     /// What is over when nothing that failed is left.
     fn conclude(&mut self) -> Option<Effect> {
         if self.retry.is_empty() && !self.is_down() {
@@ -100,6 +104,14 @@ impl Delivery {
         effects: &mut Vec<Effect>,
     ) -> bool {
         self.route.landed(launch);
+        if let Outcome::Failed(error) = outcome
+            && error.may_have_arrived
+        {
+            // Splunk may have counted a body that has no name here.
+            let (sender, endpoint) = (launch.sender, launch.endpoint);
+            let lost = self.posted.lose(sender, endpoint, &error.message);
+            self.retry.extend(lost);
+        }
         let error = match outcome {
             Outcome::Failed(error) if error.cause == Cause::Aborted => return false,
             Outcome::Failed(error) => error,
@@ -137,7 +149,7 @@ impl Delivery {
     }
 
     /// A request passed: the webhook is up.
-    fn passed(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
         self.passes += 1;
         self.failed_in_a_row = 0;
         self.last_was_rejected = false;
@@ -242,7 +254,7 @@ impl Delivery {
     }
 
     /// A request came to nothing and its events are back: wait.
-    fn held(
+    pub(super) fn held(
         &mut self,
         launch: Launch,
         error: DeliveryError,

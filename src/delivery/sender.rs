@@ -14,8 +14,8 @@ use super::batch::Batch;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome};
 use super::pace::Pace;
-use super::step::{Effect, Step};
-use super::target::{Abort, Targets};
+use super::step::{Effect, Query, Step};
+use super::target::{Abort, Target, Targets};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
 use crate::sys::latest_value::LatestValue;
@@ -125,6 +125,7 @@ impl Sender {
                     }
                     self.send(flight);
                 }
+                Step::Ask(query) => self.ask(&query),
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = match is_stopping {
@@ -180,11 +181,7 @@ impl Sender {
     /// Posts a body.
     fn send(&mut self, flight: Box<Flight>) {
         let senders = &self.senders;
-        let Some(target) = self
-            .targets
-            .as_mut()
-            .and_then(|targets| targets.all.get_mut(flight.endpoint()))
-        else {
+        let Some(target) = target(&mut self.targets, flight.endpoint()) else {
             // Forwarding was disabled, or the agent ends, before there was a target.
             let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
             let now = Instant::now();
@@ -199,24 +196,47 @@ impl Sender {
             senders.abort.wait(delay);
         }
         let began = Instant::now();
-        let outcome = senders
-            .watchdog
-            .request(target.time_limit(), || target.post(&flight.body()));
+        let outcome = senders.watchdog.request(target.time_limit(), || {
+            target.post(&flight.body(), flight.channel())
+        });
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
         senders.report.request_finished(match &outcome {
-            Outcome::Delivered => RequestResult::Delivered,
+            Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
             Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
             Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
             Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
         });
+        let has_moved = target.has_moved();
         let now = Instant::now();
         let mut delivery = senders.lock();
-        for effect in delivery.on(flight, outcome, now - began, now) {
-            senders.apply(effect);
+        if has_moved {
+            delivery.moved(self.place, flight.endpoint());
         }
-        senders.wake(&mut delivery);
+        let effects = delivery.on(flight, outcome, now - began, now);
+        senders.conclude(&mut delivery, effects);
+    }
+
+    /// Asks what is indexed.
+    fn ask(&mut self, query: &Query) {
+        let senders = &self.senders;
+        let Some(target) = target(&mut self.targets, query.endpoint) else {
+            return;
+        };
+        let began = Instant::now();
+        let answer = senders.watchdog.request(target.time_limit(), || {
+            target.ask(query.channel, &query.ids)
+        });
+        let has_moved = target.has_moved();
+        let now = Instant::now();
+        let mut delivery = senders.lock();
+        if has_moved {
+            // The answer is about what another server has.
+            delivery.moved(query.sender, query.endpoint);
+        }
+        let effects = delivery.asked(query, answer, now - began, now);
+        senders.conclude(&mut delivery, effects);
     }
 
     /// Begins with a target as if there had been none before.
@@ -235,6 +255,11 @@ impl Sender {
     }
 }
 
+/// The endpoint at this place.
+fn target(targets: &mut Option<Targets>, place: usize) -> Option<&mut Box<dyn Target>> {
+    targets.as_mut()?.all.get_mut(place)
+}
+
 impl Senders {
     fn lock(&self) -> MutexGuard<'_, Delivery> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
@@ -250,6 +275,13 @@ impl Senders {
                 line.changes.wake();
             }
         }
+    }
+
+    /// Does what follows from the end of a request.
+    fn conclude(&self, delivery: &mut Delivery, effects: Vec<Effect>) {
+        effects.into_iter().for_each(|effect| self.apply(effect));
+        self.report.posted(delivery.posted());
+        self.wake(delivery);
     }
 
     fn apply(&self, effect: Effect) {
@@ -270,6 +302,9 @@ impl Senders {
             Effect::Divided => self.report.delivery_restored(),
             Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
             Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
+            Effect::Posted => self.report.delivery_restored(),
+            Effect::QueryAnswered => self.report.query_answered(),
+            Effect::QueryFailed(error) => self.report.query_failed(&error.message),
             Effect::EndpointFailed(place, error) => {
                 (self.report).endpoint_failed(place, &error.message, error.fix);
             }
@@ -288,7 +323,10 @@ impl Senders {
 
     /// The last one says what is left.
     fn drop_rest(&self) {
-        let mut left = self.lock().buffered().events;
+        let delivery = self.lock();
+        let (mut left, posted) = (delivery.buffered().events, delivery.posted());
+        drop(delivery);
+        self.report.left_unacknowledged(posted);
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;
         }

@@ -3,14 +3,29 @@
 use std::time::Duration;
 
 use super::body::Body;
-use super::outcome::{Outcome, Overhead};
+use super::outcome::{DeliveryError, Outcome, Overhead};
 use super::route::Policy;
 use super::step::Terms;
 
 /// Where bodies go.
 pub trait Target: Send {
-    /// Sends one body and waits for what becomes of it, within the target's own timeouts.
-    fn post(&mut self, body: &Body<'_>) -> Outcome;
+    /// Sends one body and waits for what becomes of it, within the target's own timeouts. With a channel, what Splunk calls
+    /// the body is wanted.
+    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome;
+
+    /// Which of these bodies of a channel are indexed; each is named once.
+    ///
+    /// # Errors
+    /// There was no answer, or none that says so; because of the settings if asking again is of no use.
+    fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
+        let _ = (channel, ids);
+        Ok(Vec::new())
+    }
+
+    /// Whether another server than before has answered last, by the cookies of a balancer.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
 
     /// How long that takes at the very most; longer only if something is broken.
     fn time_limit(&self) -> Duration;
@@ -47,6 +62,8 @@ pub struct Targets {
     pub names: Vec<String>,
     /// How they are used.
     pub policy: Policy,
+    /// How long Splunk may take to index a body, if that is to be asked.
+    pub ack_timeout: Option<Duration>,
 }
 
 impl Targets {
@@ -56,6 +73,7 @@ impl Targets {
             all: vec![target],
             names: Vec::new(),
             policy: Policy::default(),
+            ack_timeout: None,
         }
     }
 
@@ -65,6 +83,7 @@ impl Targets {
             all: self.all.iter().map(|target| target.another()).collect(),
             names: self.names.clone(),
             policy: self.policy,
+            ack_timeout: self.ack_timeout,
         }
     }
 
@@ -76,7 +95,7 @@ impl Targets {
 
     /// What delivery must know of them: all take the same bodies.
     pub fn terms(&self) -> Terms {
-        let policy = self.policy;
+        let (policy, ack_timeout) = (self.policy, self.ack_timeout);
         self.all
             .first()
             .map_or_else(Terms::default, |target| Terms {
@@ -84,6 +103,7 @@ impl Targets {
                 overhead: target.overhead(),
                 timeout: target.request_timeout(),
                 policy,
+                ack_timeout,
             })
     }
 }

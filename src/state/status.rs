@@ -221,6 +221,7 @@ impl StatusFile {
             "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
+            "posted_not_indexed": now.posted,
             "spool": now.spool.map(|spool| json!({
                 "bytes": spool.bytes,
                 "limit": spool.limit,

@@ -79,6 +79,8 @@ impl Page {
         self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
+        let help = "Events that were posted and are not acknowledged as indexed.";
+        self.single("unacknowledged_events", help, now.posted);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {

@@ -19,7 +19,7 @@ pub struct DryRun {
 }
 
 impl Target for DryRun {
-    fn post(&mut self, body: &Body<'_>) -> Outcome {
+    fn post(&mut self, body: &Body<'_>, _: Option<u64>) -> Outcome {
         let mut out = io::stdout().lock();
         self.encoder.encode(body);
         let end: &[u8] = match self.encoder.format() {

@@ -78,6 +78,17 @@ impl Endpoint {
         Collector::of(self.0.path())
     }
 
+    /// Where Splunk is asked what is indexed.
+    pub fn ack_uri(&self) -> Option<Uri> {
+        const COLLECTOR: &str = "/services/collector";
+        let (before, _) = self.0.path().rsplit_once(COLLECTOR)?;
+        let query = self.0.query().map(|query| format!("?{query}"));
+        let path = format!("{before}{COLLECTOR}/ack{}", query.unwrap_or_default());
+        let mut parts = self.0.clone().into_parts();
+        parts.path_and_query = Some(path.parse().ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
     /// Whether the token would travel in the clear over a network.
     pub fn is_plain_and_remote(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -258,6 +269,28 @@ mod tests {
         assert!(!plain("http://127.0.0.2:8088/"));
         assert!(!plain("http://[::1]:8088/"));
         assert!(!plain("http://localhost/"));
+    }
+
+    #[test]
+    fn queries_go_beside_the_collector() {
+        for (url, ack) in [
+            (
+                "https://h:1/services/collector/raw",
+                Some("https://h:1/services/collector/ack"),
+            ),
+            (
+                "https://h/x/services/collector?a=b",
+                Some("https://h/x/services/collector/ack?a=b"),
+            ),
+            (
+                "https://h/services/collector/event/1.0",
+                Some("https://h/services/collector/ack"),
+            ),
+            ("https://h/", None),
+        ] {
+            let found = Endpoint::parse(url).unwrap().ack_uri();
+            assert_eq!(found.map(|uri| uri.to_string()).as_deref(), ack);
+        }
     }
 
     #[test]

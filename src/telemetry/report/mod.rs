@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Events, Message};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
@@ -175,6 +175,29 @@ impl Report {
     /// The webhook took or rejected a request's content: it works.
     pub fn delivery_restored(&self) {
         self.update(|state, now| state.delivery_restored(now));
+    }
+
+    /// So many events were posted and are not acknowledged as indexed.
+    pub fn posted(&self, events: usize) {
+        self.state().posted = events as u64;
+    }
+
+    /// A query for what is indexed failed, and is made again.
+    pub fn query_failed(&self, message: &str) {
+        self.update(|state, now| state.query_failed(message, now));
+    }
+
+    /// Such a query was answered.
+    pub fn query_answered(&self) {
+        self.update(|state, now| state.query_answered(now));
+    }
+
+    /// The agent ends before so many events were acknowledged as indexed.
+    pub fn left_unacknowledged(&self, events: usize) {
+        if events > 0 {
+            let events = Events(events as u64);
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+        }
     }
 
     /// Events are sent again that may have arrived, after a request that ended with `message`.
