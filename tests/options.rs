@@ -17,6 +17,7 @@ const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 const SECRET: &str = "B5A79AAD-D822";
 /// Nobody listens there, and nobody is asked: nothing is read that could be posted.
 const NOWHERE: &str = "http://127.0.0.1:9/";
+const COLLECTOR: &str = "http://127.0.0.1:9/services/collector";
 
 /// Runs the agent on an empty input: its exit code, standard output and log.
 fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
@@ -105,7 +106,11 @@ impl Row {
 
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
-        let rest = [("endpoint", NOWHERE), ("auth-token", TOKEN)]
+        let endpoint = match self.flag.starts_with("hec-ack") {
+            true => COLLECTOR,
+            false => NOWHERE,
+        };
+        let rest = [("endpoint", endpoint), ("auth-token", TOKEN)]
             .into_iter()
             .filter(|(flag, _)| *flag != self.flag.trim_end_matches("-file"))
             .chain(self.flag.starts_with("hec-").then_some(("format", "hec")))
@@ -180,7 +185,9 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["ftp://hec/raw", "https://", "https:///raw"], URL)
             .refuses(&["https://hec:0/", "https://hec:/", "https:/hec"], URL)
             .refuses(&["https://hec:99999/", "https://hec:80:80/"], URL)
-            .refuses(&["https://[::1/", "https://h c/", "https://hec/a b"], URL),
+            .refuses(&["https://[::1/", "c/"], URL),
+        option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
+        option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
             .refuses(&["", " \t", "\"\"", r#"\"\""#], HEADER)
             .refuses(&["a\r\nX-Evil: 1", "a\u{1b}", "é"], HEADER),
@@ -213,6 +220,10 @@ fn options(dir: &Path) -> Vec<Row> {
                 "for the agent to set",
             )
             .refuses(&["X-Key: 1|x-key: 2"], "x-key is given twice"),
+        option("hec-ack", "true").refuses(&["", "2"], SWITCH),
+        option("hec-ack-timeout", "10m")
+            .refuses(&["soon"], TIME)
+            .refuses(&["0"], "fix: use 1ms or more"),
         option("hec-host", "s3-1").refuses(&["", " "], "is empty"),
         option("hec-source", "a b").refuses(&[""], "is empty"),
         option("hec-sourcetype", "_json").refuses(&[""], "is empty"),

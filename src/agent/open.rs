@@ -17,6 +17,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state;
@@ -110,8 +111,8 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
     let (trail, trail_notices) = trailing::open(options, provenance, &watchdog);
-    if let (Some(target), Some(trail)) = (&mut destination.target, &trail) {
-        target.number(&trailing::numbering(trail));
+    if let (Some(targets), Some(trail)) = (&mut destination.targets, &trail) {
+        targets.number(&trailing::numbering(trail));
     }
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
@@ -170,10 +171,10 @@ fn open_destination(
     if options.dry_run {
         let encoder = request_template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
-            target: Some(Box::new(DryRun {
+            targets: Some(Targets::one(Box::new(DryRun {
                 encoder,
                 cut_off: abort.clone(),
-            })),
+            }))),
             forwarding: Forwarding::On("dry run: printed to standard output".into()),
             warnings: Vec::new(),
         });
@@ -193,7 +194,7 @@ fn open_destination(
             error: error.0.clone(),
         };
         Ok(Destination {
-            target: None,
+            targets: None,
             warnings: vec![warning],
             forwarding: Forwarding::Awaited(error.0),
         })

@@ -27,8 +27,9 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
 use crate::delivery::pace::Pace;
-use crate::delivery::sender::{Line, Sender, Senders, Target};
+use crate::delivery::sender::{Line, Sender, Senders};
 use crate::delivery::step::Settings;
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
@@ -86,9 +87,9 @@ pub(super) fn start(
     let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
     let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
-    let target = opened.destination.target;
+    let targets = opened.destination.targets;
     let numbering = opened.trail.as_ref().map(trailing::numbering);
-    let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
+    let lines = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
@@ -194,7 +195,7 @@ fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
-    target: Option<Box<dyn Target>>,
+    targets: Option<Targets>,
     watchdog: Watchdog,
 ) -> Result<Vec<Line>, CommandError> {
     let connections = match options.dry_run {
@@ -234,16 +235,16 @@ fn start_senders(
         lines: lines.clone(),
         running: AtomicUsize::new(connections),
     });
-    let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
-    let mut targets: Vec<_> = others.collect();
-    targets.push(target);
+    let others = (1..connections).map(|_| targets.as_ref().map(Targets::another));
+    let mut each: Vec<_> = others.collect();
+    each.push(targets);
     let is_awaited = matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_)));
-    for (place, target) in targets.into_iter().enumerate() {
+    for (place, targets) in each.into_iter().enumerate() {
         let senders = Arc::clone(&senders);
         let sender = Sender {
             senders,
             place,
-            target,
+            targets,
             is_awaited,
         };
         let tell = shared.tell.clone();

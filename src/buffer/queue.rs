@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-use crate::buffer::acks::{Acks, Seq};
+use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
-use crate::buffer::resuming::Resuming;
 use crate::buffer::run::Run;
 
 mod shared;

@@ -21,7 +21,7 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
 use crate::text::token::Token;
-use crate::webhook::endpoint::Endpoint;
+use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
 use crate::webhook::proxy;
 
@@ -63,11 +63,8 @@ pub fn enable(
     // Wrong flags are reported by their names, before anything is changed.
     limits::check_webhook(webhook, provenance)?;
     destination::open(webhook, provenance)?;
-    let endpoint = webhook.endpoint.as_deref().map(shown_endpoint);
-    let done = format!(
-        "enabled: audit events go to {}",
-        endpoint.unwrap_or_default()
-    );
+    let endpoints = shown_endpoints(webhook.endpoints());
+    let done = format!("enabled: audit events go to {endpoints}");
     change(
         &options.config.config,
         &changes(&options.webhook, provenance)?,
@@ -89,7 +86,7 @@ pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
 fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     let has_token = webhook.auth_token.is_some() || webhook.auth_token_file.is_some();
     let missing: Vec<_> = [
-        ("--endpoint URL", webhook.endpoint.is_some()),
+        ("--endpoint URL", !webhook.endpoints.is_empty()),
         ("--auth-token TOKEN (or --auth-token-file FILE)", has_token),
     ]
     .into_iter()
@@ -119,6 +116,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             continue;
         }
         let value = match (option, &webhook.auth_token) {
+            (Opt::Endpoint, _) => webhook.endpoints().collect::<Vec<_>>().join(" ").into(),
             (Opt::Header, _) => headers(webhook, provenance)?.into(),
             (Opt::AuthToken, Some(text)) => Token::parse(text)
                 .map_err(|what| provenance.error(option, what))?
@@ -245,7 +243,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
         let is_named = |option: &&Opt| option.variable() == setting.name;
         let value = match unchanged.iter().find(is_named)? {
             Opt::AuthToken | Opt::Header => "…".into(),
-            Opt::Endpoint => shown_endpoint(&setting.value),
+            Opt::Endpoint => shown_endpoints(endpoint::list(&setting.value)),
             Opt::Proxy => proxy::shown(&setting.value),
             _ => setting.value.clone(),
         };
@@ -255,6 +253,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
 }
 
 /// Without parts that may be secret.
-fn shown_endpoint(text: &str) -> String {
-    Endpoint::parse(text).map_or_else(|_| "…".into(), |endpoint| endpoint.to_string())
+fn shown_endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> String {
+    let shown = |url| Endpoint::parse(url).map_or_else(|_| "…".into(), |url| url.to_string());
+    urls.map(shown).collect::<Vec<_>>().join(", ")
 }

@@ -42,6 +42,11 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
     };
     let state = &agent.state;
     let mut lines = vec![times.headline(), times.webhook()];
+    let endpoints = state["webhook"]["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    lines.extend(endpoints.map(|endpoint| times.endpoint(endpoint)));
     let sources = state["sources"].as_array().into_iter().flatten();
     lines.extend(sources.map(|source| times.source(source)));
     lines.push(events(state));
@@ -133,6 +138,18 @@ impl Times<'_> {
         format!("  webhook     {endpoint}{condition}{delivery}")
     }
 
+    fn endpoint(&self, endpoint: &Value) -> String {
+        let condition = match &endpoint["failing_since"] {
+            Value::Null => "works".into(),
+            since => format!(
+                "failing for {}: {}",
+                self.lasted(since),
+                word(&endpoint["why"])
+            ),
+        };
+        format!("  endpoint    {} {condition}", word(&endpoint["name"]))
+    }
+
     fn source(&self, source: &Value) -> String {
         let (name, received) = (word(&source["name"]), word(&source["received"]));
         let mut line = format!("  source      {name} received {received}");
@@ -177,8 +194,12 @@ fn events(state: &Value) -> String {
         Some(events) => format!(", {name} {events}"),
         None => String::new(),
     };
+    let posted = match count(&state["posted_not_indexed"]) {
+        Some(events) => format!(" ({events} posted, not yet indexed)"),
+        None => String::new(),
+    };
     format!(
-        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
+        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{posted}{}{}",
         word(&state["received"]),
         if_any("recovered"),
         word(&state["delivered"]),

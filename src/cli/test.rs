@@ -37,7 +37,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             .into());
     }
     limits::check_webhook(&options.webhook, provenance)?;
-    let (webhook, warnings) = destination::webhook(&options.webhook, provenance)?;
+    let (webhooks, warnings) = destination::webhooks(&options.webhook, provenance)?;
     let token = destination::token_option(&options.webhook, provenance)?;
     for warning in provenance.warnings().iter().chain(&warnings) {
         note(&warning.text());
@@ -48,17 +48,26 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
     }
-    show_settings(&webhook, token, provenance);
     let id = format!("{:016x}", random::seed());
     let event = event(&id);
-    show("event", &event);
-    match post(webhook, &event) {
-        Ok(remark) => {
-            remark.into_iter().for_each(note);
-            show("delivered", &format!("search for {id}"));
-            Ok(ExitCode::SUCCESS)
+    let mut failed = Vec::new();
+    let is_single = webhooks.len() == 1;
+    for webhook in webhooks {
+        let name = webhook.endpoint().to_string();
+        show_settings(&webhook, token, provenance);
+        show("event", &event);
+        match post(webhook, &event) {
+            Ok(remark) => {
+                remark.into_iter().for_each(note);
+                show("delivered", &format!("search for {id}"));
+            }
+            Err(error) if is_single => failed.push(describe(&error)),
+            Err(error) => failed.push(format!("{name}: {}", describe(&error))),
         }
-        Err(error) => Err(CommandError::Failed(describe(&error))),
+    }
+    match failed.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(CommandError::Failed(failed.join("; "))),
     }
 }
 
@@ -85,13 +94,21 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
     let reply = webhook
-        .ask(&Body::of(line.as_bytes()))
+        .try_out(&Body::of(line.as_bytes()))
         .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
         })?;
     steps.end(&reply.shown);
     match reply.outcome {
         Outcome::Delivered => Ok(reply.note),
+        Outcome::Accepted(id) => {
+            let is_indexed = match webhook.is_indexed(id)? {
+                true => "indexed",
+                false => "not yet indexed, which may take minutes",
+            };
+            show("ack", &format!("event {id} is {is_indexed}"));
+            Ok(reply.note)
+        }
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
         // Of one event there are no parts.
         Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),

@@ -84,6 +84,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
 /// # Errors
 /// Names the option whose value can't work.
 pub fn check_webhook(options: &WebhookOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    check_time(Opt::HecAckTimeout, options.hec_ack_timeout, provenance)?;
     check_time(Opt::ConnectTimeout, options.connect_timeout, provenance)?;
     check_time(Opt::RequestTimeout, options.request_timeout, provenance)
 }

@@ -32,6 +32,8 @@ macro_rules! options {
 
 options! {
     Endpoint = "endpoint",
+    EndpointMode = "endpoint_mode",
+    Failback = "failback",
     AuthToken = "auth_token",
     AuthTokenFile = "auth_token_file",
     Format = "format",
@@ -42,6 +44,8 @@ options! {
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",
     HecIndex = "hec_index",
+    HecAck = "hec_ack",
+    HecAckTimeout = "hec_ack_timeout",
     TimeField = "time_field",
     CaFile = "ca_file",
     Insecure = "insecure",

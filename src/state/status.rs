@@ -221,6 +221,7 @@ impl StatusFile {
             "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
+            "posted_not_indexed": now.posted,
             "spool": now.spool.map(|spool| json!({
                 "bytes": spool.bytes,
                 "limit": spool.limit,
@@ -322,9 +323,17 @@ fn webhook(now: &Snapshot) -> Value {
         None if now.reached => "connected",
         None => "untried",
     };
+    let endpoints = now.endpoints.iter().map(|(name, outage)| {
+        json!({
+            "name": name,
+            "failing_since": outage.as_ref().map(since),
+            "why": outage.as_ref().map(|outage| &outage.error),
+        })
+    });
     json!({
         "state": state,
         "endpoint": endpoint,
+        "endpoints": endpoints.collect::<Vec<_>>(),
         "failing_since": outage.map(since),
         "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
         "last_delivery": now.last_delivery.map(time),

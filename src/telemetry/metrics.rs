@@ -1,6 +1,7 @@
 //! `/metrics`: a snapshot in Prometheus' text format, 0.0.4.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::{Reason, RequestResult};
@@ -79,6 +80,8 @@ impl Page {
         self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
+        let help = "Events that were posted and are not acknowledged as indexed.";
+        self.single("unacknowledged_events", help, now.posted);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {
@@ -169,7 +172,11 @@ impl Page {
         let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
-        self.single("webhook_up", help, is_up.into());
+        let endpoints = now.endpoints.iter();
+        let endpoints =
+            endpoints.map(|(name, outage)| (labels([("endpoint", name)]), outage.is_none().into()));
+        let all = iter::once((String::new(), is_up.into()));
+        self.family("webhook_up", help, all.chain(endpoints));
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());

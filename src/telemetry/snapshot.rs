@@ -38,6 +38,10 @@ pub struct Snapshot {
     pub reached: bool,
     /// The webhook's outage, if there is one now.
     pub outage: Option<OutageState>,
+    /// Of several endpoints, each with its outage.
+    pub endpoints: Vec<(String, Option<OutageState>)>,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub posted: u64,
     /// When the webhook last took events.
     pub last_delivery: Option<SystemTime>,
     /// The sources.

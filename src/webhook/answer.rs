@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub secrets: &'a Secrets,
     /// The body is compressed.
     pub is_compressed: bool,
+    /// What Splunk calls the body is wanted, to be asked for when it is indexed.
+    pub wants_id: bool,
     /// The events.
     pub body: &'a Body<'a>,
 }
@@ -86,6 +88,18 @@ impl Answer {
             Some((_, Meaning::Delivered)) | None => self.meaning(question),
             Some((_, by_code)) => by_code,
         };
+        if meaning == Meaning::Delivered && question.wants_id {
+            return match member("ackId").and_then(Value::as_u64) {
+                Some(id) => Outcome::Accepted(id),
+                None => Outcome::Failed(DeliveryError {
+                    may_have_arrived: true,
+                    ..DeliveryError::permanent(
+                        self.message("without an ackId", question),
+                        meaning::NO_ACK,
+                    )
+                }),
+            };
+        }
         if meaning == Meaning::Delivered {
             return self.parts(question, now);
         }

@@ -121,6 +121,21 @@ messages! {
     /// A request was taken after others had failed.
     DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
         "delivery restored after {lasted} ({attempts})";
+    /// What is indexed can't be asked.
+    QueryFailed { error: String } = "query_failed" Warn
+        "can't ask which events are indexed: {error}; asking again";
+    /// It can.
+    QueryRestored { lasted: HumanDuration } = "query_restored" Info
+        "the webhook says again which events are indexed, after {lasted}";
+    /// The agent ends without knowing.
+    LeftUnacknowledged { events: Events } = "left_unacknowledged" Warn
+        "{events} posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted as not delivered";
+    /// One of several endpoints failed.
+    EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
+        "{endpoint}: {error}; the other endpoints are used until it works again";
+    /// It works again.
+    EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
+        "{endpoint}: works again after {lasted}";
     /// Events are posted again though the webhook may have them.
     Redelivered { events: Events, within: Within, error: String, total: u64 } = "redelivered" Warn
         "redelivered {events}{within} that may have arrived already ({error}); {total} since start";

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
 use crate::telemetry::gaps::{Gap, Gaps};
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Events, Message};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState, TrailState};
 
 /// A source, as the report knows it.
@@ -228,6 +228,29 @@ impl Report {
         self.update(|state, now| state.delivery_restored(now));
     }
 
+    /// So many events were posted and are not acknowledged as indexed.
+    pub fn posted(&self, events: usize) {
+        self.state().posted = events as u64;
+    }
+
+    /// A query for what is indexed failed, and is made again.
+    pub fn query_failed(&self, message: &str) {
+        self.update(|state, now| state.query_failed(message, now));
+    }
+
+    /// Such a query was answered.
+    pub fn query_answered(&self) {
+        self.update(|state, now| state.query_answered(now));
+    }
+
+    /// The agent ends before so many events were acknowledged as indexed.
+    pub fn left_unacknowledged(&self, events: usize) {
+        if events > 0 {
+            let events = Events(events as u64);
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+        }
+    }
+
     /// Events are sent again that may have arrived, after a request that ended with `message`.
     pub fn redelivered(&self, events: usize, message: &str) {
         if events > 0 {
@@ -316,8 +339,19 @@ impl Report {
     }
 
     /// Requests go to another webhook from now on: what is known of the last one's state is over.
-    pub fn another_webhook(&self) {
-        self.state().another_webhook();
+    /// Several endpoints are known by their place in `names`, a single one is not.
+    pub fn another_webhook(&self, names: Vec<String>) {
+        self.state().another_webhook(names);
+    }
+
+    /// One of several endpoints failed, and is left alone for now. `fix` says what an operator must do.
+    pub fn endpoint_failed(&self, place: usize, message: &str, fix: Option<&'static str>) {
+        self.update(|state, now| state.endpoint_failed(place, message, fix, now));
+    }
+
+    /// It works again.
+    pub fn endpoint_restored(&self, place: usize) {
+        self.update(|state, now| state.endpoint_restored(place, now));
     }
 
     /// The file for `show` could not be written, and is tried again.

@@ -1,5 +1,7 @@
 //! What the report knows, and which lines follow from it. No clock, no I/O: time is an argument.
 
+mod webhook;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use super::source::Source;
@@ -9,7 +11,7 @@ use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reas
 use crate::telemetry::snapshot::{
     Forwarding, LastError, OutageState, Snapshot, SpoolState, TrailState,
 };
-use crate::telemetry::throttle::{Burst, Outages, with_fix};
+use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::{HumanDuration, Size};
 
 /// One moment, by both clocks.
@@ -28,6 +30,12 @@ pub(super) struct State {
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
+    /// Of queries for what is indexed.
+    queries: Outages,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub(super) posted: u64,
+    /// Of several endpoints, by name.
+    endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
     /// The webhook, this one, has answered to a request's content.
@@ -69,6 +77,9 @@ impl State {
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
+            queries: Outages::default(),
+            posted: 0,
+            endpoints: Vec::new(),
             sources: sources.collect(),
             last_delivery: None,
             reached: false,
@@ -114,39 +125,6 @@ impl State {
         rejected
             .add(events, error)
             .then(|| rejected_message(events, None, rejected))
-    }
-
-    pub(super) fn delivery_failed(
-        &mut self,
-        error: &str,
-        fix: Option<&'static str>,
-        retry_in: Duration,
-        buffered: u64,
-        now: Now,
-    ) -> Option<Message> {
-        if self.webhook.is_new(error) {
-            self.went_wrong(format!("webhook: {}", with_fix(error, fix)), now);
-        }
-        if !self.webhook.failed(error, fix, now.instant, self.interval) {
-            return None;
-        }
-        let error = error.to_owned();
-        Some(match fix {
-            None => Message::DeliveryFailed {
-                error,
-                retry_in: HumanDuration(retry_in),
-                buffered: Events(buffered),
-            },
-            Some(fix) => Message::DeliveryBlocked { error, fix },
-        })
-    }
-
-    pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
-        let outage = self.webhook.ended(now.instant)?;
-        Some(Message::DeliveryRestored {
-            lasted: HumanDuration(now.instant - outage.since),
-            attempts: Attempts(outage.attempts),
-        })
     }
 
     pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
@@ -204,35 +182,6 @@ impl State {
         Some(message)
     }
 
-    pub(super) fn forwards(&mut self, forwarding: Forwarding, changed: &str) -> Option<Message> {
-        let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
-        let changed = changed.to_owned();
-        let message = match (&self.forwarding, &forwarding) {
-            (None, _) | (_, Forwarding::Awaited(_)) => None,
-            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
-                Some(Message::ForwardingEnabled {
-                    changed,
-                    webhook: webhook.clone(),
-                    dropped,
-                })
-            }
-            (_, Forwarding::On(webhook)) => Some(Message::ForwardingChanged {
-                changed,
-                webhook: webhook.clone(),
-            }),
-            (_, Forwarding::Off(_)) => Some(Message::ForwardingDisabled {
-                reason: forwarding.to_string(),
-            }),
-        };
-        self.forwarding = Some(forwarding);
-        message
-    }
-
-    pub(super) fn another_webhook(&mut self) {
-        self.webhook = Outages::default();
-        self.reached = false;
-    }
-
     pub(super) fn status_file_failed(&mut self, error: &str, now: Now) -> Option<Message> {
         let is_due = self
             .status_file
@@ -256,10 +205,14 @@ impl State {
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
         let sources = self.sources.iter().enumerate();
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
         Snapshot {
             forwarding: self.forwarding.clone(),
             reached: self.reached,
             outage: self.webhook.state(),
+            endpoints: endpoints.collect(),
+            posted: self.posted.min(balance.buffered()),
             last_delivery: self.last_delivery,
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),

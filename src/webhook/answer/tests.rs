@@ -19,6 +19,7 @@ fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>)
     secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
+        wants_id: false,
         is_splunk,
         token: Some(&Token::parse("Splunk B5A79AAD-D822").unwrap()),
         secrets: &secrets,
