@@ -3,6 +3,7 @@
 //! A source owns its descriptors, knows how to find its stream again, and hands what it reads to
 //! its [`SourceOutput`]. It ends when its stream is at an end for good, or when the agent stops.
 
+mod awaited;
 mod file;
 pub mod fluent;
 pub mod http;
@@ -36,11 +37,29 @@ pub trait Source: Send {
 }
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
-/// checkpoint says, else from where its settings say.
+/// checkpoint says, else from where its settings say. What a listener needs and is not there is waited for.
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
 pub fn open(
+    spec: &Spec,
+    http: &http::Settings,
+    listen: &ListenSettings,
+    files: &FileSettings,
+    restored: Option<Receiver<Restored>>,
+) -> Result<Box<dyn Source>, OpenError> {
+    let (spec, http, listen, files) = (spec.clone(), http.clone(), listen.clone(), files.clone());
+    let open = move || open_now(&spec, &http, &listen, &files, restored.clone());
+    match open() {
+        Err(OpenError::Missing(reason)) => {
+            let open = Box::new(open);
+            Ok(Box::new(awaited::Awaited { open, reason }))
+        }
+        opened => opened,
+    }
+}
+
+fn open_now(
     spec: &Spec,
     http: &http::Settings,
     listen: &ListenSettings,

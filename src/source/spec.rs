@@ -159,8 +159,10 @@ impl FromStr for WhenFull {
 /// Why a source can't be opened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// It can't work as it was written, or as the host is set up.
+    /// It can't work as it was written.
     Wrong(String),
+    /// Something that it needs is not there yet, or may not be used.
+    Missing(String),
     /// Another process has it.
     InUse(String),
 }

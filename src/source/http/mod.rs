@@ -31,6 +31,7 @@ use connections::{Connections, Member, TurnedAway};
 use registry::Limits;
 use tokens::Tokens;
 
+use super::listen::cant_listen;
 use super::spec::HecInput;
 use super::tls::TlsServer;
 use super::watched::Watched;
@@ -118,14 +119,17 @@ impl Listener {
                     .into(),
             ));
         }
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
-            _ => OpenError::Wrong(format!("can't listen: {error}")),
-        })?;
+        let tokens = settings
+            .tokens
+            .as_ref()
+            .map_or(Ok(()), |tokens| tokens.current().map(drop));
+        let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
+        tokens.and(tls).map_err(OpenError::Missing)?;
+        let listener = TcpListener::bind(address).map_err(cant_listen)?;
         listener
             .set_nonblocking(true)
             .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
-            .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
+            .map_err(cant_listen)?;
         Ok(Listener { listener, settings })
     }
 

@@ -117,10 +117,10 @@ impl ListeningSocket {
 
     /// Takes an address of this host, for clients inside TLS if there is a server for that.
     pub(crate) fn tcp(address: SocketAddr, tls: Option<Arc<TlsServer>>) -> Result<Self, OpenError> {
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
-            _ => cant_listen(error),
-        })?;
+        if let Some(tls) = &tls {
+            tls.check().map_err(OpenError::Missing)?;
+        }
+        let listener = TcpListener::bind(address).map_err(cant_listen)?;
         listener.set_nonblocking(true).map_err(cant_listen)?;
         Ok(ListeningSocket::Tcp(listener, tls))
     }
@@ -181,13 +181,17 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
-fn cant_listen(error: io::Error) -> OpenError {
-    OpenError::Wrong(format!("can't listen: {error}"))
+/// An address, a directory or a right to listen may be there later.
+pub(in crate::source) fn cant_listen(error: io::Error) -> OpenError {
+    match error.kind() {
+        ErrorKind::AddrInUse => OpenError::InUse("another process listens there".into()),
+        _ => OpenError::Missing(format!("can't listen: {error}")),
+    }
 }
 
 fn remove_stale(path: &Path) -> Result<(), OpenError> {
-    let wrong = |error: io::Error| OpenError::Wrong(format!("can't take the path: {error}"));
-    let found = fs::symlink_metadata(path).map_err(wrong)?;
+    let missing = |error: io::Error| OpenError::Missing(format!("can't take the path: {error}"));
+    let found = fs::symlink_metadata(path).map_err(missing)?;
     if !found.file_type().is_socket() {
         return Err(OpenError::Wrong(
             "there is a file that is no socket; fix: name another path".into(),
@@ -195,9 +199,9 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
     }
     match unix::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(wrong)
+            fs::remove_file(path).map_err(missing)
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(wrong(error)),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(missing(error)),
         _ => Err(OpenError::InUse(
             "another process listens on this socket; stop it, or give another path".into(),
         )),
