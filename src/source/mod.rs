@@ -3,7 +3,6 @@
 //! A source owns its descriptors, knows how to find its stream again, and hands what it reads to
 //! its [`SourceOutput`]. It ends when its stream is at an end for good, or when the agent stops.
 
-mod awaited;
 mod file;
 pub mod fluent;
 pub mod http;
@@ -22,10 +21,15 @@ pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 
+use std::time::Duration;
+
 use crossbeam_channel::Receiver;
 
 use crate::state::checkpoint::Restored;
 use crate::sys::shutdown::ShutdownSignal;
+
+/// Between two attempts to open a source.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A source that is open, and about to get its thread.
 pub trait Source: Send {
@@ -53,7 +57,7 @@ pub fn open(
     match open() {
         Err(OpenError::Missing(reason)) => {
             let open = Box::new(open);
-            Ok(Box::new(awaited::Awaited { open, reason }))
+            Ok(Box::new(Awaited { open, reason }))
         }
         opened => opened,
     }
@@ -77,4 +81,39 @@ fn open_now(
         Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
         Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })
+}
+
+type Open = dyn Fn() -> Result<Box<dyn Source>, OpenError> + Send;
+
+/// A source whose address, certificate, token or directory is not there yet, and why it can't be opened now.
+struct Awaited {
+    open: Box<Open>,
+    reason: String,
+}
+
+impl Source for Awaited {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+        let mut reason = self.reason;
+        loop {
+            output.failed(&reason);
+            if stop.wait(RETRY) {
+                return;
+            }
+            reason = match (self.open)() {
+                Ok(source) => {
+                    output.worked();
+                    return source.run(output, stop);
+                }
+                Err(
+                    OpenError::Missing(reason)
+                    | OpenError::Wrong(reason)
+                    | OpenError::InUse(reason),
+                ) => reason,
+            };
+        }
+    }
 }

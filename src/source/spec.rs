@@ -1,6 +1,7 @@
 //! Sources as their user names them, and what is set for them.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -165,6 +166,16 @@ pub enum OpenError {
     Missing(String),
     /// Another process has it.
     InUse(String),
+}
+
+impl OpenError {
+    /// Why it can't be listened: an address, a directory or a right to may be there later.
+    pub fn listening(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::AddrInUse => OpenError::InUse("another process listens there".into()),
+            _ => OpenError::Missing(format!("can't listen: {error}")),
+        }
+    }
 }
 
 #[cfg(test)]

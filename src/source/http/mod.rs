@@ -31,7 +31,6 @@ use connections::{Connections, Member, TurnedAway};
 use registry::Limits;
 use tokens::Tokens;
 
-use super::listen::cant_listen;
 use super::spec::HecInput;
 use super::tls::TlsServer;
 use super::watched::Watched;
@@ -125,11 +124,11 @@ impl Listener {
             .map_or(Ok(()), |tokens| tokens.current().map(drop));
         let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
         tokens.and(tls).map_err(OpenError::Missing)?;
-        let listener = TcpListener::bind(address).map_err(cant_listen)?;
+        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
         listener
             .set_nonblocking(true)
             .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
-            .map_err(cant_listen)?;
+            .map_err(OpenError::listening)?;
         Ok(Listener { listener, settings })
     }
 

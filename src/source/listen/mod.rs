@@ -23,7 +23,7 @@ pub(super) use protocol::{End, Protocol};
 use roster::{Admission, Roster};
 pub(super) use roster::{Limits, Progress, WaitsFor};
 pub use settings::ListenSettings;
-pub(super) use socket::{ListeningSocket, Stream, cant_listen};
+pub(super) use socket::{ListeningSocket, Stream};
 
 /// How long accepting rests when the agent is out of descriptors.
 const REST: Duration = Duration::from_millis(100);

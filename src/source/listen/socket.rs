@@ -104,9 +104,13 @@ impl ListeningSocket {
             }
             bound => bound,
         };
-        let listener = listener.map_err(cant_listen)?;
-        listener.set_nonblocking(true).map_err(cant_listen)?;
-        let inode = fs::symlink_metadata(path).map_err(cant_listen)?.ino();
+        let listener = listener.map_err(OpenError::listening)?;
+        listener
+            .set_nonblocking(true)
+            .map_err(OpenError::listening)?;
+        let inode = fs::symlink_metadata(path)
+            .map_err(OpenError::listening)?
+            .ino();
         let path = path.into();
         Ok(ListeningSocket::Unix(SocketFile {
             listener,
@@ -120,8 +124,10 @@ impl ListeningSocket {
         if let Some(tls) = &tls {
             tls.check().map_err(OpenError::Missing)?;
         }
-        let listener = TcpListener::bind(address).map_err(cant_listen)?;
-        listener.set_nonblocking(true).map_err(cant_listen)?;
+        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
+        listener
+            .set_nonblocking(true)
+            .map_err(OpenError::listening)?;
         Ok(ListeningSocket::Tcp(listener, tls))
     }
 
@@ -179,14 +185,6 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
         return Err(error);
     }
     Ok(OwnedFd::from(socket).into())
-}
-
-/// An address, a directory or a right to listen may be there later.
-pub(in crate::source) fn cant_listen(error: io::Error) -> OpenError {
-    match error.kind() {
-        ErrorKind::AddrInUse => OpenError::InUse("another process listens there".into()),
-        _ => OpenError::Missing(format!("can't listen: {error}")),
-    }
 }
 
 fn remove_stale(path: &Path) -> Result<(), OpenError> {
