@@ -20,7 +20,6 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
-use crate::state;
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
@@ -116,7 +115,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     }
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
-        watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
+        watchdog.state_dir(AT_START, || open_status_file(options, provenance));
     Ok(Opened {
         notify,
         shutdown,
@@ -182,10 +181,7 @@ fn open_destination(
     destination::choose(options, provenance).or_else(|error| {
         // What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
         let files = settings_watch::contents(options).into_iter().skip(1);
-        let missing = files.filter(|(_, content)| {
-            let kind = content.as_ref().err();
-            kind.is_some_and(|kind| state::is_awaited(&(*kind).into()))
-        });
+        let missing = files.filter(|(_, content)| content.is_err());
         let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
         if !missing.any(|what| error.0.contains(&what)) {
             return Err(error);
@@ -240,7 +236,7 @@ fn open_sources(
             memory.map(|memory| memory.restored),
         );
         opened.map_err(|error| match error {
-            OpenError::Wrong(what) => provenance
+            OpenError::Wrong(what) | OpenError::Missing(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
                 .into(),
             OpenError::InUse(what) => {
@@ -260,24 +256,23 @@ fn open_sources(
 fn open_status_file(
     options: &RunOptions,
     provenance: &Provenance,
-) -> Result<(Option<Place>, Option<Message>), UsageError> {
+) -> (Option<Place>, Option<Message>) {
     if options.dry_run {
-        return Ok((None, None));
+        return (None, None);
     }
     let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
     match StatusFile::open(&options.spool.dir.state.state_dir, host::name()) {
-        Ok(file) => Ok((Some(Place::Taken(file)), None)),
+        Ok(file) => (Some(Place::Taken(file)), None),
         Err(error) if is_default => {
             let (error, option) = (error.to_string(), provenance.name(Opt::StateDir));
-            Ok((None, Some(Message::NoStatusFile { error, option })))
+            (None, Some(Message::NoStatusFile { error, option }))
         }
-        Err(error) if state::is_awaited(&error) => {
+        Err(error) => {
             let error = error.to_string();
-            Ok((
+            (
                 Some(Place::Awaited),
                 Some(Message::StateDirAwaited { error }),
-            ))
+            )
         }
-        Err(error) => Err(provenance.error(Opt::StateDir, error)),
     }
 }

@@ -356,7 +356,7 @@ impl Client<'_> {
             && route.is_none_or(Route::needs_token)
         {
             let given = head.authorization.ok_or(Answer::NoToken)?;
-            if !tokens.current().accept(given) {
+            if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
                 return Err(Answer::WrongToken);
             }
             self.trust();

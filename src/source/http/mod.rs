@@ -121,14 +121,17 @@ impl Listener {
                     .into(),
             ));
         }
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
-            _ => OpenError::Wrong(format!("can't listen: {error}")),
-        })?;
+        let tokens = settings
+            .tokens
+            .as_ref()
+            .map_or(Ok(()), |tokens| tokens.current().map(drop));
+        let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
+        tokens.and(tls).map_err(OpenError::Missing)?;
+        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
         listener
             .set_nonblocking(true)
             .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
-            .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
+            .map_err(OpenError::listening)?;
         Ok(Listener { listener, settings })
     }
 

@@ -234,6 +234,9 @@ messages! {
     /// Tokens or certificates were renewed.
     ListenFilesChanged { files: &'static str } = "listen_files_changed" Info
         "{files} changed; the new ones are in use";
+    /// Tokens or certificates are not there yet.
+    ListenFilesAwaited { path: String, error: String, files: &'static str } = "listen_files_awaited" Warn
+        "{path}: {error}; waiting for {files}";
     /// Renewed tokens or certificates can't be used.
     ListenFilesInvalid { path: String, error: String, files: &'static str } = "listen_files_invalid" Error
         "{path}: {error}; keeping the previous {files}";

@@ -234,7 +234,7 @@ impl State {
         let is_full = messages.iter().any(|message| {
             matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
         });
-        if let Some(outage) = self.webhook.due(now.instant, self.interval) {
+        if let Some(outage) = self.webhook.due(now.instant, self.interval, 1) {
             let lasts = HumanDuration(now.instant - outage.since);
             let attempts = Attempts(outage.attempts);
             let error = outage.error.clone();
