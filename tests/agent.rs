@@ -47,3 +47,4 @@ mod support;
 mod targets;
 mod tls;
 mod token_input;
+mod trust;

@@ -105,7 +105,11 @@ impl Row {
 
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
-        let rest = [("endpoint", NOWHERE), ("auth-token", TOKEN)]
+        let endpoint = match self.flag {
+            "pin-sha256" | "tls-server-name" => "https://127.0.0.1:9/",
+            _ => NOWHERE,
+        };
+        let rest = [("endpoint", endpoint), ("auth-token", TOKEN)]
             .into_iter()
             .filter(|(flag, _)| *flag != self.flag.trim_end_matches("-file"))
             .chain(self.flag.starts_with("hec-").then_some(("format", "hec")))
@@ -134,6 +138,8 @@ fn options(dir: &Path) -> Vec<Row> {
                           https:ADDR:PORT, fluent:ADDR:PORT, fluents:ADDR:PORT or fluent:PATH";
     const ADDRESS: &str = "fix: use one such as";
     const PATH: &str = "107 bytes at most, this one has 108";
+    const PIN: &str =
+        "is no SHA-256 of 64 hexadecimal digits; fix: use one that `s3-audit-webhook test` shows";
     const SWITCH: &str = "is neither true nor false; fix: use one of them";
     const COUNT: &str = "is no whole number; fix: use one such as";
     const SIZE: &str = "is no size; fix: use one such as 65536, 64KiB or 1MiB";
@@ -377,6 +383,9 @@ fn options(dir: &Path) -> Vec<Row> {
         option("proxy", "http://proxy:3128")
             .refuses(&["", "socks5://proxy", "proxy:x", "http://"], PROXY),
         option("no-proxy", "true").refuses(&["", "2"], SWITCH),
+        option("pin-sha256", &"0a".repeat(32)).refuses(&["", "0a", &"0g".repeat(32)], PIN),
+        option("tls-server-name", "hec.example.com")
+            .refuses(&["", "a b"], "fix: give a host name or an address"),
         option("insecure", "true").refuses(&["", "2"], SWITCH),
         option("enabled", "yes").refuses(&["", "maybe"], SWITCH),
         option("config", &empty)

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use ureq::tls::{ClientCert, TlsConfig};
+use rustls::sign::CertifiedKey;
 
 use crate::agent::{proxy_choice, request_template};
 use crate::config::error::UsageError;
@@ -19,7 +20,7 @@ use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
-use crate::webhook::tls;
+use crate::webhook::tls::{self, TlsSettings, Trust, connect};
 
 /// Where bodies go.
 pub struct Destination {
@@ -80,25 +81,7 @@ pub fn webhook(
     let token = token(options, provenance)?;
     let template = request_template::template(options, &endpoint, provenance)?;
     let mut warnings = Vec::new();
-    let tls = TlsConfig::builder().client_cert(client(options, provenance, &mut warnings)?);
-    let tls = match &options.ca_file {
-        _ if options.insecure => {
-            warnings.push(Message::CertificateUnverified {
-                option: provenance.name(Opt::Insecure),
-            });
-            tls.disable_verification(true)
-        }
-        Some(path) => {
-            let roots = tls::ca_file(path);
-            tls.root_certs(roots.map_err(|what| of_file(provenance, Opt::CaFile, path, &what))?)
-        }
-        None if endpoint.uri().scheme_str() == Some("https") => {
-            let (roots, warning) = tls::host_roots().map_err(UsageError)?;
-            warnings.extend(warning);
-            tls.root_certs(roots)
-        }
-        None => tls,
-    };
+    let tls = tls_settings(options, provenance, &endpoint, &mut warnings)?;
     if endpoint.is_plain_and_remote() {
         warnings.push(Message::PlainHttp {
             option: provenance.name(Opt::Endpoint),
@@ -109,9 +92,67 @@ pub fn webhook(
         request: options.request_timeout,
     };
     let proxy = proxy_choice::choose(options, provenance, &endpoint)?;
-    let webhook = Webhook::new(endpoint, token, template, tls.build(), proxy, timeouts)
+    let webhook = Webhook::new(endpoint, token, template, tls, proxy, timeouts)
         .map_err(|what| provenance.error(Opt::AuthToken, what))?;
     Ok((webhook, warnings))
+}
+
+/// Whom to trust.
+fn tls_settings(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+    endpoint: &Endpoint,
+    warnings: &mut Vec<Message>,
+) -> Result<TlsSettings, UsageError> {
+    let is_https = endpoint.uri().scheme_str() == Some("https");
+    for (option, is_given) in [
+        (Opt::PinSha256, !options.pins.is_empty()),
+        (Opt::TlsServerName, options.tls_server_name.is_some()),
+    ] {
+        if is_given && !is_https {
+            return Err(provenance.error(
+                option,
+                "is of no use with http://; fix: leave it out, or use https://",
+            ));
+        }
+    }
+    let name = options
+        .tls_server_name
+        .as_deref()
+        .map(connect::server_name)
+        .transpose();
+    let name = name.map_err(|what| {
+        provenance.error(
+            Opt::TlsServerName,
+            format!("{what}; fix: give a host name or an address"),
+        )
+    })?;
+    let identity = client(options, provenance, warnings)?.map(Arc::new);
+    let (trust, authorities) = match &options.ca_file {
+        _ if !options.pins.is_empty() => (Trust::Pins(options.pins.clone()), Vec::new()),
+        _ if options.insecure => {
+            warnings.push(Message::CertificateUnverified {
+                option: provenance.name(Opt::Insecure),
+            });
+            (Trust::Anyone, Vec::new())
+        }
+        Some(path) => {
+            tls::ca_file(path).map_err(|what| of_file(provenance, Opt::CaFile, path, &what))?
+        }
+        None if is_https => {
+            let (trust, warning) = tls::host_roots().map_err(UsageError)?;
+            warnings.extend(warning);
+            (trust, Vec::new())
+        }
+        // Nobody is asked.
+        None => (Trust::Pins(Vec::new()), Vec::new()),
+    };
+    Ok(TlsSettings {
+        trust,
+        authorities,
+        identity,
+        name,
+    })
 }
 
 /// The certificate that the webhook may ask for.
@@ -119,7 +160,7 @@ fn client(
     options: &WebhookOptions,
     provenance: &Provenance,
     warnings: &mut Vec<Message>,
-) -> Result<Option<ClientCert>, UsageError> {
+) -> Result<Option<CertifiedKey>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
             Some(_) => Err(provenance.error(

@@ -44,6 +44,8 @@ options! {
     HecIndex = "hec_index",
     TimeField = "time_field",
     CaFile = "ca_file",
+    PinSha256 = "pin_sha256",
+    TlsServerName = "tls_server_name",
     Insecure = "insecure",
     ClientCert = "client_cert",
     ClientKey = "client_key",

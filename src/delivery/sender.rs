@@ -22,6 +22,7 @@ use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::expiry::Expiries;
 use crate::telemetry::watchdog::Watchdog;
 
 /// A target that is yet to come is looked for so often at least.
@@ -46,6 +47,11 @@ pub trait Target: Send {
 
     /// What the operator should know of though all is delivered; each thing once.
     fn advice(&mut self) -> Option<&'static str> {
+        None
+    }
+
+    /// When the certificates of a connection that was made expire; once for each.
+    fn expiries(&mut self) -> Option<Expiries> {
         None
     }
 
@@ -232,6 +238,9 @@ impl Sender {
             .request(target.time_limit(), || target.post(&flight.body()));
         if let Some(text) = target.advice() {
             senders.report.advice(text);
+        }
+        if let Some(expiries) = target.expiries() {
+            senders.report.certificates(expiries);
         }
         senders.report.request_finished(match &outcome {
             Outcome::Delivered => RequestResult::Delivered,

@@ -165,6 +165,13 @@ impl Page {
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
         self.single("last_delivery_timestamp_seconds", help, last);
+        let help = "When a certificate on the last new connection to the webhook expires.";
+        let expiries = now
+            .expiries
+            .each()
+            .into_iter()
+            .filter_map(|(name, _, at)| Some((labels([("certificate", name)]), seconds(at?))));
+        self.family("certificate_expiry_timestamp_seconds", help, expiries);
     }
 
     fn by_source(
@@ -223,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::counters::Refusal;
+    use crate::telemetry::expiry::Expiries;
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
@@ -257,6 +265,10 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        report.certificates(Expiries {
+            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
+            ..Expiries::default()
+        });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
@@ -277,6 +289,7 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

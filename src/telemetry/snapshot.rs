@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::telemetry::counters::{Balance, Refusal};
+use crate::telemetry::expiry::Expiries;
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub spool: Option<SpoolState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
+    /// Of the certificates on the last new connection to the webhook.
+    pub expiries: Expiries,
 }
 
 impl Snapshot {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderValue, Response, Version, header};
-use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::{Agent, Error, SendBody};
 
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::sender::{Abort, Target};
+use crate::telemetry::expiry::Expiries;
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
@@ -24,7 +24,9 @@ use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::Known;
 use crate::webhook::template::RequestTemplate;
+use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
+use advice::{FLUENT_BIT_RAW, NO_TIME};
 use counted::Counted;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
@@ -49,6 +51,7 @@ pub struct Webhook {
     template: RequestTemplate,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
+    tls: Arc<TlsSettings>,
     wire: Wire,
     /// The agent ends all requests.
     is_aborted: Arc<AtomicBool>,
@@ -81,11 +84,6 @@ struct Unanswered {
     sent: Sent,
 }
 
-const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
-                              --format hec and …/services/collector/event";
-
-const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or                        auto_extract_timestamp=true in the endpoint's query";
-
 impl Webhook {
     /// Sets up the client; connects with the first post.
     ///
@@ -95,7 +93,7 @@ impl Webhook {
         endpoint: Endpoint,
         token: Option<Token>,
         template: RequestTemplate,
-        tls: TlsConfig,
+        tls: TlsSettings,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
     ) -> Result<Self, String> {
@@ -105,17 +103,13 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let config = build::config(&endpoint, &template, tls, proxy.as_ref(), timeouts);
+        let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
+        let tls = Arc::new(tls);
         let (wire, addresses) = (Wire::default(), Known::default());
-        let nobody = Arc::new(Nobody);
+        let (nobody, resolver) = (Arc::new(Nobody), DefaultResolver::default());
+        let agent = build::agent(config, &tls, &wire, &addresses, nobody, resolver);
         Ok(Webhook {
-            agent: build::agent(
-                config,
-                &wire,
-                &addresses,
-                nobody,
-                DefaultResolver::default(),
-            ),
+            agent,
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
@@ -123,6 +117,7 @@ impl Webhook {
             template,
             timeouts,
             proxy,
+            tls,
             wire,
             is_aborted: Arc::default(),
             addresses,
@@ -140,7 +135,14 @@ impl Webhook {
 
     fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
         let config = self.agent.config().clone();
-        let agent = build::agent(config, &self.wire, &self.addresses, observer, resolver);
+        let agent = build::agent(
+            config,
+            &self.tls,
+            &self.wire,
+            &self.addresses,
+            observer,
+            resolver,
+        );
         Webhook { agent, ..self }
     }
 
@@ -372,6 +374,10 @@ impl Target for Webhook {
             })
     }
 
+    fn expiries(&mut self) -> Option<Expiries> {
+        self.wire.take_expiries()
+    }
+
     fn time_limit(&self) -> Duration {
         // Over a connection that the webhook had closed it is tried twice.
         self.timeouts
@@ -405,13 +411,14 @@ impl Target for Webhook {
         let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
         let resolver = DefaultResolver::default();
         Box::new(Webhook {
-            agent: build::agent(config, &wire, &addresses, nobody, resolver),
+            agent: build::agent(config, &self.tls, &wire, &addresses, nobody, resolver),
             endpoint: self.endpoint.clone(),
             token: self.token.clone(),
             authorization: self.authorization.clone(),
             secrets: self.secrets.clone(),
             template: self.template.another(),
             proxy: self.proxy.clone(),
+            tls: Arc::clone(&self.tls),
             wire,
             is_aborted: Arc::default(),
             addresses,
@@ -437,6 +444,7 @@ impl Webhook {
     }
 }
 
+mod advice;
 mod build;
 mod counted;
 #[cfg(test)]

@@ -190,6 +190,9 @@ messages! {
     /// A private key that is not private.
     KeyReadable { option: String, path: String } = "key_readable" Warn
         "{option}: every user of this host can read the private key in {path}; fix: chmod o= {path}";
+    /// A certificate must be renewed.
+    CertificateExpires { whose: &'static str, date: String, when: String } = "certificate_expires" Warn
+        "the certificate of {whose} expires on {date} ({when}); renew it";
     /// The roots age with the program.
     BundledRoots { reason: String, date: String } = "bundled_roots" Warn
         "no trusted roots on this host{reason}: using those bundled with this program ({date}), which age with it; install \

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::expiry::Expiries;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
@@ -196,6 +197,11 @@ impl Report {
                 text: text.to_owned(),
             })
         });
+    }
+
+    /// A connection was made on which certificates expire then.
+    pub fn certificates(&self, expiries: Expiries) {
+        self.state().expiries = expiries;
     }
 
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.

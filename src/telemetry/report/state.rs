@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::source::Source;
 use crate::telemetry::counters::{Balance, Reason};
+use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
 use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
 use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
@@ -33,6 +34,9 @@ pub(super) struct State {
     /// Of the file for `show`.
     status_file: Outages,
     last_error: Option<LastError>,
+    pub(super) expiries: Expiries,
+    /// When certificates that expire soon are logged again.
+    next_reminder: SystemTime,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
     /// Events in memory at the end that the next start reads again.
@@ -71,6 +75,8 @@ impl State {
             reached: false,
             status_file: Outages::default(),
             last_error: None,
+            expiries: Expiries::default(),
+            next_reminder: SystemTime::UNIX_EPOCH,
             spool: None,
             corrupt_bytes: 0,
             left: 0,
@@ -266,6 +272,7 @@ impl State {
                 ..spool
             }),
             last_error: self.last_error.clone(),
+            expiries: self.expiries,
             balance,
         }
     }
@@ -302,6 +309,14 @@ impl State {
         }
         for source in &mut self.sources {
             messages.extend(source.due(now.instant, self.interval));
+        }
+        if now.time >= self.next_reminder {
+            let soon = self.expiries.soon(now.time);
+            if let Some(message) = soon.first() {
+                self.next_reminder = now.time + DAY;
+                self.went_wrong(message.text(), now);
+            }
+            messages.extend(soon);
         }
         messages
     }

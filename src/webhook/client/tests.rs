@@ -10,6 +10,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::outcome::Cause;
 use crate::webhook::encode::{Compressed, Encoder, Format};
+use crate::webhook::tls::Trust;
 
 use super::*;
 
@@ -83,7 +84,12 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
         endpoint,
         Some(Token::parse("Splunk T").unwrap()),
         template,
-        TlsConfig::builder().disable_verification(true).build(),
+        TlsSettings {
+            trust: Trust::Anyone,
+            authorities: Vec::new(),
+            identity: None,
+            name: None,
+        },
         None,
         timeouts,
     )
