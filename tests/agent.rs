@@ -28,6 +28,7 @@ mod options;
 mod probe;
 mod proxy;
 mod recipes;
+mod rejects;
 mod rules;
 mod settings;
 mod settings_file;

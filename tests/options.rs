@@ -360,6 +360,13 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["slow"], TIME)
             .refuses(&["100ms"], "less than --backoff-min, which is 500ms"),
         option("reject-after", "0").refuses(&["", "-1", "1.5", "4294967296"], COUNT),
+        option("reject-file", &format!("{dir}/rejected.json")).refuses(
+            &[dir, "/dev/null", "/no/where"],
+            "fix: name a file that can be written to",
+        ),
+        option("reject-bytes", "1GiB")
+            .refuses(&["x"], SIZE)
+            .refuses(&["0"], "fix: use 1 or more"),
         option("log-format", "json").refuses(&["", "JSON", "xml"], "fix: use text or json"),
         option("connect-timeout", "1.5s")
             .refuses(&["x"], TIME)

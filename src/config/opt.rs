@@ -93,6 +93,8 @@ options! {
     BackoffMin = "backoff_min",
     BackoffMax = "backoff_max",
     RejectAfter = "reject_after",
+    RejectFile = "reject_file",
+    RejectBytes = "reject_bytes",
     ShutdownTimeout = "shutdown_timeout",
     ReportInterval = "report_interval",
     LogFormat = "log_format",

@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::step::{Effect, Step, Terms};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
+use crate::state::reject_file::Rejects;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
@@ -48,6 +49,11 @@ pub trait Target: Send {
     /// What the operator should know of though all is delivered; each thing once.
     fn advice(&mut self) -> Option<&'static str> {
         None
+    }
+
+    /// Where it is, for people.
+    fn endpoint(&self) -> String {
+        String::new()
     }
 
     /// When the certificates of a connection that was made expire; once for each.
@@ -84,6 +90,8 @@ pub struct Senders {
     pub shutdown: ShutdownSignal,
     /// The agent must end: what is not final is left.
     pub abort: ShutdownSignal,
+    /// What was rejected is handed to this.
+    pub rejects: Option<Rejects>,
     /// Of each sender.
     pub lines: Vec<Line>,
     /// Senders that run.
@@ -251,7 +259,7 @@ impl Sender {
         let now = Instant::now();
         let mut delivery = senders.lock();
         for effect in delivery.on(flight, outcome, now - began, now) {
-            senders.apply(effect);
+            senders.apply(effect, &**target);
         }
         senders.wake(&mut delivery);
     }
@@ -292,7 +300,7 @@ impl Senders {
         }
     }
 
-    fn apply(&self, effect: Effect) {
+    fn apply(&self, effect: Effect, target: &dyn Target) {
         match effect {
             Effect::Delivered(batch) => {
                 self.report.delivered(batch.extent().events);
@@ -300,7 +308,11 @@ impl Senders {
                 self.finish(batch);
             }
             Effect::Rejected(batch, message) => {
-                self.report.rejected(batch.extent().events, &message);
+                let events = batch.extent().events;
+                self.report.rejected(events, &message);
+                if let Some(rejects) = &self.rejects {
+                    rejects.offer(target.endpoint(), &message, events, batch.body().slices());
+                }
                 self.finish(batch);
             }
             Effect::Failed(error, delay) => {

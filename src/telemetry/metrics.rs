@@ -70,6 +70,10 @@ impl Page {
         self.family("events_dropped_total", help, dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
+        let help = "Rejected events that were written to --reject-file.";
+        self.single("rejected_saved_total", help, now.rejects.saved);
+        let help = "Rejected events that could not be written to it.";
+        self.single("rejected_unsaved_total", help, now.rejects.unsaved);
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
         let help = "Events that were not sent because of a rule, which is no loss.";
@@ -249,6 +253,8 @@ mod tests {
         report.received(0, 10);
         report.delivered(3);
         report.rejected(2, "400");
+        report.rejects_saved(1);
+        report.rejects_unsaved(4, "full");
         report.dropped(Reason::TooLarge, Some(0), 1);
         report.filtered(&"user=\"a\"".into(), 1);
         report.redacted(5);
@@ -277,6 +283,8 @@ mod tests {
             format!("events_dropped_total{{{name},reason=\"too_large\"}} 1"),
             "events_rejected_total 2".into(),
             "filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "rejected_saved_total 1".into(),
+            "rejected_unsaved_total 4".into(),
             "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),

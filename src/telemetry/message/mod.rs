@@ -139,6 +139,9 @@ messages! {
     /// Events are lost, because the webhook does not take them.
     Rejected { events: Events, within: Within, error: String, total: u64 } = "rejected" Warn
         "rejected {events}{within} ({error}); {total} since start";
+    /// Rejected events are not in the file for them.
+    RejectsUnsaved { events: Events, within: Within, error: String, total: u64 } = "rejects_unsaved" Warn
+        "not saved: {events}{within} that the webhook rejected ({error}); {total} since start";
     /// A request takes longer than its timeouts allow, which is a bug.
     RequestStuck { lasts: HumanDuration } = "request_stuck" Error
         "a request to the webhook has not ended after {lasts}, beyond its timeouts; under systemd, the watchdog will restart the agent";

@@ -4,6 +4,7 @@
 
 mod source;
 mod state;
+mod told;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -157,6 +158,16 @@ impl Report {
                 state.rejected(events as u64, message, now)
             });
         }
+    }
+
+    /// Rejected events were written to their file.
+    pub fn rejects_saved(&self, events: usize) {
+        self.state().rejects_saved += events as u64;
+    }
+
+    /// Rejected events could not be written to it.
+    pub fn rejects_unsaved(&self, events: usize, error: &str) {
+        self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
     }
 
     /// A request to the webhook came to an end.

@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::source::Source;
+use super::told::{
+    Told, dropped, redelivered_message, rejected_message, set_aside_message, unsaved_message,
+};
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
-use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
-use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
+use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons};
+use crate::telemetry::snapshot::{
+    Forwarding, LastError, OutageState, Rejects, Snapshot, SpoolState,
+};
 use crate::telemetry::throttle::{Burst, Outages, with_fix};
 use crate::text::quantity::{HumanDuration, Size};
 
@@ -24,6 +29,8 @@ pub(super) struct State {
     pub(super) forwarding: Option<Forwarding>,
     dropped: [Burst; Reason::ALL.len()],
     rejected: Told,
+    pub(super) rejects_saved: u64,
+    rejects_unsaved: Told,
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
@@ -45,20 +52,6 @@ pub(super) struct State {
     has_stopped: bool,
 }
 
-/// Occurrences that have a reason in words, the last of which is logged.
-#[derive(Debug, Default)]
-struct Told {
-    burst: Burst,
-    error: String,
-}
-
-impl Told {
-    fn add(&mut self, occurrences: u64, error: &str) -> bool {
-        error.clone_into(&mut self.error);
-        self.burst.add(occurrences)
-    }
-}
-
 impl State {
     pub(super) fn new(interval: Duration, names: impl Iterator<Item = String>) -> Self {
         let sources = names.map(Source::new);
@@ -67,6 +60,8 @@ impl State {
             forwarding: None,
             dropped: Default::default(),
             rejected: Told::default(),
+            rejects_saved: 0,
+            rejects_unsaved: Told::default(),
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
@@ -116,6 +111,18 @@ impl State {
         rejected
             .add(events, error)
             .then(|| rejected_message(events, None, rejected))
+    }
+
+    pub(super) fn rejects_unsaved(
+        &mut self,
+        events: u64,
+        error: &str,
+        now: Now,
+    ) -> Option<Message> {
+        self.went_wrong(format!("rejected events not saved: {error}"), now);
+        let told = &mut self.rejects_unsaved;
+        told.add(events, error)
+            .then(|| unsaved_message(events, None, told))
     }
 
     pub(super) fn delivery_failed(
@@ -265,6 +272,10 @@ impl State {
             last_delivery: self.last_delivery,
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
+            rejects: Rejects {
+                saved: self.rejects_saved,
+                unsaved: self.rejects_unsaved.burst.total(),
+            },
             spool: self.spool.map(|spool| SpoolState {
                 // It is a moment older.
                 events: spool.events.min(balance.buffered()),
@@ -335,8 +346,9 @@ impl State {
             }
         }
         type Line = fn(u64, Option<Duration>, &Told) -> Message;
-        let told: [(&mut Told, Line); 3] = [
+        let told: [(&mut Told, Line); 4] = [
             (&mut self.rejected, rejected_message),
+            (&mut self.rejects_unsaved, unsaved_message),
             (&mut self.set_aside, set_aside_message),
             (&mut self.redelivered, redelivered_message),
         ];
@@ -381,40 +393,5 @@ impl State {
             redelivered: IfAny("redelivered", last.redelivered),
             refused: IfAny("requests refused", last.refused()),
         });
-    }
-}
-
-fn dropped(reason: Reason, events: u64, within: Option<Duration>, burst: &Burst) -> Message {
-    Message::Dropped {
-        events: Events(events),
-        within: Within(within),
-        reason: reason.name(),
-        total: burst.total(),
-    }
-}
-
-fn rejected_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Rejected {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn redelivered_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Redelivered {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::EventSetAside {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
     }
 }

@@ -9,6 +9,7 @@ use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::outcome::Cause;
+use crate::delivery::sender::Target as _;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 use crate::webhook::tls::Trust;
 
