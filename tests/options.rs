@@ -368,6 +368,7 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["x"], SIZE)
             .refuses(&["0"], "fix: use 1 or more"),
         option("log-format", "json").refuses(&["", "JSON", "xml"], "fix: use text or json"),
+        option("address-family", "4").refuses(&["", "5", "ipv4"], "fix: use 4, 6 or any"),
         option("connect-timeout", "1.5s")
             .refuses(&["x"], TIME)
             .refuses(&["0"], "fix: use 1ms or more"),

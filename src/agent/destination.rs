@@ -92,8 +92,16 @@ pub fn webhook(
         request: options.request_timeout,
     };
     let proxy = proxy_choice::choose(options, provenance, &endpoint)?;
-    let webhook = Webhook::new(endpoint, token, template, tls, proxy, timeouts)
-        .map_err(|what| provenance.error(Opt::AuthToken, what))?;
+    let webhook = Webhook::new(
+        endpoint,
+        token,
+        template,
+        tls,
+        proxy,
+        timeouts,
+        options.address_family,
+    )
+    .map_err(|what| provenance.error(Opt::AuthToken, what))?;
     Ok((webhook, warnings))
 }
 

@@ -51,6 +51,7 @@ options! {
     ClientKey = "client_key",
     Proxy = "proxy",
     NoProxy = "no_proxy",
+    AddressFamily = "address_family",
     ConnectTimeout = "connect_timeout",
     RequestTimeout = "request_timeout",
     Enabled = "enabled",

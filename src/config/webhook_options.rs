@@ -12,6 +12,7 @@ use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
+use crate::webhook::resolve::AddressFamily;
 
 /// Options of the webhook: a running agent follows their changes in the settings file.
 #[derive(Args)]
@@ -125,6 +126,10 @@ pub struct WebhookOptions {
     /// Use no proxy, even if the environment names one
     #[arg(long, value_parser = parse_switch)]
     pub no_proxy: bool,
+
+    /// Addresses of the webhook's name, or the proxy's, to use: 4 (IPv4), 6 (IPv6) or any
+    #[arg(long, value_name = "4|6|any", default_value = "any")]
+    pub address_family: AddressFamily,
 
     /// Timeout for resolving the webhook's address, and for connecting to it
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderValue, Response, Version, header};
-use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::{Agent, Error, SendBody};
 
 use crate::delivery::body::Body;
@@ -20,7 +19,7 @@ use crate::webhook::error::{self, Sent, Timeouts};
 use crate::webhook::foreign;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::Known;
+use crate::webhook::resolve::{AddressFamily, Known, Names, SystemNames};
 use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
@@ -51,6 +50,7 @@ pub struct Webhook {
     wire: Wire,
     /// The agent ends all requests.
     is_aborted: Arc<AtomicBool>,
+    family: AddressFamily,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
     /// Since when there is a connection that the last request has left open for the next one.
@@ -92,6 +92,7 @@ impl Webhook {
         tls: TlsSettings,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
+        family: AddressFamily,
     ) -> Result<Self, String> {
         let authorization = token.as_ref().map(|token| {
             let mut value = HeaderValue::from_str(token.reveal())
@@ -102,8 +103,8 @@ impl Webhook {
         let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
         let tls = Arc::new(tls);
         let (wire, addresses) = (Wire::default(), Known::default());
-        let (nobody, resolver) = (Arc::new(Nobody), DefaultResolver::default());
-        let agent = build::agent(config, &tls, &wire, &addresses, nobody, resolver);
+        let (nobody, names) = (Arc::new(Nobody), SystemNames::new(family));
+        let agent = build::agent(config, &tls, &wire, &addresses, nobody, names);
         Ok(Webhook {
             agent,
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
@@ -116,6 +117,7 @@ impl Webhook {
             tls,
             wire,
             is_aborted: Arc::default(),
+            family,
             addresses,
             kept_since: None,
             advised: Arc::default(),
@@ -126,10 +128,11 @@ impl Webhook {
 
     /// The same, of which somebody observes each step.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        self.connecting_with(observer, DefaultResolver::default())
+        let names = SystemNames::new(self.family);
+        self.connecting_with(observer, names)
     }
 
-    fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
+    fn connecting_with(self, observer: Arc<dyn Observer>, names: impl Names) -> Self {
         let config = self.agent.config().clone();
         let agent = build::agent(
             config,
@@ -137,7 +140,7 @@ impl Webhook {
             &self.wire,
             &self.addresses,
             observer,
-            resolver,
+            names,
         );
         Webhook { agent, ..self }
     }
@@ -251,6 +254,7 @@ impl Webhook {
             Some(_) => Sent::Part,
         };
         let mut response = result.map_err(|error| Unanswered { error, sent })?;
+        self.addresses.reached();
         if ends_connection(&response) {
             self.addresses.forget();
         }

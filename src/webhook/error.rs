@@ -8,6 +8,7 @@ use ureq::http::Uri;
 use ureq::{Error, Timeout};
 
 use crate::delivery::outcome::{Cause, DeliveryError};
+use crate::sys::lookup::LookupError;
 use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 use crate::webhook::foreign;
@@ -205,7 +206,7 @@ fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
         return not_http(is_plain, sent);
     }
     let text = error.to_string();
-    if let Some(reason) = foreign::lookup_failure(&text) {
+    if let Some(reason) = source.and_then(|source| source.downcast_ref::<LookupError>()) {
         return unreachable(format!("host name not found: {reason}"), NAME);
     }
     match error.kind() {

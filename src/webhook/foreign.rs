@@ -4,11 +4,6 @@
 use memchr::memmem;
 use rustls::CertificateError;
 
-/// The reason for which a name was not found, of an error of the standard library's, which has no kind for it.
-pub fn lookup_failure(text: &str) -> Option<&str> {
-    text.strip_prefix("failed to lookup address information: ")
-}
-
 /// A proxy's answer to CONNECT, of ureq's `proxy server responded 407/407`.
 pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
@@ -132,16 +127,7 @@ pub fn is_page(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::ToSocketAddrs as _;
-
     use super::*;
-
-    #[test]
-    fn the_standard_librarys_words_are_still_these() {
-        let error = "no-such-host.invalid:80".to_socket_addrs().unwrap_err();
-        assert!(lookup_failure(&error.to_string()).is_some(), "{error}");
-        assert_eq!(lookup_failure("connection refused"), None);
-    }
 
     #[test]
     fn the_libraries_words_are_understood() {

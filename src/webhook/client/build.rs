@@ -6,7 +6,6 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header;
-use ureq::unversioned::resolver::Resolver;
 use ureq::unversioned::transport::Connector;
 
 use crate::text::secret::Secrets;
@@ -16,7 +15,7 @@ use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
 use crate::webhook::observer::Observer;
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::{Known, Resolve};
+use crate::webhook::resolve::{Known, Names, Resolve};
 use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::TlsSettings;
 use crate::webhook::tls::connect::Tls;
@@ -66,7 +65,7 @@ pub(super) fn agent(
     wire: &Wire,
     known: &Known,
     observer: Arc<dyn Observer>,
-    resolver: impl Resolver,
+    names: impl Names,
 ) -> Agent {
     let tcp = Tcp {
         wire: wire.clone(),
@@ -76,7 +75,7 @@ pub(super) fn agent(
     let tls = Tls::new(Arc::clone(tls), wire.clone(), Arc::clone(&observer));
     let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
     let resolver = Resolve {
-        inner: resolver,
+        names,
         known: known.clone(),
         observer,
     };

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Error;
-use ureq::unversioned::resolver::DefaultResolver;
 
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
 use super::{Unanswered, Webhook, build};
@@ -16,7 +15,7 @@ use crate::delivery::sender::{Abort, Target};
 use crate::telemetry::expiry::Expiries;
 use crate::webhook::error::{Sent, is_disconnect};
 use crate::webhook::observer::Nobody;
-use crate::webhook::resolve::Known;
+use crate::webhook::resolve::{Known, SystemNames};
 use crate::webhook::wire::Wire;
 
 /// What a request may take beyond its timeout, on a machine that hardly gets on.
@@ -98,9 +97,9 @@ impl Target for Webhook {
     fn another(&self) -> Box<dyn Target> {
         let (wire, addresses) = (Wire::default(), Known::default());
         let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
-        let resolver = DefaultResolver::default();
+        let names = SystemNames::new(self.family);
         Box::new(Webhook {
-            agent: build::agent(config, &self.tls, &wire, &addresses, nobody, resolver),
+            agent: build::agent(config, &self.tls, &wire, &addresses, nobody, names),
             endpoint: self.endpoint.clone(),
             token: self.token.clone(),
             authorization: self.authorization.clone(),

@@ -3,14 +3,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::outcome::Cause;
 use crate::delivery::sender::Target as _;
 use crate::webhook::encode::{Compressed, Encoder, Format};
+use crate::webhook::resolve;
 use crate::webhook::tls::Trust;
 
 use super::*;
@@ -49,13 +47,9 @@ impl Names {
     }
 }
 
-impl Resolver for Names {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut found = self.empty();
-        for address in self.0.lock().unwrap().iter() {
-            found.push(*address);
-        }
-        Ok(found)
+impl resolve::Names for Names {
+    fn find(&self, _: &str, _: u16, _: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
+        Ok(self.0.lock().unwrap().clone())
     }
 }
 
@@ -93,6 +87,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
         },
         None,
         timeouts,
+        AddressFamily::Any,
     )
     .unwrap();
     let webhook = webhook.connecting_with(Arc::new(Nobody), names.clone());

@@ -3,6 +3,7 @@
 use rustls::{AlertDescription, CertificateError};
 
 use super::*;
+use crate::sys::lookup::{Family, lookup};
 
 #[test]
 fn each_error_has_its_cause() {
@@ -16,7 +17,7 @@ fn each_error_has_its_cause() {
         };
         Error::Io(io::Error::new(ErrorKind::InvalidData, failure))
     };
-    let lookup = "failed to lookup address information: Name or service not known";
+    let lookup = lookup("a\0b", 80, Family::V4).unwrap_err();
     let (nothing, part, all) = (Sent::Nothing, Sent::Part, Sent::All);
     use Cause::{Disconnected, Settings, Unreachable};
     for (error, sent, cause, may_have_arrived, message) in [
@@ -32,7 +33,7 @@ fn each_error_has_its_cause() {
             nothing,
             Unreachable,
             false,
-            "host name not found: Name or",
+            "host name not found: nul byte",
         ),
         (
             Error::Timeout(Timeout::Resolve),
