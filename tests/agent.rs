@@ -34,6 +34,7 @@ mod settings;
 mod settings_file;
 mod show;
 mod shutdown;
+mod signed;
 mod source_file;
 mod source_files;
 mod source_fluent;

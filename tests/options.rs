@@ -161,6 +161,7 @@ fn options(dir: &Path) -> Vec<Row> {
     let two_tokens = file("two", "one\ntwo\n");
     let empty = file("empty", "");
     let text = file("text", "no PEM");
+    let sign_key = file("sign_key", &format!("whsec_{}", "A".repeat(32)));
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let junk = file("junk", junk);
     let ca = Authority::new("some CA").write_pem(dir, "ca");
@@ -368,6 +369,11 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["x"], SIZE)
             .refuses(&["0"], "fix: use 1 or more"),
         option("log-format", "json").refuses(&["", "JSON", "xml"], "fix: use text or json"),
+        option("sign-key-file", &sign_key)
+            .refuses(&[dir], DIRECTORY)
+            .refuses(&[unreadable], UNREADABLE)
+            .refuses(&[&empty], "contains no key; fix: make a key with")
+            .refuses(&[&text], "contains a key that is not whsec_ and base64"),
         option("address-family", "4").refuses(&["", "5", "ipv4"], "fix: use 4, 6 or any"),
         option("connect-timeout", "1.5s")
             .refuses(&["x"], TIME)

@@ -80,7 +80,9 @@ pub fn webhook(
     let endpoint = endpoint(options, provenance)?;
     let token = token(options, provenance)?;
     let template = request_template::template(options, &endpoint, provenance)?;
-    let mut warnings = Vec::new();
+    let sign_key = options.sign_key_file.as_ref();
+    let sign_key = sign_key.and_then(|path| if_readable(Opt::SignKeyFile, path, provenance));
+    let mut warnings: Vec<_> = sign_key.into_iter().collect();
     let tls = tls_settings(options, provenance, &endpoint, &mut warnings)?;
     if endpoint.is_plain_and_remote() {
         warnings.push(Message::PlainHttp {
@@ -190,14 +192,19 @@ fn client(
             };
             of_file(provenance, option, path, &what)
         })?;
+    warnings.extend(if_readable(option, path, provenance));
+    Ok(Some(client))
+}
+
+/// A warning if everybody may read this file of a key.
+fn if_readable(option: Opt, path: &Path, provenance: &Provenance) -> Option<Message> {
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
-    if fs::metadata(path).is_ok_and(is_open) {
-        warnings.push(Message::KeyReadable {
+    fs::metadata(path)
+        .is_ok_and(is_open)
+        .then(|| Message::KeyReadable {
             option: provenance.name(option),
             path: path.display().to_string(),
-        });
-    }
-    Ok(Some(client))
+        })
 }
 
 fn of_file(provenance: &Provenance, option: Opt, path: &Path, what: &str) -> UsageError {

@@ -38,6 +38,7 @@ options! {
     EventPrefix = "event_prefix",
     Compress = "compress",
     Header = "header",
+    SignKeyFile = "sign_key_file",
     HecHost = "hec_host",
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",

@@ -58,6 +58,12 @@ pub struct WebhookOptions {
     )]
     pub headers: Vec<String>,
 
+    /// File of the key, whsec_ and base64, that request bodies are signed with, as Standard Webhooks has it
+    ///
+    /// Two keys, a line each, make two signatures, so that keys can be changed while receivers have either.
+    #[arg(long, value_name = "FILE")]
+    pub sign_key_file: Option<PathBuf>,
+
     /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
     #[arg(long, value_name = "NAME")]
     pub hec_host: Option<String>,

@@ -1,9 +1,11 @@
 //! The body of one request: whole events, a line each.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use memchr::memchr_iter;
 
+use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 
 /// Events that are sent together, borrowed from where they lie.
@@ -11,12 +13,27 @@ use crate::buffer::chunk::Extent;
 pub struct Body<'a> {
     extent: Extent,
     slices: Vec<&'a [u8]>,
+    seqs: Vec<Range<Seq>>,
 }
 
 impl<'a> Body<'a> {
     /// Of these pieces, each of whole lines; `extent` is what they come to.
     pub fn new(extent: Extent, slices: Vec<&'a [u8]>) -> Self {
-        Body { extent, slices }
+        Body {
+            extent,
+            slices,
+            seqs: Vec::new(),
+        }
+    }
+
+    /// With these numbers of its events.
+    pub fn numbered(self, seqs: Vec<Range<Seq>>) -> Self {
+        Body { seqs, ..self }
+    }
+
+    /// The numbers of its events, if they have some.
+    pub fn seqs(&self) -> &[Range<Seq>] {
+        &self.seqs
     }
 
     /// Of whole lines that lie end to end.

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ureq::http::{HeaderValue, Response, Version, header};
 use ureq::{Agent, Error, SendBody};
@@ -20,6 +20,7 @@ use crate::webhook::foreign;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::{AddressFamily, Known, Names, SystemNames};
+use crate::webhook::sign;
 use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
@@ -245,6 +246,14 @@ impl Webhook {
         }
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some(signer) = &self.template.signer {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let id = sign::message_id(events.seqs());
+            let values = signer.sign(&id, now.map_or(0, |now| now.as_secs()), body.reader());
+            for (name, value) in sign::HEADERS.iter().zip(values) {
+                request = request.header(name, value);
+            }
         }
         let mut body = Counted::new(body.reader(), body.bytes());
         let result = request.send(SendBody::from_reader(&mut body));

@@ -17,6 +17,7 @@ pub mod no_proxy;
 pub mod observer;
 pub mod proxy;
 pub mod resolve;
+pub mod sign;
 pub mod template;
 pub mod tls;
 pub mod tunnel;

@@ -1,11 +1,13 @@
 //! What requests look like: the format of their bodies and their headers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ureq::http::{Uri, header};
 
 use crate::webhook::encode::Encoder;
 use crate::webhook::header::Header;
+use crate::webhook::sign::Signer;
 
 /// What requests look like.
 pub struct RequestTemplate {
@@ -15,6 +17,8 @@ pub struct RequestTemplate {
     pub uri: Uri,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
+    /// Signs bodies.
+    pub signer: Option<Arc<Signer>>,
     /// Splunk, or something like it, takes them, so that its codes in answers count.
     pub is_splunk: bool,
 }
@@ -33,6 +37,7 @@ impl RequestTemplate {
             encoder: self.encoder.another(),
             uri: self.uri.clone(),
             headers: self.headers.clone(),
+            signer: self.signer.clone(),
             is_splunk: self.is_splunk,
         }
     }

@@ -192,7 +192,7 @@ messages! {
         "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
     /// A private key that is not private.
     KeyReadable { option: String, path: String } = "key_readable" Warn
-        "{option}: every user of this host can read the private key in {path}; fix: chmod o= {path}";
+        "{option}: every user of this host can read the key in {path}; fix: chmod o= {path}";
     /// A certificate must be renewed.
     CertificateExpires { whose: &'static str, date: String, when: String } = "certificate_expires" Warn
         "the certificate of {whose} expires on {date} ({when}); renew it";

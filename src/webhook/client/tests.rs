@@ -73,6 +73,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
         headers: Vec::new(),
+        signer: None,
         is_splunk: false,
     };
     let webhook = Webhook::new(
