@@ -293,6 +293,7 @@ pub fn contents(options: &RunOptions) -> Contents {
     let config = Some(options.config.config.clone());
     let named = [
         &webhook.auth_token_file,
+        &webhook.sign_key_file,
         &webhook.ca_file,
         &webhook.client_cert,
         &webhook.client_key,

@@ -4,6 +4,7 @@
 
 mod source;
 mod state;
+mod told;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::{Gap, Gaps};
 use crate::telemetry::message::{Events, Message};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState, TrailState};
@@ -209,6 +211,16 @@ impl Report {
         }
     }
 
+    /// Rejected events were written to their file.
+    pub fn rejects_saved(&self, events: usize) {
+        self.state().rejects_saved += events as u64;
+    }
+
+    /// Rejected events could not be written to it.
+    pub fn rejects_unsaved(&self, events: usize, error: &str) {
+        self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
+    }
+
     /// A request to the webhook came to an end.
     pub fn request_finished(&self, result: RequestResult) {
         self.counters.request(result);
@@ -270,6 +282,11 @@ impl Report {
                 text: text.to_owned(),
             })
         });
+    }
+
+    /// A connection was made on which certificates expire then.
+    pub fn certificates(&self, expiries: Expiries) {
+        self.state().expiries = expiries;
     }
 
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
