@@ -12,11 +12,9 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::source::spec::OpenError;
+use crate::source::stream;
 use crate::source::tls::{TlsServer, TlsStream};
 use crate::source::unix::{self, check_socket_path};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// A client's connection. It never waits.
 pub(crate) trait Stream: Read + Write + AsFd {
@@ -124,11 +122,7 @@ impl ListeningSocket {
         if let Some(tls) = &tls {
             tls.check().map_err(OpenError::Missing)?;
         }
-        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
-        listener
-            .set_nonblocking(true)
-            .map_err(OpenError::listening)?;
-        Ok(ListeningSocket::Tcp(listener, tls))
+        Ok(ListeningSocket::Tcp(stream::listen(address)?, tls))
     }
 
     /// Accepts a connection, with its client's address if that has one.
@@ -180,7 +174,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     }
     socket.bind(&SockAddr::unix(path)?)?;
     let ready = fs::set_permissions(path, Permissions::from_mode(mode));
-    if let Err(error) = ready.and_then(|()| socket.listen(BACKLOG)) {
+    if let Err(error) = ready.and_then(|()| socket.listen(stream::BACKLOG)) {
         let _ = fs::remove_file(path);
         return Err(error);
     }
