@@ -40,38 +40,13 @@ impl Stream for TcpStream {
     }
 }
 
-/// A connection inside TLS.
-struct Tls(TlsStream<TcpStream>);
-
-impl Read for Tls {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Tls {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl AsFd for Tls {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
-    }
-}
-
-impl Stream for Tls {
+impl Stream for TlsStream<TcpStream> {
     fn refuse_more(&self) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
 
     fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
+        TlsStream::is_handshaking(self)
     }
 }
 
@@ -138,7 +113,7 @@ impl ListeningSocket {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let stream: Box<dyn Stream> = match tls {
-                    Some(tls) => Box::new(Tls(tls.accept(stream)?)),
+                    Some(tls) => Box::new(tls.accept(stream)?),
                     None => Box::new(stream),
                 };
                 Ok((stream, Some(peer)))
