@@ -343,12 +343,7 @@ impl SourceOutput {
 
     /// A client's events are to be offered when there are so many. One more has room even then.
     pub fn part(&self) -> Extent {
-        let queue = self.producer.stats().bound();
-        let bound = if self.spool.is_some() {
-            Extent::MAX
-        } else {
-            queue
-        };
+        let bound = self.producer.stats().bound();
         let bytes = bound.bytes.saturating_sub(self.max_line());
         Extent {
             events: bound.events,
@@ -360,7 +355,7 @@ impl SourceOutput {
     pub fn could_take(&self, extent: Extent) -> bool {
         match &self.spool {
             Some(spool) => spool.could_take(extent),
-            None => self.producer.could_take(extent),
+            None => extent.fits(self.producer.stats().bound()),
         }
     }
 
