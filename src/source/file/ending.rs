@@ -214,12 +214,13 @@ impl Follower {
         let is_due = self
             .searched
             .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
-        if self.files.is_empty() && !is_due {
+        let is_nothing_there = self.files.values().all(|file| file.is_gone);
+        if is_nothing_there && !is_due {
             return;
         }
         self.searched = Some(now);
         self.search(now);
-        if self.files.is_empty() {
+        if is_nothing_there && self.files.values().all(|file| file.is_gone) {
             // Its filesystem may not be mounted yet.
             if !std::mem::replace(&mut self.is_waiting, true) {
                 let source = sink.name().to_owned();

@@ -1,7 +1,8 @@
 //! The files of a source against a naive model, with real files and the reader's own code: a random sequence of writes,
 //! rotations of all kinds, truncations, removals, starts, stops, kills and outages. The model knows nothing but which
 //! events were written to a file that is still there, uncompressed or gzipped, under a name that the source means:
-//! those must all have been delivered at the end; and what the agent has seen, and is gone, must have been reported. `FILE_MODEL_CASES` sets how many sequences are tried.
+//! those must all have been delivered at the end; what the agent has seen, and is gone, must have been reported, and
+//! nothing where nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
 mod hook;
 mod world;
@@ -68,6 +69,17 @@ fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     prop_assert!(
         kind.has_banner || reported >= bytes as u64,
         "{gone:?} are gone, {bytes} bytes; reported: {reported}"
+    );
+    prop_assert!(
+        world.has_removed || kind.has_banner || (reported, world.hook.gone) == (0, 0),
+        "nothing is gone; reported: {} times, {reported} bytes",
+        world.hook.gone
+    );
+    prop_assert!(
+        kind.has_banner || world.hook.gone >= world.removed_meanwhile,
+        "{} files are gone; reported: {}",
+        world.removed_meanwhile,
+        world.hook.gone
     );
     let half = world.half.as_ref().map(|(_, number)| *number);
     for number in delivered {
