@@ -129,7 +129,7 @@ impl Follower {
         // What was read before may not be final yet: then the checkpoint says less than `known`.
         if !self
             .progress
-            .seen(number, path, device, inode, file.longest)
+            .seen(number, path, device, inode, file.longest, file.head)
         {
             self.progress.start(number, file.known());
         }
