@@ -83,6 +83,10 @@ pub(super) struct World {
     /// Events of files that were copied or compressed, of which it is not known how many bytes they are in a file, and
     /// events that are counted otherwise.
     pub(super) vague: BTreeSet<u64>,
+    /// Something was removed, overwritten or compressed.
+    pub(super) has_removed: bool,
+    /// Files that the agent knew to their end, and that were removed while it did not run.
+    pub(super) removed_meanwhile: u64,
 }
 
 pub(super) fn event(number: u64) -> String {
@@ -116,6 +120,8 @@ impl World {
             has_banner,
             known: BTreeSet::new(),
             vague: BTreeSet::new(),
+            has_removed: false,
+            removed_meanwhile: 0,
         }
     }
 
@@ -164,6 +170,7 @@ impl World {
             for end in ["", ".gz"] {
                 let from = self.logs().join(format!("audit.log.{number}{end}"));
                 let to = self.logs().join(format!("audit.log.{}{end}", number + 1));
+                self.has_removed |= from.exists() && to.exists();
                 let _ = fs::rename(from, to);
             }
         }
@@ -328,7 +335,10 @@ impl World {
             }
             Op::Copytruncate if log.exists() => {
                 self.shift();
-                self.vague.extend(Self::events(&fs::read(&log).unwrap()));
+                let events = Self::events(&fs::read(&log).unwrap());
+                // Half an event is nothing that a copy could be known by.
+                self.has_removed |= events.is_empty();
+                self.vague.extend(events);
                 fs::copy(&log, self.numbered(1)).unwrap();
                 OpenOptions::new()
                     .write(true)
@@ -355,6 +365,7 @@ impl World {
             Op::Stub => {
                 let path = self.logs().join("audit.log.0");
                 if path.exists() {
+                    self.has_removed = true;
                     fs::remove_file(path).unwrap();
                 } else {
                     fs::write(path, "{").unwrap();
@@ -391,6 +402,7 @@ impl World {
     fn gzip(&mut self) {
         let path = self.numbered(1);
         let Ok(bytes) = fs::read(&path) else { return };
+        self.has_removed = true;
         self.vague.extend(Self::events(&bytes));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&bytes).unwrap();
@@ -412,7 +424,13 @@ impl World {
         for number in (2..9).rev() {
             for end in ["", ".gz"] {
                 let path = self.logs().join(format!("audit.log.{number}{end}"));
-                if path.exists() {
+                if let Ok(bytes) = fs::read(&path) {
+                    let events = Self::events(&bytes);
+                    let is_plain = !events.is_empty() && self.vague.is_disjoint(&events);
+                    if self.agent.is_none() && is_plain && events.is_subset(&self.known) {
+                        self.removed_meanwhile += 1;
+                    }
+                    self.has_removed = true;
                     fs::remove_file(path).unwrap();
                     return;
                 }
