@@ -155,7 +155,7 @@ impl Opened {
         let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
         Message::Started {
             sources: sources.join(", "),
-            buffer_events: options.buffer_events,
+            buffer_events: options.buffer_events(),
             buffer_bytes: Size(spooling::memory(options).bytes),
             spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),

@@ -225,7 +225,9 @@ fn start_senders(
     let settings = Settings {
         // At most half the buffer, so that sources find room while a request is under way.
         body: Extent {
-            events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+            events: options
+                .batch_events
+                .min(options.buffer_events().div_ceil(2)),
             bytes: options
                 .batch_bytes
                 .min(options.buffer_bytes.div_ceil(2))
