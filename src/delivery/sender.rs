@@ -204,6 +204,9 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
+        if let Some(skew) = target.clock_skew() {
+            senders.report.webhook_clock(flight.endpoint(), skew);
+        }
         senders.report.request_finished(match &outcome {
             Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
             Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
