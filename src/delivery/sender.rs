@@ -210,6 +210,9 @@ impl Sender {
         if let Some(expiries) = target.expiries() {
             senders.report.certificates(expiries);
         }
+        if let Some(skew) = target.clock_skew() {
+            senders.report.webhook_clock(flight.endpoint(), skew);
+        }
         senders.report.request_finished(match &outcome {
             Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
             Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
