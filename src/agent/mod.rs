@@ -14,6 +14,8 @@ pub mod status_page;
 mod supervise;
 pub mod systemd;
 
+pub use open::check;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -2,7 +2,10 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use super::destination::{self, Destination};
 use super::listening::{self, Listening};
@@ -90,7 +93,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
     let destination = open_destination(options, provenance, &abort)?;
-    if let Forwarding::Off(reason) = &destination.forwarding
+    if let Forwarding::Off(reason) | Forwarding::Unset(reason) = &destination.forwarding
         && options.enabled
         && options.sources == [Spec::Stdin]
         && !source::stdin::is_file()
@@ -103,7 +106,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
-    let listening = listening::open(options, provenance)?;
+    let listening = open_listening(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
     let status_page = status_page::open(options, provenance)?;
@@ -127,6 +130,65 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     })
 }
 
+/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.
+///
+/// # Errors
+/// Names the option that is wrong, or the file that can't be used.
+pub fn check(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<(Forwarding, Vec<Message>), CommandError> {
+    limits::check(options, provenance)?;
+    options.rules.rules(provenance)?;
+    distinct(options, provenance)?;
+    let destination = destination::choose(options, provenance)?;
+    let listening = open_listening(options, provenance)?;
+    let mut warnings = provenance.warnings();
+    warnings.extend(destination.warnings);
+    warnings.extend(listening.warnings);
+    Ok((destination.forwarding, warnings))
+}
+
+/// Opens what sources that listen need. A file that is not there, or may not be read, may be so at the next start.
+fn open_listening(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Listening, CommandError> {
+    let files = [
+        &options.listen_token_file,
+        &options.status_token_file,
+        &options.listen_cert,
+        &options.listen_key,
+        &options.listen_client_ca,
+    ];
+    listening::open(options, provenance).map_err(|error| {
+        let is_missing =
+            |path: &PathBuf| File::open(path).is_err_and(|error| state::is_awaited(&error));
+        match error {
+            CommandError::Usage(UsageError(text))
+                if files.into_iter().flatten().any(is_missing) =>
+            {
+                CommandError::Failed(text)
+            }
+            error => error,
+        }
+    })
+}
+
+/// Each source is given once.
+fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    let specs = &options.sources;
+    for (place, spec) in specs.iter().enumerate() {
+        if specs[..place].contains(spec) {
+            return Err(provenance.error(
+                Opt::Source,
+                format!("{spec}: given twice; fix: give it once"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Opened {
     /// Logs that the agent starts, and what the operator should know.
     pub(super) fn log(&self, options: &RunOptions, provenance: &Provenance) {
@@ -140,6 +202,9 @@ impl Opened {
             rules: Rules(self.rules.describe()),
         }
         .log();
+        if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
+            Message::StdinIsTerminal {}.log();
+        }
         let settings = provenance.warnings();
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
@@ -196,16 +261,7 @@ fn open_sources(
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
-    for (place, spec) in specs.iter().enumerate() {
-        if specs[..place].contains(spec) {
-            return Err(provenance
-                .error(
-                    Opt::Source,
-                    format!("{spec}: given twice; fix: give it once"),
-                )
-                .into());
-        }
-    }
+    distinct(options, provenance)?;
     let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories

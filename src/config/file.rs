@@ -9,7 +9,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::sys::atomic_file::{self, AtomicFile};
-use crate::sys::lock;
+use crate::sys::{host, lock};
 
 /// The settings file as it was read.
 #[derive(Debug)]
@@ -134,10 +134,8 @@ fn change_locked(
 
 /// Refuses to replace the temporary file if another user has made it: who can do that can do more.
 fn refuse_foreign(temporary: &Path) -> io::Result<()> {
-    // SAFETY: it only returns a number.
-    let user = unsafe { libc::geteuid() };
     match fs::symlink_metadata(temporary) {
-        Ok(found) if found.uid() != user => Err(io::Error::other(format!(
+        Ok(found) if found.uid() != host::user() => Err(io::Error::other(format!(
             "{} belongs to another user ({}); fix: see who made it, and remove it",
             temporary.display(),
             found.uid()

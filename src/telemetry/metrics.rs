@@ -162,6 +162,12 @@ impl Page {
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());
+        let help = "Since when the settings file is rejected and the previous settings are in force; 0 if it is not.";
+        let rejected = now.settings_rejected.as_ref();
+        let rejected =
+            rejected.and_then(|outage| SystemTime::now().checked_sub(outage.since.elapsed()));
+        let rejected = rejected.map_or(0, seconds);
+        self.single("settings_rejected_timestamp_seconds", help, rejected);
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
         self.single("last_delivery_timestamp_seconds", help, last);

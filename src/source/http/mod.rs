@@ -120,6 +120,8 @@ impl Listener {
         }
         let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
+            // An address that this host may get later.
+            ErrorKind::AddrNotAvailable => OpenError::InUse(format!("can't listen: {error}")),
             _ => OpenError::Wrong(format!("can't listen: {error}")),
         })?;
         listener

@@ -119,6 +119,8 @@ impl ListeningSocket {
     pub(crate) fn tcp(address: SocketAddr, tls: Option<Arc<TlsServer>>) -> Result<Self, OpenError> {
         let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
+            // An address that this host may get later.
+            ErrorKind::AddrNotAvailable => OpenError::InUse(format!("can't listen: {error}")),
             _ => cant_listen(error),
         })?;
         listener.set_nonblocking(true).map_err(cant_listen)?;

@@ -279,6 +279,16 @@ impl Report {
         self.update(|state, now| state.status_file_restored(now));
     }
 
+    /// The settings can't be used; the previous ones are in force.
+    pub fn settings_rejected(&self, error: String) {
+        self.update(|state, now| state.settings_rejected(error, now));
+    }
+
+    /// The settings are in force.
+    pub fn settings_accepted(&self) {
+        self.update(|state, _| state.settings_accepted());
+    }
+
     /// Whether events go anywhere.
     pub fn is_forwarding(&self) -> bool {
         matches!(self.state().forwarding, None | Some(Forwarding::On(_)))

@@ -32,6 +32,7 @@ pub(super) struct State {
     pub(super) reached: bool,
     /// Of the file for `show`.
     status_file: Outages,
+    settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
@@ -70,6 +71,7 @@ impl State {
             last_delivery: None,
             reached: false,
             status_file: Outages::default(),
+            settings_rejected: None,
             last_error: None,
             spool: None,
             corrupt_bytes: 0,
@@ -205,7 +207,7 @@ impl State {
         let changed = changed.to_owned();
         let message = match (&self.forwarding, &forwarding) {
             (None, _) | (_, Forwarding::Awaited(_)) => None,
-            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
+            (Some(Forwarding::Off(_) | Forwarding::Unset(_)), Forwarding::On(webhook)) => {
                 Some(Message::ForwardingEnabled {
                     changed,
                     webhook: webhook.clone(),
@@ -216,7 +218,7 @@ impl State {
                 changed,
                 webhook: webhook.clone(),
             }),
-            (_, Forwarding::Off(_)) => Some(Message::ForwardingDisabled {
+            (_, Forwarding::Off(_) | Forwarding::Unset(_)) => Some(Message::ForwardingDisabled {
                 reason: forwarding.to_string(),
             }),
         };
@@ -245,6 +247,22 @@ impl State {
         })
     }
 
+    /// Whether that is new.
+    pub(super) fn settings_rejected(&mut self, error: String, now: Now) -> Option<Message> {
+        let previous = self.settings_rejected.take();
+        let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
+        self.settings_rejected = Some(OutageState {
+            since: previous.map_or(now.instant, |outage| outage.since),
+            error: error.clone(),
+        });
+        is_new.then_some(Message::SettingsInvalid { error })
+    }
+
+    pub(super) fn settings_accepted(&mut self) -> Option<Message> {
+        let rejected = self.settings_rejected.take();
+        rejected.map(|_| Message::SettingsValid {})
+    }
+
     pub(super) fn webhook_outage(&self) -> Option<OutageState> {
         self.webhook.state()
     }
@@ -265,6 +283,7 @@ impl State {
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
+            settings_rejected: self.settings_rejected.clone(),
             last_error: self.last_error.clone(),
             balance,
         }
