@@ -168,6 +168,17 @@ dist: ## packages, a tarball with install.sh, line tables and SHA-256 sums, for 
 	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory tarball deb rpm TARGET=$$target; done
 	cd $(DIST) && sha256sum -- * >SHA256SUMS
 
+.PHONY: image
+image: ## the image of all TARGETS that were staged, as the manifest s3-audit-webhook:VERSION
+	@$(call command,buildah,buildah)
+	buildah manifest create s3-audit-webhook:$(VERSION)
+	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory image-of TARGET=$$target; done
+
+.PHONY: image-of
+image-of: stage
+	buildah build --isolation chroot --platform linux/$(if $(filter aarch64,$(ARCH)),arm64,amd64) --file packaging/container/Containerfile \
+		--build-arg VERSION=$(VERSION) --build-context stage=$(abspath $(STAGE)) --manifest s3-audit-webhook:$(VERSION) packaging/container
+
 .PHONY: package-test
 package-test: dist ## all packages installed, used, upgraded and removed under systemd; built twice (root and apt)
 	rm -rf $(OLDER) && mkdir -p $(OLDER)
