@@ -4,6 +4,7 @@
 # usage: build.sh STAGE VERSION ARCH OUT, with the time in SOURCE_DATE_EPOCH; ARCH as uname has it
 
 set -euo pipefail
+: "${SOURCE_DATE_EPOCH:?is the time that all files get}"
 stage=$1 version=$2 arch=$3 out=$4
 here=$(cd "$(dirname "$0")" && pwd)
 name=s3-audit-webhook
@@ -19,6 +20,7 @@ put() { # mode, file, where
 }
 doc=usr/share/doc/$name
 put 644 "$stage/etc/agent.env" etc/$name/agent.env
+mkdir "$tree/usr"
 cp -r --no-preserve=ownership "$stage/bin" "$stage/lib" "$stage/share" "$tree/usr/"
 # Debian has these elsewhere.
 mv "$tree/usr/share/zsh/site-functions" "$tree/usr/share/zsh/vendor-completions"
@@ -59,7 +61,7 @@ Package: $name
 Version: $version-1
 Architecture: $arch
 Maintainer: $maintainer
-Installed-Size: $(du -k --apparent-size -s "$tree" | cut -f 1)
+Installed-Size: $(find "$tree/usr" "$tree/etc" -type f -printf "%s\n" | awk "{ kib += int((\$1 + 1023) / 1024) } END { print kib }")
 Depends: passwd
 Recommends: ca-certificates
 Section: admin

@@ -4,6 +4,7 @@
 # usage: build.sh STAGE VERSION ARCH OUT, with the time in SOURCE_DATE_EPOCH
 
 set -euo pipefail
+: "${SOURCE_DATE_EPOCH:?is the time that all files get}"
 stage=$(realpath "$1") version=$2 arch=$3 out=$4
 here=$(cd "$(dirname "$0")" && pwd)
 field() { sed -n "s|^$1 = \"\(.*\)\"|\1|p" "$here/../../Cargo.toml" | head -n 1; }
