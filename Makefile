@@ -4,6 +4,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
 # What packages are built for: musl if Rust has it, else a static glibc. TARGET=aarch64-unknown-linux-gnu builds for that on
 # any host that has its standard library and aarch64-linux-gnu-gcc.
+AARCH64 = aarch64-unknown-linux-gnu
 HOST_ARCH = $(shell uname -m)
 MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(HOST_ARCH)-unknown-linux-musl)/libstd-*.rlib)
 TARGET = $(HOST_ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
@@ -43,6 +44,7 @@ CHAOS_SECONDS = 600
 SPOOL_KILLS = 1000
 SOAK_EVENTS = 10000000
 CARGO_DENY = cargo-deny@0.20.2
+CARGO_CYCLONEDX = cargo-cyclonedx@0.5.7
 CARGO_FUZZ = cargo-fuzz@0.13.2
 ADVISORIES = $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs/advisory-db-*)
 
@@ -166,7 +168,33 @@ tarball: stage
 dist: ## packages, a tarball with install.sh, line tables and SHA-256 sums, for all TARGETS: target/dist
 	rm -rf $(DIST)
 	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory tarball deb rpm TARGET=$$target; done
-	cd $(DIST) && sha256sum -- * >SHA256SUMS
+	@$(MAKE) --no-print-directory sums
+
+.PHONY: sums
+sums: ## SHA-256 sums of what is in target/dist
+	cd $(DIST) && rm -f SHA256SUMS && sha256sum -- * >SHA256SUMS
+
+.PHONY: sbom
+sbom: ## what the program is made of, as CycloneDX: target/dist/*.cdx.json
+	@$(call cargo_tool,cyclonedx,$(CARGO_CYCLONEDX))
+	@mkdir -p $(DIST)
+	$(DATED) cargo cyclonedx --quiet --format json --target $(TARGET) --override-filename s3-audit-webhook-$(VERSION).cdx
+	mv s3-audit-webhook-$(VERSION).cdx.json $(DIST)/
+	rm -f src/framer/s3-audit-webhook-$(VERSION).cdx.json
+
+.PHONY: release-check
+release-check: ## TAG=v… is the version, and CHANGELOG.md has it with a date
+	[ "$(TAG)" = "v$(VERSION)" ]
+	grep -qE '^## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)$$' CHANGELOG.md
+
+.PHONY: aarch64-test
+aarch64-test: ## the static program for aarch64, and the framer's tests, under qemu-user
+	@$(call command,qemu-aarch64-static,qemu-user-static)
+	$(MAKE) --no-print-directory static TARGET=$(AARCH64)
+	tests/static/aarch64.sh $(TARGET_DIR)/static-aarch64/s3-audit-webhook
+	CC_$(subst -,_,$(AARCH64))=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu' \
+		RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked -p s3-audit-framer --target $(AARCH64)
 
 .PHONY: image
 image: ## the image of all TARGETS that were staged, as the manifest s3-audit-webhook:VERSION

@@ -205,6 +205,14 @@ fn the_figures_are_those_of_the_log_and_of_the_webhook() {
             "{result}"
         );
     }
+    let took = |part| last.of("request_duration_seconds", "part", part);
+    assert_eq!(took("count"), requests.len() as u64);
+    assert!(took("sum") <= 600);
+    assert_eq!(
+        last.of("request_failures_total", "cause", "answer"),
+        answered(503)
+    );
+    assert!(last.value("delivered_bytes_total") > 0);
     let since = last.value("start_time_seconds");
     assert!((since..since + 600).contains(&last.value("last_delivery_timestamp_seconds")));
     assert_eq!(
@@ -381,7 +389,7 @@ fn counters_never_go_back_and_always_add_up() {
         }
     });
     let names: BTreeSet<_> = seen.keys().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), 10, "{names:?}");
+    assert_eq!(names.len(), 12, "{names:?}");
     assert!(scrapes > 5, "{scrapes}");
     told.hook.always(Answer::ok());
     end(told.agent, &told.hook);

@@ -21,7 +21,8 @@ use crate::buffer::queue::{Consumer, Taken};
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
-use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 
 /// A target that is yet to come is looked for so often at least.
@@ -233,13 +234,21 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
-        senders.report.request_finished(match &outcome {
-            Outcome::Delivered => RequestResult::Delivered,
-            Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
-            Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
-            Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
-        });
         let now = Instant::now();
+        senders.report.request_finished(Finished {
+            result: match &outcome {
+                Outcome::Delivered => RequestResult::Delivered,
+                Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
+                Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
+                Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
+            },
+            cause: match &outcome {
+                Outcome::Failed(error) => Some(error.cause.label()),
+                _ => None,
+            },
+            took: now - began,
+            bytes: flight.body().extent().bytes,
+        });
         let mut delivery = senders.lock();
         for effect in delivery.on(flight, outcome, now - began, now) {
             senders.apply(effect);

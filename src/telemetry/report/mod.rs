@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
-use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
 use crate::telemetry::message::Message;
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
@@ -159,9 +160,9 @@ impl Report {
     }
 
     /// A request to the webhook came to an end.
-    pub fn request_finished(&self, result: RequestResult) {
-        self.counters.request(result);
-        if result != RequestResult::Retried {
+    pub fn request_finished(&self, finished: Finished) {
+        self.counters.request(finished);
+        if finished.result != RequestResult::Retried {
             self.state().reached = true;
         }
     }
