@@ -14,6 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 
+use crate::delivery::{feed, numbered};
 use crate::source_http::{
     Listener, TokenFile, end_with, events, free_port_everywhere, gzip, post, request, start,
 };
@@ -345,6 +346,51 @@ fn tokens_rotate_without_a_restart() {
         );
     }
     assert_eq!(listener.end().received, 0);
+}
+
+#[test]
+fn files_of_a_listener_that_are_not_there_yet_are_waited_for() {
+    let (files, hook) = (Files::new(), Webhook::start());
+    let later = files.path("mount");
+    let option =
+        |option: &str, name: &str| format!("--listen-{option}={}", later.join(name).display());
+    let [cert, key] = [option("cert", "server.pem"), option("key", "server.key")];
+    let (ca, tokens) = (
+        option("client-ca", "clients.pem"),
+        option("token-file", "tokens"),
+    );
+    let port = free_port_everywhere();
+    let (https, http) = (
+        format!("https:0.0.0.0:{port}"),
+        format!("http:127.0.0.1:{}", port + 1),
+    );
+    let source = format!("--source=stdin,{https},{http}");
+    let mut agent = start(&hook, &[&source, &cert, &key, &ca, &tokens]);
+    for source in [&https, &http] {
+        let line = agent.wait_for_log(&format!("WARN  {source}: unavailable"));
+        assert!(line.contains("can't be read: No such file"), "{line}");
+    }
+    feed(&mut agent, &numbered(0..1));
+    hook.wait_for_events(1);
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "nobody is kept waiting"
+    );
+    // A file whose content can't be right is logged, and waited for too.
+    fs::create_dir(&later).unwrap();
+    for name in ["server.pem", "server.key", "clients.pem"] {
+        fs::copy(files.path(name), later.join(name)).unwrap();
+    }
+    fs::write(later.join("tokens"), "").unwrap();
+    agent.wait_for_log("tokens is empty");
+    fs::write(later.join("tokens"), "Splunk test\n").unwrap();
+    agent.wait_for_log(&format!("{http}: available again"));
+    agent.wait_for_log(&format!("{https}: available again"));
+    let mut client = Client::connect(([127, 0, 0, 1], port + 1).into());
+    client.send(&post(&event(1))).unwrap();
+    assert_eq!(client.read_answer().unwrap().0, 401, "no token");
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.wait().done().received, 1);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) struct Listening {
 /// Reads the files.
 ///
 /// # Errors
-/// A file can't be used.
+/// A file's content can't be used.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -67,7 +67,7 @@ pub(super) fn open(
             }),
         },
         files,
-        warnings: warnings(options, status_tokens.is_some()),
+        warnings: warnings(options, status_tokens.as_deref()),
         status_tokens,
     })
 }
@@ -127,7 +127,7 @@ fn open_tls(
     }
 }
 
-fn warnings(options: &RunOptions, has_status_tokens: bool) -> Vec<Message> {
+fn warnings(options: &RunOptions, status_tokens: Option<&Watched<Tokens>>) -> Vec<Message> {
     let is_open = |spec: &&Spec| matches!(spec, Spec::Http(address) if !address.ip().is_loopback());
     let warning = |spec: &Spec| Message::PlainListener {
         source: spec.to_string(),
@@ -135,10 +135,11 @@ fn warnings(options: &RunOptions, has_status_tokens: bool) -> Vec<Message> {
     let status = options
         .status_listen
         .filter(|address| !address.ip().is_loopback());
-    let status = status.filter(|_| !has_status_tokens);
+    let status = status.filter(|_| status_tokens.is_none());
     let status = status.map(|address| Message::StatusExposed {
         address: address.to_string(),
     });
     let sources = options.sources.iter().filter(is_open).map(warning);
-    sources.chain(status).collect()
+    let awaited = status_tokens.and_then(Watched::awaited);
+    sources.chain(status).chain(awaited).collect()
 }

@@ -5,7 +5,6 @@ use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
 
 use super::destination::{self, Destination};
 use super::listening::{self, Listening};
@@ -13,15 +12,16 @@ use super::settings_watch::{self, Contents};
 use super::spooling::{self, OpenSpool};
 use super::status_page;
 use super::systemd::Notify;
+use super::trailing;
 use crate::agent::request_template;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
-use crate::state;
 use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
@@ -31,6 +31,7 @@ use crate::telemetry::message::{Message, Rules, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
+use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
 
@@ -52,10 +53,11 @@ pub(super) struct Opened {
     pub(super) listening: Listening,
     pub(super) sources: OpenSources,
     pub(super) spool: Option<OpenSpool>,
+    pub(super) trail: Option<trail::running::Opened>,
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
-    /// What the operator should know of the state directory and the spool.
+    /// What the operator should know of state directory, spool and trail.
     notices: Vec<Message>,
 }
 
@@ -92,7 +94,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
-    let destination = open_destination(options, provenance, &abort)?;
+    let mut destination = open_destination(options, provenance, &abort)?;
     if let Forwarding::Off(reason) | Forwarding::Unset(reason) = &destination.forwarding
         && options.enabled
         && options.sources == [Spec::Stdin]
@@ -106,12 +108,16 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
-    let listening = open_listening(options, provenance)?;
+    let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
+    let (trail, trail_notices) = trailing::open(options, provenance, &watchdog);
+    if let (Some(targets), Some(trail)) = (&mut destination.targets, &trail) {
+        targets.number(&trailing::numbering(trail));
+    }
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
-        watchdog.state_dir(AT_START, || open_status_file(options, provenance))?;
+        watchdog.state_dir(AT_START, || open_status_file(options, provenance));
     Ok(Opened {
         notify,
         shutdown,
@@ -123,10 +129,15 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         listening,
         sources,
         spool,
+        trail,
         status_page,
         status_file,
         signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
-        notices: notice.into_iter().chain(spool_notice).collect(),
+        notices: notice
+            .into_iter()
+            .chain(spool_notice)
+            .chain(trail_notices)
+            .collect(),
     })
 }
 
@@ -142,18 +153,8 @@ pub fn check(
     options.rules.rules(provenance)?;
     distinct(options, provenance)?;
     let destination = destination::choose(options, provenance)?;
-    let listening = open_listening(options, provenance)?;
-    let mut warnings = provenance.warnings();
-    warnings.extend(destination.warnings);
-    warnings.extend(listening.warnings);
-    Ok((destination.forwarding, warnings))
-}
-
-/// Opens what sources that listen need. A file that is not there, or may not be read, may be so at the next start.
-fn open_listening(
-    options: &RunOptions,
-    provenance: &Provenance,
-) -> Result<Listening, CommandError> {
+    let listening = listening::open(options, provenance)?;
+    // An agent waits for these.
     let files = [
         &options.listen_token_file,
         &options.status_token_file,
@@ -161,18 +162,15 @@ fn open_listening(
         &options.listen_key,
         &options.listen_client_ca,
     ];
-    listening::open(options, provenance).map_err(|error| {
-        let is_missing =
-            |path: &PathBuf| File::open(path).is_err_and(|error| state::is_awaited(&error));
-        match error {
-            CommandError::Usage(UsageError(text))
-                if files.into_iter().flatten().any(is_missing) =>
-            {
-                CommandError::Failed(text)
-            }
-            error => error,
-        }
-    })
+    for path in files.into_iter().flatten() {
+        File::open(path).map_err(|error| {
+            CommandError::Failed(format!("{} can't be read: {error}", path.display()))
+        })?;
+    }
+    let mut warnings = provenance.warnings();
+    warnings.extend(destination.warnings);
+    warnings.extend(listening.warnings);
+    Ok((destination.forwarding, warnings))
 }
 
 /// Each source is given once.
@@ -223,10 +221,10 @@ fn open_destination(
     if options.dry_run {
         let encoder = request_template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
-            target: Some(Box::new(DryRun {
+            targets: Some(Targets::one(Box::new(DryRun {
                 encoder,
                 cut_off: abort.clone(),
-            })),
+            }))),
             forwarding: Forwarding::On("dry run: printed to standard output".into()),
             warnings: Vec::new(),
         });
@@ -234,10 +232,7 @@ fn open_destination(
     destination::choose(options, provenance).or_else(|error| {
         // What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
         let files = settings_watch::contents(options).into_iter().skip(1);
-        let missing = files.filter(|(_, content)| {
-            let kind = content.as_ref().err();
-            kind.is_some_and(|kind| state::is_awaited(&(*kind).into()))
-        });
+        let missing = files.filter(|(_, content)| content.is_err());
         let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
         if !missing.any(|what| error.0.contains(&what)) {
             return Err(error);
@@ -246,7 +241,7 @@ fn open_destination(
             error: error.0.clone(),
         };
         Ok(Destination {
-            target: None,
+            targets: None,
             warnings: vec![warning],
             forwarding: Forwarding::Awaited(error.0),
         })
@@ -283,7 +278,7 @@ fn open_sources(
             memory.map(|memory| memory.restored),
         );
         opened.map_err(|error| match error {
-            OpenError::Wrong(what) => provenance
+            OpenError::Wrong(what) | OpenError::Missing(what) => provenance
                 .error(Opt::Source, format!("{spec}: {what}"))
                 .into(),
             OpenError::InUse(what) => {
@@ -303,24 +298,23 @@ fn open_sources(
 fn open_status_file(
     options: &RunOptions,
     provenance: &Provenance,
-) -> Result<(Option<Place>, Option<Message>), UsageError> {
+) -> (Option<Place>, Option<Message>) {
     if options.dry_run {
-        return Ok((None, None));
+        return (None, None);
     }
     let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
     match StatusFile::open(&options.spool.dir.state.state_dir, host::name()) {
-        Ok(file) => Ok((Some(Place::Taken(file)), None)),
+        Ok(file) => (Some(Place::Taken(file)), None),
         Err(error) if is_default => {
             let (error, option) = (error.to_string(), provenance.name(Opt::StateDir));
-            Ok((None, Some(Message::NoStatusFile { error, option })))
+            (None, Some(Message::NoStatusFile { error, option }))
         }
-        Err(error) if state::is_awaited(&error) => {
+        Err(error) => {
             let error = error.to_string();
-            Ok((
+            (
                 Some(Place::Awaited),
                 Some(Message::StateDirAwaited { error }),
-            ))
+            )
         }
-        Err(error) => Err(provenance.error(Opt::StateDir, error)),
     }
 }

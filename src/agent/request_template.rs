@@ -47,6 +47,10 @@ pub(super) fn template(
         return Err(provenance.error(Opt::Endpoint, what));
     }
     let metadata = metadata(options, provenance)?;
+    if options.hec_ack && collector.is_none() {
+        let what = "is for Splunk's /services/collector endpoints; fix: leave it out, or give such an --endpoint";
+        return Err(provenance.error(Opt::HecAck, what));
+    }
     let is_raw = collector == Some(Collector::Raw);
     if let Some((option, _, _)) = metadata
         .first()
@@ -63,6 +67,7 @@ pub(super) fn template(
     Ok(RequestTemplate {
         encoder: encoder(options, options.compress, provenance)?,
         uri,
+        ack_uri: options.hec_ack.then(|| endpoint.ack_uri()).flatten(),
         headers: headers(options, provenance)?,
         is_splunk: format == Format::Hec || collector.is_some(),
     })

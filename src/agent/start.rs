@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender as Events, unbounded};
+use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
@@ -18,6 +18,7 @@ use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
+use super::trailing;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::buffer::spool::{self, Spool};
@@ -26,8 +27,9 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
 use crate::delivery::pace::Pace;
-use crate::delivery::sender::{Line, Sender, Senders, Target};
+use crate::delivery::sender::{Line, Sender, Senders};
 use crate::delivery::step::Settings;
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
@@ -39,6 +41,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
+use crate::trail;
 
 /// What all threads share.
 struct Shared {
@@ -50,6 +53,8 @@ struct Shared {
     /// Tells the main thread what has ended.
     tell: Events<Event>,
     told: Receiver<Event>,
+    /// Every source has one as long as it runs.
+    alive: Events<()>,
 }
 
 /// Starts what was opened.
@@ -63,8 +68,10 @@ pub(super) fn start(
 ) -> Result<Agent, CommandError> {
     let sources = opened.sources;
     let (tell, told) = unbounded();
+    let (alive, others) = bounded(0);
     let shared = Shared {
         report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
+        alive,
         shutdown: opened.shutdown,
         abort: opened.abort,
         rules: opened.rules,
@@ -80,13 +87,16 @@ pub(super) fn start(
     let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
     let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
-    let target = opened.destination.target;
-    let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
+    let targets = opened.destination.targets;
+    let numbering = opened.trail.as_ref().map(trailing::numbering);
+    let lines = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
     }
-    let running = sources.sources.len() + usize::from(spool.is_some());
+    let trail = start_trail(&shared, opened.trail, &producer, &watchdog, others)?;
+    let running =
+        sources.sources.len() + usize::from(spool.is_some()) + usize::from(trail.is_some());
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
     start_sources(&shared, options, opened_sources, &producer, spool.as_ref())?;
     if let Some(spool) = spool {
@@ -97,7 +107,8 @@ pub(super) fn start(
         let report = Arc::clone(&shared.report);
         let (contents, rules) = (opened.contents, shared.rules);
         let watcher =
-            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked);
+            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked)
+                .numbering(numbering);
         watcher.spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -111,6 +122,7 @@ pub(super) fn start(
         status_file,
         checkpoints,
         spool: running_spool,
+        trail,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -145,7 +157,15 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
         name: spec.to_string(),
         resumes: *resumes,
     });
-    let report = Report::new(options.report_interval, sources.collect());
+    let trail = options.trail.trail.then(|| ReportedSource {
+        name: "trail".into(),
+        // What it keeps is sent by the next start.
+        resumes: true,
+    });
+    let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
+    if options.trail.trail {
+        report = report.with_trail();
+    }
     report.filters(&rules.excluding());
     report
 }
@@ -175,7 +195,7 @@ fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
-    target: Option<Box<dyn Target>>,
+    targets: Option<Targets>,
     watchdog: Watchdog,
 ) -> Result<Vec<Line>, CommandError> {
     let connections = match options.dry_run {
@@ -215,16 +235,16 @@ fn start_senders(
         lines: lines.clone(),
         running: AtomicUsize::new(connections),
     });
-    let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
-    let mut targets: Vec<_> = others.collect();
-    targets.push(target);
+    let others = (1..connections).map(|_| targets.as_ref().map(Targets::another));
+    let mut each: Vec<_> = others.collect();
+    each.push(targets);
     let is_awaited = matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_)));
-    for (place, target) in targets.into_iter().enumerate() {
+    for (place, targets) in each.into_iter().enumerate() {
         let senders = Arc::clone(&senders);
         let sender = Sender {
             senders,
             place,
-            target,
+            targets,
             is_awaited,
         };
         let tell = shared.tell.clone();
@@ -266,14 +286,45 @@ fn start_sources(
         let spool = spool.filter(|_| !source.is_lasting());
         let spool = spool.map(|spool| spool.appender(place));
         let rules = shared.rules.clone();
-        let output = SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        let mut output =
+            SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        output.batch_age = options.batch_age;
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
+        let alive = shared.alive.clone();
         spawn(&name, &shared.tell, Event::SourceEnded, move || {
             source.run(output, &shutdown);
+            drop(alive);
         })?;
     }
     Ok(())
+}
+
+/// Starts the trail, if there is one. It is one more source, which ends after all others.
+fn start_trail(
+    shared: &Shared,
+    opened: Option<trail::running::Opened>,
+    producer: &Producer,
+    watchdog: &Watchdog,
+    others: Receiver<()>,
+) -> Result<Option<trail::running::Running>, CommandError> {
+    let Some(opened) = opened else {
+        return Ok(None);
+    };
+    let parts = trail::running::Parts {
+        producer: producer.resuming(),
+        report: Arc::clone(&shared.report),
+        source: shared.report.balance().sources() - 1,
+        rules: shared.rules.clone(),
+        watchdog: watchdog.clone(),
+        others,
+    };
+    let tell = shared.tell.clone();
+    let stopped = move || {
+        // The main thread may be gone: then nobody needs to know.
+        let _ = tell.send(Event::SourceEnded);
+    };
+    Ok(Some(trail::running::start(opened, parts, stopped)?))
 }
 
 fn start_spool(
@@ -302,8 +353,10 @@ fn start_feed(
     let producer = producer.resuming().taking_large();
     let stop = shared.shutdown.clone();
     let last_events = options.batch_events;
+    let alive = shared.alive.clone();
     spawn("spool-read", &shared.tell, Event::SourceEnded, move || {
         spool.feed(producer, watchdog, stop, last_events);
+        drop(alive);
     })
 }
 

@@ -184,7 +184,10 @@ impl Status {
         let path = head.target.split('?').next().unwrap_or_default();
         let given = head.authorization.unwrap_or_default();
         let tokens = self.tokens.as_ref();
-        let may_read = tokens.is_none_or(|tokens| tokens.current().accept(given));
+        let accept = |tokens: &Arc<Watched<Tokens>>| {
+            tokens.current().is_ok_and(|tokens| tokens.accept(given))
+        };
+        let may_read = tokens.is_none_or(accept);
         match (head.method, path) {
             // Probes seldom have a token: they get the status, and the reason only who may read it.
             ("GET" | "HEAD", "/healthz") => match self.health() {

@@ -21,21 +21,23 @@ pub fn doubts(webhook: &WebhookOptions) -> Vec<String> {
                 .into(),
         );
     }
-    let endpoint = webhook.endpoint.as_deref().map(Endpoint::parse);
-    if let Some(Ok(endpoint)) = endpoint {
+    for endpoint in webhook.endpoints() {
+        let Ok(endpoint) = Endpoint::parse(endpoint) else {
+            continue;
+        };
         let uri = endpoint.uri();
         if uri.path() == "/" {
-            doubts.push("the endpoint has no path; Splunk's is /services/collector/raw".into());
+            doubts.push(format!(
+                "{endpoint} has no path; Splunk's is /services/collector/raw"
+            ));
         }
-        let whose = match uri.port_u16() {
-            Some(8000) => "Splunk's web interface",
-            Some(8089) => "Splunk's management",
-            _ => return doubts,
-        };
-        doubts.push(format!(
-            "port {} is that of {whose}; its HTTP Event Collector has 8088",
-            uri.port_u16().unwrap_or_default()
-        ));
+        for (port, whose) in [(8000, "web interface"), (8089, "management")] {
+            if uri.port_u16() == Some(port) {
+                doubts.push(format!(
+                    "port {port} is that of Splunk's {whose}; its HTTP Event Collector has 8088"
+                ));
+            }
+        }
     }
     doubts
 }

@@ -21,7 +21,7 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
 use crate::text::token::Token;
-use crate::webhook::endpoint::Endpoint;
+use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
 use crate::webhook::proxy;
 
@@ -72,15 +72,12 @@ pub fn enable(
     let path = &options.config.config;
     let changes = changes(&options.webhook, provenance)?;
     change(path, &changes, |set| {
-        if set.endpoint.is_none() {
+        if set.endpoints.is_empty() {
             require(set)?;
         }
         service::check_files(set)?;
-        let endpoint = set.endpoint.as_deref().map(shown_endpoint);
-        Ok(format!(
-            "enabled: audit events go to {}",
-            endpoint.unwrap_or_default()
-        ))
+        let endpoints = shown_endpoints(set.endpoints());
+        Ok(format!("enabled: audit events go to {endpoints}"))
     })?;
     let file = SettingsFile::read(path.clone(), true).map_err(CommandError::Failed)?;
     let (set, provenance) = Invocation::of_file(file).map_err(CommandError::Failed)?;
@@ -112,7 +109,7 @@ pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
 fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     let has_token = webhook.auth_token.is_some() || webhook.auth_token_file.is_some();
     let missing: Vec<_> = [
-        ("--endpoint URL", webhook.endpoint.is_some()),
+        ("--endpoint URL", !webhook.endpoints.is_empty()),
         ("--auth-token TOKEN (or --auth-token-file FILE)", has_token),
     ]
     .into_iter()
@@ -142,6 +139,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             continue;
         }
         let value = match (option, &webhook.auth_token) {
+            (Opt::Endpoint, _) => webhook.endpoints().collect::<Vec<_>>().join(" ").into(),
             (Opt::Header, _) => headers(webhook, provenance)?.into(),
             (Opt::AuthToken, Some(text)) => Token::parse(text)
                 .map_err(|what| provenance.error(option, what))?
@@ -275,7 +273,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
         let is_named = |option: &&Opt| option.variable() == setting.name;
         let value = match unchanged.iter().find(is_named)? {
             Opt::AuthToken | Opt::Header => "…".into(),
-            Opt::Endpoint => shown_endpoint(&setting.value),
+            Opt::Endpoint => shown_endpoints(endpoint::list(&setting.value)),
             Opt::Proxy => proxy::shown(&setting.value),
             _ => setting.value.clone(),
         };
@@ -285,6 +283,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
 }
 
 /// Without parts that may be secret.
-fn shown_endpoint(text: &str) -> String {
-    Endpoint::parse(text).map_or_else(|_| "…".into(), |endpoint| endpoint.to_string())
+fn shown_endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> String {
+    let shown = |url| Endpoint::parse(url).map_or_else(|_| "…".into(), |url| url.to_string());
+    urls.map(shown).collect::<Vec<_>>().join(", ")
 }

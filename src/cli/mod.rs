@@ -20,6 +20,7 @@ pub mod steps;
 pub mod terminal;
 pub mod test;
 pub mod token_input;
+pub mod verify;
 
 /// Runs the command. The exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
@@ -35,6 +36,7 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
             Command::Check(options) => check::check(&options, &provenance),
             Command::Test(options) => test::test(&options, &provenance),
             Command::Spool(options) => spool::spool(&options),
+            Command::Verify(options) => verify::verify(&options),
         }
         .unwrap_or_else(|error| error.report()),
         Err(error) => {

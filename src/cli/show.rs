@@ -8,12 +8,14 @@
 //! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
 //!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
 //!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `failing`, `disabled`, or
-//!   `untried` before its first answer), `endpoint`, `failing_since`, `why`, `last_delivery`; `sources`, each
+//!   `untried` before its first answer), `endpoint`, `endpoints` (if there are several, each with `name`, `failing_since` and
+//!   `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
 //!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
-//!   `redacted_values`, `redelivered`, `in_buffer`; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
-//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply
-//!   is null.
+//!   `redacted_values`, `redelivered`, `in_buffer`, `posted_not_indexed` of those; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
+//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was given
+//!   last), `pending` (records that were not delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the
+//!   agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -209,7 +211,7 @@ impl Settings {
         let unread = provenance.file.settings.as_ref().err();
         let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
         remarks.failed |= is_unread;
-        let has_endpoint = options.webhook.endpoint.is_some();
+        let has_endpoint = !options.webhook.endpoints.is_empty();
         let mut wrong = Vec::new();
         let values = values(&options, &provenance, remarks, &mut wrong);
         let state = match (options.enabled, has_endpoint) {
@@ -274,7 +276,7 @@ fn values(
 ) -> Vec<Setting> {
     let webhook = &options.webhook;
     let token = destination::token_option(webhook, provenance);
-    if let (Err(error), true) = (&token, options.enabled && webhook.endpoint.is_some()) {
+    if let (Err(error), true) = (&token, options.enabled && !webhook.endpoints.is_empty()) {
         wrong.push(error.0.clone());
     }
     let mut values = Vec::new();
@@ -298,10 +300,16 @@ fn values(
         let origin = origin(provenance, option);
         let named = |what: String| provenance.error(option, what).0;
         match option {
-            Opt::Endpoint => match Endpoint::parse(&raw()) {
-                Ok(endpoint) => add(flag, endpoint::shown(&endpoint.uri().to_string()), origin),
-                Err(what) => wrong.push(named(what)),
-            },
+            Opt::Endpoint => {
+                let shown = webhook.endpoints().map(|url| match Endpoint::parse(url) {
+                    Ok(endpoint) => Ok(endpoint::shown(&endpoint.uri().to_string())),
+                    Err(what) => Err(named(what)),
+                });
+                match shown.collect::<Result<Vec<_>, _>>() {
+                    Ok(urls) => add(flag, urls.join(" "), origin),
+                    Err(what) => wrong.push(what),
+                }
+            }
             // The other one is in force.
             Opt::AuthToken | Opt::AuthTokenFile if token.as_ref().ok() != Some(&option) => {}
             Opt::AuthToken => match Token::parse(&raw()) {

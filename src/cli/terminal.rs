@@ -66,6 +66,11 @@ pub fn block(agent: &Agent, now: SystemTime, paint: Paint) -> String {
     };
     let state = &agent.state;
     let mut lines = vec![times.headline(), times.webhook()];
+    let endpoints = state["webhook"]["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    lines.extend(endpoints.map(|endpoint| times.endpoint(endpoint)));
     let sources = state["sources"].as_array().into_iter().flatten();
     lines.extend(sources.map(|source| times.source(source)));
     if let rejected @ Value::Object(_) = &state["settings_rejected"] {
@@ -82,6 +87,14 @@ pub fn block(agent: &Agent, now: SystemTime, paint: Paint) -> String {
             word(&spool["bytes"]),
             word(&spool["limit"]),
             seconds(Duration::from_secs(age))
+        ));
+    }
+    if let trail @ Value::Object(_) = &state["trail"] {
+        lines.push(format!(
+            "  trail       stream {}, number {}; {} records not delivered",
+            word(&trail["stream"]),
+            word(&trail["last"]),
+            word(&trail["pending"])
         ));
     }
     if let error @ Value::Object(_) = &state["last_error"] {
@@ -161,6 +174,18 @@ impl Times<'_> {
         format!("  webhook     {endpoint}{condition}{delivery}")
     }
 
+    fn endpoint(&self, endpoint: &Value) -> String {
+        let condition = match &endpoint["failing_since"] {
+            Value::Null => "works".into(),
+            since => format!(
+                "failing for {}: {}",
+                self.lasted(since),
+                word(&endpoint["why"])
+            ),
+        };
+        format!("  endpoint    {} {condition}", word(&endpoint["name"]))
+    }
+
     fn source(&self, source: &Value) -> String {
         let (name, received) = (word(&source["name"]), word(&source["received"]));
         let mut line = format!("  source      {name} received {received}");
@@ -206,8 +231,12 @@ fn events(state: &Value) -> String {
         Some(events) => format!(", {name} {events}"),
         None => String::new(),
     };
+    let posted = match count(&state["posted_not_indexed"]) {
+        Some(events) => format!(" ({events} posted, not yet indexed)"),
+        None => String::new(),
+    };
     format!(
-        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
+        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{posted}{}{}",
         word(&state["received"]),
         if_any("recovered"),
         word(&state["delivered"]),

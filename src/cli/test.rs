@@ -39,7 +39,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             .into());
     }
     if provenance.file.settings == Err(io::ErrorKind::PermissionDenied)
-        && options.webhook.endpoint.is_none()
+        && options.webhook.endpoints.is_empty()
     {
         return Err(CommandError::Failed(format!(
             "{}: this user may not read the settings; fix: run this as root, or give --endpoint and --auth-token",
@@ -60,31 +60,40 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     post_event(&options.webhook, provenance, options.color.is_on())
 }
 
-/// Posts one marked event with these settings, and shows what becomes of it.
+/// Posts one marked event with these settings, to each endpoint, and shows what becomes of it.
 ///
 /// # Errors
-/// The settings are wrong, the service can't read what they name, or the webhook did not take the event.
+/// The settings are wrong, the service can't read what they name, or an endpoint did not take the event.
 pub fn post_event(
     options: &WebhookOptions,
     provenance: &Provenance,
     has_colors: bool,
 ) -> Result<ExitCode, CommandError> {
-    let (webhook, warnings) = destination::webhook(options, provenance)?;
+    let (webhooks, warnings) = destination::webhooks(options, provenance)?;
     let token = destination::token_option(options, provenance)?;
     service::check_files(options)?;
     warnings.iter().for_each(|warning| note(&warning.text()));
-    show_settings(&webhook, token, provenance);
     let id = format!("{:016x}", random::seed());
     let event = event(&id);
-    show("event", &event);
-    match post(webhook, &event) {
-        Ok(remark) => {
-            remark.into_iter().for_each(note);
-            let delivered = Paint(has_colors).good(&format!("{:<9}", "delivered"));
-            let _ = writeln!(io::stdout(), "{delivered} search for {id}");
-            Ok(ExitCode::SUCCESS)
+    let mut failed = Vec::new();
+    let is_single = webhooks.len() == 1;
+    for webhook in webhooks {
+        let name = webhook.endpoint().to_string();
+        show_settings(&webhook, token, provenance);
+        show("event", &event);
+        match post(webhook, &event) {
+            Ok(remark) => {
+                remark.into_iter().for_each(note);
+                let delivered = Paint(has_colors).good(&format!("{:<9}", "delivered"));
+                let _ = writeln!(io::stdout(), "{delivered} search for {id}");
+            }
+            Err(error) if is_single => failed.push(describe(&error)),
+            Err(error) => failed.push(format!("{name}: {}", describe(&error))),
         }
-        Err(error) => Err(CommandError::Failed(describe(&error))),
+    }
+    match failed.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(CommandError::Failed(failed.join("; "))),
     }
 }
 
@@ -111,13 +120,21 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
     let reply = webhook
-        .ask(&Body::of(line.as_bytes()))
+        .try_out(&Body::of(line.as_bytes()))
         .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
         })?;
     steps.end(&reply.shown);
     match reply.outcome {
         Outcome::Delivered => Ok(reply.note),
+        Outcome::Accepted(id) => {
+            let is_indexed = match webhook.is_indexed(id)? {
+                true => "indexed",
+                false => "not yet indexed, which may take minutes",
+            };
+            show("ack", &format!("event {id} is {is_indexed}"));
+            Ok(reply.note)
+        }
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
         // Of one event there are no parts.
         Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),

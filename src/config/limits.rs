@@ -65,6 +65,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::ListenTimeout, options.listen_timeout),
         (Opt::BackoffMin, options.backoff_min),
         (Opt::ReportInterval, options.report_interval),
+        (Opt::TrailInterval, options.trail.trail_interval),
     ] {
         check_time(option, value, provenance)?;
     }
@@ -83,6 +84,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
 /// # Errors
 /// Names the option whose value can't work.
 pub fn check_webhook(options: &WebhookOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    check_time(Opt::HecAckTimeout, options.hec_ack_timeout, provenance)?;
     check_time(Opt::ConnectTimeout, options.connect_timeout, provenance)?;
     check_time(Opt::RequestTimeout, options.request_timeout, provenance)
 }

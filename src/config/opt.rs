@@ -32,6 +32,8 @@ macro_rules! options {
 
 options! {
     Endpoint = "endpoint",
+    EndpointMode = "endpoint_mode",
+    Failback = "failback",
     AuthToken = "auth_token",
     AuthTokenFile = "auth_token_file",
     Format = "format",
@@ -42,6 +44,8 @@ options! {
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",
     HecIndex = "hec_index",
+    HecAck = "hec_ack",
+    HecAckTimeout = "hec_ack_timeout",
     TimeField = "time_field",
     CaFile = "ca_file",
     Insecure = "insecure",
@@ -60,6 +64,8 @@ options! {
     Include = "include",
     Redact = "redact",
     RedactField = "redact_field",
+    Trail = "trail",
+    TrailInterval = "trail_interval",
     FileStart = "file_start",
     ExcludeFiles = "exclude_files",
     MaxDeletedBytes = "max_deleted_bytes",
@@ -95,6 +101,7 @@ options! {
     ReportInterval = "report_interval",
     LogFormat = "log_format",
     Action = "action",
+    Files = "files",
     Json = "json",
     Color = "color",
     Watch = "watch",
@@ -104,8 +111,9 @@ options! {
 
 impl Opt {
     /// Those that are flags of a command alone: no variable or line of the settings file has their names.
-    pub const FLAGS_ONLY: [Opt; 6] = [
+    pub const FLAGS_ONLY: [Opt; 7] = [
         Opt::Action,
+        Opt::Files,
         Opt::Json,
         Opt::Color,
         Opt::Watch,

@@ -11,6 +11,7 @@ pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
 pub use crate::config::shared_options::{ColorOption, ConfigOption, DEFAULT_CONFIG, StateOption};
 pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
+pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
@@ -48,6 +49,8 @@ pub enum Command {
     Test(Box<TestOptions>),
     /// Show, print or check what is in a spool; the agent need not be stopped for that
     Spool(SpoolOptions),
+    /// Check an export of an archive that was made with --trail: is anything missing that no record owns up to?
+    Verify(VerifyOptions),
 }
 
 /// Options of `enable`: flags only, because variables of this shell may be meant for something else.
@@ -172,6 +175,10 @@ pub struct RunOptions {
     /// What leaves the host.
     #[command(flatten)]
     pub rules: RulesOptions,
+
+    /// What the archive knows of losses.
+    #[command(flatten)]
+    pub trail: TrailOptions,
 
     /// Where the first start of a file: source begins to read existing files: beginning or end
     ///

@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Arg, Args, Command};
 
 use crate::config::opt::Opt;
+use crate::delivery::route::Mode;
 use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::endpoint;
 use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
 
@@ -16,8 +18,26 @@ use crate::webhook::header;
 #[derive(Args)]
 pub struct WebhookOptions {
     /// URL of the webhook, such as https://splunk:8088/services/collector/raw
-    #[arg(long, value_name = "URL", hide_env_values = true)]
-    pub endpoint: Option<String>,
+    ///
+    /// Repeatable, or separated by blanks or commas: endpoints of one webhook, with the same token; see --endpoint-mode.
+    #[arg(
+        id = "endpoint",
+        long = "endpoint",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub endpoints: Vec<String>,
+
+    /// How several endpoints are used: failover (the first that works) or spread (connections use different ones)
+    ///
+    /// Events that one does not take for a failure of its own go to another at once. With spread, each connection uses
+    /// another endpoint every 30 s.
+    #[arg(long, value_name = "failover|spread", default_value = "failover")]
+    pub endpoint_mode: Mode,
+
+    /// With failover, how long an endpoint must have worked again until it is used instead of a later one
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub failback: Duration,
 
     /// Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one
     ///
@@ -72,6 +92,16 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "NAME")]
     pub hec_index: Option<String>,
 
+    /// Wait until Splunk Enterprise has indexed events (indexer acknowledgement, to be turned on for the token)
+    ///
+    /// Events count as delivered once they are indexed, and are buffered until then.
+    #[arg(long, value_parser = parse_switch)]
+    pub hec_ack: bool,
+
+    /// How long Splunk may take to index events, with --hec-ack; then they are sent again
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub hec_ack_timeout: Duration,
+
     /// Path of the time in each event, such as meta.when, for --format hec
     ///
     /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;
@@ -117,6 +147,11 @@ pub struct WebhookOptions {
 }
 
 impl WebhookOptions {
+    /// Each endpoint, as it was written.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().flat_map(|text| endpoint::list(text))
+    }
+
     /// Each with its declaration: what `enable` may write, `show` shows, and a running agent takes over.
     pub fn declarations() -> Vec<(Opt, Arg)> {
         let command = Self::augment_args(Command::new(""));

@@ -9,6 +9,8 @@ use crate::telemetry::requests::CAUSES;
 pub enum Outcome {
     /// The webhook has it.
     Delivered,
+    /// Splunk has it under this id, and will index it.
+    Accepted(u64),
     /// The webhook definitely does not take this content, at any time.
     Rejected(DeliveryError),
     /// The body is too large; a smaller one may be taken.

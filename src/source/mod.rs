@@ -5,9 +5,11 @@
 
 mod file;
 pub mod fluent;
+pub mod gunzip;
 pub mod http;
 mod listen;
 mod output;
+mod rest;
 pub mod spec;
 pub mod stdin;
 mod stream;
@@ -21,10 +23,15 @@ pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 
+use std::time::Duration;
+
 use crossbeam_channel::Receiver;
 
 use crate::state::checkpoint::Restored;
 use crate::sys::shutdown::ShutdownSignal;
+
+/// Between two attempts to open a source.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A source that is open, and about to get its thread.
 pub trait Source: Send {
@@ -36,11 +43,29 @@ pub trait Source: Send {
 }
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
-/// checkpoint says, else from where its settings say.
+/// checkpoint says, else from where its settings say. What a listener needs and is not there is waited for.
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
 pub fn open(
+    spec: &Spec,
+    http: &http::Settings,
+    listen: &ListenSettings,
+    files: &FileSettings,
+    restored: Option<Receiver<Restored>>,
+) -> Result<Box<dyn Source>, OpenError> {
+    let (spec, http, listen, files) = (spec.clone(), http.clone(), listen.clone(), files.clone());
+    let open = move || open_now(&spec, &http, &listen, &files, restored.clone());
+    match open() {
+        Err(OpenError::Missing(reason)) => {
+            let open = Box::new(open);
+            Ok(Box::new(Awaited { open, reason }))
+        }
+        opened => opened,
+    }
+}
+
+fn open_now(
     spec: &Spec,
     http: &http::Settings,
     listen: &ListenSettings,
@@ -58,4 +83,39 @@ pub fn open(
         Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
         Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })
+}
+
+type Open = dyn Fn() -> Result<Box<dyn Source>, OpenError> + Send;
+
+/// A source whose address, certificate, token or directory is not there yet, and why it can't be opened now.
+struct Awaited {
+    open: Box<Open>,
+    reason: String,
+}
+
+impl Source for Awaited {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+        let mut reason = self.reason;
+        loop {
+            output.failed(&reason);
+            if stop.wait(RETRY) {
+                return;
+            }
+            reason = match (self.open)() {
+                Ok(source) => {
+                    output.worked();
+                    return source.run(output, stop);
+                }
+                Err(
+                    OpenError::Missing(reason)
+                    | OpenError::Wrong(reason)
+                    | OpenError::InUse(reason),
+                ) => reason,
+            };
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Sources as their user names them, and what is set for them.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -159,10 +160,22 @@ impl FromStr for WhenFull {
 /// Why a source can't be opened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// It can't work as it was written, or as the host is set up.
+    /// It can't work as it was written.
     Wrong(String),
+    /// Something that it needs is not there yet, or may not be used.
+    Missing(String),
     /// Another process has it.
     InUse(String),
+}
+
+impl OpenError {
+    /// Why it can't be listened: an address, a directory or a right to may be there later.
+    pub fn listening(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::AddrInUse => OpenError::InUse("another process listens there".into()),
+            _ => OpenError::Missing(format!("can't listen: {error}")),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::output::SourceOutput;
+use super::rest::Rest;
 use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -33,12 +34,17 @@ pub(super) fn read<S: Read + AsFd>(
     stop: &ShutdownSignal,
     lasting: bool,
 ) -> io::Result<End> {
+    let mut rest = Rest::new(output.batch_age);
     loop {
         // Events go on as soon as there is nothing more to read; until then chunks fill up.
         let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
         if !fds[0].is_ready() && !fds[1].is_ready() {
             output.flush();
+            if let Some(rest) = rest.due(Instant::now()) {
+                stop.wait(rest);
+                continue;
+            }
             poll(&mut fds, None)?;
         }
         if lasting && !fds[1].is_ready() && !output.is_forwarding() {
@@ -52,8 +58,9 @@ pub(super) fn read<S: Read + AsFd>(
             }
             return Ok(End::Stopped);
         }
-        if read_once(stream, framer, output)? == 0 {
-            return Ok(End::Closed);
+        match read_once(stream, framer, output)? {
+            0 => return Ok(End::Closed),
+            count => rest.read(count),
         }
     }
 }

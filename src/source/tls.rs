@@ -27,7 +27,7 @@ pub struct TlsFiles {
 
 /// What makes TLS of connections. One serves all sources.
 pub struct TlsServer {
-    config: Watched<Arc<ServerConfig>>,
+    config: Watched<ServerConfig>,
     wants_client_cert: bool,
 }
 
@@ -66,7 +66,7 @@ impl TlsServer {
     /// Reads the files.
     ///
     /// # Errors
-    /// A file can't be read or does not hold what it should, or the key is another certificate's.
+    /// A file does not hold what it should, or the key is another certificate's. One that can't be read is waited for.
     pub fn load(files: TlsFiles) -> Result<Self, TlsFileError> {
         let mut kinds = vec![TlsFile::Cert];
         let mut paths = vec![files.cert];
@@ -100,12 +100,20 @@ impl TlsServer {
         self.wants_client_cert
     }
 
+    /// Whether the files are there.
+    ///
+    /// # Errors
+    /// They were not yet, for this reason.
+    pub fn check(&self) -> Result<(), String> {
+        self.config.current().map(drop)
+    }
+
     /// Makes TLS of a connection. The handshake happens with the first read.
     ///
     /// # Errors
     /// None that a client could cause.
     pub fn accept<S: Read + Write>(&self, stream: S) -> io::Result<TlsStream<S>> {
-        let config = Arc::clone(&*self.config.current());
+        let config = self.config.current().map_err(io::Error::other)?;
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok(TlsStream(StreamOwned::new(connection, stream)))
     }
@@ -194,7 +202,7 @@ fn config(
     contents: &[Vec<u8>],
     has_key: bool,
     wants_client_cert: bool,
-) -> Result<Arc<ServerConfig>, Invalid> {
+) -> Result<ServerConfig, Invalid> {
     let provider = Arc::new(ring::default_provider());
     let [cert, ..] = contents else {
         return Err((0, "can't be read".into()));
@@ -218,7 +226,7 @@ fn config(
         None => builder.with_no_client_auth(),
     };
     let resolver = rustls::sign::SingleCertAndKey::from(identity);
-    Ok(Arc::new(builder.with_cert_resolver(Arc::new(resolver))))
+    Ok(builder.with_cert_resolver(Arc::new(resolver)))
 }
 
 #[cfg(test)]
@@ -267,13 +275,6 @@ mod tests {
                 "contains no certificate",
             ),
             (
-                &dir.path().join("gone"),
-                None,
-                None,
-                TlsFile::Cert,
-                "can't be read",
-            ),
-            (
                 &cert_file,
                 None,
                 None,
@@ -320,7 +321,9 @@ mod tests {
             assert_eq!(error.file, file, "{}", error.message);
             assert!(error.message.contains(what), "{}", error.message);
         }
-        assert!(load(&both, None, None).is_ok());
+        assert!(load(&both, None, None).unwrap().check().is_ok());
+        let awaited = load(&dir.path().join("gone"), None, None).unwrap();
+        assert!(awaited.check().unwrap_err().contains("can't be read"));
         assert!(load(&cert_file, Some(&key), Some(&cert_file)).is_ok());
     }
 

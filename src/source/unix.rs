@@ -34,7 +34,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A server that is not there yet is no error; one that may not be connected to is.
+    /// A server that is not there yet is no error.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         check_socket_path(path)?;
         if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
@@ -42,17 +42,9 @@ impl Reader {
                 "is no socket; fix: for a file use file:PATH".into(),
             ));
         }
-        let first = connect(path);
-        if let Err(error) = &first
-            && error.kind() == ErrorKind::PermissionDenied
-        {
-            return Err(OpenError::Wrong(format!(
-                "no permission to connect ({error}); fix: run as the socket's owner or as root"
-            )));
-        }
         Ok(Reader {
             path: path.into(),
-            first,
+            first: connect(path),
         })
     }
 }
@@ -194,6 +186,9 @@ pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
 fn describe(error: io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "no such socket".into(),
+        ErrorKind::PermissionDenied => {
+            "no permission to connect; fix: run as the socket's owner or as root".into()
+        }
         ErrorKind::WouldBlock => "it lets nobody in: its queue is full".into(),
         ErrorKind::ConnectionRefused => "nobody listens on the socket".into(),
         _ => error.to_string(),

@@ -30,7 +30,8 @@ pub struct Watched<T> {
     name: &'static str,
     paths: Vec<PathBuf>,
     make: Box<Make<T>>,
-    current: RwLock<Arc<T>>,
+    /// Or why there is none yet.
+    current: RwLock<Result<Arc<T>, String>>,
     /// Only the thread that looks takes this.
     changes: Mutex<Changes>,
 }
@@ -58,23 +59,25 @@ impl Changes {
 }
 
 impl<T> Watched<T> {
-    /// Reads the files and makes the value of what is in them.
+    /// Reads the files and makes the value of what is in them. Files that can't be read are waited for.
     ///
     /// # Errors
-    /// A file can't be read, or its content can't be used.
+    /// A file's content can't be used.
     pub fn open(
         name: &'static str,
         paths: Vec<PathBuf>,
         make: impl Fn(&[Vec<u8>]) -> Result<T, Invalid> + Send + Sync + 'static,
     ) -> Result<Self, Invalid> {
-        let contents = read(&paths)?;
-        let current = RwLock::new(Arc::new(make(&contents)?));
-        let contents = Ok(contents);
+        let contents = read(&paths);
+        let current = match &contents {
+            Ok(contents) => Ok(Arc::new(make(contents)?)),
+            Err((place, error)) => Err(format!("{} {error}", paths[*place].display())),
+        };
         Ok(Watched {
             name,
             paths,
             make: Box::new(make),
-            current,
+            current: RwLock::new(current),
             changes: Mutex::new(Changes {
                 seen: contents.clone(),
                 used: contents,
@@ -83,9 +86,23 @@ impl<T> Watched<T> {
     }
 
     /// The value of now.
-    pub fn current(&self) -> Arc<T> {
+    ///
+    /// # Errors
+    /// There was none yet, for this reason.
+    pub fn current(&self) -> Result<Arc<T>, String> {
         let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What an operator should know if there is no value yet.
+    pub fn awaited(&self) -> Option<Message> {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (place, error) = changes.seen.as_ref().err()?;
+        Some(Message::ListenFilesAwaited {
+            path: self.paths[*place].display().to_string(),
+            error: error.clone(),
+            files: self.name,
+        })
     }
 }
 
@@ -103,21 +120,26 @@ impl<T: Send + Sync> Watch for Watched<T> {
             return;
         }
         drop(changes);
-        match contents.and_then(|contents| (self.make)(&contents)) {
+        let made = contents.and_then(|contents| (self.make)(&contents));
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let files = self.name;
+        let message = match made {
             Ok(value) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
-                Message::ListenFilesChanged { files: self.name }.log();
+                *current = Ok(Arc::new(value));
+                Message::ListenFilesChanged { files }
             }
             Err((place, error)) => {
-                let path = self.paths.get(place).map(|path| path.display().to_string());
-                Message::ListenFilesInvalid {
-                    path: path.unwrap_or_default(),
-                    error,
-                    files: self.name,
+                let path = self.paths[place].display().to_string();
+                if current.is_err() {
+                    *current = Err(format!("{path} {error}"));
+                    Message::ListenFilesAwaited { path, error, files }
+                } else {
+                    Message::ListenFilesInvalid { path, error, files }
                 }
-                .log();
             }
-        }
+        };
+        drop(current);
+        message.log();
     }
 }
 
@@ -209,12 +231,19 @@ mod tests {
         for (content, expected) in [("2", 2), ("x", 2), ("", 2), ("3", 3)] {
             fs::write(&path, content).unwrap();
             number.look(true);
-            assert_eq!(*number.current(), expected);
+            assert_eq!(number.current().map(|number| *number), Ok(expected));
         }
         fs::remove_file(&path).unwrap();
         number.look(true);
-        assert_eq!(*number.current(), 3);
+        assert_eq!(number.current().map(|number| *number), Ok(3));
+        let later = Watched::open("numbers", vec![path.clone()], make).unwrap();
+        assert!(later.current().unwrap_err().contains(" can't be read: "));
+        for (content, is_used) in [("x", false), ("4", true), ("x", true)] {
+            fs::write(&path, content).unwrap();
+            later.look(true);
+            assert_eq!(later.current().is_ok(), is_used, "{content}");
+        }
         let wrong = Watched::open("numbers", vec![path], make).err().unwrap();
-        assert!(wrong.1.starts_with("can't be read: "), "{}", wrong.1);
+        assert_eq!(wrong.1, "is no number");
     }
 }

@@ -43,18 +43,6 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether what failed so may be there, or allowed, later: a mount, a file of another program.
-pub fn is_awaited(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::StaleNetworkFileHandle
-            | ErrorKind::TimedOut
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -215,6 +215,7 @@ impl StatusFile {
             "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
+            "posted_not_indexed": now.posted,
             "spool": now.spool.map(|spool| json!({
                 "bytes": spool.bytes,
                 "limit": spool.limit,
@@ -225,6 +226,11 @@ impl StatusFile {
             "settings_rejected": now.settings_rejected.as_ref().map(|rejected| json!({
                 "since": since(rejected),
                 "why": rejected.error,
+            })),
+            "trail": now.trail.as_ref().map(|trail| json!({
+                "stream": trail.stream,
+                "last": trail.last,
+                "pending": trail.pending,
             })),
             "last_error": now.last_error.as_ref().map(|error| json!({
                 "at": time(error.at),
@@ -297,9 +303,17 @@ fn webhook(now: &Snapshot) -> Value {
         None if now.reached => "connected",
         None => "untried",
     };
+    let endpoints = now.endpoints.iter().map(|(name, outage)| {
+        json!({
+            "name": name,
+            "failing_since": outage.as_ref().map(since),
+            "why": outage.as_ref().map(|outage| &outage.error),
+        })
+    });
     json!({
         "state": state,
         "endpoint": endpoint,
+        "endpoints": endpoints.collect::<Vec<_>>(),
         "failing_since": outage.map(since),
         "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
         "last_delivery": now.last_delivery.map(time),

@@ -253,6 +253,11 @@ impl Balance {
         self.received.iter().sum()
     }
 
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.received.len()
+    }
+
     /// Events received from one source.
     pub fn received_from(&self, source: usize) -> u64 {
         self.received.get(source).copied().unwrap_or_default()

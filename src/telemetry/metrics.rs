@@ -1,6 +1,7 @@
 //! `/metrics`: a snapshot in Prometheus' text format, 0.0.4.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::Reason;
@@ -25,6 +26,7 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.sources(&now.sources);
     page.buffer(now, buffer);
     page.spool(now);
+    page.trail(now);
     page.webhook(now);
     let help = "When the agent started.";
     page.single("start_time_seconds", help, seconds(started));
@@ -79,6 +81,8 @@ impl Page {
         self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
+        let help = "Events that were posted and are not acknowledged as indexed.";
+        self.single("unacknowledged_events", help, now.posted);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {
@@ -149,6 +153,16 @@ impl Page {
         self.single("spool_corrupt_bytes_total", help, spool.corrupt_bytes);
     }
 
+    fn trail(&mut self, now: &Snapshot) {
+        let Some(trail) = &now.trail else { return };
+        let stream = labels([("stream", &trail.stream)]);
+        self.family("trail_info", "The stream of the trail.", [(stream, 1)]);
+        let help = "The number of the trail that was given last.";
+        self.single("trail_last_number", help, trail.last);
+        let help = "Records of the trail that were not delivered yet.";
+        self.single("trail_pending_records", help, trail.pending);
+    }
+
     fn webhook(&mut self, now: &Snapshot) {
         let requests = RequestResult::ALL.map(|result| {
             let requests = now.balance.requests.of(result);
@@ -170,7 +184,11 @@ impl Page {
         let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
-        self.single("webhook_up", help, is_up.into());
+        let endpoints = now.endpoints.iter();
+        let endpoints =
+            endpoints.map(|(name, outage)| (labels([("endpoint", name)]), outage.is_none().into()));
+        let all = iter::once((String::new(), is_up.into()));
+        self.family("webhook_up", help, all.chain(endpoints));
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());
@@ -256,6 +274,7 @@ mod tests {
     use super::*;
     use crate::telemetry::counters::Refusal;
     use crate::telemetry::requests::Finished;
+    use crate::telemetry::snapshot::TrailState;
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
@@ -271,6 +290,7 @@ mod tests {
         };
         let page = || render(&report.snapshot(), &buffer, UNIX_EPOCH);
         assert!(!page().contains("refused") && !page().contains("lag"));
+        assert!(!page().contains("trail"));
         report.received(0, 10);
         report.delivered(3);
         report.rejected(2, "400");
@@ -295,6 +315,11 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        report.trail(TrailState {
+            stream: "abc".into(),
+            last: 9,
+            pending: 2,
+        });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
@@ -322,6 +347,9 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "trail_info{stream=\"abc\"} 1".into(),
+            "trail_last_number 9".into(),
+            "trail_pending_records 2".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

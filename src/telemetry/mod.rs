@@ -2,6 +2,7 @@
 
 mod backlog;
 pub mod counters;
+pub mod gaps;
 pub mod log;
 pub mod message;
 pub mod metrics;

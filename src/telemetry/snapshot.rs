@@ -40,6 +40,10 @@ pub struct Snapshot {
     pub reached: bool,
     /// The webhook's outage, if there is one now.
     pub outage: Option<OutageState>,
+    /// Of several endpoints, each with its outage.
+    pub endpoints: Vec<(String, Option<OutageState>)>,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub posted: u64,
     /// When the webhook last took events.
     pub last_delivery: Option<SystemTime>,
     /// The sources.
@@ -52,6 +56,8 @@ pub struct Snapshot {
     pub spool: Option<SpoolState>,
     /// Since when the settings are not those of the file, because that is wrong.
     pub settings_rejected: Option<OutageState>,
+    /// The trail, if there is one.
+    pub trail: Option<TrailState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
 }
@@ -119,6 +125,17 @@ pub struct SpoolState {
     pub oldest: Duration,
     /// Bytes that were damaged.
     pub corrupt_bytes: u64,
+}
+
+/// The trail at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailState {
+    /// The stream's name.
+    pub stream: String,
+    /// The number that was given last.
+    pub last: u64,
+    /// Records that were not delivered yet.
+    pub pending: u64,
 }
 
 /// An outage that lasts.

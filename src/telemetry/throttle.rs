@@ -125,14 +125,21 @@ impl Outages {
         })
     }
 
-    /// The outage, if it is time for a line about it.
-    pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> Option<&Outage> {
+    /// The outage, if it is time for a line about it: after an interval if there was none, and then after so many.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        intervals: u32,
+    ) -> Option<&Outage> {
         let outage = self.now.as_mut()?;
         // The reporting thread's clock ticks with the interval: half of it tells a line of this
         // tick from one of the last.
+        let intervals = if outage.is_logged { intervals } else { 1 };
+        let pause = (interval * intervals).saturating_sub(interval / 2);
         if self
             .logged
-            .is_some_and(|logged| now.duration_since(logged) < interval / 2)
+            .is_some_and(|logged| now.duration_since(logged) < pause)
         {
             return None;
         }
@@ -164,16 +171,16 @@ mod tests {
         let mut outages = Outages::default();
         assert!(outages.failed("refused", None, at(0), INTERVAL));
         assert!(!outages.failed("refused", None, at(1), INTERVAL));
-        assert!(outages.due(at(4), INTERVAL).is_none(), "logged 4 s ago");
+        assert!(outages.due(at(4), INTERVAL, 1).is_none(), "logged 4 s ago");
         assert!(!outages.failed("timeout", None, at(9), INTERVAL));
-        let outage = outages.due(at(14), INTERVAL).unwrap();
+        let outage = outages.due(at(14), INTERVAL, 1).unwrap();
         assert_eq!((outage.attempts, outage.error.as_str()), (3, "timeout"));
         assert_eq!(
             outages.ended(at(15)).map(|outage| outage.since),
             Some(at(0))
         );
         assert!(outages.ended(at(16)).is_none());
-        assert!(outages.due(at(24), INTERVAL).is_none());
+        assert!(outages.due(at(24), INTERVAL, 1).is_none());
     }
 
     #[test]

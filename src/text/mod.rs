@@ -5,5 +5,6 @@ pub mod envelope;
 pub mod escape;
 pub mod pem;
 pub mod quantity;
+pub mod ranges;
 pub mod secret;
 pub mod token;

@@ -1,31 +1,32 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::io::{self, ErrorKind, Read};
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::{HeaderValue, Response, Version, header};
+use ureq::Agent;
+use ureq::http::{HeaderValue, Response, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::{Agent, Error, SendBody};
 
-use crate::delivery::body::Body;
+use crate::delivery::body::{Body, Numbering};
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
-use crate::delivery::sender::{Abort, Target};
+use crate::delivery::target::{Abort, Target};
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{Collector, Endpoint};
-use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
+use crate::webhook::error::{self, Timeouts, Unanswered};
 use crate::webhook::foreign;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::Known;
 use crate::webhook::template::RequestTemplate;
 use crate::webhook::wire::Wire;
-use counted::Counted;
+use session::Session;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
@@ -54,6 +55,8 @@ pub struct Webhook {
     is_aborted: Arc<AtomicBool>,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
+    /// For indexer acknowledgement.
+    session: RefCell<Session>,
     /// Since when there is a connection that the last request has left open for the next one.
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
@@ -73,12 +76,6 @@ pub struct Reply {
     pub shown: String,
     /// What the operator should know though the body was delivered.
     pub note: Option<&'static str>,
-}
-
-/// A request that was not answered.
-struct Unanswered {
-    error: Error,
-    sent: Sent,
 }
 
 const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
@@ -126,6 +123,7 @@ impl Webhook {
             wire,
             is_aborted: Arc::default(),
             addresses,
+            session: RefCell::default(),
             kept_since: None,
             advised: Arc::default(),
             is_one_record: false,
@@ -163,10 +161,11 @@ impl Webhook {
     ///
     /// # Errors
     /// There was no answer.
-    pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
+    pub fn try_out(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
         self.template.encoder.encode(body);
+        let channel = self.template.ack_uri.as_ref().map(|_| 0);
         let (answer, server) = self
-            .try_post(body, true)
+            .try_post(body, channel, true)
             .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so that the answer may repeat it.
         let body = Body::of(b"");
@@ -193,6 +192,7 @@ impl Webhook {
             token: self.token.as_ref(),
             secrets: &self.secrets,
             is_compressed: self.template.encoder.content_encoding().is_some(),
+            wants_id: self.template.ack_uri.is_some(),
             body,
         }
     }
@@ -213,54 +213,22 @@ impl Webhook {
     fn try_post(
         &self,
         events: &Body<'_>,
+        channel: Option<u64>,
         is_text_wanted: bool,
     ) -> Result<(Answer, String), Unanswered> {
-        let RequestTemplate {
-            encoder,
-            uri,
-            headers,
-            ..
-        } = &self.template;
-        let body = encoder.body(events);
-        self.wire.begin();
-        if self.kept_since.is_none() {
-            self.addresses.forget();
-        }
-        let mut request = self
-            .agent
-            .post(uri)
-            .header(header::CONTENT_LENGTH, body.bytes());
-        if self.is_connection_old() {
-            request = request.header(header::CONNECTION, "close");
-        }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
+        let RequestTemplate { encoder, uri, .. } = &self.template;
+        let mut request = self.request(uri, channel);
         if let Some(content_type) = self.template.content_type() {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         if let Some(encoding) = encoder.content_encoding() {
             request = request.header(header::CONTENT_ENCODING, encoding);
         }
-        for (name, value) in headers {
+        for (name, value) in encoder.audit_headers(events).into_iter().flatten() {
             request = request.header(name, value);
         }
-        let mut body = Counted::new(body.reader(), body.bytes());
-        let result = request.send(SendBody::from_reader(&mut body));
-        let sent = match body.left() {
-            None => Sent::Nothing,
-            Some(0) if !self.wire.is_cut_short() => Sent::All,
-            Some(_) => Sent::Part,
-        };
-        let mut response = result.map_err(|error| Unanswered { error, sent })?;
-        if ends_connection(&response) {
-            self.addresses.forget();
-        }
-        if response.status().is_success() && self.wire.is_cut_short() {
-            // It can't have what was not sent.
-            let error = Error::Io(ErrorKind::ConnectionAborted.into());
-            return Err(Unanswered { error, sent });
-        }
+        let body = encoder.body(events);
+        let mut response = self.send(request, body.reader(), body.bytes(), channel)?;
         Ok(self.read(&mut response, events.extent().events, is_text_wanted))
     }
 
@@ -316,35 +284,22 @@ impl Webhook {
             }
         }
         if is_bulk && !answer.items.cut_off {
-            answer.items = Items::read(answer.text.as_slice().chain(from.by_ref()));
+            answer.items = Items::read(text);
+            if answer.items.cut_off {
+                let end = from.read_to_end(text);
+                answer.items = Items::read(text);
+                answer.items.cut_off |= end.is_err();
+            }
         }
         let _ = io::copy(&mut from, &mut io::sink());
         (answer, server)
     }
 }
 
-/// Whether the webhook wants the next request over another connection.
-fn ends_connection<B>(response: &Response<B>) -> bool {
-    let connection = response.headers().get(header::CONNECTION);
-    response.version() < Version::HTTP_11
-        || connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-}
-
 impl Target for Webhook {
-    fn post(&mut self, body: &Body<'_>) -> Outcome {
+    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
         self.template.encoder.encode(body);
-        let mut since = self.kept_since.unwrap_or_else(Instant::now);
-        let mut is_last = self.is_connection_old();
-        let mut result = self.try_post(body, false);
-        if let Err(unanswered) = &result
-            && self.kept_since.is_some()
-            && self.may_repeat(unanswered)
-        {
-            (since, is_last) = (Instant::now(), false);
-            self.kept_since = None;
-            result = self.try_post(body, false);
-        }
-        self.kept_since = (result.is_ok() && !is_last).then_some(since);
+        let result = self.over_kept_connection(|webhook| webhook.try_post(body, channel, false));
         match result {
             Ok((answer, server)) => {
                 self.is_one_record = self.makes_one_record(&server);
@@ -352,6 +307,14 @@ impl Target for Webhook {
             }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
         }
+    }
+
+    fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
+        self.ask_indexed(channel, ids)
+    }
+
+    fn has_moved(&mut self) -> bool {
+        self.session.borrow_mut().has_moved()
     }
 
     fn advice(&mut self) -> Option<&'static str> {
@@ -395,6 +358,10 @@ impl Target for Webhook {
         })
     }
 
+    fn number(&mut self, numbering: &Numbering) {
+        self.template.encoder.number(numbering);
+    }
+
     fn another(&self) -> Box<dyn Target> {
         let (wire, addresses) = (Wire::default(), Known::default());
         let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
@@ -410,6 +377,7 @@ impl Target for Webhook {
             wire,
             is_aborted: Arc::default(),
             addresses,
+            session: RefCell::default(),
             kept_since: None,
             advised: Arc::clone(&self.advised),
             ..*self
@@ -417,23 +385,11 @@ impl Target for Webhook {
     }
 }
 
-impl Webhook {
-    /// Whether a request may be made again at once and silently, after one over a connection that was kept: the webhook had
-    /// closed it while it was idle, or has gone to another address. Nobody may have read the request.
-    fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {
-        match error {
-            _ if self.is_aborted.load(Ordering::Relaxed) => false,
-            Error::Io(error) if is_disconnect(error) => {
-                *sent != Sent::All || self.wire.is_surely_unread()
-            }
-            Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
-            _ => false,
-        }
-    }
-}
-
+mod acks;
 mod build;
 mod counted;
+mod exchange;
+mod session;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

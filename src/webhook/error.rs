@@ -35,6 +35,15 @@ pub enum Sent {
     All,
 }
 
+/// A request that was not answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub error: Error,
+    /// How much of it was sent.
+    pub sent: Sent,
+}
+
 impl Sent {
     /// The cause of a failure that is nobody's answer.
     fn cause(self) -> Cause {

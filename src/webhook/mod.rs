@@ -14,6 +14,7 @@ pub mod gzip;
 pub mod head;
 pub mod header;
 pub mod no_proxy;
+mod numbered;
 pub mod observer;
 pub mod proxy;
 pub mod resolve;

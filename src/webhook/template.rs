@@ -13,6 +13,8 @@ pub struct RequestTemplate {
     pub encoder: Encoder,
     /// Where they go: the endpoint, with Splunk's metadata as its query.
     pub uri: Uri,
+    /// Where it is asked what is indexed, if that is wanted.
+    pub ack_uri: Option<Uri>,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
     /// Splunk, or something like it, takes them, so that its codes in answers count.
@@ -32,6 +34,7 @@ impl RequestTemplate {
         RequestTemplate {
             encoder: self.encoder.another(),
             uri: self.uri.clone(),
+            ack_uri: self.ack_uri.clone(),
             headers: self.headers.clone(),
             is_splunk: self.is_splunk,
         }

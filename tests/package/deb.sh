@@ -79,16 +79,22 @@ rm "$DIR/denied.log"
 
 say 'service: what may pass by itself is tried again, and a failed service is named'
 mkdir -p "$root/etc/systemd/system/$name.service.d"
-printf '%s\n' '[Service]' 'RestartSec=1s' 'Environment=S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE=/etc/later' \
+printf '%s\n' '[Service]' 'RestartSec=1s' 'Environment=S3_AUDIT_WEBHOOK_STATUS_LISTEN=127.0.0.1:9108' \
     >"$root/etc/systemd/system/$name.service.d/test.conf"
 inside systemctl daemon-reload
-inside systemctl restart $name 2>"$DIR/start.log" || true
-echo 'Bearer later' >"$root/etc/later"
+# shellcheck disable=SC2016 # this is Perl's
+inside systemd-run --quiet --unit=other perl -MIO::Socket::INET -e '
+    my $socket = IO::Socket::INET->new(LocalAddr => "127.0.0.1:9108", Listen => 1) or die "socket: $!";
+    sleep;'
+# Port 9108, as the kernel has it.
+await 10 'the other program' inside grep -q ':2394 ' /proc/net/tcp
+! inside systemctl restart $name 2>"$DIR/start.log" || fail 'two programs have one port'
+inside systemctl stop other
 await 20 'a start by itself' is_active
 printf '%s\n' '[Service]' 'Environment=S3_AUDIT_WEBHOOK_BATCH_BYTES=0' >"$root/etc/systemd/system/$name.service.d/test.conf"
 inside systemctl daemon-reload
 ! inside systemctl restart $name 2>"$DIR/start.log" || fail 'it has started with wrong settings'
-rm "$DIR/start.log" "$root/etc/later"
+rm "$DIR/start.log"
 [ "$(property ActiveState)" = failed ] || fail 'wrong usage is tried again'
 inside $name enable --no-test | grep -q 'start it again: systemctl restart' || fail 'enable does not name the failed service'
 inside systemctl stop ceph

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::classify::read_head;
-use super::follower::{Ending, Follower, QUIET, Sink};
+use super::follower::{COOLS, Ending, Follower, QUIET, Sink};
 use super::label;
 use super::tracked::{Listed, Probe, State, Tracked};
 use crate::state::checkpoint::FileOffset;
@@ -95,8 +95,8 @@ impl Follower {
         self.bound_deleted(deleted, now, sink);
     }
 
-    /// A file that has gone and was read is done with when its writer is, too: there is something in the one that took
-    /// its place, or nothing has come for long and others are there.
+    /// A file that has gone and was read is done with when its writer is, too: nothing has come for long, and others are
+    /// there.
     fn finish_if_done(&mut self, number: u64, now: Instant) {
         let Some(file) = self.files.get(&number) else {
             return;
@@ -109,13 +109,12 @@ impl Follower {
         if !is_passed {
             return;
         }
-        let is_replaced = file.is_gone && self.is_replaced(&file.now.path);
-        let is_quiet = now.saturating_duration_since(file.active) > QUIET;
-        let are_others = self
-            .files
-            .values()
-            .any(|file| !file.is_gone && !file.is_outside);
-        if !(is_replaced || is_quiet && are_others || matches!(file.state, State::CopyOf { .. })) {
+        let are_many = self.open.len() * 2 > self.wishes.max_open;
+        let patience = if are_many { COOLS } else { QUIET };
+        let is_quiet = now.saturating_duration_since(file.active) > patience;
+        let mut others = self.files.values();
+        let are_others = others.any(|file| !file.is_gone && !file.is_outside);
+        if !(is_quiet && are_others || matches!(file.state, State::CopyOf { .. })) {
             return;
         }
         if let Some(mut file) = self.take(number) {
@@ -176,6 +175,8 @@ impl Follower {
                 );
                 sink.lost(unread, &reason);
             }
+            self.progress.lost(number, file.offset);
+            self.remainders.extend(file.framer);
             self.endings.push(number);
         }
         self.deleted_bytes = sum;
@@ -241,10 +242,15 @@ impl Follower {
         let awaited: Vec<u64> = self.missing.awaited().map(|(number, _)| number).collect();
         let mut lines = 0;
         for number in awaited {
-            let Some(entry) = self.missing.remove(number) else {
+            let Some(mut entry) = self.missing.remove(number) else {
                 continue;
             };
-            self.remainders.extend(self.orphans.remove(&number));
+            if let Some(framer) = self.orphans.remove(&number) {
+                // That was read, and is passed on.
+                entry.offset += framer.unfinished();
+                self.remainders.push_back(framer);
+            }
+            self.progress.lost(number, entry.offset);
             let was_restored = self.restored.remove(&number);
             let is_complete = self.complete.remove(&number).is_some();
             if !is_complete || was_restored {

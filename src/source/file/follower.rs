@@ -20,6 +20,8 @@ use crate::telemetry::message::Message;
 
 /// A file that has not changed for so long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
+/// The same if there are too many.
+pub(super) const COOLS: Duration = Duration::from_secs(1);
 /// Files that are looked at each time, but for those that have just changed.
 pub(super) const MAX_HOT: usize = 256;
 
@@ -284,13 +286,6 @@ impl Follower {
         self.pending.remove(&number);
         self.copies.remove(&number);
         Some(*file)
-    }
-
-    /// Whether another file is at this path now, and has something in it.
-    pub(super) fn is_replaced(&self, path: &Path) -> bool {
-        let number = self.by_path.get(path);
-        let other = number.and_then(|number| self.files.get(number));
-        other.is_some_and(|other| !other.is_gone && other.now.length > 0)
     }
 
     pub(super) fn is_known(&self, identity: Identity) -> bool {

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::{Follower, MAX_HOT, QUIET, Sink};
+use super::follower::{COOLS, Follower, MAX_HOT, QUIET, Sink};
 use super::label;
 use super::listing::Name;
 use super::tracked::{Listed, State};
@@ -18,8 +19,6 @@ use crate::telemetry::message::{Events, Message};
 const ALL: Duration = Duration::from_secs(20);
 /// At each look at least so many are.
 const SOME: usize = 64;
-/// One of too many that has not changed for so long is looked at less often.
-const COOLS: Duration = Duration::from_secs(1);
 /// A source that has no file yet says so this often.
 const REMIND: Duration = Duration::from_secs(60);
 /// Malformed events are logged so often.
@@ -79,14 +78,17 @@ impl Follower {
         let Some(path) = self.listing.pattern().path() else {
             return;
         };
-        let number = self.by_path.get(path);
-        let known = number.and_then(|number| self.files.get(number));
-        let identity = fs::metadata(path).ok().map(|found| {
-            use std::os::unix::fs::MetadataExt as _;
-            (found.dev(), found.ino())
-        });
-        if identity.is_some() && identity != known.map(|file| file.now.identity) {
-            self.dirty.insert(self.listing.pattern().root().to_owned());
+        let Ok(found) = fs::metadata(path) else {
+            return;
+        };
+        match self.by_path.get(path) {
+            Some(&number) => {
+                let identity = self.files.get(&number).map(|file| file.now.identity);
+                if identity != Some((found.dev(), found.ino())) {
+                    self.read_dir_of(number);
+                }
+            }
+            None => _ = self.dirty.insert(self.listing.pattern().root().to_owned()),
         }
     }
 
@@ -261,7 +263,15 @@ impl Follower {
     fn go_or_read_dir(&mut self, number: u64, is_outside: bool, now: Instant) {
         if is_outside {
             self.go(number, now);
-        } else if let Some(file) = self.files.get(&number) {
+        } else {
+            self.read_dir_of(number);
+        }
+    }
+
+    /// Looks for what has taken a file's place: a link that leads elsewhere now may look the same in its directory.
+    fn read_dir_of(&mut self, number: u64) {
+        if let Some(file) = self.files.get_mut(&number) {
+            file.now.entry = 0;
             let parent = file.now.path.parent().unwrap_or(Path::new("."));
             self.dirty.insert(parent.to_owned());
         }

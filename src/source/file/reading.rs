@@ -279,6 +279,9 @@ impl Follower {
 
     /// Marks what has ended, when all that was read before is queued.
     pub(super) fn mark_endings(&mut self, position: u64) {
+        if !self.remainders.is_empty() {
+            return;
+        }
         for number in std::mem::take(&mut self.endings) {
             self.progress.gone(position, number);
         }

@@ -10,6 +10,7 @@ pub mod chunked;
 mod connection;
 pub mod connections;
 pub mod decoder;
+pub mod health;
 pub mod registry;
 pub mod request;
 pub mod route;
@@ -28,6 +29,7 @@ use socket2::SockRef;
 use answer::Answer;
 use budget::Budget;
 use connections::{Connections, Member, TurnedAway};
+use health::Health;
 use registry::Limits;
 use tokens::Tokens;
 
@@ -92,6 +94,7 @@ struct Service {
     timeout: Duration,
     hec_input: HecInput,
     budget: Budget,
+    health: Health,
     stop: ShutdownSignal,
 }
 
@@ -118,16 +121,17 @@ impl Listener {
                     .into(),
             ));
         }
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
-            // An address that this host may get later.
-            ErrorKind::AddrNotAvailable => OpenError::InUse(format!("can't listen: {error}")),
-            _ => OpenError::Wrong(format!("can't listen: {error}")),
-        })?;
+        let tokens = settings
+            .tokens
+            .as_ref()
+            .map_or(Ok(()), |tokens| tokens.current().map(drop));
+        let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
+        tokens.and(tls).map_err(OpenError::Missing)?;
+        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
         listener
             .set_nonblocking(true)
             .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
-            .map_err(|error| OpenError::Wrong(format!("can't listen: {error}")))?;
+            .map_err(OpenError::listening)?;
         Ok(Listener { listener, settings })
     }
 
@@ -147,8 +151,15 @@ impl Listener {
             timeout: settings.timeout,
             hec_input: settings.hec_input,
             budget: Budget::new(body.saturating_mul(BODIES)),
+            health: Health::default(),
             stop: stop.clone(),
         }
+    }
+}
+
+impl Service {
+    fn is_full(&self) -> bool {
+        self.health.is_full(self.output.percent_used())
     }
 }
 

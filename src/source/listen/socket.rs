@@ -104,9 +104,13 @@ impl ListeningSocket {
             }
             bound => bound,
         };
-        let listener = listener.map_err(cant_listen)?;
-        listener.set_nonblocking(true).map_err(cant_listen)?;
-        let inode = fs::symlink_metadata(path).map_err(cant_listen)?.ino();
+        let listener = listener.map_err(OpenError::listening)?;
+        listener
+            .set_nonblocking(true)
+            .map_err(OpenError::listening)?;
+        let inode = fs::symlink_metadata(path)
+            .map_err(OpenError::listening)?
+            .ino();
         let path = path.into();
         Ok(ListeningSocket::Unix(SocketFile {
             listener,
@@ -117,13 +121,13 @@ impl ListeningSocket {
 
     /// Takes an address of this host, for clients inside TLS if there is a server for that.
     pub(crate) fn tcp(address: SocketAddr, tls: Option<Arc<TlsServer>>) -> Result<Self, OpenError> {
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => OpenError::InUse("another process listens on this port".into()),
-            // An address that this host may get later.
-            ErrorKind::AddrNotAvailable => OpenError::InUse(format!("can't listen: {error}")),
-            _ => cant_listen(error),
-        })?;
-        listener.set_nonblocking(true).map_err(cant_listen)?;
+        if let Some(tls) = &tls {
+            tls.check().map_err(OpenError::Missing)?;
+        }
+        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
+        listener
+            .set_nonblocking(true)
+            .map_err(OpenError::listening)?;
         Ok(ListeningSocket::Tcp(listener, tls))
     }
 
@@ -183,13 +187,9 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
-fn cant_listen(error: io::Error) -> OpenError {
-    OpenError::Wrong(format!("can't listen: {error}"))
-}
-
 fn remove_stale(path: &Path) -> Result<(), OpenError> {
-    let wrong = |error: io::Error| OpenError::Wrong(format!("can't take the path: {error}"));
-    let found = fs::symlink_metadata(path).map_err(wrong)?;
+    let missing = |error: io::Error| OpenError::Missing(format!("can't take the path: {error}"));
+    let found = fs::symlink_metadata(path).map_err(missing)?;
     if !found.file_type().is_socket() {
         return Err(OpenError::Wrong(
             "there is a file that is no socket; fix: name another path".into(),
@@ -197,9 +197,9 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
     }
     match unix::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(wrong)
+            fs::remove_file(path).map_err(missing)
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(wrong(error)),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(missing(error)),
         _ => Err(OpenError::InUse(
             "another process listens on this socket; stop it, or give another path".into(),
         )),

@@ -124,10 +124,30 @@ impl Progress {
             .mark(position, number, |step| step.reached = Some(reached));
     }
 
-    /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up.
+    /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up. If
+    /// all that was read of it is final, that holds now.
     pub fn gone(&self, position: u64, number: u64) {
-        self.lock()
-            .mark(position, number, |step| step.is_gone = true);
+        let mut state = self.lock();
+        let is_gone = true;
+        if state
+            .marks
+            .iter()
+            .all(|mark| !mark.files.contains_key(&number))
+        {
+            let reached = None;
+            return state.apply(number, Step { reached, is_gone });
+        }
+        state.mark(position, number, |step| step.is_gone = is_gone);
+    }
+
+    /// What is behind `length` in a file is lost, and counted: the next start is not to count it again.
+    pub fn lost(&self, number: u64, length: u64) {
+        let mut state = self.lock();
+        state.behind = None;
+        if let Some(file) = state.files.get_mut(&number) {
+            file.length = length;
+            state.changed.insert(number);
+        }
     }
 
     /// A file need not be known any more: nothing of it was read, or it has been gone for long.

@@ -14,7 +14,7 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::source::Spec;
-use crate::state::{self, is_awaited};
+use crate::state;
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
@@ -137,7 +137,7 @@ impl CheckpointWriter {
                 None
             }
             // A directory that was asked for is waited for.
-            Err(error) if !is_default && is_awaited(&error) => None,
+            Err(_) if !is_default => None,
             Ok(None) => {
                 let problem = format!("{dir}: another agent keeps its checkpoint of {spec} there");
                 if !is_default {
@@ -145,13 +145,7 @@ impl CheckpointWriter {
                 }
                 Some(problem)
             }
-            Err(error) => {
-                let problem = format!("{dir}: can't be written to: {error}");
-                if !is_default {
-                    return Err(provenance.error(Opt::StateDir, problem).into());
-                }
-                Some(problem)
-            }
+            Err(error) => Some(format!("{dir}: can't be written to: {error}")),
         };
         let resumes = problem.is_none();
         match problem {

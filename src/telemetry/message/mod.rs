@@ -121,6 +121,21 @@ messages! {
     /// A request was taken after others had failed.
     DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
         "delivery restored after {lasted} ({attempts})";
+    /// What is indexed can't be asked.
+    QueryFailed { error: String } = "query_failed" Warn
+        "can't ask which events are indexed: {error}; asking again";
+    /// It can.
+    QueryRestored { lasted: HumanDuration } = "query_restored" Info
+        "the webhook says again which events are indexed, after {lasted}";
+    /// The agent ends without knowing.
+    LeftUnacknowledged { events: Events } = "left_unacknowledged" Warn
+        "{events} posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted as not delivered";
+    /// One of several endpoints failed.
+    EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
+        "{endpoint}: {error}; the other endpoints are used until it works again";
+    /// It works again.
+    EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
+        "{endpoint}: works again after {lasted}";
     /// Events are posted again though the webhook may have them.
     Redelivered { events: Events, within: Within, error: String, total: u64 } = "redelivered" Warn
         "redelivered {events}{within} that may have arrived already ({error}); {total} since start";
@@ -219,6 +234,9 @@ messages! {
     /// Tokens or certificates were renewed.
     ListenFilesChanged { files: &'static str } = "listen_files_changed" Info
         "{files} changed; the new ones are in use";
+    /// Tokens or certificates are not there yet.
+    ListenFilesAwaited { path: String, error: String, files: &'static str } = "listen_files_awaited" Warn
+        "{path}: {error}; waiting for {files}";
     /// Renewed tokens or certificates can't be used.
     ListenFilesInvalid { path: String, error: String, files: &'static str } = "listen_files_invalid" Error
         "{path}: {error}; keeping the previous {files}";
@@ -322,6 +340,22 @@ messages! {
     SpoolUnused { dir: String, size: Size } = "spool_unused" Warn
         "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes to deliver them, or print them \
          with `s3-audit-webhook spool cat`";
+
+    // The trail
+
+    /// The agent records its losses in the archive.
+    TrailStarted { stream: String, first: u64 } = "trail_started" Info
+        "trail: stream {stream}, from number {first} on";
+    /// Nothing is kept from start to start.
+    TrailUnkept { error: String } = "trail_unkept" Warn
+        "trail: can't be kept in the state directory: {error}; this start has a stream of its own, and records that are not \
+         delivered end with it";
+    /// The file can't be written.
+    TrailFailed { path: String, error: String } = "trail_failed" Warn
+        "{path}: can't keep the trail: {error}; retrying; a kill before that loses records that are not delivered";
+    /// It can again.
+    TrailRestored { path: String } = "trail_restored" Info
+        "{path}: the trail is kept again";
 
     // State
 

@@ -5,14 +5,16 @@
 mod source;
 mod state;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
-use crate::telemetry::message::Message;
+use crate::telemetry::gaps::{Gap, Gaps};
+use crate::telemetry::message::{Events, Message};
 use crate::telemetry::requests::{Finished, RequestResult};
-use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState, TrailState};
 
 /// A source, as the report knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
+    /// For the trail, if there is one.
+    gaps: Option<Mutex<Gaps>>,
 }
 
 impl Report {
@@ -42,7 +46,50 @@ impl Report {
                 sources.iter().map(|source| source.name.clone()),
             )),
             sources,
+            gaps: None,
         }
+    }
+
+    /// The same that adds losses up for the trail.
+    pub fn with_trail(self) -> Self {
+        Report {
+            gaps: Some(Mutex::default()),
+            ..self
+        }
+    }
+
+    /// Events with these numbers will not come, for this reason: for the trail.
+    pub fn gap(&self, reason: &str, numbers: impl IntoIterator<Item = Range<u64>>) {
+        self.add_gap(None, reason, 0, numbers);
+    }
+
+    fn add_gap(
+        &self,
+        source: Option<usize>,
+        reason: &str,
+        unnumbered: u64,
+        numbers: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        let Some(gaps) = &self.gaps else { return };
+        let source = source.map_or("", |source| self.source_name(source));
+        let key = (source.to_owned(), reason.to_owned());
+        let mut gaps = gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
+        let gap = gaps.entry(key).or_insert_with(|| Gap::at(now));
+        gap.add(unnumbered, numbers, now);
+    }
+
+    /// The losses since this was last asked.
+    pub fn take_gaps(&self) -> Gaps {
+        let gaps = self.gaps.as_ref().map(Mutex::lock);
+        gaps.map_or_else(Gaps::new, |gaps| {
+            std::mem::take(&mut *gaps.unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    /// The trail as it is now.
+    pub fn trail(&self, trail: TrailState) {
+        self.state().trail = Some(trail);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,6 +152,10 @@ impl Report {
             if reason == Reason::Shutdown && self.resumes(source) {
                 state.left += events as u64;
                 return None;
+            }
+            // What was dropped behind the queue has its numbers, which the sender says.
+            if source.is_some() || reason == Reason::Corrupt {
+                self.add_gap(source, reason.label(), events as u64, []);
             }
             self.counters.dropped(reason, source, events);
             state.dropped(reason, events as u64)
@@ -176,6 +227,29 @@ impl Report {
     /// The webhook took or rejected a request's content: it works.
     pub fn delivery_restored(&self) {
         self.update(|state, now| state.delivery_restored(now));
+    }
+
+    /// So many events were posted and are not acknowledged as indexed.
+    pub fn posted(&self, events: usize) {
+        self.state().posted = events as u64;
+    }
+
+    /// A query for what is indexed failed, and is made again.
+    pub fn query_failed(&self, message: &str) {
+        self.update(|state, now| state.query_failed(message, now));
+    }
+
+    /// Such a query was answered.
+    pub fn query_answered(&self) {
+        self.update(|state, now| state.query_answered(now));
+    }
+
+    /// The agent ends before so many events were acknowledged as indexed.
+    pub fn left_unacknowledged(&self, events: usize) {
+        if events > 0 {
+            let events = Events(events as u64);
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+        }
     }
 
     /// Events are sent again that may have arrived, after a request that ended with `message`.
@@ -266,8 +340,19 @@ impl Report {
     }
 
     /// Requests go to another webhook from now on: what is known of the last one's state is over.
-    pub fn another_webhook(&self) {
-        self.state().another_webhook();
+    /// Several endpoints are known by their place in `names`, a single one is not.
+    pub fn another_webhook(&self, names: Vec<String>) {
+        self.state().another_webhook(names);
+    }
+
+    /// One of several endpoints failed, and is left alone for now. `fix` says what an operator must do.
+    pub fn endpoint_failed(&self, place: usize, message: &str, fix: Option<&'static str>) {
+        self.update(|state, now| state.endpoint_failed(place, message, fix, now));
+    }
+
+    /// It works again.
+    pub fn endpoint_restored(&self, place: usize) {
+        self.update(|state, now| state.endpoint_restored(place, now));
     }
 
     /// The file for `show` could not be written, and is tried again.

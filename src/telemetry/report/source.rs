@@ -8,6 +8,9 @@ use crate::telemetry::snapshot::{Lag, SourceState};
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::HumanDuration;
 
+/// That a source is still unavailable is logged after so many intervals: by default once a minute.
+const INTERVALS: u32 = 6;
+
 /// A source, as far as it changes.
 #[derive(Debug, Default)]
 pub(super) struct Source {
@@ -100,7 +103,7 @@ impl Source {
 
     /// A line about an outage, if it is time for one.
     pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Option<Message> {
-        let outage = self.outages.due(now, interval)?;
+        let outage = self.outages.due(now, interval, INTERVALS)?;
         Some(Message::SourceStillUnavailable {
             source: self.name.clone(),
             lasts: HumanDuration(now - outage.since),

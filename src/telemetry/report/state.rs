@@ -1,13 +1,17 @@
 //! What the report knows, and which lines follow from it. No clock, no I/O: time is an argument.
 
+mod webhook;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use super::source::Source;
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::log;
 use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
-use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
-use crate::telemetry::throttle::{Burst, Outages, with_fix};
+use crate::telemetry::snapshot::{
+    Forwarding, LastError, OutageState, Snapshot, SpoolState, TrailState,
+};
+use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::{HumanDuration, Size};
 
 /// One moment, by both clocks.
@@ -26,6 +30,12 @@ pub(super) struct State {
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
+    /// Of queries for what is indexed.
+    queries: Outages,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub(super) posted: u64,
+    /// Of several endpoints, by name.
+    endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
     /// The webhook, this one, has answered to a request's content.
@@ -36,6 +46,7 @@ pub(super) struct State {
     last_error: Option<LastError>,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
+    pub(super) trail: Option<TrailState>,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
     /// The last line was logged.
@@ -67,6 +78,9 @@ impl State {
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
+            queries: Outages::default(),
+            posted: 0,
+            endpoints: Vec::new(),
             sources: sources.collect(),
             last_delivery: None,
             reached: false,
@@ -75,6 +89,7 @@ impl State {
             last_error: None,
             spool: None,
             corrupt_bytes: 0,
+            trail: None,
             left: 0,
             has_stopped: false,
         }
@@ -112,39 +127,6 @@ impl State {
         rejected
             .add(events, error)
             .then(|| rejected_message(events, None, rejected))
-    }
-
-    pub(super) fn delivery_failed(
-        &mut self,
-        error: &str,
-        fix: Option<&'static str>,
-        retry_in: Duration,
-        buffered: u64,
-        now: Now,
-    ) -> Option<Message> {
-        if self.webhook.is_new(error) {
-            self.went_wrong(format!("webhook: {}", with_fix(error, fix)), now);
-        }
-        if !self.webhook.failed(error, fix, now.instant, self.interval) {
-            return None;
-        }
-        let error = error.to_owned();
-        Some(match fix {
-            None => Message::DeliveryFailed {
-                error,
-                retry_in: HumanDuration(retry_in),
-                buffered: Events(buffered),
-            },
-            Some(fix) => Message::DeliveryBlocked { error, fix },
-        })
-    }
-
-    pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
-        let outage = self.webhook.ended(now.instant)?;
-        Some(Message::DeliveryRestored {
-            lasted: HumanDuration(now.instant - outage.since),
-            attempts: Attempts(outage.attempts),
-        })
     }
 
     pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
@@ -202,35 +184,6 @@ impl State {
         Some(message)
     }
 
-    pub(super) fn forwards(&mut self, forwarding: Forwarding, changed: &str) -> Option<Message> {
-        let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
-        let changed = changed.to_owned();
-        let message = match (&self.forwarding, &forwarding) {
-            (None, _) | (_, Forwarding::Awaited(_)) => None,
-            (Some(Forwarding::Off(_) | Forwarding::Unset(_)), Forwarding::On(webhook)) => {
-                Some(Message::ForwardingEnabled {
-                    changed,
-                    webhook: webhook.clone(),
-                    dropped,
-                })
-            }
-            (_, Forwarding::On(webhook)) => Some(Message::ForwardingChanged {
-                changed,
-                webhook: webhook.clone(),
-            }),
-            (_, Forwarding::Off(_) | Forwarding::Unset(_)) => Some(Message::ForwardingDisabled {
-                reason: forwarding.to_string(),
-            }),
-        };
-        self.forwarding = Some(forwarding);
-        message
-    }
-
-    pub(super) fn another_webhook(&mut self) {
-        self.webhook = Outages::default();
-        self.reached = false;
-    }
-
     pub(super) fn status_file_failed(&mut self, error: &str, now: Now) -> Option<Message> {
         let is_due = self
             .status_file
@@ -270,10 +223,14 @@ impl State {
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
         let sources = self.sources.iter().enumerate();
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
         Snapshot {
             forwarding: self.forwarding.clone(),
             reached: self.reached,
             outage: self.webhook.state(),
+            endpoints: endpoints.collect(),
+            posted: self.posted.min(balance.buffered()),
             last_delivery: self.last_delivery,
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
@@ -284,6 +241,7 @@ impl State {
                 ..spool
             }),
             settings_rejected: self.settings_rejected.clone(),
+            trail: self.trail.clone(),
             last_error: self.last_error.clone(),
             balance,
         }
@@ -295,7 +253,7 @@ impl State {
         let is_full = messages.iter().any(|message| {
             matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
         });
-        if let Some(outage) = self.webhook.due(now.instant, self.interval) {
+        if let Some(outage) = self.webhook.due(now.instant, self.interval, 1) {
             let lasts = HumanDuration(now.instant - outage.since);
             let attempts = Attempts(outage.attempts);
             let error = outage.error.clone();

@@ -3,6 +3,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
@@ -77,6 +78,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
         headers: Vec::new(),
+        ack_uri: None,
         is_splunk: false,
     };
     let webhook = Webhook::new(
@@ -93,7 +95,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
 }
 
 pub(super) fn post(webhook: &mut Webhook) -> Outcome {
-    webhook.post(&Body::of(b"{}\n"))
+    webhook.post(&Body::of(b"{}\n"), None)
 }
 
 #[test]
