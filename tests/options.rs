@@ -106,9 +106,10 @@ impl Row {
 
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
-        let endpoint = match self.flag.starts_with("hec-ack") {
-            true => COLLECTOR,
-            false => NOWHERE,
+        let endpoint = match self.flag {
+            "pin-sha256" | "tls-server-name" => "https://127.0.0.1:9/",
+            flag if flag.starts_with("hec-ack") => COLLECTOR,
+            _ => NOWHERE,
         };
         let rest = [("endpoint", endpoint), ("auth-token", TOKEN)]
             .into_iter()
@@ -139,6 +140,8 @@ fn options(dir: &Path) -> Vec<Row> {
                           https:ADDR:PORT, fluent:ADDR:PORT, fluents:ADDR:PORT or fluent:PATH";
     const ADDRESS: &str = "fix: use one such as";
     const PATH: &str = "107 bytes at most, this one has 108";
+    const PIN: &str =
+        "is no SHA-256 of 64 hexadecimal digits; fix: use one that `s3-audit-webhook test` shows";
     const SWITCH: &str = "is neither true nor false; fix: use one of them";
     const COUNT: &str = "is no whole number; fix: use one such as";
     const SIZE: &str = "is no size; fix: use one such as 65536, 64KiB or 1MiB";
@@ -158,6 +161,7 @@ fn options(dir: &Path) -> Vec<Row> {
     let two_tokens = file("two", "one\ntwo\n");
     let empty = file("empty", "");
     let text = file("text", "no PEM");
+    let sign_key = file("sign_key", &format!("whsec_{}", "A".repeat(32)));
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let junk = file("junk", junk);
     let ca = Authority::new("some CA").write_pem(dir, "ca");
@@ -352,7 +356,19 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["slow"], TIME)
             .refuses(&["100ms"], "less than --backoff-min, which is 500ms"),
         option("reject-after", "0").refuses(&["", "-1", "1.5", "4294967296"], COUNT),
+        option("reject-file", &format!("{dir}/rejected.json")).refuses(
+            &[dir, "/dev/null", "/no/where"],
+            "fix: name a file that can be written to",
+        ),
+        option("reject-bytes", "1GiB")
+            .refuses(&["x"], SIZE)
+            .refuses(&["0"], "fix: use 1 or more"),
         option("log-format", "json").refuses(&["", "JSON", "xml"], "fix: use text or json"),
+        option("sign-key-file", &sign_key)
+            .refuses(&[dir], DIRECTORY)
+            .refuses(&[&empty], "contains no key; fix: make a key with")
+            .refuses(&[&text], "contains a key that is not whsec_ and base64"),
+        option("address-family", "4").refuses(&["", "5", "ipv4"], "fix: use 4, 6 or any"),
         option("connect-timeout", "1.5s")
             .refuses(&["x"], TIME)
             .refuses(&["0"], "fix: use 1ms or more"),
@@ -373,6 +389,9 @@ fn options(dir: &Path) -> Vec<Row> {
         option("proxy", "http://proxy:3128")
             .refuses(&["", "socks5://proxy", "proxy:x", "http://"], PROXY),
         option("no-proxy", "true").refuses(&["", "2"], SWITCH),
+        option("pin-sha256", &"0a".repeat(32)).refuses(&["", "0a", &"0g".repeat(32)], PIN),
+        option("tls-server-name", "hec.example.com")
+            .refuses(&["", "a b"], "fix: give a host name or an address"),
         option("insecure", "true").refuses(&["", "2"], SWITCH),
         option("enabled", "yes").refuses(&["", "maybe"], SWITCH),
         option("config", &empty)
@@ -479,6 +498,7 @@ fn what_an_option_names_and_is_not_there_is_waited_for() {
         for options in [
             "--auth-token-file=PATH",
             "--ca-file=PATH",
+            "--sign-key-file=PATH",
             "--client-cert=PATH",
             "--header=X-Key: @PATH",
             "--status-token-file=PATH --status-listen=127.0.0.1:0",

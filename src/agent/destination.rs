@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use ureq::tls::{ClientCert, TlsConfig};
+use rustls::sign::CertifiedKey;
 
 use crate::agent::{proxy_choice, request_template};
 use crate::config::error::UsageError;
@@ -21,7 +22,7 @@ use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::error::Timeouts;
-use crate::webhook::tls;
+use crate::webhook::tls::{self, TlsSettings, Trust, connect};
 
 /// Where bodies go.
 pub struct Destination {
@@ -118,26 +119,11 @@ pub fn webhooks(
 ) -> Result<(Vec<Webhook>, Vec<Message>), UsageError> {
     let endpoints = endpoints(options, provenance)?;
     let token = token(options, provenance)?;
-    let mut warnings = Vec::new();
-    let tls = TlsConfig::builder().client_cert(client(options, provenance, &mut warnings)?);
-    let tls = match &options.ca_file {
-        _ if options.insecure => {
-            warnings.push(Message::CertificateUnverified {
-                option: provenance.name(Opt::Insecure),
-            });
-            tls.disable_verification(true)
-        }
-        Some(path) => {
-            let roots = tls::ca_file(path);
-            tls.root_certs(roots.map_err(|what| of_file(provenance, Opt::CaFile, path, &what))?)
-        }
-        None if endpoints.iter().any(Endpoint::is_https) => {
-            let (roots, warning) = tls::host_roots().map_err(UsageError)?;
-            warnings.extend(warning);
-            tls.root_certs(roots)
-        }
-        None => tls,
-    };
+    let sign_key = options.sign_key_file.as_ref();
+    let sign_key = sign_key.and_then(|path| if_readable(Opt::SignKeyFile, path, provenance));
+    let mut warnings: Vec<_> = sign_key.into_iter().collect();
+    let is_https = endpoints.iter().any(Endpoint::is_https);
+    let tls = Arc::new(tls_settings(options, provenance, is_https, &mut warnings)?);
     if endpoints.iter().any(Endpoint::is_plain_and_remote) {
         warnings.push(Message::PlainHttp {
             option: provenance.name(Opt::Endpoint),
@@ -147,7 +133,6 @@ pub fn webhooks(
         connect: options.connect_timeout,
         request: options.request_timeout,
     };
-    let tls = tls.build();
     let webhook = |endpoint: Endpoint| {
         let template = request_template::template(options, &endpoint, provenance)?;
         let proxy = proxy_choice::choose(options, provenance, &endpoint)?;
@@ -155,9 +140,10 @@ pub fn webhooks(
             endpoint,
             token.clone(),
             template,
-            tls.clone(),
+            Arc::clone(&tls),
             proxy,
             timeouts,
+            options.address_family,
         )
         .map_err(|what| provenance.error(Opt::AuthToken, what))
     };
@@ -165,12 +151,69 @@ pub fn webhooks(
     Ok((webhooks.collect::<Result<_, _>>()?, warnings))
 }
 
+/// Whom to trust.
+fn tls_settings(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+    is_https: bool,
+    warnings: &mut Vec<Message>,
+) -> Result<TlsSettings, UsageError> {
+    for (option, is_given) in [
+        (Opt::PinSha256, !options.pins.is_empty()),
+        (Opt::TlsServerName, options.tls_server_name.is_some()),
+    ] {
+        if is_given && !is_https {
+            return Err(provenance.error(
+                option,
+                "is of no use with http://; fix: leave it out, or use https://",
+            ));
+        }
+    }
+    let name = options
+        .tls_server_name
+        .as_deref()
+        .map(connect::server_name)
+        .transpose();
+    let name = name.map_err(|what| {
+        provenance.error(
+            Opt::TlsServerName,
+            format!("{what}; fix: give a host name or an address"),
+        )
+    })?;
+    let identity = client(options, provenance, warnings)?.map(Arc::new);
+    let (trust, authorities) = match &options.ca_file {
+        _ if !options.pins.is_empty() => (Trust::Pins(options.pins.clone()), Vec::new()),
+        _ if options.insecure => {
+            warnings.push(Message::CertificateUnverified {
+                option: provenance.name(Opt::Insecure),
+            });
+            (Trust::Anyone, Vec::new())
+        }
+        Some(path) => {
+            tls::ca_file(path).map_err(|what| of_file(provenance, Opt::CaFile, path, &what))?
+        }
+        None if is_https => {
+            let (trust, warning) = tls::host_roots().map_err(UsageError)?;
+            warnings.extend(warning);
+            (trust, Vec::new())
+        }
+        // Nobody is asked.
+        None => (Trust::Pins(Vec::new()), Vec::new()),
+    };
+    Ok(TlsSettings {
+        trust,
+        authorities,
+        identity,
+        name,
+    })
+}
+
 /// The certificate that the webhook may ask for.
 fn client(
     options: &WebhookOptions,
     provenance: &Provenance,
     warnings: &mut Vec<Message>,
-) -> Result<Option<ClientCert>, UsageError> {
+) -> Result<Option<CertifiedKey>, UsageError> {
     let Some(certificate) = &options.client_cert else {
         return match options.client_key {
             Some(_) => Err(provenance.error(
@@ -192,14 +235,19 @@ fn client(
             };
             of_file(provenance, option, path, &what)
         })?;
+    warnings.extend(if_readable(option, path, provenance));
+    Ok(Some(client))
+}
+
+/// A warning if everybody may read this file of a key.
+fn if_readable(option: Opt, path: &Path, provenance: &Provenance) -> Option<Message> {
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
-    if fs::metadata(path).is_ok_and(is_open) {
-        warnings.push(Message::KeyReadable {
+    fs::metadata(path)
+        .is_ok_and(is_open)
+        .then(|| Message::KeyReadable {
             option: provenance.name(option),
             path: path.display().to_string(),
-        });
-    }
-    Ok(Some(client))
+        })
 }
 
 fn of_file(provenance: &Provenance, option: Opt, path: &Path, what: &str) -> UsageError {

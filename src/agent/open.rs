@@ -23,6 +23,7 @@ use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state::checkpoint::{self, CheckpointWriter};
+use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
@@ -107,6 +108,15 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     }
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
+    if let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) {
+        reject_file::open(path).map_err(|error| {
+            let what = format!(
+                "{}: {error}; fix: name a file that can be written to",
+                path.display()
+            );
+            provenance.error(Opt::RejectFile, what)
+        })?;
+    }
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;

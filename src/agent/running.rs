@@ -37,6 +37,8 @@ pub(super) struct Agent {
     pub(super) checkpoints: Option<checkpoint::Running>,
     pub(super) spool: Option<spool::Running>,
     pub(super) trail: Option<trail::running::Running>,
+    /// Disconnected when all rejected events are in their file.
+    pub(super) rejects: Option<Receiver<()>>,
     pub(super) shutdown: ShutdownSignal,
     pub(super) abort: ShutdownSignal,
     /// Dropped so that the queue can end.
@@ -130,6 +132,9 @@ impl Agent {
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
             self.report.left(spool.finish(left() / 2));
+        }
+        if let Some(rejects) = self.rejects {
+            let _ = rejects.recv_timeout(left() / 2);
         }
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         if let Some(checkpoints) = self.checkpoints {

@@ -135,10 +135,10 @@ impl SettingsWatcher {
         }
         self.attempted = found;
         match self.apply(is_requested) {
-            Ok(()) => self.report.settings_accepted(),
+            Ok(()) => self.report.settings(None),
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
-            Err(error) => self.report.settings_rejected(error),
+            Err(error) => self.report.settings(Some(error)),
         }
     }
 
@@ -286,6 +286,7 @@ pub fn contents(options: &RunOptions) -> Contents {
 pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
     let named = [
         &webhook.auth_token_file,
+        &webhook.sign_key_file,
         &webhook.ca_file,
         &webhook.client_cert,
         &webhook.client_key,

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -34,6 +35,7 @@ use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
+use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
@@ -89,7 +91,7 @@ pub(super) fn start(
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let targets = opened.destination.targets;
     let numbering = opened.trail.as_ref().map(trailing::numbering);
-    let lines = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
+    let (lines, rejects) = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
     if let Some(listener) = opened.status_page {
         let tokens = opened.listening.status_tokens;
         start_status_page(&shared, options, listener, tokens, stats.clone())?;
@@ -123,6 +125,7 @@ pub(super) fn start(
         checkpoints,
         spool: running_spool,
         trail,
+        rejects,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -190,14 +193,30 @@ fn start_status_page(
     Ok(())
 }
 
-/// Starts the senders. Gives the way to each.
+/// Starts what writes rejected events to a file.
+fn start_rejects(
+    shared: &Shared,
+    options: &RunOptions,
+) -> Result<(Option<Rejects>, Option<Receiver<()>>), CommandError> {
+    let path = options.reject_file.as_ref().filter(|_| !options.dry_run);
+    let start = |path: &PathBuf| {
+        Rejects::start(
+            path.clone(),
+            options.reject_bytes,
+            Arc::clone(&shared.report),
+        )
+    };
+    Ok(path.map(start).transpose()?.unzip())
+}
+
+/// Starts the senders. Gives the way to each, and what says when all rejected events are in their file.
 fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
     targets: Option<Targets>,
     watchdog: Watchdog,
-) -> Result<Vec<Line>, CommandError> {
+) -> Result<(Vec<Line>, Option<Receiver<()>>), CommandError> {
     let connections = match options.dry_run {
         // There is one standard output.
         true => 1,
@@ -222,6 +241,7 @@ fn start_senders(
         options.backoff_max,
         crate::sys::random::seed(),
     );
+    let (rejects, rejects_ended) = start_rejects(shared, options)?;
     let lines = (0..connections).map(|_| Line::new());
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let senders = Arc::new(Senders {
@@ -232,6 +252,7 @@ fn start_senders(
         watchdog,
         shutdown: shared.shutdown.clone(),
         abort: shared.abort.clone(),
+        rejects,
         lines: lines.clone(),
         running: AtomicUsize::new(connections),
     });
@@ -256,7 +277,7 @@ fn start_senders(
             }
         })?;
     }
-    Ok(lines)
+    Ok((lines, rejects_ended))
 }
 
 fn start_sources(

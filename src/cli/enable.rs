@@ -20,16 +20,19 @@ use crate::config::options::{DisableOptions, EnableOptions, RunOptions, WebhookO
 use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
+use crate::text::certificate::hex;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
 use crate::webhook::proxy;
 
 /// Setting the first removes the second from the file.
-const REPLACES: [(Opt, Opt); 6] = [
+const REPLACES: [(Opt, Opt); 8] = [
     (Opt::AuthToken, Opt::AuthTokenFile),
     (Opt::AuthTokenFile, Opt::AuthToken),
     (Opt::CaFile, Opt::Insecure),
+    (Opt::CaFile, Opt::PinSha256),
+    (Opt::PinSha256, Opt::Insecure),
     // The key of the previous certificate.
     (Opt::ClientCert, Opt::ClientKey),
     (Opt::Proxy, Opt::NoProxy),
@@ -141,6 +144,13 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
         let value = match (option, &webhook.auth_token) {
             (Opt::Endpoint, _) => webhook.endpoints().collect::<Vec<_>>().join(" ").into(),
             (Opt::Header, _) => headers(webhook, provenance)?.into(),
+            (Opt::PinSha256, _) => webhook
+                .pins
+                .iter()
+                .map(hex)
+                .collect::<Vec<_>>()
+                .join(",")
+                .into(),
             (Opt::AuthToken, Some(text)) => Token::parse(text)
                 .map_err(|what| provenance.error(option, what))?
                 .reveal()

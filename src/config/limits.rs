@@ -32,6 +32,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::BufferEvents, options.buffer_events, usize::MAX),
         (Opt::BatchEvents, options.batch_events, usize::MAX),
         (Opt::BatchBytes, options.batch_bytes, usize::MAX),
+        (Opt::RejectBytes, options.reject_bytes, usize::MAX),
         (Opt::Connections, options.connections, usize::MAX),
         (
             Opt::ListenConnections,

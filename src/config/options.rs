@@ -317,6 +317,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
     pub reject_after: u32,
 
+    /// File for events that the webhook rejects, with the answer, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub reject_file: Option<PathBuf>,
+
+    /// Max size of --reject-file; when it is full, it is renamed to FILE.1
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub reject_bytes: usize,
+
     /// Time to drain the buffer after SIGTERM; remaining events are dropped and counted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,

@@ -8,11 +8,13 @@ use clap::{Arg, Args, Command};
 
 use crate::config::opt::Opt;
 use crate::delivery::route::Mode;
+use crate::text::certificate::{Fingerprint, parse_fingerprint};
 use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::endpoint;
 use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
+use crate::webhook::resolve::AddressFamily;
 
 /// Options of the webhook: a running agent follows their changes in the settings file.
 #[derive(Args)]
@@ -76,6 +78,12 @@ pub struct WebhookOptions {
     )]
     pub headers: Vec<String>,
 
+    /// File of the key, whsec_ and base64, that request bodies are signed with, as Standard Webhooks has it
+    ///
+    /// Two keys, a line each, make two signatures, so that keys can be changed while receivers have either.
+    #[arg(long, value_name = "FILE")]
+    pub sign_key_file: Option<PathBuf>,
+
     /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
     #[arg(long, value_name = "NAME")]
     pub hec_host: Option<String>,
@@ -109,19 +117,37 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "PATH")]
     pub time_field: Option<TimePath>,
 
-    /// PEM file of the CA certificates to trust instead of those of this host
+    /// File of the CA certificates to trust instead of those of this host, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+
+    /// Trust exactly the certificate, or the public key, with this SHA-256; repeatable, or separated by commas
+    ///
+    /// Whatever its version, name and expiry, and instead of any CA: for certificates that can't be verified otherwise, such
+    /// as the one that Splunk makes at installation. The command test shows both values of what the webhook has. It
+    /// wins over --ca-file and --insecure.
+    #[arg(
+        id = "pin_sha256",
+        long = "pin-sha256",
+        value_name = "HEX",
+        value_delimiter = ',',
+        value_parser = parse_fingerprint
+    )]
+    pub pins: Vec<Fingerprint>,
+
+    /// Name that the webhook's certificate has to have, if it is not the host of the --endpoint
+    #[arg(long, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
 
     /// Do not verify the webhook's certificate: anyone on the network path can then read token and events
     #[arg(long, value_parser = parse_switch)]
     pub insecure: bool,
 
-    /// PEM file of the client certificate, with its chain, for a webhook that asks for one
+    /// File of the client certificate, PEM with its chain, for a webhook that asks for one
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
 
-    /// PEM file of the client certificate's private key, if it is not in the same file
+    /// File of the client certificate's private key, if it is not in the same file
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
 
@@ -136,6 +162,10 @@ pub struct WebhookOptions {
     /// Use no proxy, even if the environment names one
     #[arg(long, value_parser = parse_switch)]
     pub no_proxy: bool,
+
+    /// Addresses of the webhook's name, or the proxy's, to use: 4 (IPv4), 6 (IPv6) or any
+    #[arg(long, value_name = "4|6|any", default_value = "any")]
+    pub address_family: AddressFamily,
 
     /// Timeout for resolving the webhook's address, and for connecting to it
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]

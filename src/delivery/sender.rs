@@ -18,6 +18,7 @@ use super::step::{Effect, Query, Step};
 use super::target::{Abort, Target, Targets};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
+use crate::state::reject_file::Rejects;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
@@ -47,6 +48,8 @@ pub struct Senders {
     pub shutdown: ShutdownSignal,
     /// The agent must end: what is not final is left.
     pub abort: ShutdownSignal,
+    /// What was rejected is handed to this.
+    pub rejects: Option<Rejects>,
     /// Of each sender.
     pub lines: Vec<Line>,
     /// Senders that run.
@@ -205,6 +208,9 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
+        if let Some(expiries) = target.expiries() {
+            senders.report.certificates(expiries);
+        }
         let has_moved = target.has_moved();
         let now = Instant::now();
         senders.report.request_finished(Finished {
@@ -226,7 +232,7 @@ impl Sender {
             delivery.moved(self.place, flight.endpoint());
         }
         let effects = delivery.on(flight, outcome, now - began, now);
-        senders.conclude(&mut delivery, effects);
+        senders.conclude(&mut delivery, effects, &**target);
     }
 
     /// Asks what is indexed.
@@ -247,7 +253,7 @@ impl Sender {
             delivery.moved(query.sender, query.endpoint);
         }
         let effects = delivery.asked(query, answer, now - began, now);
-        senders.conclude(&mut delivery, effects);
+        senders.conclude(&mut delivery, effects, &**target);
     }
 
     /// Begins with a target as if there had been none before.
@@ -288,14 +294,16 @@ impl Senders {
         }
     }
 
-    /// Does what follows from the end of a request.
-    fn conclude(&self, delivery: &mut Delivery, effects: Vec<Effect>) {
-        effects.into_iter().for_each(|effect| self.apply(effect));
+    /// Does what follows from the end of a request to this target.
+    fn conclude(&self, delivery: &mut Delivery, effects: Vec<Effect>, target: &dyn Target) {
+        for effect in effects {
+            self.apply(effect, target);
+        }
         self.report.posted(delivery.posted());
         self.wake(delivery);
     }
 
-    fn apply(&self, effect: Effect) {
+    fn apply(&self, effect: Effect, target: &dyn Target) {
         match effect {
             Effect::Delivered(batch) => {
                 self.report.delivered(batch.extent().events);
@@ -303,7 +311,11 @@ impl Senders {
                 self.finish(batch);
             }
             Effect::Rejected(batch, message) => {
-                self.report.rejected(batch.extent().events, &message);
+                let events = batch.extent().events;
+                self.report.rejected(events, &message);
+                if let Some(rejects) = &self.rejects {
+                    rejects.offer(target.endpoint(), &message, events, batch.body().slices());
+                }
                 self.report.gap("rejected", batch.seqs());
                 self.finish(batch);
             }

@@ -6,6 +6,7 @@ use super::body::{Body, Numbering};
 use super::outcome::{DeliveryError, Outcome, Overhead};
 use super::route::Policy;
 use super::step::Terms;
+use crate::telemetry::expiry::Expiries;
 
 /// Where bodies go.
 pub trait Target: Send {
@@ -41,6 +42,16 @@ pub trait Target: Send {
 
     /// What the operator should know of though all is delivered; each thing once.
     fn advice(&mut self) -> Option<&'static str> {
+        None
+    }
+
+    /// Where it is, for people.
+    fn endpoint(&self) -> String {
+        String::new()
+    }
+
+    /// When the certificates of a connection that was made expire; once for each.
+    fn expiries(&mut self) -> Option<Expiries> {
         None
     }
 

@@ -73,6 +73,10 @@ impl Page {
         self.family("events_dropped_total", help, dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
+        let help = "Rejected events that were written to --reject-file.";
+        self.single("rejected_saved_total", help, now.rejects.saved);
+        let help = "Rejected events that could not be written to it.";
+        self.single("rejected_unsaved_total", help, now.rejects.unsaved);
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
         let help = "Events that were not sent because of a rule, which is no loss.";
@@ -201,6 +205,13 @@ impl Page {
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
         self.single("last_delivery_timestamp_seconds", help, last);
+        let help = "When a certificate on the last new connection to the webhook expires.";
+        let expiries = now
+            .expiries
+            .each()
+            .into_iter()
+            .filter_map(|(name, _, at)| Some((labels([("certificate", name)]), seconds(at?))));
+        self.family("certificate_expiry_timestamp_seconds", help, expiries);
     }
 
     fn durations(&mut self, requests: &Requests) {
@@ -273,6 +284,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::counters::Refusal;
+    use crate::telemetry::expiry::Expiries;
     use crate::telemetry::requests::Finished;
     use crate::telemetry::snapshot::TrailState;
     use crate::telemetry::{Report, ReportedSource};
@@ -294,6 +306,8 @@ mod tests {
         report.received(0, 10);
         report.delivered(3);
         report.rejected(2, "400");
+        report.rejects_saved(1);
+        report.rejects_unsaved(4, "full");
         report.dropped(Reason::TooLarge, Some(0), 1);
         report.filtered(&"user=\"a\"".into(), 1);
         report.redacted(5);
@@ -320,6 +334,10 @@ mod tests {
             last: 9,
             pending: 2,
         });
+        report.certificates(Expiries {
+            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
+            ..Expiries::default()
+        });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
@@ -328,6 +346,8 @@ mod tests {
             format!("events_dropped_total{{{name},reason=\"too_large\"}} 1"),
             "events_rejected_total 2".into(),
             "filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "rejected_saved_total 1".into(),
+            "rejected_unsaved_total 4".into(),
             "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
@@ -350,6 +370,7 @@ mod tests {
             "trail_info{stream=\"abc\"} 1".into(),
             "trail_last_number 9".into(),
             "trail_pending_records 2".into(),
+            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

@@ -2,6 +2,7 @@
 
 mod backlog;
 pub mod counters;
+pub mod expiry;
 pub mod gaps;
 pub mod log;
 pub mod message;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::telemetry::counters::{Balance, Refusal};
+use crate::telemetry::expiry::Expiries;
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub balance: Balance,
     /// Events that were sent again though they may have arrived.
     pub redelivered: u64,
+    /// What became of rejected events that were to be saved.
+    pub rejects: Rejects,
     /// The spool, if there is one.
     pub spool: Option<SpoolState>,
     /// Since when the settings are not those of the file, because that is wrong.
@@ -60,6 +63,17 @@ pub struct Snapshot {
     pub trail: Option<TrailState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
+    /// Of the certificates on the last new connection to the webhook.
+    pub expiries: Expiries,
+}
+
+/// Rejected events, if there is a file for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejects {
+    /// Those in the file.
+    pub saved: u64,
+    /// Those that could not be written to it.
+    pub unsaved: u64,
 }
 
 impl Snapshot {

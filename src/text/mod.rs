@@ -1,5 +1,6 @@
 //! Texts from people and for people.
 
+pub mod certificate;
 pub mod choice;
 pub mod envelope;
 pub mod escape;

@@ -4,16 +4,13 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
 use ureq::http::{HeaderValue, Response, header};
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 
-use crate::delivery::body::{Body, Numbering};
-use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
-use crate::delivery::target::{Abort, Target};
+use crate::delivery::body::Body;
+use crate::delivery::outcome::{DeliveryError, Outcome};
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
@@ -23,9 +20,12 @@ use crate::webhook::error::{self, Timeouts, Unanswered};
 use crate::webhook::foreign;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::Known;
+use crate::webhook::resolve::{AddressFamily, Known, Names, SystemNames};
+use crate::webhook::sign;
 use crate::webhook::template::RequestTemplate;
+use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
+use advice::FLUENT_BIT_RAW;
 use session::Session;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
@@ -35,8 +35,6 @@ const ITEM_BYTES: u64 = 1 << 10;
 /// A connection ends with the first request after so long, and the next one looks the name up again: a name that
 /// has got another address is followed, and a balancer that has got another server uses it.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
-/// What a request may take beyond its timeout, on a machine that hardly gets on.
-const SLACK: Duration = Duration::from_secs(30);
 
 /// The webhook.
 #[derive(Debug)]
@@ -50,9 +48,11 @@ pub struct Webhook {
     template: RequestTemplate,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
+    tls: Arc<TlsSettings>,
     wire: Wire,
     /// The agent ends all requests.
     is_aborted: Arc<AtomicBool>,
+    family: AddressFamily,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
     /// For indexer acknowledgement.
@@ -78,11 +78,6 @@ pub struct Reply {
     pub note: Option<&'static str>,
 }
 
-const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
-                              --format hec and …/services/collector/event";
-
-const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or                        auto_extract_timestamp=true in the endpoint's query";
-
 impl Webhook {
     /// Sets up the client; connects with the first post.
     ///
@@ -92,9 +87,10 @@ impl Webhook {
         endpoint: Endpoint,
         token: Option<Token>,
         template: RequestTemplate,
-        tls: TlsConfig,
+        tls: Arc<TlsSettings>,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
+        family: AddressFamily,
     ) -> Result<Self, String> {
         let authorization = token.as_ref().map(|token| {
             let mut value = HeaderValue::from_str(token.reveal())
@@ -102,17 +98,12 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let config = build::config(&endpoint, &template, tls, proxy.as_ref(), timeouts);
+        let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
         let (wire, addresses) = (Wire::default(), Known::default());
-        let nobody = Arc::new(Nobody);
+        let (nobody, names) = (Arc::new(Nobody), SystemNames::new(family));
+        let agent = build::agent(config, &tls, &wire, &addresses, nobody, names);
         Ok(Webhook {
-            agent: build::agent(
-                config,
-                &wire,
-                &addresses,
-                nobody,
-                DefaultResolver::default(),
-            ),
+            agent,
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
@@ -120,8 +111,10 @@ impl Webhook {
             template,
             timeouts,
             proxy,
+            tls,
             wire,
             is_aborted: Arc::default(),
+            family,
             addresses,
             session: RefCell::default(),
             kept_since: None,
@@ -133,12 +126,20 @@ impl Webhook {
 
     /// The same, of which somebody observes each step.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        self.connecting_with(observer, DefaultResolver::default())
+        let names = SystemNames::new(self.family);
+        self.connecting_with(observer, names)
     }
 
-    fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
+    fn connecting_with(self, observer: Arc<dyn Observer>, names: impl Names) -> Self {
         let config = self.agent.config().clone();
-        let agent = build::agent(config, &self.wire, &self.addresses, observer, resolver);
+        let agent = build::agent(
+            config,
+            &self.tls,
+            &self.wire,
+            &self.addresses,
+            observer,
+            names,
+        );
         Webhook { agent, ..self }
     }
 
@@ -228,6 +229,14 @@ impl Webhook {
             request = request.header(name, value);
         }
         let body = encoder.body(events);
+        if let Some(signer) = &self.template.signer {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let id = sign::message_id(events.seqs());
+            let values = signer.sign(&id, now.map_or(0, |now| now.as_secs()), body.reader());
+            for (name, value) in sign::HEADERS.iter().zip(values) {
+                request = request.header(name, value);
+            }
+        }
         let mut response = self.send(request, body.reader(), body.bytes(), channel)?;
         Ok(self.read(&mut response, events.extent().events, is_text_wanted))
     }
@@ -296,100 +305,13 @@ impl Webhook {
     }
 }
 
-impl Target for Webhook {
-    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
-        self.template.encoder.encode(body);
-        let result = self.over_kept_connection(|webhook| webhook.try_post(body, channel, false));
-        match result {
-            Ok((answer, server)) => {
-                self.is_one_record = self.makes_one_record(&server);
-                answer.outcome(&self.question(body), SystemTime::now())
-            }
-            Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
-        }
-    }
-
-    fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
-        self.ask_indexed(channel, ids)
-    }
-
-    fn has_moved(&mut self) -> bool {
-        self.session.borrow_mut().has_moved()
-    }
-
-    fn advice(&mut self) -> Option<&'static str> {
-        let seen = [
-            (self.is_one_record, FLUENT_BIT_RAW),
-            (self.template.encoder.saw_event_without_time(), NO_TIME),
-        ];
-        let places = self.advised.iter().zip(seen);
-        places
-            .filter(|(_, (is_so, _))| *is_so)
-            .find_map(|(advised, (_, text))| {
-                (!advised.swap(true, Ordering::Relaxed)).then_some(text)
-            })
-    }
-
-    fn time_limit(&self) -> Duration {
-        // Over a connection that the webhook had closed it is tried twice.
-        self.timeouts
-            .request
-            .saturating_mul(2)
-            .saturating_add(SLACK)
-    }
-
-    fn request_timeout(&self) -> Duration {
-        self.timeouts.request
-    }
-
-    fn max_events(&self) -> usize {
-        self.template.encoder.format().max_events()
-    }
-
-    fn overhead(&self) -> Overhead {
-        self.template.encoder.overhead()
-    }
-
-    fn cut(&self) -> Abort {
-        let (agent, is_aborted) = (self.agent.clone(), Arc::clone(&self.is_aborted));
-        Box::new(move || {
-            is_aborted.store(true, Ordering::Relaxed);
-            agent.shutdown();
-        })
-    }
-
-    fn number(&mut self, numbering: &Numbering) {
-        self.template.encoder.number(numbering);
-    }
-
-    fn another(&self) -> Box<dyn Target> {
-        let (wire, addresses) = (Wire::default(), Known::default());
-        let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
-        let resolver = DefaultResolver::default();
-        Box::new(Webhook {
-            agent: build::agent(config, &wire, &addresses, nobody, resolver),
-            endpoint: self.endpoint.clone(),
-            token: self.token.clone(),
-            authorization: self.authorization.clone(),
-            secrets: self.secrets.clone(),
-            template: self.template.another(),
-            proxy: self.proxy.clone(),
-            wire,
-            is_aborted: Arc::default(),
-            addresses,
-            session: RefCell::default(),
-            kept_since: None,
-            advised: Arc::clone(&self.advised),
-            ..*self
-        })
-    }
-}
-
 mod acks;
+mod advice;
 mod build;
 mod counted;
 mod exchange;
 mod session;
+mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

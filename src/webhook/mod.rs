@@ -18,6 +18,7 @@ mod numbered;
 pub mod observer;
 pub mod proxy;
 pub mod resolve;
+pub mod sign;
 pub mod template;
 pub mod tls;
 pub mod tunnel;

@@ -1,11 +1,13 @@
 //! What requests look like: the format of their bodies and their headers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ureq::http::{Uri, header};
 
 use crate::webhook::encode::Encoder;
 use crate::webhook::header::Header;
+use crate::webhook::sign::Signer;
 
 /// What requests look like.
 pub struct RequestTemplate {
@@ -17,6 +19,8 @@ pub struct RequestTemplate {
     pub ack_uri: Option<Uri>,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
+    /// Signs bodies.
+    pub signer: Option<Arc<Signer>>,
     /// Splunk, or something like it, takes them, so that its codes in answers count.
     pub is_splunk: bool,
 }
@@ -36,6 +40,7 @@ impl RequestTemplate {
             uri: self.uri.clone(),
             ack_uri: self.ack_uri.clone(),
             headers: self.headers.clone(),
+            signer: self.signer.clone(),
             is_splunk: self.is_splunk,
         }
     }

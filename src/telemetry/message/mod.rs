@@ -154,6 +154,9 @@ messages! {
     /// Events are lost, because the webhook does not take them.
     Rejected { events: Events, within: Within, error: String, total: u64 } = "rejected" Warn
         "rejected {events}{within} ({error}); {total} since start";
+    /// Rejected events are not in the file for them.
+    RejectsUnsaved { events: Events, within: Within, error: String, total: u64 } = "rejects_unsaved" Warn
+        "not saved: {events}{within} that the webhook rejected ({error}); {total} since start";
     /// A request takes longer than its timeouts allow, which is a bug.
     RequestStuck { lasts: HumanDuration } = "request_stuck" Error
         "a request to the webhook has not ended after {lasts}, beyond its timeouts; under systemd, the watchdog will restart the agent";
@@ -204,7 +207,10 @@ messages! {
         "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
     /// A private key that is not private.
     KeyReadable { option: String, path: String } = "key_readable" Warn
-        "{option}: every user of this host can read the private key in {path}; fix: chmod o= {path}";
+        "{option}: every user of this host can read the key in {path}; fix: chmod o= {path}";
+    /// A certificate must be renewed.
+    CertificateExpires { whose: &'static str, date: String, when: String } = "certificate_expires" Warn
+        "the certificate of {whose} expires on {date} ({when}); renew it";
     /// The roots age with the program.
     BundledRoots { reason: String, date: String } = "bundled_roots" Warn
         "no trusted roots on this host{reason}: using those bundled with this program ({date}), which age with it; install \

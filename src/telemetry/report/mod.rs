@@ -4,6 +4,7 @@
 
 mod source;
 mod state;
+mod told;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
+use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::{Gap, Gaps};
 use crate::telemetry::message::{Events, Message};
 use crate::telemetry::requests::{Finished, RequestResult};
@@ -210,6 +212,16 @@ impl Report {
         }
     }
 
+    /// Rejected events were written to their file.
+    pub fn rejects_saved(&self, events: usize) {
+        self.state().rejects_saved += events as u64;
+    }
+
+    /// Rejected events could not be written to it.
+    pub fn rejects_unsaved(&self, events: usize, error: &str) {
+        self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
+    }
+
     /// A request to the webhook came to an end.
     pub fn request_finished(&self, finished: Finished) {
         self.counters.request(finished);
@@ -271,6 +283,11 @@ impl Report {
                 text: text.to_owned(),
             })
         });
+    }
+
+    /// A connection was made on which certificates expire then.
+    pub fn certificates(&self, expiries: Expiries) {
+        self.state().expiries = expiries;
     }
 
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
@@ -365,14 +382,9 @@ impl Report {
         self.update(|state, now| state.status_file_restored(now));
     }
 
-    /// The settings can't be used; the previous ones are in force.
-    pub fn settings_rejected(&self, error: String) {
-        self.update(|state, now| state.settings_rejected(error, now));
-    }
-
-    /// The settings are in force.
-    pub fn settings_accepted(&self) {
-        self.update(|state, _| state.settings_accepted());
+    /// The settings are in force; or with an error the previous ones, since these can't be used.
+    pub fn settings(&self, error: Option<String>) {
+        self.update(|state, now| state.settings(error, now));
     }
 
     /// Whether events go anywhere.

@@ -5,11 +5,15 @@ mod webhook;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::source::Source;
+use super::told::{
+    Told, dropped, redelivered_message, rejected_message, set_aside_message, unsaved_message,
+};
 use crate::telemetry::counters::{Balance, Reason};
+use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
-use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
+use crate::telemetry::message::{Attempts, Buffered, IfAny, Message, Reasons};
 use crate::telemetry::snapshot::{
-    Forwarding, LastError, OutageState, Snapshot, SpoolState, TrailState,
+    Forwarding, LastError, OutageState, Rejects, Snapshot, SpoolState, TrailState,
 };
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::{HumanDuration, Size};
@@ -27,6 +31,8 @@ pub(super) struct State {
     pub(super) forwarding: Option<Forwarding>,
     dropped: [Burst; Reason::ALL.len()],
     rejected: Told,
+    pub(super) rejects_saved: u64,
+    rejects_unsaved: Told,
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
@@ -44,6 +50,9 @@ pub(super) struct State {
     status_file: Outages,
     settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
+    pub(super) expiries: Expiries,
+    /// When certificates that expire soon are logged again.
+    next_reminder: SystemTime,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
     pub(super) trail: Option<TrailState>,
@@ -51,20 +60,6 @@ pub(super) struct State {
     pub(super) left: u64,
     /// The last line was logged.
     has_stopped: bool,
-}
-
-/// Occurrences that have a reason in words, the last of which is logged.
-#[derive(Debug, Default)]
-struct Told {
-    burst: Burst,
-    error: String,
-}
-
-impl Told {
-    fn add(&mut self, occurrences: u64, error: &str) -> bool {
-        error.clone_into(&mut self.error);
-        self.burst.add(occurrences)
-    }
 }
 
 impl State {
@@ -75,6 +70,8 @@ impl State {
             forwarding: None,
             dropped: Default::default(),
             rejected: Told::default(),
+            rejects_saved: 0,
+            rejects_unsaved: Told::default(),
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
@@ -87,6 +84,8 @@ impl State {
             status_file: Outages::default(),
             settings_rejected: None,
             last_error: None,
+            expiries: Expiries::default(),
+            next_reminder: SystemTime::UNIX_EPOCH,
             spool: None,
             corrupt_bytes: 0,
             trail: None,
@@ -127,6 +126,18 @@ impl State {
         rejected
             .add(events, error)
             .then(|| rejected_message(events, None, rejected))
+    }
+
+    pub(super) fn rejects_unsaved(
+        &mut self,
+        events: u64,
+        error: &str,
+        now: Now,
+    ) -> Option<Message> {
+        self.went_wrong(format!("rejected events not saved: {error}"), now);
+        let told = &mut self.rejects_unsaved;
+        told.add(events, error)
+            .then(|| unsaved_message(events, None, told))
     }
 
     pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
@@ -200,20 +211,17 @@ impl State {
         })
     }
 
-    /// Whether that is new.
-    pub(super) fn settings_rejected(&mut self, error: String, now: Now) -> Option<Message> {
+    pub(super) fn settings(&mut self, error: Option<String>, now: Now) -> Option<Message> {
         let previous = self.settings_rejected.take();
+        let Some(error) = error else {
+            return previous.map(|_| Message::SettingsValid {});
+        };
         let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
         self.settings_rejected = Some(OutageState {
             since: previous.map_or(now.instant, |outage| outage.since),
             error: error.clone(),
         });
         is_new.then_some(Message::SettingsInvalid { error })
-    }
-
-    pub(super) fn settings_accepted(&mut self) -> Option<Message> {
-        let rejected = self.settings_rejected.take();
-        rejected.map(|_| Message::SettingsValid {})
     }
 
     pub(super) fn webhook_outage(&self) -> Option<OutageState> {
@@ -234,6 +242,10 @@ impl State {
             last_delivery: self.last_delivery,
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
+            rejects: Rejects {
+                saved: self.rejects_saved,
+                unsaved: self.rejects_unsaved.burst.total(),
+            },
             spool: self.spool.map(|spool| SpoolState {
                 // It is a moment older.
                 events: spool.events.min(balance.buffered()),
@@ -243,6 +255,7 @@ impl State {
             settings_rejected: self.settings_rejected.clone(),
             trail: self.trail.clone(),
             last_error: self.last_error.clone(),
+            expiries: self.expiries,
             balance,
         }
     }
@@ -280,6 +293,14 @@ impl State {
         for source in &mut self.sources {
             messages.extend(source.due(now.instant, self.interval));
         }
+        if now.time >= self.next_reminder {
+            let soon = self.expiries.soon(now.time);
+            if let Some(message) = soon.first() {
+                self.next_reminder = now.time + DAY;
+                self.went_wrong(message.text(), now);
+            }
+            messages.extend(soon);
+        }
         messages
     }
 
@@ -297,8 +318,9 @@ impl State {
             }
         }
         type Line = fn(u64, Option<Duration>, &Told) -> Message;
-        let told: [(&mut Told, Line); 3] = [
+        let told: [(&mut Told, Line); 4] = [
             (&mut self.rejected, rejected_message),
+            (&mut self.rejects_unsaved, unsaved_message),
             (&mut self.set_aside, set_aside_message),
             (&mut self.redelivered, redelivered_message),
         ];
@@ -343,40 +365,5 @@ impl State {
             redelivered: IfAny("redelivered", last.redelivered),
             refused: IfAny("requests refused", last.refused()),
         });
-    }
-}
-
-fn dropped(reason: Reason, events: u64, within: Option<Duration>, burst: &Burst) -> Message {
-    Message::Dropped {
-        events: Events(events),
-        within: Within(within),
-        reason: reason.name(),
-        total: burst.total(),
-    }
-}
-
-fn rejected_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Rejected {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn redelivered_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Redelivered {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::EventSetAside {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
     }
 }

@@ -52,6 +52,7 @@ impl Webhook {
             Some(_) => Sent::Part,
         };
         let response = result.map_err(|error| Unanswered { error, sent })?;
+        self.addresses.reached();
         if ends_connection(&response) {
             self.addresses.forget();
         }
