@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod administrator;
 mod blocked_log;
 mod bulk;
 mod chaos;

@@ -40,17 +40,22 @@ pub struct Destination {
 /// Names the option that is missing or wrong.
 pub fn choose(options: &RunOptions, provenance: &Provenance) -> Result<Destination, UsageError> {
     let config = &provenance.file;
-    let reason = if !options.enabled {
-        format!("webhook disabled by {}", provenance.name(Opt::Enabled))
+    let forwarding = if !options.enabled {
+        Forwarding::Off(format!(
+            "webhook disabled by {}",
+            provenance.name(Opt::Enabled)
+        ))
     } else if options.webhook.endpoints.is_empty() && (config.is_given || config.settings.is_ok()) {
         let path = config.path.display();
-        format!("webhook not enabled yet in {path}; `s3-audit-webhook enable` does that")
+        Forwarding::Unset(format!(
+            "webhook not enabled yet in {path}; `s3-audit-webhook enable` does that"
+        ))
     } else {
         return open(&options.webhook, provenance);
     };
     Ok(Destination {
         targets: None,
-        forwarding: Forwarding::Off(reason),
+        forwarding,
         warnings: Vec::new(),
     })
 }

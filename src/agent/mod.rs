@@ -16,6 +16,8 @@ mod supervise;
 pub mod systemd;
 mod trailing;
 
+pub use open::check;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::net::TcpListener;
 
 use super::destination::{self, Destination};
@@ -94,7 +96,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
     let mut destination = open_destination(options, provenance, &abort)?;
-    if let Forwarding::Off(reason) = &destination.forwarding
+    if let Forwarding::Off(reason) | Forwarding::Unset(reason) = &destination.forwarding
         && options.enabled
         && options.sources == [Spec::Stdin]
         && !source::stdin::is_file()
@@ -149,6 +151,52 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     })
 }
 
+/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.
+///
+/// # Errors
+/// Names the option that is wrong, or the file that can't be used.
+pub fn check(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<(Forwarding, Vec<Message>), CommandError> {
+    limits::check(options, provenance)?;
+    options.rules.rules(provenance)?;
+    distinct(options, provenance)?;
+    let destination = destination::choose(options, provenance)?;
+    let listening = listening::open(options, provenance)?;
+    // An agent waits for these.
+    let files = [
+        &options.listen_token_file,
+        &options.status_token_file,
+        &options.listen_cert,
+        &options.listen_key,
+        &options.listen_client_ca,
+    ];
+    for path in files.into_iter().flatten() {
+        File::open(path).map_err(|error| {
+            CommandError::Failed(format!("{} can't be read: {error}", path.display()))
+        })?;
+    }
+    let mut warnings = provenance.warnings();
+    warnings.extend(destination.warnings);
+    warnings.extend(listening.warnings);
+    Ok((destination.forwarding, warnings))
+}
+
+/// Each source is given once.
+fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    let specs = &options.sources;
+    for (place, spec) in specs.iter().enumerate() {
+        if specs[..place].contains(spec) {
+            return Err(provenance.error(
+                Opt::Source,
+                format!("{spec}: given twice; fix: give it once"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Opened {
     /// Logs that the agent starts, and what the operator should know.
     pub(super) fn log(&self, options: &RunOptions, provenance: &Provenance) {
@@ -162,6 +210,9 @@ impl Opened {
             rules: Rules(self.rules.describe()),
         }
         .log();
+        if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
+            Message::StdinIsTerminal {}.log();
+        }
         let settings = provenance.warnings();
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
@@ -215,16 +266,7 @@ fn open_sources(
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
-    for (place, spec) in specs.iter().enumerate() {
-        if specs[..place].contains(spec) {
-            return Err(provenance
-                .error(
-                    Opt::Source,
-                    format!("{spec}: given twice; fix: give it once"),
-                )
-                .into());
-        }
-    }
+    distinct(options, provenance)?;
     let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories

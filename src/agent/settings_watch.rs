@@ -65,8 +65,6 @@ pub struct SettingsWatcher {
     attempted: Contents,
     /// What the last poll has read.
     polled: Contents,
-    /// The last error, which is logged once.
-    error: Option<String>,
     /// How events are numbered, if there is a trail.
     numbering: Option<Numbering>,
     /// When it was last logged that a file of the webhook's is missing since the start.
@@ -98,7 +96,6 @@ impl SettingsWatcher {
             // The first poll finds what has changed since.
             attempted: Vec::new(),
             polled: contents,
-            error: None,
             numbering: None,
             reminded: Instant::now(),
         }
@@ -138,18 +135,10 @@ impl SettingsWatcher {
         }
         self.attempted = found;
         match self.apply(is_requested) {
-            Ok(()) => {
-                if self.error.take().is_some() {
-                    Message::SettingsValid {}.log();
-                }
-            }
+            Ok(()) => self.report.settings(None),
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
-            Err(error) if self.error.as_ref() != Some(&error) => {
-                self.error = Some(error.clone());
-                Message::SettingsInvalid { error }.log();
-            }
-            Err(_) => {}
+            Err(error) => self.report.settings(Some(error)),
         }
     }
 
@@ -289,8 +278,12 @@ fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {
 
 /// The current contents of the settings file and the files that it names.
 pub fn contents(options: &RunOptions) -> Contents {
-    let webhook = &options.webhook;
     let config = Some(options.config.config.clone());
+    read(config.into_iter().chain(named_files(&options.webhook)))
+}
+
+/// The files that the webhook's settings name.
+pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
     let named = [
         &webhook.auth_token_file,
         &webhook.sign_key_file,
@@ -300,7 +293,7 @@ pub fn contents(options: &RunOptions) -> Contents {
     ];
     let named = named.into_iter().flatten().cloned();
     let in_headers = webhook.headers.iter().filter_map(|text| header::file(text));
-    read(config.into_iter().chain(named).chain(in_headers))
+    named.chain(in_headers)
 }
 
 fn read(files: impl Iterator<Item = PathBuf>) -> Contents {

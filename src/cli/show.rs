@@ -13,18 +13,20 @@
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
 //!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
 //!   `redacted_values`, `redelivered`, `in_buffer`, `posted_not_indexed` of those; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
-//!   `corrupt_bytes`; `trail` with `stream`, `last` (the number that was given last), `pending` (records that were not
-//!   delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply is null.
+//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was given
+//!   last), `pending` (records that were not delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the
+//!   agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::agent::destination;
-use crate::cli::terminal::{block, columns, shown};
+use crate::cli::terminal::{Paint, block, columns, shown};
 use crate::config::error::CommandError;
 use crate::config::file::SettingsFile;
 use crate::config::invocation::{Invocation, first_line};
@@ -36,6 +38,9 @@ use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
+
+/// Between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The settings that an agent without flags would have.
 struct Settings {
@@ -74,46 +79,60 @@ impl Remarks {
     }
 }
 
-/// Prints it.
+/// Prints it, once or again and again.
 ///
 /// # Errors
 /// Standard output does not take it.
 pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
-    let mut remarks = Remarks::default();
-    let settings = Settings::read(&provenance.file, &mut remarks);
-    let agents = read_agents(options, provenance, &mut remarks);
-    for line in remarks.lines {
-        let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
+    let is_terminal = io::stdout().is_terminal();
+    loop {
+        let mut remarks = Remarks::default();
+        let mut text = look(options, provenance, &mut remarks);
+        if options.watch && is_terminal {
+            text.insert_str(0, "\x1b[H\x1b[2J");
+        }
+        for line in remarks.lines {
+            let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
+        }
+        match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                return Err(CommandError::Failed(format!("standard output: {error}")));
+            }
+            Ok(()) if options.watch => thread::sleep(WATCH_INTERVAL),
+            _ => return Ok(ExitCode::from(u8::from(remarks.failed))),
+        }
     }
+}
+
+/// All that is to be printed now.
+fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
+    let settings = Settings::read(&provenance.file, remarks);
+    let agents = read_agents(options, provenance, remarks);
     // A mount's clock may be ahead of this host's.
     let heard = agents.iter().flatten().map(|agent| agent.heard);
     let now = heard.fold(SystemTime::now(), SystemTime::max);
-    let text = if options.json {
+    if options.json {
         let agents = agents.iter().flatten().map(|agent| agent.json(now));
         let all = json!({
             "webhook": settings.as_ref().map(Settings::json),
             "agents": agents.collect::<Vec<_>>(),
         });
-        harmless(&format!("{all:#}\n"))
-    } else {
-        let settings = settings.as_ref().map(Settings::text);
-        let agents = agents.map(|agents| match agents.as_slice() {
-            [] => vec![format!(
-                "no agent has reported in {}\n",
-                shown(&options.state.state_dir.to_string_lossy())
-            )],
-            agents => agents.iter().map(|agent| block(agent, now)).collect(),
-        });
-        let parts = settings.into_iter().chain(agents.into_iter().flatten());
-        parts.collect::<Vec<_>>().join("\n")
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(CommandError::Failed(format!("standard output: {error}")));
-        }
-        _ => {}
+        return harmless(&format!("{all:#}\n"));
     }
-    Ok(ExitCode::from(u8::from(remarks.failed)))
+    let paint = Paint(options.color.is_on());
+    let settings = settings.as_ref().map(Settings::text);
+    let agents = agents.map(|agents| match agents.as_slice() {
+        [] => vec![format!(
+            "no agent has reported in {}\n",
+            shown(&options.state.state_dir.to_string_lossy())
+        )],
+        agents => {
+            let blocks = agents.iter().map(|agent| block(agent, now, paint));
+            blocks.collect()
+        }
+    });
+    let parts = settings.into_iter().chain(agents.into_iter().flatten());
+    parts.collect::<Vec<_>>().join("\n")
 }
 
 /// JSON leaves characters as they are that a terminal obeys or does not show, such as U+009B or U+202E.
@@ -138,8 +157,16 @@ fn read_agents(
 ) -> Option<Vec<Agent>> {
     let dir = &options.state.state_dir;
     match agents::read(dir) {
-        Ok((agents, wrong)) => {
+        Ok((mut agents, wrong)) => {
             remarks.lines.extend(wrong);
+            if options.prune {
+                let heard = agents.iter().map(|agent| agent.heard);
+                let now = heard.fold(SystemTime::now(), SystemTime::max);
+                match agents::prune(dir, &agents, now) {
+                    Ok(pruned) => agents.retain(|agent| !pruned.contains(&agent.name)),
+                    Err(error) => remarks.fail(format!("--prune: {}: {error}", dir.display())),
+                }
+            }
             Some(agents)
         }
         // No agent has made it yet.

@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::agent::destination;
+use crate::cli::service;
 use crate::cli::steps::{Steps, show};
+use crate::cli::terminal::Paint;
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;
-use crate::config::options::TestOptions;
+use crate::config::options::{TestOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
@@ -36,18 +38,41 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             )
             .into());
     }
-    limits::check_webhook(&options.webhook, provenance)?;
-    let (webhooks, warnings) = destination::webhooks(&options.webhook, provenance)?;
-    let token = destination::token_option(&options.webhook, provenance)?;
-    for warning in provenance.warnings().iter().chain(&warnings) {
-        note(&warning.text());
+    if provenance.file.settings == Err(io::ErrorKind::PermissionDenied)
+        && options.webhook.endpoints.is_empty()
+    {
+        return Err(CommandError::Failed(format!(
+            "{}: this user may not read the settings; fix: run this as root, or give --endpoint and --auth-token",
+            provenance.file.path.display()
+        )));
     }
+    limits::check_webhook(&options.webhook, provenance)?;
+    provenance
+        .warnings()
+        .iter()
+        .for_each(|warning| note(&warning.text()));
     if !options.enabled {
         let place = provenance.location(Opt::Enabled);
         note(&format!(
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
     }
+    post_event(&options.webhook, provenance, options.color.is_on())
+}
+
+/// Posts one marked event with these settings, to each endpoint, and shows what becomes of it.
+///
+/// # Errors
+/// The settings are wrong, the service can't read what they name, or an endpoint did not take the event.
+pub fn post_event(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+    has_colors: bool,
+) -> Result<ExitCode, CommandError> {
+    let (webhooks, warnings) = destination::webhooks(options, provenance)?;
+    let token = destination::token_option(options, provenance)?;
+    service::check_files(options)?;
+    warnings.iter().for_each(|warning| note(&warning.text()));
     let id = format!("{:016x}", random::seed());
     let event = event(&id);
     let mut failed = Vec::new();
@@ -59,7 +84,8 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
         match post(webhook, &event) {
             Ok(remark) => {
                 remark.into_iter().for_each(note);
-                show("delivered", &format!("search for {id}"));
+                let delivered = Paint(has_colors).good(&format!("{:<9}", "delivered"));
+                let _ = writeln!(io::stdout(), "{delivered} search for {id}");
             }
             Err(error) if is_single => failed.push(describe(&error)),
             Err(error) => failed.push(format!("{name}: {}", describe(&error))),

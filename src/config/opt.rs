@@ -109,9 +109,24 @@ options! {
     Action = "action",
     Files = "files",
     Json = "json",
+    Color = "color",
+    Watch = "watch",
+    Prune = "prune",
+    NoTest = "no_test",
 }
 
 impl Opt {
+    /// Those that are flags of a command alone: no variable or line of the settings file has their names.
+    pub const FLAGS_ONLY: [Opt; 7] = [
+        Opt::Action,
+        Opt::Files,
+        Opt::Json,
+        Opt::Color,
+        Opt::Watch,
+        Opt::Prune,
+        Opt::NoTest,
+    ];
+
     /// The option with this name in the declaration.
     pub fn from_id(id: &str) -> Option<Opt> {
         Opt::ALL.iter().copied().find(|option| option.id() == id)

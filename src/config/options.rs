@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
-pub use crate::config::shared_options::{ConfigOption, DEFAULT_CONFIG, StateOption};
+pub use crate::config::shared_options::{ColorOption, ConfigOption, DEFAULT_CONFIG, StateOption};
 pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
 pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;
@@ -40,7 +40,11 @@ pub enum Command {
     /// Stop forwarding for all agents that use the settings file; its other settings remain
     Disable(DisableOptions),
     /// Show the configuration and the status of all agents
+    #[command(visible_alias = "status")]
     Show(ShowOptions),
+    /// Check settings and the files that they name, without starting anything
+    #[command(override_usage = "s3-audit-webhook check [OPTIONS OF run]")]
+    Check(Box<RunOptions>),
     /// Send a test event and report the result
     Test(Box<TestOptions>),
     /// Show, print or check what is in a spool; the agent need not be stopped for that
@@ -53,12 +57,17 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(
     mut_args(for_enable),
-    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]"
+    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]\n       \
+                      s3-audit-webhook enable        (resumes with the settings that `disable` has kept)"
 )]
 pub struct EnableOptions {
-    /// The webhook. Endpoint and token are required.
+    /// The webhook. Endpoint and token are required, or nothing of it is given.
     #[command(flatten)]
     pub webhook: WebhookOptions,
+
+    /// Don't send a test event when the settings are written
+    #[arg(long)]
+    pub no_test: bool,
 
     /// The settings file.
     #[command(flatten)]
@@ -89,6 +98,18 @@ pub struct ShowOptions {
     /// Print one JSON object, for programs
     #[arg(long)]
     pub json: bool,
+
+    /// Show it again every 2 s, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+
+    /// Remove the files of agents that haven't reported for 30 days from the state directory first
+    #[arg(long)]
+    pub prune: bool,
+
+    /// Colours.
+    #[command(flatten)]
+    pub color: ColorOption,
 }
 
 /// Options of `test`.
@@ -106,6 +127,10 @@ pub struct TestOptions {
     /// The settings file.
     #[command(flatten)]
     pub config: ConfigOption,
+
+    /// Colours.
+    #[command(flatten)]
+    pub color: ColorOption,
 }
 
 /// Options of `run`.
@@ -353,8 +378,8 @@ impl RunOptions {
 
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
-        Some(Opt::Json | Opt::Action | Opt::Files) | None => argument,
-        Some(option) => argument.env(option.variable()),
+        Some(option) if !Opt::FLAGS_ONLY.contains(&option) => argument.env(option.variable()),
+        _ => argument,
     }
 }
 
@@ -398,7 +423,7 @@ mod tests {
     fn every_option_has_the_flag_and_the_variable_of_its_name() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        let of_others = [Opt::Json, Opt::Action, Opt::Files];
+        let of_others = Opt::FLAGS_ONLY;
         for option in Opt::ALL.iter().filter(|option| !of_others.contains(option)) {
             let arguments = &mut run.get_arguments();
             let argument = arguments

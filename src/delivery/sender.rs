@@ -22,7 +22,8 @@ use crate::state::reject_file::Rejects;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
-use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 
 /// A target that is yet to come is looked for so often at least.
@@ -213,14 +214,22 @@ impl Sender {
         if let Some(skew) = target.clock_skew() {
             senders.report.webhook_clock(flight.endpoint(), skew);
         }
-        senders.report.request_finished(match &outcome {
-            Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
-            Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
-            Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
-            Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
-        });
         let has_moved = target.has_moved();
         let now = Instant::now();
+        senders.report.request_finished(Finished {
+            result: match &outcome {
+                Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
+                Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
+                Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
+                Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
+            },
+            cause: match &outcome {
+                Outcome::Failed(error) => Some(error.cause.label()),
+                _ => None,
+            },
+            took: now - began,
+            bytes: flight.body().extent().bytes,
+        });
         let mut delivery = senders.lock();
         if has_moved {
             delivery.moved(self.place, flight.endpoint());

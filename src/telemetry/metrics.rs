@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::requests::{RequestResult, Requests};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
 /// What the buffer has and may have.
@@ -179,11 +180,22 @@ impl Page {
 
     fn webhook(&mut self, now: &Snapshot) {
         let requests = RequestResult::ALL.map(|result| {
-            let requests = now.balance.requests(result);
+            let requests = now.balance.requests.of(result);
             (labels([("result", result.label())]), requests)
         });
         let help = "Requests to the webhook, by what became of them.";
         self.family("requests_total", help, requests);
+        self.durations(&now.balance.requests);
+        let failures = now.balance.requests.failures();
+        let failures = failures.map(|(cause, count)| (labels([("cause", cause)]), count));
+        let help = "Requests to the webhook that failed, by cause.";
+        self.family("request_failures_total", help, failures);
+        let help = "Bytes of events, before compression, in requests that the webhook has taken.";
+        self.single(
+            "delivered_bytes_total",
+            help,
+            now.balance.requests.delivered_bytes,
+        );
         let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
@@ -195,6 +207,12 @@ impl Page {
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());
+        let help = "Since when the settings file is rejected and the previous settings are in force; 0 if it is not.";
+        let rejected = now.settings_rejected.as_ref();
+        let rejected =
+            rejected.and_then(|outage| SystemTime::now().checked_sub(outage.since.elapsed()));
+        let rejected = rejected.map_or(0, seconds);
+        self.single("settings_rejected_timestamp_seconds", help, rejected);
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
         self.single("last_delivery_timestamp_seconds", help, last);
@@ -205,6 +223,20 @@ impl Page {
             .into_iter()
             .filter_map(|(name, _, at)| Some((labels([("certificate", name)]), seconds(at?))));
         self.family("certificate_expiry_timestamp_seconds", help, expiries);
+    }
+
+    fn durations(&mut self, requests: &Requests) {
+        let name = "s3_audit_webhook_request_duration_seconds";
+        let (buckets, sum, count) = requests.histogram();
+        let _ = writeln!(
+            self.text,
+            "# HELP {name} How long requests to the webhook took."
+        );
+        let _ = writeln!(self.text, "# TYPE {name} histogram");
+        for (bound, count) in buckets {
+            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(self.text, "{name}_sum {sum}\n{name}_count {count}");
     }
 
     fn by_source(
@@ -264,6 +296,7 @@ mod tests {
     use super::*;
     use crate::telemetry::counters::Refusal;
     use crate::telemetry::expiry::Expiries;
+    use crate::telemetry::requests::Finished;
     use crate::telemetry::snapshot::TrailState;
     use crate::telemetry::{Report, ReportedSource};
 
@@ -290,7 +323,12 @@ mod tests {
         report.filtered(&"user=\"a\"".into(), 1);
         report.redacted(5);
         report.redelivered(3, "timeout");
-        report.request_finished(RequestResult::Delivered);
+        report.request_finished(Finished {
+            result: RequestResult::Delivered,
+            cause: Some("timeout"),
+            took: Duration::from_millis(7),
+            bytes: 300,
+        });
         report.request_refused(0, Refusal::Forbidden, None);
         report.source_up(0, false);
         report.source_copied(0);
@@ -326,6 +364,13 @@ mod tests {
             "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
+            "request_duration_seconds_bucket{le=\"0.005\"} 0".into(),
+            "request_duration_seconds_bucket{le=\"0.02\"} 1".into(),
+            "request_duration_seconds_sum 0.007".into(),
+            "request_duration_seconds_count 1".into(),
+            "request_failures_total{cause=\"timeout\"} 1".into(),
+            "delivered_bytes_total 300".into(),
+            "settings_rejected_timestamp_seconds 0".into(),
             format!("requests_refused_total{{{name},reason=\"forbidden\"}} 1"),
             format!("source_up{{{name}}} 0"),
             format!("source_lag_bytes{{{name}}} 99"),

@@ -8,6 +8,7 @@ pub mod log;
 pub mod message;
 pub mod metrics;
 mod report;
+pub mod requests;
 pub mod snapshot;
 mod throttle;
 pub mod watchdog;

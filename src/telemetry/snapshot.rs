@@ -15,6 +15,8 @@ pub enum Forwarding {
     Awaited(String),
     /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
+    /// The same, because nobody has ever said where to.
+    Unset(String),
 }
 
 impl fmt::Display for Forwarding {
@@ -22,7 +24,7 @@ impl fmt::Display for Forwarding {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
             Forwarding::Awaited(what) => write!(f, "webhook unavailable: {what}; waiting for it"),
-            Forwarding::Off(reason) => write!(
+            Forwarding::Off(reason) | Forwarding::Unset(reason) => write!(
                 f,
                 "{reason}: files and the spool wait; other events are dropped"
             ),
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub rejects: Rejects,
     /// The spool, if there is one.
     pub spool: Option<SpoolState>,
+    /// Since when the settings are not those of the file, because that is wrong.
+    pub settings_rejected: Option<OutageState>,
     /// The trail, if there is one.
     pub trail: Option<TrailState>,
     /// What last went wrong.

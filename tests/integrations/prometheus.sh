@@ -28,11 +28,12 @@ unpack_prometheus() {
 say "alerts: their rules, and their tests"
 "$bin/promtool" check rules packaging/prometheus/alerts.yml
 "$bin/promtool" test rules "$here/alerts_test.yml"
-python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml"
+python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml" packaging/OPERATING.md
 
 say "a real Prometheus scrapes a real agent"
 cat >"$dir/prometheus.yml" <<END
-global: {scrape_interval: 1s}
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [$PWD/packaging/prometheus/alerts.yml]
 scrape_configs:
   - job_name: s3-audit-webhook
     static_configs: [{targets: ["127.0.0.1:$status"]}]
@@ -61,5 +62,13 @@ python3 "$here/queries.py" "http://127.0.0.1:$prometheus" packaging/prometheus/a
 stop feed
 stop agent
 grep -q 'stopped: received' "$dir/agent.log" || fail "no balance"
+
+say "an outage of 90 s that fills the buffer: the alerts come before the first loss"
+start short env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" --buffer-events 8000 \
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --status-listen "127.0.0.1:$status"
+await 20 "the agent" listens "$input"
+stop webhook
+python3 "$here/outage.py" "http://127.0.0.1:$prometheus" "http://127.0.0.1:$input/"
+stop short
 
 say "Prometheus and Grafana: all held"

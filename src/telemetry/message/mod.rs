@@ -261,6 +261,9 @@ messages! {
     /// Others can read the figures.
     StatusExposed { address: String } = "status_exposed" Warn
         "--status-listen: anyone who can reach {address} can read the metrics; use --status-token-file, or listen on 127.0.0.1";
+    /// Events are to be typed.
+    StdinIsTerminal {} = "stdin_is_terminal" Info
+        "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
     /// Standard input broke.
     StdinFailed { error: String } = "stdin_failed" Error
         "stdin: can't be read any more: {error}; draining and stopping";

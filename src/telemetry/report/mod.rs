@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
-use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
+use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
@@ -197,9 +198,9 @@ impl Report {
     }
 
     /// A request to the webhook came to an end.
-    pub fn request_finished(&self, result: RequestResult) {
-        self.counters.request(result);
-        if result != RequestResult::Retried {
+    pub fn request_finished(&self, finished: Finished) {
+        self.counters.request(finished);
+        if finished.result != RequestResult::Retried {
             self.state().reached = true;
         }
     }
@@ -354,6 +355,11 @@ impl Report {
     /// The file for `show` was written.
     pub fn status_file_restored(&self) {
         self.update(|state, now| state.status_file_restored(now));
+    }
+
+    /// The settings are in force; or with an error the previous ones, since these can't be used.
+    pub fn settings(&self, error: Option<String>) {
+        self.update(|state, now| state.settings(error, now));
     }
 
     /// Whether events go anywhere.

@@ -51,6 +51,7 @@ pub(super) struct State {
     pub(super) reached: bool,
     /// Of the file for `show`.
     status_file: Outages,
+    settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
     pub(super) expiries: Expiries,
     /// When certificates that expire soon are logged again.
@@ -85,6 +86,7 @@ impl State {
             last_delivery: None,
             reached: false,
             status_file: Outages::default(),
+            settings_rejected: None,
             last_error: None,
             expiries: Expiries::default(),
             next_reminder: SystemTime::UNIX_EPOCH,
@@ -213,6 +215,19 @@ impl State {
         })
     }
 
+    pub(super) fn settings(&mut self, error: Option<String>, now: Now) -> Option<Message> {
+        let previous = self.settings_rejected.take();
+        let Some(error) = error else {
+            return previous.map(|_| Message::SettingsValid {});
+        };
+        let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
+        self.settings_rejected = Some(OutageState {
+            since: previous.map_or(now.instant, |outage| outage.since),
+            error: error.clone(),
+        });
+        is_new.then_some(Message::SettingsInvalid { error })
+    }
+
     pub(super) fn webhook_outage(&self) -> Option<OutageState> {
         self.webhook.state()
     }
@@ -242,6 +257,7 @@ impl State {
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
+            settings_rejected: self.settings_rejected.clone(),
             trail: self.trail.clone(),
             last_error: self.last_error.clone(),
             expiries: self.expiries,

@@ -56,7 +56,7 @@ impl State {
         let changed = changed.to_owned();
         let message = match (&self.forwarding, &forwarding) {
             (None, _) | (_, Forwarding::Awaited(_)) => None,
-            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
+            (Some(Forwarding::Off(_) | Forwarding::Unset(_)), Forwarding::On(webhook)) => {
                 Some(Message::ForwardingEnabled {
                     changed,
                     webhook: webhook.clone(),
@@ -67,7 +67,7 @@ impl State {
                 changed,
                 webhook: webhook.clone(),
             }),
-            (_, Forwarding::Off(_)) => Some(Message::ForwardingDisabled {
+            (_, Forwarding::Off(_) | Forwarding::Unset(_)) => Some(Message::ForwardingDisabled {
                 reason: forwarding.to_string(),
             }),
         };
