@@ -208,7 +208,7 @@ impl Sender {
             senders.report.advice(text);
         }
         if let Some(expiries) = target.expiries() {
-            senders.report.certificates(expiries);
+            senders.report.certificates(target.endpoint(), expiries);
         }
         senders.report.request_finished(match &outcome {
             Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,

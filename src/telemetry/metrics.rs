@@ -291,14 +291,15 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        let expiries = Expiries {
+            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
+            ..Expiries::default()
+        };
+        report.certificates("https://hec".into(), expiries);
         report.trail(TrailState {
             stream: "abc".into(),
             last: 9,
             pending: 2,
-        });
-        report.certificates(Expiries {
-            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
-            ..Expiries::default()
         });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
@@ -322,10 +323,10 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
             "trail_info{stream=\"abc\"} 1".into(),
             "trail_last_number 9".into(),
             "trail_pending_records 2".into(),
-            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");
