@@ -9,7 +9,9 @@ use super::delivery::{feed, numbered, start, taken};
 use super::source_http::free_address;
 use super::status::get;
 use super::support::control::Settings;
-use super::support::{Agent, Answer, Metrics, STATE_DIR, Webhook, eventually};
+use super::support::{
+    Agent, Answer, Metrics, STATE_DIR, Webhook, Wire, WireFault, eventually, own_loopback,
+};
 
 fn hooks(count: usize) -> Vec<Webhook> {
     (0..count).map(|_| Webhook::start()).collect()
@@ -99,6 +101,22 @@ fn the_next_endpoint_takes_over_and_the_first_is_used_again() {
     });
     assert_eq!(up(0), 1);
     let log = finish(agent, &hooks, next);
+    assert!(!log.contains("delivery failed"), "{log}");
+}
+
+#[test]
+fn one_that_does_not_answer_is_left_alone_for_most_of_the_time() {
+    let hooks = hooks(2);
+    let mut wire = Wire::to(hooks[0].address(), own_loopback());
+    wire.set(WireFault::BlackHole);
+    let endpoints = format!("http://{}/ {}", wire.address(), hooks[1].url());
+    let mut agent = start(
+        &endpoints,
+        &["--connect-timeout=100ms", "--batch-events=10"],
+    );
+    feed(&mut agent, &numbered(0..1000));
+    let log = finish(agent, &hooks[1..], 1000);
+    assert_eq!(log.matches("until it works again").count(), 1, "{log}");
     assert!(!log.contains("delivery failed"), "{log}");
 }
 

@@ -252,7 +252,7 @@ fn a_token_with_other_settings_is_said_so() {
     let mut agent = start(&splunk.url(), &[]);
     feed(&mut agent, &numbered(0..1));
     let log = agent.wait_for_log("delivery failed");
-    let fix = "HTTP 400 Data channel is missing; events are buffered; fix: this token has indexer acknowledgement: give --hec-ack";
+    let fix = "HTTP 400 Data channel is missing; events are buffered; fix: turn indexer acknowledgement off for this token, or give --hec-ack";
     assert!(log.contains(fix), "{log}");
 
     let hook = Webhook::start();

@@ -365,7 +365,6 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["0"], "fix: use 1 or more"),
         option("log-format", "json").refuses(&["", "JSON", "xml"], "fix: use text or json"),
         option("sign-key-file", &sign_key)
-            .refuses(&[dir], DIRECTORY)
             .refuses(&[&empty], "contains no key; fix: make a key with")
             .refuses(&[&text], "contains a key that is not whsec_ and base64"),
         option("address-family", "4").refuses(&["", "5", "ipv4"], "fix: use 4, 6 or any"),

@@ -291,7 +291,7 @@ fn an_answer_of_failure_is_told_with_the_remedy() {
         (
             Answer::hec(400, "?", 14),
             "400 ACK is disabled",
-            "turn indexer acknowledgement off",
+            "turn indexer acknowledgement on",
         ),
         (Answer::hec(400, "?", 16), "400 Query string auth", token),
         (Answer::status(413), "413", "raise the webhook's limit"),

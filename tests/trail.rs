@@ -346,3 +346,39 @@ fn a_file_that_is_no_export_is_named() {
         )
     );
 }
+
+#[test]
+fn clocks_that_differ_are_reported() {
+    let hook = Webhook::start();
+    hook.always(Answer::ok().header("Date", "Sat, 21 Nov 2020 10:00:00 GMT"));
+    let status = free_address();
+    let mut agent = Agent::command()
+        .args([
+            "run",
+            "--auth-token=Splunk test",
+            "--endpoint",
+            &hook.url(),
+            "--batch-age=0",
+        ])
+        .arg(format!("--status-listen={status}"))
+        .spawn();
+    agent
+        .stdin()
+        .write_all(b"{\"time\":\"2020-11-21T10:00:00Z\"}\n")
+        .unwrap();
+    let line = agent.wait_for_log("the webhook's clock is ");
+    assert!(
+        line.contains(" behind this host's clock; fix: synchronise the clocks, as by NTP"),
+        "{line}"
+    );
+    let metrics = Metrics::parse(&get(status, "/metrics").1);
+    let skews = &metrics.0["s3_audit_webhook_clock_skew_seconds"].samples;
+    let year = 365 * 86_400;
+    assert!(
+        skews.len() == 2 && skews.values().all(|skew| *skew > year),
+        "{skews:?}"
+    );
+    hook.always(Answer::ok());
+    agent.stdin().write_all(b"{}\n").unwrap();
+    end(agent, &hook);
+}

@@ -79,44 +79,20 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     descriptors::raise_limit();
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
-    if notify.is_some()
-        && provenance.origin(Opt::Source) == Origin::Default
-        && source::stdin::is_null()
-    {
-        // It would end at once, and look like one that has done its work.
-        return Err(UsageError(
-            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
-             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
-                .into(),
-        )
-        .into());
-    }
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
     let mut destination = open_destination(options, provenance, &abort)?;
-    if let Forwarding::Off(reason) | Forwarding::Unset(reason) = &destination.forwarding
-        && options.enabled
-        && options.sources == [Spec::Stdin]
-        && !source::stdin::is_file()
-        && options.spool.spool_bytes == 0
-    {
-        return Err(CommandError::Failed(format!(
-            "stdin: its events would be lost: {reason}, or give --endpoint"
-        )));
-    }
+    check_stdin(
+        options,
+        provenance,
+        notify.is_some(),
+        &destination.forwarding,
+    )?;
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
-    if let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) {
-        reject_file::open(path).map_err(|error| {
-            let what = format!(
-                "{}: {error}; fix: name a file that can be written to",
-                path.display()
-            );
-            provenance.error(Opt::RejectFile, what)
-        })?;
-    }
+    try_reject_file(options, provenance)?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
@@ -149,6 +125,49 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
             .chain(trail_notices)
             .collect(),
     })
+}
+
+/// Refuses a standard input of which nothing would come, or nothing be kept.
+fn check_stdin(
+    options: &RunOptions,
+    provenance: &Provenance,
+    is_service: bool,
+    forwarding: &Forwarding,
+) -> Result<(), CommandError> {
+    if is_service && provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
+        // It would end at once, and look like one that has done its work.
+        return Err(UsageError(
+            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
+             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
+                .into(),
+        )
+        .into());
+    }
+    if let Forwarding::Off(reason) | Forwarding::Unset(reason) = forwarding
+        && options.enabled
+        && options.sources == [Spec::Stdin]
+        && !source::stdin::is_file()
+        && options.spool.spool_bytes == 0
+    {
+        return Err(CommandError::Failed(format!(
+            "stdin: its events would be lost: {reason}, or give --endpoint"
+        )));
+    }
+    Ok(())
+}
+
+/// Sees whether rejected events can be written to their file.
+fn try_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    if let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) {
+        reject_file::open(path).map_err(|error| {
+            let what = format!(
+                "{}: {error}; fix: name a file that can be written to",
+                path.display()
+            );
+            provenance.error(Opt::RejectFile, what)
+        })?;
+    }
+    Ok(())
 }
 
 /// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.
@@ -203,7 +222,7 @@ impl Opened {
         let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
         Message::Started {
             sources: sources.join(", "),
-            buffer_events: options.buffer_events,
+            buffer_events: options.buffer_events(),
             buffer_bytes: Size(spooling::memory(options).bytes),
             spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),

@@ -84,7 +84,7 @@ pub(super) fn ahead(options: &RunOptions) -> Extent {
     if options.webhook.hec_ack {
         // What is not indexed yet is in the queue too.
         return Extent {
-            events: options.buffer_events.div_ceil(2),
+            events: options.buffer_events().div_ceil(2),
             bytes: options.buffer_bytes.div_ceil(2),
         };
     }
@@ -106,7 +106,7 @@ pub(super) fn memory(options: &RunOptions) -> Extent {
         }
     };
     Extent {
-        events: options.buffer_events,
+        events: options.buffer_events(),
         bytes,
     }
 }

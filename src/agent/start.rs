@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
-use super::settings_watch::SettingsWatcher;
+use super::settings_watch::{Contents, SettingsWatcher};
 use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
@@ -106,12 +106,8 @@ pub(super) fn start(
     }
     let (ask, asked) = unbounded();
     if !options.dry_run {
-        let report = Arc::clone(&shared.report);
-        let (contents, rules) = (opened.contents, shared.rules);
-        let watcher =
-            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked)
-                .numbering(numbering);
-        watcher.spawn()?;
+        let watcher = watcher(opened.contents, provenance, &shared, &lines, gate, asked);
+        watcher.numbering(numbering).spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
     forward(opened.signals, &shared.tell, [ask, ask_files])?;
@@ -133,6 +129,18 @@ pub(super) fn start(
         told: shared.told,
         sources: running,
     })
+}
+
+fn watcher(
+    contents: Contents,
+    provenance: &Provenance,
+    shared: &Shared,
+    lines: &[Line],
+    gate: FileGate,
+    asked: Receiver<()>,
+) -> SettingsWatcher {
+    let (report, rules) = (Arc::clone(&shared.report), shared.rules.clone());
+    SettingsWatcher::new(contents, provenance, report, lines, rules, gate, asked)
 }
 
 fn start_status_file(
@@ -225,7 +233,9 @@ fn start_senders(
     let settings = Settings {
         // At most half the buffer, so that sources find room while a request is under way.
         body: Extent {
-            events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+            events: options
+                .batch_events
+                .min(options.buffer_events().div_ceil(2)),
             bytes: options
                 .batch_bytes
                 .min(options.buffer_bytes.div_ceil(2))

@@ -15,7 +15,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::source::http::BACKLOG;
+use crate::source::BACKLOG;
 use crate::source::http::connections::{Connections, Member};
 use crate::source::http::registry::Limits;
 use crate::source::http::request::{HEAD_BYTES, Head, parse_head};

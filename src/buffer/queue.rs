@@ -49,14 +49,12 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         chunks: chunks_in,
         spare: spare_out,
     };
-    (
-        producer,
-        Consumer {
-            shared,
-            chunks: chunks_out,
-            spare: spare_in,
-        },
-    )
+    let consumer = Consumer {
+        shared,
+        chunks: chunks_out,
+        spare: spare_in,
+    };
+    (producer, consumer)
 }
 
 /// A source's end. The queue ends when the last clone is dropped.
@@ -217,11 +215,6 @@ impl Producer {
         !self.shared.lock().closed
     }
 
-    /// Whether so much could ever be taken at once.
-    pub fn could_take(&self, extent: Extent) -> bool {
-        extent.fits(self.shared.bound)
-    }
-
     /// Something to look at the queue with.
     pub fn stats(&self) -> QueueStats {
         QueueStats::new(Arc::clone(&self.shared))
@@ -245,15 +238,14 @@ impl Producer {
                 events: 0,
             };
             state.tail = std::mem::replace(chunk, replacement);
-        } else {
-            if !self.append(state, &chunk.bytes[..part.bytes], part) {
-                return 0;
-            }
-            chunk.bytes.drain(..part.bytes);
-            chunk.events -= part.events;
+            self.taken(state, part);
             return part.events;
         }
-        self.taken(state, part);
+        if !self.append(state, &chunk.bytes[..part.bytes], part) {
+            return 0;
+        }
+        chunk.bytes.drain(..part.bytes);
+        chunk.events -= part.events;
         part.events
     }
 
@@ -291,15 +283,14 @@ impl Producer {
         if state.tail.is_empty() {
             return true;
         }
+        // Only this lock's holder fills the channel, so that a free slot stays free.
+        if self.chunks.is_full() {
+            return false;
+        }
         let mut chunk = std::mem::take(&mut state.tail);
         // What a chunk holds is counted, so what it takes must not be much more.
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
-        }
-        // Only this lock's holder fills the channel, so that a free slot stays free.
-        if self.chunks.is_full() {
-            state.tail = chunk;
-            return false;
         }
         let run = state.number(chunk);
         state.wanted = Extent::MAX;
@@ -310,9 +301,8 @@ impl Producer {
 
     /// An empty buffer for a chunk.
     pub fn buffer(&self) -> Vec<u8> {
-        self.spare
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
+        let spare = self.spare.try_recv();
+        spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         ),
         (Opt::MaxBodyBytes, options.max_body_bytes, MAX_OBJECT_BYTES),
         (Opt::BufferBytes, options.buffer_bytes, MAX_BUFFER_BYTES),
-        (Opt::BufferEvents, options.buffer_events, usize::MAX),
+        (Opt::BufferEvents, options.buffer_events(), usize::MAX),
         (Opt::BatchEvents, options.batch_events, usize::MAX),
         (Opt::BatchBytes, options.batch_bytes, usize::MAX),
         (Opt::RejectBytes, options.reject_bytes, usize::MAX),

@@ -281,9 +281,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
     pub max_event_bytes: usize,
 
-    /// Max number of buffered events
-    #[arg(long, value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
-    pub buffer_events: usize,
+    /// Max number of buffered events; by default one for each 64 bytes of --buffer-bytes
+    #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
+    buffer_events: Option<usize>,
 
     /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
@@ -365,6 +365,17 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 }
 
 /// With the environment variable of its name.
+/// Hardly an event is shorter, so that the bytes are the limit.
+const SHORT_EVENT: usize = 64;
+
+impl RunOptions {
+    /// `--buffer-events`, or what follows from `--buffer-bytes`.
+    pub fn buffer_events(&self) -> usize {
+        let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
+        self.buffer_events.unwrap_or_else(default)
+    }
+}
+
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
         Some(option) if !Opt::FLAGS_ONLY.contains(&option) => argument.env(option.variable()),

@@ -211,6 +211,9 @@ impl Sender {
         if let Some(expiries) = target.expiries() {
             senders.report.certificates(expiries);
         }
+        if let Some(skew) = target.clock_skew() {
+            senders.report.webhook_clock(flight.endpoint(), skew);
+        }
         let has_moved = target.has_moved();
         let now = Instant::now();
         senders.report.request_finished(Finished {

@@ -58,6 +58,11 @@ pub trait Target: Send {
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
 
+    /// By how many seconds the clock of whoever has answered last is ahead of this host's, if that is known.
+    fn clock_skew(&mut self) -> Option<i64> {
+        None
+    }
+
     /// Has all bodies from now on say how their events are numbered.
     fn number(&mut self, numbering: &Numbering);
 

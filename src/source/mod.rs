@@ -22,6 +22,7 @@ pub use file::FileSettings;
 pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
+pub use stream::BACKLOG;
 
 use std::time::Duration;
 

@@ -10,11 +10,13 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines};
 use crate::buffer::queue::Producer;
 use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
-use crate::rules::{FIRST_EVENTS, LiveRules, Screened};
+use crate::rules::{LiveRules, Screened};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
 use crate::telemetry::snapshot::Lag;
+
+mod count;
 
 /// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
@@ -221,28 +223,6 @@ impl SourceOutput {
         lines.events = 0;
     }
 
-    /// Counts what is about to be queued, and takes out what is not to be sent.
-    fn count(&mut self) {
-        let events = self.chunk.events.saturating_sub(self.counted.events);
-        self.report.received(self.source, events);
-        self.events += events as u64;
-        let screened = self.rules.screen(&mut self.chunk, self.counted.bytes);
-        self.count_screened(&screened);
-        self.counted = self.chunk.extent();
-    }
-
-    fn count_screened(&self, screened: &Screened) {
-        for (rule, events) in &screened.filtered {
-            self.report.filtered(rule, *events);
-        }
-        self.report.redacted(screened.redacted);
-        let (source, dropped) = (Some(self.source), screened.unredactable);
-        self.report.dropped(Reason::Unredactable, source, dropped);
-        for path in &screened.unseen {
-            self.report.rule_unseen(path.clone(), FIRST_EVENTS);
-        }
-    }
-
     fn clear(&mut self) {
         self.chunk.bytes.clear();
         self.chunk.events = 0;
@@ -343,12 +323,7 @@ impl SourceOutput {
 
     /// A client's events are to be offered when there are so many. One more has room even then.
     pub fn part(&self) -> Extent {
-        let queue = self.producer.stats().bound();
-        let bound = if self.spool.is_some() {
-            Extent::MAX
-        } else {
-            queue
-        };
+        let bound = self.producer.stats().bound();
         let bytes = bound.bytes.saturating_sub(self.max_line());
         Extent {
             events: bound.events,
@@ -360,7 +335,7 @@ impl SourceOutput {
     pub fn could_take(&self, extent: Extent) -> bool {
         match &self.spool {
             Some(spool) => spool.could_take(extent),
-            None => self.producer.could_take(extent),
+            None => extent.fits(self.producer.stats().bound()),
         }
     }
 
@@ -381,6 +356,7 @@ impl SourceOutput {
             count(0);
             return true;
         }
+        self.look_at_clock(chunk);
         let Some(spool) = &self.spool else {
             return self.producer.offer_whole(chunk, count);
         };

@@ -1,11 +1,15 @@
-//! Reading one stream to its end: what standard input and sockets have in common.
+//! What standard input and sockets have in common: listening for clients, and reading one stream to its end.
 
 use std::io::{self, ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::output::SourceOutput;
 use super::rest::Rest;
+use super::spec::OpenError;
 use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -15,6 +19,26 @@ pub(super) const LAST_READS: Duration = Duration::from_millis(500);
 
 /// Between two looks at whether forwarding was enabled.
 const DISABLED: Duration = Duration::from_millis(200);
+
+/// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try again after a
+/// second, when some have given up.
+pub const BACKLOG: i32 = 4096;
+
+/// Listens at an address, without waiting when a client is to be accepted.
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, OpenError> {
+    let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
+    let listens = SockRef::from(&listener).listen(BACKLOG);
+    let ready = listens.and_then(|()| listener.set_nonblocking(true));
+    ready.map(|()| listener).map_err(OpenError::listening)
+}
+
+/// Whether one may go on after this error as if nothing had come.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}
 
 /// Why reading ended.
 #[derive(Debug, PartialEq, Eq)]

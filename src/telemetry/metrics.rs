@@ -28,6 +28,7 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.spool(now);
     page.trail(now);
     page.webhook(now);
+    page.clocks(now);
     let help = "When the agent started.";
     page.single("start_time_seconds", help, seconds(started));
     let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
@@ -165,6 +166,16 @@ impl Page {
         self.single("trail_last_number", help, trail.last);
         let help = "Records of the trail that were not delivered yet.";
         self.single("trail_pending_records", help, trail.pending);
+    }
+
+    fn clocks(&mut self, now: &Snapshot) {
+        let sources = now.sources.iter();
+        let sources = sources.map(|source| (&*source.name, source.clock_skew));
+        let all = [("webhook", now.clock_skew)].into_iter().chain(sources);
+        let known = all.filter_map(|(of, skew)| Some((labels([("of", of)]), skew?)));
+        let known: Vec<_> = known.collect();
+        let help = "Seconds between this host's clock and the webhook's, or the time of a source's events when they come.";
+        self.family("clock_skew_seconds", help, known);
     }
 
     fn webhook(&mut self, now: &Snapshot) {
@@ -329,6 +340,8 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        report.webhook_clock(0, -7);
+        report.event_time(0, Some(90));
         report.trail(TrailState {
             stream: "abc".into(),
             last: 9,
@@ -369,6 +382,8 @@ mod tests {
             "webhook_up 0".into(),
             "trail_info{stream=\"abc\"} 1".into(),
             "trail_last_number 9".into(),
+            "clock_skew_seconds{of=\"webhook\"} 7".into(),
+            format!("clock_skew_seconds{{of=\"{}\"}} 90", "file:a\\\"b\\\\c\\nd"),
             "trail_pending_records 2".into(),
             "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
         ] {

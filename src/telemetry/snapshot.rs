@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub posted: u64,
     /// When the webhook last took events.
     pub last_delivery: Option<SystemTime>,
+    /// Seconds between the webhook's clock and this host's, if that is known.
+    pub clock_skew: Option<u64>,
     /// The sources.
     pub sources: Vec<SourceState>,
     /// The counts.
@@ -94,6 +96,8 @@ pub struct SourceState {
     pub outage: Option<OutageState>,
     /// It can be read.
     pub is_up: bool,
+    /// Seconds between the time of its last event that was looked at, and when that came.
+    pub clock_skew: Option<u64>,
     /// What is in it and was not read yet, if that can be known.
     pub lag: Option<Lag>,
     /// Bytes of it that are lost, in no count of events.

@@ -1,6 +1,6 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +63,8 @@ pub struct Webhook {
     connection_age: Duration,
     /// What the operator was told of, through whatever connection.
     advised: Arc<[AtomicBool; 2]>,
+    /// By how many seconds its clock was ahead at the last answer.
+    skew: Cell<Option<i64>>,
     /// The last answer was that of a server that takes all events of a body for one.
     is_one_record: bool,
 }
@@ -119,6 +121,7 @@ impl Webhook {
             session: RefCell::default(),
             kept_since: None,
             advised: Arc::default(),
+            skew: Cell::default(),
             is_one_record: false,
             connection_age: CONNECTION_AGE,
         })
@@ -225,7 +228,7 @@ impl Webhook {
         if let Some(encoding) = encoder.content_encoding() {
             request = request.header(header::CONTENT_ENCODING, encoding);
         }
-        for (name, value) in encoder.audit_headers(events).into_iter().flatten() {
+        for (name, value) in encoder.audit_headers(events) {
             request = request.header(name, value);
         }
         let body = encoder.body(events);
@@ -308,6 +311,7 @@ impl Webhook {
 mod acks;
 mod advice;
 mod build;
+mod clock;
 mod counted;
 mod exchange;
 mod session;

@@ -12,6 +12,7 @@ use crate::text::choice::choose;
 use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
+use crate::webhook::header::Header;
 use crate::webhook::numbered::Numbered;
 
 /// What a body looks like.
@@ -160,9 +161,10 @@ impl Encoder {
     }
 
     /// The headers of a request with these events that say which ones they are, where bodies can't.
-    pub fn audit_headers(&self, events: &Body<'_>) -> Option<[(&'static str, String); 2]> {
-        let numbered = self.envelope.numbered.as_ref()?;
-        numbered.headers(events)
+    pub fn audit_headers(&self, events: &Body<'_>) -> Vec<Header> {
+        let numbered = self.envelope.numbered.as_ref();
+        let headers = numbered.and_then(|numbered| numbered.headers(events));
+        headers.into_iter().flatten().collect()
     }
 
     /// Whether an event was put into HEC's envelope without a time, since none was found.

@@ -1,10 +1,13 @@
 //! How requests say which events they have, if there is a trail: `audit_stream` and `audit_seq` in the fields of HEC's
 //! envelope, an `_id` of both in the lines of `_bulk`, and otherwise headers.
 
+use ureq::http::{HeaderName, HeaderValue};
+
 use crate::buffer::acks::Seq;
 use crate::delivery::body::{Body, Numbering};
 use crate::framer::walk;
 use crate::text::ranges::Ranges;
+use crate::webhook::header::Header;
 
 /// If there are more ranges, the header has the first and the last number only: servers bound the length of a header.
 const MAX_RANGES: usize = 100;
@@ -82,7 +85,7 @@ impl Numbered {
     }
 
     /// The headers of a request with these events.
-    pub(super) fn headers(&self, events: &Body<'_>) -> Option<[(&'static str, String); 2]> {
+    pub(super) fn headers(&self, events: &Body<'_>) -> Option<[Header; 2]> {
         let Kind::Headers = self.kind else {
             return None;
         };
@@ -95,10 +98,15 @@ impl Numbered {
             numbers = Ranges::from_iter(numbers.bounds());
         }
         Some([
-            ("X-Audit-Stream", self.numbering.stream.to_string()),
-            ("X-Audit-Seq", numbers.to_string()),
+            header("x-audit-stream", &self.numbering.stream)?,
+            header("x-audit-seq", &numbers.to_string())?,
         ])
     }
+}
+
+fn header(name: &'static str, value: &str) -> Option<Header> {
+    let value = HeaderValue::from_str(value).ok()?;
+    Some((HeaderName::from_static(name), value))
 }
 
 /// Where a line such as `{"create":{}}` has room for an `_id`.

@@ -40,7 +40,8 @@ scrape_configs:
 END
 start_webhook
 start agent env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" \
-    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --spool-bytes 16MiB --status-listen "127.0.0.1:$status"
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --spool-bytes 16MiB \
+    --trail --redact s3 --exclude n=2 --status-listen "127.0.0.1:$status"
 start prometheus "$bin/prometheus" --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" \
     --web.listen-address="127.0.0.1:$prometheus" --log.level=warn
 await 30 "Prometheus" listens "$prometheus"
@@ -49,7 +50,7 @@ await 20 "the agent" listens "$input"
 # All the time some events are delivered, some are rejected, some are broken, and some requests are refused.
 feed() {
     while sleep 0.3; do
-        curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"n":1}' "http://127.0.0.1:$input/"
+        curl -s --noproxy '*' -o "$dir/answer" --data-binary "{\"n\":1,\"time\":$(date +%s)}" "http://127.0.0.1:$input/"
         curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"reject":true}' "http://127.0.0.1:$input/"
         curl -s --noproxy '*' -o "$dir/answer" --data-binary 'garbage' "http://127.0.0.1:$input/"
         echo '{broken' >>"$dir/broken.log"

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::poison::random;
 use super::*;
+use crate::delivery::route::Mode;
 
 const ACK_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -16,6 +17,8 @@ pub(super) struct Splunk {
     indexers: Vec<Indexer>,
     /// The balancer's cookie leads to the same indexer, while that is up.
     is_sticky: bool,
+    /// There is no balancer: each indexer is an endpoint.
+    has_endpoints: bool,
     /// The indexer that each sender's cookie names.
     cookies: BTreeMap<usize, usize>,
     /// How long indexing takes.
@@ -61,6 +64,7 @@ impl Splunk {
         Splunk {
             indexers: (0..indexers).map(|_| Indexer::default()).collect(),
             is_sticky: true,
+            has_endpoints: false,
             cookies: BTreeMap::new(),
             delay: Duration::from_secs(10),
             took: QUICK,
@@ -104,11 +108,19 @@ impl Splunk {
     }
 
     /// The indexer that gets a sender's request, and whether its cookie is another one than before.
-    fn choose(&mut self, sender: usize, at: Duration) -> (usize, bool) {
+    fn choose(&mut self, sender: usize, endpoint: usize, at: Duration) -> (usize, bool) {
         let any = (random(&mut self.dice) % self.indexers.len() as u64) as usize;
         let old = self.cookies.get(&sender).copied();
         if self.is(self.trouble.restarts) {
-            self.restart(old.unwrap_or(any), at);
+            let place = if self.has_endpoints {
+                endpoint
+            } else {
+                old.unwrap_or(any)
+            };
+            self.restart(place, at);
+        }
+        if self.has_endpoints {
+            return (endpoint, false);
         }
         if !self.is_sticky {
             return (any, false);
@@ -123,7 +135,7 @@ impl Splunk {
 
     pub(super) fn post(&mut self, request: &Request, channel: u64) -> (Outcome, Duration, bool) {
         self.posts += 1;
-        let (indexer, has_moved) = self.choose(request.sender, request.at);
+        let (indexer, has_moved) = self.choose(request.sender, request.endpoint, request.at);
         if self.is(self.trouble.busy) {
             return (failed(Cause::Answer), self.took, has_moved);
         }
@@ -144,7 +156,7 @@ impl Splunk {
         at: Duration,
     ) -> (Result<Vec<u64>, DeliveryError>, Duration, bool) {
         self.queries += 1;
-        let (indexer, has_moved) = self.choose(query.sender, at);
+        let (indexer, has_moved) = self.choose(query.sender, query.endpoint, at);
         let error = |cause| Err(DeliveryError::transient(cause, "query"));
         if self.is(self.trouble.busy) {
             return (error(Cause::Answer), self.took, has_moved);
@@ -174,9 +186,18 @@ fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simula
     for (at, arrival) in simulation.arrivals.iter_mut().enumerate() {
         *arrival = Duration::from_millis(at as u64 * gap);
     }
-    let ack_timeout = Some(ACK_TIMEOUT);
+    let endpoints = if splunk.has_endpoints {
+        splunk.indexers.len()
+    } else {
+        1
+    };
     let terms = Terms {
-        ack_timeout,
+        ack_timeout: Some(ACK_TIMEOUT),
+        policy: Policy {
+            endpoints,
+            mode: Mode::Spread,
+            ..Policy::default()
+        },
         ..terms()
     };
     simulation.delivery.retarget(2, terms);
@@ -334,7 +355,7 @@ proptest! {
     #[test]
     fn each_event_is_indexed_and_counts_only_then(
         indexers in 1usize..4,
-        is_sticky: bool,
+        balancing in 0u8..3,
         connections in 1usize..4,
         trouble in (0u64..20, 0u64..15, 0u64..10, 0u64..5),
         delay in 0u64..40,
@@ -344,7 +365,8 @@ proptest! {
         let mut splunk = Splunk::new(indexers);
         let (busy, answer_lost, restarts, forgets) = trouble;
         splunk.trouble = Trouble { busy, answer_lost, restarts, forgets };
-        (splunk.is_sticky, splunk.dice, splunk.delay) = (is_sticky, seed | 1, Duration::from_secs(delay));
+        (splunk.is_sticky, splunk.has_endpoints) = (balancing == 1, balancing == 2);
+        (splunk.dice, splunk.delay) = (seed | 1, Duration::from_secs(delay));
         let mut simulation = stream(splunk, connections, gaps.len(), 0);
         let mut at = 0;
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();

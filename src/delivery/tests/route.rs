@@ -200,6 +200,24 @@ fn a_poison_event_blames_no_endpoint() {
 }
 
 #[test]
+fn a_poison_event_keeps_no_endpoint_from_work() {
+    let mut simulation = stream(to(3, Mode::Spread, 3, 6000), 50);
+    simulation.delivery.settings.reject_after = 0;
+    simulation.run_until(Duration::from_secs(300), |request| {
+        match request.seqs.contains(&1000) {
+            true => (failed(Cause::Answer), QUICK),
+            false => (Outcome::Delivered, QUICK),
+        }
+    });
+    let of_poison = |it: &&Request| it.seqs == [1000];
+    let later = simulation.requests.iter().filter(|it| it.at > MAX * 3);
+    let (poison, others): (Vec<_>, Vec<_>) = later.partition(of_poison);
+    assert!(poison.len() > 20, "{}", poison.len());
+    let trials = others.iter().filter(|it| it.seqs.len() == 1).count();
+    assert!(trials < 3, "{trials}: none is taken for down");
+}
+
+#[test]
 fn a_poison_event_costs_itself_only_while_an_endpoint_is_down() {
     for dead in 0..3 {
         let mut simulation = stream(to(3, Mode::Failover, 2, 6000), 50);

@@ -129,7 +129,7 @@ impl Follower {
         // What was read before may not be final yet: then the checkpoint says less than `known`.
         if !self
             .progress
-            .seen(number, path, device, inode, file.longest)
+            .seen(number, path, device, inode, file.longest, file.head)
         {
             self.progress.start(number, file.known());
         }
@@ -230,19 +230,29 @@ impl Follower {
         alike
     }
 
-    /// A file of which this one may be the copy may have been truncated since.
-    fn check_rewritten(&mut self, number: u64, now: Instant) {
-        let Some(file) = self.files.get_mut(&number) else {
-            return;
-        };
-        let was_open = file.is_open();
-        let is_rewritten = file.is_rewritten().unwrap_or(false);
-        if is_rewritten {
+    /// A file that has changed, or of which another may be the copy, may have been truncated since.
+    pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
+        let was_open = self.open.contains(&number);
+        if self.is_rewritten(number).unwrap_or(false) {
             // What can't be looked at now is looked at when it is read.
             let _ = self.rewritten(number, now);
-        } else if !was_open {
+        } else if !was_open && let Some(file) = self.files.get_mut(&number) {
             file.close();
         }
+    }
+
+    /// Whether a file has another content than was read of it.
+    pub(super) fn is_rewritten(&mut self, number: u64) -> std::io::Result<bool> {
+        let Some(file) = self.files.get_mut(&number) else {
+            return Ok(false);
+        };
+        let head = file.head;
+        let is_rewritten = file.is_rewritten()?;
+        if head != file.head {
+            self.by_head.remove(&(head, number));
+            self.by_head.insert((file.head, number));
+        }
+        Ok(is_rewritten)
     }
 
     fn compare(&mut self, alike: &[u64], file: &mut Tracked) -> Option<Class> {

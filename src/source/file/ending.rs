@@ -214,12 +214,13 @@ impl Follower {
         let is_due = self
             .searched
             .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
-        if self.files.is_empty() && !is_due {
+        let is_nothing_there = self.files.values().all(|file| file.is_gone);
+        if is_nothing_there && !is_due {
             return;
         }
         self.searched = Some(now);
         self.search(now);
-        if self.files.is_empty() {
+        if is_nothing_there && self.files.values().all(|file| file.is_gone) {
             // Its filesystem may not be mounted yet.
             if !std::mem::replace(&mut self.is_waiting, true) {
                 let source = sink.name().to_owned();
@@ -242,20 +243,22 @@ impl Follower {
         let awaited: Vec<u64> = self.missing.awaited().map(|(number, _)| number).collect();
         let mut lines = 0;
         for number in awaited {
-            let Some(mut entry) = self.missing.remove(number) else {
+            let Some(entry) = self.missing.remove(number) else {
                 continue;
             };
+            let mut read = entry.offset;
             if let Some(framer) = self.orphans.remove(&number) {
-                // That was read, and is passed on.
-                entry.offset += framer.unfinished();
+                // What was read of it is passed on.
+                read += framer.unfinished();
                 self.remainders.push_back(framer);
             }
-            self.progress.lost(number, entry.offset);
+            self.progress.lost(number, read);
             let was_restored = self.restored.remove(&number);
             let is_complete = self.complete.remove(&number).is_some();
             if !is_complete || was_restored {
                 lines += 1;
-                report_gone(&entry, was_restored, lines <= MAX_LINES, sink);
+                let in_full = lines <= MAX_LINES;
+                report_gone(&entry, read, was_restored, in_full, sink);
             }
             self.endings.push(number);
             let gone = FileOffset {
@@ -383,17 +386,23 @@ impl Follower {
 }
 
 /// Reports a content that is not found; of many, those of which nothing is known to be lost are only counted.
-fn report_gone(entry: &FileOffset, was_restored: bool, in_full: bool, sink: &mut impl Sink) {
+fn report_gone(
+    entry: &FileOffset,
+    offset: u64,
+    was_restored: bool,
+    in_full: bool,
+    sink: &mut impl Sink,
+) {
     let file = label(&entry.path);
-    let offset = entry.offset;
+    let unread = entry.length.saturating_sub(offset);
     let unknown = if was_restored {
         "; what was written after the agent stopped is unknown"
     } else {
         ""
     };
-    if entry.unread() > 0 {
+    if unread > 0 {
         let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
-        sink.lost(entry.unread(), &reason);
+        sink.lost(unread, &reason);
     } else if in_full {
         sink.gone(&Message::FileGone {
             file,

@@ -245,7 +245,7 @@ impl Follower {
             let (device, inode) = file.now.identity;
             let path = &file.now.path;
             self.progress
-                .seen(number, path, device, inode, file.longest);
+                .seen(number, path, device, inode, file.longest, file.head);
         }
     }
 

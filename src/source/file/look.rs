@@ -230,7 +230,7 @@ impl Follower {
         if file.is_gone {
             // One that can't be looked at is seen to by `tend_gone`.
             if file.is_open() && file.look_at_open(now).is_ok() && file.is_touched {
-                self.noticed(number);
+                self.touched(number, now);
             }
             return;
         }
@@ -243,7 +243,7 @@ impl Follower {
         match file.look(now) {
             Ok(true) => {
                 if file.is_touched {
-                    self.noticed(number);
+                    self.touched(number, now);
                 } else if file.is_read() && now.saturating_duration_since(file.active) > patience {
                     self.hot.remove(&number);
                 }
@@ -257,6 +257,15 @@ impl Follower {
                 self.troubles.note(&path, error.to_string(), now);
             }
         }
+    }
+
+    /// A file was written to: whether it goes on from what was seen of it, or was truncated and written anew.
+    fn touched(&mut self, number: u64, now: Instant) {
+        let state = self.files.get(&number).map(|file| file.state);
+        if matches!(state, Some(State::New | State::Followed)) {
+            self.check_rewritten(number, now);
+        }
+        self.noticed(number);
     }
 
     /// Its directory says whether it has another name.

@@ -138,14 +138,9 @@ impl Follower {
         if !file.has_changed() {
             return Ok(Step::Idle);
         }
-        let head = file.head;
-        if file.is_touched && file.is_rewritten()? {
+        if file.is_touched && self.is_rewritten(number)? {
             self.rewritten(number, now)?;
             return Ok(Step::Worked);
-        }
-        if head != file.head {
-            self.by_head.remove(&(head, number));
-            self.by_head.insert((file.head, number));
         }
         let step = self.read_turn(number, sink)?;
         if step == Step::Idle
@@ -267,12 +262,10 @@ impl Follower {
             });
             first.events += broken.events;
         }
+        file.passed_on(position.is_none());
         let Some(position) = position else {
-            file.has_pending = true;
             return false;
         };
-        file.has_pending = false;
-        file.note_tail();
         self.progress.mark(position, number, file.reached());
         true
     }
@@ -292,6 +285,7 @@ impl Follower {
         self.ready.clear();
         for (number, committed) in self.progress.rewind(watermark) {
             let Some(file) = self.files.get_mut(&number) else {
+                self.rewind_missing(number, committed);
                 continue;
             };
             if file.state == State::Followed && !committed.is_gone {
@@ -304,6 +298,25 @@ impl Follower {
                     self.by_head.insert((file.head, number));
                 }
                 self.pending.insert(number);
+            }
+        }
+    }
+
+    /// A content whose file is gone is looked for again.
+    fn rewind_missing(&mut self, number: u64, committed: FileOffset) {
+        if let Some(known) = self.missing.remove(number) {
+            let is_behind = committed.offset < known.offset;
+            let again = FileOffset {
+                length: known.length,
+                is_gone: false,
+                ..committed
+            };
+            self.missing
+                .insert(number, if is_behind { again } else { known });
+            if is_behind {
+                self.complete.remove(&number);
+                self.orphans.remove(&number);
+                self.must_search = true;
             }
         }
     }

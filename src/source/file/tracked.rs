@@ -18,7 +18,7 @@ const LINE_BYTES: u64 = 64 << 10;
 /// A read at most, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
-/// So much of what was read last is kept.
+/// So much of what was read last is kept when it was passed on.
 const RECENT: usize = 8 << 10;
 
 /// What stays the same when a file is renamed: its device and inode numbers.
@@ -79,7 +79,7 @@ pub(super) struct Tracked {
     /// It is compressed, and read.
     pub(super) gzip: Option<Box<Gzip>>,
     pub(super) is_gzip: bool,
-    /// The longest that this content was seen to be.
+    /// The longest that this content was seen to be, when it was known to be the same still.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
@@ -228,7 +228,6 @@ impl Tracked {
             self.is_touched = true;
         }
         self.is_gone = false;
-        self.longest = self.longest.max(listed.length);
         self.now = listed;
     }
 
@@ -250,7 +249,6 @@ impl Tracked {
             self.active = now;
             self.is_touched = true;
             self.now.length = found.len();
-            self.longest = self.longest.max(found.len());
         }
         Ok(found)
     }
@@ -281,8 +279,9 @@ impl Tracked {
         }
     }
 
-    /// Notes what stands before the offset reached, now that all that was read is passed on.
-    pub(super) fn note_tail(&mut self) {
+    /// Notes what stands before the offset reached, now that more was passed on, if not all.
+    pub(super) fn passed_on(&mut self, has_pending: bool) {
+        self.has_pending = has_pending;
         let unfinished = self.framer.as_ref().map_or(0, |framer| framer.unfinished());
         let unfinished = usize::try_from(unfinished).unwrap_or(usize::MAX);
         let end = self.recent.len().saturating_sub(unfinished);
@@ -290,6 +289,9 @@ impl Tracked {
         // If all that was read since belongs to one event, the offset reached is the same as before.
         if !tail.is_empty() {
             self.tail = Some(Fingerprint::of(tail));
+        }
+        if !has_pending && self.recent.len() > RECENT {
+            self.recent = self.recent.split_off(self.recent.len() - RECENT);
         }
     }
 
@@ -344,6 +346,7 @@ impl Tracked {
         if head.len() > self.head.len() {
             self.head = known_by(&head);
         }
+        self.longest = self.longest.max(length);
         Ok(false)
     }
 
@@ -387,9 +390,7 @@ impl Tracked {
             self.tail = None;
             return Ok(count);
         }
-        self.recent.extend(&read[count.saturating_sub(RECENT)..]);
-        let surplus = self.recent.len().saturating_sub(RECENT);
-        self.recent.drain(..surplus);
+        self.recent.extend(read);
         self.offset += count as u64;
         framer.filled(count);
         Ok(count)

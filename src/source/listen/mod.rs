@@ -212,7 +212,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.admit(stream, peer);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if is_passing(&error) => {}
+                Err(error) if stream::is_passing(&error) => {}
                 Err(error) => return self.rest(&format!("can't accept a connection: {error}")),
             }
         }
@@ -298,7 +298,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     return self.update(id);
                 }
                 Ok(count @ 1..) => self.rest.read(count),
-                Err(error) if is_passing(&error) => return self.update(id),
+                Err(error) if stream::is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),
                 Err(error) => return self.broken(id, &error),
@@ -415,11 +415,4 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             protocol.end(End::Shutdown, &mut self.output);
         }
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-    )
 }

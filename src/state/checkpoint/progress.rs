@@ -84,7 +84,7 @@ impl Progress {
         state.changed.insert(number);
     }
 
-    /// A file is here now, of this identity and length. False if its number is not known.
+    /// A file is here now, of this identity, length and beginning. False if its number is not known.
     pub fn seen(
         &self,
         number: u64,
@@ -92,6 +92,7 @@ impl Progress {
         device: u64,
         inode: u64,
         length: u64,
+        head: Fingerprint,
     ) -> bool {
         let mut state = self.lock();
         let Some(file) = state.files.get_mut(&number) else {
@@ -101,6 +102,7 @@ impl Progress {
             && file.inode == inode
             && file.device == Some(device)
             && !file.is_gone;
+        file.head = head;
         let has_grown = std::mem::replace(&mut file.length, length) != length;
         if has_grown {
             state.behind = None;
@@ -125,15 +127,12 @@ impl Progress {
     }
 
     /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up. If
-    /// all that was read of it is final, that holds now.
+    /// all of it is final, that holds now.
     pub fn gone(&self, position: u64, number: u64) {
         let mut state = self.lock();
         let is_gone = true;
-        if state
-            .marks
-            .iter()
-            .all(|mark| !mark.files.contains_key(&number))
-        {
+        let file = state.files.get(&number);
+        if file.is_some_and(|file| file.unread() == 0) {
             let reached = None;
             return state.apply(number, Step { reached, is_gone });
         }
@@ -362,9 +361,9 @@ mod tests {
         };
         assert_eq!(numbers(progress.commit(0, false)), [1, 2, 3]);
         let path: Arc<Path> = Path::new("").into();
-        progress.seen(2, &path, 0, 0, 0);
+        progress.seen(2, &path, 0, 0, 0, Fingerprint::default());
         assert_eq!(numbers(progress.commit(0, false)), [2], "its device");
-        progress.seen(2, &path, 0, 0, 70);
+        progress.seen(2, &path, 0, 0, 70, Fingerprint::default());
         assert_eq!(numbers(progress.commit(0, false)), [0; 0]);
         assert_eq!(numbers(progress.commit(0, true)), [2], "its length");
         progress.mark(5, 3, reached(1));

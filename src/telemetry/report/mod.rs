@@ -2,21 +2,24 @@
 //! counts: the first occurrence is logged at once, then one line an interval with the count, and a recovery with how long
 //! it took.
 
+mod clock;
 mod source;
 mod state;
+mod times;
 mod told;
+mod trail;
 
-use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
-use crate::telemetry::gaps::{Gap, Gaps};
+use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
 use crate::telemetry::requests::{Finished, RequestResult};
-use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState, TrailState};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
+    /// Of each source, whether somebody is to look at an event's time.
+    wanted_times: Vec<AtomicBool>,
     /// For the trail, if there is one.
     gaps: Option<Mutex<Gaps>>,
 }
@@ -47,6 +52,10 @@ impl Report {
                 interval,
                 sources.iter().map(|source| source.name.clone()),
             )),
+            wanted_times: sources
+                .iter()
+                .map(|source| AtomicBool::new(!source.resumes))
+                .collect(),
             sources,
             gaps: None,
         }
@@ -58,40 +67,6 @@ impl Report {
             gaps: Some(Mutex::default()),
             ..self
         }
-    }
-
-    /// Events with these numbers will not come, for this reason: for the trail.
-    pub fn gap(&self, reason: &str, numbers: impl IntoIterator<Item = Range<u64>>) {
-        self.add_gap(None, reason, 0, numbers);
-    }
-
-    fn add_gap(
-        &self,
-        source: Option<usize>,
-        reason: &str,
-        unnumbered: u64,
-        numbers: impl IntoIterator<Item = Range<u64>>,
-    ) {
-        let Some(gaps) = &self.gaps else { return };
-        let source = source.map_or("", |source| self.source_name(source));
-        let key = (source.to_owned(), reason.to_owned());
-        let mut gaps = gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemTime::now();
-        let gap = gaps.entry(key).or_insert_with(|| Gap::at(now));
-        gap.add(unnumbered, numbers, now);
-    }
-
-    /// The losses since this was last asked.
-    pub fn take_gaps(&self) -> Gaps {
-        let gaps = self.gaps.as_ref().map(Mutex::lock);
-        gaps.map_or_else(Gaps::new, |gaps| {
-            std::mem::take(&mut *gaps.unwrap_or_else(PoisonError::into_inner))
-        })
-    }
-
-    /// The trail as it is now.
-    pub fn trail(&self, trail: TrailState) {
-        self.state().trail = Some(trail);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -411,6 +386,9 @@ impl Report {
 
     /// Logs the summaries that are due. To be called once an interval.
     pub fn tick(&self) {
+        for (wanted, source) in self.wanted_times.iter().zip(&self.sources) {
+            wanted.store(!source.resumes, Relaxed);
+        }
         let mut state = self.state();
         let buffered = self.balance().buffered();
         for message in state.tick(buffered, Now::read()) {

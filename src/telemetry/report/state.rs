@@ -4,6 +4,7 @@ mod webhook;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::clock::Clock;
 use super::source::Source;
 use super::told::{
     Told, dropped, redelivered_message, rejected_message, set_aside_message, unsaved_message,
@@ -40,6 +41,8 @@ pub(super) struct State {
     queries: Outages,
     /// Events that were posted and are not acknowledged as indexed.
     pub(super) posted: u64,
+    /// Of each endpoint, as far as they were seen.
+    clocks: Vec<Clock>,
     /// Of several endpoints, by name.
     endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
@@ -77,6 +80,7 @@ impl State {
             webhook: Outages::default(),
             queries: Outages::default(),
             posted: 0,
+            clocks: Vec::new(),
             endpoints: Vec::new(),
             sources: sources.collect(),
             last_delivery: None,
@@ -240,6 +244,7 @@ impl State {
             endpoints: endpoints.collect(),
             posted: self.posted.min(balance.buffered()),
             last_delivery: self.last_delivery,
+            clock_skew: self.clocks.iter().filter_map(Clock::skew).max(),
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
             rejects: Rejects {

@@ -22,10 +22,8 @@ const PATH: &str = "check the --endpoint's path; Splunk's collector takes events
 const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's (Splunk's has port 8088, \
                         its web pages have 8000)";
 const INDEX: &str = "allow the index for this token, or name another one";
-const CHANNEL: &str =
-    "this token has indexer acknowledgement: give --hec-ack, or turn it off for the token";
-pub(super) const NO_ACK: &str =
-    "turn indexer acknowledgement on for this token, or leave out --hec-ack";
+const CHANNEL: &str = "turn indexer acknowledgement off for this token, or give --hec-ack";
+pub(super) const NO_ACK: &str = "turn indexer acknowledgement on for this token, or leave out --hec-ack and any channel in the --endpoint";
 const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give another with \
                       --auth-token";
 const BUSY: &str = "look into the webhook's log; agents try again by themselves";

@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ureq::http::{Response, Uri, Version, header};
 use ureq::typestate::WithBody;
 use ureq::{Error, RequestBuilder, SendBody};
 
-use super::Webhook;
 use super::counted::Counted;
+use super::{Webhook, clock};
 use crate::webhook::error::{Sent, Unanswered, is_disconnect};
 
 impl Webhook {
@@ -43,7 +43,7 @@ impl Webhook {
         if self.kept_since.is_none() {
             self.addresses.forget();
         }
-        let mut body = Counted::new(body, length);
+        let (mut body, began) = (Counted::new(body, length), SystemTime::now());
         let request = request.header(header::CONTENT_LENGTH, length);
         let result = request.send(SendBody::from_reader(&mut body));
         let sent = match body.left() {
@@ -53,6 +53,7 @@ impl Webhook {
         };
         let response = result.map_err(|error| Unanswered { error, sent })?;
         self.addresses.reached();
+        self.skew.set(clock::skew(&response, began));
         if ends_connection(&response) {
             self.addresses.forget();
         }

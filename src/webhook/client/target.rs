@@ -1,6 +1,6 @@
 //! The webhook as delivery sees it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -50,6 +50,10 @@ impl Target for Webhook {
             .find_map(|(advised, (_, text))| {
                 (!advised.swap(true, Ordering::Relaxed)).then_some(text)
             })
+    }
+
+    fn clock_skew(&mut self) -> Option<i64> {
+        self.skew.take()
     }
 
     fn endpoint(&self) -> String {
@@ -109,6 +113,7 @@ impl Target for Webhook {
             is_aborted: Arc::default(),
             addresses,
             session: RefCell::default(),
+            skew: Cell::default(),
             kept_since: None,
             advised: Arc::clone(&self.advised),
             ..*self

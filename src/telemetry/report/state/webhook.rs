@@ -5,9 +5,13 @@ use std::time::Duration;
 use super::{Now, State};
 use crate::telemetry::counters::Reason;
 use crate::telemetry::message::{Attempts, Events, Message};
+use crate::telemetry::report::clock::Clock;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::throttle::{Outages, with_fix};
 use crate::text::quantity::HumanDuration;
+
+/// Seconds that the webhook's clock may differ from this host's.
+const MAX_SKEW: u64 = 5;
 
 impl State {
     pub(in crate::telemetry::report) fn delivery_failed(
@@ -78,7 +82,24 @@ impl State {
             .map(|name| (name, Outages::default()))
             .collect();
         self.queries = Outages::default();
+        self.clocks.clear();
         self.reached = false;
+    }
+
+    pub(in crate::telemetry::report) fn webhook_clock(
+        &mut self,
+        place: usize,
+        skew: i64,
+        now: Now,
+    ) -> Option<Message> {
+        while self.clocks.len() <= place {
+            self.clocks.push(Clock::new(MAX_SKEW, Duration::ZERO));
+        }
+        let what = match self.endpoints.get(place) {
+            Some((endpoint, _)) => format!("{endpoint}: the webhook's clock"),
+            None => "the webhook's clock".into(),
+        };
+        self.clocks.get_mut(place)?.seen(skew, &what, now.instant)
     }
 
     pub(in crate::telemetry::report) fn query_failed(
