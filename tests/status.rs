@@ -389,7 +389,7 @@ fn counters_never_go_back_and_always_add_up() {
         }
     });
     let names: BTreeSet<_> = seen.keys().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), 12, "{names:?}");
+    assert_eq!(names.len(), 14, "{names:?}");
     assert!(scrapes > 5, "{scrapes}");
     told.hook.always(Answer::ok());
     end(told.agent, &told.hook);
