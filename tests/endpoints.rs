@@ -178,7 +178,14 @@ fn another_list_is_taken_over() {
         let endpoints = hooks
             .iter()
             .flat_map(|hook| ["--endpoint".to_owned(), hook.url()]);
-        let args = ["enable", "--auth-token", "token", "--failback=0"].map(str::to_owned);
+        let args = [
+            "enable",
+            "--no-test",
+            "--auth-token",
+            "token",
+            "--failback=0",
+        ]
+        .map(str::to_owned);
         let args: Vec<_> = args.into_iter().chain(endpoints).collect();
         settings.must(&args.iter().map(String::as_str).collect::<Vec<_>>())
     };
