@@ -146,7 +146,15 @@ fn without_tests(text: &str) -> Vec<String> {
 fn paths(lines: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut statement = String::new();
+    // To a module within a file, the file is what is above it.
+    let mut is_within = false;
     for line in lines {
+        let is_module = line.starts_with("mod ") || line.starts_with("pub mod ");
+        is_within = line != "}" && (is_within || (is_module && line.ends_with('{')));
+        let line = match is_within {
+            true => &line.replacen("use super::", "use self::", 1),
+            false => line,
+        };
         let is_use = ["use ", "pub use ", "pub(super) use ", "pub(crate) use "]
             .iter()
             .any(|start| line.trim_start().starts_with(start));
@@ -267,11 +275,7 @@ fn rooms_import_downward_only() {
     );
 }
 
-const UPWARD: &[&str] = &[
-    "state::checkpoint::writer imports buffer",
-    "state::checkpoint::writer imports config",
-    "state::checkpoint::writer imports source",
-];
+const UPWARD: &[&str] = &[];
 
 #[test]
 fn modules_have_no_circles() {
@@ -299,16 +303,7 @@ fn modules_have_no_circles() {
     }
 }
 
-const CIRCULAR: &[&str] = &[
-    "framer::block imports framer",
-    "source::fluent imports source",
-    "source::http imports source",
-    "source::http::connection imports source::http",
-    "source::stdin imports source",
-    "source::unix imports source",
-    "source::unix_listen imports source",
-    "state::checkpoint::writer imports source",
-];
+const CIRCULAR: &[&str] = &[];
 
 #[test]
 fn files_are_short() {
@@ -410,6 +405,11 @@ fn the_scanner_finds_what_is_imported() {
             "a",
             "// use crate::d;\n#[cfg(test)]\nmod tests {\n    use crate::d;\n}",
             vec![],
+        ),
+        (
+            "a::b",
+            "mod inner {\n    use super::{Name, c::Other};\n}\nuse super::Name;",
+            vec!["a", "a::b::c"],
         ),
         ("a", "use crate::json::Scan;", vec!["framer::json"]),
         ("framer", "use crate::json::Scan;", vec!["framer::json"]),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::net::TcpListener;
 
+use super::checkpoints::{self, CheckpointWriter};
 use super::destination::{self, Destination};
 use super::listening::{self, Listening};
 use super::settings_watch::{self, Contents};
@@ -22,7 +23,6 @@ use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
-use crate::state::checkpoint::{self, CheckpointWriter};
 use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
@@ -285,7 +285,7 @@ fn open_sources(
     let specs = &options.sources;
     distinct(options, provenance)?;
     let (checkpoints, memories) =
-        watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
+        watchdog.state_dir(AT_START, || checkpoints::open(options, provenance))?;
     let resumes = memories
         .iter()
         .map(|memory| memory.as_ref().is_some_and(|memory| memory.resumes))

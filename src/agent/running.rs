@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::checkpoints;
 use super::memory::Memory;
 use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
 use crate::delivery::sender::Line;
-use crate::state::{checkpoint, status};
+use crate::state::status;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
@@ -34,7 +35,7 @@ pub(super) struct Agent {
     /// Writes the file for `show`.
     pub(super) status_file: Option<status::Writer>,
     /// Writes the files' checkpoints.
-    pub(super) checkpoints: Option<checkpoint::Running>,
+    pub(super) checkpoints: Option<checkpoints::Running>,
     pub(super) spool: Option<spool::Running>,
     pub(super) trail: Option<trail::running::Running>,
     /// Disconnected when all rejected events are in their file.

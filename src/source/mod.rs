@@ -3,12 +3,14 @@
 //! A source owns its descriptors, knows how to find its stream again, and hands what it reads to
 //! its [`SourceOutput`]. It ends when its stream is at an end for good, or when the agent stops.
 
+mod awaited;
 mod file;
 pub mod fluent;
 pub mod gunzip;
 pub mod http;
 mod listen;
 mod output;
+mod reader;
 mod rest;
 pub mod spec;
 pub mod stdin;
@@ -21,27 +23,14 @@ pub mod watched;
 pub use file::FileSettings;
 pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
+pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 pub use stream::BACKLOG;
 
-use std::time::Duration;
-
 use crossbeam_channel::Receiver;
 
+use self::awaited::Awaited;
 use crate::state::checkpoint::Restored;
-use crate::sys::shutdown::ShutdownSignal;
-
-/// Between two attempts to open a source.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// A source that is open, and about to get its thread.
-pub trait Source: Send {
-    /// Whether what it reads is still there later, so that it may wait where a live stream must drop.
-    fn is_lasting(&self) -> bool;
-
-    /// Reads until the stream is at an end for good or the agent stops.
-    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal);
-}
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
 /// checkpoint says, else from where its settings say. What a listener needs and is not there is waited for.
@@ -84,39 +73,4 @@ fn open_now(
         Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
         Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
     })
-}
-
-type Open = dyn Fn() -> Result<Box<dyn Source>, OpenError> + Send;
-
-/// A source whose address, certificate, token or directory is not there yet, and why it can't be opened now.
-struct Awaited {
-    open: Box<Open>,
-    reason: String,
-}
-
-impl Source for Awaited {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-
-    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
-        let mut reason = self.reason;
-        loop {
-            output.failed(&reason);
-            if stop.wait(RETRY) {
-                return;
-            }
-            reason = match (self.open)() {
-                Ok(source) => {
-                    output.worked();
-                    return source.run(output, stop);
-                }
-                Err(
-                    OpenError::Missing(reason)
-                    | OpenError::Wrong(reason)
-                    | OpenError::InUse(reason),
-                ) => reason,
-            };
-        }
-    }
 }

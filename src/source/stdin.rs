@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::output::SourceOutput;
+use super::reader::Source;
 use super::spec::OpenError;
-use super::{Source, stream};
+use super::stream;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::output::SourceOutput;
+use super::reader::Source;
 use super::spec::OpenError;
-use super::{Source, stream};
+use super::stream;
 use crate::framer::Framer;
 use crate::sys::backoff::Backoff;
 use crate::sys::poll::{PollFd, poll};

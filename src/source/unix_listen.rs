@@ -7,8 +7,9 @@ use super::listen::{
     self, End, ListenSettings, ListeningSocket, Progress, Protocol, Stream, WaitsFor,
 };
 use super::output::SourceOutput;
+use super::reader::Source;
 use super::spec::OpenError;
-use super::{Source, stream};
+use super::stream;
 use crate::framer::Framer;
 use crate::sys::shutdown::ShutdownSignal;
 

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{Follower, Sink};
+use super::label;
 use super::missing::{Candidate as _, ends_event, known_by, prefixes};
 use super::tracked::{Listed, Probe, State, Tracked};
-use super::{FileStart, label};
+use crate::source::spec::FileStart;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 

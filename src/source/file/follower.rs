@@ -13,8 +13,9 @@ use super::missing::Missing;
 use super::pattern::Pattern;
 use super::tracked::{Identity, State, Tracked};
 use super::trouble::Troubles;
-use super::{Broken, FileStart};
 use crate::framer::Framer;
+use crate::source::output::Broken;
+use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
 use crate::telemetry::message::Message;
 

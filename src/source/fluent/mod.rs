@@ -15,9 +15,9 @@ pub mod values;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::Source;
 use super::listen::{self, ListenSettings, ListeningSocket};
 use super::output::SourceOutput;
+use super::reader::Source;
 use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;

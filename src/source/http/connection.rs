@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Service;
 use super::answer::{Answer, TAKEN};
 use super::chunked::{Chunked, Piece};
 use super::connections::Member;
@@ -12,6 +11,7 @@ use super::decoder::{BodyDecoder, Coding};
 use super::registry::Phase;
 use super::request::{HEAD_BYTES, Head, Length, parse_head};
 use super::route::Route;
+use super::service::Service;
 use super::transport::{NoTls, Patience, Socket, Transport};
 use crate::source::spec::HecInput;
 use crate::source::tls::HandshakeError;

@@ -14,6 +14,7 @@ pub mod health;
 pub mod registry;
 pub mod request;
 pub mod route;
+mod service;
 pub mod tokens;
 mod transport;
 
@@ -29,12 +30,15 @@ use budget::Budget;
 use connections::{Connections, Member, TurnedAway};
 use health::Health;
 use registry::Limits;
+use service::Service;
 use tokens::Tokens;
 
-use super::spec::HecInput;
+use super::output::SourceOutput;
+use super::reader::Source;
+use super::spec::{HecInput, OpenError};
+use super::stream;
 use super::tls::TlsServer;
 use super::watched::Watched;
-use super::{OpenError, Source, SourceOutput, stream};
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -76,21 +80,6 @@ pub struct Settings {
 pub(super) struct Listener {
     listener: TcpListener,
     settings: Settings,
-}
-
-/// What all connections share.
-struct Service {
-    output: SourceOutput,
-    connections: Connections,
-    tokens: Option<Arc<Watched<Tokens>>>,
-    tls: Option<Arc<TlsServer>>,
-    max_body: usize,
-    max_event: usize,
-    timeout: Duration,
-    hec_input: HecInput,
-    budget: Budget,
-    health: Health,
-    stop: ShutdownSignal,
 }
 
 impl Listener {
@@ -147,12 +136,6 @@ impl Listener {
             health: Health::default(),
             stop: stop.clone(),
         }
-    }
-}
-
-impl Service {
-    fn is_full(&self) -> bool {
-        self.health.is_full(self.output.percent_used())
     }
 }
 

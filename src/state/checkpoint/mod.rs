@@ -9,12 +9,12 @@ mod file_offset;
 mod fingerprint;
 pub mod journal;
 mod progress;
+mod restored;
 mod store;
 pub mod v1;
-mod writer;
 
 pub use file_offset::FileOffset;
 pub use fingerprint::{Fingerprint, HEAD_BYTES};
 pub use progress::{Changes, Progress, Reached};
+pub use restored::Restored;
 pub use store::{Found, Store};
-pub use writer::{CheckpointWriter, Memory, Restored, Running, open};

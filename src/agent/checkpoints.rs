@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::file_offset::FileOffset;
-use super::progress::Progress;
-use super::store::{Found, Store};
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
@@ -15,6 +12,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::source::Spec;
 use crate::state;
+use crate::state::checkpoint::{FileOffset, Found, Progress, Restored, Store};
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
@@ -27,34 +25,23 @@ const SYNC: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
 
-/// What a `file:` source knows of earlier starts, and where it notes its own progress.
-#[derive(Debug)]
-pub struct Restored {
-    /// What the last start left.
-    pub found: Found,
-    /// What other sources left that are not in use any more: the same files under another pattern.
-    pub others: Vec<FileOffset>,
-    /// Where this one notes how far it has come.
-    pub progress: Progress,
-}
-
 /// A `file:` source's part of this.
 #[derive(Debug)]
-pub struct Memory {
+pub(super) struct Memory {
     /// What it knows, before which it reads nothing.
-    pub restored: Receiver<Restored>,
+    pub(super) restored: Receiver<Restored>,
     /// The next start reads again what was not delivered.
-    pub resumes: bool,
+    pub(super) resumes: bool,
 }
 
 /// All sources' checkpoints.
 #[derive(Debug)]
-pub struct CheckpointWriter {
+pub(super) struct CheckpointWriter {
     dir: PathBuf,
     entries: Vec<Entry>,
     progresses: Vec<Progress>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
-    pub notices: Vec<Message>,
+    pub(super) notices: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -73,7 +60,7 @@ struct Entry {
 
 /// The running thread.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Running {
     end: Sender<()>,
     ended: Receiver<()>,
 }
@@ -84,7 +71,7 @@ pub struct Running {
 ///
 /// # Errors
 /// There is none to be had in a directory that was asked for.
-pub fn open(
+pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<(CheckpointWriter, Vec<Option<Memory>>), CommandError> {
@@ -167,7 +154,7 @@ impl CheckpointWriter {
     }
 
     /// The progress of all `file:` sources.
-    pub fn progresses(&self) -> Vec<Progress> {
+    pub(super) fn progresses(&self) -> Vec<Progress> {
         self.progresses.clone()
     }
 
@@ -175,7 +162,11 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// No more threads.
-    pub fn start(self, stats: QueueStats, watchdog: Watchdog) -> io::Result<Option<Running>> {
+    pub(super) fn start(
+        self,
+        stats: QueueStats,
+        watchdog: Watchdog,
+    ) -> io::Result<Option<Running>> {
         if self.entries.is_empty() {
             return Ok(None);
         }
@@ -308,7 +299,7 @@ impl Entry {
 
 impl Running {
     /// Has them written for the last time, when no more events become final, and waits for that, but not for long.
-    pub fn finish(self, patience: Duration) {
+    pub(super) fn finish(self, patience: Duration) {
         // Never waits: there is room for this one.
         let _ = self.end.try_send(());
         let _ = self.ended.recv_timeout(patience);
