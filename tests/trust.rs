@@ -227,7 +227,7 @@ fn enable_writes_pins_and_a_running_agent_follows() {
     let path = settings.path();
     let enable = |pins: &[&str]| {
         let command = Agent::command()
-            .args(["enable", "--auth-token", "T", "--config"])
+            .args(["enable", "--no-test", "--auth-token", "T", "--config"])
             .arg(&path);
         let pins = pins.iter().flat_map(|pin| ["--pin-sha256", pin]);
         command.endpoint(&hook.url()).args(pins).run().code
