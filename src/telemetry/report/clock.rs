@@ -90,8 +90,9 @@ mod tests {
         ] {
             assert_eq!(seen(skew, seconds).is_some(), is_told, "{seconds}");
         }
+        assert_eq!(seen(1, 300), None);
         assert_eq!(
-            seen(1, 300).unwrap(),
+            seen(1, 360).unwrap(),
             "x agrees with this host's clock again"
         );
         assert_eq!(seen(1, 370), None);
