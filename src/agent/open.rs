@@ -92,7 +92,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     )?;
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
-    try_reject_file(options, provenance)?;
+    check_reject_file(options, provenance)?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
@@ -156,18 +156,16 @@ fn check_stdin(
     Ok(())
 }
 
-/// Sees whether rejected events can be written to their file.
-fn try_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
-    if let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) {
-        reject_file::open(path).map_err(|error| {
-            let what = format!(
-                "{}: {error}; fix: name a file that can be written to",
-                path.display()
-            );
-            provenance.error(Opt::RejectFile, what)
-        })?;
-    }
-    Ok(())
+/// Finds out now whether rejected events could be written to their file.
+fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
+        return Ok(());
+    };
+    reject_file::open(path).map(drop).map_err(|error| {
+        let path = path.display();
+        let what = format!("{path}: {error}; fix: name a file that can be written to");
+        provenance.error(Opt::RejectFile, what)
+    })
 }
 
 /// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.

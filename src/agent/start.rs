@@ -92,10 +92,8 @@ pub(super) fn start(
     let targets = opened.destination.targets;
     let numbering = opened.trail.as_ref().map(trailing::numbering);
     let (lines, rejects) = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
-    if let Some(listener) = opened.status_page {
-        let tokens = opened.listening.status_tokens;
-        start_status_page(&shared, options, listener, tokens, stats.clone())?;
-    }
+    let tokens = opened.listening.status_tokens;
+    start_status_page(&shared, options, opened.status_page, tokens, stats.clone())?;
     let trail = start_trail(&shared, opened.trail, &producer, &watchdog, others)?;
     let running =
         sources.sources.len() + usize::from(spool.is_some()) + usize::from(trail.is_some());
@@ -184,10 +182,13 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
 fn start_status_page(
     shared: &Shared,
     options: &RunOptions,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     tokens: Option<Arc<Watched<Tokens>>>,
     stats: QueueStats,
 ) -> Result<(), CommandError> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let status = Status {
         listener,
         report: Arc::clone(&shared.report),

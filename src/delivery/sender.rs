@@ -209,7 +209,7 @@ impl Sender {
             senders.report.advice(text);
         }
         if let Some(expiries) = target.expiries() {
-            senders.report.certificates(expiries);
+            senders.report.certificates(target.endpoint(), expiries);
         }
         if let Some(skew) = target.clock_skew() {
             senders.report.webhook_clock(flight.endpoint(), skew);

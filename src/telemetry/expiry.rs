@@ -22,6 +22,17 @@ pub struct Expiries {
 }
 
 impl Expiries {
+    /// Of each kind the one that expires first.
+    pub fn first<'a>(all: impl Iterator<Item = &'a Expiries>) -> Self {
+        let first =
+            |one: Option<SystemTime>, other: Option<SystemTime>| one.into_iter().chain(other).min();
+        all.fold(Expiries::default(), |found, other| Expiries {
+            webhook: first(found.webhook, other.webhook),
+            ca: first(found.ca, other.ca),
+            client: first(found.client, other.client),
+        })
+    }
+
     /// Each with its name for programs, and what it is for people.
     pub fn each(&self) -> [(&'static str, &'static str, Option<SystemTime>); 3] {
         [
@@ -77,5 +88,11 @@ mod tests {
             ]
         );
         assert_eq!(texts(Expiries::default()), [""; 0]);
+        let later = Expiries {
+            webhook: Some(now + DAY * 99),
+            client: None,
+            ..expiries
+        };
+        assert_eq!(Expiries::first([later, expiries].iter()), expiries);
     }
 }

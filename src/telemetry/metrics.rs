@@ -342,14 +342,15 @@ mod tests {
         report.delivery_failed("no", None, Duration::ZERO);
         report.webhook_clock(0, -7);
         report.event_time(0, Some(90));
+        let expiries = Expiries {
+            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
+            ..Expiries::default()
+        };
+        report.certificates("https://hec".into(), expiries);
         report.trail(TrailState {
             stream: "abc".into(),
             last: 9,
             pending: 2,
-        });
-        report.certificates(Expiries {
-            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
-            ..Expiries::default()
         });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
@@ -380,12 +381,12 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
             "trail_info{stream=\"abc\"} 1".into(),
             "trail_last_number 9".into(),
             "clock_skew_seconds{of=\"webhook\"} 7".into(),
             format!("clock_skew_seconds{{of=\"{}\"}} 90", "file:a\\\"b\\\\c\\nd"),
             "trail_pending_records 2".into(),
-            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

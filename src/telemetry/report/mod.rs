@@ -260,9 +260,9 @@ impl Report {
         });
     }
 
-    /// A connection was made on which certificates expire then.
-    pub fn certificates(&self, expiries: Expiries) {
-        self.state().expiries = expiries;
+    /// A connection to this endpoint was made on which certificates expire then.
+    pub fn certificates(&self, endpoint: String, expiries: Expiries) {
+        self.state().expiries.insert(endpoint, expiries);
     }
 
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.

@@ -2,6 +2,7 @@
 
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::Clock;
@@ -53,7 +54,8 @@ pub(super) struct State {
     status_file: Outages,
     settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
-    pub(super) expiries: Expiries,
+    /// By endpoint.
+    pub(super) expiries: BTreeMap<String, Expiries>,
     /// When certificates that expire soon are logged again.
     next_reminder: SystemTime,
     pub(super) spool: Option<SpoolState>,
@@ -88,7 +90,7 @@ impl State {
             status_file: Outages::default(),
             settings_rejected: None,
             last_error: None,
-            expiries: Expiries::default(),
+            expiries: BTreeMap::new(),
             next_reminder: SystemTime::UNIX_EPOCH,
             spool: None,
             corrupt_bytes: 0,
@@ -260,7 +262,7 @@ impl State {
             settings_rejected: self.settings_rejected.clone(),
             trail: self.trail.clone(),
             last_error: self.last_error.clone(),
-            expiries: self.expiries,
+            expiries: Expiries::first(self.expiries.values()),
             balance,
         }
     }
@@ -299,7 +301,7 @@ impl State {
             messages.extend(source.due(now.instant, self.interval));
         }
         if now.time >= self.next_reminder {
-            let soon = self.expiries.soon(now.time);
+            let soon = Expiries::first(self.expiries.values()).soon(now.time);
             if let Some(message) = soon.first() {
                 self.next_reminder = now.time + DAY;
                 self.went_wrong(message.text(), now);

@@ -72,7 +72,12 @@ fn a_certificate_that_expires_soon_is_logged_once_a_day() {
     let mut story = Story::new();
     assert_eq!(story.tick(1), [""; 0]);
     let day = 24 * 3600;
-    story.state.expiries.webhook = Some(story.at(day + 3600).time);
+    let until = |at: SystemTime| Expiries {
+        webhook: Some(at),
+        ..Expiries::default()
+    };
+    let expiries = until(story.at(day + 3600).time);
+    story.state.expiries.insert("a".into(), expiries);
     let line = |lines: Vec<String>, when: &str| {
         assert!(lines.len() == 1 && lines[0].contains(when), "{lines:?}");
     };
@@ -91,7 +96,8 @@ fn a_certificate_that_expires_soon_is_logged_once_a_day() {
             .message
             .contains("certificate of the webhook")
     );
-    story.state.expiries.webhook = Some(story.at(99 * day).time);
+    let expiries = until(story.at(99 * day).time);
+    story.state.expiries.insert("a".into(), expiries);
     assert_eq!(story.tick(5 * day), [""; 0]);
 }
 

@@ -77,6 +77,7 @@ impl State {
 
     pub(in crate::telemetry::report) fn another_webhook(&mut self, names: Vec<String>) {
         self.webhook = Outages::default();
+        self.expiries.clear();
         self.endpoints = names
             .into_iter()
             .map(|name| (name, Outages::default()))
