@@ -2,11 +2,23 @@
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-# The musl target if Rust has it, else a static glibc.
-ARCH = $(shell uname -m)
-MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(ARCH)-unknown-linux-musl)/libstd-*.rlib)
-STATIC_TARGET = $(ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
-STATIC = $(TARGET_DIR)/static/s3-audit-webhook
+# What packages are built for: musl if Rust has it, else a static glibc. TARGET=aarch64-unknown-linux-gnu builds for that on
+# any host that has its standard library and aarch64-linux-gnu-gcc.
+AARCH64 = aarch64-unknown-linux-gnu
+HOST_ARCH = $(shell uname -m)
+MUSL_STD = $(wildcard $(shell rustc --print target-libdir --target $(HOST_ARCH)-unknown-linux-musl)/libstd-*.rlib)
+TARGET = $(HOST_ARCH)-unknown-linux-$(if $(MUSL_STD),musl,gnu)
+# Those that `make dist` makes packages for.
+TARGETS = $(TARGET)
+ARCH = $(firstword $(subst -, ,$(TARGET)))
+STATIC_TARGET = $(TARGET)
+ifneq ($(ARCH),$(HOST_ARCH))
+SUFFIX = -$(ARCH)
+TOOLS = $(ARCH)-linux-gnu-
+CROSS = CC_$(subst -,_,$(TARGET))=$(TOOLS)gcc \
+	CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_LINKER=$(TOOLS)gcc
+endif
+STATIC = $(TARGET_DIR)/static$(SUFFIX)/s3-audit-webhook
 STATIC_BYTES_MAX = 6291456
 STATIC_FLAGS = -C target-feature=+crt-static
 # The same bytes wherever it is built.
@@ -15,13 +27,11 @@ STATIC_FLAGS += --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(RUST_COMMIT)
 
 # What packages hold, and the packages.
-STAGE = target/stage
+STAGE = target/stage$(SUFFIX)
 DIST = target/dist
 OLDER = target/older
 VERSION = $(shell sed -n '/^\[package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 TARBALL = s3-audit-webhook-$(VERSION)-linux-$(ARCH)
-CARGO_DEB = cargo-deb@3.8.0
-CARGO_GENERATE_RPM = cargo-generate-rpm@0.21.1
 # The time that packages give all files: the commit's. Not for cargo's builds, which it would make anew.
 DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATED = SOURCE_DATE_EPOCH=$(DATE)
@@ -34,6 +44,7 @@ CHAOS_SECONDS = 600
 SPOOL_KILLS = 1000
 SOAK_EVENTS = 10000000
 CARGO_DENY = cargo-deny@0.20.2
+CARGO_CYCLONEDX = cargo-cyclonedx@0.5.7
 CARGO_FUZZ = cargo-fuzz@0.13.2
 ADVISORIES = $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs/advisory-db-*)
 
@@ -85,10 +96,14 @@ advisories: ## known vulnerabilities of the dependencies (fetches their database
 .PHONY: static
 static: ## the program as one file for any Linux: target/static/s3-audit-webhook
 	@$(if $(MUSL_STD),$(call command,musl-gcc,musl-tools))
-	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO_BUILD) --target $(STATIC_TARGET)
-	@install -D $(TARGET_DIR)/$(STATIC_TARGET)/release/s3-audit-webhook $(STATIC)
-	@ldd $(STATIC) 2>&1 | grep -qE 'statically linked|not a dynamic executable' \
-		|| { echo '$(STATIC) is not static' >&2; exit 1; }
+	@# With line tables, which are taken out into a file of their own: the code is that of 'make build'.
+	RUSTFLAGS='$(STATIC_FLAGS)' $(CROSS) CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none \
+		$(CARGO_BUILD) --target $(STATIC_TARGET)
+	@install -D $(TARGET_DIR)/$(STATIC_TARGET)/release/s3-audit-webhook $(STATIC).whole
+	@cd $(dir $(STATIC)) && $(TOOLS)objcopy --only-keep-debug $(notdir $(STATIC)).whole $(notdir $(STATIC)).debug \
+		&& $(TOOLS)objcopy --strip-all --add-gnu-debuglink=$(notdir $(STATIC)).debug $(notdir $(STATIC)).whole $(notdir $(STATIC)) \
+		&& rm $(notdir $(STATIC)).whole
+	@! $(TOOLS)readelf --program-headers $(STATIC) | grep -q INTERP || { echo '$(STATIC) is not static' >&2; exit 1; }
 	@bytes=$$(stat -c %s $(STATIC)); \
 		echo "$(STATIC): $$bytes bytes, static, $(STATIC_TARGET); at most $(STATIC_BYTES_MAX) allowed"; \
 		[ $$bytes -le $(STATIC_BYTES_MAX) ]
@@ -134,34 +149,69 @@ install: stage ## the program, its manual and its service; PREFIX=/usr/local, DE
 
 .PHONY: deb
 deb: stage ## Debian's package: target/dist/*.deb
-	@$(call cargo_tool,deb,$(CARGO_DEB))
-	$(DATED) packaging/deb/changelog.sh $(VERSION) >$(STAGE)/changelog.Debian
-	@mkdir -p $(DIST)
-	$(DATED) cargo deb --no-build --no-strip --locked --quiet --output $(DIST)/
+	@$(call command,dpkg-deb,dpkg)
+	$(DATED) packaging/deb/build.sh $(STAGE) $(VERSION) $(ARCH) $(DIST)
 
 .PHONY: rpm
 rpm: stage ## Red Hat's and SUSE's package: target/dist/*.rpm
-	@$(call cargo_tool,generate-rpm,$(CARGO_GENERATE_RPM))
-	@mkdir -p $(DIST)
-	$(DATED) cargo generate-rpm --output $(DIST)/
+	@$(call command,rpmbuild,rpm)
+	$(DATED) packaging/rpm/build.sh $(STAGE) $(VERSION) $(ARCH) $(DIST)
 
 .PHONY: tarball
 tarball: stage
 	@mkdir -p $(DIST)
-	tar -C $(STAGE) --sort name --owner 0 --group 0 --numeric-owner --mtime @$(DATE) --exclude ./changelog.Debian --exclude ./state \
+	tar -C $(STAGE) --sort name --owner 0 --group 0 --numeric-owner --mtime @$(DATE) --exclude ./state \
 		--transform 's,^\.,$(TARBALL),' -c . | gzip -9n >$(DIST)/$(TARBALL).tar.gz
+	gzip -9n <$(STATIC).debug >$(DIST)/s3-audit-webhook-$(VERSION)-linux-$(ARCH).debug.gz
 
 .PHONY: dist
-dist: ## all packages, a tarball with install.sh, and their SHA-256 sums: target/dist
+dist: ## packages, a tarball with install.sh, line tables and SHA-256 sums, for all TARGETS: target/dist
 	rm -rf $(DIST)
-	$(MAKE) --no-print-directory tarball deb rpm
-	cd $(DIST) && sha256sum -- * >SHA256SUMS
+	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory tarball deb rpm TARGET=$$target; done
+	@$(MAKE) --no-print-directory sums
+
+.PHONY: sums
+sums: ## SHA-256 sums of what is in target/dist
+	cd $(DIST) && rm -f SHA256SUMS && sha256sum -- * >SHA256SUMS
+
+.PHONY: sbom
+sbom: ## what the program is made of, as CycloneDX: target/dist/*.cdx.json
+	@$(call cargo_tool,cyclonedx,$(CARGO_CYCLONEDX))
+	@mkdir -p $(DIST)
+	$(DATED) cargo cyclonedx --quiet --format json --target $(TARGET) --override-filename s3-audit-webhook-$(VERSION).cdx
+	mv s3-audit-webhook-$(VERSION).cdx.json $(DIST)/
+	rm -f src/framer/s3-audit-webhook-$(VERSION).cdx.json
+
+.PHONY: release-check
+release-check: ## TAG=v… is the version, and CHANGELOG.md has it with a date
+	[ "$(TAG)" = "v$(VERSION)" ]
+	grep -qE '^## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)$$' CHANGELOG.md
+
+.PHONY: aarch64-test
+aarch64-test: ## the static program for aarch64, and the framer's tests, under qemu-user
+	@$(call command,qemu-aarch64-static,qemu-user-static)
+	$(MAKE) --no-print-directory static TARGET=$(AARCH64)
+	tests/static/aarch64.sh $(TARGET_DIR)/static-aarch64/s3-audit-webhook
+	CC_$(subst -,_,$(AARCH64))=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu' \
+		RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked -p s3-audit-framer --target $(AARCH64)
+
+.PHONY: image
+image: ## the image of all TARGETS that were staged, as the manifest s3-audit-webhook:VERSION
+	@$(call command,buildah,buildah)
+	buildah manifest create s3-audit-webhook:$(VERSION)
+	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory image-of TARGET=$$target; done
+
+.PHONY: image-of
+image-of: stage
+	buildah build --isolation chroot --platform linux/$(if $(filter aarch64,$(ARCH)),arm64,amd64) --file packaging/container/Containerfile \
+		--build-arg VERSION=$(VERSION) --build-context stage=$(abspath $(STAGE)) --manifest s3-audit-webhook:$(VERSION) packaging/container
 
 .PHONY: package-test
 package-test: dist ## all packages installed, used, upgraded and removed under systemd; built twice (root and apt)
 	rm -rf $(OLDER) && mkdir -p $(OLDER)
-	$(DATED) cargo deb --no-build --no-strip --locked --quiet --deb-version 0.0.1-1 --output $(OLDER)/
-	$(DATED) cargo generate-rpm --set-metadata 'version = "0.0.1"' --output $(OLDER)/
+	$(DATED) packaging/deb/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
+	$(DATED) packaging/rpm/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
 	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
 	$(DATED) tests/package/reproducible.sh $(DIST)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lays out what every package holds, as it lies under its prefix: this directory with install.sh is what the tarball
-# has, `make install` copies from it, and the deb's and the rpm's lists in Cargo.toml name its files.
+# has, `make install` copies from it, and deb/build.sh and rpm/build.sh make their packages of it.
 #
 # usage: stage.sh BINARY MANUAL STAGE       MANUAL is what `make manual` has written
 
@@ -17,8 +17,8 @@ rm -rf "$stage"
 put 755 "$binary" bin/$name
 put 644 "$here/systemd/$name.service" lib/systemd/system/$name.service
 put 644 "$here/systemd/agent.env" etc/agent.env
-for page in "$manual"/*.1; do
-    put 644 "$page" "share/man/man1/${page##*/}"
+for page in "$manual"/*.[15]; do
+    put 644 "$page" "share/man/man${page##*.}/${page##*/}"
 done
 put 644 "$manual/$name.bash" share/bash-completion/completions/$name
 put 644 "$manual/_$name" share/zsh/site-functions/_$name
@@ -34,4 +34,4 @@ put 755 "$here/install.sh" install.sh
 # The image's empty directory.
 mkdir "$stage/state"
 # Without the time, that would differ.
-gzip -9n "$stage"/share/man/man1/* "$stage/share/doc/$name/CHANGELOG.md"
+gzip -9n "$stage"/share/man/man?/* "$stage/share/doc/$name/CHANGELOG.md"

@@ -18,4 +18,5 @@ pub mod state;
 pub mod sys;
 pub mod telemetry;
 pub mod text;
+pub mod trail;
 pub mod webhook;

@@ -336,3 +336,27 @@ fn an_outage_of_any_kind_makes_few_lines() {
     let (_, log) = finish_in_any_order(agent, &hook, &numbered(0..10));
     assert!(log.lines().count() < 10, "{log}");
 }
+
+#[test]
+fn the_buffer_is_limited_by_its_bytes_alone() {
+    let hook = Webhook::start();
+    hook.hold();
+    let mut agent = start(&hook.url(), &[]);
+    let events = 150_000;
+    feed(&mut agent, &numbered(0..events));
+    agent.close_stdin();
+    hook.release();
+    let ended = agent.wait();
+    let balance = ended.balance();
+    assert_eq!(
+        (balance.delivered, balance.dropped),
+        (events as u64, 0),
+        "{}",
+        ended.log
+    );
+    assert!(
+        ended.log.contains("; buffer 1048576 events, 64 MiB;"),
+        "{}",
+        ended.log
+    );
+}

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::thread;
 
 use super::delivery::{start_seeing, taken};
-use super::support::{Webhook, eventually};
+use super::support::{Webhook, eventually, own_loopback};
 
 #[test]
 fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
@@ -31,4 +33,62 @@ fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     let status = eventually("the agent ends", || agent.0.try_wait().unwrap());
     assert!(status.success());
     assert_eq!(taken(&hook), ["{}"]);
+}
+
+/// A name server with these addresses of every name, which is silent about IPv6; none where nobody may use its port.
+fn name_server(addresses: Vec<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let server = own_loopback();
+    let Ok(socket) = UdpSocket::bind((server, 53)) else {
+        eprintln!("skipped: nobody may listen on port 53 here");
+        return None;
+    };
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
+            let query = &query[..length];
+            // One question: a name that ends with a zero, its type and its class.
+            let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+            if query[end - 4..end - 2] != [0, 1] {
+                continue;
+            }
+            let mut answer = [
+                &query[..2],
+                &[0x81, 0x80, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0],
+            ]
+            .concat();
+            answer.extend_from_slice(&query[12..end]);
+            for address in &addresses {
+                answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                answer.extend_from_slice(&address.octets());
+            }
+            let _ = socket.send_to(&answer, client);
+        }
+    });
+    Some(server)
+}
+
+#[test]
+fn a_name_server_that_never_answers_for_ipv6_keeps_nothing_back_and_all_addresses_are_tried() {
+    for dead in [0, 19] {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = Webhook::start();
+        let std::net::IpAddr::V4(alive) = hook.address().ip() else {
+            panic!("{}", hook.address());
+        };
+        let dead = (0..dead).map(|number| Ipv4Addr::new(127, 79, 0, number));
+        let Some(server) = name_server(dead.chain([alive]).collect()) else {
+            return;
+        };
+        let file = dir.path().join("resolv.conf");
+        fs::write(&file, format!("nameserver {server}\n")).unwrap();
+        let endpoint = format!("http://hec.webhook.example:{}/", hook.address().port());
+        let Some(mut agent) = start_seeing(&file, "/etc/resolv.conf", &endpoint) else {
+            return;
+        };
+        let mut input = agent.0.stdin.take().unwrap();
+        writeln!(input, "{{}}").unwrap();
+        hook.wait_for_events(1);
+        drop(input);
+        eventually("the agent ends", || agent.0.try_wait().unwrap());
+    }
 }

@@ -64,7 +64,14 @@ impl Cluster {
 
     #[track_caller]
     fn enable(&self, hook: &Webhook, token: &str) {
-        self.admin(&["enable", "--endpoint", &hook.url(), "--auth-token", token]);
+        self.admin(&[
+            "enable",
+            "--no-test",
+            "--endpoint",
+            &hook.url(),
+            "--auth-token",
+            token,
+        ]);
     }
 
     /// Does not wait until the agents look again by themselves.

@@ -64,7 +64,14 @@ fn all_go_to_another_webhook() {
     let (old, new) = (Webhook::start(), Webhook::start());
     let settings = Settings::new();
     let enable = |hook: &Webhook| {
-        settings.must(&["enable", "--endpoint", &hook.url(), "--auth-token", "token"]);
+        settings.must(&[
+            "enable",
+            "--no-test",
+            "--endpoint",
+            &hook.url(),
+            "--auth-token",
+            "token",
+        ]);
     };
     enable(&old);
     let mut agent = Agent::command()

@@ -16,6 +16,7 @@ fn the_guides_lines_work_as_printed() {
         let command = |rest: &[&str]| settings.must(&[path, rest].concat());
         let said = command(&[
             "enable",
+            "--no-test",
             "--endpoint=https://splunk-server:8088/services/collector/raw",
             r#"--auth-token=\"Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0\""#,
         ]);
@@ -54,7 +55,14 @@ fn an_agent_posts_to_what_was_enabled_until_it_is_disabled() {
         agent.input("{}\n").run()
     };
 
-    settings.must(&["enable", "--endpoint", &hook.url(), "--auth-token", TOKEN]);
+    settings.must(&[
+        "enable",
+        "--no-test",
+        "--endpoint",
+        &hook.url(),
+        "--auth-token",
+        TOKEN,
+    ]);
     assert_eq!(agent().balance().delivered, 1);
     assert_eq!(hook.requests()[0].header("Authorization"), Some(TOKEN));
 
@@ -87,10 +95,11 @@ fn endpoint_and_token_are_mandatory() {
     settings.enable(&[]);
     settings.must(&["disable"]);
     let before = settings.text();
-    refused(&[], &["--endpoint URL", "--auth-token TOKEN"]);
+    refused(&[&url], &["--auth-token TOKEN"]);
     assert_eq!(settings.text(), before);
 
     // And where this shell's environment has them: that is not what was asked for.
+    let settings = Settings::new();
     let env = [
         ("S3_AUDIT_WEBHOOK_ENDPOINT", ENDPOINT),
         ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", TOKEN),
@@ -174,7 +183,7 @@ fn what_is_given_takes_the_place_of_what_it_contradicts() {
     Authority::new("some CA").write_pem(settings.dir.path(), "ca");
     // Relative paths mean files in the directory where enable was called, not in an agent's.
     let enable = |more: &str| {
-        let script = format!("cd \"$0\"; exec \"$1\" enable --config webhook.env {more}");
+        let script = format!("cd \"$0\"; exec \"$1\" enable --no-test --config webhook.env {more}");
         let dir = settings.dir.path();
         let mut command = Command::new("sh");
         command
@@ -266,7 +275,14 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
     ] {
         let settings = Settings::of(text);
         let before = settings.version();
-        let enable = ["enable", "--endpoint", ENDPOINT, "--auth-token", TOKEN];
+        let enable = [
+            "enable",
+            "--no-test",
+            "--endpoint",
+            ENDPOINT,
+            "--auth-token",
+            TOKEN,
+        ];
         for args in [&enable[..], &["disable"]] {
             // What this environment says instead does not make the file right.
             let env = [("S3_AUDIT_WEBHOOK_BATCH_AGE", "1s")];
@@ -302,7 +318,14 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
 #[test]
 fn what_wins_over_the_file_in_this_environment_is_told() {
     let settings = Settings::new();
-    let enable = ["enable", "--endpoint", ENDPOINT, "--auth-token", TOKEN];
+    let enable = [
+        "enable",
+        "--no-test",
+        "--endpoint",
+        ENDPOINT,
+        "--auth-token",
+        TOKEN,
+    ];
     for (name, args) in [
         ("S3_AUDIT_WEBHOOK_ENDPOINT", &enable[..]),
         ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", &enable),
@@ -316,6 +339,13 @@ fn what_wins_over_the_file_in_this_environment_is_told() {
         let said = settings.run(args);
         assert_eq!(said.stderr, "", "{args:?}");
     }
-    let said = settings.run(&["enable", "--endpoint", "http://hec/", "--auth-token", TOKEN]);
+    let said = settings.run(&[
+        "enable",
+        "--no-test",
+        "--endpoint",
+        "http://hec/services",
+        "--auth-token",
+        TOKEN,
+    ]);
     assert!(said.stderr.contains("unencrypted"), "{said:?}");
 }

@@ -219,7 +219,11 @@ fn what_an_operator_must_mend_is_said_once_as_an_error_with_the_remedy_and_tried
             "400 Invalid data channel",
             channel,
         ),
-        (Answer::hec(400, "?", 14), "400 ACK is disabled", channel),
+        (
+            Answer::hec(400, "?", 14),
+            "400 ACK is disabled",
+            "turn indexer acknowledgement on",
+        ),
         (Answer::hec(400, "?", 16), "400 Query string auth", token),
     ] {
         let hook = Webhook::start();

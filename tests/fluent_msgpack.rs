@@ -197,35 +197,106 @@ fn a_chunk_that_does_not_fit_is_taken_whole_later_and_only_once() {
     assert_eq!((balance.received, balance.dropped), (120, 0));
 }
 
-/// It would never fit.
+/// What clients make with their default settings may be larger than the buffer, or than any message that is kept whole.
 #[test]
-fn a_chunk_over_a_limit_is_counted_and_acknowledged() {
+fn a_chunk_that_can_not_be_taken_at_once_is_taken_in_parts() {
     let (hook, place) = (Webhook::start(), Place::tcp());
-    let agent = start(&hook, &[&place.option(), "--buffer-events", "100"]);
+    let limits = ["--buffer-events=1000", "--max-event-bytes=100000"];
+    let agent = start(&hook, &[&place.option(), limits[0], limits[1]]);
+    hook.hold();
     let mut weed = place.connect();
-    send(
-        &mut weed,
-        Value::Binary(entries(0..101)),
-        option(&[("chunk", "events")]),
-    );
+    let chunk = |id: &str| option(&[("chunk", id)]);
+    // More events than the buffer may hold; and more bytes than are kept of a message.
+    send(&mut weed, Value::Binary(entries(0..1500)), chunk("events"));
+    agent.wait_for_log("refused (503 buffer full)");
+    assert_eq!(agent.log().matches("refused (503 buffer full)").count(), 1);
+    hook.release();
     expect_ack(&mut weed, "events");
-    // No records, but strings.
+    let long = [("a".into(), "x".repeat(90_000).as_str().into())];
+    let long = packed(&array(vec![1.into(), Value::Map(long.to_vec())]));
+    let too_long = [("a".into(), "x".repeat(110_000).as_str().into())];
+    let too_long = packed(&array(vec![1.into(), Value::Map(too_long.to_vec())]));
+    let many = [
+        &long.repeat(100)[..],
+        &too_long,
+        b"\xc0\xc0",
+        &long.repeat(100),
+    ]
+    .concat();
+    send(&mut weed, Value::Binary(many.clone()), chunk("bytes"));
+    expect_ack(&mut weed, "bytes");
+    let compressed = option(&[("chunk", "gzip"), ("compressed", "gzip")]);
+    send(&mut weed, Value::Binary(gzip(&many)), compressed);
+    expect_ack(&mut weed, "gzip");
+    // The same as an array, and one event that is longer than any message.
+    let entries = |count| {
+        array(
+            (0..count)
+                .map(|_| rmpv::decode::read_value(&mut &long[..]).unwrap())
+                .collect(),
+        )
+    };
+    send(&mut weed, entries(200), chunk("array"));
+    expect_ack(&mut weed, "array");
+    let huge = [("a".into(), "x".repeat(20 << 20).as_str().into())];
+    weed.send(&packed(&array(vec![
+        "t".into(),
+        1.into(),
+        Value::Map(huge.to_vec()),
+        chunk("huge"),
+    ])));
+    expect_ack(&mut weed, "huge");
+    hook.wait_for_events(1500 + 600);
+    assert_eq!(arrived(&hook)[..1500], events(0..1500));
+    let peak = agent.peak_kib();
+    let balance = end(agent, &hook);
+    assert_eq!(
+        (balance.received, balance.delivered),
+        (1500 + 600 + 5, 1500 + 600)
+    );
+    assert_eq!(
+        (
+            balance.by_reason["too large"],
+            balance.by_reason["malformed"]
+        ),
+        (3, 2)
+    );
+    assert!(peak < 96 << 10, "{peak} KiB");
+}
+
+/// Whatever is left to be read of a client that waits, it has not gone.
+#[test]
+fn a_client_may_wait_for_room_in_the_midst_of_a_long_chunk() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--buffer-bytes=16MiB"]);
+    hook.hold();
+    let mut weed = place.connect();
+    let long = [("a".into(), "x".repeat(90_000).as_str().into())];
+    let long = packed(&array(vec![1.into(), Value::Map(long.to_vec())])).repeat(300);
+    thread::scope(|scope| {
+        scope.spawn(|| send(&mut weed, Value::Binary(long), option(&[("chunk", "a")])));
+        agent.wait_for_log("refused (503 buffer full)");
+        hook.release();
+    });
+    expect_ack(&mut weed, "a");
+    hook.wait_for_events(300);
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.delivered), (300, 300));
+}
+
+/// Nothing but strings, which becomes much more, and a chunk in a compression that is known only when it has ended.
+#[test]
+fn a_chunk_that_holds_nothing_costs_no_memory() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option()]);
+    let mut weed = place.connect();
     let text = [b"\xda\x10\x00".as_slice(), &[b'x'; 0x1000]].concat();
     let bomb = gzip(&text.repeat(10_000));
     let compressed = option(&[("chunk", "bomb"), ("compressed", "gzip")]);
     send(&mut weed, Value::Binary(bomb), compressed);
     expect_ack(&mut weed, "bomb");
-    // Longer than any message may be.
-    let Value::Map(mut size) = option(&[("chunk", "long")]) else {
-        unreachable!()
-    };
-    size.push(("size".into(), 7.into()));
-    send(
-        &mut weed,
-        Value::Binary(vec![0; 20 << 20]),
-        Value::Map(size),
-    );
-    expect_ack(&mut weed, "long");
+    let zstd = option(&[("chunk", "z"), ("compressed", "zstd")]);
+    send(&mut weed, Value::Binary(text.repeat(5000)), zstd);
     send(
         &mut weed,
         Value::Binary(entries(1..2)),
@@ -234,12 +305,29 @@ fn a_chunk_over_a_limit_is_counted_and_acknowledged() {
     expect_ack(&mut weed, "last");
     hook.wait_for_events(1);
     let peak = agent.peak_kib();
-    assert_eq!(arrived(&hook), events([1]));
+    agent.wait_for_log("fix: set its compression to gzip");
     let balance = end(agent, &hook);
-    // Nothing but strings, which is malformed once, and then too long.
-    assert_eq!(balance.by_reason["too large"], 101 + 1 + 7);
-    assert_eq!(balance.by_reason["malformed"], 1);
+    assert_eq!((balance.received, balance.by_reason["malformed"]), (2, 1));
     assert!(peak < 64 << 10, "{peak} KiB");
+}
+
+/// To send it again would not help, and would stop all that is behind it.
+#[test]
+fn what_is_no_message_is_acknowledged_if_it_asks_for_that() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option()]);
+    let mut weed = place.connect();
+    let chunk = option(&[("chunk", "a")]);
+    for other in [
+        vec!["t".into(), 1.into(), 2.into(), chunk.clone()],
+        vec![1.into(), chunk],
+    ] {
+        weed.send(&packed(&array(other)));
+        expect_ack(&mut weed, "a");
+    }
+    agent.wait_for_log("a client sends something that is no fluent message");
+    let balance = end(agent, &hook);
+    assert_eq!((balance.received, balance.by_reason["malformed"]), (2, 2));
 }
 
 #[test]

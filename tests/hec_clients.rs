@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::source_http::{
     CLOSE, HEALTHY, Listener, TokenFile, answer, ask, gzip, request, success,
 };
+use crate::support::eventually;
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D714D0";
 
@@ -27,7 +28,7 @@ fn arrived(listener: &Listener, count: usize) -> Vec<Value> {
 fn envelopes(listener: &Listener, count: usize) -> Vec<Value> {
     listener.hook.wait_for_requests(1);
     let mut found = Vec::new();
-    crate::support::eventually("all envelopes arrive", || {
+    eventually("all envelopes arrive", || {
         found.clear();
         for request in listener.hook.requests() {
             let values = serde_json::Deserializer::from_slice(&request.body).into_iter();
@@ -92,6 +93,40 @@ fn probes_need_no_token_and_are_answered_as_splunk_does() {
     ask(&mut client, &post("/", "", b"{}{\"n\":1}{ }"), &success(""));
     assert_eq!(arrived(&listener, 1), [json!({"n": 1})]);
     assert_eq!(listener.end().received, 1);
+}
+
+#[test]
+fn health_is_503_while_nothing_can_be_taken() {
+    let spool = tempfile::tempdir().unwrap();
+    let path = format!("--spool-dir={}", spool.path().display());
+    for (options, event_bytes) in [
+        (&["--buffer-events=10"][..], 10),
+        (&["--spool-bytes=1MiB", &path], 100_000),
+    ] {
+        let listener = Listener::start(options);
+        listener.hook.hold();
+        let mut client = listener.client();
+        let event = format!("{{\"n\":\"{}\"}}", "x".repeat(event_bytes));
+        let full = answer(
+            "503 Service Unavailable",
+            "",
+            r#"{"text":"HEC is unhealthy, queues are full","code":18}"#,
+        );
+        let mut status = 200;
+        while status == 200 {
+            client.send(&post("/", "", event.as_bytes())).unwrap();
+            status = client.read_answer().unwrap().0;
+        }
+        assert_eq!(status, 503);
+        let health = request("GET /services/collector/health", b"");
+        ask(&mut client, &health, &full);
+        listener.hook.release();
+        eventually("there is room", || {
+            client.send(&health).unwrap();
+            (client.read_answer().unwrap().0 == 200).then_some(())
+        });
+        listener.end();
+    }
 }
 
 /// Docker's splunk driver: a probe, then messages end to end, with gzip if it is told so.

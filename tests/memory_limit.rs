@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -191,4 +192,38 @@ fn acknowledged(client: &mut TcpStream, message: &[u8]) {
     let mut answer = [0; 11];
     client.read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"{\"ack\":\"c\"}");
+}
+
+#[test]
+fn the_memory_of_an_outage_is_given_back() {
+    const EVENTS: usize = 36_000;
+    let (hook, directory) = (Webhook::start(), tempfile::tempdir().unwrap());
+    let socket = directory.path().join("audit.sock");
+    hook.hold();
+    let agent = Agent::command()
+        .args(["run", "--endpoint", &hook.url()])
+        .args(["--auth-token", "Splunk test"])
+        .arg(format!("--source=unix-listen:{}", socket.display()))
+        .spawn();
+    agent.wait_for_log("started: ");
+    let before = agent.resident_kib();
+    let mut writer = UnixStream::connect(socket).unwrap();
+    // Of any length and little by little, as a server writes them: so each of them is in memory of its own.
+    for number in 0..EVENTS {
+        let text = "x".repeat(500 + number * 37 % 2000);
+        let event = event(format!("{number},\"text\":\"{text}\""));
+        writer.write_all(event.as_bytes()).unwrap();
+        if number % 32 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let is_buffered = || (agent.resident_kib() > before + 50 * 1024).then_some(());
+    eventually("it is buffered", is_buffered);
+    hook.release();
+    let is_small = || (agent.resident_kib() < before + 8 * 1024).then_some(());
+    let found = crate::support::poll(Duration::from_secs(60), is_small);
+    assert!(found.is_some(), "{} KiB", agent.resident_kib());
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!(ended.balance().delivered, EVENTS as u64);
 }

@@ -317,7 +317,7 @@ fn enable_sets_a_proxy_for_agents_that_run_and_no_proxy_takes_it_away() {
     let url = format!("http://me:s3cret@{}", proxy.address());
     let enable = |options: &[&str]| {
         let ended = Agent::command()
-            .args(["enable", "--config", path, "--auth-token", "T"])
+            .args(["enable", "--no-test", "--config", path, "--auth-token", "T"])
             .args(["--endpoint", &hook.url()])
             .args(options)
             // What stands in this shell is not for the agents.

@@ -34,6 +34,7 @@ fn enable_behind(shell: &str, path: &Path) -> Command {
         .arg(env!("CARGO_BIN_EXE_s3-audit-webhook"))
         .args([
             "enable",
+            "--no-test",
             "--endpoint",
             ENDPOINT,
             "--auth-token",
@@ -108,6 +109,29 @@ fn nobody_else_may_read_it_and_it_stays_its_owners() {
     let metadata = fs::metadata(&file).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (NOBODY, 1));
     assert_eq!(mode(&file), 0o600);
+
+    // Root's, with a service that may read it.
+    chown(&file, Some(0), Some(NOBODY)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(&file, "").unwrap();
+    assert!(enable_behind("umask 0;", &file).status().unwrap().success());
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (0, NOBODY));
+    assert_eq!(mode(&file), 0o640);
+
+    // What another user has put in its way is named, and changes nothing.
+    let left = file.with_file_name(".webhook.env.new");
+    fs::write(&left, "").unwrap();
+    chown(&left, Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::write(&file, "A=1\n").unwrap();
+    let output = enable_behind("", &file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = said(&output);
+    assert!(
+        said.contains(".webhook.env.new belongs to another user (65534); fix: "),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "A=1\n");
 }
 
 #[test]
@@ -203,12 +227,18 @@ fn what_a_killed_command_has_left_is_used_again_but_nothing_else() {
 /// An enable that gives endpoint and token the same number.
 fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"))
-        .args(["enable", "--endpoint", &format!("https://hec-{n}/")])
+        .args([
+            "enable",
+            "--no-test",
+            "--endpoint",
+            &format!("https://hec-{n}/"),
+        ])
         .args(["--auth-token", &format!("token-{n}")])
         .args(more)
         .env_clear()
         .env("S3_AUDIT_WEBHOOK_CONFIG", settings.path())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }

@@ -418,7 +418,13 @@ fn a_webhook_that_is_disabled_and_enabled_again_gets_all() {
     let host = Host::new();
     let control = Settings::new();
     let url = host.hook.url();
-    let enable = ["enable", "--endpoint", &url, "--auth-token=Splunk test"];
+    let enable = [
+        "enable",
+        "--no-test",
+        "--endpoint",
+        &url,
+        "--auth-token=Splunk test",
+    ];
     control.must(&enable);
     let agent = Agent::command()
         .args(["run", "--batch-age=5ms", "--spool-bytes=8MiB", "--config"])

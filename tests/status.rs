@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::source_http::{TokenFile, events, free_address, free_port_everywhere, start};
+use crate::support::control::Settings;
 use crate::support::{Agent, Answer, Client, Metrics, Webhook, end, event, eventually};
 
 /// Sends a request and gives the answer, head and body.
@@ -204,6 +205,14 @@ fn the_figures_are_those_of_the_log_and_of_the_webhook() {
             "{result}"
         );
     }
+    let took = |part| last.of("request_duration_seconds", "part", part);
+    assert_eq!(took("count"), requests.len() as u64);
+    assert!(took("sum") <= 600);
+    assert_eq!(
+        last.of("request_failures_total", "cause", "answer"),
+        answered(503)
+    );
+    assert!(last.value("delivered_bytes_total") > 0);
     let since = last.value("start_time_seconds");
     assert!((since..since + 600).contains(&last.value("last_delivery_timestamp_seconds")));
     assert_eq!(
@@ -380,7 +389,7 @@ fn counters_never_go_back_and_always_add_up() {
         }
     });
     let names: BTreeSet<_> = seen.keys().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), 10, "{names:?}");
+    assert_eq!(names.len(), 14, "{names:?}");
     assert!(scrapes > 5, "{scrapes}");
     told.hook.always(Answer::ok());
     end(told.agent, &told.hook);
@@ -559,6 +568,40 @@ fn an_agent_that_was_told_to_forward_nothing_is_healthy_and_says_so() {
 }
 
 #[test]
+fn an_agent_that_nobody_has_configured_is_unhealthy_until_somebody_does() {
+    let (hook, settings) = (Webhook::start(), Settings::of("# nothing yet\n"));
+    let address = free_address();
+    let status = format!("--status-listen={address}");
+    let agent = Agent::command().args(["run", &status, "--config"]);
+    let agent = agent
+        .arg(settings.path())
+        .source("unix-listen:s")
+        .in_dir(settings.dir.path());
+    let agent = agent.spawn();
+    agent.wait_for_log("started:");
+    let health = || get(address, "/healthz");
+    let (status, body) = health();
+    let expected = "never configured: webhook not enabled yet";
+    assert!(
+        status == 503 && body.starts_with(expected),
+        "{status} {body}"
+    );
+    settings.must(&[
+        "enable",
+        "--no-test",
+        "--endpoint",
+        &hook.url(),
+        "--auth-token",
+        "Splunk x",
+    ]);
+    eventually("it is healthy", || (health().0 == 200).then_some(()));
+    settings.must(&["disable"]);
+    agent.wait_for_log("webhook disabled by");
+    // Somebody wanted it so.
+    assert_eq!(health().0, 200);
+}
+
+#[test]
 fn an_address_that_another_process_has_is_an_error_at_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -572,7 +615,7 @@ fn an_address_that_another_process_has_is_an_error_at_start() {
     let line = format!("--status-listen: {address}: can't listen: ");
     assert!(ended.log.contains(&line), "{}", ended.log);
     let elsewhere = run("192.0.2.7:9108");
-    assert_eq!(elsewhere.code, Some(2), "{}", elsewhere.log);
+    assert_eq!(elsewhere.code, Some(1), "{}", elsewhere.log);
     let nowhere = run("localhost");
     assert_eq!(nowhere.code, Some(2), "{}", nowhere.log);
     assert!(

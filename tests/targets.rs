@@ -537,7 +537,11 @@ fn headers_are_written_into_the_settings_file_and_not_shown() {
     let file = dir.path().join("webhook.env");
     let key = format!("X-Key: @{}/./key", dir.path().display());
     let enable = |args: &[&str]| {
-        let command = Agent::command().arg("enable").arg("--config").arg(&file);
+        let command = Agent::command()
+            .arg("enable")
+            .arg("--no-test")
+            .arg("--config")
+            .arg(&file);
         let ended = command
             .endpoint("http://127.0.0.1:9/")
             .args(["--auth-token", "none"])

@@ -11,7 +11,14 @@ use crate::support::{Agent, eventually};
 #[test]
 fn the_token_can_come_from_a_pipe() {
     let settings = Settings::new();
-    let args = ["enable", "--endpoint", ENDPOINT, "--auth-token", "-"];
+    let args = [
+        "enable",
+        "--no-test",
+        "--endpoint",
+        ENDPOINT,
+        "--auth-token",
+        "-",
+    ];
     for input in [
         TOKEN.to_owned(),
         format!("{TOKEN}\r\nanother line\n"),
@@ -68,7 +75,14 @@ impl Terminal {
     fn asked(&self, settings: &Settings) -> Agent {
         assert!(self.shows_what_is_typed());
         let agent = Agent::command()
-            .args(["enable", "--endpoint", ENDPOINT, "--auth-token", "-"])
+            .args([
+                "enable",
+                "--no-test",
+                "--endpoint",
+                ENDPOINT,
+                "--auth-token",
+                "-",
+            ])
             .env("S3_AUDIT_WEBHOOK_CONFIG", settings.path())
             .stdin(self.stdin.try_clone().unwrap())
             .spawn();

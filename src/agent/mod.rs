@@ -3,6 +3,7 @@
 pub mod destination;
 mod file_gate;
 mod listening;
+mod memory;
 mod open;
 mod proxy_choice;
 mod request_template;
@@ -13,6 +14,9 @@ mod start;
 pub mod status_page;
 mod supervise;
 pub mod systemd;
+mod trailing;
+
+pub use open::check;
 
 use std::process::ExitCode;
 use std::time::Duration;

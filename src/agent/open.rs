@@ -2,6 +2,8 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::net::TcpListener;
 
 use super::destination::{self, Destination};
@@ -10,15 +12,18 @@ use super::settings_watch::{self, Contents};
 use super::spooling::{self, OpenSpool};
 use super::status_page;
 use super::systemd::Notify;
+use super::trailing;
 use crate::agent::request_template;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::{self, FileSettings, OpenError, Source, Spec};
 use crate::state::checkpoint::{self, CheckpointWriter};
+use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
@@ -27,6 +32,7 @@ use crate::telemetry::message::{Message, Rules, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
+use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
 
@@ -48,10 +54,11 @@ pub(super) struct Opened {
     pub(super) listening: Listening,
     pub(super) sources: OpenSources,
     pub(super) spool: Option<OpenSpool>,
+    pub(super) trail: Option<trail::running::Opened>,
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
-    /// What the operator should know of the state directory and the spool.
+    /// What the operator should know of state directory, spool and trail.
     notices: Vec<Message>,
 }
 
@@ -72,39 +79,28 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     descriptors::raise_limit();
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
-    if notify.is_some()
-        && provenance.origin(Opt::Source) == Origin::Default
-        && source::stdin::is_null()
-    {
-        // It would end at once, and look like one that has done its work.
-        return Err(UsageError(
-            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
-             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
-                .into(),
-        )
-        .into());
-    }
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
     let rules = LiveRules::new(options.rules.rules(provenance)?);
-    let destination = open_destination(options, provenance, &abort)?;
-    if let Forwarding::Off(reason) = &destination.forwarding
-        && options.enabled
-        && options.sources == [Spec::Stdin]
-        && !source::stdin::is_file()
-        && options.spool.spool_bytes == 0
-    {
-        return Err(CommandError::Failed(format!(
-            "stdin: its events would be lost: {reason}, or give --endpoint"
-        )));
-    }
+    let mut destination = open_destination(options, provenance, &abort)?;
+    check_stdin(
+        options,
+        provenance,
+        notify.is_some(),
+        &destination.forwarding,
+    )?;
     log::start(options.log_format)
         .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
+    check_reject_file(options, provenance)?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
     let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
+    let (trail, trail_notices) = trailing::open(options, provenance, &watchdog);
+    if let (Some(targets), Some(trail)) = (&mut destination.targets, &trail) {
+        targets.number(&trailing::numbering(trail));
+    }
     let status_page = status_page::open(options, provenance)?;
     let (status_file, notice) =
         watchdog.state_dir(AT_START, || open_status_file(options, provenance));
@@ -119,11 +115,103 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         listening,
         sources,
         spool,
+        trail,
         status_page,
         status_file,
         signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
-        notices: notice.into_iter().chain(spool_notice).collect(),
+        notices: notice
+            .into_iter()
+            .chain(spool_notice)
+            .chain(trail_notices)
+            .collect(),
     })
+}
+
+/// Refuses a standard input of which nothing would come, or nothing be kept.
+fn check_stdin(
+    options: &RunOptions,
+    provenance: &Provenance,
+    is_service: bool,
+    forwarding: &Forwarding,
+) -> Result<(), CommandError> {
+    if is_service && provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
+        // It would end at once, and look like one that has done its work.
+        return Err(UsageError(
+            "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
+             such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
+                .into(),
+        )
+        .into());
+    }
+    if let Forwarding::Off(reason) | Forwarding::Unset(reason) = forwarding
+        && options.enabled
+        && options.sources == [Spec::Stdin]
+        && !source::stdin::is_file()
+        && options.spool.spool_bytes == 0
+    {
+        return Err(CommandError::Failed(format!(
+            "stdin: its events would be lost: {reason}, or give --endpoint"
+        )));
+    }
+    Ok(())
+}
+
+/// Finds out now whether rejected events could be written to their file.
+fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
+        return Ok(());
+    };
+    reject_file::open(path).map(drop).map_err(|error| {
+        let path = path.display();
+        let what = format!("{path}: {error}; fix: name a file that can be written to");
+        provenance.error(Opt::RejectFile, what)
+    })
+}
+
+/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.
+///
+/// # Errors
+/// Names the option that is wrong, or the file that can't be used.
+pub fn check(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<(Forwarding, Vec<Message>), CommandError> {
+    limits::check(options, provenance)?;
+    options.rules.rules(provenance)?;
+    distinct(options, provenance)?;
+    let destination = destination::choose(options, provenance)?;
+    let listening = listening::open(options, provenance)?;
+    // An agent waits for these.
+    let files = [
+        &options.listen_token_file,
+        &options.status_token_file,
+        &options.listen_cert,
+        &options.listen_key,
+        &options.listen_client_ca,
+    ];
+    for path in files.into_iter().flatten() {
+        File::open(path).map_err(|error| {
+            CommandError::Failed(format!("{} can't be read: {error}", path.display()))
+        })?;
+    }
+    let mut warnings = provenance.warnings();
+    warnings.extend(destination.warnings);
+    warnings.extend(listening.warnings);
+    Ok((destination.forwarding, warnings))
+}
+
+/// Each source is given once.
+fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    let specs = &options.sources;
+    for (place, spec) in specs.iter().enumerate() {
+        if specs[..place].contains(spec) {
+            return Err(provenance.error(
+                Opt::Source,
+                format!("{spec}: given twice; fix: give it once"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Opened {
@@ -132,13 +220,16 @@ impl Opened {
         let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
         Message::Started {
             sources: sources.join(", "),
-            buffer_events: options.buffer_events,
+            buffer_events: options.buffer_events(),
             buffer_bytes: Size(spooling::memory(options).bytes),
             spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),
             rules: Rules(self.rules.describe()),
         }
         .log();
+        if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
+            Message::StdinIsTerminal {}.log();
+        }
         let settings = provenance.warnings();
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
@@ -157,10 +248,10 @@ fn open_destination(
     if options.dry_run {
         let encoder = request_template::encoder(&options.webhook, Compressed::No, provenance)?;
         return Ok(Destination {
-            target: Some(Box::new(DryRun {
+            targets: Some(Targets::one(Box::new(DryRun {
                 encoder,
                 cut_off: abort.clone(),
-            })),
+            }))),
             forwarding: Forwarding::On("dry run: printed to standard output".into()),
             warnings: Vec::new(),
         });
@@ -177,7 +268,7 @@ fn open_destination(
             error: error.0.clone(),
         };
         Ok(Destination {
-            target: None,
+            targets: None,
             warnings: vec![warning],
             forwarding: Forwarding::Awaited(error.0),
         })
@@ -192,16 +283,7 @@ fn open_sources(
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
-    for (place, spec) in specs.iter().enumerate() {
-        if specs[..place].contains(spec) {
-            return Err(provenance
-                .error(
-                    Opt::Source,
-                    format!("{spec}: given twice; fix: give it once"),
-                )
-                .into());
-        }
-    }
+    distinct(options, provenance)?;
     let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoint::open(options, provenance))?;
     let resumes = memories

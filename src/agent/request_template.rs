@@ -1,6 +1,9 @@
 //! What requests look like, as the options say; and whether these fit together and to the endpoint, so that no webhook must
 //! find out.
 
+use std::fs;
+use std::sync::Arc;
+
 use ureq::http::{HeaderName, Uri};
 
 use crate::config::error::UsageError;
@@ -11,6 +14,7 @@ use crate::sys::host;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 use crate::webhook::endpoint::{Collector, Endpoint};
 use crate::webhook::header::{self, Header};
+use crate::webhook::sign::{self, Signer};
 use crate::webhook::template::RequestTemplate;
 
 /// Of requests to this endpoint.
@@ -47,6 +51,10 @@ pub(super) fn template(
         return Err(provenance.error(Opt::Endpoint, what));
     }
     let metadata = metadata(options, provenance)?;
+    if options.hec_ack && collector.is_none() {
+        let what = "is for Splunk's /services/collector endpoints; fix: leave it out, or give such an --endpoint";
+        return Err(provenance.error(Opt::HecAck, what));
+    }
     let is_raw = collector == Some(Collector::Raw);
     if let Some((option, _, _)) = metadata
         .first()
@@ -63,7 +71,9 @@ pub(super) fn template(
     Ok(RequestTemplate {
         encoder: encoder(options, options.compress, provenance)?,
         uri,
+        ack_uri: options.hec_ack.then(|| endpoint.ack_uri()).flatten(),
         headers: headers(options, provenance)?,
+        signer: signer(options, provenance)?,
         is_splunk: format == Format::Hec || collector.is_some(),
     })
 }
@@ -163,11 +173,32 @@ fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
+/// What signs bodies, if they are to be signed.
+fn signer(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+) -> Result<Option<Arc<Signer>>, UsageError> {
+    let Some(path) = &options.sign_key_file else {
+        return Ok(None);
+    };
+    let text = fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"));
+    let signer = text.and_then(|text| Signer::parse(&text));
+    let signer = signer
+        .map_err(|what| provenance.error(Opt::SignKeyFile, format!("{} {what}", path.display())))?;
+    Ok(Some(Arc::new(signer)))
+}
+
 fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Header>, UsageError> {
     let wrong = |what| provenance.error(Opt::Header, what);
     let mut headers: Vec<Header> = Vec::new();
     for text in &options.headers {
         let (name, value) = header::parse(text).map_err(wrong)?;
+        if options.sign_key_file.is_some() && sign::HEADERS.contains(&name) {
+            let option = provenance.name(Opt::SignKeyFile);
+            return Err(wrong(format!(
+                "{name} is what {option} sets; fix: leave one of both out"
+            )));
+        }
         let is_same = |(other, _): &(HeaderName, _)| *other == name;
         if headers.iter().any(is_same) {
             return Err(wrong(format!("{name} is given twice; fix: give it once")));

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::memory::Memory;
 use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
 use crate::delivery::sender::Line;
 use crate::state::{checkpoint, status};
-use crate::sys::exit;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::{exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
 use crate::text::quantity::HumanDuration;
+use crate::trail;
 
 /// systemd is told that the end may take this much longer than `--shutdown-timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -34,6 +36,9 @@ pub(super) struct Agent {
     /// Writes the files' checkpoints.
     pub(super) checkpoints: Option<checkpoint::Running>,
     pub(super) spool: Option<spool::Running>,
+    pub(super) trail: Option<trail::running::Running>,
+    /// Disconnected when all rejected events are in their file.
+    pub(super) rejects: Option<Receiver<()>>,
     pub(super) shutdown: ShutdownSignal,
     pub(super) abort: ShutdownSignal,
     /// Dropped so that the queue can end.
@@ -49,6 +54,7 @@ impl Agent {
     /// Logs the summaries and waits for the end; then sees to it that it comes in time.
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
+        let mut memory = Memory::new(self.stats.bound().bytes, Instant::now());
         loop {
             let now = Instant::now();
             for action in supervisor.tick(now) {
@@ -57,8 +63,14 @@ impl Agent {
             if supervisor.is_over() {
                 break;
             }
-            let next_sign = self.give_sign(now);
-            let wake = next_sign.map_or(supervisor.wake(), |sign| sign.min(supervisor.wake()));
+            if now >= memory.due() {
+                let (buffered, peak) = (self.stats.buffered().bytes, self.stats.take_peak());
+                if memory.look(buffered, peak, now) {
+                    glibc::trim();
+                }
+            }
+            let wake = supervisor.wake().min(memory.due());
+            let wake = self.give_sign(now).map_or(wake, |sign| sign.min(wake));
             let event = match self.told.recv_deadline(wake) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -121,9 +133,15 @@ impl Agent {
         if let Some(spool) = self.spool {
             self.report.left(spool.finish(left() / 2));
         }
+        if let Some(rejects) = self.rejects {
+            let _ = rejects.recv_timeout(left() / 2);
+        }
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         if let Some(checkpoints) = self.checkpoints {
             checkpoints.finish(left() / 2);
+        }
+        if let Some(trail) = self.trail {
+            trail.finish(left() / 2);
         }
         let last = self.report.stopped();
         if let Some(status_file) = self.status_file {

@@ -22,7 +22,9 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
-use crate::delivery::sender::{Change, Line, Target};
+use crate::delivery::body::Numbering;
+use crate::delivery::sender::{Change, Line};
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
 use crate::telemetry::Report;
@@ -63,8 +65,8 @@ pub struct SettingsWatcher {
     attempted: Contents,
     /// What the last poll has read.
     polled: Contents,
-    /// The last error, which is logged once.
-    error: Option<String>,
+    /// How events are numbered, if there is a trail.
+    numbering: Option<Numbering>,
     /// When it was last logged that a file of the webhook's is missing since the start.
     reminded: Instant,
 }
@@ -94,9 +96,14 @@ impl SettingsWatcher {
             // The first poll finds what has changed since.
             attempted: Vec::new(),
             polled: contents,
-            error: None,
+            numbering: None,
             reminded: Instant::now(),
         }
+    }
+
+    /// Has webhooks that are taken over number events so.
+    pub fn numbering(self, numbering: Option<Numbering>) -> Self {
+        SettingsWatcher { numbering, ..self }
     }
 
     /// Follows them in a thread of its own, until the agent ends.
@@ -128,18 +135,10 @@ impl SettingsWatcher {
         }
         self.attempted = found;
         match self.apply(is_requested) {
-            Ok(()) => {
-                if self.error.take().is_some() {
-                    Message::SettingsValid {}.log();
-                }
-            }
+            Ok(()) => self.report.settings(None),
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
-            Err(error) if self.error.as_ref() != Some(&error) => {
-                self.error = Some(error.clone());
-                Message::SettingsInvalid { error }.log();
-            }
-            Err(_) => {}
+            Err(error) => self.report.settings(Some(error)),
         }
     }
 
@@ -169,9 +168,13 @@ impl SettingsWatcher {
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
-        let destination = destination::choose(&options, &provenance).map_err(|error| error.0)?;
+        let mut destination =
+            destination::choose(&options, &provenance).map_err(|error| error.0)?;
+        if let (Some(targets), Some(numbering)) = (&mut destination.targets, &self.numbering) {
+            targets.number(numbering);
+        }
         let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
-        if was_enabled && options.enabled && destination.target.is_none() {
+        if was_enabled && options.enabled && destination.targets.is_none() {
             return Err(format!(
                 "{}: {} is missing; fix: set it, or use `s3-audit-webhook disable` to stop forwarding",
                 file.path.display(),
@@ -202,13 +205,13 @@ impl SettingsWatcher {
                 warning.log();
             }
             let changed = changed.join(", ");
-            if destination.target.is_none() {
+            if destination.targets.is_none() {
                 // Files stop first, and keep what the sender discards then.
                 self.report.forwards(destination.forwarding, &changed);
                 self.gate.close();
                 self.change(None);
             } else {
-                self.change(destination.target);
+                self.change(destination.targets);
                 self.report.forwards(destination.forwarding, &changed);
             }
         } else if is_requested && changed_rules.is_empty() {
@@ -218,14 +221,14 @@ impl SettingsWatcher {
     }
 
     /// Hands each sender the target, with a connection of its own.
-    fn change(&mut self, target: Option<Box<dyn Target>>) {
+    fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
         for sender in self.senders.iter().skip(1) {
-            let another = target.as_ref().map(|target| target.another());
+            let another = targets.as_ref().map(Targets::another);
             sender.put((self.generation, another));
         }
         if let Some(first) = self.senders.first() {
-            first.put((self.generation, target));
+            first.put((self.generation, targets));
         }
     }
 
@@ -275,17 +278,22 @@ fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {
 
 /// The current contents of the settings file and the files that it names.
 pub fn contents(options: &RunOptions) -> Contents {
-    let webhook = &options.webhook;
     let config = Some(options.config.config.clone());
+    read(config.into_iter().chain(named_files(&options.webhook)))
+}
+
+/// The files that the webhook's settings name.
+pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
     let named = [
         &webhook.auth_token_file,
+        &webhook.sign_key_file,
         &webhook.ca_file,
         &webhook.client_cert,
         &webhook.client_key,
     ];
     let named = named.into_iter().flatten().cloned();
     let in_headers = webhook.headers.iter().filter_map(|text| header::file(text));
-    read(config.into_iter().chain(named).chain(in_headers))
+    named.chain(in_headers)
 }
 
 fn read(files: impl Iterator<Item = PathBuf>) -> Contents {

@@ -81,6 +81,13 @@ impl OpenSpool {
 
 /// What sources that can wait fill of the queue.
 pub(super) fn ahead(options: &RunOptions) -> Extent {
+    if options.webhook.hec_ack {
+        // What is not indexed yet is in the queue too.
+        return Extent {
+            events: options.buffer_events().div_ceil(2),
+            bytes: options.buffer_bytes.div_ceil(2),
+        };
+    }
     let batches = READ_AHEAD + 2 * (options.connections - 1);
     Extent {
         events: options.batch_events.saturating_mul(batches),
@@ -99,7 +106,7 @@ pub(super) fn memory(options: &RunOptions) -> Extent {
         }
     };
     Extent {
-        events: options.buffer_events,
+        events: options.buffer_events(),
         bytes,
     }
 }

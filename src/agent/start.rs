@@ -2,22 +2,24 @@
 
 use std::net::TcpListener;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender as Events, unbounded};
+use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
 use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
-use super::settings_watch::SettingsWatcher;
+use super::settings_watch::{Contents, SettingsWatcher};
 use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::Event;
 use super::systemd::Notify;
+use super::trailing;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, QueueStats, queue};
 use crate::buffer::spool::{self, Spool};
@@ -26,12 +28,14 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
 use crate::delivery::pace::Pace;
-use crate::delivery::sender::{Line, Sender, Senders, Target};
+use crate::delivery::sender::{Line, Sender, Senders};
 use crate::delivery::step::Settings;
+use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
 use crate::source::{Source, SourceOutput, WhenFull};
+use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
@@ -39,6 +43,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
+use crate::trail;
 
 /// What all threads share.
 struct Shared {
@@ -50,6 +55,8 @@ struct Shared {
     /// Tells the main thread what has ended.
     tell: Events<Event>,
     told: Receiver<Event>,
+    /// Every source has one as long as it runs.
+    alive: Events<()>,
 }
 
 /// Starts what was opened.
@@ -63,8 +70,10 @@ pub(super) fn start(
 ) -> Result<Agent, CommandError> {
     let sources = opened.sources;
     let (tell, told) = unbounded();
+    let (alive, others) = bounded(0);
     let shared = Shared {
         report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
+        alive,
         shutdown: opened.shutdown,
         abort: opened.abort,
         rules: opened.rules,
@@ -80,13 +89,14 @@ pub(super) fn start(
     let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
     let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
-    let target = opened.destination.target;
-    let lines = start_senders(&shared, options, consumer, target, watchdog.clone())?;
-    if let Some(listener) = opened.status_page {
-        let tokens = opened.listening.status_tokens;
-        start_status_page(&shared, options, listener, tokens, stats.clone())?;
-    }
-    let running = sources.sources.len() + usize::from(spool.is_some());
+    let targets = opened.destination.targets;
+    let numbering = opened.trail.as_ref().map(trailing::numbering);
+    let (lines, rejects) = start_senders(&shared, options, consumer, targets, watchdog.clone())?;
+    let tokens = opened.listening.status_tokens;
+    start_status_page(&shared, options, opened.status_page, tokens, stats.clone())?;
+    let trail = start_trail(&shared, opened.trail, &producer, &watchdog, others)?;
+    let running =
+        sources.sources.len() + usize::from(spool.is_some()) + usize::from(trail.is_some());
     let opened_sources = sources.sources.into_iter().zip(sources.resumes);
     start_sources(&shared, options, opened_sources, &producer, spool.as_ref())?;
     if let Some(spool) = spool {
@@ -94,11 +104,8 @@ pub(super) fn start(
     }
     let (ask, asked) = unbounded();
     if !options.dry_run {
-        let report = Arc::clone(&shared.report);
-        let (contents, rules) = (opened.contents, shared.rules);
-        let watcher =
-            SettingsWatcher::new(contents, provenance, report, &lines, rules, gate, asked);
-        watcher.spawn()?;
+        let watcher = watcher(opened.contents, provenance, &shared, &lines, gate, asked);
+        watcher.numbering(numbering).spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
     forward(opened.signals, &shared.tell, [ask, ask_files])?;
@@ -111,6 +118,8 @@ pub(super) fn start(
         status_file,
         checkpoints,
         spool: running_spool,
+        trail,
+        rejects,
         shutdown: shared.shutdown,
         abort: shared.abort,
         producer: Some(producer),
@@ -118,6 +127,18 @@ pub(super) fn start(
         told: shared.told,
         sources: running,
     })
+}
+
+fn watcher(
+    contents: Contents,
+    provenance: &Provenance,
+    shared: &Shared,
+    lines: &[Line],
+    gate: FileGate,
+    asked: Receiver<()>,
+) -> SettingsWatcher {
+    let (report, rules) = (Arc::clone(&shared.report), shared.rules.clone());
+    SettingsWatcher::new(contents, provenance, report, lines, rules, gate, asked)
 }
 
 fn start_status_file(
@@ -145,7 +166,15 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
         name: spec.to_string(),
         resumes: *resumes,
     });
-    let report = Report::new(options.report_interval, sources.collect());
+    let trail = options.trail.trail.then(|| ReportedSource {
+        name: "trail".into(),
+        // What it keeps is sent by the next start.
+        resumes: true,
+    });
+    let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
+    if options.trail.trail {
+        report = report.with_trail();
+    }
     report.filters(&rules.excluding());
     report
 }
@@ -153,10 +182,13 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
 fn start_status_page(
     shared: &Shared,
     options: &RunOptions,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     tokens: Option<Arc<Watched<Tokens>>>,
     stats: QueueStats,
 ) -> Result<(), CommandError> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let status = Status {
         listener,
         report: Arc::clone(&shared.report),
@@ -170,14 +202,30 @@ fn start_status_page(
     Ok(())
 }
 
-/// Starts the senders. Gives the way to each.
+/// Starts what writes rejected events to a file.
+fn start_rejects(
+    shared: &Shared,
+    options: &RunOptions,
+) -> Result<(Option<Rejects>, Option<Receiver<()>>), CommandError> {
+    let path = options.reject_file.as_ref().filter(|_| !options.dry_run);
+    let start = |path: &PathBuf| {
+        Rejects::start(
+            path.clone(),
+            options.reject_bytes,
+            Arc::clone(&shared.report),
+        )
+    };
+    Ok(path.map(start).transpose()?.unzip())
+}
+
+/// Starts the senders. Gives the way to each, and what says when all rejected events are in their file.
 fn start_senders(
     shared: &Shared,
     options: &RunOptions,
     consumer: Consumer,
-    target: Option<Box<dyn Target>>,
+    targets: Option<Targets>,
     watchdog: Watchdog,
-) -> Result<Vec<Line>, CommandError> {
+) -> Result<(Vec<Line>, Option<Receiver<()>>), CommandError> {
     let connections = match options.dry_run {
         // There is one standard output.
         true => 1,
@@ -186,7 +234,9 @@ fn start_senders(
     let settings = Settings {
         // At most half the buffer, so that sources find room while a request is under way.
         body: Extent {
-            events: options.batch_events.min(options.buffer_events.div_ceil(2)),
+            events: options
+                .batch_events
+                .min(options.buffer_events().div_ceil(2)),
             bytes: options
                 .batch_bytes
                 .min(options.buffer_bytes.div_ceil(2))
@@ -202,6 +252,7 @@ fn start_senders(
         options.backoff_max,
         crate::sys::random::seed(),
     );
+    let (rejects, rejects_ended) = start_rejects(shared, options)?;
     let lines = (0..connections).map(|_| Line::new());
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let senders = Arc::new(Senders {
@@ -212,19 +263,20 @@ fn start_senders(
         watchdog,
         shutdown: shared.shutdown.clone(),
         abort: shared.abort.clone(),
+        rejects,
         lines: lines.clone(),
         running: AtomicUsize::new(connections),
     });
-    let others = (1..connections).map(|_| target.as_ref().map(|target| target.another()));
-    let mut targets: Vec<_> = others.collect();
-    targets.push(target);
+    let others = (1..connections).map(|_| targets.as_ref().map(Targets::another));
+    let mut each: Vec<_> = others.collect();
+    each.push(targets);
     let is_awaited = matches!(shared.report.forwarding(), Some(Forwarding::Awaited(_)));
-    for (place, target) in targets.into_iter().enumerate() {
+    for (place, targets) in each.into_iter().enumerate() {
         let senders = Arc::clone(&senders);
         let sender = Sender {
             senders,
             place,
-            target,
+            targets,
             is_awaited,
         };
         let tell = shared.tell.clone();
@@ -236,7 +288,7 @@ fn start_senders(
             }
         })?;
     }
-    Ok(lines)
+    Ok((lines, rejects_ended))
 }
 
 fn start_sources(
@@ -266,14 +318,45 @@ fn start_sources(
         let spool = spool.filter(|_| !source.is_lasting());
         let spool = spool.map(|spool| spool.appender(place));
         let rules = shared.rules.clone();
-        let output = SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        let mut output =
+            SourceOutput::new(place, producer, spool, report, when_full, max_event, rules);
+        output.batch_age = options.batch_age;
         let shutdown = shared.shutdown.clone();
         let name = format!("src-{}", spec.kind());
+        let alive = shared.alive.clone();
         spawn(&name, &shared.tell, Event::SourceEnded, move || {
             source.run(output, &shutdown);
+            drop(alive);
         })?;
     }
     Ok(())
+}
+
+/// Starts the trail, if there is one. It is one more source, which ends after all others.
+fn start_trail(
+    shared: &Shared,
+    opened: Option<trail::running::Opened>,
+    producer: &Producer,
+    watchdog: &Watchdog,
+    others: Receiver<()>,
+) -> Result<Option<trail::running::Running>, CommandError> {
+    let Some(opened) = opened else {
+        return Ok(None);
+    };
+    let parts = trail::running::Parts {
+        producer: producer.resuming(),
+        report: Arc::clone(&shared.report),
+        source: shared.report.balance().sources() - 1,
+        rules: shared.rules.clone(),
+        watchdog: watchdog.clone(),
+        others,
+    };
+    let tell = shared.tell.clone();
+    let stopped = move || {
+        // The main thread may be gone: then nobody needs to know.
+        let _ = tell.send(Event::SourceEnded);
+    };
+    Ok(Some(trail::running::start(opened, parts, stopped)?))
 }
 
 fn start_spool(
@@ -302,8 +385,10 @@ fn start_feed(
     let producer = producer.resuming().taking_large();
     let stop = shared.shutdown.clone();
     let last_events = options.batch_events;
+    let alive = shared.alive.clone();
     spawn("spool-read", &shared.tell, Event::SourceEnded, move || {
         spool.feed(producer, watchdog, stop, last_events);
+        drop(alive);
     })
 }
 

@@ -15,7 +15,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::source::http::BACKLOG;
+use crate::source::BACKLOG;
 use crate::source::http::connections::{Connections, Member};
 use crate::source::http::registry::Limits;
 use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
@@ -78,7 +78,8 @@ pub fn open(
     listen(address).map(Some).map_err(|error| {
         let what = format!("{address}: can't listen: {error}");
         match error.kind() {
-            io::ErrorKind::AddrInUse => {
+            // The second may be this host's later.
+            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
                 CommandError::Failed(format!("{}: {what}", provenance.name(Opt::StatusListen)))
             }
             _ => provenance.error(Opt::StatusListen, what).into(),
@@ -209,8 +210,12 @@ impl Status {
                 "503 Service Unavailable",
                 format!("delivery failing for {}: {why}\n", HumanDuration(duration)),
             ),
-            // Somebody wanted it so: nothing that a restart of the agent would fix.
             _ => match self.report.forwarding() {
+                Some(Forwarding::Unset(reason)) => (
+                    "503 Service Unavailable",
+                    format!("never configured: {reason}\n"),
+                ),
+                // Somebody wanted it so: nothing that a restart of the agent would fix.
                 Some(off @ (Forwarding::Off(_) | Forwarding::Awaited(_))) => {
                     ("200 OK", format!("ok; {off}\n"))
                 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::text::ranges::Ranges;
+
 /// An event's number in the queue: contiguous, from 0, in the order in which events were enqueued.
 pub type Seq = u64;
 
@@ -42,6 +44,15 @@ impl Acks {
         } else {
             self.done.insert(range.start, range.end);
         }
+    }
+
+    /// The numbers below this one that are not final.
+    pub fn unfinished(&self, end: Seq) -> Ranges {
+        let mut left = Ranges::from(self.watermark..end);
+        self.done
+            .iter()
+            .for_each(|(start, end)| left.remove(*start..*end));
+        left
     }
 
     /// All events with lower numbers are final. Never falls.
@@ -101,6 +112,7 @@ mod tests {
                 before = acks.watermark();
                 // What is kept is no more than the gaps need.
                 let gaps = (expected..next).filter(|seq| !model.contains(seq)).count();
+                prop_assert_eq!(acks.unfinished(next).count(), gaps as u64);
                 prop_assert!(acks.done.len() <= gaps);
             }
             prop_assert_eq!(acks.watermark(), next);

@@ -3,7 +3,7 @@
 //! Chunks instead of single events, because a channel operation and an allocation an event cost
 //! more than all the rest of an event's way.
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memrchr};
 
 /// A full chunk. Larger ones hold a single event that needs it.
 pub const CHUNK_BYTES: usize = 64 << 10;
@@ -46,6 +46,12 @@ impl Extent {
         }
     }
 
+    /// How much of `bound` it fills, in percent: of its events or its bytes, whatever is more.
+    pub fn percent_of(&self, bound: Extent) -> usize {
+        let percent = |part: usize, whole: usize| part.saturating_mul(100) / whole.max(1);
+        percent(self.events, bound.events).max(percent(self.bytes, bound.bytes))
+    }
+
     /// Both together.
     pub fn plus(&self, part: Extent) -> Extent {
         Extent {
@@ -85,6 +91,19 @@ pub fn prefix_within(lines: &[u8], whole: Extent, room: Extent) -> Extent {
     prefix
 }
 
+/// The most lines from the beginning of `lines` that have `max` bytes together, or one that is longer.
+pub fn first_lines(lines: &[u8], max: usize) -> Extent {
+    if lines.len() > max && memrchr(b'\n', &lines[..max]).is_none() {
+        let bytes = memchr(b'\n', lines).map_or(lines.len(), |newline| newline + 1);
+        return Extent { events: 1, bytes };
+    }
+    let room = Extent {
+        events: usize::MAX,
+        bytes: max,
+    };
+    prefix_within(lines, Extent::MAX, room)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +126,13 @@ mod tests {
         assert_eq!(within(9, 10), (1, 3));
         assert_eq!(within(9, 2), (0, 0));
         assert_eq!(within(0, 99), (0, 0));
+        let first = |max| {
+            let lines = first_lines(lines, max);
+            (lines.events, lines.bytes)
+        };
+        assert_eq!(first(99), (3, 14));
+        assert_eq!(first(13), (2, 11));
+        assert_eq!(first(2), (1, 3));
+        assert_eq!(first(0), (1, 3));
     }
 }

@@ -8,15 +8,20 @@
 //! that can be stated.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-use crate::buffer::acks::{Acks, Seq};
-use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
-use crate::buffer::resuming::Resuming;
+use crate::buffer::acks::Seq;
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::run::Run;
+
+mod shared;
+mod stats;
+
+use shared::{Shared, State};
+pub use stats::QueueStats;
 
 /// Emptied chunk buffers kept for reuse: two batches of the default size.
 const SPARE_BUFFERS: usize = 32;
@@ -30,14 +35,8 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
     let (spare_in, spare_out) = bounded(SPARE_BUFFERS);
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
-            tail: Chunk::default(),
-            buffered: Extent::default(),
-            enqueued: 0,
-            acks: Acks::default(),
-            resuming: Resuming::default(),
-            wake_at: Extent::default(),
             wanted: Extent::MAX,
-            closed: false,
+            ..State::default()
         }),
         room: Condvar::new(),
         bound,
@@ -50,55 +49,12 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         chunks: chunks_in,
         spare: spare_out,
     };
-    (
-        producer,
-        Consumer {
-            shared,
-            chunks: chunks_out,
-            spare: spare_in,
-        },
-    )
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Signalled when room was made or never will be.
-    room: Condvar,
-    bound: Extent,
-}
-
-#[derive(Debug)]
-struct State {
-    /// The newest events, not yet in the channel.
-    tail: Chunk,
-    /// All events that are not final.
-    buffered: Extent,
-    /// The next event's number.
-    enqueued: Seq,
-    acks: Acks,
-    resuming: Resuming,
-    /// Sources that wait are woken when no more than this is buffered.
-    wake_at: Extent,
-    /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
-    wanted: Extent,
-    /// The consumer is gone: nothing makes room any more.
-    closed: bool,
-}
-
-impl State {
-    /// The oldest events that have no number yet get theirs: the tail's are the last ones that were enqueued.
-    fn number(&self, tail: Chunk) -> Run {
-        let first = self.enqueued - tail.events as Seq;
-        Run::new(tail, first)
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let consumer = Consumer {
+        shared,
+        chunks: chunks_out,
+        spare: spare_in,
+    };
+    (producer, consumer)
 }
 
 /// A source's end. The queue ends when the last clone is dropped.
@@ -164,13 +120,36 @@ impl Producer {
     /// Takes all of `chunk` or nothing. Never waits. `count` is called if it is taken, before the sender can see it.
     pub fn offer_whole(&self, chunk: &mut Chunk, count: impl FnOnce(usize)) -> bool {
         let mut state = self.shared.lock();
-        // With a free slot nothing of it can be left.
-        let has_room = chunk.extent().fits(self.room(&state)) && !self.chunks.is_full();
+        // Of two pieces in a row one is at least half a chunk. With slots for all of them nothing can be left.
+        let pieces = chunk.bytes.len() / CHUNK_BYTES * 2 + 1;
+        let slots = self
+            .chunks
+            .capacity()
+            .map_or(pieces, |slots| slots - self.chunks.len());
+        let has_room = chunk.extent().fits(self.room(&state)) && slots >= pieces;
         if has_room {
             count(chunk.events);
-            self.take_fitting(&mut state, chunk);
+            if pieces == 1 {
+                self.take_fitting(&mut state, chunk);
+            } else {
+                self.take_in_pieces(&mut state, chunk);
+            }
         }
         has_room
+    }
+
+    /// Takes all of what is more than a chunk, in reused buffers, and leaves its own empty: to get one from the kernel
+    /// for each message costs more than to copy it.
+    fn take_in_pieces(&self, state: &mut State, chunk: &mut Chunk) {
+        let mut rest = &chunk.bytes[..];
+        while !rest.is_empty() {
+            let piece = first_lines(rest, CHUNK_BYTES);
+            let (lines, behind) = rest.split_at(piece.bytes);
+            self.append(state, lines, piece);
+            rest = behind;
+        }
+        chunk.bytes.clear();
+        chunk.events = 0;
     }
 
     /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
@@ -189,17 +168,40 @@ impl Producer {
             }
             // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
             let bound = self.shared.bound;
-            state.wake_at.events = state
-                .wake_at
-                .events
-                .max(bound.events.min(self.most.events) / 2);
-            state.wake_at.bytes = state
-                .wake_at
-                .bytes
-                .max(bound.bytes.min(self.most.bytes) / 2);
+            let (most, wake_at) = (self.most, &mut state.wake_at);
+            wake_at.events = wake_at.events.max(bound.events.min(most.events) / 2);
+            wake_at.bytes = wake_at.bytes.max(bound.bytes.min(most.bytes) / 2);
             let waited = self.shared.room.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Takes one event, whether there is room or not: for few that must not wait. Gives its number; none if it can't be
+    /// taken for now. `count` is called if it is taken, before the sender can see it.
+    pub fn push(&self, line: &[u8], count: impl FnOnce()) -> Option<Seq> {
+        let mut state = self.shared.lock();
+        if self.chunks.is_full() {
+            return None;
+        }
+        count();
+        let mut chunk = Chunk {
+            bytes: line.to_vec(),
+            events: 1,
+        };
+        let taken = self.take_up_to(Extent::MAX, &mut state, &mut chunk);
+        (taken == 1).then(|| state.enqueued - 1)
+    }
+
+    /// Gives numbers to so many events that were dropped before they had one. None if it can't be done for now.
+    pub fn skip(&self, events: u64) -> Option<Range<Seq>> {
+        let mut state = self.shared.lock();
+        if !self.flush(&mut state) {
+            return None;
+        }
+        let range = state.enqueued..state.enqueued + events;
+        state.enqueued = range.end;
+        state.acks.finish(range.clone());
+        Some(range)
     }
 
     /// The number that the next event will get, from whatever producer: what was taken up to now is final when the
@@ -213,20 +215,16 @@ impl Producer {
         !self.shared.lock().closed
     }
 
-    /// Whether so much could ever be taken at once.
-    pub fn could_take(&self, extent: Extent) -> bool {
-        extent.fits(self.shared.bound)
-    }
-
     /// Something to look at the queue with.
     pub fn stats(&self) -> QueueStats {
-        QueueStats {
-            shared: Arc::clone(&self.shared),
-        }
+        QueueStats::new(Arc::clone(&self.shared))
     }
 
     fn take_fitting(&self, state: &mut State, chunk: &mut Chunk) -> usize {
-        let room = self.room(state);
+        self.take_up_to(self.room(state), state, chunk)
+    }
+
+    fn take_up_to(&self, room: Extent, state: &mut State, chunk: &mut Chunk) -> usize {
         let part = prefix_within(&chunk.bytes, chunk.extent(), room);
         if part.events == 0 {
             return 0;
@@ -240,22 +238,35 @@ impl Producer {
                 events: 0,
             };
             state.tail = std::mem::replace(chunk, replacement);
-        } else {
-            if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
-                return 0;
-            }
-            if state.tail.bytes.capacity() == 0 {
-                state.tail.bytes = self.buffer();
-            }
-            state
-                .tail
-                .bytes
-                .extend_from_slice(&chunk.bytes[..part.bytes]);
-            state.tail.events += part.events;
-            chunk.bytes.drain(..part.bytes);
-            chunk.events -= part.events;
+            self.taken(state, part);
+            return part.events;
         }
+        if !self.append(state, &chunk.bytes[..part.bytes], part) {
+            return 0;
+        }
+        chunk.bytes.drain(..part.bytes);
+        chunk.events -= part.events;
+        part.events
+    }
+
+    /// Appends lines to the tail, or begins another one. False if there is no slot for the one before.
+    fn append(&self, state: &mut State, lines: &[u8], part: Extent) -> bool {
+        if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
+            return false;
+        }
+        if state.tail.bytes.capacity() == 0 {
+            state.tail.bytes = self.buffer();
+        }
+        state.tail.bytes.extend_from_slice(lines);
+        state.tail.events += part.events;
+        self.taken(state, part);
+        true
+    }
+
+    /// So much more is in the tail.
+    fn taken(&self, state: &mut State, part: Extent) {
         state.buffered = state.buffered.plus(part);
+        state.peak = state.peak.max(state.buffered.bytes);
         let first = state.enqueued;
         state.enqueued += part.events as Seq;
         if self.resumes {
@@ -265,7 +276,6 @@ impl Producer {
         {
             self.flush(state);
         }
-        part.events
     }
 
     /// Moves the tail into the channel. False if no slot is free.
@@ -273,15 +283,14 @@ impl Producer {
         if state.tail.is_empty() {
             return true;
         }
+        // Only this lock's holder fills the channel, so that a free slot stays free.
+        if self.chunks.is_full() {
+            return false;
+        }
         let mut chunk = std::mem::take(&mut state.tail);
         // What a chunk holds is counted, so what it takes must not be much more.
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
-        }
-        // Only this lock's holder fills the channel, so that a free slot stays free.
-        if self.chunks.is_full() {
-            state.tail = chunk;
-            return false;
         }
         let run = state.number(chunk);
         state.wanted = Extent::MAX;
@@ -292,32 +301,8 @@ impl Producer {
 
     /// An empty buffer for a chunk.
     pub fn buffer(&self) -> Vec<u8> {
-        self.spare
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
-    }
-}
-
-/// Looks at the queue without keeping it open.
-#[derive(Debug, Clone)]
-pub struct QueueStats {
-    shared: Arc<Shared>,
-}
-
-impl QueueStats {
-    /// All events that are not final.
-    pub fn buffered(&self) -> Extent {
-        self.shared.lock().buffered
-    }
-
-    /// All events with lower numbers are final. Never falls.
-    pub fn watermark(&self) -> Seq {
-        self.shared.lock().acks.watermark()
-    }
-
-    /// What is buffered at most.
-    pub fn bound(&self) -> Extent {
-        self.shared.bound
+        let spare = self.spare.try_recv();
+        spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
     }
 }
 

@@ -7,29 +7,32 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use crate::agent::destination;
+use crate::agent::destination::{self, Destination};
 use crate::cli::terminal::shown;
-use crate::cli::token_input;
+use crate::cli::{doubts, service, test, token_input};
 use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
 use crate::config::file::SettingsFile;
 use crate::config::invocation::Invocation;
 use crate::config::limits;
 use crate::config::opt::Opt;
-use crate::config::options::{DisableOptions, EnableOptions, WebhookOptions};
+use crate::config::options::{DisableOptions, EnableOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
+use crate::text::certificate::hex;
 use crate::text::token::Token;
-use crate::webhook::endpoint::Endpoint;
+use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
 use crate::webhook::proxy;
 
 /// Setting the first removes the second from the file.
-const REPLACES: [(Opt, Opt); 6] = [
+const REPLACES: [(Opt, Opt); 8] = [
     (Opt::AuthToken, Opt::AuthTokenFile),
     (Opt::AuthTokenFile, Opt::AuthToken),
     (Opt::CaFile, Opt::Insecure),
+    (Opt::CaFile, Opt::PinSha256),
+    (Opt::PinSha256, Opt::Insecure),
     // The key of the previous certificate.
     (Opt::ClientCert, Opt::ClientKey),
     (Opt::Proxy, Opt::NoProxy),
@@ -43,36 +46,55 @@ const HEADING: &str = "# Settings of s3-audit-webhook, which its agents follow. 
 /// An option, and its new value in the file, if any.
 type Change = (Opt, Option<String>);
 
-/// Sets the webhook.
+/// Sets the webhook, or resumes with the one that is set; then tests it, unless `--no-test` is given.
 ///
 /// # Errors
-/// The settings can't work, or the file can't be written; then it is unchanged.
+/// The settings can't work, or the file can't be written: then it is unchanged. Or the webhook did not take the test event.
 pub fn enable(
     mut options: EnableOptions,
     provenance: &Provenance,
 ) -> Result<ExitCode, CommandError> {
     let webhook = &mut options.webhook;
-    require(webhook)?;
-    if webhook.auth_token.as_deref() == Some("-") {
-        let token = token_input::read().map_err(|error| {
-            let what = format!("can't be read from standard input: {error}");
-            provenance.error(Opt::AuthToken, what)
-        })?;
-        webhook.auth_token = Some(token);
+    let declared = WebhookOptions::declarations();
+    if declared
+        .iter()
+        .any(|(option, _)| provenance.origin(*option) == Origin::Flag)
+    {
+        require(webhook)?;
+        if webhook.auth_token.as_deref() == Some("-") {
+            let token = token_input::read().map_err(|error| {
+                let what = format!("can't be read from standard input: {error}");
+                provenance.error(Opt::AuthToken, what)
+            })?;
+            webhook.auth_token = Some(token);
+        }
+        // Wrong flags are reported by their names, before anything is changed.
+        limits::check_webhook(webhook, provenance)?;
+        destination::open(webhook, provenance)?;
     }
-    // Wrong flags are reported by their names, before anything is changed.
-    limits::check_webhook(webhook, provenance)?;
-    destination::open(webhook, provenance)?;
-    let endpoint = webhook.endpoint.as_deref().map(shown_endpoint);
-    let done = format!(
-        "enabled: audit events go to {}",
-        endpoint.unwrap_or_default()
-    );
-    change(
-        &options.config.config,
-        &changes(&options.webhook, provenance)?,
-        &done,
-    )
+    let path = &options.config.config;
+    let changes = changes(&options.webhook, provenance)?;
+    change(path, &changes, |set| {
+        if set.endpoints.is_empty() {
+            require(set)?;
+        }
+        service::check_files(set)?;
+        let endpoints = shown_endpoints(set.endpoints());
+        Ok(format!("enabled: audit events go to {endpoints}"))
+    })?;
+    let file = SettingsFile::read(path.clone(), true).map_err(CommandError::Failed)?;
+    let (set, provenance) = Invocation::of_file(file).map_err(CommandError::Failed)?;
+    doubts::doubts(&set.webhook)
+        .iter()
+        .for_each(|doubt| warn(doubt));
+    if let Some(word) = service::who_runs(&set.spool.dir.state.state_dir) {
+        let _ = writeln!(io::stdout(), "{word}");
+    }
+    if options.no_test {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = writeln!(io::stdout(), "\ntesting it, with one marked event");
+    test::post_event(&set.webhook, &provenance, false)
 }
 
 /// Stops forwarding.
@@ -81,15 +103,16 @@ pub fn enable(
 /// The file can't be written; then it is unchanged.
 pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
     let changes = [(Opt::Enabled, Some("false".to_owned()))];
-    let done = "disabled: audit events are not forwarded";
-    change(&options.config.config, &changes, done)
+    let done = "disabled: audit events are not forwarded; `s3-audit-webhook enable` resumes";
+    change(&options.config.config, &changes, |_| Ok(done.into()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Endpoint and token are required, whatever is in the file.
 fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     let has_token = webhook.auth_token.is_some() || webhook.auth_token_file.is_some();
     let missing: Vec<_> = [
-        ("--endpoint URL", webhook.endpoint.is_some()),
+        ("--endpoint URL", !webhook.endpoints.is_empty()),
         ("--auth-token TOKEN (or --auth-token-file FILE)", has_token),
     ]
     .into_iter()
@@ -119,7 +142,15 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             continue;
         }
         let value = match (option, &webhook.auth_token) {
+            (Opt::Endpoint, _) => webhook.endpoints().collect::<Vec<_>>().join(" ").into(),
             (Opt::Header, _) => headers(webhook, provenance)?.into(),
+            (Opt::PinSha256, _) => webhook
+                .pins
+                .iter()
+                .map(hex)
+                .collect::<Vec<_>>()
+                .join(",")
+                .into(),
             (Opt::AuthToken, Some(text)) => Token::parse(text)
                 .map_err(|what| provenance.error(option, what))?
                 .reveal()
@@ -159,14 +190,19 @@ fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, 
     Ok(headers?.join(&format!(" {} ", header::SEPARATOR)))
 }
 
-/// Changes the file, and prints the result.
-fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, CommandError> {
-    let mut kept = Vec::new();
-    let mut warnings = Vec::new();
+/// Changes the file if `accept` has nothing against the settings that it then has, and prints what that says, and the result.
+fn change(
+    path: &Path,
+    changes: &[Change],
+    accept: impl FnOnce(&WebhookOptions) -> Result<String, CommandError>,
+) -> Result<(), CommandError> {
+    let (mut done, mut kept, mut warnings) = (String::new(), Vec::new(), Vec::new());
     let has_changed = file::change(path, |old| {
         let (text, settings) = edit(path, old, changes)?;
         kept = kept_settings(&settings, changes);
-        warnings = check(path, settings)?;
+        let (options, destination) = check(path, settings)?;
+        warnings = destination.warnings.iter().map(Message::text).collect();
+        done = accept(&options.webhook)?;
         Ok(text)
     })?;
     for (option, _) in changes {
@@ -177,9 +213,7 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
             ));
         }
     }
-    for warning in warnings {
-        let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {warning}");
-    }
+    warnings.iter().for_each(|warning| warn(warning));
     let mut message = format!("{done}\n");
     if !kept.is_empty() {
         message += &format!("kept: {}\n", kept.join(", "));
@@ -191,7 +225,11 @@ fn change(path: &Path, changes: &[Change], done: &str) -> Result<ExitCode, Comma
     };
     // A closed standard output doesn't undo it.
     let _ = io::stdout().write_all(message.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {text}");
 }
 
 /// The file's new text, and the settings in it.
@@ -220,8 +258,8 @@ fn edit(
     Ok((text, settings))
 }
 
-/// Checks the settings as an agent with no other settings would. Returns its warnings.
-fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandError> {
+/// Checks the settings as an agent with no other settings would.
+fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination), CommandError> {
     let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
         is_given: true,
@@ -231,7 +269,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<Vec<String>, CommandErro
     let failed = |error: UsageError| CommandError::Failed(error.0);
     limits::check(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
-    Ok(destination.warnings.iter().map(Message::text).collect())
+    Ok((options, destination))
 }
 
 /// The unchanged settings of the webhook, without secrets.
@@ -245,7 +283,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
         let is_named = |option: &&Opt| option.variable() == setting.name;
         let value = match unchanged.iter().find(is_named)? {
             Opt::AuthToken | Opt::Header => "…".into(),
-            Opt::Endpoint => shown_endpoint(&setting.value),
+            Opt::Endpoint => shown_endpoints(endpoint::list(&setting.value)),
             Opt::Proxy => proxy::shown(&setting.value),
             _ => setting.value.clone(),
         };
@@ -255,6 +293,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
 }
 
 /// Without parts that may be secret.
-fn shown_endpoint(text: &str) -> String {
-    Endpoint::parse(text).map_or_else(|_| "…".into(), |endpoint| endpoint.to_string())
+fn shown_endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> String {
+    let shown = |url| Endpoint::parse(url).map_or_else(|_| "…".into(), |url| url.to_string());
+    urls.map(shown).collect::<Vec<_>>().join(", ")
 }

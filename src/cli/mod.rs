@@ -1,19 +1,26 @@
-//! The commands `enable`, `disable`, `show`, `test` and `spool`, and the dispatch of all.
+//! The commands but `run`, and the dispatch of all.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
 use crate::agent;
+use crate::config::error;
 use crate::config::invocation::Invocation;
 use crate::config::options::Command;
 
+pub mod check;
+pub mod doubts;
 pub mod enable;
+pub mod service;
 pub mod show;
 pub mod spool;
 pub mod steps;
 pub mod terminal;
 pub mod test;
 pub mod token_input;
+pub mod verify;
 
 /// Runs the command. The exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
@@ -26,13 +33,21 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
             Command::Enable(options) => enable::enable(*options, &provenance),
             Command::Disable(options) => enable::disable(&options),
             Command::Show(options) => show::show(&options, &provenance),
+            Command::Check(options) => check::check(&options, &provenance),
             Command::Test(options) => test::test(&options, &provenance),
             Command::Spool(options) => spool::spool(&options),
+            Command::Verify(options) => verify::verify(&options),
         }
         .unwrap_or_else(|error| error.report()),
         Err(error) => {
-            // --help and --version are printed this way too; a closed output changes nothing.
-            let _ = error.print();
+            match error.kind() {
+                // Our own message, not clap's.
+                ErrorKind::ValueValidation => {
+                    error::report(error.to_string().trim_start_matches("error: "));
+                }
+                // --help and --version are printed this way too; a closed output changes nothing.
+                _ => drop(error.print()),
+            }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
     }

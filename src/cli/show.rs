@@ -8,22 +8,25 @@
 //! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
 //!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
 //!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `failing`, `disabled`, or
-//!   `untried` before its first answer), `endpoint`, `failing_since`, `why`, `last_delivery`; `sources`, each
+//!   `untried` before its first answer), `endpoint`, `endpoints` (if there are several, each with `name`, `failing_since` and
+//!   `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
 //!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
-//!   `redacted_values`, `redelivered`, `in_buffer`; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
-//!   `corrupt_bytes`; and `last_error` with `at` and `what`. Times are RFC 3339 by the agent's clock. What does not apply
-//!   is null.
+//!   `redacted_values`, `redelivered`, `in_buffer`, `posted_not_indexed` of those; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
+//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was given
+//!   last), `pending` (records that were not delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the
+//!   agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::agent::destination;
-use crate::cli::terminal::{block, columns, shown};
+use crate::cli::terminal::{Paint, block, columns, shown};
 use crate::config::error::CommandError;
 use crate::config::file::SettingsFile;
 use crate::config::invocation::{Invocation, first_line};
@@ -35,6 +38,9 @@ use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
+
+/// Between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The settings that an agent without flags would have.
 struct Settings {
@@ -73,46 +79,60 @@ impl Remarks {
     }
 }
 
-/// Prints it.
+/// Prints it, once or again and again.
 ///
 /// # Errors
 /// Standard output does not take it.
 pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
-    let mut remarks = Remarks::default();
-    let settings = Settings::read(&provenance.file, &mut remarks);
-    let agents = read_agents(options, provenance, &mut remarks);
-    for line in remarks.lines {
-        let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
+    let is_terminal = io::stdout().is_terminal();
+    loop {
+        let mut remarks = Remarks::default();
+        let mut text = look(options, provenance, &mut remarks);
+        if options.watch && is_terminal {
+            text.insert_str(0, "\x1b[H\x1b[2J");
+        }
+        for line in remarks.lines {
+            let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
+        }
+        match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                return Err(CommandError::Failed(format!("standard output: {error}")));
+            }
+            Ok(()) if options.watch => thread::sleep(WATCH_INTERVAL),
+            _ => return Ok(ExitCode::from(u8::from(remarks.failed))),
+        }
     }
+}
+
+/// All that is to be printed now.
+fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
+    let settings = Settings::read(&provenance.file, remarks);
+    let agents = read_agents(options, provenance, remarks);
     // A mount's clock may be ahead of this host's.
     let heard = agents.iter().flatten().map(|agent| agent.heard);
     let now = heard.fold(SystemTime::now(), SystemTime::max);
-    let text = if options.json {
+    if options.json {
         let agents = agents.iter().flatten().map(|agent| agent.json(now));
         let all = json!({
             "webhook": settings.as_ref().map(Settings::json),
             "agents": agents.collect::<Vec<_>>(),
         });
-        harmless(&format!("{all:#}\n"))
-    } else {
-        let settings = settings.as_ref().map(Settings::text);
-        let agents = agents.map(|agents| match agents.as_slice() {
-            [] => vec![format!(
-                "no agent has reported in {}\n",
-                shown(&options.state.state_dir.to_string_lossy())
-            )],
-            agents => agents.iter().map(|agent| block(agent, now)).collect(),
-        });
-        let parts = settings.into_iter().chain(agents.into_iter().flatten());
-        parts.collect::<Vec<_>>().join("\n")
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(CommandError::Failed(format!("standard output: {error}")));
-        }
-        _ => {}
+        return harmless(&format!("{all:#}\n"));
     }
-    Ok(ExitCode::from(u8::from(remarks.failed)))
+    let paint = Paint(options.color.is_on());
+    let settings = settings.as_ref().map(Settings::text);
+    let agents = agents.map(|agents| match agents.as_slice() {
+        [] => vec![format!(
+            "no agent has reported in {}\n",
+            shown(&options.state.state_dir.to_string_lossy())
+        )],
+        agents => {
+            let blocks = agents.iter().map(|agent| block(agent, now, paint));
+            blocks.collect()
+        }
+    });
+    let parts = settings.into_iter().chain(agents.into_iter().flatten());
+    parts.collect::<Vec<_>>().join("\n")
 }
 
 /// JSON leaves characters as they are that a terminal obeys or does not show, such as U+009B or U+202E.
@@ -137,8 +157,16 @@ fn read_agents(
 ) -> Option<Vec<Agent>> {
     let dir = &options.state.state_dir;
     match agents::read(dir) {
-        Ok((agents, wrong)) => {
+        Ok((mut agents, wrong)) => {
             remarks.lines.extend(wrong);
+            if options.prune {
+                let heard = agents.iter().map(|agent| agent.heard);
+                let now = heard.fold(SystemTime::now(), SystemTime::max);
+                match agents::prune(dir, &agents, now) {
+                    Ok(pruned) => agents.retain(|agent| !pruned.contains(&agent.name)),
+                    Err(error) => remarks.fail(format!("--prune: {}: {error}", dir.display())),
+                }
+            }
             Some(agents)
         }
         // No agent has made it yet.
@@ -183,7 +211,7 @@ impl Settings {
         let unread = provenance.file.settings.as_ref().err();
         let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
         remarks.failed |= is_unread;
-        let has_endpoint = options.webhook.endpoint.is_some();
+        let has_endpoint = !options.webhook.endpoints.is_empty();
         let mut wrong = Vec::new();
         let values = values(&options, &provenance, remarks, &mut wrong);
         let state = match (options.enabled, has_endpoint) {
@@ -248,7 +276,7 @@ fn values(
 ) -> Vec<Setting> {
     let webhook = &options.webhook;
     let token = destination::token_option(webhook, provenance);
-    if let (Err(error), true) = (&token, options.enabled && webhook.endpoint.is_some()) {
+    if let (Err(error), true) = (&token, options.enabled && !webhook.endpoints.is_empty()) {
         wrong.push(error.0.clone());
     }
     let mut values = Vec::new();
@@ -272,10 +300,16 @@ fn values(
         let origin = origin(provenance, option);
         let named = |what: String| provenance.error(option, what).0;
         match option {
-            Opt::Endpoint => match Endpoint::parse(&raw()) {
-                Ok(endpoint) => add(flag, endpoint::shown(&endpoint.uri().to_string()), origin),
-                Err(what) => wrong.push(named(what)),
-            },
+            Opt::Endpoint => {
+                let shown = webhook.endpoints().map(|url| match Endpoint::parse(url) {
+                    Ok(endpoint) => Ok(endpoint::shown(&endpoint.uri().to_string())),
+                    Err(what) => Err(named(what)),
+                });
+                match shown.collect::<Result<Vec<_>, _>>() {
+                    Ok(urls) => add(flag, urls.join(" "), origin),
+                    Err(what) => wrong.push(what),
+                }
+            }
             // The other one is in force.
             Opt::AuthToken | Opt::AuthTokenFile if token.as_ref().ok() != Some(&option) => {}
             Opt::AuthToken => match Token::parse(&raw()) {

@@ -39,6 +39,10 @@ impl Observer for Steps {
         let time = HumanDuration(step.since.elapsed());
         show(step.name, &format!("{result:<50} {time}"));
     }
+
+    fn note(&self, name: &'static str, what: &str) {
+        show(name, what);
+    }
 }
 
 impl Step {

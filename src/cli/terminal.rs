@@ -13,6 +13,29 @@ const LONGEST: usize = 300;
 /// Columns wider than this don't push the next one away.
 const WIDEST: usize = 56;
 
+/// Colours, if they are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint(pub bool);
+
+impl Paint {
+    /// As it should be: green.
+    pub fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Not as it should be: red.
+    pub fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self.0 {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
 /// A text that may come from anywhere, so that a terminal shows it and does nothing else, as one line.
 pub fn shown(text: &str) -> String {
     escape::shown(text, LONGEST)
@@ -34,16 +57,27 @@ pub fn columns(rows: &[[&str; 3]]) -> String {
 }
 
 /// All of an agent, a few lines.
-pub fn block(agent: &Agent, now: SystemTime) -> String {
+pub fn block(agent: &Agent, now: SystemTime, paint: Paint) -> String {
     let times = Times {
         agent,
+        paint,
         age: agent.age(now),
         status: agent.status(now),
     };
     let state = &agent.state;
     let mut lines = vec![times.headline(), times.webhook()];
+    let endpoints = state["webhook"]["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    lines.extend(endpoints.map(|endpoint| times.endpoint(endpoint)));
     let sources = state["sources"].as_array().into_iter().flatten();
     lines.extend(sources.map(|source| times.source(source)));
+    if let rejected @ Value::Object(_) = &state["settings_rejected"] {
+        let lasted = times.lasted(&rejected["since"]);
+        let rejected = format!("rejected for {lasted}: {}", word(&rejected["why"]));
+        lines.push(format!("  settings    {}", paint.bad(&rejected)));
+    }
     lines.push(events(state));
     if let spool @ Value::Object(_) = &state["spool"] {
         let age = spool["oldest_seconds"].as_u64().unwrap_or_default();
@@ -53,6 +87,14 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
             word(&spool["bytes"]),
             word(&spool["limit"]),
             seconds(Duration::from_secs(age))
+        ));
+    }
+    if let trail @ Value::Object(_) = &state["trail"] {
+        lines.push(format!(
+            "  trail       stream {}, number {}; {} records not delivered",
+            word(&trail["stream"]),
+            word(&trail["last"]),
+            word(&trail["pending"])
         ));
     }
     if let error @ Value::Object(_) = &state["last_error"] {
@@ -65,6 +107,7 @@ pub fn block(agent: &Agent, now: SystemTime) -> String {
 /// An agent and how long ago it last wrote.
 struct Times<'a> {
     agent: &'a Agent,
+    paint: Paint,
     age: Duration,
     status: Status,
 }
@@ -88,9 +131,11 @@ impl Times<'_> {
     fn headline(&self) -> String {
         let state = &self.agent.state;
         let was = match self.status {
-            Status::Up => format!("up {}", self.ago(&state["started"])),
+            Status::Up => self
+                .paint
+                .good(&format!("up {}", self.ago(&state["started"]))),
             Status::Ended => format!("ended {} ago", seconds(self.age)),
-            Status::Silent => format!("silent for {}", seconds(self.age)),
+            Status::Silent => self.paint.bad(&format!("silent for {}", seconds(self.age))),
         };
         format!(
             "{}  {was}; started {}, pid {}, version {}",
@@ -109,11 +154,15 @@ impl Times<'_> {
         };
         let condition = match webhook["state"].as_str() {
             Some("disabled") => word(&webhook["why"]),
-            Some("waiting") => format!("unavailable: {}; waiting for it", word(&webhook["why"])),
+            Some("waiting") => self.paint.bad(&format!(
+                "unavailable: {}; waiting for it",
+                word(&webhook["why"])
+            )),
             // The second word is that of agents of version 0.1.
             Some(state @ ("failing" | "unreachable")) => {
                 let lasted = self.lasted(&webhook[&format!("{state}_since")]);
-                format!("failing for {lasted}: {}", word(&webhook["why"]))
+                let failing = format!("failing for {lasted}: {}", word(&webhook["why"]));
+                self.paint.bad(&failing)
             }
             Some("untried") => "not tried yet".into(),
             _ => word(&webhook["state"]),
@@ -125,12 +174,25 @@ impl Times<'_> {
         format!("  webhook     {endpoint}{condition}{delivery}")
     }
 
+    fn endpoint(&self, endpoint: &Value) -> String {
+        let condition = match &endpoint["failing_since"] {
+            Value::Null => "works".into(),
+            since => format!(
+                "failing for {}: {}",
+                self.lasted(since),
+                word(&endpoint["why"])
+            ),
+        };
+        format!("  endpoint    {} {condition}", word(&endpoint["name"]))
+    }
+
     fn source(&self, source: &Value) -> String {
         let (name, received) = (word(&source["name"]), word(&source["received"]));
         let mut line = format!("  source      {name} received {received}");
         if source["away_since"].is_string() {
             let lasted = self.lasted(&source["away_since"]);
-            line += &format!("; unavailable for {lasted}: {}", word(&source["why"]));
+            let away = format!("unavailable for {lasted}: {}", word(&source["why"]));
+            line += &format!("; {}", self.paint.bad(&away));
         }
         if source["away_since"].is_null() && source["is_up"] == false {
             line += "; not there yet";
@@ -169,8 +231,12 @@ fn events(state: &Value) -> String {
         Some(events) => format!(", {name} {events}"),
         None => String::new(),
     };
+    let posted = match count(&state["posted_not_indexed"]) {
+        Some(events) => format!(" ({events} posted, not yet indexed)"),
+        None => String::new(),
+    };
     format!(
-        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{}{}",
+        "  events      received {}{}, delivered {}, dropped {dropped}{reasons}{}{filtered}, buffered {}{posted}{}{}",
         word(&state["received"]),
         if_any("recovered"),
         word(&state["delivered"]),

@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::agent::destination;
+use crate::cli::service;
 use crate::cli::steps::{Steps, show};
+use crate::cli::terminal::Paint;
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;
-use crate::config::options::TestOptions;
+use crate::config::options::{TestOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
@@ -36,29 +38,62 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             )
             .into());
     }
-    limits::check_webhook(&options.webhook, provenance)?;
-    let (webhook, warnings) = destination::webhook(&options.webhook, provenance)?;
-    let token = destination::token_option(&options.webhook, provenance)?;
-    for warning in provenance.warnings().iter().chain(&warnings) {
-        note(&warning.text());
+    if provenance.file.settings == Err(io::ErrorKind::PermissionDenied)
+        && options.webhook.endpoints.is_empty()
+    {
+        return Err(CommandError::Failed(format!(
+            "{}: this user may not read the settings; fix: run this as root, or give --endpoint and --auth-token",
+            provenance.file.path.display()
+        )));
     }
+    limits::check_webhook(&options.webhook, provenance)?;
+    provenance
+        .warnings()
+        .iter()
+        .for_each(|warning| note(&warning.text()));
     if !options.enabled {
         let place = provenance.location(Opt::Enabled);
         note(&format!(
             "the webhook is disabled in {place}; testing it nevertheless"
         ));
     }
-    show_settings(&webhook, token, provenance);
+    post_event(&options.webhook, provenance, options.color.is_on())
+}
+
+/// Posts one marked event with these settings, to each endpoint, and shows what becomes of it.
+///
+/// # Errors
+/// The settings are wrong, the service can't read what they name, or an endpoint did not take the event.
+pub fn post_event(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+    has_colors: bool,
+) -> Result<ExitCode, CommandError> {
+    let (webhooks, warnings) = destination::webhooks(options, provenance)?;
+    let token = destination::token_option(options, provenance)?;
+    service::check_files(options)?;
+    warnings.iter().for_each(|warning| note(&warning.text()));
     let id = format!("{:016x}", random::seed());
     let event = event(&id);
-    show("event", &event);
-    match post(webhook, &event) {
-        Ok(remark) => {
-            remark.into_iter().for_each(note);
-            show("delivered", &format!("search for {id}"));
-            Ok(ExitCode::SUCCESS)
+    let mut failed = Vec::new();
+    let is_single = webhooks.len() == 1;
+    for webhook in webhooks {
+        let name = webhook.endpoint().to_string();
+        show_settings(&webhook, token, provenance);
+        show("event", &event);
+        match post(webhook, &event) {
+            Ok(remark) => {
+                remark.into_iter().for_each(note);
+                let delivered = Paint(has_colors).good(&format!("{:<9}", "delivered"));
+                let _ = writeln!(io::stdout(), "{delivered} search for {id}");
+            }
+            Err(error) if is_single => failed.push(describe(&error)),
+            Err(error) => failed.push(format!("{name}: {}", describe(&error))),
         }
-        Err(error) => Err(CommandError::Failed(describe(&error))),
+    }
+    match failed.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(CommandError::Failed(failed.join("; "))),
     }
 }
 
@@ -85,13 +120,21 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
     let reply = webhook
-        .ask(&Body::of(line.as_bytes()))
+        .try_out(&Body::of(line.as_bytes()))
         .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
         })?;
     steps.end(&reply.shown);
     match reply.outcome {
         Outcome::Delivered => Ok(reply.note),
+        Outcome::Accepted(id) => {
+            let is_indexed = match webhook.is_indexed(id)? {
+                true => "indexed",
+                false => "not yet indexed, which may take minutes",
+            };
+            show("ack", &format!("event {id} is {is_indexed}"));
+            Ok(reply.note)
+        }
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
         // Of one event there are no parts.
         Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),

@@ -1,8 +1,9 @@
 //! Why a command failed, and its exit code.
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use crate::config::shared_options;
 use crate::text::escape;
 
 /// Wrong usage: names the option as the user wrote it, what is wrong with it, and what would be right.
@@ -24,8 +25,8 @@ impl From<UsageError> for CommandError {
     }
 }
 
-impl From<std::io::Error> for CommandError {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
         CommandError::Failed(error.to_string())
     }
 }
@@ -37,9 +38,48 @@ impl CommandError {
             CommandError::Usage(UsageError(text)) => (text, 2),
             CommandError::Failed(text) => (text, 1),
         };
-        // It may name files and quote values as whoever made them liked.
-        let text = escape::shown(text, usize::MAX);
-        let _ = writeln!(std::io::stderr(), "s3-audit-webhook: {text}");
+        report(text);
         ExitCode::from(code)
+    }
+}
+
+/// Prints an error, which may name files and quote values as whoever made them liked: a log has it in one line, and a person
+/// at a terminal what to do in a line of its own.
+pub fn report(text: &str) {
+    let mut stderr = io::stderr();
+    let text = escape::shown(text.trim_end(), usize::MAX);
+    let text = match stderr.is_terminal() {
+        true => for_people(&text, shared_options::is_wanted()),
+        false => text,
+    };
+    let _ = writeln!(stderr, "s3-audit-webhook: {text}");
+}
+
+fn for_people(text: &str, has_colors: bool) -> String {
+    let bold = |word: &str| match has_colors {
+        true => format!("\x1b[1m{word}\x1b[0m"),
+        false => word.to_owned(),
+    };
+    let mut text = text.to_owned();
+    for word in ["fix:", "hint:"] {
+        text = text.replace(&format!("; {word} "), &format!("\n  {} ", bold(word)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_has_a_line_of_its_own() {
+        let text = "--endpoint: 'hec' has no scheme; fix: use a URL such as https://splunk:8088/";
+        let what = "--endpoint: 'hec' has no scheme\n  fix: use a URL such as https://splunk:8088/";
+        assert_eq!(for_people(text, false), what);
+        assert_eq!(
+            for_people(text, true),
+            what.replace("fix:", "\x1b[1mfix:\x1b[0m")
+        );
+        assert_eq!(for_people("no room", true), "no room");
     }
 }

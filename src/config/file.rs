@@ -9,7 +9,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::sys::atomic_file::{self, AtomicFile};
-use crate::sys::lock;
+use crate::sys::{host, lock};
 
 /// The settings file as it was read.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ impl SettingsFile {
 
 /// It contains a token.
 const MODE: u32 = 0o600;
+/// Root's, and read by the service's group: kept where somebody has set it.
+const GROUP_MODE: u32 = 0o640;
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
 
@@ -95,17 +97,21 @@ fn change_locked(
     path: &Path,
     edit: impl FnOnce(Option<&[u8]>) -> Result<String, CommandError>,
 ) -> Result<bool, CommandError> {
-    let old = read(path).map_err(|error| unchanged(path, &error.to_string()))?;
+    let failed = |error: io::Error| unchanged(path, &error.to_string());
+    let old = read(path).map_err(failed)?;
     let (content, metadata) = old.unzip();
     let text = edit(content.as_deref())?;
-    let is_private = |old: &Metadata| old.mode() & 0o7777 == MODE;
-    if content.is_some_and(|content| content == text.as_bytes())
-        && metadata.as_ref().is_some_and(is_private)
-    {
+    let old_mode = metadata.as_ref().map(|old| old.mode() & 0o7777);
+    let mode = match old_mode {
+        Some(GROUP_MODE) => GROUP_MODE,
+        _ => MODE,
+    };
+    if content.is_some_and(|content| content == text.as_bytes()) && old_mode == Some(mode) {
         return Ok(false);
     }
+    refuse_foreign(&atomic_file::beside(path, "new").map_err(failed)?).map_err(failed)?;
     let file = AtomicFile {
-        mode: MODE,
+        mode,
         owner: metadata.map(|old| (old.uid(), old.gid())),
         sync: true,
     };
@@ -115,7 +121,7 @@ fn change_locked(
                 path,
                 "it is a mount point; fix: mount its directory instead",
             ),
-            _ => unchanged(path, &error.to_string()),
+            _ => failed(error),
         })?;
     atomic_file::sync_directory(path).map_err(|error| {
         let path = path.display();
@@ -124,6 +130,18 @@ fn change_locked(
         ))
     })?;
     Ok(true)
+}
+
+/// Refuses to replace the temporary file if another user has made it: who can do that can do more.
+fn refuse_foreign(temporary: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(temporary) {
+        Ok(found) if found.uid() != host::user() => Err(io::Error::other(format!(
+            "{} belongs to another user ({}); fix: see who made it, and remove it",
+            temporary.display(),
+            found.uid()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn unchanged(path: &Path, what: &str) -> CommandError {

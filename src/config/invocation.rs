@@ -50,15 +50,18 @@ impl Invocation {
             .map_err(|error| clarify(error, &arguments, None, true))?;
         let (name, matches) = first.subcommand().unwrap_or(("", &first));
         let config = Opt::Config.id();
-        let path = matches.get_one::<PathBuf>(config).cloned();
-        let path = path.unwrap_or_default();
-        let is_given = matches.value_source(config) != Some(ValueSource::DefaultValue);
+        // `verify` has no settings.
+        let path = matches.try_get_one::<PathBuf>(config).ok().flatten();
+        let has_settings = path.is_some() && !EDITORS.contains(&name);
+        let is_given =
+            path.is_some() && matches.value_source(config) != Some(ValueSource::DefaultValue);
+        let path = path.cloned().unwrap_or_default();
         let unread = |settings| SettingsFile {
             path: path.clone(),
             is_given,
             settings,
         };
-        let file = if EDITORS.contains(&name) {
+        let file = if !has_settings {
             unread(Ok(Vec::new()))
         } else {
             match SettingsFile::read(path.clone(), is_given) {

@@ -29,9 +29,10 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         ),
         (Opt::MaxBodyBytes, options.max_body_bytes, MAX_OBJECT_BYTES),
         (Opt::BufferBytes, options.buffer_bytes, MAX_BUFFER_BYTES),
-        (Opt::BufferEvents, options.buffer_events, usize::MAX),
+        (Opt::BufferEvents, options.buffer_events(), usize::MAX),
         (Opt::BatchEvents, options.batch_events, usize::MAX),
         (Opt::BatchBytes, options.batch_bytes, usize::MAX),
+        (Opt::RejectBytes, options.reject_bytes, usize::MAX),
         (Opt::Connections, options.connections, usize::MAX),
         (
             Opt::ListenConnections,
@@ -65,6 +66,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::ListenTimeout, options.listen_timeout),
         (Opt::BackoffMin, options.backoff_min),
         (Opt::ReportInterval, options.report_interval),
+        (Opt::TrailInterval, options.trail.trail_interval),
     ] {
         check_time(option, value, provenance)?;
     }
@@ -83,6 +85,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
 /// # Errors
 /// Names the option whose value can't work.
 pub fn check_webhook(options: &WebhookOptions, provenance: &Provenance) -> Result<(), UsageError> {
+    check_time(Opt::HecAckTimeout, options.hec_ack_timeout, provenance)?;
     check_time(Opt::ConnectTimeout, options.connect_timeout, provenance)?;
     check_time(Opt::RequestTimeout, options.request_timeout, provenance)
 }

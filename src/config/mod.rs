@@ -11,4 +11,5 @@ pub mod rules_options;
 pub mod shared_options;
 pub mod spool_options;
 pub mod text;
-pub mod webhook_options;
+pub mod trail_options;
+mod webhook_options;

@@ -32,23 +32,31 @@ macro_rules! options {
 
 options! {
     Endpoint = "endpoint",
+    EndpointMode = "endpoint_mode",
+    Failback = "failback",
     AuthToken = "auth_token",
     AuthTokenFile = "auth_token_file",
     Format = "format",
     EventPrefix = "event_prefix",
     Compress = "compress",
     Header = "header",
+    SignKeyFile = "sign_key_file",
     HecHost = "hec_host",
     HecSource = "hec_source",
     HecSourcetype = "hec_sourcetype",
     HecIndex = "hec_index",
+    HecAck = "hec_ack",
+    HecAckTimeout = "hec_ack_timeout",
     TimeField = "time_field",
     CaFile = "ca_file",
+    PinSha256 = "pin_sha256",
+    TlsServerName = "tls_server_name",
     Insecure = "insecure",
     ClientCert = "client_cert",
     ClientKey = "client_key",
     Proxy = "proxy",
     NoProxy = "no_proxy",
+    AddressFamily = "address_family",
     ConnectTimeout = "connect_timeout",
     RequestTimeout = "request_timeout",
     Enabled = "enabled",
@@ -60,6 +68,8 @@ options! {
     Include = "include",
     Redact = "redact",
     RedactField = "redact_field",
+    Trail = "trail",
+    TrailInterval = "trail_interval",
     FileStart = "file_start",
     ExcludeFiles = "exclude_files",
     MaxDeletedBytes = "max_deleted_bytes",
@@ -91,14 +101,32 @@ options! {
     BackoffMin = "backoff_min",
     BackoffMax = "backoff_max",
     RejectAfter = "reject_after",
+    RejectFile = "reject_file",
+    RejectBytes = "reject_bytes",
     ShutdownTimeout = "shutdown_timeout",
     ReportInterval = "report_interval",
     LogFormat = "log_format",
     Action = "action",
+    Files = "files",
     Json = "json",
+    Color = "color",
+    Watch = "watch",
+    Prune = "prune",
+    NoTest = "no_test",
 }
 
 impl Opt {
+    /// Those that are flags of a command alone: no variable or line of the settings file has their names.
+    pub const FLAGS_ONLY: [Opt; 7] = [
+        Opt::Action,
+        Opt::Files,
+        Opt::Json,
+        Opt::Color,
+        Opt::Watch,
+        Opt::Prune,
+        Opt::NoTest,
+    ];
+
     /// The option with this name in the declaration.
     pub fn from_id(id: &str) -> Option<Opt> {
         Opt::ALL.iter().copied().find(|option| option.id() == id)

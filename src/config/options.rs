@@ -9,8 +9,9 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 
 pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
-pub use crate::config::shared_options::{ConfigOption, DEFAULT_CONFIG, StateOption};
+pub use crate::config::shared_options::{ColorOption, ConfigOption, DEFAULT_CONFIG, StateOption};
 pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
+pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;
 
 use crate::config::webhook_options::parse_switch;
@@ -39,23 +40,34 @@ pub enum Command {
     /// Stop forwarding for all agents that use the settings file; its other settings remain
     Disable(DisableOptions),
     /// Show the configuration and the status of all agents
+    #[command(visible_alias = "status")]
     Show(ShowOptions),
+    /// Check settings and the files that they name, without starting anything
+    #[command(override_usage = "s3-audit-webhook check [OPTIONS OF run]")]
+    Check(Box<RunOptions>),
     /// Send a test event and report the result
     Test(Box<TestOptions>),
     /// Show, print or check what is in a spool; the agent need not be stopped for that
     Spool(SpoolOptions),
+    /// Check an export of an archive that was made with --trail: is anything missing that no record owns up to?
+    Verify(VerifyOptions),
 }
 
 /// Options of `enable`: flags only, because variables of this shell may be meant for something else.
 #[derive(Debug, Args)]
 #[command(
     mut_args(for_enable),
-    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]"
+    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]\n       \
+                      s3-audit-webhook enable        (resumes with the settings that `disable` has kept)"
 )]
 pub struct EnableOptions {
-    /// The webhook. Endpoint and token are required.
+    /// The webhook. Endpoint and token are required, or nothing of it is given.
     #[command(flatten)]
     pub webhook: WebhookOptions,
+
+    /// Don't send a test event when the settings are written
+    #[arg(long)]
+    pub no_test: bool,
 
     /// The settings file.
     #[command(flatten)]
@@ -86,6 +98,18 @@ pub struct ShowOptions {
     /// Print one JSON object, for programs
     #[arg(long)]
     pub json: bool,
+
+    /// Show it again every 2 s, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+
+    /// Remove the files of agents that haven't reported for 30 days from the state directory first
+    #[arg(long)]
+    pub prune: bool,
+
+    /// Colours.
+    #[command(flatten)]
+    pub color: ColorOption,
 }
 
 /// Options of `test`.
@@ -103,6 +127,10 @@ pub struct TestOptions {
     /// The settings file.
     #[command(flatten)]
     pub config: ConfigOption,
+
+    /// Colours.
+    #[command(flatten)]
+    pub color: ColorOption,
 }
 
 /// Options of `run`.
@@ -147,6 +175,10 @@ pub struct RunOptions {
     /// What leaves the host.
     #[command(flatten)]
     pub rules: RulesOptions,
+
+    /// What the archive knows of losses.
+    #[command(flatten)]
+    pub trail: TrailOptions,
 
     /// Where the first start of a file: source begins to read existing files: beginning or end
     ///
@@ -249,9 +281,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
     pub max_event_bytes: usize,
 
-    /// Max number of buffered events
-    #[arg(long, value_name = "N", default_value = "100000", value_parser = parse_count::<usize>)]
-    pub buffer_events: usize,
+    /// Max number of buffered events; by default one for each 64 bytes of --buffer-bytes
+    #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
+    buffer_events: Option<usize>,
 
     /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
@@ -284,6 +316,14 @@ pub struct RunOptions {
     /// How often in a row a single event may fail, while others are delivered, before it is rejected; 0: never
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
     pub reject_after: u32,
+
+    /// File for events that the webhook rejects, with the answer, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub reject_file: Option<PathBuf>,
+
+    /// Max size of --reject-file; when it is full, it is renamed to FILE.1
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub reject_bytes: usize,
 
     /// Time to drain the buffer after SIGTERM; remaining events are dropped and counted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
@@ -325,10 +365,21 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 }
 
 /// With the environment variable of its name.
+/// Hardly an event is shorter, so that the bytes are the limit.
+const SHORT_EVENT: usize = 64;
+
+impl RunOptions {
+    /// `--buffer-events`, or what follows from `--buffer-bytes`.
+    pub fn buffer_events(&self) -> usize {
+        let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
+        self.buffer_events.unwrap_or_else(default)
+    }
+}
+
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
-        Some(Opt::Json | Opt::Action) | None => argument,
-        Some(option) => argument.env(option.variable()),
+        Some(option) if !Opt::FLAGS_ONLY.contains(&option) => argument.env(option.variable()),
+        _ => argument,
     }
 }
 
@@ -372,7 +423,7 @@ mod tests {
     fn every_option_has_the_flag_and_the_variable_of_its_name() {
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        let of_others = [Opt::Json, Opt::Action];
+        let of_others = Opt::FLAGS_ONLY;
         for option in Opt::ALL.iter().filter(|option| !of_others.contains(option)) {
             let arguments = &mut run.get_arguments();
             let argument = arguments

@@ -124,7 +124,8 @@ impl Provenance {
     /// in the environment that look like settings and are none, so that a typing error does not go unnoticed.
     pub fn warnings(&self) -> Vec<Message> {
         let is_unknown = |name: &str| {
-            let is_variable = |option: &Opt| *option != Opt::Json && option.variable() == name;
+            let is_variable =
+                |option: &Opt| !Opt::FLAGS_ONLY.contains(option) && option.variable() == name;
             name.starts_with(PREFIX) && name != log::VARIABLE && !Opt::ALL.iter().any(is_variable)
         };
         let path = self.file.path.display();

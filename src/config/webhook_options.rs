@@ -7,17 +7,39 @@ use std::time::Duration;
 use clap::{Arg, Args, Command};
 
 use crate::config::opt::Opt;
+use crate::delivery::route::Mode;
+use crate::text::certificate::{Fingerprint, parse_fingerprint};
 use crate::text::quantity::parse_duration;
 use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::endpoint;
 use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
+use crate::webhook::resolve::AddressFamily;
 
 /// Options of the webhook: a running agent follows their changes in the settings file.
 #[derive(Args)]
 pub struct WebhookOptions {
     /// URL of the webhook, such as https://splunk:8088/services/collector/raw
-    #[arg(long, value_name = "URL", hide_env_values = true)]
-    pub endpoint: Option<String>,
+    ///
+    /// Repeatable, or separated by blanks or commas: endpoints of one webhook, with the same token; see --endpoint-mode.
+    #[arg(
+        id = "endpoint",
+        long = "endpoint",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub endpoints: Vec<String>,
+
+    /// How several endpoints are used: failover (the first that works) or spread (connections use different ones)
+    ///
+    /// Events that one does not take for a failure of its own go to another at once. With spread, each connection uses
+    /// another endpoint every 30 s.
+    #[arg(long, value_name = "failover|spread", default_value = "failover")]
+    pub endpoint_mode: Mode,
+
+    /// With failover, how long an endpoint must have worked again until it is used instead of a later one
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub failback: Duration,
 
     /// Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one
     ///
@@ -56,6 +78,12 @@ pub struct WebhookOptions {
     )]
     pub headers: Vec<String>,
 
+    /// File of the key, whsec_ and base64, that request bodies are signed with, as Standard Webhooks has it
+    ///
+    /// Two keys, a line each, make two signatures, so that keys can be changed while receivers have either.
+    #[arg(long, value_name = "FILE")]
+    pub sign_key_file: Option<PathBuf>,
+
     /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
     #[arg(long, value_name = "NAME")]
     pub hec_host: Option<String>,
@@ -72,6 +100,16 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "NAME")]
     pub hec_index: Option<String>,
 
+    /// Wait until Splunk Enterprise has indexed events (indexer acknowledgement, to be turned on for the token)
+    ///
+    /// Events count as delivered once they are indexed, and are buffered until then.
+    #[arg(long, value_parser = parse_switch)]
+    pub hec_ack: bool,
+
+    /// How long Splunk may take to index events, with --hec-ack; then they are sent again
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub hec_ack_timeout: Duration,
+
     /// Path of the time in each event, such as meta.when, for --format hec
     ///
     /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;
@@ -79,19 +117,37 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "PATH")]
     pub time_field: Option<TimePath>,
 
-    /// PEM file of the CA certificates to trust instead of those of this host
+    /// File of the CA certificates to trust instead of those of this host, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+
+    /// Trust exactly the certificate, or the public key, with this SHA-256; repeatable, or separated by commas
+    ///
+    /// Whatever its version, name and expiry, and instead of any CA: for certificates that can't be verified otherwise, such
+    /// as the one that Splunk makes at installation. The command test shows both values of what the webhook has. It
+    /// wins over --ca-file and --insecure.
+    #[arg(
+        id = "pin_sha256",
+        long = "pin-sha256",
+        value_name = "HEX",
+        value_delimiter = ',',
+        value_parser = parse_fingerprint
+    )]
+    pub pins: Vec<Fingerprint>,
+
+    /// Name that the webhook's certificate has to have, if it is not the host of the --endpoint
+    #[arg(long, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
 
     /// Do not verify the webhook's certificate: anyone on the network path can then read token and events
     #[arg(long, value_parser = parse_switch)]
     pub insecure: bool,
 
-    /// PEM file of the client certificate, with its chain, for a webhook that asks for one
+    /// File of the client certificate, PEM with its chain, for a webhook that asks for one
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
 
-    /// PEM file of the client certificate's private key, if it is not in the same file
+    /// File of the client certificate's private key, if it is not in the same file
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
 
@@ -107,6 +163,10 @@ pub struct WebhookOptions {
     #[arg(long, value_parser = parse_switch)]
     pub no_proxy: bool,
 
+    /// Addresses of the webhook's name, or the proxy's, to use: 4 (IPv4), 6 (IPv6) or any
+    #[arg(long, value_name = "4|6|any", default_value = "any")]
+    pub address_family: AddressFamily,
+
     /// Timeout for resolving the webhook's address, and for connecting to it
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
@@ -117,6 +177,11 @@ pub struct WebhookOptions {
 }
 
 impl WebhookOptions {
+    /// Each endpoint, as it was written.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().flat_map(|text| endpoint::list(text))
+    }
+
     /// Each with its declaration: what `enable` may write, `show` shows, and a running agent takes over.
     pub fn declarations() -> Vec<(Opt, Arg)> {
         let command = Self::augment_args(Command::new(""));

@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) family: u64,
     /// Why it may have arrived before.
     pub(super) doubt: Option<String>,
+    /// The endpoints at which it has failed, maybe for itself.
+    pub(super) blamed: Vec<usize>,
 }
 
 /// A single event that fails while others pass.
@@ -65,6 +67,12 @@ pub(super) struct Launch {
     pub(super) generation: u64,
     /// To see whether the webhook is still down.
     pub(super) is_probe: bool,
+    /// Where it goes.
+    pub(super) endpoint: usize,
+    /// To see whether this endpoint is still down, while others work.
+    pub(super) is_trial: bool,
+    /// Over which it goes, if somebody will ask what was indexed.
+    pub(super) channel: Option<u64>,
 }
 
 /// What [`Delivery`](super::machine::Delivery) knows of a body that a sender has.
@@ -80,6 +88,16 @@ impl Flight {
     pub fn body(&self) -> Body<'_> {
         self.attempt.batch.body()
     }
+
+    /// The channel to post it over, for indexer acknowledgement.
+    pub fn channel(&self) -> Option<u64> {
+        self.launch.channel
+    }
+
+    /// The endpoint to post it to, by its place.
+    pub fn endpoint(&self) -> usize {
+        self.launch.endpoint
+    }
 }
 
 impl Attempt {
@@ -92,6 +110,7 @@ impl Attempt {
             latest: self.latest,
             family: self.family,
             doubt: self.doubt.clone(),
+            blamed: self.blamed.clone(),
         }
     }
 

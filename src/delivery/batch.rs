@@ -134,7 +134,8 @@ impl Batch {
 
     /// The body of a request with all of these.
     pub fn body(&self) -> Body<'_> {
-        Body::new(self.extent, self.runs.iter().map(Run::lines).collect())
+        let lines = self.runs.iter().map(Run::lines).collect();
+        Body::new(self.extent, lines, self.seqs().collect())
     }
 
     /// The events' numbers.

@@ -1,22 +1,39 @@
 //! The body of one request: whole events, a line each.
 
 use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
 
 use memchr::memchr_iter;
 
+use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
+
+/// By what an archive knows events, if there is a trail: the name of their stream, and their numbers in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbering {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// The number of the first event that was queued.
+    pub base: u64,
+}
 
 /// Events that are sent together, borrowed from where they lie.
 #[derive(Debug, Clone)]
 pub struct Body<'a> {
     extent: Extent,
     slices: Vec<&'a [u8]>,
+    seqs: Vec<Range<Seq>>,
 }
 
 impl<'a> Body<'a> {
-    /// Of these pieces, each of whole lines; `extent` is what they come to.
-    pub fn new(extent: Extent, slices: Vec<&'a [u8]>) -> Self {
-        Body { extent, slices }
+    /// Of these pieces, each of whole lines, with their numbers; `extent` is what they come to.
+    pub fn new(extent: Extent, slices: Vec<&'a [u8]>, seqs: Vec<Range<Seq>>) -> Self {
+        Body {
+            extent,
+            slices,
+            seqs,
+        }
     }
 
     /// Of whole lines that lie end to end.
@@ -25,7 +42,13 @@ impl<'a> Body<'a> {
             events: memchr_iter(b'\n', lines).count(),
             bytes: lines.len(),
         };
-        Body::new(extent, vec![lines])
+        let seqs = 0..extent.events as Seq;
+        Body::new(extent, vec![lines], Vec::from([seqs]))
+    }
+
+    /// The numbers of the events of each piece.
+    pub fn seqs(&self) -> &[Range<Seq>] {
+        &self.seqs
     }
 
     /// Number of events and bytes.

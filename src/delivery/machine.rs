@@ -1,11 +1,12 @@
 //! What is sent next, and what becomes of each event: a state machine without clock, I/O or threads.
 //!
-//! Each sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of four places:
+//! Each sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of five places:
 //!
 //! - *fresh*: collected from the queue, not tried yet, until there is a body's worth of them or they are old enough;
 //! - *retry*: tried, and to be tried again, in the order in which they are;
 //! - *suspects*: single events that keep failing while others pass;
-//! - *in flight*: the bodies of the requests under way, one a sender.
+//! - *in flight*: the bodies of the requests under way, one a sender;
+//! - *posted*: taken by Splunk and not yet indexed ([`Posted`]), if somebody wants to know.
 //!
 //! A definite refusal of the content halves the body at once until the culprit is alone. What fails and nobody can tell why
 //! is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the oldest, and
@@ -21,7 +22,8 @@ use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
-use super::outcome::Overhead;
+use super::posted::{CHANGED, Posted};
+use super::route::Route;
 use super::step::{Settings, Step, Terms};
 use crate::buffer::acks::{Seq, overlap};
 use crate::buffer::chunk::Extent;
@@ -51,7 +53,7 @@ pub struct Delivery {
     /// Senders that wait should look again.
     pub(super) wakes: bool,
     /// Bodies that were sent.
-    launches: u64,
+    pub(super) launches: u64,
     /// How many there were when the last failure was counted: those that fail later and were sent before are part of it.
     failed_at: u64,
     /// Which target this is: the first, the second, and so on.
@@ -59,6 +61,10 @@ pub struct Delivery {
     pub(super) size: BodySize,
     pub(super) chance: Chance,
     pub(super) backoff: Backoff,
+    pub(super) route: Route,
+    pub(super) posted: Posted,
+    /// What was posted is not acknowledged, and only an operator can fix that: one event at a time is tried.
+    pub(super) is_distrusted: bool,
     /// All senders wait.
     wait_until: Option<Instant>,
     /// One sender waits, while requests of others pass.
@@ -88,11 +94,7 @@ impl Delivery {
     /// Nothing to send yet, and nowhere to send it: [`retarget`](Self::retarget) says where. `backoff` is a failed
     /// request's.
     pub fn new(settings: Settings, backoff: Backoff) -> Self {
-        let terms = Terms {
-            max_events: usize::MAX,
-            overhead: Overhead::default(),
-            timeout: Duration::MAX,
-        };
+        let terms = Terms::default();
         Delivery {
             size: BodySize::new(settings.body.bytes, terms.timeout),
             pauses: vec![None; settings.connections],
@@ -109,6 +111,9 @@ impl Delivery {
             failed_at: 0,
             generation: 0,
             chance: Chance::default(),
+            route: Route::new(terms.policy, &backoff),
+            posted: Posted::default(),
+            is_distrusted: false,
             backoff,
             wait_until: None,
             failed_in_a_row: 0,
@@ -163,6 +168,11 @@ impl Delivery {
         self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
         self.chance = Chance::default();
         self.backoff.reset();
+        self.route = Route::new(terms.policy, &self.backoff);
+        let lost = self.posted.lose_all(CHANGED);
+        self.retry.extend(lost);
+        self.posted = Posted::new(terms.ack_timeout, self.posted.count());
+        self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;
         self.last_was_rejected = false;
@@ -186,6 +196,7 @@ impl Delivery {
             .chain(suspects)
             .chain(in_flight)
             .fold(self.fresh.extent(), |sum, extent| sum.plus(extent))
+            .plus(self.posted.extent())
     }
 
     /// All events that are not final and not in flight, to be given up.
@@ -206,7 +217,7 @@ impl Delivery {
             true => DOWN_IN_BETWEEN,
             false => DOWN,
         };
-        self.failed_in_a_row >= enough
+        self.is_distrusted || self.failed_in_a_row >= enough
     }
 
     /// Whether requests have passed since the first failure that is not dealt with yet.
@@ -216,6 +227,26 @@ impl Delivery {
 
     /// What this sender is to do now.
     pub fn next(&mut self, sender: usize, now: Instant) -> Step {
+        let expired = self.posted.expire(now);
+        self.retry.extend(expired);
+        if let Some(query) = self.posted.due(sender, now) {
+            return Step::Ask(query);
+        }
+        let due = self.posted.next_due(sender);
+        if !self.posted.may_post(sender) {
+            return Step::Wait(due);
+        }
+        match self.next_body(sender, now) {
+            Step::Wait(until) => Step::Wait(until.into_iter().chain(due).min()),
+            Step::Collect { wanted, until } => Step::Collect {
+                wanted,
+                until: until.into_iter().chain(due).min(),
+            },
+            step => step,
+        }
+    }
+
+    fn next_body(&mut self, sender: usize, now: Instant) -> Step {
         if let Some(until) = self.wait_until {
             if now < until {
                 return Step::Wait(Some(until));
@@ -229,14 +260,20 @@ impl Delivery {
             }
             self.pauses[sender] = None;
         }
-        let limit = self.limit();
+        let trial = self.route.due(now).filter(|_| !self.stopping);
+        let mut limit = self.limit();
+        if trial.is_some() {
+            limit.events = 1;
+        }
         if self.has_room(limit)
             && !self.is_collecting
             && !std::mem::replace(&mut self.has_looked, true)
         {
             return self.collect(limit, Some(now));
         }
-        if self.is_down() && self.in_flight.iter().any(|flight| flight.launch.is_probe) {
+        let is_probed = self.in_flight.iter().any(|flight| flight.launch.is_probe)
+            || (self.is_distrusted && !self.posted.is_empty());
+        if self.is_down() && is_probed {
             return Step::Wait(None);
         }
         let flight = match self.is_down() {
@@ -246,16 +283,16 @@ impl Delivery {
                 .or_else(|| self.take_retry(limit)),
         };
         if let Some(flight) = flight {
-            return self.send(flight, sender);
+            return self.send(flight, sender, trial, now);
         }
         if self.is_ready(limit, now) {
             let batch = self.take_fresh(limit);
-            return self.send(Attempt::from(batch).into(), sender);
+            return self.send(Attempt::from(batch).into(), sender, trial, now);
         }
         let due = self.next_suspect();
         if self.has_ended {
             return match due {
-                None if self.in_flight.is_empty() => Step::Finished,
+                None if self.in_flight.is_empty() && self.posted.is_empty() => Step::Finished,
                 // What is in flight may come back.
                 due => Step::Wait(due),
             };
@@ -282,15 +319,28 @@ impl Delivery {
         Step::Collect { wanted, until }
     }
 
-    fn send(&mut self, mut flight: Flight, sender: usize) -> Step {
+    fn send(
+        &mut self,
+        mut flight: Flight,
+        sender: usize,
+        trial: Option<usize>,
+        now: Instant,
+    ) -> Step {
+        // What has failed before may fail for itself.
+        let trial = trial.filter(|_| flight.suspect.is_none() && flight.attempt.failures == 0);
+        trial.into_iter().for_each(|place| self.route.tries(place));
         // Somebody else is to go to the queue.
         self.wakes |= !self.is_collecting;
         self.launches += 1;
+        let endpoint = trial.unwrap_or_else(|| self.route.pick(sender, now));
         flight.launch = Launch {
             number: self.launches,
             sender,
             generation: self.generation,
             is_probe: self.is_down(),
+            endpoint,
+            is_trial: trial.is_some(),
+            channel: self.posted.channel(sender, endpoint, now),
         };
         self.in_flight.push(Airborne {
             launch: flight.launch,

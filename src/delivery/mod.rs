@@ -1,5 +1,6 @@
 //! From the queue to the webhook: what is sent next, and what becomes of each event.
 
+mod asked;
 mod attempt;
 pub mod batch;
 pub mod body;
@@ -9,9 +10,12 @@ pub mod machine;
 mod next_body;
 pub mod outcome;
 pub mod pace;
+mod posted;
 mod react;
+pub mod route;
 pub mod sender;
 pub mod step;
 mod suspects;
+pub mod target;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use crate::telemetry::requests::CAUSES;
+
 /// What became of a posted body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The webhook has it.
     Delivered,
+    /// Splunk has it under this id, and will index it.
+    Accepted(u64),
     /// The webhook definitely does not take this content, at any time.
     Rejected(DeliveryError),
     /// The body is too large; a smaller one may be taken.
@@ -64,6 +68,28 @@ pub enum Cause {
     Timeout,
     /// The agent itself ended the request, because it stops.
     Aborted,
+}
+
+impl Cause {
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        let [
+            unreachable,
+            settings,
+            answer,
+            disconnected,
+            timeout,
+            aborted,
+        ] = CAUSES;
+        match self {
+            Cause::Unreachable => unreachable,
+            Cause::Settings => settings,
+            Cause::Answer => answer,
+            Cause::Disconnected => disconnected,
+            Cause::Timeout => timeout,
+            Cause::Aborted => aborted,
+        }
+    }
 }
 
 /// The reason for which a body was not taken.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, Launch, PER_GAP};
+use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
+use super::posted::CHANGED;
 use super::step::Effect;
 
 impl Delivery {
@@ -27,25 +28,24 @@ impl Delivery {
         let mut effects = Vec::new();
         effects.extend(redelivered(&mut attempt, &outcome));
         let is_of_another_target = launch.generation != self.generation;
+        if !is_of_another_target
+            && self.is_for_elsewhere(&mut attempt, launch, &outcome, took, now, &mut effects)
+        {
+            self.put_back(attempt, suspect, now);
+            return effects;
+        }
         match outcome {
-            Outcome::Delivered if is_of_another_target => {
-                effects.push(Effect::Delivered(attempt.batch));
-            }
-            // Nothing of it counts for the new one.
-            Outcome::Rejected(_) | Outcome::TooLarge(_) | Outcome::Failed(_)
-                if is_of_another_target =>
-            {
-                self.retry.push_front(attempt.without_history());
-            }
+            Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
+            outcome if is_of_another_target => self.late(attempt, &outcome, &mut effects),
             Outcome::Delivered => {
                 let size = self.size_of(&attempt.batch).bytes;
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
                 self.passed(&mut effects);
             }
+            Outcome::Accepted(id) => self.accepted(attempt, launch, id, took, now, &mut effects),
             Outcome::Rejected(error) => self.rejected(attempt, launch, error, now, &mut effects),
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
-            Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
                 Cause::Aborted => self.retry.push_front(attempt),
                 Cause::Unreachable | Cause::Settings => {
@@ -68,18 +68,88 @@ impl Delivery {
                 }
             },
         }
+        effects.extend(self.conclude());
+        effects
+    }
+
+    /// Another target has answered: nothing of it counts for this one.
+    fn late(&mut self, mut attempt: Attempt, outcome: &Outcome, effects: &mut Vec<Effect>) {
+        match outcome {
+            Outcome::Delivered => return effects.push(Effect::Delivered(attempt.batch)),
+            Outcome::Accepted(_) => attempt.doubt = Some(CHANGED.into()),
+            _ => {}
+        }
+        self.retry.push_front(attempt.without_history());
+    }
+
+    /// What is over when nothing that failed is left.
+    fn conclude(&mut self) -> Option<Effect> {
         if self.retry.is_empty() && !self.is_down() {
             self.trouble = None;
         }
         if self.is_calm() {
             self.size.calm();
         }
-        effects.extend(self.size.learned().map(Effect::BodySizeLearned));
-        effects
+        self.size.learned().map(Effect::BodySizeLearned)
+    }
+
+    /// What the outcome says of the endpoint. Whether the body goes to another one at once, as if nothing had happened.
+    fn is_for_elsewhere(
+        &mut self,
+        attempt: &mut Attempt,
+        launch: Launch,
+        outcome: &Outcome,
+        took: Duration,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        self.route.landed(launch);
+        if let Outcome::Failed(error) = outcome
+            && error.may_have_arrived
+        {
+            // Splunk may have counted a body that has no name here.
+            let (sender, endpoint) = (launch.sender, launch.endpoint);
+            let lost = self.posted.lose(sender, endpoint, &error.message);
+            self.retry.extend(lost);
+        }
+        let error = match outcome {
+            Outcome::Failed(error) if error.cause == Cause::Aborted => return false,
+            Outcome::Failed(error) => error,
+            _ => {
+                for place in std::mem::take(&mut attempt.blamed) {
+                    let error = self.route.convict(place);
+                    effects.extend(error.map(|error| Effect::EndpointFailed(place, error)));
+                }
+                if self.route.passed(launch, now) {
+                    effects.push(Effect::EndpointRestored(launch.endpoint));
+                }
+                return false;
+            }
+        };
+        let failure = (self.route).failed(launch, self.launches, error, took, now);
+        match (failure.is_elsewhere, failure.is_sure) {
+            (_, true) => effects.push(Effect::EndpointFailed(launch.endpoint, error.clone())),
+            (true, false) => attempt.blamed.push(launch.endpoint),
+            (false, false) => attempt.blamed.clear(),
+        }
+        failure.is_elsewhere
+    }
+
+    /// Has the same tried again at once.
+    fn put_back(&mut self, attempt: Attempt, suspect: Option<Suspect>, now: Instant) {
+        match suspect {
+            Some(suspect) => self.suspects.push_front(Suspect {
+                attempt,
+                due: now,
+                had_last_chance: false,
+                ..suspect
+            }),
+            None => self.retry.push_front(attempt),
+        }
     }
 
     /// A request passed: the webhook is up.
-    fn passed(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
         self.passes += 1;
         self.failed_in_a_row = 0;
         self.last_was_rejected = false;
@@ -184,7 +254,7 @@ impl Delivery {
     }
 
     /// A request came to nothing and its events are back: wait.
-    fn held(
+    pub(super) fn held(
         &mut self,
         launch: Launch,
         error: DeliveryError,

@@ -11,56 +11,26 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
 use super::batch::Batch;
-use super::body::Body;
 use super::machine::Delivery;
-use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use super::outcome::{Cause, DeliveryError, Outcome};
 use super::pace::Pace;
-use super::step::{Effect, Step, Terms};
+use super::step::{Effect, Query, Step};
+use super::target::{Abort, Target, Targets};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
+use crate::state::reject_file::Rejects;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
-use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 
 /// A target that is yet to come is looked for so often at least.
 const AWAITED: Duration = Duration::from_secs(60);
 
-/// Where bodies go.
-pub trait Target: Send {
-    /// Sends one body and waits for what becomes of it, within the target's own timeouts.
-    fn post(&mut self, body: &Body<'_>) -> Outcome;
-
-    /// How long that takes at the very most; longer only if something is broken.
-    fn time_limit(&self) -> Duration;
-
-    /// How long a request may take until it counts as failed.
-    fn request_timeout(&self) -> Duration;
-
-    /// How many events a body takes at most.
-    fn max_events(&self) -> usize;
-
-    /// What encoding adds to a body.
-    fn overhead(&self) -> Overhead;
-
-    /// What the operator should know of though all is delivered; each thing once.
-    fn advice(&mut self) -> Option<&'static str> {
-        None
-    }
-
-    /// Something that ends the post in flight, and all later ones, from another thread.
-    fn cut(&self) -> Abort;
-
-    /// The same, with a connection of its own.
-    fn another(&self) -> Box<dyn Target>;
-}
-
-/// Ends a post from another thread.
-pub type Abort = Box<dyn FnOnce() + Send>;
-
 /// Another target for a sender, or none while forwarding is disabled; counted from 1, the same for all senders.
-pub type Change = (u64, Option<Box<dyn Target>>);
+pub type Change = (u64, Option<Targets>);
 
 /// What all senders share.
 pub struct Senders {
@@ -78,6 +48,8 @@ pub struct Senders {
     pub shutdown: ShutdownSignal,
     /// The agent must end: what is not final is left.
     pub abort: ShutdownSignal,
+    /// What was rejected is handed to this.
+    pub rejects: Option<Rejects>,
     /// Of each sender.
     pub lines: Vec<Line>,
     /// Senders that run.
@@ -124,7 +96,7 @@ pub struct Sender {
     /// Its place among them, from 0.
     pub place: usize,
     /// Where its bodies go; nowhere while forwarding is disabled.
-    pub target: Option<Box<dyn Target>>,
+    pub targets: Option<Targets>,
     /// The first target is yet to come, and events are kept for it.
     pub is_awaited: bool,
 }
@@ -157,6 +129,7 @@ impl Sender {
                     }
                     self.send(flight);
                 }
+                Step::Ask(query) => self.ask(&query),
                 Step::Wait(until) => {
                     // A stop is answered by one more attempt, and then waited through.
                     let awaited = match is_stopping {
@@ -181,8 +154,8 @@ impl Sender {
 
     /// Takes over another target, if there is one.
     fn retarget(&mut self, line: &Line) {
-        if let Some((generation, target)) = line.changes.take() {
-            (self.target, self.is_awaited) = (target, false);
+        if let Some((generation, targets)) = line.changes.take() {
+            (self.targets, self.is_awaited) = (targets, false);
             self.install(generation);
         }
     }
@@ -193,10 +166,12 @@ impl Sender {
         if is_stopping {
             delivery.stop();
         }
-        if self.target.is_none() && !self.is_awaited {
+        if self.targets.is_none() && !self.is_awaited {
             let all = delivery.take_all();
             let events = all.extent().events;
-            self.senders.report.dropped(Reason::Disabled, None, events);
+            let report = &self.senders.report;
+            report.dropped(Reason::Disabled, None, events);
+            report.gap(Reason::Disabled.label(), all.seqs());
             self.senders.finish(all);
         }
         let step = delivery.next(self.place, Instant::now());
@@ -212,7 +187,7 @@ impl Sender {
     /// Posts a body.
     fn send(&mut self, flight: Box<Flight>) {
         let senders = &self.senders;
-        let Some(target) = &mut self.target else {
+        let Some(target) = target(&mut self.targets, flight.endpoint()) else {
             // Forwarding was disabled, or the agent ends, before there was a target.
             let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
             let now = Instant::now();
@@ -227,43 +202,82 @@ impl Sender {
             senders.abort.wait(delay);
         }
         let began = Instant::now();
-        let outcome = senders
-            .watchdog
-            .request(target.time_limit(), || target.post(&flight.body()));
+        let outcome = senders.watchdog.request(target.time_limit(), || {
+            target.post(&flight.body(), flight.channel())
+        });
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
-        senders.report.request_finished(match &outcome {
-            Outcome::Delivered => RequestResult::Delivered,
-            Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
-            Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
-            Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
+        if let Some(expiries) = target.expiries() {
+            senders.report.certificates(target.endpoint(), expiries);
+        }
+        if let Some(skew) = target.clock_skew() {
+            senders.report.webhook_clock(flight.endpoint(), skew);
+        }
+        let has_moved = target.has_moved();
+        let now = Instant::now();
+        senders.report.request_finished(Finished {
+            result: match &outcome {
+                Outcome::Delivered | Outcome::Accepted(_) => RequestResult::Delivered,
+                Outcome::Rejected(_) | Outcome::TooLarge(_) => RequestResult::Rejected,
+                Outcome::Partial(partial) if partial.failure.is_none() => RequestResult::Rejected,
+                Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
+            },
+            cause: match &outcome {
+                Outcome::Failed(error) => Some(error.cause.label()),
+                _ => None,
+            },
+            took: now - began,
+            bytes: flight.body().extent().bytes,
         });
+        let mut delivery = senders.lock();
+        if has_moved {
+            delivery.moved(self.place, flight.endpoint());
+        }
+        let effects = delivery.on(flight, outcome, now - began, now);
+        senders.conclude(&mut delivery, effects, &**target);
+    }
+
+    /// Asks what is indexed.
+    fn ask(&mut self, query: &Query) {
+        let senders = &self.senders;
+        let Some(target) = target(&mut self.targets, query.endpoint) else {
+            return;
+        };
+        let began = Instant::now();
+        let answer = senders.watchdog.request(target.time_limit(), || {
+            target.ask(query.channel, &query.ids)
+        });
+        let has_moved = target.has_moved();
         let now = Instant::now();
         let mut delivery = senders.lock();
-        for effect in delivery.on(flight, outcome, now - began, now) {
-            senders.apply(effect);
+        if has_moved {
+            // The answer is about what another server has.
+            delivery.moved(query.sender, query.endpoint);
         }
-        senders.wake(&mut delivery);
+        let effects = delivery.asked(query, answer, now - began, now);
+        senders.conclude(&mut delivery, effects, &**target);
     }
 
     /// Begins with a target as if there had been none before.
     fn install(&self, generation: u64) {
-        let target = self.target.as_ref();
-        let abort = target.map(|target| target.cut());
+        let targets = self.targets.as_ref();
+        let abort = targets.map(Targets::cut);
         let aborter = &self.senders.lines[self.place].aborter;
         let mut aborter = aborter.lock().unwrap_or_else(PoisonError::into_inner);
         *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
         drop(aborter);
-        let terms = Terms {
-            max_events: target.map_or(usize::MAX, |target| target.max_events()),
-            overhead: target.map_or(Overhead::default(), |target| target.overhead()),
-            timeout: target.map_or(Duration::MAX, |target| target.request_timeout()),
-        };
+        let terms = targets.map(Targets::terms).unwrap_or_default();
         if self.senders.lock().retarget(generation, terms) {
-            self.senders.report.another_webhook();
+            let names = targets.map_or_else(Vec::new, |targets| targets.names.clone());
+            self.senders.report.another_webhook(names);
         }
     }
+}
+
+/// The endpoint at this place.
+fn target(targets: &mut Option<Targets>, place: usize) -> Option<&mut Box<dyn Target>> {
+    targets.as_mut()?.all.get_mut(place)
 }
 
 impl Senders {
@@ -283,7 +297,16 @@ impl Senders {
         }
     }
 
-    fn apply(&self, effect: Effect) {
+    /// Does what follows from the end of a request to this target.
+    fn conclude(&self, delivery: &mut Delivery, effects: Vec<Effect>, target: &dyn Target) {
+        for effect in effects {
+            self.apply(effect, target);
+        }
+        self.report.posted(delivery.posted());
+        self.wake(delivery);
+    }
+
+    fn apply(&self, effect: Effect, target: &dyn Target) {
         match effect {
             Effect::Delivered(batch) => {
                 self.report.delivered(batch.extent().events);
@@ -291,7 +314,12 @@ impl Senders {
                 self.finish(batch);
             }
             Effect::Rejected(batch, message) => {
-                self.report.rejected(batch.extent().events, &message);
+                let events = batch.extent().events;
+                self.report.rejected(events, &message);
+                if let Some(rejects) = &self.rejects {
+                    rejects.offer(target.endpoint(), &message, events, batch.body().slices());
+                }
+                self.report.gap("rejected", batch.seqs());
                 self.finish(batch);
             }
             Effect::Failed(error, delay) => {
@@ -301,6 +329,13 @@ impl Senders {
             Effect::Divided => self.report.delivery_restored(),
             Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
             Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
+            Effect::Posted => self.report.delivery_restored(),
+            Effect::QueryAnswered => self.report.query_answered(),
+            Effect::QueryFailed(error) => self.report.query_failed(&error.message),
+            Effect::EndpointFailed(place, error) => {
+                (self.report).endpoint_failed(place, &error.message, error.fix);
+            }
+            Effect::EndpointRestored(place) => self.report.endpoint_restored(place),
             Effect::SetAside(message) => self.report.event_set_aside(&message),
         }
     }
@@ -315,7 +350,10 @@ impl Senders {
 
     /// The last one says what is left.
     fn drop_rest(&self) {
-        let mut left = self.lock().buffered().events;
+        let delivery = self.lock();
+        let (mut left, posted) = (delivery.buffered().events, delivery.posted());
+        drop(delivery);
+        self.report.left_unacknowledged(posted);
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;
         }

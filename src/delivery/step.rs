@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Flight;
 use super::batch::Batch;
 use super::outcome::{DeliveryError, Overhead};
+use super::route::Policy;
 use crate::buffer::chunk::Extent;
 
 /// What delivery goes by.
@@ -29,6 +30,23 @@ pub struct Terms {
     pub overhead: Overhead,
     /// How long a request may take.
     pub timeout: Duration,
+    /// Its endpoints.
+    pub policy: Policy,
+    /// How long Splunk may take to index a body; none if an answer of success is enough.
+    pub ack_timeout: Option<Duration>,
+}
+
+impl Default for Terms {
+    /// Of no webhook.
+    fn default() -> Self {
+        Terms {
+            max_events: usize::MAX,
+            overhead: Overhead::default(),
+            timeout: Duration::MAX,
+            policy: Policy::default(),
+            ack_timeout: None,
+        }
+    }
 }
 
 /// What a sender is to do.
@@ -45,10 +63,25 @@ pub enum Step {
     },
     /// Post this body, and give it back with what became of it.
     Send(Box<Flight>),
+    /// Ask this, and say what was answered by [`Delivery::asked`](super::machine::Delivery::asked).
+    Ask(Query),
     /// Wait until then, or until another sender has changed something.
     Wait(Option<Instant>),
     /// Everything is final, or won't be before the agent ends.
     Finished,
+}
+
+/// What a sender asks an endpoint: which bodies of a channel are indexed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Whose channel it is.
+    pub sender: usize,
+    /// Where it is.
+    pub endpoint: usize,
+    /// Its number, which no other channel has.
+    pub channel: u64,
+    /// What Splunk called the bodies.
+    pub ids: Vec<u64>,
 }
 
 /// What the sender is to do about what has happened.
@@ -66,6 +99,16 @@ pub enum Effect {
     Redelivered(usize, String),
     /// The webhook takes bodies up to this size.
     BodySizeLearned(usize),
+    /// The webhook has taken a body, and will index it.
+    Posted,
+    /// A query for what is indexed was answered.
+    QueryAnswered,
+    /// Such a query failed, and is made again.
+    QueryFailed(DeliveryError),
+    /// One of several endpoints has failed, for this reason.
+    EndpointFailed(usize, DeliveryError),
+    /// An endpoint that had failed works again.
+    EndpointRestored(usize),
     /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
     SetAside(String),
 }

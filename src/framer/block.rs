@@ -1,7 +1,7 @@
-//! Where strings end, found in sixty-four bytes at once: what most bytes of an event go through.
+//! Where strings end, and where names may end, found in sixty-four bytes at once: what most bytes of an event go through.
 
 /// Bytes looked at together, a bit each.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// The places where a string's plain bytes end: quotes, backslashes and control characters.
 ///
@@ -48,26 +48,36 @@ impl Stops {
 
     #[inline(always)]
     fn look(&mut self, bytes: &[u8]) {
-        let (bits, is_ascii) = match bytes.first_chunk() {
-            Some(block) => look(block),
-            None => {
-                // A zero is a control character, and stops at the end.
-                let mut block = [0; BLOCK];
-                block[..bytes.len()].copy_from_slice(bytes);
-                look(&block)
-            }
-        };
+        let (bits, is_ascii) = look_at::<STRING_ENDS>(bytes);
         self.bits = bits;
         self.is_ascii &= is_ascii;
     }
 }
 
-/// A block's stops, and whether it is all ASCII.
+/// What is looked for: quotes, backslashes and control characters;
+pub(crate) const STRING_ENDS: bool = false;
+/// or colons, equals signs, percent signs and backslashes.
+pub(crate) const NAME_ENDS: bool = true;
+
+/// Which of the first sixty-four bytes are looked for, the first one lowest, and whether all are ASCII.
+#[inline(always)]
+pub(crate) fn look_at<const ENDS: bool>(bytes: &[u8]) -> (u64, bool) {
+    match bytes.first_chunk() {
+        Some(block) => look::<ENDS>(block),
+        None => {
+            // A zero is a control character, and ends a string behind the last byte.
+            let mut block = [0; BLOCK];
+            block[..bytes.len()].copy_from_slice(bytes);
+            look::<ENDS>(&block)
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn look(block: &[u8; BLOCK]) -> (u64, bool) {
+fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
     // SAFETY: every x86_64 has SSE2, and Rust counts on it.
-    unsafe { sse2::look(block) }
+    unsafe { sse2::look::<ENDS>(block) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -80,26 +90,30 @@ mod sse2 {
         _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128,
     };
 
-    use super::BLOCK;
+    use super::{BLOCK, NAME_ENDS};
 
     #[target_feature(enable = "sse2")]
     #[inline]
-    pub(super) fn look(block: &[u8; BLOCK]) -> (u64, bool) {
-        let mut stops = 0;
+    pub(super) fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
+        let mut ends = 0;
         let mut all = _mm_setzero_si128();
         let (quarters, _) = block.as_chunks();
         for (number, quarter) in quarters.iter().enumerate() {
             let bytes = load(quarter);
-            // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds both;
-            // with bit 7 turned, signed numbers compare as unsigned ones do.
-            let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
-            let low = _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1));
-            let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-            let found = _mm_or_si128(low, backslash);
-            stops |= (_mm_movemask_epi8(found) as u64) << (number * quarter.len());
+            let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
+            let others = if ENDS == NAME_ENDS {
+                _mm_or_si128(_mm_or_si128(is(b':'), is(b'=')), is(b'%'))
+            } else {
+                // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds
+                // both; with bit 7 turned, signed numbers compare as unsigned ones do.
+                let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
+                _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1))
+            };
+            let found = _mm_or_si128(others, is(b'\\'));
+            ends |= (_mm_movemask_epi8(found) as u64) << (number * quarter.len());
             all = _mm_or_si128(all, bytes);
         }
-        (stops, _mm_movemask_epi8(all) == 0)
+        (ends, _mm_movemask_epi8(all) == 0)
     }
 
     const TURNED: i8 = 0b1000_0010_u8 as i8;
@@ -115,15 +129,16 @@ mod sse2 {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::BLOCK;
+    use super::{BLOCK, NAME_ENDS};
 
-    pub(super) fn look(block: &[u8; BLOCK]) -> (u64, bool) {
-        let mut stops = 0;
-        for (place, byte) in block.iter().enumerate() {
-            let is_stop = *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-            stops |= u64::from(is_stop) << place;
-        }
-        (stops, block.is_ascii())
+    pub(super) fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
+        let is_end = |byte: u8| match ENDS {
+            NAME_ENDS => b":=%\\".contains(&byte),
+            _ => byte < 0x20 || byte == b'"' || byte == b'\\',
+        };
+        let ends = block.iter().enumerate();
+        let ends = ends.map(|(place, byte)| u64::from(is_end(*byte)) << place);
+        (ends.fold(0, |all, end| all | end), block.is_ascii())
     }
 }
 
@@ -139,7 +154,17 @@ mod tests {
             for place in 0..BLOCK {
                 let mut block = [b'x'; BLOCK];
                 block[place] = byte;
-                assert_eq!(look(&block), portable::look(&block), "{byte} at {place}");
+                let (strings, names) = (look::<STRING_ENDS>(&block), look::<NAME_ENDS>(&block));
+                assert_eq!(
+                    strings,
+                    portable::look::<STRING_ENDS>(&block),
+                    "{byte} at {place}"
+                );
+                assert_eq!(
+                    names,
+                    portable::look::<NAME_ENDS>(&block),
+                    "{byte} at {place}"
+                );
             }
         }
     }

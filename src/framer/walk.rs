@@ -24,6 +24,15 @@ pub fn value(text: &[u8]) -> Option<&[u8]> {
     Cursor::at_start(text).value()
 }
 
+/// What stands behind the name of an object's member, from its value on. The object may break off after that.
+pub fn behind<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut members = members(object);
+    while !members.name()?.is(name) {
+        members.0.value()?;
+    }
+    Some(&members.0.bytes[members.0.at..])
+}
+
 /// The members of an object; see [`members`].
 #[derive(Debug, Clone)]
 pub struct Members<'a>(Cursor<'a>);
@@ -33,6 +42,14 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Text<'a>, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
+        Some((self.name()?, self.0.value()?))
+    }
+}
+
+impl<'a> Members<'a> {
+    /// Passes over the next member's name, up to its value.
+    #[inline]
+    fn name(&mut self) -> Option<Text<'a>> {
         self.0.skip_separators();
         let name = Text::of(self.0.value()?)?;
         self.0.skip_blanks();
@@ -41,7 +58,7 @@ impl<'a> Iterator for Members<'a> {
         }
         self.0.at += 1;
         self.0.skip_blanks();
-        Some((name, self.0.value()?))
+        Some(name)
     }
 }
 
@@ -334,6 +351,14 @@ mod tests {
         assert_eq!(elements(b"{\"a\":1}").count(), 0);
         assert_eq!(members(b"[1]").count(), 0);
         assert_eq!(members(b"{}").count(), 0);
+    }
+
+    #[test]
+    fn a_member_is_found_though_the_object_breaks_off() {
+        let object = br#"{"a":{"c":1},"b" : [2,3"#;
+        assert_eq!(behind(object, b"b"), Some(&b"[2,3"[..]));
+        assert_eq!(behind(object, b"c"), None);
+        assert_eq!(behind(&object[..14], b"b"), None);
     }
 
     #[test]

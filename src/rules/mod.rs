@@ -2,6 +2,7 @@
 //! the source's thread, on the bytes of whole lines.
 
 pub mod filter;
+mod mask;
 mod name;
 pub mod redact;
 

@@ -116,6 +116,14 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"My_Field":{"a":[12,"abcdefgh",true,null],"b":{"c":"x"}},"d":1}"#,
             r#"{"My_Field":{"a":[0,"REDACTED",null,null],"b":{"c":"*"}},"d":1}"#,
         ),
+        (
+            r#"{"Authorization":["AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh","Bearer abcdefgh"]}"#,
+            r#"{"Authorization":["AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=REDACTED","Bearer REDACTED"]}"#,
+        ),
+        (
+            r#"{"my-field":{"?sig=abcdefgh":[1,{"cookie":["a",2]}],"b":true}}"#,
+            r#"{"my-field":{"?sig=REDACTED":[0,{"cookie":["*",0]}],"b":null}}"#,
+        ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
         // JSON within JSON.
         (
@@ -345,6 +353,9 @@ fn percent_encoded(name: &str, how: u64) -> String {
     bytes.collect()
 }
 
+/// Pieces of JSON in any order.
+const DAMAGED: &str = r#"(sig|cookie|Authorization|Bearer |my-field|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
+
 fn secret() -> impl Strategy<Value = String> {
     "hush[a-zA-Z0-9]{4,20}"
 }
@@ -477,6 +488,24 @@ proptest! {
         let after: Value = serde_json::from_str(&found).unwrap();
         prop_assert!(!found.contains(SECRET), "{}\n{}", event, found);
         prop_assert_eq!(&after["b"], &serde_json::json!([1]));
+    }
+
+    /// Whatever is in its strings, also JSON that is cut off or damaged: an event stays one, and is masked once.
+    #[test]
+    fn no_well_formed_event_is_dropped(texts in vec(DAMAGED, 1..4), depth in 0..3, as_names: bool) {
+        let nest = |text: String| (0..depth).fold(text, |text, _| serde_json::json!({ "log": text }).to_string());
+        let texts = texts.into_iter().map(nest).enumerate();
+        let members = texts.map(|(place, text)| match as_names {
+            true => (text, serde_json::json!([1, "x"])),
+            false => (format!("a{place}"), text.into()),
+        });
+        let event = Value::Object(members.collect()).to_string();
+        let mut chunk = chunk(&event);
+        prop_assert_eq!(redacting().screen(&mut chunk, 0).unredactable, 0, "{}", event);
+        let after = String::from_utf8(chunk.bytes).unwrap();
+        let value: Result<Value, _> = serde_json::from_str(&after);
+        prop_assert!(value.is_ok_and(|value| value.is_object()), "{}\n{}", event, after);
+        prop_assert_eq!(redacted(&after), after, "masked twice");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 mod file;
 pub mod fluent;
+pub mod gunzip;
 pub mod http;
 mod listen;
 mod output;
+mod rest;
 pub mod spec;
 pub mod stdin;
 mod stream;
@@ -20,6 +22,7 @@ pub use file::FileSettings;
 pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
+pub use stream::BACKLOG;
 
 use std::time::Duration;
 

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines};
 use crate::buffer::queue::Producer;
 use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
-use crate::rules::{FIRST_EVENTS, LiveRules, Screened};
+use crate::rules::{LiveRules, Screened};
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
 use crate::telemetry::snapshot::Lag;
+
+mod count;
 
 /// How often it is looked whether the consumer is gone while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
@@ -42,6 +44,8 @@ pub struct SourceOutput {
     chunk: Chunk,
     /// Memory for what comes next, of clients between two messages.
     pub spare: Vec<u8>,
+    /// The same for events.
+    pub spare_lines: Vec<u8>,
     /// What of the chunk is counted as received, and went through the rules.
     counted: Extent,
     /// Events that were counted so since the start.
@@ -49,6 +53,8 @@ pub struct SourceOutput {
     broken: Option<Broken>,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
+    /// Events may wait so long for others, as is set for bodies.
+    pub batch_age: Duration,
 }
 
 impl SourceOutput {
@@ -62,10 +68,6 @@ impl SourceOutput {
         max_event: usize,
         rules: LiveRules,
     ) -> Self {
-        let chunk = Chunk {
-            bytes: producer.buffer(),
-            events: 0,
-        };
         SourceOutput {
             source,
             producer,
@@ -74,12 +76,14 @@ impl SourceOutput {
             when_full,
             max_event,
             rules,
-            chunk,
+            chunk: Chunk::default(),
             spare: Vec::new(),
+            spare_lines: Vec::new(),
             counted: Extent::default(),
             events: 0,
             broken: None,
             cut_short: false,
+            batch_age: Duration::ZERO,
         }
     }
 
@@ -111,18 +115,22 @@ impl SourceOutput {
     fn take_frames(&mut self, framer: &mut Framer, if_malformed: Option<Reason>) {
         while let Some(frame) = framer.next() {
             match frame {
-                Frame::Event(event) => self.take_event(&event),
+                Frame::Event(event) => {
+                    if self.would_overflow(event.raw_len()) {
+                        self.flush();
+                    }
+                    self.append(&event);
+                }
                 Frame::Lost(lost) => self.lose(lost, if_malformed),
             }
         }
     }
 
     fn lose(&mut self, lost: Lost, if_malformed: Option<Reason>) {
-        let reason = match lost {
-            Lost::Malformed => if_malformed.unwrap_or(Reason::Malformed),
-            Lost::TooLarge => Reason::TooLarge,
-        };
-        self.refuse(reason, 1);
+        match lost {
+            Lost::Malformed => self.refuse(if_malformed.unwrap_or(Reason::Malformed), 1),
+            Lost::TooLarge => self.refuse(Reason::TooLarge, 1),
+        }
     }
 
     /// Takes what the framer has, as far as there is room, and never waits for it. The [position](Self::position)
@@ -173,17 +181,9 @@ impl SourceOutput {
 
     /// Gives up what was taken and not queued.
     pub fn abandon(&mut self) {
-        self.report
-            .dropped(Reason::Shutdown, Some(self.source), self.counted.events);
+        let (source, events) = (Some(self.source), self.counted.events);
+        self.report.dropped(Reason::Shutdown, source, events);
         self.clear();
-    }
-
-    /// Takes one event.
-    pub fn take_event(&mut self, event: &Event<'_>) {
-        if self.would_overflow(event.raw_len()) {
-            self.flush();
-        }
-        self.append(event);
     }
 
     fn would_overflow(&self, length: usize) -> bool {
@@ -200,7 +200,7 @@ impl SourceOutput {
 
     /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
     fn could_ever_take(&self, event: &Event<'_>) -> bool {
-        let takes = |bytes| self.has_room_for(Extent { events: 1, bytes });
+        let takes = |bytes| self.could_take(Extent { events: 1, bytes });
         // The exact length takes a look at every byte: only where it matters.
         event.raw_len() <= self.max_event
             && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
@@ -208,42 +208,19 @@ impl SourceOutput {
 
     /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.
     pub fn take_lines(&mut self, lines: &mut Chunk) {
-        if self.chunk.bytes.len() + lines.bytes.len() >= CHUNK_BYTES {
-            self.flush();
+        let mut rest = &lines.bytes[..];
+        while !rest.is_empty() {
+            let part = first_lines(rest, CHUNK_BYTES);
+            if self.would_overflow(part.bytes) {
+                self.flush();
+            }
+            let (part_lines, behind) = rest.split_at(part.bytes);
+            self.chunk.bytes.extend_from_slice(part_lines);
+            self.chunk.events += part.events;
+            rest = behind;
         }
-        self.chunk.bytes.extend_from_slice(&lines.bytes);
-        self.chunk.events += lines.events;
         lines.bytes.clear();
         lines.events = 0;
-    }
-
-    /// The same as [`take_whole`](Self::take_whole), after all that was taken before.
-    pub fn take_whole_after(&mut self, lines: &mut Chunk, screened: &Screened) -> bool {
-        self.flush();
-        self.take_whole(lines, screened)
-    }
-
-    /// Counts what is about to be queued, and takes out what is not to be sent.
-    fn count(&mut self) {
-        let events = self.chunk.events.saturating_sub(self.counted.events);
-        self.report.received(self.source, events);
-        self.events += events as u64;
-        let screened = self.rules.screen(&mut self.chunk, self.counted.bytes);
-        self.count_screened(&screened);
-        self.counted = self.chunk.extent();
-    }
-
-    fn count_screened(&self, screened: &Screened) {
-        for (rule, events) in &screened.filtered {
-            self.report.filtered(rule, *events);
-        }
-        self.report.redacted(screened.redacted);
-        let dropped = screened.unredactable;
-        self.report
-            .dropped(Reason::Unredactable, Some(self.source), dropped);
-        for path in &screened.unseen {
-            self.report.rule_unseen(path.clone(), FIRST_EVENTS);
-        }
     }
 
     fn clear(&mut self) {
@@ -260,8 +237,8 @@ impl SourceOutput {
         self.count();
         let full = self.spool_or_queue();
         if self.when_full == WhenFull::Drop {
-            self.report
-                .dropped(full, Some(self.source), self.chunk.events);
+            let (source, events) = (Some(self.source), self.chunk.events);
+            self.report.dropped(full, source, events);
             self.clear();
         }
         self.chunk.is_empty()
@@ -270,10 +247,8 @@ impl SourceOutput {
     /// Puts what there is room for into the spool, or into the queue if there is none that works. Gives why the rest would be
     /// dropped.
     fn spool_or_queue(&mut self) -> Reason {
-        let appended = self
-            .spool
-            .as_ref()
-            .map(|spool| spool.append(&mut self.chunk));
+        let spool = self.spool.as_ref();
+        let appended = spool.map(|spool| spool.append(&mut self.chunk));
         if matches!(appended, None | Some(Appended::Unavailable)) {
             self.producer.offer(&mut self.chunk);
         }
@@ -337,15 +312,30 @@ impl SourceOutput {
         self.max_event.min(room)
     }
 
-    /// Whether a client's events could ever be taken at once.
-    pub fn could_take(&self, chunk: &Chunk) -> bool {
-        self.has_room_for(chunk.extent())
+    /// How much of what clients' events go into is in use, in percent. Of a spool only counts whether it takes any.
+    pub fn percent_used(&self) -> usize {
+        if let Some(spool) = &self.spool {
+            return if spool.takes_nothing() { 100 } else { 0 };
+        }
+        let stats = self.producer.stats();
+        stats.buffered().percent_of(stats.bound())
     }
 
-    fn has_room_for(&self, extent: Extent) -> bool {
+    /// A client's events are to be offered when there are so many. One more has room even then.
+    pub fn part(&self) -> Extent {
+        let bound = self.producer.stats().bound();
+        let bytes = bound.bytes.saturating_sub(self.max_line());
+        Extent {
+            events: bound.events,
+            bytes: bytes.clamp(1, CHUNK_BYTES / 2),
+        }
+    }
+
+    /// Whether so much of a client's events could ever be taken at once.
+    pub fn could_take(&self, extent: Extent) -> bool {
         match &self.spool {
             Some(spool) => spool.could_take(extent),
-            None => self.producer.could_take(extent),
+            None => extent.fits(self.producer.stats().bound()),
         }
     }
 
@@ -366,6 +356,7 @@ impl SourceOutput {
             count(0);
             return true;
         }
+        self.look_at_clock(chunk);
         let Some(spool) = &self.spool else {
             return self.producer.offer_whole(chunk, count);
         };

@@ -1,10 +1,15 @@
-//! Reading one stream to its end: what standard input and sockets have in common.
+//! What standard input and sockets have in common: listening for clients, and reading one stream to its end.
 
 use std::io::{self, ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::output::SourceOutput;
+use super::rest::Rest;
+use super::spec::OpenError;
 use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -14,6 +19,26 @@ pub(super) const LAST_READS: Duration = Duration::from_millis(500);
 
 /// Between two looks at whether forwarding was enabled.
 const DISABLED: Duration = Duration::from_millis(200);
+
+/// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try again after a
+/// second, when some have given up.
+pub const BACKLOG: i32 = 4096;
+
+/// Listens at an address, without waiting when a client is to be accepted.
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, OpenError> {
+    let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
+    let listens = SockRef::from(&listener).listen(BACKLOG);
+    let ready = listens.and_then(|()| listener.set_nonblocking(true));
+    ready.map(|()| listener).map_err(OpenError::listening)
+}
+
+/// Whether one may go on after this error as if nothing had come.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}
 
 /// Why reading ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,12 +58,17 @@ pub(super) fn read<S: Read + AsFd>(
     stop: &ShutdownSignal,
     lasting: bool,
 ) -> io::Result<End> {
+    let mut rest = Rest::new(output.batch_age);
     loop {
         // Events go on as soon as there is nothing more to read; until then chunks fill up.
         let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
         if !fds[0].is_ready() && !fds[1].is_ready() {
             output.flush();
+            if let Some(rest) = rest.due(Instant::now()) {
+                stop.wait(rest);
+                continue;
+            }
             poll(&mut fds, None)?;
         }
         if lasting && !fds[1].is_ready() && !output.is_forwarding() {
@@ -52,8 +82,9 @@ pub(super) fn read<S: Read + AsFd>(
             }
             return Ok(End::Stopped);
         }
-        if read_once(stream, framer, output)? == 0 {
-            return Ok(End::Closed);
+        match read_once(stream, framer, output)? {
+            0 => return Ok(End::Closed),
+            count => rest.read(count),
         }
     }
 }

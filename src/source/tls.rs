@@ -1,6 +1,7 @@
 //! TLS for sources that listen: rustls' server side, with files that may be renewed while the agent runs.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -161,6 +162,12 @@ impl<S: Read + Write> TlsStream<S> {
         self.0.conn.send_close_notify();
         // If the client has gone it need not know.
         let _ = self.0.flush();
+    }
+}
+
+impl<S: Read + Write + AsFd> AsFd for TlsStream<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
     }
 }
 

@@ -49,6 +49,8 @@ struct Events {
 }
 
 impl Protocol for Events {
+    const MAY_REST: bool = true;
+
     fn read(
         &mut self,
         mut stream: &mut dyn Stream,

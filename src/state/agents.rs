@@ -10,9 +10,13 @@ use humantime::parse_rfc3339;
 use serde_json::Value;
 
 use super::PROGRAM;
+use crate::sys::lock;
 
 /// A file is written at least so often, even if nothing has changed.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// An agent that was not heard of for so long has no place any more.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// No agent's file is as large as this.
 const MOST_BYTES: u64 = 1 << 20;
@@ -80,6 +84,25 @@ pub fn read(dir: &Path) -> io::Result<(Vec<Agent>, Vec<String>)> {
     agents.sort_by(|a, b| a.name.cmp(&b.name));
     wrong.sort();
     Ok((agents, wrong))
+}
+
+/// Removes the files of agents that were not heard of for a month before `now`, and gives their names.
+///
+/// # Errors
+/// The first file that can't be removed.
+pub fn prune(dir: &Path, agents: &[Agent], now: SystemTime) -> io::Result<Vec<String>> {
+    let mut pruned = Vec::new();
+    for agent in agents.iter().filter(|agent| agent.age(now) > FORGOTTEN) {
+        let path = dir.join(format!(".{}.lock", agent.name));
+        // One that hangs has its lock still.
+        let Some(_lock) = lock::try_lock(&path)? else {
+            continue;
+        };
+        fs::remove_file(dir.join(format!("{}.json", agent.name)))?;
+        fs::remove_file(path)?;
+        pruned.push(agent.name.clone());
+    }
+    Ok(pruned)
 }
 
 fn read_file(path: &Path) -> io::Result<(SystemTime, Value)> {

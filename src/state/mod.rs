@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod checkpoint;
+pub mod reject_file;
 pub mod status;
 
 use std::fs::{self, DirBuilder, Permissions};

@@ -3,7 +3,7 @@
 //! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
 //! lock, `.HOST.lock`, nobody has. A thread of its own writes it, so that a mount that hangs stops nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
-use super::agents::{self, HEARTBEAT};
+use super::agents::HEARTBEAT;
 use super::{PROGRAM, create_dir, file_name};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::{host, lock};
@@ -36,8 +36,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A state directory that is not there is looked for so often, and logged so often.
 const RETRY: Duration = Duration::from_secs(1);
 const REMIND: Duration = Duration::from_secs(60);
-/// The file of an agent that was not heard of for so long is removed.
-const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
 /// So many agents of a host can have a file in one directory.
@@ -139,7 +137,6 @@ impl StatusFile {
     fn run(&self, report: &Report, told: &Receiver<Snapshot>, look: Duration, heartbeat: Duration) {
         let started = SystemTime::now();
         let mut written: Option<(Snapshot, Instant)> = None;
-        let mut cleared_up = false;
         loop {
             let now = report.snapshot();
             let is_due = written
@@ -159,9 +156,6 @@ impl StatusFile {
                         None
                     }
                 };
-                if written.is_some() && !std::mem::replace(&mut cleared_up, true) {
-                    self.clear_up();
-                }
             }
             match told.recv_timeout(look) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -221,12 +215,22 @@ impl StatusFile {
             "redacted_values": balance.redacted,
             "redelivered": now.redelivered,
             "in_buffer": balance.buffered(),
+            "posted_not_indexed": now.posted,
             "spool": now.spool.map(|spool| json!({
                 "bytes": spool.bytes,
                 "limit": spool.limit,
                 "events": spool.events,
                 "oldest_seconds": spool.oldest.as_secs(),
                 "corrupt_bytes": spool.corrupt_bytes,
+            })),
+            "settings_rejected": now.settings_rejected.as_ref().map(|rejected| json!({
+                "since": since(rejected),
+                "why": rejected.error,
+            })),
+            "trail": now.trail.as_ref().map(|trail| json!({
+                "stream": trail.stream,
+                "last": trail.last,
+                "pending": trail.pending,
             })),
             "last_error": now.last_error.as_ref().map(|error| json!({
                 "at": time(error.at),
@@ -241,26 +245,6 @@ impl StatusFile {
 
     fn path(&self) -> PathBuf {
         self.dir.join(format!("{}.json", self.name))
-    }
-
-    /// Removes the files of agents that were not heard of for a month. What is wrong here is for `show`
-    /// to tell.
-    fn clear_up(&self) {
-        // By the clock that has dated the others' files too, which on a mount is not this host's.
-        let Ok(now) = fs::metadata(self.path()).and_then(|metadata| metadata.modified()) else {
-            return;
-        };
-        let Ok((agents, _)) = agents::read(&self.dir) else {
-            return;
-        };
-        for agent in agents {
-            let age = now.duration_since(agent.heard).unwrap_or_default();
-            let lock = self.dir.join(format!(".{}.lock", agent.name));
-            if age > FORGOTTEN && matches!(lock::try_lock(&lock), Ok(Some(_))) {
-                let _ = fs::remove_file(self.dir.join(format!("{}.json", agent.name)));
-                let _ = fs::remove_file(lock);
-            }
-        }
     }
 }
 
@@ -306,7 +290,9 @@ fn webhook(now: &Snapshot) -> Value {
             let (endpoint, _) = endpoint.split_once(" through ").unwrap_or((endpoint, ""));
             (Some(bare(endpoint)), None)
         }
-        Some(Forwarding::Off(why) | Forwarding::Awaited(why)) => (None, Some(bare(why))),
+        Some(Forwarding::Off(why) | Forwarding::Unset(why) | Forwarding::Awaited(why)) => {
+            (None, Some(bare(why)))
+        }
         None => (None, None),
     };
     let outage = now.outage.as_ref().filter(|_| disabled.is_none());
@@ -317,9 +303,17 @@ fn webhook(now: &Snapshot) -> Value {
         None if now.reached => "connected",
         None => "untried",
     };
+    let endpoints = now.endpoints.iter().map(|(name, outage)| {
+        json!({
+            "name": name,
+            "failing_since": outage.as_ref().map(since),
+            "why": outage.as_ref().map(|outage| &outage.error),
+        })
+    });
     json!({
         "state": state,
         "endpoint": endpoint,
+        "endpoints": endpoints.collect::<Vec<_>>(),
         "failing_since": outage.map(since),
         "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
         "last_delivery": now.last_delivery.map(time),
@@ -349,6 +343,7 @@ fn time(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;

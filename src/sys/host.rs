@@ -1,4 +1,4 @@
-//! This host's name.
+//! This host's name, and who runs this process.
 
 use std::ffi::CStr;
 
@@ -13,4 +13,10 @@ pub fn name() -> String {
         Ok(name) if status == 0 && !name.is_empty() => name.to_string_lossy().into_owned(),
         _ => "localhost".into(),
     }
+}
+
+/// The number of the user whose rights this process has.
+pub fn user() -> u32 {
+    // SAFETY: it only returns a number.
+    unsafe { libc::geteuid() }
 }

@@ -1,10 +1,12 @@
 //! A lock that one process at a time has: on a file that exists for it alone. It ends when the file is closed,
 //! also when the process is killed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+const MODE: u32 = 0o600;
 
 /// Takes the lock at `path`; none if another process has it.
 ///
@@ -34,9 +36,13 @@ fn take(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Opt
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(MODE)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
+        // Whoever may open it can lock it; earlier versions left it readable for all.
+        if file.metadata()?.mode() & 0o777 & !MODE != 0 {
+            let _ = file.set_permissions(Permissions::from_mode(MODE));
+        }
         if !lock(&file)? {
             return Ok(None);
         }
@@ -94,6 +100,18 @@ mod tests {
             }
         });
         assert_eq!(entered.into_inner(), 200);
+    }
+
+    #[test]
+    fn nobody_else_can_open_it_and_an_old_one_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        drop(lock(&path).unwrap());
+        assert_eq!(mode(), MODE);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(try_lock(&path).unwrap().unwrap());
+        assert_eq!(mode(), MODE);
     }
 
     #[test]

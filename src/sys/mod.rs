@@ -9,6 +9,7 @@ pub mod glibc;
 pub mod host;
 pub mod latest_value;
 pub mod lock;
+pub mod lookup;
 pub mod poll;
 pub mod random;
 pub mod shutdown;

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::telemetry::requests::{Finished, Requests};
 
 /// A closed set of causes: each with its label in metrics, and with its name in the log.
 macro_rules! causes {
@@ -117,35 +119,6 @@ causes! {
     }
 }
 
-/// What became of a request to the webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestResult {
-    /// Its events were taken.
-    Delivered,
-    /// It failed, and its events are sent again.
-    Retried,
-    /// Events of it were rejected.
-    Rejected,
-}
-
-impl RequestResult {
-    /// All of them.
-    pub const ALL: [RequestResult; 3] = [
-        RequestResult::Delivered,
-        RequestResult::Retried,
-        RequestResult::Rejected,
-    ];
-
-    /// As a label of metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            RequestResult::Delivered => "delivered",
-            RequestResult::Retried => "retried",
-            RequestResult::Rejected => "rejected",
-        }
-    }
-}
-
 /// The counters. Shared by all threads; updated once a chunk or batch, not once an event.
 #[derive(Debug)]
 pub struct Counters {
@@ -159,7 +132,7 @@ pub struct Counters {
     /// By rule.
     filtered: Mutex<BTreeMap<Arc<str>, u64>>,
     redacted: AtomicU64,
-    requests: [AtomicU64; RequestResult::ALL.len()],
+    requests: Mutex<Requests>,
 }
 
 impl Counters {
@@ -173,7 +146,7 @@ impl Counters {
             rejected: AtomicU64::new(0),
             filtered: Mutex::default(),
             redacted: AtomicU64::new(0),
-            requests: Default::default(),
+            requests: Mutex::default(),
         }
     }
 
@@ -190,8 +163,12 @@ impl Counters {
     }
 
     /// A request came to an end.
-    pub fn request(&self, result: RequestResult) {
-        self.requests[result as usize].fetch_add(1, SeqCst);
+    pub fn request(&self, finished: Finished) {
+        self.requests().add(finished);
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The webhook has taken events.
@@ -245,7 +222,7 @@ impl Counters {
             rejected,
             filtered,
             redacted: self.redacted.load(SeqCst),
-            requests: std::array::from_fn(|result| self.requests[result].load(SeqCst)),
+            requests: self.requests().clone(),
         }
     }
 }
@@ -266,13 +243,19 @@ pub struct Balance {
     pub filtered: BTreeMap<Arc<str>, u64>,
     /// Values that were masked.
     pub redacted: u64,
-    requests: [u64; RequestResult::ALL.len()],
+    /// Requests to the webhook.
+    pub requests: Requests,
 }
 
 impl Balance {
     /// Events received.
     pub fn received(&self) -> u64 {
         self.received.iter().sum()
+    }
+
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.received.len()
     }
 
     /// Events received from one source.
@@ -302,11 +285,6 @@ impl Balance {
     /// Events that were not sent because of a rule.
     pub fn filtered(&self) -> u64 {
         self.filtered.values().sum()
-    }
-
-    /// Requests to the webhook that came to this end.
-    pub fn requests(&self, result: RequestResult) -> u64 {
-        self.requests[result as usize]
     }
 
     /// Events that were received or recovered and are not final.
@@ -352,13 +330,6 @@ mod tests {
             let at_end = balance.clone().at_end(left);
             assert_eq!(at_end.dropped_for(Reason::Shutdown), dropped);
             assert_eq!(at_end.buffered(), buffered);
-        }
-    }
-
-    #[test]
-    fn places_are_those_of_the_declaration() {
-        for (place, result) in RequestResult::ALL.into_iter().enumerate() {
-            assert_eq!(result as usize, place);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `/metrics`: a snapshot in Prometheus' text format, 0.0.4.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::telemetry::counters::{Reason, RequestResult};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::requests::{RequestResult, Requests};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
 /// What the buffer has and may have.
@@ -24,7 +26,9 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.sources(&now.sources);
     page.buffer(now, buffer);
     page.spool(now);
+    page.trail(now);
     page.webhook(now);
+    page.clocks(now);
     let help = "When the agent started.";
     page.single("start_time_seconds", help, seconds(started));
     let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
@@ -70,6 +74,10 @@ impl Page {
         self.family("events_dropped_total", help, dropped);
         let help = "Events that the webhook did not take, which are lost too.";
         self.single("events_rejected_total", help, balance.rejected);
+        let help = "Rejected events that were written to --reject-file.";
+        self.single("rejected_saved_total", help, now.rejects.saved);
+        let help = "Rejected events that could not be written to it.";
+        self.single("rejected_unsaved_total", help, now.rejects.unsaved);
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
         let help = "Events that were not sent because of a rule, which is no loss.";
@@ -78,6 +86,8 @@ impl Page {
         self.single("redacted_values_total", help, balance.redacted);
         let help = "Events that were sent again though they may have arrived.";
         self.single("redelivered_events_total", help, now.redelivered);
+        let help = "Events that were posted and are not acknowledged as indexed.";
+        self.single("unacknowledged_events", help, now.posted);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {
@@ -148,23 +158,85 @@ impl Page {
         self.single("spool_corrupt_bytes_total", help, spool.corrupt_bytes);
     }
 
+    fn trail(&mut self, now: &Snapshot) {
+        let Some(trail) = &now.trail else { return };
+        let stream = labels([("stream", &trail.stream)]);
+        self.family("trail_info", "The stream of the trail.", [(stream, 1)]);
+        let help = "The number of the trail that was given last.";
+        self.single("trail_last_number", help, trail.last);
+        let help = "Records of the trail that were not delivered yet.";
+        self.single("trail_pending_records", help, trail.pending);
+    }
+
+    fn clocks(&mut self, now: &Snapshot) {
+        let sources = now.sources.iter();
+        let sources = sources.map(|source| (&*source.name, source.clock_skew));
+        let all = [("webhook", now.clock_skew)].into_iter().chain(sources);
+        let known = all.filter_map(|(of, skew)| Some((labels([("of", of)]), skew?)));
+        let known: Vec<_> = known.collect();
+        let help = "Seconds between this host's clock and the webhook's, or the time of a source's events when they come.";
+        self.family("clock_skew_seconds", help, known);
+    }
+
     fn webhook(&mut self, now: &Snapshot) {
         let requests = RequestResult::ALL.map(|result| {
-            let requests = now.balance.requests(result);
+            let requests = now.balance.requests.of(result);
             (labels([("result", result.label())]), requests)
         });
         let help = "Requests to the webhook, by what became of them.";
         self.family("requests_total", help, requests);
+        self.durations(&now.balance.requests);
+        let failures = now.balance.requests.failures();
+        let failures = failures.map(|(cause, count)| (labels([("cause", cause)]), count));
+        let help = "Requests to the webhook that failed, by cause.";
+        self.family("request_failures_total", help, failures);
+        let help = "Bytes of events, before compression, in requests that the webhook has taken.";
+        self.single(
+            "delivered_bytes_total",
+            help,
+            now.balance.requests.delivered_bytes,
+        );
         let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
-        self.single("webhook_up", help, is_up.into());
+        let endpoints = now.endpoints.iter();
+        let endpoints =
+            endpoints.map(|(name, outage)| (labels([("endpoint", name)]), outage.is_none().into()));
+        let all = iter::once((String::new(), is_up.into()));
+        self.family("webhook_up", help, all.chain(endpoints));
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
         let help = "Whether there is a webhook; 0 while events are dropped.";
         self.single("webhook_enabled", help, is_on.into());
+        let help = "Since when the settings file is rejected and the previous settings are in force; 0 if it is not.";
+        let rejected = now.settings_rejected.as_ref();
+        let rejected =
+            rejected.and_then(|outage| SystemTime::now().checked_sub(outage.since.elapsed()));
+        let rejected = rejected.map_or(0, seconds);
+        self.single("settings_rejected_timestamp_seconds", help, rejected);
         let help = "When the webhook last took events; 0 if it never did.";
         let last = now.last_delivery.map_or(0, seconds);
         self.single("last_delivery_timestamp_seconds", help, last);
+        let help = "When a certificate on the last new connection to the webhook expires.";
+        let expiries = now
+            .expiries
+            .each()
+            .into_iter()
+            .filter_map(|(name, _, at)| Some((labels([("certificate", name)]), seconds(at?))));
+        self.family("certificate_expiry_timestamp_seconds", help, expiries);
+    }
+
+    fn durations(&mut self, requests: &Requests) {
+        let name = "s3_audit_webhook_request_duration_seconds";
+        let (buckets, sum, count) = requests.histogram();
+        let _ = writeln!(
+            self.text,
+            "# HELP {name} How long requests to the webhook took."
+        );
+        let _ = writeln!(self.text, "# TYPE {name} histogram");
+        for (bound, count) in buckets {
+            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(self.text, "{name}_sum {sum}\n{name}_count {count}");
     }
 
     fn by_source(
@@ -223,6 +295,9 @@ mod tests {
 
     use super::*;
     use crate::telemetry::counters::Refusal;
+    use crate::telemetry::expiry::Expiries;
+    use crate::telemetry::requests::Finished;
+    use crate::telemetry::snapshot::TrailState;
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
@@ -238,14 +313,22 @@ mod tests {
         };
         let page = || render(&report.snapshot(), &buffer, UNIX_EPOCH);
         assert!(!page().contains("refused") && !page().contains("lag"));
+        assert!(!page().contains("trail"));
         report.received(0, 10);
         report.delivered(3);
         report.rejected(2, "400");
+        report.rejects_saved(1);
+        report.rejects_unsaved(4, "full");
         report.dropped(Reason::TooLarge, Some(0), 1);
         report.filtered(&"user=\"a\"".into(), 1);
         report.redacted(5);
         report.redelivered(3, "timeout");
-        report.request_finished(RequestResult::Delivered);
+        report.request_finished(Finished {
+            result: RequestResult::Delivered,
+            cause: Some("timeout"),
+            took: Duration::from_millis(7),
+            bytes: 300,
+        });
         report.request_refused(0, Refusal::Forbidden, None);
         report.source_up(0, false);
         report.source_copied(0);
@@ -257,6 +340,18 @@ mod tests {
         report.source_lag(0, lag);
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
+        report.webhook_clock(0, -7);
+        report.event_time(0, Some(90));
+        let expiries = Expiries {
+            client: Some(UNIX_EPOCH + Duration::from_secs(77)),
+            ..Expiries::default()
+        };
+        report.certificates("https://hec".into(), expiries);
+        report.trail(TrailState {
+            stream: "abc".into(),
+            last: 9,
+            pending: 2,
+        });
         let page = page();
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
@@ -265,9 +360,18 @@ mod tests {
             format!("events_dropped_total{{{name},reason=\"too_large\"}} 1"),
             "events_rejected_total 2".into(),
             "filtered_total{rule=\"user=\\\"a\\\"\"} 1".into(),
+            "rejected_saved_total 1".into(),
+            "rejected_unsaved_total 4".into(),
             "redacted_values_total 5".into(),
             "redelivered_events_total 3".into(),
             "requests_total{result=\"delivered\"} 1".into(),
+            "request_duration_seconds_bucket{le=\"0.005\"} 0".into(),
+            "request_duration_seconds_bucket{le=\"0.02\"} 1".into(),
+            "request_duration_seconds_sum 0.007".into(),
+            "request_duration_seconds_count 1".into(),
+            "request_failures_total{cause=\"timeout\"} 1".into(),
+            "delivered_bytes_total 300".into(),
+            "settings_rejected_timestamp_seconds 0".into(),
             format!("requests_refused_total{{{name},reason=\"forbidden\"}} 1"),
             format!("source_up{{{name}}} 0"),
             format!("source_lag_bytes{{{name}}} 99"),
@@ -277,6 +381,12 @@ mod tests {
             "buffered_events 3".into(),
             "buffered_bytes 17".into(),
             "webhook_up 0".into(),
+            "certificate_expiry_timestamp_seconds{certificate=\"client\"} 77".into(),
+            "trail_info{stream=\"abc\"} 1".into(),
+            "trail_last_number 9".into(),
+            "clock_skew_seconds{of=\"webhook\"} 7".into(),
+            format!("clock_skew_seconds{{of=\"{}\"}} 90", "file:a\\\"b\\\\c\\nd"),
+            "trail_pending_records 2".into(),
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");

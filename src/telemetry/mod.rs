@@ -2,10 +2,13 @@
 
 mod backlog;
 pub mod counters;
+pub mod expiry;
+pub mod gaps;
 pub mod log;
 pub mod message;
 pub mod metrics;
 mod report;
+pub mod requests;
 pub mod snapshot;
 mod throttle;
 pub mod watchdog;

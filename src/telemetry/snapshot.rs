@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::telemetry::counters::{Balance, Refusal};
+use crate::telemetry::expiry::Expiries;
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Forwarding {
     Awaited(String),
     /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
+    /// The same, because nobody has ever said where to.
+    Unset(String),
 }
 
 impl fmt::Display for Forwarding {
@@ -21,7 +24,7 @@ impl fmt::Display for Forwarding {
         match self {
             Forwarding::On(webhook) => f.write_str(webhook),
             Forwarding::Awaited(what) => write!(f, "webhook unavailable: {what}; waiting for it"),
-            Forwarding::Off(reason) => write!(
+            Forwarding::Off(reason) | Forwarding::Unset(reason) => write!(
                 f,
                 "{reason}: files and the spool wait; other events are dropped"
             ),
@@ -38,18 +41,41 @@ pub struct Snapshot {
     pub reached: bool,
     /// The webhook's outage, if there is one now.
     pub outage: Option<OutageState>,
+    /// Of several endpoints, each with its outage.
+    pub endpoints: Vec<(String, Option<OutageState>)>,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub posted: u64,
     /// When the webhook last took events.
     pub last_delivery: Option<SystemTime>,
+    /// Seconds between the webhook's clock and this host's, if that is known.
+    pub clock_skew: Option<u64>,
     /// The sources.
     pub sources: Vec<SourceState>,
     /// The counts.
     pub balance: Balance,
     /// Events that were sent again though they may have arrived.
     pub redelivered: u64,
+    /// What became of rejected events that were to be saved.
+    pub rejects: Rejects,
     /// The spool, if there is one.
     pub spool: Option<SpoolState>,
+    /// Since when the settings are not those of the file, because that is wrong.
+    pub settings_rejected: Option<OutageState>,
+    /// The trail, if there is one.
+    pub trail: Option<TrailState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
+    /// Of the certificates on the last new connection to the webhook.
+    pub expiries: Expiries,
+}
+
+/// Rejected events, if there is a file for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejects {
+    /// Those in the file.
+    pub saved: u64,
+    /// Those that could not be written to it.
+    pub unsaved: u64,
 }
 
 impl Snapshot {
@@ -70,6 +96,8 @@ pub struct SourceState {
     pub outage: Option<OutageState>,
     /// It can be read.
     pub is_up: bool,
+    /// Seconds between the time of its last event that was looked at, and when that came.
+    pub clock_skew: Option<u64>,
     /// What is in it and was not read yet, if that can be known.
     pub lag: Option<Lag>,
     /// Bytes of it that are lost, in no count of events.
@@ -115,6 +143,17 @@ pub struct SpoolState {
     pub oldest: Duration,
     /// Bytes that were damaged.
     pub corrupt_bytes: u64,
+}
+
+/// The trail at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailState {
+    /// The stream's name.
+    pub stream: String,
+    /// The number that was given last.
+    pub last: u64,
+    /// Records that were not delivered yet.
+    pub pending: u64,
 }
 
 /// An outage that lasts.

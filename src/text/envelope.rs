@@ -18,6 +18,8 @@ const MEMBERS: [&[u8]; 7] = [
 pub struct Envelope<'a> {
     /// What is in it: any JSON value.
     pub event: &'a [u8],
+    /// Its indexed fields, if it has any.
+    pub fields: Option<&'a [u8]>,
     /// A bit for each of [`MEMBERS`] that it has.
     present: u8,
 }
@@ -26,16 +28,23 @@ impl<'a> Envelope<'a> {
     /// The envelope that a well-formed JSON object is: it has an `event`, and nothing but an envelope's members. An audit
     /// event that happens to have an `event`, as MinIO's have, is none.
     pub fn of(object: &'a [u8]) -> Option<Self> {
-        let (mut event, mut present) = (None, 0);
+        let (mut event, mut fields, mut present) = (None, None, 0);
         for (name, value) in members(object) {
             let place = MEMBERS.iter().position(|member| name.is(member))?;
             if place == 0 && event.replace(value).is_some() {
                 return None;
             }
+            if place == MEMBERS.len() - 1 {
+                fields = Some(value);
+            }
             present |= 1 << place;
         }
         let event = event?;
-        Some(Envelope { event, present })
+        Some(Envelope {
+            event,
+            fields,
+            present,
+        })
     }
 
     /// Whether it says this itself, such as `time`.

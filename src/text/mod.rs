@@ -1,9 +1,11 @@
 //! Texts from people and for people.
 
+pub mod certificate;
 pub mod choice;
 pub mod envelope;
 pub mod escape;
 pub mod pem;
 pub mod quantity;
+pub mod ranges;
 pub mod secret;
 pub mod token;

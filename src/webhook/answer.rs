@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub secrets: &'a Secrets,
     /// The body is compressed.
     pub is_compressed: bool,
+    /// What Splunk calls the body is wanted, to be asked for when it is indexed.
+    pub wants_id: bool,
     /// The events.
     pub body: &'a Body<'a>,
 }
@@ -86,6 +88,18 @@ impl Answer {
             Some((_, Meaning::Delivered)) | None => self.meaning(question),
             Some((_, by_code)) => by_code,
         };
+        if meaning == Meaning::Delivered && question.wants_id {
+            return match member("ackId").and_then(Value::as_u64) {
+                Some(id) => Outcome::Accepted(id),
+                None => Outcome::Failed(DeliveryError {
+                    may_have_arrived: true,
+                    ..DeliveryError::permanent(
+                        self.message("without an ackId", question),
+                        meaning::NO_ACK,
+                    )
+                }),
+            };
+        }
         if meaning == Meaning::Delivered {
             return self.parts(question, now);
         }
@@ -233,15 +247,34 @@ impl Question<'_> {
         }
         let shown: String = line.chars().take(MAX_SHOWN).collect();
         let slices = self.body.slices();
-        let repeats_events = shown
-            .as_bytes()
-            .windows(MIN_LEAK_LEN)
-            .map(memmem::Finder::new)
-            .any(|run| slices.iter().any(|lines| run.find(lines).is_some()));
+        let repeats_events = slices.iter().any(|lines| repeats(shown.as_bytes(), lines));
         if repeats_events || self.secrets.appears_in(&line) {
             HIDDEN.into()
         } else {
             escape::shown(&line, MAX_SHOWN)
         }
     }
+}
+
+/// Whether [`MIN_LEAK_LEN`] bytes in a row of `text` are also in `lines`. Of each such run one whole block of the text is a
+/// part, so that `lines`, which may be a megabyte, are searched for these only.
+fn repeats(text: &[u8], lines: &[u8]) -> bool {
+    const BLOCK: usize = MIN_LEAK_LEN / 2;
+    let blocks = text.chunks_exact(BLOCK).enumerate();
+    blocks
+        .map(|(place, block)| (place * BLOCK, memmem::Finder::new(block)))
+        .any(|(at, block)| {
+            let mut from = 0;
+            while let Some(hit) = block.find(&lines[from..]).map(|hit| from + hit) {
+                let before = text[..at].iter().rev().zip(lines[..hit].iter().rev());
+                let behind = text[at..].iter().zip(&lines[hit..]);
+                let alike = before.take_while(|(a, b)| a == b).count()
+                    + behind.take_while(|(a, b)| a == b).count();
+                if alike >= MIN_LEAK_LEN {
+                    return true;
+                }
+                from = hit + 1;
+            }
+            false
+        })
 }

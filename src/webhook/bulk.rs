@@ -1,15 +1,9 @@
 //! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it says of each event whether it was
 //! taken: `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
 //!
-//! Read as it comes, since it can be as large as what was sent; what comes before it breaks off counts.
+//! It can be as large as what was sent, so it is walked and no tree is built; what comes before it breaks off counts.
 
-use std::fmt;
-use std::io::{BufReader, Read};
-
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::Value;
+use crate::framer::walk::{self, Text};
 
 /// An answer, as far as it was read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,93 +26,42 @@ pub struct Item {
 }
 
 impl Items {
-    /// Reads an answer. One that is something else says nothing.
-    pub fn read(from: impl Read) -> Self {
-        let mut items = Items::default();
-        let mut json = serde_json::Deserializer::from_reader(BufReader::new(from));
-        let end = json.deserialize_map(Answer(&mut items));
-        let is_nothing = |error: &serde_json::Error| (error.line(), error.column()) == (1, 0);
-        let cuts_off =
-            |error: serde_json::Error| error.is_io() || (error.is_eof() && !is_nothing(&error));
-        items.cut_off = end.is_err_and(cuts_off);
-        items
+    /// Reads an answer, or its beginning. One that is something else says nothing.
+    pub fn read(text: &[u8]) -> Self {
+        let text = text.trim_ascii_start();
+        let errors = match walk::behind(text, b"errors") {
+            // There is nothing more to learn, whatever follows.
+            Some(value) if value.starts_with(b"false") => Some(false),
+            Some(value) if value.starts_with(b"true") => Some(true),
+            _ => None,
+        };
+        let items = walk::behind(text, b"items").filter(|_| errors == Some(true));
+        let items = walk::elements(items.unwrap_or_default()).map(Item::of);
+        Items {
+            errors,
+            items: items.collect(),
+            cut_off: errors != Some(false) && text.starts_with(b"{") && walk::value(text).is_none(),
+        }
     }
 }
 
 impl Item {
     /// Of `{"create":{"status":400,"error":{"type":"…"}}}`.
-    fn of(value: &Value) -> Item {
-        let action = value
-            .as_object()
-            .and_then(|actions| actions.values().next());
-        let member = |name| action.and_then(|action| action.get(name));
-        let status = member("status").and_then(Value::as_u64);
-        let error = member("error").and_then(|error| error.get("type")?.as_str());
-        Item {
-            status: status
-                .and_then(|status| status.try_into().ok())
-                .unwrap_or(0),
-            error: error.unwrap_or_default().into(),
-        }
-    }
-}
-
-/// Goes through the answer.
-struct Answer<'a>(&'a mut Items);
-
-impl<'de> Visitor<'de> for Answer<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
-        while let Some(name) = members.next_key::<String>()? {
-            match name.as_str() {
-                "errors" => {
-                    self.0.errors = Some(members.next_value()?);
-                    if self.0.errors == Some(false) {
-                        // There is nothing more to learn, and this ends the reading.
-                        return Err(M::Error::custom("no errors"));
-                    }
-                }
-                // Servers say first whether there are any.
-                "items" if self.0.errors == Some(true) => {
-                    members.next_value_seed(List(&mut self.0.items))?
-                }
-                _ => {
-                    members.next_value::<IgnoredAny>()?;
-                }
+    fn of(item: &[u8]) -> Item {
+        let (mut status, mut error) = (0, String::new());
+        let action = walk::members(item).next();
+        for (name, value) in walk::members(action.map_or(&[], |(_, action)| action)) {
+            if name.is(b"status") {
+                let digits = std::str::from_utf8(value).ok();
+                status = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            } else if name.is(b"error") {
+                let mut members = walk::members(value).filter(|(name, _)| name.is(b"type"));
+                let text = members.next().and_then(|(_, value)| Text::of(value));
+                let text = text.map(Text::unescaped).unwrap_or_default();
+                error = String::from_utf8_lossy(&text).into_owned();
             }
         }
-        Ok(())
-    }
-}
-
-/// Goes through its items, and keeps those before the one at which it breaks off.
-struct List<'a>(&'a mut Vec<Item>);
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<(), S::Error> {
-        while let Some(value) = items.next_element::<Value>()? {
-            self.0.push(Item::of(&value));
-        }
-        Ok(())
+        Item { status, error }
     }
 }
 
@@ -146,9 +89,8 @@ mod tests {
         assert_eq!(statuses(&items), [201, 400, 429]);
         assert_eq!(items.items[1].error, "document_parsing_exception");
         assert!(items.errors == Some(true) && !items.cut_off);
-        let items = Items::read(
-            &br#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{},3]}"#[..],
-        );
+        let items =
+            Items::read(br#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{},3]}"#);
         assert_eq!(statuses(&items), [0, 0, 0]);
     }
 

@@ -1,31 +1,32 @@
 //! One POST over one kept-alive connection, and what became of it.
 
-use std::io::{self, ErrorKind, Read};
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ureq::http::{HeaderValue, Response, Version, header};
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::{Agent, Error, SendBody};
+use ureq::Agent;
+use ureq::http::{HeaderValue, Response, header};
 
 use crate::delivery::body::Body;
-use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
-use crate::delivery::sender::{Abort, Target};
+use crate::delivery::outcome::{DeliveryError, Outcome};
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
 use crate::webhook::answer::{Answer, Question};
 use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{Collector, Endpoint};
-use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
+use crate::webhook::error::{self, Timeouts, Unanswered};
 use crate::webhook::foreign;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::Known;
+use crate::webhook::resolve::{AddressFamily, Known, Names, SystemNames};
+use crate::webhook::sign;
 use crate::webhook::template::RequestTemplate;
+use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
-use counted::Counted;
+use advice::FLUENT_BIT_RAW;
+use session::Session;
 
 /// How much of an answer is read, in bytes. A longer one costs its connection.
 const ANSWER_BYTES: u64 = 64 << 10;
@@ -34,8 +35,6 @@ const ITEM_BYTES: u64 = 1 << 10;
 /// A connection ends with the first request after so long, and the next one looks the name up again: a name that
 /// has got another address is followed, and a balancer that has got another server uses it.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
-/// What a request may take beyond its timeout, on a machine that hardly gets on.
-const SLACK: Duration = Duration::from_secs(30);
 
 /// The webhook.
 #[derive(Debug)]
@@ -49,17 +48,23 @@ pub struct Webhook {
     template: RequestTemplate,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
+    tls: Arc<TlsSettings>,
     wire: Wire,
     /// The agent ends all requests.
     is_aborted: Arc<AtomicBool>,
+    family: AddressFamily,
     /// What the endpoint's name stood for when there was no connection.
     addresses: Known,
+    /// For indexer acknowledgement.
+    session: RefCell<Session>,
     /// Since when there is a connection that the last request has left open for the next one.
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
     /// What the operator was told of, through whatever connection.
     advised: Arc<[AtomicBool; 2]>,
+    /// By how many seconds its clock was ahead at the last answer.
+    skew: Cell<Option<i64>>,
     /// The last answer was that of a server that takes all events of a body for one.
     is_one_record: bool,
 }
@@ -75,17 +80,6 @@ pub struct Reply {
     pub note: Option<&'static str>,
 }
 
-/// A request that was not answered.
-struct Unanswered {
-    error: Error,
-    sent: Sent,
-}
-
-const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
-                              --format hec and …/services/collector/event";
-
-const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or                        auto_extract_timestamp=true in the endpoint's query";
-
 impl Webhook {
     /// Sets up the client; connects with the first post.
     ///
@@ -95,9 +89,10 @@ impl Webhook {
         endpoint: Endpoint,
         token: Option<Token>,
         template: RequestTemplate,
-        tls: TlsConfig,
+        tls: Arc<TlsSettings>,
         proxy: Option<Proxy>,
         timeouts: Timeouts,
+        family: AddressFamily,
     ) -> Result<Self, String> {
         let authorization = token.as_ref().map(|token| {
             let mut value = HeaderValue::from_str(token.reveal())
@@ -105,17 +100,12 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let config = build::config(&endpoint, &template, tls, proxy.as_ref(), timeouts);
+        let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
         let (wire, addresses) = (Wire::default(), Known::default());
-        let nobody = Arc::new(Nobody);
+        let (nobody, names) = (Arc::new(Nobody), SystemNames::new(family));
+        let agent = build::agent(config, &tls, &wire, &addresses, nobody, names);
         Ok(Webhook {
-            agent: build::agent(
-                config,
-                &wire,
-                &addresses,
-                nobody,
-                DefaultResolver::default(),
-            ),
+            agent,
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
@@ -123,11 +113,15 @@ impl Webhook {
             template,
             timeouts,
             proxy,
+            tls,
             wire,
             is_aborted: Arc::default(),
+            family,
             addresses,
+            session: RefCell::default(),
             kept_since: None,
             advised: Arc::default(),
+            skew: Cell::default(),
             is_one_record: false,
             connection_age: CONNECTION_AGE,
         })
@@ -135,12 +129,20 @@ impl Webhook {
 
     /// The same, of which somebody observes each step.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        self.connecting_with(observer, DefaultResolver::default())
+        let names = SystemNames::new(self.family);
+        self.connecting_with(observer, names)
     }
 
-    fn connecting_with(self, observer: Arc<dyn Observer>, resolver: impl Resolver) -> Self {
+    fn connecting_with(self, observer: Arc<dyn Observer>, names: impl Names) -> Self {
         let config = self.agent.config().clone();
-        let agent = build::agent(config, &self.wire, &self.addresses, observer, resolver);
+        let agent = build::agent(
+            config,
+            &self.tls,
+            &self.wire,
+            &self.addresses,
+            observer,
+            names,
+        );
         Webhook { agent, ..self }
     }
 
@@ -163,10 +165,11 @@ impl Webhook {
     ///
     /// # Errors
     /// There was no answer.
-    pub fn ask(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
+    pub fn try_out(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
         self.template.encoder.encode(body);
+        let channel = self.template.ack_uri.as_ref().map(|_| 0);
         let (answer, server) = self
-            .try_post(body, true)
+            .try_post(body, channel, true)
             .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so that the answer may repeat it.
         let body = Body::of(b"");
@@ -193,6 +196,7 @@ impl Webhook {
             token: self.token.as_ref(),
             secrets: &self.secrets,
             is_compressed: self.template.encoder.content_encoding().is_some(),
+            wants_id: self.template.ack_uri.is_some(),
             body,
         }
     }
@@ -213,54 +217,30 @@ impl Webhook {
     fn try_post(
         &self,
         events: &Body<'_>,
+        channel: Option<u64>,
         is_text_wanted: bool,
     ) -> Result<(Answer, String), Unanswered> {
-        let RequestTemplate {
-            encoder,
-            uri,
-            headers,
-            ..
-        } = &self.template;
-        let body = encoder.body(events);
-        self.wire.begin();
-        if self.kept_since.is_none() {
-            self.addresses.forget();
-        }
-        let mut request = self
-            .agent
-            .post(uri)
-            .header(header::CONTENT_LENGTH, body.bytes());
-        if self.is_connection_old() {
-            request = request.header(header::CONNECTION, "close");
-        }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
+        let RequestTemplate { encoder, uri, .. } = &self.template;
+        let mut request = self.request(uri, channel);
         if let Some(content_type) = self.template.content_type() {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         if let Some(encoding) = encoder.content_encoding() {
             request = request.header(header::CONTENT_ENCODING, encoding);
         }
-        for (name, value) in headers {
+        for (name, value) in encoder.audit_headers(events) {
             request = request.header(name, value);
         }
-        let mut body = Counted::new(body.reader(), body.bytes());
-        let result = request.send(SendBody::from_reader(&mut body));
-        let sent = match body.left() {
-            None => Sent::Nothing,
-            Some(0) if !self.wire.is_cut_short() => Sent::All,
-            Some(_) => Sent::Part,
-        };
-        let mut response = result.map_err(|error| Unanswered { error, sent })?;
-        if ends_connection(&response) {
-            self.addresses.forget();
+        let body = encoder.body(events);
+        if let Some(signer) = &self.template.signer {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let id = sign::message_id(events.seqs());
+            let values = signer.sign(&id, now.map_or(0, |now| now.as_secs()), body.reader());
+            for (name, value) in sign::HEADERS.iter().zip(values) {
+                request = request.header(name, value);
+            }
         }
-        if response.status().is_success() && self.wire.is_cut_short() {
-            // It can't have what was not sent.
-            let error = Error::Io(ErrorKind::ConnectionAborted.into());
-            return Err(Unanswered { error, sent });
-        }
+        let mut response = self.send(request, body.reader(), body.bytes(), channel)?;
         Ok(self.read(&mut response, events.extent().events, is_text_wanted))
     }
 
@@ -316,124 +296,26 @@ impl Webhook {
             }
         }
         if is_bulk && !answer.items.cut_off {
-            answer.items = Items::read(answer.text.as_slice().chain(from.by_ref()));
+            answer.items = Items::read(text);
+            if answer.items.cut_off {
+                let end = from.read_to_end(text);
+                answer.items = Items::read(text);
+                answer.items.cut_off |= end.is_err();
+            }
         }
         let _ = io::copy(&mut from, &mut io::sink());
         (answer, server)
     }
 }
 
-/// Whether the webhook wants the next request over another connection.
-fn ends_connection<B>(response: &Response<B>) -> bool {
-    let connection = response.headers().get(header::CONNECTION);
-    response.version() < Version::HTTP_11
-        || connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-}
-
-impl Target for Webhook {
-    fn post(&mut self, body: &Body<'_>) -> Outcome {
-        self.template.encoder.encode(body);
-        let mut since = self.kept_since.unwrap_or_else(Instant::now);
-        let mut is_last = self.is_connection_old();
-        let mut result = self.try_post(body, false);
-        if let Err(unanswered) = &result
-            && self.kept_since.is_some()
-            && self.may_repeat(unanswered)
-        {
-            (since, is_last) = (Instant::now(), false);
-            self.kept_since = None;
-            result = self.try_post(body, false);
-        }
-        self.kept_since = (result.is_ok() && !is_last).then_some(since);
-        match result {
-            Ok((answer, server)) => {
-                self.is_one_record = self.makes_one_record(&server);
-                answer.outcome(&self.question(body), SystemTime::now())
-            }
-            Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
-        }
-    }
-
-    fn advice(&mut self) -> Option<&'static str> {
-        let seen = [
-            (self.is_one_record, FLUENT_BIT_RAW),
-            (self.template.encoder.saw_event_without_time(), NO_TIME),
-        ];
-        let places = self.advised.iter().zip(seen);
-        places
-            .filter(|(_, (is_so, _))| *is_so)
-            .find_map(|(advised, (_, text))| {
-                (!advised.swap(true, Ordering::Relaxed)).then_some(text)
-            })
-    }
-
-    fn time_limit(&self) -> Duration {
-        // Over a connection that the webhook had closed it is tried twice.
-        self.timeouts
-            .request
-            .saturating_mul(2)
-            .saturating_add(SLACK)
-    }
-
-    fn request_timeout(&self) -> Duration {
-        self.timeouts.request
-    }
-
-    fn max_events(&self) -> usize {
-        self.template.encoder.format().max_events()
-    }
-
-    fn overhead(&self) -> Overhead {
-        self.template.encoder.overhead()
-    }
-
-    fn cut(&self) -> Abort {
-        let (agent, is_aborted) = (self.agent.clone(), Arc::clone(&self.is_aborted));
-        Box::new(move || {
-            is_aborted.store(true, Ordering::Relaxed);
-            agent.shutdown();
-        })
-    }
-
-    fn another(&self) -> Box<dyn Target> {
-        let (wire, addresses) = (Wire::default(), Known::default());
-        let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
-        let resolver = DefaultResolver::default();
-        Box::new(Webhook {
-            agent: build::agent(config, &wire, &addresses, nobody, resolver),
-            endpoint: self.endpoint.clone(),
-            token: self.token.clone(),
-            authorization: self.authorization.clone(),
-            secrets: self.secrets.clone(),
-            template: self.template.another(),
-            proxy: self.proxy.clone(),
-            wire,
-            is_aborted: Arc::default(),
-            addresses,
-            kept_since: None,
-            advised: Arc::clone(&self.advised),
-            ..*self
-        })
-    }
-}
-
-impl Webhook {
-    /// Whether a request may be made again at once and silently, after one over a connection that was kept: the webhook had
-    /// closed it while it was idle, or has gone to another address. Nobody may have read the request.
-    fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {
-        match error {
-            _ if self.is_aborted.load(Ordering::Relaxed) => false,
-            Error::Io(error) if is_disconnect(error) => {
-                *sent != Sent::All || self.wire.is_surely_unread()
-            }
-            Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
-            _ => false,
-        }
-    }
-}
-
+mod acks;
+mod advice;
 mod build;
+mod clock;
 mod counted;
+mod exchange;
+mod session;
+mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

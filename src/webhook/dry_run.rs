@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::delivery::body::Body;
+use crate::delivery::body::{Body, Numbering};
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
-use crate::delivery::sender::{Abort, Target};
+use crate::delivery::target::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
 
@@ -19,7 +19,7 @@ pub struct DryRun {
 }
 
 impl Target for DryRun {
-    fn post(&mut self, body: &Body<'_>) -> Outcome {
+    fn post(&mut self, body: &Body<'_>, _: Option<u64>) -> Outcome {
         let mut out = io::stdout().lock();
         self.encoder.encode(body);
         let end: &[u8] = match self.encoder.format() {
@@ -60,6 +60,10 @@ impl Target for DryRun {
 
     fn cut(&self) -> Abort {
         Box::new(|| ())
+    }
+
+    fn number(&mut self, numbering: &Numbering) {
+        self.encoder.number(numbering);
     }
 
     fn another(&self) -> Box<dyn Target> {

@@ -6,12 +6,14 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
-use crate::delivery::body::Body;
+use crate::delivery::body::{Body, Numbering};
 use crate::delivery::outcome::Overhead;
 use crate::text::choice::choose;
 use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
+use crate::webhook::header::Header;
+use crate::webhook::numbered::Numbered;
 
 /// What a body looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +125,7 @@ impl Encoder {
                 prefix: format!("{prefix}{end}").into(),
                 members,
                 envelope: end_of_envelope.into(),
+                numbered: None,
                 time_path: None,
                 saw_event_without_time: false,
             },
@@ -146,6 +149,22 @@ impl Encoder {
     pub fn with_time_path(mut self, path: Option<TimePath>) -> Self {
         self.envelope.time_path = path;
         self
+    }
+
+    /// Has each event say which one it is: HEC's in its `fields`, those of `_bulk` in their `_id`.
+    pub fn number(&mut self, numbering: &Numbering) {
+        self.envelope.numbered = Some(Numbered::new(
+            numbering,
+            self.envelope.format == Format::Hec,
+            &self.envelope.prefix,
+        ));
+    }
+
+    /// The headers of a request with these events that say which ones they are, where bodies can't.
+    pub fn audit_headers(&self, events: &Body<'_>) -> Vec<Header> {
+        let numbered = self.envelope.numbered.as_ref();
+        let headers = numbered.and_then(|numbered| numbered.headers(events));
+        headers.into_iter().flatten().collect()
     }
 
     /// Whether an event was put into HEC's envelope without a time, since none was found.
@@ -174,8 +193,10 @@ impl Encoder {
             format,
             prefix,
             envelope,
+            numbered,
             ..
         } = &self.envelope;
+        let number = numbered.as_ref().map_or(0, Numbered::bytes);
         match format {
             // A bracket or comma takes the place of each newline.
             Format::Array => Overhead {
@@ -183,11 +204,11 @@ impl Encoder {
                 per_body: 1,
             },
             Format::Hec => Overhead {
-                per_event: LONGEST_HEC_START + envelope.len(),
+                per_event: LONGEST_HEC_START + envelope.len() + number,
                 per_body: 0,
             },
             Format::Ndjson | Format::Single => Overhead {
-                per_event: prefix.len(),
+                per_event: prefix.len() + number,
                 per_body: 0,
             },
         }
@@ -241,6 +262,7 @@ struct Envelope {
     members: Vec<(String, String)>,
     /// The end of HEC's envelope: these, `}` and a newline.
     envelope: Vec<u8>,
+    numbered: Option<Numbered>,
     time_path: Option<TimePath>,
     saw_event_without_time: bool,
 }
@@ -257,14 +279,20 @@ impl Envelope {
             return events.slices().iter().for_each(|lines| out(lines));
         }
         let mut before: &[u8] = b"[";
-        for lines in events.slices() {
+        for (lines, seqs) in events.slices().iter().zip(events.seqs()) {
             let mut start = 0;
+            if let Some(numbered) = &mut self.numbered {
+                numbered.begin(seqs.start);
+            }
             for end in memchr_iter(b'\n', lines) {
                 let (event, line) = (&lines[start..end], &lines[start..=end]);
                 start = end + 1;
                 match self.format {
                     Format::Ndjson | Format::Single => {
-                        out(&self.prefix);
+                        match &mut self.numbered {
+                            Some(numbered) => numbered.write_prefix(&self.prefix, &mut out),
+                            None => out(&self.prefix),
+                        }
                         out(line);
                     }
                     Format::Array => {
@@ -293,12 +321,39 @@ impl Envelope {
             }
         }
         out(event);
+        if let Some(numbered) = &mut self.numbered {
+            out(format!(",\"fields\":{{{}}}", numbered.fields()).as_bytes());
+        }
         out(&self.envelope);
     }
 
     /// Adds to an envelope what its sender has not said.
-    fn complete(&self, line: &[u8], given: &envelope::Envelope<'_>, out: &mut impl FnMut(&[u8])) {
-        out(line.strip_suffix(b"}").unwrap_or(line));
+    fn complete(
+        &mut self,
+        line: &[u8],
+        given: &envelope::Envelope<'_>,
+        out: &mut impl FnMut(&[u8]),
+    ) {
+        let line = line.strip_suffix(b"}").unwrap_or(line);
+        match (&mut self.numbered, given.fields) {
+            (None, _) => out(line),
+            (Some(numbered), Some(own @ [b'{', ..])) => {
+                // Behind the bracket of those that it has.
+                let at = own.as_ptr() as usize - line.as_ptr() as usize + 1;
+                let comma = if own[1..].trim_ascii_start() == b"}" {
+                    ""
+                } else {
+                    ","
+                };
+                out(&line[..at]);
+                out(format!("{}{comma}", numbered.fields()).as_bytes());
+                out(&line[at..]);
+            }
+            (Some(numbered), _) => {
+                out(line);
+                out(format!(",\"fields\":{{{}}}", numbered.fields()).as_bytes());
+            }
+        }
         if !given.has("time")
             && let Some(time) = EventTime::of(given.event, self.time_path.as_ref())
         {

@@ -60,6 +60,11 @@ impl Endpoint {
         &self.0
     }
 
+    /// Whether it is reached over TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
     /// What [`shown`] hides.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let path = self.0.path().split('/');
@@ -73,6 +78,17 @@ impl Endpoint {
         Collector::of(self.0.path())
     }
 
+    /// Where Splunk is asked what is indexed.
+    pub fn ack_uri(&self) -> Option<Uri> {
+        const COLLECTOR: &str = "/services/collector";
+        let (before, _) = self.0.path().rsplit_once(COLLECTOR)?;
+        let query = self.0.query().map(|query| format!("?{query}"));
+        let path = format!("{before}{COLLECTOR}/ack{}", query.unwrap_or_default());
+        let mut parts = self.0.clone().into_parts();
+        parts.path_and_query = Some(path.parse().ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
     /// Whether the token would travel in the clear over a network.
     pub fn is_plain_and_remote(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -81,6 +97,24 @@ impl Endpoint {
             .is_ok_and(|address| address.is_loopback());
         self.0.scheme_str() == Some("http") && !loopback && host != "localhost"
     }
+}
+
+/// Each of several URLs that are separated by blanks or commas, as they were written. A comma may be a part of a URL too.
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
+    let mut words: Vec<_> = text.split_whitespace().collect();
+    if words.is_empty() {
+        // Wrong, and to be said so.
+        words.push(text);
+    }
+    words.into_iter().flat_map(|mut word| {
+        let mut urls = Vec::new();
+        while let Some(comma) = word.find(",http") {
+            urls.push(&word[..comma]);
+            word = &word[comma + 1..];
+        }
+        urls.push(word.trim_end_matches(','));
+        urls
+    })
 }
 
 /// Splunk's endpoints.
@@ -158,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn several_are_separated_by_blanks_or_commas() {
+        for (text, urls) in [
+            ("https://a", &["https://a"][..]),
+            (" https://a/x,y,z ", &["https://a/x,y,z"]),
+            ("https://a,http://b", &["https://a", "http://b"]),
+            (
+                "https://a, https://b,\thttps://c",
+                &["https://a", "https://b", "https://c"],
+            ),
+            ("https://a hec:8088", &["https://a", "hec:8088"]),
+            (" ", &[" "]),
+            ("", &[""]),
+        ] {
+            assert_eq!(list(text).collect::<Vec<_>>(), urls, "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_may_be_secret_in_a_url_is_not_shown() {
         let long = "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX";
         for (url, expected) in [
@@ -217,6 +269,28 @@ mod tests {
         assert!(!plain("http://127.0.0.2:8088/"));
         assert!(!plain("http://[::1]:8088/"));
         assert!(!plain("http://localhost/"));
+    }
+
+    #[test]
+    fn queries_go_beside_the_collector() {
+        for (url, ack) in [
+            (
+                "https://h:1/services/collector/raw",
+                Some("https://h:1/services/collector/ack"),
+            ),
+            (
+                "https://h/x/services/collector?a=b",
+                Some("https://h/x/services/collector/ack?a=b"),
+            ),
+            (
+                "https://h/services/collector/event/1.0",
+                Some("https://h/services/collector/ack"),
+            ),
+            ("https://h/", None),
+        ] {
+            let found = Endpoint::parse(url).unwrap().ack_uri();
+            assert_eq!(found.map(|uri| uri.to_string()).as_deref(), ack);
+        }
     }
 
     #[test]

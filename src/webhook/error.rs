@@ -2,18 +2,20 @@
 //! means is in `answer`.
 
 use std::io::{self, ErrorKind};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError};
 use ureq::http::Uri;
 use ureq::{Error, Timeout};
 
 use crate::delivery::outcome::{Cause, DeliveryError};
+use crate::sys::lookup::LookupError;
 use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 use crate::webhook::foreign;
 use crate::webhook::head::NotHttp;
+use tls::Failure;
+
+pub mod tls;
 
 /// How long each step may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +35,15 @@ pub enum Sent {
     Part,
     /// All of it, as far as the kernel knows.
     All,
+}
+
+/// A request that was not answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub error: Error,
+    /// How much of it was sent.
+    pub sent: Sent,
 }
 
 impl Sent {
@@ -73,7 +84,6 @@ pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryE
                 .hint(SLOW)
         },
         Error::HostNotFound => unreachable("host name not found", NAME),
-        Error::Rustls(error) => of_tls(error, sent),
         Error::Io(error) => of_io(error, is_plain, sent),
         Error::Protocol(_) | Error::LargeResponseHeader(..) => not_http(is_plain, sent),
         error => sent.failure(escape::shown(&error.to_string(), MAX_TEXT)),
@@ -172,7 +182,7 @@ fn is_not_http(error: &io::Error) -> bool {
 
 fn is_of_tls(error: &io::Error) -> bool {
     let source = error.get_ref();
-    source.is_some_and(|source| source.is::<rustls::Error>())
+    source.is_some_and(|source| source.is::<Failure>())
 }
 
 const NAME: &str =
@@ -198,14 +208,14 @@ pub fn is_disconnect(error: &io::Error) -> bool {
 
 fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
     let source = error.get_ref();
-    if let Some(error) = source.and_then(|source| source.downcast_ref::<rustls::Error>()) {
-        return of_tls(error, sent);
+    if let Some(failure) = source.and_then(|source| source.downcast_ref()) {
+        return tls::of(failure, sent.cause());
     }
     if is_not_http(error) {
         return not_http(is_plain, sent);
     }
     let text = error.to_string();
-    if let Some(reason) = foreign::lookup_failure(&text) {
+    if let Some(reason) = source.and_then(|source| source.downcast_ref::<LookupError>()) {
         return unreachable(format!("host name not found: {reason}"), NAME);
     }
     match error.kind() {
@@ -221,117 +231,6 @@ fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
         }
         _ => sent.failure(escape::shown(&text, MAX_TEXT)),
     }
-}
-
-fn of_tls(error: &rustls::Error, sent: Sent) -> DeliveryError {
-    let permanent = |reason: &str, fix| DeliveryError::permanent(format!("TLS: {reason}"), fix);
-    match error {
-        rustls::Error::InvalidCertificate(error) => of_certificate(error),
-        rustls::Error::InvalidMessage(_) => permanent(
-            "the webhook does not speak it on this port",
-            "use http://, or another port",
-        ),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => permanent(
-            "the webhook wants a client certificate",
-            "give one with --client-cert and --client-key",
-        ),
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied),
-        ) => permanent(
-            &format!("the webhook refuses this host's client certificate ({alert:?})"),
-            "give one that it trusts with --client-cert and --client-key",
-        ),
-        rustls::Error::PeerIncompatible(_)
-        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => permanent(
-            "no version or cipher that both sides speak",
-            "let the webhook speak TLS 1.2 or 1.3",
-        ),
-        // OpenSSL says so in TLS 1.2 of a missing client certificate too.
-        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => permanent(
-            "no cipher that both sides speak, or the webhook wants a client certificate",
-            "let the webhook speak TLS 1.2 or 1.3; if it wants a certificate, give one with --client-cert",
-        ),
-        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => permanent(
-            "the webhook has no certificate for this name",
-            "use the name in the certificate in the --endpoint",
-        ),
-        error => DeliveryError::transient(
-            sent.cause(),
-            escape::shown(&format!("TLS: {error}"), MAX_TEXT),
-        ),
-    }
-}
-
-fn of_certificate(error: &CertificateError) -> DeliveryError {
-    const RENEW: &str = "renew it, or set this host's clock right";
-    const CLOCK: &str = "set this host's clock right";
-    const OTHER_NAME: &str = "use the name in the certificate in the --endpoint";
-    let permanent =
-        |reason: &str, fix| DeliveryError::permanent(format!("TLS: certificate {reason}"), fix);
-    match error {
-        // A bad signature is what a CA of the same name looks like that was made anew.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => permanent(
-            "of an unknown CA",
-            "give that CA's certificate with --ca-file",
-        ),
-        CertificateError::NotValidForName => permanent("for another name", OTHER_NAME),
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            permanent(
-                "for no name at all",
-                "give the webhook one with its host name as subjectAltName, which a common name is not",
-            )
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => permanent(
-            &format!("for another name: {}", names(presented)),
-            OTHER_NAME,
-        ),
-        CertificateError::Expired => permanent("expired", RENEW),
-        CertificateError::ExpiredContext { not_after, .. } => {
-            permanent(&format!("expired on {}", date(*not_after)), RENEW)
-        }
-        CertificateError::NotValidYet => permanent("not valid yet", CLOCK),
-        CertificateError::NotValidYetContext { not_before, .. } => permanent(
-            &format!("not valid yet, but from {}", date(*not_before)),
-            CLOCK,
-        ),
-        error if foreign::is_of_a_ca(error) => permanent(
-            "is a CA's own",
-            "give the webhook a server certificate (basicConstraints CA:FALSE), self-signed or of a CA",
-        ),
-        error => permanent(
-            &escape::shown(&format!("not valid: {error}"), MAX_TEXT),
-            "give the webhook a valid certificate",
-        ),
-    }
-}
-
-/// A certificate's names. Nobody vouches for them yet, so they are cut short.
-fn names(presented: &[String]) -> String {
-    const NAMES: usize = 3;
-    const CHARACTERS: usize = 64;
-    let mut shown: Vec<String> = presented
-        .iter()
-        .take(NAMES)
-        .map(|name| escape::shown(foreign::certificate_name(name), CHARACTERS))
-        .collect();
-    if presented.len() > NAMES {
-        shown.push("…".into());
-    }
-    shown.join(", ")
-}
-
-fn date(time: UnixTime) -> String {
-    /// Formatting panics beyond the year 9999.
-    const LATEST: u64 = 253_402_300_799;
-    let time = UNIX_EPOCH + Duration::from_secs(time.as_secs().min(LATEST));
-    let text = humantime::format_rfc3339_seconds(time).to_string();
-    text.split('T').next().unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use memchr::memrchr;
 
 use crate::framer::walk::{self, Text};
 use crate::text::quantity::parse_decimal;
@@ -74,6 +77,16 @@ impl EventTime {
             None => guess(event),
         }
     }
+}
+
+/// By how many seconds the last of these lines, each an event, is dated after `now`; negative if it is before. None if it is not
+/// dated.
+pub fn skew_of_last(lines: &[u8], now: SystemTime) -> Option<i64> {
+    let lines = lines.strip_suffix(b"\n")?;
+    let last = memrchr(b'\n', lines).map_or(lines, |end| &lines[end + 1..]);
+    let now = now.duration_since(UNIX_EPOCH).ok()?.as_millis();
+    let time = EventTime::of(last, None)?.milliseconds;
+    Some((i64::try_from(time).ok()? - i64::try_from(now).ok()?) / 1000)
 }
 
 fn guess(event: &[u8]) -> Option<EventTime> {
@@ -260,6 +273,19 @@ mod tests {
 
     fn of(event: &str) -> Option<u64> {
         EventTime::of(event.as_bytes(), None).map(|time| time.milliseconds)
+    }
+
+    #[test]
+    fn the_last_event_of_some_says_how_far_from_now_they_are() {
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(1_774_075_047);
+        for (lines, expected) in [
+            ("{}\n{\"time\":1774075050}\n", Some(3)),
+            ("{\"time\":1774075000}\n", Some(-47)),
+            ("{\"time\":1774075000}\n{}\n", None),
+            ("", None),
+        ] {
+            assert_eq!(skew_of_last(lines.as_bytes(), now), expected, "{lines}");
+        }
     }
 
     #[test]

@@ -4,11 +4,6 @@
 use memchr::memmem;
 use rustls::CertificateError;
 
-/// The reason for which a name was not found, of an error of the standard library's, which has no kind for it.
-pub fn lookup_failure(text: &str) -> Option<&str> {
-    text.strip_prefix("failed to lookup address information: ")
-}
-
 /// A proxy's answer to CONNECT, of ureq's `proxy server responded 407/407`.
 pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
@@ -17,6 +12,45 @@ pub fn proxy_status(reason: &str) -> Option<u16> {
 /// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. webpki's error has no variant in rustls.
 pub fn is_of_a_ca(error: &CertificateError) -> bool {
     format!("{error:?}").contains("CaUsedAsEndEntity")
+}
+
+/// Whether a certificate is of a version of X.509 before 3. The same.
+pub fn is_of_version_1(error: &CertificateError) -> bool {
+    format!("{error:?}").contains("UnsupportedCertVersion")
+}
+
+/// A library's text in plain words: of its `Other(OtherError(UnsupportedCriticalExtension))` the last name, apart and in
+/// small letters; of structures only their name.
+pub fn plain(text: &str) -> String {
+    let text = text
+        .split([' ', ':'])
+        .next()
+        .filter(|_| text.contains('{'))
+        .unwrap_or(text);
+    let words = text.split(' ').map(|word| {
+        let name = word
+            .trim_end_matches(')')
+            .rsplit('(')
+            .next()
+            .unwrap_or(word);
+        let is_start = |place: usize| name[..place].ends_with(|c: char| c.is_lowercase());
+        let starts = name
+            .char_indices()
+            .filter(|(place, c)| c.is_uppercase() && is_start(*place));
+        let mut starts: Vec<_> = starts.map(|(place, _)| place).collect();
+        if starts.is_empty() {
+            return word.to_owned();
+        }
+        starts.insert(0, 0);
+        starts.push(name.len());
+        let parts = starts.windows(2).map(|pair| &name[pair[0]..pair[1]]);
+        let parts = parts.map(|part| match part.chars().any(char::is_lowercase) {
+            true => part.to_lowercase(),
+            false => part.to_owned(),
+        });
+        parts.collect::<Vec<_>>().join(" ")
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A name of a certificate, of rustls' `DnsName("hec.example.com")` or `IpAddress(192.0.2.1)`.
@@ -93,16 +127,7 @@ pub fn is_page(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::ToSocketAddrs as _;
-
     use super::*;
-
-    #[test]
-    fn the_standard_librarys_words_are_still_these() {
-        let error = "no-such-host.invalid:80".to_socket_addrs().unwrap_err();
-        assert!(lookup_failure(&error.to_string()).is_some(), "{error}");
-        assert_eq!(lookup_failure("connection refused"), None);
-    }
 
     #[test]
     fn the_libraries_words_are_understood() {
@@ -115,6 +140,25 @@ mod tests {
         assert_eq!(certificate_name("IpAddress(192.0.2.1)"), "192.0.2.1");
         assert_eq!(certificate_name("x"), "x");
         assert!(!is_of_a_ca(&CertificateError::Expired));
+        for (text, shown) in [
+            (
+                "Other(OtherError(UnsupportedCriticalExtension))",
+                "unsupported critical extension",
+            ),
+            ("UnsupportedThing { key: [1, 2] }", "unsupported thing"),
+            (
+                "received fatal alert: InternalError",
+                "received fatal alert: internal error",
+            ),
+            ("UnknownCA", "unknown CA"),
+            (
+                "cannot decrypt peer's message (UNIX)",
+                "cannot decrypt peer's message (UNIX)",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ const LINE: usize = 8 << 10;
 /// A longer head is none, in bytes.
 const LONGEST: usize = 1 << 20;
 /// Headers that are needed.
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 9] = [
     "connection",
     "content-length",
     "content-type",
@@ -19,6 +19,7 @@ const NEEDED: [&str; 8] = [
     "location",
     "retry-after",
     "server",
+    "set-cookie",
     "transfer-encoding",
 ];
 
@@ -161,6 +162,8 @@ impl Head {
                 add(name, value);
             }
         }
+        self.values("set-cookie")
+            .for_each(|value| add("set-cookie", value));
         head.extend_from_slice(b"\r\n");
         head
     }

@@ -9,6 +9,9 @@ pub trait Observer: Debug + Send + Sync {
 
     /// The step under way has ended like this.
     fn end(&self, _result: &str) {}
+
+    /// Something was seen on the way.
+    fn note(&self, _name: &'static str, _what: &str) {}
 }
 
 /// Nobody.

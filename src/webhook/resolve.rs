@@ -3,63 +3,114 @@
 //! ureq asks for the addresses before every request, and with a time limit its own resolver starts a thread each
 //! time, even for a request over a connection that is there, and for an address that needs no looking up.
 
-use std::net::SocketAddr;
+use std::fmt::Debug;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Select, TryRecvError, bounded};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::sys::lookup::{Family, LookupError, lookup};
 use crate::webhook::observer::Observer;
+
+/// ureq takes so many addresses.
+const MAX_ADDRESSES: usize = 16;
+/// Of these the first ones have most of the time for connecting. After a failure the next attempt begins with so many
+/// further, so that each is tried.
+const STEP: usize = 4;
+/// For so long the addresses of one family are waited for when the other's are there.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// What a name was found to stand for, until it is forgotten. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Known(Arc<Mutex<Option<ResolvedSocketAddrs>>>);
+pub struct Known(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    addresses: Option<ResolvedSocketAddrs>,
+    /// Lookups since the webhook was last reached.
+    attempts: usize,
+}
 
 impl Known {
     /// To be called when there is no connection: the next one is made to what the name stands for then.
     pub fn forget(&self) {
-        *self.lock() = None;
+        self.lock().addresses = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<ResolvedSocketAddrs>> {
+    /// To be called when there was an answer.
+    pub fn reached(&self) {
+        self.lock().attempts = 0;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks another resolver for what is not known.
+/// Finds addresses.
+pub trait Names: Debug + Send + Sync + 'static {
+    /// All addresses of a host, the best first, within this time.
+    ///
+    /// # Errors
+    /// There are none, or none was found in time.
+    fn find(&self, host: &str, port: u16, limit: NextTimeout) -> Result<Vec<SocketAddr>, Error>;
+}
+
+/// Asks for what is not known.
 #[derive(Debug)]
-pub struct Resolve<R> {
-    /// The other.
-    pub inner: R,
-    /// What it has found.
+pub struct Resolve<N> {
+    /// Whom.
+    pub names: N,
+    /// What was found.
     pub known: Known,
     /// Learns of what is asked.
     pub observer: Arc<dyn Observer>,
 }
 
-impl<R: Resolver> Resolver for Resolve<R> {
+impl<N: Names> Resolver for Resolve<N> {
     fn resolve(
         &self,
         uri: &Uri,
-        config: &Config,
+        _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
+        let mut found = self.empty();
         if let Some(address) = literal(uri) {
-            let mut found = self.empty();
             found.push(address);
             return Ok(found);
         }
-        if let Some(known) = self.known.lock().clone() {
+        if let Some(known) = self.known.lock().addresses.clone() {
             return Ok(known);
         }
-        self.observer.begin("name", uri.host().unwrap_or_default());
-        let found = self.inner.resolve(uri, config, timeout)?;
-        let addresses = found.iter().map(|address| address.ip().to_string());
+        let host = uri.host().unwrap_or_default();
+        self.observer.begin("name", host);
+        let default_port = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
+        let mut all = self
+            .names
+            .find(host, uri.port_u16().unwrap_or(default_port), timeout)?;
+        let addresses = all.iter().map(|address| address.ip().to_string());
         self.observer.end(&addresses.collect::<Vec<_>>().join(", "));
-        *self.known.lock() = Some(found.clone());
+        let mut known = self.known.lock();
+        let first = (known.attempts * STEP).checked_rem(all.len());
+        all.rotate_left(first.ok_or(Error::HostNotFound)?);
+        all.iter()
+            .take(MAX_ADDRESSES)
+            .for_each(|address| found.push(*address));
+        known.attempts += 1;
+        known.addresses = Some(found.clone());
         Ok(found)
     }
 }
@@ -70,9 +121,167 @@ fn literal(uri: &Uri) -> Option<SocketAddr> {
     address.parse().ok()
 }
 
+/// Which addresses of a name are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// All.
+    Any,
+    /// These alone.
+    Only(Family),
+}
+
+impl FromStr for AddressFamily {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "any" => Ok(AddressFamily::Any),
+            "4" => Ok(AddressFamily::Only(Family::V4)),
+            "6" => Ok(AddressFamily::Only(Family::V6)),
+            _ => Err("fix: use 4, 6 or any".into()),
+        }
+    }
+}
+
+type Found = Result<Vec<SocketAddr>, LookupError>;
+
+/// The host's resolver, asked for each family in a thread, so that one that is never answered does not keep the other
+/// back.
+#[derive(Debug)]
+pub struct SystemNames {
+    families: Vec<Family>,
+    /// Lookups that were not waited for to their end: they are not begun again before that.
+    slow: Mutex<Vec<(Family, String, Receiver<Found>)>>,
+}
+
+impl SystemNames {
+    /// Of these families.
+    pub fn new(family: AddressFamily) -> Self {
+        let families = match family {
+            AddressFamily::Any => vec![Family::V6, Family::V4],
+            AddressFamily::Only(family) => vec![family],
+        };
+        SystemNames {
+            families,
+            slow: Mutex::default(),
+        }
+    }
+
+    /// Begins a lookup, or finds one that has been under way for long.
+    fn ask(&self, family: Family, host: &str, port: u16) -> io::Result<Lookup> {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.retain(|(_, _, answer)| {
+            answer.is_empty() && answer.try_recv() != Err(TryRecvError::Disconnected)
+        });
+        let known = slow
+            .iter()
+            .find(|(other, name, _)| (*other, &**name) == (family, host));
+        if let Some((_, _, answer)) = known {
+            return Ok(Lookup {
+                family,
+                answer: answer.clone(),
+                is_slow: true,
+            });
+        }
+        let (tell, answer) = bounded(1);
+        let name = host.to_owned();
+        let thread = thread::Builder::new().name("lookup".into());
+        thread.spawn(move || tell.send(lookup(&name, port, family)))?;
+        Ok(Lookup {
+            family,
+            answer,
+            is_slow: false,
+        })
+    }
+}
+
+/// A lookup that was begun.
+struct Lookup {
+    family: Family,
+    answer: Receiver<Found>,
+    /// By an earlier attempt.
+    is_slow: bool,
+}
+
+impl Names for SystemNames {
+    fn find(&self, host: &str, port: u16, limit: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
+        let begin = Instant::now();
+        let mut until = begin.checked_add(*limit.after);
+        let lookups = self
+            .families
+            .iter()
+            .map(|family| self.ask(*family, host, port));
+        let mut lookups = lookups.collect::<io::Result<Vec<_>>>()?;
+        let (mut found, mut error) = ([Vec::new(), Vec::new()], None::<LookupError>);
+        while !lookups.is_empty() {
+            let mut select = Select::new();
+            for lookup in &lookups {
+                select.recv(&lookup.answer);
+            }
+            let ready = match until {
+                Some(until) => select.ready_deadline(until),
+                None => Ok(select.ready()),
+            };
+            let Ok(place) = ready else {
+                break;
+            };
+            let lookup = lookups.swap_remove(place);
+            match lookup.answer.try_recv() {
+                Ok(Ok(addresses)) => found[usize::from(lookup.family == Family::V4)] = addresses,
+                Ok(Err(new)) if error.as_ref().is_none_or(|old| !old.is_temporary) => {
+                    error = Some(new)
+                }
+                _ => {}
+            }
+            if found.iter().any(|addresses| !addresses.is_empty()) {
+                let is_slow = lookups.iter().all(|lookup| lookup.is_slow);
+                let grace = if is_slow { Duration::ZERO } else { GRACE };
+                let enough = Instant::now() + grace;
+                until = Some(until.map_or(enough, |until| until.min(enough)));
+            }
+        }
+        let is_late = !lookups.is_empty();
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = lookups.into_iter().filter(|lookup| !lookup.is_slow);
+        slow.extend(fresh.map(|lookup| (lookup.family, host.to_owned(), lookup.answer)));
+        let [v6, v4] = found;
+        match (v6.is_empty() && v4.is_empty(), error) {
+            (false, _) => Ok(in_turns(v6, v4)),
+            (true, _) if is_late => Err(Error::Timeout(limit.reason)),
+            (true, Some(error)) => Err(Error::Io(io::Error::other(error))),
+            (true, None) => Err(Error::HostNotFound),
+        }
+    }
+}
+
+/// The families in turns, that first which this host has a route to.
+fn in_turns(v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    // Nothing is sent by that.
+    let has_route = |address: &SocketAddr| {
+        UdpSocket::bind("[::]:0")
+            .and_then(|socket| socket.connect(address))
+            .is_ok()
+    };
+    let (first, second) = match v6.first().is_some_and(has_route) {
+        true => (v6, v4),
+        false => (v4, v6),
+    };
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let length = all.len();
+        all.extend(first.next());
+        all.extend(second.next());
+        if all.len() == length {
+            return all;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::observer::Nobody;
 
     #[test]
     fn an_address_needs_no_looking_up() {
@@ -87,5 +296,98 @@ mod tests {
             Some("192.0.2.7:8088")
         );
         assert_eq!(of("https://hec.example.com:8088/"), None);
+    }
+
+    fn addresses(v6: u16, v4: u8) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let v6 = (0..v6).map(|n| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, n], 80)));
+        let v4 = (0..v4).map(|n| SocketAddr::from(([127, 0, 0, n], 80)));
+        (v6.collect(), v4.collect())
+    }
+
+    #[test]
+    fn families_take_turns() {
+        for (count6, count4) in [(0, 0), (0, 3), (3, 0), (2, 5), (5, 2)] {
+            let (v6, v4) = addresses(count6, count4);
+            let all = in_turns(v6.clone(), v4.clone());
+            assert_eq!(all.len(), v6.len() + v4.len());
+            let both = 2 * v6.len().min(v4.len());
+            let is_mixed = all[..both]
+                .windows(2)
+                .all(|pair| pair[0].is_ipv4() != pair[1].is_ipv4());
+            assert!(is_mixed, "{all:?}");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Fixed(usize);
+
+    impl Names for Fixed {
+        fn find(&self, _: &str, port: u16, _: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
+            Ok((0..self.0)
+                .map(|n| SocketAddr::from(([127, 0, 1, n as u8], port)))
+                .collect())
+        }
+    }
+
+    #[test]
+    fn of_however_many_addresses_each_is_among_the_first_at_some_time() {
+        for count in 1..60 {
+            let known = Known::default();
+            let resolve = Resolve {
+                names: Fixed(count),
+                known: known.clone(),
+                observer: Arc::new(Nobody),
+            };
+            let ask = || {
+                known.forget();
+                let uri = Uri::from_static("https://hec.example.com/");
+                resolve
+                    .resolve(&uri, &Config::default(), NextTimeout::default())
+                    .unwrap()
+                    .to_vec()
+            };
+            let first = ask();
+            assert_eq!(
+                (first[0].port(), first.len()),
+                (443, count.min(MAX_ADDRESSES))
+            );
+            known.reached();
+            assert_eq!(ask(), first);
+            let mut tried: Vec<_> = first[..first.len().min(STEP)].to_vec();
+            for _ in 0..count {
+                tried.extend(ask().into_iter().take(STEP));
+            }
+            tried.sort();
+            tried.dedup();
+            assert_eq!(tried.len(), count);
+        }
+    }
+
+    #[test]
+    fn a_lookup_that_is_not_answered_is_not_begun_again_and_keeps_nothing_back() {
+        let names = SystemNames::new(AddressFamily::Any);
+        // As if an earlier attempt had begun it.
+        let (_never, answer) = bounded(1);
+        names
+            .slow
+            .lock()
+            .unwrap()
+            .push((Family::V6, "127.0.0.1".into(), answer));
+        let find = || names.find("127.0.0.1", 80, NextTimeout::default());
+        for _ in 0..3 {
+            assert_eq!(find().unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+            assert_eq!(names.slow.lock().unwrap().len(), 1);
+        }
+        drop(_never);
+        assert!(find().is_ok());
+        assert_eq!(names.slow.lock().unwrap().len(), 0);
+        let only = SystemNames::new("6".parse().unwrap());
+        let error = only
+            .find("127.0.0.1", 80, NextTimeout::default())
+            .unwrap_err();
+        let Error::Io(error) = error else {
+            panic!("{error}")
+        };
+        assert!(error.get_ref().unwrap().is::<LookupError>());
     }
 }

@@ -1,11 +1,13 @@
 //! What requests look like: the format of their bodies and their headers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ureq::http::{Uri, header};
 
 use crate::webhook::encode::Encoder;
 use crate::webhook::header::Header;
+use crate::webhook::sign::Signer;
 
 /// What requests look like.
 pub struct RequestTemplate {
@@ -13,8 +15,12 @@ pub struct RequestTemplate {
     pub encoder: Encoder,
     /// Where they go: the endpoint, with Splunk's metadata as its query.
     pub uri: Uri,
+    /// Where it is asked what is indexed, if that is wanted.
+    pub ack_uri: Option<Uri>,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
+    /// Signs bodies.
+    pub signer: Option<Arc<Signer>>,
     /// Splunk, or something like it, takes them, so that its codes in answers count.
     pub is_splunk: bool,
 }
@@ -32,7 +38,9 @@ impl RequestTemplate {
         RequestTemplate {
             encoder: self.encoder.another(),
             uri: self.uri.clone(),
+            ack_uri: self.ack_uri.clone(),
             headers: self.headers.clone(),
+            signer: self.signer.clone(),
             is_splunk: self.is_splunk,
         }
     }

@@ -1,35 +1,75 @@
-//! TLS: the handshake, whom to trust, and which certificate to show.
+//! TLS: whom to trust, and which certificate to show. The handshake itself is in [`connect`].
 
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ureq::Error;
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts};
-use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, Transport};
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 
 use crate::telemetry::message::Message;
+use crate::text::certificate::{Certificate, Fingerprint};
 use crate::text::pem::{self, Part};
-use crate::webhook::observer::Observer;
-use crate::webhook::wire::Wire;
 
-/// Mozilla's roots, which ureq brings along. A test holds it to `Cargo.lock`.
+pub mod connect;
+mod handshake;
+
+/// Mozilla's roots. A test holds it to `Cargo.lock`.
 const BUNDLED: &str = "webpki-roots 1.0.10";
 
 /// By these another place for the host's roots was asked for.
 const PLACES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// Whom to trust, as whom, and what to show.
+#[derive(Debug)]
+pub struct TlsSettings {
+    /// Whose certificates are taken.
+    pub trust: Trust,
+    /// The CA certificates of a file of the operator's.
+    pub authorities: Vec<Certificate>,
+    /// The certificate that the webhook may ask for.
+    pub identity: Option<Arc<CertifiedKey>>,
+    /// Which name its certificate has to have, if it is not that of the endpoint.
+    pub name: Option<ServerName<'static>>,
+}
+
+/// Whose certificates are taken.
+#[derive(Debug)]
+pub enum Trust {
+    /// Those that one of these CAs vouches for.
+    Roots(Arc<WebPkiServerVerifier>),
+    /// These, or those with these keys, whatever else is in them.
+    Pins(Vec<Fingerprint>),
+    /// Anybody's.
+    Anyone,
+}
+
+impl Trust {
+    fn roots(roots: RootCertStore) -> Result<Self, String> {
+        let verifier = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::new(ring::default_provider()),
+        );
+        verifier
+            .build()
+            .map(Trust::Roots)
+            .map_err(|error| error.to_string())
+    }
+}
+
 /// The host's own roots; where there are none the bundled ones, and a warning that says so.
 ///
 /// # Errors
 /// The environment names a place for them, and there are none.
-pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
+pub fn host_roots() -> Result<(Trust, Option<Message>), String> {
     let found = rustls_native_certs::load_native_certs();
-    if !found.certs.is_empty() {
-        let roots = found.certs.iter();
-        let roots = roots.map(|der| Certificate::from_der(der).to_owned());
-        return Ok((RootCerts::from(roots), None));
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(found.certs).0 > 0 {
+        return Ok((Trust::roots(roots)?, None));
     }
     let reason = found.errors.first();
     let reason = reason.map_or_else(String::new, |error| format!(" ({error})"));
@@ -42,23 +82,18 @@ pub fn host_roots() -> Result<(RootCerts, Option<Message>), String> {
         reason,
         date: BUNDLED.into(),
     };
-    Ok((RootCerts::WebPki, Some(warning)))
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    Ok((Trust::roots(roots)?, Some(warning)))
 }
 
-/// The certificates of a PEM file, and no others.
+/// The certificates of a file, and no others.
 ///
 /// # Errors
 /// The file can't be read or contains no certificate.
-pub fn ca_file(path: &Path) -> Result<RootCerts, String> {
-    let pem = read(path)?;
-    // ureq drops what it can't use without a word.
-    pem::roots(&pem)?;
-    let certificates = pem::certificates(&pem)?;
-    Ok(RootCerts::from(
-        certificates
-            .iter()
-            .map(|der| Certificate::from_der(der).to_owned()),
-    ))
+pub fn ca_file(path: &Path) -> Result<(Trust, Vec<Certificate>), String> {
+    let file = read(path)?;
+    let authorities = pem::described(&pem::certificates(&file)?);
+    Ok((Trust::roots(pem::roots(&file)?)?, authorities))
 }
 
 /// The certificate that a client shows, with its chain, and its key: from a file of its own, or from the same.
@@ -66,63 +101,17 @@ pub fn ca_file(path: &Path) -> Result<RootCerts, String> {
 /// # Errors
 /// A file can't be read or does not contain what it should, or the key is another certificate's. Names which
 /// file that is.
-pub fn client(certificate: &Path, key: Option<&Path>) -> Result<ClientCert, (Part, String)> {
+pub fn client(certificate: &Path, key: Option<&Path>) -> Result<CertifiedKey, (Part, String)> {
     let certificate = read(certificate).map_err(|what| (Part::Certificate, what))?;
     let key = key
         .map(read)
         .transpose()
         .map_err(|what| (Part::Key, what))?;
-    // ureq panics at what does not fit.
-    let identity = pem::identity(&certificate, key.as_deref())?;
-    let chain = identity
-        .cert
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned());
-    let key = PrivateKey::from_pem(key.as_deref().unwrap_or(&certificate));
-    let key = key.map_err(|error| (Part::Key, error.to_string()))?;
-    Ok(ClientCert::new_with_certs(&chain.collect::<Vec<_>>(), key))
+    pem::identity(&certificate, key.as_deref())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("can't be read: {error}"))
-}
-
-/// ureq's connector to TLS, with somebody who learns of the handshake.
-#[derive(Debug)]
-pub struct Tls {
-    inner: RustlsConnector,
-    wire: Wire,
-    observer: Arc<dyn Observer>,
-}
-
-impl Tls {
-    /// Shakes hands over what these learn of.
-    pub fn new(wire: Wire, observer: Arc<dyn Observer>) -> Self {
-        Tls {
-            inner: RustlsConnector::default(),
-            wire,
-            observer,
-        }
-    }
-}
-
-impl Connector<Box<dyn Transport>> for Tls {
-    type Out = Box<dyn Transport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        socket: Option<Box<dyn Transport>>,
-    ) -> Result<Option<Self::Out>, Error> {
-        if !details.needs_tls() || self.wire.is_to_proxy() {
-            return Ok(socket);
-        }
-        self.observer.begin("TLS", "");
-        let transport = self.inner.connect(details, socket)?;
-        self.observer.end("established");
-        self.observer.begin("answer", "");
-        Ok(transport.map(|transport| Box::new(transport) as Self::Out))
-    }
 }
 
 #[cfg(test)]

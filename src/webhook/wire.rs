@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use crate::sys::tcp::bytes_acked;
+use crate::telemetry::expiry::Expiries;
 use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
 use crate::webhook::observer::Observer;
 
@@ -34,6 +35,8 @@ struct State {
     /// Bytes that the peer's kernel had acknowledged when the connection was last idle, and when it was closed.
     acked_when_idle: Option<u64>,
     acked_at_end: Option<u64>,
+    /// Of the certificates on a new connection.
+    expiries: Option<Expiries>,
 }
 
 impl Wire {
@@ -66,6 +69,16 @@ impl Wire {
     /// Sets that.
     pub fn set_to_proxy(&self, is_to_proxy: bool) {
         self.state().is_to_proxy = is_to_proxy;
+    }
+
+    /// Notes when the certificates on a new connection expire.
+    pub fn set_expiries(&self, expiries: Expiries) {
+        self.state().expiries = Some(expiries);
+    }
+
+    /// That, once.
+    pub fn take_expiries(&self) -> Option<Expiries> {
+        self.state().expiries.take()
     }
 
     /// Has no read wait beyond this, if it is something.

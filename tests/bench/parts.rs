@@ -15,8 +15,9 @@ use s3_audit_webhook::framer::{Frame, Framer};
 use s3_audit_webhook::rules::Rules;
 use s3_audit_webhook::rules::filter::{Action, Filter};
 use s3_audit_webhook::rules::redact::Redactor;
-use s3_audit_webhook::source::fluent::batch::{Batch, BatchLimits};
+use s3_audit_webhook::source::fluent::batch::Batch;
 use s3_audit_webhook::source::fluent::message::Entries;
+use s3_audit_webhook::source::fluent::unpack::take_whole;
 use s3_audit_webhook::webhook::encode::{Compressed, Encoder, Format};
 
 const EVENTS: usize = 10_000;
@@ -56,20 +57,11 @@ fn fluent_packed_forward(bencher: Bencher) {
         // Behind the last line is nothing.
         let _ = packed::append(line, &mut packed);
     }
-    let mut batch = Batch::new(BatchLimits {
-        event: LIMIT,
-        whole: usize::MAX,
-    });
+    let mut batch = Batch::new(LIMIT);
     bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
-        let mut taken = 0;
-        let mut take = |lines: &mut Chunk| {
-            taken += lines.events;
-            lines.bytes.clear();
-            lines.events = 0;
-        };
-        batch.take_msgpack(Entries::Many(&packed), Some(&mut take));
-        take(&mut batch.lines);
-        assert_eq!(taken, EVENTS);
+        take_whole(&mut batch, Entries::Many(&packed), usize::MAX);
+        assert_eq!(std::mem::take(&mut batch.lines.events), EVENTS);
+        batch.lines.bytes.clear();
     });
 }
 

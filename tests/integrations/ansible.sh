@@ -21,6 +21,9 @@ if [ -z "${IN_NAMESPACES-}" ]; then
         cd packaging/ansible
         ansible-lint --offline -q --strict --profile production
     )
+    say "the collection"
+    PATH=$(realpath "$venv")/bin:$PATH ansible-galaxy collection build --output-path "$dir" packaging/ansible
+    tar -tzf "$dir/s3_audit-webhook-0.2.0.tar.gz" | grep -qx roles/s3_audit_webhook/tasks/main.yml || fail "the role is not in it"
     IN_NAMESPACES=1 unshare --mount --propagation private "$0"
     exit
 fi
@@ -58,7 +61,7 @@ make_package() { # version
     dpkg-deb --root-owner-group --build -Znone "$tree" "$dir/s3-audit-webhook_$1_all.deb" >"$dir/dpkg-deb.log"
     echo "$dir/s3-audit-webhook_$1_all.deb"
 }
-DEB=${DEB:-$(make_package 0.1.0)}
+DEB=${DEB:-$(make_package 0.2.0)}
 
 # What is given to the role, as extra variables on top.
 play() { # name of the log, JSON...
@@ -80,7 +83,7 @@ start_webhook
 say "installs, and tries the webhook"
 echo '{"n":1}' >"$root/var/log/s3.log"
 play first
-[ "$(chroot "$root" stat -c '%a %U' /etc/s3-audit-webhook/webhook.env)" = '600 s3-audit-webhook' ] || fail "the settings' owner or mode"
+[ "$(chroot "$root" stat -c '%a %U %G' /etc/s3-audit-webhook/webhook.env)" = '640 root s3-audit-webhook' ] || fail "the settings' owner or mode"
 await 20 "the event, and that of the test" arrived 2
 grep -q s3_audit_webhook_test "$dir/events" || fail "the webhook was not tried"
 ! grep -q B5A79AAD "$dir/first.play.log" || fail "the token is in the output"

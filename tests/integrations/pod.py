@@ -13,12 +13,12 @@ import time
 
 import yaml
 
-AGENT = "s3-audit-webhook:0.1.0"
+AGENT = "s3-audit-webhook:0.2.0"
 
 what, manifest = sys.argv[1:3]
 with open(manifest, encoding="utf-8") as file:
     resources = list(yaml.safe_load_all(file))
-(workload,) = (resource for resource in resources if resource["kind"] in ("DaemonSet", "StatefulSet"))
+(workload,) = (resource for resource in resources if resource["kind"] in ("DaemonSet", "Deployment", "StatefulSet"))
 pod = workload["spec"]["template"]["spec"]
 containers = pod.get("initContainers", []) + pod["containers"]
 (agent,) = (container for container in containers if container["image"].endswith(AGENT))
@@ -33,6 +33,14 @@ def data(kind, name):
 def write_files(folder):
     """As kubelet: a new directory each time, and one symbolic link that is put to it at once."""
     for volume in pod["volumes"]:
+        if secret := volume.get("secret"):
+            names = {one["metadata"]["name"] for one in resources if one["kind"] == "Secret"}
+            if secret["secretName"] not in names:
+                continue
+            volume = volume | {"projected": {
+                "defaultMode": secret["defaultMode"],
+                "sources": [{"secret": {"name": secret["secretName"]}}],
+            }}
         if "projected" not in volume:
             continue
         top = os.path.join(folder, volume["name"])

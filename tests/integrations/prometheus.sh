@@ -28,18 +28,20 @@ unpack_prometheus() {
 say "alerts: their rules, and their tests"
 "$bin/promtool" check rules packaging/prometheus/alerts.yml
 "$bin/promtool" test rules "$here/alerts_test.yml"
-python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml"
+python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml" packaging/OPERATING.md
 
 say "a real Prometheus scrapes a real agent"
 cat >"$dir/prometheus.yml" <<END
-global: {scrape_interval: 1s}
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [$PWD/packaging/prometheus/alerts.yml]
 scrape_configs:
   - job_name: s3-audit-webhook
     static_configs: [{targets: ["127.0.0.1:$status"]}]
 END
 start_webhook
 start agent env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" \
-    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --spool-bytes 16MiB --status-listen "127.0.0.1:$status"
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --source "file:$dir/broken.log" --spool-bytes 16MiB \
+    --trail --redact s3 --exclude n=2 --status-listen "127.0.0.1:$status"
 start prometheus "$bin/prometheus" --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" \
     --web.listen-address="127.0.0.1:$prometheus" --log.level=warn
 await 30 "Prometheus" listens "$prometheus"
@@ -48,7 +50,7 @@ await 20 "the agent" listens "$input"
 # All the time some events are delivered, some are rejected, some are broken, and some requests are refused.
 feed() {
     while sleep 0.3; do
-        curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"n":1}' "http://127.0.0.1:$input/"
+        curl -s --noproxy '*' -o "$dir/answer" --data-binary "{\"n\":1,\"time\":$(date +%s)}" "http://127.0.0.1:$input/"
         curl -s --noproxy '*' -o "$dir/answer" --data-binary '{"reject":true}' "http://127.0.0.1:$input/"
         curl -s --noproxy '*' -o "$dir/answer" --data-binary 'garbage' "http://127.0.0.1:$input/"
         echo '{broken' >>"$dir/broken.log"
@@ -60,5 +62,13 @@ python3 "$here/queries.py" "http://127.0.0.1:$prometheus" packaging/prometheus/a
 stop feed
 stop agent
 grep -q 'stopped: received' "$dir/agent.log" || fail "no balance"
+
+say "an outage of 90 s that fills the buffer: the alerts come before the first loss"
+start short env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/state" --buffer-events 8000 \
+    --endpoint "http://127.0.0.1:$webhook" --source "http:127.0.0.1:$input" --status-listen "127.0.0.1:$status"
+await 20 "the agent" listens "$input"
+stop webhook
+python3 "$here/outage.py" "http://127.0.0.1:$prometheus" "http://127.0.0.1:$input/"
+stop short
 
 say "Prometheus and Grafana: all held"

@@ -38,6 +38,22 @@ CODES = {
 }
 
 
+# What searches call the fields of all servers; a proxy's log has no bucket, and Ceph RGW's own names for user and bucket are these.
+COMMON = {"command", "src", "status", "user", "object", "bucket", "http_user_agent"}
+NAMES = {server: COMMON - ({"bucket"} if server == "proxy" else set()) for server in EVENTS}
+
+
+def values(event, path):
+    """What Splunk's field of this name has: a{}.b is b of each element of a."""
+    found = [event]
+    for part in path.split("."):
+        name, is_list = part.removesuffix("{}"), part.endswith("{}")
+        found = [value[name] for value in found if isinstance(value, dict) and name in value]
+        if is_list:
+            found = [element for value in found for element in value]
+    return [value for value in found if value != ""]
+
+
 def conf(name):
     """Splunk's syntax: key = value, with a backslash before a line's end that does not end it; # only at a line's start."""
     with open(f"{FOLDER}/{name}", encoding="utf-8") as file:
@@ -96,6 +112,7 @@ if set(props.sections()) != {"source::s3-audit:..."} | {f"source::s3-audit:{serv
     sys.exit(f"props.conf has stanzas that are not tried here, or lacks some: {props.sections()}")
 
 count = 0
+COMMANDS = {}
 for server, path in EVENTS.items():
     stanza = {**general, **props[f"source::s3-audit:{server}"]}
     events = [json.loads(line) for line in body(agent, path, "--format", "hec").splitlines()]
@@ -103,6 +120,26 @@ for server, path in EVENTS.items():
     lines = [line for line in lines if line.strip("\r\n")]
     if [json.loads(line) for line in lines] != [event["event"] for event in events]:
         sys.exit(f"{server}: cut into {len(lines)} pieces, and these are not the {len(events)} events")
+    aliases = stanza["FIELDALIAS-cim"].split()
+    aliases = dict(zip(aliases[2::3], aliases[::3]))
+    status = re.fullmatch(r"if\(tonumber\('([^']+)'\)<400, \"success\", \"failure\"\)", stanza["EVAL-action"])
+    if not status:
+        sys.exit(f"{server}: EVAL-action is not understood")
+    user = re.fullmatch(r"replace\('([^']+)', \"([^\"]+)\", \"\\1\"\)", stanza.get("EVAL-user", ""))
+    if user:
+        headers = [value for event in events for value in values(event["event"], user.group(1))]
+        if not headers or not all(re.fullmatch(r"AKIA\w+", re.sub(user.group(2), r"\1", header)) for header in headers):
+            sys.exit(f"{server}: EVAL-user does not find the key in {headers[:3]}")
+    for name in sorted(NAMES[server] - ({"user"} if user else set())):
+        field = aliases.get(name, name)
+        if not any(values(event["event"], field) for event in events):
+            sys.exit(f"{server}: no event has {field}, which is to be {name}")
+    command = aliases["command"]
+    COMMANDS[server] = {str(value) for event in events for value in values(event["event"], command)}
+    if aliases.keys() - NAMES[server]:
+        sys.exit(f"{server}: aliases that are not tried here: {aliases.keys() - NAMES[server]}")
+    if not all(values(event["event"], status.group(1)) for event in events):
+        sys.exit(f"{server}: events without {status.group(1)}")
     for line, event in zip(lines, events):
         expected = round(event["time"] * 1000)
         if time_of(line, stanza) != expected:
@@ -118,8 +155,17 @@ for name in searches.sections():
     search = searches[name]
     if f"index={index} " not in search["search"]:
         sys.exit(f"{name}: does not search {index}")
-    if len(search["cron_schedule"].split()) != 5 or search["enableSched"] != "1":
+    if search["enableSched"] == "1" and len(search["cron_schedule"].split()) != 5:
         sys.exit(f"{name}: is not scheduled")
+    if search.get("alert.suppress") == "1" and search["alert.suppress.fields"] not in search["search"]:
+        sys.exit(f"{name}: suppresses by what it does not give")
+    for pattern in re.findall(r'regex command="([^"]+)"', search["search"]):
+        commands = [command for events in COMMANDS.values() for command in events]
+        if not any(re.search(pattern, command) for command in commands):
+            sys.exit(f"{name}: no captured command is like {pattern}")
+trail = {name for name in searches.sections() if "s3_audit_webhook=" in searches[name]["search"]}
+if len(trail) < 3:
+    sys.exit("searches of the trail are missing")
 with open(f"{FOLDER}/README.md", encoding="utf-8") as file:
     readme = file.read()
 if f"--hec-index {index} " not in readme:

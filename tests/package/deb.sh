@@ -5,9 +5,9 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-lintian --allow-root --fail-on error,warning "$DIST"/*.deb || fail 'lintian has found something'
+lintian --allow-root --fail-on error,warning "$DIST"/*_"$(dpkg --print-architecture)".deb || fail 'lintian has found something'
 cp "$OLDER"/*.deb "$root/root/older.deb"
-cp "$DIST"/*.deb "$root/root/new.deb"
+cp "$DIST"/*_"$(command dpkg --print-architecture)".deb "$root/root/new.deb"
 dpkg() { inside env DEBIAN_FRONTEND=noninteractive dpkg "$@" >"$DIR/dpkg.log" </dev/null || fail "dpkg $*"; }
 
 drop_in() { # lines...
@@ -71,6 +71,32 @@ await 10 'the socket' test -S "$root/run/ceph/ops.sock"
 drop_in 'User=ceph' 'Group=ceph' 'EnvironmentFile=' 'Environment=S3_AUDIT_WEBHOOK_SOURCE=unix:/run/ceph/ops.sock'
 written=$((written + 1))
 check_events
+group=ceph check_settings
+! inside setpriv --reuid=ceph --regid=ceph --clear-groups sh -c "echo >>/etc/$name/webhook.env" 2>"$DIR/denied.log" ||
+    fail "Ceph's processes can redirect the events"
+rm "$DIR/denied.log"
+[ "$(inside stat -c %U "/proc/$(property MainPID)/environ")" = root ] || fail 'its user may read its memory'
+
+say 'service: what may pass by itself is tried again, and a failed service is named'
+mkdir -p "$root/etc/systemd/system/$name.service.d"
+printf '%s\n' '[Service]' 'RestartSec=1s' 'Environment=S3_AUDIT_WEBHOOK_STATUS_LISTEN=127.0.0.1:9108' \
+    >"$root/etc/systemd/system/$name.service.d/test.conf"
+inside systemctl daemon-reload
+# shellcheck disable=SC2016 # this is Perl's
+inside systemd-run --quiet --unit=other perl -MIO::Socket::INET -e '
+    my $socket = IO::Socket::INET->new(LocalAddr => "127.0.0.1:9108", Listen => 1) or die "socket: $!";
+    sleep;'
+# Port 9108, as the kernel has it.
+await 10 'the other program' inside grep -q ':2394 ' /proc/net/tcp
+! inside systemctl restart $name 2>"$DIR/start.log" || fail 'two programs have one port'
+inside systemctl stop other
+await 20 'a start by itself' is_active
+printf '%s\n' '[Service]' 'Environment=S3_AUDIT_WEBHOOK_BATCH_BYTES=0' >"$root/etc/systemd/system/$name.service.d/test.conf"
+inside systemctl daemon-reload
+! inside systemctl restart $name 2>"$DIR/start.log" || fail 'it has started with wrong settings'
+rm "$DIR/start.log"
+[ "$(property ActiveState)" = failed ] || fail 'wrong usage is tried again'
+inside $name enable --no-test | grep -q 'start it again: systemctl restart' || fail 'enable does not name the failed service'
 inside systemctl stop ceph
 
 say "service: a socket of its own, that an S3 server of its group connects to"
@@ -96,6 +122,14 @@ rm -r "$root/etc/systemd/system/$name.service.d"
 inside systemctl daemon-reload
 inside systemctl restart $name
 check_settings
+
+say 'deb: what it says of itself'
+field() { dpkg-deb --field "$DIST"/*_"$(inside dpkg --print-architecture)".deb "$1"; }
+[ "$(field Recommends) $(field Depends)" = 'ca-certificates passwd' ] || fail 'its dependencies'
+[ -n "$(field Homepage)" ] || fail 'it has no homepage'
+for page in 1/$name 5/webhook.env; do
+    [ -s "$root/usr/share/man/man${page%/*}/${page#*/}.${page%/*}.gz" ] || fail "no manual page ${page#*/}"
+done
 
 say 'deb: removed'
 dpkg --remove $name

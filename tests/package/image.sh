@@ -14,9 +14,11 @@ clean_up() {
 trap clean_up EXIT
 
 say 'image: built'
-builder build --isolation chroot --file "$file" --tag $name "$STAGE" >"$DIR/build.log" 2>&1 || fail "$(<"$DIR/build.log")"
+builder build --isolation chroot --file "$file" --build-context stage="$STAGE" --tag $name "$(dirname "$file")" >"$DIR/build.log" 2>&1 || fail "$(<"$DIR/build.log")"
 inspect() { builder inspect --type image --format "{{.OCIv1.Config.$1}}" $name; }
 [ "$(inspect User) $(inspect Entrypoint) $(inspect Cmd)" = "65532:65532 [/usr/bin/$name] [run]" ] || fail 'its configuration'
+label() { builder inspect --type image --format "{{index .OCIv1.Config.Labels \"org.opencontainers.image.$1\"}}" $name; }
+[ "$(label licenses)" = Apache-2.0 ] && [ "$(label version)" = "$("$STAGE/bin/$name" --version | cut -d ' ' -f 2)" ] || fail 'its labels'
 container=$(builder from --pull-never $name)
 image=$(builder mount "$container")
 (cd "$image" && find . -type f | sort) >"$DIR/files"

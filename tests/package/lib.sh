@@ -62,7 +62,8 @@ configure_and_start() {
     echo 'S3_AUDIT_WEBHOOK_SOURCE=file:/var/log/audit.log' >>"$root/etc/$name/agent.env"
     inside systemctl enable --now --quiet $name || fail 'it does not start'
     # It has waited for this.
-    inside $name enable --endpoint $url --auth-token "$token" >/dev/null
+    inside $name enable --no-test --endpoint $url --auth-token "$token" >"$DIR/enabled"
+    ! grep -q 'no agent runs' "$DIR/enabled" || fail 'enable does not see the agent'
     await 20 'the settings to be taken over' logged "enabled (.*webhook http://127.0.0.1:8088"
     write_event
     check_events
@@ -87,7 +88,8 @@ check_settings() {
     for file in agent.env webhook.env; do
         cmp "$DIR/$file" "$root/etc/$name/$file" || fail "$file is not as it was"
     done
-    [ "$(stat -c %a "$root/etc/$name/webhook.env")" = 600 ] || fail 'the settings file is readable for others'
+    [ "$(inside stat -c '%a %U %G' /etc/$name/webhook.env)" = "640 root ${group-$name}" ] ||
+        fail 'somebody else may read or write the settings file'
 }
 
 check_removed() { # prefix

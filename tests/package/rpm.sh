@@ -6,17 +6,18 @@
 . "$(dirname "$0")/lib.sh"
 
 cp "$OLDER"/*.rpm "$root/root/older.rpm"
-cp "$DIST"/*.rpm "$root/root/new.rpm"
+cp "$DIST"/*."$(uname -m)".rpm "$root/root/new.rpm"
 rpm() { inside rpm --force-debian "$@"; }
 change() { rpm --nodeps "$@" >"$DIR/rpm.log" 2>&1 || fail "rpm $*"; }
 
 say 'rpm: its payload'
 rpm -qlp /root/new.rpm | sort >"$DIR/listed"
 {
-    echo /etc/$name/agent.env
-    cd "$STAGE" && find bin lib share -type f -printf '/usr/%p\n'
+    printf '%s\n' /etc/$name /etc/$name/agent.env
+    cd "$STAGE" && find bin lib share -type f -printf '/usr/%p\n' && find share/doc/$name -type d -printf '/usr/%p\n'
 } | sort >"$DIR/expected"
 diff "$DIR/expected" "$DIR/listed" || fail 'its files are not those that were staged'
+rpm -qp --recommends /root/new.rpm | grep -qx ca-certificates || fail 'it does not recommend trusted roots'
 [ "$(rpm -qcp /root/new.rpm)" = /etc/$name/agent.env ] || fail 'agent.env is no configuration file'
 
 say 'rpm: installed, and first use'

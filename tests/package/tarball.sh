@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 say 'tarball: below DESTDIR'
-tar -C "$root/root" -xzf "$DIST"/*.tar.gz
+tar -C "$root/root" -xzf "$DIST"/*-"$(uname -m)".tar.gz
 unpacked=$(cd "$root/root" && echo $name-*)
 inside env DESTDIR=/root/destdir PREFIX=/opt/audit "/root/$unpacked/install.sh"
 (cd "$root/root/destdir" && find . -type f -not -path './opt/audit/share/*' | sort) >"$DIR/installed"

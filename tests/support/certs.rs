@@ -42,6 +42,13 @@ impl Authority {
         self.issue(params)
     }
 
+    /// A server certificate for these names that expires then.
+    pub(crate) fn server_until(&self, names: &[&str], expiry: std::time::SystemTime) -> Identity {
+        let mut params = server_params(names);
+        params.not_after = expiry.into();
+        self.issue(params)
+    }
+
     /// A server certificate for these names whose time is yet to come.
     pub(crate) fn early_server(&self, names: &[&str]) -> Identity {
         let mut params = server_params(names);

@@ -88,7 +88,14 @@ impl Settings {
 
     #[track_caller]
     pub(crate) fn enable(&self, more: &[&str]) -> String {
-        let args = ["enable", "--endpoint", ENDPOINT, "--auth-token", TOKEN];
+        let args = [
+            "enable",
+            "--no-test",
+            "--endpoint",
+            ENDPOINT,
+            "--auth-token",
+            TOKEN,
+        ];
         self.must(&[&args, more].concat())
     }
 

@@ -9,9 +9,9 @@ pub(crate) struct Metrics(pub(crate) BTreeMap<String, Family>);
 /// A metric's samples.
 #[derive(Debug)]
 pub(crate) struct Family {
-    /// `counter` or `gauge`.
+    /// `counter`, `gauge` or `histogram`.
     pub(crate) kind: String,
-    /// By the labels, names and values.
+    /// By the labels, names and values; of a histogram, `part` says what a sample is, and its sum is in whole seconds.
     pub(crate) samples: BTreeMap<Vec<(String, String)>, u64>,
 }
 
@@ -39,15 +39,26 @@ impl Metrics {
                 .and_then(|kind| kind.strip_prefix(name))
                 .unwrap()
                 .trim();
-            assert!(["counter", "gauge"].contains(&kind), "{name} {kind}");
+            assert!(
+                ["counter", "gauge", "histogram"].contains(&kind),
+                "{name} {kind}"
+            );
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
             let mut samples = BTreeMap::new();
             while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
                 let rest = sample
                     .strip_prefix(name)
                     .unwrap_or_else(|| panic!("{sample}"));
-                let (labels, value) = labels(rest);
-                let value = value.strip_prefix(' ').unwrap().parse().unwrap();
+                let mut part = ["_bucket", "_sum", "_count"].iter();
+                let part = part.find(|part| kind == "histogram" && rest.starts_with(**part));
+                let rest = part.map_or(rest, |part| &rest[part.len()..]);
+                let (mut labels, value) = labels(rest);
+                labels.extend(part.map(|part| ("part".into(), part[1..].into())));
+                let value = value.strip_prefix(' ').unwrap();
+                let value = match part {
+                    Some(&"_sum") => value.parse::<f64>().unwrap() as u64,
+                    _ => value.parse().unwrap(),
+                };
                 assert!(samples.insert(labels, value).is_none(), "twice: {sample}");
             }
             assert!(!samples.is_empty(), "{name}");

@@ -176,6 +176,11 @@ impl Appender {
         self.shared.could_take(extent.bytes)
     }
 
+    /// Whether nothing is taken now: the limit is reached, or the disk fails.
+    pub fn takes_nothing(&self) -> bool {
+        self.shared.lock().is_in_trouble()
+    }
+
     /// The longest line that is taken.
     pub fn max_line(&self) -> usize {
         usize::try_from(self.shared.limit / 2).unwrap_or(usize::MAX)

@@ -2,6 +2,8 @@
 
 mod model;
 mod poison;
+mod posted;
+mod route;
 mod rules;
 mod several;
 mod size;
@@ -13,11 +15,14 @@ use std::time::{Duration, Instant};
 use super::attempt::Flight;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
-use super::step::{Effect, Settings, Step, Terms};
+use super::route::Policy;
+
+use super::step::{Effect, Query, Settings, Step, Terms};
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
+use posted::Splunk;
 
 const MIN: Duration = Duration::from_millis(500);
 const MAX: Duration = Duration::from_secs(30);
@@ -42,6 +47,8 @@ fn terms() -> Terms {
         max_events: usize::MAX,
         overhead: Overhead::default(),
         timeout: TIMEOUT,
+        policy: Policy::default(),
+        ack_timeout: None,
     }
 }
 
@@ -61,6 +68,7 @@ fn rejected() -> Outcome {
 struct Request {
     at: Duration,
     sender: usize,
+    endpoint: usize,
     seqs: Vec<Seq>,
     bytes: usize,
 }
@@ -78,6 +86,14 @@ enum Doing {
         flight: Box<Flight>,
         outcome: Outcome,
         took: Duration,
+        has_moved: bool,
+        until: Instant,
+    },
+    Asking {
+        query: Query,
+        answer: Result<Vec<u64>, DeliveryError>,
+        took: Duration,
+        has_moved: bool,
         until: Instant,
     },
     Ended,
@@ -105,8 +121,13 @@ struct Simulation {
     set_aside: usize,
     redelivered: usize,
     sizes_learned: Vec<usize>,
+    queries_failed: usize,
     /// How long it waited after each failure.
     delays: Vec<Duration>,
+    /// Takes bodies instead of the webhook that is given, if events are to be indexed.
+    splunk: Option<Splunk>,
+    /// Endpoints that went down, or came back, and when.
+    turns: Vec<(usize, bool, Duration)>,
 }
 
 impl Simulation {
@@ -139,7 +160,10 @@ impl Simulation {
             set_aside: 0,
             redelivered: 0,
             sizes_learned: Vec::new(),
+            queries_failed: 0,
             delays: Vec::new(),
+            splunk: None,
+            turns: Vec::new(),
         }
     }
 
@@ -219,7 +243,7 @@ impl Simulation {
         }
         let next_arrival = self.arrivals.get(self.taken).map(|at| self.start + *at);
         let times = self.senders.iter().filter_map(|doing| match doing {
-            Doing::Posting { until, .. } => Some(*until),
+            Doing::Posting { until, .. } | Doing::Asking { until, .. } => Some(*until),
             Doing::Waiting(until) => *until,
             Doing::Collecting { until, .. } => until.iter().copied().chain(next_arrival).min(),
             Doing::Nothing | Doing::Ended => None,
@@ -256,6 +280,7 @@ impl Simulation {
                 },
                 Step::Wait(until) => Doing::Waiting(until),
                 Step::Finished => Doing::Ended,
+                Step::Ask(query) => self.ask(query),
                 Step::Send(flight) => self.send(sender, flight, webhook),
             },
             Doing::Collecting { wanted, until } if self.collect(wanted, until) => Doing::Nothing,
@@ -264,9 +289,28 @@ impl Simulation {
                 flight,
                 outcome,
                 took,
+                has_moved,
                 until,
             } if until <= self.now => {
+                if has_moved {
+                    self.delivery.moved(sender, flight.endpoint());
+                }
                 for effect in self.delivery.on(flight, outcome, took, self.now) {
+                    self.apply(effect);
+                }
+                Doing::Nothing
+            }
+            Doing::Asking {
+                query,
+                answer,
+                took,
+                has_moved,
+                until,
+            } if until <= self.now => {
+                if has_moved {
+                    self.delivery.moved(sender, query.endpoint);
+                }
+                for effect in self.delivery.asked(&query, answer, took, self.now) {
                     self.apply(effect);
                 }
                 Doing::Nothing
@@ -291,16 +335,37 @@ impl Simulation {
         let request = Request {
             at: self.now - self.start,
             sender,
+            endpoint: flight.endpoint(),
             seqs: text.chunks_exact(self.size).map(number).collect(),
             bytes: text.len(),
         };
         assert_eq!(body.extent().events, request.seqs.len());
-        let (outcome, took) = webhook(&request);
+        let (outcome, took, has_moved) = match &mut self.splunk {
+            Some(splunk) => splunk.post(&request, flight.channel().unwrap()),
+            None => {
+                let (outcome, took) = webhook(&request);
+                (outcome, took, false)
+            }
+        };
         self.requests.push(request);
         Doing::Posting {
             flight,
             outcome,
             took,
+            has_moved,
+            until: self.now + took,
+        }
+    }
+
+    fn ask(&mut self, query: Query) -> Doing {
+        let at = self.elapsed();
+        let splunk = self.splunk.as_mut().unwrap();
+        let (answer, took, has_moved) = splunk.ask(&query, at);
+        Doing::Asking {
+            query,
+            answer,
+            took,
+            has_moved,
             until: self.now + took,
         }
     }
@@ -310,6 +375,11 @@ impl Simulation {
         match effect {
             Effect::Delivered(batch) => {
                 for seq in batch.seqs().flatten() {
+                    let splunk = self.splunk.as_mut();
+                    assert!(
+                        splunk.is_none_or(|splunk| splunk.has(seq, elapsed)),
+                        "{seq} is lost"
+                    );
                     assert!(self.delivered.insert(seq, elapsed).is_none(), "{seq} twice");
                     assert!(!self.rejected.contains_key(&seq), "{seq} twice");
                 }
@@ -327,6 +397,11 @@ impl Simulation {
             Effect::Divided => {}
             Effect::Redelivered(events, _) => self.redelivered += events,
             Effect::BodySizeLearned(bytes) => self.sizes_learned.push(bytes),
+            Effect::Posted => {}
+            Effect::QueryAnswered => {}
+            Effect::QueryFailed(_) => self.queries_failed += 1,
+            Effect::EndpointFailed(place, _) => self.turns.push((place, false, elapsed)),
+            Effect::EndpointRestored(place) => self.turns.push((place, true, elapsed)),
             Effect::SetAside(_) => self.set_aside += 1,
         }
     }

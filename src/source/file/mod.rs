@@ -37,7 +37,10 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Lag;
 use crate::text::escape::shown;
 
-const LOOK_MIN: Duration = Duration::from_millis(10);
+/// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
+/// it may wait for others, within these bounds.
+const LOOK_MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+const PART: u32 = 20;
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
@@ -105,7 +108,8 @@ impl Source for FileSource {
             }
         }
         let mut follower = Follower::new(pattern, wishes, restored);
-        let mut delay = LOOK_MIN;
+        let look_min = (output.batch_age / PART).clamp(LOOK_MIN.0, LOOK_MIN.1);
+        let mut delay = look_min;
         let mut watch = LagWatch::default();
         loop {
             let now = Instant::now();
@@ -118,7 +122,7 @@ impl Source for FileSource {
             match step {
                 // Half an event at a file's end is not one yet: the next start reads it when it is whole.
                 _ if stop.is_triggered() => break,
-                Step::Worked => delay = LOOK_MIN,
+                Step::Worked => delay = look_min,
                 Step::Full => output.wait_for_room(ROOM),
                 Step::Idle => {
                     if stop.wait(delay) {

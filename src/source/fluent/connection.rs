@@ -1,25 +1,29 @@
 //! One client's connection: cuts it into messages, takes their events, and acknowledges them.
+//!
+//! An acknowledgement means that each event of its message is in the buffer, or can never be: it is malformed or over
+//! `--max-event-bytes`, and counted so. To send those again would not help, and would stop all that is behind them.
 
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, BatchLimits};
+use super::batch::Batch;
 use super::head::Fault;
-use super::message::{self, Events, Parsed};
+use super::message::{self, Entries, Events, Parsed};
+use super::parts::{Parts, Step};
+use super::unpack::take_whole;
 use super::values::{Found, Values};
-use crate::buffer::chunk::Chunk;
 use crate::framer::{Frame, Framer, Lost};
 use crate::rules::Screened;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::{Reason, Refusal};
 
-/// Tag, time and option of a message have fewer bytes than this.
-const ENVELOPE: usize = 4 << 10;
-/// A JSON option, which ends a message, has fewer bytes than this.
-const JSON_OPTION: usize = 512;
+/// Tag, option and heads of a message have no more bytes than this.
+const ENVELOPE: usize = 64 << 10;
+/// What is read of a new client.
+const FIRST_READ: usize = 4 << 10;
 /// A client that has waited so long without a word waits for one from here.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// What a TLS client begins with.
@@ -30,6 +34,8 @@ const MSGPACK: u8 = 0x80;
 const NOT_FLUENT: &str = "sends something that is no fluent message";
 const NOT_GZIP: &str =
     "sends chunks in a compression that the agent does not know; fix: set its compression to gzip";
+const TOO_LARGE: &str = "sends messages in JSON that are too large to be taken at once; fix: have it send MessagePack, or \
+                         fewer events in a message";
 const HANDSHAKE: &str = "wants the shared-key handshake, which the agent does not support; fix: remove the shared key \
                          from its output; a source fluents: with --listen-client-ca knows clients by their certificates";
 const SILENT: &str = "connected, waited and left without a message; fix: if a shared key is set in its output, remove it: \
@@ -37,29 +43,27 @@ const SILENT: &str = "connected, waited and left without a message; fix: if a sh
 const SPEAKS_TLS: &str =
     "speaks TLS; fix: name the source fluents:ADDR:PORT, or turn TLS off in its output";
 
-/// What a message may cost.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MessageLimits {
-    /// Bytes of a message, as it came.
-    pub(super) message: usize,
-    /// Bytes of all events of a message.
-    pub(super) whole: usize,
-}
-
 /// A client's connection.
 pub(super) struct Connection {
     peer: Option<IpAddr>,
     connected: Instant,
-    limits: MessageLimits,
+    /// Bytes of all events of a message that is taken at once.
+    max: usize,
     form: Form,
     batch: Batch,
     /// What the rules have taken out of the batch.
     screened: Screened,
+    /// The message at hand is taken in parts.
+    parts: Option<Parts>,
+    /// It has waited for room in the buffer.
+    has_waited: bool,
+    /// There is more to be done before more is read.
+    is_busy: bool,
     /// What is to be sent when there is room for the batch.
     deferred: Option<Vec<u8>>,
     /// Acknowledgements that are to be sent now.
     acks: Vec<u8>,
-    /// Messages that have ended.
+    /// Messages, or parts of them, that have ended.
     finished: u64,
     /// It is of no use any more, and counted.
     is_broken: bool,
@@ -69,35 +73,23 @@ pub(super) struct Connection {
 enum Form {
     /// Nothing has come yet.
     Unknown,
-    Json(Json),
+    Json(Framer),
     MessagePack(Values),
 }
 
-struct Json {
-    framer: Framer,
-    /// What was read last.
-    tail: Vec<u8>,
-    /// A message was too large, and its end has not been seen.
-    is_overlong: bool,
-}
-
 impl Connection {
-    pub(super) fn new(
-        limits: MessageLimits,
-        output: &SourceOutput,
-        peer: Option<SocketAddr>,
-    ) -> Self {
-        let batch = BatchLimits {
-            event: output.max_line(),
-            whole: limits.whole,
-        };
+    /// All messages that are not whole may take so many bytes of memory.
+    pub(super) fn new(memory: usize, output: &SourceOutput, peer: Option<SocketAddr>) -> Self {
         Connection {
             peer: peer.map(|peer| peer.ip()),
             connected: Instant::now(),
-            limits,
+            max: memory,
             form: Form::Unknown,
-            batch: Batch::new(batch),
+            batch: Batch::new(output.max_line()),
             screened: Screened::default(),
+            parts: None,
+            has_waited: false,
+            is_busy: false,
             deferred: None,
             acks: Vec::new(),
             finished: 0,
@@ -106,29 +98,29 @@ impl Connection {
     }
 
     /// Looks at the first bytes of all.
-    fn begin(&mut self, first: &[u8], output: &SourceOutput) -> io::Result<()> {
+    fn begin(&mut self, mut first: &[u8], output: &SourceOutput) -> io::Result<()> {
         match first.first() {
             Some(&TLS_HELLO) => {
                 output.complain(SPEAKS_TLS);
                 return Err(self.break_off(output, Refusal::TlsHello));
             }
             Some(MSGPACK..) => {
-                let mut values = Values::new(self.limits.message);
-                values.copy_in(&mut &*first);
+                let mut values = Values::new(self.max_message());
+                values.copy_in(&mut first);
                 self.form = Form::MessagePack(values);
             }
             _ => {
-                let mut json = Json {
-                    framer: Framer::for_arrays(self.limits.message),
-                    tail: Vec::new(),
-                    is_overlong: false,
-                };
-                json.framer.copy_in(&mut &*first);
-                keep_tail(&mut json.tail, first);
-                self.form = Form::Json(json);
+                let mut framer = Framer::for_arrays(self.max_message());
+                framer.copy_in(&mut first);
+                self.form = Form::Json(framer);
             }
         }
         Ok(())
+    }
+
+    /// Bytes of a message that is taken at once, as it came: what it produces has to have room besides.
+    fn max_message(&self) -> usize {
+        self.max / 2 + ENVELOPE
     }
 
     /// Counts a connection that is of no use any more.
@@ -143,8 +135,8 @@ impl Connection {
         let mut form = mem::replace(&mut self.form, Form::Unknown);
         let taken = match &mut form {
             Form::Unknown => Ok(()),
-            Form::Json(json) => {
-                self.take_json(json, output);
+            Form::Json(framer) => {
+                self.take_json(framer, output);
                 Ok(())
             }
             Form::MessagePack(values) => self.take_msgpack(values, output),
@@ -163,84 +155,142 @@ impl Connection {
         values: &mut Values,
         output: &mut SourceOutput,
     ) -> Result<(), Fault> {
-        while self.deferred.is_none()
-            && let Some(found) = values.next()?
-        {
-            self.finished += 1;
-            match found {
-                Found::Value(bytes) => match message::parse_msgpack(bytes) {
-                    Parsed::Events(events) => {
-                        self.take_events(events, output, |batch, entries, partly| {
-                            batch.take_msgpack(entries, partly);
-                        })
+        self.is_busy = false;
+        while self.deferred.is_none() {
+            if let Some(parts) = &mut self.parts {
+                match parts.next(values, &mut self.batch)? {
+                    Step::Read => break,
+                    Step::Pause => {
+                        self.is_busy = true;
+                        break;
                     }
-                    other => count_other(&other, output),
-                },
-                Found::TooLarge(option) => {
-                    output.refuse(Reason::TooLarge, message::events_by_option(option));
-                    self.acks
-                        .extend(message::ack_of(option).unwrap_or_default());
+                    Step::Offer => self.screen_and_offer(Vec::new(), output),
+                    Step::Done(option) => self.end_parts(&option, values, output),
                 }
+                self.finished += 1;
+                continue;
             }
+            let begun = match values.next()? {
+                None => break,
+                Some(Found::TooLarge(beginning)) => {
+                    let opening = message::opening(beginning);
+                    if opening.is_none() {
+                        count_other(&Parsed::Other, output);
+                    }
+                    opening
+                }
+                Some(Found::Value(bytes)) => match message::parse_msgpack(bytes) {
+                    Parsed::Events(events) => {
+                        let fill = |batch: &mut Batch, max| take_whole(batch, events.entries, max);
+                        let is_taken = self.take_events(&events, output, fill);
+                        message::opening(bytes).filter(|_| !is_taken)
+                    }
+                    other => {
+                        count_other(&other, output);
+                        self.acks
+                            .extend(message::ack_at_end(bytes).unwrap_or_default());
+                        None
+                    }
+                },
+            };
+            self.finished += 1;
+            self.has_waited = false;
+            let begin = |opening| Parts::begin(opening, values, output.max_line(), output.part());
+            self.parts = begun.map(begin);
         }
         Ok(())
     }
 
-    fn take_json(&mut self, json: &mut Json, output: &mut SourceOutput) {
+    /// All events of a message have been taken in parts, but for the last ones.
+    fn end_parts(&mut self, option: &[u8], values: &mut Values, output: &mut SourceOutput) {
+        values.set_limit(self.max_message());
+        let ack = message::ack_of(option);
+        if message::is_unknown_compression(option) && ack.is_some() {
+            output.complain(NOT_GZIP);
+            self.batch.clear();
+            output.refused(Refusal::Encoding, self.peer);
+        } else {
+            self.screen_and_offer(ack.unwrap_or_default(), output);
+        }
+        self.parts = None;
+    }
+
+    fn take_json(&mut self, framer: &mut Framer, output: &mut SourceOutput) {
         while self.deferred.is_none()
-            && let Some(frame) = json.framer.next()
+            && let Some(frame) = framer.next()
         {
             self.finished += 1;
-            json.is_overlong = matches!(frame, Frame::Lost(Lost::TooLarge));
             match frame {
                 Frame::Event(text) => match message::parse_json(text.raw()) {
                     Parsed::Events(events) => {
-                        self.take_events(events, output, |batch, entries, partly| {
-                            batch.take_json(&text, entries, partly);
-                        })
+                        let fill =
+                            |batch: &mut Batch, max| batch.take_json(&text, events.entries, max);
+                        if !self.take_events(&events, output, fill) {
+                            self.refuse_json(events.ack.is_some(), output);
+                        }
                     }
-                    other => count_other(&other, output),
+                    other => {
+                        count_other(&other, output);
+                        let ack = message::json_ack_at_end(text.raw());
+                        self.acks.extend(ack.unwrap_or_default());
+                    }
                 },
-                Frame::Lost(Lost::TooLarge) => output.refuse(Reason::TooLarge, 1),
+                Frame::Lost(Lost::TooLarge) => self.refuse_json(false, output),
                 Frame::Lost(Lost::Malformed) => count_other(&Parsed::Other, output),
             }
         }
-        // A client that waits for a word, for ever, has sent nothing behind the message.
-        if json.is_overlong && json.framer.is_done() {
-            json.is_overlong = false;
-            let ack = message::json_ack_at_end(&json.tail);
-            self.acks.extend(ack.unwrap_or_default());
+    }
+
+    /// A message can't be taken at once, nor in parts.
+    fn refuse_json(&self, is_kept: bool, output: &SourceOutput) {
+        output.complain(TOO_LARGE);
+        if is_kept {
+            output.refused(Refusal::TooLarge, self.peer);
+        } else {
+            output.refuse(Reason::TooLarge, 1);
         }
     }
 
+    /// Takes a message's events, or has them wait. False if they can't be taken at once.
     fn take_events(
         &mut self,
-        events: Events<'_>,
+        events: &Events<'_>,
         output: &mut SourceOutput,
-        fill: impl FnOnce(&mut Batch, message::Entries<'_>, Option<&mut dyn FnMut(&mut Chunk)>),
-    ) {
-        if events.entries == message::Entries::Unknown {
+        fill: impl FnOnce(&mut Batch, usize) -> bool,
+    ) -> bool {
+        if events.entries == Entries::Unknown {
             output.complain(NOT_GZIP);
             if events.ack.is_some() {
                 // Its client keeps it.
-                return output.refused(Refusal::Encoding, self.peer);
+                output.refused(Refusal::Encoding, self.peer);
+                return true;
             }
         }
-        let Some(ack) = events.ack else {
-            fill(
-                &mut self.batch,
-                events.entries,
-                Some(&mut |lines| output.take_lines(lines)),
-            );
-            output.take_lines(&mut self.batch.lines);
-            return self.count_lost(output);
-        };
-        fill(&mut self.batch, events.entries, None);
-        if !output.could_take(&self.batch.lines) {
-            self.batch.lose_all();
+        self.batch.borrow(&mut output.spare_lines);
+        if !fill(&mut self.batch, self.max) {
+            return false;
         }
+        let Some(ack) = &events.ack else {
+            output.take_lines(&mut self.batch.lines);
+            self.count_lost(output);
+            return true;
+        };
+        let could_take = output.could_take(self.batch.lines.extent());
+        if could_take {
+            self.screen_and_offer(ack.clone(), output);
+        } else {
+            self.batch.clear();
+        }
+        could_take
+    }
+
+    fn screen_and_offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) {
         self.screened = output.screen(&mut self.batch.lines);
-        if !self.offer(ack, output) {
+        if self.offer(ack, output) {
+            return;
+        }
+        // Once a message.
+        if self.parts.is_none() || !mem::replace(&mut self.has_waited, true) {
             output.refused(Refusal::BufferFull, self.peer);
         }
     }
@@ -248,7 +298,9 @@ impl Connection {
     /// Takes the batch if there is room for all of it, and acknowledges it then. Otherwise its client waits: one that
     /// gave up would send it again.
     fn offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) -> bool {
-        let is_taken = output.take_whole_after(&mut self.batch.lines, &self.screened);
+        // After all that was taken before.
+        output.flush();
+        let is_taken = output.take_whole(&mut self.batch.lines, &self.screened);
         if is_taken {
             self.acks.extend(ack);
             self.count_lost(output);
@@ -285,18 +337,20 @@ impl Connection {
     fn memory(&self) -> usize {
         let form = match &self.form {
             Form::Unknown => 0,
-            Form::Json(json) => json.framer.memory(),
+            Form::Json(framer) => framer.memory(),
             Form::MessagePack(values) => values.memory(),
         };
-        form + self.batch.lines.bytes.capacity()
+        let parts = self.parts.as_ref().map_or(0, Parts::memory);
+        form + parts + self.batch.lines.bytes.capacity()
     }
 
     fn is_unfinished(&self) -> bool {
-        match &self.form {
-            Form::Unknown => false,
-            Form::Json(json) => !json.framer.is_done(),
-            Form::MessagePack(values) => values.is_unfinished(),
-        }
+        self.parts.is_some()
+            || match &self.form {
+                Form::Unknown => false,
+                Form::Json(framer) => !framer.is_done(),
+                Form::MessagePack(values) => values.is_unfinished(),
+            }
     }
 }
 
@@ -311,28 +365,19 @@ fn count_other(parsed: &Parsed<'_>, output: &SourceOutput) {
     output.refuse(Reason::Malformed, 1);
 }
 
-/// Keeps the end of what was read.
-fn keep_tail(tail: &mut Vec<u8>, read: &[u8]) {
-    let start = read.len().saturating_sub(JSON_OPTION);
-    tail.extend_from_slice(read.get(start..).unwrap_or_default());
-    let surplus = tail.len().saturating_sub(JSON_OPTION);
-    tail.drain(..surplus);
-}
-
 impl Protocol for Connection {
     fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize> {
         let count = match &mut self.form {
+            _ if self.is_busy => 1,
             Form::Unknown => {
-                let mut first = [0; ENVELOPE];
+                let mut first = [0; FIRST_READ];
                 let count = stream.read(&mut first)?;
                 self.begin(first.get(..count).unwrap_or_default(), output)?;
                 count
             }
-            Form::Json(json) => {
-                let space = json.framer.space();
-                let count = stream.read(space)?;
-                keep_tail(&mut json.tail, space.get(..count).unwrap_or_default());
-                json.framer.filled(count);
+            Form::Json(framer) => {
+                let count = stream.read(framer.space())?;
+                framer.filled(count);
                 count
             }
             Form::MessagePack(values) => {
@@ -379,12 +424,10 @@ impl Protocol for Connection {
     fn release(&mut self, output: &mut SourceOutput) {
         match &mut self.form {
             Form::Unknown => {}
-            Form::Json(json) => json.framer.release(),
+            Form::Json(framer) => framer.release(),
             Form::MessagePack(values) => values.release(&mut output.spare),
         }
-        if self.batch.lines.is_empty() {
-            self.batch.lines = Chunk::default();
-        }
+        self.batch.release(&mut output.spare_lines);
     }
 
     /// The client sends again the message that it could not end, or that was not acknowledged.

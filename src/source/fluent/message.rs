@@ -84,14 +84,59 @@ pub fn record_at(entries: &[u8]) -> Option<&[u8]> {
     is_map(record).then_some(record)
 }
 
-/// How many events a message has, as far as its option says so: 1 if it does not.
-pub fn events_by_option(option: &[u8]) -> usize {
-    /// More than that would not fit into a message that any client makes.
-    const MAX: u64 = 1 << 20;
-    match member(option, b"size").and_then(head_and_rest) {
-        Some((Head::Unsigned(size), _)) => size.clamp(1, MAX) as usize,
-        _ => 1,
-    }
+/// The beginning of a message, of which the rest need not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// So many bytes are before the events.
+    pub length: usize,
+    /// What comes then.
+    pub body: Body,
+    /// And behind that an option.
+    pub has_option: bool,
+}
+
+/// How events are in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// One record.
+    Record,
+    /// So many entries.
+    Entries(u32),
+    /// Entries in a string of so many bytes.
+    Packed(usize),
+}
+
+/// Reads the beginning of a message in MessagePack, if it is one with events.
+pub fn opening(message: &[u8]) -> Option<Opening> {
+    let (Head::Array(parts), rest) = head_and_rest(message)? else {
+        return None;
+    };
+    let (tag, second) = split_value(rest)?;
+    text(tag)?;
+    let (body, rest, usual) = match head_and_rest(second)? {
+        (Head::Array(count), rest) => (Body::Entries(count), rest, 2),
+        (Head::Str(length) | Head::Bin(length), rest) => (Body::Packed(length), rest, 2),
+        (time, _) if is_time(time) => (Body::Record, split_value(second)?.1, 3),
+        _ => return None,
+    };
+    (parts == usual || parts == usual + 1).then_some(Opening {
+        length: message.len() - rest.len(),
+        body,
+        has_option: parts > usual,
+    })
+}
+
+/// The acknowledgement that something asks for which is no message, but has an option where one has it: at the end.
+pub fn ack_at_end(other: &[u8]) -> Option<Vec<u8>> {
+    let (Head::Array(_), parts) = head_and_rest(other)? else {
+        return None;
+    };
+    ack_of(Parts(parts).last()?)
+}
+
+/// The same in JSON.
+pub fn json_ack_at_end(other: &[u8]) -> Option<Vec<u8>> {
+    json_ack_of(elements(other).last()?)
 }
 
 /// The acknowledgement that a message's option asks for.
@@ -106,12 +151,21 @@ fn events<'a>(entries: Entries<'a>, option: Option<&[u8]>) -> Parsed<'a> {
 }
 
 fn unpacked<'a>(packed: &'a [u8], option: Option<&[u8]>) -> Entries<'a> {
-    let compressed = option.and_then(|option| member(option, b"compressed"));
-    match compressed.and_then(text) {
-        None | Some(b"" | b"text") => Entries::Many(packed),
+    match option.and_then(compression) {
         Some(b"gzip") => Entries::Gzip(packed),
-        Some(_) => Entries::Unknown,
+        _ if option.is_some_and(is_unknown_compression) => Entries::Unknown,
+        _ => Entries::Many(packed),
     }
+}
+
+/// What the entries are compressed with, as a message's option says.
+fn compression(option: &[u8]) -> Option<&[u8]> {
+    text(member(option, b"compressed")?)
+}
+
+/// Whether they are compressed in a way that the agent does not know.
+pub fn is_unknown_compression(option: &[u8]) -> bool {
+    !matches!(compression(option), None | Some(b"" | b"text" | b"gzip"))
 }
 
 /// The option, if there is one, is a map or nothing, and the last part.
@@ -211,202 +265,5 @@ fn json_ack_of(option: &[u8]) -> Option<Vec<u8>> {
     Some(serde_json::json!({ "ack": chunk }).to_string().into_bytes())
 }
 
-/// The acknowledgement that a message in JSON asks for of which only the end is left.
-pub fn json_ack_at_end(tail: &[u8]) -> Option<Vec<u8>> {
-    let start = tail.iter().rposition(|byte| *byte == b'{')?;
-    let option = tail.get(start..)?.trim_ascii_end().strip_suffix(b"]")?;
-    json_ack_of(option)
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn record(record: &[u8], ack: Option<&str>) -> (Vec<u8>, Option<Vec<u8>>) {
-        (record.to_vec(), ack.map(|ack| ack.as_bytes().to_vec()))
-    }
-
-    fn one(parsed: Parsed<'_>) -> (Vec<u8>, Option<Vec<u8>>) {
-        match parsed {
-            Parsed::Events(Events {
-                entries: Entries::Record(record),
-                ack,
-            }) => (record.to_vec(), ack),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_message_in_json_holds_one_event() {
-        let tagged = r#"["a.b",1795326382,{"k":"]},{\""},{}]"#;
-        let parsed = one(parse_json(tagged.as_bytes()));
-        assert_eq!(parsed, record(br#"{"k":"]},{\""}"#, None));
-        let spaced = "[ \"a\\\"\\\\\" , 1.5 ,\n{ } , { \"chunk\" : \"p8n9==\" } ]";
-        let parsed = one(parse_json(spaced.as_bytes()));
-        assert_eq!(parsed, record(b"{ }", Some(r#"{"ack":"p8n9=="}"#)));
-        assert_eq!(one(parse_json(br#"["",0,{}]"#)), record(b"{}", None));
-    }
-
-    #[test]
-    fn a_message_in_json_may_hold_many() {
-        let many = br#"["t", [[1,{"a":1}], [2, {"b":[{}]}]] ,{"chunk":"c\n"}]"#;
-        let Parsed::Events(Events {
-            entries: Entries::Many(entries),
-            ack,
-        }) = parse_json(many)
-        else {
-            panic!()
-        };
-        assert_eq!(ack.unwrap(), br#"{"ack":"c\n"}"#);
-        let records: Vec<_> = elements(entries).map(json_record_of).collect();
-        assert_eq!(records, [Some(&br#"{"a":1}"#[..]), Some(br#"{"b":[{}]}"#)]);
-        for entry in ["[1]", "[1,2]", "[1,{},3]", "{}", "1", "[]"] {
-            assert_eq!(json_record_of(entry.as_bytes()), None, "{entry}");
-        }
-    }
-
-    #[test]
-    fn the_chunk_of_a_message_in_json_is_found_at_its_end() {
-        let tail = b"xx\"},{\"n\":1}},{\"chunk\":\"p8n9==\"} ]\n";
-        let ack = json_ack_at_end(tail);
-        assert_eq!(ack.as_deref(), Some(&br#"{"ack":"p8n9=="}"#[..]));
-        for none in [
-            "",
-            "x\"},{}]",
-            "{\"chunk\":\"a\"}}]",
-            "{\"chunk\":\"a\"}",
-            "{\"chunk\":1}]",
-        ] {
-            assert_eq!(json_ack_at_end(none.as_bytes()), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_message_is_known() {
-        for other in [
-            "[]",
-            "[1,2]",
-            r#"["t",1]"#,
-            r#"["t",1,2]"#,
-            r#"["t",1,{},{},{}]"#,
-            r#"["t",[],{},{}]"#,
-            r#"["t","k9MB",{"size":1}]"#,
-            r#"[{"a":1}]"#,
-        ] {
-            assert_eq!(parse_json(other.as_bytes()), Parsed::Other, "{other}");
-        }
-        for other in [
-            &b"\x01"[..],
-            b"\x90",
-            b"\x80",
-            b"\x92\xa1t\x01",
-            b"\x93\xa1t\x01\x02",
-            b"\x93\xa1t\xc0\x80",
-            b"\x93\x01\x01\x80",
-            b"\x94\xa1t\x01\x80\x01",
-            b"\x95\xa1t\x01\x80\x80\x80",
-            b"\x94\xa1t\x90\x80\x80",
-            b"\x93\xa1t\xa0\x01",
-        ] {
-            assert_eq!(parse_msgpack(other), Parsed::Other, "{other:x?}");
-        }
-    }
-
-    #[test]
-    fn a_client_that_wants_a_handshake_is_known() {
-        let ping = b"\x96\xa4PING\xa1h\xa1s\xa1d\xa0\xa0";
-        assert_eq!(parse_msgpack(ping), Parsed::Handshake);
-        let ping = br#"["PING","h","s","d","",""]"#;
-        assert_eq!(parse_json(ping), Parsed::Handshake);
-        assert_eq!(parse_msgpack(b"\xc0"), Parsed::Heartbeat);
-    }
-
-    #[test]
-    fn a_message_in_messagepack_holds_one_event() {
-        let chunk = b"\x81\xa5chunk\xa3abc".as_slice();
-        for time in [
-            &b"\x01"[..],
-            b"\xce\x6b\x02\x81\xef",
-            b"\xd7\x00\0\0\0\x01\0\0\0\x02",
-        ] {
-            let start = [b"\xa1t", time, b"\x81\xa1a\x01"].concat();
-            let message = [b"\x93", &start[..]].concat();
-            assert_eq!(one(parse_msgpack(&message)), record(b"\x81\xa1a\x01", None));
-            for option in [&b"\xc0"[..], b"\x80", b"\x81\xa5chunk\x01"] {
-                let message = [b"\x94", &start[..], option].concat();
-                assert_eq!(one(parse_msgpack(&message)), record(b"\x81\xa1a\x01", None));
-            }
-            let message = [b"\x94", &start[..], chunk].concat();
-            let (_, ack) = one(parse_msgpack(&message));
-            assert_eq!(ack.as_deref(), Some(&b"\x81\xa3ack\xa3abc"[..]));
-        }
-    }
-
-    #[test]
-    fn the_modes_with_many_events_are_told_apart() {
-        let entries_of = |message: &'static [u8]| match parse_msgpack(message) {
-            Parsed::Events(events) => events.entries,
-            other => panic!("{other:?}"),
-        };
-        let entry = b"\x92\x01\x80";
-        for (message, entries) in [
-            (&b"\x92\xa1t\x91\x92\x01\x80"[..], Entries::Many(entry)),
-            (b"\x92\xa1t\x90", Entries::Many(b"")),
-            (b"\x93\xa1t\xc4\x03\x92\x01\x80\x80", Entries::Many(entry)),
-            (b"\x92\xa1t\xa3\x92\x01\x80", Entries::Many(entry)),
-            (
-                b"\x93\xa1t\xa1x\x81\xaacompressed\xa4text",
-                Entries::Many(b"x"),
-            ),
-            (
-                b"\x93\xa1t\xa1x\x81\xaacompressed\xa4gzip",
-                Entries::Gzip(b"x"),
-            ),
-            (
-                b"\x93\xa1t\xa1x\x81\xaacompressed\xa4zstd",
-                Entries::Unknown,
-            ),
-        ] {
-            assert_eq!(entries_of(message), entries, "{message:x?}");
-        }
-        assert_eq!(record_at(b"\x92\x01\x80\xc0"), Some(&b"\x80\xc0"[..]));
-        // A client's metadata comes with the time.
-        assert_eq!(record_at(b"\x92\x92\x01\x80\x80"), Some(&b"\x80"[..]));
-        for entry in [
-            &b"\x80"[..],
-            b"\x91\x80",
-            b"\x92\x01\x02",
-            b"\x93\x01\x80\x80",
-            b"",
-        ] {
-            assert_eq!(record_at(entry), None, "{entry:x?}");
-        }
-    }
-
-    #[test]
-    fn the_size_of_a_lost_message_is_what_its_option_says() {
-        for (option, events) in [
-            (&b"\x80"[..], 1),
-            (b"\x81\xa4size\x05", 5),
-            (b"\x81\xa4size\x00", 1),
-            (b"\x81\xa4size\xff", 1),
-            (b"\x82\xa5chunk\xa1a\xa4size\xcd\x01\x00", 256),
-            (b"\x81\xa4size\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 1 << 20),
-        ] {
-            assert_eq!(events_by_option(option), events, "{option:x?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
-            parse_json(&bytes);
-            json_ack_at_end(&bytes);
-            parse_msgpack(&bytes);
-            ack_of(&bytes);
-            record_at(&bytes);
-        }
-    }
-}
+mod tests;

@@ -8,21 +8,20 @@ mod connection;
 pub mod head;
 pub mod message;
 pub mod msgpack;
+pub mod parts;
+pub mod unpack;
 pub mod values;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Source;
-use super::listen::{self, Limits, ListenSettings, ListeningSocket};
+use super::listen::{self, ListenSettings, ListeningSocket};
 use super::output::SourceOutput;
 use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
-use connection::{Connection, MessageLimits};
-
-/// Tag, option and heads of a message have no more bytes than this.
-const ENVELOPE: usize = 64 << 10;
+use connection::Connection;
 
 /// A socket for fluent clients.
 pub(super) struct Listener {
@@ -80,16 +79,7 @@ impl Source for Listener {
             .log();
         }
         let limits = self.settings.limits(&output, self.is_tls);
-        let messages = message_limits(&limits);
-        let connection = |output: &SourceOutput, peer| Connection::new(messages, output, peer);
+        let connection = |output: &SourceOutput, peer| Connection::new(limits.memory, output, peer);
         listen::serve(&self.socket, limits, connection, output, stop);
-    }
-}
-
-/// A message, and what it produces, come from the memory that there is for all.
-fn message_limits(limits: &Limits) -> MessageLimits {
-    MessageLimits {
-        message: limits.memory / 2 + ENVELOPE,
-        whole: limits.memory,
     }
 }

@@ -1,6 +1,6 @@
 //! Cuts a stream of MessagePack into its values; no I/O.
 
-use super::head::{Fault, Head, Skipper};
+use super::head::{Fault, Skipper};
 
 /// Room that a read gets at least.
 const MIN_READ: usize = 4 << 10;
@@ -9,16 +9,13 @@ const FIRST_BUFFER: usize = 16 << 10;
 /// The buffer grows to this while reads fill it, and beyond only for a value that needs it.
 const USUAL_BUFFER: usize = 128 << 10;
 /// Memory is lent from value to value up to this size: to get it from the kernel costs as much as to write an event.
-const MAX_SPARE: usize = 2 << 20;
-/// Of a value over the limit the last part is kept if it has no more bytes than this.
-pub const MAX_LAST_PART: usize = 4 << 10;
-
+pub const MAX_SPARE: usize = 2 << 20;
 /// What comes next in the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
     /// A whole value.
     Value(&'a [u8]),
-    /// A value over the limit has ended. Its last part is given if it is an array: a message's option is there.
+    /// A value over the limit begins with these bytes. It is passed over, unless it is [entered](Values::enter).
     TooLarge(&'a [u8]),
 }
 
@@ -35,13 +32,14 @@ pub struct Values {
     at: usize,
     skipper: Skipper,
     limit: usize,
-    overlong: Option<Overlong>,
-    /// Of the last value over the limit.
-    last_part: Vec<u8>,
+    /// Where the value begins that was given last.
+    given: usize,
+    /// That one is over the limit, and has not ended.
+    is_passing: bool,
 }
 
 impl Values {
-    /// For values of at most `limit` bytes; longer ones are followed to their end, but not kept.
+    /// For values of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Values {
             buffer: Vec::new(),
@@ -50,9 +48,14 @@ impl Values {
             at: 0,
             skipper: Skipper::new(),
             limit,
-            overlong: None,
-            last_part: Vec::new(),
+            given: 0,
+            is_passing: false,
         }
+    }
+
+    /// From here on values may have so many bytes.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Where to read the next bytes into; never empty. All values must have been taken before.
@@ -105,47 +108,70 @@ impl Values {
         reason = "a value borrows from the buffer"
     )]
     pub fn next(&mut self) -> Result<Option<Found<'_>>, Fault> {
-        if self.overlong.is_none() && self.start < self.filled {
+        loop {
+            if self.is_passing && self.skipper.is_done() {
+                self.is_passing = false;
+                self.skipper = Skipper::new();
+            }
+            if self.at == self.filled {
+                return Ok(None);
+            }
             let pending = self.buffer.get(self.at..self.filled);
             self.at += self.skipper.pass(pending.unwrap_or_default())?;
-            let length = self.at - self.start;
-            if length.saturating_add(self.skipper.needs()) > self.limit {
-                self.overlong = Some(Overlong::default());
-            } else if self.skipper.is_done() {
-                self.skipper = Skipper::new();
-                let start = std::mem::replace(&mut self.start, self.at);
-                return Ok(self.buffer.get(start..self.at).map(Found::Value));
+            if self.is_passing {
+                self.start = self.at;
+                if self.skipper.is_done() {
+                    continue;
+                }
+                return Ok(None);
             }
+            let length = self.at - self.start;
+            self.is_passing = length.saturating_add(self.skipper.needs()) > self.limit;
+            if !self.is_passing && !self.skipper.is_done() {
+                return Ok(None);
+            }
+            self.given = std::mem::replace(&mut self.start, self.at);
+            let bytes = self.buffer.get(self.given..self.at).unwrap_or_default();
+            if self.is_passing {
+                return Ok(Some(Found::TooLarge(bytes)));
+            }
+            self.skipper = Skipper::new();
+            return Ok(Some(Found::Value(bytes)));
         }
-        let Some(overlong) = &mut self.overlong else {
-            return Ok(None);
-        };
-        let pending = self.buffer.get(self.start..self.filled);
-        self.start += overlong.pass(pending.unwrap_or_default())?;
+    }
+
+    /// Goes back into the value that was given last, behind its first `length` bytes: what is next are its parts.
+    pub fn enter(&mut self, length: usize) {
+        self.start = self.given + length;
         self.at = self.start;
-        if !overlong.is_done() {
-            return Ok(None);
-        }
-        self.last_part = std::mem::take(&mut overlong.last_part);
-        self.overlong = None;
         self.skipper = Skipper::new();
-        Ok(Some(Found::TooLarge(&self.last_part)))
+        self.is_passing = false;
+    }
+
+    /// What has come of the next `max` bytes, when no value has begun.
+    pub fn bytes(&self, max: usize) -> &[u8] {
+        let end = self.filled.min(self.start.saturating_add(max));
+        self.buffer.get(self.start..end).unwrap_or_default()
+    }
+
+    /// Is done with so many of these.
+    pub fn pass_bytes(&mut self, count: usize) {
+        self.start += count;
+        self.at = self.start;
     }
 
     /// Whether a value has begun that is not whole. All values must have been taken before.
     pub fn is_unfinished(&self) -> bool {
-        self.start < self.filled || self.overlong.is_some()
+        self.start < self.filled || self.is_passing
     }
 
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> usize {
-        let overlong = self.overlong.as_ref().map_or(0, |_| MAX_LAST_PART);
-        self.buffer.capacity() + overlong
+        self.buffer.capacity()
     }
 
     /// Gives back what the value at hand does not need, to `spare` if that has less: for sources with many idle streams.
     pub fn release(&mut self, spare: &mut Vec<u8>) {
-        self.last_part = Vec::new();
         let pending = self.filled - self.start;
         if pending <= self.buffer.len() / 4 {
             let kept = self.buffer.get(self.start..self.filled);
@@ -164,64 +190,6 @@ impl Values {
         if self.buffer.is_empty() {
             self.buffer = std::mem::take(spare);
         }
-    }
-}
-
-/// A value over the limit.
-#[derive(Debug, Default)]
-struct Overlong {
-    /// Its parts that have not ended, if it is an array; else itself.
-    parts: Option<u64>,
-    /// The part at hand.
-    part: Skipper,
-    /// What has come of that, unless it is long.
-    last_part: Vec<u8>,
-    is_long: bool,
-}
-
-impl Overlong {
-    /// Passes over what `bytes` holds of it, and returns how much that is.
-    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let mut at = 0;
-        if self.parts.is_none() {
-            match Head::read(bytes)? {
-                None => return Ok(0),
-                Some((Head::Array(count), length)) => {
-                    self.parts = Some(count.into());
-                    at = length;
-                }
-                Some(_) => self.parts = Some(1),
-            }
-        }
-        while !self.is_done() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let passed = self.part.pass(rest)?;
-            self.keep(rest.get(..passed).unwrap_or_default());
-            at += passed;
-            if !self.part.is_done() {
-                break;
-            }
-            self.parts = self.parts.map(|parts| parts - 1);
-            self.part = Skipper::new();
-            if !self.is_done() {
-                self.last_part.clear();
-                self.is_long = false;
-            }
-        }
-        Ok(at)
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        self.is_long |= self.last_part.len() + bytes.len() > MAX_LAST_PART;
-        if self.is_long {
-            self.last_part.clear();
-        } else {
-            self.last_part.extend_from_slice(bytes);
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.parts == Some(0)
     }
 }
 
@@ -245,7 +213,14 @@ mod tests {
                 while let Some(next) = values.next().unwrap() {
                     found.push(match next {
                         Found::Value(value) => (true, value.to_vec()),
-                        Found::TooLarge(last_part) => (false, last_part.to_vec()),
+                        Found::TooLarge(beginning) => {
+                            assert!(
+                                stream
+                                    .windows(beginning.len())
+                                    .any(|part| part == beginning)
+                            );
+                            (false, Vec::new())
+                        }
                     });
                 }
                 if length % 2 == 0 {
@@ -274,12 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_value_over_the_limit_the_last_part_is_left() {
-        let option = b"\xa5chunk".to_vec();
+    fn a_value_over_the_limit_is_passed_over_or_entered() {
         for padding in [991, 5000, 300_000] {
             let stream = [message(padding, "chunk"), vec![0xc0], message(1, "a")].concat();
             let expected = [
-                (false, option.clone()),
+                (false, Vec::new()),
                 (true, vec![0xc0]),
                 (true, message(1, "a")),
             ];
@@ -287,13 +261,17 @@ mod tests {
                 assert_eq!(found(&stream, pieces, 1000), expected);
             }
         }
-        // A string, a long last part, a map.
-        for stream in [
-            [b"\xda\x20\x00".as_slice(), &[b'x'; 0x2000]].concat(),
-            [b"\x92\xc0\xda\x20\x00".as_slice(), &[b'x'; 0x2000]].concat(),
-        ] {
-            assert_eq!(found(&stream, &[100], 1000), [(false, Vec::new())]);
-        }
+        let mut values = Values::new(1000);
+        let stream = [message(4000, "chunk"), vec![0xc0]].concat();
+        let mut rest = &stream[..];
+        values.copy_in(&mut rest);
+        assert!(matches!(values.next(), Ok(Some(Found::TooLarge(_)))));
+        values.enter(8);
+        assert_eq!(values.bytes(4000), [b'x'; 4000]);
+        values.pass_bytes(4000);
+        assert_eq!(values.next(), Ok(Some(Found::Value(b"\xa5chunk"))));
+        assert_eq!(values.next(), Ok(Some(Found::Value(b"\xc0"))));
+        assert_eq!(values.next(), Ok(None));
     }
 
     #[test]
@@ -305,14 +283,14 @@ mod tests {
         ] {
             let mut values = Values::new(1 << 30);
             values.copy_in(&mut head.as_slice());
-            assert_eq!(values.next(), Ok(None));
+            assert_eq!(values.next(), Ok(Some(Found::TooLarge(head))));
             for _ in 0..100 {
                 values.copy_in(&mut [1; 10_000].as_slice());
                 assert_eq!(values.next(), Ok(None));
             }
             assert!(values.is_unfinished());
             values.release(&mut Vec::new());
-            assert!(values.memory() <= MAX_LAST_PART, "{}", values.memory());
+            assert_eq!(values.memory(), 0);
         }
     }
 
@@ -348,7 +326,7 @@ mod tests {
                 .iter()
                 .map(|message| match message.len() {
                     ..=1000 => (true, message.clone()),
-                    _ => (false, b"\xa1c".to_vec()),
+                    _ => (false, Vec::new()),
                 })
                 .collect();
             prop_assert_eq!(found(&messages.concat(), &pieces, 1000), expected);

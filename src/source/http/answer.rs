@@ -14,7 +14,9 @@ pub enum Answer {
     Taken,
     /// A probe: the listener is there.
     Healthy,
-    /// The same, to OPTIONS.
+    /// A probe: nothing more can be taken for now.
+    Full,
+    /// The listener is there, to OPTIONS.
     Options,
     /// There are no acknowledgements of an indexer.
     NoAcknowledgements,
@@ -52,9 +54,11 @@ impl Answer {
     /// Why the request is refused, if it is: then its events are in no count, since the client has them still.
     pub fn refusal(self) -> Option<Refusal> {
         Some(match self {
-            Answer::Taken | Answer::Healthy | Answer::Options | Answer::NoAcknowledgements => {
-                return None;
-            }
+            Answer::Taken
+            | Answer::Healthy
+            | Answer::Full
+            | Answer::Options
+            | Answer::NoAcknowledgements => return None,
             Answer::BadEvent(_) => Refusal::MalformedEvents,
             Answer::Busy => Refusal::BufferFull,
             Answer::TooManyConnections => Refusal::ConnectionLimit,
@@ -83,6 +87,11 @@ impl Answer {
         match self {
             Answer::Taken => ("200 OK", "Success", 0),
             Answer::Healthy | Answer::Options => ("200 OK", "HEC is healthy", 17),
+            Answer::Full => (
+                "503 Service Unavailable",
+                "HEC is unhealthy, queues are full",
+                18,
+            ),
             Answer::NoAcknowledgements => ("400 Bad Request", "ACK is disabled", 14),
             Answer::BadEvent(_) => ("400 Bad Request", "Invalid data format", 6),
             Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {

@@ -221,6 +221,7 @@ impl<'a> Connection<'a> {
         }
         let answer = match asked.route {
             Route::Events | Route::Envelopes => self.take(),
+            Route::Health if service.is_full() => Answer::Full,
             Route::Health | Route::Probe => Answer::Healthy,
             Route::Options => Answer::Options,
             Route::Acknowledgements => Answer::NoAcknowledgements,
@@ -287,14 +288,15 @@ impl<'a> Connection<'a> {
             return answer;
         }
         let events = &mut self.decoder.chunk;
-        if !output.could_take(events) {
+        if !output.could_take(events.extent()) {
             return Answer::TooLarge;
         }
         let screened = output.screen(events);
-        match output.take_whole(events, &screened) {
-            true => Answer::Taken,
-            false => Answer::Busy,
+        if output.take_whole(events, &screened) {
+            return Answer::Taken;
         }
+        self.client.service.health.no_room();
+        Answer::Busy
     }
 
     /// Reads more of a head or a body, behind what is unread; or a new request's beginning, whenever it comes.

@@ -2,18 +2,17 @@
 //!
 //! All memory that a body makes is asked for before it is made: what is produced counts, not what was sent.
 
-use flate2::{Decompress, FlushDecompress, Status};
-
 use super::answer::Answer;
 use super::budget::{Budget, NoMemory, OWN, Share};
 use crate::buffer::chunk::Chunk;
 use crate::framer::{Event, Frame, Framer, Lost};
+use crate::source::gunzip::{BadGzip, Gunzip};
 use crate::text::envelope::Envelope;
 
 /// Inflated at a time.
 const INFLATED: usize = 16 << 10;
-/// What inflating takes: its window, its tables and what comes out.
-const INFLATE_BYTES: usize = INFLATED + (48 << 10);
+/// What inflating takes, with what comes out.
+const INFLATE_BYTES: usize = INFLATED + Gunzip::MEMORY;
 /// The first of a chunk's memory, which is kept between bodies.
 const FIRST_CHUNK: usize = 8 << 10;
 
@@ -34,7 +33,8 @@ pub struct BodyDecoder<'a> {
     /// Its events so far.
     pub chunk: Chunk,
     coding: Coding,
-    gunzip: Option<Gunzip>,
+    /// What comes out of it in the second.
+    gunzip: Option<(Gunzip, Vec<u8>)>,
     /// Objects that were found, also those that are no events.
     objects: usize,
     /// What can't be taken: then neither can the rest, which is only counted.
@@ -53,6 +53,12 @@ impl From<NoMemory> for Answer {
             NoMemory::Now => Answer::Busy,
             NoMemory::Ever => Answer::TooLarge,
         }
+    }
+}
+
+impl From<BadGzip> for Answer {
+    fn from(_: BadGzip) -> Self {
+        Answer::BadCoding
     }
 }
 
@@ -118,7 +124,8 @@ impl<'a> BodyDecoder<'a> {
     /// # Errors
     /// It can't be taken.
     pub fn finish(&mut self) -> Result<(), Answer> {
-        if self.gunzip.as_ref().is_some_and(|gunzip| !gunzip.is_done()) && self.bad.is_none() {
+        let is_cut_off = (self.gunzip.as_ref()).is_some_and(|(gunzip, _)| !gunzip.is_done());
+        if is_cut_off && self.bad.is_none() {
             return Err(Answer::BadCoding);
         }
         self.framer.end();
@@ -187,12 +194,13 @@ impl<'a> BodyDecoder<'a> {
         if self.gunzip.is_none() {
             self.share.cover(OWN + INFLATE_BYTES)?;
         }
-        let mut gunzip = self.gunzip.take().unwrap_or_else(Gunzip::new);
+        let new = || (Gunzip::new(), vec![0; INFLATED]);
+        let (mut gunzip, mut out) = self.gunzip.take().unwrap_or_else(new);
         while !bytes.is_empty() && self.bad.is_none() {
-            let made = gunzip.next(&mut bytes)?;
-            self.frame(gunzip.out.get(..made).unwrap_or_default())?;
+            let made = gunzip.next(&mut bytes, &mut out)?;
+            self.frame(out.get(..made).unwrap_or_default())?;
         }
-        self.gunzip = Some(gunzip);
+        self.gunzip = Some((gunzip, out));
         Ok(())
     }
 }
@@ -236,54 +244,6 @@ fn inner(object: &[u8], unwraps: bool) -> &[u8] {
 fn is_empty(object: &[u8]) -> bool {
     let inside = object.get(1..object.len() - 1).unwrap_or_default();
     inside.iter().all(u8::is_ascii_whitespace)
-}
-
-/// Takes gzip off, of any number of members (RFC 1952, section 2.2).
-struct Gunzip {
-    decompress: Decompress,
-    out: Vec<u8>,
-    /// The member at hand has ended: only another one may follow.
-    member_ended: bool,
-    has_begun: bool,
-}
-
-impl Gunzip {
-    fn new() -> Self {
-        Gunzip {
-            // 15 bits of window, and a gzip header around it.
-            decompress: Decompress::new_gzip(15),
-            out: vec![0; INFLATED],
-            member_ended: false,
-            has_begun: false,
-        }
-    }
-
-    /// Whether it may end here.
-    fn is_done(&self) -> bool {
-        self.member_ended || !self.has_begun
-    }
-
-    /// Inflates some bytes of `input` to the beginning of `out`. How many came out.
-    fn next(&mut self, input: &mut &[u8]) -> Result<usize, Answer> {
-        if self.member_ended {
-            self.decompress = Decompress::new_gzip(15);
-            self.member_ended = false;
-        }
-        self.has_begun = true;
-        let (before_in, before_out) = (self.decompress.total_in(), self.decompress.total_out());
-        let status = self
-            .decompress
-            .decompress(input, &mut self.out, FlushDecompress::None);
-        let used = (self.decompress.total_in() - before_in) as usize;
-        let made = (self.decompress.total_out() - before_out) as usize;
-        *input = input.get(used..).unwrap_or_default();
-        match status {
-            Ok(Status::StreamEnd) => self.member_ended = true,
-            Ok(_) if used + made > 0 => {}
-            _ => return Err(Answer::BadCoding),
-        }
-        Ok(made)
-    }
 }
 
 #[cfg(test)]

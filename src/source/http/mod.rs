@@ -10,24 +10,24 @@ pub mod chunked;
 mod connection;
 pub mod connections;
 pub mod decoder;
+pub mod health;
 pub mod registry;
 pub mod request;
 pub mod route;
 pub mod tokens;
 mod transport;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use answer::Answer;
 use budget::Budget;
 use connections::{Connections, Member, TurnedAway};
+use health::Health;
 use registry::Limits;
 use tokens::Tokens;
 
@@ -48,9 +48,6 @@ const BURST: Duration = Duration::from_millis(100);
 /// A connection's thread needs little: its buffers are on the heap. Handshakes need more.
 const STACK: usize = 128 << 10;
 const TLS_STACK: usize = 512 << 10;
-/// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try
-/// again after a second, when some have given up.
-pub const BACKLOG: i32 = 4096;
 /// Memory for bodies is enough for so many of the largest size,
 const BODIES: usize = 4;
 /// with so much around each.
@@ -92,6 +89,7 @@ struct Service {
     timeout: Duration,
     hec_input: HecInput,
     budget: Budget,
+    health: Health,
     stop: ShutdownSignal,
 }
 
@@ -124,12 +122,10 @@ impl Listener {
             .map_or(Ok(()), |tokens| tokens.current().map(drop));
         let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
         tokens.and(tls).map_err(OpenError::Missing)?;
-        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
-        listener
-            .set_nonblocking(true)
-            .and_then(|()| SockRef::from(&listener).listen(BACKLOG))
-            .map_err(OpenError::listening)?;
-        Ok(Listener { listener, settings })
+        Ok(Listener {
+            listener: stream::listen(address)?,
+            settings,
+        })
     }
 
     fn service(&self, output: SourceOutput, stop: &ShutdownSignal) -> Service {
@@ -148,8 +144,15 @@ impl Listener {
             timeout: settings.timeout,
             hec_input: settings.hec_input,
             budget: Budget::new(body.saturating_mul(BODIES)),
+            health: Health::default(),
             stop: stop.clone(),
         }
+    }
+}
+
+impl Service {
+    fn is_full(&self) -> bool {
+        self.health.is_full(self.output.percent_used())
     }
 }
 
@@ -189,7 +192,7 @@ impl Source for Listener {
                         .err()
                         .map(|error| format!("can't serve a client: {error}"))
                 }
-                Err(error) if is_passing(&error) => None,
+                Err(error) if stream::is_passing(&error) => None,
                 Err(error) => Some(format!("can't accept a client: {error}")),
             };
             if let Some(problem) = problem {
@@ -200,13 +203,6 @@ impl Source for Listener {
         drop(self.listener);
         service.connections.end(stream::LAST_READS);
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-    )
 }
 
 /// Lets clients in.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::output::SourceOutput;
+use super::rest::Rest;
 use super::stream;
 use super::tls::{self, HandshakeError};
 use crate::sys::descriptors;
@@ -60,6 +61,7 @@ pub(super) fn serve<P: Protocol>(
             return;
         }
     };
+    let rest = Rest::new(output.batch_age);
     let server = Server {
         socket,
         protocol,
@@ -68,6 +70,7 @@ pub(super) fn serve<P: Protocol>(
         roster: Roster::new(limits),
         connections: HashMap::new(),
         next_id: FIRST,
+        rest,
         unread: Vec::new(),
         deferred: VecDeque::new(),
         just_deferred: Vec::new(),
@@ -117,6 +120,7 @@ struct Server<'a, P, F> {
     roster: Roster,
     connections: HashMap<u64, Connection<P>>,
     next_id: u64,
+    rest: Rest,
     /// Connections whose turn was over before all was read.
     unread: Vec<u64>,
     /// Connections that wait for room in the buffer, in the order in which they began to.
@@ -138,7 +142,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 deadline = Some(Instant::now() + stream::LAST_READS);
             }
             self.just_deferred.clear();
-            let is_idle = self.wait(&mut ready, deadline.is_none());
+            let is_idle = self.wait(&mut ready, deadline.is_none(), stop);
             if deadline.is_some_and(|deadline| is_idle || Instant::now() >= deadline) {
                 break;
             }
@@ -161,7 +165,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
     }
 
     /// Waits for something to do, if it may wait. True if there is nothing.
-    fn wait(&mut self, ready: &mut Vec<u64>, may_wait: bool) -> bool {
+    fn wait(&mut self, ready: &mut Vec<u64>, may_wait: bool, stop: &ShutdownSignal) -> bool {
         let waited = self.epoll.wait(ready, Some(Duration::ZERO));
         ready.retain(|token| *token != SHUTDOWN);
         if waited.is_ok() && !(ready.is_empty() && self.unread.is_empty()) {
@@ -170,6 +174,13 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         self.output.flush();
         if !may_wait {
             return true;
+        }
+        if P::MAY_REST
+            && let Some(rest) = self.rest.due(Instant::now())
+        {
+            stop.wait(rest);
+            self.clock.advance(Duration::MAX);
+            return false;
         }
         self.clock.advance(MAX_ROUND);
         // Failing to wait means no memory.
@@ -201,7 +212,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.admit(stream, peer);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if is_passing(&error) => {}
+                Err(error) if stream::is_passing(&error) => {}
                 Err(error) => return self.rest(&format!("can't accept a connection: {error}")),
             }
         }
@@ -281,12 +292,13 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     if self.epoll.modify(stream, id, Interest::Hangup).is_err() {
                         return self.end(id, End::Closed);
                     }
+                    self.unread.retain(|unread| *unread != id);
                     self.deferred.push_back(id);
                     self.just_deferred.push(id);
                     return self.update(id);
                 }
-                Ok(1..) => {}
-                Err(error) if is_passing(&error) => return self.update(id),
+                Ok(count @ 1..) => self.rest.read(count),
+                Err(error) if stream::is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),
                 Err(error) => return self.broken(id, &error),
@@ -403,11 +415,4 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             protocol.end(End::Shutdown, &mut self.output);
         }
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-    )
 }

@@ -19,6 +19,9 @@ pub(crate) enum End {
 
 /// What is made of a client's bytes.
 pub(crate) trait Protocol {
+    /// Clients don't wait for an answer, so that reading may rest.
+    const MAY_REST: bool = false;
+
     /// Reads once, without waiting. 0 at the stream's end.
     ///
     /// # Errors

@@ -12,11 +12,9 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::source::spec::OpenError;
+use crate::source::stream;
 use crate::source::tls::{TlsServer, TlsStream};
 use crate::source::unix::{self, check_socket_path};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// A client's connection. It never waits.
 pub(crate) trait Stream: Read + Write + AsFd {
@@ -42,38 +40,13 @@ impl Stream for TcpStream {
     }
 }
 
-/// A connection inside TLS.
-struct Tls(TlsStream<TcpStream>);
-
-impl Read for Tls {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Tls {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl AsFd for Tls {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
-    }
-}
-
-impl Stream for Tls {
+impl Stream for TlsStream<TcpStream> {
     fn refuse_more(&self) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
 
     fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
+        TlsStream::is_handshaking(self)
     }
 }
 
@@ -124,11 +97,7 @@ impl ListeningSocket {
         if let Some(tls) = &tls {
             tls.check().map_err(OpenError::Missing)?;
         }
-        let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
-        listener
-            .set_nonblocking(true)
-            .map_err(OpenError::listening)?;
-        Ok(ListeningSocket::Tcp(listener, tls))
+        Ok(ListeningSocket::Tcp(stream::listen(address)?, tls))
     }
 
     /// Accepts a connection, with its client's address if that has one.
@@ -144,7 +113,7 @@ impl ListeningSocket {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let stream: Box<dyn Stream> = match tls {
-                    Some(tls) => Box::new(Tls(tls.accept(stream)?)),
+                    Some(tls) => Box::new(tls.accept(stream)?),
                     None => Box::new(stream),
                 };
                 Ok((stream, Some(peer)))
@@ -180,7 +149,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     }
     socket.bind(&SockAddr::unix(path)?)?;
     let ready = fs::set_permissions(path, Permissions::from_mode(mode));
-    if let Err(error) = ready.and_then(|()| socket.listen(BACKLOG)) {
+    if let Err(error) = ready.and_then(|()| socket.listen(stream::BACKLOG)) {
         let _ = fs::remove_file(path);
         return Err(error);
     }

@@ -121,6 +121,21 @@ messages! {
     /// A request was taken after others had failed.
     DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
         "delivery restored after {lasted} ({attempts})";
+    /// What is indexed can't be asked.
+    QueryFailed { error: String } = "query_failed" Warn
+        "can't ask which events are indexed: {error}; asking again";
+    /// It can.
+    QueryRestored { lasted: HumanDuration } = "query_restored" Info
+        "the webhook says again which events are indexed, after {lasted}";
+    /// The agent ends without knowing.
+    LeftUnacknowledged { events: Events } = "left_unacknowledged" Warn
+        "{events} posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted as not delivered";
+    /// One of several endpoints failed.
+    EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
+        "{endpoint}: {error}; the other endpoints are used until it works again";
+    /// It works again.
+    EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
+        "{endpoint}: works again after {lasted}";
     /// Events are posted again though the webhook may have them.
     Redelivered { events: Events, within: Within, error: String, total: u64 } = "redelivered" Warn
         "redelivered {events}{within} that may have arrived already ({error}); {total} since start";
@@ -139,12 +154,24 @@ messages! {
     /// Events are lost, because the webhook does not take them.
     Rejected { events: Events, within: Within, error: String, total: u64 } = "rejected" Warn
         "rejected {events}{within} ({error}); {total} since start";
+    /// Rejected events are not in the file for them.
+    RejectsUnsaved { events: Events, within: Within, error: String, total: u64 } = "rejects_unsaved" Warn
+        "not saved: {events}{within} that the webhook rejected ({error}); {total} since start";
     /// A request takes longer than its timeouts allow, which is a bug.
     RequestStuck { lasts: HumanDuration } = "request_stuck" Error
         "a request to the webhook has not ended after {lasts}, beyond its timeouts; under systemd, the watchdog will restart the agent";
     /// Such a request has ended.
     RequestUnstuck { lasted: HumanDuration } = "request_unstuck" Info
         "the request to the webhook ended after {lasted}";
+
+    // Clocks
+
+    /// Two clocks differ, or events are dated otherwise than now.
+    ClockSkew { what: String, skew: HumanDuration, direction: &'static str } = "clock_skew" Warn
+        "{what} is {skew} {direction} this host's clock; fix: synchronise the clocks, as by NTP";
+    /// They don't any more.
+    ClockAgrees { what: String } = "clock_agrees" Info
+        "{what} agrees with this host's clock again";
 
     // Settings
 
@@ -189,7 +216,10 @@ messages! {
         "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
     /// A private key that is not private.
     KeyReadable { option: String, path: String } = "key_readable" Warn
-        "{option}: every user of this host can read the private key in {path}; fix: chmod o= {path}";
+        "{option}: every user of this host can read the key in {path}; fix: chmod o= {path}";
+    /// A certificate must be renewed.
+    CertificateExpires { whose: &'static str, date: String, when: String } = "certificate_expires" Warn
+        "the certificate of {whose} expires on {date} ({when}); renew it";
     /// The roots age with the program.
     BundledRoots { reason: String, date: String } = "bundled_roots" Warn
         "no trusted roots on this host{reason}: using those bundled with this program ({date}), which age with it; install \
@@ -231,6 +261,9 @@ messages! {
     /// Others can read the figures.
     StatusExposed { address: String } = "status_exposed" Warn
         "--status-listen: anyone who can reach {address} can read the metrics; use --status-token-file, or listen on 127.0.0.1";
+    /// Events are to be typed.
+    StdinIsTerminal {} = "stdin_is_terminal" Info
+        "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
     /// Standard input broke.
     StdinFailed { error: String } = "stdin_failed" Error
         "stdin: can't be read any more: {error}; draining and stopping";
@@ -323,6 +356,22 @@ messages! {
         "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes to deliver them, or print them \
          with `s3-audit-webhook spool cat`";
 
+    // The trail
+
+    /// The agent records its losses in the archive.
+    TrailStarted { stream: String, first: u64 } = "trail_started" Info
+        "trail: stream {stream}, from number {first} on";
+    /// Nothing is kept from start to start.
+    TrailUnkept { error: String } = "trail_unkept" Warn
+        "trail: can't be kept in the state directory: {error}; this start has a stream of its own, and records that are not \
+         delivered end with it";
+    /// The file can't be written.
+    TrailFailed { path: String, error: String } = "trail_failed" Warn
+        "{path}: can't keep the trail: {error}; retrying; a kill before that loses records that are not delivered";
+    /// It can again.
+    TrailRestored { path: String } = "trail_restored" Info
+        "{path}: the trail is kept again";
+
     // State
 
     /// The state directory is not there yet.
@@ -370,62 +419,4 @@ impl fmt::Display for Message {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    const PAGE: &str = include_str!("../../../packaging/OPERATING.md");
-
-    /// A message as the page has it: its name, and its level and text with `…` for what varies.
-    fn described(level: Level, text: &str, name: &str) -> String {
-        let mut shown = String::new();
-        for (place, part) in text.split(['{', '}']).enumerate() {
-            // Every other part is a field; those that touch are one.
-            if place % 2 == 0 {
-                shown += part;
-            } else if !shown.ends_with('…') {
-                shown.push('…');
-            }
-        }
-        // Markdown puts code that has backquotes between two of them.
-        match shown.contains('`') {
-            true => format!("`{name}` `` {level} {shown} ``"),
-            false => format!("`{name}` `{level} {shown}`"),
-        }
-    }
-
-    #[test]
-    fn the_operators_page_lists_every_message_and_no_other() {
-        let (_, section) = PAGE.split_once("\n## The log\n").unwrap();
-        let (section, _) = section.split_once("\n## ").unwrap();
-        let items = section.split("\n- ").skip(1);
-        let items = items.map(|item| item.split_whitespace().collect::<Vec<_>>().join(" "));
-        let items: Vec<_> = items.collect();
-        let described = |(level, text, name): &(Level, &str, &str)| described(*level, text, name);
-        let mut messages: Vec<_> = ALL.iter().map(described).collect();
-        for item in items {
-            let found = messages
-                .iter()
-                .position(|message| item.starts_with(message));
-            let found = found
-                .unwrap_or_else(|| panic!("in packaging/OPERATING.md, but no message: {item}"));
-            messages.swap_remove(found);
-        }
-        assert!(
-            messages.is_empty(),
-            "not in packaging/OPERATING.md: {messages:#?}"
-        );
-    }
-
-    #[test]
-    fn names_are_unique_words_in_snake_case() {
-        let names: BTreeSet<_> = ALL.iter().map(|(_, _, name)| name).collect();
-        assert_eq!(names.len(), ALL.len());
-        let is_plain = |name: &str| {
-            name.bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        };
-        assert!(names.into_iter().all(|name| is_plain(name)));
-    }
-}
+mod tests;

@@ -2,15 +2,23 @@
 //! counts: the first occurrence is logged at once, then one line an interval with the count, and a recovery with how long
 //! it took.
 
+mod clock;
 mod source;
 mod state;
+mod times;
+mod told;
+mod trail;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
-use crate::telemetry::counters::{Balance, Counters, Reason, Refusal, RequestResult};
-use crate::telemetry::message::Message;
+use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
+use crate::telemetry::expiry::Expiries;
+use crate::telemetry::gaps::Gaps;
+use crate::telemetry::message::{Events, Message};
+use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 
 /// A source, as the report knows it.
@@ -28,6 +36,10 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
+    /// Of each source, whether somebody is to look at an event's time.
+    wanted_times: Vec<AtomicBool>,
+    /// For the trail, if there is one.
+    gaps: Option<Mutex<Gaps>>,
 }
 
 impl Report {
@@ -40,7 +52,20 @@ impl Report {
                 interval,
                 sources.iter().map(|source| source.name.clone()),
             )),
+            wanted_times: sources
+                .iter()
+                .map(|source| AtomicBool::new(!source.resumes))
+                .collect(),
             sources,
+            gaps: None,
+        }
+    }
+
+    /// The same that adds losses up for the trail.
+    pub fn with_trail(self) -> Self {
+        Report {
+            gaps: Some(Mutex::default()),
+            ..self
         }
     }
 
@@ -105,6 +130,10 @@ impl Report {
                 state.left += events as u64;
                 return None;
             }
+            // What was dropped behind the queue has its numbers, which the sender says.
+            if source.is_some() || reason == Reason::Corrupt {
+                self.add_gap(source, reason.label(), events as u64, []);
+            }
             self.counters.dropped(reason, source, events);
             state.dropped(reason, events as u64)
         });
@@ -158,10 +187,20 @@ impl Report {
         }
     }
 
+    /// Rejected events were written to their file.
+    pub fn rejects_saved(&self, events: usize) {
+        self.state().rejects_saved += events as u64;
+    }
+
+    /// Rejected events could not be written to it.
+    pub fn rejects_unsaved(&self, events: usize, error: &str) {
+        self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
+    }
+
     /// A request to the webhook came to an end.
-    pub fn request_finished(&self, result: RequestResult) {
-        self.counters.request(result);
-        if result != RequestResult::Retried {
+    pub fn request_finished(&self, finished: Finished) {
+        self.counters.request(finished);
+        if finished.result != RequestResult::Retried {
             self.state().reached = true;
         }
     }
@@ -175,6 +214,29 @@ impl Report {
     /// The webhook took or rejected a request's content: it works.
     pub fn delivery_restored(&self) {
         self.update(|state, now| state.delivery_restored(now));
+    }
+
+    /// So many events were posted and are not acknowledged as indexed.
+    pub fn posted(&self, events: usize) {
+        self.state().posted = events as u64;
+    }
+
+    /// A query for what is indexed failed, and is made again.
+    pub fn query_failed(&self, message: &str) {
+        self.update(|state, now| state.query_failed(message, now));
+    }
+
+    /// Such a query was answered.
+    pub fn query_answered(&self) {
+        self.update(|state, now| state.query_answered(now));
+    }
+
+    /// The agent ends before so many events were acknowledged as indexed.
+    pub fn left_unacknowledged(&self, events: usize) {
+        if events > 0 {
+            let events = Events(events as u64);
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+        }
     }
 
     /// Events are sent again that may have arrived, after a request that ended with `message`.
@@ -196,6 +258,11 @@ impl Report {
                 text: text.to_owned(),
             })
         });
+    }
+
+    /// A connection to this endpoint was made on which certificates expire then.
+    pub fn certificates(&self, endpoint: String, expiries: Expiries) {
+        self.state().expiries.insert(endpoint, expiries);
     }
 
     /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
@@ -265,8 +332,19 @@ impl Report {
     }
 
     /// Requests go to another webhook from now on: what is known of the last one's state is over.
-    pub fn another_webhook(&self) {
-        self.state().another_webhook();
+    /// Several endpoints are known by their place in `names`, a single one is not.
+    pub fn another_webhook(&self, names: Vec<String>) {
+        self.state().another_webhook(names);
+    }
+
+    /// One of several endpoints failed, and is left alone for now. `fix` says what an operator must do.
+    pub fn endpoint_failed(&self, place: usize, message: &str, fix: Option<&'static str>) {
+        self.update(|state, now| state.endpoint_failed(place, message, fix, now));
+    }
+
+    /// It works again.
+    pub fn endpoint_restored(&self, place: usize) {
+        self.update(|state, now| state.endpoint_restored(place, now));
     }
 
     /// The file for `show` could not be written, and is tried again.
@@ -277,6 +355,11 @@ impl Report {
     /// The file for `show` was written.
     pub fn status_file_restored(&self) {
         self.update(|state, now| state.status_file_restored(now));
+    }
+
+    /// The settings are in force; or with an error the previous ones, since these can't be used.
+    pub fn settings(&self, error: Option<String>) {
+        self.update(|state, now| state.settings(error, now));
     }
 
     /// Whether events go anywhere.
@@ -303,6 +386,9 @@ impl Report {
 
     /// Logs the summaries that are due. To be called once an interval.
     pub fn tick(&self) {
+        for (wanted, source) in self.wanted_times.iter().zip(&self.sources) {
+            wanted.store(!source.resumes, Relaxed);
+        }
         let mut state = self.state();
         let buffered = self.balance().buffered();
         for message in state.tick(buffered, Now::read()) {

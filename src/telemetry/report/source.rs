@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use crate::telemetry::counters::Refusal;
 use crate::telemetry::message::{Message, Peer, Requests, Within};
 use crate::telemetry::snapshot::{Lag, SourceState};
@@ -24,15 +25,27 @@ pub(super) struct Source {
     complaints: Vec<&'static str>,
     refused: [Burst; Refusal::ALL.len()],
     last_refused: Option<String>,
+    clock: Clock,
 }
+
+/// Seconds that events may be older or newer than the moment at which they come, and for how long they are so until that is
+/// logged: not for one that was late.
+const EVENT_SKEW: u64 = 60;
+const EVENT_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Source {
     pub(super) fn new(name: String) -> Self {
         Source {
             name,
             is_up: true,
+            clock: Clock::new(EVENT_SKEW, EVENT_PATIENCE),
             ..Source::default()
         }
+    }
+
+    pub(super) fn dated(&mut self, skew: i64, now: Instant) -> Option<Message> {
+        let what = format!("{}: the time of events", self.name);
+        self.clock.seen(skew, &what, now)
     }
 
     pub(super) fn request_refused(
@@ -133,6 +146,7 @@ impl Source {
             received,
             outage: self.outages.state(),
             is_up: self.is_up,
+            clock_skew: self.clock.skew(),
             lag: self.lag.clone(),
             lost_bytes: self.lost_bytes,
             copies: self.copies,

@@ -1,13 +1,23 @@
 //! What the report knows, and which lines follow from it. No clock, no I/O: time is an argument.
 
+mod webhook;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::clock::Clock;
 use super::source::Source;
+use super::told::{
+    Told, dropped, redelivered_message, rejected_message, set_aside_message, unsaved_message,
+};
 use crate::telemetry::counters::{Balance, Reason};
+use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
-use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
-use crate::telemetry::snapshot::{Forwarding, LastError, OutageState, Snapshot, SpoolState};
-use crate::telemetry::throttle::{Burst, Outages, with_fix};
+use crate::telemetry::message::{Attempts, Buffered, IfAny, Message, Reasons};
+use crate::telemetry::snapshot::{
+    Forwarding, LastError, OutageState, Rejects, Snapshot, SpoolState, TrailState,
+};
+use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::{HumanDuration, Size};
 
 /// One moment, by both clocks.
@@ -23,36 +33,38 @@ pub(super) struct State {
     pub(super) forwarding: Option<Forwarding>,
     dropped: [Burst; Reason::ALL.len()],
     rejected: Told,
+    pub(super) rejects_saved: u64,
+    rejects_unsaved: Told,
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
+    /// Of queries for what is indexed.
+    queries: Outages,
+    /// Events that were posted and are not acknowledged as indexed.
+    pub(super) posted: u64,
+    /// Of each endpoint, as far as they were seen.
+    clocks: Vec<Clock>,
+    /// Of several endpoints, by name.
+    endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
     /// The webhook, this one, has answered to a request's content.
     pub(super) reached: bool,
     /// Of the file for `show`.
     status_file: Outages,
+    settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
+    /// By endpoint.
+    pub(super) expiries: BTreeMap<String, Expiries>,
+    /// When certificates that expire soon are logged again.
+    next_reminder: SystemTime,
     pub(super) spool: Option<SpoolState>,
     pub(super) corrupt_bytes: u64,
+    pub(super) trail: Option<TrailState>,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
     /// The last line was logged.
     has_stopped: bool,
-}
-
-/// Occurrences that have a reason in words, the last of which is logged.
-#[derive(Debug, Default)]
-struct Told {
-    burst: Burst,
-    error: String,
-}
-
-impl Told {
-    fn add(&mut self, occurrences: u64, error: &str) -> bool {
-        error.clone_into(&mut self.error);
-        self.burst.add(occurrences)
-    }
 }
 
 impl State {
@@ -63,16 +75,26 @@ impl State {
             forwarding: None,
             dropped: Default::default(),
             rejected: Told::default(),
+            rejects_saved: 0,
+            rejects_unsaved: Told::default(),
             redelivered: Told::default(),
             set_aside: Told::default(),
             webhook: Outages::default(),
+            queries: Outages::default(),
+            posted: 0,
+            clocks: Vec::new(),
+            endpoints: Vec::new(),
             sources: sources.collect(),
             last_delivery: None,
             reached: false,
             status_file: Outages::default(),
+            settings_rejected: None,
             last_error: None,
+            expiries: BTreeMap::new(),
+            next_reminder: SystemTime::UNIX_EPOCH,
             spool: None,
             corrupt_bytes: 0,
+            trail: None,
             left: 0,
             has_stopped: false,
         }
@@ -112,37 +134,16 @@ impl State {
             .then(|| rejected_message(events, None, rejected))
     }
 
-    pub(super) fn delivery_failed(
+    pub(super) fn rejects_unsaved(
         &mut self,
+        events: u64,
         error: &str,
-        fix: Option<&'static str>,
-        retry_in: Duration,
-        buffered: u64,
         now: Now,
     ) -> Option<Message> {
-        if self.webhook.is_new(error) {
-            self.went_wrong(format!("webhook: {}", with_fix(error, fix)), now);
-        }
-        if !self.webhook.failed(error, fix, now.instant, self.interval) {
-            return None;
-        }
-        let error = error.to_owned();
-        Some(match fix {
-            None => Message::DeliveryFailed {
-                error,
-                retry_in: HumanDuration(retry_in),
-                buffered: Events(buffered),
-            },
-            Some(fix) => Message::DeliveryBlocked { error, fix },
-        })
-    }
-
-    pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
-        let outage = self.webhook.ended(now.instant)?;
-        Some(Message::DeliveryRestored {
-            lasted: HumanDuration(now.instant - outage.since),
-            attempts: Attempts(outage.attempts),
-        })
+        self.went_wrong(format!("rejected events not saved: {error}"), now);
+        let told = &mut self.rejects_unsaved;
+        told.add(events, error)
+            .then(|| unsaved_message(events, None, told))
     }
 
     pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
@@ -200,35 +201,6 @@ impl State {
         Some(message)
     }
 
-    pub(super) fn forwards(&mut self, forwarding: Forwarding, changed: &str) -> Option<Message> {
-        let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
-        let changed = changed.to_owned();
-        let message = match (&self.forwarding, &forwarding) {
-            (None, _) | (_, Forwarding::Awaited(_)) => None,
-            (Some(Forwarding::Off(_)), Forwarding::On(webhook)) => {
-                Some(Message::ForwardingEnabled {
-                    changed,
-                    webhook: webhook.clone(),
-                    dropped,
-                })
-            }
-            (_, Forwarding::On(webhook)) => Some(Message::ForwardingChanged {
-                changed,
-                webhook: webhook.clone(),
-            }),
-            (_, Forwarding::Off(_)) => Some(Message::ForwardingDisabled {
-                reason: forwarding.to_string(),
-            }),
-        };
-        self.forwarding = Some(forwarding);
-        message
-    }
-
-    pub(super) fn another_webhook(&mut self) {
-        self.webhook = Outages::default();
-        self.reached = false;
-    }
-
     pub(super) fn status_file_failed(&mut self, error: &str, now: Now) -> Option<Message> {
         let is_due = self
             .status_file
@@ -245,6 +217,19 @@ impl State {
         })
     }
 
+    pub(super) fn settings(&mut self, error: Option<String>, now: Now) -> Option<Message> {
+        let previous = self.settings_rejected.take();
+        let Some(error) = error else {
+            return previous.map(|_| Message::SettingsValid {});
+        };
+        let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
+        self.settings_rejected = Some(OutageState {
+            since: previous.map_or(now.instant, |outage| outage.since),
+            error: error.clone(),
+        });
+        is_new.then_some(Message::SettingsInvalid { error })
+    }
+
     pub(super) fn webhook_outage(&self) -> Option<OutageState> {
         self.webhook.state()
     }
@@ -252,20 +237,32 @@ impl State {
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
         let sources = self.sources.iter().enumerate();
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
         Snapshot {
             forwarding: self.forwarding.clone(),
             reached: self.reached,
             outage: self.webhook.state(),
+            endpoints: endpoints.collect(),
+            posted: self.posted.min(balance.buffered()),
             last_delivery: self.last_delivery,
+            clock_skew: self.clocks.iter().filter_map(Clock::skew).max(),
             sources: sources.collect(),
             redelivered: self.redelivered.burst.total(),
+            rejects: Rejects {
+                saved: self.rejects_saved,
+                unsaved: self.rejects_unsaved.burst.total(),
+            },
             spool: self.spool.map(|spool| SpoolState {
                 // It is a moment older.
                 events: spool.events.min(balance.buffered()),
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
+            settings_rejected: self.settings_rejected.clone(),
+            trail: self.trail.clone(),
             last_error: self.last_error.clone(),
+            expiries: Expiries::first(self.expiries.values()),
             balance,
         }
     }
@@ -303,6 +300,14 @@ impl State {
         for source in &mut self.sources {
             messages.extend(source.due(now.instant, self.interval));
         }
+        if now.time >= self.next_reminder {
+            let soon = Expiries::first(self.expiries.values()).soon(now.time);
+            if let Some(message) = soon.first() {
+                self.next_reminder = now.time + DAY;
+                self.went_wrong(message.text(), now);
+            }
+            messages.extend(soon);
+        }
         messages
     }
 
@@ -320,8 +325,9 @@ impl State {
             }
         }
         type Line = fn(u64, Option<Duration>, &Told) -> Message;
-        let told: [(&mut Told, Line); 3] = [
+        let told: [(&mut Told, Line); 4] = [
             (&mut self.rejected, rejected_message),
+            (&mut self.rejects_unsaved, unsaved_message),
             (&mut self.set_aside, set_aside_message),
             (&mut self.redelivered, redelivered_message),
         ];
@@ -366,40 +372,5 @@ impl State {
             redelivered: IfAny("redelivered", last.redelivered),
             refused: IfAny("requests refused", last.refused()),
         });
-    }
-}
-
-fn dropped(reason: Reason, events: u64, within: Option<Duration>, burst: &Burst) -> Message {
-    Message::Dropped {
-        events: Events(events),
-        within: Within(within),
-        reason: reason.name(),
-        total: burst.total(),
-    }
-}
-
-fn rejected_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Rejected {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn redelivered_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Redelivered {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::EventSetAside {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
     }
 }

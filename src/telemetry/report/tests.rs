@@ -68,6 +68,40 @@ fn losses_are_logged_at_once_and_then_summed_up() {
 }
 
 #[test]
+fn a_certificate_that_expires_soon_is_logged_once_a_day() {
+    let mut story = Story::new();
+    assert_eq!(story.tick(1), [""; 0]);
+    let day = 24 * 3600;
+    let until = |at: SystemTime| Expiries {
+        webhook: Some(at),
+        ..Expiries::default()
+    };
+    let expiries = until(story.at(day + 3600).time);
+    story.state.expiries.insert("a".into(), expiries);
+    let line = |lines: Vec<String>, when: &str| {
+        assert!(lines.len() == 1 && lines[0].contains(when), "{lines:?}");
+    };
+    line(story.tick(10), "(in 1 day)");
+    assert_eq!(story.tick(20), [""; 0]);
+    assert_eq!(story.tick(day), [""; 0]);
+    line(story.tick(day + 10), "(within a day)");
+    line(story.tick(3 * day), "(it has expired)");
+    let error = story
+        .state
+        .snapshot(Report::new(INTERVAL, Vec::new()).balance())
+        .last_error;
+    assert!(
+        error
+            .unwrap()
+            .message
+            .contains("certificate of the webhook")
+    );
+    let expiries = until(story.at(99 * day).time);
+    story.state.expiries.insert("a".into(), expiries);
+    assert_eq!(story.tick(5 * day), [""; 0]);
+}
+
+#[test]
 fn what_is_dropped_while_disabled_is_logged_when_that_is_over() {
     let mut story = Story::new();
     let off = Forwarding::Off("webhook disabled by --enabled".into());

@@ -22,8 +22,8 @@ const PATH: &str = "check the --endpoint's path; Splunk's collector takes events
 const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, if it is a collector's (Splunk's has port 8088, \
                         its web pages have 8000)";
 const INDEX: &str = "allow the index for this token, or name another one";
-const CHANNEL: &str =
-    "turn indexer acknowledgement off for this token, or add ?channel=<GUID> to the --endpoint";
+const CHANNEL: &str = "turn indexer acknowledgement off for this token, or give --hec-ack";
+pub(super) const NO_ACK: &str = "turn indexer acknowledgement on for this token, or leave out --hec-ack and any channel in the --endpoint";
 const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give another with \
                       --auth-token";
 const BUSY: &str = "look into the webhook's log; agents try again by themselves";
@@ -70,7 +70,7 @@ pub(super) fn of_code(code: u64) -> Option<(&'static str, Meaning)> {
         11 => ("Invalid data channel", Settings(CHANNEL)),
         12 => ("Event field is required", Content(RAW)),
         13 => ("Event field cannot be blank", Content(RAW)),
-        14 => ("ACK is disabled", Settings(CHANNEL)),
+        14 => ("ACK is disabled", Settings(NO_ACK)),
         15 => ("Error in handling indexed fields", Content(RAW)),
         16 => ("Query string authorization is not enabled", Token),
         17 => ("HEC is healthy", Delivered),

@@ -19,6 +19,7 @@ fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>)
     secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
+        wants_id: false,
         is_splunk,
         token: Some(&Token::parse("Splunk B5A79AAD-D822").unwrap()),
         secrets: &secrets,
@@ -310,6 +311,21 @@ fn neither_a_secret_nor_an_event_is_shown() {
 }
 
 proptest! {
+    #[test]
+    fn every_repetition_is_found(
+        text in "[ab]{0,40}|[a-c]{10,16}",
+        start in "[abc]{0,20}",
+        end in "[abc]{0,20}",
+        cut in 0_usize..40,
+    ) {
+        let cut = cut.min(text.len());
+        let lines = format!("{start}{}{end}", &text[cut..text.len().min(cut + 14)]);
+        let naive = text.as_bytes().windows(MIN_LEAK_LEN).any(|run| {
+            memmem::find(lines.as_bytes(), run).is_some()
+        });
+        prop_assert_eq!(repeats(text.as_bytes(), lines.as_bytes()), naive);
+    }
+
     #[test]
     fn no_answer_panics_or_shows_much(status: u16, text: Vec<u8>, header: String, is_splunk: bool) {
         let answer = Answer {

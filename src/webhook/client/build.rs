@@ -6,8 +6,6 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header;
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::Resolver;
 use ureq::unversioned::transport::Connector;
 
 use crate::text::secret::Secrets;
@@ -17,9 +15,10 @@ use crate::webhook::endpoint::Endpoint;
 use crate::webhook::error::Timeouts;
 use crate::webhook::observer::Observer;
 use crate::webhook::proxy::Proxy;
-use crate::webhook::resolve::{Known, Resolve};
+use crate::webhook::resolve::{Known, Names, Resolve};
 use crate::webhook::template::RequestTemplate;
-use crate::webhook::tls::Tls;
+use crate::webhook::tls::TlsSettings;
+use crate::webhook::tls::connect::Tls;
 use crate::webhook::tunnel::Tunnel;
 use crate::webhook::wire::{Tcp, Wire};
 
@@ -33,14 +32,12 @@ const OUTPUT_BUFFER: usize = 128 << 10;
 pub(super) fn config(
     endpoint: &Endpoint,
     template: &RequestTemplate,
-    tls: TlsConfig,
     proxy: Option<&Proxy>,
     timeouts: Timeouts,
 ) -> Config {
     let is_plain = endpoint.uri().scheme_str() == Some("http")
         && template.encoder.content_encoding().is_none();
     Agent::config_builder()
-        .tls_config(tls)
         .proxy(proxy.map(Proxy::for_client))
         .http_status_as_error(false)
         // The token must not travel to another host.
@@ -64,20 +61,21 @@ pub(super) fn config(
 /// ureq with its own chain of connectors, and with ours around them.
 pub(super) fn agent(
     config: Config,
+    tls: &Arc<TlsSettings>,
     wire: &Wire,
     known: &Known,
     observer: Arc<dyn Observer>,
-    resolver: impl Resolver,
+    names: impl Names,
 ) -> Agent {
     let tcp = Tcp {
         wire: wire.clone(),
         observer: Arc::clone(&observer),
     };
     let tunnel = Tunnel::new(wire.clone(), Arc::clone(&observer));
-    let tls = Tls::new(wire.clone(), Arc::clone(&observer));
+    let tls = Tls::new(Arc::clone(tls), wire.clone(), Arc::clone(&observer));
     let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
     let resolver = Resolve {
-        inner: resolver,
+        names,
         known: known.clone(),
         observer,
     };

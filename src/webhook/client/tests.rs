@@ -3,13 +3,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::ResolvedSocketAddrs;
+use ureq::Error;
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::outcome::Cause;
+use crate::delivery::target::Target as _;
 use crate::webhook::encode::{Compressed, Encoder, Format};
+use crate::webhook::resolve;
+use crate::webhook::tls::Trust;
 
 use super::*;
 
@@ -47,13 +48,9 @@ impl Names {
     }
 }
 
-impl Resolver for Names {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut found = self.empty();
-        for address in self.0.lock().unwrap().iter() {
-            found.push(*address);
-        }
-        Ok(found)
+impl resolve::Names for Names {
+    fn find(&self, _: &str, _: u16, _: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
+        Ok(self.0.lock().unwrap().clone())
     }
 }
 
@@ -77,15 +74,23 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
         encoder: Encoder::new(Format::Ndjson, Compressed::No, "", &[]),
         uri: endpoint.uri().clone(),
         headers: Vec::new(),
+        ack_uri: None,
+        signer: None,
         is_splunk: false,
     };
     let webhook = Webhook::new(
         endpoint,
         Some(Token::parse("Splunk T").unwrap()),
         template,
-        TlsConfig::builder().disable_verification(true).build(),
+        Arc::new(TlsSettings {
+            trust: Trust::Anyone,
+            authorities: Vec::new(),
+            identity: None,
+            name: None,
+        }),
         None,
         timeouts,
+        AddressFamily::Any,
     )
     .unwrap();
     let webhook = webhook.connecting_with(Arc::new(Nobody), names.clone());
@@ -93,7 +98,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
 }
 
 pub(super) fn post(webhook: &mut Webhook) -> Outcome {
-    webhook.post(&Body::of(b"{}\n"))
+    webhook.post(&Body::of(b"{}\n"), None)
 }
 
 #[test]

@@ -18,7 +18,15 @@ fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
         events: events.len(),
         bytes: slices.concat().len(),
     };
-    let body = Body::new(extent, slices);
+    // From 1000 on; between two pieces a number is left out.
+    let mut next = 999;
+    let seqs = pieces.iter().map(|piece| {
+        let first = next + 1;
+        next = first + piece.lines().count() as u64;
+        first..next
+    });
+    let seqs = seqs.collect();
+    let body = Body::new(extent, slices, seqs);
     encoder.encode(&body);
     let encoded = encoder.body(&body);
     let mut bytes = Vec::new();
@@ -158,4 +166,81 @@ proptest! {
             prop_assert_eq!(&found, &events);
         }
     }
+}
+
+fn numbering() -> Numbering {
+    Numbering {
+        stream: "s".into(),
+        base: 10,
+    }
+}
+
+#[test]
+fn with_a_trail_each_event_says_which_one_it_is() {
+    let events = [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#];
+    for (prefix, expected) in [
+        (r#"{"create":{}}"#, r#"{"create":{"_id":"s-1010"}}"#),
+        (
+            r#"{ "index" : { "_index":"a"}}"#,
+            r#"{ "index" : {"_id":"s-1010", "_index":"a"}}"#,
+        ),
+        (r#"{"index":{"_id":"own"}}"#, r#"{"index":{"_id":"own"}}"#),
+        (r#"{"delete":{}}"#, r#"{"delete":{}}"#),
+        ("x", "x"),
+    ] {
+        let mut encoder = Encoder::new(Format::Ndjson, Compressed::No, prefix, &[]);
+        encoder.number(&numbering());
+        let text = text(&mut encoder, &events);
+        assert_eq!(text.lines().next(), Some(expected));
+        assert_eq!(text.lines().nth(1), Some(events[0]));
+        let body = Body::of(b"{}\n");
+        let has_id = text.contains("s-1010");
+        assert_eq!(encoder.audit_headers(&body).is_empty(), has_id);
+        assert_eq!(
+            text.contains("s-1014") && !text.contains("s-1013"),
+            has_id,
+            "{text}"
+        );
+    }
+    let mut hec = Encoder::new(Format::Hec, Compressed::No, "", &[("host", "h")]);
+    hec.number(&numbering());
+    let given = [
+        r#"{"event":1,"time":1,"fields":{"a":1}}"#,
+        r#"{"event":1,"fields":{ },"time":1}"#,
+        r#"{"event":1}"#,
+        r#"{"n":1}"#,
+    ];
+    let expected = [
+        r#"{"event":1,"time":1,"fields":{"audit_stream":"s","audit_seq":1010,"a":1},"host":"h"}"#,
+        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1011 },"time":1,"host":"h"}"#,
+        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1012},"host":"h"}"#,
+        r#"{"event":{"n":1},"fields":{"audit_stream":"s","audit_seq":1014},"host":"h"}"#,
+    ];
+    let text = text(&mut hec, &given);
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn where_bodies_can_not_say_it_headers_do() {
+    let mut encoder = plain(Format::Ndjson);
+    assert!(encoder.audit_headers(&Body::of(b"{}\n")).is_empty());
+    encoder.number(&numbering());
+    let seqs = |seqs: Vec<std::ops::Range<u64>>| Body::new(Extent::default(), Vec::new(), seqs);
+    let headers = |encoder: &Encoder, body: &Body<'_>| {
+        let headers = encoder.audit_headers(body).into_iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let [stream, (seq, numbers)] = headers.collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(
+            (stream.0 + &stream.1, seq),
+            ("x-audit-streams".into(), "x-audit-seq".into())
+        );
+        numbers
+    };
+    let body = seqs(vec![7..9, 0..3, 3..4]);
+    assert_eq!(headers(&encoder, &body), "10-13,17-18");
+    let scattered = seqs((0..101).map(|seq| 2 * seq..2 * seq + 1).collect());
+    assert_eq!(headers(&encoder, &scattered), "10-210");
+    let events = ["{}", "{}"];
+    assert_eq!(text(&mut encoder, &events), "{}\n{}\n", "byte for byte");
 }

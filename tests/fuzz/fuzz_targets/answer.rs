@@ -43,10 +43,11 @@ fuzz_target!(|data: &[u8]| {
         token: None,
         secrets: &secrets,
         is_compressed: flags & 2 > 0,
+        wants_id: flags & 16 > 0,
         body: &Body::of(b""),
     };
     let message = match answer.outcome(&question, SystemTime::UNIX_EPOCH) {
-        Outcome::Delivered => return,
+        Outcome::Delivered | Outcome::Accepted(_) => return,
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
             error.message
         }

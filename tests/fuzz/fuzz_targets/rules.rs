@@ -34,13 +34,13 @@ fuzz_target!(|data: &[u8]| {
     for (before, after) in text(&before).lines().zip(after.lines()) {
         assert!(after.len() <= before.len());
         let value = serde_json::from_str::<Value>(after);
-        // It keeps no number that is too large.
+        // serde_json takes no number that is too large, and no half of a surrogate pair.
         match value {
             Ok(value) => check(&value, false),
-            Err(error) => assert!(
-                error.to_string().contains("number out of range"),
-                "{error}: {after}"
-            ),
+            Err(error) => {
+                let before = serde_json::from_str::<Value>(before);
+                assert!(before.is_err(), "{error}: {after}");
+            }
         }
     }
     let again = redacting.screen(&mut chunk.0, 0);

@@ -1,0 +1,85 @@
+//! Opens the trail.
+
+use ring::digest;
+
+use crate::config::opt::Opt;
+use crate::config::options::RunOptions;
+use crate::config::provenance::Provenance;
+use crate::delivery::body::Numbering;
+use crate::sys::host;
+use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
+use crate::trail::Saved;
+use crate::trail::running::Opened;
+use crate::trail::store::Store;
+
+/// What it means if the directory hangs now.
+const AT_START: &str = "the start waits for it";
+/// Who knows the digest of a secret can try guesses.
+const SECRET: [Opt; 4] = [Opt::AuthToken, Opt::Header, Opt::Proxy, Opt::Endpoint];
+
+/// Opens the trail, if there is to be one. Also gives what the operator should know.
+pub(super) fn open(
+    options: &RunOptions,
+    provenance: &Provenance,
+    watchdog: &Watchdog,
+) -> (Option<Opened>, Vec<Message>) {
+    if !options.trail.trail {
+        return (None, Vec::new());
+    }
+    let (host, dir) = (host::name(), &options.spool.dir.state.state_dir);
+    let (mut notices, mut kept) = (Vec::new(), None);
+    if !options.dry_run {
+        match watchdog.state_dir(AT_START, || Store::open(dir, &host)) {
+            Ok(found) => kept = Some(found),
+            Err(error) => notices.push(Message::TrailUnkept {
+                error: error.to_string(),
+            }),
+        }
+    }
+    let (store, mut saved) = kept.map_or_else(
+        || (None, Saved::of_new_stream()),
+        |(store, saved)| (Some(store), saved),
+    );
+    let was = saved.begin();
+    notices.push(Message::TrailStarted {
+        stream: saved.stream.clone(),
+        first: saved.next,
+    });
+    let opened = Opened {
+        saved: (saved, was),
+        store,
+        host,
+        settings: digest_of(provenance),
+        interval: options.trail.trail_interval,
+    };
+    (Some(opened), notices)
+}
+
+/// How events are numbered by a trail.
+pub(super) fn numbering(trail: &Opened) -> Numbering {
+    let (saved, _) = &trail.saved;
+    Numbering {
+        stream: saved.stream.as_str().into(),
+        base: saved.next,
+    }
+}
+
+/// The SHA-256 of all settings but secret ones.
+fn digest_of(provenance: &Provenance) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for option in Opt::ALL.iter().filter(|option| !SECRET.contains(option)) {
+        for value in provenance.raw(*option) {
+            context.update(option.id().as_bytes());
+            context.update(b"=");
+            context.update(value.as_encoded_bytes());
+            context.update(b"\n");
+        }
+    }
+    let digest = context.finish();
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! What can be known of the queue from outside.
+
+use std::sync::Arc;
+
+use super::shared::Shared;
+use crate::buffer::acks::Seq;
+use crate::buffer::chunk::Extent;
+use crate::text::ranges::Ranges;
+
+/// Looks at the queue without keeping it open.
+#[derive(Debug, Clone)]
+pub struct QueueStats {
+    shared: Arc<Shared>,
+}
+
+impl QueueStats {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        QueueStats { shared }
+    }
+
+    /// All events that are not final.
+    pub fn buffered(&self) -> Extent {
+        self.shared.lock().buffered
+    }
+
+    /// The most bytes of events that were not final since this was last asked.
+    pub fn take_peak(&self) -> usize {
+        let mut state = self.shared.lock();
+        let buffered = state.buffered.bytes;
+        std::mem::replace(&mut state.peak, buffered)
+    }
+
+    /// All events with lower numbers are final. Never falls.
+    pub fn watermark(&self) -> Seq {
+        self.shared.lock().acks.watermark()
+    }
+
+    /// The number that the next event will get, and the [watermark](Self::watermark).
+    pub fn numbers(&self) -> (Seq, Seq) {
+        let state = self.shared.lock();
+        (state.enqueued, state.acks.watermark())
+    }
+
+    /// The numbers of all events that are not final.
+    pub fn unfinished(&self) -> Ranges {
+        let state = self.shared.lock();
+        state.acks.unfinished(state.enqueued)
+    }
+
+    /// What is buffered at most.
+    pub fn bound(&self) -> Extent {
+        self.shared.bound
+    }
+}

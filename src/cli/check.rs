@@ -1,0 +1,38 @@
+//! `check`: whether an agent would start with these settings, and with the files that they name. It opens no source and
+//! starts nothing.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::agent;
+use crate::cli::steps::show;
+use crate::cli::{doubts, service};
+use crate::config::error::CommandError;
+use crate::config::opt::Opt;
+use crate::config::options::RunOptions;
+use crate::config::provenance::Provenance;
+use crate::text::escape;
+
+/// Checks them.
+///
+/// # Errors
+/// What an agent would not start with, or the service can't read.
+pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
+    let (forwarding, warnings) = agent::check(options, provenance)?;
+    service::check_files(&options.webhook)?;
+    let warnings = warnings.iter().map(|warning| warning.text());
+    for warning in warnings.chain(doubts::doubts(&options.webhook)) {
+        let warning = escape::shown(&warning, usize::MAX);
+        let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {warning}");
+    }
+    let place = |option| format!(" (from {})", provenance.location(option));
+    for source in &options.sources {
+        show("source", &format!("{source}{}", place(Opt::Source)));
+    }
+    show("webhook", &forwarding.to_string());
+    show(
+        "valid",
+        "nothing was started; `s3-audit-webhook test` tries the webhook",
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,164 @@
+//! The service of the packages, as systemd has it: whether it has failed, and which files its user can read. What root can
+//! read is not what the service can.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use crate::agent::settings_watch;
+use crate::config::error::CommandError;
+use crate::config::options::WebhookOptions;
+use crate::state::agents::{self, Agent, Status};
+use crate::sys::host;
+
+/// The unit.
+pub const NAME: &str = "s3-audit-webhook";
+
+/// What systemd knows of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Such as `active` or `failed`.
+    pub state: String,
+    user: String,
+    group: String,
+    groups: Vec<String>,
+    /// Directories that the unit hides from it.
+    hidden: Vec<&'static str>,
+}
+
+impl Service {
+    /// None where there is no systemd, or no such unit.
+    pub fn find() -> Option<Self> {
+        let show = Command::new("systemctl").arg("show").arg(NAME).output();
+        Self::parse(&String::from_utf8_lossy(&show.ok()?.stdout))
+    }
+
+    fn parse(properties: &str) -> Option<Self> {
+        let mut service = Service::default();
+        let mut is_loaded = false;
+        for (name, value) in properties.lines().filter_map(|line| line.split_once('=')) {
+            match (name, value) {
+                ("LoadState", value) => is_loaded = value == "loaded",
+                ("ActiveState", value) => service.state = value.into(),
+                ("User", value) => service.user = value.into(),
+                ("Group", value) => service.group = value.into(),
+                ("SupplementaryGroups", value) => {
+                    service.groups = value.split_whitespace().map(Into::into).collect();
+                }
+                ("ProtectHome", "yes" | "tmpfs") => {
+                    service.hidden.extend(["/root", "/home", "/run/user"]);
+                }
+                ("PrivateTmp", "yes" | "disconnected") => {
+                    service.hidden.extend(["/tmp", "/var/tmp"]);
+                }
+                _ => {}
+            }
+        }
+        is_loaded.then_some(service)
+    }
+
+    /// Why the service can't read this file, if it can't.
+    fn obstacle(&self, path: &Path) -> Option<String> {
+        if let Some(hidden) = self.hidden.iter().find(|hidden| path.starts_with(hidden)) {
+            return Some(format!("the unit hides {hidden} from it"));
+        }
+        let ids = |options: &[&str]| {
+            let output = Command::new("id").args(options).arg(&self.user).output();
+            let output = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
+            Some(
+                output
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let group = match self.group.as_str() {
+            "" => ids(&["-g"])?.pop()?,
+            group => group.to_owned(),
+        };
+        let groups = [ids(&["-G"])?, self.groups.clone()].concat().join(",");
+        let mut as_service = Command::new("setpriv");
+        as_service.args([
+            "--reuid", &self.user, "--regid", &group, "--groups", &groups,
+        ]);
+        let status = as_service.args(["test", "-r"]).arg(path).status().ok()?;
+        // Anything else: setpriv itself has failed.
+        (status.code() == Some(1)).then(|| format!("its user {} may not", self.user))
+    }
+}
+
+/// What to do so that an agent runs on this host; nothing if one does, as its status in `state_dir` or systemd says.
+pub fn who_runs(state_dir: &Path) -> Option<String> {
+    let service = Service::find();
+    let state = service.as_ref().map_or("", |service| &service.state);
+    if state == "failed" {
+        return Some(format!(
+            "the service had failed; start it again: systemctl restart {NAME}"
+        ));
+    }
+    let (agents, _) = agents::read(state_dir).unwrap_or_default();
+    let (now, host) = (SystemTime::now(), host::name());
+    let runs = |agent: &Agent| agent.state["host"] == *host && agent.status(now) == Status::Up;
+    if state.starts_with("activ") || agents.iter().any(runs) {
+        return None;
+    }
+    let start = match service {
+        Some(_) => format!("systemctl enable --now {NAME}"),
+        None => "s3-audit-webhook run --source …".into(),
+    };
+    Some(format!(
+        "no agent runs on this host yet; start one: {start}"
+    ))
+}
+
+/// Checks, if this is root, that the service can read each file that the webhook's settings name.
+///
+/// # Errors
+/// Names the first that it can't.
+pub fn check_files(webhook: &WebhookOptions) -> Result<(), CommandError> {
+    if host::user() != 0 {
+        return Ok(());
+    }
+    let mut files = settings_watch::named_files(webhook).peekable();
+    let service = files.peek().and_then(|_| Service::find());
+    let Some(service) = service.filter(|service| !["", "root"].contains(&&*service.user)) else {
+        return Ok(());
+    };
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    for path in files.map(absolute) {
+        if let Some(obstacle) = service.obstacle(&path) {
+            return Err(CommandError::Failed(format!(
+                "{}: the service {NAME} can't read it: {obstacle}; fix: move it to /etc/{NAME} and let the service's group \
+                 read it, or hand it over with LoadCredential= in the unit",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_says_of_the_unit_is_understood() {
+        let properties = "Restart=on-failure\nLoadState=loaded\nActiveState=failed\nUser=ceph\nGroup=\n\
+                          SupplementaryGroups=adm ssl-cert\nProtectHome=yes\nPrivateTmp=no\n";
+        let service = Service::parse(properties).unwrap();
+        assert_eq!((&*service.state, &*service.user), ("failed", "ceph"));
+        assert_eq!(service.groups, ["adm", "ssl-cert"]);
+        assert!(
+            service
+                .obstacle(Path::new("/root/ca.pem"))
+                .unwrap()
+                .contains("/root")
+        );
+        assert!(!service.hidden.contains(&"/tmp"));
+        assert_eq!(
+            Service::parse("LoadState=not-found\nActiveState=inactive\n"),
+            None
+        );
+        assert_eq!(Service::parse(""), None);
+    }
+}

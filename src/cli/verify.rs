@@ -1,0 +1,181 @@
+//! `verify`: whether anything is missing in an export of an archive.
+//!
+//! With `--json` it is one object, whose names stay: `explained`; `others`, lines of no stream; `unreadable`, lines that are
+//! no JSON object; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first and last record),
+//! `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by reason), `killed`,
+//! `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and `doubled` are counts.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::terminal::shown;
+use crate::config::error::CommandError;
+use crate::config::options::VerifyOptions;
+use crate::telemetry::message::Events;
+use crate::text::ranges::Ranges;
+use crate::trail::verify::{Found, Stream};
+
+/// Ranges of a set that are shown to people.
+const SHOWN: usize = 20;
+
+/// Reads the exports, and says what is missing. The exit code is 1 if anything is that no record owns up to.
+///
+/// # Errors
+/// One can't be read.
+pub fn verify(options: &VerifyOptions) -> Result<ExitCode, CommandError> {
+    let mut found = Found::default();
+    for path in &options.files {
+        read(path, &mut found)
+            .map_err(|error| CommandError::Failed(format!("{}: {error}", path.display())))?;
+    }
+    let text = match options.json {
+        true => format!("{:#}\n", as_json(&found)),
+        false => as_text(&found),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CommandError::Failed(format!("standard output: {error}")))
+        }
+        _ => Ok(ExitCode::from(u8::from(!found.is_explained()))),
+    }
+}
+
+fn read(path: &Path, found: &mut Found) -> io::Result<()> {
+    let mut lines: Box<dyn BufRead> = match path.to_str() {
+        Some("-") => Box::new(io::stdin().lock()),
+        _ => Box::new(BufReader::new(File::open(path)?)),
+    };
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        found.add(&line);
+        line.clear();
+    }
+    Ok(())
+}
+
+fn as_json(found: &Found) -> Value {
+    let streams = found.streams.iter().map(|(name, stream)| {
+        let (from, to) = stream.times.clone().unzip();
+        let owned = missing_by_reason(stream)
+            .map(|(reason, numbers)| (reason.to_owned(), numbers.to_string().into()));
+        json!({
+            "stream": name,
+            "host": stream.host,
+            "from": from,
+            "to": to,
+            "events": stream.events,
+            "numbers": stream.expected().to_string(),
+            "seen": stream.seen.count(),
+            "doubled": stream.doubled,
+            "missing": stream.missing().to_string(),
+            "owned": owned.collect::<Map<_, _>>(),
+            "killed": stream.killed.to_string(),
+            "unexplained": stream.unexplained().to_string(),
+            "missing_records": stream.lost_records().to_string(),
+        })
+    });
+    json!({
+        "explained": found.is_explained(),
+        "others": found.others,
+        "unreadable": found.unreadable,
+        "streams": streams.collect::<Vec<_>>(),
+    })
+}
+
+/// The missing numbers that records own up to.
+fn missing_by_reason(stream: &Stream) -> impl Iterator<Item = (&str, Ranges)> {
+    let missing = stream.missing();
+    let gaps = stream.gaps.iter().map(move |(reason, owned)| {
+        let here = missing.without(&missing.without(owned));
+        (reason.as_str(), here)
+    });
+    gaps.filter(|(_, numbers)| !numbers.is_empty())
+}
+
+/// A set, cut where it gets too long.
+fn listed(numbers: &Ranges) -> String {
+    let ranges = numbers.iter();
+    let first: Ranges = ranges.take(SHOWN).collect();
+    let more = numbers.iter().count() - first.iter().count();
+    match more {
+        0 => first.to_string(),
+        more => format!("{first} and {more} more ranges"),
+    }
+}
+
+fn as_text(found: &Found) -> String {
+    let streams = found.streams.iter();
+    let mut text: String = streams.map(|(name, stream)| block(name, stream)).collect();
+    if found.others > 0 {
+        text += &format!("{} lines have no stream\n", found.others);
+    }
+    if found.unreadable > 0 {
+        text += &format!("{} lines are no JSON objects\n", found.unreadable);
+    }
+    text += match found.is_explained() {
+        true => "all is explained\n",
+        false if found.streams.is_empty() => "no stream of a trail is in it\n",
+        false => "NOT all is explained\n",
+    };
+    text
+}
+
+/// All of a stream, a few lines.
+fn block(name: &str, stream: &Stream) -> String {
+    let (from, to) = (stream.times.clone()).unwrap_or_else(|| ("?".into(), "?".into()));
+    let (name, host) = (shown(name), shown(&stream.host));
+    let mut text = format!(
+        "stream {name} of {host}, {} to {}\n",
+        shown(&from),
+        shown(&to)
+    );
+    let mut line = |name: &str, rest: String| text += &format!("  {name:12}{rest}\n");
+    let repeated = match stream.doubled {
+        0 => String::new(),
+        times => format!("; {} came more than once", Events(times)),
+    };
+    let numbers = match stream.has_events() {
+        true => {
+            let (numbers, seen) = (listed(&stream.expected()), Events(stream.seen.count()));
+            format!("{numbers}: {seen} seen{repeated}")
+        }
+        false => {
+            format!("no events in this export: only the trail's own records were checked{repeated}")
+        }
+    };
+    line("numbers", numbers);
+    for (reason, numbers) in missing_by_reason(stream) {
+        let (lost, numbers) = (Events(numbers.count()), listed(&numbers));
+        line(
+            "explained",
+            format!(
+                "{lost} lost ({}), which the trail says: {numbers}",
+                shown(reason)
+            ),
+        );
+    }
+    if !stream.killed.is_empty() {
+        let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with others";
+        line("unknown", format!("{}: {what}", listed(&stream.killed)));
+    }
+    let unexplained = stream.unexplained();
+    if !unexplained.is_empty() {
+        let (lost, numbers) = (Events(unexplained.count()), listed(&unexplained));
+        line(
+            "MISSING",
+            format!("{lost}, which nobody explains: {numbers}"),
+        );
+    }
+    let records = stream.lost_records();
+    if !records.is_empty() {
+        line(
+            "MISSING",
+            format!("records of the trail: {}", listed(&records)),
+        );
+    }
+    text
+}

@@ -1,0 +1,245 @@
+//! Bodies that Splunk has taken and not yet acknowledged as indexed (`--hec-ack`): one more place for events, beside those
+//! of [`Delivery`](super::machine::Delivery). No clock, I/O or threads.
+//!
+//! Splunk counts the bodies of a channel from 0, each indexer by itself, and says once of each that it is indexed. So an
+//! acknowledgement can be trusted only while all bodies of a channel are known to be at one indexer. Whatever casts doubt
+//! on that makes a new channel: what was posted over the last one is posted again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::attempt::{Attempt, Launch};
+use super::batch::Batch;
+use super::step::Query;
+use crate::buffer::chunk::Extent;
+use crate::text::quantity::HumanDuration;
+
+/// Between two queries, at least and at most.
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// The older the oldest body, the longer: indexing takes time.
+const PART_OF_AGE: u32 = 4;
+/// A query that takes long is made for this part of the time at most.
+const RESTS: u32 = 10;
+const REPEATED: &str = "the indexer counts anew, or is another one";
+pub(super) const CHANGED: &str = "the settings have changed";
+pub(super) const MOVED: &str = "the balancer's cookie changed, so that another indexer answers";
+
+/// The bodies, by sender and endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Posted {
+    /// How long a body may take to be indexed; none if nobody asks for that.
+    timeout: Option<Duration>,
+    channels: BTreeMap<(usize, usize), Channel>,
+    /// Channels that there were.
+    count: u64,
+    /// Events in all bodies.
+    events: usize,
+}
+
+#[derive(Debug)]
+struct Channel {
+    number: u64,
+    /// Of the last body.
+    last: Option<u64>,
+    bodies: BTreeMap<u64, (Attempt, Instant)>,
+    /// Nothing is asked before.
+    due: Instant,
+    /// So many bodies may wait: after a doubt fewer, since it may come again.
+    most: usize,
+}
+
+impl Posted {
+    pub(super) fn new(timeout: Option<Duration>, count: u64) -> Self {
+        Posted {
+            timeout,
+            count,
+            ..Posted::default()
+        }
+    }
+
+    /// Channels that there were.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The channel for the sender's next body to an endpoint.
+    pub(super) fn channel(&mut self, sender: usize, endpoint: usize, now: Instant) -> Option<u64> {
+        self.timeout?;
+        let count = &mut self.count;
+        let channel = self.channels.entry((sender, endpoint)).or_insert_with(|| {
+            *count += 1;
+            Channel {
+                number: *count,
+                last: None,
+                bodies: BTreeMap::new(),
+                due: now,
+                most: usize::MAX,
+            }
+        });
+        Some(channel.number)
+    }
+
+    /// A body was taken under this id. Gives what is to be posted again.
+    pub(super) fn accepted(
+        &mut self,
+        launch: Launch,
+        id: u64,
+        mut attempt: Attempt,
+        now: Instant,
+    ) -> Vec<Attempt> {
+        let place = (launch.sender, launch.endpoint);
+        let channel = self.channels.get_mut(&place);
+        let Some(channel) = channel.filter(|channel| Some(channel.number) == launch.channel) else {
+            attempt.doubt = Some(MOVED.into());
+            return vec![attempt.without_history()];
+        };
+        let is_repeated = channel.last.is_some_and(|last| id <= last);
+        if channel.bodies.is_empty() {
+            channel.due = now + INTERVAL.0;
+        }
+        self.events += attempt.batch.extent().events;
+        // Under a number of its own, whatever Splunk calls it.
+        let key = if is_repeated { u64::MAX } else { id };
+        channel.bodies.insert(key, (attempt.without_history(), now));
+        channel.last = Some(id);
+        match is_repeated {
+            true => self.lose(launch.sender, launch.endpoint, REPEATED),
+            false => Vec::new(),
+        }
+    }
+
+    /// Nothing more will be known of what was posted over this channel.
+    pub(super) fn lose(&mut self, sender: usize, endpoint: usize, why: &str) -> Vec<Attempt> {
+        let Some(channel) = self.channels.get_mut(&(sender, endpoint)) else {
+            return Vec::new();
+        };
+        self.count += 1;
+        channel.number = self.count;
+        channel.last = None;
+        let bodies = std::mem::take(&mut channel.bodies);
+        if !bodies.is_empty() {
+            channel.most = bodies.len().div_ceil(2);
+        }
+        self.doubted(bodies.into_values(), why)
+    }
+
+    /// To be posted again, though they may be indexed.
+    fn doubted(
+        &mut self,
+        bodies: impl IntoIterator<Item = (Attempt, Instant)>,
+        why: &str,
+    ) -> Vec<Attempt> {
+        let doubted = bodies.into_iter().map(|(mut attempt, _)| {
+            attempt.doubt = Some(why.to_owned());
+            attempt
+        });
+        let doubted: Vec<_> = doubted.collect();
+        let events = doubted.iter().map(|attempt| attempt.batch.extent().events);
+        self.events -= events.sum::<usize>();
+        doubted
+    }
+
+    /// The same of all channels.
+    pub(super) fn lose_all(&mut self, why: &str) -> Vec<Attempt> {
+        let places: Vec<_> = self.channels.keys().copied().collect();
+        let lost = places.into_iter();
+        lost.flat_map(|(sender, endpoint)| self.lose(sender, endpoint, why))
+            .collect()
+    }
+
+    /// Takes out what was not acknowledged in time.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Attempt> {
+        let Some(timeout) = self.timeout else {
+            return Vec::new();
+        };
+        let mut old = Vec::new();
+        for channel in self.channels.values_mut() {
+            // The first is the oldest.
+            while let Some(first) = channel.bodies.first_entry()
+                && now.saturating_duration_since(first.get().1) >= timeout
+            {
+                old.push(first.remove());
+            }
+        }
+        let why = format!("not indexed within {}", HumanDuration(timeout));
+        self.doubted(old, &why)
+    }
+
+    /// What the sender is to ask now.
+    pub(super) fn due(&self, sender: usize, now: Instant) -> Option<Query> {
+        let mut waiting = self.of(sender);
+        let (place, channel) = waiting.find(|(_, channel)| channel.due <= now)?;
+        Some(Query {
+            sender,
+            endpoint: place.1,
+            channel: channel.number,
+            ids: channel.bodies.keys().copied().collect(),
+        })
+    }
+
+    /// When the sender has something to ask.
+    pub(super) fn next_due(&self, sender: usize) -> Option<Instant> {
+        self.of(sender).map(|(_, channel)| channel.due).min()
+    }
+
+    /// Whether the sender may post one more body.
+    pub(super) fn may_post(&self, sender: usize) -> bool {
+        self.of(sender)
+            .all(|(_, channel)| channel.bodies.len() < channel.most)
+    }
+
+    /// The sender's channels over which something was posted.
+    fn of(&self, sender: usize) -> impl Iterator<Item = (&(usize, usize), &Channel)> {
+        let channels = self.channels.range((sender, 0)..(sender + 1, 0));
+        channels.filter(|(_, channel)| !channel.bodies.is_empty())
+    }
+
+    /// A query has ended, after so long, with what is indexed. None if it is about a channel that is none any more.
+    pub(super) fn answered(
+        &mut self,
+        query: &Query,
+        ids: &[u64],
+        took: Duration,
+        now: Instant,
+    ) -> Option<Batch> {
+        let mut indexed = Batch::default();
+        let channel = self.channels.get_mut(&(query.sender, query.endpoint))?;
+        if channel.number != query.channel {
+            return None;
+        }
+        for id in ids {
+            if let Some((attempt, _)) = channel.bodies.remove(id) {
+                indexed.merge(attempt.batch);
+            }
+        }
+        self.events -= indexed.extent().events;
+        if !indexed.is_empty() {
+            channel.most = channel.most.saturating_mul(2);
+        }
+        let oldest = channel.bodies.values().map(|(_, at)| *at).min();
+        let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let interval = (age / PART_OF_AGE).clamp(INTERVAL.0, INTERVAL.1);
+        channel.due = now + interval.max(took * RESTS);
+        Some(indexed)
+    }
+
+    /// Events that wait.
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// All that waits.
+    pub(super) fn extent(&self) -> Extent {
+        let channels = self.channels.values();
+        let bodies = channels.flat_map(|channel| channel.bodies.values());
+        bodies.fold(Extent::default(), |sum, (attempt, _)| {
+            sum.plus(attempt.batch.extent())
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels
+            .values()
+            .all(|channel| channel.bodies.is_empty())
+    }
+}

@@ -1,0 +1,278 @@
+//! Which endpoint a body goes to: a state machine without clock, I/O or threads, a part of
+//! [`Delivery`](super::machine::Delivery).
+//!
+//! An endpoint that fails is not used while another one works, but for one event at a time, after its backoff. A failure
+//! that may be the body's makes it a suspect only: if the body passes elsewhere, it was the endpoint; if the body passes
+//! nowhere, all of them are as they were, and delivery decides as if there were one.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use super::attempt::Launch;
+use super::outcome::{Cause, DeliveryError};
+use crate::sys::backoff::Backoff;
+use crate::text::choice::choose;
+
+/// With `spread`, a sender uses another endpoint after so long, so that all have their part whatever the number of senders.
+const TURN: Duration = Duration::from_secs(30);
+/// An endpoint that fails slowly is tried for this part of the time at most.
+const RESTS: u32 = 10;
+/// So often an endpoint is tried before senders go home to it.
+const PROOFS: u32 = 10;
+
+/// How several endpoints are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// All senders use the first that works.
+    #[default]
+    Failover,
+    /// Senders use different ones.
+    Spread,
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choose(
+            text,
+            &[("failover", Mode::Failover), ("spread", Mode::Spread)],
+        )
+    }
+}
+
+/// The endpoints and how they are used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Policy {
+    /// How many there are.
+    pub endpoints: usize,
+    /// How they are used.
+    pub mode: Mode,
+    /// With [`Mode::Failover`]: how long an endpoint must have worked again until it is used instead of one behind it.
+    pub failback: Duration,
+}
+
+/// The endpoints' health.
+#[derive(Debug)]
+pub(super) struct Route {
+    policy: Policy,
+    endpoints: Vec<Endpoint>,
+    /// When the first body was sent.
+    begin: Option<Instant>,
+    /// Failures since none works.
+    round: usize,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    health: Health,
+    backoff: Backoff,
+    /// The last body that was sent when it last failed: what was sent before that says nothing new.
+    failed_at: u64,
+    /// What it last failed for.
+    error: Option<DeliveryError>,
+    /// A single body sees whether it works.
+    is_tried: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Up,
+    /// Works again, but not for long.
+    Proving {
+        until: Instant,
+        due: Instant,
+    },
+    /// Failed, maybe for the body.
+    Suspected {
+        due: Instant,
+    },
+    Down {
+        due: Instant,
+    },
+}
+
+/// What follows from an endpoint's failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Another one is to be tried at once. Otherwise all have failed.
+    pub(super) is_elsewhere: bool,
+    /// It was the endpoint, for sure.
+    pub(super) is_sure: bool,
+}
+
+impl Route {
+    /// To endpoints of which nothing is known.
+    pub(super) fn new(policy: Policy, backoff: &Backoff) -> Self {
+        let endpoint = |_| Endpoint {
+            health: Health::Up,
+            backoff: backoff.anew(),
+            failed_at: 0,
+            error: None,
+            is_tried: false,
+        };
+        Route {
+            policy,
+            endpoints: (0..policy.endpoints.max(1)).map(endpoint).collect(),
+            begin: None,
+            round: 0,
+        }
+    }
+
+    /// Where the sender's next body goes: to its first endpoint that works. If none does, to the one that has not been tried
+    /// for the longest time.
+    pub(super) fn pick(&mut self, sender: usize, now: Instant) -> usize {
+        let begin = *self.begin.get_or_insert(now);
+        let turns = now.saturating_duration_since(begin).as_secs() / TURN.as_secs();
+        let first = match self.policy.mode {
+            Mode::Failover => 0,
+            Mode::Spread => sender + turns as usize,
+        };
+        let count = self.endpoints.len();
+        let order = (0..count).map(|place| (first + place) % count);
+        let rank = |place: &usize| match &self.endpoints[*place] {
+            endpoint if endpoint.is_proven(now) => (0, 0),
+            endpoint if endpoint.works() => (1, 0),
+            endpoint => (2, endpoint.failed_at),
+        };
+        order.min_by_key(rank).unwrap_or_default()
+    }
+
+    /// An endpoint that failed and that one body is to be tried at now, while others work.
+    pub(super) fn due(&self, now: Instant) -> Option<usize> {
+        let is_due = |endpoint: &Endpoint| match endpoint.health {
+            _ if endpoint.is_tried || endpoint.is_proven(now) => false,
+            Health::Up => false,
+            Health::Proving { due, .. } | Health::Suspected { due } | Health::Down { due } => {
+                due <= now
+            }
+        };
+        let place = self.endpoints.iter().position(is_due)?;
+        self.others_work(place).then_some(place)
+    }
+
+    /// A single body goes to this one.
+    pub(super) fn tries(&mut self, place: usize) {
+        self.endpoints[place].is_tried = true;
+    }
+
+    /// A request has come to an end, whatever it was.
+    pub(super) fn landed(&mut self, launch: Launch) {
+        self.endpoints[launch.endpoint].is_tried &= !launch.is_trial;
+    }
+
+    /// An endpoint has taken or rejected a body. Whether it had been down.
+    pub(super) fn passed(&mut self, launch: Launch, now: Instant) -> bool {
+        self.round = 0;
+        let must_prove = self.policy.mode == Mode::Failover && self.others_work(launch.endpoint);
+        let failback = self.policy.failback;
+        let endpoint = &mut self.endpoints[launch.endpoint];
+        if launch.number <= endpoint.failed_at {
+            return false;
+        }
+        let health = endpoint.health;
+        let until = match health {
+            Health::Up => return false,
+            Health::Proving { until, .. } => until,
+            Health::Suspected { .. } | Health::Down { .. } => now + failback,
+        };
+        endpoint.health = match must_prove && now < until {
+            true => Health::Proving {
+                until,
+                due: now + failback / PROOFS,
+            },
+            false => Health::Up,
+        };
+        if endpoint.health == Health::Up {
+            endpoint.backoff.reset();
+        }
+        matches!(health, Health::Down { .. })
+    }
+
+    /// An endpoint has failed after so long; it is left alone for as long as it asked for. `launches` are all bodies that
+    /// were sent.
+    pub(super) fn failed(
+        &mut self,
+        launch: Launch,
+        launches: u64,
+        error: &DeliveryError,
+        took: Duration,
+        now: Instant,
+    ) -> Failure {
+        let endpoint = &mut self.endpoints[launch.endpoint];
+        let did_work = endpoint.works();
+        let is_news = launch.number > endpoint.failed_at;
+        let mut is_sure = matches!(error.cause, Cause::Unreachable | Cause::Settings);
+        if is_news {
+            endpoint.failed_at = launches;
+            endpoint.error = Some(error.clone());
+            let delay = match error.retry_after {
+                Some(asked) => endpoint.backoff.clamp(asked),
+                None => endpoint.backoff.next_delay(),
+            };
+            let due = now + delay.max(took * RESTS);
+            let is_suspect = matches!(endpoint.health, Health::Suspected { .. });
+            is_sure |= matches!(endpoint.health, Health::Down { .. });
+            is_sure |= is_suspect && self.others_work(launch.endpoint);
+            self.endpoints[launch.endpoint].health = match is_sure {
+                true => Health::Down { due },
+                false => Health::Suspected { due },
+            };
+        }
+        if self.endpoints.iter().any(Endpoint::works) {
+            return Failure {
+                is_elsewhere: true,
+                is_sure,
+            };
+        }
+        // Either the last one that worked has failed, or none works and they are tried in turn.
+        self.round += usize::from(is_news);
+        let is_elsewhere = is_news && !did_work && self.round < self.endpoints.len();
+        if !is_elsewhere {
+            self.round = 0;
+            self.acquit();
+        }
+        Failure {
+            is_elsewhere,
+            is_sure,
+        }
+    }
+
+    /// What this one failed at has passed elsewhere. What it had failed for, unless that is known.
+    pub(super) fn convict(&mut self, place: usize) -> Option<DeliveryError> {
+        let endpoint = &mut self.endpoints[place];
+        let Health::Suspected { due } = endpoint.health else {
+            return None;
+        };
+        endpoint.health = Health::Down { due };
+        endpoint.error.clone()
+    }
+
+    /// All have failed: it may be the body.
+    fn acquit(&mut self) {
+        for endpoint in &mut self.endpoints {
+            if let Health::Suspected { .. } = endpoint.health {
+                endpoint.health = Health::Up;
+            }
+        }
+    }
+
+    fn others_work(&self, place: usize) -> bool {
+        let mut others = self.endpoints.iter().enumerate();
+        others.any(|(other, endpoint)| other != place && endpoint.works())
+    }
+}
+
+impl Endpoint {
+    fn works(&self) -> bool {
+        matches!(self.health, Health::Up | Health::Proving { .. })
+    }
+
+    fn is_proven(&self, now: Instant) -> bool {
+        match self.health {
+            Health::Up => true,
+            Health::Proving { until, .. } => until <= now,
+            Health::Suspected { .. } | Health::Down { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What bodies are posted to.
+
+use std::time::Duration;
+
+use super::body::{Body, Numbering};
+use super::outcome::{DeliveryError, Outcome, Overhead};
+use super::route::Policy;
+use super::step::Terms;
+use crate::telemetry::expiry::Expiries;
+
+/// Where bodies go.
+pub trait Target: Send {
+    /// Sends one body and waits for what becomes of it, within the target's own timeouts. With a channel, what Splunk calls
+    /// the body is wanted.
+    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome;
+
+    /// Which of these bodies of a channel are indexed; each is named once.
+    ///
+    /// # Errors
+    /// There was no answer, or none that says so; because of the settings if asking again is of no use.
+    fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
+        let _ = (channel, ids);
+        Ok(Vec::new())
+    }
+
+    /// Whether another server than before has answered last, by the cookies of a balancer.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
+
+    /// How long that takes at the very most; longer only if something is broken.
+    fn time_limit(&self) -> Duration;
+
+    /// How long a request may take until it counts as failed.
+    fn request_timeout(&self) -> Duration;
+
+    /// How many events a body takes at most.
+    fn max_events(&self) -> usize;
+
+    /// What encoding adds to a body.
+    fn overhead(&self) -> Overhead;
+
+    /// What the operator should know of though all is delivered; each thing once.
+    fn advice(&mut self) -> Option<&'static str> {
+        None
+    }
+
+    /// Where it is, for people.
+    fn endpoint(&self) -> String {
+        String::new()
+    }
+
+    /// When the certificates of a connection that was made expire; once for each.
+    fn expiries(&mut self) -> Option<Expiries> {
+        None
+    }
+
+    /// Something that ends the post in flight, and all later ones, from another thread.
+    fn cut(&self) -> Abort;
+
+    /// By how many seconds the clock of whoever has answered last is ahead of this host's, if that is known.
+    fn clock_skew(&mut self) -> Option<i64> {
+        None
+    }
+
+    /// Has all bodies from now on say how their events are numbered.
+    fn number(&mut self, numbering: &Numbering);
+
+    /// The same, with a connection of its own.
+    fn another(&self) -> Box<dyn Target>;
+}
+
+/// Ends a post from another thread.
+pub type Abort = Box<dyn FnOnce() + Send>;
+
+/// The endpoints of one webhook, with a connection to each.
+pub struct Targets {
+    /// Each of them; at least one.
+    pub all: Vec<Box<dyn Target>>,
+    /// What each is called; nothing if there is only one.
+    pub names: Vec<String>,
+    /// How they are used.
+    pub policy: Policy,
+    /// How long Splunk may take to index a body, if that is to be asked.
+    pub ack_timeout: Option<Duration>,
+}
+
+impl Targets {
+    /// A single one.
+    pub fn one(target: Box<dyn Target>) -> Self {
+        Targets {
+            all: vec![target],
+            names: Vec::new(),
+            policy: Policy::default(),
+            ack_timeout: None,
+        }
+    }
+
+    /// The same, with connections of their own.
+    pub fn another(&self) -> Self {
+        Targets {
+            all: self.all.iter().map(|target| target.another()).collect(),
+            names: self.names.clone(),
+            policy: self.policy,
+            ack_timeout: self.ack_timeout,
+        }
+    }
+
+    /// Has all bodies from now on say how their events are numbered.
+    pub fn number(&mut self, numbering: &Numbering) {
+        (self.all.iter_mut()).for_each(|target| target.number(numbering));
+    }
+
+    /// Something that ends the post in flight, and all later ones, from another thread.
+    pub fn cut(&self) -> Abort {
+        let aborts: Vec<_> = self.all.iter().map(|target| target.cut()).collect();
+        Box::new(|| aborts.into_iter().for_each(|abort| abort()))
+    }
+
+    /// What delivery must know of them: all take the same bodies.
+    pub fn terms(&self) -> Terms {
+        let (policy, ack_timeout) = (self.policy, self.ack_timeout);
+        self.all
+            .first()
+            .map_or_else(Terms::default, |target| Terms {
+                max_events: target.max_events(),
+                overhead: target.overhead(),
+                timeout: target.request_timeout(),
+                policy,
+                ack_timeout,
+            })
+    }
+}

@@ -1,0 +1,382 @@
+//! Indexer acknowledgement, against a stand-in for Splunk: whatever happens, each event is indexed, and counts as delivered
+//! only if it is.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::poison::random;
+use super::*;
+use crate::delivery::route::Mode;
+
+const ACK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Indexers behind a balancer, as Splunk's behave: each counts the bodies of a channel from 0, and says once of each that it
+/// is indexed.
+#[derive(Debug)]
+pub(super) struct Splunk {
+    indexers: Vec<Indexer>,
+    /// The balancer's cookie leads to the same indexer, while that is up.
+    is_sticky: bool,
+    /// There is no balancer: each indexer is an endpoint.
+    has_endpoints: bool,
+    /// The indexer that each sender's cookie names.
+    cookies: BTreeMap<usize, usize>,
+    /// How long indexing takes.
+    delay: Duration,
+    took: Duration,
+    dice: u64,
+    /// What goes wrong now and then.
+    trouble: Trouble,
+    /// What is indexed.
+    indexed: BTreeSet<Seq>,
+    /// Bodies that were posted and queries that were made.
+    posts: usize,
+    queries: usize,
+}
+
+/// Of a hundred requests so many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trouble {
+    /// Are answered with 503.
+    busy: u64,
+    /// Arrive, but their answer is lost.
+    answer_lost: u64,
+    /// Find an indexer that has just restarted, and has forgotten what was not indexed.
+    restarts: u64,
+    /// Find that it has forgotten an idle channel.
+    forgets: u64,
+}
+
+#[derive(Debug, Default)]
+struct Indexer {
+    channels: BTreeMap<u64, Channel>,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    next: u64,
+    /// When each body is indexed.
+    bodies: BTreeMap<u64, (Vec<Seq>, Duration)>,
+}
+
+impl Splunk {
+    fn new(indexers: usize) -> Self {
+        Splunk {
+            indexers: (0..indexers).map(|_| Indexer::default()).collect(),
+            is_sticky: true,
+            has_endpoints: false,
+            cookies: BTreeMap::new(),
+            delay: Duration::from_secs(10),
+            took: QUICK,
+            dice: 1,
+            trouble: Trouble::default(),
+            indexed: BTreeSet::new(),
+            posts: 0,
+            queries: 0,
+        }
+    }
+
+    fn is(&mut self, percent: u64) -> bool {
+        random(&mut self.dice) % 100 < percent
+    }
+
+    /// Indexes what is due.
+    fn pass(&mut self, at: Duration) {
+        for channel in self
+            .indexers
+            .iter_mut()
+            .flat_map(|it| it.channels.values_mut())
+        {
+            for (seqs, due) in channel.bodies.values_mut() {
+                if *due <= at {
+                    self.indexed.extend(seqs.drain(..));
+                }
+            }
+        }
+    }
+
+    pub(super) fn has(&mut self, seq: Seq, at: Duration) -> bool {
+        self.pass(at);
+        self.indexed.contains(&seq)
+    }
+
+    fn restart(&mut self, indexer: usize, at: Duration) {
+        self.pass(at);
+        self.indexers[indexer] = Indexer::default();
+        // The balancer sees it, and sends clients elsewhere.
+        self.cookies.retain(|_, place| *place != indexer);
+    }
+
+    /// The indexer that gets a sender's request, and whether its cookie is another one than before.
+    fn choose(&mut self, sender: usize, endpoint: usize, at: Duration) -> (usize, bool) {
+        let any = (random(&mut self.dice) % self.indexers.len() as u64) as usize;
+        let old = self.cookies.get(&sender).copied();
+        if self.is(self.trouble.restarts) {
+            let place = if self.has_endpoints {
+                endpoint
+            } else {
+                old.unwrap_or(any)
+            };
+            self.restart(place, at);
+        }
+        if self.has_endpoints {
+            return (endpoint, false);
+        }
+        if !self.is_sticky {
+            return (any, false);
+        }
+        let indexer = *self.cookies.entry(sender).or_insert(any);
+        if self.is(self.trouble.forgets) {
+            self.pass(at);
+            self.indexers[indexer].channels.clear();
+        }
+        (indexer, old.is_some_and(|old| old != indexer))
+    }
+
+    pub(super) fn post(&mut self, request: &Request, channel: u64) -> (Outcome, Duration, bool) {
+        self.posts += 1;
+        let (indexer, has_moved) = self.choose(request.sender, request.endpoint, request.at);
+        if self.is(self.trouble.busy) {
+            return (failed(Cause::Answer), self.took, has_moved);
+        }
+        let channel = self.indexers[indexer].channels.entry(channel).or_default();
+        let id = channel.next;
+        channel.next += 1;
+        let due = request.at + self.delay;
+        channel.bodies.insert(id, (request.seqs.clone(), due));
+        match self.is(self.trouble.answer_lost) {
+            true => (failed(Cause::Timeout), self.took, false),
+            false => (Outcome::Accepted(id), self.took, has_moved),
+        }
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        query: &Query,
+        at: Duration,
+    ) -> (Result<Vec<u64>, DeliveryError>, Duration, bool) {
+        self.queries += 1;
+        let (indexer, has_moved) = self.choose(query.sender, query.endpoint, at);
+        let error = |cause| Err(DeliveryError::transient(cause, "query"));
+        if self.is(self.trouble.busy) {
+            return (error(Cause::Answer), self.took, has_moved);
+        }
+        self.pass(at);
+        let channel = self.indexers[indexer]
+            .channels
+            .entry(query.channel)
+            .or_default();
+        let is_indexed = |id: &&u64| channel.bodies.get(*id).is_some_and(|(_, due)| *due <= at);
+        let ids: Vec<_> = query.ids.iter().filter(is_indexed).copied().collect();
+        ids.iter().for_each(|id| drop(channel.bodies.remove(id)));
+        match self.is(self.trouble.answer_lost) {
+            true => (error(Cause::Timeout), self.took, false),
+            false => (Ok(ids), self.took, has_moved),
+        }
+    }
+}
+
+/// Events with these milliseconds between two of them, for Splunk.
+fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simulation {
+    let settings = Settings {
+        connections,
+        ..settings()
+    };
+    let mut simulation = Simulation::with(settings, events);
+    for (at, arrival) in simulation.arrivals.iter_mut().enumerate() {
+        *arrival = Duration::from_millis(at as u64 * gap);
+    }
+    let endpoints = if splunk.has_endpoints {
+        splunk.indexers.len()
+    } else {
+        1
+    };
+    let terms = Terms {
+        ack_timeout: Some(ACK_TIMEOUT),
+        policy: Policy {
+            endpoints,
+            mode: Mode::Spread,
+            ..Policy::default()
+        },
+        ..terms()
+    };
+    simulation.delivery.retarget(2, terms);
+    simulation.splunk = Some(splunk);
+    simulation
+}
+
+fn run(simulation: &mut Simulation, limit: Duration) -> &mut Splunk {
+    simulation.run_until(limit, |_| unreachable!("Splunk answers"));
+    simulation.splunk.as_mut().unwrap()
+}
+
+#[test]
+fn events_count_when_they_are_indexed() {
+    let mut simulation = stream(Splunk::new(1), 1, 1000, 0);
+    run(&mut simulation, Duration::from_secs(5));
+    assert_eq!(
+        (simulation.delivered.len(), simulation.delivery.posted()),
+        (0, 1000)
+    );
+    simulation.assert_nothing_forgotten();
+    let splunk = run(&mut simulation, MAX);
+    assert!(splunk.queries < 12, "{}", splunk.queries);
+    assert!(simulation.delivered_all_but(&[]));
+    assert_eq!(
+        (simulation.delivery.posted(), simulation.redelivered),
+        (0, 0)
+    );
+}
+
+#[test]
+fn slow_acknowledgements_do_not_slow_delivery_down() {
+    let took = |delay| {
+        let mut splunk = Splunk::new(1);
+        (splunk.delay, splunk.took) = (delay, Duration::from_millis(100));
+        let mut simulation = stream(splunk, 2, 100_000, 0);
+        let splunk = run(&mut simulation, MAX * 100);
+        assert!(splunk.posts < 110, "{}", splunk.posts);
+        assert!(simulation.delivered_all_but(&[]));
+        simulation.requests.last().unwrap().at
+    };
+    let (at_once, slow) = (took(Duration::ZERO), took(Duration::from_secs(10)));
+    assert!(slow < at_once + at_once / 5, "{at_once:?}, {slow:?}");
+}
+
+#[test]
+fn what_is_not_indexed_in_time_is_sent_again() {
+    let mut splunk = Splunk::new(1);
+    splunk.delay = Duration::from_secs(1000);
+    let mut simulation = stream(splunk, 2, 10, 100);
+    run(&mut simulation, ACK_TIMEOUT - MAX).delay = Duration::from_secs(10);
+    let posts = simulation.requests.len();
+    run(&mut simulation, ACK_TIMEOUT + MAX * 2);
+    assert_eq!(
+        (simulation.redelivered, simulation.delivered.len()),
+        (10, 10)
+    );
+    let again = &simulation.requests[posts..];
+    assert!(
+        again.iter().all(|request| request.at >= ACK_TIMEOUT),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn an_indexer_that_counts_anew_has_lost_what_was_posted() {
+    let mut simulation = stream(Splunk::new(1), 1, 200, 100);
+    let splunk = run(&mut simulation, Duration::from_secs(8));
+    splunk.restart(0, Duration::from_secs(8));
+    run(&mut simulation, MAX * 3);
+    assert!(simulation.delivered_all_but(&[]));
+    let again = simulation.redelivered;
+    assert!((70..100).contains(&again), "{again}");
+}
+
+#[test]
+fn another_cookie_is_another_indexer() {
+    let mut simulation = stream(Splunk::new(2), 1, 200, 100);
+    let at = Duration::from_secs(8);
+    let splunk = run(&mut simulation, at);
+    let other = 1 - splunk.cookies[&0];
+    splunk.cookies.clear();
+    // It may have counted this channel as far as the other.
+    splunk.trouble.restarts = 0;
+    splunk.cookies.insert(0, other);
+    simulation.delivery.moved(0, 0);
+    run(&mut simulation, MAX * 3);
+    assert!(simulation.delivered_all_but(&[]));
+    assert!(simulation.redelivered > 70);
+}
+
+#[test]
+fn what_forbids_queries_is_an_outage_with_one_event_at_a_time() {
+    let mut simulation = stream(Splunk::new(1), 2, 10_000, 0);
+    run(&mut simulation, Duration::from_millis(50));
+    let mut at = simulation.elapsed();
+    for sender in 0..2 {
+        let Some(query) = simulation.delivery.posted.due(sender, simulation.now + MAX) else {
+            continue;
+        };
+        let error = DeliveryError::permanent("HTTP 400", "fix it");
+        let answer = simulation
+            .delivery
+            .asked(&query, Err(error), QUICK, simulation.now);
+        answer
+            .into_iter()
+            .for_each(|effect| simulation.apply(effect));
+    }
+    assert!(simulation.delivery.is_distrusted);
+    let before = simulation.requests.len();
+    at += Duration::from_secs(5);
+    run(&mut simulation, at);
+    let probes = &simulation.requests[before..];
+    assert_eq!(
+        probes.iter().map(|it| it.seqs.len()).collect::<Vec<_>>(),
+        [1]
+    );
+    run(&mut simulation, MAX * 10);
+    assert!(
+        simulation.delivered_all_but(&[]),
+        "once one was acknowledged"
+    );
+    assert!(!simulation.delivery.is_distrusted);
+}
+
+#[test]
+fn an_answer_that_is_lost_casts_doubt_on_what_was_posted() {
+    let mut splunk = Splunk::new(1);
+    splunk.trouble.answer_lost = 100;
+    let mut simulation = stream(splunk, 1, 10, 0);
+    run(&mut simulation, Duration::from_millis(100))
+        .trouble
+        .answer_lost = 0;
+    run(&mut simulation, MAX * 2);
+    assert_eq!(
+        (simulation.redelivered, simulation.delivered.len()),
+        (10, 10)
+    );
+}
+
+#[test]
+fn a_changed_webhook_gets_what_was_not_acknowledged() {
+    let mut simulation = stream(Splunk::new(1), 2, 100, 0);
+    run(&mut simulation, Duration::from_secs(5));
+    assert_eq!(simulation.delivery.posted(), 100);
+    simulation.splunk = None;
+    simulation.delivery.retarget(3, terms());
+    simulation.wake(|_| true);
+    simulation.run_until(MAX, |_| (Outcome::Delivered, QUICK));
+    assert!(simulation.delivered_all_but(&[]));
+    assert_eq!(simulation.redelivered, 100);
+}
+
+proptest! {
+    #[test]
+    fn each_event_is_indexed_and_counts_only_then(
+        indexers in 1usize..4,
+        balancing in 0u8..3,
+        connections in 1usize..4,
+        trouble in (0u64..20, 0u64..15, 0u64..10, 0u64..5),
+        delay in 0u64..40,
+        gaps in vec(0u64..500, 1..200),
+        seed: u64,
+    ) {
+        let mut splunk = Splunk::new(indexers);
+        let (busy, answer_lost, restarts, forgets) = trouble;
+        splunk.trouble = Trouble { busy, answer_lost, restarts, forgets };
+        (splunk.is_sticky, splunk.has_endpoints) = (balancing == 1, balancing == 2);
+        (splunk.dice, splunk.delay) = (seed | 1, Duration::from_secs(delay));
+        let mut simulation = stream(splunk, connections, gaps.len(), 0);
+        let mut at = 0;
+        simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
+        run(&mut simulation, Duration::from_secs(3600)).trouble = Trouble::default();
+        simulation.assert_nothing_forgotten();
+        // Then nothing goes wrong any more, but for a balancer without cookies.
+        run(&mut simulation, Duration::from_secs(3 * 86_400));
+        simulation.assert_nothing_forgotten();
+        prop_assert!(simulation.delivered_all_but(&[]), "{} of {}", simulation.delivered.len(), gaps.len());
+        prop_assert_eq!(simulation.delivery.posted(), 0);
+        prop_assert!(simulation.rejected.is_empty());
+    }
+}

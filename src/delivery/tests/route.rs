@@ -1,0 +1,325 @@
+//! Several endpoints: which one is used, and what the failure of one means for the others and for the events.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::delivery::route::Mode;
+
+const FAILBACK: Duration = Duration::from_secs(300);
+const SLOW: Duration = Duration::from_millis(50);
+
+fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simulation {
+    let settings = Settings {
+        connections,
+        ..settings()
+    };
+    let mut simulation = Simulation::with(settings, events);
+    let policy = Policy {
+        endpoints,
+        mode,
+        failback: FAILBACK,
+    };
+    simulation.delivery.retarget(2, Terms { policy, ..terms() });
+    simulation
+}
+
+/// A stream of so many events, with these milliseconds between two of them.
+fn stream(mut simulation: Simulation, gap: u64) -> Simulation {
+    for (at, arrival) in simulation.arrivals.iter_mut().enumerate() {
+        *arrival = Duration::from_millis(at as u64 * gap);
+    }
+    simulation
+}
+
+const CAUSES: [Cause; 5] = [
+    Cause::Unreachable,
+    Cause::Settings,
+    Cause::Answer,
+    Cause::Disconnected,
+    Cause::Timeout,
+];
+
+/// The requests to an endpoint.
+fn at(simulation: &Simulation, endpoint: usize) -> Vec<&Request> {
+    let requests = simulation.requests.iter();
+    requests.filter(|it| it.endpoint == endpoint).collect()
+}
+
+#[test]
+fn what_fails_at_one_goes_to_the_next_at_once() {
+    for cause in CAUSES {
+        for connections in [1, 4] {
+            let mut simulation = to(3, Mode::Failover, connections, 50_000);
+            simulation.run_until(MAX, |request| match request.endpoint {
+                0 => (failed(cause), SLOW),
+                _ => (Outcome::Delivered, SLOW),
+            });
+            let place = format!("{cause:?} {connections}");
+            assert!(simulation.delivered_all_but(&[]), "{place}");
+            assert!(simulation.delays.is_empty(), "no outage: {place}");
+            assert_eq!(simulation.set_aside, 0, "{place}");
+            assert!(simulation.sizes_learned.is_empty(), "{place}");
+            assert_eq!(at(&simulation, 2).len(), 0, "{place}");
+            let (first, rest) = simulation.turns.split_first().unwrap();
+            assert_eq!((first.0, first.1), (0, false), "{place}");
+            assert!(rest.iter().all(|turn| turn.0 == 0 && !turn.1), "{place}");
+            // Each sender may have a body there when the first fails; then one event at a time.
+            let later = at(&simulation, 0).split_off(connections);
+            assert!(
+                later.iter().all(|request| request.seqs.len() == 1),
+                "{place}"
+            );
+            assert!(later.len() < 15, "{place}: {}", later.len());
+        }
+    }
+}
+
+#[test]
+fn senders_go_home_when_the_first_has_worked_for_a_while() {
+    let mut simulation = stream(to(2, Mode::Failover, 1, 6000), 100);
+    let down = Duration::from_secs(10)..Duration::from_secs(60);
+    simulation.run_until(MAX * 100, |request| match request.endpoint {
+        0 if down.contains(&request.at) => (failed(Cause::Unreachable), QUICK),
+        _ => (Outcome::Delivered, QUICK),
+    });
+    assert!(simulation.delivered_all_but(&[]));
+    let restored = simulation.turns.last().unwrap();
+    assert!(
+        restored.1 && restored.2 > down.end,
+        "{:?}",
+        simulation.turns
+    );
+    let home = restored.2 + FAILBACK;
+    for request in &simulation.requests {
+        let is_at_home = request.at < down.start || request.at >= home;
+        let is_trial = request.endpoint == 0 && request.seqs.len() == 1;
+        let is_first = request.at < down.start + Duration::from_secs(2);
+        assert!(
+            (request.endpoint == 0) == is_at_home || is_trial || is_first,
+            "{:?} at {}",
+            request.at,
+            request.endpoint
+        );
+    }
+    assert!(simulation.requests.last().unwrap().at > home);
+    let proofs = at(&simulation, 0);
+    let proofs = proofs
+        .iter()
+        .filter(|it| it.at > restored.2 && it.at < home);
+    assert!(
+        (5..15).contains(&proofs.count()),
+        "it is seen to work meanwhile"
+    );
+}
+
+#[test]
+fn spread_uses_all_and_leaves_one_that_fails_to_a_single_event() {
+    let mut simulation = to(3, Mode::Spread, 3, 200_000);
+    simulation.run_until(MAX * 10, |_| (Outcome::Delivered, SLOW));
+    let counts: Vec<_> = (0..3).map(|place| at(&simulation, place).len()).collect();
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(most - least <= 1, "{counts:?}");
+
+    let mut simulation = to(3, Mode::Spread, 3, 200_000);
+    simulation.run_until(MAX * 10, |request| match request.endpoint {
+        1 => (failed(Cause::Answer), SLOW),
+        _ => (Outcome::Delivered, SLOW),
+    });
+    assert!(simulation.delivered_all_but(&[]) && simulation.delays.is_empty());
+    let tries = at(&simulation, 1);
+    assert!(tries[1..].iter().all(|request| request.seqs.len() == 1));
+    let is_gap = |pair: &[&Request]| pair[1].at - pair[0].at >= MIN;
+    assert!(tries.windows(2).all(is_gap), "after its backoff");
+    assert_eq!(simulation.rejected.len(), 0);
+}
+
+#[test]
+fn one_sender_spreads_over_time() {
+    let mut simulation = stream(to(3, Mode::Spread, 1, 1200), 100);
+    simulation.run_until(MAX * 10, |_| (Outcome::Delivered, QUICK));
+    let counts: Vec<_> = (0..3).map(|place| at(&simulation, place).len()).collect();
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}
+
+#[test]
+fn a_slow_failure_costs_a_tenth_of_the_time_at_most() {
+    let mut simulation = stream(to(2, Mode::Failover, 1, 6000), 100);
+    let slow = Duration::from_secs(10);
+    simulation.run_until(MAX * 100, |request| match request.endpoint {
+        0 => (failed(Cause::Unreachable), slow),
+        _ => (Outcome::Delivered, QUICK),
+    });
+    assert!(simulation.delivered_all_but(&[]));
+    let tries = at(&simulation, 0).len() as u32;
+    assert!(slow * tries <= simulation.elapsed() / 9 + slow, "{tries}");
+}
+
+#[test]
+fn an_outage_of_all_is_one_outage_and_all_are_tried() {
+    for cause in CAUSES {
+        for mode in [Mode::Failover, Mode::Spread] {
+            let mut simulation = to(3, mode, 4, 10_000);
+            let outage = Duration::from_secs(600);
+            let last = |endpoint| (endpoint + 1) % 3 == 0;
+            simulation.run_until(outage, |_| (failed(cause), SLOW));
+            let place = format!("{cause:?} {mode:?}");
+            for endpoint in 0..3 {
+                assert!(at(&simulation, endpoint).len() > 15, "{place} {endpoint}");
+            }
+            let total = simulation.requests.len();
+            assert!(total < 600, "{place}: {total}");
+            assert!(simulation.rejected.is_empty(), "{place}");
+            // Whichever comes back is found within a backoff.
+            simulation.run_until(outage + MAX * 3, |request| match last(request.endpoint) {
+                true => (Outcome::Delivered, SLOW),
+                false => (failed(cause), SLOW),
+            });
+            assert!(simulation.delivered_all_but(&[]), "{place}");
+            let first = simulation.delivered.values().min().unwrap();
+            assert!(*first < outage + MAX + MAX / 10, "{place}: {first:?}");
+        }
+    }
+}
+
+#[test]
+fn a_poison_event_blames_no_endpoint() {
+    for cause in [Cause::Answer, Cause::Disconnected] {
+        for connections in [1, 4] {
+            let mut simulation = stream(to(3, Mode::Failover, connections, 6000), 50);
+            simulation.run_until(MAX * 20, |request| match request.seqs.contains(&1000) {
+                true => (failed(cause), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            });
+            let place = format!("{cause:?} {connections}");
+            assert_eq!(simulation.rejected.keys().collect::<Vec<_>>(), [&1000]);
+            assert!(simulation.delivered_all_but(&[1000]), "{place}");
+            assert_eq!(simulation.turns, [], "{place}");
+        }
+    }
+}
+
+#[test]
+fn a_poison_event_keeps_no_endpoint_from_work() {
+    let mut simulation = stream(to(3, Mode::Spread, 3, 6000), 50);
+    simulation.delivery.settings.reject_after = 0;
+    simulation.run_until(Duration::from_secs(300), |request| {
+        match request.seqs.contains(&1000) {
+            true => (failed(Cause::Answer), QUICK),
+            false => (Outcome::Delivered, QUICK),
+        }
+    });
+    let of_poison = |it: &&Request| it.seqs == [1000];
+    let later = simulation.requests.iter().filter(|it| it.at > MAX * 3);
+    let (poison, others): (Vec<_>, Vec<_>) = later.partition(of_poison);
+    assert!(poison.len() > 20, "{}", poison.len());
+    let trials = others.iter().filter(|it| it.seqs.len() == 1).count();
+    assert!(trials < 3, "{trials}: none is taken for down");
+}
+
+#[test]
+fn a_poison_event_costs_itself_only_while_an_endpoint_is_down() {
+    for dead in 0..3 {
+        let mut simulation = stream(to(3, Mode::Failover, 2, 6000), 50);
+        simulation.run_until(MAX * 20, |request| match request.endpoint {
+            endpoint if endpoint == dead => (failed(Cause::Unreachable), QUICK),
+            _ if request.seqs.contains(&1000) => (failed(Cause::Answer), QUICK),
+            _ => (Outcome::Delivered, QUICK),
+        });
+        assert_eq!(simulation.rejected.keys().collect::<Vec<_>>(), [&1000]);
+        assert!(simulation.delivered_all_but(&[1000]), "{dead}");
+        let others = simulation.turns.iter().filter(|turn| turn.0 != dead);
+        assert_eq!(others.count(), 0, "{dead}: {:?}", simulation.turns);
+    }
+}
+
+#[test]
+fn a_rejection_is_the_events_and_not_the_endpoints() {
+    let mut simulation = to(2, Mode::Failover, 1, 1000);
+    simulation.run_until(MAX, |request| match request.seqs.contains(&500) {
+        true => (rejected(), QUICK),
+        false => (Outcome::Delivered, QUICK),
+    });
+    assert_eq!(simulation.rejected.keys().collect::<Vec<_>>(), [&500]);
+    assert_eq!(at(&simulation, 1).len(), 0);
+    assert_eq!(simulation.turns, []);
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_not_tried_at_the_end() {
+    let mut simulation = stream(to(2, Mode::Failover, 1, 400), 100);
+    simulation.stop_at = Some(Duration::from_secs(20));
+    simulation.run_until(MAX * 10, |request| match request.endpoint {
+        0 => (failed(Cause::Unreachable), QUICK),
+        _ => (Outcome::Delivered, QUICK),
+    });
+    assert!(at(&simulation, 0).len() > 2);
+    let late = at(&simulation, 0).into_iter();
+    assert_eq!(late.filter(|it| it.at >= MIN * 40).count(), 0);
+    simulation.assert_nothing_forgotten();
+}
+
+proptest! {
+    /// Each endpoint fails when and how it wants, but one always works: nothing is rejected, nothing waits for a backoff.
+    #[test]
+    fn while_one_works_there_is_no_outage(
+        endpoints in 2usize..5,
+        is_spread: bool,
+        connections in 1usize..5,
+        works in 0usize..5,
+        script in vec((0usize..8, 1u64..400), 1..60),
+        gaps in vec(0u64..200, 1..300),
+    ) {
+        let mode = if is_spread { Mode::Spread } else { Mode::Failover };
+        let mut simulation = to(endpoints, mode, connections, gaps.len());
+        let mut at = 0;
+        simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
+        let mut answers = script.iter().cycle();
+        simulation.run_until(Duration::from_secs(86_400), |request| {
+            let (answer, took) = *answers.next().unwrap();
+            let took = Duration::from_millis(took);
+            match CAUSES.get(answer) {
+                Some(cause) if request.endpoint != works % endpoints => (failed(*cause), took),
+                _ => (Outcome::Delivered, took),
+            }
+        });
+        prop_assert!(simulation.delivered_all_but(&[]));
+        prop_assert!(simulation.delays.is_empty());
+        prop_assert!(simulation.turns.iter().all(|turn| turn.0 != works % endpoints));
+        // What comes back went down before.
+        for place in 0..endpoints {
+            let mut is_down = false;
+            for turn in simulation.turns.iter().filter(|turn| turn.0 == place) {
+                prop_assert!(is_down || !turn.1);
+                is_down = !turn.1;
+            }
+        }
+    }
+
+    /// Whatever all of them answer: each event ends once.
+    #[test]
+    fn each_event_ends_once_wherever_it_goes(
+        endpoints in 1usize..5,
+        is_spread: bool,
+        connections in 1usize..5,
+        script in vec((0usize..9, 0u64..3000), 1..60),
+        gaps in vec(0u64..500, 1..200),
+    ) {
+        let mode = if is_spread { Mode::Spread } else { Mode::Failover };
+        let mut simulation = to(endpoints, mode, connections, gaps.len());
+        let mut at = 0;
+        simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
+        let mut answers = script.iter().cycle().take(300);
+        simulation.run_until(Duration::from_secs(86_400), |_| {
+            let (answer, took) = answers.next().copied().unwrap_or((8, 5));
+            let outcome = match CAUSES.get(answer) {
+                Some(cause) => failed(*cause),
+                None if answer == 5 => rejected(),
+                None => Outcome::Delivered,
+            };
+            (outcome, Duration::from_millis(took))
+        });
+        simulation.assert_nothing_forgotten();
+        prop_assert_eq!(simulation.delivered.len() + simulation.rejected.len(), gaps.len());
+    }
+}

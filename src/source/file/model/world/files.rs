@@ -1,0 +1,126 @@
+//! What happens to the files of the model.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::{LATER, Op, World, event};
+
+impl World {
+    pub(super) fn apply_to_files(&mut self, op: Op) {
+        let log = self.log();
+        match op {
+            Op::Write(count) => self.write(&log, count),
+            Op::Half if self.half.is_none() => {
+                Self::append(&log, &event(self.next)[..10]);
+                self.half = Some((log, self.next));
+                self.next += 1;
+            }
+            Op::Rename { create } if log.exists() => {
+                self.shift();
+                fs::rename(&log, self.numbered(1)).unwrap();
+                self.half = None;
+                if create {
+                    File::create(&log).unwrap();
+                }
+            }
+            Op::Date if log.exists() => {
+                self.dates += 1;
+                let dated = self.logs().join(format!("audit.log-{}", self.dates));
+                fs::rename(&log, dated).unwrap();
+                self.half = None;
+            }
+            Op::Copytruncate if log.exists() => {
+                self.shift();
+                let events = Self::events(&fs::read(&log).unwrap());
+                // Half an event is nothing that a copy could be known by.
+                self.has_removed |= events.is_empty();
+                self.vague.extend(events);
+                fs::copy(&log, self.numbered(1)).unwrap();
+                OpenOptions::new()
+                    .write(true)
+                    .open(&log)
+                    .unwrap()
+                    .set_len(0)
+                    .unwrap();
+                self.half = None;
+            }
+            Op::Gzip => self.gzip(),
+            Op::RemoveOldest => self.remove_oldest(),
+            Op::WriteOld(count) if self.numbered(1).exists() => {
+                let path = self.numbered(1);
+                self.write(&path, count);
+            }
+            Op::BadEntry => {
+                let path = self.logs().join("audit.log.bad");
+                if fs::symlink_metadata(&path).is_ok() {
+                    fs::remove_file(path).unwrap();
+                } else {
+                    std::os::unix::fs::symlink("audit.log.bad", path).unwrap();
+                }
+            }
+            Op::Stub => {
+                let path = self.logs().join("audit.log.0");
+                if path.exists() {
+                    self.has_removed = true;
+                    fs::remove_file(path).unwrap();
+                } else {
+                    fs::write(path, "{").unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn shift(&mut self) {
+        for number in (1..8).rev() {
+            for end in ["", ".gz"] {
+                let from = self.logs().join(format!("audit.log.{number}{end}"));
+                let to = self.logs().join(format!("audit.log.{}{end}", number + 1));
+                self.has_removed |= from.exists() && to.exists();
+                let _ = fs::rename(from, to);
+            }
+        }
+    }
+
+    fn gzip(&mut self) {
+        let path = self.numbered(1);
+        let Ok(bytes) = fs::read(&path) else { return };
+        self.has_removed = true;
+        self.vague.extend(Self::events(&bytes));
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        fs::write(
+            self.logs().join("audit.log.1.gz"),
+            encoder.finish().unwrap(),
+        )
+        .unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
+        let gz = File::options()
+            .append(true)
+            .open(self.logs().join("audit.log.1.gz"))
+            .unwrap();
+        gz.set_modified(modified).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    fn remove_oldest(&mut self) {
+        for number in (2..9).rev() {
+            for end in ["", ".gz"] {
+                let path = self.logs().join(format!("audit.log.{number}{end}"));
+                if let Ok(bytes) = fs::read(&path) {
+                    let events = Self::events(&bytes);
+                    let is_plain = !events.is_empty() && self.vague.is_disjoint(&events);
+                    if self.agent.is_none() && is_plain && events.is_subset(&self.known) {
+                        self.removed_meanwhile += 1;
+                    }
+                    self.has_removed = true;
+                    fs::remove_file(path).unwrap();
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Takes gzip off what comes in pieces, of any number of members (RFC 1952, section 2.2). No I/O.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// This is no gzip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadGzip;
+
+/// Takes gzip off a stream of bytes.
+#[derive(Debug)]
+pub struct Gunzip {
+    decompress: Decompress,
+    /// The member at hand has ended: only another one may follow.
+    member_ended: bool,
+    has_begun: bool,
+}
+
+impl Gunzip {
+    /// Memory that it takes: a window and tables.
+    pub const MEMORY: usize = 48 << 10;
+
+    /// Before the first byte.
+    pub fn new() -> Self {
+        Gunzip {
+            // 15 bits of window, and a gzip header around it.
+            decompress: Decompress::new_gzip(15),
+            member_ended: false,
+            has_begun: false,
+        }
+    }
+
+    /// Whether it may end here.
+    pub fn is_done(&self) -> bool {
+        self.member_ended || !self.has_begun
+    }
+
+    /// Inflates some bytes of `input` to the beginning of `out`. How many came out.
+    ///
+    /// # Errors
+    /// This is no gzip.
+    pub fn next(&mut self, input: &mut &[u8], out: &mut [u8]) -> Result<usize, BadGzip> {
+        if self.member_ended {
+            self.decompress = Decompress::new_gzip(15);
+            self.member_ended = false;
+        }
+        self.has_begun = true;
+        let (before_in, before_out) = (self.decompress.total_in(), self.decompress.total_out());
+        let status = self
+            .decompress
+            .decompress(input, out, FlushDecompress::None);
+        let used = (self.decompress.total_in() - before_in) as usize;
+        let made = (self.decompress.total_out() - before_out) as usize;
+        *input = input.get(used..).unwrap_or_default();
+        match status {
+            Ok(Status::StreamEnd) => self.member_ended = true,
+            Ok(_) if used + made > 0 => {}
+            _ => return Err(BadGzip),
+        }
+        Ok(made)
+    }
+}
+
+impl Default for Gunzip {
+    fn default() -> Self {
+        Gunzip::new()
+    }
+}

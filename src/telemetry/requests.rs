@@ -1,0 +1,153 @@
+//! What became of requests to the webhook, how long they took, and why some failed.
+
+use std::time::Duration;
+
+/// Upper bounds of the histogram's buckets, in milliseconds; the last bucket, of all requests, has none.
+pub const BOUNDS: [u64; 11] = [5, 20, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
+
+/// What became of a request to the webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestResult {
+    /// Its events were taken.
+    Delivered,
+    /// It failed, and its events are sent again.
+    Retried,
+    /// Events of it were rejected.
+    Rejected,
+}
+
+impl RequestResult {
+    /// All of them.
+    pub const ALL: [RequestResult; 3] = [
+        RequestResult::Delivered,
+        RequestResult::Retried,
+        RequestResult::Rejected,
+    ];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            RequestResult::Delivered => "delivered",
+            RequestResult::Retried => "retried",
+            RequestResult::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why requests fail, as labels of metrics.
+pub const CAUSES: [&str; 6] = [
+    "unreachable",
+    "settings",
+    "answer",
+    "disconnected",
+    "timeout",
+    "aborted",
+];
+
+/// A request that came to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished {
+    /// What became of it.
+    pub result: RequestResult,
+    /// Why it failed, if it did: one of [`CAUSES`].
+    pub cause: Option<&'static str>,
+    /// From its beginning to its answer, or to what took the place of one.
+    pub took: Duration,
+    /// Bytes of its events.
+    pub bytes: usize,
+}
+
+/// All of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requests {
+    by_result: [u64; RequestResult::ALL.len()],
+    /// Those that took at most as long as each bound, and all.
+    within: [u64; BOUNDS.len() + 1],
+    micros: u64,
+    /// Bytes of events in requests that the webhook has taken.
+    pub delivered_bytes: u64,
+    /// By cause.
+    failures: [u64; CAUSES.len()],
+}
+
+impl Requests {
+    /// One more.
+    pub fn add(&mut self, finished: Finished) {
+        self.by_result[finished.result as usize] += 1;
+        let millis = finished.took.as_millis();
+        let first = BOUNDS.iter().position(|bound| millis <= u128::from(*bound));
+        for within in &mut self.within[first.unwrap_or(BOUNDS.len())..] {
+            *within += 1;
+        }
+        self.micros += u64::try_from(finished.took.as_micros()).unwrap_or_default();
+        if finished.result == RequestResult::Delivered {
+            self.delivered_bytes += finished.bytes as u64;
+        }
+        for (cause, failures) in CAUSES.iter().zip(&mut self.failures) {
+            *failures += u64::from(finished.cause == Some(*cause));
+        }
+    }
+
+    /// Those with this result.
+    pub fn of(&self, result: RequestResult) -> u64 {
+        self.by_result[result as usize]
+    }
+
+    /// Failures by cause.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CAUSES.into_iter().zip(self.failures)
+    }
+
+    /// As Prometheus has histograms: each bucket's bound in seconds and its count, the sum in seconds, and the count of all.
+    pub fn histogram(&self) -> (Vec<(String, u64)>, f64, u64) {
+        let bounds = BOUNDS.map(|millis| (millis as f64 / 1e3).to_string());
+        let bounds = bounds.into_iter().chain(["+Inf".into()]);
+        let buckets = bounds.zip(self.within).collect();
+        (buckets, self.micros as f64 / 1e6, self.within[BOUNDS.len()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bucket_has_all_that_were_as_fast() {
+        let mut requests = Requests::default();
+        for (millis, result, cause) in [
+            (5, RequestResult::Delivered, None),
+            (6, RequestResult::Delivered, None),
+            (90, RequestResult::Rejected, None),
+            (40_000, RequestResult::Retried, Some("timeout")),
+        ] {
+            let took = Duration::from_millis(millis);
+            requests.add(Finished {
+                result,
+                cause,
+                took,
+                bytes: 100,
+            });
+        }
+        let (buckets, sum, count) = requests.histogram();
+        let of = |bound: &str| buckets.iter().find(|(found, _)| found == bound).unwrap().1;
+        assert_eq!(
+            [of("0.005"), of("0.02"), of("0.1"), of("30"), of("+Inf")],
+            [1, 2, 3, 3, 4]
+        );
+        assert_eq!((sum, count), (40.101, 4));
+        assert_eq!(requests.delivered_bytes, 200);
+        let failures: Vec<_> = requests
+            .failures()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(failures, [("timeout", 1)]);
+        assert_eq!(requests.of(RequestResult::Delivered), 2);
+    }
+
+    #[test]
+    fn places_are_those_of_the_declaration() {
+        for (place, result) in RequestResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, place);
+        }
+    }
+}

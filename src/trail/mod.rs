@@ -1,0 +1,248 @@
+//! The trail (`--trail`): the agent's own records among the events, from which the archive alone shows whether something is
+//! missing. Every event has a number: the queue's own, counted on from start to start. What is dropped before it is queued
+//! gets a number too, so that every loss is a hole, and a record owns up to it.
+//!
+//! [`Trail`] has no clock, threads and I/O. A record is first kept, then queued, and kept until it is final: so it survives
+//! a kill.
+
+pub mod record;
+pub mod running;
+mod saved;
+pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+pub use self::saved::{Entry, Saved, Was};
+
+use self::record::Author;
+use crate::buffer::acks::Seq;
+use crate::telemetry::counters::{Balance, Reason};
+use crate::telemetry::gaps::{Gap, Gaps};
+use crate::text::ranges::Ranges;
+
+/// Losses of one kind are added up for so long, once the first of them was recorded.
+const GATHER: Duration = Duration::from_secs(10);
+
+/// What gives numbers.
+pub trait Numbers {
+    /// Queues a record. Its number; none if that can't be done now.
+    fn push(&mut self, line: &str) -> Option<Seq>;
+    /// Gives numbers to events that were dropped without one. None if that can't be done now.
+    fn skip(&mut self, events: u64) -> Option<Range<Seq>>;
+}
+
+/// What is known of the agent at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The time of day.
+    pub time: SystemTime,
+    /// Since the start.
+    pub elapsed: Duration,
+    /// The counts.
+    pub balance: Balance,
+    /// The number of the next event, and that below which all are final.
+    pub numbers: (Seq, Seq),
+    /// There is a webhook.
+    pub is_forwarding: bool,
+    /// The rules in force.
+    pub rules: String,
+}
+
+/// What the trail of a running agent knows.
+#[derive(Debug)]
+pub struct Trail {
+    author: Author,
+    saved: Saved,
+    /// The number of the first event that is queued.
+    base: u64,
+    interval: Duration,
+    next_checkpoint: Duration,
+    next_gaps: Duration,
+    /// The counts of earlier starts.
+    before: record::Totals,
+}
+
+impl Trail {
+    /// Goes on from what was kept. `settings` says what they are, so that a change of them shows.
+    pub fn start(
+        (saved, was): (Saved, Was),
+        host: String,
+        interval: Duration,
+        settings: &str,
+        view: &View,
+    ) -> Self {
+        let base = saved.next;
+        let mut trail = Trail {
+            author: Author {
+                stream: saved.stream.clone(),
+                host,
+            },
+            base,
+            interval,
+            next_checkpoint: interval,
+            next_gaps: Duration::ZERO,
+            before: saved.totals.clone(),
+            saved,
+        };
+        let mut start = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "settings": settings,
+            "rules": view.rules,
+            "first": base,
+            "after": was.name(),
+        });
+        if let Was::Killed { lost_from } = was {
+            start["lost_from"] = lost_from.into();
+        }
+        trail.add("start", "start".into(), start, view);
+        trail
+    }
+
+    /// What is to be kept.
+    pub fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Takes in what has happened, and makes the records that are due. They are to be kept before they are
+    /// [queued](Self::queue).
+    pub fn tick(&mut self, losses: Gaps, queue: &mut impl Numbers, view: &View) {
+        self.note(losses, view);
+        let is_due = view.elapsed >= self.next_checkpoint;
+        if view.is_forwarding && (is_due || view.elapsed >= self.next_gaps) {
+            self.next_gaps = view.elapsed + GATHER;
+            self.record_gaps(queue, view);
+            // It says up to where all is delivered or owned up to. Of those that can't be delivered, one is enough.
+            if is_due && self.saved.gaps.is_empty() && !self.is_pending("checkpoint") {
+                self.next_checkpoint = view.elapsed + self.interval;
+                self.add("checkpoint", "checkpoint".into(), self.balance(view), view);
+            }
+        }
+    }
+
+    /// The agent stops, and all sources have ended.
+    pub fn stop(&mut self, losses: Gaps, queue: &mut impl Numbers, view: &View) {
+        self.note(losses, view);
+        self.record_gaps(queue, view);
+        self.add("stop", "stop".into(), self.balance(view), view);
+    }
+
+    /// The agent ends. What is not final now never will be: it is lost, or the next start reads it again.
+    pub fn end(&mut self, losses: Gaps, unfinished: &Ranges, view: &View) {
+        self.note(losses, view);
+        let base = self.base;
+        let mut gap = Gap::at(view.time);
+        let numbers = unfinished.iter();
+        let numbers = numbers.map(|range| base + range.start..base + range.end);
+        gap.add(0, numbers, view.time);
+        if gap.events() > 0 {
+            let key = (String::new(), Reason::Shutdown.label().into());
+            self.saved.add_gap(key, gap);
+        }
+        self.saved.is_clean = true;
+        self.saved.last_final = self.saved.next;
+    }
+
+    /// Queues the records that are not.
+    pub fn queue(&mut self, queue: &mut impl Numbers, view: &View) {
+        if !view.is_forwarding {
+            return;
+        }
+        for entry in &mut self.saved.outbox {
+            if entry.seq.is_none() {
+                entry.seq = queue.push(&entry.line);
+            }
+        }
+    }
+
+    fn keep_numbers(&mut self, view: &View) {
+        let (next, last_final) = view.numbers;
+        self.saved.next = self.base + next;
+        self.saved.last_final = self.base + last_final;
+        self.saved.totals = self.before.plus(&view.balance);
+    }
+
+    /// Notes losses, and which records are final.
+    fn note(&mut self, losses: Gaps, view: &View) {
+        self.keep_numbers(view);
+        let base = self.base;
+        for ((source, reason), mut gap) in losses {
+            for entry in &mut self.saved.outbox {
+                let Some(seq) = entry.seq.filter(|seq| gap.numbers.contains(*seq)) else {
+                    continue;
+                };
+                if reason == Reason::Disabled.label() {
+                    // It is queued again when there is a webhook.
+                    entry.seq = None;
+                } else {
+                    // A webhook that does not take records is not told so in another one.
+                    gap.numbers.remove(seq..seq + 1);
+                }
+            }
+            let numbers = gap.numbers.iter();
+            gap.numbers = numbers
+                .map(|range| base + range.start..base + range.end)
+                .collect();
+            if gap.events() > 0 {
+                self.saved.add_gap((source, reason), gap);
+            }
+        }
+        let last_final = view.numbers.1;
+        let is_open = |entry: &Entry| entry.seq.is_none_or(|seq| seq >= last_final);
+        self.saved.outbox.retain(is_open);
+    }
+
+    fn record_gaps(&mut self, queue: &mut impl Numbers, view: &View) {
+        for ((source, reason), mut gap) in std::mem::take(&mut self.saved.gaps) {
+            let key = format!("gap {source} {reason}");
+            let numbers = match gap.unnumbered {
+                0 => Some(0..0),
+                // While records of the same kind can't be delivered, they would only pile up.
+                _ if self.is_pending(&key) => None,
+                events => queue.skip(events),
+            };
+            match numbers.filter(|_| !self.is_pending(&key)) {
+                Some(numbers) => {
+                    gap.unnumbered = 0;
+                    gap.numbers
+                        .add(self.base + numbers.start..self.base + numbers.end);
+                    self.saved.next = self.saved.next.max(self.base + numbers.end);
+                    self.add("gap", key, record::gap(&source, &reason, &gap), view);
+                }
+                None => self.saved.add_gap((source, reason), gap),
+            }
+        }
+    }
+
+    fn is_pending(&self, key: &str) -> bool {
+        self.saved.outbox.iter().any(|entry| entry.key == key)
+    }
+
+    /// The counts since the stream began, and how far it is.
+    fn balance(&self, view: &View) -> Value {
+        let (next, last_final) = view.numbers;
+        let mut balance = self.before.plus(&view.balance).json();
+        balance.insert("buffered".into(), view.balance.buffered().into());
+        balance.insert("first".into(), self.base.into());
+        balance.insert("last".into(), (self.base + next).saturating_sub(1).into());
+        balance.insert(
+            "final".into(),
+            (self.base + last_final).saturating_sub(1).into(),
+        );
+        balance.insert("rules".into(), view.rules.clone().into());
+        Value::Object(balance)
+    }
+
+    fn add(&mut self, kind: &str, key: String, more: Value, view: &View) {
+        let record = self.saved.record;
+        self.saved.record += 1;
+        let line = self.author.line(kind, record, view.time, more);
+        let seq = None;
+        self.saved.outbox.push(Entry { key, seq, line });
+    }
+}

@@ -1,0 +1,236 @@
+//! The thread of the trail: a loop around [`Trail`].
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::store::Store;
+use super::{Numbers, Saved, Trail, View, Was};
+use crate::buffer::queue::{Producer, QueueStats};
+use crate::rules::LiveRules;
+use crate::telemetry::Report;
+use crate::telemetry::gaps::Gaps;
+use crate::telemetry::message::Message;
+use crate::telemetry::snapshot::TrailState;
+use crate::telemetry::watchdog::Watchdog;
+
+/// Losses are recorded, and the trail kept, so often.
+const LOOK: Duration = Duration::from_secs(1);
+/// What it means if the directory hangs.
+const IF_IT_HANGS: &str = "the trail waits";
+
+/// What a trail begins with.
+#[derive(Debug)]
+pub struct Opened {
+    /// What was kept, and how that ended.
+    pub saved: (Saved, Was),
+    /// Where that is; nowhere if there is no state directory.
+    pub store: Option<Store>,
+    /// See [`Trail::start`].
+    pub host: String,
+    /// See there.
+    pub settings: String,
+    /// Between two checkpoints.
+    pub interval: Duration,
+}
+
+/// What the thread works with.
+pub struct Parts {
+    /// The way into the queue.
+    pub producer: Producer,
+    /// Counts events and losses.
+    pub report: Arc<Report>,
+    /// The trail's place among the sources that it knows.
+    pub source: usize,
+    /// In force.
+    pub rules: LiveRules,
+    /// Notices if the directory hangs.
+    pub watchdog: Watchdog,
+    /// Over when all other sources have ended.
+    pub others: Receiver<()>,
+}
+
+/// A running trail.
+#[derive(Debug)]
+pub struct Running {
+    end: Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Running {
+    /// Has the trail kept for the last time, when nothing becomes final any more, and waits for that, but not for long.
+    pub fn finish(self, patience: Duration) {
+        drop(self.end);
+        let _ = self.ended.recv_timeout(patience);
+    }
+}
+
+/// Starts the thread. It calls `stopped` when all other sources have ended and its last record is queued.
+///
+/// # Errors
+/// No more threads.
+pub fn start(
+    opened: Opened,
+    parts: Parts,
+    stopped: impl FnOnce() + Send + 'static,
+) -> io::Result<Running> {
+    let (end, told) = bounded(0);
+    let (alive, ended) = bounded(0);
+    thread::Builder::new().name("trail".into()).spawn(move || {
+        run(opened, parts, &told, stopped);
+        drop(alive);
+    })?;
+    Ok(Running { end, ended })
+}
+
+fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce()) {
+    let Parts {
+        producer,
+        report,
+        source,
+        rules,
+        watchdog,
+        others,
+    } = parts;
+    let began = Instant::now();
+    let stats = producer.stats();
+    let keeper = Keeper {
+        store: opened.store,
+        watchdog,
+        is_failing: false,
+        last: None,
+    };
+    let mut thread = Thread {
+        queue: Some(Counted {
+            producer,
+            report: Arc::clone(&report),
+            source,
+        }),
+        keeper,
+        report,
+        stats,
+        rules,
+        began,
+    };
+    let view = thread.view();
+    let Opened {
+        saved,
+        host,
+        settings,
+        interval,
+        ..
+    } = opened;
+    let mut trail = Trail::start(saved, host, interval, &settings, &view);
+    let look = LOOK.min(interval);
+    loop {
+        thread.step(&mut trail, Trail::tick);
+        select! {
+            recv(others) -> _ => break,
+            recv(end) -> _ => break,
+            default(look) => {}
+        }
+    }
+    thread.step(&mut trail, Trail::stop);
+    thread.queue = None;
+    stopped();
+    let _ = end.recv();
+    let (view, losses) = (thread.view(), thread.report.take_gaps());
+    trail.end(losses, &thread.stats.unfinished(), &view);
+    thread.keeper.keep(trail.saved());
+}
+
+struct Thread {
+    /// Let go when the last record is queued, so that the queue can end.
+    queue: Option<Counted>,
+    keeper: Keeper,
+    report: Arc<Report>,
+    stats: QueueStats,
+    rules: LiveRules,
+    began: Instant,
+}
+
+impl Thread {
+    fn view(&self) -> View {
+        View {
+            time: SystemTime::now(),
+            elapsed: self.began.elapsed(),
+            balance: self.report.balance(),
+            numbers: self.stats.numbers(),
+            is_forwarding: self.report.is_forwarding(),
+            rules: self.rules.describe(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        trail: &mut Trail,
+        step: impl FnOnce(&mut Trail, Gaps, &mut Counted, &View),
+    ) {
+        // In this order: what is seen as final is in the losses, if it was lost.
+        let view = self.view();
+        let Some(queue) = &mut self.queue else { return };
+        let losses = self.report.take_gaps();
+        step(trail, losses, queue, &view);
+        // A record that is queued is kept, so that its number is never given to another one.
+        self.keeper.keep(trail.saved());
+        trail.queue(queue, &view);
+        self.report.trail(TrailState {
+            stream: trail.saved().stream.clone(),
+            last: trail.saved().next - 1,
+            pending: trail.saved().outbox.len() as u64,
+        });
+    }
+}
+
+/// Writes the file, and says if it can't.
+struct Keeper {
+    store: Option<Store>,
+    watchdog: Watchdog,
+    is_failing: bool,
+    last: Option<Saved>,
+}
+
+impl Keeper {
+    fn keep(&mut self, saved: &Saved) {
+        let Some(store) = &self.store else { return };
+        if self.last.as_ref() == Some(saved) {
+            return;
+        }
+        let path = store.path().display().to_string();
+        match self.watchdog.state_dir(IF_IT_HANGS, || store.save(saved)) {
+            Ok(()) => {
+                self.last = Some(saved.clone());
+                if std::mem::take(&mut self.is_failing) {
+                    Message::TrailRestored { path }.log();
+                }
+            }
+            Err(error) if !std::mem::replace(&mut self.is_failing, true) => {
+                let error = error.to_string();
+                Message::TrailFailed { path, error }.log();
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The queue, with every record counted as received.
+struct Counted {
+    producer: Producer,
+    report: Arc<Report>,
+    source: usize,
+}
+
+impl Numbers for Counted {
+    fn push(&mut self, line: &str) -> Option<u64> {
+        let count = || self.report.received(self.source, 1);
+        self.producer.push(line.as_bytes(), count)
+    }
+
+    fn skip(&mut self, events: u64) -> Option<Range<u64>> {
+        self.producer.skip(events)
+    }
+}

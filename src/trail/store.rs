@@ -1,0 +1,70 @@
+//! The file that a trail is kept in: `HOST.trail` in the state directory; `HOST.2.trail` of a second agent on that host,
+//! and so on.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::Saved;
+use crate::state::{create_dir, file_name};
+use crate::sys::atomic_file::AtomicFile;
+use crate::sys::lock;
+
+const FILE: AtomicFile = AtomicFile {
+    mode: 0o600,
+    owner: None,
+    sync: false,
+};
+/// So many agents of a host can have one in one directory.
+const AGENTS: u32 = 1000;
+
+/// An agent's file, which is its own for as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes the first file of this host that no agent has. Gives what is in it, or a new stream.
+    ///
+    /// # Errors
+    /// The directory can't be used, or the file is damaged.
+    pub fn open(dir: &Path, host: &str) -> io::Result<(Self, Saved)> {
+        create_dir(dir)?;
+        let name = file_name(host);
+        for number in 1..=AGENTS {
+            let name = match number {
+                1 => format!("{name}.trail"),
+                number => format!("{name}.{number}.trail"),
+            };
+            let Some(lock) = lock::try_lock(&dir.join(format!(".{name}.lock")))? else {
+                continue;
+            };
+            let store = Store {
+                path: dir.join(name),
+                _lock: lock,
+            };
+            let saved = match fs::read(&store.path) {
+                Ok(bytes) => Saved::parse(&bytes).unwrap_or_else(Saved::of_new_stream),
+                Err(error) if error.kind() == ErrorKind::NotFound => Saved::of_new_stream(),
+                Err(error) => return Err(error),
+            };
+            return Ok((store, saved));
+        }
+        Err(io::Error::other("too many agents"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps this in place of what was there.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn save(&self, saved: &Saved) -> io::Result<()> {
+        FILE.replace(&self.path, format!("{:#}\n", saved.json()).as_bytes())
+    }
+}

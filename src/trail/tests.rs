@@ -1,0 +1,299 @@
+//! A trail against a naive model of its queue, through losses, kills and restarts: every number is an event that was
+//! delivered, or a record owns up to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::verify::{Found, verify};
+use super::*;
+use crate::telemetry::counters::Counters;
+
+/// A queue whose events become final one after the other.
+#[derive(Default)]
+struct Queue {
+    lines: BTreeMap<Seq, String>,
+    next: Seq,
+    done: BTreeSet<Seq>,
+}
+
+impl Queue {
+    fn add(&mut self, line: &str) -> Seq {
+        self.lines.insert(self.next, line.to_owned());
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn unfinished(&self) -> Ranges {
+        let open = (0..self.next).filter(|seq| !self.done.contains(seq));
+        open.map(|seq| seq..seq + 1).collect()
+    }
+}
+
+impl Numbers for Queue {
+    fn push(&mut self, line: &str) -> Option<Seq> {
+        Some(self.add(line))
+    }
+
+    fn skip(&mut self, events: u64) -> Option<Range<Seq>> {
+        let first = self.next;
+        self.next += events;
+        self.done.extend(first..self.next);
+        Some(first..self.next)
+    }
+}
+
+/// An agent with a trail, and the archive that it delivers to.
+struct World {
+    queue: Queue,
+    trail: Trail,
+    kept: Value,
+    losses: Gaps,
+    archive: Vec<(u64, String)>,
+    seconds: u64,
+    is_forwarding: bool,
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+fn view(queue: &Queue, seconds: u64, is_forwarding: bool) -> View {
+    let first_open = (0..queue.next).find(|seq| !queue.done.contains(seq));
+    View {
+        time: at(seconds),
+        elapsed: Duration::from_secs(seconds),
+        balance: Counters::new(1).balance(),
+        numbers: (queue.next, first_open.unwrap_or(queue.next)),
+        is_forwarding,
+        rules: String::new(),
+    }
+}
+
+fn start(mut saved: Saved) -> Trail {
+    let was = saved.begin();
+    let view = view(&Queue::default(), 0, true);
+    Trail::start((saved, was), "a".into(), Duration::from_secs(60), "", &view)
+}
+
+impl World {
+    fn new() -> Self {
+        let saved = Saved::of_new_stream();
+        World {
+            queue: Queue::default(),
+            kept: saved.json(),
+            trail: start(saved),
+            losses: Gaps::new(),
+            archive: Vec::new(),
+            seconds: 0,
+            is_forwarding: true,
+        }
+    }
+
+    fn lose(
+        &mut self,
+        reason: &str,
+        unnumbered: u64,
+        numbers: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        let key = (String::new(), reason.to_owned());
+        let gap = self
+            .losses
+            .entry(key)
+            .or_insert_with(|| Gap::at(at(self.seconds)));
+        gap.add(unnumbered, numbers, at(self.seconds));
+    }
+
+    fn finish(&mut self, seq: Seq, outcome: &str) {
+        if self.queue.done.insert(seq) {
+            let line = &self.queue.lines[&seq];
+            match outcome {
+                "delivered" => self.archive.push((self.trail.base + seq, line.clone())),
+                // A webhook that takes no records can't prove anything.
+                "rejected" if line.contains(record::KIND) => {
+                    self.archive.push((self.trail.base + seq, line.clone()));
+                }
+                _ => self.lose(outcome, 0, Some(seq..seq + 1)),
+            }
+        }
+    }
+
+    fn finish_all(&mut self, outcome: &str) {
+        for range in self.queue.unfinished().iter() {
+            range.for_each(|seq| self.finish(seq, outcome));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.seconds += 1;
+        let view = view(&self.queue, self.seconds, self.is_forwarding);
+        let losses = std::mem::take(&mut self.losses);
+        self.trail.tick(losses, &mut self.queue, &view);
+        self.kept = self.trail.saved().json();
+        self.trail.queue(&mut self.queue, &view);
+    }
+
+    fn restart(&mut self, in_order: bool) {
+        if in_order {
+            self.seconds += 1;
+            let view_at = |queue: &Queue| view(queue, self.seconds, self.is_forwarding);
+            let losses = std::mem::take(&mut self.losses);
+            let now = view_at(&self.queue);
+            self.trail.stop(losses, &mut self.queue, &now);
+            self.trail.queue(&mut self.queue, &now);
+            let now = view_at(&self.queue);
+            self.trail.end(Gaps::new(), &self.queue.unfinished(), &now);
+            self.kept = self.trail.saved().json();
+        }
+        self.losses.clear();
+        self.queue = Queue::default();
+        self.trail = start(Saved::parse(self.kept.to_string().as_bytes()).unwrap());
+        self.seconds = 0;
+        self.tick();
+    }
+
+    fn verify(&self, without: Option<usize>) -> Found {
+        let lines = self.archive.iter().enumerate();
+        let lines = lines.filter(|(place, _)| Some(*place) != without);
+        let stream = &self.trail.author.stream;
+        let lines = lines.map(|(_, (number, line))| {
+            let line = line.trim_end();
+            format!(
+                r#"{{"event":{line},"fields":{{"audit_stream":"{stream}","audit_seq":{number}}}}}"#
+            )
+        });
+        verify(lines.map(String::into_bytes))
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Receive(u8),
+    Deliver(prop::sample::Index),
+    Reject(prop::sample::Index),
+    Drop(u8),
+    Disable,
+    Enable,
+    Tick(u8),
+    Restart,
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => (1..9_u8).prop_map(Step::Receive),
+        6 => index().prop_map(Step::Deliver),
+        1 => index().prop_map(Step::Reject),
+        2 => (1..9_u8).prop_map(Step::Drop),
+        1 => Just(Step::Disable),
+        1 => Just(Step::Enable),
+        5 => (1..30_u8).prop_map(Step::Tick),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Kill),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_archive_explains_itself(steps in vec(step(), 1..60), removed: prop::sample::Index) {
+        let mut world = World::new();
+        world.tick();
+        let mut given = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Receive(events) => (0..events).for_each(|_| {
+                    let seq = world.queue.add("{}");
+                    assert!(given.insert(world.trail.base + seq), "a number was given twice");
+                }),
+                Step::Deliver(index) | Step::Reject(index) => {
+                    let open: Vec<_> = world.queue.unfinished().iter().flatten().collect();
+                    let outcome = if matches!(step, Step::Deliver(_)) { "delivered" } else { "rejected" };
+                    if !open.is_empty() && world.is_forwarding {
+                        world.finish(open[index.index(open.len())], outcome);
+                    }
+                }
+                Step::Drop(events) => world.lose("buffer_full", events.into(), []),
+                Step::Disable => {
+                    world.is_forwarding = false;
+                    world.finish_all("disabled");
+                }
+                Step::Enable => world.is_forwarding = true,
+                Step::Tick(seconds) => (0..seconds).for_each(|_| world.tick()),
+                Step::Restart => world.restart(true),
+                Step::Kill => world.restart(false),
+            }
+        }
+        // In the end all is delivered.
+        world.is_forwarding = true;
+        for _ in 0..90 {
+            world.tick();
+            world.finish_all("delivered");
+        }
+        let found = world.verify(None);
+        prop_assert!(found.is_explained(), "{:#?}", found);
+        let stream = &found.streams[&world.trail.author.stream];
+        prop_assert_eq!(stream.seen.count(), world.archive.len() as u64);
+        // And what is taken away is noticed, unless it was the last.
+        let place = removed.index(world.archive.len());
+        let (number, line) = &world.archive[place];
+        let stream = world.verify(Some(place)).streams.remove(&world.trail.author.stream);
+        let stream = stream.unwrap_or_default();
+        let is_own = line.contains(record::KIND);
+        let is_doubtful = !stream.has_events() || stream.killed.contains(*number) || stream.end() <= *number;
+        prop_assert!(
+            stream.unexplained().contains(*number) || is_own || is_doubtful,
+            "{} {:#?}", number, stream
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_reads_as_it_was_written() {
+    let mut world = World::new();
+    world.lose("malformed", 3, []);
+    world.tick();
+    world.lose("rejected", 0, Some(0..1));
+    world.lose("malformed", 1, []);
+    world.tick();
+    let saved = world.trail.saved();
+    let mut read = Saved::parse(saved.json().to_string().as_bytes()).unwrap();
+    for (entry, kept) in read.outbox.iter_mut().zip(&saved.outbox) {
+        entry.seq = kept.seq;
+    }
+    assert_eq!((&read, read.gaps.len()), (saved, 2));
+    for damaged in ["", "{}", "[1", r#"{"stream":""}"#] {
+        assert_eq!(Saved::parse(damaged.as_bytes()), None);
+    }
+}
+
+#[test]
+fn records_that_can_not_be_delivered_do_not_pile_up() {
+    let mut world = World::new();
+    for _ in 0..1000 {
+        world.lose("buffer_full", 5, []);
+        world.tick();
+    }
+    let keys: Vec<_> = world
+        .trail
+        .saved()
+        .outbox
+        .iter()
+        .map(|entry| &*entry.key)
+        .collect();
+    assert_eq!(keys, ["start", "gap  buffer_full"]);
+    world.finish_all("delivered");
+    (0..20).for_each(|_| world.tick());
+    world.finish_all("delivered");
+    let owned: u64 = world
+        .verify(None)
+        .streams
+        .values()
+        .map(|stream| stream.owned().count())
+        .sum();
+    assert_eq!(owned, 5000);
+}

@@ -1,0 +1,78 @@
+//! Splunk's indexer acknowledgement: the query for what is indexed.
+
+use std::io::Read as _;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use ureq::http::header;
+
+use super::{ANSWER_BYTES, Webhook};
+use crate::delivery::body::Body;
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
+use crate::webhook::answer::Answer;
+use crate::webhook::error::Unanswered;
+
+/// What an answer has for each body at most.
+const ID_BYTES: u64 = 32;
+const QUERY: &str = "check that the endpoint takes queries at …/services/collector/ack, and that indexer acknowledgement is \
+                     turned on for this token; or leave out --hec-ack";
+
+impl Webhook {
+    /// Whether what [`try_out`](Self::try_out) has posted is indexed; none without indexer acknowledgement.
+    ///
+    /// # Errors
+    /// The webhook does not say so.
+    pub fn is_indexed(&mut self, id: u64) -> Result<bool, DeliveryError> {
+        Ok(!self.ask_indexed(0, &[id])?.is_empty())
+    }
+
+    pub(super) fn ask_indexed(
+        &mut self,
+        channel: u64,
+        ids: &[u64],
+    ) -> Result<Vec<u64>, DeliveryError> {
+        let result = self.over_kept_connection(|webhook| webhook.try_ask(channel, ids));
+        let answer = result.map_err(|unanswered| self.error(&unanswered))?;
+        let nothing = Body::of(b"");
+        let question = self.question(&nothing);
+        let json: Option<Value> = serde_json::from_slice(&answer.text).ok();
+        let acks = json.as_ref().and_then(|json| json.get("acks")?.as_object());
+        if let Some(acks) = acks.filter(|_| (200..300).contains(&answer.status)) {
+            let indexed = acks
+                .iter()
+                .filter(|(_, is_indexed)| **is_indexed == Value::Bool(true));
+            return Ok(indexed.filter_map(|(id, _)| id.parse().ok()).collect());
+        }
+        let shown = answer.shown(&question);
+        Err(match answer.outcome(&question, SystemTime::now()) {
+            Outcome::Failed(error) if error.cause == Cause::Settings => error,
+            _ if matches!(answer.status, 400..=499)
+                && !matches!(answer.status, 408 | 425 | 429) =>
+            {
+                DeliveryError::permanent(shown, QUERY)
+            }
+            Outcome::Failed(error) => error,
+            _ => DeliveryError::transient(
+                Cause::Answer,
+                format!("{shown}, which is no answer to it"),
+            ),
+        })
+    }
+
+    fn try_ask(&self, channel: u64, ids: &[u64]) -> Result<Answer, Unanswered> {
+        let uri = self.template.ack_uri.as_ref().unwrap_or(&self.template.uri);
+        let request = self.request(uri, Some(channel));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let body = json!({ "acks": ids }).to_string();
+        let mut response = self.send(request, body.as_bytes(), body.len(), Some(channel))?;
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            ..Answer::default()
+        };
+        let limit = ANSWER_BYTES + ID_BYTES * ids.len() as u64;
+        let from = response.body_mut().as_reader();
+        // What is cut off is no JSON.
+        let _ = from.take(limit).read_to_end(&mut answer.text);
+        Ok(answer)
+    }
+}

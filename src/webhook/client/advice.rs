@@ -1,0 +1,7 @@
+//! What an operator should know though all is delivered.
+
+pub(super) const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
+                              --format hec and …/services/collector/event";
+
+pub(super) const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or \
+                       auto_extract_timestamp=true in the endpoint's query";

@@ -1,0 +1,110 @@
+//! One request and the head of its answer, over the kept connection.
+
+use std::io::{ErrorKind, Read};
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use ureq::http::{Response, Uri, Version, header};
+use ureq::typestate::WithBody;
+use ureq::{Error, RequestBuilder, SendBody};
+
+use super::counted::Counted;
+use super::{Webhook, clock};
+use crate::webhook::error::{Sent, Unanswered, is_disconnect};
+
+impl Webhook {
+    /// A request without its body and what describes it.
+    pub(super) fn request(&self, uri: &Uri, channel: Option<u64>) -> RequestBuilder<WithBody> {
+        let mut request = self.agent.post(uri);
+        if self.is_connection_old() {
+            request = request.header(header::CONNECTION, "close");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        for (name, value) in &self.template.headers {
+            request = request.header(name, value);
+        }
+        match channel {
+            Some(channel) => self.session.borrow().dress(request, channel),
+            None => request,
+        }
+    }
+
+    /// Sends a request with a body of this length, and waits for the answer's head.
+    pub(super) fn send(
+        &self,
+        request: RequestBuilder<WithBody>,
+        body: impl Read,
+        length: usize,
+        channel: Option<u64>,
+    ) -> Result<Response<ureq::Body>, Unanswered> {
+        self.wire.begin();
+        if self.kept_since.is_none() {
+            self.addresses.forget();
+        }
+        let (mut body, began) = (Counted::new(body, length), SystemTime::now());
+        let request = request.header(header::CONTENT_LENGTH, length);
+        let result = request.send(SendBody::from_reader(&mut body));
+        let sent = match body.left() {
+            None => Sent::Nothing,
+            Some(0) if !self.wire.is_cut_short() => Sent::All,
+            Some(_) => Sent::Part,
+        };
+        let response = result.map_err(|error| Unanswered { error, sent })?;
+        self.addresses.reached();
+        self.skew.set(clock::skew(&response, began));
+        if ends_connection(&response) {
+            self.addresses.forget();
+        }
+        if response.status().is_success() && self.wire.is_cut_short() {
+            // It can't have what was not sent.
+            let error = Error::Io(ErrorKind::ConnectionAborted.into());
+            return Err(Unanswered { error, sent });
+        }
+        if channel.is_some() {
+            self.session.borrow_mut().note(response.headers());
+        }
+        Ok(response)
+    }
+
+    /// Makes a request, and once more if nobody can have read it.
+    pub(super) fn over_kept_connection<T>(
+        &mut self,
+        attempt: impl Fn(&Self) -> Result<T, Unanswered>,
+    ) -> Result<T, Unanswered> {
+        let mut since = self.kept_since.unwrap_or_else(Instant::now);
+        let mut is_last = self.is_connection_old();
+        let mut result = attempt(self);
+        if let Err(unanswered) = &result
+            && self.kept_since.is_some()
+            && self.may_repeat(unanswered)
+        {
+            (since, is_last) = (Instant::now(), false);
+            self.kept_since = None;
+            result = attempt(self);
+        }
+        self.kept_since = (result.is_ok() && !is_last).then_some(since);
+        result
+    }
+
+    /// Whether a request may be made again at once and silently, after one over a connection that was kept: the webhook had
+    /// closed it while it was idle, or has gone to another address. Nobody may have read the request.
+    fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {
+        match error {
+            _ if self.is_aborted.load(Ordering::Relaxed) => false,
+            Error::Io(error) if is_disconnect(error) => {
+                *sent != Sent::All || self.wire.is_surely_unread()
+            }
+            Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+            _ => false,
+        }
+    }
+}
+
+/// Whether the webhook wants the next request over another connection.
+fn ends_connection<B>(response: &Response<B>) -> bool {
+    let connection = response.headers().get(header::CONNECTION);
+    response.version() < Version::HTTP_11
+        || connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}

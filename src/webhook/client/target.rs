@@ -1,0 +1,122 @@
+//! The webhook as delivery sees it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use super::advice::{FLUENT_BIT_RAW, NO_TIME};
+use super::{Webhook, build};
+use crate::delivery::body::{Body, Numbering};
+use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
+use crate::delivery::target::{Abort, Target};
+use crate::telemetry::expiry::Expiries;
+use crate::webhook::observer::Nobody;
+use crate::webhook::resolve::{Known, SystemNames};
+use crate::webhook::wire::Wire;
+
+/// What a request may take beyond its timeout, on a machine that hardly gets on.
+const SLACK: Duration = Duration::from_secs(30);
+
+impl Target for Webhook {
+    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
+        self.template.encoder.encode(body);
+        let result = self.over_kept_connection(|webhook| webhook.try_post(body, channel, false));
+        match result {
+            Ok((answer, server)) => {
+                self.is_one_record = self.makes_one_record(&server);
+                answer.outcome(&self.question(body), SystemTime::now())
+            }
+            Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
+        }
+    }
+
+    fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
+        self.ask_indexed(channel, ids)
+    }
+
+    fn has_moved(&mut self) -> bool {
+        self.session.borrow_mut().has_moved()
+    }
+
+    fn advice(&mut self) -> Option<&'static str> {
+        let seen = [
+            (self.is_one_record, FLUENT_BIT_RAW),
+            (self.template.encoder.saw_event_without_time(), NO_TIME),
+        ];
+        let places = self.advised.iter().zip(seen);
+        places
+            .filter(|(_, (is_so, _))| *is_so)
+            .find_map(|(advised, (_, text))| {
+                (!advised.swap(true, Ordering::Relaxed)).then_some(text)
+            })
+    }
+
+    fn clock_skew(&mut self) -> Option<i64> {
+        self.skew.take()
+    }
+
+    fn endpoint(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    fn expiries(&mut self) -> Option<Expiries> {
+        self.wire.take_expiries()
+    }
+
+    fn time_limit(&self) -> Duration {
+        // Over a connection that the webhook had closed it is tried twice.
+        self.timeouts
+            .request
+            .saturating_mul(2)
+            .saturating_add(SLACK)
+    }
+
+    fn request_timeout(&self) -> Duration {
+        self.timeouts.request
+    }
+
+    fn max_events(&self) -> usize {
+        self.template.encoder.format().max_events()
+    }
+
+    fn overhead(&self) -> Overhead {
+        self.template.encoder.overhead()
+    }
+
+    fn cut(&self) -> Abort {
+        let (agent, is_aborted) = (self.agent.clone(), Arc::clone(&self.is_aborted));
+        Box::new(move || {
+            is_aborted.store(true, Ordering::Relaxed);
+            agent.shutdown();
+        })
+    }
+
+    fn number(&mut self, numbering: &Numbering) {
+        self.template.encoder.number(numbering);
+    }
+
+    fn another(&self) -> Box<dyn Target> {
+        let (wire, addresses) = (Wire::default(), Known::default());
+        let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
+        let names = SystemNames::new(self.family);
+        Box::new(Webhook {
+            agent: build::agent(config, &self.tls, &wire, &addresses, nobody, names),
+            endpoint: self.endpoint.clone(),
+            token: self.token.clone(),
+            authorization: self.authorization.clone(),
+            secrets: self.secrets.clone(),
+            template: self.template.another(),
+            proxy: self.proxy.clone(),
+            tls: Arc::clone(&self.tls),
+            wire,
+            is_aborted: Arc::default(),
+            addresses,
+            session: RefCell::default(),
+            skew: Cell::default(),
+            kept_since: None,
+            advised: Arc::clone(&self.advised),
+            ..*self
+        })
+    }
+}

@@ -1,0 +1,317 @@
+//! What an administrator is told: by `enable` when something else is to be done, by `check`, `show`, and in a terminal.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::control::{ENDPOINT, Settings, TOKEN};
+use crate::support::{Agent, Webhook, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
+
+/// A `systemctl` that knows the service so, first in the path.
+fn systemd_says(dir: &TempDir, properties: &str) -> String {
+    let path = dir.path().join("systemctl");
+    fs::write(&path, format!("#!/bin/sh\nprintf '%s\\n' {properties}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    format!(
+        "{}:{}",
+        dir.path().display(),
+        std::env::var("PATH").unwrap()
+    )
+}
+
+#[test]
+fn enable_resumes_with_what_disable_has_kept() {
+    let settings = Settings::new();
+    let hook = Webhook::start();
+    settings.must(&["enable", "--endpoint", &hook.url(), "--auth-token", TOKEN]);
+    settings.must(&["disable"]);
+    let before = settings.text();
+    let said = settings.must(&["enable"]);
+    let expected = "enabled: audit events go to http://127.";
+    assert!(said.starts_with(expected), "{said}");
+    assert_eq!(
+        settings.text(),
+        before.replace("ENABLED=false", "ENABLED=true")
+    );
+    // Once for each enable.
+    let said = String::from_utf8(hook.delivered_events().concat()).unwrap();
+    assert_eq!(said.matches("s3_audit_webhook_test").count(), 2, "{said}");
+    let said = Settings::new().run(&["enable"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("fix: add --endpoint URL"), "{said:?}");
+}
+
+#[test]
+fn enable_ends_with_a_test_and_warns_of_likely_mistakes() {
+    let settings = Settings::new();
+    let hook = Webhook::start();
+    let enable = ["enable", "--endpoint", &*hook.url(), "--auth-token", TOKEN];
+    let said = settings.must(&enable);
+    assert!(said.contains("delivered search for "), "{said}");
+    let posted = String::from_utf8(hook.delivered_events()[0].clone()).unwrap();
+    assert!(posted.contains("s3_audit_webhook_test"), "{posted}");
+    settings.must(&[&enable[..], &["--no-test"]].concat());
+    assert_eq!(hook.requests().len(), 1);
+    // What fails is in the file all the same: the webhook may be down.
+    let said = settings.run(&[
+        "enable",
+        "--endpoint",
+        "http://127.0.0.1:1/x",
+        "--auth-token",
+        TOKEN,
+    ]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.stderr.contains("not delivered: connection refused"),
+        "{said:?}"
+    );
+    assert!(settings.has("S3_AUDIT_WEBHOOK_ENDPOINT=http://127.0.0.1:1/x"));
+    let said = settings.run(&[
+        "enable",
+        "--no-test",
+        "--endpoint",
+        "http://127.0.0.1:8000",
+        "--auth-token",
+        TOKEN,
+    ]);
+    for part in ["has no path", "port 8000 is that of Splunk's web interface"] {
+        assert!(
+            said.stderr.contains("warning: ") && said.stderr.contains(part),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn enable_names_the_service_that_had_failed_and_says_when_no_agent_runs() {
+    let dir = TempDir::new().unwrap();
+    let settings = Settings::of(&format!(
+        "S3_AUDIT_WEBHOOK_STATE_DIR={}\n",
+        dir.path().display()
+    ));
+    let enable = [
+        "enable",
+        "--no-test",
+        "--endpoint",
+        ENDPOINT,
+        "--auth-token",
+        TOKEN,
+    ];
+    let said = |properties: &str| {
+        let path = systemd_says(&dir, properties);
+        settings.run_with(&enable, "", &[("PATH", &path)]).stdout
+    };
+    let failed = said("LoadState=loaded ActiveState=failed");
+    assert!(
+        failed.contains("start it again: systemctl restart s3-audit-webhook"),
+        "{failed}"
+    );
+    let none = said("LoadState=loaded ActiveState=inactive");
+    assert!(
+        none.contains("no agent runs on this host yet; start one: systemctl enable --now"),
+        "{none}"
+    );
+    let none = said("LoadState=not-found");
+    assert!(none.contains("start one: s3-audit-webhook run"), "{none}");
+    assert!(!said("LoadState=loaded ActiveState=active").contains("agent runs"));
+    let agent = Agent::command()
+        .args(["run", "--config"])
+        .arg(settings.path())
+        .without("S3_AUDIT_WEBHOOK_STATE_DIR");
+    let agent = agent.source("unix-listen:s").in_dir(dir.path()).spawn();
+    agent.wait_for_log("started:");
+    eventually("its status", || {
+        let said = said("LoadState=not-found");
+        (!said.contains("agent runs")).then_some(())
+    });
+}
+
+#[test]
+fn what_the_service_cannot_read_is_no_success_for_root() {
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("skipped: only root is more than the service");
+    }
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, TOKEN).unwrap();
+    let file = token.to_str().unwrap();
+    let hook = Webhook::start();
+    let (settings, before) = (Settings::of("# empty\n"), "# empty\n");
+    let url = hook.url();
+    let mode = |mode| fs::set_permissions(&token, fs::Permissions::from_mode(mode)).unwrap();
+    let run = |args: &[&str], properties: &str| {
+        let path = systemd_says(&dir, &format!("LoadState=loaded {properties}"));
+        let args = [args, &["--endpoint", &url, "--auth-token-file", file]].concat();
+        settings.run_with(&args, "", &[("PATH", &path)])
+    };
+    for command in [
+        &["test"][..],
+        &["enable"],
+        &["check", "--source=http:127.0.0.1:0"],
+    ] {
+        mode(0o600);
+        let said = run(command, "User=nobody");
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let expected = format!(
+            "{file}: the service s3-audit-webhook can't read it: its user nobody may not; fix: "
+        );
+        assert!(said.stderr.contains(&expected), "{said:?}");
+        assert!(hook.requests().is_empty() && settings.text() == before);
+    }
+    mode(0o644);
+    let said = run(&["test"], "User=nobody PrivateTmp=yes");
+    assert!(
+        said.stderr.contains("the unit hides /tmp from it"),
+        "{said:?}"
+    );
+    // Of another group, that the unit has.
+    mode(0o640);
+    std::os::unix::fs::chown(&token, Some(0), Some(4)).unwrap();
+    assert_eq!(run(&["test"], "User=nobody").code, Some(1));
+    assert_eq!(
+        run(&["test"], "User=nobody SupplementaryGroups=adm").code,
+        Some(0)
+    );
+    mode(0o600);
+    assert_eq!(run(&["test"], "User=root").code, Some(0));
+    assert_eq!(
+        run(&["enable"], "LoadState=not-found User=nobody").code,
+        Some(0)
+    );
+}
+
+#[test]
+fn a_user_who_may_not_read_the_settings_is_told_so() {
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("skipped: root alone can be another user");
+    }
+    let default = Path::new("/etc/s3-audit-webhook");
+    if default.exists() {
+        return eprintln!("skipped: this host has settings of its own");
+    }
+    // In a mount namespace of its own, since it is the default file that is meant.
+    let script = "mount -t tmpfs none /etc && mkdir -m 755 /etc/s3-audit-webhook && cd /etc/s3-audit-webhook && \
+                  umask 077 && echo A=1 >webhook.env && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" test";
+    let binary = TempDir::new().unwrap();
+    fs::set_permissions(binary.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = binary.path().join("agent");
+    fs::copy(BINARY, &copy).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(&copy)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("webhook.env: this user may not read the settings; fix: run this as root"),
+        "{said}"
+    );
+}
+
+#[test]
+fn check_validates_settings_and_files_and_starts_nothing() {
+    let settings = Settings::new();
+    settings.enable(&[]);
+    let socket = settings.dir.path().join("socket");
+    let source = format!("--source=unix-listen:{}", socket.display());
+    let said = settings.must(&["check", &source]);
+    for part in [
+        &*format!("source    unix-listen:{}", socket.display()),
+        "webhook   webhook http://127.0.0.1:9",
+        "valid ",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(!socket.exists());
+    for (flag, code, what) in [
+        ("--batch-events=0", 2, "--batch-events: 0 is too small"),
+        ("--ca-file=/missing", 2, "--ca-file: /missing can't be read"),
+        ("--exclude=what", 2, "--exclude"),
+        // A mount that may come.
+        ("--listen-token-file=/missing", 1, "/missing can't be read"),
+    ] {
+        let said = settings.run(&["check", &source, flag]);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.stderr.contains(what), "{said:?}");
+    }
+}
+
+#[test]
+fn rejected_settings_are_shown_until_they_are_right_again() {
+    let hook = Webhook::start();
+    let settings = Settings::new();
+    settings.must(&[
+        "enable",
+        "--no-test",
+        "--endpoint",
+        &hook.url(),
+        "--auth-token",
+        TOKEN,
+    ]);
+    let right = settings.text();
+    let state = settings.dir.path().join("state");
+    let agent = Agent::command()
+        .args(["run", "--status-listen=127.0.0.1:0", "--state-dir"])
+        .arg(&state)
+        .arg("--config");
+    let agent = agent
+        .arg(settings.path())
+        .source("unix-listen:s")
+        .in_dir(settings.dir.path())
+        .spawn();
+    agent.wait_for_log("started:");
+    fs::write(settings.path(), right.replace("=true", "=perhaps")).unwrap();
+    let state = state.to_str().unwrap();
+    let shown = || {
+        settings
+            .run(&["status", "--color=always", "--state-dir", state])
+            .stdout
+    };
+    eventually("the rejected settings", || {
+        let shown = shown();
+        (shown.contains("settings    \x1b[31mrejected for ") && shown.contains("perhaps"))
+            .then_some(())
+    });
+    fs::write(settings.path(), right).unwrap();
+    eventually("the settings are right", || {
+        (!shown().contains("rejected for")).then_some(())
+    });
+    // On a terminal alone, unless they are asked for.
+    let plain = settings.must(&["show", "--state-dir", state]);
+    assert!(
+        plain.contains("  up ") && !plain.contains('\x1b'),
+        "{plain}"
+    );
+}
+
+#[test]
+fn show_can_be_watched() {
+    let settings = Settings::new();
+    let mut show = Command::new(BINARY)
+        .args(["show", "--watch", "--state-dir"])
+        .arg(settings.dir.path())
+        .env("S3_AUDIT_WEBHOOK_CONFIG", settings.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    let mut stdout = show.stdout.take().unwrap();
+    let mut buffer = [0; 4096];
+    while shown.matches("no agent has reported").count() < 2 {
+        let count = stdout.read(&mut buffer).unwrap();
+        assert!(count > 0, "it has ended: {shown}");
+        shown += &String::from_utf8_lossy(&buffer[..count]);
+    }
+    show.kill().unwrap();
+    show.wait().unwrap();
+}

@@ -1,0 +1,346 @@
+//! `--hec-ack`: events count as delivered when Splunk has indexed them. What is done about lost acknowledgements is tested
+//! beside the state machine; here, that requests, figures and commands are wired to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::delivery::{TOKEN, feed, numbered, start};
+use super::source_http::free_address;
+use super::status::get;
+use super::support::{Agent, Answer, Metrics, Request, STATE_DIR, Webhook, eventually};
+
+/// An indexer behind a balancer, which indexes nothing before it is told to.
+struct Splunk {
+    hook: Webhook,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next id of each channel.
+    next: BTreeMap<String, u64>,
+    /// By channel and id, with the time of arrival.
+    bodies: BTreeMap<(String, u64), (Vec<String>, Instant)>,
+    /// How long a body waits to be indexed; none for ever.
+    delay: Option<Duration>,
+    indexed: Vec<String>,
+    /// Answers queries instead.
+    ack: Option<Answer>,
+    /// What the balancer calls it.
+    cookie: u32,
+}
+
+impl Splunk {
+    fn start(delay: Option<Duration>) -> Self {
+        let hook = Webhook::start();
+        let state = Arc::new(Mutex::new(State {
+            delay,
+            ..State::default()
+        }));
+        let shared = Arc::clone(&state);
+        hook.answer_by(move |request| shared.lock().unwrap().answer(request));
+        Splunk { hook, state }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/services/collector/raw", self.hook.address())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+    }
+
+    fn indexed(&self) -> BTreeSet<String> {
+        self.state.lock().unwrap().indexed.iter().cloned().collect()
+    }
+
+    /// Requests to this path.
+    fn requests(&self, path: &str) -> Vec<Request> {
+        let mut requests = self.hook.requests();
+        requests.retain(|request| request.path.contains(path));
+        requests
+    }
+
+    fn start_agent(&self, more: &[&str]) -> Agent {
+        start(
+            &self.url(),
+            &[&["--hec-ack", "--batch-events=10"], more].concat(),
+        )
+    }
+
+    /// Ends the agent's input; then all is indexed, and nothing else delivered.
+    #[track_caller]
+    fn finish(&self, mut agent: Agent, events: usize) -> (u64, String) {
+        agent.close_stdin();
+        let ended = agent.wait();
+        let balance = ended.balance();
+        assert_eq!(
+            (ended.code, balance.delivered),
+            (Some(0), events as u64),
+            "{}",
+            ended.log
+        );
+        assert_eq!(self.indexed(), numbered(0..events).into_iter().collect());
+        (ended.redelivered(), ended.log)
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Answer {
+        let Some(channel) = request.header("X-Splunk-Request-Channel") else {
+            return Answer::hec(400, "Data channel is missing", 10);
+        };
+        assert_eq!(channel.len(), 36, "{channel}");
+        let channel = channel.to_owned();
+        let answer = match request.path.ends_with("/ack") {
+            true => self.acknowledge(request, &channel),
+            false => {
+                let next = self.next.entry(channel.clone()).or_default();
+                let id = *next;
+                *next += 1;
+                let events = request.text().lines().map(str::to_owned).collect();
+                self.bodies.insert((channel, id), (events, Instant::now()));
+                Answer::ok().body(json!({"text": "Success", "code": 0, "ackId": id}).to_string())
+            }
+        };
+        answer.header("Set-Cookie", &format!("SERVERID=s{}; path=/", self.cookie))
+    }
+
+    fn acknowledge(&mut self, request: &Request, channel: &str) -> Answer {
+        if let Some(answer) = &self.ack {
+            return answer.clone();
+        }
+        let asked: Value = serde_json::from_slice(&request.body).unwrap();
+        let mut acks = serde_json::Map::new();
+        for id in asked["acks"].as_array().unwrap() {
+            let key = (channel.to_owned(), id.as_u64().unwrap());
+            let is_due = self
+                .bodies
+                .get(&key)
+                .is_some_and(|(_, at)| self.delay.is_some_and(|delay| at.elapsed() >= delay));
+            if is_due {
+                self.indexed.extend(self.bodies.remove(&key).unwrap().0);
+            }
+            acks.insert(id.to_string(), is_due.into());
+        }
+        Answer::ok().body(json!({ "acks": acks }).to_string())
+    }
+}
+
+#[test]
+fn events_are_delivered_when_they_are_indexed() {
+    let splunk = Splunk::start(None);
+    let status = free_address();
+    let state = tempfile::tempdir().unwrap();
+    let mut agent = splunk.start_agent(&[
+        "--compress=gzip",
+        &format!("--status-listen={status}"),
+        &format!("--state-dir={}", state.path().display()),
+    ]);
+    agent.wait_for_log("started");
+    feed(&mut agent, &numbered(0..100));
+    let figure = |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
+    eventually("all are posted", || {
+        (figure("unacknowledged_events") == 100).then_some(())
+    });
+    assert_eq!(
+        (figure("events_delivered_total"), figure("buffered_events")),
+        (0, 100)
+    );
+    let shown = eventually("show has it", || {
+        let shown = Agent::command().args(["show", "--config=/dev/null"]);
+        let shown = shown.env(STATE_DIR, state.path()).run();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        shown.contains("not yet indexed").then_some(shown)
+    });
+    assert!(
+        shown.contains("delivered 0") && shown.contains("buffered 100 (100 posted, "),
+        "{shown}"
+    );
+    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    let (redelivered, log) = splunk.finish(agent, 100);
+    assert_eq!(redelivered, 0, "{log}");
+    let (posts, queries) = (splunk.requests("/raw"), splunk.requests("/ack"));
+    assert!(posts.len() >= 10 && !queries.is_empty());
+    let channel = posts[0].header("X-Splunk-Request-Channel").unwrap();
+    for request in posts.iter().chain(&queries) {
+        assert_eq!(request.header("X-Splunk-Request-Channel"), Some(channel));
+        assert_eq!(
+            (request.connection, request.header("Authorization")),
+            (1, Some(TOKEN))
+        );
+        let is_query = request.path == "/services/collector/ack";
+        assert_eq!(request.header("Content-Encoding").is_none(), is_query);
+    }
+    assert_eq!(posts[0].header("Cookie"), None);
+    assert!(
+        posts[1..]
+            .iter()
+            .chain(&queries)
+            .all(|it| it.header("Cookie") == Some("SERVERID=s0"))
+    );
+}
+
+#[test]
+fn what_is_not_indexed_in_time_is_sent_again() {
+    let splunk = Splunk::start(None);
+    let mut agent = splunk.start_agent(&["--hec-ack-timeout=2s", "--connections=2"]);
+    feed(&mut agent, &numbered(0..20));
+    agent.wait_for_log("that may have arrived already (not indexed within 2s)");
+    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    let (redelivered, log) = splunk.finish(agent, 20);
+    assert!(redelivered >= 20, "{log}");
+}
+
+#[test]
+fn another_cookie_or_count_has_what_was_posted_sent_again() {
+    let second = Duration::from_secs(1);
+    for (change, why) in [
+        (
+            (|state| state.cookie = 1) as fn(&mut State),
+            "the balancer's cookie changed",
+        ),
+        (
+            |state| {
+                state.next.clear();
+                state.bodies.clear();
+            },
+            "the indexer counts anew",
+        ),
+    ] {
+        let splunk = Splunk::start(None);
+        let mut agent = splunk.start_agent(&[]);
+        feed(&mut agent, &numbered(0..20));
+        eventually("they are posted", || {
+            (splunk.requests("/raw").len() >= 2).then_some(())
+        });
+        splunk.change(change);
+        splunk.change(|state| state.delay = Some(second));
+        feed(&mut agent, &numbered(20..30));
+        agent.wait_for_log(why);
+        let (redelivered, log) = splunk.finish(agent, 30);
+        assert!(redelivered >= 20, "{log}");
+    }
+}
+
+#[test]
+fn queries_that_fail_are_made_again_and_those_that_are_refused_need_a_fix() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    splunk.change(|state| state.ack = Some(Answer::status(503)));
+    let mut agent = splunk.start_agent(&["--report-interval=1ms"]);
+    feed(&mut agent, &numbered(0..20));
+    let log = agent.wait_for_log("can't ask which events are indexed: HTTP 503");
+    assert!(!log.contains("delivery failed"), "{log}");
+    splunk.change(|state| state.ack = Some(Answer::hec(400, "ACK is disabled", 14)));
+    let log = agent.wait_for_log("events are buffered; fix: turn indexer acknowledgement on");
+    assert!(log.contains("HTTP 400 ACK is disabled"), "{log}");
+    splunk.change(|state| state.ack = None);
+    let (redelivered, log) = splunk.finish(agent, 20);
+    assert!(
+        redelivered >= 20 && log.contains("says again which events are indexed"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_token_with_other_settings_is_said_so() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    let mut agent = start(&splunk.url(), &[]);
+    feed(&mut agent, &numbered(0..1));
+    let log = agent.wait_for_log("delivery failed");
+    let fix = "HTTP 400 Data channel is missing; events are buffered; fix: turn indexer acknowledgement off for this token, or give --hec-ack";
+    assert!(log.contains(fix), "{log}");
+
+    let hook = Webhook::start();
+    let url = format!("http://{}/services/collector/raw", hook.address());
+    let mut agent = start(&url, &["--hec-ack"]);
+    feed(&mut agent, &numbered(0..1));
+    let log = agent.wait_for_log("delivery failed");
+    assert!(
+        log.contains("HTTP 200 without an ackId; events are buffered; fix: turn"),
+        "{log}"
+    );
+
+    let refused = Agent::command()
+        .args([
+            "run",
+            "--hec-ack",
+            "--auth-token=x",
+            "--endpoint=http://127.0.0.1:9/",
+        ])
+        .run();
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.log.contains("--hec-ack: is for Splunk's"),
+        "{}",
+        refused.log
+    );
+}
+
+#[test]
+fn test_asks_too() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    let test = || {
+        let test = Agent::command().args(["test", "--config=/dev/null", "--auth-token=x"]);
+        let ended = test.arg("--hec-ack").endpoint(&splunk.url()).run();
+        (
+            ended.code,
+            String::from_utf8(ended.stdout).unwrap(),
+            ended.log,
+        )
+    };
+    let (code, said, _) = test();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("event 0 is indexed") && said.contains("delivered"),
+        "{said}"
+    );
+    splunk.change(|state| state.ack = Some(Answer::status(404)));
+    let (code, said, log) = test();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        log.contains("HTTP 404") && log.contains("/services/collector/ack"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events");
+    let lines: String = numbered(0..20)
+        .iter()
+        .map(|event| format!("{event}\n"))
+        .collect();
+    fs::write(&file, lines).unwrap();
+    let splunk = Splunk::start(None);
+    let (source, state) = (
+        format!("--source=file:{}", file.display()),
+        format!("--state-dir={}", dir.path().display()),
+    );
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms"]);
+        let before = splunk.requests("/raw").len();
+        eventually("they are posted", || {
+            (splunk.requests("/raw").len() >= before + 2).then_some(())
+        });
+        agent.signal(signal);
+        let ended = agent.wait();
+        if signal == libc::SIGTERM {
+            assert_eq!((ended.balance().delivered, ended.balance().dropped), (0, 0));
+            let said = "20 events posted but not acknowledged as indexed when the agent ended";
+            assert!(ended.log.contains(said), "{}", ended.log);
+        }
+    }
+    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    let agent = splunk.start_agent(&[&source, &state]);
+    eventually("all are indexed", || {
+        (splunk.indexed().len() == 20).then_some(())
+    });
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.wait().balance().delivered, 20);
+}

@@ -1,0 +1,127 @@
+//! `--reject-file`: what the webhook has rejected is kept, with its answer, and can be sent again.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::delivery::{feed, numbered, start};
+use super::source_http::free_address;
+use super::status::get;
+use super::support::{Agent, Answer, Metrics, Webhook, eventually};
+
+/// A webhook that rejects bodies with this in them.
+fn rejecting(words: &'static str) -> Webhook {
+    let hook = Webhook::start();
+    hook.answer_by(move |request| match request.contains(words) {
+        true => Answer::hec(400, "Invalid data format", 6),
+        false => Answer::ok(),
+    });
+    hook
+}
+
+#[test]
+fn rejected_events_are_kept_with_the_answer_and_sent_again_by_the_line_of_the_page() {
+    let page = include_str!("../README.md");
+    let line = "jq -c .event rejected.json | s3-audit-webhook run --source stdin";
+    assert!(page.contains(line));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rejected.json");
+    let hook = rejecting("bad");
+    let file = format!("--reject-file={}", path.display());
+    let mut agent = start(&hook.url(), &[&file, "--batch-events=100", "--redact=s3"]);
+    let bad = [
+        r#"{"bad": 1.50,"uri":"/b?X-Amz-Signature=0123456789abcdef&a=1"}"#,
+        r#"{"bad":"\u0026","n":12345678901234567890}"#,
+    ];
+    feed(
+        &mut agent,
+        &[
+            numbered(0..50),
+            bad.map(Into::into).to_vec(),
+            numbered(50..100),
+        ]
+        .concat(),
+    );
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(
+        (ended.balance().delivered, ended.balance().rejected),
+        (100, 2),
+        "{}",
+        ended.log
+    );
+
+    let kept = fs::read_to_string(&path).unwrap();
+    let masked = bad[0].replace("0123456789abcdef", "REDACTED");
+    for (line, event) in kept.lines().zip([masked.as_str(), bad[1]]) {
+        assert!(line.ends_with(&format!(",\"event\":{event}}}")), "{line}");
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["status"], 400);
+        assert_eq!(line["answer"], "Invalid data format");
+        assert_eq!(line["endpoint"], format!("http://{}", hook.address()));
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    }
+    assert_eq!(kept.lines().count(), 2);
+
+    let Ok(jq) = Command::new("jq")
+        .args(["-c", ".event"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+    else {
+        eprintln!("skipped: no jq here");
+        return;
+    };
+    let other = Webhook::start();
+    let command = Agent::command()
+        .args(["run", "--source", "stdin"])
+        .endpoint(&other.url())
+        .token("T");
+    let ended = command.stdin(jq.stdout.unwrap()).spawn().wait();
+    assert_eq!(ended.done().delivered, 2, "{}", ended.log);
+}
+
+#[test]
+fn a_file_that_can_not_be_written_to_stops_no_delivery_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inner, status) = (dir.path().join("inner"), free_address());
+    fs::create_dir(&inner).unwrap();
+    let hook = rejecting("bad");
+    let file = format!("--reject-file={}", inner.join("rejected.json").display());
+    let more = [
+        &file[..],
+        "--reject-bytes=200",
+        &format!("--status-listen={status}"),
+    ];
+    let mut agent = start(&hook.url(), &more);
+    let bad = |size| format!("{{\"bad\":\"{}\"}}", "x".repeat(size));
+    feed(&mut agent, &[bad(1)]);
+    hook.wait_for_requests(1);
+    let saved = || Metrics::parse(&get(status, "/metrics").1).value("rejected_saved_total");
+    eventually("it is saved", || (saved() == 1).then_some(()));
+    fs::remove_dir_all(&inner).unwrap();
+    feed(&mut agent, &[vec![bad(1)], numbered(0..1)].concat());
+    let line = agent.wait_for_log("not saved");
+    assert!(
+        line.contains("WARN  not saved: 1 event that the webhook rejected (")
+            && line.contains("inner/rejected.json: No such file"),
+        "{line}"
+    );
+    fs::create_dir(&inner).unwrap();
+    feed(
+        &mut agent,
+        &[vec![bad(200), bad(2)], numbered(1..2)].concat(),
+    );
+    eventually("it is saved again", || (saved() == 2).then_some(()));
+    let page = Metrics::parse(&get(status, "/metrics").1);
+    assert_eq!(page.value("rejected_unsaved_total"), 2);
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(
+        (ended.balance().delivered, ended.balance().rejected),
+        (2, 4),
+        "{}",
+        ended.log
+    );
+}
