@@ -6,7 +6,7 @@
 //! - *retry*: tried, and to be tried again, in the order in which they are;
 //! - *suspects*: single events that keep failing while others pass;
 //! - *in flight*: the bodies of the requests under way, one a sender;
-//! - *posted*: taken by Splunk and not yet indexed ([`Posted`]), if somebody wants to know.
+//! - *posted*: taken by Splunk and not yet indexed (`Posted`), if somebody wants to know.
 //!
 //! A definite refusal of the content halves the body at once until the culprit is alone. What fails and nobody can tell why
 //! is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the oldest, and

@@ -59,9 +59,13 @@ macro_rules! messages {
 
             /// Its fields, for programs: durations in seconds, sizes in bytes.
             pub fn fields(&self) -> Map<String, Value> {
+                let map = |fields: &[(&str, &dyn Field)]| {
+                    let fields = fields.iter();
+                    fields.map(|(name, field)| ((*name).to_owned(), field.json())).collect()
+                };
                 match self {
-                    $(Message::$variant { $($field),* } => Map::from_iter([
-                        $((stringify!($field).to_owned(), Field::json($field)),)*
+                    $(Message::$variant { $($field),* } => map(&[
+                        $((stringify!($field), $field),)*
                     ]),)*
                 }
             }
