@@ -30,7 +30,7 @@ done
 # alone. tests/integrations/pages.sh follows all links there.
 (
     cd "$here/.."
-    printf '%s\n' ARCHITECTURE.md CONTRIBUTING.md SECURITY.md packaging/webhook.env
+    printf '%s\n' ARCHITECTURE.md CONTRIBUTING.md DESIGN.md SECURITY.md packaging/webhook.env
     find packaging/{docs,servers,splunk,prometheus,grafana,kubernetes,ansible} tests/bench/{NOTES.md,report} -type f
 ) | while read -r file; do
     put 644 "$here/../$file" "share/doc/$name/$file"
