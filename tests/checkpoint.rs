@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -871,42 +871,41 @@ fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
     end(agent);
 }
 
-/// As a user who has no right to the default state directory.
+/// An agent of a user who has no right to the default state directory, and its log. None if it can't be started so.
+fn start_as_nobody(story: &Files, options: &[&str]) -> Option<(Child, PathBuf)> {
+    const NOBODY: u32 = 65534;
+    fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let log = story.path("stderr");
+    let source = format!("--source=file:{}", story.path("audit.log").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
+    command
+        .args(["run", "--auth-token=x", "--batch-age=5ms", &source])
+        .args(["--endpoint", &story.hook.url()])
+        .args(options)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stderr(File::create(&log).unwrap());
+    // SAFETY: it only tells a number.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    match command.spawn() {
+        Ok(agent) => Some((agent, log)),
+        Err(error) => {
+            eprintln!("skipped: the agent can't be started as another user: {error}");
+            None
+        }
+    }
+}
+
 #[test]
 fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_time() {
-    const NOBODY: u32 = 65534;
     let story = Files::new();
     story.write("audit.log", 1..=10);
-    fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut expected = Vec::new();
     for _ in 0..2 {
-        let log = story.path("stderr");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-        command
-            .args([
-                "run",
-                "--auth-token=x",
-                "--batch-age=5ms",
-                "--endpoint",
-                &story.hook.url(),
-            ])
-            .args([
-                "--source",
-                &format!("file:{}", story.path("audit.log").display()),
-            ])
-            .env_clear()
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap());
-        // SAFETY: it only tells a number.
-        if unsafe { libc::geteuid() } == 0 {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        let mut agent = match command.spawn() {
-            Ok(agent) => agent,
-            Err(error) => {
-                eprintln!("skipped: the agent can't be started as another user: {error}");
-                return;
-            }
+        let Some((mut agent, log)) = start_as_nobody(&story, &[]) else {
+            return;
         };
         expected.extend(1..=10);
         story.assert_arrive(expected.clone());
@@ -923,4 +922,44 @@ fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_t
         );
         assert_eq!(log.matches("no checkpoint of").count(), 1, "{log}");
     }
+}
+
+#[test]
+fn what_is_written_while_disabled_is_delivered_when_enabled_without_a_state_directory_too() {
+    let story = Files::new();
+    let config = story.path("webhook.env");
+    let switch = |on: bool| fs::write(&config, format!("S3_AUDIT_WEBHOOK_ENABLED={on}\n")).unwrap();
+    switch(false);
+    story.write("audit.log", 1..=10);
+    let config = format!("--config={}", config.display());
+    let Some((mut agent, log)) = start_as_nobody(&story, &[&config]) else {
+        return;
+    };
+    let wait_for = |text: &str, times: usize| {
+        eventually(text, || {
+            let log = fs::read_to_string(&log).unwrap();
+            (log.matches(text).count() >= times).then_some(())
+        });
+    };
+    wait_for("webhook disabled by", 1);
+    let open = PathBuf::from(format!("/proc/{}/fd", agent.id()));
+    eventually("the file is known", || {
+        let mut open = fs::read_dir(&open).unwrap().flatten();
+        let is_log = |path: PathBuf| path.ends_with("audit.log");
+        open.any(|file| fs::read_link(file.path()).is_ok_and(is_log))
+            .then_some(())
+    });
+    rotate_by_renaming(&story.path("audit.log"));
+    story.write("audit.log", 11..=20);
+    switch(true);
+    story.assert_all_arrive(20);
+    switch(false);
+    wait_for("webhook disabled by", 2);
+    story.write("audit.log", 21..=30);
+    rotate_by_renaming(&story.path("audit.log"));
+    story.write("audit.log", 31..=40);
+    switch(true);
+    story.assert_arrive_once(40);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }

@@ -497,7 +497,7 @@ fn a_place_that_something_else_has_is_left_alone() {
     };
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("fluent:{}", port.local_addr().unwrap());
-    refused(&taken, 1, "another process listens on this port");
+    refused(&taken, 1, "another process listens there");
 
     let place = Place::unix();
     fs::write(place.path(), "precious").unwrap();

@@ -654,8 +654,8 @@ fn clients_that_leave_their_connections_open_leave_room_for_others() {
         assert_eq!(client.read_answer().unwrap().0, 200, "client {number}");
         left_open.push(client);
     }
-    // A quarter of the connections is kept for those that use theirs again.
-    let (kept, closed) = left_open.split_at_mut(2);
+    // Three quarters of the connections are kept for those that use theirs again.
+    let (kept, closed) = left_open.split_at_mut(6);
     for client in closed {
         assert_eq!(client.read_to_end().unwrap(), "");
     }
@@ -668,7 +668,7 @@ fn clients_that_leave_their_connections_open_leave_room_for_others() {
     let last = [success(""), success(""), success(CLOSE)].concat();
     assert_eq!(words, last);
 
-    listener.hook.wait_for_events(CLIENTS + 2 + 3);
+    listener.hook.wait_for_events(CLIENTS + 6 + 3);
     assert!(!listener.agent.log().contains("connections"));
     listener.end();
 }
@@ -1437,11 +1437,6 @@ fn listening_for_all_the_network_without_a_token_is_refused() {
         assert!(ended.log.contains("--listen-token-file: "), "{}", ended.log);
         assert!(!ended.log.contains("geheim"), "{}", ended.log);
     }
-    let gone = run(&[
-        "--source=http:0.0.0.0:0",
-        "--listen-token-file=/nonexistent",
-    ]);
-    assert_eq!(gone.code, Some(2), "{}", gone.log);
 
     let (hook, file) = (Webhook::start(), TokenFile::new("Splunk test"));
     let port = free_port_everywhere();
@@ -1467,14 +1462,18 @@ fn an_address_that_another_process_has_is_an_error_at_start() {
         .args(["run", "--dry-run", "--source", &source])
         .run();
     assert_eq!(ended.code, Some(1), "{}", ended.log);
-    let line = format!("--source: {source}: another process listens on this port");
+    let line = format!("--source: {source}: another process listens there");
     assert!(ended.log.contains(&line), "{}", ended.log);
 
-    let ended = Agent::command()
+    // The host may get an address later.
+    let token = TokenFile::new("Splunk test");
+    let agent = Agent::command()
         .args(["run", "--dry-run", "--source", "http:192.0.2.7:0"])
-        .arg(TokenFile::new("Splunk test").option())
-        .run();
-    assert_eq!(ended.code, Some(2), "{}", ended.log);
+        .arg(token.option())
+        .spawn();
+    agent.wait_for_log("http:192.0.2.7:0: unavailable: can't listen");
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.wait().code, Some(0));
 }
 
 #[test]

@@ -382,7 +382,7 @@ fn files_of_a_listener_that_are_not_there_yet_are_waited_for() {
         fs::copy(files.path(name), later.join(name)).unwrap();
     }
     fs::write(later.join("tokens"), "").unwrap();
-    agent.wait_for_log("tokens is empty");
+    agent.wait_for_log("tokens: is empty");
     fs::write(later.join("tokens"), "Splunk test\n").unwrap();
     agent.wait_for_log(&format!("{http}: available again"));
     agent.wait_for_log(&format!("{https}: available again"));
