@@ -131,8 +131,12 @@ impl Progress {
     pub fn gone(&self, position: u64, number: u64) {
         let mut state = self.lock();
         let is_gone = true;
-        let file = state.files.get(&number);
-        if file.is_some_and(|file| file.unread() == 0) {
+        let is_read = state
+            .files
+            .get(&number)
+            .is_some_and(|file| file.unread() == 0);
+        let is_marked = |mark: &Mark| mark.files.contains_key(&number);
+        if is_read && !state.marks.iter().any(is_marked) {
             let reached = None;
             return state.apply(number, Step { reached, is_gone });
         }
