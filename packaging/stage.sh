@@ -26,9 +26,14 @@ put 644 "$manual/$name.fish" share/fish/vendor_completions.d/$name.fish
 for document in README.md CHANGELOG.md LICENSE packaging/webhook.env; do
     put 644 "$here/../$document" "share/doc/$name/${document##*/}"
 done
-# The pages that the README leads to, in the same places, for those who have the package alone.
-(cd "$here" && find OPERATING.md servers splunk prometheus grafana -type f) | while read -r file; do
-    put 644 "$here/$file" "share/doc/$name/packaging/$file"
+# The pages that the README leads to, and what those show and lead to, in the same places, for those who have the package
+# alone. tests/integrations/pages.sh follows all links there.
+(
+    cd "$here/.."
+    printf '%s\n' ARCHITECTURE.md CONTRIBUTING.md DESIGN.md SECURITY.md packaging/webhook.env
+    find packaging/{docs,servers,splunk,prometheus,grafana,kubernetes,ansible} tests/bench/{NOTES.md,report} -type f
+) | while read -r file; do
+    put 644 "$here/../$file" "share/doc/$name/$file"
 done
 put 755 "$here/install.sh" install.sh
 # The image's empty directory.

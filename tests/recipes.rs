@@ -1,4 +1,4 @@
-//! The README's recipes, as they stand there, each against a listener that checks what the service's documentation demands
+//! The recipes of the targets' page, as they stand there, each against a listener that checks what the service's documentation demands
 //! of a request, and answers as it says.
 
 use std::fs;
@@ -11,12 +11,12 @@ use super::bulk::{answer, documents};
 use super::delivery::numbered;
 use super::support::{Agent, Answer, Request, Webhook};
 
-const README: &str = include_str!("../README.md");
+const PAGE: &str = include_str!("../packaging/docs/targets.md");
 const KEY: &str = "B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
 /// The words of the first command below this heading, as a shell would read them.
 fn recipe(heading: &str) -> Vec<String> {
-    let (_, below) = README
+    let (_, below) = PAGE
         .split_once(&format!("\n### {heading}\n"))
         .expect(heading);
     let lines = below.lines().skip_while(|line| !line.starts_with("    "));
@@ -363,8 +363,8 @@ fn any_other_webhook() {
 }
 
 #[test]
-fn the_readme_has_no_recipe_that_is_not_tried() {
-    let (_, section) = README.split_once("\n## Recipes\n").unwrap();
+fn the_page_has_no_recipe_that_is_not_tried() {
+    let (_, section) = PAGE.split_once("\n## Recipes\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     assert_eq!(section.matches("\n### ").count(), 6);
 }

@@ -22,7 +22,7 @@ fn rejecting(words: &'static str) -> Webhook {
 
 #[test]
 fn rejected_events_are_kept_with_the_answer_and_sent_again_by_the_line_of_the_page() {
-    let page = include_str!("../README.md");
+    let page = include_str!("../packaging/docs/delivery.md");
     let line = "jq -c .event rejected.json | s3-audit-webhook run --source stdin";
     assert!(page.contains(line));
     let dir = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ unpack_prometheus() {
 say "alerts: their rules, and their tests"
 "$bin/promtool" check rules packaging/prometheus/alerts.yml
 "$bin/promtool" test rules "$here/alerts_test.yml"
-python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml" packaging/OPERATING.md
+python3 "$here/alerts_are_tested.py" packaging/prometheus/alerts.yml "$here/alerts_test.yml"
 
 say "a real Prometheus scrapes a real agent"
 cat >"$dir/prometheus.yml" <<END

@@ -67,7 +67,7 @@ configure_and_start() {
     await 20 'the settings to be taken over' logged "enabled (.*webhook http://127.0.0.1:8088"
     write_event
     check_events
-    find "$root/usr" -path "*/share/doc/$name/packaging/OPERATING.md" | grep -q . || fail 'the pages are not there'
+    find "$root/usr" -path "*/share/doc/$name/packaging/docs/getting-started.md" | grep -q . || fail 'the pages are not there'
     # The unit hides much of /proc, but not the host's name.
     [ -e "$root/var/lib/$name/$(inside hostname).json" ] || fail "the agent does not know this host's name"
     cp "$root/etc/$name/agent.env" "$root/etc/$name/webhook.env" "$DIR/"

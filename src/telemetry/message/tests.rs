@@ -1,10 +1,13 @@
-//! The operator's page and the messages say the same.
+//! The pages on the log and the messages say the same.
 
 use std::collections::BTreeSet;
 
 use super::*;
 
-const PAGE: &str = include_str!("../../../packaging/OPERATING.md");
+const PAGES: [&str; 2] = [
+    include_str!("../../../packaging/docs/log-messages.md"),
+    include_str!("../../../packaging/docs/log-messages-sources.md"),
+];
 
 /// A message as the page has it: its name, and its level and text with `…` for what varies.
 fn described(level: Level, text: &str, name: &str) -> String {
@@ -25,10 +28,8 @@ fn described(level: Level, text: &str, name: &str) -> String {
 }
 
 #[test]
-fn the_operators_page_lists_every_message_and_no_other() {
-    let (_, section) = PAGE.split_once("\n## The log\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let items = section.split("\n- ").skip(1);
+fn the_pages_list_every_message_and_no_other() {
+    let items = PAGES.iter().flat_map(|page| page.split("\n- ").skip(1));
     let items = items.map(|item| item.split_whitespace().collect::<Vec<_>>().join(" "));
     let items: Vec<_> = items.collect();
     let described = |(level, text, name): &(Level, &str, &str)| described(*level, text, name);
@@ -37,13 +38,12 @@ fn the_operators_page_lists_every_message_and_no_other() {
         let found = messages
             .iter()
             .position(|message| item.starts_with(message));
-        let found =
-            found.unwrap_or_else(|| panic!("in packaging/OPERATING.md, but no message: {item}"));
+        let found = found.unwrap_or_else(|| panic!("on the pages, but no message: {item}"));
         messages.swap_remove(found);
     }
     assert!(
         messages.is_empty(),
-        "not in packaging/OPERATING.md: {messages:#?}"
+        "not on the pages of packaging/docs: {messages:#?}"
     );
 }
 
