@@ -77,6 +77,7 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo check --locked --manifest-path tests/fuzz/Cargo.toml
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@$(MAKE) --no-print-directory manual
 	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
@@ -237,7 +238,7 @@ chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED 
 
 .PHONY: soak
 soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, descriptor or thread behind
-	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- chaos::soak --ignored --nocapture
+	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- soak:: --ignored --nocapture --test-threads 1
 
 .PHONY: bench
 bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS

@@ -114,6 +114,16 @@ impl Answer {
         self.failure(meaning, message, question, now)
     }
 
+    /// The ids of bodies that are indexed, in the answer to that question; none if it is another answer.
+    pub fn indexed(&self) -> Option<Vec<u64>> {
+        let json: Value = serde_json::from_slice(&self.text).ok()?;
+        let acks = json.get("acks")?.as_object()?.iter();
+        let indexed = acks.filter(|(_, is_indexed)| **is_indexed == Value::Bool(true));
+        (200..300)
+            .contains(&self.status)
+            .then(|| indexed.filter_map(|(id, _)| id.parse().ok()).collect())
+    }
+
     fn parts(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
         let shown = |text: &str| question.shown(text);
         parts::outcome(self.status, &self.items, self.events, self.wait(now), shown)

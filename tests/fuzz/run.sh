@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 [ -d target/corpus ] || { mkdir -p target && tar -C target -xzf corpus.tar.gz; }
-for target in answer checkpoint fluent framer json msgpack parcel request rules segment settings state time; do
+for target in answer certificate checkpoint fluent framer json msgpack parcel request rules segment settings state time verify; do
     mkdir -p "target/corpus/$target"
     cargo fuzz run --fuzz-dir . --sanitizer none "$target" "target/corpus/$target" "corpus/$target" -- \
         -max_total_time="$1" -max_len=40000 -timeout=20 -print_final_stats=1

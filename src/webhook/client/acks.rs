@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use ureq::http::header;
 
 use super::{ANSWER_BYTES, Webhook};
@@ -35,13 +35,8 @@ impl Webhook {
         let answer = result.map_err(|unanswered| self.error(&unanswered))?;
         let nothing = Body::of(b"");
         let question = self.question(&nothing);
-        let json: Option<Value> = serde_json::from_slice(&answer.text).ok();
-        let acks = json.as_ref().and_then(|json| json.get("acks")?.as_object());
-        if let Some(acks) = acks.filter(|_| (200..300).contains(&answer.status)) {
-            let indexed = acks
-                .iter()
-                .filter(|(_, is_indexed)| **is_indexed == Value::Bool(true));
-            return Ok(indexed.filter_map(|(id, _)| id.parse().ok()).collect());
+        if let Some(indexed) = answer.indexed() {
+            return Ok(indexed);
         }
         let shown = answer.shown(&question);
         Err(match answer.outcome(&question, SystemTime::now()) {

@@ -8,7 +8,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::cli::terminal::block;
+use s3_audit_webhook::cli::terminal::{Paint, block};
 use s3_audit_webhook::state::agents::Agent;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let shown = block(&agent, now);
+    let shown = block(&agent, now, Paint(false));
     assert!(
         shown.chars().all(|c| c == '\n' || !c.is_control()),
         "{shown:?}"
