@@ -11,7 +11,7 @@ use crate::support::{Answer, Request};
 use super::judge::{self, Account, Interval, Ledger, Post};
 
 /// A webhook that is picky refuses every event whose number is a multiple of this.
-const POISON: usize = 499;
+pub(super) const POISON: usize = 499;
 
 /// What an answer tells an agent that hears it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,17 +177,26 @@ impl Books {
     }
 }
 
+/// One event of so many has the operation `list`, for rules; the others have `put`.
+pub(super) const LISTED: usize = 7;
+/// What a rule may have to mask in each event.
+pub(super) const SECRET: &str = "in-nobodys-archive";
+
 /// An event's line.
 pub(super) fn event((source, number): Id, bytes: usize) -> String {
+    let operation = if number % LISTED == 0 { "list" } else { "put" };
     let pad = "x".repeat(bytes);
-    format!("{{\"s\":{source},\"n\":{number},\"pad\":\"{pad}\"}}\n")
+    format!(
+        "{{\"s\":{source},\"n\":{number},\"op\":\"{operation}\",\"key\":\"{SECRET}\",\"pad\":\"{pad}\"}}\n"
+    )
 }
 
 fn id(line: &[u8]) -> Id {
     let text = str::from_utf8(line).unwrap();
     let read = || {
         let (source, rest) = text.strip_prefix("{\"s\":")?.split_once(",\"n\":")?;
-        let (number, rest) = rest.split_once(",\"pad\":\"x")?;
+        let (number, rest) = rest.split_once(",\"op\":\"")?;
+        let (_, rest) = rest.split_once(&format!("\",\"key\":\"{SECRET}\",\"pad\":\"x"))?;
         rest.ends_with("x\"}").then_some(())?;
         Some((source.parse().ok()?, number.parse().ok()?))
     };

@@ -11,14 +11,14 @@ use super::rig::Rig;
 /// What fails for a while.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    place: Place,
-    host: Host,
+    pub(super) place: Place,
+    pub(super) host: Host,
     /// At its end all connections are cut, as by a restart of what has failed; else what hangs is for the agent to end.
-    ends_with_cut: bool,
+    pub(super) ends_with_cut: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+pub(super) enum Place {
     /// The webhook runs, but answers so.
     Answer(String, Box<Answer>, Meaning),
     /// The webhook refuses one event here and there.
@@ -32,7 +32,7 @@ enum Place {
 
 /// What happens at the host meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Host {
+pub(super) enum Host {
     Nothing,
     /// The agent's process gets no processor for half the time.
     Stopped,

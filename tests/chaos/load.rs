@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -65,16 +65,16 @@ impl Load {
     /// Begins to write: to the socket so many events at a time.
     pub(super) fn start(places: &Places, burst: usize) -> Self {
         let shared = Arc::new(Shared::default());
-        let socket = eventually("the agent's socket", || {
+        eventually("the agent's socket", || {
             UnixStream::connect(&places.socket).ok()
         });
-        let client = Client::connect(places.http);
-        let (log, http) = (places.log.clone(), places.http);
+        drop(Client::connect(places.http));
+        let (socket, log) = (places.socket.clone(), places.log.clone());
         Self {
             threads: vec![
                 write(&shared, to_socket(socket, burst)),
                 write(&shared, to_log(log)),
-                write(&shared, to_agent(client, http)),
+                write(&shared, to_agent(places.http)),
             ],
             shared,
         }
@@ -122,11 +122,20 @@ fn write(
     })
 }
 
-fn to_socket(mut socket: UnixStream, burst: usize) -> impl FnMut(&Mutex<Written>) {
+/// Events that were lost with a connection are among those that were written.
+fn to_socket(path: PathBuf, burst: usize) -> impl FnMut(&Mutex<Written>) {
+    let mut socket = None;
     let mut next = 0;
     move |written| {
+        if socket.is_none() {
+            socket = UnixStream::connect(&path).ok();
+        }
+        // There is no agent.
+        let Some(connected) = &mut socket else { return };
         let events = events(SOCKET, next, burst);
-        socket.write_all(events.as_bytes()).unwrap();
+        if connected.write_all(events.as_bytes()).is_err() {
+            socket = None;
+        }
         next += burst;
         written.lock().unwrap().events[SOCKET] = next;
     }
@@ -146,14 +155,16 @@ fn to_log(path: PathBuf) -> impl FnMut(&Mutex<Written>) {
     }
 }
 
-fn to_agent(
-    client: Client<std::net::TcpStream>,
-    address: SocketAddr,
-) -> impl FnMut(&Mutex<Written>) {
-    let mut client = Some(client);
+fn to_agent(address: SocketAddr) -> impl FnMut(&Mutex<Written>) {
+    let mut client = None;
     let mut next = 0;
     move |written| {
-        let connection = client.get_or_insert_with(|| Client::connect(address));
+        if client.is_none() {
+            client = TcpStream::connect(address).ok().map(Client::over);
+        }
+        let Some(connection) = &mut client else {
+            return;
+        };
         let told = match connection.post(&events(CLIENT, next, 5)) {
             Ok((200, _)) => Told::Taken,
             Ok((503, _)) => Told::Busy,

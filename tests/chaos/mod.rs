@@ -2,7 +2,8 @@
 //!
 //! After a fault, `received = delivered + dropped + rejected + buffered`, exactly; what the webhook has taken is what was delivered,
 //! and nothing twice but where the answer was lost. A short part runs with every test; the long ones are ignored:
-//! `make chaos` and `make soak`.
+//! `make chaos` and `make soak`. [`random`] and [`soak`] judge each request of one sender; [`varied`] draws the settings, too,
+//! and judges what has become of each event.
 
 mod books;
 mod dice;
@@ -14,3 +15,4 @@ mod random;
 mod rig;
 mod scripted;
 mod soak;
+mod varied;

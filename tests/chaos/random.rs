@@ -34,12 +34,8 @@ fn after_each_of_some_faults_the_account_is_right() {
 #[test]
 #[ignore = "takes minutes; make chaos"]
 fn after_each_of_many_faults_the_account_is_right() {
-    let given = |name: &str| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = given("CHAOS_SEED").unwrap_or_else(|| now().as_secs());
+    let seed = seed();
     let seconds = given("CHAOS_SECONDS").unwrap_or(600);
-    eprintln!("CHAOS_SEED={seed} repeats this run");
-
     let began = Instant::now();
     let end = began + Duration::from_secs(seconds);
     let mut dice = Dice(seed);
@@ -90,4 +86,17 @@ fn after_each_of_many_faults_the_account_is_right() {
         times[times.len() / 2],
         times[times.len() - 1]
     );
+}
+
+/// A number of the environment.
+pub(super) fn given(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// That of the environment, or another one each time.
+pub(super) fn seed() -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = given("CHAOS_SEED").unwrap_or_else(|| now().as_secs());
+    eprintln!("CHAOS_SEED={seed} repeats this run");
+    seed
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,17 +128,7 @@ impl Rig {
 
     /// Renames the log once the agent has it open; the server makes a new one.
     pub(super) fn rotate(&mut self) {
-        let log = &self.places.log;
-        let is_open = || {
-            let mut open = self.agent.descriptors().into_iter();
-            open.any(|open| fs::read_link(open).is_ok_and(|to| to == *log))
-                .then_some(())
-        };
-        if fs::exists(log).unwrap() && poll(Duration::from_secs(2), is_open).is_some() {
-            self.rotations += 1;
-            let to = log.with_extension(self.rotations.to_string());
-            fs::rename(log, to).unwrap();
-        }
+        rotate(&self.agent, &self.places.log, &mut self.rotations);
     }
 
     /// The servers pause, and all faults have ended: waits until the buffer is empty. Then each event has had the end that
@@ -285,5 +276,18 @@ impl Rig {
         assert_eq!(ended.redelivered(), redelivered, "{}", ended.log);
         assert!(!ended.log.contains("panicked"), "{}", ended.log);
         account
+    }
+}
+
+/// Renames the log once the agent has it open; there were so many rotations.
+pub(super) fn rotate(agent: &Agent, log: &Path, rotations: &mut usize) {
+    let is_open = || {
+        let mut open = agent.descriptors().into_iter();
+        open.any(|open| fs::read_link(open).is_ok_and(|to| to == *log))
+            .then_some(())
+    };
+    if fs::exists(log).unwrap() && poll(Duration::from_secs(2), is_open).is_some() {
+        *rotations += 1;
+        fs::rename(log, log.with_extension(rotations.to_string())).unwrap();
     }
 }

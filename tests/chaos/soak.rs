@@ -7,6 +7,7 @@ use crate::support::{eventually, poll};
 use super::dice::Dice;
 use super::fault::Fault;
 use super::load::SOCKET;
+use super::random::given;
 use super::rig::Rig;
 
 /// Faults between two looks at the agent.
@@ -20,7 +21,6 @@ const GROWTH_KIB: usize = 4096;
 #[test]
 #[ignore = "takes minutes; make soak"]
 fn millions_of_events_and_many_faults_leave_nothing_behind() {
-    let given = |name: &str| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
     let events = given("SOAK_EVENTS").unwrap_or(10_000_000) as usize;
     let mut dice = Dice(given("CHAOS_SEED").unwrap_or(1));
     let began = Instant::now();

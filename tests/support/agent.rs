@@ -244,6 +244,12 @@ impl Agent {
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
 
+    /// kill -9; it is gone when this returns.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Waits for its end, whatever the reason. One that takes more than 30 s is killed, and the test has failed.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {

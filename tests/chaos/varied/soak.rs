@@ -1,0 +1,48 @@
+//! The same for millions of events, with all options at once.
+
+use std::time::{Duration, Instant};
+
+use crate::chaos::dice::Dice;
+use crate::chaos::load::SOCKET;
+use crate::chaos::random::given;
+use crate::support::poll;
+
+use super::draw::Draw;
+use super::rig::{Rig, Sums};
+
+/// Faults between two looks at the agent, and looks before it has grown to its size.
+const FAULTS: usize = 5;
+const WARM_UP: usize = 2;
+/// By so much may it grow after that.
+const GROWTH_KIB: usize = 4096;
+
+/// `make soak`: `SOAK_EVENTS` through the socket, and some through a file and `http:` beside them.
+#[test]
+#[ignore = "takes minutes; make soak"]
+fn millions_of_events_with_all_options_leave_nothing_behind() {
+    let events = given("SOAK_EVENTS").unwrap_or(10_000_000) as usize;
+    let mut dice = Dice(given("CHAOS_SEED").unwrap_or(1));
+    let began = Instant::now();
+    let mut rig = Rig::start(Draw::all(), 1000);
+    let mut warm: Option<Sums> = None;
+    let mut looks = 0;
+    while rig.load.written().events[SOCKET] < events {
+        for _ in 0..FAULTS {
+            let fault = rig.befall(&mut dice);
+            let delivery = poll(Duration::from_secs(30), || rig.archive.delivery());
+            assert!(delivery.is_some(), "not delivered again after {fault}");
+            std::thread::sleep(Duration::from_millis(dice.below(1000)));
+        }
+        let sums = rig.settle();
+        looks += 1;
+        eprintln!("{:?}: {sums:?}", began.elapsed());
+        if looks == WARM_UP {
+            warm = Some(sums.clone());
+        }
+        if let Some(warm) = &warm {
+            sums.is_flat(warm, GROWTH_KIB);
+        }
+    }
+    let sums = rig.end();
+    eprintln!("{sums:?} in {:?}", began.elapsed());
+}
