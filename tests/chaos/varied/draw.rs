@@ -27,6 +27,8 @@ pub(super) struct Draw {
     pub(super) gzip: bool,
     /// The agent is killed now and then.
     pub(super) kills: bool,
+    /// `--buffer-events`, five batches.
+    pub(super) buffer: u64,
 }
 
 impl Draw {
@@ -51,6 +53,7 @@ impl Draw {
             waits,
             gzip,
             kills,
+            buffer: dice.one_of(&[1500, 1500, 20_000]),
         }
     }
 
@@ -69,6 +72,7 @@ impl Draw {
             waits: true,
             gzip: false,
             kills: false,
+            buffer: 50_000,
         }
     }
 
@@ -87,7 +91,11 @@ impl Draw {
 
     /// Without endpoints and sources.
     pub(super) fn options(&self) -> Vec<String> {
-        let mut options = vec![format!("--connections={}", self.connections)];
+        let mut options = vec![
+            format!("--connections={}", self.connections),
+            format!("--buffer-events={}", self.buffer),
+            format!("--batch-events={}", self.buffer / 5),
+        ];
         let mut add = |is_on: bool, these: &[&str]| {
             let these = these.iter().filter(|_| is_on);
             options.extend(these.map(|option| option.to_string()));

@@ -414,11 +414,10 @@ fn spawn(
     let mut command = Agent::command()
         .args(["run", "--auth-token=Splunk chaos"])
         .args([
-            "--buffer-events=1500",
-            "--batch-events=300",
             "--batch-age=20ms",
+            "--report-interval=1s",
+            "--connect-timeout=500ms",
         ])
-        .args(["--report-interval=1s", "--connect-timeout=500ms"])
         .args([
             "--request-timeout=1s",
             "--backoff-min=10ms",
