@@ -77,6 +77,7 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --bench agent -- -D warnings
 	cargo check --locked --manifest-path tests/fuzz/Cargo.toml
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@$(MAKE) --no-print-directory manual

@@ -121,18 +121,25 @@ fn what_is_in_flight_is_waited_for_at_a_stop_and_left_at_its_deadline() {
 
 #[test]
 fn a_poison_event_costs_itself_only() {
-    let hook = Webhook::start();
-    hook.answer_by(|request| match request.contains(r#"{"number":123}"#) {
-        true => Answer::status(500),
-        false => Answer::ok(),
-    });
-    let mut agent = start(&hook.url(), &[FOUR]);
-    feed(&mut agent, &numbered(0..1000));
-    hook.wait_for_events(999);
-    let log = eventually("it is rejected beside others", || {
-        feed(&mut agent, &numbered(1000..1010));
-        let log = agent.log();
-        log.contains("rejected 1 event").then_some(log)
-    });
-    assert!(log.contains("HTTP 500"), "{log}");
+    for (answer, said) in [
+        (Answer::status(500), "HTTP 500"),
+        (Answer::garbage(), "the answer is not HTTP"),
+    ] {
+        for connections in ["--connections=1", FOUR] {
+            let (hook, answer) = (Webhook::start(), answer.clone());
+            hook.answer_by(move |request| match request.contains(r#"{"number":123}"#) {
+                true => answer.clone(),
+                false => Answer::ok(),
+            });
+            let mut agent = start(&hook.url(), &[connections]);
+            feed(&mut agent, &numbered(0..1000));
+            hook.wait_for_events(999);
+            let log = eventually("it is rejected beside others", || {
+                feed(&mut agent, &numbered(1000..1010));
+                let log = agent.log();
+                log.contains("rejected 1 event").then_some(log)
+            });
+            assert!(log.contains(said), "{log}");
+        }
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::checkpoints;
 use super::memory::Memory;
-use super::supervise::{Action, Event, Supervisor};
+use super::supervise::{Action, Event, LAST_WRITES_AT_ONCE, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
@@ -129,6 +130,8 @@ impl Agent {
     /// Has everything written for the last time. What is not final now never will be.
     fn finish(self, supervisor: &Supervisor) -> ExitCode {
         let end = supervisor.end_by(Instant::now());
+        let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
+        end_at_signal(self.told, !gave_up);
         // Each of these has half of what is left of the time, the last one all.
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
@@ -137,7 +140,6 @@ impl Agent {
         if let Some(rejects) = self.rejects {
             let _ = rejects.recv_timeout(left() / 2);
         }
-        let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         if let Some(checkpoints) = self.checkpoints {
             checkpoints.finish(left() / 2);
         }
@@ -154,4 +156,15 @@ impl Agent {
         }
         exit::code(!gave_up)
     }
+}
+
+/// A signal does not wait for last writes that hang.
+fn end_at_signal(told: Receiver<Event>, is_success: bool) {
+    // Without this thread the end is bounded all the same.
+    let _ = thread::Builder::new().name("end".into()).spawn(move || {
+        if told.iter().any(|event| event == Event::Signal) {
+            thread::sleep(LAST_WRITES_AT_ONCE);
+            exit::at_once(is_success);
+        }
+    });
 }

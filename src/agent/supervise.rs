@@ -11,7 +11,7 @@ const OVERTIME: Duration = Duration::from_millis(900);
 const LAST_WRITES: Duration = Duration::from_millis(1500);
 /// The same two after a second signal.
 const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
-const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
+pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
 
 /// What the main thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub struct Delivery {
     pub(super) fresh_since: Option<Instant>,
     pub(super) retry: VecDeque<Attempt>,
     pub(super) suspects: VecDeque<Suspect>,
-    in_flight: Vec<Airborne>,
+    pub(super) in_flight: Vec<Airborne>,
     /// A sender is at the queue.
     is_collecting: bool,
     /// Senders that wait should look again.
@@ -81,8 +81,12 @@ pub struct Delivery {
     pub(super) trouble: Option<u64>,
     /// The queue was looked at since the last wait.
     has_looked: bool,
-    /// The last event to become final was rejected.
-    pub(super) last_was_rejected: bool,
+    /// Events that were rejected since one passed.
+    pub(super) fruitless: u32,
+    /// The next event is to be another one, far from those that were rejected.
+    pub(super) wants_other: bool,
+    /// How often that was so.
+    pub(super) others: usize,
     /// Of the last body that was divided.
     family: u64,
     /// No more events come.
@@ -122,7 +126,9 @@ impl Delivery {
             is_content_suspicious: false,
             trouble: None,
             has_looked: true,
-            last_was_rejected: false,
+            fruitless: 0,
+            wants_other: false,
+            others: 0,
             family: 0,
             has_ended: false,
             stopping: false,
@@ -175,7 +181,7 @@ impl Delivery {
         self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;
-        self.last_was_rejected = false;
+        self.fruitless = 0;
         let suspects = std::mem::take(&mut self.suspects);
         self.retry
             .extend(suspects.into_iter().map(|suspect| suspect.attempt));
@@ -278,6 +284,7 @@ impl Delivery {
         }
         let flight = match self.is_down() {
             true => self.take_probe(),
+            false if std::mem::take(&mut self.wants_other) => self.take_other(),
             false => self
                 .take_due_suspect(now)
                 .or_else(|| self.take_retry(limit)),

@@ -92,7 +92,7 @@ impl Delivery {
             .map_or(0, |attempt| attempt.batch.extent().events);
         self.probes += 1;
         let is_other = self.is_content_suspicious && self.probes % ROTATION == ROTATION - 1;
-        let other = (1 + self.probes / ROTATION).checked_rem(waiting + self.suspects.len())?;
+        let other = spread(self.probes / ROTATION, waiting + self.suspects.len())?;
         let place = match is_other || waiting == 0 {
             true => other,
             false => 0,
@@ -109,4 +109,32 @@ impl Delivery {
         }
         Some(one.into())
     }
+    /// One event from far behind those that were rejected in a row: does the webhook reject that one, too?
+    pub(super) fn take_other(&mut self) -> Option<Flight> {
+        self.others += 1;
+        let fresh = self.fresh.extent().events;
+        if let Some(place) = spread(self.others, fresh) {
+            let one = self.fresh.take_one(place);
+            if self.fresh.is_empty() {
+                self.fresh_since = None;
+            }
+            return Some(Attempt::from(one).into());
+        }
+        let attempt = self.retry.back_mut()?;
+        let place = spread(self.others, attempt.batch.extent().events)?;
+        let one = attempt.batch.take_one(place);
+        let one = attempt.of(one);
+        if attempt.batch.is_empty() {
+            self.retry.pop_back();
+        }
+        Some(one.into())
+    }
+}
+
+/// A place among so many, another one for each number, and far from those for the numbers before: events that fail are
+/// often neighbours.
+fn spread(number: usize, places: usize) -> Option<usize> {
+    // The bits of 1, 2, 3… reversed, as a fraction: a half, a quarter, three quarters, an eighth…
+    let fraction = u64::from((number as u32).wrapping_add(1).reverse_bits());
+    (places > 0).then(|| ((fraction * places as u64) >> u32::BITS) as usize)
 }

@@ -152,7 +152,7 @@ impl Delivery {
     pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
         self.passes += 1;
         self.failed_in_a_row = 0;
-        self.last_was_rejected = false;
+        self.fruitless = 0;
         self.backoff.reset();
         let mut chance = std::mem::take(&mut self.chance);
         chance.passed(|range| self.is_open(range));
@@ -187,9 +187,16 @@ impl Delivery {
         self.slow_down_if_fruitless(true, launch, now);
     }
 
-    /// A webhook that rejects one event after the other is not asked in a hurry.
+    /// A webhook that rejects one event after the other is not asked in a hurry, once it has rejected another one far
+    /// from them, too.
     fn slow_down_if_fruitless(&mut self, is_fruitless: bool, launch: Launch, now: Instant) {
-        if std::mem::replace(&mut self.last_was_rejected, is_fruitless) && is_fruitless {
+        self.fruitless = match is_fruitless {
+            true => self.fruitless.saturating_add(1),
+            false => 0,
+        };
+        self.wants_other = self.fruitless > 2;
+        // What is in flight was taken before.
+        if self.fruitless as usize > 3 + self.in_flight.len() {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         }

@@ -162,17 +162,16 @@ fn unreachable(message: impl Into<String>, hint: &'static str) -> DeliveryError 
     DeliveryError::transient(Cause::Unreachable, message).hint(hint)
 }
 
+/// Mostly the port is wrong; but what answers so to one body only must not keep back the others, so that this is no
+/// [`Cause::Settings`].
 fn not_http(is_plain: bool, sent: Sent) -> DeliveryError {
+    let fix = match is_plain {
+        true => "check the --endpoint: give https:// if its port speaks TLS, else another port",
+        false => "check the --endpoint's port",
+    };
     DeliveryError {
-        may_have_arrived: sent == Sent::All,
-        ..DeliveryError::permanent(
-            NotHttp.to_string(),
-            if is_plain {
-                "check the --endpoint: give https:// if its port speaks TLS, else another port"
-            } else {
-                "check the --endpoint's port"
-            },
-        )
+        fix: Some(fix),
+        ..sent.failure(NotHttp.to_string())
     }
 }
 

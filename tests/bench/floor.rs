@@ -11,7 +11,9 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::sink::ANSWER;
 
@@ -25,7 +27,7 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
     match arguments[..] {
         ["file", url] => pass_on(&mut stdin()?, Plain::connect(url)?),
         ["gzip", url] => pass_on(&mut stdin()?, Packed(Plain::connect(url)?)),
-        ["file", url, ca] => pass_on(&mut stdin()?, Tls::new(url, ca)?),
+        ["file", url, ca] => pass_on(&mut stdin()?, Plain::connect_with(url, ca)?),
         ["unix", url, ref sockets @ ..] => thread::scope(|scope| {
             let all = sockets
                 .iter()
@@ -68,22 +70,30 @@ fn pass_on(input: &mut impl Read, mut webhook: impl Webhook) -> io::Result<()> {
     }
 }
 
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
 trait Webhook {
     fn post(&mut self, body: &[u8]) -> io::Result<()>;
 }
 
-/// A socket, and the shortest request.
-struct Plain {
-    connection: TcpStream,
+/// A connection, and the shortest request.
+struct Plain<S = TcpStream> {
+    connection: S,
     address: String,
+}
+
+/// The address of a URL, and a socket that is connected to it.
+fn dial(url: &str) -> io::Result<(TcpStream, String)> {
+    let rest = url.split("://").last().unwrap_or(url);
+    let address = rest.split('/').next().unwrap_or(rest).to_owned();
+    let connection = TcpStream::connect(&address)?;
+    connection.set_nodelay(true)?;
+    Ok((connection, address))
 }
 
 impl Plain {
     fn connect(url: &str) -> io::Result<Self> {
-        let rest = url.trim_start_matches("http://");
-        let address = rest.split('/').next().unwrap_or(rest).to_owned();
-        let connection = TcpStream::connect(&address)?;
-        connection.set_nodelay(true)?;
+        let (connection, address) = dial(url)?;
         Ok(Self {
             connection,
             address,
@@ -91,7 +101,26 @@ impl Plain {
     }
 }
 
-impl Webhook for Plain {
+impl Plain<Tls> {
+    fn connect_with(url: &str, ca: &str) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(ca).map_err(io::Error::other)?;
+        roots.add(certificate).map_err(io::Error::other)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (connection, address) = dial(url)?;
+        let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let tls = ClientConnection::new(config.into(), name).map_err(io::Error::other)?;
+        Ok(Self {
+            connection: StreamOwned::new(tls, connection),
+            address,
+        })
+    }
+}
+
+impl<S: Read + Write> Webhook for Plain<S> {
     fn post(&mut self, body: &[u8]) -> io::Result<()> {
         let head = format!(
             "POST /services/collector/raw HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
@@ -112,42 +141,6 @@ impl Webhook for Packed {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(1));
         encoder.write_all(body)?;
         self.0.post(&encoder.finish()?)
-    }
-}
-
-/// The agent's HTTP client, with its defaults but for what keeps the connection.
-struct Tls {
-    agent: ureq::Agent,
-    url: String,
-}
-
-impl Tls {
-    fn new(url: &str, ca: &str) -> io::Result<Self> {
-        let pem = std::fs::read(ca)?;
-        let certificate = Certificate::from_pem(&pem).map_err(io::Error::other)?;
-        let roots = RootCerts::new_with_certs(&[certificate]);
-        let config = ureq::Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .build();
-        Ok(Self {
-            agent: config.into(),
-            url: url.to_owned(),
-        })
-    }
-}
-
-impl Webhook for Tls {
-    fn post(&mut self, body: &[u8]) -> io::Result<()> {
-        let mut answer = self
-            .agent
-            .post(&self.url)
-            .send(body)
-            .map_err(io::Error::other)?;
-        answer
-            .body_mut()
-            .read_to_vec()
-            .map_err(io::Error::other)
-            .map(drop)
     }
 }
 

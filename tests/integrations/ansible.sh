@@ -23,7 +23,8 @@ if [ -z "${IN_NAMESPACES-}" ]; then
     )
     say "the collection"
     PATH=$(realpath "$venv")/bin:$PATH ansible-galaxy collection build --output-path "$dir" packaging/ansible
-    tar -tzf "$dir/s3_audit-webhook-0.2.0.tar.gz" | grep -qx roles/s3_audit_webhook/tasks/main.yml || fail "the role is not in it"
+    tar -tzf "$dir/s3_audit-webhook-0.2.0.tar.gz" >"$dir/collection"
+    grep -qx roles/s3_audit_webhook/tasks/main.yml "$dir/collection" || fail "the role is not in it"
     IN_NAMESPACES=1 unshare --mount --propagation private "$0"
     exit
 fi

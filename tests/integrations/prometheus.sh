@@ -11,7 +11,7 @@ build_agent
 needs curl
 here=tests/integrations
 bin=$target/integrations/usr/bin
-read -r status prometheus input _ <<<"$other_ports"
+read -r status prometheus input tls tls_status _ <<<"$other_ports"
 
 unpack_prometheus() {
     mkdir -p "$bin"
@@ -58,7 +58,23 @@ feed() {
 }
 start feed feed
 
-python3 "$here/queries.py" "http://127.0.0.1:$prometheus" packaging/prometheus/alerts.yml packaging/grafana/dashboard.json
+# What an agent has with TLS only.
+openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>"$dir/openssl.log"
+start tls openssl s_server -accept "$tls" -cert "$dir/cert.pem" -key "$dir/key.pem" -www
+await 20 "openssl" listens "$tls"
+echo '{"n":1}' >"$dir/one.log"
+start secure env S3_AUDIT_WEBHOOK_AUTH_TOKEN=none "$AGENT" run --config /dev/null --no-proxy --state-dir "$dir/secure" \
+    --endpoint "https://localhost:$tls" --ca-file "$dir/cert.pem" --source "file:$dir/one.log" --status-listen "127.0.0.1:$tls_status"
+has_expiry() {
+    curl -s --noproxy '*' "http://127.0.0.1:$tls_status/metrics" >"$dir/secure.metrics" && grep -q 'certificate="webhook"' "$dir/secure.metrics"
+}
+await 20 "the certificate's expiry" has_expiry
+stop secure
+stop tls
+
+python3 "$here/queries.py" "http://127.0.0.1:$prometheus" packaging/prometheus/alerts.yml packaging/grafana/dashboard.json \
+    "$dir/secure.metrics"
 stop feed
 stop agent
 grep -q 'stopped: received' "$dir/agent.log" || fail "no balance"

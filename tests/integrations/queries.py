@@ -2,7 +2,9 @@
 """Asks a Prometheus that scrapes an agent: does every metric of the alerts exist, and has every query of the
 dashboard a result?
 
-usage: queries.py URL ALERTS DASHBOARD
+usage: queries.py URL ALERTS DASHBOARD PAGE
+
+PAGE: the metrics of another agent, which has what this one can't have.
 """
 
 import json
@@ -17,7 +19,7 @@ PREFIX = "s3_audit_webhook_"
 # As Grafana fills them in, but for a scrape a second.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "4s", "$__range": "1m"}
 
-url, alerts, dashboard = sys.argv[1:]
+url, alerts, dashboard, page = sys.argv[1:]
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -52,6 +54,8 @@ while missing:
     missing = {query: title for query, title in missing.items() if not result(query)}
 
 there = {name for name in ask("label/__name__/values") if name.startswith(PREFIX)}
+with open(page, encoding="utf-8") as file:
+    there |= metrics(file.read())
 with open(alerts, encoding="utf-8") as file:
     named = metrics(file.read()) | {name for query in queries for name in metrics(query)}
 if named - there:

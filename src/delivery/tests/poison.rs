@@ -92,6 +92,40 @@ fn two_of_them_cost_two() {
 }
 
 #[test]
+fn a_run_of_neighbours_does_not_keep_the_others_for_long() {
+    // When the last of the others is delivered.
+    let last = |culprits: &[Seq], outcome: fn() -> Outcome| {
+        let mut simulation = Simulation::new(1000);
+        simulation.run_until(Duration::from_secs(3600), |request| {
+            match request.seqs.iter().any(|seq| culprits.contains(seq)) {
+                true => (outcome(), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        assert!(simulation.delivered_all_but(culprits), "{culprits:?}");
+        *simulation.delivered.values().max().unwrap()
+    };
+    for length in [3, 10, 30, 100] {
+        for first in [0, 450, 1000 - length] {
+            let culprits: Vec<Seq> = (first..first + length).collect();
+            let refused = last(&culprits, rejected);
+            assert!(
+                refused < Duration::from_secs(5),
+                "{length}, {first}: {refused:?}"
+            );
+            // Each of these has to fail some times beside others that pass.
+            if length <= 30 {
+                let unclear = last(&culprits, || failed(Cause::Answer));
+                assert!(
+                    unclear < Duration::from_secs(60 + 10 * length),
+                    "{length}, {first}: {unclear:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn all_of_them_are_a_webhook_that_is_down() {
     let all: Vec<Seq> = (0..1000).collect();
     let mut simulation = Simulation::new(1000);
