@@ -5,6 +5,7 @@ mod archive;
 mod draw;
 mod rig;
 mod soak;
+mod sums;
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::support::poll;
 use super::dice::Dice;
 use super::random::{given, seed};
 use draw::Draw;
-use rig::{Rig, Sums};
+use rig::Rig;
+use sums::Sums;
 
 /// Faults of one draw of settings, and between two looks at the account.
 const FAULTS: usize = 12;

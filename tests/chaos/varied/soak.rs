@@ -8,7 +8,8 @@ use crate::chaos::random::given;
 use crate::support::poll;
 
 use super::draw::Draw;
-use super::rig::{Rig, Sums};
+use super::rig::Rig;
+use super::sums::Sums;
 
 /// Faults between two looks at the agent, and looks before it has grown to its size.
 const FAULTS: usize = 5;
