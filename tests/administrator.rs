@@ -237,6 +237,9 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         ("--batch-events=0", 2, "--batch-events: 0 is too small"),
         ("--ca-file=/missing", 2, "--ca-file: /missing can't be read"),
         ("--exclude=what", 2, "--exclude"),
+        ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
+        ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
+        ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
         // A mount that may come.
         ("--listen-token-file=/missing", 1, "/missing can't be read"),
     ] {

@@ -181,6 +181,10 @@ pub fn check(
     distinct(options, provenance)?;
     let destination = destination::choose(options, provenance)?;
     let listening = listening::open(options, provenance)?;
+    for spec in &options.sources {
+        source::check(spec, &listening.http, &listening.listen)
+            .map_err(|error| of_source(error, spec, provenance))?;
+    }
     // An agent waits for these.
     let files = [
         &options.listen_token_file,
@@ -198,6 +202,18 @@ pub fn check(
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
     Ok((destination.forwarding, warnings))
+}
+
+/// What the user wrote, and why it is wrong.
+fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandError {
+    match error {
+        OpenError::Wrong(what) | OpenError::Missing(what) => provenance
+            .error(Opt::Source, format!("{spec}: {what}"))
+            .into(),
+        OpenError::InUse(what) => {
+            CommandError::Failed(format!("{}: {spec}: {what}", provenance.name(Opt::Source)))
+        }
+    }
 }
 
 /// Each source is given once.
@@ -304,14 +320,7 @@ fn open_sources(
             &files,
             memory.map(|memory| memory.restored),
         );
-        opened.map_err(|error| match error {
-            OpenError::Wrong(what) | OpenError::Missing(what) => provenance
-                .error(Opt::Source, format!("{spec}: {what}"))
-                .into(),
-            OpenError::InUse(what) => {
-                CommandError::Failed(format!("{}: {spec}: {what}", provenance.name(Opt::Source)))
-            }
-        })
+        opened.map_err(|error| of_source(error, spec, provenance))
     });
     let sources = sources.collect::<Result<_, CommandError>>()?;
     Ok(OpenSources {

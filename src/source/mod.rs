@@ -55,6 +55,21 @@ pub fn open(
     }
 }
 
+/// Whether a source's settings are enough for it. Opens nothing.
+///
+/// # Errors
+/// As of [`open`].
+pub fn check(spec: &Spec, http: &http::Settings, listen: &ListenSettings) -> Result<(), OpenError> {
+    match spec {
+        Spec::Http(address) => http::check(*address, http, false),
+        Spec::Https(address) => http::check(*address, http, true),
+        Spec::Fluents(_) if listen.tls.is_none() => {
+            Err(OpenError::Wrong(spec::NO_CERTIFICATE.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open_now(
     spec: &Spec,
     http: &http::Settings,

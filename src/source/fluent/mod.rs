@@ -18,7 +18,7 @@ use std::path::Path;
 use super::listen::{self, ListenSettings, ListeningSocket};
 use super::output::SourceOutput;
 use super::reader::Source;
-use super::spec::OpenError;
+use super::spec::{NO_CERTIFICATE, OpenError};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use connection::Connection;
@@ -44,9 +44,7 @@ impl Listener {
 
     pub(super) fn tls(address: SocketAddr, settings: ListenSettings) -> Result<Self, OpenError> {
         let Some(tls) = settings.tls.clone() else {
-            return Err(OpenError::Wrong(
-                "needs a certificate; fix: give --listen-cert and --listen-key".into(),
-            ));
+            return Err(OpenError::Wrong(NO_CERTIFICATE.into()));
         };
         Ok(Listener {
             is_open: !address.ip().is_loopback() && !tls.wants_client_cert(),

@@ -35,7 +35,7 @@ use tokens::Tokens;
 
 use super::output::SourceOutput;
 use super::reader::Source;
-use super::spec::{HecInput, OpenError};
+use super::spec::{HecInput, NO_CERTIFICATE, OpenError};
 use super::stream;
 use super::tls::TlsServer;
 use super::watched::Watched;
@@ -82,6 +82,27 @@ pub(super) struct Listener {
     settings: Settings,
 }
 
+/// Whether these settings are enough for `https:`, or else `http:`, at this address.
+pub(super) fn check(
+    address: SocketAddr,
+    settings: &Settings,
+    is_tls: bool,
+) -> Result<(), OpenError> {
+    let tls = settings.tls.as_ref().filter(|_| is_tls);
+    if is_tls && tls.is_none() {
+        return Err(OpenError::Wrong(NO_CERTIFICATE.into()));
+    }
+    let wants_cert = tls.is_some_and(|tls| tls.wants_client_cert());
+    if !address.ip().is_loopback() && settings.tokens.is_none() && !wants_cert {
+        return Err(OpenError::Wrong(
+            "others on the network could post forged events; fix: give --listen-token-file, or listen on \
+             127.0.0.1"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 impl Listener {
     /// `https:`, or else `http:`.
     pub(super) fn open(
@@ -89,22 +110,9 @@ impl Listener {
         settings: &Settings,
         is_tls: bool,
     ) -> Result<Self, OpenError> {
+        check(address, settings, is_tls)?;
         let mut settings = settings.clone();
-        if !is_tls {
-            settings.tls = None;
-        } else if settings.tls.is_none() {
-            return Err(OpenError::Wrong(
-                "needs a certificate; fix: give --listen-cert and --listen-key".into(),
-            ));
-        }
-        let wants_cert = (settings.tls.as_ref()).is_some_and(|tls| tls.wants_client_cert());
-        if !address.ip().is_loopback() && settings.tokens.is_none() && !wants_cert {
-            return Err(OpenError::Wrong(
-                "others on the network could post forged events; fix: give --listen-token-file, or listen on \
-                 127.0.0.1"
-                    .into(),
-            ));
-        }
+        settings.tls = settings.tls.filter(|_| is_tls);
         let tokens = settings
             .tokens
             .as_ref()
