@@ -184,19 +184,29 @@ impl Delivery {
             return self.split(attempt, true);
         }
         effects.push(Effect::Rejected(attempt.batch, error.message));
-        self.slow_down_if_fruitless(true, launch, now);
+        self.slow_down_if_fruitless(true, 1, launch, now);
     }
 
     /// A webhook that rejects one event after the other is not asked in a hurry, once it has rejected another one far
-    /// from them, too.
-    fn slow_down_if_fruitless(&mut self, is_fruitless: bool, launch: Launch, now: Instant) {
+    /// from them, too; or if it has said so of each of several `events`.
+    fn slow_down_if_fruitless(
+        &mut self,
+        is_fruitless: bool,
+        events: usize,
+        launch: Launch,
+        now: Instant,
+    ) {
         self.fruitless = match is_fruitless {
             true => self.fruitless.saturating_add(1),
             false => 0,
         };
-        self.wants_other = self.fruitless > 2;
-        // What is in flight was taken before.
-        if self.fruitless as usize > 3 + self.in_flight.len() {
+        self.wants_other = events == 1 && self.fruitless > 2;
+        let enough = match events {
+            // What is in flight was taken before.
+            1 => 3 + self.in_flight.len(),
+            _ => 1,
+        };
+        if self.fruitless as usize > enough {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         }
@@ -233,6 +243,7 @@ impl Delivery {
     ) {
         let (mut delivered, mut again) = (Batch::default(), Batch::default());
         let mut rejected = Batch::default();
+        let events = partial.events.len();
         for (event, outcome) in attempt.batch.events().zip(&partial.events) {
             match outcome {
                 EventOutcome::Delivered => delivered.append(event),
@@ -256,7 +267,7 @@ impl Delivery {
         }
         match partial.failure {
             Some(error) => self.held(launch, error, now, effects),
-            None => self.slow_down_if_fruitless(is_fruitless, launch, now),
+            None => self.slow_down_if_fruitless(is_fruitless, events, launch, now),
         }
     }
 
