@@ -123,6 +123,7 @@ say "TCP without request_ack: the agent is restarted during requests"
 start_agent "$tcp_source"
 start_weed "$tcp_without_ack"
 restart_agent_during_requests "$tcp_source"
-end_part --missing-at-most "$RESTARTS"
+# A write to a connection that was closed succeeds, and a second one may before the reset has come.
+end_part --missing-at-most $((2 * RESTARTS))
 
 say "SeaweedFS: all held"
