@@ -1,6 +1,5 @@
 //! Which events are final: ranges of sequence numbers that end in any order, and the watermark below which all have.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::text::ranges::Ranges;
@@ -18,8 +17,8 @@ pub fn overlap(one: &Range<Seq>, other: &Range<Seq>) -> bool {
 pub struct Acks {
     /// All below are final.
     watermark: Seq,
-    /// Final ranges above it, by their start; no two of them touch.
-    done: BTreeMap<Seq, Seq>,
+    /// Those above it.
+    done: Ranges,
 }
 
 impl Acks {
@@ -29,30 +28,17 @@ impl Acks {
             return;
         }
         debug_assert!(range.start >= self.watermark, "final twice: {range:?}");
-        let mut range = range;
-        if let Some((&start, &end)) = self.done.range(..range.start).next_back()
-            && end == range.start
-        {
-            self.done.remove(&start);
-            range.start = start;
-        }
-        if let Some(end) = self.done.remove(&range.end) {
-            range.end = end;
-        }
-        if range.start == self.watermark {
-            self.watermark = range.end;
-        } else {
-            self.done.insert(range.start, range.end);
+        self.done.add(range);
+        let lowest = self.done.iter().next();
+        if let Some(lowest) = lowest.filter(|lowest| lowest.start == self.watermark) {
+            self.watermark = lowest.end;
+            self.done.remove(lowest);
         }
     }
 
     /// The numbers below this one that are not final.
     pub fn unfinished(&self, end: Seq) -> Ranges {
-        let mut left = Ranges::from(self.watermark..end);
-        self.done
-            .iter()
-            .for_each(|(start, end)| left.remove(*start..*end));
-        left
+        Ranges::from(self.watermark..end).without(&self.done)
     }
 
     /// All events with lower numbers are final. Never falls.
@@ -81,7 +67,7 @@ mod tests {
         acks.finish(2..3);
         assert_eq!(acks.watermark(), 5);
         acks.finish(5..7);
-        assert_eq!((acks.watermark(), acks.done.len()), (8, 0));
+        assert_eq!((acks.watermark(), acks.done.iter().count()), (8, 0));
         acks.finish(9..9);
         assert_eq!(acks.watermark(), 8);
     }
@@ -113,7 +99,7 @@ mod tests {
                 // What is kept is no more than the gaps need.
                 let gaps = (expected..next).filter(|seq| !model.contains(seq)).count();
                 prop_assert_eq!(acks.unfinished(next).count(), gaps as u64);
-                prop_assert!(acks.done.len() <= gaps);
+                prop_assert!(acks.done.iter().count() <= gaps);
             }
             prop_assert_eq!(acks.watermark(), next);
         }
