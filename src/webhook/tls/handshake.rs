@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
@@ -17,6 +19,14 @@ use super::{TlsSettings, Trust};
 use crate::text::certificate::Certificate;
 use crate::text::pem;
 use crate::webhook::error::tls::Failure;
+
+/// What rustls has for each version of TLS.
+type SignatureCheck = fn(
+    &[u8],
+    &CertificateDer<'_>,
+    &DigitallySignedStruct,
+    &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error>;
 
 /// Decides about a certificate, and remembers what there was, for an error that comes later.
 pub(super) struct Handshake {
@@ -95,6 +105,24 @@ impl Handshake {
         }
     }
 
+    /// Whether whoever signed the handshake has the certificate's key; `of_version` says so of certificates that are verified.
+    fn check_signature(
+        &self,
+        of_version: SignatureCheck,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.settings.trust {
+            Trust::Roots(_) => {
+                let known = ring::default_provider().signature_verification_algorithms;
+                of_version(message, cert, dss, &known)
+            }
+            Trust::Pins(_) => self.has_key(message, cert, dss),
+            Trust::Anyone => Ok(HandshakeSignatureValid::assertion()),
+        }
+    }
+
     /// Whether whoever signed the handshake has the key of the certificate that is pinned.
     fn has_key(
         &self,
@@ -157,16 +185,7 @@ impl ServerCertVerifier for Handshake {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.settings.trust {
-            Trust::Roots(_) => verify_tls12_signature(
-                message,
-                cert,
-                dss,
-                &ring::default_provider().signature_verification_algorithms,
-            ),
-            Trust::Pins(_) => self.has_key(message, cert, dss),
-            Trust::Anyone => Ok(HandshakeSignatureValid::assertion()),
-        }
+        self.check_signature(verify_tls12_signature, message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -175,16 +194,7 @@ impl ServerCertVerifier for Handshake {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.settings.trust {
-            Trust::Roots(_) => verify_tls13_signature(
-                message,
-                cert,
-                dss,
-                &ring::default_provider().signature_verification_algorithms,
-            ),
-            Trust::Pins(_) => self.has_key(message, cert, dss),
-            Trust::Anyone => Ok(HandshakeSignatureValid::assertion()),
-        }
+        self.check_signature(verify_tls13_signature, message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
