@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::control::{ENDPOINT, Settings, TOKEN};
+use crate::support::control::{ENABLE, Settings, TOKEN};
 use crate::support::{Agent, Webhook, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
@@ -95,17 +95,9 @@ fn enable_names_the_service_that_had_failed_and_says_when_no_agent_runs() {
         "S3_AUDIT_WEBHOOK_STATE_DIR={}\n",
         dir.path().display()
     ));
-    let enable = [
-        "enable",
-        "--no-test",
-        "--endpoint",
-        ENDPOINT,
-        "--auth-token",
-        TOKEN,
-    ];
     let said = |properties: &str| {
         let path = systemd_says(&dir, properties);
-        settings.run_with(&enable, "", &[("PATH", &path)]).stdout
+        settings.run_with(&ENABLE, "", &[("PATH", &path)]).stdout
     };
     let failed = said("LoadState=loaded ActiveState=failed");
     assert!(

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::control::{ENDPOINT, Settings, TOKEN};
+use crate::support::control::{ENABLE, ENDPOINT, Settings, TOKEN};
 use crate::support::{Agent, Authority, Webhook};
 
 #[test]
@@ -275,15 +275,7 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
     ] {
         let settings = Settings::of(text);
         let before = settings.version();
-        let enable = [
-            "enable",
-            "--no-test",
-            "--endpoint",
-            ENDPOINT,
-            "--auth-token",
-            TOKEN,
-        ];
-        for args in [&enable[..], &["disable"]] {
+        for args in [&ENABLE[..], &["disable"]] {
             // What this environment says instead does not make the file right.
             let env = [("S3_AUDIT_WEBHOOK_BATCH_AGE", "1s")];
             let said = settings.run_with(args, "", &env);
@@ -318,18 +310,10 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
 #[test]
 fn what_wins_over_the_file_in_this_environment_is_told() {
     let settings = Settings::new();
-    let enable = [
-        "enable",
-        "--no-test",
-        "--endpoint",
-        ENDPOINT,
-        "--auth-token",
-        TOKEN,
-    ];
     for (name, args) in [
-        ("S3_AUDIT_WEBHOOK_ENDPOINT", &enable[..]),
-        ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", &enable),
-        ("S3_AUDIT_WEBHOOK_ENABLED", &enable),
+        ("S3_AUDIT_WEBHOOK_ENDPOINT", &ENABLE[..]),
+        ("S3_AUDIT_WEBHOOK_AUTH_TOKEN", &ENABLE),
+        ("S3_AUDIT_WEBHOOK_ENABLED", &ENABLE),
         ("S3_AUDIT_WEBHOOK_ENABLED", &["disable"]),
     ] {
         let said = settings.run_with(args, "", &[(name, "true")]);

@@ -12,7 +12,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::support::Mount;
-use crate::support::control::{ENDPOINT, SECRET, Settings, TOKEN};
+use crate::support::control::{ENABLE, SECRET, Settings, TOKEN};
 
 const NOBODY: u32 = 65534;
 
@@ -32,15 +32,8 @@ fn enable_behind(shell: &str, path: &Path) -> Command {
     command
         .args(["-c", &format!("{shell} exec \"$@\""), "sh"])
         .arg(env!("CARGO_BIN_EXE_s3-audit-webhook"))
-        .args([
-            "enable",
-            "--no-test",
-            "--endpoint",
-            ENDPOINT,
-            "--auth-token",
-            TOKEN,
-            "--config",
-        ])
+        .args(ENABLE)
+        .arg("--config")
         .arg(path)
         .env_clear();
     command

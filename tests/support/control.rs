@@ -14,6 +14,16 @@ pub(crate) const SECRET: &str = "B5A79AAD-D822";
 /// Nobody is asked.
 pub(crate) const ENDPOINT: &str = "http://127.0.0.1:9/services/collector/raw";
 
+/// Enables it, and asks nobody.
+pub(crate) const ENABLE: [&str; 6] = [
+    "enable",
+    "--no-test",
+    "--endpoint",
+    ENDPOINT,
+    "--auth-token",
+    TOKEN,
+];
+
 /// A settings file, which may be there or not.
 pub(crate) struct Settings {
     pub(crate) dir: TempDir,
@@ -88,15 +98,7 @@ impl Settings {
 
     #[track_caller]
     pub(crate) fn enable(&self, more: &[&str]) -> String {
-        let args = [
-            "enable",
-            "--no-test",
-            "--endpoint",
-            ENDPOINT,
-            "--auth-token",
-            TOKEN,
-        ];
-        self.must(&[&args, more].concat())
+        self.must(&[&ENABLE, more].concat())
     }
 
     /// Inode, and when it was last written.
