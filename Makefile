@@ -242,7 +242,7 @@ soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, d
 	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- soak:: --ignored --nocapture --test-threads 1
 
 .PHONY: bench
-bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS
+bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS, BENCH_BEFORE
 	@command -v syslog-ng >/dev/null || echo 'without syslog-ng: apt-get install syslog-ng-core syslog-ng-mod-http brings it'
 	AGENT=$(abspath $(STATIC)) cargo bench --locked --bench agent
 
