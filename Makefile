@@ -217,7 +217,7 @@ package-test: dist ## all packages installed, used, upgraded and removed under s
 	$(DATED) packaging/deb/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
 	$(DATED) packaging/rpm/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
 	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
-	$(DATED) tests/package/reproducible.sh $(DIST)
+	$(DATED) tests/package/reproducible.sh $(DIST) '$(TARGETS)'
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target

@@ -65,7 +65,9 @@ pub struct EnableOptions {
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
-    /// Don't send a test event when the settings are written
+    /// Don't send a test event once the settings are written
+    ///
+    /// If the webhook does not take it, they stay as they are, and the exit code is 1.
     #[arg(long)]
     pub no_test: bool,
 
