@@ -83,6 +83,7 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	@$(MAKE) --no-print-directory manual
 	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
 	diff $(TARGET_DIR)/manual/options.md packaging/docs/options.md
+	diff $(TARGET_DIR)/manual/metrics.md packaging/docs/metrics.md
 	@$(call cargo_tool,deny,$(CARGO_DENY))
 	cargo deny --locked --config .ci/deny.toml check licenses bans sources
 ifeq ($(ADVISORIES),)
@@ -138,7 +139,7 @@ integrations-test: static ## what packaging/ has for other programs, each tried 
 	set -e; for test in tests/integrations/*.sh; do AGENT=$(STATIC) $$test; done
 
 .PHONY: manual
-manual: ## manual pages, completions, example settings and the page of options: target/manual
+manual: ## manual pages, completions, example settings, pages of options and metrics: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
 
 .PHONY: stage
