@@ -96,6 +96,7 @@ options! {
     BufferBytes = "buffer_bytes",
     BatchEvents = "batch_events",
     BatchBytes = "batch_bytes",
+    BatchRawBytes = "batch_raw_bytes",
     BatchAge = "batch_age",
     Connections = "connections",
     BackoffMin = "backoff_min",

@@ -283,7 +283,7 @@ pub struct RunOptions {
 
     /// Max number of buffered events; by default one for each 64 bytes of --buffer-bytes
     #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
-    buffer_events: Option<usize>,
+    pub(super) buffer_events: Option<usize>,
 
     /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
@@ -293,9 +293,13 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
     pub batch_events: usize,
 
-    /// Max size of a request body; a longer event is sent alone
+    /// Max size of a request body, after compression; a longer event is sent alone
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub batch_bytes: usize,
+
+    /// Max size of a request body before compression; by default 8 times --batch-bytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) batch_raw_bytes: Option<usize>,
 
     /// How long an event waits for others to share its request; 0: not at all
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
@@ -365,17 +369,6 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 }
 
 /// With the environment variable of its name.
-/// Hardly an event is shorter, so that the bytes are the limit.
-const SHORT_EVENT: usize = 64;
-
-impl RunOptions {
-    /// `--buffer-events`, or what follows from `--buffer-bytes`.
-    pub fn buffer_events(&self) -> usize {
-        let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
-        self.buffer_events.unwrap_or_else(default)
-    }
-}
-
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
         Some(option) if !Opt::FLAGS_ONLY.contains(&option) => argument.env(option.variable()),
