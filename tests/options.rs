@@ -346,6 +346,9 @@ fn options(dir: &Path) -> Vec<Row> {
         option("batch-bytes", "65536")
             .refuses(&["64 parsecs"], SIZE)
             .refuses(&["0"], "fix: use 1 or more"),
+        option("batch-raw-bytes", "65536")
+            .refuses(&["64 parsecs"], SIZE)
+            .refuses(&["0"], "fix: use 1 or more"),
         option("batch-age", "0")
             .refuses(&["", "s", "soon", "-1s", "1y", "1.2.3s"], TIME)
             .refuses(&["366d", "99999999999999999999999d"], "max 365d"),

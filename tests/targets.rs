@@ -137,7 +137,7 @@ fn many_batches_are_compressed_one_by_one() {
 }
 
 #[test]
-fn limits_count_the_encoded_bytes_before_compression() {
+fn batch_raw_bytes_count_the_encoded_bytes_before_compression() {
     let hook = Webhook::start();
     // Nine events of 13 bytes each, newlines included, and a bracket.
     let more = [
@@ -145,7 +145,7 @@ fn limits_count_the_encoded_bytes_before_compression() {
         "array",
         "--compress",
         "gzip",
-        "--batch-bytes",
+        "--batch-raw-bytes",
         "40",
         "--batch-age",
         "1h",
@@ -159,6 +159,34 @@ fn limits_count_the_encoded_bytes_before_compression() {
         .map(|request| request.text().matches("number").count())
         .collect();
     assert_eq!(counts, [3, 3, 3]);
+}
+
+#[test]
+fn batch_bytes_count_what_is_sent() {
+    for connections in ["1", "4"] {
+        let hook = Webhook::start();
+        let more = [
+            "--compress=gzip",
+            "--batch-bytes=20000",
+            "--batch-age=1h",
+            "--connections",
+            connections,
+        ];
+        let mut agent = start(&plain(&hook), &more);
+        let events: Vec<_> = (0..20_000u64)
+            .map(|number| {
+                let random = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                format!(r#"{{"number":{number},"id":"{random:016x}","operation":"get_object"}}"#)
+            })
+            .collect();
+        feed(&mut agent, &events);
+        end(agent, 20_000, 0);
+        let requests = hook.requests();
+        let sizes: Vec<_> = requests.iter().map(|request| request.body.len()).collect();
+        let plain: usize = events.iter().map(|event| event.len() + 1).sum();
+        assert!(sizes.iter().all(|size| *size <= 20_000), "{sizes:?}");
+        assert!(sizes.len() < plain / 30_000, "{sizes:?} of {plain}");
+    }
 }
 
 #[test]

@@ -89,9 +89,11 @@ pub(super) fn ahead(options: &RunOptions) -> Extent {
         };
     }
     let batches = READ_AHEAD + 2 * (options.connections - 1);
+    // The rest is for those that can't wait.
+    let most = options.buffer_bytes - options.buffer_bytes / 4;
     Extent {
         events: options.batch_events.saturating_mul(batches),
-        bytes: options.batch_bytes.saturating_mul(batches),
+        bytes: options.body_bytes().saturating_mul(batches).min(most),
     }
 }
 
@@ -100,7 +102,7 @@ pub(super) fn memory(options: &RunOptions) -> Extent {
     let bytes = match options.spool.spool_bytes {
         0 => options.buffer_bytes,
         _ => {
-            let largest = options.batch_bytes.max(options.max_event_bytes);
+            let largest = options.body_bytes().max(options.max_event_bytes);
             let enough = largest.saturating_mul(2).max(ahead(options).bytes);
             options.buffer_bytes.min(enough)
         }

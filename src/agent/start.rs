@@ -231,18 +231,17 @@ fn start_senders(
         true => 1,
         false => options.connections,
     };
+    // At most half the buffer, so that sources find room while a request is under way, and a second's worth.
+    let max_bytes = (options.buffer_bytes.div_ceil(2))
+        .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
     let settings = Settings {
-        // At most half the buffer, so that sources find room while a request is under way.
         body: Extent {
             events: options
                 .batch_events
                 .min(options.buffer_events().div_ceil(2)),
-            bytes: options
-                .batch_bytes
-                .min(options.buffer_bytes.div_ceil(2))
-                // A second's worth at most.
-                .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get)),
+            bytes: options.batch_bytes.min(max_bytes),
         },
+        raw_bytes: options.batch_raw_bytes().min(max_bytes),
         age: options.batch_age,
         reject_after: options.reject_after,
         connections,

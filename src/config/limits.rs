@@ -7,6 +7,7 @@ use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
 use crate::text::quantity::{HumanDuration, Size};
+use crate::webhook::encode::Compressed;
 
 const MIN_TIME: Duration = Duration::from_millis(1);
 /// Events and bodies are in memory as a whole.
@@ -15,6 +16,32 @@ const MAX_OBJECT_BYTES: usize = 1 << 30;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_BUFFER_BYTES: usize = 1 << 40;
 const MIN_SPOOL_BYTES: usize = 1 << 20;
+/// Hardly an event is shorter, so that the bytes are the limit.
+const SHORT_EVENT: usize = 64;
+/// Events are rarely compressed to less than this part.
+const PACKED_PART: usize = 8;
+
+impl RunOptions {
+    /// `--buffer-events`, or what follows from `--buffer-bytes`.
+    pub fn buffer_events(&self) -> usize {
+        let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
+        self.buffer_events.unwrap_or_else(default)
+    }
+
+    /// `--batch-raw-bytes`, or what follows from `--batch-bytes`.
+    pub fn batch_raw_bytes(&self) -> usize {
+        let default = || self.batch_bytes.saturating_mul(PACKED_PART);
+        self.batch_raw_bytes.unwrap_or_else(default)
+    }
+
+    /// Bytes of a body's events at most.
+    pub fn body_bytes(&self) -> usize {
+        match self.webhook.compress {
+            Compressed::No => self.batch_bytes,
+            Compressed::Gzip(_) => self.batch_raw_bytes(),
+        }
+    }
+}
 
 /// Checks the limits of `run`.
 ///
@@ -32,6 +59,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
         (Opt::BufferEvents, options.buffer_events(), usize::MAX),
         (Opt::BatchEvents, options.batch_events, usize::MAX),
         (Opt::BatchBytes, options.batch_bytes, usize::MAX),
+        (Opt::BatchRawBytes, options.batch_raw_bytes(), usize::MAX),
         (Opt::RejectBytes, options.reject_bytes, usize::MAX),
         (Opt::Connections, options.connections, usize::MAX),
         (

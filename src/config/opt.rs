@@ -113,6 +113,7 @@ options! {
     }
     "Sending" {
         BatchBytes = "batch_bytes",
+        BatchRawBytes = "batch_raw_bytes",
         BatchEvents = "batch_events",
         BatchAge = "batch_age",
         Connections = "connections",

@@ -190,15 +190,19 @@ pub struct RunOptions {
 
     /// Max number of buffered events; if not set, one for each 64 bytes of --buffer-bytes
     #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
-    buffer_events: Option<usize>,
+    pub(super) buffer_events: Option<usize>,
 
     /// The state directory, and the spool.
     #[command(flatten)]
     pub spool: SpoolRunOptions,
 
-    /// Max size of a request body; a longer event is sent alone
+    /// Max size of a request body, after compression; a longer event is sent alone
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub batch_bytes: usize,
+
+    /// Max size of a request body before compression; by default 8 times --batch-bytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) batch_raw_bytes: Option<usize>,
 
     /// Max number of events in a request
     #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
@@ -307,17 +311,6 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
         _ => Err("is no mode; fix: use three octal digits such as 0660".into()),
-    }
-}
-
-/// Hardly an event is shorter, so that the bytes are the limit.
-const SHORT_EVENT: usize = 64;
-
-impl RunOptions {
-    /// `--buffer-events`, or what follows from `--buffer-bytes`.
-    pub fn buffer_events(&self) -> usize {
-        let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
-        self.buffer_events.unwrap_or_else(default)
     }
 }
 

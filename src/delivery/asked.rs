@@ -19,7 +19,7 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let size = self.size_of(&attempt.batch).bytes;
+        let size = self.sent_size(launch, &attempt.batch);
         self.size.passed(size, took);
         let lost = self.posted.accepted(launch, id, attempt, now);
         self.retry.extend(lost);

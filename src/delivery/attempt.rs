@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::body::Body;
+use super::compression::Packed;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::sys::backoff::Backoff;
@@ -71,6 +72,12 @@ pub(super) struct Launch {
     pub(super) endpoint: usize,
     /// To see whether this endpoint is still down, while others work.
     pub(super) is_trial: bool,
+    /// It is larger than what has passed, so that it may be too large.
+    pub(super) is_larger: bool,
+    /// What it may come to with several events.
+    pub(super) max_bytes: usize,
+    /// What it came to, if it was compressed.
+    pub(super) packed: Option<Packed>,
     /// Over which it goes, if somebody will ask what was indexed.
     pub(super) channel: Option<u64>,
 }
@@ -92,6 +99,20 @@ impl Flight {
     /// The channel to post it over, for indexer acknowledgement.
     pub fn channel(&self) -> Option<u64> {
         self.launch.channel
+    }
+
+    /// Bytes of the compressed body at most. A larger one is not sent, but handed to
+    /// [`Delivery::oversized`](super::machine::Delivery::oversized).
+    pub fn max_bytes(&self) -> usize {
+        match self.attempt.batch.extent().events {
+            ..=1 => usize::MAX,
+            _ => self.launch.max_bytes,
+        }
+    }
+
+    /// It was compressed.
+    pub fn packed(&mut self, packed: Option<Packed>) {
+        self.launch.packed = packed;
     }
 
     /// The endpoint to post it to, by its place.
@@ -129,6 +150,11 @@ impl Attempt {
             family,
             ..self.of(batch)
         }
+    }
+
+    /// Whether nothing is known of it.
+    pub(super) fn is_new(&self) -> bool {
+        self.failures == 0 && self.family == 0 && self.doubt.is_none() && self.blamed.is_empty()
     }
 
     /// One more failure, when so many requests had passed.

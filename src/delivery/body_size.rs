@@ -8,7 +8,7 @@ const FIRST_PROBE: u32 = 8;
 /// At most so many.
 const LAST_PROBE: u32 = 128;
 
-/// The limit of bodies, in bytes of the encoded and uncompressed body. A single event is always allowed.
+/// The limit of bodies, in bytes as they are sent. A single event is always allowed.
 #[derive(Debug)]
 pub struct BodySize {
     /// The operator's limit.
@@ -17,7 +17,7 @@ pub struct BodySize {
     limit: usize,
     /// After an outage bodies grow from one event, doubling, to the limit.
     ramp: Option<usize>,
-    /// What passed before the limit was last raised; none once a larger body has passed.
+    /// The largest body that passed since the limit was last raised, or what had passed before.
     safe: Option<usize>,
     /// Bodies at the limit that have passed.
     passed: u32,
@@ -35,7 +35,7 @@ pub struct BodySize {
     is_sure: bool,
     /// The limit was lowered, and no body has passed since.
     is_new: bool,
-    /// A body has passed under a new limit.
+    /// A body that fills the new limit has passed.
     news: bool,
     /// No request shall take longer than half of this: the next one may be slower.
     timeout: Duration,
@@ -67,9 +67,19 @@ impl BodySize {
         self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit))
     }
 
+    /// What there is no doubt about, or only an eighth of the limit if nothing is known: for bodies beside a larger one.
+    pub fn proven(&self) -> usize {
+        let passed = self.largest.unwrap_or_default();
+        self.limit().min(passed.max(self.limit / 8))
+    }
+
+    /// The limit without regard to outages.
+    pub fn learned_limit(&self) -> usize {
+        self.limit
+    }
+
     /// A body of this size was taken after so long.
     pub fn passed(&mut self, size: usize, took: Duration) {
-        self.news |= std::mem::take(&mut self.is_new);
         self.largest = self.largest.max(Some(size));
         if let Some(ramp) = self.ramp {
             let next = ramp.max(size).saturating_mul(2);
@@ -79,10 +89,13 @@ impl BodySize {
             self.failed = None;
         }
         if self.safe.is_some_and(|safe| size > safe) {
-            self.safe = None;
+            self.safe = (self.limit < self.max).then_some(size.min(self.limit));
         }
         // Of two bodies in a row between which an event found no room, one is at least half the limit.
         let is_full = size >= self.limit / 2;
+        if is_full {
+            self.news |= std::mem::take(&mut self.is_new);
+        }
         if self.limit == self.max || !is_full {
             return;
         }
@@ -154,6 +167,10 @@ impl BodySize {
     }
 
     fn lower(&mut self, size: usize) {
+        if size > self.limit {
+            // It was sent before the limit was lowered.
+            return;
+        }
         self.passed = 0;
         match self.safe.take() {
             // It was a try: back to what was known to pass, and wait longer for the next one.
@@ -163,7 +180,7 @@ impl BodySize {
             }
             _ => {
                 self.ramp = None;
-                self.limit = (self.limit.min(size) / 2).max(1);
+                self.limit = (size / 2).max(1);
                 self.is_new = true;
             }
         }

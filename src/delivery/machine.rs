@@ -22,6 +22,7 @@ use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
+use super::compression::Compression;
 use super::posted::{CHANGED, Posted};
 use super::route::Route;
 use super::step::{Settings, Step, Terms};
@@ -59,6 +60,7 @@ pub struct Delivery {
     /// Which target this is: the first, the second, and so on.
     pub(super) generation: u64,
     pub(super) size: BodySize,
+    pub(super) compression: Compression,
     pub(super) chance: Chance,
     pub(super) backoff: Backoff,
     pub(super) route: Route,
@@ -88,7 +90,7 @@ pub struct Delivery {
     /// How often that was so.
     pub(super) others: usize,
     /// Of the last body that was divided.
-    family: u64,
+    pub(super) family: u64,
     /// No more events come.
     pub(super) has_ended: bool,
     pub(super) stopping: bool,
@@ -101,6 +103,7 @@ impl Delivery {
         let terms = Terms::default();
         Delivery {
             size: BodySize::new(settings.body.bytes, terms.timeout),
+            compression: Compression::default(),
             pauses: vec![None; settings.connections],
             settings,
             terms,
@@ -172,6 +175,8 @@ impl Delivery {
         self.generation = generation;
         self.terms = terms;
         self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
+        let max_plain = terms.is_compressed.then_some(self.settings.raw_bytes);
+        self.compression = Compression::new(max_plain);
         self.chance = Chance::default();
         self.backoff.reset();
         self.route = Route::new(terms.policy, &self.backoff);
@@ -340,6 +345,9 @@ impl Delivery {
         self.wakes |= !self.is_collecting;
         self.launches += 1;
         let endpoint = trial.unwrap_or_else(|| self.route.pick(sender, now));
+        let size = self
+            .compression
+            .packed(self.size_of(&flight.attempt.batch).bytes);
         flight.launch = Launch {
             number: self.launches,
             sender,
@@ -347,6 +355,9 @@ impl Delivery {
             is_probe: self.is_down(),
             endpoint,
             is_trial: trial.is_some(),
+            is_larger: size > self.size.proven(),
+            max_bytes: self.size.learned_limit(),
+            packed: None,
             channel: self.posted.channel(sender, endpoint, now),
         };
         self.in_flight.push(Airborne {
@@ -388,21 +399,6 @@ impl Delivery {
         }
         if !all.batch.is_empty() {
             self.retry.push_back(all);
-        }
-    }
-
-    /// Has both halves tried: at once, or behind the other half of what this was a half of, if that is next.
-    pub(super) fn split(&mut self, attempt: Attempt, at_once: bool) {
-        self.family += 1;
-        let history = attempt.of(Batch::default());
-        let (first, second) = attempt.batch.split();
-        let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
-        let place = match self.retry.front() {
-            Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
-            _ => 0,
-        };
-        for half in [second, first] {
-            self.retry.insert(place, history.half(half, self.family));
         }
     }
 

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod body;
 pub mod body_size;
 pub mod chance;
+pub mod compression;
 pub mod machine;
 mod next_body;
 pub mod outcome;

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::attempt::{Attempt, Flight};
+use super::attempt::{Attempt, Flight, Launch};
 use super::batch::Batch;
+use super::compression::Packed;
 use super::machine::Delivery;
 use super::outcome::Overhead;
 use crate::buffer::chunk::Extent;
@@ -14,15 +15,37 @@ const ROTATION: usize = 3;
 const PROBES: usize = 8;
 
 impl Delivery {
-    /// Events and bytes of the next body at most.
+    /// Events and bytes of the next body at most, before compression. What is larger than all that has passed is tried by
+    /// one sender at a time.
     pub(super) fn limit(&self) -> Extent {
+        let bytes = match self.in_flight.iter().any(|flight| flight.launch.is_larger) {
+            true => self.size.proven(),
+            false => self.size.limit(),
+        };
         Extent {
             events: self.settings.body.events.min(self.terms.max_events),
-            bytes: self.size.limit(),
+            bytes: self.compression.plain(bytes),
         }
     }
 
-    /// What these come to in a body.
+    /// What a body came to, or what it comes to at most.
+    pub(super) fn sent_size(&self, launch: Launch, batch: &Batch) -> usize {
+        let packed = launch.packed.map(|packed| packed.bytes);
+        packed.unwrap_or_else(|| self.size_of(batch).bytes)
+    }
+
+    /// This body came to more than it may when it was compressed, and was not sent: the next ones are smaller.
+    pub fn oversized(&mut self, flight: Box<Flight>, packed: Packed, now: Instant) {
+        self.landed(flight.launch);
+        self.compression.was_wrong(packed);
+        match flight.attempt.is_new() {
+            true => self.refresh(flight.attempt.batch, now),
+            false => self.retry.push_front(flight.attempt),
+        }
+        self.wakes = true;
+    }
+
+    /// What these come to in a body, before compression.
     pub(super) fn size_of(&self, batch: &Batch) -> Extent {
         let Overhead {
             per_event,

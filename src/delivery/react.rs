@@ -28,6 +28,9 @@ impl Delivery {
         let mut effects = Vec::new();
         effects.extend(redelivered(&mut attempt, &outcome));
         let is_of_another_target = launch.generation != self.generation;
+        if let Some(packed) = launch.packed.filter(|_| !is_of_another_target) {
+            self.compression.learn(packed);
+        }
         if !is_of_another_target
             && self.is_for_elsewhere(&mut attempt, launch, &outcome, took, now, &mut effects)
         {
@@ -38,7 +41,7 @@ impl Delivery {
             Outcome::Partial(partial) => self.partial(attempt, launch, partial, now, &mut effects),
             outcome if is_of_another_target => self.late(attempt, &outcome, &mut effects),
             Outcome::Delivered => {
-                let size = self.size_of(&attempt.batch).bytes;
+                let size = self.sent_size(launch, &attempt.batch);
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
                 self.passed(&mut effects);
@@ -221,7 +224,7 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let size = self.size_of(&attempt.batch).bytes;
+        let size = self.sent_size(launch, &attempt.batch);
         if attempt.batch.extent().events == 1 {
             self.size.too_large_alone(size);
             return self.rejected(attempt, launch, error, now, effects);
@@ -348,7 +351,7 @@ impl Delivery {
                 self.retry.push_back(attempt);
             }
         } else {
-            let size = self.size_of(&attempt.batch).bytes;
+            let size = self.sent_size(launch, &attempt.batch);
             self.size.failed(size, error.cause == Cause::Timeout);
             // What took too long would take as long again.
             match self.others_pass() || error.cause == Cause::Timeout {
@@ -361,6 +364,21 @@ impl Delivery {
         }
         self.join_if_down();
         self.wait_after(launch, is_new, error, now, effects);
+    }
+
+    /// Has both halves tried: at once, or behind the other half of what this was a half of, if that is next.
+    fn split(&mut self, attempt: Attempt, at_once: bool) {
+        self.family += 1;
+        let history = attempt.of(Batch::default());
+        let (first, second) = attempt.batch.split();
+        let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
+        let place = match self.retry.front() {
+            Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
+            _ => 0,
+        };
+        for half in [second, first] {
+            self.retry.insert(place, history.half(half, self.family));
+        }
     }
 
     fn join_if_down(&mut self) {

@@ -185,7 +185,7 @@ impl Sender {
     }
 
     /// Posts a body.
-    fn send(&mut self, flight: Box<Flight>) {
+    fn send(&mut self, mut flight: Box<Flight>) {
         let senders = &self.senders;
         let Some(target) = target(&mut self.targets, flight.endpoint()) else {
             // Forwarding was disabled, or the agent ends, before there was a target.
@@ -194,6 +194,13 @@ impl Sender {
             senders.lock().on(flight, outcome, Duration::ZERO, now);
             return;
         };
+        let packed = target.prepare(&flight.body(), flight.max_bytes());
+        if let Some(packed) = packed.filter(|packed| packed.bytes > flight.max_bytes()) {
+            let mut delivery = senders.lock();
+            delivery.oversized(flight, packed, Instant::now());
+            return senders.wake(&mut delivery);
+        }
+        flight.packed(packed);
         let pace = senders.pace.lock();
         let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
         let delay = pace.book(flight.body().extent().bytes, Instant::now());

@@ -11,8 +11,10 @@ use crate::buffer::chunk::Extent;
 /// What delivery goes by.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Events and bytes of an encoded body at most; a single larger event goes alone.
+    /// Events and bytes of a body as it is sent, at most; a single larger event goes alone.
     pub body: Extent,
+    /// Bytes of a body before compression at most.
+    pub raw_bytes: usize,
     /// How long an event waits for others.
     pub age: Duration,
     /// How often a single event must fail in a row until it may be rejected; never if 0.
@@ -28,6 +30,8 @@ pub struct Terms {
     pub max_events: usize,
     /// What the encoding adds.
     pub overhead: Overhead,
+    /// Bodies are compressed.
+    pub is_compressed: bool,
     /// How long a request may take.
     pub timeout: Duration,
     /// Its endpoints.
@@ -42,6 +46,7 @@ impl Default for Terms {
         Terms {
             max_events: usize::MAX,
             overhead: Overhead::default(),
+            is_compressed: false,
             timeout: Duration::MAX,
             policy: Policy::default(),
             ack_timeout: None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::body::{Body, Numbering};
+use super::compression::Packed;
 use super::outcome::{DeliveryError, Outcome, Overhead};
 use super::route::Policy;
 use super::step::Terms;
@@ -10,8 +11,12 @@ use crate::telemetry::expiry::Expiries;
 
 /// Where bodies go.
 pub trait Target: Send {
-    /// Sends one body and waits for what becomes of it, within the target's own timeouts. With a channel, what Splunk calls
-    /// the body is wanted.
+    /// Makes the body of the next post. If it is to be compressed, says what it came to; one that is larger than
+    /// `max_bytes` is of no use.
+    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed>;
+
+    /// Sends the body that was prepared and waits for what becomes of it, within the target's own timeouts. With a channel,
+    /// what Splunk calls the body is wanted.
     fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome;
 
     /// Which of these bodies of a channel are indexed; each is named once.
@@ -36,6 +41,9 @@ pub trait Target: Send {
 
     /// How many events a body takes at most.
     fn max_events(&self) -> usize;
+
+    /// Whether bodies are compressed.
+    fn is_compressed(&self) -> bool;
 
     /// What encoding adds to a body.
     fn overhead(&self) -> Overhead;
@@ -125,6 +133,7 @@ impl Targets {
             .map_or_else(Terms::default, |target| Terms {
                 max_events: target.max_events(),
                 overhead: target.overhead(),
+                is_compressed: target.is_compressed(),
                 timeout: target.request_timeout(),
                 policy,
                 ack_timeout,

@@ -166,7 +166,7 @@ impl Webhook {
     /// # Errors
     /// There was no answer.
     pub fn try_out(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
-        self.template.encoder.encode(body);
+        self.template.encoder.encode(body, usize::MAX);
         let channel = self.template.ack_uri.as_ref().map(|_| 0);
         let (answer, server) = self
             .try_post(body, channel, true)

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::delivery::body::{Body, Numbering};
+use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use crate::delivery::target::{Abort, Target};
 use crate::sys::shutdown::ShutdownSignal;
@@ -19,9 +20,12 @@ pub struct DryRun {
 }
 
 impl Target for DryRun {
+    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed> {
+        self.encoder.encode(body, max_bytes)
+    }
+
     fn post(&mut self, body: &Body<'_>, _: Option<u64>) -> Outcome {
         let mut out = io::stdout().lock();
-        self.encoder.encode(body);
         let end: &[u8] = match self.encoder.format() {
             Format::Array => b"\n",
             Format::Ndjson | Format::Single | Format::Hec => b"",
@@ -52,6 +56,10 @@ impl Target for DryRun {
 
     fn max_events(&self) -> usize {
         self.encoder.format().max_events()
+    }
+
+    fn is_compressed(&self) -> bool {
+        false
     }
 
     fn overhead(&self) -> Overhead {

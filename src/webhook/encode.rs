@@ -7,6 +7,7 @@ use std::str::FromStr;
 use memchr::memchr_iter;
 
 use crate::delivery::body::{Body, Numbering};
+use crate::delivery::compression::Packed;
 use crate::delivery::outcome::Overhead;
 use crate::text::choice::choose;
 use crate::text::envelope;
@@ -214,8 +215,9 @@ impl Encoder {
         }
     }
 
-    /// Makes the body of these events, which [`body`](Self::body) gives then.
-    pub fn encode(&mut self, events: &Body<'_>) {
+    /// Makes the body of these events, which [`body`](Self::body) gives then. If it is compressed, gives what it came to;
+    /// beyond `max_bytes` only a part was.
+    pub fn encode(&mut self, events: &Body<'_>, max_bytes: usize) -> Option<Packed> {
         let Encoder {
             envelope,
             compressed: _,
@@ -226,12 +228,23 @@ impl Encoder {
         // A body is in memory twice while it is sent; one of unusual size must not stay.
         made.shrink_to(KEPT);
         match gzip {
-            None if envelope.is_plain() => {}
-            None => envelope.write(events, |piece| made.extend_from_slice(piece)),
+            None if envelope.is_plain() => None,
+            None => {
+                envelope.write(events, |piece| made.extend_from_slice(piece));
+                None
+            }
             Some(gzip) => {
                 gzip.begin(std::mem::take(made));
-                envelope.write(events, |piece| gzip.add(piece));
-                *made = gzip.end();
+                envelope.write(events, |piece| {
+                    if gzip.bytes() <= max_bytes {
+                        gzip.add(piece);
+                    }
+                });
+                let plain = gzip.end(made);
+                Some(Packed {
+                    plain,
+                    bytes: made.len(),
+                })
             }
         }
     }

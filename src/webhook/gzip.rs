@@ -32,14 +32,19 @@ impl Gzip {
         let _ = self.0.write_all(bytes);
     }
 
-    /// Ends the body, and gives it.
-    pub fn end(&mut self) -> Vec<u8> {
+    /// What there is of the body, in bytes; some of the last pieces may not be in it yet.
+    pub fn bytes(&self) -> usize {
+        self.0.get_ref().get_ref().get_ref().len()
+    }
+
+    /// Ends the body. Gives how many bytes it was made of.
+    pub fn end(&mut self, body: &mut Vec<u8>) -> usize {
         let _ = self.0.flush();
         let deflate = self.0.get_mut();
         let (check, length) = (deflate.crc().sum(), deflate.crc().amount());
-        let mut out = deflate.get_mut().reset(Vec::new()).unwrap_or_default();
-        out.extend_from_slice(&check.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out
+        *body = deflate.get_mut().reset(Vec::new()).unwrap_or_default();
+        body.extend_from_slice(&check.to_le_bytes());
+        body.extend_from_slice(&length.to_le_bytes());
+        length as usize
     }
 }

@@ -1,6 +1,7 @@
 //! Delivery against simulated webhooks, in simulated time: every rule by a table, and all of them by a model.
 
 mod model;
+mod packed;
 mod poison;
 mod posted;
 mod route;
@@ -13,6 +14,7 @@ use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
+use super::compression::Packed;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
 use super::route::Policy;
@@ -36,6 +38,7 @@ fn settings() -> Settings {
             events: 10_000,
             bytes: 1 << 20,
         },
+        raw_bytes: 8 << 20,
         age: Duration::from_secs(1),
         reject_after: 5,
         connections: 1,
@@ -46,6 +49,7 @@ fn terms() -> Terms {
     Terms {
         max_events: usize::MAX,
         overhead: Overhead::default(),
+        is_compressed: false,
         timeout: TIMEOUT,
         policy: Policy::default(),
         ack_timeout: None,
@@ -128,6 +132,10 @@ struct Simulation {
     splunk: Option<Splunk>,
     /// Endpoints that went down, or came back, and when.
     turns: Vec<(usize, bool, Duration)>,
+    /// What bodies are compressed to, if they are.
+    packs: Option<fn(&Request) -> usize>,
+    /// Bodies that were too large when they were compressed.
+    oversized: usize,
 }
 
 impl Simulation {
@@ -164,6 +172,8 @@ impl Simulation {
             delays: Vec::new(),
             splunk: None,
             turns: Vec::new(),
+            packs: None,
+            oversized: 0,
         }
     }
 
@@ -322,7 +332,7 @@ impl Simulation {
     fn send(
         &mut self,
         sender: usize,
-        flight: Box<Flight>,
+        mut flight: Box<Flight>,
         webhook: &mut impl FnMut(&Request) -> (Outcome, Duration),
     ) -> Doing {
         let body = flight.body();
@@ -332,7 +342,7 @@ impl Simulation {
             let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
             digits.fold(0, |number, digit| number * 10 + Seq::from(digit - b'0'))
         };
-        let request = Request {
+        let mut request = Request {
             at: self.now - self.start,
             sender,
             endpoint: flight.endpoint(),
@@ -340,6 +350,20 @@ impl Simulation {
             bytes: text.len(),
         };
         assert_eq!(body.extent().events, request.seqs.len());
+        if let Some(packs) = self.packs {
+            let plain = request.bytes;
+            request.bytes = packs(&request);
+            let packed = Packed {
+                plain,
+                bytes: request.bytes,
+            };
+            if request.bytes > flight.max_bytes() {
+                self.oversized += 1;
+                self.delivery.oversized(flight, packed, self.now);
+                return Doing::Nothing;
+            }
+            flight.packed(Some(packed));
+        }
         let (outcome, took, has_moved) = match &mut self.splunk {
             Some(splunk) => splunk.post(&request, flight.channel().unwrap()),
             None => {

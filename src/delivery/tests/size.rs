@@ -8,13 +8,21 @@ fn too_large() -> Outcome {
 
 #[test]
 fn a_limit_that_is_answered_is_learned() {
-    for (limit, size) in [
+    let cases = [
         (10 << 10, 1050),
         (100 << 10, 1050),
         (1_000_000, 1050),
         (10 << 10, 300),
-    ] {
-        let mut simulation = Simulation::new(20_000);
+    ];
+    for (connections, (limit, size)) in [1, 4, 8]
+        .into_iter()
+        .flat_map(|n| cases.map(|case| (n, case)))
+    {
+        let settings = Settings {
+            connections,
+            ..settings()
+        };
+        let mut simulation = Simulation::with(settings, 20_000);
         simulation.size = size;
         simulation.run_until(Duration::from_secs(3600), |request| {
             match request.bytes > limit {
@@ -32,13 +40,13 @@ fn a_limit_that_is_answered_is_learned() {
         // The first bodies are halved until one passes, which costs twice the first at most.
         assert!(
             bytes <= 20_000 * size * 105 / 100 + (2 << 20),
-            "{limit}: {bytes} bytes"
+            "{connections}, {limit}: {bytes} bytes"
         );
         let later = &simulation.requests[10..];
         let refused = later.iter().filter(is_refused).count();
         assert!(
             refused * 20 <= later.len(),
-            "{limit}: {refused} of {}",
+            "{connections}, {limit}: {refused} of {}",
             later.len()
         );
         assert!(
@@ -48,7 +56,7 @@ fn a_limit_that_is_answered_is_learned() {
         assert_eq!(
             simulation.sizes_learned.len(),
             1,
-            "{limit}: one line: {:?}",
+            "{connections}, {limit}: one line: {:?}",
             simulation.sizes_learned
         );
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
 use super::{Webhook, build};
 use crate::delivery::body::{Body, Numbering};
+use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::target::{Abort, Target};
 use crate::telemetry::expiry::Expiries;
@@ -19,8 +20,11 @@ use crate::webhook::wire::Wire;
 const SLACK: Duration = Duration::from_secs(30);
 
 impl Target for Webhook {
+    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed> {
+        self.template.encoder.encode(body, max_bytes)
+    }
+
     fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
-        self.template.encoder.encode(body);
         let result = self.over_kept_connection(|webhook| webhook.try_post(body, channel, false));
         match result {
             Ok((answer, server)) => {
@@ -78,6 +82,10 @@ impl Target for Webhook {
 
     fn max_events(&self) -> usize {
         self.template.encoder.format().max_events()
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.template.encoder.content_encoding().is_some()
     }
 
     fn overhead(&self) -> Overhead {

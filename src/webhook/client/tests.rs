@@ -98,6 +98,7 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
 }
 
 pub(super) fn post(webhook: &mut Webhook) -> Outcome {
+    webhook.prepare(&Body::of(b"{}\n"), usize::MAX);
     webhook.post(&Body::of(b"{}\n"), None)
 }
 

@@ -27,7 +27,7 @@ fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
     });
     let seqs = seqs.collect();
     let body = Body::new(extent, slices, seqs);
-    encoder.encode(&body);
+    encoder.encode(&body, usize::MAX);
     let encoded = encoder.body(&body);
     let mut bytes = Vec::new();
     encoded.reader().read_to_end(&mut bytes).unwrap();
