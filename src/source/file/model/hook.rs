@@ -49,8 +49,14 @@ impl Sink for Hook {
             match framer.next() {
                 Some(Frame::Event(event)) => {
                     let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
-                    self.queued.push(event["n"].as_u64().unwrap());
+                    let number = event["n"].as_u64().unwrap();
                     self.position += 1;
+                    if self.is_off {
+                        // As the sender does with what it takes then.
+                        self.watermark = self.position;
+                    } else {
+                        self.queued.push(number);
+                    }
                 }
                 Some(_) => {}
                 None => return Some(self.position),

@@ -80,6 +80,10 @@ pub(super) struct World {
     has_banner: bool,
     /// Events of which the agent knows that they are there.
     pub(super) known: BTreeSet<u64>,
+    /// Of those, what the running agent has looked at.
+    seen: BTreeSet<u64>,
+    /// Events of files that were removed while the agent had them open, and did not end since.
+    pub(super) held: BTreeSet<u64>,
     /// Events of files that were copied or compressed, of which it is not known how many bytes they are in a file, and
     /// events that are counted otherwise.
     pub(super) vague: BTreeSet<u64>,
@@ -119,6 +123,8 @@ impl World {
             half: None,
             has_banner,
             known: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            held: BTreeSet::new(),
             vague: BTreeSet::new(),
             has_removed: false,
             removed_meanwhile: 0,
@@ -266,6 +272,8 @@ impl World {
             self.commit();
         }
         self.agent = None;
+        self.held.clear();
+        self.seen.clear();
         self.hook.queued.clear();
         // The next queue begins anew.
         (self.hook.position, self.hook.watermark) = (0, 0);
@@ -306,7 +314,8 @@ impl World {
             self.step();
         }
         if self.agent.is_some() {
-            self.known.extend(self.on_disk());
+            self.seen = self.on_disk();
+            self.known.extend(&self.seen);
         }
     }
 
@@ -318,6 +327,8 @@ impl World {
                 agent.progress.freeze(self.hook.watermark);
             }
             // They are counted as dropped, and read again if their file is there still.
+            self.held
+                .retain(|number| !self.hook.queued.contains(number));
             self.vague.extend(self.hook.queued.drain(..));
             self.hook.watermark = self.hook.position;
         }
