@@ -83,6 +83,7 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	@$(MAKE) --no-print-directory manual
 	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
 	diff $(TARGET_DIR)/manual/options.md packaging/docs/options.md
+	diff $(TARGET_DIR)/manual/metrics.md packaging/docs/metrics.md
 	@$(call cargo_tool,deny,$(CARGO_DENY))
 	cargo deny --locked --config .ci/deny.toml check licenses bans sources
 ifeq ($(ADVISORIES),)
@@ -138,7 +139,7 @@ integrations-test: static ## what packaging/ has for other programs, each tried 
 	set -e; for test in tests/integrations/*.sh; do AGENT=$(STATIC) $$test; done
 
 .PHONY: manual
-manual: ## manual pages, completions, example settings and the page of options: target/manual
+manual: ## manual pages, completions, example settings, pages of options and metrics: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
 
 .PHONY: stage
@@ -217,7 +218,7 @@ package-test: dist ## all packages installed, used, upgraded and removed under s
 	$(DATED) packaging/deb/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
 	$(DATED) packaging/rpm/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
 	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
-	$(DATED) tests/package/reproducible.sh $(DIST)
+	$(DATED) tests/package/reproducible.sh $(DIST) '$(TARGETS)'
 
 .PHONY: fuzz
 fuzz: ## arbitrary input, FUZZ_SECONDS (60) for each target
@@ -242,7 +243,7 @@ soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, d
 	SOAK_EVENTS=$(SOAK_EVENTS) cargo test --release --locked --test agent -- soak:: --ignored --nocapture --test-threads 1
 
 .PHONY: bench
-bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS
+bench: static ## CPU, memory and outages beside floors and, where installed, peers; BENCH_ONLY, BENCH_EVENTS, BENCH_ROUNDS, BENCH_BEFORE
 	@command -v syslog-ng >/dev/null || echo 'without syslog-ng: apt-get install syslog-ng-core syslog-ng-mod-http brings it'
 	AGENT=$(abspath $(STATIC)) cargo bench --locked --bench agent
 

@@ -1,5 +1,5 @@
 //! Writes what follows from the declaration of the options: manual pages, shell completions, the
-//! example of a settings file, and the page of all options. `make manual` calls it with the directory to write into.
+//! example of a settings file, and the pages of all options and metrics. `make manual` calls it with the directory to write into.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,6 +11,10 @@ use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 use clap_mangen::roff::{Roff, bold, roman};
 use s3_audit_webhook::config::options::{Cli, Opt, RulesOptions, WebhookOptions};
+use s3_audit_webhook::telemetry::counters::{Reason, Refusal};
+use s3_audit_webhook::telemetry::expiry::Expiries;
+use s3_audit_webhook::telemetry::metric::METRICS;
+use s3_audit_webhook::telemetry::requests::{CAUSES, RequestResult};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -37,6 +41,7 @@ fn write(directory: &PathBuf) -> io::Result<()> {
     }
     fs::write(directory.join("webhook.env.5"), settings_page(&command))?;
     fs::write(directory.join("options.md"), options_page(&command))?;
+    fs::write(directory.join("metrics.md"), metrics_page())?;
     fs::write(directory.join("webhook.env"), settings_file(&command))
 }
 
@@ -66,7 +71,7 @@ fn settings_page(command: &Command) -> String {
     for setting in settings(command) {
         page.control("TP", []);
         page.text([bold(format!("{}=", setting.name)), roman(setting.value)]);
-        page.text([roman(setting.help)]);
+        page.text([roman(setting.details)]);
     }
     page.control("SH", ["SEE ALSO"]);
     page.text([roman(
@@ -80,6 +85,8 @@ struct Setting {
     flag: String,
     name: String,
     help: String,
+    /// The same, and what else there is to know.
+    details: String,
     /// The default, or what stands for a value.
     value: String,
 }
@@ -90,7 +97,7 @@ fn settings(command: &Command) -> Vec<Setting> {
     // It can't say where it is itself.
     let arguments =
         arguments.filter(|argument| !matches!(argument.get_id().as_str(), "config" | "help"));
-    arguments
+    let mut settings: Vec<_> = arguments
         .map(|argument| {
             let placeholder = argument.get_value_names().and_then(<[_]>::first);
             let value: OsString = match (argument.get_default_values(), placeholder) {
@@ -102,21 +109,32 @@ fn settings(command: &Command) -> Vec<Setting> {
             };
             let name = argument.get_env().unwrap_or_default();
             let help = argument.get_help().map(ToString::to_string);
+            let details = argument.get_long_help().map(ToString::to_string);
+            let details = details.map(|text| text.replace("\n\n", ". "));
             Setting {
                 id: argument.get_id().to_string(),
                 flag: argument.get_long().unwrap_or_default().into(),
                 name: name.display().to_string(),
+                details: details.or(help.clone()).unwrap_or_default(),
                 help: help.unwrap_or_default(),
                 value: value.display().to_string(),
             }
         })
-        .collect()
+        .collect();
+    // As the help has them: group by group, and in a group as declared.
+    let mut headings: Vec<_> = Opt::ALL.iter().map(|option| option.heading()).collect();
+    headings.dedup();
+    settings.sort_by_key(|setting: &Setting| {
+        let heading = Opt::from_id(&setting.id).map(Opt::heading);
+        headings.iter().position(|known| Some(*known) == heading)
+    });
+    settings
 }
 
-/// Without this shell's environment.
+/// Without this shell's environment, but with the names of variables.
 fn declaration() -> Command {
-    let hidden = |argument: clap::Arg| argument.hide_env_values(true);
-    Cli::command().mut_subcommands(|command| command.mut_args(hidden))
+    let shown = |argument: clap::Arg| argument.hide_env_values(true).hide_env(false);
+    Cli::command().mut_subcommands(|command| command.mut_args(shown))
 }
 
 /// Every setting, as a comment with what it means and what it is if it is not set.
@@ -135,38 +153,10 @@ fn settings_file(command: &Command) -> String {
     text
 }
 
-/// Headings of the page, each with what the options below it begin with.
-const GROUPS: [(&str, &[&str]); 8] = [
-    ("Webhook and TLS", &[]),
-    ("Rules", &[]),
-    ("Sources", &["source", "when_full", "max_event_bytes"]),
-    ("Files", &["file_", "exclude_files", "max_deleted"]),
-    (
-        "Listeners",
-        &["listen_", "socket_", "hec_input", "max_body"],
-    ),
-    (
-        "Buffer, spool and state directory",
-        &["buffer_", "spool_", "state_", "trail"],
-    ),
-    (
-        "Requests, retries and rejected events",
-        &["batch_", "connections", "max_rate", "backoff_", "reject_"],
-    ),
-    ("Status, log and the rest", &[]),
-];
-
-fn group(setting: &Setting, webhook: &[(Opt, clap::Arg)]) -> usize {
-    let is_one_of = |option: Opt| option.id() == setting.id;
-    if is_one_of(Opt::Enabled) || webhook.iter().any(|(option, _)| is_one_of(*option)) {
-        return 0;
-    }
-    if RulesOptions::ALL.into_iter().any(is_one_of) {
-        return 1;
-    }
-    let begins = |names: &[&str]| names.iter().any(|name| setting.id.starts_with(name));
-    let found = GROUPS.iter().position(|(_, names)| begins(names));
-    found.unwrap_or(GROUPS.len() - 1)
+/// Whether a running agent applies a change of the option in the settings file.
+fn is_live(option: Opt, webhook: &[(Opt, clap::Arg)]) -> bool {
+    let mut live = webhook.iter().map(|(option, _)| *option);
+    live.any(|live| live == option) || RulesOptions::ALL.contains(&option) || option == Opt::Enabled
 }
 
 /// Every option of `run`, as a page.
@@ -175,31 +165,92 @@ fn options_page(command: &Command) -> String {
     let mut text = "# All options\n\n\
         Options of `s3-audit-webhook run`, written by `make manual` from their declaration. Each is a flag,\n\
         a variable (`--batch-bytes` is `S3_AUDIT_WEBHOOK_BATCH_BYTES`), and a line in the settings file with\n\
-        that name. `enable` and `test` take those of the first group, except `--enabled`. Durations have\n\
-        units such as `ms`, `s`, `m` or `h`, sizes such as `KiB` or `MiB`. Which setting wins:\n\
+        that name. `enable` and `test` take those of the first four groups, except `--enabled`. Durations\n\
+        have units such as `ms`, `s`, `m` or `h`, sizes such as `KiB` or `MiB`. Which setting wins:\n\
         [configuration](configuration.md).\n"
         .to_owned();
-    for (place, (heading, _)) in GROUPS.iter().enumerate() {
-        let applied = match place {
-            0 | 1 => "A running agent applies changes in the settings file within 5 s.",
-            _ => "Changes take a restart of the agent.",
+    let mut heading = "";
+    for setting in settings(command) {
+        let Some(option) = Opt::from_id(&setting.id) else {
+            continue;
         };
-        text +=
-            &format!("\n## {heading}\n\n{applied}\n\n| flag | default | what |\n|---|---|---|\n");
-        for setting in settings(command) {
-            if group(&setting, &webhook) == place {
-                let Setting {
-                    flag, help, value, ..
-                } = setting;
-                let text_of = |text: &str| text.replace('|', "\\|").replace('*', "\\*");
-                // What stands for a value is no default.
-                let (value, default) = match value.strip_prefix('<') {
-                    Some(_) => (format!(" {}", value.replace('|', "\\|")), String::new()),
-                    None => (String::new(), format!(" `{value}`")),
-                };
-                text += &format!("| `--{flag}{value}` |{default} | {} |\n", text_of(&help));
-            }
+        if option.heading() != heading {
+            heading = option.heading();
+            let applied = match is_live(option, &webhook) {
+                true => "A running agent applies changes in the settings file within 5 s.",
+                false => "Changes take a restart of the agent.",
+            };
+            text += &format!(
+                "\n## {heading}\n\n{applied}\n\n| flag | default | what |\n|---|---|---|\n"
+            );
         }
+        let Setting {
+            flag,
+            details,
+            value,
+            ..
+        } = setting;
+        let details = details.replace('|', "\\|").replace('*', "\\*");
+        // What stands for a value is no default.
+        let (value, default) = match value.strip_prefix('<') {
+            Some(_) => (format!(" {}", value.replace('|', "\\|")), String::new()),
+            None => (String::new(), format!(" `{value}`")),
+        };
+        text += &format!("| `--{flag}{value}` |{default} | {details} |\n");
+    }
+    text
+}
+
+/// Every metric, as a page.
+fn metrics_page() -> String {
+    let mut text = "# Metrics\n\n\
+        What `/metrics` of `--status-listen` serves, in Prometheus' text format; written by `make manual`\n\
+        from the declaration. All names begin with `s3_audit_webhook_`. Counters begin at 0 when the agent\n\
+        starts. Times are in seconds since 1970. A metric without a value, as those of the spool without\n\
+        `--spool-bytes`, is left out. Alerts and a dashboard: [monitoring](monitoring.md).\n\n\
+        | name | type | labels | what it says |\n|---|---|---|---|\n"
+        .to_owned();
+    for metric in &METRICS {
+        let labels = metric.labels.split_whitespace();
+        let labels: Vec<_> = labels.map(|label| format!("`{label}`")).collect();
+        text += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            metric.name,
+            metric.kind(),
+            labels.join(", "),
+            metric.help
+        );
+    }
+    text += "\n## Labels\n\n| label | values |\n|---|---|\n";
+    let listed = |values: &[&str]| format!("`{}`", values.join("`, `"));
+    let results = RequestResult::ALL.map(RequestResult::label);
+    for (label, values) in [
+        ("`source`", "a source, as it was given".to_owned()),
+        (
+            "`reason` of `events_dropped_total`",
+            listed(&Reason::ALL.map(Reason::label)),
+        ),
+        (
+            "`reason` of `requests_refused_total`",
+            listed(&Refusal::ALL.map(Refusal::label)),
+        ),
+        (
+            "`rule`",
+            "a rule of `--exclude`, as it was given".to_owned(),
+        ),
+        ("`result`", listed(&results)),
+        ("`cause`", listed(&CAUSES)),
+        (
+            "`endpoint`",
+            "one of several endpoints, as it was given".to_owned(),
+        ),
+        (
+            "`certificate`",
+            listed(&Expiries::default().each().map(|(name, ..)| name)),
+        ),
+        ("`of`", "`webhook`, or a source".to_owned()),
+    ] {
+        text += &format!("| {label} | {values} |\n");
     }
     text
 }

@@ -67,10 +67,9 @@ fn enable_ends_with_a_test_and_warns_of_likely_mistakes() {
         TOKEN,
     ]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(
-        said.stderr.contains("not delivered: connection refused"),
-        "{said:?}"
-    );
+    let expected =
+        "the settings are written, but the test failed: not delivered: connection refused";
+    assert!(said.stderr.contains(expected), "{said:?}");
     assert!(settings.has("S3_AUDIT_WEBHOOK_ENDPOINT=http://127.0.0.1:1/x"));
     let said = settings.run(&[
         "enable",

@@ -545,7 +545,6 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file_for_every_option_in_the_he
     let config = ("S3_AUDIT_WEBHOOK_CONFIG", file.to_str().unwrap());
     for row in rows {
         let variable = variable(row.flag);
-        assert!(help.contains(&format!("[env: {variable}")), "{variable}");
         let good = row.good.as_str();
         let bad = row.bad.first().map_or(good, |(bad, _)| bad);
         let flag = row.as_flag(good);
@@ -578,7 +577,7 @@ fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
         .filter_map(|line| line.strip_prefix('#')?.split_once('='))
         .filter(|(name, _)| name.starts_with("S3_AUDIT_WEBHOOK_"))
         .collect();
-    let in_help = help.matches("[env: ").count();
+    let in_help = help.matches("\n      --").count();
     // All but the settings file's own place.
     assert_eq!(settings.len(), in_help - 1);
 
@@ -586,11 +585,11 @@ fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
     let file = dir.path().join("webhook.env");
     let mut text = String::new();
     for (name, value) in settings {
-        let (_, rest) = help
-            .split_once(&format!("[env: {name}="))
-            .or_else(|| help.split_once(&format!("[env: {name}]")))
-            .expect(name);
-        let rest = rest.split("\n      --").next().unwrap();
+        let flag = name.trim_start_matches("S3_AUDIT_WEBHOOK_");
+        let flag = flag.to_lowercase().replace('_', "-");
+        let mut parts = help.split("\n      --");
+        let is_its = |part: &&str| part.split([' ', '\n']).next() == Some(&*flag);
+        let rest = parts.find(is_its).expect(name);
         let is_default = rest.contains(&format!("[default: {value}]"));
         assert!(
             is_default || value.starts_with('<') || value == "false",
@@ -849,6 +848,10 @@ fn no_message_and_no_help_shows_a_secret() {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
+    let (_, short, _) = run(&["run", "-h"], &[]);
+    for line in short.lines().filter(|line| line.starts_with("      --")) {
+        assert!(line.trim().contains("  "), "one line for each: {line}");
+    }
     let (code, version, log) = run(&["--version"], &[]);
     let expected = format!("s3-audit-webhook {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!((code, version, log), (Some(0), expected, String::new()));

@@ -49,7 +49,8 @@ type Change = (Opt, Option<String>);
 /// Sets the webhook, or resumes with the one that is set; then tests it, unless `--no-test` is given.
 ///
 /// # Errors
-/// The settings can't work, or the file can't be written: then it is unchanged. Or the webhook did not take the test event.
+/// The settings can't work, or the file can't be written: then it is unchanged. Or the webhook did not take the test event:
+/// the settings stay, since it may only be down.
 pub fn enable(
     mut options: EnableOptions,
     provenance: &Provenance,
@@ -94,7 +95,12 @@ pub fn enable(
         return Ok(ExitCode::SUCCESS);
     }
     let _ = writeln!(io::stdout(), "\ntesting it, with one marked event");
-    test::post_event(&set.webhook, &provenance, false)
+    test::post_event(&set.webhook, &provenance, false).map_err(|error| match error {
+        CommandError::Failed(why) => CommandError::Failed(format!(
+            "the settings are written, but the test failed: {why}"
+        )),
+        usage @ CommandError::Usage(_) => usage,
+    })
 }
 
 /// Stops forwarding.

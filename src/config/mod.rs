@@ -1,5 +1,6 @@
 //! Options and settings: a flag wins over the environment, that over the settings file, and that over the default.
 
+mod command_options;
 pub mod error;
 pub mod file;
 pub mod invocation;

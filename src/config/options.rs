@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub use crate::config::command_options::{DisableOptions, EnableOptions, ShowOptions, TestOptions};
 pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
 pub use crate::config::shared_options::{ColorOption, ConfigOption, DEFAULT_CONFIG, StateOption};
@@ -14,6 +15,7 @@ pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOption
 pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;
 
+use crate::config::command_options::grouped;
 use crate::config::webhook_options::parse_switch;
 use crate::source::spec::{FileStart, HecInput, Spec, WhenFull};
 use crate::telemetry::log::LogFormat;
@@ -53,91 +55,13 @@ pub enum Command {
     Verify(VerifyOptions),
 }
 
-/// Options of `enable`: flags only, because variables of this shell may be meant for something else.
-#[derive(Debug, Args)]
-#[command(
-    mut_args(for_enable),
-    override_usage = "s3-audit-webhook enable --endpoint <URL> --auth-token <TOKEN> [OPTIONS]\n       \
-                      s3-audit-webhook enable        (resumes with the settings that `disable` has kept)"
-)]
-pub struct EnableOptions {
-    /// The webhook. Endpoint and token are required, or nothing of it is given.
-    #[command(flatten)]
-    pub webhook: WebhookOptions,
-
-    /// Don't send a test event when the settings are written
-    #[arg(long)]
-    pub no_test: bool,
-
-    /// The settings file.
-    #[command(flatten)]
-    pub config: ConfigOption,
-}
-
-/// Options of `disable`.
-#[derive(Debug, Args)]
-#[command(mut_args(with_variable))]
-pub struct DisableOptions {
-    /// The settings file.
-    #[command(flatten)]
-    pub config: ConfigOption,
-}
-
-/// Options of `show`.
-#[derive(Debug, Args)]
-#[command(mut_args(with_variable))]
-pub struct ShowOptions {
-    /// The settings file.
-    #[command(flatten)]
-    pub config: ConfigOption,
-
-    /// The state directory.
-    #[command(flatten)]
-    pub state: StateOption,
-
-    /// Print one JSON object, for programs
-    #[arg(long)]
-    pub json: bool,
-
-    /// Show it again every 2 s, until interrupted
-    #[arg(long, conflicts_with = "json")]
-    pub watch: bool,
-
-    /// Remove the files of agents that haven't reported for 30 days from the state directory first
-    #[arg(long)]
-    pub prune: bool,
-
-    /// Colours.
-    #[command(flatten)]
-    pub color: ColorOption,
-}
-
-/// Options of `test`.
-#[derive(Debug, Args)]
-#[command(mut_args(with_variable))]
-pub struct TestOptions {
-    /// The webhook.
-    #[command(flatten)]
-    pub webhook: WebhookOptions,
-
-    /// Only for a note: `test` works while forwarding is disabled too.
-    #[arg(long, hide = true, default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
-    pub enabled: bool,
-
-    /// The settings file.
-    #[command(flatten)]
-    pub config: ConfigOption,
-
-    /// Colours.
-    #[command(flatten)]
-    pub color: ColorOption,
-}
-
 /// Options of `run`.
 #[derive(Debug, Args)]
 #[command(
-    mut_args(with_variable),
-    after_help = "The log goes to standard error; S3_AUDIT_WEBHOOK_LOG sets its level: error, warn, info (default) \
+    mut_args(grouped),
+    term_width = 0,
+    after_help = "Each option is also a variable, and a line of the settings file: --batch-bytes is \
+                  S3_AUDIT_WEBHOOK_BATCH_BYTES.\nThe log goes to standard error; S3_AUDIT_WEBHOOK_LOG sets its level: error, warn, info (default) \
                   or off.\nExit codes: 0 success, 1 failure, 2 wrong usage."
 )]
 pub struct RunOptions {
@@ -145,24 +69,21 @@ pub struct RunOptions {
     #[command(flatten)]
     pub webhook: WebhookOptions,
 
-    /// Whether events are forwarded; the commands enable and disable set it in the settings file
+    /// Whether events are forwarded; enable and disable set it in the settings file
     #[arg(long, value_name = "true|false", default_value = "true", action = ArgAction::Set, value_parser = parse_switch)]
     pub enabled: bool,
 
-    /// The settings file.
+    /// What leaves the host.
     #[command(flatten)]
-    pub config: ConfigOption,
+    pub rules: RulesOptions,
 
-    /// The state directory, and the spool.
-    #[command(flatten)]
-    pub spool: SpoolRunOptions,
-
-    /// Source of events; repeatable, or separated by commas
+    /// Where events come from, such as file:/var/log/s3/audit.log; repeatable
     ///
-    /// stdin; file:PATH (followed as it grows and is rotated; with *, ?, [ or ** in any part, all files that match);
-    /// unix:PATH (a socket to connect to, such as Ceph RGW's ops log); unix-listen:PATH (a socket that writers connect
-    /// to); http:ADDR:PORT (a webhook for servers that push); https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or
-    /// fluent:PATH (SeaweedFS, fluentd, Fluent Bit); fluents:ADDR:PORT (the same with TLS).
+    /// Several in one value are separated by commas. stdin; file:PATH (followed as it grows and is rotated; with *, ?, [
+    /// or ** in any part, all files that match); unix:PATH (a socket to connect to, such as Ceph RGW's ops log);
+    /// unix-listen:PATH (a socket that writers connect to); http:ADDR:PORT (a webhook for servers that push);
+    /// https:ADDR:PORT (the same with TLS); fluent:ADDR:PORT or fluent:PATH (SeaweedFS, fluentd, Fluent Bit);
+    /// fluents:ADDR:PORT (the same with TLS).
     #[arg(
         id = "source",
         long = "source",
@@ -172,66 +93,82 @@ pub struct RunOptions {
     )]
     pub sources: Vec<Spec>,
 
-    /// What leaves the host.
-    #[command(flatten)]
-    pub rules: RulesOptions,
+    /// Whether sources drop or wait when the buffer is full; if not set, only file: waits
+    #[arg(long, value_name = "drop|wait")]
+    pub when_full: Option<WhenFull>,
 
-    /// What the archive knows of losses.
-    #[command(flatten)]
-    pub trail: TrailOptions,
+    /// Max size of an event; longer ones are dropped and counted
+    ///
+    /// --buffer-bytes is a limit too.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
+    pub max_event_bytes: usize,
 
-    /// Where the first start of a file: source begins to read existing files: beginning or end
+    /// Where the first start begins to read files that exist: beginning or end
     ///
     /// Later starts continue at the checkpoint of the previous one, and files that appear later are read from their
     /// beginning.
     #[arg(long, value_name = "beginning|end", default_value = "beginning")]
     pub file_start: FileStart,
 
-    /// Files that no file: source reads, such as *.gz or /var/log/pods/**/debug.log; repeatable, or separated by commas
+    /// Files that no file: source reads, such as *.gz or /var/log/pods/**/debug.log; repeatable
     ///
-    /// A pattern without a slash applies to file and directory names; one with a slash to the whole path.
+    /// Several in one value are separated by commas. A pattern without a slash applies to file and directory names; one
+    /// with a slash to the whole path.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = parse_pattern)]
     pub exclude_files: Vec<String>,
 
-    /// Max size of removed files that are kept open until they are read; beyond, the oldest are lost and counted
+    /// Max size of removed files that are kept open until they are read
+    ///
+    /// Beyond that, the oldest are lost and counted.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     pub max_deleted_bytes: usize,
 
-    /// File of tokens, one per line, one of which clients of http: must send; required unless on loopback
+    /// File of tokens, one of which clients of http: must send
     ///
-    /// A line is the Authorization value, such as Splunk TOKEN or Bearer TOKEN; or USER:PASSWORD, for clients that take
-    /// both from their URL. The file is read again when it changes.
+    /// Required unless it listens on loopback. A line is the Authorization value, such as Splunk TOKEN or Bearer TOKEN; or
+    /// USER:PASSWORD, for clients that take both from their URL. The file is read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub listen_token_file: Option<PathBuf>,
 
-    /// PEM file of the certificate, with its chain, of https: and fluents: sources; read again when it changes
+    /// PEM file of the certificate of https: and fluents:, with its chain
+    ///
+    /// It is read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub listen_cert: Option<PathBuf>,
 
-    /// PEM file of that certificate's key, unless the certificate's file contains it
+    /// PEM file of that certificate's key, unless it is in the same file
     #[arg(long, value_name = "FILE")]
     pub listen_key: Option<PathBuf>,
 
-    /// PEM file of CAs: clients of https: and fluents: must show a certificate of one of them
+    /// PEM file of CAs; clients of https: and fluents: need a certificate of one
     #[arg(long, value_name = "FILE")]
     pub listen_client_ca: Option<PathBuf>,
 
-    /// Max connections of an http: source from one address at a time; 0 for no limit
-    #[arg(long, value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
-    pub listen_connections_per_peer: usize,
-
-    /// Max connections of a listening source at a time; fluent: and unix-listen: have 4096 by default
+    /// Max connections of a listening source; of fluent: and unix-listen: 4096 if not set
     ///
     /// A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
     /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
     #[arg(long, value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
 
-    /// Mode of socket files of fluent: and unix-listen:, in octal; their group is the agent's
-    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
-    pub socket_mode: u32,
+    /// Max connections of an http: source from one address; 0: no limit
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse_count::<usize>)]
+    pub listen_connections_per_peer: usize,
 
-    /// What an http: source does with the envelopes of Splunk's event endpoint: keep or unwrap
+    /// Timeout for a request or message to a listening source
+    ///
+    /// It counts from the first byte to the last.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub listen_timeout: Duration,
+
+    /// Max size of a request body of an http: source, decompressed too
+    ///
+    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
+    /// 192 KiB), whatever the bodies contain.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
+    pub max_body_bytes: usize,
+
+    /// Whether an http: source keeps the envelopes of Splunk's event endpoint
     ///
     /// Clients that post to /services/collector/event put each event into {"event":…,"time":…,"host":…}. keep sends such
     /// envelopes on as they are, which --format hec needs to keep their time, host, index, source and source type; unwrap
@@ -239,22 +176,83 @@ pub struct RunOptions {
     #[arg(long, value_name = "keep|unwrap")]
     pub hec_input: Option<HecInput>,
 
-    /// Timeout for a request or message to a listening source, from its first byte to its last
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub listen_timeout: Duration,
-
-    /// Max body size of an http: source, also when decompressed
+    /// Mode of socket files of fluent: and unix-listen:, in octal
     ///
-    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
-    /// 192 KiB), whatever the bodies contain.
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
-    pub max_body_bytes: usize,
+    /// Their group is the agent's.
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    pub socket_mode: u32,
+
+    /// Max bytes of buffered events
+    ///
+    /// The agent needs up to 12 MiB more, and memory for the bodies that http: sources are reading.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub buffer_bytes: usize,
+
+    /// Max number of buffered events; if not set, one for each 64 bytes of --buffer-bytes
+    #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
+    pub(super) buffer_events: Option<usize>,
+
+    /// The state directory, and the spool.
+    #[command(flatten)]
+    pub spool: SpoolRunOptions,
+
+    /// Max size of a request body, after compression; a longer event is sent alone
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    pub batch_bytes: usize,
+
+    /// Max size of a request body before compression; by default 8 times --batch-bytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) batch_raw_bytes: Option<usize>,
+
+    /// Max number of events in a request
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
+    pub batch_events: usize,
+
+    /// How long an event waits for others to share its request; 0: not at all
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub batch_age: Duration,
+
+    /// Number of requests at a time, each over its own connection
+    ///
+    /// With more than 1, events may arrive out of order.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
+    pub connections: usize,
+
+    /// Max bytes of request bodies per second, before compression; 0: no limit
+    ///
+    /// With a limit, a backlog leaves room on the line for others.
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub max_rate: usize,
+
+    /// Min delay before a retry; it doubles with each failure, with jitter
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    pub backoff_min: Duration,
+
+    /// Max delay before a retry, even if Retry-After asks for more
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub backoff_max: Duration,
+
+    /// How often an event may fail, while others pass, before it is rejected; 0: never
+    ///
+    /// These are failures of the event alone, in a row.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
+    pub reject_after: u32,
+
+    /// File for events that the webhook rejects, with its answer
+    ///
+    /// One JSON object per line.
+    #[arg(long, value_name = "FILE")]
+    pub reject_file: Option<PathBuf>,
+
+    /// Max size of --reject-file; when it is full, it is renamed to FILE.1
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub reject_bytes: usize,
 
     /// Address to serve /healthz and /metrics on, such as 127.0.0.1:9108
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub status_listen: Option<SocketAddr>,
 
-    /// File of tokens, one per line, one of which clients must send to read /metrics
+    /// File of tokens, one of which clients must send to read /metrics
     ///
     /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without one /healthz still answers, but does not say
     /// why it is unhealthy. The file is read again when it changes.
@@ -265,81 +263,29 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub unhealthy_after: Duration,
 
-    /// What sources do when the buffer is full: drop or wait; by default file: waits and all others drop
-    #[arg(long, value_name = "drop|wait")]
-    pub when_full: Option<WhenFull>,
+    /// Time between log lines that sum up losses or an outage
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub report_interval: Duration,
 
-    /// Max bytes of request bodies per second, before compression, so that a backlog leaves room on the line; 0: no limit
-    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
-    pub max_rate: usize,
+    /// Format of log lines: text, or json with one object per line
+    #[arg(long, value_name = "text|json", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What the archive knows of losses.
+    #[command(flatten)]
+    pub trail: TrailOptions,
+
+    /// Time to send buffered events after SIGTERM; the rest is dropped and counted
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub shutdown_timeout: Duration,
 
     /// Print request bodies to standard output instead of sending them
     #[arg(long, value_parser = parse_switch)]
     pub dry_run: bool,
 
-    /// Max size of an event, unless --buffer-bytes is less; longer ones are dropped and counted
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
-    pub max_event_bytes: usize,
-
-    /// Max number of buffered events; by default one for each 64 bytes of --buffer-bytes
-    #[arg(long, value_name = "N", value_parser = parse_count::<usize>)]
-    pub(super) buffer_events: Option<usize>,
-
-    /// Max bytes of buffered events; the agent needs up to 12 MiB more, and memory for bodies that http: is reading
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    pub buffer_bytes: usize,
-
-    /// Max number of events in a request
-    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>)]
-    pub batch_events: usize,
-
-    /// Max size of a request body, after compression; a longer event is sent alone
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
-    pub batch_bytes: usize,
-
-    /// Max size of a request body before compression; by default 8 times --batch-bytes
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) batch_raw_bytes: Option<usize>,
-
-    /// How long an event waits for others to share its request; 0: not at all
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    pub batch_age: Duration,
-
-    /// Number of requests at a time, each over its own connection; with more than 1, events may arrive out of order
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<usize>)]
-    pub connections: usize,
-
-    /// Min delay before a retry; it doubles with each failure, with jitter
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    pub backoff_min: Duration,
-
-    /// Max delay before a retry, even if the webhook asks for more with Retry-After
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub backoff_max: Duration,
-
-    /// How often in a row a single event may fail, while others are delivered, before it is rejected; 0: never
-    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count::<u32>)]
-    pub reject_after: u32,
-
-    /// File for events that the webhook rejects, with the answer, one JSON object per line
-    #[arg(long, value_name = "FILE")]
-    pub reject_file: Option<PathBuf>,
-
-    /// Max size of --reject-file; when it is full, it is renamed to FILE.1
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    pub reject_bytes: usize,
-
-    /// Time to drain the buffer after SIGTERM; remaining events are dropped and counted
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub shutdown_timeout: Duration,
-
-    /// Time between log lines that summarize losses or an outage
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub report_interval: Duration,
-
-    /// Format of log lines: text, or json (one object per line)
-    #[arg(long, value_name = "text|json", default_value = "text")]
-    pub log_format: LogFormat,
+    /// The settings file.
+    #[command(flatten)]
+    pub config: ConfigOption,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -365,26 +311,6 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
         _ => Err("is no mode; fix: use three octal digits such as 0660".into()),
-    }
-}
-
-/// With the environment variable of its name.
-fn with_variable(argument: Arg) -> Arg {
-    match Opt::from_id(argument.get_id().as_str()) {
-        Some(option) if !Opt::FLAGS_ONLY.contains(&option) => argument.env(option.variable()),
-        _ => argument,
-    }
-}
-
-fn for_enable(argument: Arg) -> Arg {
-    match Opt::from_id(argument.get_id().as_str()) {
-        Some(Opt::Config) => with_variable(argument),
-        Some(Opt::AuthToken) => argument.long_help(
-            "Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one\n\n\
-             Everyone on this host can see it in the process list. With - it is read from standard input: the first \
-             line of a pipe, or typed in a terminal, which does not show it.",
-        ),
-        _ => argument,
     }
 }
 

@@ -15,13 +15,14 @@ use crate::webhook::header::SEPARATOR;
 // Help shows these comments: Records[0] is no link.
 #[allow(rustdoc::broken_intra_doc_links)]
 pub struct RulesOptions {
-    /// Events that are not sent, such as api.name=Head*; repeatable, or separated by |
+    /// Rule for events that are not sent, such as api.name=Head*; repeatable
     ///
-    /// A rule is MEMBER=PATTERN, with * and ?, MEMBER!=PATTERN, MEMBER>=NUMBER or MEMBER<NUMBER, or several of them with
-    /// commas, which must all hold; * alone means every event. Dots separate the names of nested members, and a number is
-    /// an element of an array: Records[0].api.name. Nothing holds for a member that an event does not have. The first of
-    /// all --include and --exclude rules that matches decides, in the order of the command line; from variables and the
-    /// settings file, those of --include come first. Excluded events are counted by rule.
+    /// Several in one value are separated by |. A rule is MEMBER=PATTERN, with * and ?, MEMBER!=PATTERN, MEMBER>=NUMBER or
+    /// MEMBER<NUMBER, or several of them with commas, which must all hold; * alone means every event. Dots separate the
+    /// names of nested members, and a number is an element of an array: Records[0].api.name. Nothing holds for a member
+    /// that an event does not have. The first of all --include and --exclude rules that matches decides, in the order of
+    /// the command line; from variables and the settings file, those of --include come first. Excluded events are counted
+    /// by rule.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_EXCLUDE",
@@ -30,7 +31,7 @@ pub struct RulesOptions {
     )]
     pub exclude: Vec<Conditions>,
 
-    /// Events that are sent whatever the --exclude rules behind it say, such as http_status>=400; repeatable
+    /// Rule for events that are sent despite later --exclude rules, such as http_status>=400; repeatable
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_INCLUDE",
@@ -39,16 +40,17 @@ pub struct RulesOptions {
     )]
     pub include: Vec<Conditions>,
 
-    /// Mask secrets in events: s3 for signatures, tokens, cookies and encryption keys of S3 requests
+    /// Mask secrets in events: signatures, tokens, cookies and encryption keys of S3
     ///
     /// They are replaced by REDACTED, or by as many * if they are shorter: parameters of URLs anywhere in an event, members
     /// that are headers, and JSON in a string of JSON. Access key ids stay.
     #[arg(long, env = "S3_AUDIT_WEBHOOK_REDACT", value_name = "s3", value_parser = parse_redact)]
     pub redact: Option<String>,
 
-    /// Member to mask too, wherever it is in an event; repeatable, or separated by commas
+    /// Name of a member to mask too, anywhere in an event; repeatable
     ///
-    /// Case does not matter, - and _ are the same, and HTTP_ may be before it. Numbers become 0, true and false null.
+    /// Several in one value are separated by commas. Case does not matter, - and _ are the same, and HTTP_ may be before
+    /// it. Numbers become 0, true and false null.
     #[arg(
         long,
         env = "S3_AUDIT_WEBHOOK_REDACT_FIELD",

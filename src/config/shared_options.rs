@@ -13,7 +13,9 @@ pub const DEFAULT_CONFIG: &str = "/etc/s3-audit-webhook/webhook.env";
 /// The settings file.
 #[derive(Debug, Args)]
 pub struct ConfigOption {
-    /// Settings file, in the syntax of environment files; flags and variables override it
+    /// Settings file; flags and variables override it
+    ///
+    /// It has lines NAME=VALUE, as environment files of systemd.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
 }
@@ -21,7 +23,9 @@ pub struct ConfigOption {
 /// The state directory.
 #[derive(Debug, Args)]
 pub struct StateOption {
-    /// Directory for the status of agents and their offsets in files; all hosts may share one
+    /// Directory for the status of agents and their checkpoints in files
+    ///
+    /// All hosts may share one.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/s3-audit-webhook")]
     pub state_dir: PathBuf,
 }

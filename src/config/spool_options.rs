@@ -16,7 +16,9 @@ pub struct SpoolOption {
     #[command(flatten)]
     pub state: StateOption,
 
-    /// Directory of the spool, one for each agent; default: spool in the state directory
+    /// Directory of the spool; by default spool in the state directory
+    ///
+    /// Each agent needs one of its own.
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
 }
@@ -80,14 +82,15 @@ pub struct SpoolRunOptions {
     #[command(flatten)]
     pub dir: SpoolOption,
 
-    /// Max size of the spool: events of other sources than file: outlast outages, restarts and crashes there; 0: no spool
+    /// Max size of the spool on disk; 0: no spool
     ///
-    /// Clients of http: and fluent: are answered when their events are in it, and refused when it is full. With a spool, the
-    /// agent needs no more than 8 MiB of --buffer-bytes.
+    /// In the spool, events of other sources than file: outlast outages, restarts and crashes. Clients of http: and
+    /// fluent: are answered when their events are in it, and refused when it is full. With a spool, the agent needs no
+    /// more than 8 MiB of --buffer-bytes.
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub spool_bytes: usize,
 
-    /// When what is in the spool is flushed to disk, for power failures: never, second or always
+    /// When the spool is flushed to disk for power failures: never, second or always
     ///
     /// A kill or crash of the agent loses nothing of the spool, whatever this says. second: once a second. always: before a
     /// client is answered.

@@ -11,14 +11,15 @@ use crate::text::quantity::parse_duration;
 /// Options of `run` for the trail.
 #[derive(Debug, Args)]
 pub struct TrailOptions {
-    /// Number all events, and send records of start, stop and losses among them, so that the archive shows what is missing
+    /// Number events, and send records of losses, so that the archive shows what is missing
     ///
-    /// With --format hec, events have the indexed fields audit_stream and audit_seq; before _bulk's {"create":{}} an _id of
-    /// both; otherwise requests have the headers X-Audit-Stream and X-Audit-Seq. `s3-audit-webhook verify` checks an export.
+    /// Records of starts, stops and counts are sent too. With --format hec, events have the indexed fields audit_stream
+    /// and audit_seq; before _bulk's {"create":{}} an _id of both; otherwise requests have the headers X-Audit-Stream and
+    /// X-Audit-Seq. `s3-audit-webhook verify` checks an export.
     #[arg(long, value_parser = parse_switch)]
     pub trail: bool,
 
-    /// How often --trail records the counts and numbers so far, also when nothing has happened
+    /// How often --trail records the counts so far, also when nothing has happened
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub trail_interval: Duration,
 }
@@ -26,7 +27,9 @@ pub struct TrailOptions {
 /// Options of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
-    /// Exports of the archive, an event a line, as HEC's envelopes, Splunk's or Elasticsearch's export or bare records; - for standard input
+    /// Exports of the archive, an event a line; - for standard input
+    ///
+    /// HEC's envelopes, exports of Splunk or Elasticsearch, or bare records.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

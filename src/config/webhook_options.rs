@@ -30,18 +30,18 @@ pub struct WebhookOptions {
     )]
     pub endpoints: Vec<String>,
 
-    /// How several endpoints are used: failover (the first that works) or spread (connections use different ones)
+    /// How to use several endpoints: failover (the first that works) or spread
     ///
-    /// Events that one does not take for a failure of its own go to another at once. With spread, each connection uses
-    /// another endpoint every 30 s.
+    /// failover: the first in the list that works. spread: each connection uses another endpoint every 30 s. In both cases,
+    /// events that one endpoint fails to take go to another at once.
     #[arg(long, value_name = "failover|spread", default_value = "failover")]
     pub endpoint_mode: Mode,
 
-    /// With failover, how long an endpoint must have worked again until it is used instead of a later one
+    /// With failover, how long an endpoint must work before it is used again
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub failback: Duration,
 
-    /// Value of the Authorization header, scheme included: 'Splunk B5A79AAD-…'; none for a webhook without one
+    /// Value of the Authorization header, such as 'Splunk B5A79AAD-…'; or none
     ///
     /// Everyone on this host can see it in the process list: prefer --auth-token-file.
     #[arg(long, value_name = "TOKEN", hide_env_values = true)]
@@ -62,13 +62,16 @@ pub struct WebhookOptions {
     #[arg(long, value_name = "LINE")]
     pub event_prefix: Option<String>,
 
-    /// Compression of request bodies: none, gzip, or gzip:1 (fast, same as gzip) to gzip:9 (small)
+    /// Compression of request bodies: none, gzip, or gzip:1 (fast) to gzip:9 (small)
+    ///
+    /// gzip is the same as gzip:1.
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub compress: Compressed,
 
-    /// Additional request header, such as 'DD-API-KEY: @/etc/key'; repeatable, or separated by |
+    /// Additional request header, such as 'DD-API-KEY: @/etc/key'; repeatable
     ///
-    /// Everyone on this host can see its value in the process list: prefer 'Name: @FILE', which reads it from a file.
+    /// Several in one value are separated by |. Everyone on this host can see its value in the process list: prefer 'Name:
+    /// @FILE', which reads it from a file.
     #[arg(
         id = "header",
         long = "header",
@@ -78,54 +81,55 @@ pub struct WebhookOptions {
     )]
     pub headers: Vec<String>,
 
-    /// File of the key, whsec_ and base64, that request bodies are signed with, as Standard Webhooks has it
+    /// File of the key that requests are signed with, as in Standard Webhooks
     ///
-    /// Two keys, a line each, make two signatures, so that keys can be changed while receivers have either.
+    /// The key is whsec_ and base64. Two keys, a line each, make two signatures, so that keys can be changed while
+    /// receivers have either.
     #[arg(long, value_name = "FILE")]
     pub sign_key_file: Option<PathBuf>,
 
-    /// Splunk's host of the events, for --format hec and the raw endpoint; by default the name of this host
+    /// Splunk's host of the events; by default the name of this host
     #[arg(long, value_name = "NAME")]
     pub hec_host: Option<String>,
 
-    /// Splunk's source of the events, for --format hec and the raw endpoint
+    /// Splunk's source of the events
     #[arg(long, value_name = "NAME")]
     pub hec_source: Option<String>,
 
-    /// Splunk's source type of the events, for --format hec and the raw endpoint
+    /// Splunk's source type of the events
     #[arg(long, value_name = "NAME")]
     pub hec_sourcetype: Option<String>,
 
-    /// Splunk's index of the events, for --format hec and the raw endpoint
+    /// Splunk's index of the events
     #[arg(long, value_name = "NAME")]
     pub hec_index: Option<String>,
 
-    /// Wait until Splunk Enterprise has indexed events (indexer acknowledgement, to be turned on for the token)
+    /// Count events as delivered once Splunk has indexed them (indexer acknowledgement)
     ///
-    /// Events count as delivered once they are indexed, and are buffered until then.
+    /// It must be turned on for the token, and Splunk Enterprise has it. Events are buffered until then.
     #[arg(long, value_parser = parse_switch)]
     pub hec_ack: bool,
 
-    /// How long Splunk may take to index events, with --hec-ack; then they are sent again
+    /// With --hec-ack, how long to wait before events are sent again
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub hec_ack_timeout: Duration,
 
-    /// Path of the time in each event, such as meta.when, for --format hec
+    /// With --format hec, where the time is in an event, such as meta.when
     ///
     /// By default, members such as time, timestamp, eventTime and ts are tried. Dots separate the names of nested members;
     /// a number selects an element of an array.
     #[arg(long, value_name = "PATH")]
     pub time_field: Option<TimePath>,
 
-    /// File of the CA certificates to trust instead of those of this host, PEM or DER
+    /// File of the CA certificates to trust instead of this host's, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Trust exactly the certificate, or the public key, with this SHA-256; repeatable, or separated by commas
+    /// Trust only the certificate, or public key, with this SHA-256; repeatable
     ///
-    /// Whatever its version, name and expiry, and instead of any CA: for certificates that can't be verified otherwise, such
-    /// as the one that Splunk makes at installation. The command test shows both values of what the webhook has. It
-    /// wins over --ca-file and --insecure.
+    /// Several in one value are separated by commas. Whatever its version, name and expiry, and instead of any CA: for
+    /// certificates that can't be verified otherwise, such as the one that Splunk makes at installation. The command test
+    /// shows both values of what the webhook has. It wins over --ca-file and --insecure.
     #[arg(
         id = "pin_sha256",
         long = "pin-sha256",
@@ -135,27 +139,29 @@ pub struct WebhookOptions {
     )]
     pub pins: Vec<Fingerprint>,
 
-    /// Name that the webhook's certificate has to have, if it is not the host of the --endpoint
+    /// Name in the webhook's certificate, if it is not the endpoint's host
     #[arg(long, value_name = "NAME")]
     pub tls_server_name: Option<String>,
 
-    /// Do not verify the webhook's certificate: anyone on the network path can then read token and events
+    /// Don't verify the webhook's certificate
+    ///
+    /// Anyone on the network path can then read the token and the events.
     #[arg(long, value_parser = parse_switch)]
     pub insecure: bool,
 
-    /// File of the client certificate, PEM with its chain, for a webhook that asks for one
+    /// File of this host's client certificate with its chain, PEM
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
 
-    /// File of the client certificate's private key, if it is not in the same file
+    /// File of the client certificate's private key, if it is not in that file
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
 
-    /// HTTP proxy to the webhook, such as http://proxy:3128, instead of the environment's
+    /// HTTP proxy to the webhook, such as http://proxy:3128
     ///
-    /// It is used with CONNECT. User and password go before the host, as in http://user:password@proxy:3128;
-    /// everyone on this host can see them in the process list. Without this option, HTTPS_PROXY, http_proxy, ALL_PROXY
-    /// and NO_PROXY are used as curl does.
+    /// It is used with CONNECT. User and password go before the host, as in http://user:password@proxy:3128; everyone on this
+    /// host can see them in the process list. Without this option, HTTPS_PROXY, http_proxy, ALL_PROXY and NO_PROXY are used
+    /// as curl does.
     #[arg(long, value_name = "URL", hide_env_values = true)]
     pub proxy: Option<String>,
 
@@ -163,11 +169,11 @@ pub struct WebhookOptions {
     #[arg(long, value_parser = parse_switch)]
     pub no_proxy: bool,
 
-    /// Addresses of the webhook's name, or the proxy's, to use: 4 (IPv4), 6 (IPv6) or any
+    /// Which addresses of the webhook, or the proxy, to use: 4, 6 or any
     #[arg(long, value_name = "4|6|any", default_value = "any")]
     pub address_family: AddressFamily,
 
-    /// Timeout for resolving the webhook's address, and for connecting to it
+    /// Timeout for looking up the webhook's name, and for connecting to it
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
 

@@ -5,6 +5,7 @@ use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::Reason;
+use crate::telemetry::metric::{METRICS, PREFIX};
 use crate::telemetry::requests::{RequestResult, Requests};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
@@ -29,10 +30,9 @@ pub fn render(now: &Snapshot, buffer: &BufferState, started: SystemTime) -> Stri
     page.trail(now);
     page.webhook(now);
     page.clocks(now);
-    let help = "When the agent started.";
-    page.single("start_time_seconds", help, seconds(started));
+    page.single("start_time_seconds", seconds(started));
     let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
-    page.family("build_info", "The agent's version.", [(version, 1)]);
+    page.family("build_info", [(version, 1)]);
     page.text
 }
 
@@ -50,10 +50,8 @@ impl Page {
     fn events(&mut self, now: &Snapshot) {
         let balance = &now.balance;
         let received = |source: &SourceState| source.received;
-        let help = "Events received.";
-        self.by_source("events_received_total", help, &now.sources, received);
-        let help = "Events that the webhook has taken.";
-        self.single("events_delivered_total", help, balance.delivered);
+        self.by_source("events_received_total", &now.sources, received);
+        self.single("events_delivered_total", balance.delivered);
         let sources = now.sources.iter().map(|source| Some(&*source.name));
         // Of what was buffered, it is known only if there is no other.
         let unknown = (now.sources.len() != 1).then_some(None);
@@ -69,47 +67,33 @@ impl Page {
                 dropped.push((names, balance.dropped_from(place, reason)));
             }
         }
-        let help =
-            "Events that were lost; of several sources, those that were buffered have no source.";
-        self.family("events_dropped_total", help, dropped);
-        let help = "Events that the webhook did not take, which are lost too.";
-        self.single("events_rejected_total", help, balance.rejected);
-        let help = "Rejected events that were written to --reject-file.";
-        self.single("rejected_saved_total", help, now.rejects.saved);
-        let help = "Rejected events that could not be written to it.";
-        self.single("rejected_unsaved_total", help, now.rejects.unsaved);
+        self.family("events_dropped_total", dropped);
+        self.single("events_rejected_total", balance.rejected);
+        self.single("rejected_saved_total", now.rejects.saved);
+        self.single("rejected_unsaved_total", now.rejects.unsaved);
         let filtered = balance.filtered.iter();
         let filtered = filtered.map(|(rule, events)| (labels([("rule", rule)]), *events));
-        let help = "Events that were not sent because of a rule, which is no loss.";
-        self.family("filtered_total", help, filtered);
-        let help = "Values in events that were masked.";
-        self.single("redacted_values_total", help, balance.redacted);
-        let help = "Events that were sent again though they may have arrived.";
-        self.single("redelivered_events_total", help, now.redelivered);
-        let help = "Events that were posted and are not acknowledged as indexed.";
-        self.single("unacknowledged_events", help, now.posted);
+        self.family("filtered_total", filtered);
+        self.single("redacted_values_total", balance.redacted);
+        self.single("redelivered_events_total", now.redelivered);
+        self.single("unacknowledged_events", now.posted);
     }
 
     fn sources(&mut self, sources: &[SourceState]) {
-        let help = "Whether the source can be read.";
-        self.by_source("source_up", help, sources, |source| source.is_up.into());
+        self.by_source("source_up", sources, |source| source.is_up.into());
         let refused = sources.iter().flat_map(|source| {
             source.refused.iter().map(|(reason, requests)| {
                 let names = [("source", &*source.name), ("reason", reason.label())];
                 (labels(names), *requests)
             })
         });
-        let help = "Requests of clients that were refused; their events are in no other count.";
-        self.family("requests_refused_total", help, refused);
-        let help = "Bytes of the source that were lost before they were read.";
+        self.family("requests_refused_total", refused);
         let lost = |source: &SourceState| source.lost_bytes;
-        self.by_source("source_lost_bytes_total", help, sources, lost);
-        let help = "Files that were taken for copies of others, and not read.";
+        self.by_source("source_lost_bytes_total", sources, lost);
         let copies = |source: &SourceState| source.copies;
-        self.by_source("source_copies_total", help, sources, copies);
-        let help = "Bytes of removed files that are kept open until they are read.";
+        self.by_source("source_copies_total", sources, copies);
         let deleted = |source: &SourceState| source.deleted_bytes;
-        self.by_source("source_deleted_held_bytes", help, sources, deleted);
+        self.by_source("source_deleted_held_bytes", sources, deleted);
         let lag = |value: fn(&Lag) -> u64| {
             let lags = sources.iter().filter_map(move |source| {
                 Some((
@@ -119,53 +103,38 @@ impl Page {
             });
             lags.collect::<Vec<_>>()
         };
-        let help = "Bytes of the source that were not read yet.";
-        self.family("source_lag_bytes", help, lag(|lag| lag.bytes));
-        let help = "For how long the oldest of them has been there.";
+        self.family("source_lag_bytes", lag(|lag| lag.bytes));
         let ages = lag(|lag| lag.oldest.as_secs());
-        self.family("source_lag_seconds", help, ages);
+        self.family("source_lag_seconds", ages);
     }
 
     fn buffer(&mut self, now: &Snapshot, buffer: &BufferState) {
-        let help = "Events in memory that are not final.";
         let in_spool = now.spool.map_or(0, |spool| spool.events);
         let in_memory = now.balance.buffered().saturating_sub(in_spool);
-        self.single("buffered_events", help, in_memory);
-        let help = "Bytes of buffered events.";
-        self.single("buffered_bytes", help, buffer.bytes as u64);
-        let help = "Max buffered events.";
-        self.single("buffer_limit_events", help, buffer.limit_events as u64);
-        let help = "Max bytes of buffered events.";
-        self.single("buffer_limit_bytes", help, buffer.limit_bytes as u64);
+        self.single("buffered_events", in_memory);
+        self.single("buffered_bytes", buffer.bytes as u64);
+        self.single("buffer_limit_events", buffer.limit_events as u64);
+        self.single("buffer_limit_bytes", buffer.limit_bytes as u64);
     }
 
     fn spool(&mut self, now: &Snapshot) {
         let Some(spool) = &now.spool else {
             return;
         };
-        let help = "Events of earlier starts that were found in the spool.";
-        self.single("events_recovered_total", help, now.balance.recovered);
-        let help = "Events in the spool that are not in memory.";
-        self.single("spool_events", help, spool.events);
-        let help = "Bytes of the spool on disk.";
-        self.single("spool_bytes", help, spool.bytes);
-        let help = "Max bytes of the spool.";
-        self.single("spool_limit_bytes", help, spool.limit);
-        let help = "For how long the oldest event of the spool has been there.";
-        self.single("spool_oldest_age_seconds", help, spool.oldest.as_secs());
-        let help =
-            "Damaged bytes of the spool; events that are missing for that are dropped as corrupt.";
-        self.single("spool_corrupt_bytes_total", help, spool.corrupt_bytes);
+        self.single("events_recovered_total", now.balance.recovered);
+        self.single("spool_events", spool.events);
+        self.single("spool_bytes", spool.bytes);
+        self.single("spool_limit_bytes", spool.limit);
+        self.single("spool_oldest_age_seconds", spool.oldest.as_secs());
+        self.single("spool_corrupt_bytes_total", spool.corrupt_bytes);
     }
 
     fn trail(&mut self, now: &Snapshot) {
         let Some(trail) = &now.trail else { return };
         let stream = labels([("stream", &trail.stream)]);
-        self.family("trail_info", "The stream of the trail.", [(stream, 1)]);
-        let help = "The number of the trail that was given last.";
-        self.single("trail_last_number", help, trail.last);
-        let help = "Records of the trail that were not delivered yet.";
-        self.single("trail_pending_records", help, trail.pending);
+        self.family("trail_info", [(stream, 1)]);
+        self.single("trail_last_number", trail.last);
+        self.single("trail_pending_records", trail.pending);
     }
 
     fn clocks(&mut self, now: &Snapshot) {
@@ -174,8 +143,7 @@ impl Page {
         let all = [("webhook", now.clock_skew)].into_iter().chain(sources);
         let known = all.filter_map(|(of, skew)| Some((labels([("of", of)]), skew?)));
         let known: Vec<_> = known.collect();
-        let help = "Seconds between this host's clock and the webhook's, or the time of a source's events when they come.";
-        self.family("clock_skew_seconds", help, known);
+        self.family("clock_skew_seconds", known);
     }
 
     fn webhook(&mut self, now: &Snapshot) {
@@ -183,66 +151,55 @@ impl Page {
             let requests = now.balance.requests.of(result);
             (labels([("result", result.label())]), requests)
         });
-        let help = "Requests to the webhook, by what became of them.";
-        self.family("requests_total", help, requests);
+        self.family("requests_total", requests);
         self.durations(&now.balance.requests);
         let failures = now.balance.requests.failures();
         let failures = failures.map(|(cause, count)| (labels([("cause", cause)]), count));
-        let help = "Requests to the webhook that failed, by cause.";
-        self.family("request_failures_total", help, failures);
-        let help = "Bytes of events, before compression, in requests that the webhook has taken.";
+        self.family("request_failures_total", failures);
         self.single(
             "delivered_bytes_total",
-            help,
             now.balance.requests.delivered_bytes,
         );
-        let help = "Whether the last request to the webhook got through.";
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
         let endpoints = now.endpoints.iter();
         let endpoints =
             endpoints.map(|(name, outage)| (labels([("endpoint", name)]), outage.is_none().into()));
         let all = iter::once((String::new(), is_up.into()));
-        self.family("webhook_up", help, all.chain(endpoints));
+        self.family("webhook_up", all.chain(endpoints));
         let is_on = is_awaited || matches!(now.forwarding, Some(Forwarding::On(_)));
-        let help = "Whether there is a webhook; 0 while events are dropped.";
-        self.single("webhook_enabled", help, is_on.into());
-        let help = "Since when the settings file is rejected and the previous settings are in force; 0 if it is not.";
+        self.single("webhook_enabled", is_on.into());
         let rejected = now.settings_rejected.as_ref();
         let rejected =
             rejected.and_then(|outage| SystemTime::now().checked_sub(outage.since.elapsed()));
         let rejected = rejected.map_or(0, seconds);
-        self.single("settings_rejected_timestamp_seconds", help, rejected);
-        let help = "When the webhook last took events; 0 if it never did.";
+        self.single("settings_rejected_timestamp_seconds", rejected);
         let last = now.last_delivery.map_or(0, seconds);
-        self.single("last_delivery_timestamp_seconds", help, last);
-        let help = "When a certificate on the last new connection to the webhook expires.";
+        self.single("last_delivery_timestamp_seconds", last);
         let expiries = now
             .expiries
             .each()
             .into_iter()
             .filter_map(|(name, _, at)| Some((labels([("certificate", name)]), seconds(at?))));
-        self.family("certificate_expiry_timestamp_seconds", help, expiries);
+        self.family("certificate_expiry_timestamp_seconds", expiries);
     }
 
     fn durations(&mut self, requests: &Requests) {
-        let name = "s3_audit_webhook_request_duration_seconds";
+        let name = "request_duration_seconds";
         let (buckets, sum, count) = requests.histogram();
+        self.head(name);
+        for (bound, count) in buckets {
+            let _ = writeln!(self.text, "{PREFIX}{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
         let _ = writeln!(
             self.text,
-            "# HELP {name} How long requests to the webhook took."
+            "{PREFIX}{name}_sum {sum}\n{PREFIX}{name}_count {count}"
         );
-        let _ = writeln!(self.text, "# TYPE {name} histogram");
-        for (bound, count) in buckets {
-            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {count}");
-        }
-        let _ = writeln!(self.text, "{name}_sum {sum}\n{name}_count {count}");
     }
 
     fn by_source(
         &mut self,
         name: &str,
-        help: &str,
         sources: &[SourceState],
         value: impl Fn(&SourceState) -> u64,
     ) {
@@ -250,29 +207,31 @@ impl Page {
             let label = labels([("source", &*source.name)]);
             (label, value(source))
         });
-        self.family(name, help, samples);
+        self.family(name, samples);
     }
 
-    fn single(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, help, [(String::new(), value)]);
+    fn single(&mut self, name: &str, value: u64) {
+        self.family(name, [(String::new(), value)]);
     }
 
-    /// A metric's samples by their labels. One without samples is left out. As Prometheus has it, counters are those whose names end in
-    /// `_total`.
-    fn family(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, u64)>) {
-        let kind = if name.ends_with("_total") {
-            "counter"
-        } else {
-            "gauge"
-        };
+    /// A metric's samples by their labels. One without samples is left out.
+    fn family(&mut self, name: &str, samples: impl IntoIterator<Item = (String, u64)>) {
         let mut samples = samples.into_iter().peekable();
-        // Writing to a string can't fail.
         if samples.peek().is_some() {
-            let _ = writeln!(self.text, "# HELP s3_audit_webhook_{name} {help}");
-            let _ = writeln!(self.text, "# TYPE s3_audit_webhook_{name} {kind}");
+            self.head(name);
         }
         for (labels, value) in samples {
-            let _ = writeln!(self.text, "s3_audit_webhook_{name}{labels} {value}");
+            // Writing to a string can't fail.
+            let _ = writeln!(self.text, "{PREFIX}{name}{labels} {value}");
+        }
+    }
+
+    fn head(&mut self, name: &str) {
+        let metric = METRICS.iter().find(|metric| metric.name == name);
+        debug_assert!(metric.is_some(), "{name} is not declared");
+        if let Some(metric) = metric {
+            let _ = writeln!(self.text, "# HELP {PREFIX}{name} {}", metric.help);
+            let _ = writeln!(self.text, "# TYPE {PREFIX}{name} {}", metric.kind());
         }
     }
 }
@@ -296,8 +255,9 @@ mod tests {
     use super::*;
     use crate::telemetry::counters::Refusal;
     use crate::telemetry::expiry::Expiries;
+    use crate::telemetry::metric::Metric;
     use crate::telemetry::requests::Finished;
-    use crate::telemetry::snapshot::TrailState;
+    use crate::telemetry::snapshot::{SpoolState, TrailState};
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
@@ -341,6 +301,7 @@ mod tests {
         report.source_lost_bytes(0, 5, "truncated");
         report.delivery_failed("no", None, Duration::ZERO);
         report.webhook_clock(0, -7);
+        report.spool(SpoolState::default());
         report.event_time(0, Some(90));
         let expiries = Expiries {
             client: Some(UNIX_EPOCH + Duration::from_secs(77)),
@@ -390,6 +351,33 @@ mod tests {
         ] {
             let line = format!("s3_audit_webhook_{line}\n");
             assert!(page.contains(&line), "{line}{page}");
+        }
+        every_declared_metric_is_there(&page);
+    }
+
+    fn every_declared_metric_is_there(page: &str) {
+        let heads = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let heads = heads.filter_map(|head| head.strip_prefix(PREFIX)?.split_once(' '));
+        let declared = METRICS.iter().map(|metric| (metric.name, metric.kind()));
+        assert!(heads.eq(declared), "{page}");
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let (name, labels) = line
+                .rsplit_once(' ')
+                .unwrap()
+                .0
+                .split_once('{')
+                .unwrap_or((line, ""));
+            let is_its = |metric: &&Metric| name.starts_with(&format!("{PREFIX}{}", metric.name));
+            let metric = METRICS.iter().find(is_its).unwrap();
+            for label in labels
+                .split(',')
+                .filter_map(|label| Some(label.split_once('=')?.0))
+            {
+                assert!(
+                    metric.labels.split(' ').any(|known| known == label),
+                    "{line}"
+                );
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod expiry;
 pub mod gaps;
 pub mod log;
 pub mod message;
+pub mod metric;
 pub mod metrics;
 mod report;
 pub mod requests;

@@ -3,8 +3,9 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, connections, footprint, latency, growth, outage, spool), and `AGENT` the binary. Growth takes 12 GB of the directory for
-//! temporary files. Figures are for comparing; only lost, doubled or changed events make it fail.
+//! commas (cpu, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and `BENCH_BEFORE`
+//! another one that takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files. Figures are
+//! for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -23,6 +24,7 @@ mod peers;
 mod plot;
 mod process;
 mod programs;
+mod rates;
 mod report;
 mod results;
 mod setup;
@@ -87,6 +89,9 @@ fn bench() -> io::Result<bool> {
     }
     if wanted("latency") {
         latency::run(&mut results)?;
+    }
+    if wanted("rates") {
+        rates::run(rounds, &mut results)?;
     }
     if wanted("growth") {
         growth::run(&mut results)?;

@@ -20,8 +20,6 @@ use crate::sink::Sink;
 const MIB: f64 = (1 << 20) as f64;
 /// Six buffers full.
 const TOO_MANY: u64 = 400_000;
-/// Nothing listens on this port, nor could a connection get it by chance.
-const AWAY: &str = "http://127.0.0.1:1/services/collector/raw";
 
 /// Measures and prints.
 pub(crate) fn run(results: &mut Results) -> io::Result<()> {
@@ -107,23 +105,36 @@ fn idle(results: &mut Results) -> io::Result<()> {
 }
 
 /// The most memory with the buffer full of events that came one at a time, each in a read of its own: the smallest
-/// pieces that the agent may have to keep.
+/// pieces that the agent may have to keep. And how much of it is kept within a minute after all was delivered.
 fn full(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("full", 0)?;
-    let socket = setup.socket(0);
+    let (socket, sink) = (setup.socket(0), Sink::start(0)?);
+    sink.go_away();
     // More events than come, so that the bytes are what fills the buffer.
-    let way = Way::new(Input::Unix(vec![socket.clone()]), AWAY.to_owned())
+    let way = Way::new(Input::Unix(vec![socket.clone()]), sink.url())
         .with("--buffer-events=1000000")
-        .with("--shutdown-timeout=0");
+        .with("--backoff-max=1s");
     let Some(mut command) = Program::Agent.command(&setup, &way)? else {
         return Ok(());
     };
     let process = Process::start(&mut command)?;
+    process.settled()?;
+    let idle = process.memory("VmRSS").unwrap_or(f64::NAN);
     let mut feed = OneByOne(clients::connect(&socket, &process)?);
     events::write(0..TOO_MANY, &mut feed)?;
     let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
+    sink.come_back()?;
+    sink.wait_until_quiet();
+    let drained = Instant::now();
+    let kept = || process.memory("VmRSS").map_or(f64::NAN, |now| now - idle);
+    while kept() > 8.0 && drained.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_secs(1));
+    }
+    let kept = kept();
     process.terminate();
     process.wait()?;
+    let name = "memory above idle, within a minute after that was delivered";
+    results.figure(name, &[kept], "MiB", Some(8.0));
     results.figure(
         "memory with a full buffer of 64 MiB, an event a read",
         &[peak],

@@ -1,6 +1,7 @@
-//! From the write of an event into a socket to its arrival at the webhook, at 1,000 events a second; the floor is a
-//! reader at the socket's other end.
+//! From the write of an event into a socket, or a file, to its arrival at the webhook, at 1,000 events a second; the floor
+//! is a reader at the socket's other end.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -19,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Measures and prints.
 pub(crate) fn run(results: &mut Results) -> io::Result<()> {
-    let [floor, agent] = [floor()?, agent()?];
+    let [floor, agent, file] = [floor()?, agent(false)?, agent(true)?];
     let at = |waits: &[f64], share| [quantile(waits, share)];
     let limit = quantile(&floor, 0.99) + 3.0;
     results.figure("write to reader, p50", &at(&floor, 0.5), "ms", None);
@@ -31,6 +32,9 @@ pub(crate) fn run(results: &mut Results) -> io::Result<()> {
         "ms",
         Some(limit),
     );
+    let name = |share| format!("write to a file to webhook, {share}");
+    results.figure(&name("p50"), &at(&file, 0.5), "ms", Some(2.0));
+    results.figure(&name("p99"), &at(&file, 0.99), "ms", Some(5.0));
     Ok(())
 }
 
@@ -49,16 +53,31 @@ fn floor() -> io::Result<Vec<f64>> {
 }
 
 /// The same through the agent, which is told to wait for no others.
-fn agent() -> io::Result<Vec<f64>> {
+fn agent(is_file: bool) -> io::Result<Vec<f64>> {
     let setup = Setup::new("latency", 0)?;
     let socket = setup.socket(0);
+    let path = setup.directory.join("audit.log");
+    let file = File::create(&path)?;
     let sink = Sink::start(0)?;
-    let way = Way::new(Input::Unix(vec![socket.clone()]), sink.url()).with("--batch-age=0");
+    let input = match is_file {
+        true => Input::Appended(path),
+        false => Input::Unix(vec![socket.clone()]),
+    };
+    let way = Way::new(input, sink.url()).with("--batch-age=0");
     let Some(mut command) = Program::Agent.command(&setup, &way)? else {
         return Ok(Vec::new());
     };
     let process = Process::start(&mut command)?;
-    let written = write(clients::connect(&socket, &process)?)?;
+    let written = match is_file {
+        true => {
+            process.settled()?;
+            let written = write(file)?;
+            // The last event is behind, and the end of the agent does not read on.
+            thread::sleep(Duration::from_secs(1));
+            written
+        }
+        false => write(clients::connect(&socket, &process)?)?,
+    };
     process.terminate();
     process.wait()?;
     let arrived: Vec<Instant> = sink.empty(|arrived| {
@@ -75,7 +94,7 @@ fn agent() -> io::Result<Vec<f64>> {
 }
 
 /// Writes the events, and returns when each was begun.
-fn write(mut to: UnixStream) -> io::Result<Vec<Instant>> {
+fn write(mut to: impl Write) -> io::Result<Vec<Instant>> {
     let mut event = Vec::new();
     let start = Instant::now();
     (0..EVENTS)

@@ -21,7 +21,7 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
                 format!("unix-stream(\"{socket}\" flags(no-parse) max-connections(64) {window});")
             })
             .collect(),
-        Input::Http(_) | Input::Https(..) | Input::Fluent(_) => return Ok(None),
+        _ => return Ok(None),
     };
     if way.gzip {
         return Ok(None);
@@ -82,7 +82,7 @@ pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Option<Command>
             address.ip(),
             address.port()
         ),
-        Input::Https(..) | Input::Fluent(_) => return Ok(None),
+        _ => return Ok(None),
     };
     let (tls, rest) = split(&way.url);
     let (address, uri) = rest.split_once('/').unwrap_or((rest, ""));
@@ -128,7 +128,7 @@ pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
                 "type: http_server\n    address: \"{address}\"\n    decoding: {{ codec: bytes }}"
             )
         }
-        Input::Https(..) | Input::Fluent(_) => return Ok(None),
+        _ => return Ok(None),
     };
     let mut sink = format!(
         "type: http\n    inputs: [in]\n    uri: \"{}\"\n    encoding: {{ codec: text }}\n    framing: {{ method: newline_delimited }}\n    \

@@ -80,6 +80,12 @@ impl Process {
         Ok((seconds, waits))
     }
 
+    /// The CPU seconds that its start took, once that is over.
+    pub(crate) fn settled(&self) -> io::Result<f64> {
+        thread::sleep(Duration::from_millis(500));
+        Ok(self.activity()?.0)
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> io::Result<Usage> {
         let status = self.child.wait()?;

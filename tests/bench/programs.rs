@@ -123,6 +123,8 @@ impl Way {
 pub(crate) enum Input {
     /// A file that is there; stdin, for those that can.
     File(PathBuf),
+    /// A file that grows.
+    Appended(PathBuf),
     /// Sockets that the program listens on.
     Unix(Vec<PathBuf>),
     /// An address that the program serves HTTP at.
@@ -156,6 +158,9 @@ fn agent(setup: &Setup, way: &Way) -> Command {
         .args(&way.options);
     match &way.input {
         Input::File(_) => (),
+        Input::Appended(file) => {
+            command.arg(path("--source=file:", file.clone()));
+        }
         Input::Unix(sockets) => {
             for socket in sockets {
                 command.arg(path("--source=unix-listen:", socket.clone()));
@@ -192,8 +197,8 @@ fn floor(way: &Way) -> io::Result<Option<Command>> {
         Input::File(_) => command.args(["file", &way.url]),
         Input::Unix(sockets) => command.args(["unix", &way.url]).args(sockets),
         Input::Http(address) => command.args(["http", &address.to_string()]),
-        // TLS and MessagePack are what is measured.
-        Input::Https(..) | Input::Fluent(_) => return Ok(None),
+        // TLS and MessagePack are what is measured; a file that grows is for comparing versions.
+        Input::Https(..) | Input::Fluent(_) | Input::Appended(_) => return Ok(None),
     };
     command.args(&way.ca);
     Ok(Some(command))

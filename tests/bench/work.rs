@@ -61,12 +61,12 @@ impl Work {
 
     fn limit(self) -> Limit {
         match self {
-            Self::File | Self::Unix => Limit::Floors(3.5),
-            Self::Http => Limit::Floors(1.4),
-            Self::HttpsIn => Limit::Floors(2.0),
+            Self::File => Limit::Floors(1.8),
+            Self::Unix | Self::HttpsIn => Limit::Floors(2.0),
+            Self::Http => Limit::Floors(1.3),
             Self::Fluent => Limit::Cpu(2.0),
-            Self::Gzip => Limit::Floors(1.3),
-            Self::Https => Limit::Floors(2.5),
+            Self::Gzip => Limit::Floors(1.25),
+            Self::Https => Limit::Floors(1.5),
         }
     }
 

@@ -5,6 +5,7 @@
 # that it removes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+programs=${CARGO_TARGET_DIR:-target}/release
 export S3_AUDIT_WEBHOOK_NO_PROXY=true
 dir=$(mktemp -d)
 pids=()
@@ -31,7 +32,7 @@ await() { # what, command...: waits for the command to succeed
 start_receiver() { # address; it runs until its standard input ends
     : >"$dir/received"
     mkfifo "$dir/open"
-    target/release/examples/receiver "$1" <"$dir/open" >"$dir/received" &
+    "$programs/examples/receiver" "$1" <"$dir/open" >"$dir/received" &
     receiver=$!
     pids+=("$receiver")
     exec 3>"$dir/open"
@@ -60,7 +61,7 @@ cat <<EOF
 EOF
 mkfifo "$dir/pipe"
 S3_AUDIT_WEBHOOK_AUTH_TOKEN='Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0' \
-    target/release/s3-audit-webhook run --endpoint "$url" --source "file:$dir/ops.log" --source stdin \
+    "$programs/s3-audit-webhook" run --endpoint "$url" --source "file:$dir/ops.log" --source stdin \
     --report-interval 1s --backoff-max 1s --state-dir "$dir/state" <"$dir/pipe" 2>"$dir/log" 3>&- &
 agent=$!
 pids+=("$agent")

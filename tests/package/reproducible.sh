@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds all packages once more, from a copy of this tree in another directory and from nothing, and compares sums.
 #
-# usage: reproducible.sh DIST, with the time in SOURCE_DATE_EPOCH
+# usage: reproducible.sh DIST TARGETS, with the time in SOURCE_DATE_EPOCH
 
 set -euo pipefail
 dist=$(realpath "$1")
@@ -11,7 +11,7 @@ other=$(mktemp -d)
 trap 'rm -rf "$other"' EXIT
 
 git ls-files -z | tar --null --files-from - --create | tar --extract --directory "$other"
-env -u CARGO_TARGET_DIR -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -C "$other" dist >"$other/log" 2>&1 || {
+env -u CARGO_TARGET_DIR -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -C "$other" dist TARGETS="$2" >"$other/log" 2>&1 || {
     cat "$other/log" >&2
     exit 1
 }

@@ -84,7 +84,7 @@ if [ -z "${IN_NAMESPACE-}" ]; then
         fetch_glibc "$release" || echo "static: $release's glibc is not to be had through apt" >&2
     done
     # The first process of a PID namespace takes the others with it.
-    IN_NAMESPACE=1 exec unshare --net --pid --fork --kill-child "$0" "$@" </dev/null
+    IN_NAMESPACE=1 exec unshare --net --pid --fork --kill-child --mount-proc "$0" "$@" </dev/null
 fi
 
 work=$(mktemp -d)
@@ -174,6 +174,25 @@ env -u SSL_CERT_FILE -u SSL_CERT_DIR chroot "$work/tls" /s3-audit-webhook run --
     --endpoint https://tls.webhook.test:8443/ --auth-token 'Splunk 0' </dev/null 2>"$work/log" || fail "without a CA file: exit code $?"
 grep -q 'using those bundled with this program' "$work/log" || { cat "$work/log" >&2; fail 'no word of bundled roots'; }
 echo 'static: over TLS, in a chroot with a CA file: ok'
+
+if command -v gdb >/dev/null; then
+    mkfifo "$work/quiet"
+    mkdir -p "$work/debug$(dirname "$agent")"
+    ln -s "$agent.debug" "$work/debug$(dirname "$agent")/"
+    "$agent" run --config /dev/null --no-proxy --endpoint http://webhook/ --auth-token none --source stdin \
+        --state-dir "$work/state" <>"$work/quiet" 2>"$work/log" &
+    await started "$work/log"
+    # As the page on security has it. Each thread's stack ends where threads begin.
+    gdb -batch -iex "set debug-file-directory $work/debug" -p $! -ex 'thread apply all bt' >"$work/stacks" 2>"$work/log" || fail 'gdb'
+    kill $!
+    for part in 'at src/source/stdin.rs:' 'at src/delivery/sender.rs:' 'in main ()'; do
+        grep -q "$part" "$work/stacks" || { cat "$work/stacks" "$work/log" >&2; fail "no '$part' in the stacks"; }
+    done
+    [ "$(grep -c ' clone3* ()$' "$work/stacks")" = $(($(grep -c '^Thread ' "$work/stacks") - 1)) ] || fail 'a stack does not end'
+    echo 'static: stacks with names and lines: ok'
+else
+    echo 'static: SKIPPED: stacks: no gdb here'
+fi
 
 make_root trap
 mkdir "$work/trap/lib"

@@ -1,11 +1,12 @@
 //! Gives what is in the spool to the queue: in order, and again from where it is not final if forwarding was disabled.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::{Damage, Reader, View};
+use super::record::Record;
 use super::segments;
-use super::shared::{Shared, State};
+use super::shared::{Shared, State, now};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::sys::shutdown::ShutdownSignal;
@@ -15,8 +16,6 @@ use crate::telemetry::watchdog::Watchdog;
 
 /// How often it is looked whether the agent stops.
 const LOOK: Duration = Duration::from_millis(100);
-/// More is waited for when little has come: to read for each event on its own costs more than all the rest.
-const GATHER: Duration = Duration::from_millis(5);
 /// What can't be read is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
@@ -36,14 +35,19 @@ pub(super) struct Feed {
 /// What is to be done next.
 enum Next {
     Read(View),
-    /// Everything was read, when the spool had so many bytes.
-    Wait(u64),
+    /// The queue has everything.
+    Wait,
     End,
 }
 
 impl Feed {
     /// Runs until the sources have ended and all was read, or the agent stops.
     pub(super) fn run(self) {
+        self.read_on();
+        self.shared.lock().queue = None;
+    }
+
+    fn read_on(&self) {
         let mut reader = None;
         let mut chunk = Chunk {
             bytes: self.producer.buffer(),
@@ -64,7 +68,7 @@ impl Feed {
                         return;
                     }
                 }
-                Next::Wait(bytes) => self.wait(bytes),
+                Next::Wait => self.wait(),
                 Next::End => return,
             }
         }
@@ -80,6 +84,20 @@ impl Feed {
             state.queued = acked;
             *reader = None;
         }
+        if reader
+            .as_ref()
+            .is_some_and(|reader| reader.position() != state.queued)
+        {
+            // What was passed on is not read again.
+            if state.unread() == 0 {
+                return if self.is_over(&state) {
+                    Next::End
+                } else {
+                    Next::Wait
+                };
+            }
+            *reader = None;
+        }
         if reader.is_none() {
             let dir = state.dir.clone();
             *reader = dir.map(|dir| Reader::new(dir, state.queued));
@@ -90,7 +108,7 @@ impl Feed {
         }
         match view {
             Some(View::End(0)) | None if self.is_over(&state) => Next::End,
-            Some(View::End(0)) | None => Next::Wait(state.segments.bytes()),
+            Some(View::End(0)) | None => Next::Wait,
             Some(view) => Next::Read(view),
         }
     }
@@ -100,18 +118,13 @@ impl Feed {
         state.appenders == 0 && !state.has_pending()
     }
 
-    fn wait(&self, before: u64) {
+    fn wait(&self) {
         let mut state = self.shared.lock();
-        state.reader_waits = true;
-        let idle = |state: &mut State| state.reader_waits && state.segments.bytes() == before;
-        let waited = self.shared.unread.wait_timeout_while(state, LOOK, idle);
-        let mut state: MutexGuard<'_, State> = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let has_little = state.segments.bytes().saturating_sub(before) < CHUNK_BYTES as u64;
-        state.reader_waits = false;
-        drop(state);
-        if has_little {
-            std::thread::sleep(GATHER);
+        if state.unread() == 0 {
+            state.queue.get_or_insert_with(|| self.producer.clone());
         }
+        let idle = |state: &mut State| state.unread() == 0 && !self.is_over(state);
+        drop(self.shared.unread.wait_timeout_while(state, LOOK, idle));
     }
 
     /// Reads a chunk, and gives it to the queue. False if that takes no more.
@@ -179,5 +192,47 @@ impl Feed {
         state.marks.add(position, end, time);
         state.queued = end;
         state.read_at = Some(time);
+    }
+}
+
+impl Shared {
+    /// Gives the queue what was just written, if it has all before that: what is not read back costs nothing more. False if
+    /// something is left to be read. The memory of the records may be empty afterwards, unless they are to be kept.
+    pub(super) fn pass_on(
+        &self,
+        state: &mut State,
+        records: &mut [Record],
+        first: u64,
+        keeps: bool,
+    ) -> bool {
+        let queue = state.queue.take();
+        let Some(queue) = queue.filter(|_| state.queued == first && self.report.is_forwarding())
+        else {
+            return false;
+        };
+        let mut has_room = true;
+        for record in records {
+            let bytes = match keeps {
+                true => record.bytes.clone(),
+                false => std::mem::take(&mut record.bytes),
+            };
+            let mut chunk = Chunk {
+                bytes,
+                events: record.events as usize,
+            };
+            state.queued += queue.offer(&mut chunk) as u64;
+            has_room = chunk.is_empty();
+            if !keeps {
+                record.bytes = chunk.bytes;
+            }
+            if !has_room {
+                break;
+            }
+        }
+        let (end, time) = (state.queued, now());
+        state.marks.add(queue.enqueued(), end, time);
+        state.read_at = Some(time);
+        state.queue = Some(queue).filter(|_| has_room);
+        has_room
     }
 }

@@ -15,6 +15,7 @@ pub mod record;
 mod running;
 pub mod segments;
 mod shared;
+mod trouble;
 mod upkeep;
 pub mod writer;
 

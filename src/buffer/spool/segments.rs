@@ -208,12 +208,15 @@ fn last_event(dir: &dyn Dir, segment: &Segment) -> io::Result<Last> {
 /// Goes through a segment.
 #[derive(Debug, Default)]
 pub struct Scan {
+    /// Never shortened, so that no byte is set to zero before it is read.
     buffer: Vec<u8>,
+    /// Bytes of the buffer that were read.
+    filled: usize,
     /// Bytes of the buffer that were dealt with.
     used: usize,
     /// The same before the last record.
     last: usize,
-    /// The place in the file of the buffer's end.
+    /// The place in the file where those end.
     read: u64,
 }
 
@@ -240,10 +243,10 @@ impl Scan {
             return Ok(Scanned::End(self.drain()));
         }
         if self.offset() == 0 {
-            match record::segment_version(&self.buffer) {
+            match record::segment_version(&self.buffer[..self.filled]) {
                 Some(version) if version > record::VERSION => return Ok(Scanned::Newer),
                 Some(_) => self.used = SEGMENT_HEAD,
-                None if self.buffer.len() >= SEGMENT_HEAD => {
+                None if self.filled >= SEGMENT_HEAD => {
                     self.used = SEGMENT_HEAD;
                     return Ok(Scanned::Damaged(SEGMENT_HEAD));
                 }
@@ -251,7 +254,7 @@ impl Scan {
             }
         }
         loop {
-            match record::find(&self.buffer[self.used..]) {
+            match record::find(&self.buffer[self.used..self.filled]) {
                 Found::Record(head, lines) => {
                     let start = self.used;
                     (self.last, self.used) = (start, start + lines.end);
@@ -272,27 +275,28 @@ impl Scan {
     }
 
     fn drain(&mut self) -> usize {
-        let left = self.buffer.len() - self.used;
-        self.used = self.buffer.len();
+        let left = self.filled - self.used;
+        self.used = self.filled;
         left
     }
 
     /// Reads on until `wanted` bytes are there. False if there are not so many.
     fn fill(&mut self, file: &dyn SpoolFile, len: u64, wanted: usize) -> io::Result<bool> {
-        self.buffer.drain(..self.used);
+        self.buffer.copy_within(self.used..self.filled, 0);
+        self.filled -= self.used;
         (self.used, self.last) = (0, 0);
-        while self.buffer.len() < wanted {
-            let filled = self.buffer.len();
+        while self.filled < wanted {
             let left = usize::try_from(len.saturating_sub(self.read)).unwrap_or(usize::MAX);
-            let block = (wanted - filled).max(BLOCK).min(left);
-            self.buffer.resize(filled + block, 0);
-            let count = file.read_at(&mut self.buffer[filled..], self.read);
-            let read = *count.as_ref().unwrap_or(&0);
-            self.buffer.truncate(filled + read);
-            self.read += read as u64;
-            if count? == 0 {
+            let end = self.filled + (wanted - self.filled).max(BLOCK).min(left);
+            if self.buffer.len() < end {
+                self.buffer.resize(end, 0);
+            }
+            let count = file.read_at(&mut self.buffer[self.filled..end], self.read)?;
+            if count == 0 {
                 return Ok(false);
             }
+            self.filled += count;
+            self.read += count as u64;
         }
         Ok(true)
     }
@@ -304,8 +308,7 @@ impl Scan {
 
     /// Goes back by so many bytes, which are read again.
     pub fn back(&mut self, bytes: u64) {
-        self.buffer.clear();
-        (self.used, self.last) = (0, 0);
+        (self.filled, self.used, self.last) = (0, 0, 0);
         self.read -= bytes;
     }
 
@@ -323,7 +326,7 @@ impl Scan {
 
     /// How far it has come.
     pub fn offset(&self) -> u64 {
-        self.read - (self.buffer.len() - self.used) as u64
+        self.read - (self.filled - self.used) as u64
     }
 }
 

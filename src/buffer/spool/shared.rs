@@ -3,10 +3,9 @@
 //! Events are collected in a group. Whoever takes the [`Writer`] out of the state writes the group, without the lock, while
 //! the next group is collected: so many clients share one call, and one client alone waits for no other thread.
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -14,14 +13,19 @@ use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
 use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
+use super::trouble::Trouble;
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
+use crate::buffer::queue::Producer;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
-use crate::text::quantity::{HumanDuration, Size};
 
 /// Bytes that are to be written and whose source does not wait for that.
-const UNWRITTEN: u64 = 4 << 20;
+pub(super) const UNWRITTEN: u64 = 4 << 20;
+/// To write less at once costs more than to wait a little for more.
+const GATHERED: u64 = 512 << 10;
+/// To read events back costs more than to wait so often until the queue has room.
+const FOR_ROOM: usize = 10;
 /// A stream is read no further for so long while there are so many; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
 const MIN_SEGMENT: u64 = 4 << 10;
@@ -30,17 +34,6 @@ const MAX_SEGMENT: u64 = 16 << 20;
 const YIELDS: usize = 4;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
-/// A disk that has failed is tried again after this.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Why nothing is appended.
-#[derive(Debug)]
-struct Trouble {
-    since: Instant,
-    /// The limit is reached; else the disk fails, which is tried again at this time.
-    retry_at: Option<Instant>,
-    result: Appended,
-}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -50,9 +43,9 @@ pub(super) struct State {
     /// None while somebody writes.
     pub(super) writer: Option<Writer>,
     /// What is to be written next.
-    pending: Group,
+    pub(super) pending: Group,
     /// Bytes that are to be written, or are just being.
-    claimed: u64,
+    pub(super) claimed: u64,
     /// Memory of chunks that were written, for the next ones.
     spare: Vec<Vec<u8>>,
     pub(super) unsynced: Vec<Unsynced>,
@@ -61,10 +54,11 @@ pub(super) struct State {
     /// The number behind the last event that was given to the queue, and when it was written.
     pub(super) queued: u64,
     pub(super) read_at: Option<u32>,
-    trouble: Option<Trouble>,
+    pub(super) trouble: Option<Trouble>,
     /// Sources that may append something.
     pub(super) appenders: usize,
-    pub(super) reader_waits: bool,
+    /// The queue, while it has all that was written: what is written next goes there at once.
+    pub(super) queue: Option<Producer>,
     /// The thread that syncs waits for the writer.
     pub(super) is_rescuing: bool,
     pub(super) is_ending: bool,
@@ -104,29 +98,15 @@ impl State {
             read_at: None,
             trouble: None,
             appenders: 0,
-            reader_waits: false,
+            queue: None,
             is_rescuing: false,
             is_ending: false,
         }
     }
 
-    /// Nothing is appended.
-    pub(super) fn is_in_trouble(&self) -> bool {
-        self.trouble.is_some()
-    }
-
-    /// Nothing is appended, because the limit is reached.
-    pub(super) fn is_full(&self) -> bool {
-        let trouble = self.trouble.as_ref();
-        trouble.is_some_and(|trouble| trouble.retry_at.is_none())
-    }
-
     /// Something can be written now.
     pub(super) fn can_write(&self) -> bool {
-        let is_failing = (self.trouble.as_ref()).and_then(|trouble| trouble.retry_at);
-        self.writer.is_some()
-            && !self.pending.records.is_empty()
-            && is_failing.is_none_or(|retry_at| retry_at <= Instant::now())
+        self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
     }
 
     /// Keeps the memory of full chunks.
@@ -137,6 +117,18 @@ impl State {
         for mut bytes in full.take(SPARE.saturating_sub(self.spare.len())) {
             bytes.clear();
             self.spare.push(bytes);
+        }
+    }
+
+    /// How often the thread that writes waits for more events, or for the queue, which would have no room for these.
+    pub(super) fn patience(&self) -> usize {
+        let bytes = self.pending.bytes;
+        let is_full =
+            |queue: &Producer| !queue.has_room(usize::try_from(bytes).unwrap_or(usize::MAX));
+        match self.queue.as_ref().is_some_and(is_full) {
+            _ if self.is_ending || !self.pending.uncounted.is_empty() => 0,
+            true => FOR_ROOM,
+            false => usize::from(bytes < GATHERED),
         }
     }
 
@@ -211,12 +203,17 @@ impl Shared {
         let records = Record::of(chunk);
         let mut state = self.lock();
         let group = &mut state.pending;
+        let is_first = group.records.is_empty();
         group.records.extend(records);
         group.bytes += bytes;
         group.events += events as u64;
         if !uncounted {
-            chunk.bytes = state.spare.pop().unwrap_or_default();
-            self.unwritten.notify_one();
+            if chunk.bytes.capacity() == 0 {
+                chunk.bytes = state.spare.pop().unwrap_or_default();
+            }
+            if is_first {
+                self.unwritten.notify_one();
+            }
             return Appended::Taken;
         }
         group.uncounted.push((source, events));
@@ -246,36 +243,6 @@ impl Shared {
         }
     }
 
-    /// Why so much can't be taken now, if it can't.
-    fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
-        self.look_for_room(state, bytes);
-        // What could not be written is tried first, and alone.
-        let has_kept = !state.pending.records.is_empty();
-        if let Some(trouble) = &state.trouble
-            && (trouble.retry_at).is_none_or(|at| has_kept || at > Instant::now())
-        {
-            return Some(trouble.result);
-        }
-        if state.segments.bytes() + state.claimed + bytes > self.limit {
-            self.fail(state, Appended::Full, None);
-            return Some(Appended::Full);
-        }
-        let is_busy = !waits && state.claimed >= UNWRITTEN;
-        match state.dir {
-            None => Some(Appended::Unavailable),
-            Some(_) => is_busy.then_some(Appended::Full),
-        }
-    }
-
-    /// Says so if the limit does not keep events out any more: not for every one of them that has room.
-    pub(super) fn look_for_room(&self, state: &mut State, bytes: u64) {
-        let wanted = bytes.max(self.segment_bytes);
-        let has_room = state.segments.bytes() + state.claimed + wanted <= self.limit;
-        if has_room && state.is_full() {
-            self.worked(state);
-        }
-    }
-
     /// Says once of a segment that it is damaged.
     pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
         Message::SpoolDamaged {
@@ -287,37 +254,6 @@ impl Shared {
         self.report.spool_damaged(bytes);
     }
 
-    /// Nothing is appended for a while, because of the limit or of an error.
-    pub(super) fn fail(&self, state: &mut State, result: Appended, error: Option<&io::Error>) {
-        let retry_at = error.map(|_| Instant::now() + RETRY);
-        let dir = self.path.clone();
-        let is_known = state.trouble.as_ref().is_some_and(|trouble| {
-            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
-        });
-        match error {
-            _ if is_known => {}
-            None => Message::SpoolFull {
-                dir,
-                limit: Size(usize::try_from(self.limit).unwrap_or(usize::MAX)),
-            }
-            .log(),
-            Some(error) => Message::SpoolFailed {
-                dir,
-                error: error.to_string(),
-            }
-            .log(),
-        }
-        let since = state
-            .trouble
-            .as_ref()
-            .map_or_else(Instant::now, |trouble| trouble.since);
-        state.trouble = Some(Trouble {
-            since,
-            retry_at,
-            result,
-        });
-    }
-
     /// These events are on disk, or never will be.
     pub(super) fn end(&self, state: &mut State, groups: &[Group], result: Appended) {
         for group in groups {
@@ -325,17 +261,6 @@ impl Shared {
             group.ticket.end(result);
         }
         self.room.notify_all();
-    }
-
-    /// Something was written, or there is room for it.
-    pub(super) fn worked(&self, state: &mut State) {
-        if let Some(trouble) = state.trouble.take() {
-            Message::SpoolRestored {
-                dir: self.path.clone(),
-                lasted: HumanDuration(trouble.since.elapsed()),
-            }
-            .log();
-        }
     }
 
     /// Writes what is pending. To be called if that [can be](State::can_write).
@@ -400,10 +325,11 @@ impl Shared {
         if self.sync != SyncMode::Always {
             state.claimed -= group.bytes;
         }
-        if std::mem::take(&mut state.reader_waits) {
+        let keeps = self.sync == SyncMode::Always;
+        if !self.pass_on(state, &mut group.records, first, keeps) || state.appenders == 0 {
             self.unread.notify_one();
         }
-        if self.sync != SyncMode::Always {
+        if !keeps {
             state.recycle(group.records.drain(..));
         }
         if self.sync == SyncMode::Never {

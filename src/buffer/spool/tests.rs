@@ -17,7 +17,8 @@ use super::segments::{self, Segments};
 use super::writer::Writer;
 use super::{Appended, Files, Settings, Spool, SyncMode};
 use crate::buffer::chunk::{Chunk, Extent};
-use crate::buffer::queue::queue;
+use crate::buffer::queue::{Taken, queue};
+use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::watchdog::Watchdog;
 
@@ -626,4 +627,58 @@ fn a_position_of_which_nothing_is_left_repeats_what_is_there() {
     model.restart(false).unwrap();
     assert_eq!((model.acked, model.segments.next()), (0, 3));
     assert_eq!(position::read(&model.dir).unwrap(), Stored::At(0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whether they go on at once or are read back, because the queue was full.
+    #[test]
+    fn every_event_is_queued_once_and_in_order(
+        chunks in vec(1..40_usize, 1..60),
+        bound in 1..60_usize,
+        waits in vec(any::<bool>(), 60),
+        always in any::<bool>(),
+    ) {
+        let dir = FakeDir::default();
+        let files = Files::of(Arc::new(dir), tempfile::tempfile().unwrap());
+        let sync = if always { SyncMode::Always } else { SyncMode::Second };
+        let settings = Settings { path: "spool".into(), limit: 1 << 20, sync };
+        let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+        let (producer, consumer) = queue(Extent { events: bound, bytes: 1 << 20 });
+        let running =
+            Spool::start(&settings, files, producer.stats(), report, Watchdog::default()).unwrap();
+        let (appender, spool) = (running.spool().appender(0), running.spool().clone());
+        let (watchdog, stop) = (Watchdog::default(), ShutdownSignal::new().unwrap());
+        let feed = thread::spawn(move || spool.feed(producer, watchdog, stop, usize::MAX));
+        let taker = thread::spawn(move || {
+            let mut all = Vec::new();
+            let wanted = Extent { events: 1, bytes: 1 };
+            while let Taken::Events(run) = consumer.take(wanted, None) {
+                all.extend_from_slice(run.lines());
+                let (extent, seqs) = (run.extent(), run.seqs());
+                consumer.finish(extent, [seqs]);
+            }
+            all
+        });
+        let (mut sent, mut serial) = (Vec::new(), 0);
+        for (events, waits) in chunks.into_iter().zip(waits) {
+            let mut chunk = Chunk::default();
+            for _ in 0..events {
+                serial += 1;
+                chunk.bytes.extend_from_slice(format!("{serial}\n").as_bytes());
+            }
+            chunk.events = events;
+            sent.extend_from_slice(&chunk.bytes);
+            let appended = match waits {
+                true => appender.append_and_wait(&mut chunk),
+                false => appender.append(&mut chunk),
+            };
+            prop_assert_eq!(appended, Appended::Taken);
+        }
+        drop(appender);
+        feed.join().unwrap();
+        prop_assert_eq!(taker.join().unwrap(), sent);
+        prop_assert_eq!(running.finish(Duration::from_secs(10)), 0);
+    }
 }

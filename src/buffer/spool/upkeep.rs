@@ -24,14 +24,23 @@ const TICK: Duration = Duration::from_millis(20);
 const SYNC: Duration = Duration::from_secs(1);
 /// With [`SyncMode::Always`] there is at least this between two calls of fdatasync(2).
 const GROUP: Duration = Duration::from_millis(2);
+/// What streams have appended may be written so much later, or some times that.
+const GATHER: Duration = Duration::from_millis(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "clients of the spool wait";
 
 /// Writes what streams have appended, until the spool ends.
 pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
     let mut state = shared.lock();
+    let mut waited = 0;
     loop {
-        if state.can_write() {
+        if state.can_write() && waited < state.patience() {
+            drop(state);
+            std::thread::sleep(GATHER);
+            state = shared.lock();
+            waited += 1;
+        } else if state.can_write() {
+            waited = 0;
             state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state));
         } else if state.is_ending {
             return;

@@ -1,0 +1,114 @@
+//! While nothing is appended: because the limit is reached, or because the disk fails.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::group::Appended;
+use super::shared::{Shared, State, UNWRITTEN};
+use crate::telemetry::message::Message;
+use crate::text::quantity::{HumanDuration, Size};
+
+/// A disk that has failed is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why nothing is appended.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    since: Instant,
+    /// The limit is reached; else the disk fails, which is tried again at this time.
+    retry_at: Option<Instant>,
+    result: Appended,
+}
+
+impl State {
+    /// Nothing is appended.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Nothing is appended, because the limit is reached.
+    pub(super) fn is_full(&self) -> bool {
+        let trouble = self.trouble.as_ref();
+        trouble.is_some_and(|trouble| trouble.retry_at.is_none())
+    }
+
+    /// The disk has failed and is not tried again yet.
+    pub(super) fn is_failing(&self) -> bool {
+        let retry_at = (self.trouble.as_ref()).and_then(|trouble| trouble.retry_at);
+        retry_at.is_some_and(|retry_at| retry_at > Instant::now())
+    }
+}
+
+impl Shared {
+    /// Why so much can't be taken now, if it can't.
+    pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
+        self.look_for_room(state, bytes);
+        // What could not be written is tried first, and alone.
+        let has_kept = !state.pending.records.is_empty();
+        if let Some(trouble) = &state.trouble
+            && (trouble.retry_at).is_none_or(|at| has_kept || at > Instant::now())
+        {
+            return Some(trouble.result);
+        }
+        if state.segments.bytes() + state.claimed + bytes > self.limit {
+            self.fail(state, Appended::Full, None);
+            return Some(Appended::Full);
+        }
+        let is_busy = !waits && state.claimed >= UNWRITTEN;
+        match state.dir {
+            None => Some(Appended::Unavailable),
+            Some(_) => is_busy.then_some(Appended::Full),
+        }
+    }
+
+    /// Says so if the limit does not keep events out any more: not for every one of them that has room.
+    pub(super) fn look_for_room(&self, state: &mut State, bytes: u64) {
+        let wanted = bytes.max(self.segment_bytes);
+        let has_room = state.segments.bytes() + state.claimed + wanted <= self.limit;
+        if has_room && state.is_full() {
+            self.worked(state);
+        }
+    }
+
+    /// Nothing is appended for a while, because of the limit or of an error.
+    pub(super) fn fail(&self, state: &mut State, result: Appended, error: Option<&io::Error>) {
+        let retry_at = error.map(|_| Instant::now() + RETRY);
+        let dir = self.path.clone();
+        let is_known = state.trouble.as_ref().is_some_and(|trouble| {
+            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
+        });
+        match error {
+            _ if is_known => {}
+            None => Message::SpoolFull {
+                dir,
+                limit: Size(usize::try_from(self.limit).unwrap_or(usize::MAX)),
+            }
+            .log(),
+            Some(error) => Message::SpoolFailed {
+                dir,
+                error: error.to_string(),
+            }
+            .log(),
+        }
+        let since = state
+            .trouble
+            .as_ref()
+            .map_or_else(Instant::now, |trouble| trouble.since);
+        state.trouble = Some(Trouble {
+            since,
+            retry_at,
+            result,
+        });
+    }
+
+    /// Something was written, or there is room for it.
+    pub(super) fn worked(&self, state: &mut State) {
+        if let Some(trouble) = state.trouble.take() {
+            Message::SpoolRestored {
+                dir: self.path.clone(),
+                lasted: HumanDuration(trouble.since.elapsed()),
+            }
+            .log();
+        }
+    }
+}
