@@ -15,9 +15,6 @@ use crate::text::quantity::Size;
 
 /// What it means if the directory hangs now.
 const AT_START: &str = "the start waits for it";
-/// How many batches a file is read ahead, with one sender: one is in flight, one complete. More would only take room from
-/// sources that can't wait, and the processor's caches from all.
-const READ_AHEAD: usize = 4;
 
 /// The spool that was asked for.
 pub(super) struct OpenSpool {
@@ -79,21 +76,28 @@ impl OpenSpool {
     }
 }
 
-/// What sources that can wait fill of the queue.
+/// What sources that can wait fill of the queue: two bodies for each sender and two more, so that one is complete while
+/// others are in flight. More would only take room from sources that can't wait, and the processor's caches from all.
+/// Compressed bodies rarely have as many bytes as they may, so that one is enough.
 pub(super) fn ahead(options: &RunOptions) -> Extent {
     if options.webhook.hec_ack {
-        // What is not indexed yet is in the queue too.
+        // What is not indexed yet is in the queue too. With a spool, all that comes in can wait.
+        let part = if options.spool.spool_bytes > 0 { 1 } else { 2 };
         return Extent {
-            events: options.buffer_events().div_ceil(2),
-            bytes: options.buffer_bytes.div_ceil(2),
+            events: options.buffer_events().div_ceil(part),
+            bytes: options.buffer_bytes.div_ceil(part),
         };
     }
-    let batches = READ_AHEAD + 2 * (options.connections - 1);
+    let bodies = options.connections + 1;
+    let batch = options.batch_bytes.saturating_mul(2);
     // The rest is for those that can't wait.
     let most = options.buffer_bytes - options.buffer_bytes / 4;
     Extent {
-        events: options.batch_events.saturating_mul(batches),
-        bytes: options.body_bytes().saturating_mul(batches).min(most),
+        events: (options.batch_events.saturating_mul(2)).saturating_mul(bodies),
+        bytes: batch
+            .max(options.body_bytes())
+            .saturating_mul(bodies)
+            .min(most),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) struct Route {
     endpoints: Vec<Endpoint>,
     /// When the first body was sent.
     begin: Option<Instant>,
-    /// Failures since none works.
+    /// Failures since a request passed, or since all were tried in turn.
     round: usize,
 }
 
@@ -219,15 +219,16 @@ impl Route {
                 false => Health::Suspected { due },
             };
         }
+        self.round += usize::from(is_news);
         if self.endpoints.iter().any(Endpoint::works) {
             return Failure {
                 is_elsewhere: true,
                 is_sure,
             };
         }
-        // Either the last one that worked has failed, or none works and they are tried in turn.
-        self.round += usize::from(is_news);
-        let is_elsewhere = is_news && !did_work && self.round < self.endpoints.len();
+        // Those that had failed before a request passed may be back by now. A body that may be to blame does not wait for them.
+        let is_another_left = (1..self.endpoints.len()).contains(&self.round);
+        let is_elsewhere = is_another_left && (is_sure || (is_news && !did_work));
         if !is_elsewhere {
             self.round = 0;
             self.acquit();

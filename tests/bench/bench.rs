@@ -3,13 +3,15 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and `BENCH_BEFORE` another one that
-//! takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files. Figures are for comparing; only lost, doubled or changed events make it fail.
+//! commas (cpu, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and `BENCH_BEFORE`
+//! another one that takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files. Figures are
+//! for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrivals;
 mod clients;
+mod connections;
 mod events;
 mod floor;
 mod footprint;
@@ -78,6 +80,9 @@ fn bench() -> io::Result<bool> {
     if wanted("cpu") {
         work::sink_rate(&setup, &mut results)?;
         complete &= work::run(&setup, rounds, &mut results)?;
+    }
+    if wanted("connections") {
+        complete &= connections::run(rounds, &mut results)?;
     }
     if wanted("footprint") {
         footprint::run(&mut results)?;

@@ -42,6 +42,8 @@ pub(crate) struct Arrival {
 struct Entry {
     /// Takes nothing, and leaves no connection open.
     away: bool,
+    /// How long it takes for an answer.
+    answers_after: Duration,
     arrivals: Vec<Arrival>,
     /// The size of the bodies as lines.
     bytes: u64,
@@ -104,6 +106,11 @@ impl Sink {
         lock(&self.kept).away = true;
         // For the listener to look up; it drops what it listens with.
         let _ = TcpStream::connect(self.address);
+    }
+
+    /// Answers each body only after so long.
+    pub(crate) fn answer_after(&self, time: Duration) {
+        lock(&self.kept).answers_after = time;
     }
 
     /// Listens again, at the same address.
@@ -226,7 +233,7 @@ fn serve(connection: impl Read + Write, kept: &Mutex<Entry>) -> io::Result<()> {
                 read_chunks(&mut input, &mut body)?;
             }
         }
-        {
+        let delay = {
             let at = Instant::now();
             let mut kept = lock(kept);
             if kept.away {
@@ -240,7 +247,9 @@ fn serve(connection: impl Read + Write, kept: &Mutex<Entry>) -> io::Result<()> {
                 kept.count(&body);
                 kept.spare.push(body);
             }
-        }
+            kept.answers_after
+        };
+        thread::sleep(delay);
         input.get_mut().write_all(ANSWER)?;
         input.get_mut().flush()?;
     }

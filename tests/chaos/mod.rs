@@ -7,6 +7,7 @@
 
 mod books;
 mod dice;
+mod endpoints;
 mod fault;
 mod host;
 mod judge;

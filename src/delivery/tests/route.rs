@@ -114,6 +114,33 @@ fn senders_go_home_when_the_first_has_worked_for_a_while() {
 }
 
 #[test]
+fn one_that_may_be_back_is_tried_before_anybody_waits() {
+    let seconds = Duration::from_secs;
+    for (mode, connections) in [(Mode::Failover, 1), (Mode::Failover, 4), (Mode::Spread, 4)] {
+        let mut simulation = stream(to(3, mode, connections, 3000), 10);
+        // The first is back long before it is tried again, since it failed slowly.
+        let down = [
+            seconds(4)..seconds(5),
+            seconds(9)..seconds(60),
+            seconds(13)..seconds(60),
+        ];
+        simulation.run_until(MAX * 10, |request| {
+            match down[request.endpoint].contains(&request.at) {
+                true => (failed(Cause::Unreachable), seconds(2)),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        let place = format!("{mode:?} {connections}");
+        assert!(simulation.delivered_all_but(&[]), "{place}");
+        assert!(simulation.delays.is_empty(), "{place}: an outage");
+        let times: BTreeSet<_> = simulation.delivered.values().collect();
+        let pauses = times.iter().zip(times.iter().skip(1));
+        let longest = pauses.map(|(at, next)| **next - **at).max().unwrap();
+        assert!(longest < seconds(4), "{place}: {longest:?}");
+    }
+}
+
+#[test]
 fn spread_uses_all_and_leaves_one_that_fails_to_a_single_event() {
     let mut simulation = to(3, Mode::Spread, 3, 200_000);
     simulation.run_until(MAX * 10, |_| (Outcome::Delivered, SLOW));
