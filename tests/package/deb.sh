@@ -18,6 +18,8 @@ drop_in() { # lines...
 }
 
 say 'deb: installed, it waits to be told what to do'
+# As 0.1 has left it when it was removed.
+inside env DPKG_MAINTSCRIPT_PACKAGE=$name deb-systemd-helper mask $name.service
 dpkg --install /root/older.deb
 ! is_active || fail 'it runs although nobody has said where events come from'
 inside systemd-analyze verify --man=no $name.service || fail 'systemd finds the unit wrong'
