@@ -31,6 +31,8 @@ logged 'no source is set' || fail 'it does not say what is missing'
 
 say 'deb: first use'
 configure_and_start
+inside systemd-run --quiet --pipe -p EnvironmentFile=/etc/$name/agent.env $name check >"$DIR/checked"
+grep -q '^source *file:/var/log/audit.log (from' "$DIR/checked" || fail "check: $(<"$DIR/checked")"
 user=$(inside id -u $name)
 grep -q "^Uid:.$user" "$root/proc/$(property MainPID)/status" || fail 'it does not run as its own user'
 await 20 'its status' eval 'property StatusText | grep -q "received 1, delivered 1"'
