@@ -111,6 +111,9 @@ impl Producer {
     }
 
     fn room(&self, state: &State) -> Extent {
+        if state.closed {
+            return Extent::default();
+        }
         if self.takes_large && state.buffered.events == 0 {
             return Extent::MAX;
         }
@@ -171,12 +174,9 @@ impl Producer {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         loop {
-            if state.closed {
-                return false;
-            }
             self.take_fitting(&mut state, chunk);
-            if chunk.is_empty() {
-                return true;
+            if chunk.is_empty() || state.closed {
+                return !state.closed;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -127,6 +127,8 @@ fn a_closed_queue_takes_nothing_though_there_is_room() {
     consumer.close();
     let mut more = chunk(b'b', 3, 10);
     assert!(!producer.offer_or_wait(&mut more, Duration::from_secs(60)));
+    assert_eq!(producer.offer(&mut more), 0);
+    assert!(!producer.offer_whole(&mut more, |_| unreachable!()));
     assert_eq!((more.events, producer.enqueued()), (3, 2));
     assert!(matches!(
         consumer.take(Extent::MAX, Some(Instant::now())),
