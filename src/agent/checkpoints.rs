@@ -162,11 +162,6 @@ impl CheckpointWriter {
         })
     }
 
-    /// The progress of all `file:` sources.
-    pub(super) fn progresses(&self) -> Vec<Progress> {
-        self.progresses.clone()
-    }
-
     /// Writes them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors

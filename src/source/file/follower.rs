@@ -36,8 +36,6 @@ pub(super) trait Sink {
     fn broken(&mut self) -> Option<Broken>;
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
-    /// All events below are final.
-    fn watermark(&self) -> u64;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
     /// A file is gone of which nothing is known to be lost.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
 use super::tracked::{Reading, State, Tracked};
-use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 
 /// Bytes of a file that are read before it is another one's turn.
@@ -29,9 +28,6 @@ impl Follower {
     pub(super) fn read_some(&mut self, now: Instant, sink: &mut impl Sink) -> Step {
         if !sink.is_forwarding() {
             return Step::Idle;
-        }
-        if self.progress.is_frozen() {
-            self.rewind(sink.watermark());
         }
         while let Some(rest) = self.remainders.front_mut() {
             rest.framer.end();
@@ -275,47 +271,6 @@ impl Follower {
         }
         for number in std::mem::take(&mut self.endings) {
             self.progress.gone(position, number);
-        }
-    }
-
-    /// Reads again what was discarded while forwarding was disabled.
-    fn rewind(&mut self, watermark: u64) {
-        self.ready.clear();
-        for (number, committed) in self.progress.rewind(watermark) {
-            let Some(file) = self.files.get_mut(&number) else {
-                self.rewind_missing(number, committed);
-                continue;
-            };
-            if file.state == State::Followed && !committed.is_gone {
-                self.by_head.remove(&(file.head.hash, number));
-                file.resume(&FileOffset {
-                    length: 0,
-                    ..committed
-                });
-                if !file.head.is_empty() {
-                    self.by_head.insert((file.head.hash, number));
-                }
-                self.pending.insert(number);
-            }
-        }
-    }
-
-    /// A content whose file is gone is looked for again.
-    fn rewind_missing(&mut self, number: u64, committed: FileOffset) {
-        if let Some(known) = self.missing.remove(number) {
-            let is_behind = committed.offset < known.offset;
-            let again = FileOffset {
-                length: known.length,
-                is_gone: false,
-                ..committed
-            };
-            self.missing
-                .insert(number, if is_behind { again } else { known });
-            if is_behind {
-                self.complete.remove(&number);
-                self.orphans.remove(&number);
-                self.must_search = true;
-            }
         }
     }
 }

@@ -51,8 +51,6 @@ struct State {
     changed: BTreeSet<u64>,
     /// Differ from it in their length only, which is not urgent.
     grown: BTreeSet<u64>,
-    /// Events from this position on do not count as final: they were discarded while forwarding is disabled.
-    frozen: Option<u64>,
     /// The source has looked for its files once.
     is_ready: bool,
     /// Bytes that became final so far.
@@ -222,30 +220,6 @@ impl Progress {
         self.lock().done
     }
 
-    /// From `watermark` on events are discarded without being final, until the source has [rewound](Self::rewind).
-    pub fn freeze(&self, watermark: u64) {
-        let mut state = self.lock();
-        let frozen = state.frozen.unwrap_or(u64::MAX);
-        state.frozen = Some(frozen.min(watermark));
-    }
-
-    /// Whether the source must read again what was discarded.
-    pub fn is_frozen(&self) -> bool {
-        self.lock().frozen.is_some()
-    }
-
-    /// Forgets what was read but is not final, and gives the files as they are committed: the source reads on from there.
-    pub fn rewind(&self, watermark: u64) -> Vec<(u64, FileOffset)> {
-        let mut state = self.lock();
-        state.advance(watermark);
-        state.marks.clear();
-        state.frozen = None;
-        let files = state.files.iter();
-        files
-            .map(|(number, file)| (*number, (**file).clone()))
-            .collect()
-    }
-
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let was_idle = state.is_idle();
@@ -283,7 +257,6 @@ impl State {
     }
 
     fn advance(&mut self, watermark: u64) {
-        let watermark = watermark.min(self.frozen.unwrap_or(u64::MAX));
         while self
             .marks
             .front()
@@ -419,19 +392,5 @@ mod tests {
         progress.mark(5, 3, reached(1));
         assert_eq!(numbers(progress.commit(4, true)), [0; 0]);
         assert_eq!(numbers(progress.commit(5, true)), [3]);
-    }
-
-    #[test]
-    fn what_is_discarded_while_disabled_is_read_again() {
-        let progress = with_files(1..2);
-        progress.mark(5, 1, reached(50));
-        progress.mark(9, 1, reached(90));
-        progress.freeze(5);
-        assert_eq!(offsets(&progress, 9), [50]);
-        assert!(progress.is_frozen());
-        assert_eq!(progress.rewind(9)[0].1.offset, 50);
-        assert!(!progress.is_frozen());
-        progress.mark(12, 1, reached(90));
-        assert_eq!(offsets(&progress, 12), [90]);
     }
 }

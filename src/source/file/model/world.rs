@@ -289,7 +289,7 @@ impl World {
                 self.commit();
             }
             Op::Outage => self.hook.is_away = true,
-            Op::Switch => self.switch(),
+            Op::Switch => self.hook.is_off = !self.hook.is_off,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),
@@ -319,30 +319,13 @@ impl World {
         }
     }
 
-    /// What is queued is discarded when forwarding is disabled.
-    fn switch(&mut self) {
-        self.hook.is_off = !self.hook.is_off;
-        if self.hook.is_off {
-            if let Some(agent) = &self.agent {
-                agent.progress.freeze(self.hook.watermark);
-            }
-            // They are counted as dropped, and read again if their file is there still.
-            self.held
-                .retain(|number| !self.hook.queued.contains(number));
-            self.vague.extend(self.hook.queued.drain(..));
-            self.hook.watermark = self.hook.position;
-        }
-    }
-
     /// In the end everything works, and all arrives.
     pub(super) fn finish(&mut self) {
         self.hook.is_away = false;
         if !self.logs().exists() {
             self.apply(Op::Unmount);
         }
-        if self.hook.is_off {
-            self.switch();
-        }
+        self.hook.is_off = false;
         self.start();
         let mut idle = 0;
         while idle < 8 {
