@@ -3,7 +3,7 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, footprint, latency, growth, outage, spool), and `AGENT` the binary. Growth takes 12 GB of the directory for
+//! commas (cpu, extras, footprint, latency, growth, outage, spool), and `AGENT` the binary. Growth takes 12 GB of the directory for
 //! temporary files. Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -11,6 +11,7 @@
 mod arrivals;
 mod clients;
 mod events;
+mod extras;
 mod floor;
 mod footprint;
 mod growth;
@@ -77,6 +78,9 @@ fn bench() -> io::Result<bool> {
     if wanted("cpu") {
         work::sink_rate(&setup, &mut results)?;
         complete &= work::run(&setup, rounds, &mut results)?;
+    }
+    if wanted("extras") {
+        extras::run(&setup, rounds, &mut results)?;
     }
     if wanted("footprint") {
         footprint::run(&mut results)?;
