@@ -203,9 +203,12 @@ impl Shared {
         };
         let mut has_room = true;
         for record in records {
-            let bytes = match keeps {
-                true => record.bytes.clone(),
-                false => std::mem::take(&mut record.bytes),
+            let bytes = if keeps {
+                let mut copy = queue.buffer();
+                copy.extend_from_slice(&record.bytes);
+                copy
+            } else {
+                std::mem::take(&mut record.bytes)
             };
             let mut chunk = Chunk {
                 bytes,
