@@ -67,13 +67,26 @@ def commands(language, lines):
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes what Splunk's collector takes, but rejects an event with `poison`, and hangs up after the first one with `hangup`."""
+
+    hung_up = False
+
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        is_known = self.headers.get("Authorization") == TOKEN
-        self.send_response(200 if is_known else 403)
-        self.send_header("Content-Length", str(len(SUCCESS)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if b"hangup" in body and not Collector.hung_up:
+            Collector.hung_up = self.close_connection = True
+            return
+        status, answer = 200, SUCCESS
+        if not self.path.startswith("/services/collector"):
+            status, answer = 404, b"not found"
+        elif self.headers.get("Authorization") != TOKEN:
+            status, answer = 403, b'{"text":"Invalid token","code":4}'
+        elif b"poison" in body:
+            status, answer = 400, b'{"text":"Invalid data format","code":6}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(SUCCESS)
+        self.wfile.write(answer)
 
     def log_message(self, *_):
         pass
@@ -122,9 +135,14 @@ def provide(place, agent):
     events = pathlib.Path("tests/data/minio.ndjson").read_text(encoding="utf-8")
     for name in ("audit.log", "old.log", "/var/log/s3/audit.log"):
         (place / name).write_text(events, encoding="utf-8")
+    (place / "garbage").write_text("garbage\n", encoding="utf-8")
+    (place / "empty").touch()
+    place.chmod(0o755)
     (place / "rejected.json").write_text(json.dumps({"status": 400, "event": {"a": 1}}) + "\n", encoding="utf-8")
     settings = f"S3_AUDIT_WEBHOOK_ENDPOINT=https://splunk:8088/services/collector/raw\nS3_AUDIT_WEBHOOK_AUTH_TOKEN={TOKEN}\n"
-    pathlib.Path("/etc/s3-audit-webhook/webhook.env").write_text(settings, encoding="utf-8")
+    file = pathlib.Path("/etc/s3-audit-webhook/webhook.env")
+    file.unlink(missing_ok=True)
+    file.write_text(settings, encoding="utf-8")
     shutil.rmtree("/var/lib/s3-audit-webhook", ignore_errors=True)
     options = ["run", "--trail", "--dry-run", "--format", "hec", "--config", "/dev/null", "--state-dir", place / "trail"]
     with open(place / "audit.log", "rb") as source, open(place / "export.ndjson", "wb") as export:
@@ -155,13 +173,63 @@ s3-audit-webhook() {
 """
 
 
+# For symptoms of the page on troubleshooting, what shows each.
+SYMPTOMS = {
+    "connection refused": "s3-audit-webhook test --endpoint http://127.0.0.1:1/ || true",
+    "host name not found": "s3-audit-webhook test --endpoint http://nowhere.invalid/ || true",
+    "TLS: the webhook does not speak it on this port": "s3-audit-webhook test --endpoint https://127.0.0.1:8088/ || true",
+    "TLS: certificate of an unknown CA": "s3-audit-webhook test --ca-file /opt/splunk/etc/auth/server.pem || true",
+    "HTTP 401": "s3-audit-webhook test --auth-token x || true",
+    "HTTP 404": "s3-audit-webhook test --endpoint https://splunk:8088/x || true",
+    "no webhook is set": "chmod 600 /etc/s3-audit-webhook/*; command setpriv --reuid 65534 --clear-groups s3-audit-webhook run || true",
+    "--source: … is no source": "s3-audit-webhook run --source files:x || true",
+    "unexpected argument": "s3-audit-webhook run --sources x || true",
+    "is not a setting of this version; ignored": "echo S3_AUDIT_WEBHOOK_ENDPIONT=x >>/etc/s3-audit-webhook/webhook.env; s3-audit-webhook run",
+    "another process listens there": "s3-audit-webhook run --source http:127.0.0.1:8088 || true",
+    "others on the network could post forged events": "s3-audit-webhook run --source http:0.0.0.0:9080 || true",
+    "another agent keeps its checkpoint of … there": "s3-audit-webhook run --source file:audit.log &\ns3-audit-webhook run --source file:audit.log",
+    "its events would be lost: webhook not enabled yet": "s3-audit-webhook run --config empty || true",
+    "webhook disabled by …": "s3-audit-webhook disable; s3-audit-webhook run --source http:127.0.0.1:9080",
+    "unavailable: no such socket": "s3-audit-webhook run --source unix:/nowhere",
+    "Permission denied": "chmod 600 audit.log; command timeout 5 setpriv --reuid 65534 --clear-groups s3-audit-webhook run --source file:audit.log || true",
+    "no such file yet; waiting for it": "s3-audit-webhook run --source file:/nowhere/x",
+    "dropped … (malformed)": "s3-audit-webhook run <garbage",
+    "dropped … (buffer full)": "cat audit.log | command s3-audit-webhook run --endpoint http://127.0.0.1:1/ --when-full drop --buffer-events 1 --shutdown-timeout 0s & sleep 3; kill -INT $!; wait $!",
+    "dropped … (disabled)": "s3-audit-webhook disable; cat audit.log | command s3-audit-webhook run",
+    "rejected …": "echo '{\"poison\":1}' | command s3-audit-webhook run",
+    "redelivered": "echo '{\"hangup\":1}' | command s3-audit-webhook run",
+    "can't show this agent": "mkdir -m 700 private; command timeout 5 setpriv --reuid 65534 --clear-groups s3-audit-webhook run --state-dir private --source http:127.0.0.1:9080 || true",
+}
+
+
+def show_symptoms(place, programs):
+    """Whether each symptom is shown, and the page marks those that are."""
+    page = pathlib.Path("packaging/docs/troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.search(r"\|---.*?\n(.*?)\n\n", page, re.DOTALL)[1].splitlines()
+    cells = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    marked = {re.search("`(.*?)`", cell)[1] for cell in cells if cell.endswith("¹")}
+    if marked != set(SYMPTOMS):
+        sys.exit(f"troubleshooting.md: these are marked and not tried, or the other way: {marked ^ set(SYMPTOMS)}")
+    failed = 0
+    for symptom, script in SYMPTOMS.items():
+        provide(place, programs / "s3-audit-webhook")
+        code, said = run(script + "\n[ ! -e agent.log ] || cat agent.log\n", place, programs)
+        shown = [re.escape(part).replace("…", ".*") for part in re.findall("`(.*?)`", next(c for c in cells if f"`{symptom}`" in c))]
+        if code or not any(re.search(part, said) for part in shown):
+            failed += 1
+            print(f"troubleshooting.md: {symptom}: exit code {code}\n{script}\n{said}")
+        shutil.rmtree(place)
+    print(f"{len(SYMPTOMS)} symptoms were tried")
+    return failed
+
+
 def run(script, place, programs):
     script = re.sub(r" …(?=\s|$)", "", script, flags=re.MULTILINE)
     started = r"\1 2>agent.log &\nuntil grep -q ' started: ' agent.log; do sleep 0.1; done"
     script = re.sub(r"^(s3-audit-webhook run .*) &$", r"command " + started, script, flags=re.MULTILINE)
     (place / "script").write_text("set -eo pipefail\n" + STAND_INS + script + "\n", encoding="utf-8")
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TOKEN": TOKEN, "HOME": str(place)}
-    ended = subprocess.run(["bash", "script"], cwd=place, env=environment, stdin=subprocess.DEVNULL, timeout=60,
+    ended = subprocess.run(["timeout", "60", "bash", "script"], cwd=place, env=environment, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return ended.returncode, ended.stdout.decode(errors="replace")
 
@@ -173,7 +241,7 @@ def main():
         os.execvp("unshare", ["unshare", "--mount", "--net", sys.executable, *sys.argv])
     started = time.monotonic()
     root = pathlib.Path(tempfile.mkdtemp(prefix="pages-"))
-    subprocess.run(["mount", "-t", "tmpfs", "none", root], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", root], check=True)
     home = pathlib.Path.cwd()
     programs = root / "programs"
     programs.mkdir()
@@ -200,6 +268,7 @@ def main():
             if code:
                 failed += 1
                 print(f"{page}:{line}: exit code {code}\n{script}\n{said}")
+    failed += show_symptoms(root / "symptoms", programs)
     subprocess.run(["umount", "--lazy", root], check=True)
     root.rmdir()
     print(f"{tried} blocks of commands were run, {skipped} are marked as not run: {time.monotonic() - started:.0f} s")
