@@ -6,6 +6,19 @@ use proptest::prelude::*;
 use super::*;
 
 impl Simulation {
+    /// What a sender is to do.
+    pub(super) fn step(&mut self, sender: usize) -> Step {
+        if !self.is_disabled {
+            return self.delivery.next(sender, self.now);
+        }
+        let (dropped, step) = self.delivery.disabled(&self.waiting, self.now);
+        for seq in dropped.seqs().flatten() {
+            assert!(!self.waiting.contains(seq) && !self.delivered.contains_key(&seq));
+            assert!(self.dropped.insert(seq), "{seq} is dropped twice");
+        }
+        step
+    }
+
     fn switch(&mut self, is_disabled: bool) {
         self.is_disabled = is_disabled;
         let terms = match is_disabled {

@@ -338,18 +338,6 @@ impl Simulation {
         }
     }
 
-    fn step(&mut self, sender: usize) -> Step {
-        if !self.is_disabled {
-            return self.delivery.next(sender, self.now);
-        }
-        let (dropped, step) = self.delivery.disabled(&self.waiting, self.now);
-        for seq in dropped.seqs().flatten() {
-            assert!(!self.waiting.contains(seq) && !self.delivered.contains_key(&seq));
-            assert!(self.dropped.insert(seq), "{seq} is dropped twice");
-        }
-        step
-    }
-
     fn send(
         &mut self,
         sender: usize,

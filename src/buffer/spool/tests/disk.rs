@@ -1,0 +1,199 @@
+//! A disk in memory that is killed, loses power, fails, and is damaged.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, Mutex};
+
+use super::super::dir::{Access, Dir, SpoolFile};
+
+/// Pages are written to disk as a whole or not at all.
+const PAGE: usize = 64;
+
+/// A disk in memory: what is on it, and what is only in the page cache.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Disk {
+    /// By the number of the file.
+    pub(super) files: Vec<FileState>,
+    /// Names as programs see them, and as they are on disk.
+    pub(super) names: BTreeMap<String, usize>,
+    pub(super) durable_names: BTreeMap<String, usize>,
+    /// Calls until one fails, if that is planned.
+    pub(super) failing: Option<(usize, ErrorKind)>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct FileState {
+    pub(super) bytes: Vec<u8>,
+    pub(super) durable: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct FakeDir(pub(super) Arc<Mutex<Disk>>);
+
+#[derive(Debug)]
+struct FakeFile(FakeDir, usize);
+
+impl FakeDir {
+    pub(super) fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+
+    /// One more call that may fail.
+    fn call(&self) -> io::Result<()> {
+        let mut disk = self.disk();
+        match &mut disk.failing {
+            Some((0, kind)) => Err((*kind).into()),
+            Some((left, _)) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The power fails: of what is not on disk, these pages are, and these names.
+    pub(super) fn lose_power(&self, mut survives: impl FnMut() -> bool) {
+        let mut disk = self.disk();
+        for file in &mut disk.files {
+            let pages = file.bytes.len().max(file.durable.len()).div_ceil(PAGE);
+            // The length is on disk or not, too.
+            let len = match survives() {
+                true => file.bytes.len(),
+                false => file.durable.len(),
+            };
+            for page in 0..pages {
+                let range = page * PAGE..((page + 1) * PAGE).min(file.bytes.len());
+                if range.start < range.end && survives() {
+                    let old = file.durable.len();
+                    file.durable.resize(old.max(range.end), 0);
+                    file.durable[range.clone()].copy_from_slice(&file.bytes[range]);
+                }
+            }
+            file.durable.resize(len, 0);
+            file.bytes = file.durable.clone();
+        }
+        let all: Vec<_> = disk
+            .names
+            .keys()
+            .chain(disk.durable_names.keys())
+            .cloned()
+            .collect();
+        for name in all {
+            if survives() {
+                match disk.names.get(&name).copied() {
+                    Some(file) => drop(disk.durable_names.insert(name, file)),
+                    None => drop(disk.durable_names.remove(&name)),
+                }
+            }
+        }
+        disk.names = disk.durable_names.clone();
+    }
+}
+
+impl Dir for FakeDir {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let disk = self.disk();
+        let names = disk.names.iter();
+        Ok(names
+            .map(|(name, file)| (name.clone(), disk.files[*file].bytes.len() as u64))
+            .collect())
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn SpoolFile>> {
+        if access != Access::Read {
+            self.call()?;
+        }
+        let mut disk = self.disk();
+        let number = match (disk.names.get(name), access) {
+            (Some(_), Access::New) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(number), _) => *number,
+            (None, Access::Read) => return Err(ErrorKind::NotFound.into()),
+            (None, _) => {
+                disk.files.push(FileState::default());
+                let number = disk.files.len() - 1;
+                disk.names.insert(name.into(), number);
+                number
+            }
+        };
+        Ok(Arc::new(FakeFile(self.clone(), number)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.call()?;
+        let mut disk = self.disk();
+        let file = disk.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        disk.names.insert(to.into(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.call()?;
+        self.disk()
+            .names
+            .remove(name)
+            .map(drop)
+            .ok_or(ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.call()?;
+        let mut disk = self.disk();
+        disk.durable_names = disk.names.clone();
+        Ok(())
+    }
+}
+
+impl SpoolFile for FakeFile {
+    fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.call()?;
+        let mut disk = self.0.disk();
+        let bytes = &mut disk.files[self.1].bytes;
+        // A whole piece and a part of the next, as a disk that is nearly full takes it.
+        let mut count = 0;
+        for (place, part) in parts.iter().take(2).enumerate() {
+            let taken = if place == 1 {
+                part.len().div_ceil(2)
+            } else {
+                part.len()
+            };
+            bytes.extend_from_slice(&part[..taken]);
+            count += taken;
+        }
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.call()?;
+        let mut disk = self.0.disk();
+        let (file, end) = (&mut disk.files[self.1].bytes, at as usize + bytes.len());
+        let len = file.len().max(end);
+        file.resize(len, 0);
+        file[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        let disk = self.0.disk();
+        let rest = disk.files[self.1]
+            .bytes
+            .get(at as usize..)
+            .unwrap_or_default();
+        let count = rest.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.call()?;
+        self.0.disk().files[self.1].bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.call()?;
+        let mut disk = self.0.disk();
+        let file = &mut disk.files[self.1];
+        file.durable = file.bytes.clone();
+        Ok(())
+    }
+}
