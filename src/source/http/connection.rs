@@ -363,7 +363,7 @@ impl Client<'_> {
         }
         let route = route.ok_or(Answer::OtherMethod)?;
         match head.length {
-            Length::None if matches!(head.method, "POST" | "PUT") => return Err(Answer::NoLength),
+            _ if head.lacks_length() => return Err(Answer::NoLength),
             Length::Known(length) if length > self.service.max_body as u64 => {
                 return Err(Answer::TooLarge);
             }

@@ -60,6 +60,13 @@ pub struct Head<'a> {
     pub bytes: usize,
 }
 
+impl Head<'_> {
+    /// Whether nobody knows if there is a body, which would be lost with an answer of success.
+    pub fn lacks_length(&self) -> bool {
+        self.length == Length::None && matches!(self.method, "POST" | "PUT")
+    }
+}
+
 /// The head at the beginning of `bytes`, or `None` if it is not all there.
 ///
 /// # Errors
@@ -232,6 +239,22 @@ mod tests {
         );
         for end in 0..head.bytes {
             assert_eq!(parse_head(&text[..end]), Ok(None), "{end}");
+        }
+    }
+
+    #[test]
+    fn what_brings_events_must_say_how_long_they_are() {
+        for (method, header, lacks_length) in [
+            ("POST", "X: y", true),
+            ("PUT", "X: y", true),
+            ("POST", "Content-Length: 0", false),
+            ("PUT", "Transfer-Encoding: chunked", false),
+            ("GET", "X: y", false),
+            ("OPTIONS", "X: y", false),
+        ] {
+            let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n");
+            let head = parse_head(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.lacks_length(), lacks_length, "{text}");
         }
     }
 

@@ -180,6 +180,19 @@ fn refused_requests_are_summed_up_by_reason_with_the_last_client() {
 }
 
 #[test]
+fn a_refused_request_is_in_no_count_of_events() {
+    let source = ReportedSource {
+        name: "http:a".into(),
+        resumes: false,
+    };
+    let report = Report::new(INTERVAL, vec![source]);
+    report.received(0, 1);
+    (0..5).for_each(|_| report.request_refused(0, Refusal::BufferFull, None));
+    let (balance, refused) = (report.balance(), report.snapshot().refused());
+    assert_eq!((balance.received(), balance.dropped(), refused), (1, 0, 5));
+}
+
+#[test]
 fn a_source_fails_and_recovers_and_a_complaint_is_logged_once() {
     let mut story = Story::new();
     let now = story.at(0);
