@@ -46,6 +46,8 @@ SOAK_EVENTS = 10000000
 CARGO_DENY = cargo-deny@0.20.2
 CARGO_CYCLONEDX = cargo-cyclonedx@0.5.7
 CARGO_FUZZ = cargo-fuzz@0.13.2
+CARGO_MUTANTS = cargo-mutants@27.1.0
+ROOM = buffer
 ADVISORIES = $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs/advisory-db-*)
 
 # $(call cargo_tool,SUBCOMMAND,CRATE@VERSION), and $(call command,COMMAND,DEBIAN PACKAGE): there, or installed.
@@ -239,6 +241,11 @@ chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED 
 	@$(call command,logrotate,logrotate)
 	$(CARGO_BUILD)
 	AGENT=$(TARGET_DIR)/release/s3-audit-webhook tests/chaos/logrotate.py $(CHAOS_SECONDS)
+
+.PHONY: mutants
+mutants: ## changes ROOM (buffer; or delivery, text …) a little, again and again: names what its own tests do not notice
+	@$(call cargo_tool,mutants,$(CARGO_MUTANTS))
+	PROPTEST_CASES=64 cargo mutants --file 'src/$(ROOM)/**' --output target -- --locked --lib $(ROOM)::
 
 .PHONY: soak
 soak: ## SOAK_EVENTS (10 million) with faults in between must leave no memory, descriptor or thread behind
