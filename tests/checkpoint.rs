@@ -761,6 +761,9 @@ fn a_checkpoint_is_appended_to_and_not_touched_when_nothing_has_changed() {
         let found = fs::metadata(story.checkpoint()).unwrap();
         (found.ino(), found.len(), found.mtime_nsec())
     };
+    eventually("something is committed", || {
+        (!story.offsets().is_empty()).then_some(())
+    });
     eventually("it is not rewritten while more is committed", || {
         let first = version();
         let later = eventually("more is committed", || {

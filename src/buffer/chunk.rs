@@ -109,6 +109,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_fuller_says_how_full_it_is() {
+        let extent = |events, bytes| Extent { events, bytes };
+        for (part, bound, percent) in [
+            (extent(1, 10), extent(4, 100), 25),
+            (extent(1, 99), extent(2, 100), 99),
+            (extent(3, 0), extent(2, 100), 150),
+            (extent(0, 0), extent(0, 0), 0),
+        ] {
+            assert_eq!(part.percent_of(bound), percent);
+        }
+    }
+
+    #[test]
     fn a_prefix_holds_whole_lines_only() {
         let lines = b"{}\n{\"a\":1}\n{}\n";
         let whole = Extent {
