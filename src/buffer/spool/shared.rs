@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -13,7 +13,6 @@ use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
 use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
-use super::trouble::Trouble;
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
@@ -35,6 +34,15 @@ const MAX_SEGMENT: u64 = 16 << 20;
 const YIELDS: usize = 4;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
+
+/// Why nothing is appended.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    /// The limit is reached; else the disk fails, which is tried again at this time.
+    pub(super) retry_at: Option<Instant>,
+    pub(super) result: Appended,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
