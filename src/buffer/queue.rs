@@ -220,12 +220,6 @@ impl Producer {
         Some(range)
     }
 
-    /// Whether so many bytes of events would be taken, or at least nothing keeps them out.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        let state = self.shared.lock();
-        state.buffered.events == 0 || self.room(&state).bytes >= bytes
-    }
-
     /// The number that the next event will get, from whatever producer: what was taken up to now is final when the
     /// [watermark](QueueStats::watermark) has reached it.
     pub fn enqueued(&self) -> Seq {

@@ -43,6 +43,8 @@ impl Load {
 /// Not every event arrived.
 pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool", number("BENCH_EVENTS", 300_000))?;
+    // One for all: each keeps as much memory as there are events.
+    let sink = Sink::start(setup.bytes)?;
     for (load, name, limit) in Load::ALL {
         let mut cpu = [const { Vec::new() }; 4];
         for _ in 0..rounds {
@@ -50,7 +52,7 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
                 .into_iter()
                 .enumerate()
             {
-                cpu[place].push(carry(&setup, Program::Agent, load, sync)?);
+                cpu[place].push(carry(&setup, &sink, Program::Agent, load, sync)?);
             }
         }
         let [without, with @ ..] = &cpu;
@@ -71,7 +73,7 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
             results.figure(&name, &[middle(&ratio)], "×", limit);
         }
     }
-    peer(&setup, rounds, results)?;
+    peer(&setup, &sink, rounds, results)?;
     answers(results)?;
     always(results)?;
     memory(results)?;
@@ -79,7 +81,7 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
 }
 
 /// The same for syslog-ng's disk buffer.
-fn peer(setup: &Setup, rounds: u64, results: &mut Results) -> io::Result<()> {
+fn peer(setup: &Setup, sink: &Sink, rounds: u64, results: &mut Results) -> io::Result<()> {
     let program = Program::SyslogNg;
     if !program.is_installed() {
         return Ok(());
@@ -87,7 +89,7 @@ fn peer(setup: &Setup, rounds: u64, results: &mut Results) -> io::Result<()> {
     let mut cpu = [const { Vec::new() }; 2];
     for _ in 0..rounds {
         for (place, sync) in [None, Some("never")].into_iter().enumerate() {
-            cpu[place].push(carry(setup, program, Load::Unix, sync)?);
+            cpu[place].push(carry(setup, sink, program, Load::Unix, sync)?);
         }
     }
     let [without, with] = &cpu;
@@ -106,18 +108,18 @@ fn way(input: Input, sink: &Sink, sync: Option<&'static str>) -> Way {
 /// Carries all events; CPU seconds a million.
 fn carry(
     setup: &Setup,
+    sink: &Sink,
     program: Program,
     load: Load,
     sync: Option<&'static str>,
 ) -> io::Result<f64> {
-    let sink = Sink::start(setup.bytes)?;
     let (socket, address) = (setup.socket(0), free_address()?);
     let _ = fs::remove_file(&socket);
     let input = match load {
         Load::Unix => Input::Unix(vec![socket.clone()]),
         Load::Batches | Load::Single => Input::Http(address),
     };
-    let mut way = way(input, &sink, sync);
+    let mut way = way(input, sink, sync);
     if load == Load::Unix {
         way = way.with("--when-full=wait");
     }

@@ -1,10 +1,10 @@
 //! Gives what is in the spool to the queue, in order.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::group::{Group, SyncMode};
 use super::reader::{Damage, Reader, View};
-use super::record::Record;
 use super::segments;
 use super::shared::{Shared, State, now};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
@@ -16,6 +16,8 @@ use crate::telemetry::watchdog::Watchdog;
 
 /// How often it is looked whether the agent stops.
 const LOOK: Duration = Duration::from_millis(100);
+/// More is waited for when little has come: to queue each event on its own costs more than all the rest.
+const GATHER: Duration = Duration::from_millis(5);
 /// What can't be read is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
@@ -34,6 +36,8 @@ pub(super) struct Feed {
 /// What is to be done next.
 enum Next {
     Read(View),
+    /// What was written last, which begins with this event.
+    PassOn(Group, u64),
     /// The queue has everything.
     Wait,
     End,
@@ -43,7 +47,7 @@ impl Feed {
     /// Runs until the sources have ended and all was read, or the agent stops.
     pub(super) fn run(self) {
         self.read_on();
-        self.shared.lock().queue = None;
+        self.shared.lock().fresh = None;
     }
 
     fn read_on(&self) {
@@ -67,6 +71,11 @@ impl Feed {
                         return;
                     }
                 }
+                Next::PassOn(group, first) => {
+                    if !self.pass_on(group, first, &mut chunk) {
+                        return;
+                    }
+                }
                 Next::Wait => self.wait(),
                 Next::End => return,
             }
@@ -74,27 +83,23 @@ impl Feed {
     }
 
     fn next(&self, reader: &mut Option<Reader>) -> Next {
-        let state = self.shared.lock();
-        if reader
-            .as_ref()
-            .is_some_and(|reader| reader.position() != state.queued)
-        {
-            // What was passed on is not read again.
-            if state.unread() == 0 {
-                return if self.is_over(&state) {
-                    Next::End
-                } else {
-                    Next::Wait
-                };
-            }
+        let mut state = self.shared.lock();
+        let is_stopping = self.stop.is_triggered() && state.unread() > self.last_events as u64;
+        let first = state.queued;
+        if let Some(fresh) = state.fresh.as_mut().filter(|_| !is_stopping) {
             *reader = None;
+            return match std::mem::take(fresh) {
+                group if !group.records.is_empty() => Next::PassOn(group, first),
+                _ if self.is_over(&state) => Next::End,
+                _ => Next::Wait,
+            };
         }
         if reader.is_none() {
             let dir = state.dir.clone();
             *reader = dir.map(|dir| Reader::new(dir, state.queued));
         }
         let view = reader.as_ref().map(|reader| reader.view(&state.segments));
-        if self.stop.is_triggered() && state.unread() > self.last_events as u64 {
+        if is_stopping {
             return Next::End;
         }
         match view {
@@ -111,11 +116,39 @@ impl Feed {
 
     fn wait(&self) {
         let mut state = self.shared.lock();
-        if state.unread() == 0 {
-            state.queue.get_or_insert_with(|| self.producer.clone());
+        if state.fresh.is_none() && state.unread() == 0 && self.shared.sync != SyncMode::Always {
+            state.fresh = Some(Group::default());
         }
+        state.reader_waits = true;
         let idle = |state: &mut State| state.unread() == 0 && !self.is_over(state);
-        drop(self.shared.unread.wait_timeout_while(state, LOOK, idle));
+        let waited = self.shared.unread.wait_timeout_while(state, LOOK, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.reader_waits = false;
+        let has_little = state.fresh_bytes() < CHUNK_BYTES as u64 && !self.is_over(&state);
+        drop(state);
+        if has_little {
+            std::thread::sleep(GATHER);
+        }
+    }
+
+    /// Gives the queue what was written last, from this event on. False if that takes no more.
+    fn pass_on(&self, mut group: Group, first: u64, chunk: &mut Chunk) -> bool {
+        let (mut end, time) = (first, Some(now()));
+        for record in &mut group.records {
+            let bytes = chunk.bytes.len() + record.bytes.len();
+            if bytes > CHUNK_BYTES && !self.offer(chunk, end, time) {
+                return false;
+            }
+            match chunk.is_empty() && bytes > CHUNK_BYTES / 2 {
+                true => std::mem::swap(&mut chunk.bytes, &mut record.bytes),
+                false => chunk.bytes.extend_from_slice(&record.bytes),
+            }
+            chunk.events += record.events as usize;
+            end += u64::from(record.events);
+        }
+        let is_open = self.offer(chunk, end, time);
+        self.shared.lock().recycle(group.records.drain(..));
+        is_open
     }
 
     /// Reads a chunk, and gives it to the queue. False if that takes no more.
@@ -183,50 +216,5 @@ impl Feed {
         state.marks.add(position, end, time);
         state.queued = end;
         state.read_at = Some(time);
-    }
-}
-
-impl Shared {
-    /// Gives the queue what was just written, if it has all before that: what is not read back costs nothing more. False if
-    /// something is left to be read. The memory of the records may be empty afterwards, unless they are to be kept.
-    pub(super) fn pass_on(
-        &self,
-        state: &mut State,
-        records: &mut [Record],
-        first: u64,
-        keeps: bool,
-    ) -> bool {
-        let queue = state.queue.take();
-        let Some(queue) = queue.filter(|_| state.queued == first && self.report.is_forwarding())
-        else {
-            return false;
-        };
-        let mut has_room = true;
-        for record in records {
-            let bytes = if keeps {
-                let mut copy = queue.buffer();
-                copy.extend_from_slice(&record.bytes);
-                copy
-            } else {
-                std::mem::take(&mut record.bytes)
-            };
-            let mut chunk = Chunk {
-                bytes,
-                events: record.events as usize,
-            };
-            state.queued += queue.offer(&mut chunk) as u64;
-            has_room = chunk.is_empty();
-            if !keeps {
-                record.bytes = chunk.bytes;
-            }
-            if !has_room {
-                break;
-            }
-        }
-        let (end, time) = (state.queued, now());
-        state.marks.add(queue.enqueued(), end, time);
-        state.read_at = Some(time);
-        state.queue = Some(queue).filter(|_| has_room);
-        has_room
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -13,18 +13,18 @@ use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
 use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
-use super::trouble::Trouble;
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
-use crate::buffer::queue::Producer;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 
 /// Bytes that are to be written and whose source does not wait for that.
-pub(super) const UNWRITTEN: u64 = 4 << 20;
+pub(super) const UNWRITTEN: u64 = 2 << 20;
+/// Bytes that were written and wait in memory for the queue.
+const FRESH: u64 = 3 << 20;
 /// To write less at once costs more than to wait a little for more.
 const GATHERED: u64 = 512 << 10;
-/// To read events back costs more than to wait so often until the queue has room.
+/// To read events back costs more than to wait so often until the queue has taken others.
 const FOR_ROOM: usize = 10;
 /// A stream is read no further for so long while there are so many; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -34,6 +34,15 @@ const MAX_SEGMENT: u64 = 16 << 20;
 const YIELDS: usize = 4;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
+
+/// Why nothing is appended.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    /// The limit is reached; else the disk fails, which is tried again at this time.
+    pub(super) retry_at: Option<Instant>,
+    pub(super) result: Appended,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -57,8 +66,9 @@ pub(super) struct State {
     pub(super) trouble: Option<Trouble>,
     /// Sources that may append something.
     pub(super) appenders: usize,
-    /// The queue, while it has all that was written: what is written next goes there at once.
-    pub(super) queue: Option<Producer>,
+    /// What was written last, if the queue gets that next: it need not be read back.
+    pub(super) fresh: Option<Group>,
+    pub(super) reader_waits: bool,
     /// The thread that syncs waits for the writer.
     pub(super) is_rescuing: bool,
     pub(super) is_ending: bool,
@@ -98,7 +108,8 @@ impl State {
             read_at: None,
             trouble: None,
             appenders: 0,
-            queue: None,
+            fresh: None,
+            reader_waits: false,
             is_rescuing: false,
             is_ending: false,
         }
@@ -109,8 +120,27 @@ impl State {
         self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
     }
 
+    /// Bytes that were written and wait in memory for the queue.
+    pub(super) fn fresh_bytes(&self) -> u64 {
+        self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)
+    }
+
+    /// Keeps what was written for the queue, if that has taken enough of what was before; else all is read back.
+    fn keep(&mut self, group: &mut Group) {
+        let fresh = self.fresh.take();
+        let mut fresh = fresh.filter(|fresh| fresh.bytes + group.bytes <= FRESH);
+        match &mut fresh {
+            Some(fresh) => {
+                fresh.bytes += group.bytes;
+                fresh.records.append(&mut group.records);
+            }
+            None => self.recycle(group.records.drain(..)),
+        }
+        self.fresh = fresh;
+    }
+
     /// Keeps the memory of full chunks.
-    fn recycle(&mut self, records: impl Iterator<Item = Record>) {
+    pub(super) fn recycle(&mut self, records: impl Iterator<Item = Record>) {
         let full = records.map(|record| record.bytes);
         let full =
             full.filter(|bytes| (CHUNK_BYTES / 2..=CHUNK_BYTES * 2).contains(&bytes.capacity()));
@@ -120,12 +150,10 @@ impl State {
         }
     }
 
-    /// How often the thread that writes waits for more events, or for the queue, which would have no room for these.
+    /// How often the thread that writes waits for more events, or for the queue to take those before.
     pub(super) fn patience(&self) -> usize {
         let bytes = self.pending.bytes;
-        let is_full =
-            |queue: &Producer| !queue.has_room(usize::try_from(bytes).unwrap_or(usize::MAX));
-        match self.queue.as_ref().is_some_and(is_full) {
+        match self.fresh.is_some() && self.fresh_bytes() + bytes > FRESH {
             _ if self.is_ending || !self.pending.uncounted.is_empty() => 0,
             true => FOR_ROOM,
             false => usize::from(bytes < GATHERED),
@@ -169,6 +197,7 @@ impl Shared {
         state.segments = std::mem::take(&mut files.segments);
         state.marks = Marks::new(files.acked);
         state.queued = files.acked;
+        state.fresh = None;
         state.dir = Some(Arc::clone(&files.dir));
     }
 
@@ -325,12 +354,11 @@ impl Shared {
         if self.sync != SyncMode::Always {
             state.claimed -= group.bytes;
         }
-        let keeps = self.sync == SyncMode::Always;
-        if !self.pass_on(state, &mut group.records, first, keeps) || state.appenders == 0 {
+        if std::mem::take(&mut state.reader_waits) {
             self.unread.notify_one();
         }
-        if !keeps {
-            state.recycle(group.records.drain(..));
+        if self.sync != SyncMode::Always {
+            state.keep(&mut group);
         }
         if self.sync == SyncMode::Never {
             return group.ticket.end(Appended::Taken);

@@ -4,21 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::group::Appended;
-use super::shared::{Shared, State, UNWRITTEN};
+use super::shared::{Shared, State, Trouble, UNWRITTEN};
 use crate::telemetry::message::Message;
 use crate::text::quantity::{HumanDuration, Size};
 
 /// A disk that has failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Why nothing is appended.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    since: Instant,
-    /// The limit is reached; else the disk fails, which is tried again at this time.
-    retry_at: Option<Instant>,
-    result: Appended,
-}
 
 impl State {
     /// Nothing is appended.
