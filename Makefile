@@ -182,7 +182,8 @@ sums: ## SHA-256 sums of what is in target/dist
 sbom: ## what the program is made of, as CycloneDX: target/dist/*.cdx.json
 	@$(call cargo_tool,cyclonedx,$(CARGO_CYCLONEDX))
 	@mkdir -p $(DIST)
-	$(DATED) cargo cyclonedx --quiet --format json --target $(TARGET) --override-filename s3-audit-webhook-$(VERSION).cdx
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target $(TARGET) \
+		--override-filename s3-audit-webhook-$(VERSION).cdx
 	mv s3-audit-webhook-$(VERSION).cdx.json $(DIST)/
 	rm -f src/framer/s3-audit-webhook-$(VERSION).cdx.json
 
@@ -215,8 +216,9 @@ image-of: stage
 .PHONY: package-test
 package-test: dist ## all packages installed, used, upgraded and removed under systemd; built twice (root and apt)
 	rm -rf $(OLDER) && mkdir -p $(OLDER)
-	$(DATED) packaging/deb/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
-	$(DATED) packaging/rpm/build.sh $(STAGE) 0.0.1 $(ARCH) $(OLDER)
+	cp -r $(STAGE) $(OLDER)/stage && echo '# Another version has another one.' >>$(OLDER)/stage/etc/agent.env
+	$(DATED) packaging/deb/build.sh $(OLDER)/stage 0.0.1 $(ARCH) $(OLDER)
+	$(DATED) packaging/rpm/build.sh $(OLDER)/stage 0.0.1 $(ARCH) $(OLDER)
 	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
 	$(DATED) tests/package/reproducible.sh $(DIST) '$(TARGETS)'
 

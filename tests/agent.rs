@@ -22,6 +22,7 @@ mod fluent_msgpack;
 mod fluent_tls;
 mod hec_ack;
 mod hec_clients;
+mod homepage;
 mod http_attacks;
 mod hung_mount;
 mod large_bodies;

@@ -12,11 +12,11 @@ fn large_events() -> Vec<String> {
         .collect()
 }
 
-/// Both kinds, with what their agents need, to send all events at once too.
+/// Both kinds, with what their agents need, to send all events in one body when the input ends, too.
 fn webhooks() -> [(Webhook, Vec<&'static str>); 2] {
     let server = Authority::new("ours").server(&["127.0.0.1"]);
     let secure = Webhook::builder().tls(server.server_config()).start();
-    let at_once = vec!["--batch-bytes", "16MiB", "--batch-age", "1s"];
+    let at_once = vec!["--batch-bytes", "16MiB", "--batch-age", "1m"];
     let insecure = [&["--insecure"], &at_once[..]].concat();
     [(Webhook::start(), at_once), (secure, insecure)]
 }

@@ -1,4 +1,4 @@
-//! The recipes of the targets' page, as they stand there, each against a listener that checks what the service's documentation demands
+//! The options on the targets' pages, as they stand there, each against a listener that checks what the service's documentation demands
 //! of a request, and answers as it says.
 
 use std::fs;
@@ -11,14 +11,21 @@ use super::bulk::{answer, documents};
 use super::delivery::numbered;
 use super::support::{Agent, Answer, Request, Webhook};
 
-const PAGE: &str = include_str!("../packaging/docs/targets.md");
+const PAGES: [&str; 6] = [
+    include_str!("../packaging/docs/target-splunk.md"),
+    include_str!("../packaging/docs/target-splunk-cloud.md"),
+    include_str!("../packaging/docs/target-elasticsearch.md"),
+    include_str!("../packaging/docs/target-datadog.md"),
+    include_str!("../packaging/docs/target-sumo-logic.md"),
+    include_str!("../packaging/docs/target-webhook.md"),
+];
 const KEY: &str = "B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
 /// The words of the first command below this heading, as a shell would read them.
 fn recipe(heading: &str) -> Vec<String> {
-    let (_, below) = PAGE
-        .split_once(&format!("\n### {heading}\n"))
-        .expect(heading);
+    let heading = format!("\n## {heading}\n");
+    let mut found = PAGES.iter().filter_map(|page| page.split_once(&heading));
+    let (_, below) = found.next().expect(&heading);
     let lines = below.lines().skip_while(|line| !line.starts_with("    "));
     let block: Vec<_> = lines.map_while(|line| line.strip_prefix("    ")).collect();
     let mut words = vec![String::new()];
@@ -160,7 +167,7 @@ fn splunk_raw_endpoint() {
     });
     let events = many();
     run(
-        "Splunk, raw endpoint",
+        "Splunk's raw endpoint",
         &hook,
         &format!("Splunk {KEY}"),
         &events,
@@ -176,6 +183,15 @@ fn splunk_raw_endpoint() {
 
 #[test]
 fn splunk_event_endpoint() {
+    takes_envelopes("Splunk's event endpoint");
+}
+
+#[test]
+fn splunk_cloud() {
+    takes_envelopes("Options for Splunk Cloud");
+}
+
+fn takes_envelopes(heading: &str) {
     const KEYS: [&str; 7] = [
         "time",
         "host",
@@ -212,12 +228,7 @@ fn splunk_event_endpoint() {
         Ok(Answer::ok())
     });
     let events = many();
-    run(
-        "Splunk, event endpoint",
-        &hook,
-        &format!("Splunk {KEY}"),
-        &events,
-    );
+    run(heading, &hook, &format!("Splunk {KEY}"), &events);
     let texts = texts(&hook).concat();
     let found = texts.lines().map(|line| {
         let (_, rest) = line.split_once(",\"event\":").unwrap();
@@ -263,7 +274,7 @@ fn elasticsearch_and_opensearch() {
     });
     let events = many();
     run(
-        "Elasticsearch and OpenSearch",
+        "Options for Elasticsearch and OpenSearch",
         &hook,
         &format!("ApiKey {KEY}"),
         &events,
@@ -295,13 +306,13 @@ fn datadog() {
         Ok(Answer::status(202).body("{}"))
     });
     let events = many();
-    run("Datadog", &hook, KEY, &events);
+    run("Options for Datadog", &hook, KEY, &events);
     let bodies = texts(&hook).concat().replace("][", ",");
     assert_eq!(bodies, format!("[{}]", events.join(",")));
     assert_eq!(hook.requests().len(), 3);
     // Short ones are held back by their number only.
     let hook = Webhook::start();
-    run("Datadog", &hook, KEY, &numbered(0..3000));
+    run("Options for Datadog", &hook, KEY, &numbered(0..3000));
     assert_eq!(hook.requests().len(), 3);
 }
 
@@ -331,12 +342,12 @@ fn sumo_logic() {
         Ok(Answer::ok().body(""))
     });
     let events = many();
-    run("Sumo Logic", &hook, KEY, &events);
+    run("Options for Sumo Logic", &hook, KEY, &events);
     assert!(texts(&hook).concat().lines().eq(events));
 }
 
 #[test]
-fn any_other_webhook() {
+fn any_webhook() {
     let hook = listener(|request| {
         demand(request.method == "POST", "method")?;
         demand(request.path == "/s3", "path")?;
@@ -354,7 +365,7 @@ fn any_other_webhook() {
     });
     let events = numbered(0..50);
     run(
-        "Any other webhook",
+        "Options for any webhook",
         &hook,
         &format!("Bearer {KEY}"),
         &events,
@@ -363,8 +374,7 @@ fn any_other_webhook() {
 }
 
 #[test]
-fn the_page_has_no_recipe_that_is_not_tried() {
-    let (_, section) = PAGE.split_once("\n## Recipes\n").unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    assert_eq!(section.matches("\n### ").count(), 6);
+fn the_pages_have_no_options_that_are_not_tried() {
+    let blocks = PAGES.map(|page| page.matches("\n    --endpoint ").count());
+    assert_eq!(blocks, [2, 1, 1, 1, 1, 1]);
 }

@@ -14,7 +14,7 @@ const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD0ScfMUuqYdU=";
 
 /// Whether the page's recipe takes a request, with its body or another; none without Python.
 fn verify(secrets: &[&str], request: &Request, body: &[u8]) -> Option<bool> {
-    let page = include_str!("../packaging/docs/signing.md");
+    let page = include_str!("../packaging/docs/target-webhook.md");
     let blocks = page
         .split("```python\n")
         .skip(1)

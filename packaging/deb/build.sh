@@ -19,8 +19,8 @@ put() { # mode, file, where
     install -D -m "$1" "$2" "$tree/$3"
 }
 doc=usr/share/doc/$name
-put 644 "$stage/etc/agent.env" etc/$name/agent.env
-mkdir "$tree/usr"
+# No conffile: everybody adds lines to it, and dpkg would ask at each upgrade with another one whose it is to be.
+put 644 "$stage/etc/agent.env" usr/share/$name/agent.env
 cp -r --no-preserve=ownership "$stage/bin" "$stage/lib" "$stage/share" "$tree/usr/"
 # Debian has these elsewhere.
 mv "$tree/usr/share/zsh/site-functions" "$tree/usr/share/zsh/vendor-completions"
@@ -54,14 +54,13 @@ mkdir "$tree/DEBIAN"
 for script in postinst prerm postrm; do
     install -m 755 "$here/$script" "$tree/DEBIAN/$script"
 done
-echo /etc/$name/agent.env >"$tree/DEBIAN/conffiles"
-(cd "$tree" && find usr etc -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
+(cd "$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
 cat >"$tree/DEBIAN/control" <<END
 Package: $name
 Version: $version-1
 Architecture: $arch
 Maintainer: $maintainer
-Installed-Size: $(find "$tree/usr" "$tree/etc" -type f -printf "%s\n" | awk "{ kib += int((\$1 + 1023) / 1024) } END { print kib }")
+Installed-Size: $(find "$tree/usr" -type f -printf "%s\n" | awk "{ kib += int((\$1 + 1023) / 1024) } END { print kib }")
 Depends: passwd
 Recommends: ca-certificates
 Section: admin

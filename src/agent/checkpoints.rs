@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +18,9 @@ use crate::state::checkpoint::{FileOffset, Found, Progress, Restored, Store};
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// What has become final is written so often: a kill repeats what did in between.
+/// What has become final is written so often, if there is anything: a kill repeats what did in between.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// It is on disk so often: a power failure repeats what became final in between.
 const SYNC: Duration = Duration::from_secs(1);
@@ -40,6 +42,9 @@ pub(super) struct CheckpointWriter {
     dir: PathBuf,
     entries: Vec<Entry>,
     progresses: Vec<Progress>,
+    /// Sent to when there is something to write again, or at the end.
+    wake: Sender<()>,
+    woken: Receiver<()>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
     pub(super) notices: Vec<Message>,
 }
@@ -61,7 +66,8 @@ struct Entry {
 /// The running thread.
 #[derive(Debug)]
 pub(super) struct Running {
-    end: Sender<()>,
+    end: Arc<AtomicBool>,
+    wake: Sender<()>,
     ended: Receiver<()>,
 }
 
@@ -75,10 +81,13 @@ pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<(CheckpointWriter, Vec<Option<Memory>>), CommandError> {
+    let (wake, woken) = bounded(1);
     let mut writer = CheckpointWriter {
         dir: options.spool.dir.state.state_dir.clone(),
         entries: Vec::new(),
         progresses: Vec::new(),
+        wake,
+        woken,
         notices: Vec::new(),
     };
     let mut all = Vec::new();
@@ -111,7 +120,7 @@ impl CheckpointWriter {
             spec: spec.clone(),
             path: path.to_owned(),
             store: None,
-            progress: Progress::default(),
+            progress: Progress::waking(self.wake.clone()),
             restored,
             is_stale: true,
             is_failing: false,
@@ -153,11 +162,6 @@ impl CheckpointWriter {
         })
     }
 
-    /// The progress of all `file:` sources.
-    pub(super) fn progresses(&self) -> Vec<Progress> {
-        self.progresses.clone()
-    }
-
     /// Writes them from now on, if there are any, and says so where the directory does not answer.
     ///
     /// # Errors
@@ -170,21 +174,35 @@ impl CheckpointWriter {
         if self.entries.is_empty() {
             return Ok(None);
         }
-        let (end, told) = bounded(1);
         let (alive, ended) = bounded(0);
+        let end = Arc::new(AtomicBool::new(false));
+        let running = Running {
+            end: Arc::clone(&end),
+            wake: self.wake.clone(),
+            ended,
+        };
         thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
-                self.run(&stats, &told, &watchdog);
+                self.run(&stats, &end, &watchdog);
                 drop(alive);
             })?;
-        Ok(Some(Running { end, ended }))
+        Ok(Some(running))
     }
 
-    fn run(mut self, stats: &QueueStats, told: &Receiver<()>, watchdog: &Watchdog) {
+    fn run(mut self, stats: &QueueStats, end: &AtomicBool, watchdog: &Watchdog) {
         let mut synced = Instant::now();
+        let mut written = synced;
         loop {
-            let is_last = told.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
+            // What is not final yet wakes nobody when it is.
+            let is_idle = self.entries.iter().all(|entry| entry.progress.is_idle());
+            let pause = if is_idle { SYNC } else { INTERVAL };
+            let _ = self.woken.recv_timeout(pause);
+            let is_last = end.load(Ordering::SeqCst);
+            if !is_last {
+                thread::sleep(INTERVAL.saturating_sub(written.elapsed()));
+            }
+            written = Instant::now();
             let is_due = is_last || synced.elapsed() >= SYNC;
             if is_due {
                 synced = Instant::now();
@@ -300,8 +318,9 @@ impl Entry {
 impl Running {
     /// Has them written for the last time, when no more events become final, and waits for that, but not for long.
     pub(super) fn finish(self, patience: Duration) {
-        // Never waits: there is room for this one.
-        let _ = self.end.try_send(());
+        self.end.store(true, Ordering::SeqCst);
+        // Without room for this one it wakes anyway.
+        let _ = self.wake.try_send(());
         let _ = self.ended.recv_timeout(patience);
     }
 }

@@ -2,7 +2,6 @@
 
 mod checkpoints;
 pub mod destination;
-mod file_gate;
 mod listening;
 mod memory;
 mod open;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::destination;
-use crate::agent::file_gate::FileGate;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -52,7 +51,6 @@ pub struct SettingsWatcher {
     generation: u64,
     /// Those of the sources.
     rules: LiveRules,
-    gate: FileGate,
     /// Requests to read the settings now.
     requests: Receiver<()>,
     /// The options' values that are in effect, or whose change was logged.
@@ -79,7 +77,6 @@ impl SettingsWatcher {
         report: Arc<Report>,
         lines: &[Line],
         rules: LiveRules,
-        gate: FileGate,
         requests: Receiver<()>,
     ) -> Self {
         SettingsWatcher {
@@ -88,7 +85,6 @@ impl SettingsWatcher {
             senders: lines.iter().map(|line| line.changes.clone()).collect(),
             generation: 1,
             rules,
-            gate,
             requests,
             values: values(provenance),
             had_file: provenance.file.settings.is_ok(),
@@ -205,15 +201,8 @@ impl SettingsWatcher {
                 warning.log();
             }
             let changed = changed.join(", ");
-            if destination.targets.is_none() {
-                // Files stop first, and keep what the sender discards then.
-                self.report.forwards(destination.forwarding, &changed);
-                self.gate.close();
-                self.change(None);
-            } else {
-                self.change(destination.targets);
-                self.report.forwards(destination.forwarding, &changed);
-            }
+            self.change(destination.targets);
+            self.report.forwards(destination.forwarding, &changed);
         } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }

@@ -11,7 +11,6 @@ use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
-use super::file_gate::FileGate;
 use super::open::Opened;
 use super::running::Agent;
 use super::settings_watch::{Contents, SettingsWatcher};
@@ -34,7 +33,7 @@ use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::{self, Watched};
-use crate::source::{Source, SourceOutput, WhenFull};
+use crate::source::{Source, SourceOutput, Spec, WhenFull};
 use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
@@ -87,7 +86,6 @@ pub(super) fn start(
     let stats = producer.stats();
     let running_spool = start_spool(&shared, opened.spool, stats.clone(), &watchdog)?;
     let spool = (running_spool.as_ref()).map(|running| running.spool().clone());
-    let gate = FileGate::new(sources.checkpoints.progresses(), &spool, stats.clone());
     let checkpoints = sources.checkpoints.start(stats.clone(), watchdog.clone())?;
     let targets = opened.destination.targets;
     let numbering = opened.trail.as_ref().map(trailing::numbering);
@@ -104,7 +102,7 @@ pub(super) fn start(
     }
     let (ask, asked) = unbounded();
     if !options.dry_run {
-        let watcher = watcher(opened.contents, provenance, &shared, &lines, gate, asked);
+        let watcher = watcher(opened.contents, provenance, &shared, &lines, asked);
         watcher.numbering(numbering).spawn()?;
     }
     let ask_files = watched::watch(opened.listening.files)?;
@@ -134,11 +132,10 @@ fn watcher(
     provenance: &Provenance,
     shared: &Shared,
     lines: &[Line],
-    gate: FileGate,
     asked: Receiver<()>,
 ) -> SettingsWatcher {
     let (report, rules) = (Arc::clone(&shared.report), shared.rules.clone());
-    SettingsWatcher::new(contents, provenance, report, lines, rules, gate, asked)
+    SettingsWatcher::new(contents, provenance, report, lines, rules, asked)
 }
 
 fn start_status_file(
@@ -311,6 +308,8 @@ fn start_sources(
         };
         let producer = match resumes {
             true => producer.resuming(),
+            // Files are not read while forwarding is disabled.
+            false if matches!(spec, Spec::File(_)) => producer.waiting(),
             false => producer,
         };
         let report = Arc::clone(&shared.report);

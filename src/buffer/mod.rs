@@ -3,6 +3,5 @@
 pub mod acks;
 pub mod chunk;
 pub mod queue;
-mod resuming;
 pub mod run;
 pub mod spool;

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::run::Run;
+use crate::text::ranges::Ranges;
 
 mod shared;
 mod stats;
@@ -44,6 +45,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
     let producer = Producer {
         shared: Arc::clone(&shared),
         most: Extent::MAX,
+        waits: false,
         resumes: false,
         takes_large: false,
         chunks: chunks_in,
@@ -63,6 +65,8 @@ pub struct Producer {
     shared: Arc<Shared>,
     /// It takes nothing while the queue holds so many events or bytes.
     most: Extent,
+    /// What is queued waits while forwarding is disabled.
+    waits: bool,
     /// The next start reads again what is not final.
     resumes: bool,
     /// An empty queue takes what is larger than its bound.
@@ -81,9 +85,18 @@ impl Producer {
         }
     }
 
-    /// Another one, for a source that reads again at the next start what is not final.
+    /// Another one, for a source that is not read while forwarding is disabled: what it has queued waits, too.
+    pub fn waiting(&self) -> Self {
+        Producer {
+            waits: true,
+            ..self.clone()
+        }
+    }
+
+    /// The same, and the source reads again at the next start what is not final.
     pub fn resuming(&self) -> Self {
         Producer {
+            waits: true,
             resumes: true,
             ..self.clone()
         }
@@ -98,6 +111,9 @@ impl Producer {
     }
 
     fn room(&self, state: &State) -> Extent {
+        if state.closed {
+            return Extent::default();
+        }
         if self.takes_large && state.buffered.events == 0 {
             return Extent::MAX;
         }
@@ -275,6 +291,9 @@ impl Producer {
         state.peak = state.peak.max(state.buffered.bytes);
         let first = state.enqueued;
         state.enqueued += part.events as Seq;
+        if self.waits {
+            state.waiting.add(first..state.enqueued);
+        }
         if self.resumes {
             state.resuming.add(first..state.enqueued);
         }
@@ -334,7 +353,12 @@ pub struct Consumer {
 impl Consumer {
     /// How many events that are not final the next start reads again.
     pub fn resuming(&self) -> usize {
-        usize::try_from(self.shared.lock().resuming.events()).unwrap_or(usize::MAX)
+        usize::try_from(self.shared.lock().resuming.count()).unwrap_or(usize::MAX)
+    }
+
+    /// Events that wait while forwarding is disabled, by their numbers.
+    pub fn waiting(&self) -> Ranges {
+        self.shared.lock().waiting.clone()
     }
 
     /// The oldest events. Waits until `deadline` (`None`: for ever) if there are fewer than
@@ -380,8 +404,8 @@ impl Consumer {
         let mut state = self.shared.lock();
         for range in seqs {
             state.acks.finish(range.clone());
-            let watermark = state.acks.watermark();
-            state.resuming.finish(&range, watermark);
+            state.waiting.remove(range.clone());
+            state.resuming.remove(range);
         }
         state.buffered = state.buffered.minus(extent);
         let wakes = state.buffered.fits(state.wake_at);
@@ -392,6 +416,12 @@ impl Consumer {
         if wakes {
             self.shared.room.notify_all();
         }
+    }
+
+    /// Nothing more is taken from the queue but what is in it: who waits for room is told so.
+    pub fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_all();
     }
 
     /// Hands an emptied chunk's buffer back for reuse.
@@ -406,8 +436,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.room.notify_all();
+        self.close();
     }
 }
 

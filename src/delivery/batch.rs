@@ -10,6 +10,7 @@ use super::outcome::Overhead;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::buffer::run::Run;
+use crate::text::ranges::Ranges;
 
 /// Events in the order in which they are sent.
 #[derive(Debug, Default)]
@@ -116,6 +117,21 @@ impl Batch {
             ..Extent::MAX
         };
         std::iter::from_fn(move || (!self.is_empty()).then(|| self.take(one, Overhead::default())))
+    }
+
+    /// Takes out the events that have none of these numbers; the others stay in their order.
+    pub fn take_without(&mut self, numbers: &Ranges) -> Batch {
+        let mut taken = Batch::default();
+        for mut run in std::mem::take(self).runs {
+            while run.extent().events > 0 {
+                let seqs = run.seqs();
+                let (stays, end) = numbers.run(seqs.start);
+                let part = run.extent_of_first((end.min(seqs.end) - seqs.start) as usize);
+                let batch = if stays { &mut *self } else { &mut taken };
+                batch.push(run.split_off_front(part));
+            }
+        }
+        taken
     }
 
     /// Adds all of `next` behind the others.
@@ -280,6 +296,28 @@ mod tests {
             }
             prop_assert_eq!(sent, expected);
             prop_assert_eq!(seqs, (0..next).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn what_has_none_of_some_numbers_is_taken_out(
+            chunks in vec(vec(0usize..20, 1..10), 1..8),
+            stay in vec(any::<bool>(), 80),
+        ) {
+            let (mut batch, mut next) = (Batch::default(), 3);
+            for lengths in &chunks {
+                batch.push(run(next, lengths));
+                next += lengths.len() as Seq;
+            }
+            let whole = text(&batch);
+            let stays = |seq: &Seq| stay[*seq as usize];
+            let expected: Vec<_> = numbers(&batch).into_iter().filter(stays).collect();
+            let ranges: Ranges = expected.iter().map(|seq| *seq..seq + 1).collect();
+            let taken = batch.take_without(&ranges);
+            prop_assert_eq!(numbers(&batch), expected);
+            prop_assert!(numbers(&taken).iter().all(|seq| !stays(seq)));
+            batch.merge(taken);
+            prop_assert_eq!(text(&batch), whole);
+            prop_assert_eq!(batch.extent().bytes, text(&batch).len());
         }
 
         #[test]

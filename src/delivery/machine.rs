@@ -50,7 +50,7 @@ pub struct Delivery {
     pub(super) suspects: VecDeque<Suspect>,
     pub(super) in_flight: Vec<Airborne>,
     /// A sender is at the queue.
-    is_collecting: bool,
+    pub(super) is_collecting: bool,
     /// Senders that wait should look again.
     pub(super) wakes: bool,
     /// Bodies that were sent.
@@ -210,18 +210,6 @@ impl Delivery {
             .plus(self.posted.extent())
     }
 
-    /// All events that are not final and not in flight, to be given up.
-    pub fn take_all(&mut self) -> Batch {
-        self.fresh_since = None;
-        let mut all = std::mem::take(&mut self.fresh);
-        let suspects = std::mem::take(&mut self.suspects);
-        let retries = std::mem::take(&mut self.retry).into_iter();
-        retries
-            .chain(suspects.into_iter().map(|suspect| suspect.attempt))
-            .for_each(|attempt| all.merge(attempt.batch));
-        all
-    }
-
     /// Whether nothing passes.
     pub(super) fn is_down(&self) -> bool {
         let enough = match self.others_pass() {
@@ -326,7 +314,7 @@ impl Delivery {
         self.collect(wanted, until)
     }
 
-    fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> Step {
+    pub(super) fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> Step {
         self.is_collecting = true;
         Step::Collect { wanted, until }
     }

@@ -7,6 +7,7 @@ pub mod body;
 pub mod body_size;
 pub mod chance;
 pub mod compression;
+mod disabled;
 pub mod machine;
 mod next_body;
 pub mod outcome;

@@ -166,15 +166,19 @@ impl Sender {
         if is_stopping {
             delivery.stop();
         }
-        if self.targets.is_none() && !self.is_awaited {
-            let all = delivery.take_all();
-            let events = all.extent().events;
-            let report = &self.senders.report;
-            report.dropped(Reason::Disabled, None, events);
-            report.gap(Reason::Disabled.label(), all.seqs());
-            self.senders.finish(all);
-        }
-        let step = delivery.next(self.place, Instant::now());
+        let now = Instant::now();
+        let step = match self.targets {
+            None if !self.is_awaited => {
+                let waiting = self.senders.consumer.waiting();
+                let (dropped, step) = delivery.disabled(&waiting, now);
+                let report = &self.senders.report;
+                report.dropped(Reason::Disabled, None, dropped.extent().events);
+                report.gap(Reason::Disabled.label(), dropped.seqs());
+                self.senders.finish(dropped);
+                step
+            }
+            _ => delivery.next(self.place, now),
+        };
         if let Step::Wait(_) = step {
             // Said under the lock, so that nobody changes something in between.
             let line = &self.senders.lines[self.place];
@@ -361,6 +365,8 @@ impl Senders {
         let (mut left, posted) = (delivery.buffered().events, delivery.posted());
         drop(delivery);
         self.report.left_unacknowledged(posted);
+        // What the spool still holds stays there, and is counted there.
+        self.consumer.close();
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;
         }

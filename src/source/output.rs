@@ -235,10 +235,13 @@ impl SourceOutput {
             return true;
         }
         self.count();
-        let full = self.spool_or_queue();
-        if self.when_full == WhenFull::Drop {
+        let mut reason = self.spool_or_queue();
+        if self.when_full == WhenFull::Drop && !self.chunk.is_empty() {
+            if !self.producer.is_open() {
+                reason = Reason::Shutdown;
+            }
             let (source, events) = (Some(self.source), self.chunk.events);
-            self.report.dropped(full, source, events);
+            self.report.dropped(reason, source, events);
             self.clear();
         }
         self.chunk.is_empty()

@@ -53,8 +53,17 @@ impl Ranges {
 
     /// Whether a number is in it.
     pub fn contains(&self, number: u64) -> bool {
+        self.run(number).0
+    }
+
+    /// Whether a number is in it, and the next one of which the opposite is true.
+    pub fn run(&self, number: u64) -> (bool, u64) {
         let last = self.0.range(..=number).next_back();
-        last.is_some_and(|(_, end)| number < *end)
+        let next = self.0.range(number..).next();
+        match last {
+            Some((_, &end)) if number < end => (true, end),
+            _ => (false, next.map_or(u64::MAX, |(start, _)| *start)),
+        }
     }
 
     /// How many numbers.
@@ -157,7 +166,12 @@ mod tests {
                     model.retain(|number| !range.contains(number));
                 }
                 prop_assert_eq!(ranges.count(), model.len() as u64);
-                prop_assert!((0..60).all(|number| ranges.contains(number) == model.contains(&number)));
+                for number in 0..60 {
+                    let is_in = model.contains(&number);
+                    let next = (number..60).find(|next| model.contains(next) != is_in);
+                    prop_assert_eq!(ranges.contains(number), is_in);
+                    prop_assert_eq!(ranges.run(number), (is_in, next.unwrap_or(u64::MAX)));
+                }
                 // No two touch, so that there are no more than holes.
                 let all: Vec<_> = ranges.iter().collect();
                 prop_assert!(all.windows(2).all(|two| two[0].end < two[1].start));

@@ -172,17 +172,9 @@ impl Trail {
         self.keep_numbers(view);
         let base = self.base;
         for ((source, reason), mut gap) in losses {
-            for entry in &mut self.saved.outbox {
-                let Some(seq) = entry.seq.filter(|seq| gap.numbers.contains(*seq)) else {
-                    continue;
-                };
-                if reason == Reason::Disabled.label() {
-                    // It is queued again when there is a webhook.
-                    entry.seq = None;
-                } else {
-                    // A webhook that does not take records is not told so in another one.
-                    gap.numbers.remove(seq..seq + 1);
-                }
+            // A webhook that does not take records is not told so in another one.
+            for seq in self.saved.outbox.iter().filter_map(|entry| entry.seq) {
+                gap.numbers.remove(seq..seq + 1);
             }
             let numbers = gap.numbers.iter();
             gap.numbers = numbers

@@ -123,8 +123,14 @@ impl World {
     }
 
     fn finish_all(&mut self, outcome: &str) {
-        for range in self.queue.unfinished().iter() {
-            range.for_each(|seq| self.finish(seq, outcome));
+        self.finish_where(outcome, |_| true);
+    }
+
+    fn finish_where(&mut self, outcome: &str, is_meant: impl Fn(&str) -> bool) {
+        for seq in self.queue.unfinished().iter().flatten() {
+            if is_meant(&self.queue.lines[&seq]) {
+                self.finish(seq, outcome);
+            }
         }
     }
 
@@ -220,7 +226,7 @@ proptest! {
                 Step::Drop(events) => world.lose("buffer_full", events.into(), []),
                 Step::Disable => {
                     world.is_forwarding = false;
-                    world.finish_all("disabled");
+                    world.finish_where("disabled", |line| !line.contains(record::KIND));
                 }
                 Step::Enable => world.is_forwarding = true,
                 Step::Tick(seconds) => (0..seconds).for_each(|_| world.tick()),

@@ -3,9 +3,9 @@
 //! that a child's CPU time is the forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
-//! commas (cpu, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and `BENCH_BEFORE`
-//! another one that takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files. Figures are
-//! for comparing; only lost, doubled or changed events make it fail.
+//! commas (cpu, extras, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and
+//! `BENCH_BEFORE` another one that takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files.
+//! Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,6 +13,7 @@ mod arrivals;
 mod clients;
 mod connections;
 mod events;
+mod extras;
 mod floor;
 mod footprint;
 mod growth;
@@ -80,6 +81,9 @@ fn bench() -> io::Result<bool> {
     if wanted("cpu") {
         work::sink_rate(&setup, &mut results)?;
         complete &= work::run(&setup, rounds, &mut results)?;
+    }
+    if wanted("extras") {
+        extras::run(&setup, rounds, &mut results)?;
     }
     if wanted("connections") {
         complete &= connections::run(rounds, &mut results)?;

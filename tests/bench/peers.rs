@@ -29,6 +29,14 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
     let tls = way.ca.as_ref().map_or_else(String::new, |ca| {
         format!("tls(ca-file(\"{}\") peer-verify(yes))", ca.display())
     });
+    let disk = setup.directory.join("syslog-ng.disk");
+    let _ = fs::remove_dir_all(&disk);
+    fs::create_dir(&disk)?;
+    // Reliable: to disk before all else. It never asks for fdatasync.
+    let buffer = way.spool.map_or_else(String::new, |_| {
+        let disk = disk.display();
+        format!("disk-buffer(reliable(yes) dir(\"{disk}\") disk-buf-size(2147483648) mem-buf-size(67108864))")
+    });
     let configuration = setup.directory.join("syslog-ng.conf");
     fs::write(
         &configuration,
@@ -38,7 +46,7 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
              source s {{ {source} }};\n\
              destination d {{ http(url(\"{}\") method(\"POST\") headers(\"Content-Type: application/x-ndjson\")\n\
                body(\"${{MSG}}\") delimiter(\"\\n\") batch-bytes(1048576) batch-lines(10000) batch-timeout(1000)\n\
-               workers(1) log-fifo-size(100000) {tls}); }};\n\
+               workers(1) log-fifo-size(100000) {tls} {buffer}); }};\n\
              log {{ source(s); destination(d); flags(flow-control); }};\n",
             way.url
         ),

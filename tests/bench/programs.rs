@@ -96,6 +96,8 @@ pub(crate) struct Way {
     pub(crate) ca: Option<PathBuf>,
     /// Bodies are compressed, level 1.
     pub(crate) gzip: bool,
+    /// Events go through a disk queue, with the agent's --spool-sync.
+    pub(crate) spool: Option<&'static str>,
     /// What a measurement wants of the agent alone.
     pub(crate) options: Vec<String>,
 }
@@ -108,6 +110,7 @@ impl Way {
             url,
             ca: None,
             gzip: false,
+            spool: None,
             options: Vec::new(),
         }
     }
@@ -184,6 +187,9 @@ fn agent(setup: &Setup, way: &Way) -> Command {
     }
     if way.gzip {
         command.arg("--compress=gzip:1");
+    }
+    if let Some(sync) = way.spool {
+        command.args(["--spool-bytes=2GiB", "--spool-sync", sync]);
     }
     command
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
                 .into_iter()
                 .enumerate()
             {
-                cpu[place].push(carry(&setup, load, sync)?);
+                cpu[place].push(carry(&setup, Program::Agent, load, sync)?);
             }
         }
         let [without, with @ ..] = &cpu;
@@ -71,24 +71,45 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
             results.figure(&name, &[middle(&ratio)], "×", limit);
         }
     }
+    peer(&setup, rounds, results)?;
     answers(results)?;
     always(results)?;
     memory(results)?;
     start(results)
 }
 
-fn way(input: Input, sink: &Sink, sync: Option<&str>) -> Way {
-    let mut way = Way::new(input, sink.url());
-    if let Some(sync) = sync {
-        way = way
-            .with("--spool-bytes=2GiB")
-            .with(&format!("--spool-sync={sync}"));
+/// The same for syslog-ng's disk buffer.
+fn peer(setup: &Setup, rounds: u64, results: &mut Results) -> io::Result<()> {
+    let program = Program::SyslogNg;
+    if !program.is_installed() {
+        return Ok(());
     }
+    let mut cpu = [const { Vec::new() }; 2];
+    for _ in 0..rounds {
+        for (place, sync) in [None, Some("never")].into_iter().enumerate() {
+            cpu[place].push(carry(setup, program, Load::Unix, sync)?);
+        }
+    }
+    let [without, with] = &cpu;
+    let name = "unix: CPU a million of syslog-ng";
+    results.figure(name, without, "s", None);
+    results.figure(&format!("{name} with its disk buffer"), with, "s", None);
+    Ok(())
+}
+
+fn way(input: Input, sink: &Sink, sync: Option<&'static str>) -> Way {
+    let mut way = Way::new(input, sink.url());
+    way.spool = sync;
     way
 }
 
 /// Carries all events; CPU seconds a million.
-fn carry(setup: &Setup, load: Load, sync: Option<&str>) -> io::Result<f64> {
+fn carry(
+    setup: &Setup,
+    program: Program,
+    load: Load,
+    sync: Option<&'static str>,
+) -> io::Result<f64> {
     let sink = Sink::start(setup.bytes)?;
     let (socket, address) = (setup.socket(0), free_address()?);
     let _ = fs::remove_file(&socket);
@@ -105,7 +126,7 @@ fn carry(setup: &Setup, load: Load, sync: Option<&str>) -> io::Result<f64> {
         Load::Single => clients::requests(setup.events.min(100_000)),
         Load::Batches => clients::batches(setup.events, BATCH),
     };
-    let Some(mut command) = Program::Agent.command(setup, &way)? else {
+    let Some(mut command) = program.command(setup, &way)? else {
         return Ok(f64::NAN);
     };
     let process = Process::start(&mut command)?;
@@ -127,8 +148,12 @@ fn carry(setup: &Setup, load: Load, sync: Option<&str>) -> io::Result<f64> {
     process.terminate();
     let usage = process.wait()?;
     let arrived: u64 = sink.empty(|arrived| {
-        let lines =
-            |it: &crate::sink::Arrival| it.body.iter().filter(|byte| **byte == b'\n').count();
+        let lines = |it: &crate::sink::Arrival| {
+            it.body
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .count()
+        };
         arrived.iter().map(|it| lines(it) as u64).sum()
     });
     if arrived != events {

@@ -54,6 +54,17 @@ def is_short(page):
                 sys.exit(f"{page}:{number}: {len(line)} columns, of {COLUMNS} at most")
 
 
+def tests_exist():
+    """The page on guarantees names tests that there are."""
+    page = pathlib.Path("packaging/docs/guarantees.md").read_text(encoding="utf-8")
+    sources = [path for name in ("src", "tests") for path in pathlib.Path(name).rglob("*.rs")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    names = re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", page.split("\n## Tests\n")[1])
+    missing = [name for name in names if f"fn {name}()" not in code]
+    if missing or not names:
+        sys.exit(f"packaging/docs/guarantees.md: no such tests: {missing}")
+
+
 def main():
     if len(sys.argv) > 1:
         pages = list(pathlib.Path(sys.argv[1]).rglob("*.md"))
@@ -63,6 +74,7 @@ def main():
         pages = [page for page in map(pathlib.Path, names.stdout.split()) if page.exists()]
         for page in pages:
             is_short(page)
+        tests_exist()
         known = (pathlib.Path("README.md").read_text(encoding="utf-8"))
         for page in pathlib.Path("packaging/docs").glob("*.md"):
             if f"({page}" not in known:

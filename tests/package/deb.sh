@@ -18,6 +18,8 @@ drop_in() { # lines...
 }
 
 say 'deb: installed, it waits to be told what to do'
+# As 0.1 has left it when it was removed.
+inside env DPKG_MAINTSCRIPT_PACKAGE=$name deb-systemd-helper mask $name.service
 dpkg --install /root/older.deb
 ! is_active || fail 'it runs although nobody has said where events come from'
 inside systemd-analyze verify --man=no $name.service || fail 'systemd finds the unit wrong'
@@ -29,6 +31,8 @@ logged 'no source is set' || fail 'it does not say what is missing'
 
 say 'deb: first use'
 configure_and_start
+inside systemd-run --quiet --pipe -p EnvironmentFile=/etc/$name/agent.env $name check >"$DIR/checked"
+grep -q '^source *file:/var/log/audit.log (from' "$DIR/checked" || fail "check: $(<"$DIR/checked")"
 user=$(inside id -u $name)
 grep -q "^Uid:.$user" "$root/proc/$(property MainPID)/status" || fail 'it does not run as its own user'
 await 20 'its status' eval 'property StatusText | grep -q "received 1, delivered 1"'

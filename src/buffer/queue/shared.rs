@@ -4,8 +4,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{Chunk, Extent};
-use crate::buffer::resuming::Resuming;
 use crate::buffer::run::Run;
+use crate::text::ranges::Ranges;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -26,7 +26,10 @@ pub(super) struct State {
     /// The next event's number.
     pub(super) enqueued: Seq,
     pub(super) acks: Acks,
-    pub(super) resuming: Resuming,
+    /// Those that wait while forwarding is disabled.
+    pub(super) waiting: Ranges,
+    /// Those that the next start reads again: at the agent's end they are no loss.
+    pub(super) resuming: Ranges,
     /// Sources that wait are woken when no more than this is buffered.
     pub(super) wake_at: Extent,
     /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.

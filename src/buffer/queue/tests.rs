@@ -120,6 +120,50 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
 }
 
 #[test]
+fn a_closed_queue_takes_nothing_though_there_is_room() {
+    let (producer, consumer) = queue(bound(9, 1000));
+    let mut events = chunk(b'a', 2, 10);
+    assert!(producer.offer_or_wait(&mut events, Duration::from_secs(60)));
+    consumer.close();
+    let mut more = chunk(b'b', 3, 10);
+    assert!(!producer.offer_or_wait(&mut more, Duration::from_secs(60)));
+    assert_eq!(producer.offer(&mut more), 0);
+    assert!(!producer.offer_whole(&mut more, |_| unreachable!()));
+    assert_eq!((more.events, producer.enqueued()), (3, 2));
+    assert!(matches!(
+        consumer.take(Extent::MAX, Some(Instant::now())),
+        Taken::Events(_)
+    ));
+    assert!(matches!(
+        consumer.take(Extent::MAX, Some(Instant::now())),
+        Taken::Nothing
+    ));
+}
+
+#[test]
+fn what_waits_and_what_resumes_is_known_by_its_numbers() {
+    let (producer, consumer) = queue(bound(99, 1000));
+    let (waiting, resuming) = (producer.waiting(), producer.resuming());
+    for (producer, events) in [
+        (&producer, 2),
+        (&waiting, 3),
+        (&resuming, 4),
+        (&producer, 1),
+    ] {
+        assert_eq!(producer.offer(&mut chunk(b'a', events, 2)), events);
+    }
+    assert_eq!(
+        (consumer.waiting().to_string(), consumer.resuming()),
+        ("2-8".into(), 4)
+    );
+    consumer.finish(bound(3, 6), once(4..7));
+    assert_eq!(
+        (consumer.waiting().to_string(), consumer.resuming()),
+        ("2-3,7-8".into(), 2)
+    );
+}
+
+#[test]
 fn a_patient_source_leaves_room_for_others() {
     let (producer, consumer) = queue(bound(100, 1000));
     let patient = producer.while_below(bound(50, 200));

@@ -1,4 +1,4 @@
-//! Gives what is in the spool to the queue: in order, and again from where it is not final if forwarding was disabled.
+//! Gives what is in the spool to the queue, in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::record::Record;
 use super::segments;
 use super::shared::{Shared, State, now};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
-use crate::buffer::queue::{Producer, QueueStats};
+use crate::buffer::queue::Producer;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::message::Message;
@@ -25,7 +25,6 @@ const IF_IT_HANGS: &str = "what is in the spool waits";
 pub(super) struct Feed {
     pub(super) shared: Arc<Shared>,
     pub(super) producer: Producer,
-    pub(super) stats: QueueStats,
     pub(super) watchdog: Watchdog,
     pub(super) stop: ShutdownSignal,
     /// If more events than this are left when the agent stops, they wait for its next start.
@@ -75,15 +74,7 @@ impl Feed {
     }
 
     fn next(&self, reader: &mut Option<Reader>) -> Next {
-        let watermark = self.stats.watermark();
-        let mut state = self.shared.lock();
-        if let Some(acked) = state.marks.rewind(watermark) {
-            // These were counted as dropped.
-            let again = state.queued.saturating_sub(acked);
-            self.shared.report.recovered(again);
-            state.queued = acked;
-            *reader = None;
-        }
+        let state = self.shared.lock();
         if reader
             .as_ref()
             .is_some_and(|reader| reader.position() != state.queued)
@@ -212,9 +203,12 @@ impl Shared {
         };
         let mut has_room = true;
         for record in records {
-            let bytes = match keeps {
-                true => record.bytes.clone(),
-                false => std::mem::take(&mut record.bytes),
+            let bytes = if keeps {
+                let mut copy = queue.buffer();
+                copy.extend_from_slice(&record.bytes);
+                copy
+            } else {
+                std::mem::take(&mut record.bytes)
             };
             let mut chunk = Chunk {
                 bytes,

@@ -135,8 +135,6 @@ pub struct Marks {
     marks: VecDeque<(Seq, u64, u32)>,
     /// All events of the spool below are final.
     acked: u64,
-    /// Events of the queue from here on do not count as final: they were discarded while forwarding is disabled.
-    frozen: Option<Seq>,
 }
 
 impl Marks {
@@ -145,7 +143,6 @@ impl Marks {
         Marks {
             marks: VecDeque::new(),
             acked,
-            frozen: None,
         }
     }
 
@@ -163,7 +160,6 @@ impl Marks {
 
     /// All events of the queue below `watermark` are final. Gives what that means for the spool.
     pub fn advance(&mut self, watermark: Seq) -> u64 {
-        let watermark = watermark.min(self.frozen.unwrap_or(Seq::MAX));
         while let Some(&(position, seq, _)) = self.marks.front()
             && position <= watermark
         {
@@ -176,20 +172,6 @@ impl Marks {
     /// When the oldest event was written that the queue has and that is not final.
     pub fn oldest(&self) -> Option<u32> {
         self.marks.front().map(|mark| mark.2)
-    }
-
-    /// From `watermark` on events are discarded without being final, until the reader has [rewound](Self::rewind).
-    pub fn freeze(&mut self, watermark: Seq) {
-        self.frozen = Some(self.frozen.unwrap_or(watermark).min(watermark));
-    }
-
-    /// If events were discarded: forgets what was read but is not final, and gives the event to read on from.
-    pub fn rewind(&mut self, watermark: Seq) -> Option<u64> {
-        self.frozen?;
-        let acked = self.advance(watermark);
-        self.marks.clear();
-        self.frozen = None;
-        Some(acked)
     }
 }
 
@@ -243,12 +225,7 @@ mod tests {
         marks.add(30, 120, 2);
         assert_eq!(marks.advance(9), 100);
         assert_eq!((marks.advance(29), marks.oldest()), (110, Some(2)));
-        marks.freeze(29);
-        assert_eq!(marks.advance(40), 110);
-        assert_eq!(marks.rewind(40), Some(110));
-        assert_eq!(marks.rewind(40), None);
-        marks.add(60, 120, 3);
-        assert_eq!(marks.advance(60), 120);
+        assert_eq!((marks.advance(60), marks.oldest()), (120, None));
         for position in 61..10_000 {
             marks.add(position, position * 2, 4);
         }

@@ -126,19 +126,12 @@ impl Spool {
     ) {
         let feed = Feed {
             shared: Arc::clone(&self.0),
-            stats: producer.stats(),
             producer,
             watchdog,
             stop,
             last_events,
         };
         feed.run();
-    }
-
-    /// To be called before the sender discards the first event because forwarding is disabled: from here on the spool is read
-    /// again when it is enabled.
-    pub fn freeze(&self, watermark: u64) {
-        self.0.lock().marks.freeze(watermark);
     }
 }
 

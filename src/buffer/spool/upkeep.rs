@@ -86,14 +86,15 @@ impl Upkeep {
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));
             }
-            if is_due || self.shared.sync == SyncMode::Always {
-                grouped = now;
-                self.sync(is_due);
-            }
+            // First what is removed, since it need not be on disk.
             if is_due || now.duration_since(ticked) >= TICK {
                 ticked = now;
                 self.note(is_due, is_last);
                 self.report();
+            }
+            if is_due || self.shared.sync == SyncMode::Always {
+                grouped = now;
+                self.sync(is_due);
             }
             if is_last {
                 return;

@@ -1,5 +1,6 @@
 //! Delivery against simulated webhooks, in simulated time: every rule by a table, and all of them by a model.
 
+mod disabled;
 mod model;
 mod packed;
 mod poison;
@@ -24,6 +25,7 @@ use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
+use crate::text::ranges::Ranges;
 use posted::Splunk;
 
 const MIN: Duration = Duration::from_millis(500);
@@ -136,6 +138,10 @@ struct Simulation {
     packs: Option<fn(&Request) -> usize>,
     /// Bodies that were too large when they were compressed.
     oversized: usize,
+    /// Forwarding is disabled: these events wait, and those were dropped.
+    is_disabled: bool,
+    waiting: Ranges,
+    dropped: BTreeSet<Seq>,
 }
 
 impl Simulation {
@@ -174,6 +180,9 @@ impl Simulation {
             turns: Vec::new(),
             packs: None,
             oversized: 0,
+            is_disabled: false,
+            waiting: Ranges::default(),
+            dropped: BTreeSet::new(),
         }
     }
 
@@ -283,7 +292,7 @@ impl Simulation {
         webhook: &mut impl FnMut(&Request) -> (Outcome, Duration),
     ) -> Doing {
         match doing {
-            Doing::Nothing => match self.delivery.next(sender, self.now) {
+            Doing::Nothing => match self.step(sender) {
                 Step::Collect { wanted, until } => match self.collect(wanted, until) {
                     true => Doing::Nothing,
                     false => Doing::Collecting { wanted, until },
@@ -327,6 +336,18 @@ impl Simulation {
             }
             doing => doing,
         }
+    }
+
+    fn step(&mut self, sender: usize) -> Step {
+        if !self.is_disabled {
+            return self.delivery.next(sender, self.now);
+        }
+        let (dropped, step) = self.delivery.disabled(&self.waiting, self.now);
+        for seq in dropped.seqs().flatten() {
+            assert!(!self.waiting.contains(seq) && !self.delivered.contains_key(&seq));
+            assert!(self.dropped.insert(seq), "{seq} is dropped twice");
+        }
+        step
     }
 
     fn send(
@@ -432,7 +453,7 @@ impl Simulation {
 
     /// All that was collected is final or buffered.
     fn assert_nothing_forgotten(&self) {
-        let is_final = self.delivered.len() + self.rejected.len();
+        let is_final = self.delivered.len() + self.rejected.len() + self.dropped.len();
         assert_eq!(is_final + self.delivery.buffered().events, self.taken);
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{Follower, Sink};
 use super::label;
+use super::listing::Listed;
 use super::missing::{Candidate as _, ends_event, known_by, prefixes};
-use super::tracked::{Listed, Probe, State, Tracked};
+use super::tracked::{Probe, State, Tracked};
 use crate::source::spec::FileStart;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
@@ -222,7 +223,8 @@ impl Follower {
     fn begins_alike(&self, number: u64, head: &[u8]) -> Vec<u64> {
         let mut alike = Vec::new();
         for prefix in prefixes(head) {
-            let range = self.by_head.range((prefix, 0)..=(prefix, u64::MAX));
+            let hash = prefix.hash;
+            let range = self.by_head.range((hash, 0)..=(hash, u64::MAX));
             let others = range.map(|(_, other)| *other);
             alike.extend(others.filter(|other| *other != number).take(MAX_ALIKE));
         }
@@ -250,8 +252,8 @@ impl Follower {
         let head = file.head;
         let is_rewritten = file.is_rewritten()?;
         if head != file.head {
-            self.by_head.remove(&(head, number));
-            self.by_head.insert((file.head, number));
+            self.by_head.remove(&(head.hash, number));
+            self.by_head.insert((file.head.hash, number));
         }
         Ok(is_rewritten)
     }
@@ -310,6 +312,8 @@ impl Follower {
 
     fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {
         let path = file.now.path.clone();
+        // What was covered by another file was read there.
+        let covered_so_far = std::mem::take(&mut file.offset);
         match class {
             Class::Known(known, entry) => {
                 Message::FileResumed {
@@ -321,7 +325,8 @@ impl Follower {
                 self.resume(known, &entry, file);
             }
             Class::Copy { original, covered } => {
-                file.state = State::CopyOf { original, covered };
+                file.state = State::CopyOf { original };
+                file.offset = covered;
                 file.is_touched = false;
                 self.progress.drop_file(number);
                 self.put(number, file);
@@ -330,15 +335,11 @@ impl Follower {
             }
             Class::Longer { original, covered } => self.take_over(number, file, original, covered),
             Class::New => {
-                // What was covered by another file was read there.
-                let from = match file.state {
-                    State::CopyOf { covered, .. } if covered <= file.now.length => covered,
-                    _ => 0,
-                };
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                if from > 0 && file.start_at(from).is_err() {
+                let is_covered = (1..=file.now.length).contains(&covered_so_far);
+                if is_covered && file.start_at(covered_so_far).is_err() {
                     file.restart();
                 }
                 self.progress.start(number, file.known());
@@ -398,7 +399,8 @@ impl Follower {
         let known = other.known();
         other.restart();
         other.is_touched = false;
-        other.state = State::CopyOf { original, covered };
+        other.state = State::CopyOf { original };
+        other.offset = covered;
         self.progress.drop_file(number);
         self.copies.insert(number, other.active);
         self.put(number, other);
@@ -419,7 +421,7 @@ impl Follower {
             let Some(file) = self.files.get(&number) else {
                 continue;
             };
-            let State::CopyOf { original, .. } = file.state else {
+            let State::CopyOf { original } = file.state else {
                 continue;
             };
             if let Some(other) = self.files.get(&original) {
@@ -440,7 +442,7 @@ pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
     let (gzip, _) = COMPRESSED[0];
     file.is_gzip = head.starts_with(gzip);
     if file.is_gzip {
-        file.read_gzip_head()
+        Ok(file.new_gzip()?.head())
     } else {
         Ok(head)
     }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use super::classify::read_head;
 use super::follower::{COOLS, Ending, Follower, QUIET, Sink};
 use super::label;
-use super::tracked::{Listed, Probe, State, Tracked};
+use super::listing::Listed;
+use super::tracked::{Probe, State, Tracked};
 use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
@@ -60,8 +61,8 @@ impl Follower {
         if file.offset >= file.longest || file.is_gzip {
             self.complete.insert(number, ending);
         }
-        if let Some(framer) = file.framer.take() {
-            self.orphans.insert(number, framer);
+        if let Some(rest) = file.rest() {
+            self.orphans.insert(number, rest);
         }
         self.missing.insert(number, known);
         self.must_search = true;
@@ -104,7 +105,7 @@ impl Follower {
         let is_passed = match file.state {
             State::Skipped | State::CopyOf { .. } => true,
             State::New => file.now.length == 0,
-            State::Followed => file.is_read() && !file.has_pending,
+            State::Followed => file.is_read() && !file.has_pending(),
         };
         if !is_passed {
             return;
@@ -163,7 +164,7 @@ impl Follower {
                 break;
             }
             sum -= length;
-            let Some(file) = self.take(number) else {
+            let Some(mut file) = self.take(number) else {
                 continue;
             };
             let unread = file.longest.saturating_sub(file.offset);
@@ -176,7 +177,7 @@ impl Follower {
                 sink.lost(unread, &reason);
             }
             self.progress.lost(number, file.offset);
-            self.remainders.extend(file.framer);
+            self.remainders.extend(file.rest());
             self.endings.push(number);
         }
         self.deleted_bytes = sum;
@@ -194,7 +195,7 @@ impl Follower {
         }
         let originals: HashSet<u64> = self.files.keys().copied().collect();
         let is_orphan = |file: &Tracked| match file.state {
-            State::CopyOf { original, .. } => !originals.contains(&original),
+            State::CopyOf { original } => !originals.contains(&original),
             _ => false,
         };
         let copies: Vec<u64> = self
@@ -247,10 +248,10 @@ impl Follower {
                 continue;
             };
             let mut read = entry.offset;
-            if let Some(framer) = self.orphans.remove(&number) {
+            if let Some(rest) = self.orphans.remove(&number) {
                 // What was read of it is passed on.
-                read += framer.unfinished();
-                self.remainders.push_back(framer);
+                read += rest.framer.unfinished();
+                self.remainders.push_back(rest);
             }
             self.progress.lost(number, read);
             let was_restored = self.restored.remove(&number);
@@ -314,7 +315,7 @@ impl Follower {
         let listed = Listed::of(path.into(), entry.ino(), &found);
         let name = entry.file_name();
         if !found.is_file()
-            || self.is_known(listed.identity)
+            || self.find(listed.identity).is_some()
             || self.listing.pattern().is_excluded(dir, name.as_bytes())
         {
             return;

@@ -4,19 +4,18 @@
 //! the copy of a truncated one inherits it. What time it is, is an argument; where events go is a [`Sink`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::listing::Listing;
+use super::listing::{Identity, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
-use super::tracked::{Identity, State, Tracked};
+use super::tracked::{Reading, State, Tracked};
 use super::trouble::Troubles;
 use crate::framer::Framer;
 use crate::source::output::Broken;
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::{Fingerprint, Found, Progress, Restored};
+use crate::state::checkpoint::{Found, Progress, Restored};
 use crate::telemetry::message::Message;
 
 /// A file that has not changed for so long is looked at less often.
@@ -37,8 +36,6 @@ pub(super) trait Sink {
     fn broken(&mut self) -> Option<Broken>;
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
-    /// All events below are final.
-    fn watermark(&self) -> u64;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
     /// A file is gone of which nothing is known to be lost.
@@ -79,10 +76,10 @@ pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
-    pub(super) by_path: BTreeMap<Arc<Path>, u64>,
-    pub(super) by_identity: BTreeMap<Identity, u64>,
-    /// The followed ones, by what they begin with.
-    pub(super) by_head: BTreeSet<(Fingerprint, u64)>,
+    /// By their inode numbers, and by what their directories say of them.
+    by_inode: BTreeSet<(u64, u64)>,
+    /// The followed ones, by the hash of what they begin with.
+    pub(super) by_head: BTreeSet<(u64, u64)>,
     /// Contents of this source whose file is not there.
     pub(super) missing: Missing,
     /// Missing ones that were read to their end before they were gone.
@@ -90,18 +87,18 @@ pub(super) struct Follower {
     /// Of an earlier start, and not found yet.
     pub(super) restored: BTreeSet<u64>,
     /// Half events of missing ones.
-    pub(super) orphans: BTreeMap<u64, Box<Framer>>,
+    pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Such of which nothing more will come, to be passed on when there is room.
-    pub(super) remainders: VecDeque<Box<Framer>>,
-    /// A framer that nobody uses.
-    pub(super) spare: Option<Box<Framer>>,
+    pub(super) remainders: VecDeque<Box<Reading>>,
+    /// One that nobody uses.
+    pub(super) spare: Option<Box<Reading>>,
     /// What other sources left.
     pub(super) others: Missing,
     pub(super) progress: Progress,
     pub(super) troubles: Troubles,
     next: u64,
     /// Looks so far.
-    pub(super) looks: u64,
+    pub(super) looks: u32,
     pub(super) looked: Option<Instant>,
     pub(super) look_cost: Duration,
     /// Nothing was known before, and this is the first look.
@@ -132,7 +129,9 @@ pub(super) struct Follower {
     pub(super) deleted_bytes: u64,
     /// A path's file was seen.
     pub(super) was_seen: bool,
+    /// What is at a path now, and what was there when it was last reported.
     pub(super) main: Option<Identity>,
+    pub(super) main_logged: Option<Identity>,
     pub(super) wait_logged: Option<Instant>,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
@@ -157,8 +156,7 @@ impl Follower {
             listing: Listing::new(pattern),
             wishes,
             files: BTreeMap::new(),
-            by_path: BTreeMap::new(),
-            by_identity: BTreeMap::new(),
+            by_inode: BTreeSet::new(),
             by_head: BTreeSet::new(),
             missing: Missing::default(),
             complete: BTreeMap::new(),
@@ -189,6 +187,7 @@ impl Follower {
             deleted_bytes: 0,
             was_seen: false,
             main: None,
+            main_logged: None,
             wait_logged: None,
             copies: BTreeMap::new(),
             broken: None,
@@ -255,12 +254,9 @@ impl Follower {
         if self.open.len() >= self.wishes.max_open && !file.is_gone {
             file.close();
         }
-        if !file.is_gone && !file.is_outside {
-            self.by_path.insert(Arc::clone(&file.now.path), number);
-        }
-        self.by_identity.insert(file.now.identity, number);
-        if file.state == State::Followed && file.head.bytes > 0 {
-            self.by_head.insert((file.head, number));
+        self.by_inode.extend(keys(&file, number));
+        if file.state == State::Followed && !file.head.is_empty() {
+            self.by_head.insert((file.head.hash, number));
         }
         if file.is_open() {
             self.open.insert(number);
@@ -275,13 +271,10 @@ impl Follower {
     /// Takes a file out, to be put back under the same or another number, or not.
     pub(super) fn take(&mut self, number: u64) -> Option<Tracked> {
         let file = self.files.remove(&number)?;
-        if self.by_path.get(&file.now.path) == Some(&number) {
-            self.by_path.remove(&file.now.path);
+        for key in keys(&file, number) {
+            self.by_inode.remove(&key);
         }
-        if self.by_identity.get(&file.now.identity) == Some(&number) {
-            self.by_identity.remove(&file.now.identity);
-        }
-        self.by_head.remove(&(file.head, number));
+        self.by_head.remove(&(file.head.hash, number));
         self.hot.remove(&number);
         self.open.remove(&number);
         self.pending.remove(&number);
@@ -289,7 +282,34 @@ impl Follower {
         Some(*file)
     }
 
-    pub(super) fn is_known(&self, identity: Identity) -> bool {
-        self.by_identity.contains_key(&identity)
+    /// A file's number, by its device and inode.
+    pub(super) fn find(&self, (device, inode): Identity) -> Option<u64> {
+        self.find_where(inode, |file| file.now.identity == (device, inode))
     }
+
+    /// The same of a file of which an inode number is known, or what its directory says of it.
+    pub(super) fn find_where(&self, entry: u64, is: impl Fn(&Tracked) -> bool) -> Option<u64> {
+        let mut numbers = self.by_inode.range((entry, 0)..=(entry, u64::MAX));
+        let is = |number| self.files.get(number).is_some_and(|file| is(file));
+        numbers
+            .find(|(_, number)| is(number))
+            .map(|(_, number)| *number)
+    }
+
+    /// Changes what is known of where a file is.
+    pub(super) fn relocate(&mut self, number: u64, change: impl FnOnce(&mut Tracked)) {
+        let Some(file) = self.files.get_mut(&number) else {
+            return;
+        };
+        for key in keys(file, number) {
+            self.by_inode.remove(&key);
+        }
+        change(file);
+        self.by_inode.extend(keys(file, number));
+    }
+}
+
+/// What a file is found by: of most files the two are the same.
+fn keys(file: &Tracked, number: u64) -> [(u64, u64); 2] {
+    [(file.now.identity.1, number), (file.now.entry, number)]
 }

@@ -39,6 +39,19 @@ impl Gzip {
         Ok(count)
     }
 
+    /// At most its first [`HEAD_BYTES`], if nothing was read of it yet.
+    pub(super) fn head(mut self) -> Vec<u8> {
+        let mut head = vec![0; HEAD_BYTES];
+        let mut filled = 0;
+        while filled < HEAD_BYTES
+            && let Ok(count @ 1..) = self.read(&mut head[filled..])
+        {
+            filled += count;
+        }
+        head.truncate(filled);
+        head
+    }
+
     /// Passes over what is before `offset`. False if it ends earlier.
     pub(super) fn skip_to(&mut self, offset: u64) -> io::Result<bool> {
         let mut space = vec![0; STEP];

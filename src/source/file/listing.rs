@@ -5,10 +5,10 @@
 //! anyway, for mounts that do not keep that time.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirEntryExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +30,32 @@ pub(super) struct Name {
     pub(super) path: Arc<Path>,
     /// What the directory says of it: to be compared with what it said before only.
     pub(super) entry: u64,
+}
+
+/// What stays the same when a file is renamed: its device and inode numbers.
+pub(super) type Identity = (u64, u64);
+
+/// A regular file as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) path: Arc<Path>,
+    /// What its directory says of it.
+    pub(super) entry: u64,
+    pub(super) identity: Identity,
+    pub(super) length: u64,
+    pub(super) modified: SystemTime,
+}
+
+impl Listed {
+    pub(super) fn of(path: Arc<Path>, entry: u64, found: &Metadata) -> Self {
+        Listed {
+            path,
+            entry,
+            identity: (found.dev(), found.ino()),
+            length: found.len(),
+            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
 }
 
 /// What a look has found.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{COOLS, Follower, MAX_HOT, QUIET, Sink};
 use super::label;
-use super::listing::Name;
-use super::tracked::{Listed, State};
+use super::listing::{Listed, Name};
+use super::tracked::{State, Tracked};
 use crate::sys::glibc;
 use crate::telemetry::message::{Events, Message};
 
@@ -46,7 +46,7 @@ impl Follower {
     /// Brings the files up to date with what there is.
     pub(super) fn look(&mut self, now: Instant, sink: &mut impl Sink) {
         let began = Instant::now();
-        self.looks += 1;
+        self.looks = self.looks.wrapping_add(1);
         self.looked = Some(now);
         self.look_at_main();
         self.troubles.retry(now, &mut self.dirty);
@@ -78,28 +78,35 @@ impl Follower {
         let Some(path) = self.listing.pattern().path() else {
             return;
         };
-        let Ok(found) = fs::metadata(path) else {
+        let found = fs::metadata(path).ok();
+        self.main = found.map(|found| (found.dev(), found.ino()));
+        if self.main.is_none() || self.main_file().is_some() {
             return;
-        };
-        match self.by_path.get(path) {
-            Some(&number) => {
-                let identity = self.files.get(&number).map(|file| file.now.identity);
-                if identity != Some((found.dev(), found.ino())) {
-                    self.read_dir_of(number);
-                }
-            }
+        }
+        let is_it = |file: &Tracked| !file.is_gone && !file.is_outside && *file.now.path == *path;
+        let before = self.files.iter().find(|(_, file)| is_it(file));
+        match before.map(|(number, _)| *number) {
+            Some(number) => self.read_dir_of(number),
             None => _ = self.dirty.insert(self.listing.pattern().root().to_owned()),
         }
+    }
+
+    /// The file at a path, if it is known.
+    fn main_file(&self) -> Option<&Tracked> {
+        let file = self.files.get(&self.find(self.main?)?)?;
+        let is_there = !file.is_gone && Some(&*file.now.path) == self.listing.pattern().path();
+        is_there.then_some(file)
     }
 
     /// Looks at those names that are not known as they are.
     fn stat(&mut self, names: Vec<Name>, now: Instant) -> Vec<Listed> {
         let mut found = Vec::new();
         for name in names {
-            if let Some(number) = self.by_path.get(&*name.path)
-                && let Some(file) = self.files.get_mut(number)
-                && file.now.entry == name.entry
-                && !file.is_gone
+            let is_it = |file: &Tracked| {
+                file.now.entry == name.entry && !file.is_gone && *file.now.path == *name.path
+            };
+            if let Some(number) = self.find_where(name.entry, is_it)
+                && let Some(file) = self.files.get_mut(&number)
             {
                 file.look = self.looks;
                 continue;
@@ -126,7 +133,7 @@ impl Follower {
         let mut new: Vec<Listed> = Vec::new();
         let mut identities = HashSet::new();
         for listed in found {
-            let Some(&number) = self.by_identity.get(&listed.identity) else {
+            let Some(number) = self.find(listed.identity) else {
                 // A file of several names is one.
                 if identities.insert(listed.identity) {
                     new.push(listed);
@@ -145,11 +152,7 @@ impl Follower {
             }
             file.look = self.looks;
             file.is_outside = false;
-            if self.by_path.get(&file.now.path) == Some(&number) {
-                self.by_path.remove(&file.now.path);
-            }
-            self.by_path.insert(Arc::clone(&listed.path), number);
-            file.see(listed, now);
+            self.relocate(number, |file| file.see(listed, now));
             self.noticed(number);
         }
         // As coarse as times are, what was renamed from a path is older than what took its place.
@@ -188,9 +191,6 @@ impl Follower {
             file.is_gone = true;
             file.active = now;
             file.is_touched = true;
-            if self.by_path.get(&file.now.path) == Some(&number) {
-                self.by_path.remove(&file.now.path);
-            }
             self.noticed(number);
         }
     }
@@ -279,8 +279,8 @@ impl Follower {
 
     /// Looks for what has taken a file's place: a link that leads elsewhere now may look the same in its directory.
     fn read_dir_of(&mut self, number: u64) {
-        if let Some(file) = self.files.get_mut(&number) {
-            file.now.entry = 0;
+        self.relocate(number, |file| file.now.entry = 0);
+        if let Some(file) = self.files.get(&number) {
             let parent = file.now.path.parent().unwrap_or(Path::new("."));
             self.dirty.insert(parent.to_owned());
         }
@@ -309,19 +309,19 @@ impl Follower {
             return;
         }
         self.troubles.log(now, None);
-        let number = main.as_ref().and_then(|path| self.by_path.get(&**path));
-        let file = number.and_then(|number| self.files.get(number));
+        let file = self.main_file();
+        let is_main_there = file.is_some();
         if let (Some(file), Some(path)) = (file, &main) {
-            let is_other = self.main.is_some_and(|main| main != file.now.identity);
-            if self.main.is_none() || (is_other && file.now.length > 0) {
-                self.main = Some(file.now.identity);
+            let is_other = self.main_logged.is_some_and(|it| it != file.now.identity);
+            if self.main_logged.is_none() || (is_other && file.now.length > 0) {
+                self.main_logged = Some(file.now.identity);
                 if is_other {
                     Message::FileReplaced { file: label(path) }.log();
                 }
             }
         }
         let is_there = if main.is_some() {
-            file.is_some()
+            is_main_there
         } else {
             !self.files.is_empty()
         };

@@ -86,7 +86,7 @@ impl Missing {
         // Device numbers may change between two starts of the host.
         let is_on_device = |number: &&u64| {
             let file = self.files.get(number);
-            file.is_some_and(|file| file.device == Some(device))
+            file.is_some_and(|file| file.device == device)
         };
         let best = fitting.iter().find(is_on_device).or(fitting.first())?;
         Some((*best, self.remove(*best)?))
@@ -141,8 +141,7 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
     if file.head.is_empty() && !is_same_inode {
         return false;
     }
-    file.tail
-        .is_none_or(|tail| candidate.has_before(file.offset, tail))
+    file.tail.is_empty() || candidate.has_before(file.offset, file.tail)
 }
 
 /// The fingerprints of all parts of a beginning that a file can be known by: those that end with an event, and the whole
@@ -215,14 +214,12 @@ mod tests {
     /// A file of this content that was read up to an offset.
     fn read(inode: u64, bytes: &[u8], offset: usize) -> FileOffset {
         FileOffset {
-            device: Some(1),
+            device: 1,
             inode,
             offset: offset as u64,
             length: bytes.len() as u64,
             head: known_by(&bytes[..bytes.len().min(HEAD_BYTES)]),
-            tail: Some(Fingerprint::of(
-                &bytes[offset.saturating_sub(HEAD_BYTES)..offset],
-            )),
+            tail: Fingerprint::of(&bytes[offset.saturating_sub(HEAD_BYTES)..offset]),
             ..FileOffset::default()
         }
     }
@@ -236,7 +233,7 @@ mod tests {
             missing.insert(
                 2,
                 FileOffset {
-                    device: Some(2),
+                    device: 2,
                     ..read(7, &bytes, 470)
                 },
             );

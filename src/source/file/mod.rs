@@ -194,10 +194,6 @@ impl Sink for SourceOutput {
         self.is_forwarding()
     }
 
-    fn watermark(&self) -> u64 {
-        self.watermark()
-    }
-
     fn lost(&mut self, bytes: u64, reason: &str) {
         self.lost_bytes(bytes, reason);
     }

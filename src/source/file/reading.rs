@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
-use super::tracked::State;
-use crate::state::checkpoint::FileOffset;
+use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;
 
 /// Bytes of a file that are read before it is another one's turn.
@@ -30,12 +29,9 @@ impl Follower {
         if !sink.is_forwarding() {
             return Step::Idle;
         }
-        if self.progress.is_frozen() {
-            self.rewind(sink.watermark());
-        }
-        while let Some(framer) = self.remainders.front_mut() {
-            framer.end();
-            let is_taken = sink.take(framer).is_some();
+        while let Some(rest) = self.remainders.front_mut() {
+            rest.framer.end();
+            let is_taken = sink.take(&mut rest.framer).is_some();
             // Nobody knows where such a rest was.
             sink.broken();
             if !is_taken {
@@ -129,7 +125,7 @@ impl Follower {
         else {
             return Ok(Step::Idle);
         };
-        if file.has_pending && !self.pass_on(number, sink) {
+        if file.has_pending() && !self.pass_on(number, sink) {
             return Ok(Step::Full);
         }
         let Some(file) = self.files.get_mut(&number) else {
@@ -159,12 +155,13 @@ impl Follower {
         };
         file.is_touched = false;
         file.open()?;
-        if file.is_gzip && file.gzip.is_none() {
-            let mut gzip = Box::new(file.new_gzip()?);
+        let is_unpacked = |reading: &Reading| reading.gzip.is_some();
+        if file.is_gzip && !file.reading.as_deref().is_some_and(is_unpacked) {
+            let mut gzip = file.new_gzip()?;
             if !gzip.skip_to(file.offset)? {
                 return Ok(Step::Idle);
             }
-            file.gzip = Some(gzip);
+            start_reading(file, &mut self.spare, sink).gzip = Some(gzip);
         }
         let end = file.offset.saturating_add(TURN);
         loop {
@@ -177,10 +174,7 @@ impl Follower {
             if file.offset >= end {
                 return Ok(Step::Worked);
             }
-            if file.framer.is_none() {
-                let spare = self.spare.take();
-                file.framer = Some(spare.unwrap_or_else(|| Box::new(sink.framer())));
-            }
+            start_reading(file, &mut self.spare, sink);
             let before = file.offset;
             let count = file.read_once();
             if !matches!(count, Ok(1..)) {
@@ -216,15 +210,15 @@ impl Follower {
                     error: error.to_string(),
                 }
                 .log();
-                file.gzip = None;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => file.is_touched = true,
             Err(error) => {
                 file.is_touched = true;
-                return Err(error);
+                let is_passing = error.kind() == ErrorKind::Interrupted;
+                return if is_passing { Ok(()) } else { Err(error) };
             }
-            Ok(_) => file.gzip = None,
+            Ok(_) => {}
         }
+        file.stop_unpacking();
         Ok(())
     }
 
@@ -233,13 +227,13 @@ impl Follower {
         let Some(file) = self.files.get_mut(&number) else {
             return;
         };
-        if let Some(framer) = &mut file.framer
-            && framer.is_done()
-            && framer.unfinished() == 0
+        if let Some(reading) = &mut file.reading
+            && reading.framer.is_done()
+            && reading.framer.unfinished() == 0
         {
             // It is as new then.
-            framer.end();
-            while framer.next().is_some() {}
+            reading.framer.end();
+            while reading.framer.next().is_some() {}
             self.spare = file.rest();
         }
     }
@@ -249,10 +243,10 @@ impl Follower {
         let Some(file) = self.files.get_mut(&number) else {
             return true;
         };
-        let Some(framer) = &mut file.framer else {
+        let Some(reading) = &mut file.reading else {
             return true;
         };
-        let position = sink.take(framer);
+        let position = sink.take(&mut reading.framer);
         if let Some(broken) = sink.broken() {
             let (path, end) = (&file.now.path, file.offset);
             let first = self.broken.get_or_insert_with(|| BrokenAt {
@@ -279,45 +273,15 @@ impl Follower {
             self.progress.gone(position, number);
         }
     }
+}
 
-    /// Reads again what was discarded while forwarding was disabled.
-    fn rewind(&mut self, watermark: u64) {
-        self.ready.clear();
-        for (number, committed) in self.progress.rewind(watermark) {
-            let Some(file) = self.files.get_mut(&number) else {
-                self.rewind_missing(number, committed);
-                continue;
-            };
-            if file.state == State::Followed && !committed.is_gone {
-                self.by_head.remove(&(file.head, number));
-                file.resume(&FileOffset {
-                    length: 0,
-                    ..committed
-                });
-                if file.head.bytes > 0 {
-                    self.by_head.insert((file.head, number));
-                }
-                self.pending.insert(number);
-            }
-        }
-    }
-
-    /// A content whose file is gone is looked for again.
-    fn rewind_missing(&mut self, number: u64, committed: FileOffset) {
-        if let Some(known) = self.missing.remove(number) {
-            let is_behind = committed.offset < known.offset;
-            let again = FileOffset {
-                length: known.length,
-                is_gone: false,
-                ..committed
-            };
-            self.missing
-                .insert(number, if is_behind { again } else { known });
-            if is_behind {
-                self.complete.remove(&number);
-                self.orphans.remove(&number);
-                self.must_search = true;
-            }
-        }
-    }
+/// What a file needs to be read.
+fn start_reading<'a>(
+    file: &'a mut Tracked,
+    spare: &mut Option<Box<Reading>>,
+    sink: &impl Sink,
+) -> &'a mut Reading {
+    let new = || Box::new(Reading::new(sink.framer()));
+    let reading = &mut file.reading;
+    reading.get_or_insert_with(|| spare.take().unwrap_or_else(new))
 }

@@ -4,11 +4,11 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::gzip::Gzip;
+use super::listing::{Identity, Listed};
 use super::missing::{Candidate, known_by};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
@@ -21,9 +21,6 @@ const READ_BYTES: usize = 64 << 10;
 /// So much of what was read last is kept when it was passed on.
 const RECENT: usize = 8 << 10;
 
-/// What stays the same when a file is renamed: its device and inode numbers.
-pub(super) type Identity = (u64, u64);
-
 /// What is done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -31,36 +28,35 @@ pub(super) enum State {
     New,
     /// It is read.
     Followed,
-    /// Its first bytes, so many, are those of another file, which is read.
-    CopyOf { original: u64, covered: u64 },
+    /// Its first bytes, as many as its offset says, are those of another file, which is read.
+    CopyOf { original: u64 },
     /// It is compressed, and not read.
     Skipped,
 }
 
-/// A regular file as it is now.
-#[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) path: Arc<Path>,
-    /// What its directory says of it.
-    pub(super) entry: u64,
-    pub(super) identity: Identity,
-    pub(super) length: u64,
-    pub(super) modified: SystemTime,
+/// What is kept of a file only while it is read.
+pub(super) struct Reading {
+    /// What was read of an event that is not whole.
+    pub(super) framer: Framer,
+    /// The last bytes that were read: the file itself may be truncated before they are passed on.
+    recent: Vec<u8>,
+    /// The framer has events that found no room.
+    has_pending: bool,
+    pub(super) gzip: Option<Gzip>,
 }
 
-impl Listed {
-    pub(super) fn of(path: Arc<Path>, entry: u64, found: &Metadata) -> Self {
-        Listed {
-            path,
-            entry,
-            identity: (found.dev(), found.ino()),
-            length: found.len(),
-            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+impl Reading {
+    pub(super) fn new(framer: Framer) -> Self {
+        Reading {
+            framer,
+            recent: Vec::new(),
+            has_pending: false,
+            gzip: None,
         }
     }
 }
 
-/// A file that is followed.
+/// A file that is followed. There may be very many, of which few are read: hence its size.
 pub(super) struct Tracked {
     pub(super) now: Listed,
     pub(super) state: State,
@@ -73,25 +69,21 @@ pub(super) struct Tracked {
     /// When it was last seen to grow, or to be there.
     pub(super) active: Instant,
     /// The look at which its name was last seen.
-    pub(super) look: u64,
+    pub(super) look: u32,
     /// Closed while many others are open.
     file: Option<File>,
-    /// It is compressed, and read.
-    pub(super) gzip: Option<Box<Gzip>>,
     pub(super) is_gzip: bool,
     /// The longest that this content was seen to be, when it was known to be the same still.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
     pub(super) head: Fingerprint,
-    tail: Option<Fingerprint>,
-    /// The last bytes that were read: the file itself may be truncated before they are passed on.
-    recent: Vec<u8>,
-    /// What was read of an event that is not whole.
-    pub(super) framer: Option<Box<Framer>>,
-    /// The framer has events that found no room.
-    pub(super) has_pending: bool,
+    tail: Fingerprint,
+    pub(super) reading: Option<Box<Reading>>,
 }
+
+// With what the allocator adds, a multiple of 16.
+const _: () = assert!(size_of::<Tracked>() <= 152);
 
 impl Tracked {
     /// One that was just found, to be read from its beginning.
@@ -106,14 +98,11 @@ impl Tracked {
             active: now,
             look: 0,
             file: None,
-            gzip: None,
             is_gzip: false,
             offset: 0,
             head: Fingerprint::default(),
-            tail: None,
-            recent: Vec::new(),
-            framer: None,
-            has_pending: false,
+            tail: Fingerprint::default(),
+            reading: None,
         }
     }
 
@@ -144,15 +133,20 @@ impl Tracked {
 
     pub(super) fn close(&mut self) {
         self.file = None;
-        self.gzip = None;
+        self.stop_unpacking();
+    }
+
+    pub(super) fn stop_unpacking(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.gzip = None;
+        }
     }
 
     /// Goes on from what was committed of it.
     pub(super) fn resume(&mut self, from: &FileOffset) {
         self.offset = from.offset;
         (self.head, self.tail) = (from.head, from.tail);
-        self.recent = Vec::new();
-        (self.framer, self.has_pending, self.gzip) = (None, false, None);
+        self.reading = None;
         self.state = State::Followed;
         self.is_touched = true;
     }
@@ -186,21 +180,6 @@ impl Tracked {
         let mut file = self.open()?.try_clone()?;
         file.rewind()?;
         Ok(Gzip::new(file))
-    }
-
-    /// What a compressed file begins with, as far as there is something.
-    pub(super) fn read_gzip_head(&mut self) -> io::Result<Vec<u8>> {
-        let mut gzip = self.new_gzip()?;
-        let mut head = vec![0; HEAD_BYTES];
-        let mut filled = 0;
-        while filled < HEAD_BYTES
-            && let Ok(count) = gzip.read(&mut head[filled..])
-            && count > 0
-        {
-            filled += count;
-        }
-        head.truncate(filled);
-        Ok(head)
     }
 
     /// Bytes in the middle, fewer at its end.
@@ -258,7 +237,7 @@ impl Tracked {
         let reached = self.reached();
         FileOffset {
             path: Arc::clone(&self.now.path),
-            device: Some(self.now.identity.0),
+            device: self.now.identity.0,
             inode: self.now.identity.1,
             offset: reached.offset,
             length: self.now.length,
@@ -271,7 +250,8 @@ impl Tracked {
 
     /// How far it was read, but for an event that is not whole.
     pub(super) fn reached(&self) -> Reached {
-        let unfinished = self.framer.as_ref().map_or(0, |framer| framer.unfinished());
+        let reading = self.reading.as_ref();
+        let unfinished = reading.map_or(0, |reading| reading.framer.unfinished());
         Reached {
             offset: self.offset.saturating_sub(unfinished),
             head: self.head,
@@ -281,17 +261,20 @@ impl Tracked {
 
     /// Notes what stands before the offset reached, now that more was passed on, if not all.
     pub(super) fn passed_on(&mut self, has_pending: bool) {
-        self.has_pending = has_pending;
-        let unfinished = self.framer.as_ref().map_or(0, |framer| framer.unfinished());
-        let unfinished = usize::try_from(unfinished).unwrap_or(usize::MAX);
-        let end = self.recent.len().saturating_sub(unfinished);
-        let tail = &self.recent[end.saturating_sub(HEAD_BYTES)..end];
+        let Some(reading) = &mut self.reading else {
+            return;
+        };
+        reading.has_pending = has_pending;
+        let unfinished = usize::try_from(reading.framer.unfinished()).unwrap_or(usize::MAX);
+        let recent = &mut reading.recent;
+        let end = recent.len().saturating_sub(unfinished);
+        let tail = &recent[end.saturating_sub(HEAD_BYTES)..end];
         // If all that was read since belongs to one event, the offset reached is the same as before.
         if !tail.is_empty() {
-            self.tail = Some(Fingerprint::of(tail));
+            self.tail = Fingerprint::of(tail);
         }
-        if !has_pending && self.recent.len() > RECENT {
-            self.recent = self.recent.split_off(self.recent.len() - RECENT);
+        if !has_pending && recent.len() > RECENT {
+            *recent = recent.split_off(recent.len() - RECENT);
         }
     }
 
@@ -300,24 +283,32 @@ impl Tracked {
         let bytes = offset.min(HEAD_BYTES as u64);
         let tail = self.read_at(offset - bytes, usize::try_from(bytes).unwrap_or(HEAD_BYTES))?;
         self.offset = offset;
-        self.tail = Some(Fingerprint::of(&tail));
-        (self.framer, self.recent) = (None, Vec::new());
+        self.tail = Fingerprint::of(&tail);
+        self.reading = None;
         self.state = State::Followed;
         Ok(())
     }
 
-    /// Gives back what is not needed while nothing is read.
-    pub(super) fn rest(&mut self) -> Option<Box<Framer>> {
-        self.recent = Vec::new();
-        self.framer.take()
+    /// Takes what is not needed while nothing is read; but for the framer, it is as new.
+    pub(super) fn rest(&mut self) -> Option<Box<Reading>> {
+        let mut reading = self.reading.take()?;
+        (reading.recent, reading.gzip) = (Vec::new(), None);
+        Some(reading)
+    }
+
+    /// Whether there are events that found no room.
+    pub(super) fn has_pending(&self) -> bool {
+        let reading = self.reading.as_ref();
+        reading.is_some_and(|reading| reading.has_pending)
     }
 
     /// Whether there is nothing in it that was not read.
     pub(super) fn is_read(&self) -> bool {
+        let reading = self.reading.as_ref();
         if self.is_gzip {
-            return !self.is_touched && self.gzip.is_none();
+            return !self.is_touched && reading.is_none_or(|reading| reading.gzip.is_none());
         }
-        self.offset == self.now.length && !self.has_pending
+        self.offset == self.now.length && !self.has_pending()
     }
 
     /// Whether there may be something in it that was not read.
@@ -336,10 +327,7 @@ impl Tracked {
             return Ok(true);
         }
         let head = self.read_head()?;
-        let has_tail = match reached.tail {
-            Some(tail) => self.has(reached.offset, tail)?,
-            None => true,
-        };
+        let has_tail = self.has(reached.offset, reached.tail)?;
         if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
             return Ok(true);
         }
@@ -352,29 +340,35 @@ impl Tracked {
 
     /// Whether what was read last still stands there, half an event at its end included.
     fn has_recent(&mut self) -> io::Result<bool> {
-        let last = self.recent.len().saturating_sub(HEAD_BYTES);
-        let last = Fingerprint::of(&self.recent[last..]);
+        let Some(reading) = &self.reading else {
+            return Ok(true);
+        };
+        let last = reading.recent.len().saturating_sub(HEAD_BYTES);
+        let last = Fingerprint::of(&reading.recent[last..]);
         self.has(self.offset, last)
     }
 
     /// Whether these bytes stand before `offset`.
     fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
-        let Some(from) = offset.checked_sub(bytes.len() as u64) else {
-            return Ok(false);
-        };
-        Ok(Fingerprint::of(&self.read_at(from, bytes.len())?) == bytes)
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        match offset.checked_sub(bytes.len() as u64) {
+            Some(from) => Ok(Fingerprint::of(&self.read_at(from, bytes.len())?) == bytes),
+            None => Ok(false),
+        }
     }
 
     /// One read. 0 at the end.
     pub(super) fn read_once(&mut self) -> io::Result<usize> {
-        let Some(framer) = &mut self.framer else {
+        let Some(reading) = &mut self.reading else {
             return Ok(0);
         };
-        let is_between = framer.is_done() && self.gzip.is_none();
-        let space = framer.space();
+        let is_between = reading.framer.is_done() && reading.gzip.is_none();
+        let space = reading.framer.space();
         let most = space.len().min(READ_BYTES);
         let space = &mut space[..most];
-        let count = match (&mut self.gzip, &self.file) {
+        let count = match (&mut reading.gzip, &self.file) {
             (Some(gzip), _) => gzip.read(space)?,
             (None, Some(file)) => {
                 (&mut &*file).seek(SeekFrom::Start(self.offset))?;
@@ -385,14 +379,14 @@ impl Tracked {
         // A long run of zeros is a hole, or was written as if it were one.
         let read = space.get(..count).unwrap_or_default();
         if is_between && read.first() == Some(&0) && read.iter().all(|byte| *byte == 0) {
+            reading.recent.clear();
+            self.tail = Fingerprint::default();
             self.offset += self.skip_hole(count as u64);
-            self.recent.clear();
-            self.tail = None;
             return Ok(count);
         }
-        self.recent.extend(read);
+        reading.recent.extend(read);
         self.offset += count as u64;
-        framer.filled(count);
+        reading.framer.filled(count);
         Ok(count)
     }
 

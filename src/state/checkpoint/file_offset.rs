@@ -10,8 +10,8 @@ use super::fingerprint::Fingerprint;
 pub struct FileOffset {
     /// Where it was last seen.
     pub path: Arc<Path>,
-    /// The device number, if it is known: it may change when the host starts again.
-    pub device: Option<u64>,
+    /// The device number, 0 if it is not known: it may change when the host starts again.
+    pub device: u64,
     /// The inode number. It may be used again when the file is gone.
     pub inode: u64,
     /// All events before this byte are final. Of a compressed file, a byte of what was compressed.
@@ -20,8 +20,8 @@ pub struct FileOffset {
     pub length: u64,
     /// What it begins with.
     pub head: Fingerprint,
-    /// What stands right before the offset, if that is known.
-    pub tail: Option<Fingerprint>,
+    /// What stands right before the offset; empty if that is not known.
+    pub tail: Fingerprint,
     /// It was seen to be gone, or reported as missing: only a copy of it may still turn up.
     pub is_gone: bool,
     /// It is compressed and was there before the agent, or can't be read: it is not, now or later.
@@ -32,12 +32,12 @@ impl Default for FileOffset {
     fn default() -> Self {
         FileOffset {
             path: PathBuf::new().into(),
-            device: None,
+            device: 0,
             inode: 0,
             offset: 0,
             length: 0,
             head: Fingerprint::default(),
-            tail: None,
+            tail: Fingerprint::default(),
             is_gone: false,
             is_skipped: false,
         }

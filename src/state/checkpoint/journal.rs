@@ -65,11 +65,11 @@ fn describe(number: u64, file: &FileOffset) -> String {
         let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
         let _ = write!(record, ",\"path_hex\":\"{hex}\"");
     }
-    if let Some(device) = file.device {
-        let _ = write!(record, ",\"device\":{device}");
+    if file.device != 0 {
+        let _ = write!(record, ",\"device\":{}", file.device);
     }
-    if let Some(tail) = file.tail {
-        let _ = write!(record, ",\"tail\":{}", show(tail));
+    if !file.tail.is_empty() {
+        let _ = write!(record, ",\"tail\":{}", show(file.tail));
     }
     for (is_set, name) in [(file.is_gone, "gone"), (file.is_skipped, "skipped")] {
         if is_set {
@@ -131,12 +131,12 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
         return Some((number, None));
     }
     let tail = match &record["tail"] {
-        Value::Null => None,
-        tail => Some(read(tail)?),
+        Value::Null => Fingerprint::default(),
+        tail => read(tail)?,
     };
     let file = FileOffset {
         path: path(&record)?,
-        device: record["device"].as_u64(),
+        device: record["device"].as_u64().unwrap_or_default(),
         inode: record["inode"].as_u64()?,
         offset: record["offset"].as_u64()?,
         length: record["length"].as_u64()?,
@@ -146,9 +146,7 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
         is_skipped: record["skipped"] == true,
     };
     // More than that was not read.
-    let is_sound = file
-        .tail
-        .is_none_or(|tail| tail.len() as u64 <= file.offset);
+    let is_sound = file.tail.len() as u64 <= file.offset;
     is_sound.then_some((number, Some(file)))
 }
 
@@ -190,14 +188,9 @@ mod tests {
 
     fn file() -> impl Strategy<Value = FileOffset> {
         let path = vec(any::<u8>(), 1..12);
-        let numbers = (
-            any::<Option<u64>>(),
-            any::<u64>(),
-            any::<u64>(),
-            any::<u64>(),
-        );
+        let numbers = any::<(u64, u64, u64, u64)>();
         let head = (0..=1024_u16, any::<u64>());
-        let tail = proptest::option::of((0..=1024_u16, any::<u64>()));
+        let tail = proptest::option::of((1..=1024_u16, any::<u64>()));
         (path, numbers, head, tail, any::<(bool, bool)>()).prop_map(
             |(path, numbers, head, tail, flags)| {
                 let (device, inode, offset, length) = numbers;
@@ -211,7 +204,7 @@ mod tests {
                         bytes: head.0,
                         hash: head.1,
                     },
-                    tail: tail.map(|(bytes, hash)| Fingerprint {
+                    tail: tail.map_or_else(Fingerprint::default, |(bytes, hash)| Fingerprint {
                         bytes: bytes.min(u16::try_from(offset).unwrap_or(u16::MAX)),
                         hash,
                     }),

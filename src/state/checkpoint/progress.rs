@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crossbeam_channel::Sender;
+
 use super::file_offset::FileOffset;
 use super::fingerprint::Fingerprint;
 
@@ -18,8 +20,8 @@ pub struct Reached {
     pub offset: u64,
     /// What the file begins with, as far as it was read.
     pub head: Fingerprint,
-    /// What stands right before the offset.
-    pub tail: Option<Fingerprint>,
+    /// What stands right before the offset; empty if that is not known.
+    pub tail: Fingerprint,
 }
 
 /// What is known of a file once its events are final: how far it was read, and whether that was all.
@@ -37,6 +39,7 @@ pub type Changes = Vec<(u64, Option<FileOffset>)>;
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     state: Arc<Mutex<State>>,
+    wake: Option<Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +51,6 @@ struct State {
     changed: BTreeSet<u64>,
     /// Differ from it in their length only, which is not urgent.
     grown: BTreeSet<u64>,
-    /// Events from this position on do not count as final: they were discarded while forwarding is disabled.
-    frozen: Option<u64>,
     /// The source has looked for its files once.
     is_ready: bool,
     /// Bytes that became final so far.
@@ -66,6 +67,19 @@ struct Mark {
 }
 
 impl Progress {
+    /// One that sends to `wake`, as far as there is room, when it is not [idle](Self::is_idle) any more.
+    pub fn waking(wake: Sender<()>) -> Self {
+        Progress {
+            wake: Some(wake),
+            ..Progress::default()
+        }
+    }
+
+    /// Whether there is nothing to write now, nor will be when more events are final.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
     /// The source has looked for its files: from now on there is something to write, be it that there are none.
     pub fn ready(&self) {
         self.lock().is_ready = true;
@@ -78,10 +92,11 @@ impl Progress {
 
     /// A file is known from here on.
     pub fn start(&self, number: u64, file: FileOffset) {
-        let mut state = self.lock();
-        state.files.insert(number, Box::new(file));
-        state.behind = None;
-        state.changed.insert(number);
+        self.change(|state| {
+            state.files.insert(number, Box::new(file));
+            state.behind = None;
+            state.changed.insert(number);
+        });
     }
 
     /// A file is here now, of this identity, length and beginning. False if its number is not known.
@@ -98,10 +113,8 @@ impl Progress {
         let Some(file) = state.files.get_mut(&number) else {
             return false;
         };
-        let is_same = file.path == *path
-            && file.inode == inode
-            && file.device == Some(device)
-            && !file.is_gone;
+        let is_same =
+            file.path == *path && file.inode == inode && file.device == device && !file.is_gone;
         file.head = head;
         let has_grown = std::mem::replace(&mut file.length, length) != length;
         if has_grown {
@@ -112,7 +125,7 @@ impl Progress {
         };
         if !is_same {
             file.path = Arc::clone(path);
-            (file.device, file.inode, file.is_gone) = (Some(device), inode, false);
+            (file.device, file.inode, file.is_gone) = (device, inode, false);
             state.changed.insert(number);
         } else if has_grown {
             state.grown.insert(number);
@@ -122,8 +135,7 @@ impl Progress {
 
     /// When all events below `position` are final, all before the offset reached are. Positions never fall.
     pub fn mark(&self, position: u64, number: u64, reached: Reached) {
-        self.lock()
-            .mark(position, number, |step| step.reached = Some(reached));
+        self.change(|state| state.mark(position, number, |step| step.reached = Some(reached)));
     }
 
     /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up. If
@@ -208,28 +220,14 @@ impl Progress {
         self.lock().done
     }
 
-    /// From `watermark` on events are discarded without being final, until the source has [rewound](Self::rewind).
-    pub fn freeze(&self, watermark: u64) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
-        let frozen = state.frozen.unwrap_or(u64::MAX);
-        state.frozen = Some(frozen.min(watermark));
-    }
-
-    /// Whether the source must read again what was discarded.
-    pub fn is_frozen(&self) -> bool {
-        self.lock().frozen.is_some()
-    }
-
-    /// Forgets what was read but is not final, and gives the files as they are committed: the source reads on from there.
-    pub fn rewind(&self, watermark: u64) -> Vec<(u64, FileOffset)> {
-        let mut state = self.lock();
-        state.advance(watermark);
-        state.marks.clear();
-        state.frozen = None;
-        let files = state.files.iter();
-        files
-            .map(|(number, file)| (*number, (**file).clone()))
-            .collect()
+        let was_idle = state.is_idle();
+        change(&mut state);
+        if was_idle && let Some(wake) = &self.wake {
+            // It wakes anyway if there is no room.
+            let _ = wake.try_send(());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -238,6 +236,10 @@ impl Progress {
 }
 
 impl State {
+    fn is_idle(&self) -> bool {
+        self.marks.is_empty() && self.changed.is_empty()
+    }
+
     /// Notes what becomes known of a file at a position.
     fn mark(&mut self, position: u64, number: u64, note: impl FnOnce(&mut Step)) {
         let last = self.marks.back().map_or(0, |last| last.position);
@@ -255,7 +257,6 @@ impl State {
     }
 
     fn advance(&mut self, watermark: u64) {
-        let watermark = watermark.min(self.frozen.unwrap_or(u64::MAX));
         while self
             .marks
             .front()
@@ -296,7 +297,7 @@ mod tests {
         Reached {
             offset,
             head: Fingerprint { bytes: 9, hash: 9 },
-            tail: None,
+            tail: Fingerprint::default(),
         }
     }
 
@@ -329,6 +330,24 @@ mod tests {
         assert_eq!(offsets(&progress, 20), [110, 50]);
         progress.drop_file(1);
         assert_eq!(offsets(&progress, 25), [50]);
+    }
+
+    #[test]
+    fn who_writes_it_is_woken_when_there_is_something_to_write() {
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let progress = Progress::waking(wake);
+        assert!(progress.is_idle() && woken.try_recv().is_err());
+        progress.start(1, FileOffset::default());
+        assert!(!progress.is_idle() && woken.try_recv().is_ok());
+        progress.mark(3, 1, reached(30));
+        assert!(woken.try_recv().is_err(), "it looks by itself");
+        progress.commit(2, true);
+        assert!(!progress.is_idle(), "until all is final");
+        progress.commit(3, true);
+        assert!(progress.is_idle());
+        progress.mark(4, 1, reached(40));
+        progress.mark(5, 1, reached(50));
+        assert!(woken.try_recv().is_ok() && woken.try_recv().is_err());
     }
 
     #[test]
@@ -365,27 +384,13 @@ mod tests {
         };
         assert_eq!(numbers(progress.commit(0, false)), [1, 2, 3]);
         let path: Arc<Path> = Path::new("").into();
-        progress.seen(2, &path, 0, 0, 0, Fingerprint::default());
+        progress.seen(2, &path, 1, 0, 0, Fingerprint::default());
         assert_eq!(numbers(progress.commit(0, false)), [2], "its device");
-        progress.seen(2, &path, 0, 0, 70, Fingerprint::default());
+        progress.seen(2, &path, 1, 0, 70, Fingerprint::default());
         assert_eq!(numbers(progress.commit(0, false)), [0; 0]);
         assert_eq!(numbers(progress.commit(0, true)), [2], "its length");
         progress.mark(5, 3, reached(1));
         assert_eq!(numbers(progress.commit(4, true)), [0; 0]);
         assert_eq!(numbers(progress.commit(5, true)), [3]);
-    }
-
-    #[test]
-    fn what_is_discarded_while_disabled_is_read_again() {
-        let progress = with_files(1..2);
-        progress.mark(5, 1, reached(50));
-        progress.mark(9, 1, reached(90));
-        progress.freeze(5);
-        assert_eq!(offsets(&progress, 9), [50]);
-        assert!(progress.is_frozen());
-        assert_eq!(progress.rewind(9)[0].1.offset, 50);
-        assert!(!progress.is_frozen());
-        progress.mark(12, 1, reached(90));
-        assert_eq!(offsets(&progress, 12), [90]);
     }
 }

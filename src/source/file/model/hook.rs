@@ -28,7 +28,11 @@ pub(super) struct Hook {
 }
 
 impl Hook {
+    /// Delivers what is queued, unless it waits.
     pub(super) fn deliver(&mut self) {
+        if self.is_off {
+            return;
+        }
         for number in self.queued.drain(..) {
             *self.delivered.entry(number).or_default() += 1;
         }
@@ -49,8 +53,14 @@ impl Sink for Hook {
             match framer.next() {
                 Some(Frame::Event(event)) => {
                     let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
-                    self.queued.push(event["n"].as_u64().unwrap());
+                    let number = event["n"].as_u64().unwrap();
                     self.position += 1;
+                    if self.is_off {
+                        // As the sender does with what it takes then.
+                        self.watermark = self.position;
+                    } else {
+                        self.queued.push(number);
+                    }
                 }
                 Some(_) => {}
                 None => return Some(self.position),
@@ -60,10 +70,6 @@ impl Sink for Hook {
 
     fn is_forwarding(&self) -> bool {
         !self.is_off
-    }
-
-    fn watermark(&self) -> u64 {
-        self.watermark
     }
 
     fn lost(&mut self, bytes: u64, _: &str) {

@@ -80,6 +80,10 @@ pub(super) struct World {
     has_banner: bool,
     /// Events of which the agent knows that they are there.
     pub(super) known: BTreeSet<u64>,
+    /// Of those, what the running agent has looked at.
+    seen: BTreeSet<u64>,
+    /// Events of files that were removed while the agent had them open, and did not end since.
+    pub(super) held: BTreeSet<u64>,
     /// Events of files that were copied or compressed, of which it is not known how many bytes they are in a file, and
     /// events that are counted otherwise.
     pub(super) vague: BTreeSet<u64>,
@@ -119,6 +123,8 @@ impl World {
             half: None,
             has_banner,
             known: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            held: BTreeSet::new(),
             vague: BTreeSet::new(),
             has_removed: false,
             removed_meanwhile: 0,
@@ -266,6 +272,8 @@ impl World {
             self.commit();
         }
         self.agent = None;
+        self.held.clear();
+        self.seen.clear();
         self.hook.queued.clear();
         // The next queue begins anew.
         (self.hook.position, self.hook.watermark) = (0, 0);
@@ -281,7 +289,7 @@ impl World {
                 self.commit();
             }
             Op::Outage => self.hook.is_away = true,
-            Op::Switch => self.switch(),
+            Op::Switch => self.hook.is_off = !self.hook.is_off,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),
@@ -306,20 +314,8 @@ impl World {
             self.step();
         }
         if self.agent.is_some() {
-            self.known.extend(self.on_disk());
-        }
-    }
-
-    /// What is queued is discarded when forwarding is disabled.
-    fn switch(&mut self) {
-        self.hook.is_off = !self.hook.is_off;
-        if self.hook.is_off {
-            if let Some(agent) = &self.agent {
-                agent.progress.freeze(self.hook.watermark);
-            }
-            // They are counted as dropped, and read again if their file is there still.
-            self.vague.extend(self.hook.queued.drain(..));
-            self.hook.watermark = self.hook.position;
+            self.seen = self.on_disk();
+            self.known.extend(&self.seen);
         }
     }
 
@@ -329,9 +325,7 @@ impl World {
         if !self.logs().exists() {
             self.apply(Op::Unmount);
         }
-        if self.hook.is_off {
-            self.switch();
-        }
+        self.hook.is_off = false;
         self.start();
         let mut idle = 0;
         while idle < 8 {

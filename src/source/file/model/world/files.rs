@@ -113,6 +113,9 @@ impl World {
                 if let Ok(bytes) = fs::read(&path) {
                     let events = Self::events(&bytes);
                     let is_plain = !events.is_empty() && self.vague.is_disjoint(&events);
+                    if is_plain && events.is_subset(&self.seen) {
+                        self.held.extend(&events);
+                    }
                     if self.agent.is_none() && is_plain && events.is_subset(&self.known) {
                         self.removed_meanwhile += 1;
                     }

@@ -1,0 +1,33 @@
+//! Cargo.toml says where the project's home and repository are, `packaging/maintainer` who answers mail. What repeats that, for
+//! readers who have nothing but the one file, says the same.
+
+use std::fs;
+
+const HOME: &str = env!("CARGO_PKG_HOMEPAGE");
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
+#[test]
+fn whatever_names_the_home_the_repository_or_the_mail_address_names_the_same() {
+    let maintainer = fs::read_to_string("packaging/maintainer").unwrap();
+    let mail = &maintainer[maintainer.find('<').unwrap()..=maintainer.find('>').unwrap()];
+    for (file, before, expected) in [
+        ("packaging/prometheus/alerts.yml", "runbook_url: ", HOME),
+        ("packaging/kubernetes/helm/Chart.yaml", "home: ", HOME),
+        ("packaging/kubernetes/helm/Chart.yaml", "icon: ", HOME),
+        ("packaging/ansible/galaxy.yml", "repository: ", REPOSITORY),
+        (
+            "packaging/container/Containerfile",
+            "org.opencontainers.image.source=\"",
+            REPOSITORY,
+        ),
+        ("SECURITY.md", "by mail to ", mail),
+        ("README.md", "mail to\n", mail),
+    ] {
+        let text = fs::read_to_string(file).unwrap();
+        let named: Vec<_> = text.split(before).skip(1).collect();
+        assert!(!named.is_empty(), "{file}: no '{before}'");
+        for rest in named {
+            assert!(rest.starts_with(expected), "{file}: {before}{rest:.80}");
+        }
+    }
+}

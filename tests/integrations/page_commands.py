@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Runs every command on the pages, but those that a comment marks as `not run`, with the reason.
+
+usage: page_commands.py AGENT         as root: it runs in namespaces and overlays of its own, so that nothing of this host changes
+
+There, https://splunk:8088 answers as Splunk's collector does. `…` in a command stands for nothing. A `run` that has no end gets
+SIGTERM once it has started. Blocks of options are tried by tests/recipes.rs, those of rules by tests/rules.rs.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "packaging"]
+# What the first line of an indented block begins with, if it is a command.
+COMMAND = re.compile(r"\$ |s3-audit-webhook |\(umask|(make|cargo|systemctl|journalctl|openssl|curl|jq|echo|mkdir|gzip|tail|kubectl|helm|"
+                     r"ansible-playbook|apt|dpkg|rpm|dnf|tar|docker|podman|splunk|sudo|cp|git|install) ")
+TOKEN = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0"
+SUCCESS = b'{"text":"Success","code":0}'
+
+
+def blocks(page):
+    """Line, language and text of each block of code, and the comment before it."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    place = 0
+    comment = ""
+    while place < len(lines):
+        line = lines[place]
+        fence = re.match(r"( *)```(\w*)$", line)
+        start = place
+        if fence:
+            place = next(end for end in range(place + 1, len(lines)) if lines[end].strip() == "```")
+            yield start + 1, fence[2], [text.removeprefix(fence[1]) for text in lines[start + 1 : place]], comment
+            comment = ""
+        elif line.startswith("    ") and not lines[place - 1].strip():
+            while place + 1 < len(lines) and (lines[place + 1].startswith("    ") or not lines[place + 1].strip()):
+                place += 1
+            yield start + 1, "", [text[4:] for text in lines[start : place + 1]], comment
+            comment = ""
+        elif line.startswith("<!--"):
+            comment = line
+        elif line.strip():
+            comment = ""
+        place += 1
+
+
+def commands(language, lines):
+    """The commands of a block, without what they print."""
+    if language not in ("", "sh", "console") or language == "" and not COMMAND.match(lines[0]):
+        return None
+    if not any(line.startswith("$ ") for line in lines):
+        return "\n".join(lines)
+    taken = []
+    for line in lines:
+        if line.startswith("$ ") or taken and taken[-1].endswith("\\"):
+            taken.append(line.removeprefix("$ "))
+    return "\n".join(taken)
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes what Splunk's collector takes, but rejects an event with `poison`, and hangs up after the first one with `hangup`."""
+
+    hung_up = False
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if b"hangup" in body and not Collector.hung_up:
+            Collector.hung_up = self.close_connection = True
+            return
+        status, answer = 200, SUCCESS
+        if not self.path.startswith("/services/collector"):
+            status, answer = 404, b"not found"
+        elif self.headers.get("Authorization") != TOKEN:
+            status, answer = 403, b'{"text":"Invalid token","code":4}'
+        elif b"poison" in body:
+            status, answer = 400, b'{"text":"Invalid data format","code":6}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(tls):
+    server = http.server.ThreadingHTTPServer(("127.0.0.2" if tls else "127.0.0.1", 8088), Collector)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain("server.pem", "server.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def prepare(root):
+    """What the pages take for granted on a host: names, users, files, and a collector that its CA vouches for."""
+    for directory in ("etc", "var", "opt", "usr", "run"):
+        upper, work = root / "upper" / directory, root / "work" / directory
+        upper.mkdir(parents=True)
+        work.mkdir(parents=True)
+        layers = f"lowerdir=/{directory},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "none", "-o", layers, f"/{directory}"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for name in ("/etc/s3-audit-webhook", "/var/log/s3", "/var/lib/haproxy", "/opt/splunk/etc/auth"):
+        pathlib.Path(name).mkdir(parents=True, exist_ok=True)
+    with open("/etc/hosts", "a", encoding="utf-8") as hosts:
+        hosts.write("127.0.0.2 splunk\n")
+    with open("/etc/passwd", "a", encoding="utf-8") as users, open("/etc/group", "a", encoding="utf-8") as groups:
+        for place, name in enumerate(("s3-audit-webhook", "haproxy"), 64001):
+            users.write(f"{name}:x:{place}:{place}::/:/bin/false\n")
+            groups.write(f"{name}:x:{place}:\n")
+    make = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=CA' -keyout ca.key -out ca.pem
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=splunk -keyout server.key -out server.csr
+        printf 'subjectAltName=DNS:splunk\nbasicConstraints=CA:FALSE\n' >server.ext
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile server.ext -out server.pem
+        cat ca.pem >>/etc/ssl/certs/ca-certificates.crt
+        cp ca.pem /etc/ssl/splunk-ca.pem; cp server.pem /opt/splunk/etc/auth/"""
+    subprocess.run(["bash", "-ec", make], check=True, capture_output=True)
+    serve(tls=False)
+    serve(tls=True)
+
+
+def provide(place, agent):
+    """The files that the pages speak of, in a directory for one page."""
+    place.mkdir()
+    events = pathlib.Path("tests/data/minio.ndjson").read_text(encoding="utf-8")
+    for name in ("audit.log", "old.log", "/var/log/s3/audit.log"):
+        (place / name).write_text(events, encoding="utf-8")
+    (place / "garbage").write_text("garbage\n", encoding="utf-8")
+    (place / "empty").touch()
+    place.chmod(0o755)
+    (place / "rejected.json").write_text(json.dumps({"status": 400, "event": {"a": 1}}) + "\n", encoding="utf-8")
+    settings = f"S3_AUDIT_WEBHOOK_ENDPOINT=https://splunk:8088/services/collector/raw\nS3_AUDIT_WEBHOOK_AUTH_TOKEN={TOKEN}\n"
+    file = pathlib.Path("/etc/s3-audit-webhook/webhook.env")
+    file.unlink(missing_ok=True)
+    file.write_text(settings, encoding="utf-8")
+    shutil.rmtree("/var/lib/s3-audit-webhook", ignore_errors=True)
+    options = ["run", "--trail", "--dry-run", "--format", "hec", "--config", "/dev/null", "--state-dir", place / "trail"]
+    with open(place / "audit.log", "rb") as source, open(place / "export.ndjson", "wb") as export:
+        subprocess.run([agent, *options], stdin=source, stdout=export, stderr=subprocess.DEVNULL, check=True)
+
+
+# In the place of programs that can't run here, or must not.
+STAND_INS = """
+shopt -s expand_aliases
+make() { [ "$*" = build ]; }
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+systemctl() { :; }
+s3-audit-webhook() {
+    if [ "$1" != run ]; then
+        case " $* " in *" --auth-token - "*) command s3-audit-webhook "$@" <<<"$TOKEN" ;; *) command s3-audit-webhook "$@" ;; esac
+        return
+    fi
+    command s3-audit-webhook "$@" 2>agent.log <&0 &
+    local pid=$!
+    for _ in $(seq 300); do
+        grep -q ' started: ' agent.log && break
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.1
+    done
+    grep -q ' started: ' agent.log && ! [ -p /dev/stdin ] && ! [ -f /dev/stdin ] && { kill $pid || true; }
+    wait $pid || { cat agent.log >&2; return 1; }
+}
+"""
+
+
+# For symptoms of the page on troubleshooting, what shows each.
+SYMPTOMS = {
+    "connection refused": "s3-audit-webhook test --endpoint http://127.0.0.1:1/ || true",
+    "host name not found": "s3-audit-webhook test --endpoint http://nowhere.invalid/ || true",
+    "TLS: the webhook does not speak it on this port": "s3-audit-webhook test --endpoint https://127.0.0.1:8088/ || true",
+    "TLS: certificate of an unknown CA": "s3-audit-webhook test --ca-file /opt/splunk/etc/auth/server.pem || true",
+    "HTTP 401": "s3-audit-webhook test --auth-token x || true",
+    "HTTP 404": "s3-audit-webhook test --endpoint https://splunk:8088/x || true",
+    "no webhook is set": "chmod 600 /etc/s3-audit-webhook/*; command setpriv --reuid 65534 --clear-groups s3-audit-webhook run || true",
+    "--source: … is no source": "s3-audit-webhook run --source files:x || true",
+    "unexpected argument": "s3-audit-webhook run --sources x || true",
+    "is not a setting of this version; ignored": "echo S3_AUDIT_WEBHOOK_ENDPIONT=x >>/etc/s3-audit-webhook/webhook.env; s3-audit-webhook run",
+    "another process listens there": "s3-audit-webhook run --source http:127.0.0.1:8088 || true",
+    "others on the network could post forged events": "s3-audit-webhook run --source http:0.0.0.0:9080 || true",
+    "another agent keeps its checkpoint of … there": "s3-audit-webhook run --source file:audit.log &\ns3-audit-webhook run --source file:audit.log",
+    "its events would be lost: webhook not enabled yet": "s3-audit-webhook run --config empty || true",
+    "webhook disabled by …": "s3-audit-webhook disable; s3-audit-webhook run --source http:127.0.0.1:9080",
+    "unavailable: no such socket": "s3-audit-webhook run --source unix:/nowhere",
+    "Permission denied": "chmod 600 audit.log; command timeout 5 setpriv --reuid 65534 --clear-groups s3-audit-webhook run --source file:audit.log || true",
+    "no such file yet; waiting for it": "s3-audit-webhook run --source file:/nowhere/x",
+    "dropped … (malformed)": "s3-audit-webhook run <garbage",
+    "dropped … (buffer full)": "cat audit.log | command s3-audit-webhook run --endpoint http://127.0.0.1:1/ --when-full drop --buffer-events 1 --shutdown-timeout 0s & sleep 3; kill -INT $!; wait $!",
+    "dropped … (disabled)": "s3-audit-webhook disable; cat audit.log | command s3-audit-webhook run",
+    "rejected …": "echo '{\"poison\":1}' | command s3-audit-webhook run",
+    "redelivered": "echo '{\"hangup\":1}' | command s3-audit-webhook run",
+    "can't show this agent": "mkdir -m 700 private; command timeout 5 setpriv --reuid 65534 --clear-groups s3-audit-webhook run --state-dir private --source http:127.0.0.1:9080 || true",
+}
+
+
+def show_symptoms(place, programs):
+    """Whether each symptom is shown, and the page marks those that are."""
+    page = pathlib.Path("packaging/docs/troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.search(r"\|---.*?\n(.*?)\n\n", page, re.DOTALL)[1].splitlines()
+    cells = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    marked = {re.search("`(.*?)`", cell)[1] for cell in cells if cell.endswith("¹")}
+    if marked != set(SYMPTOMS):
+        sys.exit(f"troubleshooting.md: these are marked and not tried, or the other way: {marked ^ set(SYMPTOMS)}")
+    failed = 0
+    for symptom, script in SYMPTOMS.items():
+        provide(place, programs / "s3-audit-webhook")
+        code, said = run(script + "\n[ ! -e agent.log ] || cat agent.log\n", place, programs)
+        shown = [re.escape(part).replace("…", ".*") for part in re.findall("`(.*?)`", next(c for c in cells if f"`{symptom}`" in c))]
+        if code or not any(re.search(part, said) for part in shown):
+            failed += 1
+            print(f"troubleshooting.md: {symptom}: exit code {code}\n{script}\n{said}")
+        shutil.rmtree(place)
+    print(f"{len(SYMPTOMS)} symptoms were tried")
+    return failed
+
+
+def run(script, place, programs):
+    script = re.sub(r" …(?=\s|$)", "", script, flags=re.MULTILINE)
+    started = r"\1 2>agent.log &\nuntil grep -q ' started: ' agent.log; do sleep 0.1; done"
+    script = re.sub(r"^(s3-audit-webhook run .*) &$", r"command " + started, script, flags=re.MULTILINE)
+    (place / "script").write_text("set -eo pipefail\n" + STAND_INS + script + "\n", encoding="utf-8")
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TOKEN": TOKEN, "HOME": str(place)}
+    ended = subprocess.run(["timeout", "60", "bash", "script"], cwd=place, env=environment, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return ended.returncode, ended.stdout.decode(errors="replace")
+
+
+def main():
+    agent = pathlib.Path(sys.argv[1]).resolve()
+    if os.environ.get("PAGE_COMMANDS") != "apart":
+        os.environ["PAGE_COMMANDS"] = "apart"
+        os.execvp("unshare", ["unshare", "--mount", "--net", sys.executable, *sys.argv])
+    started = time.monotonic()
+    root = pathlib.Path(tempfile.mkdtemp(prefix="pages-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", root], check=True)
+    home = pathlib.Path.cwd()
+    programs = root / "programs"
+    programs.mkdir()
+    shutil.copy(agent, programs / "s3-audit-webhook")
+    os.chdir(root)
+    prepare(root)
+    os.chdir(home)
+    pages = [page for name in map(pathlib.Path, PAGES) for page in (sorted(name.rglob("*.md")) if name.is_dir() else [name])]
+    failed = tried = skipped = 0
+    for page in pages:
+        place = root / str(page).replace("/", "-")
+        for line, language, text, comment in blocks(page):
+            script = commands(language, text)
+            # Options to choose from.
+            if script is None or script.startswith(("# signatures", "--")):
+                continue
+            if re.match(r"<!-- not run: \S.* -->$", comment):
+                skipped += 1
+                continue
+            if not place.exists():
+                provide(place, agent)
+            tried += 1
+            code, said = run(script, place, programs)
+            if code:
+                failed += 1
+                print(f"{page}:{line}: exit code {code}\n{script}\n{said}")
+    failed += show_symptoms(root / "symptoms", programs)
+    subprocess.run(["umount", "--lazy", root], check=True)
+    root.rmdir()
+    print(f"{tried} blocks of commands were run, {skipped} are marked as not run: {time.monotonic() - started:.0f} s")
+    if failed or not tried:
+        sys.exit(f"{failed} failed")
+
+
+if __name__ == "__main__":
+    main()
