@@ -265,7 +265,7 @@ fn one_that_is_given_twice_is_refused() {
 }
 
 /// One of three is killed and brought back, over and over, under load.
-fn killed_over_and_over(mode: &str, lasts: Duration) {
+fn killed_over_and_over(mode: &str) {
     let hooks = hooks(3);
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("events");
@@ -288,8 +288,8 @@ fn killed_over_and_over(mode: &str, lasts: Duration) {
     let agent = start(&urls(&hooks), &[&options[..], &more[..]].concat());
     agent.wait_for_log("started");
     let begin = Instant::now();
-    let (mut next, mut kills, mut slowest) = (0, 0, Duration::ZERO);
-    while begin.elapsed() < lasts {
+    let (mut next, mut kills) = (0, 0);
+    while begin.elapsed() < Duration::from_secs(1) {
         let victim = &hooks[kills % 3];
         kills += 1;
         victim.stop();
@@ -301,9 +301,7 @@ fn killed_over_and_over(mode: &str, lasts: Duration) {
                     .map(|hook| hook.delivered_events().len())
                     .sum::<usize>()
             };
-            let written = Instant::now();
             eventually("they are delivered", || (delivered() >= next).then_some(()));
-            slowest = slowest.max(written.elapsed());
         }
         victim.restart();
         next = write(&log, next, 1000);
@@ -313,10 +311,6 @@ fn killed_over_and_over(mode: &str, lasts: Duration) {
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
     let balance = ended.balance();
-    eprintln!(
-        "{mode}: {next} events, {kills} kills, a thousand took {slowest:?} at most, redelivered {}",
-        ended.redelivered()
-    );
     assert_eq!(
         (balance.delivered, balance.dropped, balance.rejected),
         (next as u64, 0, 0)
@@ -336,13 +330,6 @@ fn write(log: &std::path::Path, first: usize, count: usize) -> usize {
 
 #[test]
 fn one_of_three_that_comes_and_goes_costs_nothing() {
-    killed_over_and_over("failover", Duration::from_secs(1));
-    killed_over_and_over("spread", Duration::from_secs(1));
-}
-
-#[test]
-#[ignore = "takes a minute"]
-fn one_of_three_that_comes_and_goes_for_long_costs_nothing() {
-    killed_over_and_over("failover", Duration::from_secs(20));
-    killed_over_and_over("spread", Duration::from_secs(20));
+    killed_over_and_over("failover");
+    killed_over_and_over("spread");
 }

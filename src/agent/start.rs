@@ -231,6 +231,8 @@ fn start_senders(
     // At most half the buffer, so that sources find room while a request is under way, and a second's worth.
     let max_bytes = (options.buffer_bytes.div_ceil(2))
         .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
+    // Or files, which read ahead as far as was right for the settings of the start, could not fill a body.
+    let ahead = spooling::ahead(options).bytes / (options.connections + 1);
     let settings = Settings {
         body: Extent {
             events: options
@@ -238,7 +240,7 @@ fn start_senders(
                 .min(options.buffer_events().div_ceil(2)),
             bytes: options.batch_bytes.min(max_bytes),
         },
-        raw_bytes: options.batch_raw_bytes().min(max_bytes),
+        raw_bytes: (options.batch_raw_bytes().min(max_bytes)).min(ahead.max(options.batch_bytes)),
         age: options.batch_age,
         reject_after: options.reject_after,
         connections,

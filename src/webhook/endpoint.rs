@@ -101,7 +101,8 @@ impl Endpoint {
 
 /// Each of several URLs that are separated by blanks or commas, as they were written. A comma may be a part of a URL too.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    let mut words: Vec<_> = text.split_whitespace().collect();
+    let words = text.split_whitespace().map(|word| word.trim_matches(','));
+    let mut words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
         // Wrong, and to be said so.
         words.push(text);
@@ -112,7 +113,7 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
             urls.push(&word[..comma]);
             word = &word[comma + 1..];
         }
-        urls.push(word.trim_end_matches(','));
+        urls.push(word);
         urls
     })
 }
@@ -202,6 +203,7 @@ mod tests {
                 &["https://a", "https://b", "https://c"],
             ),
             ("https://a hec:8088", &["https://a", "hec:8088"]),
+            (", https://a , hec:8088 ,", &["https://a", "hec:8088"]),
             (" ", &[" "]),
             ("", &[""]),
         ] {

@@ -56,8 +56,8 @@ pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
         )
         | E::PeerIncompatible(_) => permanent(
             "no version, cipher or kind of key that both sides support",
-            "let the webhook speak TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20, and have an RSA key of 2048 bits \
-             or more, or EC P-256 or P-384",
+            "let the webhook speak TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20, and a key of RSA (2048 bits or \
+             more), P-256 or P-384",
         ),
         E::AlertReceived(AlertDescription::ProtocolVersion) => permanent(
             "no version that both sides speak",
