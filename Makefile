@@ -207,6 +207,7 @@ aarch64-test: ## the static program for aarch64, and the framer's tests, under q
 .PHONY: image
 image: ## the image of all TARGETS that were staged, as the manifest s3-audit-webhook:VERSION
 	@$(call command,buildah,buildah)
+	! buildah manifest exists s3-audit-webhook:$(VERSION) || buildah manifest rm s3-audit-webhook:$(VERSION)
 	buildah manifest create s3-audit-webhook:$(VERSION)
 	set -e; for target in $(TARGETS); do $(MAKE) --no-print-directory image-of TARGET=$$target; done
 

@@ -57,7 +57,7 @@ say 'service: the token from a file that only root can read'
 echo 'Splunk of-root' >"$root/root/token"
 chmod 600 "$root/root/token"
 drop_in 'SupplementaryGroups=adm' 'LoadCredential=token:/root/token' \
-    'Environment=S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE=%d/token'
+    'Environment=S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE=/run/credentials/s3-audit-webhook.service/token'
 write_event
 check_events
 [ "$(tail -n 1 "$DIR/tokens")" = 'Splunk of-root' ] || fail "the token was $(tail -n 1 "$DIR/tokens")"

@@ -7,7 +7,11 @@
 
 cp "$OLDER"/*.rpm "$root/root/older.rpm"
 cp "$DIST"/*."$(uname -m)".rpm "$root/root/new.rpm"
-rpm() { inside rpm --force-debian "$@"; }
+# Debian's rpm wants to be told so, up to Debian 12.
+force=--force-debian
+inside rpm $force --version >/dev/null 2>&1 || force=
+# shellcheck disable=SC2086 # it may be none
+rpm() { inside rpm $force "$@"; }
 change() { rpm --nodeps "$@" >"$DIR/rpm.log" 2>&1 || fail "rpm $*"; }
 
 say 'rpm: its payload'

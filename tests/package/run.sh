@@ -77,6 +77,7 @@ export LEADER
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
+: >"$DIR/webhook.log"
 nsenter -t "$LEADER" --net python3 "$here/../e2e/receiver.py" 8088 "$DIR/events" "$DIR/tokens" >"$DIR/webhook.log" 2>&1 &
 webhook=$!
 await 20 'the webhook' grep -q ready "$DIR/webhook.log"
