@@ -182,6 +182,7 @@ SYMPTOMS = {
     "TLS: certificate of an unknown CA": "s3-audit-webhook test --ca-file /opt/splunk/etc/auth/server.pem || true",
     "HTTP 401": "s3-audit-webhook test --auth-token x || true",
     "HTTP 404": "s3-audit-webhook test --endpoint https://splunk:8088/x || true",
+    "--config: … is not there": "s3-audit-webhook test --config nowhere || true",
     "no webhook is set": "chmod 600 /etc/s3-audit-webhook/*; command setpriv --reuid 65534 --clear-groups s3-audit-webhook run || true",
     "--source: … is no source": "s3-audit-webhook run --source files:x || true",
     "unexpected argument": "s3-audit-webhook run --sources x || true",
