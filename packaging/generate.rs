@@ -13,7 +13,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use s3_audit_webhook::config::options::{Cli, Opt, RulesOptions, WebhookOptions};
 use s3_audit_webhook::telemetry::counters::{Reason, Refusal};
 use s3_audit_webhook::telemetry::expiry::Expiries;
-use s3_audit_webhook::telemetry::metric::METRICS;
+use s3_audit_webhook::telemetry::metric::metrics;
 use s3_audit_webhook::telemetry::requests::{CAUSES, RequestResult};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
@@ -210,7 +210,7 @@ fn metrics_page() -> String {
         `--spool-bytes`, is left out. Alerts and a dashboard: [monitoring](monitoring.md).\n\n\
         | name | type | labels | what it says |\n|---|---|---|---|\n"
         .to_owned();
-    for metric in &METRICS {
+    for metric in metrics() {
         let labels = metric.labels.split_whitespace();
         let labels: Vec<_> = labels.map(|label| format!("`{label}`")).collect();
         text += &format!(

@@ -29,7 +29,7 @@ use crate::telemetry::log;
 /// How long a start that has failed waits for the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs the agent until its sources end or it is told to.
+/// Runs the agent until its sources end or a signal ends it.
 ///
 /// # Errors
 /// It could not start.

@@ -122,7 +122,7 @@ mod tests {
                 &[("https_proxy", "a"), ("NO_PROXY", "::1")],
                 None,
             ),
-            // Whoever needs no proxy is not told what is wrong with it.
+            // An invalid proxy is no error where none is used.
             (
                 "https://hec/",
                 &[("https_proxy", "socks5://a"), ("NO_PROXY", "hec")],

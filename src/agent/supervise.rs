@@ -13,7 +13,7 @@ const LAST_WRITES: Duration = Duration::from_millis(1500);
 const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
 pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
 
-/// What the main thread is told.
+/// An event for the main thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// SIGTERM or SIGINT.

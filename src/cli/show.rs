@@ -68,7 +68,7 @@ struct Setting {
 #[derive(Default)]
 struct Remarks {
     lines: Vec<String>,
-    /// Something could not be told.
+    /// Something could not be found out.
     failed: bool,
 }
 

@@ -106,7 +106,7 @@ fn read(
                 found.events += u64::from(head.events);
                 found.times = Some((found.times.map_or(head.time, |times| times.0), head.time));
                 found.missing += head.first.saturating_sub(*next);
-                // What stands twice is shown once.
+                // Duplicates are shown once.
                 let known = position.max(*next).saturating_sub(head.first);
                 *next = head.end().max(*next);
                 if known < u64::from(head.events) {

@@ -86,7 +86,7 @@ fn as_json(found: &Found) -> Value {
     })
 }
 
-/// The missing numbers that records own up to.
+/// The missing numbers that records explain.
 fn missing_by_reason(stream: &Stream) -> impl Iterator<Item = (&str, Ranges)> {
     let missing = stream.missing();
     let gaps = stream.gaps.iter().map(move |(reason, owned)| {

@@ -11,7 +11,7 @@ use crate::buffer::chunk::Extent;
 
 /// Of so many probes in a row one is not the oldest event.
 const ROTATION: usize = 3;
-/// With fewer events than this in hand, newer ones are looked for before a webhook that is down is probed again.
+/// With fewer buffered events than this, newer ones are looked for before a webhook that is down is probed again.
 const PROBES: usize = 8;
 
 impl Delivery {

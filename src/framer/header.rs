@@ -6,7 +6,7 @@ pub(crate) const MAX_HEADER: usize = 2048;
 /// A word of a syslog header that is not one of RFC 5424: at most host, tag and `@cee:`.
 const MAX_WORDS: usize = 3;
 
-/// What stands at a place between objects.
+/// What was found between objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// No header.

@@ -21,7 +21,7 @@ pub enum Scan {
     Error(usize),
 }
 
-/// Where one object's check stands between two reads.
+/// The state of an object's check between two reads.
 #[derive(Debug)]
 pub struct Scanner {
     place: Place,

@@ -3,7 +3,7 @@
 /// The states, and a list of them.
 macro_rules! states {
     ($($(#[$what:meta])* $state:ident,)*) => {
-        /// What stands before the next byte.
+        /// What comes before the next byte.
         #[derive(Debug, Clone, Copy)]
         #[repr(u8)]
         pub(crate) enum State {

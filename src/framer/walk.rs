@@ -24,7 +24,7 @@ pub fn value(text: &[u8]) -> Option<&[u8]> {
     Cursor::at_start(text).value()
 }
 
-/// What stands behind the name of an object's member, from its value on. The object may break off after that.
+/// What follows the name of an object's member, from its value on. The object may break off after that.
 pub fn behind<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut members = members(object);
     while !members.name()?.is(name) {
@@ -142,7 +142,7 @@ impl<'a> Text<'a> {
 enum Piece<'a> {
     /// Bytes that stand for themselves.
     Plain(&'a [u8]),
-    /// What an escape stands for.
+    /// The character of an escape.
     Escaped(char),
 }
 

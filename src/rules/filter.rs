@@ -307,7 +307,7 @@ impl Test {
     }
 }
 
-/// Whether a text is like a pattern, in which `*` stands for any text and `?` for any character.
+/// Whether a text matches a pattern, in which `*` is any text and `?` any character.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
     // Behind the last `*`, and what it was tried on.

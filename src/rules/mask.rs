@@ -9,7 +9,7 @@ use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
 
-/// Of each byte whether it is in signatures and tokens, and stands for itself.
+/// For each byte whether it occurs in signatures and tokens, unescaped.
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
@@ -183,7 +183,7 @@ impl<'a> Pass<'a> {
         };
         let kept = match kind {
             Kind::Authorization if begins(b"AWS4-") => return None,
-            // Who it is stands before the colon.
+            // The part before the colon says who it is.
             Kind::Authorization if begins(b"AWS ") => memchr(b':', value),
             Kind::Authorization => memchr(b' ', value),
             _ => None,

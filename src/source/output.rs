@@ -393,7 +393,7 @@ impl SourceOutput {
         self.report.source_name(self.source)
     }
 
-    /// The stream is away, for this reason.
+    /// The stream is unavailable, for this reason.
     pub fn failed(&self, why: &str) {
         self.report.source_failed(self.source, why);
     }

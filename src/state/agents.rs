@@ -21,7 +21,7 @@ const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// No agent's file is as large as this.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// An agent, as it has told of itself.
+/// An agent, as its status file describes it.
 #[derive(Debug)]
 pub struct Agent {
     /// Its file's name without the ending.

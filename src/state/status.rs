@@ -161,7 +161,7 @@ impl StatusFile {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Ok(last) => {
-                    // The log has had its last line: a failure can't be told any more.
+                    // The log has had its last line: a failure can't be logged any more.
                     let _ = self.write(&self.describe(&last, started, Some(SystemTime::now())));
                     return;
                 }

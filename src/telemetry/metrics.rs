@@ -5,7 +5,7 @@ use std::iter;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::counters::Reason;
-use crate::telemetry::metric::{METRICS, PREFIX};
+use crate::telemetry::metric::{PREFIX, metrics};
 use crate::telemetry::requests::{RequestResult, Requests};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
@@ -227,11 +227,14 @@ impl Page {
     }
 
     fn head(&mut self, name: &str) {
-        let metric = METRICS.iter().find(|metric| metric.name == name);
+        let metric = metrics().find(|metric| metric.name == name);
         debug_assert!(metric.is_some(), "{name} is not declared");
         if let Some(metric) = metric {
-            let _ = writeln!(self.text, "# HELP {PREFIX}{name} {}", metric.help);
-            let _ = writeln!(self.text, "# TYPE {PREFIX}{name} {}", metric.kind());
+            let (help, kind) = (metric.help, metric.kind());
+            let _ = writeln!(
+                self.text,
+                "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}"
+            );
         }
     }
 }
@@ -358,7 +361,7 @@ mod tests {
     fn every_declared_metric_is_there(page: &str) {
         let heads = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let heads = heads.filter_map(|head| head.strip_prefix(PREFIX)?.split_once(' '));
-        let declared = METRICS.iter().map(|metric| (metric.name, metric.kind()));
+        let declared = metrics().map(|metric| (metric.name, metric.kind()));
         assert!(heads.eq(declared), "{page}");
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (name, labels) = line
@@ -367,8 +370,8 @@ mod tests {
                 .0
                 .split_once('{')
                 .unwrap_or((line, ""));
-            let is_its = |metric: &&Metric| name.starts_with(&format!("{PREFIX}{}", metric.name));
-            let metric = METRICS.iter().find(is_its).unwrap();
+            let is_its = |metric: &Metric| name.starts_with(&format!("{PREFIX}{}", metric.name));
+            let metric = metrics().find(is_its).unwrap();
             for label in labels
                 .split(',')
                 .filter_map(|label| Some(label.split_once('=')?.0))

@@ -1,4 +1,4 @@
-//! What the agent counts and logs: counters, messages, the log's writer, and what `show` and `/metrics` are told.
+//! What the agent counts and logs: counters, messages, the log's writer, and what `show` and `/metrics` get.
 
 mod backlog;
 pub mod counters;

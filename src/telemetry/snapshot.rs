@@ -1,4 +1,4 @@
-//! An agent at one moment: what `show`, `/metrics`, `/healthz` and systemd are told.
+//! An agent at one moment: what `show`, `/metrics`, `/healthz` and systemd get.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};

@@ -80,7 +80,7 @@ impl Certificate {
         let (spki, key) = tbs.element(SEQUENCE)?;
         let mut key = Der(key);
         let algorithm = key.element(SEQUENCE)?.1;
-        // In front of the bits stands how many of them are not used: none.
+        // Before the bits comes the number of unused ones: none.
         let bits = key.element(0x03)?.1.get(1..)?;
         tbs.optional(0x81);
         tbs.optional(0x82);

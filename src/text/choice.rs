@@ -1,6 +1,6 @@
 //! Values that are one of a few words.
 
-/// What the word stands for.
+/// What the word means.
 ///
 /// # Errors
 /// It is none of these; says which there are.

@@ -109,7 +109,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Whether it stands in the text with no letter or digit beside it.
+/// Whether the text has it with no letter or digit beside it.
 fn is_word(word: &str, text: &str) -> bool {
     let mut places = text.match_indices(word);
     places.any(|(start, _)| {

@@ -28,7 +28,7 @@ use crate::webhook::wire::Wire;
 use advice::FLUENT_BIT_RAW;
 use session::Session;
 
-/// How much of an answer is read, in bytes. A longer one costs its connection.
+/// How much of an answer is read, in bytes. After a longer one the connection is closed.
 const ANSWER_BYTES: u64 = 64 << 10;
 /// How much more of one that has a part for each event, for each event.
 const ITEM_BYTES: u64 = 1 << 10;
@@ -61,7 +61,7 @@ pub struct Webhook {
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
-    /// What the operator was told of, through whatever connection.
+    /// What was logged already, through whatever connection.
     advised: Arc<[AtomicBool; 2]>,
     /// By how many seconds its clock was ahead at the last answer.
     skew: Cell<Option<i64>>,

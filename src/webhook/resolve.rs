@@ -41,7 +41,7 @@ struct State {
 }
 
 impl Known {
-    /// To be called when there is no connection: the next one is made to what the name stands for then.
+    /// To be called when there is no connection: the next one uses a new lookup of the name.
     pub fn forget(&self) {
         self.lock().addresses = None;
     }
@@ -150,7 +150,7 @@ type Found = Result<Vec<SocketAddr>, LookupError>;
 #[derive(Debug)]
 pub struct SystemNames {
     families: Vec<Family>,
-    /// Lookups that were not waited for to their end: they are not begun again before that.
+    /// Lookups that have not ended yet: no second one of the same name is started.
     slow: Mutex<Vec<(Family, String, Receiver<Found>)>>,
 }
 
@@ -195,7 +195,7 @@ impl SystemNames {
     }
 }
 
-/// A lookup that was begun.
+/// A lookup that was started.
 struct Lookup {
     family: Family,
     answer: Receiver<Found>,
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_lookup_that_is_not_answered_is_not_begun_again_and_keeps_nothing_back() {
         let names = SystemNames::new(AddressFamily::Any);
-        // As if an earlier attempt had begun it.
+        // As if an earlier attempt had started it.
         let (_never, answer) = bounded(1);
         names
             .slow

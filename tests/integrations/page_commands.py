@@ -22,7 +22,7 @@ import time
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "packaging"]
 # What the first line of an indented block begins with, if it is a command.
-COMMAND = re.compile(r"\$ |s3-audit-webhook |\(umask|(make|cargo|systemctl|journalctl|openssl|curl|jq|echo|mkdir|gzip|tail|kubectl|helm|"
+COMMAND = re.compile(r"\$ |s3-audit-webhook |\(umask|(make|cargo|systemctl|systemd-run|journalctl|openssl|curl|jq|echo|mkdir|gzip|tail|kubectl|helm|"
                      r"ansible-playbook|apt|dpkg|rpm|dnf|tar|docker|podman|splunk|sudo|cp|git|install) ")
 TOKEN = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0"
 SUCCESS = b'{"text":"Success","code":0}'
@@ -55,7 +55,8 @@ def blocks(page):
 
 def commands(language, lines):
     """The commands of a block, without what they print."""
-    if language not in ("", "sh", "console") or language == "" and not COMMAND.match(lines[0]):
+    is_command = COMMAND.match(lines[0]) or shutil.which(lines[0].split()[0])
+    if language not in ("", "sh", "console") or language == "" and not is_command:
         return None
     if not any(line.startswith("$ ") for line in lines):
         return "\n".join(lines)
@@ -181,6 +182,7 @@ SYMPTOMS = {
     "TLS: certificate of an unknown CA": "s3-audit-webhook test --ca-file /opt/splunk/etc/auth/server.pem || true",
     "HTTP 401": "s3-audit-webhook test --auth-token x || true",
     "HTTP 404": "s3-audit-webhook test --endpoint https://splunk:8088/x || true",
+    "--config: … is not there": "s3-audit-webhook test --config nowhere || true",
     "no webhook is set": "chmod 600 /etc/s3-audit-webhook/*; command setpriv --reuid 65534 --clear-groups s3-audit-webhook run || true",
     "--source: … is no source": "s3-audit-webhook run --source files:x || true",
     "unexpected argument": "s3-audit-webhook run --sources x || true",

@@ -1,4 +1,4 @@
-//! Events that are written together, and what those are told who wait for it.
+//! Events that are written together, and the result for those who wait.
 
 use std::io;
 use std::str::FromStr;

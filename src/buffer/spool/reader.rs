@@ -24,7 +24,7 @@ pub struct Reader {
     time: u32,
     current: Option<Current>,
     failures: u32,
-    /// Damaged bytes that no [`Damage`] has told of.
+    /// Damaged bytes that no [`Damage`] has reported yet.
     damaged: u64,
 }
 

@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 /// The events of a record have no more bytes than this: events have at most 1 GiB.
 const MAX_BYTES: u32 = (1 << 30) + (1 << 20);
 const SEGMENT_MAGIC: [u8; 8] = *b"s3aSPOOL";
-/// No UTF-8 and so nothing that stands in an event.
+/// It is not UTF-8, so that no event contains it.
 const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc0, 0xff, 0xee];
 
 /// The head of a segment that this program writes.

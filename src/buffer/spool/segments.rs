@@ -7,7 +7,7 @@ use super::dir::{Access, Dir, SpoolFile};
 use super::position::{self, Stored};
 use super::record::{self, Found, SEGMENT_HEAD};
 
-/// The ending of a segment's name, before which stands the number of its first event.
+/// The ending of a segment's name; before it comes the number of its first event.
 const ENDING: &str = ".spool";
 /// The ending of one that is damaged.
 const BAD: &str = ".spool.bad";

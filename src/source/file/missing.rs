@@ -1,5 +1,5 @@
 //! Contents that were read but whose file is not there under its inode any more: it was copied and truncated, moved to
-//! another filesystem, compressed, or removed. They are recognised by what stands at their beginning and right before the
+//! another filesystem, compressed, or removed. They are recognised by their beginning and by the bytes right before the
 //! offset that was reached.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     text: PathBuf,
-    /// The directory in which the first wildcard or the file's name stands.
+    /// The directory of the first name with a wildcard, or of the file.
     root: PathBuf,
     parts: Vec<Part>,
     exclude: Vec<Vec<u8>>,

@@ -259,7 +259,7 @@ impl Tracked {
         }
     }
 
-    /// Notes what stands before the offset reached, now that more was passed on, if not all.
+    /// Notes the bytes before the new offset, once more was passed on, even if not all.
     pub(super) fn passed_on(&mut self, has_pending: bool) {
         let Some(reading) = &mut self.reading else {
             return;
@@ -338,7 +338,7 @@ impl Tracked {
         Ok(false)
     }
 
-    /// Whether what was read last still stands there, half an event at its end included.
+    /// Whether the file still has what was read last, including half an event at its end.
     fn has_recent(&mut self) -> io::Result<bool> {
         let Some(reading) = &self.reading else {
             return Ok(true);

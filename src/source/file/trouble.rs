@@ -1,4 +1,4 @@
-//! Names that can't be used: each costs itself only, is logged once and then rarely, and is tried again.
+//! Names that can't be used: they don't affect others, are logged once and then rarely, and are tried again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;

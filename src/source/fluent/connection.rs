@@ -333,7 +333,7 @@ impl Connection {
             .map_err(io::Error::other)
     }
 
-    /// Bytes of memory for what has begun.
+    /// Bytes of memory for incomplete messages.
     fn memory(&self) -> usize {
         let form = match &self.form {
             Form::Unknown => 0,

@@ -117,7 +117,7 @@ fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 /// Passes over one value that comes in pieces. It needs no memory, however deeply the value is nested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipper {
-    /// Values that have not begun yet.
+    /// Values that are still to come.
     values: u64,
     /// Bytes of a string that have not come yet.
     payload: usize,

@@ -34,7 +34,7 @@ pub struct Transcoder {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     is_map: bool,
-    /// Values of it that have not begun yet; in a map keys and values count each.
+    /// Its values that are still to come; in a map, keys and values count separately.
     left: u64,
     /// It is a map's key, whose text begins at this offset.
     key_at: Option<usize>,

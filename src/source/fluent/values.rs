@@ -148,7 +148,7 @@ impl Values {
         self.is_passing = false;
     }
 
-    /// What has come of the next `max` bytes, when no value has begun.
+    /// The part of the next `max` bytes that has come, between two values.
     pub fn bytes(&self, max: usize) -> &[u8] {
         let end = self.filled.min(self.start.saturating_add(max));
         self.buffer.get(self.start..end).unwrap_or_default()
@@ -160,7 +160,7 @@ impl Values {
         self.at = self.start;
     }
 
-    /// Whether a value has begun that is not whole. All values must have been taken before.
+    /// Whether there is an incomplete value. All complete ones must have been taken before.
     pub fn is_unfinished(&self) -> bool {
         self.start < self.filled || self.is_passing
     }

@@ -100,7 +100,7 @@ pub(super) enum Transport<'a> {
 pub(super) enum NoTls<'a> {
     /// The client has gone, or has said nothing in time.
     Gone,
-    /// It does not speak TLS, and can be told so.
+    /// It does not speak TLS, and can get an answer that says so.
     Plain(Transport<'a>),
     /// The handshake failed.
     Failed(Option<tls::HandshakeError>),

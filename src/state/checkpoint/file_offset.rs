@@ -20,7 +20,7 @@ pub struct FileOffset {
     pub length: u64,
     /// What it begins with.
     pub head: Fingerprint,
-    /// What stands right before the offset; empty if that is not known.
+    /// The bytes right before the offset; empty if they are not known.
     pub tail: Fingerprint,
     /// It was seen to be gone, or reported as missing: only a copy of it may still turn up.
     pub is_gone: bool,

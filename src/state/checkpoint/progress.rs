@@ -20,7 +20,7 @@ pub struct Reached {
     pub offset: u64,
     /// What the file begins with, as far as it was read.
     pub head: Fingerprint,
-    /// What stands right before the offset; empty if that is not known.
+    /// The bytes right before the offset; empty if they are not known.
     pub tail: Fingerprint,
 }
 

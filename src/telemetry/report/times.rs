@@ -1,4 +1,4 @@
-//! What is told of others' clocks.
+//! Reports of others' clocks.
 
 use std::sync::atomic::Ordering::Relaxed;
 

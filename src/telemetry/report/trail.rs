@@ -1,4 +1,4 @@
-//! What the trail is told, and tells.
+//! What the trail learns from reports, and reports itself.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

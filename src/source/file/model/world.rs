@@ -171,7 +171,7 @@ impl World {
         Self::append(path, &text);
     }
 
-    /// What stands in a file, whole events only.
+    /// The content of a file, whole events only.
     fn events(text: &[u8]) -> BTreeSet<u64> {
         let mut framer = Framer::new(1 << 20);
         let mut events = BTreeSet::new();
