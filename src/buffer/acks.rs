@@ -57,6 +57,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ranges_that_only_touch_have_no_number_in_common() {
+        for (one, other, expected) in [
+            (0..3, 3..5, false),
+            (0..4, 3..5, true),
+            (0..9, 3..5, true),
+            (0..2, 3..5, false),
+            (3..5, 3..5, true),
+        ] {
+            assert_eq!(overlap(&one, &other), expected);
+            assert_eq!(overlap(&other, &one), expected);
+        }
+    }
+
+    #[test]
     fn the_watermark_waits_for_the_oldest() {
         let mut acks = Acks::default();
         acks.finish(3..5);

@@ -166,6 +166,9 @@ mod tests {
                     model.retain(|number| !range.contains(number));
                 }
                 prop_assert_eq!(ranges.count(), model.len() as u64);
+                prop_assert_eq!(ranges.is_empty(), model.is_empty());
+                let bounds = model.first().zip(model.last()).map(|(first, last)| *first..last + 1);
+                prop_assert_eq!(ranges.bounds(), bounds);
                 for number in 0..60 {
                     let is_in = model.contains(&number);
                     let next = (number..60).find(|next| model.contains(next) != is_in);
