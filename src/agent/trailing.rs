@@ -37,11 +37,14 @@ pub(super) fn open(
             }),
         }
     }
-    let (store, mut saved) = kept.map_or_else(
-        || (None, Saved::of_new_stream()),
-        |(store, saved)| (Some(store), saved),
-    );
-    let was = saved.begin();
+    let (store, saved, was) = match kept {
+        Some((store, saved, was)) => (Some(store), saved, was),
+        None => {
+            let mut saved = Saved::of_new_stream();
+            let was = saved.begin();
+            (None, saved, was)
+        }
+    };
     notices.push(Message::TrailStarted {
         stream: saved.stream.clone(),
         first: saved.next,

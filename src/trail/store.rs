@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::Saved;
+use super::{Saved, Was};
 use crate::state::{create_dir, file_name};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
@@ -26,11 +26,22 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the first file of this host that no agent has. Gives what is in it, or a new stream.
+    /// Takes the first file of this host that no agent has, and goes on from what is in it, or begins a new stream. That is
+    /// on disk before any event can get a number: so no number is given twice, even if this start is killed at once.
     ///
     /// # Errors
-    /// The directory can't be used, or the file is damaged.
-    pub fn open(dir: &Path, host: &str) -> io::Result<(Self, Saved)> {
+    /// The directory can't be used.
+    pub fn open(dir: &Path, host: &str) -> io::Result<(Self, Saved, Was)> {
+        let (store, mut saved) = Self::find(dir, host)?;
+        let was = saved.begin();
+        store.save(&saved)?;
+        File::open(&store.path)?.sync_all()?;
+        // Not every file system can do that.
+        let _ = File::open(dir)?.sync_all();
+        Ok((store, saved, was))
+    }
+
+    fn find(dir: &Path, host: &str) -> io::Result<(Self, Saved)> {
         create_dir(dir)?;
         let name = file_name(host);
         for number in 1..=AGENTS {

@@ -303,3 +303,20 @@ fn records_that_can_not_be_delivered_do_not_pile_up() {
         .sum();
     assert_eq!(owned, 5000);
 }
+
+#[test]
+fn a_start_that_is_killed_before_it_records_anything_has_its_numbers_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || store::Store::open(dir.path(), "host").unwrap();
+    let (first, mut saved, was) = open();
+    assert_eq!(was, Was::New);
+    (saved.next, saved.record, saved.is_clean) = (100, 9, true);
+    first.save(&saved).unwrap();
+    drop(first);
+    let (killed, saved, was) = open();
+    assert_eq!((saved.next, was), (100, Was::Clean));
+    drop(killed);
+    let (_store, saved, was) = open();
+    assert!(saved.next > 1_000_000, "{}", saved.next);
+    assert_eq!(was, Was::Killed { lost_from: 100 });
+}
