@@ -34,6 +34,25 @@ struct Found {
     times: Option<(u32, u32)>,
 }
 
+impl Found {
+    /// The one that is missing, if events with these numbers were written and nothing is there.
+    fn missing_after(next: u64, end: u64) -> Option<Self> {
+        let missing = end.checked_sub(next).filter(|missing| *missing > 0)?;
+        Some(Found {
+            segment: Segment {
+                first: next,
+                bytes: 0,
+                is_bad: true,
+            },
+            events: 0,
+            left: 0,
+            damaged: 0,
+            missing,
+            times: None,
+        })
+    }
+}
+
 /// Does what was asked for.
 ///
 /// # Errors
@@ -42,10 +61,15 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
     let dir = RealDir::existing(&path);
+    // Before the segments are listed: an agent that runs adds to them.
+    let end = match position::read(&dir).map_err(failed)? {
+        Stored::At(position) => position.end,
+        _ => 0,
+    };
     let segments = segments::list(&dir).map_err(failed)?;
     // Without one that can be read, the agent would deliver all.
     let position = match position::read(&dir).map_err(failed)? {
-        Stored::At(seq) => seq,
+        Stored::At(position) => position.acked,
         _ => segments.first().map_or(0, |segment| segment.first),
     };
     let mut out = BufWriter::new(io::stdout().lock());
@@ -62,6 +86,7 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
             Err(error) => return Err(failed(error)),
         }
     }
+    all.extend(next.and_then(|next| Found::missing_after(next, end)));
     let damage = all.iter().any(|found| found.damaged + found.missing > 0);
     let text = match (is_cat, options.json) {
         (true, _) => String::new(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dir::{Dir, RealDir};
-use super::position::PositionFile;
+use super::position::{Position, PositionFile};
 use super::segments::{self, Segment, Segments};
 use crate::sys::lock;
 
@@ -20,7 +20,7 @@ pub struct Files {
     pub(super) lock: File,
     pub(super) segments: Segments,
     pub(super) position: PositionFile,
-    pub(super) acked: u64,
+    pub(super) at: Position,
     pub(super) damaged: Vec<Segment>,
     /// How far it was delivered is not known: what is there is delivered again.
     pub position_is_damaged: bool,
@@ -42,12 +42,16 @@ impl Files {
     /// Opens that of a directory that this agent has.
     pub(super) fn of(dir: Arc<dyn Dir>, lock: File) -> io::Result<Self> {
         let opened = segments::open(&*dir)?;
+        let at = Position {
+            acked: opened.acked,
+            end: opened.segments.next(),
+        };
         Ok(Files {
-            position: PositionFile::open(&*dir, opened.acked)?,
+            position: PositionFile::open(&*dir, at)?,
             dir,
             lock,
             segments: opened.segments,
-            acked: opened.acked,
+            at,
             damaged: opened.damaged,
             position_is_damaged: opened.position_is_damaged,
         })
@@ -55,7 +59,7 @@ impl Files {
 
     /// Events that are in it, and were not delivered.
     pub fn recovered(&self) -> u64 {
-        self.segments.next() - self.acked
+        self.at.end - self.at.acked
     }
 }
 

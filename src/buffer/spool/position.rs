@@ -1,5 +1,5 @@
-//! How far a spool was delivered: a number of an event, in two slots of a small file that are written in turns, so that one
-//! of both is always whole. They are overwritten in place, which needs no room on a full disk.
+//! How far a spool was delivered and written: numbers of events, in two slots of a small file that are written in turns, so
+//! that one of both is always whole. They are overwritten in place, which needs no room on a full disk.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,15 +14,24 @@ pub const NAME: &str = "position";
 /// Disks write so much at once or not at all.
 const SLOT: usize = 512;
 const MAGIC: [u8; 8] = *b"s3aPOSIT";
-const USED: usize = 24;
+const USED: usize = 32;
 /// So many marks are kept; later ones are merged, which makes the position coarser but never wrong.
 const MARKS: usize = 4096;
+
+/// How far a spool is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// All events with lower numbers were delivered or dropped.
+    pub acked: u64,
+    /// All with lower numbers were written: of those, what is not there any more is missing.
+    pub end: u64,
+}
 
 /// What the file says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// All events with lower numbers were delivered or dropped.
-    At(u64),
+    /// This.
+    At(Position),
     /// There is none.
     Missing,
     /// There is one, and it can't be used.
@@ -73,14 +82,15 @@ fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
     Ok((stored, older.into()))
 }
 
-fn parse(slot: &[u8]) -> Option<(u32, u64)> {
+fn parse(slot: &[u8]) -> Option<(u32, Position)> {
     let (used, sum) = slot.split_at(USED);
     if !used.starts_with(&MAGIC) || sum.get(..4)? != crc(used).to_le_bytes() {
         return None;
     }
     let version = u32::from_le_bytes(used.get(8..12)?.try_into().ok()?);
-    let seq = u64::from_le_bytes(used.get(16..24)?.try_into().ok()?);
-    Some((version, seq))
+    let acked = u64::from_le_bytes(used.get(16..24)?.try_into().ok()?);
+    let end = u64::from_le_bytes(used.get(24..32)?.try_into().ok()?);
+    Some((version, Position { acked, end }))
 }
 
 impl PositionFile {
@@ -88,14 +98,14 @@ impl PositionFile {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn open(dir: &dyn Dir, seq: u64) -> io::Result<Self> {
+    pub fn open(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
         let file = dir.open(NAME, Access::Update)?;
         let (stored, slot) = read_slots(&*file)?;
         let mut position = PositionFile { file, slot };
         if !matches!(stored, Stored::At(_)) {
             // Both, so that the disk has room for them.
-            position.write(seq)?;
-            position.write(seq)?;
+            position.write(begin)?;
+            position.write(begin)?;
             position.sync()?;
             dir.sync()?;
         }
@@ -106,11 +116,12 @@ impl PositionFile {
     ///
     /// # Errors
     /// It can't be written; the other slot says what was written before.
-    pub fn write(&mut self, seq: u64) -> io::Result<()> {
+    pub fn write(&mut self, position: Position) -> io::Result<()> {
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&MAGIC);
         slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        slot[16..24].copy_from_slice(&seq.to_le_bytes());
+        slot[16..24].copy_from_slice(&position.acked.to_le_bytes());
+        slot[24..32].copy_from_slice(&position.end.to_le_bytes());
         let sum = crc(&slot[..USED]);
         slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
         self.file.write_at(&slot, self.slot * SLOT as u64)?;
@@ -180,26 +191,33 @@ mod tests {
     use super::super::dir::RealDir;
     use super::*;
 
+    fn at(acked: u64) -> Position {
+        Position {
+            acked,
+            end: acked + 100,
+        }
+    }
+
     #[test]
     fn one_slot_is_enough_and_the_newer_one_counts() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("spool");
         let dir = RealDir::create(&path).unwrap();
         assert_eq!(read(&dir).unwrap(), Stored::Missing);
-        let mut position = PositionFile::open(&dir, 5).unwrap();
-        assert_eq!(read(&dir).unwrap(), Stored::At(5));
+        let mut position = PositionFile::open(&dir, at(5)).unwrap();
+        assert_eq!(read(&dir).unwrap(), Stored::At(at(5)));
         for seq in [7, 9, 12] {
-            position.write(seq).unwrap();
-            assert_eq!(read(&dir).unwrap(), Stored::At(seq));
+            position.write(at(seq)).unwrap();
+            assert_eq!(read(&dir).unwrap(), Stored::At(at(seq)));
         }
         drop(position);
-        let mut position = PositionFile::open(&dir, 0).unwrap();
-        position.write(20).unwrap();
+        let mut position = PositionFile::open(&dir, at(0)).unwrap();
+        position.write(at(20)).unwrap();
         let file = path.join(NAME);
         let whole = std::fs::read(&file).unwrap();
         for (damaged, expected) in [
-            (vec![0], vec![Stored::At(12), Stored::At(20)]),
-            (vec![SLOT], vec![Stored::At(12), Stored::At(20)]),
+            (vec![0], vec![Stored::At(at(12)), Stored::At(at(20))]),
+            (vec![SLOT], vec![Stored::At(at(12)), Stored::At(at(20))]),
             (vec![16, SLOT + 16], vec![Stored::Damaged]),
         ] {
             let mut bytes = whole.clone();
@@ -209,13 +227,13 @@ mod tests {
         }
         // Nothing is overwritten that tells more than the other slot.
         std::fs::write(&file, whole).unwrap();
-        let mut position = PositionFile::open(&dir, 0).unwrap();
-        assert_eq!(read_slots(&*position.file).unwrap().0, Stored::At(20));
-        position.write(21).unwrap();
+        let mut position = PositionFile::open(&dir, at(0)).unwrap();
+        assert_eq!(read_slots(&*position.file).unwrap().0, Stored::At(at(20)));
+        position.write(at(21)).unwrap();
         let slots = std::fs::read(&file).unwrap();
         let mut kept = [parse(&slots[..SLOT]), parse(&slots[SLOT..])].map(|slot| slot.unwrap().1);
         kept.sort_unstable();
-        assert_eq!(kept, [20, 21]);
+        assert_eq!(kept, [at(20), at(21)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::feed::Feed;
 use super::files::Files;
 use super::group::{Appended, SyncMode, result_of};
+use super::position::Position;
 use super::shared::Shared;
 use super::upkeep::{self, Upkeep};
 use crate::buffer::chunk::{Chunk, Extent};
@@ -62,12 +63,12 @@ impl Spool {
     ) -> io::Result<Running> {
         let path = settings.path.display().to_string();
         let shared = Shared::new(path, settings.limit, settings.sync, report);
-        let (mut position, mut lock, mut acked) = (None, None, 0);
+        let (mut position, mut lock, mut at) = (None, None, Position::default());
         let mut state = shared.lock();
         match files {
             Ok(mut files) => {
                 shared.install(&mut state, &mut files);
-                (position, lock, acked) = (Some(files.position), Some(files.lock), files.acked);
+                (position, lock, at) = (Some(files.position), Some(files.lock), files.at);
             }
             Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),
         }
@@ -81,8 +82,8 @@ impl Spool {
             open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
             position,
             lock,
-            noted: acked,
-            durable: acked,
+            noted: at,
+            durable: at,
             is_failing: false,
         };
         upkeep.report();

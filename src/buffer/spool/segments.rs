@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::dir::{Access, Dir, SpoolFile};
-use super::position::{self, Stored};
+use super::position::{self, Position, Stored};
 use super::record::{self, Found, SEGMENT_HEAD};
 
 /// The ending of a segment's name; before it comes the number of its first event.
@@ -150,16 +150,23 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
         damaged.extend(last);
     }
     let oldest = list.first().map(|segment| segment.first);
-    let acked = match stored {
-        Stored::At(seq) => seq,
+    let Position {
+        acked,
+        end: known_end,
+    } = match stored {
+        Stored::At(position) => position,
         Stored::Newer => return Err(newer()),
-        Stored::Missing | Stored::Damaged => oldest.or(end).unwrap_or_default(),
+        Stored::Missing | Stored::Damaged => Position {
+            acked: oldest.or(end).unwrap_or_default(),
+            end: 0,
+        },
     };
     Ok(Opened {
         segments: Segments {
             bytes: list.iter().map(|segment| segment.bytes).sum(),
             list: list.into(),
-            next: acked.max(end.unwrap_or_default()),
+            // What is missing at the end is not forgotten, and its numbers are not given again.
+            next: acked.max(known_end).max(end.unwrap_or_default()),
             is_open: false,
             set_aside,
         },

@@ -195,8 +195,8 @@ impl Shared {
         }
         state.writer = Some(Writer::new(Arc::clone(&files.dir), self.segment_bytes));
         state.segments = std::mem::take(&mut files.segments);
-        state.marks = Marks::new(files.acked);
-        state.queued = files.acked;
+        state.marks = Marks::new(files.at.acked);
+        state.queued = files.at.acked;
         state.fresh = None;
         state.dir = Some(Arc::clone(&files.dir));
     }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use self::disk::FakeDir;
 use super::dir::{Dir, SpoolFile};
-use super::position::{self, PositionFile, Stored};
+use super::position::{self, Position, PositionFile, Stored};
 use super::reader::{Reader, View};
 use super::record::Record;
 use super::segments::{self, Segments};
@@ -203,7 +203,11 @@ impl Model {
 
     fn ack(&mut self, is_durable: bool) {
         self.acked = self.reader.position();
-        self.position.write(self.acked).unwrap();
+        let position = Position {
+            acked: self.acked,
+            end: self.segments.next(),
+        };
+        self.position.write(position).unwrap();
         if is_durable {
             self.position.sync().unwrap();
             while let Some(segment) = self.segments.release(self.acked) {
@@ -312,7 +316,11 @@ impl Model {
 fn start(dir: &FakeDir) -> (Segments, Reader, PositionFile, Writer, u64) {
     let shared: Arc<dyn Dir> = Arc::new(dir.clone());
     let opened = segments::open(&*shared).unwrap();
-    let position = PositionFile::open(&*shared, opened.acked).unwrap();
+    let at = Position {
+        acked: opened.acked,
+        end: opened.segments.next(),
+    };
+    let position = PositionFile::open(&*shared, at).unwrap();
     let reader = Reader::new(Arc::clone(&shared), opened.acked);
     let writer = Writer::new(shared, SEGMENT);
     (opened.segments, reader, position, writer, opened.acked)
@@ -438,7 +446,26 @@ fn a_position_of_which_nothing_is_left_repeats_what_is_there() {
     model.is_damaged = true;
     model.restart(false).unwrap();
     assert_eq!((model.acked, model.segments.next()), (0, 3));
-    assert_eq!(position::read(&model.dir).unwrap(), Stored::At(0));
+    let at = Position { acked: 0, end: 3 };
+    assert_eq!(position::read(&model.dir).unwrap(), Stored::At(at));
+}
+
+#[test]
+fn events_are_missed_whose_segment_is_gone_though_none_is_behind_it() {
+    let mut model = Model::new();
+    model.write(&[1, 2, 3]);
+    model.read(1).unwrap();
+    model.ack(true);
+    let names: Vec<_> = model.dir.disk().names.keys().cloned().collect();
+    for name in names.iter().filter(|name| segments::is_segment(name)) {
+        model.dir.disk().names.remove(name);
+    }
+    model.is_damaged = true;
+    model.restart(false).unwrap();
+    model.write(&[4]);
+    model.read(9).unwrap();
+    let came: Vec<_> = model.delivered.keys().copied().collect();
+    assert_eq!((model.missing, came), (1, vec![0, 1, 3]));
 }
 
 proptest! {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, SyncMode, Unsynced, result_of};
-use super::position::PositionFile;
+use super::position::{Position, PositionFile};
 use super::record::Record;
 use super::shared::{Shared, now};
 use super::writer::{Writer, Written};
@@ -63,8 +63,8 @@ pub(super) struct Upkeep {
     /// Keeps other agents out.
     pub(super) lock: Option<File>,
     /// What the position file says, and what it says on disk.
-    pub(super) noted: u64,
-    pub(super) durable: u64,
+    pub(super) noted: Position,
+    pub(super) durable: Position,
     pub(super) is_failing: bool,
 }
 
@@ -126,7 +126,7 @@ impl Upkeep {
             Ok(mut files) => {
                 let mut state = self.shared.lock();
                 self.shared.install(&mut state, &mut files);
-                (self.noted, self.durable) = (files.acked, files.acked);
+                (self.noted, self.durable) = (files.at, files.at);
                 (self.position, self.lock) = (Some(files.position), Some(files.lock));
                 self.shared.worked(&mut state);
             }
@@ -229,7 +229,7 @@ impl Upkeep {
         }
     }
 
-    /// Notes how far the spool was delivered. If that is due, has it on disk, and removes what lies before it.
+    /// Notes how far the spool was delivered, and written. If that is due, has it on disk, and removes what lies before it.
     fn note(&mut self, is_due: bool, is_last: bool) {
         let watermark = self.stats.watermark();
         let mut state = self.shared.lock();
@@ -242,6 +242,12 @@ impl Upkeep {
             writer.leave();
             state.segments.close();
         }
+        let end = match self.shared.sync {
+            // Nobody was told of all of these that they are safe.
+            SyncMode::Always if !state.unsynced.is_empty() => self.noted.end,
+            _ => state.segments.next(),
+        };
+        let now = Position { acked, end };
         let can_release = state.segments.can_release(acked);
         let is_pressing = can_release
             && state.segments.bytes() + 2 * self.shared.segment_bytes > self.shared.limit;
@@ -249,15 +255,16 @@ impl Upkeep {
         let Some(position) = &mut self.position else {
             return;
         };
-        let is_behind = is_due && acked != self.durable && self.shared.sync != SyncMode::Never;
+        let is_behind = is_due && now != self.durable && self.shared.sync != SyncMode::Never;
         let must_release = can_release && (is_due || is_pressing);
         let must_sync = must_release || is_behind;
-        if acked == self.noted && !must_sync {
+        let is_new = acked != self.noted.acked || (is_due && now != self.noted);
+        if !is_new && !must_sync {
             return;
         }
         let noted = self.watchdog.state_dir(IF_IT_HANGS, || {
-            if acked != self.noted {
-                position.write(acked)?;
+            if is_new {
+                position.write(now)?;
             }
             if must_sync { position.sync() } else { Ok(()) }
         });
@@ -265,12 +272,12 @@ impl Upkeep {
         let path = format!("{}/{}", self.shared.path, super::position::NAME);
         match noted {
             Ok(()) => {
-                self.noted = acked;
+                self.noted = if is_new { now } else { self.noted };
                 if was_failing {
                     Message::CheckpointRestored { path }.log();
                 }
                 if must_sync {
-                    self.durable = acked;
+                    self.durable = self.noted;
                 }
                 if must_release {
                     self.release(acked);
