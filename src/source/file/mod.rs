@@ -14,6 +14,7 @@ mod look;
 mod missing;
 #[cfg(test)]
 mod model;
+mod pace;
 mod pattern;
 mod reading;
 mod tracked;
@@ -26,6 +27,7 @@ use crossbeam_channel::Receiver;
 
 use self::follower::{Follower, Sink, Wishes};
 use self::lag::{LagMeter, Observation};
+use self::pace::Pace;
 use self::pattern::Pattern;
 use self::reading::Step;
 use super::output::{Broken, SourceOutput};
@@ -39,11 +41,6 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Lag;
 use crate::text::escape::shown;
 
-/// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
-/// it may wait for others, within these bounds.
-const LOOK_MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-const PART: u32 = 20;
-const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
 /// How far the source is behind is reported so often.
@@ -104,34 +101,33 @@ impl Source for FileSource {
             restored = receiver.try_recv().ok();
             if restored.is_none() {
                 output.waits();
-                if stop.wait(LOOK_MAX) {
+                if stop.wait(pace::MAX) {
                     return;
                 }
             }
         }
         let mut follower = Follower::new(pattern, wishes, restored);
-        let look_min = (output.batch_age / PART).clamp(LOOK_MIN.0, LOOK_MIN.1);
-        let mut delay = look_min;
+        let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {
             let now = Instant::now();
             follower.look_if_due(now, &mut output);
+            let before = output.events();
             let step = follower.read_some(now, &mut output);
             if let Some(position) = output.try_position() {
                 follower.mark_endings(position);
             }
             watch.report(now, &follower, &output);
-            match step {
-                // Half an event at a file's end is not one yet: the next start reads it when it is whole.
-                _ if stop.is_triggered() => break,
-                Step::Worked => delay = look_min,
-                Step::Full => output.wait_for_room(ROOM),
-                Step::Idle => {
-                    if stop.wait(delay) {
-                        break;
-                    }
-                    delay = (delay * 2).min(LOOK_MAX);
-                }
+            // Half an event at a file's end is not one yet: the next start reads it when it is whole.
+            if stop.is_triggered() {
+                break;
+            }
+            if step == Step::Full {
+                output.wait_for_room(ROOM);
+            }
+            let wait = pace.after(step, output.events() != before);
+            if wait.is_some_and(|wait| stop.wait(wait)) {
+                break;
             }
         }
         output.abandon();

@@ -1,0 +1,62 @@
+//! How long to wait before files are looked at again: short while something comes, longer and longer while nothing does.
+//! No clock, no I/O.
+
+use std::time::Duration;
+
+use super::reading::Step;
+
+/// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
+/// it may wait for others, within these bounds.
+const MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+const PART: u32 = 20;
+/// The longest.
+pub(super) const MAX: Duration = Duration::from_millis(500);
+
+/// The time to the next look.
+#[derive(Debug)]
+pub(super) struct Pace {
+    min: Duration,
+    next: Duration,
+}
+
+impl Pace {
+    /// For events that may wait so long for others.
+    pub(super) fn new(batch_age: Duration) -> Self {
+        let min = (batch_age / PART).clamp(MIN.0, MIN.1);
+        Pace { min, next: min }
+    }
+
+    /// How long to wait after a step that came to this, and brought events or not; none if there may be more to do at once.
+    pub(super) fn after(&mut self, step: Step, brought: bool) -> Option<Duration> {
+        if brought || step != Step::Idle {
+            self.next = self.min;
+        }
+        let wait = self.next;
+        if step != Step::Idle {
+            return None;
+        }
+        self.next = (wait * 2).min(MAX);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_short_as_long_as_something_comes_and_grows_while_nothing_does() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let mut pace = Pace::new(Duration::from_secs(1));
+        let idle = [50, 100, 200, 400, 500, 500];
+        assert_eq!(idle.map(|_| pace.after(Step::Idle, false)), idle.map(ms));
+        // Each time a little is there, and all of it is read at once.
+        assert_eq!([(); 4].map(|()| pace.after(Step::Idle, true)), [ms(50); 4]);
+        assert_eq!(pace.after(Step::Idle, false), ms(100));
+        assert_eq!(pace.after(Step::Worked, true), None);
+        assert_eq!(pace.after(Step::Idle, false), ms(50));
+        let mut hurried = Pace::new(Duration::ZERO);
+        assert_eq!(hurried.after(Step::Idle, true), ms(2));
+        assert_eq!(hurried.after(Step::Idle, false), ms(4));
+    }
+}
