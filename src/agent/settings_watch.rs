@@ -188,13 +188,15 @@ impl SettingsWatcher {
         self.polled.clone_from(&found);
         self.applied = found;
         if !changed_rules.is_empty() {
-            Message::RulesChanged {
-                changed: changed_rules.join(", "),
-                rules: Rules(rules.describe()),
-            }
-            .log();
+            let description = Rules(rules.describe());
             self.rules.replace(rules);
             self.report.filters(&self.rules.excluding());
+            // Afterwards: whoever reads this can rely on it.
+            Message::RulesChanged {
+                changed: changed_rules.join(", "),
+                rules: description,
+            }
+            .log();
         }
         if !changed.is_empty() {
             for warning in destination.warnings {
