@@ -125,7 +125,7 @@ impl Source for FileSource {
             if step == Step::Full {
                 output.wait_for_room(ROOM);
             }
-            let wait = pace.after(step, output.events() != before);
+            let wait = pace.after(output.events() != before, step != Step::Idle);
             if wait.is_some_and(|wait| stop.wait(wait)) {
                 break;
             }

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use super::reading::Step;
-
 /// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
 /// it may wait for others, within these bounds.
 const MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
@@ -26,13 +24,13 @@ impl Pace {
         Pace { min, next: min }
     }
 
-    /// How long to wait after a step that came to this, and brought events or not; none if there may be more to do at once.
-    pub(super) fn after(&mut self, step: Step, brought: bool) -> Option<Duration> {
-        if brought || step != Step::Idle {
+    /// How long to wait after a step that brought events, or did not; not at all if there may be more to do at once.
+    pub(super) fn after(&mut self, brought: bool, has_more: bool) -> Option<Duration> {
+        if brought || has_more {
             self.next = self.min;
         }
         let wait = self.next;
-        if step != Step::Idle {
+        if has_more {
             return None;
         }
         self.next = (wait * 2).min(MAX);
@@ -49,14 +47,14 @@ mod tests {
         let ms = |ms| Some(Duration::from_millis(ms));
         let mut pace = Pace::new(Duration::from_secs(1));
         let idle = [50, 100, 200, 400, 500, 500];
-        assert_eq!(idle.map(|_| pace.after(Step::Idle, false)), idle.map(ms));
+        assert_eq!(idle.map(|_| pace.after(false, false)), idle.map(ms));
         // Each time a little is there, and all of it is read at once.
-        assert_eq!([(); 4].map(|()| pace.after(Step::Idle, true)), [ms(50); 4]);
-        assert_eq!(pace.after(Step::Idle, false), ms(100));
-        assert_eq!(pace.after(Step::Worked, true), None);
-        assert_eq!(pace.after(Step::Idle, false), ms(50));
+        assert_eq!([(); 4].map(|()| pace.after(true, false)), [ms(50); 4]);
+        assert_eq!(pace.after(false, false), ms(100));
+        assert_eq!(pace.after(true, true), None);
+        assert_eq!(pace.after(false, false), ms(50));
         let mut hurried = Pace::new(Duration::ZERO);
-        assert_eq!(hurried.after(Step::Idle, true), ms(2));
-        assert_eq!(hurried.after(Step::Idle, false), ms(4));
+        assert_eq!(hurried.after(true, false), ms(2));
+        assert_eq!(hurried.after(false, false), ms(4));
     }
 }
