@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Saved, Was};
 use crate::state::{create_dir, file_name};
-use crate::sys::atomic_file::AtomicFile;
+use crate::sys::atomic_file::{AtomicFile, sync_directory};
 use crate::sys::lock;
 
 const FILE: AtomicFile = AtomicFile {
@@ -34,10 +34,10 @@ impl Store {
     pub fn open(dir: &Path, host: &str) -> io::Result<(Self, Saved, Was)> {
         let (store, mut saved) = Self::find(dir, host)?;
         let was = saved.begin();
-        store.save(&saved)?;
-        File::open(&store.path)?.sync_all()?;
+        let on_disk = AtomicFile { sync: true, ..FILE };
+        on_disk.replace(&store.path, &content(&saved))?;
         // Not every file system can do that.
-        let _ = File::open(dir)?.sync_all();
+        let _ = sync_directory(&store.path);
         Ok((store, saved, was))
     }
 
@@ -76,6 +76,10 @@ impl Store {
     /// # Errors
     /// It can't be written.
     pub fn save(&self, saved: &Saved) -> io::Result<()> {
-        FILE.replace(&self.path, format!("{:#}\n", saved.json()).as_bytes())
+        FILE.replace(&self.path, &content(saved))
     }
+}
+
+fn content(saved: &Saved) -> Vec<u8> {
+    format!("{:#}\n", saved.json()).into_bytes()
 }
