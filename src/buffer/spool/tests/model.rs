@@ -1,0 +1,318 @@
+//! The model: what may happen to a spool, and what must be true of it then.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::dir::{Dir, SpoolFile};
+use super::super::position::{Position, PositionFile};
+use super::super::reader::{Reader, View};
+use super::super::record::Record;
+use super::super::segments::{self, Segments};
+use super::super::writer::Writer;
+use super::disk::FakeDir;
+use crate::buffer::chunk::Chunk;
+
+const SEGMENT: u64 = 400;
+
+/// What may happen to a spool.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    /// Events of these lengths are written as records of one chunk.
+    Write(Vec<usize>),
+    /// The same, with a disk that fails after so many calls.
+    Fail(Vec<usize>, usize, bool),
+    /// All that is written is on disk from now on, as if it had been acknowledged so.
+    Sync,
+    /// So many records are read.
+    Read(usize),
+    /// All that was read is final; the position is written, and perhaps on disk, with what that makes superfluous.
+    Ack(bool),
+    /// The process is killed, and started again.
+    Kill,
+    /// The power fails, and comes back. The seed decides what survives.
+    Power(u64),
+    /// A byte of a file is changed.
+    Flip(prop::sample::Index, prop::sample::Index, u8),
+    /// A segment is removed by somebody.
+    Remove(prop::sample::Index),
+}
+
+pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
+    let lines = || vec(0..200_usize, 1..5);
+    let index = any::<prop::sample::Index>;
+    let damage = if with_damage { 1 } else { 0 };
+    let act = prop_oneof![
+        8 => lines().prop_map(Act::Write),
+        1 => (lines(), 0..6_usize, any::<bool>()).prop_map(|(lines, calls, full)| Act::Fail(lines, calls, full)),
+        3 => Just(Act::Sync),
+        6 => (1..8_usize).prop_map(Act::Read),
+        4 => any::<bool>().prop_map(Act::Ack),
+        2 => Just(Act::Kill),
+        2 => any::<u64>().prop_map(Act::Power),
+        damage => (index(), index(), 1..=255_u8).prop_map(|(file, at, flip)| Act::Flip(file, at, flip)),
+        damage => index().prop_map(Act::Remove),
+    ];
+    vec(act, 1..40)
+}
+
+/// What must be true of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// A write of it failed: nobody was told that it is there.
+    Unknown,
+    /// It survives a kill.
+    Written,
+    /// The same, by a process that was killed: it is not known whether it is on disk.
+    Left,
+    /// It survives a power failure.
+    Durable,
+    /// The power has failed since it was written.
+    Doubtful,
+}
+
+/// A spool, and what must be true of it.
+pub(super) struct Model {
+    pub(super) dir: FakeDir,
+    pub(super) segments: Segments,
+    pub(super) writer: Writer,
+    pub(super) reader: Reader,
+    pub(super) position: PositionFile,
+    pub(super) acked: u64,
+    pub(super) unsynced: Vec<Arc<dyn SpoolFile>>,
+    /// Every event that was ever written, by its number.
+    pub(super) written: BTreeMap<u64, (Vec<u8>, Fate)>,
+    /// Events whose write has failed, which are written before others.
+    pub(super) kept: Vec<Vec<u8>>,
+    /// Lines that were read, by number, since the last start.
+    pub(super) delivered: BTreeMap<u64, Vec<u8>>,
+    /// Numbers that were reported as missing.
+    pub(super) missing: u64,
+    pub(super) serial: u64,
+    pub(super) is_damaged: bool,
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        let dir = FakeDir::default();
+        let (segments, reader, position, writer, acked) = start(&dir);
+        Model {
+            dir,
+            segments,
+            writer,
+            reader,
+            position,
+            acked,
+            unsynced: Vec::new(),
+            written: BTreeMap::new(),
+            kept: Vec::new(),
+            delivered: BTreeMap::new(),
+            missing: 0,
+            serial: 0,
+            is_damaged: false,
+        }
+    }
+
+    pub(super) fn write(&mut self, lengths: &[usize]) {
+        let first = self.segments.next();
+        for length in lengths {
+            self.serial += 1;
+            let line = format!("{}-{}\n", self.serial, "x".repeat(*length));
+            self.kept.push(line.into_bytes());
+        }
+        let records = self.kept.chunks(2);
+        let records: Vec<_> = records
+            .map(|lines| Record::new(lines.concat(), lines.len()))
+            .collect();
+        let result = self.writer.write(&records, first, 1);
+        let fate = if result.is_ok() {
+            Fate::Written
+        } else {
+            Fate::Unknown
+        };
+        for (number, line) in (first..).zip(&self.kept) {
+            self.written.insert(number, (line.clone(), fate));
+        }
+        let Ok(written) = result else {
+            return;
+        };
+        if written.is_new {
+            self.segments.created(written.segment);
+        }
+        let events = self.kept.drain(..).count();
+        self.segments
+            .appended(written.segment, written.bytes, events as u64);
+        self.unsynced.push(written.file);
+    }
+
+    pub(super) fn sync(&mut self) {
+        for file in self.unsynced.drain(..) {
+            file.sync().unwrap();
+        }
+        self.dir.sync().unwrap();
+        for (_, fate) in self.written.values_mut() {
+            if *fate == Fate::Written {
+                *fate = Fate::Durable;
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, records: usize) -> Result<(), TestCaseError> {
+        for _ in 0..records {
+            let view = self.reader.view(&self.segments);
+            if matches!(view, View::End(0)) {
+                return Ok(());
+            }
+            let (from, mut chunk) = (self.reader.position(), Chunk::default());
+            let damage = self.reader.read(&view, &mut chunk).unwrap();
+            if let Some(damage) = damage {
+                prop_assert!(chunk.is_empty());
+                prop_assert_eq!(self.reader.position(), from + damage.events);
+                self.missing += damage.events;
+                let mut missing = self.written.range(from..from + damage.events);
+                let is_expected = missing.all(|(_, event)| event.1 == Fate::Doubtful);
+                prop_assert!(self.is_damaged || is_expected, "{:?}", damage);
+                continue;
+            }
+            prop_assert_eq!(self.reader.position(), from + chunk.events as u64);
+            for (number, line) in (from..).zip(chunk.bytes.split_inclusive(|byte| *byte == b'\n')) {
+                // Nothing comes that was not written so, and nothing under another number.
+                prop_assert_eq!(
+                    Some(line),
+                    self.written.get(&number).map(|event| &*event.0),
+                    "{}",
+                    number
+                );
+                self.delivered.insert(number, line.into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn ack(&mut self, is_durable: bool) {
+        self.acked = self.reader.position();
+        let position = Position {
+            acked: self.acked,
+            end: self.segments.next(),
+        };
+        self.position.write(position).unwrap();
+        if is_durable {
+            self.position.sync().unwrap();
+            while let Some(segment) = self.segments.release(self.acked) {
+                let result = self.dir.remove(&segment.name());
+                assert!(result.is_ok() || self.is_damaged);
+            }
+        }
+    }
+
+    /// Starts again. What is found are the events from the position on, but for those that were lost with the power.
+    pub(super) fn restart(&mut self, lost_power: bool) -> Result<(), TestCaseError> {
+        let before = self.segments.next();
+        let (segments, reader, position, writer, acked) = start(&self.dir);
+        prop_assert!(segments.next() >= acked);
+        if !self.is_damaged {
+            if !lost_power {
+                prop_assert_eq!(acked, self.acked);
+                let mut gone = self.written.range(segments.next().min(before)..before);
+                prop_assert!(gone.all(|(_, event)| event.1 == Fate::Doubtful));
+            }
+            prop_assert!(acked <= self.acked);
+            let durable = (self.written.iter()).filter(|(_, event)| event.1 == Fate::Durable);
+            if let Some((last, _)) = durable.max_by_key(|(number, _)| **number) {
+                prop_assert!(segments.next() > *last, "what is on disk is found");
+            }
+        }
+        // Numbers from here on are given once more.
+        self.written.split_off(&segments.next());
+        self.kept.clear();
+        for (_, fate) in self.written.values_mut() {
+            *fate = match *fate {
+                Fate::Durable => Fate::Durable,
+                Fate::Doubtful => Fate::Doubtful,
+                _ if lost_power => Fate::Doubtful,
+                _ => Fate::Left,
+            };
+        }
+        (self.segments, self.reader, self.position) = (segments, reader, position);
+        (self.writer, self.acked) = (writer, acked);
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    pub(super) fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {
+        match act {
+            Act::Write(lengths) => self.write(lengths),
+            Act::Fail(lengths, calls, is_full) => {
+                let kind = if *is_full {
+                    ErrorKind::StorageFull
+                } else {
+                    ErrorKind::Other
+                };
+                self.dir.disk().failing = Some((*calls, kind));
+                self.write(lengths);
+                self.dir.disk().failing = None;
+            }
+            Act::Sync => self.sync(),
+            Act::Read(records) => self.read(*records)?,
+            Act::Ack(is_durable) => self.ack(*is_durable),
+            Act::Kill => self.restart(false)?,
+            Act::Power(seed) => {
+                let mut random = *seed | 1;
+                self.dir.lose_power(|| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    random % 2 == 0
+                });
+                self.restart(true)?;
+            }
+            Act::Flip(file, at, flip) => {
+                let mut disk = self.dir.disk();
+                if !disk.names.is_empty() {
+                    let names: Vec<_> = disk.names.values().copied().collect();
+                    let file = &mut disk.files[names[file.index(names.len())]];
+                    if !file.bytes.is_empty() {
+                        let at = at.index(file.bytes.len());
+                        file.bytes[at] ^= flip;
+                        if let Some(byte) = file.durable.get_mut(at) {
+                            *byte ^= flip;
+                        }
+                        self.is_damaged = true;
+                    }
+                }
+            }
+            Act::Remove(file) => {
+                let mut disk = self.dir.disk();
+                let names: Vec<_> = disk
+                    .names
+                    .keys()
+                    .filter(|name| name.ends_with("spool"))
+                    .cloned()
+                    .collect();
+                if !names.is_empty() {
+                    let name = &names[file.index(names.len())];
+                    disk.names.remove(name);
+                    disk.durable_names.remove(name);
+                    self.is_damaged = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn start(dir: &FakeDir) -> (Segments, Reader, PositionFile, Writer, u64) {
+    let shared: Arc<dyn Dir> = Arc::new(dir.clone());
+    let opened = segments::open(&*shared).unwrap();
+    let at = Position {
+        acked: opened.acked,
+        end: opened.segments.next(),
+    };
+    let position = PositionFile::open(&*shared, at).unwrap();
+    let reader = Reader::new(Arc::clone(&shared), opened.acked);
+    let writer = Writer::new(shared, SEGMENT);
+    (opened.segments, reader, position, writer, opened.acked)
+}
