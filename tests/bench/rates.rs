@@ -110,11 +110,8 @@ fn carry(setup: &Setup, load: Load, rate: u64) -> io::Result<f64> {
     thread::sleep(Duration::from_millis(1_500));
     process.terminate();
     let usage = process.wait()?;
-    let arrived: usize = sink.empty(|arrived| {
-        let lines = arrived.iter().map(|it| events::numbers(&it.body).count());
-        lines.sum()
-    });
-    if arrived as u64 != events {
+    let arrived = sink.take_lines();
+    if arrived != events {
         let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());
         return Err(io::Error::other(what));
     }

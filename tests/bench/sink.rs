@@ -167,6 +167,15 @@ impl Sink {
         all
     }
 
+    /// How many lines arrived, of which a body's last may lack its newline; makes room for the next run.
+    pub(crate) fn take_lines(&self) -> u64 {
+        let lines = |it: &Arrival| {
+            let lines = it.body.split(|byte| *byte == b'\n');
+            lines.filter(|line| !line.is_empty()).count() as u64
+        };
+        self.empty(|arrived| arrived.iter().map(lines).sum())
+    }
+
     /// Hands over what arrived, in its order, for looking at, and makes room for the next run.
     pub(crate) fn empty<T>(&self, look: impl FnOnce(&[Arrival]) -> T) -> T {
         let mut kept = lock(&self.kept);

@@ -149,15 +149,7 @@ fn carry(
     sink.wait_for(wanted, &process);
     process.terminate();
     let usage = process.wait()?;
-    let arrived: u64 = sink.empty(|arrived| {
-        let lines = |it: &crate::sink::Arrival| {
-            it.body
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .count()
-        };
-        arrived.iter().map(|it| lines(it) as u64).sum()
-    });
+    let arrived = sink.take_lines();
     if arrived != events {
         let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());
         return Err(io::Error::other(what));
