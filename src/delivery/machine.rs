@@ -8,11 +8,11 @@
 //! - *in flight*: the bodies of the requests under way, one a sender;
 //! - *posted*: taken by Splunk and not yet indexed (`Posted`), if somebody wants to know.
 //!
-//! A definite refusal of the content halves the body at once until the rejected event is alone. What fails and nobody can tell why
-//! is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the oldest, and
-//! now and then another one. As soon as one passes, bodies grow again; what fails then is divided, one half tried after the
-//! other, so that while one event is to blame every other request passes. An event that fails alone while others pass is
-//! rejected when that can be no chance ([`Chance`]).
+//! A definite refusal of the content halves the body at once until the event to blame is alone. What fails and nobody can
+//! tell why is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the
+//! oldest, and now and then another one. As soon as one passes, bodies grow again; what fails then is divided, one half
+//! tried after the other, so that while one event is to blame every other request passes. An event that fails alone while
+//! others pass is rejected when that can be no chance ([`Chance`]).
 
 use std::collections::VecDeque;
 use std::ops::Range;

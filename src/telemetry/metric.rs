@@ -34,7 +34,8 @@ pub fn metrics() -> impl Iterator<Item = Metric> {
     })
 }
 
-/// A line for each: name, labels, and the help behind a colon. One text makes the program 14 KB smaller than a table of texts did.
+/// A line for each: name, labels, and the help behind a colon. One text makes the program 14 KB smaller than a table of
+/// texts did.
 const DECLARATIONS: &str = "\
 events_received_total source: Events received.
 events_delivered_total: Events that the webhook has taken.
