@@ -57,6 +57,10 @@ pub(super) struct State {
     pub(super) claimed: u64,
     /// Memory of chunks that were written, for the next ones.
     spare: Vec<Vec<u8>>,
+    /// The same of a group.
+    blank: Group,
+    /// Streams that wait until something was written.
+    wait_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     pub(super) marks: Marks,
@@ -101,6 +105,8 @@ impl State {
             pending: Group::default(),
             claimed: 0,
             spare: Vec::new(),
+            blank: Group::default(),
+            wait_for_room: 0,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             marks: Marks::new(0),
@@ -219,9 +225,7 @@ impl Shared {
         let (events, bytes) = (chunk.events, bytes_of(chunk.bytes.len()));
         let mut state = self.lock();
         if !uncounted {
-            let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
-            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_for_room(state);
         }
         if let Some(refusal) = self.refusal(&mut state, bytes, uncounted) {
             return refusal;
@@ -246,8 +250,12 @@ impl Shared {
             return Appended::Taken;
         }
         group.uncounted.push((source, events));
-        let ticket = Arc::clone(&group.ticket);
-        if self.sync != SyncMode::Always && state.writer.is_none() {
+        let waits_for_disk = self.sync == SyncMode::Always;
+        if !waits_for_disk && state.can_write() {
+            return self.write(state).1;
+        }
+        let ticket = state.pending.ticket();
+        if !waits_for_disk && state.writer.is_none() {
             // A write takes less time than to sleep and be woken.
             drop(state);
             for _ in 0..YIELDS {
@@ -263,12 +271,31 @@ impl Shared {
                 return result;
             }
             state = match state.can_write() {
-                true => self.write(state),
+                true => self.write(state).0,
                 false => ticket
                     .done
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
             };
+        }
+    }
+
+    /// A stream is read no further while there is much to write.
+    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
+        if busy(&mut state) {
+            state.wait_for_room += 1;
+            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.wait_for_room -= 1;
+        }
+        state
+    }
+
+    /// Wakes streams that wait, if there are any: it takes a system call.
+    fn made_room(&self, state: &State) {
+        if state.wait_for_room > 0 {
+            self.room.notify_all();
         }
     }
 
@@ -287,52 +314,59 @@ impl Shared {
     pub(super) fn end(&self, state: &mut State, groups: &[Group], result: Appended) {
         for group in groups {
             state.claimed -= group.bytes;
-            group.ticket.end(result);
+            group.end(result);
         }
-        self.room.notify_all();
+        self.made_room(state);
     }
 
-    /// Writes what is pending. To be called if that [can be](State::can_write).
-    pub(super) fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Writes what is pending, and says whether it is written. To be called if that [can be](State::can_write).
+    pub(super) fn write<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> (MutexGuard<'a, State>, Appended) {
         let Some(mut writer) = state.writer.take() else {
-            return state;
+            return (state, Appended::Unavailable);
         };
-        let group = std::mem::take(&mut state.pending);
+        let blank = std::mem::take(&mut state.blank);
+        let group = std::mem::replace(&mut state.pending, blank);
         let first = state.segments.next();
         drop(state);
-        let result = writer.write(&group.records, first, now());
+        let written = writer.write(&group.records, first, now());
         let mut state = self.lock();
-        match result {
-            Ok(written) => self.written(&mut state, group, written, first),
+        let result = match written {
+            Ok(written) => {
+                self.written(&mut state, group, written, first);
+                Appended::Taken
+            }
             Err(error) => {
                 let result = result_of(&error);
                 self.fail(&mut state, result, Some(&error));
-                group.ticket.end(result);
                 // It is written before all others when the disk works again, with the same numbers: a part of it may be
                 // there already.
                 let behind = std::mem::replace(&mut state.pending, group);
                 let group = &mut state.pending;
-                group.ticket = behind.ticket;
+                behind.end(result);
+                group.end(result);
+                group.ticket = None;
                 group.records.extend(behind.records);
                 group.uncounted.extend(behind.uncounted);
                 group.bytes += behind.bytes;
                 group.events += behind.events;
-                group.ticket.end(result);
-                group.ticket = Arc::default();
+                result
             }
-        }
+        };
         self.hand_back(&mut state, writer);
-        self.room.notify_all();
-        state
+        self.made_room(&state);
+        (state, result)
     }
 
     /// The writer is free again: somebody may be waiting for it.
     pub(super) fn hand_back(&self, state: &mut State, writer: Writer) {
         state.writer = Some(writer);
         if !state.pending.records.is_empty() {
-            match state.pending.uncounted.is_empty() {
-                true => self.unwritten.notify_one(),
-                false => state.pending.ticket.done.notify_one(),
+            match &state.pending.ticket {
+                Some(ticket) => ticket.done.notify_one(),
+                None => self.unwritten.notify_one(),
             }
         }
         if state.is_rescuing {
@@ -360,29 +394,33 @@ impl Shared {
         if self.sync != SyncMode::Always {
             state.keep(&mut group);
         }
-        if self.sync == SyncMode::Never {
-            return group.ticket.end(Appended::Taken);
-        }
-        if state
-            .unsynced
-            .last()
-            .is_none_or(|last| last.segment != segment)
-        {
-            state.unsynced.push(Unsynced {
-                segment,
-                file: written.file,
-                from: written.from,
-                first,
-                groups: Vec::new(),
-            });
-        }
-        match (self.sync, state.unsynced.last_mut()) {
-            (SyncMode::Always, Some(last)) => {
-                last.groups.push(group);
-                self.unsynced.notify_one();
+        if self.sync != SyncMode::Never {
+            if state
+                .unsynced
+                .last()
+                .is_none_or(|last| last.segment != segment)
+            {
+                state.unsynced.push(Unsynced {
+                    segment,
+                    file: written.file,
+                    from: written.from,
+                    first,
+                    groups: Vec::new(),
+                });
             }
-            _ => group.ticket.end(Appended::Taken),
+            if self.sync == SyncMode::Always
+                && let Some(last) = state.unsynced.last_mut()
+            {
+                last.groups.push(group);
+                return self.unsynced.notify_one();
+            }
         }
+        group.end(Appended::Taken);
+        state.blank = Group {
+            records: group.records,
+            uncounted: group.uncounted,
+            ..Group::default()
+        };
     }
 }
 
