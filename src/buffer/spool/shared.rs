@@ -10,18 +10,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
+use super::memory::{FEW, FRESH};
 use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
 use super::writer::{Writer, Written};
-use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
+use crate::buffer::chunk::Chunk;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 
 /// Bytes that are to be written and whose source does not wait for that.
 pub(super) const UNWRITTEN: u64 = 2 << 20;
-/// Bytes that were written and wait in memory for the queue.
-const FRESH: u64 = 3 << 20;
 /// To write less at once costs more than to wait a little for more.
 const GATHERED: u64 = 512 << 10;
 /// To read events back costs more than to wait so often until the queue has taken others.
@@ -32,9 +31,6 @@ const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
 const YIELDS: usize = 4;
-/// Buffers kept for reuse.
-const SPARE: usize = 16;
-
 /// Why nothing is appended.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -56,7 +52,7 @@ pub(super) struct State {
     /// Bytes that are to be written, or are just being.
     pub(super) claimed: u64,
     /// Memory of chunks that were written, for the next ones.
-    spare: Vec<Vec<u8>>,
+    pub(super) spare: Vec<Vec<u8>>,
     /// The same of a group.
     blank: Group,
     /// Streams that wait until something was written.
@@ -124,36 +120,6 @@ impl State {
     /// Something can be written now.
     pub(super) fn can_write(&self) -> bool {
         self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
-    }
-
-    /// Bytes that were written and wait in memory for the queue.
-    pub(super) fn fresh_bytes(&self) -> u64 {
-        self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)
-    }
-
-    /// Keeps what was written for the queue, if that has taken enough of what was before; else all is read back.
-    fn keep(&mut self, group: &mut Group) {
-        let fresh = self.fresh.take();
-        let mut fresh = fresh.filter(|fresh| fresh.bytes + group.bytes <= FRESH);
-        match &mut fresh {
-            Some(fresh) => {
-                fresh.bytes += group.bytes;
-                fresh.records.append(&mut group.records);
-            }
-            None => self.recycle(group.records.drain(..)),
-        }
-        self.fresh = fresh;
-    }
-
-    /// Keeps the memory of full chunks.
-    pub(super) fn recycle(&mut self, records: impl Iterator<Item = Record>) {
-        let full = records.map(|record| record.bytes);
-        let full =
-            full.filter(|bytes| (CHUNK_BYTES / 2..=CHUNK_BYTES * 2).contains(&bytes.capacity()));
-        for mut bytes in full.take(SPARE.saturating_sub(self.spare.len())) {
-            bytes.clear();
-            self.spare.push(bytes);
-        }
     }
 
     /// How often the thread that writes waits for more events, or for the queue to take those before.
@@ -231,13 +197,19 @@ impl Shared {
             return refusal;
         }
         state.claimed += bytes;
-        drop(state);
-        // Not under the lock: it reads each byte.
-        let records = Record::of(chunk);
-        let mut state = self.lock();
+        let is_first;
+        if chunk.bytes.len() <= FEW {
+            is_first = state.pending.records.is_empty();
+            state.collect(chunk);
+        } else {
+            // Not under the lock: it may copy each byte.
+            drop(state);
+            let records = Record::of(chunk);
+            state = self.lock();
+            is_first = state.pending.records.is_empty();
+            state.pending.records.extend(records);
+        }
         let group = &mut state.pending;
-        let is_first = group.records.is_empty();
-        group.records.extend(records);
         group.bytes += bytes;
         group.events += events as u64;
         if !uncounted {
