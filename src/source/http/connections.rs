@@ -121,12 +121,15 @@ impl Connections {
         })
     }
 
-    /// The same for one that was parked and has something to read. One that was ended meanwhile is let in, too.
+    /// The same for one that was parked and has something to read. It waits only if none can be ended. One that was ended
+    /// meanwhile is let in, too.
     ///
     /// # Errors
     /// There are too many with a thread.
-    pub fn resume(&self, number: u64, patience: Duration) -> Result<Option<IpAddr>, TurnedAway> {
-        self.make_room(patience, |open, now| open.registry.resume(number, now))
+    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, TurnedAway> {
+        self.make_room(Duration::ZERO, |open, now| {
+            open.registry.resume(number, now)
+        })
     }
 
     fn make_room(
@@ -181,9 +184,17 @@ impl Connections {
     /// A connection waits for its next request. True if it is to give up its thread.
     pub fn rest(&self, number: u64, can_park: bool) -> bool {
         let now = Instant::now();
-        let registry = &mut self.lock().registry;
-        registry.enter(number, Phase::Idle, now);
-        can_park && registry.park(number)
+        let mut open = self.lock();
+        open.registry.enter(number, Phase::Idle, now);
+        let was_busy = open.registry.is_busy();
+        let parks = can_park && open.registry.park(number);
+        if parks && let Some(member) = open.members.get(&number) {
+            member.is_waiting.store(true, SeqCst);
+        }
+        if parks && was_busy {
+            self.closed.notify_all();
+        }
+        parks
     }
 
     /// A connection has shown that it may be here.

@@ -117,7 +117,8 @@ impl Registry {
         self.entries.len() >= self.limits.connections
     }
 
-    fn is_busy(&self) -> bool {
+    /// No more connections can have a thread.
+    pub fn is_busy(&self) -> bool {
         self.entries.len() - self.parked >= self.limits.busy
     }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::answer::Answer;
 use super::connection::{self, Memory, Parked};
-use super::connections::{BURST, Member, TurnedAway};
+use super::connections::{Member, TurnedAway};
 use super::lot::Next;
 use super::service::Service;
 use crate::telemetry::counters::Refusal;
@@ -54,12 +54,17 @@ fn run(service: &Arc<Service>, newcomer: Option<Newcomer>) {
     loop {
         match service.lot.next(&service.stop) {
             Next::Serve { item, is_last } => {
+                let number = item.number;
+                // Only then another thread: those that wait for a place must not get ever more.
+                let is_let_in = let_in(service, &item);
                 if is_last {
                     // If there are no more threads, this one is back soon.
                     let _ = start(service, None);
                 }
-                let number = item.number;
-                let parked = resume(service, item, &mut memory);
+                let parked = match is_let_in {
+                    true => connection::resume(item, service, &mut memory),
+                    false => None,
+                };
                 leave(service, number, parked);
             }
             Next::Close(expired) => {
@@ -81,19 +86,15 @@ fn leave(service: &Service, number: u64, parked: Option<Parked>) -> bool {
     is_parked
 }
 
-fn resume<'a>(service: &'a Service, parked: Parked, memory: &mut Memory<'a>) -> Option<Parked> {
-    match service.connections.resume(parked.number, BURST) {
-        Ok(displaced) => {
-            if let Some(displaced) = displaced {
-                service.output.refused(Refusal::Displaced, displaced);
-            }
-            connection::resume(parked, service, memory)
-        }
-        Err(turned_away) => {
-            turn_away(service, parked.socket.stream(), parked.peer, turned_away);
-            None
-        }
+/// A client that has waited wants a place among those that are served.
+fn let_in(service: &Service, parked: &Parked) -> bool {
+    let admitted = service.connections.resume(parked.number);
+    match admitted {
+        Ok(Some(displaced)) => service.output.refused(Refusal::Displaced, displaced),
+        Ok(None) => {}
+        Err(why) => turn_away(service, parked.socket.stream(), parked.peer, why),
     }
+    admitted.is_ok()
 }
 
 /// One client too many gets an answer if that needs no waiting.
