@@ -266,11 +266,10 @@ fn metrics_page() -> String {
 fn messages_page(title: &str, messages: &[Description]) -> String {
     let mut text = format!(
         "# {title}\n\n\
-        Written by `make manual` from the program: of each message its name, its level and text with `…` for\n\
-        what varies, what it means, and the fix if there is something to do. Where the log is, and why events\n\
-        are dropped: [the log](log.md). The other messages: [the agent, the webhook, losses, clocks and\n\
-        settings](log-messages.md); [sources, files, the spool, the trail and the state\n\
-        directory](log-messages-sources.md).\n"
+        Written by `make manual` from the program. Of each message: its name, its level and text with `…`\n\
+        for what varies, what it means, and what fixes it. The other messages: [the agent, the webhook and\n\
+        settings](log-messages.md); [sources, files and disks](log-messages-sources.md). Where the log is,\n\
+        and why events are dropped: [the log](log.md).\n"
     );
     let mut section = "";
     for message in messages {
