@@ -49,7 +49,7 @@ macro_rules! agent_messages {
         /// reasons](troubleshooting.md#reasons-in-the-log).
         DeliveryFailed { error: String, retry_in: HumanDuration, buffered: Events } = "delivery_failed" Warn
             "delivery failed: {error}; retrying in {retry_in}; {buffered} buffered";
-        /// A setting is wrong, here or at the webhook; retrying alone does not help. Nothing is dropped because of it.
+        /// A setting is wrong, here or at the webhook; retrying alone does not help. Events stay buffered, as in an outage.
         /// **Fix:** as the line says. Delivery then resumes by itself.
         DeliveryBlocked { error: String, fix: &'static str } = "delivery_blocked" Error
             "delivery failed: {error}; events are buffered; fix: {fix}";
