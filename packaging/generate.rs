@@ -284,7 +284,15 @@ fn messages_page(title: &str, messages: &[Description]) -> String {
             false => format!("`{shown}`"),
         };
         let about = message.about.concat();
-        text += &wrapped(&format!("- `{}` {shown}{about}", message.name));
+        // A backslash breaks the line.
+        text += &wrapped(&format!("- `{}` {shown} \\", message.name));
+        match about.split_once("**Fix:**") {
+            Some((cause, fix)) => {
+                text += &wrapped(&format!(" {cause} \\"));
+                text += &wrapped(&format!(" **Fix:** {fix}"));
+            }
+            None => text += &wrapped(&format!(" {about}")),
+        }
     }
     text
 }
@@ -302,17 +310,19 @@ fn with_ellipses(text: &str) -> String {
     shown
 }
 
-/// An item of a list, in lines of up to 100 columns.
+/// A part of a list's item, in lines of up to 100 columns; one that begins with a blank continues the item.
 fn wrapped(item: &str) -> String {
     let mut text = String::new();
     let mut columns = 0;
     for word in item.split_whitespace() {
         let width = word.chars().count();
-        if columns > 0 && columns + 1 + width > 100 {
-            text += "\n ";
-            columns = 1;
-        }
-        if columns > 0 {
+        if text.is_empty() && item.starts_with(' ') {
+            text.push_str("  ");
+            columns = 2;
+        } else if columns + 1 + width > 100 {
+            text.push_str("\n  ");
+            columns = 2;
+        } else if !text.is_empty() {
             text.push(' ');
             columns += 1;
         }
