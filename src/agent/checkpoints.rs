@@ -76,7 +76,7 @@ pub(super) struct Running {
 /// is no checkpoint.
 ///
 /// # Errors
-/// There is none to be had in a directory that was asked for.
+/// The directory was named, and can't be used.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -314,7 +314,7 @@ impl Entry {
 }
 
 impl Running {
-    /// Has them written for the last time, when no more events become final, and waits for that, but not for long.
+    /// Has them written for the last time, when no more events become final, and waits for that, with a limit.
     pub(super) fn finish(self, patience: Duration) {
         self.end.store(true, Ordering::SeqCst);
         // Without room for this one it wakes anyway.

@@ -106,7 +106,8 @@ impl Producer {
         }
     }
 
-    /// Another one, of which an empty queue takes what is larger than its bound: events that were taken under other settings.
+    /// Another producer, from which an empty queue takes a chunk larger than its bound: one that was filled under other
+    /// settings.
     pub fn taking_large(&self) -> Self {
         Producer {
             takes_large: true,
@@ -318,7 +319,7 @@ impl Producer {
             chunk.bytes.shrink_to_fit();
         }
         let run = state.take_tail();
-        // The consumer may be gone: then nobody asks for these events any more.
+        // The consumer may have ended: then these events are not asked for any more.
         let _ = self.chunks.try_send(run);
         true
     }
@@ -424,7 +425,7 @@ impl Consumer {
         }
     }
 
-    /// Nothing more is taken from the queue but what is in it: who waits for room is told so.
+    /// No more events are taken into the queue; those who wait for room are told so.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.room.notify_all();

@@ -22,7 +22,7 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// For a source whose events may wait so long for others.
+    /// For a source whose events may wait this long for others.
     pub(super) fn new(batch_age: Duration) -> Self {
         Rest {
             is_allowed: batch_age >= MIN_AGE,

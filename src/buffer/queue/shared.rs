@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) waiting: Ranges,
     /// Those that the next start reads again: at the agent's end they are no loss.
     pub(super) resuming: Ranges,
-    /// Sources that wait are woken when no more than this is buffered.
+    /// Sources that wait are woken when at most this is buffered.
     pub(super) wake_at: Extent,
     /// Those that no sender has taken.
     pub(super) untaken: Extent,

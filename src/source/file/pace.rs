@@ -18,7 +18,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For events that may wait so long for others.
+    /// For events that may wait this long for others.
     pub(super) fn new(batch_age: Duration) -> Self {
         let min = (batch_age / PART).clamp(MIN.0, MIN.1);
         Pace { min, next: min }
