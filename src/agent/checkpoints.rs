@@ -191,13 +191,11 @@ impl CheckpointWriter {
     }
 
     fn run(mut self, stats: &QueueStats, end: &AtomicBool, watchdog: &Watchdog) {
+        stats.wake_when_it_rises(self.wake.clone());
         let mut synced = Instant::now();
         let mut written = synced;
         loop {
-            // Events that are not final yet wake no thread when they become final.
-            let is_idle = self.entries.iter().all(|entry| entry.progress.is_idle());
-            let pause = if is_idle { SYNC } else { INTERVAL };
-            let _ = self.woken.recv_timeout(pause);
+            let _ = self.woken.recv_timeout(SYNC);
             let is_last = end.load(Ordering::SeqCst);
             if !is_last {
                 thread::sleep(INTERVAL.saturating_sub(written.elapsed()));

@@ -297,7 +297,12 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.just_deferred.push(id);
                     return self.update(id);
                 }
-                Ok(count @ 1..) => self.rest.read(count),
+                Ok(count @ 1..) => {
+                    self.rest.read(count);
+                    if connection.protocol.has_read_all() {
+                        return self.update(id);
+                    }
+                }
                 Err(error) if stream::is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),
