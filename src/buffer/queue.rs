@@ -3,8 +3,7 @@
 //! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to: a slow stream fills
 //! memory with events and not with nearly empty chunks. The sender is woken when there is what it wants, by a bell.
 //!
-//! The bound counts every event that is not final, those in a sender's hands included, so that memory has a ceiling
-//! that can be stated.
+//! The bound counts every event that is not final, those that a sender has too, so that memory has a known limit.
 
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
