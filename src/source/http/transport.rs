@@ -62,7 +62,7 @@ impl Socket {
         Ok(())
     }
 
-    /// The first byte that is to be read, which stays.
+    /// The first byte to read, which stays unread.
     fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
         self.prepare()?;
