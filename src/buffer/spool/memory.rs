@@ -4,13 +4,9 @@ use std::iter;
 
 use super::group::Group;
 use super::record::Record;
-use super::shared::State;
+use super::shared::{FEW, FRESH, State};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 
-/// Bytes that were written and wait in memory for the queue.
-pub(super) const FRESH: u64 = 3 << 20;
-/// Events of so many bytes are copied to others: a record of many costs less than many records.
-pub(super) const FEW: usize = CHUNK_BYTES / 4;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
 

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
-use super::memory::{FEW, FRESH};
 use super::position::Marks;
 use super::record::Record;
 use super::segments::Segments;
 use super::writer::{Writer, Written};
-use crate::buffer::chunk::Chunk;
+use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 
@@ -27,6 +26,10 @@ const GATHERED: u64 = 512 << 10;
 const FOR_ROOM: usize = 10;
 /// A stream is read no further for so long while there are so many; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Bytes that were written and wait in memory for the queue.
+pub(super) const FRESH: u64 = 3 << 20;
+/// Events of so many bytes are copied to others: a record of many costs less than many records.
+pub(super) const FEW: usize = CHUNK_BYTES / 4;
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.

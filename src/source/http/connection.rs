@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use super::chunked::{Chunked, Piece};
 use super::client::Client;
 use super::connections::Member;
 use super::decoder::{BodyDecoder, Coding};
+use super::parked::Parked;
 use super::registry::Phase;
 use super::request::{HEAD_BYTES, Length, parse_head};
 use super::route::Route;
@@ -45,14 +45,6 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// A connection that waits for its next request without a thread.
-pub(super) struct Parked {
-    pub(super) number: u64,
-    pub(super) peer: IpAddr,
-    pub(super) socket: Socket,
-    is_trusted: bool,
-}
-
 /// A connection and what has been read of it.
 struct Connection<'a, 'm> {
     transport: Transport,
@@ -70,12 +62,6 @@ struct Connection<'a, 'm> {
     is_served: bool,
     /// There may be something to read.
     may_read: bool,
-}
-
-impl AsFd for Parked {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.stream().as_fd()
-    }
 }
 
 /// Why a request came to no answer.

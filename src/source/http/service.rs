@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budget;
-use super::connection::Parked;
 use super::connections::Connections;
 use super::health::Health;
 use super::lot::Lot;
+use super::parked::Parked;
 use super::tokens::Tokens;
 use crate::source::output::SourceOutput;
 use crate::source::spec::HecInput;

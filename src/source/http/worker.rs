@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::thread;
 
 use super::answer::Answer;
-use super::connection::{self, Memory, Parked};
+use super::connection::{self, Memory};
 use super::connections::{Member, TurnedAway};
 use super::lot::Next;
+use super::parked::Parked;
 use super::service::Service;
 use crate::telemetry::counters::Refusal;
 
