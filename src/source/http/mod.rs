@@ -22,7 +22,6 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use answer::Answer;
@@ -42,6 +41,7 @@ use super::watched::Watched;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread;
 use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
@@ -233,14 +233,12 @@ impl Reception {
     fn serve(&self, member: Arc<Member>, peer: IpAddr, number: u64) -> io::Result<()> {
         let of_thread = Arc::clone(&self.service);
         let is_tls = of_thread.tls.is_some();
-        let spawned = thread::Builder::new()
-            .name("http".into())
-            .stack_size(if is_tls { TLS_STACK } else { STACK })
-            .spawn(move || {
-                of_thread.output.worked();
-                connection::serve(&member, number, peer, &of_thread);
-                of_thread.connections.close(number);
-            });
+        let stack = if is_tls { TLS_STACK } else { STACK };
+        let spawned = thread::spawn_small("http", stack, move || {
+            of_thread.output.worked();
+            connection::serve(&member, number, peer, &of_thread);
+            of_thread.connections.close(number);
+        });
         if spawned.is_err() {
             self.service.connections.close(number);
         }
