@@ -46,7 +46,6 @@ mod buffer;
 mod event;
 mod header;
 pub mod json;
-pub mod marks;
 mod parts;
 mod resync;
 mod steps;

@@ -21,16 +21,16 @@ pub fn elements(array: &[u8]) -> Elements<'_> {
 
 /// The value that `text` begins with, as it is written.
 pub fn value(text: &[u8]) -> Option<&[u8]> {
-    Cursor::at_start(text).value()
+    Cursor::at_start(text).value_here()
 }
 
 /// What follows the name of an object's member, from its value on. The object may break off after that.
 pub fn behind<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut members = members(object);
-    while !members.name()?.is(name) {
-        members.0.value()?;
+    let mut walk = Cursor::inside(object, b'{');
+    while !walk.name()?.is(name) {
+        walk.value()?;
     }
-    Some(&members.0.bytes[members.0.at..])
+    Some(walk.bytes[walk.at..].trim_ascii_start())
 }
 
 /// The members of an object; see [`members`].
@@ -42,23 +42,7 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Text<'a>, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some((self.name()?, self.0.value()?))
-    }
-}
-
-impl<'a> Members<'a> {
-    /// Passes over the next member's name, up to its value.
-    #[inline]
-    fn name(&mut self) -> Option<Text<'a>> {
-        self.0.skip_separators();
-        let name = Text::of(self.0.value()?)?;
-        self.0.skip_blanks();
-        if self.0.peek()? != b':' {
-            return None;
-        }
-        self.0.at += 1;
-        self.0.skip_blanks();
-        Some(name)
+        Some((self.0.name()?, self.0.value()?))
     }
 }
 
@@ -71,7 +55,6 @@ impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.skip_separators();
         self.0.value()
     }
 }
@@ -112,11 +95,13 @@ impl<'a> Text<'a> {
     /// Whether it says this, however it is written.
     #[inline]
     pub fn is(self, text: &[u8]) -> bool {
-        // What has escapes is longer than what it says, and begins as that or with one.
+        // What has escapes is longer than what it says, and the same up to the first of them.
         self.0 == text
-            || self.0.len() > text.len()
-                && (self.0[0] == b'\\' || text.first() == Some(&self.0[0]))
-                && self.is_escaped(text)
+            || self.0.len() > text.len() && {
+                let pairs = self.0.iter().zip(text);
+                let same = pairs.take_while(|(a, b)| a == b).count();
+                self.0[same] == b'\\' && self.is_escaped(text)
+            }
     }
 
     fn is_escaped(self, text: &[u8]) -> bool {
@@ -210,9 +195,9 @@ fn hex_unit(digits: &[u8]) -> Option<(u32, &[u8])> {
     Some((unit, rest))
 }
 
-/// A place in JSON.
+/// A place in JSON that moves on.
 #[derive(Debug, Clone)]
-struct Cursor<'a> {
+pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     stops: Stops,
@@ -225,12 +210,45 @@ impl<'a> Cursor<'a> {
         Cursor::at_start(bytes.unwrap_or_default())
     }
 
-    fn at_start(bytes: &'a [u8]) -> Self {
+    /// Where these bytes begin.
+    pub fn at_start(bytes: &'a [u8]) -> Self {
         Cursor {
             bytes,
             at: 0,
             stops: Stops::NONE,
         }
+    }
+
+    /// Goes into the object or array that begins here, and gives its bracket.
+    #[inline]
+    pub fn enter(&mut self) -> Option<&'a [u8]> {
+        self.skip_separators();
+        let bracket = self.bytes.get(self.at..=self.at)?;
+        matches!(bracket, b"{" | b"[").then(|| self.at += 1)?;
+        Some(bracket)
+    }
+
+    /// Passes over the rest of the object or array that it went into.
+    pub fn leave(&mut self) -> Option<()> {
+        self.skip_nested(1)
+    }
+
+    /// Passes over the next member's name, up to its value. None behind the last member.
+    #[inline]
+    pub fn name(&mut self) -> Option<Text<'a>> {
+        self.skip_separators();
+        let start = self.at + 1;
+        if self.peek()? != b'"' {
+            return None;
+        }
+        self.skip_string()?;
+        let name = self.bytes.get(start..self.at - 1)?;
+        self.skip_blanks();
+        if self.peek()? != b':' {
+            return None;
+        }
+        self.at += 1;
+        Some(Text(name))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -243,29 +261,49 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline(always)]
     fn skip_separators(&mut self) {
+        if self.peek() == Some(b',') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'"') {
+            return;
+        }
         while let Some(b' ' | b'\t' | b'\n' | b'\r' | b',') = self.peek() {
             self.at += 1;
         }
     }
 
+    /// Passes over the next value. None at a closing bracket or at the end.
     #[inline]
-    /// Passes over the value that begins here. None at a closing bracket or at the end.
-    fn value(&mut self) -> Option<&'a [u8]> {
+    pub fn value(&mut self) -> Option<&'a [u8]> {
+        self.skip_separators();
+        self.value_here()
+    }
+
+    #[inline]
+    fn value_here(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         match self.peek()? {
             b'"' => self.skip_string()?,
-            b'{' | b'[' => self.skip_nested()?,
-            b'}' | b']' => return None,
+            first => self.skip_other(first)?,
+        }
+        self.bytes.get(start..self.at)
+    }
+
+    /// Passes over a value that is no string and begins with this byte.
+    fn skip_other(&mut self, first: u8) -> Option<()> {
+        match first {
+            b'{' | b'[' => self.skip_nested(0),
             _ => {
-                let rest = &self.bytes[start..];
+                let rest = &self.bytes[self.at..];
                 let is_end = |byte: &u8| b",}] \t\n\r:".contains(byte);
-                self.at += rest.iter().position(is_end).unwrap_or(rest.len());
+                let length = rest.iter().position(is_end).unwrap_or(rest.len());
+                self.at += length;
+                // Nothing would come of nothing, for ever.
+                (length > 0).then_some(())
             }
         }
-        let value = self.bytes.get(start..self.at)?;
-        // Nothing would come of nothing, for ever.
-        (!value.is_empty()).then_some(value)
     }
 
     #[inline(always)]
@@ -285,8 +323,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn skip_nested(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
+    /// Passes over what is nested, up to where so many brackets more have closed than opened.
+    fn skip_nested(&mut self, mut depth: usize) -> Option<()> {
         loop {
             match self.peek()? {
                 b'"' => {

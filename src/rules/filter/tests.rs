@@ -1,6 +1,8 @@
 //! What rules hold for, and which of several decides.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 
@@ -66,6 +68,22 @@ fn a_rule_holds_for_what_it_says() {
 }
 
 #[test]
+fn a_path_that_leads_nowhere_is_refused() {
+    for path in [
+        "", "a..b", "a.", "a*", "a[x]", "a[]", "a[0", "a]", "a[0]b", "[0]", "a[-1]",
+    ] {
+        let error = format!("{path}=x").parse::<Conditions>().unwrap_err();
+        assert!(
+            error.contains("lacks the name of a member"),
+            "{path}: {error}"
+        );
+    }
+    // As far as an index can be.
+    let rule = format!("a[{}][0].b=x", usize::MAX);
+    assert_eq!(excluded(&[(Action::Exclude, &rule)], r#"{"a":[1]}"#), None);
+}
+
+#[test]
 fn the_first_rule_that_holds_decides() {
     use Action::{Exclude, Include};
     let rules = [
@@ -107,6 +125,24 @@ fn rules_that_can_t_work_together_are_refused() {
     }
 }
 
+/// An object or array of few names, so that paths lead somewhere.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<u8>().prop_map(Value::from),
+        r#"["\\{}\[\],:a]{0,4}"#.prop_map(Value::from)
+    ];
+    let nested = |inner: BoxedStrategy<Value>| {
+        let member = ("[abc012]", inner.clone());
+        let object =
+            vec(member, 0..4).prop_map(|members| Value::Object(members.into_iter().collect()));
+        prop_oneof![vec(inner, 0..4).prop_map(Value::from), object].boxed()
+    };
+    nested(
+        leaf.prop_recursive(3, 24, 4, move |inner| nested(inner.boxed()))
+            .boxed(),
+    )
+}
+
 proptest! {
     #[test]
     fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
@@ -124,6 +160,36 @@ proptest! {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         let expected = naive(&chars(&pattern), &chars(&text));
         prop_assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+    }
+
+    /// Against a tree of the event.
+    #[test]
+    fn a_path_leads_to_the_value_that_a_tree_has_there(
+        event in value(),
+        paths in vec(vec("[ab012]", 1..4), 1..4),
+        is_pretty: bool,
+        is_escaped: bool,
+    ) {
+        let text = if is_pretty { serde_json::to_string_pretty(&event) } else { serde_json::to_string(&event) };
+        let mut text = text.unwrap();
+        if is_escaped {
+            text = text.replace("\"a\"", r#""\u0061""#);
+        }
+        let rules = paths.iter().map(|path| (Action::Exclude, format!("{}=x", path.join(".")).parse().unwrap()));
+        let filter = Filter::new(rules).unwrap();
+        let values = filter.values(text.as_bytes());
+        for (place, path) in filter.paths.iter().enumerate() {
+            let expected = path.split('.').try_fold(&event, |value, name| match value {
+                Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+                other => other.get(name),
+            });
+            let found = values.found[place].map(|found| match found {
+                [b'{' | b'[', ..] => Value::Null,
+                found => serde_json::from_slice(found).unwrap(),
+            });
+            let expected = expected.map(|value| if value.is_number() || value.is_string() { value.clone() } else { Value::Null });
+            prop_assert_eq!(found, expected, "{} in {}", path, text);
+        }
     }
 
     #[test]
