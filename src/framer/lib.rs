@@ -49,6 +49,7 @@ pub mod json;
 mod parts;
 mod resync;
 mod steps;
+mod text;
 pub mod walk;
 
 pub use event::Event;

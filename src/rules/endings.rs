@@ -1,8 +1,8 @@
-//! Where names may end, found in sixty-four bytes at once: by the last two bytes of a name and the one behind them.
+//! Where names may end, found in many bytes at once: by the last two bytes of a name and the one behind them.
 
-/// Bytes that are looked at together.
-const WINDOW: usize = 3;
-const NIBBLES: usize = 16;
+mod wide;
+
+use wide::{Tables, WINDOW};
 
 /// What may be behind a name: an equals sign or a quote, which may be escaped as in URLs or in JSON; or a colon.
 pub(super) const BEHIND: &[u8] = b"=\"%\\:";
@@ -10,12 +10,10 @@ pub(super) const BEHIND: &[u8] = b"=\"%\\:";
 /// What escapes begin with.
 pub(super) const ESCAPES: &[u8] = b"%\\";
 
-/// How names end, in any case of letters. Up to eight sets of windows, a bit each: a byte at a place of a window is in those
-/// sets that both of its halves are in.
+/// How names end, in any case of letters: windows, in sets.
 #[derive(Debug, Clone)]
 pub(super) struct Endings {
-    low: [[u8; NIBBLES]; WINDOW],
-    high: [[u8; NIBBLES]; WINDOW],
+    tables: Tables,
     /// The same for whole bytes.
     whole: Box<[[u8; 256]; WINDOW]>,
 }
@@ -29,8 +27,7 @@ impl Endings {
     /// Of names in lower case, with `-` for `_`.
     pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut endings = Endings {
-            low: [[0; NIBBLES]; WINDOW],
-            high: [[0; NIBBLES]; WINDOW],
+            tables: Tables::default(),
             whole: Box::new([[0; 256]; WINDOW]),
         };
         // A set for each last byte, as long as there is one.
@@ -63,7 +60,8 @@ impl Endings {
         for (place, whole) in endings.whole.iter_mut().enumerate() {
             for byte in ASCII {
                 let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                whole[usize::from(byte)] = endings.low[place][low] & endings.high[place][high];
+                whole[usize::from(byte)] =
+                    endings.tables.low[place][low] & endings.tables.high[place][high];
             }
         }
         endings
@@ -71,22 +69,17 @@ impl Endings {
 
     fn add(&mut self, place: usize, bytes: &[u8], set: u8) {
         for byte in bytes {
-            self.low[place][usize::from(byte & 15)] |= set;
-            self.high[place][usize::from(byte >> 4)] |= set;
+            self.tables.low[place][usize::from(byte & 15)] |= set;
+            self.tables.high[place][usize::from(byte >> 4)] |= set;
         }
     }
 
     /// The first window at or behind `from` in which a name may end, or an escaped byte of a name begin.
     pub(super) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
-        let mut at = from;
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor can do it.
-            match unsafe { avx2::next(self, text, from) } {
-                Ok(found) => return Some(found),
-                Err(end) => at = end,
-            }
-        }
+        let at = match self.tables.next(text, from) {
+            Ok(found) => return Some(found),
+            Err(rest) => rest,
+        };
         let [first, second, third] = &*self.whole;
         let found = text.get(at..)?.windows(WINDOW).position(|window| {
             let byte = |place: usize| usize::from(window[place]);
@@ -111,68 +104,6 @@ fn spellings(byte: u8) -> [u8; 2] {
     match byte {
         b'-' => *b"-_",
         _ => [byte, byte.to_ascii_uppercase()],
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use std::arch::x86_64::{
-        __m256i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
-        _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setzero_si256,
-        _mm256_shuffle_epi8, _mm256_srli_epi16,
-    };
-
-    use super::{Endings, NIBBLES, WINDOW};
-
-    const BLOCK: usize = 64;
-
-    /// The window that was found; or up to where there is none.
-    #[target_feature(enable = "avx2")]
-    pub(super) fn next(endings: &Endings, text: &[u8], from: usize) -> Result<usize, usize> {
-        let low = endings.low.each_ref().map(|table| twice(table));
-        let high = endings.high.each_ref().map(|table| twice(table));
-        let mut at = from;
-        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
-            let bits = look(block, &low, &high);
-            if bits != 0 {
-                return Ok(at + bits.trailing_zeros() as usize);
-            }
-            at += BLOCK;
-        }
-        Err(at)
-    }
-
-    /// The windows of a block that are in a set, the first one lowest.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn look(
-        block: &[u8; BLOCK + WINDOW - 1],
-        low: &[__m256i; WINDOW],
-        high: &[__m256i; WINDOW],
-    ) -> u64 {
-        let half = |start: usize| {
-            let mut sets = _mm256_set1_epi8(-1);
-            for place in 0..WINDOW {
-                let bytes = &block[start + place..][..BLOCK / 2];
-                // SAFETY: there are 32 bytes.
-                let bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
-                // A byte above 127 is in no set: a shuffle makes zero of it.
-                let lower = _mm256_shuffle_epi8(low[place], bytes);
-                let upper = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(15));
-                let upper = _mm256_shuffle_epi8(high[place], upper);
-                sets = _mm256_and_si256(sets, _mm256_and_si256(lower, upper));
-            }
-            let none = _mm256_cmpeq_epi8(sets, _mm256_setzero_si256());
-            !_mm256_movemask_epi8(none) as u32
-        };
-        u64::from(half(0)) | u64::from(half(BLOCK / 2)) << (BLOCK / 2)
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn twice(table: &[u8; NIBBLES]) -> __m256i {
-        // SAFETY: there are 16 bytes.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
     }
 }
 
