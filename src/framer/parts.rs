@@ -5,7 +5,7 @@ use crate::json::Scan;
 use crate::{Framer, Lost, Mode, Step};
 
 impl Framer {
-    /// Goes on with an object of which the bytes from `start` to `end` are joined.
+    /// Continues an object whose bytes from `start` to `end` are joined.
     pub(crate) fn scan_joined(&mut self, start: usize, mut end: usize) -> Step {
         loop {
             let room = self.max_event - (end - start);

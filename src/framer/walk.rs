@@ -161,7 +161,7 @@ impl<'a> Cursor<'a> {
                 let is_end = |byte: &u8| b",}] \t\n\r:".contains(byte);
                 let length = rest.iter().position(is_end).unwrap_or(rest.len());
                 self.at += length;
-                // Nothing would come of nothing, for ever.
+                // An empty value is no progress: the caller would repeat for ever.
                 (length > 0).then_some(())
             }
         }

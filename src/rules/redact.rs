@@ -113,7 +113,7 @@ impl Redactor {
         })
     }
 
-    /// Checks what somebody wants to be masked: the name of a member.
+    /// Checks the name of a member that should be masked.
     ///
     /// # Errors
     /// It can't be such a name.

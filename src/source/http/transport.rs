@@ -57,7 +57,7 @@ impl<'a> Socket<'a> {
         Ok(())
     }
 
-    /// The first byte that is to be read, which stays.
+    /// The first byte to read, which stays unread.
     fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
         self.prepare()?;
