@@ -138,8 +138,18 @@ impl<'a> Pass<'a> {
 
     /// What is behind a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
     pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
-        let is_end = |byte, _: &[u8]| byte <= b' ' || stops.contains(&byte);
-        self.mask(start, self.end_of_text(start, is_decoded, is_end));
+        // A quote that is followed by a value begins it: one that ends a string of JSON is not.
+        let quoted = unescaped(&self.lines[start..]).filter(|(quote, value)| {
+            *quote == b'"' && value.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
+        });
+        let value = quoted.map(|(_, value)| self.lines.len() - value.len());
+        let end = match value {
+            Some(value) => self.end_of_text(value, false, |byte, _| byte < b' ' || byte == b'"'),
+            None => self.end_of_text(start, is_decoded, |byte, _| {
+                byte <= b' ' || stops.contains(&byte)
+            }),
+        };
+        self.mask(value.unwrap_or(start), end);
     }
 
     /// What is behind a header's colon, up to the end of its line, or of the string that it is in: a quote in a cookie is

@@ -123,6 +123,11 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"my-field":{"?sig=REDACTED":[0,{"cookie":["*",0]}],"b":null}}"#,
         ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
+        // In quotes.
+        (
+            r#"{"m":"Signature=\"abcdefgh\",keyId=\"x\" token=\u0022ab cdefgh\" z","u":"?sig="}"#,
+            r#"{"m":"Signature=\"REDACTED\",keyId=\"x\" token=\u0022REDACTED\" z","u":"?sig="}"#,
+        ),
         // Credentials of RGW's admin API, of Swift and of S3 Express.
         (
             r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=a%2Fbcdefgh&caps=b HTTP/1.1"}"#,
@@ -194,6 +199,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"authorization":"***redacted***","cookie":"*REDACTED*","token":""}"#,
         r#"{"accessKey":"AKIA","access_key_id":"AKIA","key":"signature"}"#,
         r#"{"ua":"\"token\": [x","tokens":["abcdefgh"],"cookie":null}"#,
+        r#"{"log":"{\"u\":\"?sig=\",\"b\":\"abcdefgh\",\"t\":\"?token=\"}"}"#,
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
     ] {
