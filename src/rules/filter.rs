@@ -327,7 +327,13 @@ impl Test {
         if let [b'{' | b'[', ..] = value {
             return false;
         }
-        let text = Text::of(value).map(Text::unescaped);
+        let text = Text::of(value);
+        if let Test::Is(pattern) | Test::IsNot(pattern) = self
+            && begins_otherwise(pattern.as_bytes(), text.map_or(value, Text::raw))
+        {
+            return matches!(self, Test::IsNot(_));
+        }
+        let text = text.map(Text::unescaped);
         let text = text.as_deref().unwrap_or(value);
         match self {
             Test::Is(pattern) => matches(pattern.as_bytes(), text),
@@ -336,6 +342,13 @@ impl Test {
             Test::Below(bound) => number(text).is_some_and(|number| number < *bound),
         }
     }
+}
+
+/// Whether a text can't match a pattern, by the plain bytes that both begin with: nearly all of those that don't.
+fn begins_otherwise(pattern: &[u8], raw: &[u8]) -> bool {
+    let mut pairs = pattern.iter().zip(raw);
+    let first = pairs.find(|(a, b)| a != b || b"*?\\".contains(a));
+    first.is_some_and(|(a, b)| !b"*?".contains(a) && *b != b'\\')
 }
 
 /// Whether a text matches a pattern, in which `*` is any text and `?` any character.

@@ -145,7 +145,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
+    fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é\\\\]{0,8}", text in "[abé*?\\\\]{0,8}") {
         fn naive(pattern: &[char], text: &[char]) -> bool {
             match (pattern, text) {
                 ([], []) => true,
@@ -160,6 +160,9 @@ proptest! {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         let expected = naive(&chars(&pattern), &chars(&text));
         prop_assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+        let value = serde_json::to_string(&text).unwrap();
+        prop_assert_eq!(Test::Is(pattern.clone()).holds(value.as_bytes()), expected);
+        prop_assert_eq!(Test::IsNot(pattern).holds(value.as_bytes()), !expected);
     }
 
     /// Against a tree of the event.
