@@ -19,7 +19,7 @@ fn excluded(rules: &[(Action, &str)], event: &str) -> Option<String> {
 fn a_rule_holds_for_what_it_says() {
     let event = r#"{"operation":"get_obj","http_status":"403","api":{"name":"HeadObject","statusCode":404,"rx":1.5e3},
         "Records":[{"api":{"name":"s3:GetObject"}},{"user":"bac\u006bup"}],"ok":true,"none":null,"empty":"","operation":"other",
-        "key":"a,b|c","deep":{"name":{"x":1}},"\u006barl":"é"}"#;
+        "key":"a,b|c","deep":{"name":{"x":1}},"\u006barl":"é","star":"a*bc"}"#;
     for (rule, holds) in [
         ("operation=get_obj", true),
         ("operation=get_*", true),
@@ -58,6 +58,9 @@ fn a_rule_holds_for_what_it_says() {
         ("operation.name=*", false),
         ("key=a?b?c", true),
         ("karl=?", true),
+        // A `*` in a text is no end of what a `*` of a pattern stands for.
+        ("star=a*c", true),
+        ("star!=a*c", false),
         ("api.name=Head*,http_status>=400", true),
         (" api.name = Head* , http_status < 400 ", false),
         ("*", true),
