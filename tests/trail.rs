@@ -412,6 +412,32 @@ fn a_file_that_is_no_export_is_named() {
 }
 
 #[test]
+fn an_export_may_be_an_array_over_many_lines() {
+    let number =
+        |number: u64| json!({"event":{"n":1},"fields":{"audit_stream":"s","audit_seq":number}});
+    let export = |numbers: &[u64]| {
+        let events: Vec<_> = numbers.iter().copied().map(number).collect();
+        format!(
+            "\u{feff}{}\r\n",
+            serde_json::to_string_pretty(&events).unwrap()
+        )
+    };
+    let (code, found, text) = verify(&[export(&[1, 3, 2])]);
+    assert_eq!(
+        (code, &found["streams"][0]["numbers"]),
+        (0, &"1-3".into()),
+        "{text}"
+    );
+    let (code, found, _) = verify(&[export(&[1, 3])]);
+    assert_eq!(
+        (code, &found["streams"][0]["unexplained"]),
+        (1, &"2".into())
+    );
+    let (code, found, _) = verify(&[export(&[1, 2])[..150].into()]);
+    assert_eq!((code, found["unreadable"] == 0), (1, false));
+}
+
+#[test]
 fn clocks_that_differ_are_reported() {
     let hook = Webhook::start();
     hook.always(Answer::ok().header("Date", "Sat, 21 Nov 2020 10:00:00 GMT"));

@@ -16,6 +16,7 @@ use crate::source::Spec;
 use crate::state;
 use crate::state::checkpoint::{FileOffset, Found, Progress, Restored, Store};
 use crate::sys::host;
+use crate::sys::thread::spawn;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -181,12 +182,10 @@ impl CheckpointWriter {
             wake: self.wake.clone(),
             ended,
         };
-        thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || {
-                self.run(&stats, &end, &watchdog);
-                drop(alive);
-            })?;
+        spawn("checkpoint", move || {
+            self.run(&stats, &end, &watchdog);
+            drop(alive);
+        })?;
         Ok(Some(running))
     }
 

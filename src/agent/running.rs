@@ -16,6 +16,7 @@ use crate::buffer::spool;
 use crate::delivery::sender::Line;
 use crate::state::status;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread::spawn;
 use crate::sys::{exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
@@ -161,7 +162,7 @@ impl Agent {
 /// A signal does not wait for last writes that hang.
 fn end_at_signal(told: Receiver<Event>, is_success: bool) {
     // Without this thread the end is bounded all the same.
-    let _ = thread::Builder::new().name("end".into()).spawn(move || {
+    let _ = spawn("end", move || {
         if told.iter().any(|event| event == Event::Signal) {
             thread::sleep(LAST_WRITES_AT_ONCE);
             exit::at_once(is_success);

@@ -10,7 +10,6 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -26,6 +25,7 @@ use crate::delivery::sender::{Change, Line};
 use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
 use crate::sys::latest_value::LatestValue;
+use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Message, Rules};
 use crate::telemetry::snapshot::Forwarding;
@@ -107,8 +107,7 @@ impl SettingsWatcher {
     /// # Errors
     /// No more threads.
     pub fn spawn(self) -> io::Result<()> {
-        let thread = thread::Builder::new().name("settings".into());
-        thread.spawn(|| self.run()).map(drop)
+        thread::spawn("settings", || self.run()).map(drop)
     }
 
     fn run(mut self) {

@@ -5,7 +5,6 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
@@ -38,6 +37,7 @@ use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
@@ -194,8 +194,7 @@ fn start_status_page(
         tokens,
     };
     let stop = shared.shutdown.clone();
-    let thread = thread::Builder::new().name("status".into());
-    thread.spawn(move || status.run(&stop))?;
+    thread::spawn("status", move || status.run(&stop))?;
     Ok(())
 }
 
@@ -278,8 +277,7 @@ fn start_senders(
             is_awaited,
         };
         let tell = shared.tell.clone();
-        let thread = thread::Builder::new().name("sender".into());
-        thread.spawn(move || {
+        thread::spawn("sender", move || {
             if sender.run() {
                 // The main thread may have ended: then it does not matter.
                 let _ = tell.send(Event::SendersEnded);
@@ -399,7 +397,7 @@ fn spawn(
     body: impl FnOnce() + Send + 'static,
 ) -> Result<(), CommandError> {
     let tell = tell.clone();
-    thread::Builder::new().name(name.into()).spawn(move || {
+    thread::spawn(name, move || {
         body();
         // The main thread may have ended: then it does not matter.
         let _ = tell.send(event);
@@ -414,8 +412,7 @@ fn forward(
     ask: [Events<()>; 2],
 ) -> Result<(), CommandError> {
     let tell = tell.clone();
-    let thread = thread::Builder::new().name("signals".into());
-    thread.spawn(move || {
+    thread::spawn("signals", move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 // A dry run has no settings to look at, and there may be no files of listeners.

@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
@@ -23,6 +22,7 @@ use crate::source::http::tokens::Tokens;
 use crate::source::watched::Watched;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::metrics::{self, BufferState};
 use crate::telemetry::snapshot::Forwarding;
@@ -140,10 +140,10 @@ impl Status {
             return;
         }
         let status = Arc::clone(self);
-        let _ = thread::Builder::new()
-            .name("probe".into())
-            .stack_size(STACK)
-            .spawn(move || status.answer(&probe, started));
+        let _ = thread::spawn_small("probe", STACK, move || {
+            // It may be gone.
+            let _ = status.answer(&probe, started);
+        });
     }
 
     fn answer(&self, probe: &Probe, started: SystemTime) -> io::Result<()> {

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::mem::MaybeUninit;
-use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+
+use crate::sys::thread;
 
 /// Far more than any header may contain.
 const MAX_BYTES: u64 = 64 << 10;
@@ -47,14 +48,12 @@ impl NoEcho {
         silent.c_lflag |= libc::ECHONL;
 
         let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM])?;
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                for signal in signals.forever() {
-                    let _ = set(&previous);
-                    let _ = emulate_default_handler(signal);
-                }
-            })?;
+        thread::spawn("signals", move || {
+            for signal in signals.forever() {
+                let _ = set(&previous);
+                let _ = emulate_default_handler(signal);
+            }
+        })?;
         set(&silent)?;
         Ok(NoEcho { previous })
     }

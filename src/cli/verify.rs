@@ -6,7 +6,7 @@
 //! `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and `doubled` are counts.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,9 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::cli::terminal::shown;
 use crate::config::error::CommandError;
 use crate::config::options::VerifyOptions;
+use crate::framer::{Frame, Framer};
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
 use crate::trail::verify::{Found, Stream};
+
+/// Bytes of an event with all that an export has around it.
+const MAX_EVENT: usize = 64 << 20;
 
 /// Ranges of a set that are shown to people.
 const SHOWN: usize = 20;
@@ -45,16 +49,31 @@ pub fn verify(options: &VerifyOptions) -> Result<ExitCode, CommandError> {
 }
 
 fn read(path: &Path, found: &mut Found) -> io::Result<()> {
-    let mut lines: Box<dyn BufRead> = match path.to_str() {
+    let mut export: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
-        _ => Box::new(BufReader::new(File::open(path)?)),
+        _ => Box::new(File::open(path)?),
     };
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        found.add(&line);
-        line.clear();
+    // A line for each event, an array, or objects over many lines.
+    let mut framer = Framer::new(MAX_EVENT);
+    loop {
+        let count = match export.read(framer.space()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        match count {
+            0 => framer.end(),
+            _ => framer.filled(count),
+        }
+        while let Some(frame) = framer.next() {
+            match frame {
+                Frame::Event(event) => found.add(event.raw()),
+                Frame::Lost(_) => found.unreadable += 1,
+            }
+        }
+        if count == 0 {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 fn as_json(found: &Found) -> Value {

@@ -85,6 +85,13 @@ impl Batch {
         taken
     }
 
+    /// The events that [`take`](Self::take) would take, which stay.
+    pub fn first(&self, limit: Extent, overhead: Overhead) -> Batch {
+        let runs = self.runs.clone();
+        let extent = self.extent;
+        Batch { runs, extent }.take(limit, overhead)
+    }
+
     /// Takes out the event at this place, from 0; the others stay in their order.
     pub fn take_one(&mut self, place: usize) -> Batch {
         let limit = |events| Extent {

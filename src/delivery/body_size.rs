@@ -67,6 +67,11 @@ impl BodySize {
         self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit))
     }
 
+    /// Whether bodies grow again after an outage.
+    pub fn is_growing(&self) -> bool {
+        self.ramp.is_some()
+    }
+
     /// What there is no doubt about, or only an eighth of the limit if nothing is known: for bodies beside a larger one.
     pub fn proven(&self) -> usize {
         let passed = self.largest.unwrap_or_default();

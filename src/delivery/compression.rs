@@ -30,6 +30,11 @@ impl Compression {
         }
     }
 
+    /// Whether anything is known of what bodies compress to.
+    pub fn is_known(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// A body was compressed.
     pub fn learn(&mut self, packed: Packed) {
         let seen = self.seen.get_or_insert(Packed { plain: 0, bytes: 0 });

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::ahead::Ahead;
 use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
 use super::body_size::BodySize;
@@ -49,6 +50,7 @@ pub struct Delivery {
     pub(super) retry: VecDeque<Attempt>,
     pub(super) suspects: VecDeque<Suspect>,
     pub(super) in_flight: Vec<Airborne>,
+    pub(super) ahead: Ahead,
     /// A sender is at the queue.
     pub(super) is_collecting: bool,
     /// Senders that wait should look again.
@@ -112,6 +114,7 @@ impl Delivery {
             retry: VecDeque::new(),
             suspects: VecDeque::new(),
             in_flight: Vec::new(),
+            ahead: Ahead::default(),
             is_collecting: false,
             wakes: false,
             launches: 0,
@@ -141,6 +144,7 @@ impl Delivery {
     /// A sender comes from the queue, with events or without.
     pub fn collected(&mut self, run: Option<Run>, now: Instant) {
         self.is_collecting = false;
+        self.ahead.collected(run.is_some());
         if let Some(run) = run {
             self.fresh_since.get_or_insert(now);
             self.fresh.push(run);
@@ -173,6 +177,7 @@ impl Delivery {
             return false;
         }
         self.generation = generation;
+        self.ahead.forget();
         self.terms = terms;
         self.size = BodySize::new(self.settings.body.bytes, terms.timeout);
         let max_plain = terms.is_compressed.then_some(self.settings.raw_bytes);
@@ -286,7 +291,10 @@ impl Delivery {
             return self.send(flight, sender, trial, now);
         }
         if self.is_ready(limit, now) {
-            let batch = self.take_fresh(limit);
+            if self.looks_ahead(limit) {
+                return self.collect(limit, Some(now));
+            }
+            let batch = self.take_next(limit, now);
             return self.send(Attempt::from(batch).into(), sender, trial, now);
         }
         let due = self.next_suspect();
@@ -332,6 +340,7 @@ impl Delivery {
         // Somebody else is to go to the queue.
         self.wakes |= !self.is_collecting;
         self.launches += 1;
+        self.ahead.forget();
         let endpoint = trial.unwrap_or_else(|| self.route.pick(sender, now));
         let size = self
             .compression

@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::compression::Packed;
 use super::machine::Delivery;
 use super::outcome::Overhead;
-use crate::buffer::chunk::Extent;
+use crate::buffer::chunk::{CHUNK_BYTES, Extent};
 
 /// Of so many probes in a row one is not the oldest event.
 const ROTATION: usize = 3;
@@ -22,6 +22,11 @@ impl Delivery {
             true => self.size.proven(),
             false => self.size.limit(),
         };
+        self.limit_with(bytes)
+    }
+
+    /// The same of a body that may have so many bytes when it is sent.
+    pub(super) fn limit_with(&self, bytes: usize) -> Extent {
         Extent {
             events: self.settings.body.events.min(self.terms.max_events),
             bytes: self.compression.plain(bytes),
@@ -60,12 +65,17 @@ impl Delivery {
 
     /// Whether the fresh events fill a body, or must not wait for more.
     pub(super) fn is_ready(&self, limit: Extent, now: Instant) -> bool {
-        let room = limit.minus(self.size_of(&self.fresh));
-        let is_full = room.events == 0 || room.bytes == 0;
+        let is_full = self.ahead.events().is_some() || self.is_full(limit);
         let is_old = self
             .fresh_since
             .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.age);
         !self.fresh.is_empty() && (is_full || is_old || self.has_ended)
+    }
+
+    /// Whether there are enough fresh events for a body.
+    pub(super) fn is_full(&self, limit: Extent) -> bool {
+        let room = limit.minus(self.size_of(&self.fresh));
+        room.events == 0 || room.bytes == 0
     }
 
     /// The next of the attempts, or as much of it as a body has room for.
@@ -79,12 +89,59 @@ impl Delivery {
         Some(attempt.into())
     }
 
+    /// The body that was made ahead, or as many fresh events as it has room for.
+    pub(super) fn take_next(&mut self, limit: Extent, now: Instant) -> Batch {
+        let made = self.ahead.events().map(|events| Extent {
+            events,
+            ..Extent::MAX
+        });
+        let batch = self.take_fresh(made.unwrap_or(limit));
+        // What is left came last, and waits for others.
+        self.fresh_since = self.fresh_since.map(|_| now);
+        batch
+    }
+
     pub(super) fn take_fresh(&mut self, limit: Extent) -> Batch {
         let batch = self.fresh.take(limit, self.terms.overhead);
         if self.fresh.is_empty() {
             self.fresh_since = None;
         }
         batch
+    }
+
+    /// While a body is posted: the one behind it, and the bytes that it may come to. None if there is not enough for a full
+    /// one, so that bodies are no smaller for it, or if it is likely to be another one in the end.
+    pub fn ahead(&mut self) -> Option<(Batch, usize)> {
+        // It is not sent beside the one that is posted now, so that it may be larger than what has passed, too.
+        let limit = self.limit_with(self.size.limit());
+        if !self.makes_ahead() || !self.is_full(limit) {
+            return None;
+        }
+        let batch = self.fresh.first(limit, self.terms.overhead);
+        let Extent { events, bytes } = batch.extent();
+        // For less it is not worth it.
+        (bytes >= CHUNK_BYTES).then(|| {
+            self.ahead.begin(events);
+            (batch, self.size.learned_limit())
+        })
+    }
+
+    /// Whether the queue is to be looked at before this body is sent: there may be another one.
+    pub(super) fn looks_ahead(&self, limit: Extent) -> bool {
+        let both = Extent {
+            events: limit.events.saturating_mul(2),
+            bytes: limit.bytes.saturating_mul(2),
+        };
+        let is_possible = self.makes_ahead() && !self.is_collecting && !self.has_ended;
+        is_possible
+            && self.ahead.may_find_more()
+            && self.is_full(limit)
+            && self.size_of(&self.fresh).fits(both)
+    }
+
+    fn makes_ahead(&self) -> bool {
+        let is_steady = self.is_calm() && self.retry.is_empty() && !self.size.is_growing();
+        self.settings.connections == 1 && self.compression.is_known() && is_steady
     }
 
     /// Whether newer events should share the next request, or its fate.

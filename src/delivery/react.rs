@@ -24,6 +24,7 @@ impl Delivery {
             launch,
         } = *flight;
         self.landed(launch);
+        self.ahead.landed(&outcome);
         self.wakes |= !self.is_calm() || self.has_ended || !matches!(outcome, Outcome::Delivered);
         let mut effects = Vec::new();
         effects.extend(redelivered(&mut attempt, &outcome));

@@ -205,6 +205,10 @@ impl Sender {
             return senders.wake(&mut delivery);
         }
         flight.packed(packed);
+        let ahead = senders.lock().ahead();
+        if let Some((next, max_bytes)) = ahead {
+            target.prepare_ahead(next, max_bytes);
+        }
         let pace = senders.pace.lock();
         let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
         let delay = pace.book(flight.body().extent().bytes, Instant::now());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::body::{Body, Numbering};
 use super::compression::Packed;
 use super::outcome::{DeliveryError, Outcome, Overhead};
@@ -14,6 +15,12 @@ pub trait Target: Send {
     /// Makes the body of the next post. If it is to be compressed, says what it came to; one that is larger than
     /// `max_bytes` is of no use.
     fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed>;
+
+    /// Begins to make the next body, while the one that is prepared is posted: [`prepare`](Self::prepare) has less to do if it
+    /// is given the same then.
+    fn prepare_ahead(&mut self, next: Batch, max_bytes: usize) {
+        let _ = (next, max_bytes);
+    }
 
     /// Sends the body that was prepared and waits for what becomes of it, within the target's own timeouts. With a channel,
     /// what Splunk calls the body is wanted.

@@ -1,4 +1,4 @@
-//! Where strings end, and where names may end, found in sixty-four bytes at once: what most bytes of an event go through.
+//! Where strings end, found in sixty-four bytes at once: what most bytes of an event go through.
 
 /// Bytes looked at together, a bit each.
 pub(crate) const BLOCK: usize = 64;
@@ -48,36 +48,31 @@ impl Stops {
 
     #[inline(always)]
     fn look(&mut self, bytes: &[u8]) {
-        let (bits, is_ascii) = look_at::<STRING_ENDS>(bytes);
+        let (bits, is_ascii) = look_at(bytes);
         self.bits = bits;
         self.is_ascii &= is_ascii;
     }
 }
 
-/// What is looked for: quotes, backslashes and control characters;
-pub(crate) const STRING_ENDS: bool = false;
-/// or colons, equals signs, percent signs and backslashes.
-pub(crate) const NAME_ENDS: bool = true;
-
-/// Which of the first sixty-four bytes are looked for, the first one lowest, and whether all are ASCII.
+/// Which of the first sixty-four bytes are such places, the first one lowest, and whether all are ASCII.
 #[inline(always)]
-pub(crate) fn look_at<const ENDS: bool>(bytes: &[u8]) -> (u64, bool) {
+fn look_at(bytes: &[u8]) -> (u64, bool) {
     match bytes.first_chunk() {
-        Some(block) => look::<ENDS>(block),
+        Some(block) => look(block),
         None => {
             // A zero is a control character, and ends a string behind the last byte.
             let mut block = [0; BLOCK];
             block[..bytes.len()].copy_from_slice(bytes);
-            look::<ENDS>(&block)
+            look(&block)
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
+fn look(block: &[u8; BLOCK]) -> (u64, bool) {
     // SAFETY: every x86_64 has SSE2, and Rust counts on it.
-    unsafe { sse2::look::<ENDS>(block) }
+    unsafe { sse2::look(block) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -90,26 +85,22 @@ mod sse2 {
         _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128,
     };
 
-    use super::{BLOCK, NAME_ENDS};
+    use super::BLOCK;
 
     #[target_feature(enable = "sse2")]
     #[inline]
-    pub(super) fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
+    pub(super) fn look(block: &[u8; BLOCK]) -> (u64, bool) {
         let mut ends = 0;
         let mut all = _mm_setzero_si128();
         let (quarters, _) = block.as_chunks();
         for (number, quarter) in quarters.iter().enumerate() {
             let bytes = load(quarter);
-            let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
-            let others = if ENDS == NAME_ENDS {
-                _mm_or_si128(_mm_or_si128(is(b':'), is(b'=')), is(b'%'))
-            } else {
-                // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds
-                // both; with bit 7 turned, signed numbers compare as unsigned ones do.
-                let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
-                _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1))
-            };
-            let found = _mm_or_si128(others, is(b'\\'));
+            // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds
+            // both; with bit 7 turned, signed numbers compare as unsigned ones do.
+            let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
+            let others = _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1));
+            let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+            let found = _mm_or_si128(others, backslashes);
             ends |= (_mm_movemask_epi8(found) as u64) << (number * quarter.len());
             all = _mm_or_si128(all, bytes);
         }
@@ -129,13 +120,10 @@ mod sse2 {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::{BLOCK, NAME_ENDS};
+    use super::BLOCK;
 
-    pub(super) fn look<const ENDS: bool>(block: &[u8; BLOCK]) -> (u64, bool) {
-        let is_end = |byte: u8| match ENDS {
-            NAME_ENDS => b":=%\\".contains(&byte),
-            _ => byte < 0x20 || byte == b'"' || byte == b'\\',
-        };
+    pub(super) fn look(block: &[u8; BLOCK]) -> (u64, bool) {
+        let is_end = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
         let ends = block.iter().enumerate();
         let ends = ends.map(|(place, byte)| u64::from(is_end(*byte)) << place);
         (ends.fold(0, |all, end| all | end), block.is_ascii())
@@ -154,17 +142,7 @@ mod tests {
             for place in 0..BLOCK {
                 let mut block = [b'x'; BLOCK];
                 block[place] = byte;
-                let (strings, names) = (look::<STRING_ENDS>(&block), look::<NAME_ENDS>(&block));
-                assert_eq!(
-                    strings,
-                    portable::look::<STRING_ENDS>(&block),
-                    "{byte} at {place}"
-                );
-                assert_eq!(
-                    names,
-                    portable::look::<NAME_ENDS>(&block),
-                    "{byte} at {place}"
-                );
+                assert_eq!(look(&block), portable::look(&block), "{byte} at {place}");
             }
         }
     }

@@ -46,10 +46,10 @@ mod buffer;
 mod event;
 mod header;
 pub mod json;
-pub mod marks;
 mod parts;
 mod resync;
 mod steps;
+mod text;
 pub mod walk;
 
 pub use event::Event;

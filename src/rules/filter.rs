@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::framer::walk::{self, Text};
+use crate::framer::walk::{Cursor, Text};
 
 /// Different paths that all rules together may have.
 const MAX_PATHS: usize = 16;
@@ -84,18 +84,29 @@ fn condition(text: &str) -> Result<Condition, String> {
         "<" => Test::Below(number()?),
         _ => Test::Is(value.into()),
     };
-    // `Records[0].api` is `Records.0.api`.
-    let path = path.trim().replace('[', ".").replace(']', "");
-    let path: Vec<_> = path.split('.').map(str::to_owned).collect();
-    if path
-        .iter()
-        .any(|name| name.is_empty() || name.contains('*'))
-    {
-        return Err(wrong(
+    let path = names(path.trim()).ok_or_else(|| {
+        wrong(
             "lacks the name of a member; fix: write names with dots between them, such as Records[0].api.name",
-        ));
-    }
+        )
+    })?;
     Ok(Condition { path, test })
+}
+
+/// The names of a path: `Records[0].api` is `Records.0.api`.
+fn names(path: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for part in path.split('.') {
+        let mut parts = part.split('[');
+        let name = parts
+            .next()
+            .filter(|name| !name.is_empty() && !name.contains(['*', ']']))?;
+        names.push(name.to_owned());
+        for index in parts {
+            let index: usize = index.strip_suffix(']')?.parse().ok()?;
+            names.push(index.to_string());
+        }
+    }
+    Some(names)
 }
 
 fn number(text: &[u8]) -> Option<f64> {
@@ -137,7 +148,7 @@ struct Node {
     children: Vec<Node>,
 }
 
-/// The values of an event that the paths lead to, as they are written.
+/// The values of an event that the paths lead to, as they are written; of what is nested perhaps its bracket alone.
 #[derive(Debug)]
 pub struct Values<'a> {
     found: [Option<&'a [u8]>; MAX_PATHS],
@@ -234,7 +245,7 @@ impl Filter {
             found: [None; MAX_PATHS],
             missing: self.paths.len(),
         };
-        collect(&self.tree, event, &mut values);
+        collect(&self.tree, &mut Cursor::at_start(event), &mut values);
         values
     }
 
@@ -245,40 +256,60 @@ impl Filter {
     }
 }
 
-fn collect<'a>(nodes: &[Node], value: &'a [u8], values: &mut Values<'a>) {
-    if values.missing == 0 {
-        return;
-    }
-    if value.starts_with(b"[") {
-        let last = nodes.iter().filter_map(|node| node.index).max();
-        let elements = walk::elements(value).enumerate();
-        for (place, element) in elements.take(last.map_or(0, |last| last + 1)) {
-            let node = nodes.iter().find(|node| node.index == Some(place));
-            node.into_iter().for_each(|node| node.take(element, values));
+/// Goes through the object or array that begins here, until nothing is missing. None if there is none.
+fn collect<'a>(
+    nodes: &[Node],
+    event: &mut Cursor<'a>,
+    values: &mut Values<'a>,
+) -> Option<&'a [u8]> {
+    let bracket = event.enter()?;
+    if bracket == b"{" {
+        while values.missing > 0
+            && let Some(name) = event.name()
+        {
+            let mut nodes = nodes.iter();
+            take(
+                nodes.find(|node| name.is(node.name.as_bytes())),
+                event,
+                values,
+            );
         }
-    } else if !nodes.is_empty() {
-        for (name, value) in walk::members(value) {
-            if let Some(node) = nodes.iter().find(|node| name.is(node.name.as_bytes())) {
-                node.take(value, values);
-                if values.missing == 0 {
-                    return;
-                }
+    } else {
+        let last = nodes.iter().filter_map(|node| node.index).max();
+        for place in last.into_iter().flat_map(|last| 0..=last) {
+            let node = nodes.iter().find(|node| node.index == Some(place));
+            if values.missing == 0 || take(node, event, values).is_none() {
+                break;
             }
         }
     }
+    if values.missing > 0 {
+        event.leave();
+    }
+    Some(bracket)
 }
 
-impl Node {
-    /// Takes a value that has this name.
-    fn take<'a>(&self, value: &'a [u8], values: &mut Values<'a>) {
-        if let Some(place) = self.value
-            && let Some(found @ None) = values.found.get_mut(place)
-        {
-            *found = Some(value);
-            values.missing -= 1;
-        }
-        collect(&self.children, value, values);
+/// Passes over the next value, and takes it and what is in it if it has the name of a node.
+fn take<'a>(
+    node: Option<&Node>,
+    event: &mut Cursor<'a>,
+    values: &mut Values<'a>,
+) -> Option<&'a [u8]> {
+    let Some(node) = node else {
+        return event.value();
+    };
+    let nested = match node.children[..] {
+        [] => None,
+        _ => collect(&node.children, event, values),
+    };
+    let value = nested.or_else(|| event.value())?;
+    if let Some(place) = node.value
+        && let Some(found @ None) = values.found.get_mut(place)
+    {
+        *found = Some(value);
+        values.missing -= 1;
     }
+    Some(value)
 }
 
 impl Rule {
@@ -296,7 +327,13 @@ impl Test {
         if let [b'{' | b'[', ..] = value {
             return false;
         }
-        let text = Text::of(value).map(Text::unescaped);
+        let text = Text::of(value);
+        if let Test::Is(pattern) | Test::IsNot(pattern) = self
+            && begins_otherwise(pattern.as_bytes(), text.map_or(value, Text::raw))
+        {
+            return matches!(self, Test::IsNot(_));
+        }
+        let text = text.map(Text::unescaped);
         let text = text.as_deref().unwrap_or(value);
         match self {
             Test::Is(pattern) => matches(pattern.as_bytes(), text),
@@ -305,6 +342,13 @@ impl Test {
             Test::Below(bound) => number(text).is_some_and(|number| number < *bound),
         }
     }
+}
+
+/// Whether a text can't match a pattern, by the plain bytes that both begin with: nearly all of those that don't.
+fn begins_otherwise(pattern: &[u8], raw: &[u8]) -> bool {
+    let mut pairs = pattern.iter().zip(raw);
+    let first = pairs.find(|(a, b)| a != b || b"*?\\".contains(a));
+    first.is_some_and(|(a, b)| !b"*?".contains(a) && *b != b'\\')
 }
 
 /// Whether a text matches a pattern, in which `*` is any text and `?` any character.

@@ -2,12 +2,18 @@
 
 use std::collections::VecDeque;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 use super::name::{decoded, is_of_name, unescaped};
 use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
+
+/// The signature in a header is not farther than this from its beginning.
+const MAX_SCHEME: usize = 8 << 10;
+
+/// In a header whose proof is found by this name, in any case of its first letter.
+const SIGNATURE: &[u8] = b"ignature=";
 
 /// For each byte whether it occurs in signatures and tokens, unescaped.
 static PLAIN: [bool; 256] = {
@@ -65,6 +71,8 @@ pub(super) struct Pass<'a> {
     pub(super) names_from: usize,
     /// Bytes of names were escaped; names that end before this may have more such.
     pub(super) escaped_up_to: usize,
+    /// Where the line ends that was looked at last.
+    line_end: usize,
     /// Where values begin and end that are masked when what is before them was looked at, or what takes their place.
     nested: VecDeque<(usize, usize, Option<&'static [u8]>)>,
     /// All such values before this are in there.
@@ -82,6 +90,7 @@ impl<'a> Pass<'a> {
             written: from,
             names_from: from,
             escaped_up_to: from,
+            line_end: from,
             nested: VecDeque::new(),
             nested_up_to: from,
             redacted: Redacted::default(),
@@ -129,26 +138,65 @@ impl<'a> Pass<'a> {
 
     /// What is behind a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
     pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
+        // A quote that is followed by a value begins it: one that ends a string of JSON is not.
+        let quoted = unescaped(&self.lines[start..]).filter(|(quote, value)| {
+            *quote == b'"' && value.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
+        });
+        let value = quoted.map(|(_, value)| self.lines.len() - value.len());
+        let end = match value {
+            Some(value) => self.end_of_text(value, false, |byte, _| byte < b' ' || byte == b'"'),
+            None => self.end_of_text(start, is_decoded, |byte, _| {
+                byte <= b' ' || stops.contains(&byte)
+            }),
+        };
+        self.mask(value.unwrap_or(start), end);
+    }
+
+    /// What is behind a header's colon, up to the end of its line, or of the string that it is in: a quote in a cookie is
+    /// none.
+    pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
+        let blanks = self.lines[colon + 1..].iter();
+        let start = colon + 1 + blanks.take_while(|byte| **byte == b' ').count();
+        // The end of a line that stays as it is may be far, and there may be many in it.
+        let near = (start + MAX_SCHEME).min(self.lines.len());
+        if self.secret_of(start, near, kind).is_none() {
+            return;
+        }
+        let end = self.end_of_text(start, false, |byte, behind| {
+            let next = behind.trim_ascii_start().first();
+            byte < b' ' || byte == b'"' && next.is_none_or(|next| b",:]}".contains(next))
+        });
+        if let Some(secret) = self.secret_of(start, end, kind) {
+            self.mask(secret, end);
+        }
+    }
+
+    /// Where the first byte is that is an end as it is meant.
+    fn end_of_text(
+        &self,
+        start: usize,
+        is_decoded: bool,
+        is_end: impl Fn(u8, &[u8]) -> bool,
+    ) -> usize {
         let next = if is_decoded { decoded } else { unescaped };
-        let text = &self.lines[..];
         let mut end = start;
         loop {
-            let plain = text[end..].iter();
+            let plain = self.lines[end..].iter();
             end += plain.take_while(|byte| PLAIN[usize::from(**byte)]).count();
-            match next(&text[end..]) {
-                Some((byte, rest)) if byte > b' ' && !stops.contains(&byte) => {
-                    end = text.len() - rest.len();
-                }
-                _ => break,
+            match next(&self.lines[end..]) {
+                Some((byte, rest)) if !is_end(byte, rest) => end = self.lines.len() - rest.len(),
+                _ => return end,
             }
         }
-        self.mask(start, end);
     }
 
     /// The value of a member, behind its colon.
     pub(super) fn mask_member(&mut self, colon: usize, depth: usize, kind: Kind) {
-        let text = &self.lines[colon..];
-        let text = &text[..memchr(b'\n', text).unwrap_or(text.len())];
+        if colon >= self.line_end {
+            let rest = memchr(b'\n', &self.lines[colon..]);
+            self.line_end = rest.map_or(self.lines.len(), |rest| colon + rest);
+        }
+        let text = &self.lines[colon..self.line_end];
         let value = text.trim_ascii_start();
         let start = colon + text.len() - value.len();
         let run = value.iter().take_while(|byte| **byte == b'\\').count();
@@ -181,11 +229,23 @@ impl<'a> Pass<'a> {
             let beginning = value.get(..scheme.len());
             beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
         };
+        let is_any = |schemes: &[&[u8]]| schemes.iter().any(|scheme| begins(scheme));
+        let is_signed = is_any(&[b"AWS4-", b"GOOG4-"]);
+        let signature = memmem::find(value, SIGNATURE).map(|at| at + SIGNATURE.len());
         let kept = match kind {
-            Kind::Authorization if begins(b"AWS4-") => return None,
+            Kind::Authorization
+                if is_signed
+                    && signature
+                        .and_then(|at| value.get(at))
+                        .is_some_and(|byte| *byte > b' ') =>
+            {
+                return None;
+            }
             // The part before the colon says who it is.
             Kind::Authorization if begins(b"AWS ") => memchr(b':', value),
-            Kind::Authorization => memchr(b' ', value),
+            Kind::Authorization if is_signed || is_any(&[b"Basic ", b"Bearer "]) => {
+                memchr(b' ', value)
+            }
             _ => None,
         };
         // What is kept is skipped too: it must be a word or two, without a secret of its own.

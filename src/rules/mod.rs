@@ -1,6 +1,7 @@
 //! What leaves the host: which events are sent, and what of them is masked. Between a source's framer and the queue, in
 //! the source's thread, on the bytes of whole lines.
 
+mod endings;
 pub mod filter;
 mod mask;
 mod name;
@@ -103,10 +104,10 @@ impl Rules {
         while read < lines.len() {
             let end = memchr(b'\n', &lines[read..]).map_or(lines.len(), |at| read + at + 1);
             let values = self.filter.values(&lines[read..end]);
-            for (path, found) in self.found.iter().enumerate() {
-                if values.has(path) && !found.load(Relaxed) {
-                    found.store(true, Relaxed);
-                }
+            if self.seen.load(Relaxed) < FIRST_EVENTS {
+                let found = self.found.iter().enumerate();
+                let found = found.filter(|(path, _)| values.has(*path));
+                found.for_each(|(_, found)| found.store(true, Relaxed));
             }
             events += 1;
             match self.filter.excluded_by(&values) {

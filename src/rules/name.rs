@@ -86,53 +86,6 @@ pub(super) fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
-/// How names end, in any case of letters: whether a text without escapes may end with one is known from its last four
-/// bytes, for nearly all texts.
-#[derive(Debug, Clone)]
-pub(super) struct Endings(Box<[u64; 1 << 10]>);
-
-impl Endings {
-    pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut endings = Endings(Box::new([0; 1 << 10]));
-        for name in names {
-            match *name {
-                [.., a, b, c, d] => endings.add([a, b, c, d]),
-                // Anything may be before it.
-                [a, b, c] => (0..=u8::MAX).for_each(|any| endings.add([any, a, b, c])),
-                _ => endings.0.fill(u64::MAX),
-            }
-        }
-        endings
-    }
-
-    /// Adds four bytes, with `-` and with `_`.
-    fn add(&mut self, last: [u8; 4]) {
-        for underlined in 0..1 << 4 {
-            let mut last = last;
-            for (place, byte) in last.iter_mut().enumerate() {
-                if *byte == b'-' && underlined >> place & 1 == 1 {
-                    *byte = b'_';
-                }
-            }
-            let bit = Self::bit(u32::from_le_bytes(last));
-            self.0[bit >> 6] |= 1 << (bit & 63);
-        }
-    }
-
-    #[inline(always)]
-    fn bit(last: u32) -> usize {
-        // Letters in lower case, and the whole spread over the bits.
-        ((last | 0x2020_2020).wrapping_mul(0x9E37_79B1) >> 16) as usize
-    }
-
-    /// Whether a name may end with these four bytes, the first one lowest.
-    #[inline(always)]
-    pub(super) fn may_be(&self, last: u32) -> bool {
-        let bit = Self::bit(last);
-        self.0[bit >> 6 & 1023] >> (bit & 63) & 1 == 1
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,21 +121,5 @@ mod tests {
         }
         let long = "x".repeat(MAX_NAME + 1);
         assert_eq!(last_name(long.as_bytes(), &mut [0; MAX_NAME]), b"");
-    }
-
-    #[test]
-    fn no_ending_is_overlooked() {
-        let endings = Endings::of(["signature", "sig", "user-id", "oo-k"].map(str::as_bytes));
-        for last in ["TURE", "ture", "?sig", "\"Sig", "r-id", "R_ID", "OO_K"] {
-            let last = last.as_bytes().first_chunk().unwrap();
-            assert!(endings.may_be(u32::from_le_bytes(*last)), "{last:?}");
-        }
-        let others = [b"code", b"atus", b"a%2F", b"size", b"urns"];
-        assert!(
-            !others
-                .into_iter()
-                .any(|last| endings.may_be(u32::from_le_bytes(*last)))
-        );
-        assert!(Endings::of([&b"id"[..]]).may_be(u32::from_le_bytes(*b"{\"id")));
     }
 }

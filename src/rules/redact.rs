@@ -6,20 +6,19 @@
 
 use memchr::memrchr;
 
+use super::endings::{BEHIND, ESCAPES, Endings};
 use super::mask::{Kind, Pass};
-use super::name::{Endings, MAX_NAME, decoded, folded, is_of_name, last_name};
+use super::name::{MAX_NAME, decoded, folded, is_of_name, last_name};
 use crate::buffer::chunk::Chunk;
-use crate::framer::marks::Marks;
 
 pub use super::mask::Redacted;
-
-/// A name is not longer than this, however its bytes are escaped.
-const MAX_ESCAPED: usize = MAX_NAME * 16;
 
 /// Which values are masked.
 #[derive(Debug, Clone)]
 pub struct Redactor {
     names: Vec<Name>,
+    /// The last bytes of names in eight, and which bits of those count.
+    lasts: Vec<(u64, u64)>,
     endings: Endings,
 }
 
@@ -27,10 +26,15 @@ pub struct Redactor {
 struct Name {
     /// In lower case, with `-` for `_`, without `HTTP_`.
     text: Vec<u8>,
-    /// Its last eight bytes as a number, and which bits of that count.
-    last: u64,
-    mask: u64,
     kind: Kind,
+}
+
+impl Name {
+    /// Whether a header has it: that is one in a text too, as `Cookie: …`.
+    fn is_header(&self) -> bool {
+        let is_header = self.text.starts_with(b"x-") || self.text.ends_with(b"cookie");
+        self.kind == Kind::Authorization || is_header
+    }
 }
 
 /// Makes letters lower, and of `_` what can be made of `-` too.
@@ -41,13 +45,16 @@ const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>");
 const ANY: Kind = Kind::Parameter(b"\"&");
 
 /// What `--redact s3` masks.
-const S3: [(&str, Kind); 14] = [
+const S3: [(&str, Kind); 28] = [
     ("authorization", Kind::Authorization),
+    ("proxy-authorization", Kind::Authorization),
     ("signature", TOKEN),
     ("sig", TOKEN),
     ("x-amz-signature", TOKEN),
     ("x-goog-signature", TOKEN),
     ("x-amz-security-token", TOKEN),
+    ("x-amz-s3session-token", TOKEN),
+    ("sessiontoken", TOKEN),
     ("webidentitytoken", TOKEN),
     ("samlassertion", TOKEN),
     ("ldappassword", ANY),
@@ -60,6 +67,19 @@ const S3: [(&str, Kind); 14] = [
         "x-amz-copy-source-server-side-encryption-customer-key",
         TOKEN,
     ),
+    // RGW's and MinIO's APIs for administrators.
+    ("secret-key", ANY),
+    ("secretkey", ANY),
+    // Swift, which RGW speaks too.
+    ("x-auth-token", TOKEN),
+    ("x-auth-key", ANY),
+    ("x-storage-token", TOKEN),
+    ("x-service-token", TOKEN),
+    ("temp-url-sig", TOKEN),
+    ("x-account-meta-temp-url-key", ANY),
+    ("x-account-meta-temp-url-key-2", ANY),
+    ("x-container-meta-temp-url-key", ANY),
+    ("x-container-meta-temp-url-key-2", ANY),
 ];
 
 impl Redactor {
@@ -71,19 +91,26 @@ impl Redactor {
         let names = fields.chain(s3).map(|(name, kind)| {
             let text: Vec<_> = name.bytes().map(folded).collect();
             let text = without_prefix(&text).to_vec();
-            let last = text.iter().rev().take(8).rev();
-            let last = last.fold(0, |last, byte| last << 8 | u64::from(*byte));
-            let unused = 64 - 8 * text.len().min(8) as u32;
-            Name {
-                text,
-                last: last | FOLDED,
-                mask: u64::MAX.checked_shr(unused).unwrap_or(0),
-                kind,
-            }
+            Name { text, kind }
         });
-        let names: Vec<_> = names.collect();
+        let mut names: Vec<_> = names.collect();
+        // Those first that others may end with.
+        names.sort_by_key(|name| name.text.len());
+        let mut lasts: Vec<(u64, u64)> = Vec::new();
+        for name in &names {
+            let last = name.text.iter().rev().take(8).rev();
+            let last = last.fold(0, |last, byte| last << 8 | u64::from(*byte)) | FOLDED;
+            let unused = 64 - 8 * name.text.len().min(8) as u32;
+            if !is_any_of(&lasts, last) {
+                lasts.push((last, u64::MAX.checked_shr(unused).unwrap_or(0)));
+            }
+        }
         let endings = Endings::of(names.iter().map(|name| &*name.text));
-        (!names.is_empty()).then_some(Redactor { names, endings })
+        (!names.is_empty()).then_some(Redactor {
+            names,
+            lasts,
+            endings,
+        })
     }
 
     /// Checks the name of a member that should be masked.
@@ -101,130 +128,125 @@ impl Redactor {
     /// Masks all that is secret in the lines from this byte on.
     pub fn redact(&self, chunk: &mut Chunk, from: usize) -> Redacted {
         let mut pass = Pass::new(&mut chunk.bytes, from);
-        let mut marks = Marks::from(from);
-        while let Some(mark) = self.next(pass.lines, &mut marks, pass.escaped_up_to) {
-            pass.mask_nested_before(mark);
-            if mark >= pass.read {
-                self.look_at(&mut pass, mark);
-            }
+        let mut next = from;
+        while let Some(window) = self.endings.next(pass.lines, next) {
+            self.look_at(&mut pass, window);
+            next = pass.read.max(window + 1);
         }
         let redacted = pass.finish();
         chunk.events = chunk.events.saturating_sub(redacted.dropped);
         redacted
     }
 
-    /// The next mark that a secret's name may end at. All in one branch, since none of several could be foreseen.
-    fn next(&self, text: &[u8], marks: &mut Marks, escaped_up_to: usize) -> Option<usize> {
-        // A copy, since what is borrowed could not stay in registers.
-        let mut ahead = *marks;
-        let found = loop {
-            let Some(mark) = ahead.next(text) else {
-                break None;
-            };
-            let last = mark
-                .checked_sub(7)
-                .and_then(|start| text[start..].first_chunk());
-            let Some(last) = last.map(|last| u64::from_le_bytes(*last)) else {
-                break Some(mark);
-            };
-            let (byte, before) = ((last >> 56) as u8, (last >> 48) as u8);
-            let name = last >> if before == b'"' { 16 } else { 24 };
-            let is_escape = byte ^ b':' >= 8 && may_escape(&text[mark + 1..]);
-            let is_blank = before <= b' ';
-            if self.endings.may_be(name as u32) | is_escape | is_blank | (mark < escaped_up_to) {
-                break Some(mark);
+    /// Looks for the end of a name in these [few bytes](Endings), or behind the escape that begins there.
+    fn look_at(&self, pass: &mut Pass<'_>, window: usize) {
+        let text = &pass.lines[..];
+        let first = text[window];
+        // Each run of backslashes is looked at once.
+        let is_run = first == b'\\' && text[..window].ends_with(b"\\");
+        if ESCAPES.contains(&first) && window >= pass.escaped_up_to && !is_run {
+            let mut rest = &text[window..];
+            while let Some((byte, behind)) = decoded(rest)
+                && is_of_name(byte)
+            {
+                rest = behind;
             }
-        };
-        *marks = ahead;
-        found
+            let end = text.len() - rest.len();
+            if end > window {
+                pass.escaped_up_to = end;
+                self.look_at_end(pass, end, true);
+            }
+        } else if BEHIND.contains(&text[window + 2]) {
+            self.look_at_end(pass, window + 2, false);
+        }
     }
 
     /// Whether a text without escapes may end with a name, by its last eight bytes.
     fn may_be_named(&self, text: &[u8]) -> bool {
-        let last = match text.last_chunk() {
-            Some(last) => u64::from_be_bytes(*last) | FOLDED,
-            None => return true,
-        };
-        let mut names = self.names.iter();
-        names.any(|name| (last ^ name.last) & name.mask == 0)
+        text.last_chunk()
+            .is_none_or(|last| is_any_of(&self.lasts, u64::from_be_bytes(*last) | FOLDED))
     }
 
-    fn named(&self, text: &[u8]) -> Option<Kind> {
+    fn named(&self, text: &[u8]) -> Option<&Name> {
         let mut room = [0; MAX_NAME];
         let text = without_prefix(last_name(text, &mut room));
-        let name = self.names.iter().find(|name| name.text == text)?;
-        Some(name.kind)
+        self.names.iter().find(|name| name.text == text)
     }
 
-    /// Masks the value behind this mark, if it is what separates a secret's name from it.
-    fn look_at(&self, pass: &mut Pass<'_>, mark: usize) {
-        let text = &pass.lines[..];
-        // Where the name ends, and a member's colon.
-        let (end, colon) = match text[mark] {
-            b'=' => (mark, None),
-            b':' => match text[..mark].trim_ascii_end().strip_suffix(b"\"") {
-                Some(name) => (name.len(), Some(mark)),
-                None => return,
-            },
-            // Each run of backslashes is looked at once.
-            b'\\' if text[..mark].ends_with(b"\\") => return,
-            _ => match decoded(&text[mark..]) {
-                Some((b'=', _)) => (mark, None),
-                // The end of a name in JSON within JSON.
-                Some((b'"', rest)) if rest.trim_ascii_start().starts_with(b":") => {
-                    (mark, Some(text.len() - rest.trim_ascii_start().len()))
-                }
-                Some((byte, _)) if is_of_name(byte) => {
-                    pass.escaped_up_to = mark + MAX_ESCAPED;
-                    return;
-                }
-                _ => return,
-            },
-        };
-        if mark >= pass.escaped_up_to && !self.may_be_named(&text[..end]) {
+    /// Masks the value behind this end of a name, if that is a secret's.
+    fn look_at_end(&self, pass: &mut Pass<'_>, end: usize, has_escapes: bool) {
+        if !has_escapes && !self.may_be_named(&pass.lines[..end]) {
             return;
         }
-        match colon {
-            Some(colon) => {
+        pass.mask_nested_before(end);
+        if end < pass.read {
+            return;
+        }
+        let text = &pass.lines[..];
+        let Some((byte, rest)) = decoded(&text[end..]) else {
+            return;
+        };
+        match byte {
+            b'=' => self.look_at_parameter(pass, end, text.len() - rest.len()),
+            b':' if text[end] == b':' => {
+                let name = self.named_before(pass, end);
+                if let Some(name) = name.filter(|name| name.is_header()) {
+                    pass.mask_header(end, name.kind);
+                }
+            }
+            // A member's name, also in JSON within JSON.
+            b'"' if let Some(behind) = value_of_name(rest) => {
+                let colon = text.len() - behind.len() - 1;
                 let name = text.get(pass.read..end).unwrap_or_default();
                 let name = &name[memrchr(b'"', name).unwrap_or(0)..];
-                if let Some(kind) = self.named(name) {
+                if let Some(name) = self.named(name) {
                     let depth = text[end..colon].iter().take_while(|byte| **byte == b'\\');
                     let depth = depth.count();
                     // An even number is a name that ends with a backslash: no secret's.
                     if depth == 0 || depth % 2 == 1 || text[end + depth] != b'"' {
-                        pass.mask_member(colon + 1, depth, kind);
+                        pass.mask_member(colon + 1, depth, name.kind);
                     }
                 }
             }
-            None => self.look_at_parameter(pass, mark, end),
+            _ => {}
         }
     }
 
-    fn look_at_parameter(&self, pass: &mut Pass<'_>, mark: usize, end: usize) {
+    fn look_at_parameter(&self, pass: &mut Pass<'_>, end: usize, value: usize) {
+        let name = self.named_before(pass, end);
+        if let Some(Kind::Parameter(stops)) = name.map(|name| name.kind) {
+            pass.mask_parameter(value, pass.lines[end] != b'=', stops);
+        }
+        pass.names_from = value;
+    }
+
+    /// The name in a text that ends there.
+    fn named_before(&self, pass: &Pass<'_>, end: usize) -> Option<&Name> {
         let from = pass.names_from.max(pass.read).min(end);
         let may_be_of_name = |byte: &&u8| is_of_name(**byte) || b".~%\\".contains(byte);
         let name = pass.lines[from..end].iter().rev();
         let start = end - name.take_while(may_be_of_name).count();
-        if let Some((_, value)) = decoded(&pass.lines[mark..]) {
-            let value = pass.lines.len() - value.len();
-            if let Some(Kind::Parameter(stops)) = self.named(&pass.lines[start..end]) {
-                pass.mask_parameter(value, pass.lines[mark] != b'=', stops);
-            }
-            pass.names_from = value;
-        }
+        self.named(&pass.lines[start..end])
     }
 }
 
-/// Whether a percent sign or a backslash before this may escape a byte of a name, what ends one, or a quote that does.
-#[inline(always)]
-fn may_escape(behind: &[u8]) -> bool {
-    match behind {
-        [b'4'..=b'7' | b'u' | b'\\', ..] => true,
-        [b'2' | b'3', digit, ..] => b"5Dd".contains(digit),
-        [b'"', byte, ..] => *byte <= b' ' || *byte == b':',
-        _ => false,
+fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
+    let mut lasts = lasts.iter();
+    lasts.any(|(last, mask)| (text ^ last) & mask == 0)
+}
+
+/// What is behind the colon of a member whose name's quote is before this; or of the next one if that is the value of what
+/// the first one names: `"name":"Cookie","value":…`.
+fn value_of_name(behind: &[u8]) -> Option<&[u8]> {
+    let mut rest = behind.trim_ascii_start();
+    if let Some(next) = rest.strip_prefix(b",") {
+        let (quote, name) = decoded(next.trim_ascii_start())?;
+        let (name, behind) = name.split_at_checked(b"value".len())?;
+        let is_value = quote == b'"' && name.eq_ignore_ascii_case(b"value");
+        let (_, behind) = decoded(behind).filter(|(quote, _)| is_value && *quote == b'"')?;
+        rest = behind.trim_ascii_start();
     }
+    rest.strip_prefix(b":")
 }
 
 /// Ceph RGW has headers as CGI has them.

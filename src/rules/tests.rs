@@ -123,6 +123,54 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"my-field":{"?sig=REDACTED":[0,{"cookie":["*",0]}],"b":null}}"#,
         ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
+        // In quotes.
+        (
+            r#"{"m":"Signature=\"abcdefgh\",keyId=\"x\" token=\u0022ab cdefgh\" z","u":"?sig="}"#,
+            r#"{"m":"Signature=\"REDACTED\",keyId=\"x\" token=\u0022REDACTED\" z","u":"?sig="}"#,
+        ),
+        // Credentials of RGW's admin API, of Swift and of S3 Express.
+        (
+            r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=a%2Fbcdefgh&caps=b HTTP/1.1"}"#,
+            r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=REDACTED&caps=b HTTP/1.1"}"#,
+        ),
+        (
+            r#"{"h":[{"HTTP_X_AUTH_TOKEN":"abcdefgh"},{"HTTP_X_AUTH_KEY":"abcdefgh"}],"uri":"/c/o?temp_url_sig=abcdefgh&temp_url_expires=1"}"#,
+            r#"{"h":[{"HTTP_X_AUTH_TOKEN":"REDACTED"},{"HTTP_X_AUTH_KEY":"REDACTED"}],"uri":"/c/o?temp_url_sig=REDACTED&temp_url_expires=1"}"#,
+        ),
+        (
+            r#"{"x-amz-s3session-token":"abcdefgh","c":{"secretKey":"abcdefgh","sessionToken":"abcdefgh","accessKeyId":"AKIA"}}"#,
+            r#"{"x-amz-s3session-token":"REDACTED","c":{"secretKey":"REDACTED","sessionToken":"REDACTED","accessKeyId":"AKIA"}}"#,
+        ),
+        // Of what is no scheme that is known all is a secret.
+        (
+            r#"{"Authorization":"abcdefghijk ","Proxy-Authorization":"Basic abcdefghijk"}"#,
+            r#"{"Authorization":"REDACTED","Proxy-Authorization":"Basic REDACTED"}"#,
+        ),
+        (
+            r#"{"Authorization":["AWS4-HMAC-SHA256 abcdefgh","AWS4-HMAC-SHA256 Signature= abcdefgh"]}"#,
+            r#"{"Authorization":["AWS4-HMAC-SHA256 REDACTED","AWS4-HMAC-SHA256 REDACTED"]}"#,
+        ),
+        (
+            r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=abcdefgh"}"#,
+            r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=REDACTED"}"#,
+        ),
+        // Headers as lists of names and values, and as text.
+        (
+            r#"{"h":[{"name":"Authorization","value":"Bearer abcdefgh"},{"Key":"Cookie" , "Value" : "abcdefgh"},{"name":"Host","value":"h"}]}"#,
+            r#"{"h":[{"name":"Authorization","value":"Bearer REDACTED"},{"Key":"Cookie" , "Value" : "REDACTED"},{"name":"Host","value":"h"}]}"#,
+        ),
+        (
+            r#"{"log":"[{\"name\":\"cookie\",\"value\":\"abcdefgh\"}]"}"#,
+            r#"{"log":"[{\"name\":\"cookie\",\"value\":\"REDACTED\"}]"}"#,
+        ),
+        (
+            r#"{"m":"GET / HTTP/1.1\r\nAuthorization: Bearer abcdefgh\r\ncookie:a=b; c=d, \u0022e\r\nHost: h"}"#,
+            r#"{"m":"GET / HTTP/1.1\r\nAuthorization: Bearer REDACTED\r\ncookie:REDACTED\r\nHost: h"}"#,
+        ),
+        (
+            r#"{"m":"x-amz-security-token:abcdefgh\nx-amz-date:1"}"#,
+            r#"{"m":"x-amz-security-token:REDACTED\nx-amz-date:1"}"#,
+        ),
         // JSON within JSON.
         (
             r#"{"log":"{\"Authorization\" : \"Bearer a\\\"bcdefghi\",\"u\":\"?sig=abcdefgh\\u0026a\"}"}"#,
@@ -151,6 +199,8 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"authorization":"***redacted***","cookie":"*REDACTED*","token":""}"#,
         r#"{"accessKey":"AKIA","access_key_id":"AKIA","key":"signature"}"#,
         r#"{"ua":"\"token\": [x","tokens":["abcdefgh"],"cookie":null}"#,
+        r#"{"log":"{\"u\":\"?sig=\",\"b\":\"abcdefgh\",\"t\":\"?token=\"}"}"#,
+        r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
     ] {
         if !unchanged.contains("[x") {

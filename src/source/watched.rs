@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 
+use crate::sys::thread;
 use crate::telemetry::message::Message;
 
 /// Between two looks. A change is in use after three of them at most.
@@ -162,8 +162,7 @@ pub fn watch(files: Vec<Arc<dyn Watch>>) -> io::Result<Sender<()>> {
             files.iter().for_each(|file| file.look(at_once));
         }
     };
-    let thread = thread::Builder::new().name("listen-files".into());
-    thread.spawn(run)?;
+    thread::spawn("listen-files", run)?;
     Ok(ask)
 }
 

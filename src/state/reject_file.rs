@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
-use std::thread;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::Value;
 
+use crate::sys::thread;
 use crate::telemetry::Report;
 
 /// Events that wait for being written, in bytes; a larger one waits alone.
@@ -61,8 +61,7 @@ impl Rejects {
             waiting: Arc::clone(&waiting),
             report: Arc::clone(&report),
         };
-        let thread = thread::Builder::new().name("rejects".into());
-        thread.spawn(move || {
+        thread::spawn("rejects", move || {
             let _alive = alive;
             for entry in queue {
                 let (saved, result) = write(&path, max_bytes as u64, &entry);

@@ -8,7 +8,6 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use super::agents::HEARTBEAT;
 use super::{PROGRAM, create_dir, file_name};
 use crate::sys::atomic_file::AtomicFile;
+use crate::sys::thread::spawn;
 use crate::sys::{host, lock};
 use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
@@ -257,7 +257,7 @@ impl Place {
         let (last, told) = bounded(1);
         let (end, ended) = bounded(0);
         let dir = dir.to_owned();
-        thread::Builder::new().name("state".into()).spawn(move || {
+        spawn("state", move || {
             let file = match self {
                 Place::Taken(file) => Some(file),
                 Place::Awaited => StatusFile::await_dir(&dir, &host::name(), &told),
@@ -363,7 +363,7 @@ mod tests {
         let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
         let (file, report) = (&file, &report);
         // Where this fails, it drops its end of the channel, which ends the thread.
-        thread::scope(move |scope| {
+        std::thread::scope(move |scope| {
             let began = Instant::now();
             scope.spawn(move || file.run(report, &told, look, heartbeat));
             let mut versions = Vec::new();

@@ -14,3 +14,4 @@ pub mod poll;
 pub mod random;
 pub mod shutdown;
 pub mod tcp;
+pub mod thread;

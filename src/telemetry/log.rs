@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::backlog::{Backlog, Entry};
 use super::message::{MAX_TEXT, Message};
+use crate::sys::thread::spawn;
 use crate::text::choice::choose;
 use crate::text::escape::shown;
 
@@ -95,8 +96,7 @@ pub fn start(format: LogFormat) -> Result<(), String> {
         let filter = Builder::new().parse_filters(&filters).build();
         (filter, Queue::new(style, BACKLOG_BYTES))
     });
-    let thread = thread::Builder::new().name("log".into());
-    let spawned = thread.spawn(move || queue.run(&mut io::stderr()));
+    let spawned = spawn("log", move || queue.run(&mut io::stderr()));
     spawned.map_err(|error| error.to_string())?;
     panic::set_hook(Box::new(log_panic));
     Ok(())

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sys::thread::spawn;
 use crate::telemetry::message::Message;
 use crate::text::quantity::HumanDuration;
 
@@ -56,8 +57,7 @@ impl Watchdog {
     pub fn start(dir: &Path) -> io::Result<Self> {
         let watchdog = Watchdog::default();
         let (watched, dir) = (watchdog.clone(), dir.display().to_string());
-        let thread = thread::Builder::new().name("watchdog".into());
-        thread.spawn(move || {
+        spawn("watchdog", move || {
             loop {
                 thread::sleep(CHECK);
                 for message in watched.lock().check(Instant::now(), &dir) {

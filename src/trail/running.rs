@@ -3,7 +3,6 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -12,6 +11,7 @@ use super::store::Store;
 use super::{Numbers, Saved, Trail, View, Was};
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::rules::LiveRules;
+use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::Message;
@@ -80,7 +80,7 @@ pub fn start(
 ) -> io::Result<Running> {
     let (end, told) = bounded(0);
     let (alive, ended) = bounded(0);
-    thread::Builder::new().name("trail".into()).spawn(move || {
+    thread::spawn("trail", move || {
         run(opened, parts, &told, stopped);
         drop(alive);
     })?;

@@ -125,8 +125,10 @@ fn numbered(outer: &Value) -> Option<(String, u64)> {
         let text = number.as_str().and_then(|number| number.parse().ok());
         return Some((stream.as_str()?.to_owned(), number.as_u64().or(text)?));
     }
+    // Elasticsearch makes ids too, of which some end with a hyphen and digits.
     let (stream, number) = outer.get("_id")?.as_str()?.rsplit_once('-')?;
-    Some((stream.to_owned(), number.parse().ok()?))
+    let is_stream = stream.len() == 16 && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((stream.to_owned(), number.parse().ok()?)).filter(|_| is_stream)
 }
 
 impl Stream {
@@ -223,23 +225,25 @@ mod tests {
 
     use super::*;
 
+    const S: &str = "274eb47431eb5a38";
+
     fn lines(lines: &[Value]) -> Found {
         verify(lines.iter().map(|line| line.to_string().into_bytes()))
     }
 
     #[test]
     fn every_form_of_export_is_read() {
-        let record = json!({"s3_audit_webhook":"checkpoint","v":9,"stream":"s","host":"h","record":1,"final":4,
+        let record = json!({"s3_audit_webhook":"checkpoint","v":9,"stream":S,"host":"h","record":1,"final":4,
             "time":"2026-11-28T10:00:00.000Z","later":{}});
         for numbered in [
-            json!({"event":{"n":1},"time":1.5,"fields":{"audit_stream":"s","audit_seq":1}}),
-            json!({"preview":false,"result":{"_raw":"{\"n\":1}","audit_stream":"s","audit_seq":"1"}}),
-            json!({"_raw":"{\"n\":1}","audit_stream":["s"],"audit_seq":["1","1"]}),
-            json!({"_index":"a","_id":"s-1","_source":{"n":1}}),
+            json!({"event":{"n":1},"time":1.5,"fields":{"audit_stream":S,"audit_seq":1}}),
+            json!({"preview":false,"result":{"_raw":"{\"n\":1}","audit_stream":S,"audit_seq":"1"}}),
+            json!({"_raw":"{\"n\":1}","audit_stream":[S],"audit_seq":["1","1"]}),
+            json!({"_index":"a","_id":format!("{S}-1"),"_source":{"n":1}}),
         ] {
             let mut more = numbered.clone();
             let found = lines(&[numbered.clone(), record.clone()]);
-            let stream = &found.streams["s"];
+            let stream = &found.streams[S];
             assert_eq!((stream.events, stream.seen.to_string()), (1, "1".into()));
             assert_eq!(stream.unexplained().to_string(), "2-4", "{numbered}");
             // Around a record too.
@@ -247,12 +251,21 @@ mod tests {
                 if let Some(event) = more.get_mut(name) {
                     *event = record.clone();
                     let found = lines(&[more.clone()]);
-                    assert_eq!(found.streams["s"].records.to_string(), "1");
-                    assert_eq!((found.streams["s"].events, found.is_explained()), (0, true));
+                    assert_eq!(found.streams[S].records.to_string(), "1");
+                    assert_eq!((found.streams[S].events, found.is_explained()), (0, true));
                 }
             }
         }
-        let found = verify([&b"{}"[..], b"", b"x", b"[1]", b"{\"_id\":\"x\"}"].map(Vec::from));
+        let found = verify(
+            [
+                &b"{}"[..],
+                b"",
+                b"x",
+                b"[1]",
+                b"{\"_id\":\"Qk3x8vWbTz4oEoO7u-12\"}",
+            ]
+            .map(Vec::from),
+        );
         assert_eq!(
             (found.others, found.unreadable, found.is_explained()),
             (2, 2, false)
@@ -262,10 +275,10 @@ mod tests {
     #[test]
     fn a_record_that_is_missing_is_noticed_without_any_event() {
         let record =
-            |number: u64| json!({"s3_audit_webhook":"checkpoint","stream":"s","record":number});
+            |number: u64| json!({"s3_audit_webhook":"checkpoint","stream":S,"record":number});
         assert!(lines(&[record(1), record(2), record(3), record(2)]).is_explained());
         let found = lines(&[record(1), record(4)]);
-        assert_eq!(found.streams["s"].lost_records().to_string(), "2-3");
+        assert_eq!(found.streams[S].lost_records().to_string(), "2-3");
         assert!(!found.is_explained());
     }
 
@@ -278,22 +291,22 @@ mod tests {
             killed in prop::option::of((1..60_u64, 1..9_u64)),
             settled in 0..70_u64,
         ) {
-            let mut export: Vec<_> = seen.iter().map(|number| json!({"_id":format!("s-{number}"),"_source":{}})).collect();
+            let mut export: Vec<_> = seen.iter().map(|number| json!({"_id":format!("{S}-{number}"),"_source":{}})).collect();
             let (mut owned, mut unknown) = (BTreeSet::new(), BTreeSet::new());
             for (first, more) in &gaps {
                 owned.extend(*first..=first + more);
                 let numbers = format!("{first}-{}", first + more);
-                export.push(json!({"s3_audit_webhook":"gap","stream":"s","reason":"x","numbers":numbers}));
+                export.push(json!({"s3_audit_webhook":"gap","stream":S,"reason":"x","numbers":numbers}));
             }
             let mut end = settled + 1;
             if let Some((from, length)) = killed {
                 unknown.extend(from..from + length);
                 end = end.max(from + length);
-                export.push(json!({"s3_audit_webhook":"start","stream":"s","lost_from":from,"first":from + length}));
+                export.push(json!({"s3_audit_webhook":"start","stream":S,"lost_from":from,"first":from + length}));
             }
-            export.push(json!({"s3_audit_webhook":"checkpoint","stream":"s","final":settled}));
+            export.push(json!({"s3_audit_webhook":"checkpoint","stream":S,"final":settled}));
             let found = lines(&export);
-            let stream = &found.streams["s"];
+            let stream = &found.streams[S];
             let there: BTreeSet<_> = seen.iter().copied().collect();
             let first = seen.iter().copied().chain(killed.map(|(from, length)| from + length)).min().unwrap();
             let missing = (first..end).filter(|number| !there.contains(number) && !unknown.contains(number));

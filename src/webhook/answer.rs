@@ -82,7 +82,7 @@ impl Answer {
         let code = member("code").and_then(Value::as_u64);
         let known = code
             .filter(|_| question.is_splunk)
-            .and_then(meaning::of_code);
+            .and_then(|code| meaning::of_code(code, question.wants_id));
         let meaning = match known {
             // A code of success under another status is no success.
             Some((_, Meaning::Delivered)) | None => self.meaning(question),

@@ -26,6 +26,7 @@ use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::TlsSettings;
 use crate::webhook::wire::Wire;
 use advice::FLUENT_BIT_RAW;
+use ahead::Ahead;
 use session::Session;
 
 /// How much of an answer is read, in bytes. After a longer one the connection is closed.
@@ -46,6 +47,7 @@ pub struct Webhook {
     authorization: Option<HeaderValue>,
     secrets: Secrets,
     template: RequestTemplate,
+    ahead: Ahead,
     timeouts: Timeouts,
     proxy: Option<Proxy>,
     tls: Arc<TlsSettings>,
@@ -111,6 +113,7 @@ impl Webhook {
             token,
             authorization: authorization.transpose()?,
             template,
+            ahead: Ahead::default(),
             timeouts,
             proxy,
             tls,
@@ -310,6 +313,7 @@ impl Webhook {
 
 mod acks;
 mod advice;
+mod ahead;
 mod build;
 mod clock;
 mod counted;

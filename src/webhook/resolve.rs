@@ -8,7 +8,6 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, TryRecvError, bounded};
@@ -19,6 +18,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::sys::lookup::{Family, LookupError, lookup};
+use crate::sys::thread;
 use crate::webhook::observer::Observer;
 
 /// ureq takes so many addresses.
@@ -185,8 +185,10 @@ impl SystemNames {
         }
         let (tell, answer) = bounded(1);
         let name = host.to_owned();
-        let thread = thread::Builder::new().name("lookup".into());
-        thread.spawn(move || tell.send(lookup(&name, port, family)))?;
+        thread::spawn("lookup", move || {
+            // Nobody may wait for it any more.
+            let _ = tell.send(lookup(&name, port, family));
+        })?;
         Ok(Lookup {
             family,
             answer,

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -17,6 +16,7 @@ use super::upkeep::{self, Upkeep};
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::watchdog::Watchdog;
 
@@ -89,18 +89,14 @@ impl Spool {
         upkeep.report();
         let (alive, ended) = bounded(0);
         let (of_writer, also_alive) = (Arc::clone(&shared), alive.clone());
-        thread::Builder::new()
-            .name("spool-write".into())
-            .spawn(move || {
-                upkeep::write(&of_writer, &watchdog);
-                drop(also_alive);
-            })?;
-        thread::Builder::new()
-            .name("spool-sync".into())
-            .spawn(move || {
-                upkeep.run();
-                drop(alive);
-            })?;
+        thread::spawn("spool-write", move || {
+            upkeep::write(&of_writer, &watchdog);
+            drop(also_alive);
+        })?;
+        thread::spawn("spool-sync", move || {
+            upkeep.run();
+            drop(alive);
+        })?;
         Ok(Running {
             spool: Spool(shared),
             ended,

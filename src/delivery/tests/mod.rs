@@ -138,6 +138,10 @@ struct Simulation {
     packs: Option<fn(&Request) -> usize>,
     /// Bodies that were too large when they were compressed.
     oversized: usize,
+    /// The body that is made ahead, how many there were, and how many of them were sent then.
+    ahead: Option<Vec<Seq>>,
+    ahead_made: usize,
+    ahead_used: usize,
     /// Forwarding is disabled: these events wait, and those were dropped.
     is_disabled: bool,
     waiting: Ranges,
@@ -180,6 +184,9 @@ impl Simulation {
             turns: Vec::new(),
             packs: None,
             oversized: 0,
+            ahead: None,
+            ahead_made: 0,
+            ahead_used: 0,
             is_disabled: false,
             waiting: Ranges::default(),
             dropped: BTreeSet::new(),
@@ -360,6 +367,7 @@ impl Simulation {
         };
         assert_eq!(body.extent().events, request.seqs.len());
         if let Some(packs) = self.packs {
+            self.ahead_used += usize::from(self.ahead.take().as_ref() == Some(&request.seqs));
             let plain = request.bytes;
             request.bytes = packs(&request);
             let packed = Packed {
@@ -373,6 +381,9 @@ impl Simulation {
             }
             flight.packed(Some(packed));
         }
+        let ahead = self.delivery.ahead();
+        self.ahead = ahead.map(|(batch, _)| batch.seqs().flatten().collect());
+        self.ahead_made += usize::from(self.ahead.is_some());
         let (outcome, took, has_moved) = match &mut self.splunk {
             Some(splunk) => splunk.post(&request, flight.channel().unwrap()),
             None => {

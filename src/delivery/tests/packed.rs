@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::poison::random;
 use super::*;
+use crate::delivery::compression::Compression;
 
 const LIMIT: usize = 1 << 20;
 
@@ -112,6 +113,83 @@ fn one_event_that_is_larger_than_the_limit_goes_alone() {
         .collect();
     assert_eq!((large.len(), &*large[0].seqs), (1, &[50][..]));
     assert!(simulation.requests.is_sorted_by_key(|it| it.seqs[0]));
+}
+
+#[test]
+fn one_sender_has_the_next_body_made_ahead() {
+    for packs in [mixed, |request: &Request| request.bytes / 5] {
+        let mut simulation = with(1, 60_000, packs);
+        simulation.run_until(MAX, |_| (Outcome::Delivered, QUICK));
+        let (made, used) = (simulation.ahead_made, simulation.ahead_used);
+        let requests = simulation.requests.len();
+        assert!(
+            made == used && made + 4 >= requests,
+            "{made}, {used} of {requests}"
+        );
+        assert!(simulation.requests.is_sorted_by_key(|it| it.seqs[0]));
+    }
+}
+
+#[test]
+fn nothing_is_made_ahead_that_is_no_full_body_or_that_another_sender_makes() {
+    for (connections, gap) in [(1, 10), (4, 0)] {
+        let mut simulation = with(connections, 6000, |request| request.bytes / 5);
+        simulation.arrivals = (0..6000)
+            .map(|at| Duration::from_millis(at * gap))
+            .collect();
+        simulation.run_until(MAX * 10, |_| (Outcome::Delivered, MIN));
+        assert!(simulation.delivered_all_but(&[]));
+        assert_eq!(simulation.ahead_made, 0);
+    }
+}
+
+#[test]
+fn bodies_are_as_full_as_without_at_any_rate() {
+    // A body is full after the age that would send it, after less, and after more.
+    for gap in [50, 150, 180, 195, 198, 200, 202, 210, 300, 1000] {
+        let mut simulation = with(1, 50_000, |request| request.bytes / 5);
+        simulation.size = 20;
+        let max_plain = Some(5000 * simulation.size);
+        simulation.delivery.compression = Compression::new(max_plain);
+        // They come 700 at once, so that something is left of them.
+        let at = |at: u64| Duration::from_micros(at / 700 * 700 * gap);
+        simulation.arrivals = (0..50_000).map(at).collect();
+        simulation.run_until(MAX * 10, |_| (Outcome::Delivered, QUICK));
+        assert!(simulation.delivered_all_but(&[]));
+        // A body has 5000 events, and is sent after a second and an answer at the latest.
+        let end = at(50_000).as_millis() as usize;
+        let most = (50_000 / 5000).max(end / 1000) + 3;
+        let requests = simulation.requests.len();
+        assert!(requests <= most, "{gap}: {requests} of {most}");
+    }
+}
+
+#[test]
+fn after_a_failure_its_events_come_before_those_made_ahead() {
+    let outcomes = [
+        failed(Cause::Answer),
+        failed(Cause::Unreachable),
+        failed(Cause::Aborted),
+        rejected(),
+        Outcome::TooLarge(DeliveryError::transient(Cause::Answer, "HTTP 413")),
+    ];
+    for outcome in outcomes {
+        let (name, mut outcome) = (format!("{outcome:?}"), Some(outcome));
+        let mut simulation = with(1, 30_000, |request| request.bytes / 5);
+        let mut next = 0;
+        simulation.run_until(MAX * 10, |request| {
+            assert_eq!(request.seqs[0], next, "{name}");
+            match outcome.take_if(|_| request.seqs[0] > 9000) {
+                Some(outcome) => (outcome, QUICK),
+                None => {
+                    next = request.seqs.last().unwrap() + 1;
+                    (Outcome::Delivered, QUICK)
+                }
+            }
+        });
+        assert!(simulation.delivered_all_but(&[]), "{name}");
+        assert_eq!(simulation.ahead_made - simulation.ahead_used, 1, "{name}");
+    }
 }
 
 proptest! {

@@ -1,6 +1,8 @@
 //! What rules hold for, and which of several decides.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 
@@ -17,7 +19,7 @@ fn excluded(rules: &[(Action, &str)], event: &str) -> Option<String> {
 fn a_rule_holds_for_what_it_says() {
     let event = r#"{"operation":"get_obj","http_status":"403","api":{"name":"HeadObject","statusCode":404,"rx":1.5e3},
         "Records":[{"api":{"name":"s3:GetObject"}},{"user":"bac\u006bup"}],"ok":true,"none":null,"empty":"","operation":"other",
-        "key":"a,b|c","deep":{"name":{"x":1}},"\u006barl":"é"}"#;
+        "key":"a,b|c","deep":{"name":{"x":1}},"\u006barl":"é","star":"a*bc"}"#;
     for (rule, holds) in [
         ("operation=get_obj", true),
         ("operation=get_*", true),
@@ -56,6 +58,9 @@ fn a_rule_holds_for_what_it_says() {
         ("operation.name=*", false),
         ("key=a?b?c", true),
         ("karl=?", true),
+        // A `*` in a text is no end of what a `*` of a pattern stands for.
+        ("star=a*c", true),
+        ("star!=a*c", false),
         ("api.name=Head*,http_status>=400", true),
         (" api.name = Head* , http_status < 400 ", false),
         ("*", true),
@@ -63,6 +68,22 @@ fn a_rule_holds_for_what_it_says() {
         let found = excluded(&[(Action::Exclude, rule)], event);
         assert_eq!(found, holds.then(|| rule.trim().to_owned()), "{rule}");
     }
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_refused() {
+    for path in [
+        "", "a..b", "a.", "a*", "a[x]", "a[]", "a[0", "a]", "a[0]b", "[0]", "a[-1]",
+    ] {
+        let error = format!("{path}=x").parse::<Conditions>().unwrap_err();
+        assert!(
+            error.contains("lacks the name of a member"),
+            "{path}: {error}"
+        );
+    }
+    // As far as an index can be.
+    let rule = format!("a[{}][0].b=x", usize::MAX);
+    assert_eq!(excluded(&[(Action::Exclude, &rule)], r#"{"a":[1]}"#), None);
 }
 
 #[test]
@@ -107,9 +128,27 @@ fn rules_that_can_t_work_together_are_refused() {
     }
 }
 
+/// An object or array of few names, so that paths lead somewhere.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<u8>().prop_map(Value::from),
+        r#"["\\{}\[\],:a]{0,4}"#.prop_map(Value::from)
+    ];
+    let nested = |inner: BoxedStrategy<Value>| {
+        let member = ("[abc012]", inner.clone());
+        let object =
+            vec(member, 0..4).prop_map(|members| Value::Object(members.into_iter().collect()));
+        prop_oneof![vec(inner, 0..4).prop_map(Value::from), object].boxed()
+    };
+    nested(
+        leaf.prop_recursive(3, 24, 4, move |inner| nested(inner.boxed()))
+            .boxed(),
+    )
+}
+
 proptest! {
     #[test]
-    fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
+    fn patterns_match_as_the_simplest_definition_says(pattern in "[ab*?é\\\\]{0,8}", text in "[abé*?\\\\]{0,8}") {
         fn naive(pattern: &[char], text: &[char]) -> bool {
             match (pattern, text) {
                 ([], []) => true,
@@ -124,6 +163,39 @@ proptest! {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         let expected = naive(&chars(&pattern), &chars(&text));
         prop_assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+        let value = serde_json::to_string(&text).unwrap();
+        prop_assert_eq!(Test::Is(pattern.clone()).holds(value.as_bytes()), expected);
+        prop_assert_eq!(Test::IsNot(pattern).holds(value.as_bytes()), !expected);
+    }
+
+    /// Against a tree of the event.
+    #[test]
+    fn a_path_leads_to_the_value_that_a_tree_has_there(
+        event in value(),
+        paths in vec(vec("[ab012]", 1..4), 1..4),
+        is_pretty: bool,
+        is_escaped: bool,
+    ) {
+        let text = if is_pretty { serde_json::to_string_pretty(&event) } else { serde_json::to_string(&event) };
+        let mut text = text.unwrap();
+        if is_escaped {
+            text = text.replace("\"a\"", r#""\u0061""#);
+        }
+        let rules = paths.iter().map(|path| (Action::Exclude, format!("{}=x", path.join(".")).parse().unwrap()));
+        let filter = Filter::new(rules).unwrap();
+        let values = filter.values(text.as_bytes());
+        for (place, path) in filter.paths.iter().enumerate() {
+            let expected = path.split('.').try_fold(&event, |value, name| match value {
+                Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+                other => other.get(name),
+            });
+            let found = values.found[place].map(|found| match found {
+                [b'{' | b'[', ..] => Value::Null,
+                found => serde_json::from_slice(found).unwrap(),
+            });
+            let expected = expected.map(|value| if value.is_number() || value.is_string() { value.clone() } else { Value::Null });
+            prop_assert_eq!(found, expected, "{} in {}", path, text);
+        }
     }
 
     #[test]

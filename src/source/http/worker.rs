@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread;
 
 use super::answer::Answer;
 use super::connection::{self, Memory};
@@ -11,6 +10,7 @@ use super::connections::{Member, TurnedAway};
 use super::lot::Next;
 use super::parked::Parked;
 use super::service::Service;
+use crate::sys::thread;
 use crate::telemetry::counters::Refusal;
 
 /// A thread needs little: its buffers are on the heap. Handshakes need more.
@@ -31,11 +31,8 @@ pub(super) struct Newcomer {
 pub(super) fn start(service: &Arc<Service>, newcomer: Option<Newcomer>) -> io::Result<()> {
     let service = Arc::clone(service);
     let is_tls = service.tls.is_some();
-    thread::Builder::new()
-        .name("http".into())
-        .stack_size(if is_tls { TLS_STACK } else { STACK })
-        .spawn(move || run(&service, newcomer))
-        .map(drop)
+    let stack = if is_tls { TLS_STACK } else { STACK };
+    thread::spawn_small("http", stack, move || run(&service, newcomer)).map(drop)
 }
 
 fn run(service: &Arc<Service>, newcomer: Option<Newcomer>) {

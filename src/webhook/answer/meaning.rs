@@ -23,6 +23,8 @@ const REDIRECT: &str = "check the --endpoint: give the URL that this leads to, i
                         its web pages have 8000)";
 const INDEX: &str = "allow the index for this token, or name another one";
 const CHANNEL: &str = "turn indexer acknowledgement off for this token, or give --hec-ack";
+const LOST_CHANNEL: &str =
+    "have proxies before the webhook pass on the X-Splunk-Request-Channel header as it is";
 pub(super) const NO_ACK: &str = "turn indexer acknowledgement on for this token, or leave out --hec-ack and any channel in the --endpoint";
 const ENABLE: &str = "enable this token in Splunk (Settings, Data inputs, HTTP Event Collector), or give another with \
                       --auth-token";
@@ -52,9 +54,10 @@ pub(super) enum Meaning {
     Forbidden,
 }
 
-/// Of Splunk's codes, with Splunk's words for them.
-pub(super) fn of_code(code: u64) -> Option<(&'static str, Meaning)> {
+/// Of Splunk's codes, with Splunk's words for them; `has_channel` if the request had one.
+pub(super) fn of_code(code: u64, has_channel: bool) -> Option<(&'static str, Meaning)> {
     use Meaning::{Busy, Content, Delivered, Settings, Token};
+    let channel = if has_channel { LOST_CHANNEL } else { CHANNEL };
     Some(match code {
         0 => ("Success", Delivered),
         1 => ("Token disabled", Settings(ENABLE)),
@@ -66,8 +69,8 @@ pub(super) fn of_code(code: u64) -> Option<(&'static str, Meaning)> {
         7 => ("Incorrect index", Settings(INDEX)),
         8 => ("Internal server error", Busy(BUSY)),
         9 => ("Server is busy", Busy(BUSY)),
-        10 => ("Data channel is missing", Settings(CHANNEL)),
-        11 => ("Invalid data channel", Settings(CHANNEL)),
+        10 => ("Data channel is missing", Settings(channel)),
+        11 => ("Invalid data channel", Settings(channel)),
         12 => ("Event field is required", Content(RAW)),
         13 => ("Event field cannot be blank", Content(RAW)),
         14 => ("ACK is disabled", Settings(NO_ACK)),
@@ -117,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_was_sent_is_lost_on_the_way() {
+        for code in [10, 11] {
+            let fix = |has_channel| of_code(code, has_channel).unwrap().1;
+            assert_eq!(fix(true), Meaning::Settings(LOST_CHANNEL));
+            assert_eq!(fix(false), Meaning::Settings(CHANNEL));
+        }
+    }
+
+    #[test]
     fn the_page_lists_every_code_of_splunks_and_no_other() {
         let (_, section) = PAGE.split_once("\n## Answers of Splunk\n").unwrap();
         let section = section.split("\n## ").next().unwrap();
@@ -137,7 +149,7 @@ mod tests {
             }
         }
         let known = (0..1000).filter_map(|code| {
-            let (words, meaning) = of_code(code)?;
+            let (words, meaning) = of_code(code, false)?;
             Some((code, (words, action(meaning))))
         });
         assert_eq!(listed, known.collect());

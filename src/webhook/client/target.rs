@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
+use super::ahead::Ahead;
 use super::{Webhook, build};
+use crate::delivery::batch::Batch;
 use crate::delivery::body::{Body, Numbering};
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
@@ -21,7 +23,13 @@ const SLACK: Duration = Duration::from_secs(30);
 
 impl Target for Webhook {
     fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed> {
-        self.template.encoder.encode(body, max_bytes)
+        let encoder = &mut self.template.encoder;
+        let made = self.ahead.take(body, max_bytes, encoder);
+        made.or_else(|| encoder.encode(body, max_bytes))
+    }
+
+    fn prepare_ahead(&mut self, next: Batch, max_bytes: usize) {
+        self.ahead.begin(next, max_bytes, &self.template.encoder);
     }
 
     fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
@@ -115,6 +123,7 @@ impl Target for Webhook {
             authorization: self.authorization.clone(),
             secrets: self.secrets.clone(),
             template: self.template.another(),
+            ahead: Ahead::default(),
             proxy: self.proxy.clone(),
             tls: Arc::clone(&self.tls),
             wire,

@@ -151,7 +151,8 @@ fn of_certificate(error: &CertificateError, unusable: Option<&str>) -> DeliveryE
             "is not for servers",
             "give the webhook one with extendedKeyUsage serverAuth",
         ),
-        (error, _) if foreign::is_of_a_ca(error) => permanent(
+        (error, Some(what)) if foreign::is_of_a_ca(error) => permanent(what, UNUSABLE),
+        (error, None) if foreign::is_of_a_ca(error) => permanent(
             "is a CA's own",
             "give the webhook a server certificate (basicConstraints CA:FALSE), self-signed or of a CA, or use --pin-sha256",
         ),
@@ -341,6 +342,30 @@ mod tests {
         let other = OtherError(std::sync::Arc::new(LongName([7; 99])));
         text(E::Other(other.clone()).into(), None, false);
         text(Error::Other(other), None, false);
+    }
+
+    #[test]
+    fn what_a_pin_would_not_help_is_said_of_a_cas_own_certificate() {
+        #[derive(Debug)]
+        struct CaUsedAsEndEntity;
+        impl std::fmt::Display for CaUsedAsEndEntity {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                Ok(())
+            }
+        }
+        impl std::error::Error for CaUsedAsEndEntity {}
+        let other = OtherError(std::sync::Arc::new(CaUsedAsEndEntity));
+        for (unusable, expected) in [
+            (None, "is a CA's own"),
+            (
+                Some("with an RSA key of 1024 bits"),
+                "with an RSA key of 1024 bits",
+            ),
+        ] {
+            let error = CertificateError::Other(other.clone());
+            let found = text(error.into(), unusable, false);
+            assert_eq!(found, format!("TLS: certificate {expected}"));
+        }
     }
 
     #[test]
