@@ -122,7 +122,8 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
             }
             Connection::new(transport, client).serve();
         }
-        Err(NoTls::Plain(transport)) => Connection::new(transport, client).end(Answer::NotTls),
+        Err(NoTls::Plain(transport, answer)) => Connection::new(transport, client).end(answer),
+        Err(NoTls::TooSlow) => client.refused(Refusal::Timeout),
         Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
             client.refused(Refusal::ClientCertificate);
         }
