@@ -261,6 +261,12 @@ impl Framer {
         self.mode == Mode::Between && self.at == self.buffer.filled
     }
 
+    /// Whether all that was read ends with lines of a CRI log entry that goes on.
+    pub fn is_within_entry(&self) -> bool {
+        let is_entry = matches!(self.mode, Mode::Joined { .. } | Mode::EntryRest);
+        is_entry && self.line.is_part && self.buffer.bytes().ends_with(b"\n")
+    }
+
     /// How many of the bytes read belong to something that is not done with: an event that is not whole
     /// yet with its header, or the rest of one that was lost. A new framer that begins with them makes the same events of
     /// the stream; it may count once more what was lost last. All frames must have been taken before.
