@@ -278,6 +278,15 @@ fn half_heads_do_not_turn_honest_clients_away() {
 }
 
 #[test]
+fn half_bodies_do_not_turn_honest_clients_away() {
+    // Of events, and of a request that needs no token and takes none.
+    for head in ["POST / HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+        let beginning = format!("{head}\r\nHost: a\r\nContent-Length: 100000\r\n\r\n{{");
+        honest_clients_are_served_beside(beginning.as_bytes());
+    }
+}
+
+#[test]
 fn silent_connections_do_not_turn_honest_clients_away() {
     honest_clients_are_served_beside(b"");
 }

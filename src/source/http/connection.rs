@@ -38,6 +38,8 @@ pub(super) struct Connection<'a> {
     head_only: bool,
     /// What reads wait for.
     phase: Phase,
+    /// The request at hand brings events.
+    has_events: bool,
     /// When the request at hand must be complete, if it was not at once.
     deadline: Option<Instant>,
     /// A request was answered.
@@ -144,6 +146,7 @@ impl<'a> Connection<'a> {
             answer: Vec::new(),
             head_only: false,
             phase: Phase::Head,
+            has_events: false,
             deadline: None,
             is_served: false,
             client,
@@ -210,9 +213,10 @@ impl<'a> Connection<'a> {
             sent.map_err(|_| Broken::Disconnected)?;
         }
         let service = self.client.service;
+        self.has_events = asked.route.has_events();
         self.decoder.start(Coding {
             is_gzip: asked.is_gzip,
-            is_ignored: !asked.route.has_events(),
+            is_ignored: !self.has_events,
             unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
         });
         match asked.length {
@@ -311,7 +315,9 @@ impl<'a> Connection<'a> {
         }
         let timeout = self.client.service.timeout;
         if !is_new {
-            if self.phase != phase {
+            let phase = if self.has_events { phase } else { Phase::Head };
+            // Of a body each part counts, else the whole.
+            if self.phase != phase || phase == Phase::Body {
                 self.enter(phase);
             }
             let deadline = *self

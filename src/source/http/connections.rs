@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::sys::poll::{PollFd, poll};
 
-use super::registry::{Admission, HEAD_TIME, Limits, Phase, Registry};
+use super::registry::{Admission, BODY_TIME, HEAD_TIME, Limits, Phase, Registry};
 
 /// When none may go yet, one soon will, unless threads get no turn.
-const GRACE: Duration = HEAD_TIME.saturating_mul(5);
+const GRACE: Duration = BODY_TIME.saturating_add(HEAD_TIME.saturating_mul(5));
 /// Between two looks for it.
 const TURN: Duration = Duration::from_millis(1);
 
