@@ -407,6 +407,24 @@ fn rmpv_of(json: &Json) -> Value {
 }
 
 #[test]
+fn heartbeats_alone_keep_no_place() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--listen-connections=3"]);
+    let mut clients: Vec<_> = (0..6).map(|_| place.connect()).collect();
+    for client in &mut clients {
+        // Those that were closed may notice.
+        let _ = client.0.write_all(b"\xc0\xc0");
+    }
+    let mut weed = place.connect();
+    weed.send(b"\x94\xa1t\x01\x81\xa1n\x07\x81\xa5chunk\xa1c");
+    let mut ack = [0; 7];
+    weed.0.read_exact(&mut ack).unwrap();
+    assert_eq!(&ack, b"\x81\xa3ack\xa1c");
+    hook.wait_for_events(1);
+    end(agent, &hook);
+}
+
+#[test]
 fn clients_of_other_protocols_are_refused_and_lose_nothing() {
     let (hook, place) = (Webhook::start(), Place::tcp());
     let agent = start(&hook, &[&place.option()]);

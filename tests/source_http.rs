@@ -1238,6 +1238,7 @@ fn one_connection_too_many_is_told_so_at_once() {
         expect(&mut asking, &told);
     }
     let why = "(503 too many connections";
+    listener.agent.wait_for_log(why);
     assert_eq!(listener.agent.log().matches(why).count(), 1);
 
     // Whoever comes first finds the room that one leaves.

@@ -173,6 +173,8 @@ impl Connection {
             }
             let begun = match values.next()? {
                 None => break,
+                // A client that only shows that it is there may go when all places are taken.
+                Some(Found::Value([0xc0])) => continue,
                 Some(Found::TooLarge(beginning)) => {
                     let opening = message::opening(beginning);
                     if opening.is_none() {

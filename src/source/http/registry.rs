@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 /// Time that a connection has for its head before another one may take its place. Under a flood new ones wait for that,
 /// in the kernel's queue: rather than that a client is displaced which was about to send.
-pub const HEAD_TIME: Duration = Duration::from_millis(20);
+const HEAD_TIME: Duration = Duration::from_millis(20);
 /// The same for more of a body of events: longer than a client that is alive pauses.
 pub const BODY_TIME: Duration = Duration::from_millis(500);
+/// The same for all of such a body, however it trickles.
+const WHOLE_BODY_TIME: Duration = Duration::from_secs(5);
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ struct Entry {
     peer: IpAddr,
     phase: Phase,
     since: Instant,
+    /// When it first waited for that.
+    first: Instant,
     /// It has shown a valid token or certificate.
     is_trusted: bool,
     /// A request of it was answered.
@@ -96,6 +100,7 @@ impl Registry {
             peer,
             phase: Phase::Head,
             since: now,
+            first: now,
             is_trusted: false,
             is_served: false,
         };
@@ -106,6 +111,9 @@ impl Registry {
     /// A connection waits for something else from now on.
     pub fn enter(&mut self, number: u64, phase: Phase, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&number) {
+            if entry.phase != phase {
+                entry.first = now;
+            }
             (entry.phase, entry.since) = (phase, now);
         }
     }
@@ -149,11 +157,15 @@ impl Registry {
         waits: impl Fn(u64) -> bool,
     ) -> Option<(u64, IpAddr)> {
         let may_go = |entry: &Entry| {
-            let time = match entry.phase {
-                Phase::Head | Phase::Idle => HEAD_TIME,
-                Phase::Body => BODY_TIME,
+            let waits = now.saturating_duration_since(entry.since);
+            let has_waited = match entry.phase {
+                Phase::Head | Phase::Idle => waits >= HEAD_TIME,
+                Phase::Body => {
+                    let all = now.saturating_duration_since(entry.first);
+                    waits >= BODY_TIME || all >= WHOLE_BODY_TIME
+                }
             };
-            !entry.is_trusted && now.saturating_duration_since(entry.since) >= time
+            !entry.is_trusted && has_waited
         };
         let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
         let waiting =
@@ -245,6 +257,19 @@ mod tests {
             let found = registry.longest_waiting(now, |_| true);
             let found = found.map(|(number, _)| number);
             assert_eq!(found, goes, "{connections:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_trickles_goes_too() {
+        let start = Instant::now();
+        let mut registry = registry(1, 0);
+        registry.admit(0, A, start);
+        for (milliseconds, goes) in [(100, false), (4_000, false), (5_099, false), (5_100, true)] {
+            let now = start + Duration::from_millis(milliseconds);
+            registry.enter(0, Phase::Body, now);
+            let found = registry.longest_waiting(now, |_| true);
+            assert_eq!(found.is_some(), goes, "{milliseconds}");
         }
     }
 
