@@ -85,8 +85,7 @@ check: ## format, lints, docs, and the dependencies' licences, sources and advis
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@$(MAKE) --no-print-directory manual
 	diff $(TARGET_DIR)/manual/webhook.env packaging/webhook.env
-	diff $(TARGET_DIR)/manual/options.md packaging/docs/options.md
-	diff $(TARGET_DIR)/manual/metrics.md packaging/docs/metrics.md
+	set -e; for page in $(TARGET_DIR)/manual/*.md; do diff $$page packaging/docs/$${page##*/}; done
 	@$(call cargo_tool,deny,$(CARGO_DENY))
 	cargo deny --locked --config .ci/deny.toml check licenses bans sources
 ifeq ($(ADVISORIES),)
@@ -142,7 +141,7 @@ integrations-test: static ## what packaging/ has for other programs, each tried 
 	set -e; for test in tests/integrations/*.sh; do AGENT=$(STATIC) $$test; done
 
 .PHONY: manual
-manual: ## manual pages, completions, example settings, pages of options and metrics: target/manual
+manual: ## manual pages, completions, example settings, pages of options, metrics and messages: target/manual
 	cargo run --locked --quiet --example generate -- $(TARGET_DIR)/manual
 
 .PHONY: stage

@@ -1,5 +1,5 @@
-//! Writes what follows from the declaration of the options: manual pages, shell completions, the
-//! example of a settings file, and the pages of all options and metrics. `make manual` calls it with the directory to write into.
+//! Writes what follows from declarations: manual pages, shell completions, the example of a settings file, and the pages of
+//! all options, metrics and log messages. `make manual` calls it with the directory to write into.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,6 +13,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use s3_audit_webhook::config::options::{Cli, Opt, RulesOptions, WebhookOptions};
 use s3_audit_webhook::telemetry::counters::{Reason, Refusal};
 use s3_audit_webhook::telemetry::expiry::Expiries;
+use s3_audit_webhook::telemetry::message::{DESCRIPTIONS, Description};
 use s3_audit_webhook::telemetry::metric::metrics;
 use s3_audit_webhook::telemetry::requests::{CAUSES, RequestResult};
 
@@ -42,6 +43,12 @@ fn write(directory: &PathBuf) -> io::Result<()> {
     fs::write(directory.join("webhook.env.5"), settings_page(&command))?;
     fs::write(directory.join("options.md"), options_page(&command))?;
     fs::write(directory.join("metrics.md"), metrics_page())?;
+    let sources = DESCRIPTIONS.partition_point(|message| message.section != "Sources");
+    let (agent, sources) = DESCRIPTIONS.split_at(sources);
+    let page = messages_page("Log messages", agent);
+    fs::write(directory.join("log-messages.md"), page)?;
+    let page = messages_page("Log messages of sources, files and disks", sources);
+    fs::write(directory.join("log-messages-sources.md"), page)?;
     fs::write(directory.join("webhook.env"), settings_file(&command))
 }
 
@@ -253,4 +260,74 @@ fn metrics_page() -> String {
         text += &format!("| {label} | {values} |\n");
     }
     text
+}
+
+/// Messages, as a page.
+fn messages_page(title: &str, messages: &[Description]) -> String {
+    let mut text = format!(
+        "# {title}\n\n\
+        Written by `make manual` from the program. Of each message: its name, its level and text with `…`\n\
+        for what varies, what it means, and what fixes it. The other messages: [the agent, the webhook and\n\
+        settings](log-messages.md); [sources, files and disks](log-messages-sources.md). Where the log is,\n\
+        and why events are dropped: [the log](log.md).\n"
+    );
+    let mut section = "";
+    for message in messages {
+        if message.section != section {
+            section = message.section;
+            text += &format!("\n## {section}\n\n");
+        }
+        let shown = format!("{} {}", message.level, with_ellipses(message.text));
+        // Markdown puts code that has backquotes between two of them.
+        let shown = match shown.contains('`') {
+            true => format!("`` {shown} ``"),
+            false => format!("`{shown}`"),
+        };
+        let about = message.about.concat();
+        // A backslash breaks the line.
+        text += &wrapped(&format!("- `{}` {shown} \\", message.name));
+        match about.split_once("**Fix:**") {
+            Some((cause, fix)) => {
+                text += &wrapped(&format!(" {cause} \\"));
+                text += &wrapped(&format!(" **Fix:** {fix}"));
+            }
+            None => text += &wrapped(&format!(" {about}")),
+        }
+    }
+    text
+}
+
+/// The text of a message with `…` for each field, and one for fields that touch.
+fn with_ellipses(text: &str) -> String {
+    let mut shown = String::new();
+    for (place, part) in text.split(['{', '}']).enumerate() {
+        if place % 2 == 0 {
+            shown += part;
+        } else if !shown.ends_with('…') {
+            shown.push('…');
+        }
+    }
+    shown
+}
+
+/// A part of a list's item, in lines of up to 100 columns; one that begins with a blank continues the item.
+fn wrapped(item: &str) -> String {
+    let mut text = String::new();
+    let mut columns = 0;
+    for word in item.split_whitespace() {
+        let width = word.chars().count();
+        if text.is_empty() && item.starts_with(' ') {
+            text.push_str("  ");
+            columns = 2;
+        } else if columns + 1 + width > 100 {
+            text.push_str("\n  ");
+            columns = 2;
+        } else if !text.is_empty() {
+            text.push(' ');
+            columns += 1;
+        }
+        text += word;
+        columns += width;
+    }
+    text + "\n"
 }

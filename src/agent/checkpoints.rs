@@ -76,7 +76,7 @@ pub(super) struct Running {
 /// is no checkpoint.
 ///
 /// # Errors
-/// There is none to be had in a directory that was asked for.
+/// The directory was named, and can't be used.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -191,13 +191,11 @@ impl CheckpointWriter {
     }
 
     fn run(mut self, stats: &QueueStats, end: &AtomicBool, watchdog: &Watchdog) {
+        stats.wake_when_it_rises(self.wake.clone());
         let mut synced = Instant::now();
         let mut written = synced;
         loop {
-            // What is not final yet wakes nobody when it is.
-            let is_idle = self.entries.iter().all(|entry| entry.progress.is_idle());
-            let pause = if is_idle { SYNC } else { INTERVAL };
-            let _ = self.woken.recv_timeout(pause);
+            let _ = self.woken.recv_timeout(SYNC);
             let is_last = end.load(Ordering::SeqCst);
             if !is_last {
                 thread::sleep(INTERVAL.saturating_sub(written.elapsed()));
@@ -316,7 +314,7 @@ impl Entry {
 }
 
 impl Running {
-    /// Has them written for the last time, when no more events become final, and waits for that, but not for long.
+    /// Has them written for the last time, when no more events become final, and waits for that, with a limit.
     pub(super) fn finish(self, patience: Duration) {
         self.end.store(true, Ordering::SeqCst);
         // Without room for this one it wakes anyway.

@@ -26,7 +26,7 @@ use crate::webhook::tls::{self, TlsSettings, Trust, connect};
 
 /// Where bodies go.
 pub struct Destination {
-    /// Takes them; nobody while forwarding is disabled.
+    /// Takes them; none while forwarding is disabled.
     pub targets: Option<Targets>,
     /// For the log.
     pub forwarding: Forwarding,

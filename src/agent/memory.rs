@@ -9,13 +9,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Less than this is not worth it, bytes.
 const LITTLE: usize = 4 << 20;
 
-/// How much the buffer has held.
+/// When to give memory back, by how much was in the buffer.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// It is full with so many bytes.
+    /// How many bytes make it full.
     bound: usize,
     due: Instant,
-    /// What it held when memory was given back last.
+    /// What was in it when memory was last given back.
     kept: usize,
 }
 

@@ -42,9 +42,9 @@ const AT_START: &str = "the start waits for it";
 /// All that an agent works with.
 pub(super) struct Opened {
     pub(super) notify: Option<Notify>,
-    /// Sources are to end, and what is buffered is to be sent.
+    /// Sources must end, and what is buffered must be sent.
     pub(super) shutdown: ShutdownSignal,
-    /// The request in flight is to end too.
+    /// The request in flight must end too.
     pub(super) abort: ShutdownSignal,
     /// What the settings were made of before they were used.
     pub(super) contents: Contents,
@@ -127,7 +127,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     })
 }
 
-/// Refuses a standard input of which nothing would come, or nothing be kept.
+/// Refuses a standard input from which nothing would come, or whose events would be lost.
 fn check_stdin(
     options: &RunOptions,
     provenance: &Provenance,

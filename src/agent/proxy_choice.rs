@@ -37,7 +37,7 @@ fn of_environment(
     endpoint: &Uri,
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<Option<Proxy>, UsageError> {
-    // HTTP_PROXY is read by nobody, since a client of a CGI program can set it, with a header called Proxy.
+    // HTTP_PROXY is not read, because a client of a CGI program can set it, with a header called Proxy.
     let of_scheme: &[_] = match endpoint.scheme_str() {
         Some("http") => &["http_proxy"],
         _ => &["https_proxy", "HTTPS_PROXY"],

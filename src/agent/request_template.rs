@@ -173,7 +173,7 @@ fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-/// What signs bodies, if they are to be signed.
+/// What signs bodies, if that is configured.
 fn signer(
     options: &WebhookOptions,
     provenance: &Provenance,

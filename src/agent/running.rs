@@ -1,4 +1,4 @@
-//! The main thread's loop while the others work, and the end of all.
+//! The main thread's loop while the others work, and the shutdown.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Agent {
         }
     }
 
-    /// Tells systemd how the agent is, if that is due, and when it will be again.
+    /// Reports the agent's status to systemd, if that is due, and returns when it is due again.
     ///
     /// What all threads share is used for that, so that a sign of life is one: whoever keeps the report or the
     /// queue locked for ever keeps this thread too.

@@ -34,7 +34,7 @@ use crate::webhook::header;
 /// Between two polls. A change takes effect after three of them at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is missing since the start is logged so often.
+/// What is missing since the start is logged this often.
 const REMIND: Duration = Duration::from_secs(60);
 
 /// The settings file and the files that it names, each with its content.
@@ -191,7 +191,7 @@ impl SettingsWatcher {
             let description = Rules(rules.describe());
             self.rules.replace(rules);
             self.report.filters(&self.rules.excluding());
-            // Afterwards: whoever reads this can rely on it.
+            // Only now, so that a reader of this line can rely on it.
             Message::RulesChanged {
                 changed: changed_rules.join(", "),
                 rules: description,

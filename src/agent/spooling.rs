@@ -23,7 +23,7 @@ pub(super) struct OpenSpool {
     pub(super) files: io::Result<Files>,
 }
 
-/// Opens the spool, if there is to be one. Also gives what the operator should know.
+/// Opens the spool, if one is configured. Also returns what the operator should know.
 ///
 /// # Errors
 /// Another agent has it.
@@ -101,7 +101,7 @@ pub(super) fn ahead(options: &RunOptions) -> Extent {
     }
 }
 
-/// The memory for events: with a spool no more than its reader needs.
+/// The memory for events: with a spool, only what its reader needs.
 pub(super) fn memory(options: &RunOptions) -> Extent {
     let bytes = match options.spool.spool_bytes {
         0 => options.buffer_bytes,

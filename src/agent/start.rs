@@ -281,7 +281,7 @@ fn start_senders(
         let thread = thread::Builder::new().name("sender".into());
         thread.spawn(move || {
             if sender.run() {
-                // The main thread may be gone: then nobody needs to know.
+                // The main thread may have ended: then it does not matter.
                 let _ = tell.send(Event::SendersEnded);
             }
         })?;
@@ -353,7 +353,7 @@ fn start_trail(
     };
     let tell = shared.tell.clone();
     let stopped = move || {
-        // The main thread may be gone: then nobody needs to know.
+        // The main thread may have ended: then it does not matter.
         let _ = tell.send(Event::SourceEnded);
     };
     Ok(Some(trail::running::start(opened, parts, stopped)?))
@@ -401,7 +401,7 @@ fn spawn(
     let tell = tell.clone();
     thread::Builder::new().name(name.into()).spawn(move || {
         body();
-        // The main thread may be gone: then nobody needs to know.
+        // The main thread may have ended: then it does not matter.
         let _ = tell.send(event);
     })?;
     Ok(())

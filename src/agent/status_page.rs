@@ -43,7 +43,7 @@ pub struct Status {
     pub listener: TcpListener,
     /// Tells the counts.
     pub report: Arc<Report>,
-    /// Tells what is held.
+    /// Says what is buffered.
     pub stats: QueueStats,
     /// The webhook may be away for so long.
     pub unhealthy_after: Duration,
@@ -131,7 +131,7 @@ impl Status {
         }
     }
 
-    /// A probe that fails, also for want of a thread, is the prober's to report.
+    /// A failed probe, also if there is no thread for it, is reported by the prober.
     fn serve(self: &Arc<Self>, probe: Probe, peer: IpAddr, started: SystemTime) {
         let admitted = probe
             .probes

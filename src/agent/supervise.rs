@@ -24,7 +24,7 @@ pub(super) enum Event {
     SendersEnded,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Log the summaries.
@@ -196,7 +196,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// What happens when, in seconds, and what is to be done then. The last entry says when the loop ends.
+    /// What happens when, in seconds, and what must be done then. The last entry says when the loop ends.
     type Script<'a> = &'a [(f32, Option<Event>, &'a [Action])];
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// None if nobody asked for it. What `systemctl status` shows is renewed every `interval`, and more often
+    /// None if it was not asked for. What `systemctl status` shows is renewed every `interval`, and more often
     /// if the watchdog wants signs of life more often.
     ///
     /// # Errors

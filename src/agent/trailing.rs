@@ -18,7 +18,7 @@ const AT_START: &str = "the start waits for it";
 /// Who knows the digest of a secret can try guesses.
 const SECRET: [Opt; 4] = [Opt::AuthToken, Opt::Header, Opt::Proxy, Opt::Endpoint];
 
-/// Opens the trail, if there is to be one. Also gives what the operator should know.
+/// Opens the trail, if one is configured. Also returns what the operator should know.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,

@@ -1,11 +1,9 @@
 //! The bounded queue between the sources and the senders, which numbers the events that it takes.
 //!
-//! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to:
-//! a slow stream fills memory with events and not with nearly empty chunks, and the sender is
-//! woken when there is what it wants instead of for every event.
+//! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to: a slow stream fills
+//! memory with events and not with nearly empty chunks. The sender is woken when there is what it wants, by a bell.
 //!
-//! The bound counts every event that is not final, those in a sender's hands included, so that memory has a ceiling
-//! that can be stated.
+//! The bound counts every event that is not final, those that a sender has too, so that memory has a known limit.
 
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -30,9 +28,10 @@ const SPARE_BUFFERS: usize = 32;
 /// Makes a queue that holds at most `bound`, and of events larger than that none.
 pub fn queue(bound: Extent) -> (Producer, Consumer) {
     // Of two chunks in a row one is at least half full, or they would be one; but for the few
-    // that the sender asked for.
+    // between which numbers were skipped.
     let slots = bound.bytes / CHUNK_BYTES * 4 + 8;
     let (chunks_in, chunks_out) = bounded(slots);
+    let (bell_in, bell_out) = bounded(1);
     let (spare_in, spare_out) = bounded(SPARE_BUFFERS);
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
@@ -49,11 +48,13 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         resumes: false,
         takes_large: false,
         chunks: chunks_in,
+        bell: bell_in,
         spare: spare_out,
     };
     let consumer = Consumer {
         shared,
         chunks: chunks_out,
+        bell: bell_out,
         spare: spare_in,
     };
     (producer, consumer)
@@ -72,6 +73,8 @@ pub struct Producer {
     /// An empty queue takes what is larger than its bound.
     takes_large: bool,
     chunks: Sender<Run>,
+    /// Wakes the consumer.
+    bell: Sender<()>,
     spare: Receiver<Vec<u8>>,
 }
 
@@ -102,7 +105,8 @@ impl Producer {
         }
     }
 
-    /// Another one, of which an empty queue takes what is larger than its bound: events that were taken under other settings.
+    /// Another producer, from which an empty queue takes a chunk larger than its bound: one that was filled under other
+    /// settings.
     pub fn taking_large(&self) -> Self {
         Producer {
             takes_large: true,
@@ -216,7 +220,7 @@ impl Producer {
         }
         let range = state.enqueued..state.enqueued + events;
         state.enqueued = range.end;
-        state.acks.finish(range.clone());
+        state.finish(range.clone());
         Some(range)
     }
 
@@ -282,6 +286,7 @@ impl Producer {
     /// So much more is in the tail.
     fn taken(&self, state: &mut State, part: Extent) {
         state.buffered = state.buffered.plus(part);
+        state.untaken = state.untaken.plus(part);
         state.peak = state.peak.max(state.buffered.bytes);
         let first = state.enqueued;
         state.enqueued += part.events as Seq;
@@ -291,9 +296,10 @@ impl Producer {
         if self.resumes {
             state.resuming.add(first..state.enqueued);
         }
-        if state.tail.events >= state.wanted.events || state.tail.bytes.len() >= state.wanted.bytes
-        {
-            self.flush(state);
+        if state.has(state.wanted) {
+            state.wanted = Extent::MAX;
+            // It is awake if there is no room.
+            let _ = self.bell.try_send(());
         }
     }
 
@@ -306,14 +312,13 @@ impl Producer {
         if self.chunks.is_full() {
             return false;
         }
-        let mut chunk = std::mem::take(&mut state.tail);
+        let chunk = &mut state.tail;
         // What a chunk holds is counted, so what it takes must not be much more.
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
         }
-        let run = state.number(chunk);
-        state.wanted = Extent::MAX;
-        // The consumer may be gone: then nobody asks for these events any more.
+        let run = state.take_tail();
+        // The consumer may have ended: then these events are not asked for any more.
         let _ = self.chunks.try_send(run);
         true
     }
@@ -341,6 +346,7 @@ pub enum Taken {
 pub struct Consumer {
     shared: Arc<Shared>,
     chunks: Receiver<Run>,
+    bell: Receiver<()>,
     spare: Sender<Vec<u8>>,
 }
 
@@ -355,40 +361,46 @@ impl Consumer {
         self.shared.lock().waiting.clone()
     }
 
-    /// The oldest events. Waits until `deadline` (`None`: for ever) if there are fewer than
-    /// `wanted`; at the deadline takes what is there.
+    /// A chunk, or the oldest events if there are fewer. Waits until `deadline` (`None`: for ever) if there are fewer
+    /// than `wanted`; at the deadline takes what is there.
     pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
         loop {
-            {
-                let mut state = self.shared.lock();
-                let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-                // The channel first: its events are older than the tail's.
-                let ended = match self.chunks.try_recv() {
-                    Ok(run) => return Taken::Events(run),
-                    Err(error) => error == TryRecvError::Disconnected,
-                };
-                let tail = state.tail.extent();
-                let enough = tail.events >= wanted.events || tail.bytes >= wanted.bytes;
-                if tail.events > 0 && (enough || over || ended) {
-                    let tail = std::mem::take(&mut state.tail);
-                    return Taken::Events(state.number(tail));
-                }
-                if ended {
-                    return Taken::Ended;
-                }
-                if over {
-                    return Taken::Nothing;
-                }
-                state.wanted = wanted;
+            if let Some(taken) = self.try_take(wanted, deadline) {
+                return taken;
             }
-            let received = match deadline {
-                None => self.chunks.recv().map_err(RecvTimeoutError::from),
-                Some(deadline) => self.chunks.recv_deadline(deadline),
+            // What it says, and that all producers are gone, is seen in the queue.
+            let _ = match deadline {
+                None => self.bell.recv().map_err(RecvTimeoutError::from),
+                Some(deadline) => self.bell.recv_deadline(deadline),
             };
-            if let Ok(run) = received {
-                return Taken::Events(run);
-            }
         }
+    }
+
+    /// None if there is less than is wanted; then the bell rings when there is that.
+    fn try_take(&self, wanted: Extent, deadline: Option<Instant>) -> Option<Taken> {
+        let mut state = self.shared.lock();
+        let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        // The channel first: its events are older than the tail's.
+        let (run, ended) = match self.chunks.try_recv() {
+            Ok(run) => (Some(run), false),
+            Err(error) => (None, error == TryRecvError::Disconnected),
+        };
+        let run = run.or_else(|| {
+            let is_due = !state.tail.is_empty() && (state.has(wanted) || over || ended);
+            is_due.then(|| state.take_tail())
+        });
+        if let Some(run) = run {
+            state.untaken = state.untaken.minus(run.extent());
+            return Some(Taken::Events(run));
+        }
+        if ended {
+            return Some(Taken::Ended);
+        }
+        if over {
+            return Some(Taken::Nothing);
+        }
+        state.wanted = wanted;
+        None
     }
 
     /// Says that these events, of this extent together, are final: there is room for others. Who waits for it is woken
@@ -397,7 +409,7 @@ impl Consumer {
     pub fn finish(&self, extent: Extent, seqs: impl IntoIterator<Item = Range<Seq>>) {
         let mut state = self.shared.lock();
         for range in seqs {
-            state.acks.finish(range.clone());
+            state.finish(range.clone());
             state.waiting.remove(range.clone());
             state.resuming.remove(range);
         }
@@ -412,7 +424,7 @@ impl Consumer {
         }
     }
 
-    /// Nothing more is taken from the queue but what is in it: who waits for room is told so.
+    /// No more events are taken into the queue; those who wait for room are told so.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.room.notify_all();

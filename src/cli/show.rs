@@ -104,7 +104,7 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
     }
 }
 
-/// All that is to be printed now.
+/// Everything to print now.
 fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
     let settings = Settings::read(&provenance.file, remarks);
     let agents = read_agents(options, provenance, remarks);
@@ -267,7 +267,7 @@ impl Settings {
     }
 }
 
-/// The webhook's settings that somebody has set. An agent would not start with what is `wrong`.
+/// The webhook's settings that are not defaults. An agent would not start with what is `wrong`.
 fn values(
     options: &RunOptions,
     provenance: &Provenance,

@@ -65,7 +65,7 @@ impl SettingsFile {
 
 /// It contains a token.
 const MODE: u32 = 0o600;
-/// Root's, and read by the service's group: kept where somebody has set it.
+/// Owned by root, and readable for the service's group: kept if it was set so.
 const GROUP_MODE: u32 = 0o640;
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;

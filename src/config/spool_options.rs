@@ -31,7 +31,7 @@ impl SpoolOption {
     }
 }
 
-/// What is to be done with a spool.
+/// What to do with a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolAction {
     /// Show what is in it.
@@ -84,7 +84,7 @@ pub struct SpoolRunOptions {
 
     /// Max size of the spool on disk; 0: no spool
     ///
-    /// In the spool, events of other sources than file: outlast outages, restarts and crashes. Clients of http: and
+    /// In the spool, events of sources other than file: survive outages, restarts and crashes. Clients of http: and
     /// fluent: are answered when their events are in it, and refused when it is full. With a spool, the agent needs no
     /// more than 8 MiB of --buffer-bytes.
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]

@@ -1,4 +1,4 @@
-//! Events that were tried and are to be tried again, with what is known of their failures.
+//! Events that must be tried again, with what is known of their failures.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -78,7 +78,7 @@ pub(super) struct Launch {
     pub(super) max_bytes: usize,
     /// What it came to, if it was compressed.
     pub(super) packed: Option<Packed>,
-    /// Over which it goes, if somebody will ask what was indexed.
+    /// Over which it goes, if it is asked what was indexed.
     pub(super) channel: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl Attempt {
         }
     }
 
-    /// The same events, of which only is known whether they may have arrived.
+    /// The same events; all that is known of them is whether they may have arrived.
     pub(super) fn without_history(self) -> Attempt {
         Attempt {
             batch: self.batch,

@@ -159,7 +159,7 @@ impl Batch {
         self.runs.iter().map(Run::seqs)
     }
 
-    /// Memory that nobody else has a part of, for reuse.
+    /// Memory that is not shared, for reuse.
     pub fn into_buffers(self) -> impl Iterator<Item = Vec<u8>> {
         self.runs.into_iter().filter_map(Run::into_buffer)
     }

@@ -125,7 +125,7 @@ impl BodySize {
         }
     }
 
-    /// A body of this size and of several events failed, nobody can tell why; it is tried again in smaller ones.
+    /// A body of this size and of several events failed for no clear reason; it is tried again in smaller ones.
     pub fn failed(&mut self, size: usize, timed_out: bool) {
         if self.safe.is_some_and(|safe| size > safe) {
             // It was a try, and the next one can wait.

@@ -9,7 +9,7 @@ use crate::buffer::acks::{Seq, overlap};
 const UNLIKELY: f64 = 1e-9;
 /// Requests that count as recent.
 const RECENT: f64 = 128.0;
-/// Failures between two requests that pass of which more say nothing new: the webhook is down.
+/// Failures between two requests that pass; further ones say nothing new: the webhook is down.
 const OUTAGE: u32 = 32;
 /// Failed requests that are remembered until it is known whether they were chance.
 const REMEMBERED: usize = 64;

@@ -6,7 +6,7 @@
 //! - *retry*: tried, and to be tried again, in the order in which they are;
 //! - *suspects*: single events that keep failing while others pass;
 //! - *in flight*: the bodies of the requests under way, one a sender;
-//! - *posted*: taken by Splunk and not yet indexed (`Posted`), if somebody wants to know.
+//! - *posted*: taken by Splunk and not yet indexed (`Posted`), with `--hec-ack`.
 //!
 //! A definite refusal of the content halves the body at once until the event to blame is alone. What fails and nobody can
 //! tell why is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the
@@ -85,7 +85,7 @@ pub struct Delivery {
     has_looked: bool,
     /// Events that were rejected since one passed.
     pub(super) fruitless: u32,
-    /// The next event is to be another one, far from those that were rejected.
+    /// The next event must be another one, far from those that were rejected.
     pub(super) wants_other: bool,
     /// How often that was so.
     pub(super) others: usize,
@@ -167,7 +167,7 @@ impl Delivery {
         }
     }
 
-    /// Requests go to this target from now on, of which nothing is known. Each sender says so; whether it is the first.
+    /// From now on requests go to this target, of which nothing is known yet. Each sender says so; whether it is the first.
     pub fn retarget(&mut self, generation: u64, terms: Terms) -> bool {
         if generation <= self.generation {
             return false;

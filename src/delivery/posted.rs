@@ -27,7 +27,7 @@ pub(super) const MOVED: &str = "the balancer's cookie changed, so that another i
 /// The bodies, by sender and endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Posted {
-    /// How long a body may take to be indexed; none if nobody asks for that.
+    /// How long a body may take to be indexed; none if that is not asked.
     timeout: Option<Duration>,
     channels: BTreeMap<(usize, usize), Channel>,
     /// Channels that there were.
@@ -79,7 +79,7 @@ impl Posted {
         Some(channel.number)
     }
 
-    /// A body was taken under this id. Gives what is to be posted again.
+    /// A body was taken under this id. Returns what must be posted again.
     pub(super) fn accepted(
         &mut self,
         launch: Launch,

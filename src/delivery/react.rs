@@ -318,7 +318,7 @@ impl Delivery {
         effects.push(Effect::Failed(error, delay));
     }
 
-    /// A request failed, and nobody can tell why.
+    /// A request failed for no clear reason.
     fn failed(
         &mut self,
         flight: Flight,
@@ -388,7 +388,7 @@ impl Delivery {
     }
 }
 
-/// What is to be said of events that may have arrived before and were sent again now. Notes whether they may have arrived
+/// What to report of events that may have arrived before and were sent again now. Notes whether they may have arrived
 /// with this request, too.
 fn redelivered(attempt: &mut Attempt, outcome: &Outcome) -> Option<Effect> {
     let error = match outcome {

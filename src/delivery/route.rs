@@ -95,14 +95,14 @@ enum Health {
 /// What follows from an endpoint's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// Another one is to be tried at once. Otherwise all have failed.
+    /// Another one must be tried at once. Otherwise all have failed.
     pub(super) is_elsewhere: bool,
     /// It was the endpoint, for sure.
     pub(super) is_sure: bool,
 }
 
 impl Route {
-    /// To endpoints of which nothing is known.
+    /// To endpoints that were not tried yet.
     pub(super) fn new(policy: Policy, backoff: &Backoff) -> Self {
         let endpoint = |_| Endpoint {
             health: Health::Up,
@@ -138,7 +138,7 @@ impl Route {
         order.min_by_key(rank).unwrap_or_default()
     }
 
-    /// An endpoint that failed and that one body is to be tried at now, while others work.
+    /// An endpoint that failed, at which one body should be tried now while others work.
     pub(super) fn due(&self, now: Instant) -> Option<usize> {
         let is_due = |endpoint: &Endpoint| match endpoint.health {
             _ if endpoint.is_tried || endpoint.is_proven(now) => false,

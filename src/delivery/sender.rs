@@ -180,7 +180,7 @@ impl Sender {
             _ => delivery.next(self.place, now),
         };
         if let Step::Wait(_) = step {
-            // Said under the lock, so that nobody changes something in between.
+            // Said under the lock, so that nothing changes in between.
             let line = &self.senders.lines[self.place];
             line.is_waiting.store(true, Relaxed);
         }

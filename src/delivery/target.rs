@@ -66,7 +66,7 @@ pub trait Target: Send {
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
 
-    /// By how many seconds the clock of whoever has answered last is ahead of this host's, if that is known.
+    /// By how many seconds the clock of the last answer is ahead of this host's, if that is known.
     fn clock_skew(&mut self) -> Option<i64> {
         None
     }
@@ -89,7 +89,7 @@ pub struct Targets {
     pub names: Vec<String>,
     /// How they are used.
     pub policy: Policy,
-    /// How long Splunk may take to index a body, if that is to be asked.
+    /// How long Splunk may take to index a body, if it is asked for that.
     pub ack_timeout: Option<Duration>,
 }
 

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 /// Room that a read gets at least.
 const MIN_READ: usize = 4 << 10;
-/// First size of the buffer: a connection with little traffic costs no more.
+/// Initial size of the buffer; a connection with little traffic needs no more.
 const FIRST_BUFFER: usize = 16 << 10;
 /// The buffer grows to this while reads fill it, and beyond only for an event that needs it.
 pub(crate) const USUAL_BUFFER: usize = 128 << 10;

@@ -45,7 +45,7 @@ impl<'a> Event<'a> {
     }
 
     /// Appends the event as one line with its newline: line breaks between tokens go, with the
-    /// indentation behind them; bytes that are no UTF-8 become U+FFFD; all else stays.
+    /// indentation behind them; bytes that are not UTF-8 become U+FFFD; all else stays.
     pub fn append_line(&self, out: &mut Vec<u8>) {
         for piece in self.pieces() {
             // The check by chunks looks at every byte by itself, `from_utf8` at sixteen.
@@ -85,5 +85,5 @@ impl<'a> Event<'a> {
     }
 }
 
-/// U+FFFD, which takes the place of bytes that are no UTF-8.
+/// U+FFFD, which replaces bytes that are not UTF-8.
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();

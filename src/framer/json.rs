@@ -13,11 +13,11 @@ use crate::steps::{KIND_OF, KINDS_MOST, STEPS, State, Step};
 /// What [`Scanner::scan`] found.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Scan {
-    /// Well-formed so far; the object goes on behind the bytes given.
+    /// Well-formed so far; the object continues after the bytes given.
     More,
     /// The object ends before this offset.
     Done(usize),
-    /// The byte at this offset can't stand there.
+    /// The byte at this offset is not allowed there.
     Error(usize),
 }
 
@@ -30,7 +30,7 @@ pub struct Scanner {
     max_depth: usize,
 }
 
-/// What of it is at hand while bytes are looked at.
+/// Its state while bytes are looked at.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     state: State,
@@ -64,7 +64,7 @@ impl Scanner {
         }
     }
 
-    /// Forgets the object at hand; the next [`scan`](Self::scan) begins at a new one's `{`.
+    /// Forgets the current object; the next [`scan`](Self::scan) begins at a new one's `{`.
     pub fn reset(&mut self) {
         self.place = Place::START;
         self.open.clear();
@@ -234,7 +234,7 @@ impl Place {
     }
 }
 
-/// Values that are none of strings and numbers.
+/// Values that are neither strings nor numbers.
 const WORDS: [&[u8]; 3] = [b"null", b"true", b"false"];
 
 /// What is between a member name and a string value, and between a string value and what may follow in compact JSON: a
@@ -280,7 +280,7 @@ mod tests {
         let judged = judge(bytes);
         for piece in [1, 2, 3, 7, bytes.len().max(1)] {
             match (scan_in_pieces(bytes, piece), judged) {
-                // Where an error is seen first may differ, that there is one may not.
+                // Both must find an error, though not at the same byte.
                 (Scan::Error(_), Scan::Error(_)) => {}
                 // serde_json calls a number that was cut off wrong, not unfinished.
                 (Scan::More, Scan::Error(_)) if b"-+.eE".contains(&bytes[bytes.len() - 1]) => {}

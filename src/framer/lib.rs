@@ -103,7 +103,7 @@ enum Mode {
     TooLarge,
 }
 
-/// The line at hand, as far as it was read.
+/// The current line, as far as it was read.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     /// White space at its beginning.
@@ -344,7 +344,7 @@ impl Framer {
         }
     }
 
-    /// A new framer could go on from here, if it sees the line's indentation and header.
+    /// A new framer could resume here, if it sees the line's indentation and header.
     fn settle(&mut self) {
         let is_own = self.own_indent != usize::MAX;
         let is_in_order = self.buffer.offset_of(self.at) >= self.reordered_to;
@@ -406,12 +406,12 @@ impl Framer {
     fn end_object(&mut self, start: usize) -> Step {
         self.mode = Mode::Between;
         (self.in_garbage, self.line.is_counted) = (false, false);
-        // What is left of a part can't be told from other lines without the header.
+        // Without the header, the rest of a part can't be distinguished from other lines.
         self.line.has_header = self.line.is_part;
         Step::Event(start, self.at)
     }
 
-    /// The stream ends within the object at hand.
+    /// The stream ends within the current object.
     fn cut_off(&mut self) -> Step {
         match self.mode {
             Mode::Object(start) => self.break_object(start, Lost::Malformed),

@@ -10,7 +10,7 @@ use crate::{Framer, Lost, Mode, Step};
 const BETWEEN_PARTS: usize = 64 << 10;
 
 impl Framer {
-    /// Goes on with an object of which the bytes from `start` to `end` are joined.
+    /// Continues an object whose bytes from `start` to `end` are joined.
     pub(crate) fn scan_joined(&mut self, start: usize, mut end: usize) -> Step {
         loop {
             let room = self.max_event - (end - start);

@@ -1,4 +1,4 @@
-//! Where reading goes on after an object that breaks or is too large.
+//! Where reading resumes after an object that breaks or is too large.
 
 use memchr::memchr;
 

@@ -119,7 +119,7 @@ const fn place_of(byte: u8) -> Option<u8> {
     None
 }
 
-/// The one of [`KINDS`] that a byte which is none of them does the same as.
+/// The one of [`KINDS`] that a byte outside of them is treated like.
 const fn like(byte: u8) -> u8 {
     match byte {
         b'\r' => b'\n',

@@ -183,7 +183,7 @@ fn short_escape(letter: u8) -> char {
     }
 }
 
-/// What four digits stand for, or twice four with `\u` between them, and what is behind them.
+/// What four digits mean, or twice four with `\u` between them, and what follows them.
 fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
     let Some((first, rest)) = hex_unit(digits) else {
         return (char::REPLACEMENT_CHARACTER, &[]);
@@ -264,7 +264,7 @@ impl<'a> Cursor<'a> {
             }
         }
         let value = self.bytes.get(start..self.at)?;
-        // Nothing would come of nothing, for ever.
+        // An empty value is no progress: the caller would repeat for ever.
         (!value.is_empty()).then_some(value)
     }
 

@@ -1,4 +1,4 @@
-//! Which events are sent: rules on the values of members, of which the first that matches decides.
+//! Which events are sent: rules on the values of members. The first rule that matches decides.
 
 use std::str::FromStr;
 use std::sync::Arc;

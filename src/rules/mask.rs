@@ -117,7 +117,7 @@ impl<'a> Pass<'a> {
         let first = value.iter().take_while(|byte| stars(byte)).count();
         let last = value[first..].iter().rev().take_while(|byte| stars(byte));
         let inner = &value[first..value.len() - last.count()];
-        // It is empty, or somebody else has masked it.
+        // It is empty, or masked already.
         if inner.is_empty() || inner.eq_ignore_ascii_case(MASK) {
             return;
         }

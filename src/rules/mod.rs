@@ -53,7 +53,7 @@ impl Screened {
 }
 
 impl Rules {
-    /// Of these parts. `masked` says what is masked, in the words of whoever wants it.
+    /// Made of these parts. `masked` says what is masked, in the user's words.
     pub fn new(filter: Filter, redactor: Option<Redactor>, masked: Vec<String>) -> Self {
         Rules {
             found: filter
@@ -83,7 +83,7 @@ impl Rules {
         rules.chain(masked).collect::<Vec<_>>().join(", ")
     }
 
-    /// Leaves out and masks what is to be, of a chunk's lines from this byte on.
+    /// Removes and masks what the rules say, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
         let mut screened = Screened::default();
         if !self.filter.is_empty() {
@@ -154,7 +154,7 @@ impl LiveRules {
         LiveRules(Arc::new(RwLock::new(Arc::new(rules))))
     }
 
-    /// Leaves out and masks what is to be now, of a chunk's lines from this byte on.
+    /// Removes and masks what the current rules say, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
         let rules = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         match rules.is_empty() {

@@ -86,7 +86,7 @@ impl Redactor {
         (!names.is_empty()).then_some(Redactor { names, endings })
     }
 
-    /// Checks what somebody wants to be masked: the name of a member.
+    /// Checks the name of a member that should be masked.
     ///
     /// # Errors
     /// It can't be such a name.

@@ -10,7 +10,7 @@ pub struct BadGzip;
 #[derive(Debug)]
 pub struct Gunzip {
     decompress: Decompress,
-    /// The member at hand has ended: only another one may follow.
+    /// The current member has ended: only another one may follow.
     member_ended: bool,
     has_begun: bool,
 }

@@ -33,7 +33,7 @@ use crossbeam_channel::Receiver;
 use self::awaited::Awaited;
 use crate::state::checkpoint::Restored;
 
-/// Opens a source, so that whatever can fail fails before the first thread starts. A file goes on from where its
+/// Opens a source, so that whatever can fail fails before the first thread starts. A file is resumed where its
 /// checkpoint says, else from where its settings say. What a listener needs and is not there is waited for.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub struct SourceOutput {
     broken: Option<Broken>,
     /// Events were left out because nothing takes them any more.
     cut_short: bool,
-    /// Events may wait so long for others, as is set for bodies.
+    /// Events may wait this long for others, as is set for bodies.
     pub batch_age: Duration,
 }
 
@@ -198,7 +198,7 @@ impl SourceOutput {
         self.chunk.events += 1;
     }
 
-    /// Whether its line, with its newline and what takes the place of bytes that are no UTF-8, could ever be queued.
+    /// Whether its line, with its newline and what replaces bytes that are not UTF-8, could ever be queued.
     fn could_ever_take(&self, event: &Event<'_>) -> bool {
         let takes = |bytes| self.could_take(Extent { events: 1, bytes });
         // The exact length takes a look at every byte: only where it matters.
@@ -206,7 +206,7 @@ impl SourceOutput {
             && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
     }
 
-    /// Takes all of these events, of which none is longer than [`max_line`](Self::max_line), and empties `lines`.
+    /// Takes all of these events and empties `lines`. None may be longer than [`max_line`](Self::max_line).
     pub fn take_lines(&mut self, lines: &mut Chunk) {
         let mut rest = &lines.bytes[..];
         while !rest.is_empty() {
@@ -342,7 +342,7 @@ impl SourceOutput {
         }
     }
 
-    /// Takes out of a client's events what is not to be sent. They are to be [taken whole](Self::take_whole) then.
+    /// Removes the events of a client that should not be sent. Then [take the rest whole](Self::take_whole).
     pub fn screen(&self, chunk: &mut Chunk) -> Screened {
         self.rules.screen(chunk, 0)
     }
@@ -377,13 +377,13 @@ impl SourceOutput {
         self.report.request_refused(self.source, reason, peer);
     }
 
-    /// Counts a client's events of which none is taken, for this reason.
+    /// Counts the events of a client that are all dropped, for this reason.
     pub fn refuse(&self, reason: Reason, events: usize) {
         self.report.received(self.source, events);
         self.report.dropped(reason, Some(self.source), events);
     }
 
-    /// Tells, once, what somebody must set differently at this source.
+    /// Logs, once, what must be configured differently at this source.
     pub fn complain(&self, what: &'static str) {
         self.report.source_complaint(self.source, what);
     }

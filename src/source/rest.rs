@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 /// Where events wait less than this for others, a rest would be felt.
 const MIN_AGE: Duration = Duration::from_millis(100);
 /// The longest rest.
-const MAX: Duration = Duration::from_millis(5);
+const MAX: Duration = Duration::from_millis(10);
 /// A shorter one is not worth it.
 const MIN: Duration = Duration::from_micros(500);
 /// So much may come in a rest, bytes: no writer is to wait because a socket's buffer, of some 200 KiB, is full. Small events
 /// take more than twice their length there.
-const EXPECTED: u32 = 32 << 10;
+const EXPECTED: u32 = 40 << 10;
 
 /// What came since the last rest.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// For a source whose events may wait so long for others.
+    /// For a source whose events may wait this long for others.
     pub(super) fn new(batch_age: Duration) -> Self {
         Rest {
             is_allowed: batch_age >= MIN_AGE,
@@ -68,14 +68,11 @@ mod tests {
         assert_eq!(after(age, MS, 1000), Some(MAX));
         assert_eq!(after(age, MAX, 5000), Some(MAX));
         // 20,000 events of 1 KiB a second.
-        assert_eq!(
-            after(age, 5 * MS, 100 << 10),
-            Some(Duration::from_micros(1600))
-        );
+        assert_eq!(after(age, 5 * MS, 100 << 10), Some(2 * MS));
         // As fast as it can be read.
         assert_eq!(after(age, MS, 200 << 10), None);
         // A few a second.
-        assert_eq!(after(age, 20 * MS, 1000), None);
+        assert_eq!(after(age, 21 * MS, 1000), None);
         assert_eq!(after(age, MS, 0), None);
         // Nobody is to notice.
         assert_eq!(after(50 * MS, MS, 1000), None);

@@ -143,7 +143,7 @@ impl FromStr for HecInput {
 /// What a source does when the buffer is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Drops the newest events, so that whoever writes them never waits.
+    /// Drops the newest events, so that their writer never waits.
     Drop,
     /// Waits, so that nothing is lost as long as the writer can wait too.
     Wait,

@@ -24,7 +24,7 @@ const DISABLED: Duration = Duration::from_millis(200);
 /// second, when some have given up.
 pub const BACKLOG: i32 = 4096;
 
-/// Listens at an address, without waiting when a client is to be accepted.
+/// Listens at an address; accepting a client never waits.
 pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, OpenError> {
     let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
     let listens = SockRef::from(&listener).listen(BACKLOG);
@@ -32,7 +32,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, OpenError> {
     ready.map(|()| listener).map_err(OpenError::listening)
 }
 
-/// Whether one may go on after this error as if nothing had come.
+/// Whether this error means only that nothing has arrived.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -60,7 +60,7 @@ pub(super) fn read<S: Read + AsFd>(
 ) -> io::Result<End> {
     let mut rest = Rest::new(output.batch_age);
     loop {
-        // Events go on as soon as there is nothing more to read; until then chunks fill up.
+        // Events are passed on as soon as there is nothing more to read; until then chunks fill up.
         let mut fds = [PollFd::new(stream.as_fd()), PollFd::new(stop.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
         if !fds[0].is_ready() && !fds[1].is_ready() {
@@ -72,7 +72,7 @@ pub(super) fn read<S: Read + AsFd>(
             poll(&mut fds, None)?;
         }
         if lasting && !fds[1].is_ready() && !output.is_forwarding() {
-            // It is still there when somebody enables forwarding.
+            // It is still there when forwarding is enabled.
             stop.wait(DISABLED);
             continue;
         }

@@ -17,7 +17,7 @@ use crate::text::pem::{self, Part};
 pub struct TlsFiles {
     /// The certificate with its chain: `--listen-cert`.
     pub cert: PathBuf,
-    /// Its key: `--listen-key`. It may stand in the certificate's file.
+    /// Its key: `--listen-key`, or in the certificate's file.
     pub key: Option<PathBuf>,
     /// The authorities of clients: `--listen-client-ca`. With it, only clients with a certificate are served.
     pub client_ca: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct TlsFileError {
 pub enum HandshakeError {
     /// The client does not speak TLS.
     NotTls,
-    /// It has shown no certificate, or one of nobody that `--listen-client-ca` names.
+    /// It has shown no certificate, or none of a CA in `--listen-client-ca`.
     ClientCertificate,
     /// It does not accept this listener's certificate, or has other versions and ciphers of TLS.
     Other,

@@ -93,7 +93,7 @@ impl Source for Reader {
 /// The stream, and its first and last byte: from these follows which record the server will send again to its next reader.
 ///
 /// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next
-/// reader of which it could not write both. So what lacks its separator when we close is not ours.
+/// reader of which it could not write both. So a record without its separator is not ours when we close.
 struct Connection {
     stream: UnixStream,
     first: Option<u8>,
@@ -175,7 +175,7 @@ pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
         })
 }
 
-/// Connects without waiting: a server whose queue is full would have us wait for ever.
+/// Connects without waiting: if a server's queue is full, connecting would wait for ever.
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

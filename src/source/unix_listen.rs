@@ -37,6 +37,7 @@ impl Source for Listener {
         let events = |output: &SourceOutput, _| Events {
             framer: output.framer(),
             finished: 0,
+            has_read_all: false,
         };
         let limits = self.settings.limits(&output, false);
         listen::serve(&self.socket, limits, events, output, stop);
@@ -47,6 +48,7 @@ struct Events {
     framer: Framer,
     /// Reads that have ended something.
     finished: u64,
+    has_read_all: bool,
 }
 
 impl Protocol for Events {
@@ -58,10 +60,16 @@ impl Protocol for Events {
         output: &mut SourceOutput,
     ) -> io::Result<usize> {
         let before = self.framer.unfinished();
+        let room = self.framer.space().len();
         let count = stream::read_once(&mut stream, &mut self.framer, output)?;
+        self.has_read_all = count < room;
         // What is unfinished now is not all that is new: something has ended.
         self.finished += u64::from(self.framer.unfinished() < before + count as u64);
         Ok(count)
+    }
+
+    fn has_read_all(&self) -> bool {
+        self.has_read_all
     }
 
     fn progress(&self) -> Progress {

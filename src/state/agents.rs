@@ -15,7 +15,7 @@ use crate::sys::lock;
 /// A file is written at least so often, even if nothing has changed.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// An agent that was not heard of for so long has no place any more.
+/// An agent that has not reported for this long can be removed.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// No agent's file is as large as this.
@@ -26,7 +26,7 @@ const MOST_BYTES: u64 = 1 << 20;
 pub struct Agent {
     /// Its file's name without the ending.
     pub name: String,
-    /// When it was last heard of, by the clock that dates the directory's files.
+    /// When it last reported, by the clock of the directory's filesystem.
     pub heard: SystemTime,
     /// All that its file holds.
     pub state: Value,
@@ -39,7 +39,7 @@ pub enum Status {
     Up,
     /// It has come to its end.
     Ended,
-    /// It was not heard of for three heartbeats.
+    /// It has not reported for three heartbeats.
     Silent,
 }
 
@@ -54,7 +54,7 @@ impl Status {
     }
 }
 
-/// All agents of a directory in the order of their names, and what is wrong with files that are none's.
+/// All agents of a directory in the order of their names, and what is wrong with files that belong to none.
 ///
 /// # Errors
 /// The directory can't be read.

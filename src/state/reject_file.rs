@@ -101,7 +101,7 @@ impl Rejects {
 /// Opens the file for appending.
 ///
 /// # Errors
-/// It can't be written to, or is none.
+/// It can't be written to, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // A FIFO without a reader must not stop anything.

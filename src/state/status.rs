@@ -31,9 +31,9 @@ const FILE: AtomicFile = AtomicFile {
     owner: None,
     sync: false,
 };
-/// Between two looks at whether something has changed: a file is written at most so often.
+/// Between two looks at whether something has changed: a file is written at most this often.
 const LOOK: Duration = Duration::from_secs(5);
-/// A state directory that is not there is looked for so often, and logged so often.
+/// A state directory that is not there is looked for so often, and logged this often.
 const RETRY: Duration = Duration::from_secs(1);
 const REMIND: Duration = Duration::from_secs(60);
 /// What it means if the directory hangs.

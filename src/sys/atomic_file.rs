@@ -46,7 +46,7 @@ impl AtomicFile {
     }
 
     fn write(self, temporary: &Path, content: &[u8]) -> io::Result<()> {
-        // One that a killed process has left, or a link that somebody else made: never followed.
+        // A file that a killed process has left, or a link that another user made: never followed.
         match fs::remove_file(temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let what = format!("{} is in the way: {error}", temporary.display());

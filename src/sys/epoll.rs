@@ -80,7 +80,7 @@ impl Epoll {
         Ok(())
     }
 
-    /// Puts into `ready` the tokens of what is ready, after `timeout` at the latest (`None`: waits for ever). There may be
+    /// Puts the tokens of what is ready into `ready`, after `timeout` at the latest (`None`: waits for ever). There may be
     /// none if a signal has come.
     ///
     /// # Errors

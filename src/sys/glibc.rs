@@ -21,7 +21,7 @@ pub fn return_freed_memory() {
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: it takes a number and touches only memory that nobody uses.
+        // SAFETY: it takes a number and touches only unused memory.
         unsafe {
             libc::malloc_trim(0);
         }

@@ -46,7 +46,7 @@ fn take(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Opt
         if !lock(&file)? {
             return Ok(None);
         }
-        // Whoever had the lock may have removed the file: then it keeps nobody out.
+        // The previous owner may have removed the file: then its lock excludes nobody.
         let locked = file.metadata()?;
         match fs::symlink_metadata(path) {
             Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => {

@@ -31,11 +31,11 @@ impl fmt::Display for LookupError {
 
 impl std::error::Error for LookupError {}
 
-/// The addresses of a host, with this port, in the order in which they are to be used. May take as long as the resolver's
+/// The addresses of a host, with this port, in the order in which to use them. May take as long as the resolver's
 /// own timeouts.
 ///
 /// # Errors
-/// There are none, in the resolver's words.
+/// There are none; the error is the resolver's.
 pub fn lookup(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
     let failed = |is_temporary, reason: String| LookupError {
         is_temporary,

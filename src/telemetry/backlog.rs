@@ -73,7 +73,7 @@ impl Backlog {
     /// those have been written.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = match self.entries.pop_front() {
-            // What came after the last line is nobody's loss.
+            // Once the log is closed, further lines are not counted as lost.
             None if self.lost > 0 && !self.is_closed => {
                 Some(Entry::Lost(std::mem::take(&mut self.lost)))
             }

@@ -128,7 +128,7 @@ pub struct Counters {
     received: Vec<AtomicU64>,
     recovered: AtomicU64,
     delivered: AtomicU64,
-    /// By source; the last are those of which it is not known.
+    /// By source; the last entry is for events whose source is unknown.
     dropped: Vec<[AtomicU64; Reason::ALL.len()]>,
     rejected: AtomicU64,
     /// By rule.
@@ -270,7 +270,7 @@ impl Balance {
         self.dropped.iter().map(|of| of[reason as usize]).sum()
     }
 
-    /// Events of one source dropped for `reason`; of no source, those of which it is not known.
+    /// Events of one source dropped for `reason`; without a source, those whose source is unknown.
     pub fn dropped_from(&self, source: Option<usize>, reason: Reason) -> u64 {
         let of = match source {
             Some(source) => self.dropped.get(source),

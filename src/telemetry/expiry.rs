@@ -42,7 +42,7 @@ impl Expiries {
         ]
     }
 
-    /// What is to be said of those that expire soon, or have expired.
+    /// What should be reported of those that expire soon, or have expired.
     pub fn soon(&self, now: SystemTime) -> Vec<Message> {
         let soon = self.each().into_iter().filter_map(|(_, whose, at)| {
             let left = at?.duration_since(now).unwrap_or_default();

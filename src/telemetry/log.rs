@@ -222,7 +222,7 @@ impl Queue {
     }
 }
 
-/// Standard error may be a terminal or a pipe that somebody else has made non-blocking.
+/// Standard error may be a terminal or a pipe that another process has made non-blocking.
 fn write_whole(sink: &mut impl Write, mut line: &[u8]) {
     while !line.is_empty() {
         match sink.write(line) {
@@ -261,7 +261,7 @@ impl Style {
     }
 }
 
-/// Whether standard error goes to the journal, as systemd.exec(5) tells of `JOURNAL_STREAM`.
+/// Whether standard error goes to the journal, by `JOURNAL_STREAM` as systemd.exec(5) describes it.
 fn is_journal() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;

@@ -72,7 +72,7 @@ request_duration_seconds le: How long requests to the webhook took.
 request_failures_total cause: Requests to the webhook that failed, by cause.
 delivered_bytes_total: Bytes of delivered events, before compression.
 webhook_up endpoint: 1 if the last request succeeded, 0 if not; with several endpoints, also of each.
-webhook_enabled: 1 if there is a webhook, 0 while there is none and events are dropped.
+webhook_enabled: 1 if there is a webhook; 0 if not: files and the spool wait, other events are dropped.
 settings_rejected_timestamp_seconds: Since when the settings file is invalid and the previous settings are in force; 0 if it is valid.
 last_delivery_timestamp_seconds: When the webhook last took events; 0 if it never did.
 certificate_expiry_timestamp_seconds certificate: When the certificate expires, as the last new connection to the webhook has shown it.

@@ -15,7 +15,7 @@ pub enum Forwarding {
     Awaited(String),
     /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
     Off(String),
-    /// The same, because nobody has ever said where to.
+    /// The same, because forwarding was never configured.
     Unset(String),
 }
 

@@ -27,7 +27,7 @@ impl Burst {
         self.total += occurrences;
     }
 
-    /// Counts occurrences. True if they are to be logged at once, because they are the first after a quiet interval.
+    /// Counts occurrences. True if they should be logged at once, because they are the first after a quiet interval.
     pub(crate) fn add(&mut self, occurrences: u64) -> bool {
         self.total += occurrences;
         let is_first = !std::mem::replace(&mut self.lasts, true);

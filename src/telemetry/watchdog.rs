@@ -120,7 +120,7 @@ impl Tasks {
         overdue.min_by_key(|running| running.since).copied()
     }
 
-    /// What is to be logged: each time something begins to take too long, and when that is over.
+    /// What should be logged: each time something begins to take too long, and when that is over.
     fn check(&mut self, now: Instant, dir: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         let for_long = |since| HumanDuration(now.duration_since(since));

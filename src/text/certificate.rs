@@ -152,7 +152,7 @@ pub fn hex(fingerprint: &Fingerprint) -> String {
 /// Reads a SHA-256, with colons between its bytes or without, as `openssl x509 -fingerprint -sha256` prints it.
 ///
 /// # Errors
-/// It is none.
+/// It is not one.
 pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
     let digits: String = text.trim().split(':').collect();
     let mut fingerprint = [0; 32];

@@ -3,7 +3,7 @@
 /// What the word means.
 ///
 /// # Errors
-/// It is none of these; says which there are.
+/// It is not one of these; the error lists them.
 pub fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let chosen = words.iter().find(|(word, _)| *word == text);
     chosen.map(|(_, value)| *value).ok_or_else(|| {

@@ -26,7 +26,7 @@ pub struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     /// The envelope that a well-formed JSON object is: it has an `event`, and nothing but an envelope's members. An audit
-    /// event that happens to have an `event`, as MinIO's have, is none.
+    /// event that happens to have an `event`, as MinIO's have, is not one.
     pub fn of(object: &'a [u8]) -> Option<Self> {
         let (mut event, mut fields, mut present) = (None, None, 0);
         for (name, value) in members(object) {

@@ -56,7 +56,7 @@ impl Ranges {
         self.run(number).0
     }
 
-    /// Whether a number is in it, and the next one of which the opposite is true.
+    /// Whether a number is in it, and the next number for which the opposite holds.
     pub fn run(&self, number: u64) -> (bool, u64) {
         let last = self.0.range(..=number).next_back();
         let next = self.0.range(number..).next();
@@ -81,7 +81,7 @@ impl Ranges {
         Some(*self.0.first_key_value()?.0..*self.0.last_key_value()?.1)
     }
 
-    /// As ranges, in order, none of which touch.
+    /// As ranges, in order, which don't touch each other.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)
     }

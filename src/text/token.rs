@@ -66,7 +66,7 @@ impl Token {
     /// Enough of it to tell it from another one: `Splunk B5A7…14D0`.
     pub fn masked(&self) -> String {
         const SHOWN: usize = 4;
-        // What begins like a scheme may also be a secret that somebody has put a space into.
+        // What begins like a scheme may also be a secret with a space in it.
         let is_scheme = |word: &str| {
             word.len() <= 10 && word.bytes().all(|c| c.is_ascii_alphabetic() || c == b'-')
         };

@@ -18,7 +18,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::TrailState;
 use crate::telemetry::watchdog::Watchdog;
 
-/// Losses are recorded, and the trail kept, so often.
+/// Losses are recorded, and the trail kept, this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "the trail waits";

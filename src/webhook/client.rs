@@ -127,7 +127,7 @@ impl Webhook {
         })
     }
 
-    /// The same, of which somebody observes each step.
+    /// The same, with an observer for each step.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         let names = SystemNames::new(self.family);
         self.connecting_with(observer, names)

@@ -15,7 +15,7 @@ use crate::webhook::encode::{Encoder, Format};
 pub struct DryRun {
     /// Makes the bodies.
     pub encoder: Encoder,
-    /// Ends the agent when nobody reads what is printed any more.
+    /// Ends the agent when its output is no longer read.
     pub cut_off: ShutdownSignal,
 }
 

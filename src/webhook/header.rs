@@ -14,7 +14,7 @@ pub type Header = (HeaderName, HeaderValue);
 const WANTED: &str = "fix: use 'Name: value', or 'Name: @FILE' for a value in a file; several in one text are \
                       separated by |, and a value that contains one must be in a file";
 
-/// Takes a header as somebody wrote it, and reads the file that it names.
+/// Takes a header as the user wrote it, and reads the file that it names.
 ///
 /// # Errors
 /// Says what is wrong, without showing the value.
@@ -59,7 +59,7 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim()))
 }
 
-/// The reason for which nobody else may set it, for those that every request has anyway.
+/// Why it can't be set, for headers that every request has anyway.
 fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         header::AUTHORIZATION => Some("is what --auth-token sets; fix: use that"),

@@ -1,4 +1,4 @@
-//! Looking up the webhook's name, only when a connection is to be made.
+//! Looks up the webhook's name, only when a connection must be made.
 //!
 //! ureq asks for the addresses before every request, and with a time limit its own resolver starts a thread each
 //! time, even for a request over a connection that is there, and for an address that needs no looking up.

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Runs every command on the pages, but those that a comment marks as `not run`, with the reason.
+"""Runs every command on the pages, but those that a comment marks as `not run`, with the reason, and compares what the pages
+say that they print with what they do print.
 
 usage: page_commands.py AGENT         as root: it runs in namespaces and overlays of its own, so that nothing of this host changes
+       page_commands.py collect PORT  a collector for one of the scripts below
+       page_commands.py gateway PATH  writes events to whoever connects there, as Ceph RGW does
 
 There, https://splunk:8088 answers as Splunk's collector does. `…` in a command stands for nothing. A `run` that has no end gets
 SIGTERM once it has started. Blocks of options are tried by tests/recipes.rs, those of rules by tests/rules.rs.
@@ -13,10 +16,12 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 
@@ -93,13 +98,34 @@ class Collector(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve(tls):
-    server = http.server.ThreadingHTTPServer(("127.0.0.2" if tls else "127.0.0.1", 8088), Collector)
-    if tls:
+def collector(address, port, name=None):
+    """With the certificate `name`, if it speaks TLS."""
+    server = http.server.ThreadingHTTPServer((address, port), Collector)
+    if name:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain("server.pem", "server.key")
+        context.load_cert_chain(f"/etc/ssl/{name}.pem", f"/etc/ssl/{name}.key")
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def serve(*args):
+    threading.Thread(target=collector(*args).serve_forever, daemon=True).start()
+
+
+def gateway(path):
+    """Writes an event every 10 ms, to one client after the other."""
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    while True:
+        client, _ = listener.accept()
+        try:
+            while True:
+                client.sendall(b'{"bucket":"photos"},\n')
+                time.sleep(0.01)
+        except OSError:
+            pass
 
 
 def prepare(root):
@@ -124,10 +150,15 @@ def prepare(root):
         printf 'subjectAltName=DNS:splunk\nbasicConstraints=CA:FALSE\n' >server.ext
         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile server.ext -out server.pem
         cat ca.pem >>/etc/ssl/certs/ca-certificates.crt
-        cp ca.pem /etc/ssl/splunk-ca.pem; cp server.pem /opt/splunk/etc/auth/"""
+        cp ca.pem /etc/ssl/splunk-ca.pem; cp server.pem /opt/splunk/etc/auth/; cp server.pem server.key /etc/ssl/
+        openssl req -x509 -newkey rsa:2048 -nodes -subj '/C=US/ST=CA/L=San Francisco/O=Splunk/CN=SplunkCommonCA' -keyout v1ca.key -out v1ca.pem
+        openssl req -newkey rsa:2048 -nodes -subj /CN=SplunkServerDefaultCert/O=SplunkUser -keyout /etc/ssl/v1.key -out v1.csr
+        openssl x509 -req -in v1.csr -CA v1ca.pem -CAkey v1ca.key -CAcreateserial -days 1000 -out /etc/ssl/v1.pem"""
     subprocess.run(["bash", "-ec", make], check=True, capture_output=True)
-    serve(tls=False)
-    serve(tls=True)
+    subprocess.run(["hostname", "s3-1"], check=True)
+    serve("127.0.0.1", 8088)
+    serve("127.0.0.2", 8088, "server")
+    serve("127.0.0.2", 8089, "v1")
 
 
 def provide(place, agent):
@@ -140,7 +171,7 @@ def provide(place, agent):
     (place / "empty").touch()
     place.chmod(0o755)
     (place / "rejected.json").write_text(json.dumps({"status": 400, "event": {"a": 1}}) + "\n", encoding="utf-8")
-    settings = f"S3_AUDIT_WEBHOOK_ENDPOINT=https://splunk:8088/services/collector/raw\nS3_AUDIT_WEBHOOK_AUTH_TOKEN={TOKEN}\n"
+    settings = f"S3_AUDIT_WEBHOOK_ENABLED=true\nS3_AUDIT_WEBHOOK_ENDPOINT=https://splunk:8088/services/collector/raw\nS3_AUDIT_WEBHOOK_AUTH_TOKEN={TOKEN}\n"
     file = pathlib.Path("/etc/s3-audit-webhook/webhook.env")
     file.unlink(missing_ok=True)
     file.write_text(settings, encoding="utf-8")
@@ -156,11 +187,24 @@ shopt -s expand_aliases
 make() { [ "$*" = build ]; }
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 systemctl() { :; }
+# The log, without times.
+log() { sed 's/^[^ ]* //' agent.log; }
+# What `show` prints, or with other arguments that command, once it has this.
+shown() {
+    for _ in $(seq 300); do
+        command s3-audit-webhook "${@:2}" >status
+        grep -q "$1" status && break
+        sleep 0.1
+    done
+    cat status
+}
 s3-audit-webhook() {
-    if [ "$1" != run ]; then
+    if [ "$1" = show ] && [ -n "$(jobs -p)" ]; then
+        shown 'last delivery' "$@"
+    elif [ "$1" != run ]; then
         case " $* " in *" --auth-token - "*) command s3-audit-webhook "$@" <<<"$TOKEN" ;; *) command s3-audit-webhook "$@" ;; esac
-        return
     fi
+    [ "$1" = run ] || return 0
     command s3-audit-webhook "$@" 2>agent.log <&0 &
     local pid=$!
     for _ in $(seq 300); do
@@ -225,22 +269,113 @@ def show_symptoms(place, programs):
     return failed
 
 
+SETTINGS = "/etc/s3-audit-webhook/webhook.env"
+# Of each block of output, and of commands that need more than they say: its page, how it begins, and what prints it.
+OUTPUTS = {
+    ("getting-started.md", "INFO  started"): "s3-audit-webhook run --source 'file:/var/log/s3/audit.log*'; log",
+    ("getting-started.md", "s3-1  up"): """
+        rm -f /var/lib/s3-audit-webhook/*
+        s3-audit-webhook run --source 'file:/var/log/s3/audit.log*' &
+        shown 'last delivery' show""",
+    ("getting-started.md", "webhook   https://"): "s3-audit-webhook test",
+    ("configuration.md", "$ s3-audit-webhook show"): f"""
+        sed -i s/8088/8090/ {SETTINGS}
+        python3 "$PAGE_COMMANDS_PY" collect 8090 & collector=$!
+        python3 "$PAGE_COMMANDS_PY" gateway /var/run/ceph/rgw-ops.sock &
+        until [ -S /var/run/ceph/rgw-ops.sock ]; do sleep 0.1; done
+        s3-audit-webhook run --source unix:/var/run/ceph/rgw-ops.sock --backoff-max 1s &
+        shown 'last delivery' show >/dev/null
+        kill $collector
+        shown 'last error' show""",
+    ("tls.md", "$ s3-audit-webhook test"): f"sed -i s/8088/8089/ {SETTINGS}; s3-audit-webhook test || true",
+    ("trail.md", "stream "): """
+        python3 - <<'END' >damaged.ndjson
+        import json
+        lines = [json.loads(line) for line in open("export.ndjson")]
+        numbered = {line["fields"]["audit_seq"]: line for line in lines}
+        for number in (3, 5, 6, 7, 11):
+            del numbered[number]
+        last = numbered[max(numbered)]
+        last["event"] |= {"record": 3, "final": 24}
+        gap = {"reason": "buffer_full", "events": 3, "numbers": "5-7", "source": "stdin"}
+        numbered[9]["event"] = last["event"] | {"s3_audit_webhook": "gap", "record": 2} | gap
+        for line in [*numbered.values(), numbered[4]]:
+            print(json.dumps(line))
+        END
+        s3-audit-webhook verify damaged.ndjson || true""",
+}
+COMPARED = set()
+# What differs from run to run, and a name for it.
+VARIES = [(r"\d{4}-\d\d-\d\d(T[\d:.]+Z)?", "TIME"), (r"\b[0-9a-f]{16,64}\b", "ID"), (r"\b(\d+(\.\d+)?(ms|us|[smhd]))+\b", "DURATION"),
+          (r"[\d,-]*\d", "N"), (r"\(from .*", "(from PLACE"), (r"\b(\w+)s\b", r"\1"), (r" +", " ")]
+
+
+def masked(line):
+    for pattern, name in VARIES:
+        line = re.sub(pattern, name, line)
+    return line.strip()
+
+
+def is_shown(lines, said):
+    """Whether these lines of a page were printed, in this order; `…` stands for lines, or for a part of one."""
+    pattern = "\n".join(re.escape(masked(line)) for line in lines)
+    pattern = pattern.replace("…\n", "(.*\n)*?").replace("…", ".*")
+    return re.search("^" + pattern + "$", "\n".join(map(masked, filter(str.strip, said.splitlines()))), re.MULTILINE)
+
+
+def is_message(line):
+    """Whether the pages of messages, which the program makes, have this line of the log."""
+    pages = (pathlib.Path(f"packaging/docs/log-messages{which}.md").read_text(encoding="utf-8") for which in ("", "-sources"))
+    messages = re.findall(r"^- `\w+` (?:`` (.*?) ``|`(.*?)`)", "".join(re.sub(r"\n  (?=\S)", " ", page) for page in pages), re.MULTILINE)
+    # Not those that any text would be.
+    texts = [quoted or plain for quoted, plain in messages if not re.fullmatch(r"\w+ …", plain)]
+    return any(re.fullmatch(re.escape(text).replace("…", ".*"), re.sub(" +", " ", line)) for text in texts)
+
+
+def compare(page, lines, script, place, programs):
+    """Whether what the page shows is what is printed."""
+    lines = [line for line in lines if line.strip()]
+    for key in OUTPUTS.keys() - COMPARED:
+        if page.name == key[0] and lines[0].startswith(key[1]):
+            script = textwrap.dedent(OUTPUTS[key])
+            COMPARED.add(key)
+            break
+    if script is None and all(line.startswith(("INFO ", "WARN ", "ERROR ")) for line in lines):
+        unknown = [line for line in lines if not is_message(line)]
+        if unknown:
+            print(f"{page}: no messages: {unknown}")
+        return not unknown
+    if script is None:
+        print(f"{page}: nothing is known to print: {lines[0]}")
+        return False
+    output = [line for before, line in zip(["", *lines], lines) if not line.startswith("$ ") and not before.endswith("\\")]
+    code, said = run(script, place, programs)
+    if code or not is_shown(output, said):
+        print(f"{page}: exit code {code}\n{script}\nshows\n" + "\n".join(output) + f"\nand printed\n{said}")
+        return False
+    return True
+
+
 def run(script, place, programs):
     script = re.sub(r" …(?=\s|$)", "", script, flags=re.MULTILINE)
-    started = r"\1 2>agent.log &\nuntil grep -q ' started: ' agent.log; do sleep 0.1; done"
-    script = re.sub(r"^(s3-audit-webhook run .*) &$", r"command " + started, script, flags=re.MULTILINE)
+    started = r"\1 2>agent.log &\nuntil grep -q ' started: ' agent.log; do sleep 0.1; done; log"
+    script = re.sub(r"^(s3-audit-webhook run .*) &$", r"rm -f agent.log; command " + started, script, flags=re.MULTILINE)
     (place / "script").write_text("set -eo pipefail\n" + STAND_INS + script + "\n", encoding="utf-8")
-    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TOKEN": TOKEN, "HOME": str(place)}
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TOKEN": TOKEN, "HOME": str(place), "PAGE_COMMANDS_PY": str(pathlib.Path(__file__).resolve())}
     ended = subprocess.run(["timeout", "60", "bash", "script"], cwd=place, env=environment, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return ended.returncode, ended.stdout.decode(errors="replace")
 
 
 def main():
+    if sys.argv[1] == "collect":
+        collector("127.0.0.2", int(sys.argv[2]), "server").serve_forever()
+    if sys.argv[1] == "gateway":
+        gateway(sys.argv[2])
     agent = pathlib.Path(sys.argv[1]).resolve()
     if os.environ.get("PAGE_COMMANDS") != "apart":
         os.environ["PAGE_COMMANDS"] = "apart"
-        os.execvp("unshare", ["unshare", "--mount", "--net", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "--mount", "--net", "--uts", sys.executable, *sys.argv])
     started = time.monotonic()
     root = pathlib.Path(tempfile.mkdtemp(prefix="pages-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", root], check=True)
@@ -252,28 +387,38 @@ def main():
     prepare(root)
     os.chdir(home)
     pages = [page for name in map(pathlib.Path, PAGES) for page in (sorted(name.rglob("*.md")) if name.is_dir() else [name])]
-    failed = tried = skipped = 0
+    failed = tried = skipped = compared = 0
     for page in pages:
         place = root / str(page).replace("/", "-")
-        for line, language, text, comment in blocks(page):
+        for number, language, text, comment in blocks(page):
             script = commands(language, text)
-            # Options to choose from.
-            if script is None or script.startswith(("# signatures", "--")):
+            # Options to choose from, and formulas.
+            if text[0].startswith(("--", "# signatures")) or re.search("^[^{]* :?= ", text[0]):
                 continue
             if re.match(r"<!-- not run: \S.* -->$", comment):
                 skipped += 1
                 continue
+            is_output = language in ("", "console") and (script is None or any(line.startswith("$ ") for line in text))
+            if script is None and not is_output:
+                continue
             if not place.exists():
                 provide(place, agent)
-            tried += 1
+            tried += script is not None
+            if is_output:
+                compared += 1
+                failed += not compare(page, text, script, place, programs)
+                continue
             code, said = run(script, place, programs)
             if code:
                 failed += 1
-                print(f"{page}:{line}: exit code {code}\n{script}\n{said}")
+                print(f"{page}:{number}: exit code {code}\n{script}\n{said}")
+    for key in OUTPUTS.keys() - COMPARED:
+        failed += 1
+        print(f"{key[0]}: shows no output that begins with {key[1]}")
     failed += show_symptoms(root / "symptoms", programs)
     subprocess.run(["umount", "--lazy", root], check=True)
     root.rmdir()
-    print(f"{tried} blocks of commands were run, {skipped} are marked as not run: {time.monotonic() - started:.0f} s")
+    print(f"{tried} blocks of commands were run, {skipped} are marked as not run, {compared} outputs were compared: {time.monotonic() - started:.0f} s")
     if failed or not tried:
         sys.exit(f"{failed} failed")
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Every server's page shows an event as it was captured, or written from the source: byte for byte but for spaces."""
+"""Every server's page shows an event as it was captured, or written from the source: byte for byte but for spaces. The page on
+the log has every reason for dropping events."""
 
 import json
 import pathlib
@@ -32,4 +33,10 @@ for server, name in EVENTS.items():
     for example in examples:
         if json.dumps(json.loads(example), separators=(",", ":"), ensure_ascii=False) not in events:
             sys.exit(f"{server}: the event is none of {name}")
+
+# Every reason for dropping events has its row.
+reasons = re.search(r"`reason` of `events_dropped_total` \| (.*) \|", pathlib.Path("packaging/docs/metrics.md").read_text(encoding="utf-8"))[1]
+rows = re.findall(r"^\| `([a-z ]+)` \|", pathlib.Path("packaging/docs/log.md").read_text(encoding="utf-8"), re.MULTILINE)
+if set(rows) != {reason.replace("_", " ") for reason in re.findall("`(.*?)`", reasons)}:
+    sys.exit(f"log.md: has other reasons for dropping events: {rows}")
 print(f"{len(pages)} pages of servers")

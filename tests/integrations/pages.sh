@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What stands on the pages and can be looked up: every page's event is one of the captured or written ones, every link
-# between files leads somewhere, in the project and in a package, and no page is too long. That the pages have every line of
-# the log is a test of the messages.
+# What can be looked up on the pages: every event is one of the captured or written ones, every reason for losses is there,
+# every link between files leads somewhere, in the project and in a package, and no page is too long. The pages of options,
+# metrics and log messages are those that `make manual` writes: `make check` compares them.
 
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,6 +1,9 @@
 //! What both ends of the queue share.
 
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
 
 use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{Chunk, Extent};
@@ -26,23 +29,45 @@ pub(super) struct State {
     /// The next event's number.
     pub(super) enqueued: Seq,
     pub(super) acks: Acks,
+    /// Sent to when the watermark rises.
+    pub(super) wake: Option<Sender<()>>,
     /// Those that wait while forwarding is disabled.
     pub(super) waiting: Ranges,
     /// Those that the next start reads again: at the agent's end they are no loss.
     pub(super) resuming: Ranges,
-    /// Sources that wait are woken when no more than this is buffered.
+    /// Sources that wait are woken when at most this is buffered.
     pub(super) wake_at: Extent,
-    /// The tail goes into the channel, and wakes the sender, when it holds so many events or bytes.
+    /// Those that no sender has taken.
+    pub(super) untaken: Extent,
+    /// The sender is woken when so many events or bytes can be taken.
     pub(super) wanted: Extent,
     /// The consumer is gone: nothing makes room any more.
     pub(super) closed: bool,
 }
 
 impl State {
-    /// The oldest events that have no number yet get theirs: the tail's are the last ones that were enqueued.
-    pub(super) fn number(&self, tail: Chunk) -> Run {
+    /// Whether so many events or bytes can be taken.
+    pub(super) fn has(&self, wanted: Extent) -> bool {
+        self.untaken.events >= wanted.events || self.untaken.bytes >= wanted.bytes
+    }
+
+    /// The tail's events, which get their numbers: they are the last ones that were enqueued.
+    pub(super) fn take_tail(&mut self) -> Run {
+        let tail = std::mem::take(&mut self.tail);
         let first = self.enqueued - tail.events as Seq;
         Run::new(tail, first)
+    }
+
+    /// These events are final.
+    pub(super) fn finish(&mut self, seqs: Range<Seq>) {
+        let watermark = self.acks.watermark();
+        self.acks.finish(seqs);
+        if self.acks.watermark() > watermark
+            && let Some(wake) = &self.wake
+        {
+            // It is awake if there is no room.
+            let _ = wake.try_send(());
+        }
     }
 }
 

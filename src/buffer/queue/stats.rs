@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::shared::Shared;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
@@ -33,6 +35,11 @@ impl QueueStats {
     /// All events with lower numbers are final. Never falls.
     pub fn watermark(&self) -> Seq {
         self.shared.lock().acks.watermark()
+    }
+
+    /// Sends to `wake`, as far as there is room, each time that the [watermark](Self::watermark) has risen.
+    pub fn wake_when_it_rises(&self, wake: Sender<()>) {
+        self.shared.lock().wake = Some(wake);
     }
 
     /// The number that the next event will get, and the [watermark](Self::watermark).

@@ -164,6 +164,22 @@ fn what_waits_and_what_resumes_is_known_by_its_numbers() {
 }
 
 #[test]
+fn who_waits_for_the_watermark_is_woken_when_it_rises() {
+    let (producer, consumer) = queue(bound(99, 1000));
+    let (wake, woken) = bounded(1);
+    producer.stats().wake_when_it_rises(wake);
+    producer.offer(&mut chunk(b'a', 9, 2));
+    for (seqs, is_woken) in [(4..7, false), (0..1, true), (2..4, false), (1..2, true)] {
+        consumer.finish(bound(seqs.clone().count(), 2), once(seqs.clone()));
+        assert_eq!(woken.try_recv().is_ok(), is_woken, "{seqs:?}");
+    }
+    // The one before was not looked at yet.
+    consumer.finish(ONE, once(7..8));
+    consumer.finish(ONE, once(8..9));
+    assert!(woken.try_recv().is_ok() && woken.try_recv().is_err());
+}
+
+#[test]
 fn a_patient_source_leaves_room_for_others() {
     let (producer, consumer) = queue(bound(100, 1000));
     let patient = producer.while_below(bound(50, 200));

@@ -33,7 +33,7 @@ pub(super) struct Feed {
     pub(super) last_events: usize,
 }
 
-/// What is to be done next.
+/// What to do next.
 enum Next {
     Read(View),
     /// What was written last, which begins with this event.
@@ -58,7 +58,7 @@ impl Feed {
         };
         loop {
             if !self.shared.report.is_forwarding() {
-                // It is still there when somebody enables forwarding.
+                // It is still there when forwarding is enabled.
                 if self.stop.wait(LOOK) {
                     return;
                 }

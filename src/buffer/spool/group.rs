@@ -35,7 +35,7 @@ impl FromStr for SyncMode {
 /// What became of events that were to be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// They are in the spool. If nobody waits for that, they will be.
+    /// They are in the spool, or will be if nothing waits for that.
     Taken,
     /// There is no room for them.
     Full,

@@ -60,7 +60,7 @@ pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
     Ok(read_slots(&*file)?.0)
 }
 
-/// What the slots say, and which one is to be written next.
+/// What the slots say, and which one to write next.
 fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
     let mut bytes = [0; 2 * SLOT];
     let mut filled = 0;

@@ -50,7 +50,7 @@ pub struct Damage {
     pub bytes: u64,
 }
 
-/// What is to be read next, and how much of it is written by now.
+/// What to read next, and how much of it is written by now.
 #[derive(Debug)]
 pub enum View {
     /// This segment.
@@ -82,7 +82,7 @@ impl Reader {
         self.time
     }
 
-    /// What is to be read of these segments.
+    /// What to read of these segments.
     pub fn view(&self, segments: &Segments) -> View {
         let found = match &self.current {
             None => segments.after(self.next),

@@ -1,4 +1,4 @@
-//! A running spool, and its ends: for sources, for the queue, and for whoever starts and ends it.
+//! A running spool, and its handles: for sources, for the queue, and for starting and ending it.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::watchdog::Watchdog;
 
-/// What a spool is to be.
+/// How a spool is configured.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Its directory.

@@ -52,7 +52,7 @@ pub struct Opened {
     pub acked: u64,
     /// The position can't be read, so that the oldest segment is read from its beginning.
     pub position_is_damaged: bool,
-    /// Segments of which nothing can be read, which were set aside.
+    /// Segments that can't be read at all, and were set aside.
     pub damaged: Vec<Segment>,
 }
 
@@ -241,7 +241,7 @@ pub enum Scanned<'a> {
 }
 
 impl Scan {
-    /// Goes on in `file`, of which `len` bytes are written.
+    /// Continues in `file`, which has `len` bytes.
     ///
     /// # Errors
     /// It can't be read; to be tried again, or [skipped](Self::skip).

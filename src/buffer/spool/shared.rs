@@ -18,7 +18,7 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 
-/// Bytes that are to be written and whose source does not wait for that.
+/// Bytes to write whose source does not wait for that.
 pub(super) const UNWRITTEN: u64 = 2 << 20;
 /// Bytes that were written and wait in memory for the queue.
 const FRESH: u64 = 3 << 20;
@@ -49,11 +49,11 @@ pub(super) struct State {
     /// None until it could be opened.
     pub(super) dir: Option<Arc<dyn Dir>>,
     pub(super) segments: Segments,
-    /// None while somebody writes.
+    /// None while a thread writes.
     pub(super) writer: Option<Writer>,
-    /// What is to be written next.
+    /// What to write next.
     pub(super) pending: Group,
-    /// Bytes that are to be written, or are just being.
+    /// Bytes that must still be written, or are being written.
     pub(super) claimed: u64,
     /// Memory of chunks that were written, for the next ones.
     spare: Vec<Vec<u8>>,
@@ -326,7 +326,7 @@ impl Shared {
         state
     }
 
-    /// The writer is free again: somebody may be waiting for it.
+    /// The writer is free again: a thread may be waiting for it.
     pub(super) fn hand_back(&self, state: &mut State, writer: Writer) {
         state.writer = Some(writer);
         if !state.pending.records.is_empty() {

@@ -243,7 +243,7 @@ impl Upkeep {
             state.segments.close();
         }
         let end = match self.shared.sync {
-            // Nobody was told of all of these that they are safe.
+            // No writer was told that these are safe.
             SyncMode::Always if !state.unsynced.is_empty() => self.noted.end,
             _ => state.segments.next(),
         };

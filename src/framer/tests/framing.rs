@@ -1,4 +1,4 @@
-//! What may stand around objects, and what it costs.
+//! What may surround objects, and what it costs.
 
 use super::*;
 use crate::between::zeros;

@@ -111,7 +111,7 @@ impl Follower {
         }
     }
 
-    /// A file goes on with what is known of a content.
+    /// A file continues a known content.
     pub(super) fn resume(&mut self, number: u64, known: &FileOffset, mut file: Tracked) {
         self.complete.remove(&number);
         self.restored.remove(&number);
@@ -172,7 +172,7 @@ impl Follower {
         self.apply(number, file, head, class);
     }
 
-    /// Looks again into a file of which it was not clear what it is, or which was a copy when it was shorter.
+    /// Looks again into a file that could not be classified, or that was a copy when it was shorter.
     pub(super) fn examine(&mut self, number: u64, now: Instant) -> std::io::Result<()> {
         let Some(mut file) = self.take(number) else {
             return Ok(());
@@ -233,7 +233,7 @@ impl Follower {
         alike
     }
 
-    /// A file that has changed, or of which another may be the copy, may have been truncated since.
+    /// A file that has changed, or that another may be a copy of, may have been truncated since.
     pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
         let was_open = self.open.contains(&number);
         if self.is_rewritten(number).unwrap_or(false) {

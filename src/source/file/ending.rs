@@ -23,9 +23,9 @@ use crate::text::quantity::Size;
 const MAX_IDLE: usize = 64;
 /// Of many missing files at most so many are logged one by one.
 const MAX_LINES: u64 = 20;
-/// That removed files take much is logged so often.
+/// That removed files take much is logged this often.
 const REMIND: Duration = Duration::from_secs(600);
-/// While nothing is there, what is missing is looked for so often.
+/// While nothing is there, what is missing is looked for this often.
 const SEARCH: Duration = Duration::from_secs(2);
 
 impl Follower {
@@ -51,7 +51,7 @@ impl Follower {
         looked
     }
 
-    /// A content is looked for from now on.
+    /// A content is searched for from now on.
     fn miss(&mut self, number: u64, file: &mut Tracked, ending: Ending) {
         let known = FileOffset {
             length: file.longest,
@@ -380,7 +380,7 @@ impl Follower {
     }
 }
 
-/// Reports a content that is not found; of many, those of which nothing is known to be lost are only counted.
+/// Reports a content that is not found. If there are many, those without a known loss are only counted.
 fn report_gone(
     entry: &FileOffset,
     offset: u64,

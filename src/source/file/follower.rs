@@ -18,7 +18,7 @@ use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored};
 use crate::telemetry::message::Message;
 
-/// A file that has not changed for so long is looked at less often.
+/// A file that has not changed for this long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 /// The same if there are too many.
 pub(super) const COOLS: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(super) trait Sink {
     fn is_forwarding(&self) -> bool;
     /// So many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
-    /// A file is gone of which nothing is known to be lost.
+    /// A file is gone, without a known loss.
     fn gone(&mut self, report: &Message);
     /// A file is taken for the copy of another.
     fn copied(&mut self);
@@ -88,11 +88,11 @@ pub(super) struct Follower {
     pub(super) restored: BTreeSet<u64>,
     /// Half events of missing ones.
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
-    /// Such of which nothing more will come, to be passed on when there is room.
+    /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
-    /// Files that begin within a log entry, and where that began.
+    /// Files that begin within a log entry, and the file in which that entry began.
     pub(super) heirs: BTreeMap<u64, u64>,
-    /// One that nobody uses.
+    /// A reading that is not in use.
     pub(super) spare: Option<Box<Reading>>,
     /// What other sources left.
     pub(super) others: Missing,
@@ -115,14 +115,14 @@ pub(super) struct Follower {
     pub(super) hot: BTreeSet<u64>,
     /// Those that are open, and some that are not any more.
     pub(super) open: BTreeSet<u64>,
-    /// Where the round of the others has come to.
+    /// How far the round of the others has come.
     pub(super) cold: u64,
     pub(super) cold_at: Option<Instant>,
     /// Directories to be read again.
     pub(super) dirty: HashSet<PathBuf>,
-    /// Contents of which nothing more comes, once what was read of them is final.
+    /// Contents that are complete, once all that was read of them is final.
     pub(super) endings: Vec<u64>,
-    /// Missing contents are looked for at the next look.
+    /// Missing contents are searched for at the next look.
     pub(super) must_search: bool,
     pub(super) searched: Option<Instant>,
     /// Nothing is there of what was read before.
@@ -236,7 +236,7 @@ impl Follower {
         self.next - 1
     }
 
-    /// A file has changed: it is looked at each time now, and read.
+    /// A file has changed: from now on it is looked at each time, and read.
     pub(super) fn noticed(&mut self, number: u64) {
         self.hot.insert(number);
         self.pending.insert(number);

@@ -88,7 +88,7 @@ mod tests {
             .flat_map(|n| format!("{{\"n\":{n}}}\n").into_bytes())
             .collect();
         let mut file = tempfile::tempfile().unwrap();
-        // Two members, as where somebody has appended.
+        // Two members, as after something was appended.
         for part in [&text[..70_000], &text[70_000..]] {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(part).unwrap();

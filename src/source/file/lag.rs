@@ -10,9 +10,9 @@ use crate::text::quantity::HumanDuration;
 const MAX_SAMPLES: usize = 512;
 /// Less than that is no backlog.
 const BACKLOG: u64 = 1 << 20;
-/// How fast a backlog is worked off is measured so often.
+/// How fast a backlog is worked off is measured this often.
 const PERIOD: Duration = Duration::from_secs(10);
-/// And logged so often.
+/// And logged this often.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of a source at a moment.
@@ -41,7 +41,7 @@ pub(super) struct CatchUp {
 /// Observes a source.
 #[derive(Debug, Default)]
 pub(super) struct LagMeter {
-    /// When so many bytes had been seen, final or not; the oldest first.
+    /// When this many bytes had been seen, final or not; the oldest first.
     samples: VecDeque<(Instant, u64)>,
     backlog: Option<Backlog>,
 }

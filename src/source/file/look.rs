@@ -15,17 +15,17 @@ use super::tracked::{State, Tracked};
 use crate::sys::glibc;
 use crate::telemetry::message::{Events, Message};
 
-/// Within so long all files are looked at.
+/// Within this time all files are looked at.
 const ALL: Duration = Duration::from_secs(20);
-/// At each look at least so many are.
+/// At least this many are looked at each time.
 const SOME: usize = 64;
 /// A source that has no file yet says so this often.
 const REMIND: Duration = Duration::from_secs(60);
-/// Malformed events are logged so often.
+/// Malformed events are logged this often.
 const BROKEN: Duration = Duration::from_secs(10);
-/// After so many files were found at once, memory is given back.
+/// After this many files were found at once, memory is given back.
 const MANY: usize = 1000;
-/// While there is much to read, names are looked at so often, if that takes no more than a 20th of the time.
+/// How often names are looked at while there is much to read, if that takes at most a 20th of the time.
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Follower {
@@ -259,7 +259,7 @@ impl Follower {
         }
     }
 
-    /// A file was written to: whether it goes on from what was seen of it, or was truncated and written anew.
+    /// Whether a file that was written to continues what was seen of it, or was truncated and written again.
     fn touched(&mut self, number: u64, now: Instant) {
         let state = self.files.get(&number).map(|file| file.state);
         if matches!(state, Some(State::New | State::Followed)) {

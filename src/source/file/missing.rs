@@ -92,7 +92,7 @@ impl Missing {
         Some((*best, self.remove(*best)?))
     }
 
-    /// The content of a file that goes on where one that is missing was read to; of several the one read farthest.
+    /// The content of a missing file that this file continues; of several, the one that was read farthest.
     pub(super) fn take_content(
         &mut self,
         candidate: &mut impl Candidate,
@@ -251,7 +251,7 @@ mod tests {
         let bytes = events(0..100);
         let mut missing = Missing::default();
         missing.insert(1, read(7, &bytes, 3000));
-        // It begins alike, and is as long, but goes on otherwise.
+        // It begins alike, and is as long, but continues differently.
         let mut other = events(0..30);
         other.extend(events(500..700));
         assert!(missing.take_same(&mut file(7, &other)).is_none());

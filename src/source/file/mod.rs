@@ -43,7 +43,7 @@ use crate::text::escape::shown;
 
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
-/// How far the source is behind is reported so often.
+/// How far the source is behind is reported this often.
 const LAG: Duration = Duration::from_secs(1);
 /// Longer paths are cut in the log.
 const MAX_LABEL: usize = 400;

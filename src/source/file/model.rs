@@ -83,7 +83,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     let mut world = World::new(kind.is_glob, kind.has_banner);
-    // What was rotated before the first start is none of a path's business.
+    // Files that were rotated before the first start don't belong to a path.
     if !kind.is_late {
         world.apply(Op::Write(3));
     }

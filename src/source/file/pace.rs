@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
 /// it may wait for others, within these bounds.
-const MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-const PART: u32 = 20;
+const MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+const PART: u32 = 10;
 /// The longest.
 pub(super) const MAX: Duration = Duration::from_millis(500);
 
@@ -18,7 +18,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For events that may wait so long for others.
+    /// For events that may wait this long for others.
     pub(super) fn new(batch_age: Duration) -> Self {
         let min = (batch_age / PART).clamp(MIN.0, MIN.1);
         Pace { min, next: min }
@@ -46,13 +46,13 @@ mod tests {
     fn the_pause_is_short_as_long_as_something_comes_and_grows_while_nothing_does() {
         let ms = |ms| Some(Duration::from_millis(ms));
         let mut pace = Pace::new(Duration::from_secs(1));
-        let idle = [50, 100, 200, 400, 500, 500];
+        let idle = [100, 200, 400, 500, 500];
         assert_eq!(idle.map(|_| pace.after(false, false)), idle.map(ms));
         // Each time a little is there, and all of it is read at once.
-        assert_eq!([(); 4].map(|()| pace.after(true, false)), [ms(50); 4]);
-        assert_eq!(pace.after(false, false), ms(100));
+        assert_eq!([(); 4].map(|()| pace.after(true, false)), [ms(100); 4]);
+        assert_eq!(pace.after(false, false), ms(200));
         assert_eq!(pace.after(true, true), None);
-        assert_eq!(pace.after(false, false), ms(50));
+        assert_eq!(pace.after(false, false), ms(100));
         let mut hurried = Pace::new(Duration::ZERO);
         assert_eq!(hurried.after(true, false), ms(2));
         assert_eq!(hurried.after(false, false), ms(4));

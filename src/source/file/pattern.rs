@@ -18,7 +18,7 @@ pub(super) struct Pattern {
 /// One component behind the root.
 #[derive(Debug, Clone)]
 enum Part {
-    /// `*`, `?` and `[a-z]` stand for characters of a name.
+    /// `*`, `?` and `[a-z]` match characters of a name.
     Matching(Vec<u8>),
     /// `**`: any directories, or none.
     Any,

@@ -10,7 +10,7 @@ use super::label;
 use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;
 
-/// Bytes of a file that are read before it is another one's turn.
+/// Bytes of a file that are read before the next file's turn.
 const TURN: u64 = 4 << 20;
 
 /// What a step came to.

@@ -14,7 +14,7 @@ use super::missing::{Candidate, known_by};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
-/// How far back the beginning of a file's last line is looked for.
+/// How far back the beginning of a file's last line is searched for.
 const LINE_BYTES: u64 = 64 << 10;
 /// A read at most, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
@@ -60,7 +60,7 @@ impl Reading {
     }
 }
 
-/// A file that is followed. There may be very many, of which few are read: hence its size.
+/// A file that is followed. It is small, because there may be very many of which only a few are being read.
 pub(super) struct Tracked {
     pub(super) now: Listed,
     pub(super) state: State,
@@ -68,7 +68,7 @@ pub(super) struct Tracked {
     pub(super) is_touched: bool,
     /// It has no name any more that the source means.
     pub(super) is_gone: bool,
-    /// Its name is none that the source means, but it was read before.
+    /// Its name does not match the source, but it was read before.
     pub(super) is_outside: bool,
     /// When it was last seen to grow, or to be there.
     pub(super) active: Instant,
@@ -155,7 +155,7 @@ impl Tracked {
         self.is_touched = true;
     }
 
-    /// Begins again, as a file of which nothing is known.
+    /// Begins again, as an unknown file.
     pub(super) fn restart(&mut self) {
         self.resume(&FileOffset::default());
         self.longest = 0;

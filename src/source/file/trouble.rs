@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::label;
 use crate::telemetry::message::Message;
 
-/// One is tried again so often.
+/// One is tried again this often.
 const RETRY: Duration = Duration::from_secs(2);
-/// And logged again so often.
+/// And logged again this often.
 const REMIND: Duration = Duration::from_secs(600);
 /// At most so many are remembered: beyond, they are neither logged nor tried again before their directory changes.
 const MAX: usize = 10_000;

@@ -8,7 +8,7 @@ use crate::buffer::chunk::{Chunk, Extent};
 use crate::framer::Event;
 use crate::framer::walk::elements;
 
-/// The events of a message, and those that are none.
+/// The events of a message, and those that are not.
 #[derive(Debug)]
 pub struct Batch {
     /// The events.
@@ -116,7 +116,7 @@ impl Batch {
             let length = self.write(record)?;
             Ok(record.get(length..).unwrap_or_default())
         });
-        // As a rule it was written: then its end need not be looked for.
+        // Mostly it was written; then its end need not be searched for.
         let (written, rest) = match written {
             Ok(rest) => (Ok(()), rest),
             Err(fault) => match split_value(entries) {
@@ -144,7 +144,7 @@ impl Batch {
     fn add_json(&mut self, message: &Event<'_>, record: Option<&[u8]>) {
         let written = record.ok_or(Fault::Malformed).and_then(|record| {
             let event = message.part(record);
-            // Bytes that are no UTF-8 become more; its newline does not count.
+            // Bytes that are not UTF-8 become more; its newline does not count.
             let max = self.max_event;
             if 3 * record.len() > max && (record.len() > max || event.line_len() > max + 1) {
                 return Err(Fault::TooLarge);

@@ -21,13 +21,13 @@ use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::{Reason, Refusal};
 
-/// Tag, option and heads of a message have no more bytes than this.
+/// Max bytes of tag, option and heads of a message.
 const ENVELOPE: usize = 64 << 10;
 /// What is read of a new client.
 const FIRST_READ: usize = 4 << 10;
 /// A client that has waited so long without a word waits for one from here.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
-/// MessagePack's arrays, and its other values of which no JSON text begins with the same byte.
+/// MessagePack's arrays, and those of its values whose first byte begins no JSON text.
 const MSGPACK: u8 = 0x80;
 
 const NOT_FLUENT: &str = "sends something that is no fluent message";
@@ -52,15 +52,15 @@ pub(super) struct Connection {
     batch: Batch,
     /// What the rules have taken out of the batch.
     screened: Screened,
-    /// The message at hand is taken in parts.
+    /// The current message is taken in parts.
     parts: Option<Parts>,
     /// It has waited for room in the buffer.
     has_waited: bool,
     /// There is more to be done before more is read.
     is_busy: bool,
-    /// What is to be sent when there is room for the batch.
+    /// What to send when there is room for the batch.
     deferred: Option<Vec<u8>>,
-    /// Acknowledgements that are to be sent now.
+    /// Acknowledgements to send now.
     acks: Vec<u8>,
     /// Messages, or parts of them, that have ended.
     finished: u64,

@@ -84,7 +84,7 @@ pub fn record_at(entries: &[u8]) -> Option<&[u8]> {
     is_map(record).then_some(record)
 }
 
-/// The beginning of a message, of which the rest need not be there.
+/// The beginning of a message; the rest may not have arrived yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
     /// So many bytes are before the events.
@@ -126,7 +126,7 @@ pub fn opening(message: &[u8]) -> Option<Opening> {
     })
 }
 
-/// The acknowledgement that something asks for which is no message, but has an option where one has it: at the end.
+/// The acknowledgement that is asked for by something that is not a message, but has an option at its end, as one has.
 pub fn ack_at_end(other: &[u8]) -> Option<Vec<u8>> {
     let (Head::Array(_), parts) = head_and_rest(other)? else {
         return None;

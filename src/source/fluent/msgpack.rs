@@ -4,7 +4,7 @@
 //!
 //! | MessagePack | JSON |
 //! |---|---|
-//! | `str` and `bin` | a string; bytes that are no UTF-8 become U+FFFD |
+//! | `str` and `bin` | a string; bytes that are not UTF-8 become U+FFFD |
 //! | a map's key that is neither | its JSON text as a string |
 //! | NaN, infinities | `null` |
 //! | EventTime, and MessagePack's own timestamp | a number: seconds, with nine decimals unless they are zero |
@@ -30,7 +30,7 @@ pub struct Transcoder {
     outer: Vec<Open>,
 }
 
-/// An array or map of which only a part is written; or, outermost, what holds just the value.
+/// An array or map that is written in part; or, outermost, the frame of the value itself.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     is_map: bool,
@@ -287,7 +287,7 @@ fn escape(mut text: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault>
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = ONES << 7;
 
-/// Not 0 if one of these eight bytes can't stand in a JSON string as it is.
+/// Not 0 if one of these eight bytes must be escaped in a JSON string.
 fn special(bytes: [u8; 8]) -> u64 {
     let word = u64::from_ne_bytes(bytes);
     let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
@@ -297,7 +297,7 @@ fn special(bytes: [u8; 8]) -> u64 {
     control | quote | backslash
 }
 
-/// Whether all are ASCII that can stand in a JSON string as it is. Some bytes are looked at twice: that costs nothing.
+/// Whether all are ASCII that needs no escape in a JSON string. Some bytes are looked at twice, which costs nothing.
 fn is_plain(bytes: &[u8]) -> bool {
     let odd = |word: &[u8; 8]| special(*word) | (u64::from_ne_bytes(*word) & HIGH);
     if let Some(last) = bytes.last_chunk() {
@@ -316,7 +316,7 @@ fn is_special(byte: &u8) -> bool {
     *byte < b' ' || matches!(byte, b'"' | b'\\')
 }
 
-/// The first byte that can't stand in a JSON string as it is. Looks at eight at a time.
+/// The first byte that must be escaped in a JSON string. Looks at eight at a time.
 fn find_special(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     for word in bytes.as_chunks::<8>().0 {

@@ -15,7 +15,7 @@ const SLICE: usize = 256 << 10;
 pub enum Step {
     /// More bytes are needed.
     Read,
-    /// The batch is to be offered.
+    /// The batch should be offered.
     Offer,
     /// It has taken enough time for now.
     Pause,
@@ -23,7 +23,7 @@ pub enum Step {
     Done(Vec<u8>),
 }
 
-/// A message of which a part is there.
+/// A message that has arrived in part.
 #[derive(Debug)]
 pub struct Parts {
     /// What is next of it, if not the option.

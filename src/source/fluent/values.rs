@@ -26,7 +26,7 @@ pub struct Values {
     buffer: Vec<u8>,
     /// Bytes of the buffer that hold input.
     filled: usize,
-    /// Where the value at hand begins.
+    /// Where the current value begins.
     start: usize,
     /// How far it was looked at.
     at: usize,
@@ -170,7 +170,7 @@ impl Values {
         self.buffer.capacity()
     }
 
-    /// Gives back what the value at hand does not need, to `spare` if that has less: for sources with many idle streams.
+    /// Gives back what the current value does not need, to `spare` if that has less: for sources with many idle streams.
     pub fn release(&mut self, spare: &mut Vec<u8>) {
         let pending = self.filled - self.start;
         if pending <= self.buffer.len() / 4 {

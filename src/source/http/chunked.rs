@@ -13,9 +13,9 @@ pub struct Chunked {
     state: State,
     /// Bytes of the chunk that are still to come.
     left: u64,
-    /// Bytes of the line at hand.
+    /// Bytes of the current line.
     line: usize,
-    /// Digits of the size at hand.
+    /// Digits of the current size.
     digits: u8,
 }
 
@@ -50,7 +50,7 @@ pub enum Piece {
 }
 
 impl Chunked {
-    /// The next piece of `bytes`, which go on where the last piece ended.
+    /// The next piece of `bytes`, which continue where the last piece ended.
     ///
     /// # Errors
     /// This is no chunked coding.

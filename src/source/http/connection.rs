@@ -34,13 +34,13 @@ pub(super) struct Connection<'a> {
     /// Bytes of the buffer that are not dealt with.
     unread: std::ops::Range<usize>,
     answer: Vec<u8>,
-    /// The request at hand is HEAD: its answer has no text.
+    /// The current request is HEAD: its answer has no text.
     head_only: bool,
     /// What reads wait for.
     phase: Phase,
-    /// The request at hand brings events.
+    /// The current request brings events.
     has_events: bool,
-    /// When the request at hand must be complete, if it was not at once.
+    /// When the current request must be complete, if it was not complete at once.
     deadline: Option<Instant>,
     /// A request was answered.
     is_served: bool,

@@ -33,7 +33,7 @@ struct Open {
 #[derive(Debug)]
 pub struct Member {
     stream: TcpStream,
-    /// Its thread waits for what is to be read.
+    /// Its thread waits for something to read.
     is_waiting: AtomicBool,
 }
 

@@ -16,14 +16,14 @@ const INFLATE_BYTES: usize = INFLATED + Gunzip::MEMORY;
 /// The first of a chunk's memory, which is kept between bodies.
 const FIRST_CHUNK: usize = 8 << 10;
 
-/// What is to be made of a body.
+/// What to make of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Coding {
     /// It is compressed with gzip.
     pub is_gzip: bool,
     /// It means nothing: only its length counts.
     pub is_ignored: bool,
-    /// Events come in the envelopes of HTTP Event Collector, which are to be taken off.
+    /// Events come in the envelopes of HTTP Event Collector, which must be removed.
     pub unwraps: bool,
 }
 
@@ -231,7 +231,7 @@ fn append(
     Ok(())
 }
 
-/// The object inside of an envelope, if that is to be taken off. Anything else than an object can't go without it.
+/// The object inside an envelope, if that must be removed. Anything but an object needs it.
 fn inner(object: &[u8], unwraps: bool) -> &[u8] {
     let envelope = if unwraps { Envelope::of(object) } else { None };
     match envelope {
@@ -240,7 +240,7 @@ fn inner(object: &[u8], unwraps: bool) -> &[u8] {
     }
 }
 
-/// Whether an object has no members: clients send such a one to see whether somebody is there.
+/// Whether an object has no members: clients send such an object as a probe.
 fn is_empty(object: &[u8]) -> bool {
     let inside = object.get(1..object.len() - 1).unwrap_or_default();
     inside.iter().all(u8::is_ascii_whitespace)

@@ -7,7 +7,7 @@ const FULL_PERCENT: usize = 95;
 /// A full one is not full any more below this, so that a balancer does not change its mind with each batch.
 const ROOM_PERCENT: usize = 80;
 
-/// Whether the buffer was full when somebody last looked, or a body has found no room since.
+/// Whether the buffer was full at the last look, or a body has found no room since.
 #[derive(Debug, Default)]
 pub struct Health {
     is_full: AtomicBool,
@@ -19,7 +19,7 @@ impl Health {
         self.is_full.store(true, Relaxed);
     }
 
-    /// Whether the buffer, of which so much is in use, is full.
+    /// Whether the buffer is full, with this much of it in use.
     pub fn is_full(&self, percent_used: usize) -> bool {
         let was_full = self.is_full.load(Relaxed);
         let limit = if was_full { ROOM_PERCENT } else { FULL_PERCENT };

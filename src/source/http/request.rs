@@ -59,7 +59,7 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Whether nobody knows if there is a body, which would be lost with an answer of success.
+    /// Whether it is unknown if there is a body, which would be lost with an answer of success.
     pub fn lacks_length(&self) -> bool {
         self.length == Length::None && matches!(self.method, "POST" | "PUT")
     }

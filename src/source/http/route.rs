@@ -4,13 +4,13 @@
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Which methods there are: also how some balancers and Docker see whether somebody is there.
+    /// Which methods there are; some balancers and Docker use it as a probe.
     Options,
     /// Whether the listener can take events. Needs no token, as with Splunk.
     Health,
-    /// Whether somebody is there.
+    /// A probe.
     Probe,
-    /// Which events an indexer has written, which nobody here knows.
+    /// Which events an indexer has written, which is not known here.
     Acknowledgements,
     /// To bring events, as they are.
     Events,

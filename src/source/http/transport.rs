@@ -60,7 +60,7 @@ impl<'a> Socket<'a> {
         Ok(())
     }
 
-    /// What is to be read first, which stays.
+    /// The first bytes to read, which stay unread.
     fn peek<'b>(&self, first: &'b mut [u8]) -> io::Result<&'b [u8]> {
         self.prepare()?;
         let count = self.member.read(|stream| stream.peek(first))?;

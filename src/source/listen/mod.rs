@@ -34,7 +34,7 @@ const ROOM_CHECK: Duration = Duration::from_millis(10);
 const TURN: usize = 16;
 /// Connections accepted in a row while others wait.
 const ACCEPTS: usize = 64;
-/// One round of reading counts for no more than this, so that no client is late because the agent was.
+/// A round of reading counts as at most this long, so that no client times out because the agent was slow.
 const MAX_ROUND: Duration = Duration::from_secs(1);
 
 /// The token of the listening socket.
@@ -104,7 +104,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Time has passed, of which `max` counts at most.
+    /// Time has passed; at most `max` of it counts.
     fn advance(&mut self, max: Duration) {
         let now = Instant::now();
         self.now += now.duration_since(self.read_at).min(max);
@@ -226,7 +226,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         victim.is_some()
     }
 
-    /// Accepts nobody for a while: what waits there would keep the loop from ever being idle.
+    /// Accepts no client for a while: those that wait would keep the loop from ever being idle.
     fn rest(&mut self, what: &str) {
         self.output.failed(what);
         self.rests_until = Some(self.clock.now + REST);
@@ -297,7 +297,12 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                     self.just_deferred.push(id);
                     return self.update(id);
                 }
-                Ok(count @ 1..) => self.rest.read(count),
+                Ok(count @ 1..) => {
+                    self.rest.read(count);
+                    if connection.protocol.has_read_all() {
+                        return self.update(id);
+                    }
+                }
                 Err(error) if stream::is_passing(&error) => return self.update(id),
                 // Reset by its client: what came before counts.
                 Ok(0) => return self.end(id, End::Closed),

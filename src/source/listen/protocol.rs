@@ -28,6 +28,11 @@ pub(crate) trait Protocol {
     /// The connection is broken, or of no use any more.
     fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
 
+    /// Whether the last read has found the stream's buffer empty, so that another one has nothing to find.
+    fn has_read_all(&self) -> bool {
+        false
+    }
+
     /// Offers again what [waits for room](super::roster::WaitsFor::Room) in the buffer.
     ///
     /// # Errors

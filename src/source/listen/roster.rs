@@ -1,4 +1,4 @@
-//! Which connections there are, how far each is in its message, and which one has to go. Times are since any fixed moment.
+//! Which connections there are, how far each is in its message, and which one must be closed. Times are since any fixed moment.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -36,12 +36,12 @@ pub(crate) enum WaitsFor {
     Room,
 }
 
-/// What is to be done with one more connection.
+/// What to do with one more connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// There is room for it.
     Admit,
-    /// It takes the place of this one.
+    /// It replaces this one.
     Replace(u64),
     /// There is no room: all others have sent whole messages, and wait for more.
     Refuse,
@@ -89,7 +89,7 @@ impl Roster {
         }
     }
 
-    /// What is to be done with one more connection.
+    /// What to do with one more connection.
     pub(crate) fn admission(&self) -> Admission {
         if self.entries.len() < self.limits.connections {
             return Admission::Admit;

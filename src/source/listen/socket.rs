@@ -67,7 +67,7 @@ pub(crate) struct SocketFile {
 }
 
 impl ListeningSocket {
-    /// Takes the place of a socket file that nobody listens on. The new one has this mode from the moment it is there.
+    /// Replaces a socket file that nobody listens on. The new file has this mode from the moment it exists.
     pub(crate) fn unix(path: &Path, mode: u32) -> Result<Self, OpenError> {
         check_socket_path(path)?;
         let listener = match bind(path, mode) {

@@ -67,17 +67,13 @@ struct Mark {
 }
 
 impl Progress {
-    /// One that sends to `wake`, as far as there is room, when it is not [idle](Self::is_idle) any more.
+    /// One that sends to `wake`, as far as there is room, when there is something to write, or the first that is to be
+    /// written when its events are final: they may be so already.
     pub fn waking(wake: Sender<()>) -> Self {
         Progress {
             wake: Some(wake),
             ..Progress::default()
         }
-    }
-
-    /// Whether there is nothing to write now, nor will be when more events are final.
-    pub fn is_idle(&self) -> bool {
-        self.lock().is_idle()
     }
 
     /// The source has looked for its files: from now on there is something to write, be it that there are none.
@@ -109,28 +105,26 @@ impl Progress {
         length: u64,
         head: Fingerprint,
     ) -> bool {
-        let mut state = self.lock();
-        let Some(file) = state.files.get_mut(&number) else {
-            return false;
-        };
-        let is_same =
-            file.path == *path && file.inode == inode && file.device == device && !file.is_gone;
-        file.head = head;
-        let has_grown = std::mem::replace(&mut file.length, length) != length;
-        if has_grown {
-            state.behind = None;
-        }
-        let Some(file) = state.files.get_mut(&number) else {
-            return false;
-        };
-        if !is_same {
-            file.path = Arc::clone(path);
-            (file.device, file.inode, file.is_gone) = (device, inode, false);
-            state.changed.insert(number);
-        } else if has_grown {
-            state.grown.insert(number);
-        }
-        true
+        self.change(|state| {
+            let Some(file) = state.files.get_mut(&number) else {
+                return false;
+            };
+            let is_same =
+                file.path == *path && file.inode == inode && file.device == device && !file.is_gone;
+            file.head = head;
+            let has_grown = std::mem::replace(&mut file.length, length) != length;
+            if !is_same {
+                file.path = Arc::clone(path);
+                (file.device, file.inode, file.is_gone) = (device, inode, false);
+                state.changed.insert(number);
+            } else if has_grown {
+                state.grown.insert(number);
+            }
+            if has_grown {
+                state.behind = None;
+            }
+            true
+        })
     }
 
     /// When all events below `position` are final, all before the offset reached are. Positions never fall.
@@ -141,36 +135,39 @@ impl Progress {
     /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up. If
     /// all of it is final, that holds now.
     pub fn gone(&self, position: u64, number: u64) {
-        let mut state = self.lock();
-        let is_gone = true;
-        let is_read = state
-            .files
-            .get(&number)
-            .is_some_and(|file| file.unread() == 0);
-        let is_marked = |mark: &Mark| mark.files.contains_key(&number);
-        if is_read && !state.marks.iter().any(is_marked) {
-            let reached = None;
-            return state.apply(number, Step { reached, is_gone });
-        }
-        state.mark(position, number, |step| step.is_gone = is_gone);
+        self.change(|state| {
+            let is_gone = true;
+            let is_read = state
+                .files
+                .get(&number)
+                .is_some_and(|file| file.unread() == 0);
+            let is_marked = |mark: &Mark| mark.files.contains_key(&number);
+            if is_read && !state.marks.iter().any(is_marked) {
+                let reached = None;
+                return state.apply(number, Step { reached, is_gone });
+            }
+            state.mark(position, number, |step| step.is_gone = is_gone);
+        });
     }
 
     /// What is behind `length` in a file is lost, and counted: the next start is not to count it again.
     pub fn lost(&self, number: u64, length: u64) {
-        let mut state = self.lock();
-        state.behind = None;
-        if let Some(file) = state.files.get_mut(&number) {
-            file.length = length;
-            state.changed.insert(number);
-        }
+        self.change(|state| {
+            state.behind = None;
+            if let Some(file) = state.files.get_mut(&number) {
+                file.length = length;
+                state.changed.insert(number);
+            }
+        });
     }
 
     /// A file need not be known any more: nothing of it was read, or it has been gone for long.
     pub fn drop_file(&self, number: u64) {
-        let mut state = self.lock();
-        state.files.remove(&number);
-        state.behind = None;
-        state.changed.insert(number);
+        self.change(|state| {
+            state.files.remove(&number);
+            state.behind = None;
+            state.changed.insert(number);
+        });
     }
 
     /// All events below `watermark` are final.
@@ -220,14 +217,18 @@ impl Progress {
         self.lock().done
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let was_idle = state.is_idle();
-        change(&mut state);
-        if was_idle && let Some(wake) = &self.wake {
-            // It wakes anyway if there is no room.
+        let had = (!state.marks.is_empty(), !state.changed.is_empty());
+        let result = change(&mut state);
+        let has = (!state.marks.is_empty(), !state.changed.is_empty());
+        if ((has.0 && !had.0) || (has.1 && !had.1))
+            && let Some(wake) = &self.wake
+        {
+            // It is awake if there is no room.
             let _ = wake.try_send(());
         }
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -236,10 +237,6 @@ impl Progress {
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
-        self.marks.is_empty() && self.changed.is_empty()
-    }
-
     /// Notes what becomes known of a file at a position.
     fn mark(&mut self, position: u64, number: u64, note: impl FnOnce(&mut Step)) {
         let last = self.marks.back().map_or(0, |last| last.position);
@@ -336,18 +333,30 @@ mod tests {
     fn who_writes_it_is_woken_when_there_is_something_to_write() {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let progress = Progress::waking(wake);
-        assert!(progress.is_idle() && woken.try_recv().is_err());
+        let is_woken = || woken.try_recv().is_ok();
+        assert!(!is_woken());
         progress.start(1, FileOffset::default());
-        assert!(!progress.is_idle() && woken.try_recv().is_ok());
+        progress.start(2, FileOffset::default());
+        assert!(is_woken() && !is_woken(), "once");
         progress.mark(3, 1, reached(30));
-        assert!(woken.try_recv().is_err(), "it looks by itself");
-        progress.commit(2, true);
-        assert!(!progress.is_idle(), "until all is final");
-        progress.commit(3, true);
-        assert!(progress.is_idle());
+        assert!(is_woken(), "its events may be final already");
         progress.mark(4, 1, reached(40));
-        progress.mark(5, 1, reached(50));
-        assert!(woken.try_recv().is_ok() && woken.try_recv().is_err());
+        assert!(!is_woken(), "the watermark wakes");
+        progress.commit(3, false);
+        progress.lost(2, 7);
+        assert!(is_woken(), "while a mark waits");
+        progress.commit(3, false);
+        let path: Arc<Path> = Path::new("").into();
+        progress.seen(2, &path, 0, 0, 70, Fingerprint::default());
+        assert!(!is_woken(), "only grown");
+        progress.seen(2, &path, 0, 1, 70, Fingerprint::default());
+        assert!(is_woken());
+        progress.commit(4, true);
+        progress.gone(4, 1);
+        assert!(is_woken());
+        progress.commit(4, true);
+        progress.drop_file(2);
+        assert!(is_woken());
     }
 
     #[test]

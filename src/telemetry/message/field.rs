@@ -85,7 +85,7 @@ counted! {
 pub struct Buffered {
     /// Events.
     pub events: u64,
-    /// Events were dropped for want of room lately.
+    /// Events were dropped recently because there was no room.
     pub is_full: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
-    /// Of each source, whether somebody is to look at an event's time.
+    /// For each source, whether the time of an event should be looked at.
     wanted_times: Vec<AtomicBool>,
     /// For the trail, if there is one.
     gaps: Option<Mutex<Gaps>>,
@@ -293,7 +293,7 @@ impl Report {
         self.update(|state, now| state.source_complaint(source, problem, now));
     }
 
-    /// Bytes of a source are lost, and nobody knows how many events they were.
+    /// Bytes of a source are lost; how many events they had is unknown.
     pub fn source_lost_bytes(&self, source: usize, bytes: u64, message: &str) {
         self.update(|state, now| state.source_lost_bytes(source, bytes, message, now));
     }

@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    /// The line that is due, and what went wrong if that is new.
+    /// The line to log now, and what went wrong if that is new.
     pub(super) fn failed(
         &mut self,
         error: &str,

@@ -117,7 +117,7 @@ impl State {
     pub(super) fn dropped(&mut self, reason: Reason, events: u64) -> Option<Message> {
         let burst = &mut self.dropped[reason as usize];
         if reason == Reason::Disabled {
-            // As somebody wanted it; reported when forwarding is enabled.
+            // Intended, so it is reported only when forwarding is enabled.
             burst.count(events);
             return None;
         }

@@ -5,7 +5,7 @@ use super::*;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A state of one source whose time is told in seconds.
+/// The report of one source, on a clock that is given in seconds.
 struct Story {
     state: State,
     begin: Now,

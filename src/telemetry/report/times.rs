@@ -1,4 +1,4 @@
-//! Reports of others' clocks.
+//! Reports on the clocks of others.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -6,7 +6,7 @@ use crate::telemetry::counters::Reason;
 use crate::telemetry::message::{Events, Message, Within};
 use crate::telemetry::throttle::Burst;
 
-/// Occurrences that have a reason in words, the last of which is logged.
+/// Occurrences that have a reason in words; the last reason is logged.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) burst: Burst,

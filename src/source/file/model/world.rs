@@ -22,7 +22,7 @@ mod files;
 pub(super) enum Op {
     /// Whole events.
     Write(u8),
-    /// The first half of an event, of which the next write writes the rest.
+    /// The first half of an event; the next write writes the rest.
     Half,
     /// As logrotate does: `.1` to `.2`, and so on, then the log to `.1`; and a new one with `create`.
     Rename {
@@ -35,7 +35,7 @@ pub(super) enum Op {
     Gzip,
     /// The oldest one is removed, as by `rotate 3`.
     RemoveOldest,
-    /// The writer goes on in the renamed file.
+    /// The writer continues in the renamed file.
     WriteOld(u8),
     /// Something takes the log's place that can't be read, for a while.
     BadEntry,
@@ -78,7 +78,7 @@ pub(super) struct World {
     pub(super) half: Option<(PathBuf, u64)>,
     /// All files begin with the same KiB.
     has_banner: bool,
-    /// Events of which the agent knows that they are there.
+    /// Events that the agent knows to be there.
     pub(super) known: BTreeSet<u64>,
     /// Of those, what the running agent has looked at.
     seen: BTreeSet<u64>,
