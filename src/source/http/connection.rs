@@ -38,6 +38,8 @@ pub(super) struct Connection<'a> {
     head_only: bool,
     /// What reads wait for.
     phase: Phase,
+    /// The current request brings events.
+    has_events: bool,
     /// When the current request must be complete, if it was not complete at once.
     deadline: Option<Instant>,
     /// A request was answered.
@@ -122,7 +124,8 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
             }
             Connection::new(transport, client).serve();
         }
-        Err(NoTls::Plain(transport)) => Connection::new(transport, client).end(Answer::NotTls),
+        Err(NoTls::Plain(transport, answer)) => Connection::new(transport, client).end(answer),
+        Err(NoTls::TooSlow) => client.refused(Refusal::Timeout),
         Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
             client.refused(Refusal::ClientCertificate);
         }
@@ -143,6 +146,7 @@ impl<'a> Connection<'a> {
             answer: Vec::new(),
             head_only: false,
             phase: Phase::Head,
+            has_events: false,
             deadline: None,
             is_served: false,
             client,
@@ -209,9 +213,10 @@ impl<'a> Connection<'a> {
             sent.map_err(|_| Broken::Disconnected)?;
         }
         let service = self.client.service;
+        self.has_events = asked.route.has_events();
         self.decoder.start(Coding {
             is_gzip: asked.is_gzip,
-            is_ignored: !asked.route.has_events(),
+            is_ignored: !self.has_events,
             unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
         });
         match asked.length {
@@ -310,7 +315,9 @@ impl<'a> Connection<'a> {
         }
         let timeout = self.client.service.timeout;
         if !is_new {
-            if self.phase != phase {
+            let phase = if self.has_events { phase } else { Phase::Head };
+            // Of a body each part counts, else the whole.
+            if self.phase != phase || phase == Phase::Body {
                 self.enter(phase);
             }
             let deadline = *self

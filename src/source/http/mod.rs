@@ -131,10 +131,13 @@ impl Listener {
         Service {
             max_event: output.max_event(),
             output,
-            connections: Connections::new(Limits {
-                connections: settings.connections,
-                per_peer: settings.connections_per_peer,
-            }),
+            connections: Connections::new(
+                Limits {
+                    connections: settings.connections,
+                    per_peer: settings.connections_per_peer,
+                },
+                stop,
+            ),
             tokens: settings.tokens.clone(),
             tls: settings.tls.clone(),
             max_body: settings.max_body,

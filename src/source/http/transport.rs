@@ -5,7 +5,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use super::answer::Answer;
 use super::connections::Member;
+use super::request::HeadError;
+use crate::source::foreign::Foreign;
 use crate::source::tls::{self, TlsServer, TlsStream};
 
 /// How long a read may wait.
@@ -57,12 +60,11 @@ impl<'a> Socket<'a> {
         Ok(())
     }
 
-    /// The first byte to read, which stays unread.
-    fn peek(&self) -> io::Result<Option<u8>> {
-        let mut first = [0];
+    /// The first bytes to read, which stay unread.
+    fn peek<'b>(&self, first: &'b mut [u8]) -> io::Result<&'b [u8]> {
         self.prepare()?;
-        let count = self.member.read(|stream| stream.peek(&mut first))?;
-        Ok((count > 0).then_some(first[0]))
+        let count = self.member.read(|stream| stream.peek(first))?;
+        Ok(first.get(..count).unwrap_or_default())
     }
 }
 
@@ -100,10 +102,12 @@ pub(super) enum Transport<'a> {
 pub(super) enum NoTls<'a> {
     /// The client has gone, or has said nothing in time.
     Gone,
-    /// It does not speak TLS, and can get an answer that says so.
-    Plain(Transport<'a>),
+    /// It does not speak TLS, and can get this answer.
+    Plain(Transport<'a>, Answer),
     /// The handshake failed.
     Failed(Option<tls::HandshakeError>),
+    /// It was not complete in time.
+    TooSlow,
 }
 
 impl<'a> Transport<'a> {
@@ -114,12 +118,23 @@ impl<'a> Transport<'a> {
         deadline: Instant,
     ) -> Result<Self, NoTls<'a>> {
         socket.patience.set(Patience::Until(deadline));
-        match socket.peek() {
-            Ok(Some(first)) if tls::is_tls(first) => {}
-            Ok(Some(_)) => return Err(NoTls::Plain(Transport::Plain(socket))),
-            Ok(None) | Err(_) => return Err(NoTls::Gone),
+        let mut first = [0; 16];
+        let first = socket.peek(&mut first).unwrap_or_default();
+        let answer = match Foreign::of(first) {
+            _ if first.is_empty() => return Err(NoTls::Gone),
+            Some(Foreign::Tls) => None,
+            Some(Foreign::ProxyHeader) => {
+                Some(Answer::Refused(HeadError::Foreign(Foreign::ProxyHeader)))
+            }
+            _ => Some(Answer::NotTls),
+        };
+        if let Some(answer) = answer {
+            return Err(NoTls::Plain(Transport::Plain(socket), answer));
         }
-        let failed = |error: io::Error| NoTls::Failed(tls::handshake_error(&error));
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::WouldBlock => NoTls::TooSlow,
+            _ => NoTls::Failed(tls::handshake_error(&error)),
+        };
         let mut stream = server.accept(socket).map_err(failed)?;
         stream.handshake().map_err(failed)?;
         Ok(Transport::Tls(Box::new(stream)))
