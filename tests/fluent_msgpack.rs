@@ -407,6 +407,56 @@ fn rmpv_of(json: &Json) -> Value {
 }
 
 #[test]
+fn heartbeats_alone_keep_no_place() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option(), "--listen-connections=3"]);
+    let mut clients: Vec<_> = (0..6).map(|_| place.connect()).collect();
+    for client in &mut clients {
+        // Those that were closed may notice.
+        let _ = client.0.write_all(b"\xc0\xc0");
+    }
+    let mut weed = place.connect();
+    weed.send(b"\x94\xa1t\x01\x81\xa1n\x07\x81\xa5chunk\xa1c");
+    let mut ack = [0; 7];
+    weed.0.read_exact(&mut ack).unwrap();
+    assert_eq!(&ack, b"\x81\xa3ack\xa1c");
+    hook.wait_for_events(1);
+    end(agent, &hook);
+}
+
+#[test]
+fn clients_of_other_protocols_are_refused_and_lose_nothing() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option()]);
+    for (first, reason) in [
+        (
+            &b"PROXY TCP4 192.168.0.1 192.0.2.2 1 2\r\n\x92\xa1t\x90"[..],
+            "(400 the client sends a PROXY header)",
+        ),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\xa8\0\x01\xc0\xa8\0\x02\0\x01\0\x02",
+            "(400 the client sends a PROXY header)",
+        ),
+        (
+            b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
+            "(400 the client speaks HTTP, this address does not)",
+        ),
+        (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "(400 the client speaks HTTP/2, this address does not)",
+        ),
+    ] {
+        let mut client = place.connect();
+        client.send(first);
+        agent.wait_for_log(reason);
+        eventually("it is closed", || client.0.write_all(&[0]).err());
+    }
+    let log = agent.log();
+    assert!(!log.contains("malformed"), "{log}");
+    end(agent, &hook);
+}
+
+#[test]
 fn a_client_that_wants_a_handshake_or_tls_gets_one_clear_line() {
     let (hook, place) = (Webhook::start(), Place::tcp());
     let agent = start(&hook, &[&place.option()]);

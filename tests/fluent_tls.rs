@@ -78,6 +78,21 @@ fn ask(client: &mut (impl Read + Write), number: u64) {
 }
 
 #[test]
+fn a_client_gone_in_its_handshake_is_counted_and_a_silent_one_is_not() {
+    let world = World::new();
+    let agent = world.start(&[]);
+    drop(TcpStream::connect(world.address).unwrap());
+    let mut client = TcpStream::connect(world.address).unwrap();
+    client.write_all(b"\x16\x03\x01\x02\0\x01\0").unwrap();
+    // The agent has read that: it reads in the order of arrival.
+    ask(&mut world.connect(None), 0);
+    drop(client);
+    let line = agent.wait_for_log("client disconnected");
+    assert!(line.contains(" 1 request refused "), "{line}");
+    end_with(agent, &world.hook, &events(0..1));
+}
+
+#[test]
 fn clients_are_served_inside_tls() {
     let world = World::new();
     let agent = world.start(&[]);

@@ -275,6 +275,30 @@ fn a_half_written_event_at_the_end_of_a_renamed_file_costs_nothing_else() {
 }
 
 #[test]
+fn a_log_entry_that_a_rotation_cuts_apart_arrives_whole() {
+    const ENTRY: &str = "2026-11-28T10:00:00.1Z stdout";
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    let agent = start(&hook, &[&log.source()], &[]);
+    log.write(&format!("{ENTRY} F {}\n{ENTRY} P {{\"n\":\n", event(1)));
+    assert_arrive(&hook, [1]);
+    log.rename();
+    log.reopen();
+    log.write(&format!("{ENTRY} F 2}}\n{ENTRY} F {}\n", event(3)));
+    assert_arrive(&hook, 1..=3);
+    // Beginning and end are found at once, and an end under the name that logrotate's dateext gives.
+    agent.signal(libc::SIGSTOP);
+    log.write(&format!("{ENTRY} P {{\"n\"\n"));
+    let dated = log.dir.path().join("audit.log-20261128");
+    fs::rename(log.path(), dated).unwrap();
+    log.reopen();
+    log.write(&format!("{ENTRY} P :\n{ENTRY} F 4}}\n"));
+    agent.signal(libc::SIGCONT);
+    assert_arrive(&hook, 1..=4);
+    end_without_loss(agent, &hook);
+}
+
+#[test]
 fn a_file_that_was_copied_and_truncated_is_read_again_from_its_beginning() {
     let hook = Webhook::start();
     let mut log = Log::new();

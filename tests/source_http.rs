@@ -1214,11 +1214,15 @@ fn a_request_that_only_drips_is_ended_and_keeps_nobody_waiting() {
 
 #[test]
 fn one_connection_too_many_is_told_so_at_once() {
-    let listener = Listener::start(&["--listen-connections", "2"]);
-    let (head, body) = (request("POST /\nContent-Length: 7", b""), event(1));
+    let token = TokenFile::new("Splunk test");
+    let listener = Listener::start(&["--listen-connections=2", &token.option()]);
+    let head = "POST /\nAuthorization: Splunk test\nContent-Length: 7";
+    let waiting = request(&format!("{head}\nExpect: 100-continue"), b"");
+    let (head, body) = (request(head, b""), event(1));
+    // Such as have shown a token are kept.
     let begin = || {
         let mut client = listener.client();
-        client.send(&head).unwrap();
+        ask(&mut client, &waiting, "HTTP/1.1 100 Continue\r\n\r\n");
         client
     };
     let (mut first, mut second) = (begin(), begin());
@@ -1234,6 +1238,7 @@ fn one_connection_too_many_is_told_so_at_once() {
         expect(&mut asking, &told);
     }
     let why = "(503 too many connections";
+    listener.agent.wait_for_log(why);
     assert_eq!(listener.agent.log().matches(why).count(), 1);
 
     // Whoever comes first finds the room that one leaves.

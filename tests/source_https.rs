@@ -266,7 +266,7 @@ fn a_renewed_certificate_and_key_serve_the_next_client() {
 #[test]
 fn a_client_without_tls_learns_what_is_missing_and_is_logged() {
     let files = Files::new();
-    let listener = files.start(&[]);
+    let listener = files.start(&["--listen-timeout=2s"]);
     let words = listener.last_words(&post(&event(0)));
     assert!(
         words.starts_with("HTTP/1.1 400 ") && words.contains("use https"),
@@ -281,6 +281,19 @@ fn a_client_without_tls_learns_what_is_missing_and_is_logged() {
     client.read_to_end().unwrap();
     listener.agent.wait_for_log("(TLS handshake failed)");
     drop(listener.client());
+    // A balancer that sends its PROXY header, and a client that never ends its hello.
+    let mut client = listener.client();
+    client
+        .send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        .unwrap();
+    client.read_to_end().unwrap();
+    listener
+        .agent
+        .wait_for_log("(400 the client sends a PROXY header)");
+    let mut client = listener.client();
+    client.send(b"\x16\x03\x01\x02\0\x01\0\x01").unwrap();
+    client.read_to_end().unwrap();
+    listener.agent.wait_for_log("(408 request too slow)");
     assert_eq!(listener.end().received, 0);
 
     let plain = Listener::start(&[]);

@@ -99,11 +99,12 @@ impl Status {
     /// Answers until the agent stops.
     pub fn run(self, stop: &ShutdownSignal) {
         let (status, started) = (Arc::new(self), SystemTime::now());
-        let probes = Arc::new(Connections::new(Limits {
+        let limits = Limits {
             connections: PROBES,
             busy: PROBES,
             per_peer: 0,
-        }));
+        };
+        let probes = Arc::new(Connections::new(limits, stop));
         for number in 0.. {
             let mut fds = [
                 PollFd::new(status.listener.as_fd()),

@@ -43,7 +43,10 @@ impl Framer {
                 self.at += length;
                 self.line.is_blank = false;
                 self.line.has_header = true;
-                self.line.is_part = kind == Kind::CriPart;
+                (self.line.is_part, self.line.is_stderr) = match kind {
+                    Kind::Cri { is_part, is_stderr } => (is_part, is_stderr),
+                    Kind::Plain => (false, false),
+                };
                 Step::Continue
             }
             Found::Comment => {

@@ -30,6 +30,11 @@ impl Buffer {
         self.buffer.copy_within(from, to);
     }
 
+    /// Moves the input from `middle` to `end` before that from `start` to `middle`.
+    pub(crate) fn swap(&mut self, start: usize, middle: usize, end: usize) {
+        self.buffer[start..end].rotate_left(middle - start);
+    }
+
     /// Which offset of the stream this offset of the buffer is.
     pub(crate) fn offset_of(&self, at: usize) -> u64 {
         self.shifted + at as u64

@@ -24,10 +24,13 @@ pub(crate) enum Found {
 pub(crate) enum Kind {
     /// Nothing that matters.
     Plain,
-    /// CRI: it is all of a log entry, or the last part of one.
-    CriLast,
-    /// CRI: the next line has more of the same log entry.
-    CriPart,
+    /// CRI: it is of a log entry.
+    Cri {
+        /// The entry goes on in the stream's next line.
+        is_part: bool,
+        /// Of which of a container's two streams.
+        is_stderr: bool,
+    },
 }
 
 /// Looks for a header at the beginning of `bytes`. A comment is only looked for at the beginning of a line.
@@ -143,16 +146,10 @@ impl Cursor<'_> {
         let start = self.at;
         let mut read = || {
             self.text(b"std")?;
-            match self.peek()? {
-                b'o' => self.text(b"out ")?,
-                _ => self.text(b"err ")?,
-            }
-            let kind = match self.peek()? {
-                b'P' => Kind::CriPart,
-                b'F' => Kind::CriLast,
-                _ => return Err(Stop::Mismatch),
-            };
-            self.at += 1;
+            let is_stderr = self.peek()? == b'e';
+            self.text(if is_stderr { b"err " } else { b"out " })?;
+            let is_part = self.peek()? == b'P';
+            self.one_of(b"PF")?;
             if self.peek()? == b':' {
                 self.word()?;
             }
@@ -160,7 +157,7 @@ impl Cursor<'_> {
                 b'\n' | b'\r' => {}
                 _ => self.one_of(b" ")?,
             }
-            Ok(kind)
+            Ok(Kind::Cri { is_part, is_stderr })
         };
         let kind = read();
         if kind.is_err() {
@@ -310,6 +307,10 @@ impl Cursor<'_> {
 mod tests {
     use super::*;
 
+    fn cri(is_part: bool, is_stderr: bool) -> Kind {
+        Kind::Cri { is_part, is_stderr }
+    }
+
     #[test]
     fn headers_are_known_and_their_beginnings_too() {
         for (header, kind) in [
@@ -328,9 +329,9 @@ mod tests {
                 "<14>1 - h a 1 ID [x@1 a=\"b] {\\\"\" c=\"\"][y] ",
                 Kind::Plain,
             ),
-            ("2026-03-01T00:00:00.1Z stdout F ", Kind::CriLast),
-            ("2026-03-01T00:00:00.1+02:00 stderr P ", Kind::CriPart),
-            ("2026-03-01T00:00:00Z stdout F:x ", Kind::CriLast),
+            ("2026-03-01T00:00:00.1Z stdout F ", cri(false, false)),
+            ("2026-03-01T00:00:00.1+02:00 stderr P ", cri(true, true)),
+            ("2026-03-01T00:00:00Z stdout F:x ", cri(false, false)),
         ] {
             let found = find(format!("{header}{{}}").as_bytes(), true);
             assert_eq!(found, Found::Header(header.len(), kind), "{header}");

@@ -13,7 +13,8 @@
 //!   - syslog, RFC 3164, as it is really written: `<PRI>`, then a date (`Nov 28 10:00:00` or ISO 8601) or none, then up to
 //!     three words such as host, `tag[pid]:` and `@cee:`. Without `<PRI>`, as in files, date, host and `tag:` must be there;
 //! - CRI, as the kubelet keeps a container's output: `TIME stdout F ` or `TIME stderr F ` with anything or nothing behind
-//!   it. Lines with `P` instead of `F` are joined with the lines behind them, up to one with `F`;
+//!   it. Lines with `P` instead of `F` are joined with their stream's lines behind them, up to one with `F`. Up to 64 KiB of
+//!   the other stream's lines may stand between two of them;
 //! - a line that begins, behind framing, with `#` or `//`: a comment, with whatever is in it.
 //!
 //! A header has at most 2048 bytes. All other bytes before an object are garbage: they are counted, and the object is
@@ -113,8 +114,10 @@ struct Line {
     is_fresh: bool,
     /// It has a header.
     has_header: bool,
-    /// A CRI header says that the next line continues this one.
+    /// A CRI header says that its stream's next line continues this one.
     is_part: bool,
+    /// Which of a container's two streams that is.
+    is_stderr: bool,
     /// Something on it was counted as lost.
     is_counted: bool,
 }
@@ -126,6 +129,7 @@ impl Line {
         is_fresh: true,
         has_header: false,
         is_part: false,
+        is_stderr: false,
         is_counted: false,
     };
 }
@@ -169,6 +173,8 @@ pub struct Framer {
     ended: bool,
     /// How far the stream was read when a new framer could last have gone on from there.
     settled: u64,
+    /// Up to here, lines stand in another order than in the stream.
+    reordered_to: u64,
 }
 
 impl Framer {
@@ -198,6 +204,7 @@ impl Framer {
             opening,
             ended: false,
             settled: 0,
+            reordered_to: 0,
         }
     }
 
@@ -252,6 +259,12 @@ impl Framer {
     /// Whether nothing is unfinished. All frames must have been taken before.
     pub fn is_done(&self) -> bool {
         self.mode == Mode::Between && self.at == self.buffer.filled
+    }
+
+    /// Whether all that was read ends with lines of a CRI log entry that goes on.
+    pub fn is_within_entry(&self) -> bool {
+        let is_entry = matches!(self.mode, Mode::Joined { .. } | Mode::EntryRest);
+        is_entry && self.line.is_part && self.buffer.bytes().ends_with(b"\n")
     }
 
     /// How many of the bytes read belong to something that is not done with: an event that is not whole
@@ -334,7 +347,8 @@ impl Framer {
     /// A new framer could resume here, if it sees the line's indentation and header.
     fn settle(&mut self) {
         let is_own = self.own_indent != usize::MAX;
-        if self.mode == Mode::Between && !is_own && !self.line.has_header {
+        let is_in_order = self.buffer.offset_of(self.at) >= self.reordered_to;
+        if self.mode == Mode::Between && is_in_order && !is_own && !self.line.has_header {
             let indent = if self.line.is_blank {
                 self.line.indent
             } else {

@@ -1,8 +1,13 @@
 //! CRI log entries that are split over lines: an object is joined from their parts, each byte of it moved twice at most.
 
+use memchr::memchr;
+
 use crate::header::{self, Found, Kind};
 use crate::json::Scan;
 use crate::{Framer, Lost, Mode, Step};
+
+/// Bytes of the other stream's lines, and of the line itself, among which an entry's next line is looked for.
+const BETWEEN_PARTS: usize = 64 << 10;
 
 impl Framer {
     /// Continues an object whose bytes from `start` to `end` are joined.
@@ -81,13 +86,52 @@ impl Framer {
             return ENDED;
         }
         match header::find(&self.buffer.bytes()[self.at + 1..], false) {
-            Found::Header(length, kind) if kind != Kind::Plain => {
+            Found::Header(length, Kind::Cri { is_part, is_stderr })
+                if is_stderr == self.line.is_stderr =>
+            {
                 self.at += 1 + length;
-                self.line.is_part = kind == Kind::CriPart;
+                self.line.is_part = is_part;
                 Step::Continue
             }
+            Found::Header(_, Kind::Cri { .. }) => match self.bring_forward() {
+                Step::Continue => self.next_part(),
+                step => step,
+            },
             Found::Beginning if !self.ended => Step::Wait,
             _ => ENDED,
         }
+    }
+
+    /// At a line's end, before lines of the other stream: moves the next line of this one before them.
+    fn bring_forward(&mut self) -> Step {
+        let kept = match self.mode {
+            Mode::Joined { start, end } => end - start,
+            _ => 0,
+        };
+        let limit = BETWEEN_PARTS.min(self.max_event - kept);
+        let behind = &self.buffer.bytes()[self.at..];
+        let window = &behind[..behind.len().min(limit)];
+        // Of the line break before a line.
+        let mut at = 0;
+        while let Some(line) = window.get(at + 1..) {
+            let length = match memchr(b'\n', line) {
+                Some(length) => length,
+                None if window.len() == limit => break,
+                None if self.ended => line.len(),
+                None => return Step::Wait,
+            };
+            let Found::Header(_, Kind::Cri { is_stderr, .. }) = header::find(line, false) else {
+                break;
+            };
+            let end = at + 1 + length;
+            if is_stderr == self.line.is_stderr {
+                self.buffer.swap(self.at, self.at + at, self.at + end);
+                self.reordered_to = self.buffer.offset_of(self.at + end);
+                self.doomed.clear();
+                return Step::Continue;
+            }
+            at = end;
+        }
+        Step::Lost(Lost::Malformed)
     }
 }

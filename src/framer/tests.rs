@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod framing;
+mod streams;
 
 const LIMIT: usize = 300;
 

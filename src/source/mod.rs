@@ -6,6 +6,7 @@
 mod awaited;
 mod file;
 pub mod fluent;
+mod foreign;
 pub mod gunzip;
 pub mod http;
 mod listen;

@@ -12,9 +12,6 @@ use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection, StreamOwned}
 use super::watched::{Invalid, Watch, Watched};
 use crate::text::pem::{self, Part};
 
-/// What a client begins with that wants TLS: a handshake record.
-const HANDSHAKE: u8 = 0x16;
-
 /// PEM files of a listener.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
@@ -185,11 +182,6 @@ impl<S: Read + Write> Write for TlsStream<S> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// Whether a connection that begins with this byte wants TLS.
-pub fn is_tls(first: u8) -> bool {
-    first == HANDSHAKE
 }
 
 /// What went wrong in a handshake. `None` if the error is the connection's.
@@ -393,6 +385,5 @@ mod tests {
         let mut stream = server.unwrap().accept(ours).unwrap();
         let error = stream.read(&mut [0]).unwrap_err();
         assert_eq!(handshake_error(&error), Some(HandshakeError::NotTls));
-        assert!(is_tls(0x16) && !is_tls(b'P'));
     }
 }

@@ -76,6 +76,8 @@ causes! {
         TlsHello = "tls_hello" "400 the client speaks TLS, this address does not";
         /// 400: the client speaks HTTP/2.
         Http2Preface = "http2_preface" "400 the client speaks HTTP/2, this address does not";
+        /// 400: the client speaks HTTP.
+        Http = "http" "400 the client speaks HTTP, this address does not";
         /// 400: a PROXY header of a balancer.
         ProxyHeader = "proxy_header" "400 the client sends a PROXY header";
         /// 401: no token.

@@ -30,7 +30,7 @@ impl fmt::Display for EventTime {
 }
 
 /// Where in an event its time is: names of members, from the outside in, such as `meta.when`. A number chooses an
-/// element of an array: `Records.0.eventTime`.
+/// element of an array: `Records[0].eventTime`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePath(Vec<String>);
 
@@ -38,6 +38,8 @@ impl FromStr for TimePath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // `Records[0].when` is `Records.0.when`, as in rules.
+        let text = text.replace('[', ".").replace(']', "");
         let names: Vec<_> = text.split('.').map(str::to_owned).collect();
         if names.iter().any(|name| name.trim().is_empty()) {
             return Err(
@@ -404,7 +406,9 @@ mod tests {
                 "{path:?}"
             );
         }
-        for wrong in ["", ".", "a.", ".a", "a..b", "a. .b"] {
+        let path = "Records[1].on[0][2]".parse::<TimePath>();
+        assert_eq!(path, "Records.1.on.0.2".parse());
+        for wrong in ["", ".", "a.", ".a", "a..b", "a. .b", "a[]"] {
             assert!(wrong.parse::<TimePath>().is_err(), "{wrong}");
         }
     }

@@ -344,13 +344,7 @@ impl Follower {
     pub(super) fn report_compressed(&self, path: &Path, kind: &'static str) {
         // It was compressed from one of just its name, or from one that had been renamed before.
         let original = path.with_extension("");
-        let name = original.file_name().unwrap_or_default();
-        let unread = |file: &&FileOffset| {
-            let names = HashSet::from([file.path.file_name().unwrap_or_default().to_owned()]);
-            file.unread() > 0
-                && file.path.parent() == path.parent()
-                && is_renamed_from(name, &names)
-        };
+        let unread = |file: &&FileOffset| file.unread() > 0 && may_have_been(&original, &file.path);
         let lost = self.missing.awaited().map(|(_, file)| file);
         let lost = lost
             .filter(unread)
@@ -411,6 +405,13 @@ fn report_gone(
             unknown,
         });
     }
+}
+
+/// Whether a file that is at `path` may have been at `before`: it is there still, or something was put behind its name.
+pub(super) fn may_have_been(path: &Path, before: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    let names = HashSet::from([name(before)]);
+    path.parent() == before.parent() && is_renamed_from(&name(path), &names)
 }
 
 /// Whether a name is one of `names`, or was, before something was put behind it.

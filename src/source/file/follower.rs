@@ -90,6 +90,8 @@ pub(super) struct Follower {
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
+    /// Files that begin within a log entry, and the file in which that entry began.
+    pub(super) heirs: BTreeMap<u64, u64>,
     /// A reading that is not in use.
     pub(super) spare: Option<Box<Reading>>,
     /// What other sources left.
@@ -163,6 +165,7 @@ impl Follower {
             restored: BTreeSet::new(),
             orphans: BTreeMap::new(),
             remainders: VecDeque::new(),
+            heirs: BTreeMap::new(),
             spare: None,
             others: Missing::default(),
             progress: Progress::default(),

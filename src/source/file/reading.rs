@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
+use super::ending::may_have_been;
 use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
 use super::tracked::{Reading, State, Tracked};
@@ -164,6 +165,7 @@ impl Follower {
             start_reading(file, &mut self.spare, sink).gzip = Some(gzip);
         }
         let end = file.offset.saturating_add(TURN);
+        self.inherit(number);
         loop {
             let Some(file) = self.files.get_mut(&number) else {
                 return Ok(Step::Idle);
@@ -196,6 +198,50 @@ impl Follower {
         }
         self.rest(number);
         Ok(Step::Idle)
+    }
+
+    /// A log entry that a rotation has cut apart goes on in the file that has taken the place of its own.
+    fn inherit(&mut self, number: u64) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
+        if file.offset > 0 || file.reading.is_some() || file.is_gzip {
+            return;
+        }
+        let path = &file.now.path;
+        let is_it = |file: &Tracked| {
+            let Some(reading) = file.reading.as_ref().filter(|_| file.is_read()) else {
+                return false;
+            };
+            let was_here =
+                reading.former_path.as_ref() == Some(path) || may_have_been(&file.now.path, path);
+            was_here && reading.framer.is_within_entry()
+        };
+        let mut hot = self.hot.iter().copied();
+        let before = hot.find(|other| self.files.get(other).is_some_and(|file| is_it(file)));
+        if let Some(before) = before
+            && let Some(rest) = self.files.get_mut(&before).and_then(|file| file.rest())
+            && let Some(file) = self.files.get_mut(&number)
+        {
+            file.reading = Some(rest);
+            self.heirs.insert(number, before);
+        }
+    }
+
+    /// An heir's events were passed on: once it is behind the entry, nothing more comes of the file where that began.
+    fn bequeathed(&mut self, number: u64, position: u64) {
+        if let Some(&before) = self.heirs.get(&number)
+            && let Some(file) = self.files.get(&number)
+            && let Some(reading) = &file.reading
+            && reading.framer.unfinished() <= file.offset
+        {
+            self.heirs.remove(&number);
+            if let Some(file) = self.files.get_mut(&before)
+                && file.start_at(file.offset).is_ok()
+            {
+                self.progress.mark(position, before, file.reached());
+            }
+        }
     }
 
     fn end_of_file(&mut self, number: u64, count: io::Result<usize>) -> io::Result<()> {
@@ -261,6 +307,7 @@ impl Follower {
             return false;
         };
         self.progress.mark(position, number, file.reached());
+        self.bequeathed(number, position);
         true
     }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +39,8 @@ pub(super) enum State {
 pub(super) struct Reading {
     /// What was read of an event that is not whole.
     pub(super) framer: Framer,
+    /// Where the file was before it was renamed.
+    pub(super) former_path: Option<Arc<Path>>,
     /// The last bytes that were read: the file itself may be truncated before they are passed on.
     recent: Vec<u8>,
     /// The framer has events that found no room.
@@ -49,6 +52,7 @@ impl Reading {
     pub(super) fn new(framer: Framer) -> Self {
         Reading {
             framer,
+            former_path: None,
             recent: Vec::new(),
             has_pending: false,
             gzip: None,
@@ -207,7 +211,12 @@ impl Tracked {
             self.is_touched = true;
         }
         self.is_gone = false;
-        self.now = listed;
+        let former = std::mem::replace(&mut self.now, listed);
+        if let Some(reading) = &mut self.reading
+            && former.path != self.now.path
+        {
+            reading.former_path = Some(former.path);
+        }
     }
 
     /// Looks at its own path. False if another file is there, or none.
@@ -292,7 +301,7 @@ impl Tracked {
     /// Takes what is not needed while nothing is read; but for the framer, it is as new.
     pub(super) fn rest(&mut self) -> Option<Box<Reading>> {
         let mut reading = self.reading.take()?;
-        (reading.recent, reading.gzip) = (Vec::new(), None);
+        (reading.recent, reading.gzip, reading.former_path) = (Vec::new(), None, None);
         Some(reading)
     }
 

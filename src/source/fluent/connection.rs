@@ -16,6 +16,7 @@ use super::unpack::take_whole;
 use super::values::{Found, Values};
 use crate::framer::{Frame, Framer, Lost};
 use crate::rules::Screened;
+use crate::source::foreign::Foreign;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::{Reason, Refusal};
@@ -26,8 +27,6 @@ const ENVELOPE: usize = 64 << 10;
 const FIRST_READ: usize = 4 << 10;
 /// A client that has waited so long without a word waits for one from here.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
-/// What a TLS client begins with.
-const TLS_HELLO: u8 = 0x16;
 /// MessagePack's arrays, and those of its values whose first byte begins no JSON text.
 const MSGPACK: u8 = 0x80;
 
@@ -99,11 +98,13 @@ impl Connection {
 
     /// Looks at the first bytes of all.
     fn begin(&mut self, mut first: &[u8], output: &SourceOutput) -> io::Result<()> {
-        match first.first() {
-            Some(&TLS_HELLO) => {
+        if let Some(foreign) = Foreign::of(first) {
+            if foreign == Foreign::Tls {
                 output.complain(SPEAKS_TLS);
-                return Err(self.break_off(output, Refusal::TlsHello));
             }
+            return Err(self.break_off(output, foreign.refusal()));
+        }
+        match first.first() {
             Some(MSGPACK..) => {
                 let mut values = Values::new(self.max_message());
                 values.copy_in(&mut first);
@@ -172,6 +173,8 @@ impl Connection {
             }
             let begun = match values.next()? {
                 None => break,
+                // A client that only shows that it is there may go when all places are taken.
+                Some(Found::Value([0xc0])) => continue,
                 Some(Found::TooLarge(beginning)) => {
                     let opening = message::opening(beginning);
                     if opening.is_none() {

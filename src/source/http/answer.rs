@@ -2,6 +2,7 @@
 //! make of it.
 
 use super::request::HeadError;
+use crate::source::foreign::Foreign;
 use crate::telemetry::counters::Refusal;
 
 /// Methods that there are.
@@ -64,9 +65,7 @@ impl Answer {
             Answer::TooManyConnections => Refusal::ConnectionLimit,
             Answer::TooManyOfPeer => Refusal::PeerLimit,
             Answer::Refused(HeadError::Malformed(_)) => Refusal::MalformedHead,
-            Answer::Refused(HeadError::Tls) => Refusal::TlsHello,
-            Answer::Refused(HeadError::Http2) => Refusal::Http2Preface,
-            Answer::Refused(HeadError::ProxyHeader) => Refusal::ProxyHeader,
+            Answer::Refused(HeadError::Foreign(foreign)) => foreign.refusal(),
             Answer::Refused(HeadError::TooLarge) => Refusal::HeadTooLarge,
             Answer::Refused(HeadError::UnknownTransferCoding) => Refusal::NotImplemented,
             Answer::Refused(HeadError::UnknownContentCoding) => Refusal::Encoding,
@@ -142,11 +141,15 @@ impl Answer {
 }
 
 fn head_error(error: HeadError) -> (&'static str, &'static str, u8) {
+    let foreign = |foreign| match foreign {
+        Foreign::Tls => "no TLS here: use http",
+        Foreign::Http2 => "no HTTP/2 here",
+        Foreign::ProxyHeader => "no PROXY header here",
+        Foreign::Http => "not HTTP",
+    };
     match error {
         HeadError::Malformed(what) => ("400 Bad Request", what, 6),
-        HeadError::Tls => ("400 Bad Request", "no TLS here: use http", 6),
-        HeadError::Http2 => ("400 Bad Request", "no HTTP/2 here", 6),
-        HeadError::ProxyHeader => ("400 Bad Request", "no PROXY header here", 6),
+        HeadError::Foreign(found) => ("400 Bad Request", foreign(found), 6),
         HeadError::TooLarge => (
             "431 Request Header Fields Too Large",
             "Headers too large",

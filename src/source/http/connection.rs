@@ -56,6 +56,8 @@ struct Connection<'a, 'm> {
     head_only: bool,
     /// What reads wait for.
     phase: Phase,
+    /// The current request brings events.
+    has_events: bool,
     /// When the current request must be complete, if it was not complete at once.
     deadline: Option<Instant>,
     /// A request was answered.
@@ -109,9 +111,10 @@ pub(super) fn serve<'a>(
             }
             return Connection::new(transport, client, memory).serve();
         }
-        Err(NoTls::Plain(transport)) => {
-            Connection::new(transport, client, memory).end(Answer::NotTls);
+        Err(NoTls::Plain(transport, answer)) => {
+            Connection::new(transport, client, memory).end(answer);
         }
+        Err(NoTls::TooSlow) => client.refused(Refusal::Timeout),
         Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
             client.refused(Refusal::ClientCertificate);
         }
@@ -149,6 +152,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             unread: 0..0,
             head_only: false,
             phase: Phase::Head,
+            has_events: false,
             deadline: None,
             is_served: false,
             may_read: false,
@@ -230,9 +234,10 @@ impl<'a, 'm> Connection<'a, 'm> {
             sent.map_err(|_| Broken::Disconnected)?;
         }
         let service = self.client.service;
+        self.has_events = asked.route.has_events();
         self.memory.decoder.start(Coding {
             is_gzip: asked.is_gzip,
-            is_ignored: !asked.route.has_events(),
+            is_ignored: !self.has_events,
             unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
         });
         match asked.length {
@@ -334,7 +339,9 @@ impl<'a, 'm> Connection<'a, 'm> {
         }
         let timeout = self.client.service.timeout;
         if !is_new {
-            if self.phase != phase {
+            let phase = if self.has_events { phase } else { Phase::Head };
+            // Of a body each part counts, else the whole.
+            if self.phase != phase || phase == Phase::Body {
                 self.enter(phase);
             }
             let deadline = *self

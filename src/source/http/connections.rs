@@ -8,11 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::poll::{PollFd, poll};
+use crate::sys::shutdown::ShutdownSignal;
 
-use super::registry::{Admission, HEAD_TIME, Limits, Phase, Registry};
+use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
 
 /// When none may go yet, one soon will, unless threads get no turn.
-const GRACE: Duration = HEAD_TIME.saturating_mul(5);
+const GRACE: Duration = BODY_TIME.saturating_mul(2);
 /// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
 /// next clients displace others at once, or are turned away.
 pub const BURST: Duration = Duration::from_millis(100);
@@ -23,6 +24,7 @@ const TURN: Duration = Duration::from_millis(1);
 pub struct Connections {
     open: Mutex<Open>,
     closed: Condvar,
+    stop: ShutdownSignal,
 }
 
 struct Open {
@@ -85,14 +87,15 @@ pub enum TurnedAway {
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(limits: Limits) -> Self {
+    /// None yet. When the agent stops, no new one waits for long.
+    pub fn new(limits: Limits, stop: &ShutdownSignal) -> Self {
         Connections {
             open: Mutex::new(Open {
                 registry: Registry::new(limits),
                 members: HashMap::new(),
             }),
             closed: Condvar::new(),
+            stop: stop.clone(),
         }
     }
 
@@ -157,7 +160,8 @@ impl Connections {
                     };
                     let longest = open.registry.longest_waiting(now, waits);
                     let Some((victim, address)) = longest else {
-                        if now >= deadline + GRACE || !open.registry.will_have_waiting() {
+                        let is_over = now >= deadline + GRACE || self.stop.is_triggered();
+                        if is_over || !open.registry.will_have_waiting() {
                             return Err(TurnedAway::Full);
                         }
                         let waited = self.closed.wait_timeout(open, TURN);

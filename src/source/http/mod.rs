@@ -137,11 +137,14 @@ impl Listener {
         Service {
             max_event: output.max_event(),
             output,
-            connections: Connections::new(Limits {
-                connections: settings.connections.unwrap_or(connections),
-                busy: settings.connections.unwrap_or(BUSY),
-                per_peer: settings.connections_per_peer,
-            }),
+            connections: Connections::new(
+                Limits {
+                    connections: settings.connections.unwrap_or(connections),
+                    busy: settings.connections.unwrap_or(BUSY),
+                    per_peer: settings.connections_per_peer,
+                },
+                stop,
+            ),
             lot,
             tokens: settings.tokens.clone(),
             tls: settings.tls.clone(),

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 /// Time that a connection has for its head before another one may take its place. Under a flood new ones wait for that,
 /// in the kernel's queue: rather than that a client is displaced which was about to send.
-pub const HEAD_TIME: Duration = Duration::from_millis(20);
-/// The same for a body.
-const BODY_TIME: Duration = Duration::from_secs(5);
+const HEAD_TIME: Duration = Duration::from_millis(20);
+/// The same for more of a body of events: longer than a client that is alive pauses.
+pub const BODY_TIME: Duration = Duration::from_millis(500);
+/// The same for all of such a body, however it trickles.
+const WHOLE_BODY_TIME: Duration = Duration::from_secs(5);
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +29,12 @@ const FEW: usize = 64;
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The rest of a head, the first one's beginning included; or for a refused client to close.
+    /// The rest of a head, the first one's beginning included; the rest of a body that has no events; or for a refused client
+    /// to close.
     Head,
     /// The next request.
     Idle,
-    /// The rest of a body.
+    /// More of a body of events.
     Body,
 }
 
@@ -53,6 +56,8 @@ struct Entry {
     since: Instant,
     /// It waits for its next request and has no thread.
     is_parked: bool,
+    /// When it first waited for that.
+    first: Instant,
     /// It has shown a valid token or certificate.
     is_trusted: bool,
     /// A request of it was answered.
@@ -106,6 +111,7 @@ impl Registry {
             phase: Phase::Head,
             since: now,
             is_parked: false,
+            first: now,
             is_trusted: false,
             is_served: false,
         };
@@ -151,6 +157,9 @@ impl Registry {
     /// A connection waits for something else from now on.
     pub fn enter(&mut self, number: u64, phase: Phase, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&number) {
+            if entry.phase != phase {
+                entry.first = now;
+            }
             (entry.phase, entry.since) = (phase, now);
         }
     }
@@ -183,9 +192,7 @@ impl Registry {
 
     /// Whether some connection will soon have waited for long enough.
     pub fn will_have_waiting(&self) -> bool {
-        let waits = |entry: &Entry| matches!(entry.phase, Phase::Head | Phase::Idle);
-        let mut entries = self.entries.values();
-        entries.any(|entry| waits(entry) && !entry.is_trusted)
+        self.entries.values().any(|entry| !entry.is_trusted)
     }
 
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
@@ -198,12 +205,16 @@ impl Registry {
         waits: impl Fn(u64) -> bool,
     ) -> Option<(u64, IpAddr)> {
         let may_go = |entry: &Entry| {
-            let time = match entry.phase {
-                Phase::Head | Phase::Idle => HEAD_TIME,
-                Phase::Body => BODY_TIME,
+            let waits = now.saturating_duration_since(entry.since);
+            let has_waited = match entry.phase {
+                Phase::Head | Phase::Idle => waits >= HEAD_TIME,
+                Phase::Body => {
+                    let all = now.saturating_duration_since(entry.first);
+                    waits >= BODY_TIME || all >= WHOLE_BODY_TIME
+                }
             };
             let makes_room = !entry.is_parked || !self.is_busy();
-            makes_room && !entry.is_trusted && now.saturating_duration_since(entry.since) >= time
+            makes_room && !entry.is_trusted && has_waited
         };
         let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
         let waiting =
@@ -301,8 +312,8 @@ mod tests {
             (&[(Head, 19, false), (Idle, 90_000, false)], Some(1)),
             (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
             (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
-            (&[(Body, 4_000, false), (Body, 6_000, false)], Some(1)),
-            (&[(Body, 4_000, false), (Idle, 19, false)], None),
+            (&[(Body, 499, false), (Body, 500, false)], Some(1)),
+            (&[(Body, 499, false), (Idle, 19, false)], None),
             (
                 &[
                     (Head, 90_000, true),
@@ -332,16 +343,25 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_trickles_goes_too() {
+        let start = Instant::now();
+        let mut registry = registry(1, 0);
+        registry.admit(0, A, start);
+        for (milliseconds, goes) in [(100, false), (4_000, false), (5_099, false), (5_100, true)] {
+            let now = start + Duration::from_millis(milliseconds);
+            registry.enter(0, Phase::Body, now);
+            let found = registry.longest_waiting(now, |_| true);
+            assert_eq!(found.is_some(), goes, "{milliseconds}");
+        }
+    }
+
+    #[test]
     fn who_will_have_to_go() {
         let now = Instant::now();
         let mut registry = registry(10, 0);
         assert!(!registry.will_have_waiting());
         registry.admit(0, A, now);
         assert!(registry.will_have_waiting());
-        for (phase, will) in [(Phase::Body, false), (Phase::Idle, true)] {
-            registry.enter(0, phase, now);
-            assert_eq!(registry.will_have_waiting(), will, "{phase:?}");
-        }
         registry.trust(0);
         assert!(!registry.will_have_waiting());
     }

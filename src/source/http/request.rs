@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 
 use httparse::Status;
 
+use crate::source::foreign::Foreign;
+
 /// A request's line and headers at most.
 pub const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
@@ -14,12 +16,8 @@ const HEADERS: usize = 64;
 pub enum HeadError {
     /// Not HTTP, or framed in a way that could be understood differently.
     Malformed(&'static str),
-    /// The beginning of TLS.
-    Tls,
-    /// The preface of HTTP/2.
-    Http2,
-    /// A balancer's PROXY header, of version 1 or 2.
-    ProxyHeader,
+    /// Another protocol.
+    Foreign(Foreign),
     /// Line and headers over [`HEAD_BYTES`], or more headers than anybody needs.
     TooLarge,
     /// A transfer coding other than `chunked`.
@@ -80,7 +78,10 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
         Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(HeadError::TooLarge),
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-        Err(_) => return Err(not_http(bytes)),
+        Err(_) => {
+            let foreign = Foreign::of(bytes).filter(|foreign| *foreign != Foreign::Http);
+            return Err(foreign.map_or(HeadError::Malformed("not HTTP"), HeadError::Foreign));
+        }
     };
     // httparse takes a lone line feed for a line's end; a proxy before us may not.
     let head = &bytes[..length];
@@ -98,18 +99,6 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
         authorization: headers.authorization,
         bytes: length,
     }))
-}
-
-/// What it is instead, as far as a few bytes tell.
-fn not_http(bytes: &[u8]) -> HeadError {
-    match bytes {
-        [0x16, ..] => HeadError::Tls,
-        _ if bytes.starts_with(b"PRI * HTTP/2") => HeadError::Http2,
-        _ if bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0") => {
-            HeadError::ProxyHeader
-        }
-        _ => HeadError::Malformed("not HTTP"),
-    }
 }
 
 /// What the headers say.
@@ -336,19 +325,15 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_recognized() {
+    fn other_protocols_are_refused_as_what_they_are() {
         for (bytes, error) in [
-            (&b"\x16\x03\x01\x02\x00\x01"[..], HeadError::Tls),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::Http2),
+            (&b"\x16\x03\x01"[..], HeadError::Foreign(Foreign::Tls)),
+            (b"PRI * HTTP/2.0\r\n", HeadError::Foreign(Foreign::Http2)),
             (
-                b"PROXY TCP4 10.0.0.7 10.0.0.1 50000 8088\r\nPOST / HTTP/1.1\r\n",
-                HeadError::ProxyHeader,
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
+                HeadError::Foreign(Foreign::ProxyHeader),
             ),
-            (
-                b"PROXY UNKNOWN\r\nPOST / HTTP/1.1\r\n",
-                HeadError::ProxyHeader,
-            ),
-            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", HeadError::ProxyHeader),
+            (b"POST / HTTP/7\r\n", HeadError::Malformed("not HTTP")),
             (b"{\"n\":1}\n", HeadError::Malformed("not HTTP")),
         ] {
             assert_eq!(parse_head(bytes), Err(error), "{error:?}");

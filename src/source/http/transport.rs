@@ -6,7 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answer::Answer;
 use super::connections::Member;
+use super::request::HeadError;
+use crate::source::foreign::Foreign;
 use crate::source::tls::{self, TlsServer, TlsStream};
 
 /// How long a read may wait.
@@ -62,12 +65,11 @@ impl Socket {
         Ok(())
     }
 
-    /// The first byte to read, which stays unread.
-    fn peek(&self) -> io::Result<Option<u8>> {
-        let mut first = [0];
+    /// The first bytes to read, which stay unread.
+    fn peek<'b>(&self, first: &'b mut [u8]) -> io::Result<&'b [u8]> {
         self.prepare()?;
-        let count = self.member.read(|stream| stream.peek(&mut first))?;
-        Ok((count > 0).then_some(first[0]))
+        let count = self.member.read(|stream| stream.peek(first))?;
+        Ok(first.get(..count).unwrap_or_default())
     }
 }
 
@@ -105,10 +107,12 @@ pub(super) enum Transport {
 pub(super) enum NoTls {
     /// The client has gone, or has said nothing in time.
     Gone,
-    /// It does not speak TLS, and can get an answer that says so.
-    Plain(Transport),
+    /// It does not speak TLS, and can get this answer.
+    Plain(Transport, Answer),
     /// The handshake failed.
     Failed(Option<tls::HandshakeError>),
+    /// It was not complete in time.
+    TooSlow,
 }
 
 impl Transport {
@@ -119,12 +123,23 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Self, NoTls> {
         socket.patience.set(Patience::Until(deadline));
-        match socket.peek() {
-            Ok(Some(first)) if tls::is_tls(first) => {}
-            Ok(Some(_)) => return Err(NoTls::Plain(Transport::Plain(socket))),
-            Ok(None) | Err(_) => return Err(NoTls::Gone),
+        let mut first = [0; 16];
+        let first = socket.peek(&mut first).unwrap_or_default();
+        let answer = match Foreign::of(first) {
+            _ if first.is_empty() => return Err(NoTls::Gone),
+            Some(Foreign::Tls) => None,
+            Some(Foreign::ProxyHeader) => {
+                Some(Answer::Refused(HeadError::Foreign(Foreign::ProxyHeader)))
+            }
+            _ => Some(Answer::NotTls),
+        };
+        if let Some(answer) = answer {
+            return Err(NoTls::Plain(Transport::Plain(socket), answer));
         }
-        let failed = |error: io::Error| NoTls::Failed(tls::handshake_error(&error));
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::WouldBlock => NoTls::TooSlow,
+            _ => NoTls::Failed(tls::handshake_error(&error)),
+        };
         let mut stream = server.accept(socket).map_err(failed)?;
         stream.handshake().map_err(failed)?;
         Ok(Transport::Tls(Box::new(stream)))

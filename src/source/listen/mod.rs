@@ -338,9 +338,13 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
     }
 
     fn end(&mut self, id: u64, end: End) {
-        self.roster.remove(id);
+        let is_unfinished = self.roster.remove(id);
         self.deferred.retain(|deferred| *deferred != id);
         if let Some(mut connection) = self.connections.remove(&id) {
+            if end == End::Closed && is_unfinished && connection.stream.is_handshaking() {
+                let peer = connection.peer.map(|peer| peer.ip());
+                self.output.refused(Refusal::Disconnected, peer);
+            }
             connection.protocol.end(end, &mut self.output);
         }
     }

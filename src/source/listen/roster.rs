@@ -151,14 +151,16 @@ impl Roster {
         self.entries.insert(id, entry);
     }
 
-    /// A connection is closed.
-    pub(crate) fn remove(&mut self, id: u64) {
-        if let Some(entry) = self.entries.remove(&id) {
-            self.memory -= entry.memory;
-            if let Some(waiting) = self.waiting.get_mut(entry.group as usize) {
-                waiting.remove(&(entry.since, id));
-            }
+    /// A connection is closed. True if it waited for the rest of something.
+    pub(crate) fn remove(&mut self, id: u64) -> bool {
+        let Some(entry) = self.entries.remove(&id) else {
+            return false;
+        };
+        self.memory -= entry.memory;
+        if let Some(waiting) = self.waiting.get_mut(entry.group as usize) {
+            waiting.remove(&(entry.since, id));
         }
+        entry.group == Group::Unfinished
     }
 
     /// The connection that has to go because all together take too much memory: the longest waiting one that takes any.
