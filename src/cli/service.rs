@@ -59,7 +59,9 @@ impl Service {
 
     /// Why the service can't read this file, if it can't.
     fn obstacle(&self, path: &Path) -> Option<String> {
-        if let Some(hidden) = self.hidden.iter().find(|hidden| path.starts_with(hidden)) {
+        let real = path.canonicalize().unwrap_or_else(|_| path.into());
+        let is_in = |hidden: &&&str| path.starts_with(hidden) || real.starts_with(hidden);
+        if let Some(hidden) = self.hidden.iter().find(is_in) {
             return Some(format!("the unit hides {hidden} from it"));
         }
         let ids = |options: &[&str]| {
@@ -108,6 +110,19 @@ pub fn who_runs(state_dir: &Path) -> Option<String> {
     };
     Some(format!(
         "no agent runs on this host yet; start one: {start}"
+    ))
+}
+
+/// Why the running service does not follow its settings file in `/etc`, if it can't read it; its start mends that.
+pub fn cannot_follow(path: &Path) -> Option<String> {
+    if host::user() != 0 || path.parent() != Some(Path::new("/etc").join(NAME).as_path()) {
+        return None;
+    }
+    let service = Service::find().filter(|service| service.state.starts_with("activ"))?;
+    let obstacle = service.obstacle(path)?;
+    Some(format!(
+        "{}: the service can't read it: {obstacle}; fix: systemctl restart {NAME}, which lets its group read it",
+        path.display()
     ))
 }
 
