@@ -192,26 +192,32 @@ fn what_is_no_file_is_not_replaced() {
 #[test]
 fn a_pipe_or_a_device_in_its_place_holds_up_nobody() {
     let settings = Settings::new();
-    for place in ["fifo", "/dev/zero"] {
-        match place {
-            "fifo" => assert!(
-                Command::new("mkfifo")
-                    .arg(settings.path())
-                    .status()
-                    .unwrap()
-                    .success()
-            ),
-            device => symlink(device, settings.path()).unwrap(),
-        }
-        for command in ["run", "show", "test", "check", "disable"] {
+    let make = |place: &str| match place {
+        "fifo" => assert!(
+            Command::new("mkfifo")
+                .arg(settings.path())
+                .status()
+                .unwrap()
+                .success()
+        ),
+        device => symlink(device, settings.path()).unwrap(),
+    };
+    for (place, what) in [
+        ("fifo", "it is not a regular file"),
+        ("/dev/zero", "it is longer than 1 MiB"),
+    ] {
+        make(place);
+        for command in ["run", "show", "test", "check"] {
             let said = settings.run(&[command]);
-            // It may be one again: a service tries that.
+            // It may be a file again: a service tries that.
             assert_eq!(said.code, Some(1), "{command}: {said:?}");
-            assert!(
-                said.stderr.contains("it is not a regular file"),
-                "{command}: {said:?}"
-            );
+            assert!(said.stderr.contains(what), "{command}: {said:?}");
         }
+        let said = settings.run(&["disable"]);
+        assert!(
+            said.code == Some(1) && said.stderr.contains("it is not a regular file"),
+            "{said:?}"
+        );
         fs::remove_file(settings.path()).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, ErrorKind, IsTerminal as _};
 use std::net::TcpListener;
 
 use super::checkpoints::{self, CheckpointWriter};
@@ -163,15 +163,19 @@ fn check_stdin(
     Ok(())
 }
 
-/// Finds out now whether rejected events could be written to their file.
-fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+/// Finds out now whether rejected events could be written to their file. Its directory may be a mount that comes later.
+fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
     reject_file::open(path).map(drop).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
-        provenance.error(Opt::RejectFile, what)
+        let wrong = provenance.error(Opt::RejectFile, what);
+        match error.kind() {
+            ErrorKind::IsADirectory | ErrorKind::InvalidInput => wrong.into(),
+            _ => CommandError::Failed(wrong.0),
+        }
     })
 }
 

@@ -158,7 +158,11 @@ impl SettingsWatcher {
         };
         let file = &provenance.file;
         if let (Err(kind), true) = (&file.settings, self.had_file) {
-            return Err(format!("{}: can't be read: {kind}", file.path.display()));
+            let what = match kind {
+                ErrorKind::NotFound => "it is not there".into(),
+                kind => kind.to_string(),
+            };
+            return Err(format!("{}: can't be read: {what}", file.path.display()));
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);

@@ -109,7 +109,8 @@ pub fn who_runs(state_dir: &Path) -> Option<String> {
         None => "s3-audit-webhook run --source …".into(),
     };
     Some(format!(
-        "no agent runs on this host yet; start one: {start}"
+        "no agent runs on this host, as far as {} shows; start one: {start}",
+        state_dir.display()
     ))
 }
 
@@ -169,6 +170,10 @@ mod tests {
                 .unwrap()
                 .contains("/root")
         );
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("ca.pem");
+        std::os::unix::fs::symlink("/home", &link).unwrap();
+        assert!(service.obstacle(&link).unwrap().contains("hides /home"));
         assert!(!service.hidden.contains(&"/tmp"));
         assert_eq!(
             Service::parse("LoadState=not-found\nActiveState=inactive\n"),

@@ -40,9 +40,12 @@ impl SettingsFile {
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => Err(ErrorKind::NotFound),
                 ErrorKind::PermissionDenied if !is_given => Err(ErrorKind::PermissionDenied),
-                _ => {
+                kind => {
                     let what = format!("{}: can't be read: {error}", path.display());
-                    return Err(CommandError::Failed(what));
+                    return Err(match kind {
+                        ErrorKind::IsADirectory => UsageError(what).into(),
+                        _ => CommandError::Failed(what),
+                    });
                 }
             },
         };
