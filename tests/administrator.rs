@@ -105,7 +105,8 @@ fn enable_names_the_service_that_had_failed_and_says_when_no_agent_runs() {
     );
     let none = said("LoadState=loaded ActiveState=inactive");
     assert!(
-        none.contains("no agent runs on this host yet; start one: systemctl enable --now"),
+        none.contains("no agent runs on this host, as far as ")
+            && none.contains(" shows; start one: systemctl enable --now"),
         "{none}"
     );
     let none = said("LoadState=not-found");
@@ -178,35 +179,95 @@ fn what_the_service_cannot_read_is_no_success_for_root() {
     );
 }
 
-#[test]
-fn a_user_who_may_not_read_the_settings_is_told_so() {
-    if unsafe { libc::geteuid() } != 0 {
-        return eprintln!("skipped: root alone can be another user");
+/// Runs a shell script with a settings file in `/etc` that only root may read, in a mount namespace of its own, since it is
+/// the default file that is meant: `$0` is the agent, `$AS` begins a command of another user. Its exit code, and what it
+/// has said; None if that can't be tried here.
+fn with_settings_of_root(script: &str, path: &str) -> Option<(Option<i32>, String)> {
+    if unsafe { libc::geteuid() } != 0 || Path::new("/etc/s3-audit-webhook").exists() {
+        eprintln!("skipped: it needs root, on a host without settings of its own");
+        return None;
     }
-    let default = Path::new("/etc/s3-audit-webhook");
-    if default.exists() {
-        return eprintln!("skipped: this host has settings of its own");
-    }
-    // In a mount namespace of its own, since it is the default file that is meant.
-    let script = "mount -t tmpfs none /etc && mkdir -m 755 /etc/s3-audit-webhook && cd /etc/s3-audit-webhook && \
-                  umask 077 && echo A=1 >webhook.env && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" test";
+    let before = "mount -t tmpfs none /etc && mkdir -m 755 /etc/s3-audit-webhook && cd /etc/s3-audit-webhook && \
+                  echo nobody:x:65534:65534::/: >/etc/passwd && \
+                  umask 077 && echo S3_AUDIT_WEBHOOK_BATCH_EVENTS=1 >webhook.env && ";
     let binary = TempDir::new().unwrap();
     fs::set_permissions(binary.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = binary.path().join("agent");
     fs::copy(BINARY, &copy).unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c", script])
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &format!("{before}{script}")])
         .arg(&copy)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("webhook.env: this user may not read the settings; fix: run this as root"),
-        "{said}"
-    );
+        .env("PATH", path)
+        .env("AS", "setpriv --reuid 65534 --regid 65534 --clear-groups")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    Some((output.status.code(), String::from_utf8(said).unwrap()))
+}
+
+#[test]
+fn a_user_who_may_not_read_the_settings_is_told_so() {
+    let unread = "webhook.env: this user may not read the settings; fix: run this as root";
+    for (command, code, expected) in [
+        ("test", 1, unread),
+        ("run --source=unix-listen:/tmp/unused", 1, unread),
+        ("check --source=unix-listen:/tmp/unused", 1, unread),
+        (
+            "run --config=webhook.env",
+            1,
+            "webhook.env: can't be read: Permission denied",
+        ),
+        (
+            "show --state-dir=/",
+            1,
+            "webhook.env: can't be read: permission denied; its settings are not used",
+        ),
+        (
+            "disable",
+            1,
+            ".lock: Permission denied (os error 13); fix: run this as root",
+        ),
+        // None of these needs it.
+        ("run --dry-run", 0, "stopped: "),
+        ("check --dry-run", 0, "valid "),
+    ] {
+        let script = format!("exec $AS \"$0\" {command} </dev/null");
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        let Some((found, said)) = with_settings_of_root(&script, path) else {
+            return;
+        };
+        assert_eq!(found, Some(code), "{command}: {said}");
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+}
+
+#[test]
+fn root_is_told_when_the_running_service_cannot_read_its_settings() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let expected = "warning: /etc/s3-audit-webhook/webhook.env: the service can't read it: its user nobody may not; fix: \
+                    systemctl restart s3-audit-webhook";
+    for (properties, first, is_told) in [
+        ("ActiveState=active User=nobody", "true", true),
+        ("ActiveState=inactive User=nobody", "true", false),
+        (
+            "ActiveState=active User=nobody",
+            "chgrp 65534 webhook.env && chmod 640 webhook.env",
+            false,
+        ),
+    ] {
+        let path = systemd_says(&dir, &format!("LoadState=loaded {properties}"));
+        let script = format!("{first} && exec \"$0\" disable");
+        let Some((code, said)) = with_settings_of_root(&script, &path) else {
+            return;
+        };
+        assert_eq!(
+            (code, said.contains(expected)),
+            (Some(0), is_told),
+            "{properties}: {said}"
+        );
+    }
 }
 
 #[test]
@@ -226,12 +287,13 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     assert!(!socket.exists());
     for (flag, code, what) in [
         ("--batch-events=0", 2, "--batch-events: 0 is too small"),
-        ("--ca-file=/missing", 2, "--ca-file: /missing can't be read"),
+        // A mount that may come.
+        ("--ca-file=/missing", 1, "--ca-file: /missing can't be read"),
+        ("--ca-file=/dev/zero", 1, "it is longer than 1 MiB"),
         ("--exclude=what", 2, "--exclude"),
         ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
         ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
         ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
-        // A mount that may come.
         ("--listen-token-file=/missing", 1, "/missing can't be read"),
     ] {
         let said = settings.run(&["check", &source, flag]);

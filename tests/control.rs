@@ -238,10 +238,10 @@ fn the_same_again_changes_nothing_and_is_no_error() {
         let said = command();
         assert!(said.contains("is unchanged"), "{said}");
         assert_eq!((settings.version(), settings.text()), before);
-        // But that others may read it.
+        // But that all others may read it.
         fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o644)).unwrap();
         command();
-        assert_eq!(fs::metadata(settings.path()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(settings.path()).unwrap().mode() & 0o777, 0o640);
         assert_eq!(settings.text(), before.1);
     }
 }

@@ -83,6 +83,18 @@ fn rejected_events_are_kept_with_the_answer_and_sent_again_by_the_line_of_the_pa
 }
 
 #[test]
+fn a_directory_that_is_not_there_yet_is_no_wrong_usage() {
+    let ended = Agent::command()
+        .args(["run", "--source=unix-listen:unused"])
+        .args(["--endpoint=http://127.0.0.1:1/", "--auth-token=none"])
+        .arg("--reject-file=/not/mounted/rejected.json")
+        .run();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let expected = "--reject-file: /not/mounted/rejected.json: No such file";
+    assert!(ended.log.contains(expected), "{}", ended.log);
+}
+
+#[test]
 fn a_file_that_can_not_be_written_to_stops_no_delivery_and_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (inner, status) = (dir.path().join("inner"), free_address());

@@ -390,7 +390,7 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
         agent.wait_for_nth_log(number + 1, "the settings are valid again");
     }
     fs::remove_file(place.file()).unwrap();
-    tell(&mut agent, "can't be read: entity not found");
+    tell(&mut agent, "can't be read: it is not there");
     fs::create_dir(place.file()).unwrap();
     tell(&mut agent, "Is a directory");
 

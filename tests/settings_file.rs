@@ -88,10 +88,20 @@ fn nobody_else_may_read_it_and_it_stays_its_owners() {
     assert_eq!(mode(file.parent().unwrap()), 0o755);
     assert_eq!(names_in(file.parent().unwrap()), ["webhook.env"]);
 
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    fs::write(&file, "").unwrap();
-    assert!(enable_behind("umask 0;", &file).status().unwrap().success());
-    assert_eq!(mode(&file), 0o600);
+    // Its group goes on reading what it could read; nobody else does, and the group does not write.
+    for (old, new) in [
+        (0o666, 0o640),
+        (0o660, 0o640),
+        (0o440, 0o640),
+        (0o604, 0o600),
+        (0o400, 0o600),
+    ] {
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(old)).unwrap();
+        assert!(enable_behind("umask 0;", &file).status().unwrap().success());
+        assert_eq!(mode(&file), new, "{old:o}");
+    }
 
     if !is_root() {
         return skip("only root can give files away");
@@ -177,6 +187,51 @@ fn what_is_no_file_is_not_replaced() {
     assert_eq!(names_in(settings.dir.path()), ["webhook.env"]);
     let said = settings.run(&["disable", "--config", "/"]);
     assert!(said.stderr.contains("/: can't be changed"), "{said:?}");
+}
+
+#[test]
+fn a_pipe_or_a_device_in_its_place_holds_up_nobody() {
+    let settings = Settings::new();
+    let make = |place: &str| match place {
+        "fifo" => assert!(
+            Command::new("mkfifo")
+                .arg(settings.path())
+                .status()
+                .unwrap()
+                .success()
+        ),
+        device => symlink(device, settings.path()).unwrap(),
+    };
+    for (place, what) in [
+        ("fifo", "it is not a regular file"),
+        ("/dev/zero", "it is longer than 1 MiB"),
+    ] {
+        make(place);
+        for command in ["run", "show", "test", "check"] {
+            let said = settings.run(&[command]);
+            // It may be a file again: a service tries that.
+            assert_eq!(said.code, Some(1), "{command}: {said:?}");
+            assert!(said.stderr.contains(what), "{command}: {said:?}");
+        }
+        let said = settings.run(&["disable"]);
+        assert!(
+            said.code == Some(1) && said.stderr.contains("it is not a regular file"),
+            "{said:?}"
+        );
+        fs::remove_file(settings.path()).unwrap();
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_taken_is_named() {
+    let settings = Settings::of("A=1\n");
+    fs::create_dir(settings.dir.path().join(".webhook.env.lock")).unwrap();
+    let said = settings.run(&["disable"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stderr.contains(".webhook.env.lock: Is a directory"),
+        "{said:?}"
+    );
 }
 
 #[test]

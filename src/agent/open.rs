@@ -3,7 +3,7 @@
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, ErrorKind, IsTerminal as _};
 use std::net::TcpListener;
 
 use super::checkpoints::{self, CheckpointWriter};
@@ -75,7 +75,7 @@ pub(super) struct OpenSources {
 /// # Errors
 /// Names the option that is wrong, or what can't be opened now.
 pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Opened, CommandError> {
-    limits::check(options, provenance)?;
+    check_options(options, provenance)?;
     descriptors::raise_limit();
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
@@ -127,6 +127,13 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     })
 }
 
+/// Refuses what can't work whatever the files say, and to start without the webhook that a file may have.
+fn check_options(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
+    limits::check(options, provenance)?;
+    let needs_webhook = options.enabled && !options.dry_run;
+    provenance.check_readable(!needs_webhook || !options.webhook.endpoints.is_empty())
+}
+
 /// Refuses a standard input from which nothing would come, or whose events would be lost.
 fn check_stdin(
     options: &RunOptions,
@@ -156,15 +163,19 @@ fn check_stdin(
     Ok(())
 }
 
-/// Finds out now whether rejected events could be written to their file.
-fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
+/// Finds out now whether rejected events could be written to their file. Its directory may be a mount that comes later.
+fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
     reject_file::open(path).map(drop).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
-        provenance.error(Opt::RejectFile, what)
+        let wrong = provenance.error(Opt::RejectFile, what);
+        match error.kind() {
+            ErrorKind::IsADirectory | ErrorKind::InvalidInput => wrong.into(),
+            _ => CommandError::Failed(wrong.0),
+        }
     })
 }
 
@@ -176,10 +187,16 @@ pub fn check(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<(Forwarding, Vec<Message>), CommandError> {
-    limits::check(options, provenance)?;
+    check_options(options, provenance)?;
     options.rules.rules(provenance)?;
     distinct(options, provenance)?;
-    let destination = destination::choose(options, provenance)?;
+    let unused = ShutdownSignal::new()?;
+    let destination = choose_destination(options, provenance, &unused).map_err(|error| {
+        match is_awaited(&error, options) {
+            true => CommandError::Failed(error.0),
+            false => error.into(),
+        }
+    })?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
         source::check(spec, &listening.http, &listening.listen)
@@ -256,7 +273,8 @@ impl Opened {
     }
 }
 
-fn open_destination(
+/// Where events go, or why the webhook's settings can't work.
+fn choose_destination(
     options: &RunOptions,
     provenance: &Provenance,
     abort: &ShutdownSignal,
@@ -272,12 +290,24 @@ fn open_destination(
             warnings: Vec::new(),
         });
     }
-    destination::choose(options, provenance).or_else(|error| {
-        // What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
-        let files = settings_watch::contents(options).into_iter().skip(1);
-        let missing = files.filter(|(_, content)| content.is_err());
-        let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
-        if !missing.any(|what| error.0.contains(&what)) {
+    destination::choose(options, provenance)
+}
+
+/// What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
+fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
+    let files = settings_watch::contents(options).into_iter().skip(1);
+    let missing = files.filter(|(_, content)| content.is_err());
+    let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
+    missing.any(|what| error.0.contains(&what))
+}
+
+fn open_destination(
+    options: &RunOptions,
+    provenance: &Provenance,
+    abort: &ShutdownSignal,
+) -> Result<Destination, UsageError> {
+    choose_destination(options, provenance, abort).or_else(|error| {
+        if !is_awaited(&error, options) {
             return Err(error);
         }
         let warning = Message::WebhookAwaited {

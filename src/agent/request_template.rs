@@ -1,7 +1,6 @@
 //! What requests look like, as the options say; and whether these fit together and to the endpoint, so that no webhook must
 //! find out.
 
-use std::fs;
 use std::sync::Arc;
 
 use ureq::http::{HeaderName, Uri};
@@ -11,6 +10,7 @@ use crate::config::opt::Opt;
 use crate::config::options::WebhookOptions;
 use crate::config::provenance::Provenance;
 use crate::sys::host;
+use crate::text::small_file;
 use crate::webhook::encode::{Compressed, Encoder, Format};
 use crate::webhook::endpoint::{Collector, Endpoint};
 use crate::webhook::header::{self, Header};
@@ -181,7 +181,7 @@ fn signer(
     let Some(path) = &options.sign_key_file else {
         return Ok(None);
     };
-    let text = fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"));
+    let text = small_file::read_text(path).map_err(|error| format!("can't be read: {error}"));
     let signer = text.and_then(|text| Signer::parse(&text));
     let signer = signer
         .map_err(|what| provenance.error(Opt::SignKeyFile, format!("{} {what}", path.display())))?;

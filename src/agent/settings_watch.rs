@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Message, Rules};
 use crate::telemetry::snapshot::Forwarding;
+use crate::text::small_file;
 use crate::webhook::header;
 
 /// Between two polls. A change takes effect after three of them at most.
@@ -158,7 +158,11 @@ impl SettingsWatcher {
         };
         let file = &provenance.file;
         if let (Err(kind), true) = (&file.settings, self.had_file) {
-            return Err(format!("{}: can't be read: {kind}", file.path.display()));
+            let what = match kind {
+                ErrorKind::NotFound => "it is not there".into(),
+                kind => kind.to_string(),
+            };
+            return Err(format!("{}: can't be read: {what}", file.path.display()));
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
         let found = contents(&options);
@@ -289,7 +293,7 @@ pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
 fn read(files: impl Iterator<Item = PathBuf>) -> Contents {
     files
         .map(|path| {
-            let content = fs::read(&path).map_err(|error| error.kind());
+            let content = small_file::read(&path).map_err(|error| error.kind());
             (path, content)
         })
         .collect()

@@ -15,11 +15,19 @@ pub fn doubts(webhook: &WebhookOptions) -> Vec<String> {
         (None, Some(path)) => Token::from_file(path),
         (None, None) => Err(String::new()),
     };
-    if token.is_ok_and(|token| is_guid(token.reveal())) {
-        doubts.push(
-            "the token is a bare GUID; Splunk takes it only with its scheme: 'Splunk <token>'"
-                .into(),
-        );
+    let token = token.map_or(String::new(), |token| token.reveal().to_ascii_lowercase());
+    let doubt = match &*token {
+        token if is_guid(token) => {
+            "is a bare GUID; Splunk takes it only with its scheme: 'Splunk <token>'"
+        }
+        "splunk" | "bearer" | "basic" => "is a scheme alone; give both: 'Splunk <token>'",
+        token if token.starts_with("authorization:") => {
+            "begins with the header's name; give its value alone: 'Splunk <token>'"
+        }
+        _ => "",
+    };
+    if !doubt.is_empty() {
+        doubts.push(format!("the token {doubt}"));
     }
     for endpoint in webhook.endpoints() {
         let Ok(endpoint) = Endpoint::parse(endpoint) else {
@@ -69,6 +77,8 @@ mod tests {
                 &["bare GUID"],
             ),
             ("https://s:8088", "Bearer x", &["no path"]),
+            ("https://s/x", " bearer ", &["scheme alone"]),
+            ("https://s/x", "Authorization: Splunk 1", &["header's name"]),
             (
                 "https://s:8000/x",
                 "B5A79AAD-D822-46CC-80D1",

@@ -83,7 +83,7 @@ pub fn enable(
         let endpoints = shown_endpoints(set.endpoints());
         Ok(format!("enabled: audit events go to {endpoints}"))
     })?;
-    let file = SettingsFile::read(path.clone(), true).map_err(CommandError::Failed)?;
+    let file = SettingsFile::read(path.clone(), true)?;
     let (set, provenance) = Invocation::of_file(file).map_err(CommandError::Failed)?;
     doubts::doubts(&set.webhook)
         .iter()
@@ -219,6 +219,7 @@ fn change(
             ));
         }
     }
+    warnings.extend(service::cannot_follow(path));
     warnings.iter().for_each(|warning| warn(warning));
     let mut message = format!("{done}\n");
     if !kept.is_empty() {

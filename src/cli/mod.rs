@@ -41,14 +41,17 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
         .unwrap_or_else(|error| error.report()),
         Err(error) => {
             match error.kind() {
-                // Our own message, not clap's.
-                ErrorKind::ValueValidation => {
+                // Our own messages, not clap's: the second may pass by itself.
+                ErrorKind::ValueValidation | ErrorKind::Io => {
                     error::report(error.to_string().trim_start_matches("error: "));
                 }
                 // --help and --version are printed this way too; a closed output changes nothing.
                 _ => drop(error.print()),
             }
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            match error.kind() {
+                ErrorKind::Io => ExitCode::FAILURE,
+                _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+            }
         }
     }
 }

@@ -59,7 +59,9 @@ impl Service {
 
     /// Why the service can't read this file, if it can't.
     fn obstacle(&self, path: &Path) -> Option<String> {
-        if let Some(hidden) = self.hidden.iter().find(|hidden| path.starts_with(hidden)) {
+        let real = path.canonicalize().unwrap_or_else(|_| path.into());
+        let is_in = |hidden: &&&str| path.starts_with(hidden) || real.starts_with(hidden);
+        if let Some(hidden) = self.hidden.iter().find(is_in) {
             return Some(format!("the unit hides {hidden} from it"));
         }
         let ids = |options: &[&str]| {
@@ -107,7 +109,21 @@ pub fn who_runs(state_dir: &Path) -> Option<String> {
         None => "s3-audit-webhook run --source …".into(),
     };
     Some(format!(
-        "no agent runs on this host yet; start one: {start}"
+        "no agent runs on this host, as far as {} shows; start one: {start}",
+        state_dir.display()
+    ))
+}
+
+/// Why the running service does not follow its settings file in `/etc`, if it can't read it; its start mends that.
+pub fn cannot_follow(path: &Path) -> Option<String> {
+    if host::user() != 0 || path.parent() != Some(Path::new("/etc").join(NAME).as_path()) {
+        return None;
+    }
+    let service = Service::find().filter(|service| service.state.starts_with("activ"))?;
+    let obstacle = service.obstacle(path)?;
+    Some(format!(
+        "{}: the service can't read it: {obstacle}; fix: systemctl restart {NAME}, which lets its group read it",
+        path.display()
     ))
 }
 
@@ -154,6 +170,10 @@ mod tests {
                 .unwrap()
                 .contains("/root")
         );
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("ca.pem");
+        std::os::unix::fs::symlink("/home", &link).unwrap();
+        assert!(service.obstacle(&link).unwrap().contains("hides /home"));
         assert!(!service.hidden.contains(&"/tmp"));
         assert_eq!(
             Service::parse("LoadState=not-found\nActiveState=inactive\n"),

@@ -38,14 +38,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
             )
             .into());
     }
-    if provenance.file.settings == Err(io::ErrorKind::PermissionDenied)
-        && options.webhook.endpoints.is_empty()
-    {
-        return Err(CommandError::Failed(format!(
-            "{}: this user may not read the settings; fix: run this as root, or give --endpoint and --auth-token",
-            provenance.file.path.display()
-        )));
-    }
+    provenance.check_readable(!options.webhook.endpoints.is_empty())?;
     limits::check_webhook(&options.webhook, provenance)?;
     provenance
         .warnings()

@@ -5,11 +5,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::error::CommandError;
+use crate::config::error::{CommandError, UsageError};
 use crate::config::opt::Opt;
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::sys::atomic_file::{self, AtomicFile};
 use crate::sys::{host, lock};
+use crate::text::small_file;
 
 /// The settings file as it was read.
 #[derive(Debug)]
@@ -26,20 +27,26 @@ impl SettingsFile {
     /// Reads the file. A missing one, or one that this user may not read and did not name, is no error.
     ///
     /// # Errors
-    /// Names the file and the line that is wrong.
-    pub fn read(path: PathBuf, is_given: bool) -> Result<Self, String> {
-        let settings = match fs::read(&path) {
+    /// Names the file and the line that is wrong, which is wrong usage; or says why it can't be read, which may pass by itself.
+    pub fn read(path: PathBuf, is_given: bool) -> Result<Self, CommandError> {
+        let settings = match small_file::read(&path) {
             Ok(bytes) => {
                 let settings = text::decode(&bytes).and_then(text::parse);
                 let at = |error: SyntaxError| {
                     format!("{}:{}: {}", path.display(), error.line, error.what)
                 };
-                Ok(settings.map_err(at)?)
+                Ok(settings.map_err(|error| UsageError(at(error)))?)
             }
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => Err(ErrorKind::NotFound),
                 ErrorKind::PermissionDenied if !is_given => Err(ErrorKind::PermissionDenied),
-                _ => return Err(format!("{}: can't be read: {error}", path.display())),
+                kind => {
+                    let what = format!("{}: can't be read: {error}", path.display());
+                    return Err(match kind {
+                        ErrorKind::IsADirectory => UsageError(what).into(),
+                        _ => CommandError::Failed(what),
+                    });
+                }
             },
         };
         Ok(SettingsFile {
@@ -65,8 +72,8 @@ impl SettingsFile {
 
 /// It contains a token.
 const MODE: u32 = 0o600;
-/// Owned by root, and readable for the service's group: kept if it was set so.
-const GROUP_MODE: u32 = 0o640;
+/// Such as the service's group, which goes on reading what it could read.
+const GROUP_READS: u32 = 0o040;
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
 
@@ -83,14 +90,18 @@ pub fn change(
     let real = resolve_links(path).map_err(failed)?;
     let lock_path = atomic_file::beside(&real, "lock").map_err(failed)?;
     let directory = atomic_file::directory(&real);
-    make_directory(directory)
-        .and_then(|()| lock::lock(&lock_path))
-        .map_err(|error| unchanged(path, &format!("{}: {error}", directory.display())))
-        .and_then(|_lock| {
-            let changed = change_locked(&real, edit);
-            let _ = fs::remove_file(&lock_path);
-            changed
-        })
+    let at = |place: &Path, error: io::Error| {
+        let fix = match error.kind() {
+            ErrorKind::PermissionDenied => "; fix: run this as root",
+            _ => "",
+        };
+        unchanged(path, &format!("{}: {error}{fix}", place.display()))
+    };
+    make_directory(directory).map_err(|error| at(directory, error))?;
+    let _lock = lock::lock(&lock_path).map_err(|error| at(&lock_path, error))?;
+    let changed = change_locked(&real, edit);
+    let _ = fs::remove_file(&lock_path);
+    changed
 }
 
 fn change_locked(
@@ -102,10 +113,7 @@ fn change_locked(
     let (content, metadata) = old.unzip();
     let text = edit(content.as_deref())?;
     let old_mode = metadata.as_ref().map(|old| old.mode() & 0o7777);
-    let mode = match old_mode {
-        Some(GROUP_MODE) => GROUP_MODE,
-        _ => MODE,
-    };
+    let mode = MODE | old_mode.unwrap_or(MODE) & GROUP_READS;
     if content.is_some_and(|content| content == text.as_bytes()) && old_mode == Some(mode) {
         return Ok(false);
     }

@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Error, FromArgMatches};
 
+use crate::config::error::{CommandError, UsageError};
 use crate::config::file::SettingsFile;
 use crate::config::opt::Opt;
 use crate::config::options::{Cli, Command, RunOptions};
@@ -67,7 +68,7 @@ impl Invocation {
             match SettingsFile::read(path.clone(), is_given) {
                 // It shows the agents too, and reads the file again as `run` does.
                 Err(_) if name == "show" => unread(Err(ErrorKind::InvalidData)),
-                file => file.map_err(|error| usage(&error))?,
+                file => file.map_err(of_file)?,
             }
         };
         Self::parse(arguments, name, file, true)
@@ -136,6 +137,14 @@ pub fn first_line(error: &Error) -> String {
 
 fn usage(message: &str) -> Error {
     Error::raw(ClapErrorKind::ValueValidation, format!("{message}\n"))
+}
+
+/// Its kind says which exit code it has.
+fn of_file(error: CommandError) -> Error {
+    match error {
+        CommandError::Usage(UsageError(what)) => usage(&what),
+        CommandError::Failed(what) => Error::raw(ClapErrorKind::Io, format!("{what}\n")),
+    }
 }
 
 /// Has clap's messages about values name what the user wrote, which may be a variable or a line of the settings file; and

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use crate::config::error::UsageError;
+use crate::config::error::{CommandError, UsageError};
 use crate::config::file::SettingsFile;
 use crate::config::opt::{Opt, PREFIX};
 use crate::telemetry::log;
@@ -118,6 +118,21 @@ impl Provenance {
     pub fn variable(&self, name: &str) -> Option<String> {
         let value = env::var_os(name).filter(|_| self.uses_environment)?;
         Some(value.to_string_lossy().into_owned())
+    }
+
+    /// Checks that a webhook which is not set is not in a settings file that this user may not read.
+    ///
+    /// # Errors
+    /// It may be. An administrator can change that while a service tries again.
+    pub fn check_readable(&self, has_webhook: bool) -> Result<(), CommandError> {
+        let is_hidden = self.file.settings == Err(ErrorKind::PermissionDenied);
+        if !is_hidden || has_webhook {
+            return Ok(());
+        }
+        Err(CommandError::Failed(format!(
+            "{}: this user may not read the settings; fix: run this as root, or give --endpoint and --auth-token",
+            self.file.path.display()
+        )))
     }
 
     /// What an operator should know at the start: a settings file that this user may not read, and names in it and

@@ -3,8 +3,7 @@
 //! The files are read again and again, which works on network mounts and for Kubernetes' symbolic links. A thread of its
 //! own does that: a mount that hangs stops nothing else. A file that differs between two looks is still being written.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,11 +12,10 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 
 use crate::sys::thread;
 use crate::telemetry::message::Message;
+use crate::text::small_file;
 
 /// Between two looks. A change is in use after three of them at most.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longer files are an error: nothing that is read here is so long.
-const MAX_FILE: u64 = 1 << 20;
 
 /// Why a value can't be made: which file, by its place in the list, and what is wrong with it.
 pub type Invalid = (usize, String);
@@ -168,14 +166,7 @@ pub fn watch(files: Vec<Arc<dyn Watch>>) -> io::Result<Sender<()>> {
 
 fn read(paths: &[PathBuf]) -> Contents {
     let read_one = |(place, path): (usize, &PathBuf)| {
-        let mut bytes = Vec::new();
-        let read =
-            File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) if bytes.len() as u64 > MAX_FILE => Err((place, "is longer than 1 MiB".into())),
-            Ok(_) => Ok(bytes),
-            Err(error) => Err((place, format!("can't be read: {error}"))),
-        }
+        small_file::read(path).map_err(|error| (place, format!("can't be read: {error}")))
     };
     paths.iter().enumerate().map(read_one).collect()
 }

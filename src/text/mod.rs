@@ -8,4 +8,5 @@ pub mod pem;
 pub mod quantity;
 pub mod ranges;
 pub mod secret;
+pub mod small_file;
 pub mod token;

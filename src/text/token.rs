@@ -1,8 +1,9 @@
 //! The authentication token: goes out as the `Authorization` header and is shown nowhere.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
+
+use crate::text::small_file;
 
 /// The value of the `Authorization` header, scheme included, such as `Splunk B5A79AAD-…`.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Token {
     /// # Errors
     /// Says what is wrong, naming the file.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        fs::read_to_string(path)
+        small_file::read_text(path)
             .map_err(|error| format!("can't be read: {error}"))
             .and_then(|text| Token::parse(&text))
             .map_err(|what| format!("{} {what}", path.display()))

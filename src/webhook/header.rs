@@ -1,9 +1,10 @@
 //! `--header`: a header of one's own, such as a service's API key.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ureq::http::{HeaderName, HeaderValue, header};
+
+use crate::text::small_file;
 
 /// Separates several headers where there is room for one text only: in a variable, and in the settings file.
 pub const SEPARATOR: char = '|';
@@ -29,7 +30,7 @@ pub fn parse(text: &str) -> Result<Header, String> {
     let value = match file(text) {
         None => value,
         Some(path) => {
-            content = fs::read_to_string(&path)
+            content = small_file::read_text(&path)
                 .map_err(|error| format!("{name}: {} can't be read: {error}", path.display()))?;
             content.trim()
         }

@@ -1,7 +1,6 @@
 //! TLS: whom to trust, and which certificate to show. The handshake itself is in [`connect`].
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use crate::telemetry::message::Message;
 use crate::text::certificate::{Certificate, Fingerprint};
 use crate::text::pem::{self, Part};
+use crate::text::small_file;
 
 pub mod connect;
 mod handshake;
@@ -111,7 +111,7 @@ pub fn client(certificate: &Path, key: Option<&Path>) -> Result<CertifiedKey, (P
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("can't be read: {error}"))
+    small_file::read(path).map_err(|error| format!("can't be read: {error}"))
 }
 
 #[cfg(test)]

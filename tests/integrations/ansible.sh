@@ -102,8 +102,12 @@ await 10 "the agent to notice" grep -q 'changed (.*HEC_INDEX' "$root/var/log/age
 [ "$(told restart)" = "$restarts" ] || fail "the service was restarted"
 
 say "restarts for another source"
-echo '{"n":2}' >"$root/var/log/other.log"
-play source '{"s3_audit_webhook_sources": ["file:/var/log/other.log"]}'
+# These, too, are to be taken as they stand.
+# shellcheck disable=SC2016
+other='o$t`h"er.log'
+echo '{"n":2}' >"$root/var/log/$other"
+play source "{\"s3_audit_webhook_sources\": [\"file:/var/log/${other//\"/\\\"}\"], \"s3_audit_webhook_agent_settings\": {\"BUFFER_BYTES\": 67108864}}"
+grep -qx 'S3_AUDIT_WEBHOOK_BUFFER_BYTES="67108864"' "$root/etc/s3-audit-webhook/agent.env" || fail "a number is not as it was given"
 [ "$(told restart)" -gt "$restarts" ] || fail "the service was not restarted"
 await 20 "the other source's event" grep -q '"n":2' "$dir/events"
 

@@ -62,6 +62,11 @@ if snippet["initContainers"] != server["initContainers"]:
 if any(volume not in server["volumes"] for volume in snippet["volumes"]):
     fail(f"sidecar: other volumes than kustomize's: {snippet['volumes']}")
 
+# Two releases in one namespace select pods of their own.
+selectors = [next(found for found in render({}, name=name)[0] if found["kind"] == "DaemonSet")["spec"]["selector"] for name in "ab"]
+if selectors[0] == selectors[1]:
+    fail(f"two releases select the same pods: {selectors}")
+
 openshift, _ = render({"openshift": True, "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}, name="other")
 by_kind = {found["kind"]: found for found in openshift}
 if pod(openshift)["containers"][0]["securityContext"]["seLinuxOptions"] != {"type": "spc_t"}:
@@ -72,10 +77,41 @@ if by_kind["PodMonitor"]["metadata"]["labels"] != {"release": "prometheus"}:
     fail("podMonitor: its labels")
 settings, _ = render({"settings": {"COMPRESS": "gzip"}, "env": {"BUFFER_BYTES": "32MiB"}, "existingSecret": "mine"})
 by_kind = {found["kind"]: found for found in settings}
-if "Secret" in by_kind or "S3_AUDIT_WEBHOOK_COMPRESS='gzip'\n" not in by_kind["ConfigMap"]["data"]["webhook.env"]:
+if "Secret" in by_kind or 'S3_AUDIT_WEBHOOK_COMPRESS="gzip"\n' not in by_kind["ConfigMap"]["data"]["webhook.env"]:
     fail("settings, or a secret though there is one")
 if {"name": "S3_AUDIT_WEBHOOK_BUFFER_BYTES", "value": "32MiB"} not in pod(settings)["containers"][0]["env"]:
     fail("env")
+# What users give: numbers, which Helm makes floats of, lists, and what YAML or the settings file gives a meaning.
+given, _ = render({
+    "endpoint": "https://a/x https://b/y?z=#1",
+    "settings": {"BATCH_BYTES": 2000000, "HEC_INDEX": "it's a $\"`\\", "REJECT_AFTER": 5},
+    "env": {"BUFFER_BYTES": 67108864, "TRAIL": True},
+    "daemonset": {"source": ["file:/var/log/ceph/a #1.log", "http:127.0.0.1:9080"], "nodeSelector": {"rgw": "yes"},
+                  "tolerations": [{"key": "storage", "operator": "Exists"}], "priorityClassName": ""},
+    "image": GIVEN["image"] | {"pullSecrets": [{"name": "registry"}]},
+})
+lines = next(found for found in given if found["kind"] == "ConfigMap")["data"]["webhook.env"].splitlines()
+for line in ('ENDPOINT="https://a/x https://b/y?z=#1"', 'BATCH_BYTES="2000000"', 'REJECT_AFTER="5"',
+             r'''HEC_INDEX="it's a \$\"\`\\"'''):
+    if f"S3_AUDIT_WEBHOOK_{line}" not in lines:
+        fail(f"no {line} in {lines}")
+env = {found["name"].removeprefix("S3_AUDIT_WEBHOOK_"): found.get("value") for found in pod(given)["containers"][0]["env"]}
+if (env["SOURCE"], env["BUFFER_BYTES"], env["TRAIL"]) != ("file:/var/log/ceph/a #1.log,http:127.0.0.1:9080", "67108864", "true"):
+    fail(f"env: {env}")
+placed = pod(given)
+if (placed["nodeSelector"]["rgw"], placed["tolerations"][0]["key"], placed["imagePullSecrets"]) != (
+        "yes", "storage", [{"name": "registry"}]) or "priorityClassName" in placed:
+    fail(f"placed: {placed}")
+given, _ = render({"mode": "deployment", "deployment": {"spoolBytes": 3221225472, "storage": 4294967296, "nodeSelector": {"disk": "ssd"},
+                                                         "storageClassName": "fast", "tlsSecret": "mine"}})
+(out / "helm.given.yaml").write_text(yaml.safe_dump_all(given), encoding="utf-8")
+claim = next(found for found in given if found["kind"] == "PersistentVolumeClaim")["spec"]
+if (claim["resources"]["requests"]["storage"], claim["storageClassName"]) != ("4294967296", "fast"):
+    fail(f"claim: {claim}")
+if {"name": "S3_AUDIT_WEBHOOK_SPOOL_BYTES", "value": "3221225472"} not in pod(given)["containers"][0]["env"]:
+    fail("spoolBytes")
+if pod(given)["nodeSelector"] != {"disk": "ssd"}:
+    fail("deployment: nodeSelector")
 for wrong, what in (({"token": ""}, "give token"), ({"mode": "pod"}, "mode must be"), ({"endpoint": ""}, "give endpoint")):
     try:
         render(wrong)

@@ -66,7 +66,7 @@ done
 say "the Helm chart"
 "$venv/bin/python" "$here/chart.py" "$manifests/helm" "$dir" "$dir"/{daemonset,deployment,sidecar}.yaml
 for version in 1.29 1.37; do
-    "$venv/bin/kubernetes-validate" --strict --quiet -k $version "$dir"/helm.{daemonset,deployment}.yaml
+    "$venv/bin/kubernetes-validate" --strict --quiet -k $version "$dir"/helm.{daemonset,deployment,given}.yaml
 done
 
 # Nothing of what is mounted may be removed with $dir.

@@ -183,9 +183,10 @@ macro_rules! agent_messages {
         SettingNeedsRestart { setting: String } = "setting_needs_restart" Warn
             "{setting} has changed; restart the agent to apply it";
         /// The settings file exists, but this user may not read it.
-        /// **Fix:** `chown` it to the service's user.
+        /// **Fix:** restart the service, which lets its group read the file; elsewhere `chgrp` it to the agent's group and
+        /// `chmod 640`.
         SettingsUnreadable { path: String, error: String } = "settings_unreadable" Warn
-            "{path}: can't be read: {error}; continuing without it";
+            "{path}: can't be read: {error}; its settings are not used";
         /// A typo, or a setting of another version.
         /// **Fix:** correct the name, or remove the line.
         UnknownSetting { setting: String } = "unknown_setting" Warn

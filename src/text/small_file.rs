@@ -1,0 +1,81 @@
+//! Files that are read whole: settings, tokens, keys, certificates. A named pipe, or a device that never ends, holds up
+//! nobody who reads it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Error, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Longer files are an error, in bytes: nothing that is read here is so long.
+const MAX: u64 = 1 << 20;
+
+/// Reads a file of at most 1 MiB.
+///
+/// # Errors
+/// It can't be opened or read, is longer, or is a pipe, which would be empty the next time.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Of a pipe it would otherwise wait for a writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX {
+        return Err(Error::other("it is longer than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Reads one that is text.
+///
+/// # Errors
+/// As of [`read`], or it is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(read(path)?);
+    text.map_err(|_| Error::other("it contains bytes that are not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn small_files_are_read_and_what_holds_up_a_reader_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let longest = vec![b'x'; usize::try_from(MAX).unwrap()];
+        fs::write(at("longest"), &longest).unwrap();
+        symlink("longest", at("link")).unwrap();
+        assert_eq!(read(&at("link")).unwrap(), longest);
+        fs::write(at("longer"), [longest, b"x".into()].concat()).unwrap();
+        fs::write(at("latin"), b"caf\xe9").unwrap();
+        let fifo = CString::new(at("fifo").as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path is a string that ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+        symlink("/dev/zero", at("endless")).unwrap();
+        assert_eq!(read_text(Path::new("/dev/null")).unwrap(), "");
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        for (name, what) in [
+            ("longer", "longer than 1 MiB"),
+            ("latin", "not UTF-8"),
+            ("fifo", "not a regular file"),
+            ("endless", "longer than 1 MiB"),
+            ("socket", "No such device"),
+            (".", "Is a directory"),
+            ("missing", "No such file"),
+        ] {
+            let error = read_text(&at(name)).unwrap_err().to_string();
+            assert!(error.contains(what), "{name}: {error}");
+        }
+    }
+}
