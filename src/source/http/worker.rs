@@ -54,7 +54,7 @@ fn run(service: &Arc<Service>, newcomer: Option<Newcomer>) {
             Next::Serve { item, is_last } => {
                 let number = item.number;
                 // Only then another thread: those that wait for a place must not get ever more.
-                let is_let_in = let_in(service, &item);
+                let is_let_in = !item.has_ended() && let_in(service, &item);
                 if is_last {
                     // If there are no more threads, this one is back soon.
                     let _ = start(service, None);
