@@ -673,6 +673,46 @@ fn clients_that_leave_their_connections_open_leave_room_for_others() {
     listener.end();
 }
 
+/// Beyond a few, a client that waits with its next request has no thread. It is served like any other, also if all come at
+/// the same time, and at the end.
+#[test]
+fn many_clients_keep_their_connections_and_take_few_threads() {
+    const CLIENTS: usize = 400;
+    let listener = Listener::start(&["--buffer-events", "10000"]);
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = listener.client();
+        ask(&mut client, &post(&event(number)), &success(""));
+        clients.push(client);
+    }
+    let threads = format!("/proc/{}/task", listener.agent.id());
+    // 64 that have one of their own, and 64 that wait for all others.
+    eventually("threads end", || {
+        (std::fs::read_dir(&threads).unwrap().count() < 150).then_some(())
+    });
+    for round in 1..4 {
+        for (number, client) in (round * CLIENTS..).zip(&mut clients) {
+            client.send(&post(&event(number))).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.read_answer().unwrap().0, 200);
+        }
+    }
+    listener.hook.wait_for_events(4 * CLIENTS);
+    for (number, client) in (4 * CLIENTS..).zip(&mut clients) {
+        client.send(&post(&event(number))).unwrap();
+    }
+    listener.agent.signal(libc::SIGTERM);
+    let answers = clients.iter_mut().map(Client::read_answer);
+    let taken = answers
+        .filter(|answer| answer.as_ref().is_ok_and(|(status, _)| *status == 200))
+        .count();
+    let balance = listener.end_told();
+    assert!(taken > 0);
+    assert_eq!(balance.received, (4 * CLIENTS + taken) as u64);
+    assert_eq!(balance.dropped, 0);
+}
+
 /// While the agent has no turn, clients come; each must get through at once, since a second's wait is too long for some,
 /// and none may be turned away only because they all came at the same time.
 #[test]

@@ -47,9 +47,10 @@ pub(super) fn open(
     let tls = open_tls(options, provenance)?;
     files.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Watch>));
     let is_given = provenance.origin(Opt::ListenConnections) > Origin::Default;
+    let connections = is_given.then_some(options.listen_connections);
     Ok(Listening {
         listen: ListenSettings {
-            connections: is_given.then_some(options.listen_connections),
+            connections,
             timeout: options.listen_timeout,
             socket_mode: options.socket_mode,
             tls: tls.clone(),
@@ -57,7 +58,7 @@ pub(super) fn open(
         http: Settings {
             tokens,
             tls,
-            connections: options.listen_connections,
+            connections,
             connections_per_peer: options.listen_connections_per_peer,
             max_body: options.max_body_bytes,
             timeout: options.listen_timeout,

@@ -101,6 +101,7 @@ impl Status {
         let (status, started) = (Arc::new(self), SystemTime::now());
         let limits = Limits {
             connections: PROBES,
+            busy: PROBES,
             per_peer: 0,
         };
         let probes = Arc::new(Connections::new(limits, stop));

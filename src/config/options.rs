@@ -144,9 +144,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub listen_client_ca: Option<PathBuf>,
 
-    /// Max connections of a listening source; of fluent: and unix-listen: 4096 if not set
+    /// Max connections of a listening source; of fluent:, http: and unix-listen: 4096 if not set
     ///
-    /// A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
+    /// Without it, an http: source reads 256 requests at a time, and other connections wait for their next. A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
     /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
     #[arg(long, value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
@@ -163,8 +163,8 @@ pub struct RunOptions {
 
     /// Max size of a request body of an http: source, decompressed too
     ///
-    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each connection (https:
-    /// 192 KiB), whatever the bodies contain.
+    /// Each http: source needs memory for up to four such bodies, 1 MiB more, and 96 KiB for each request at a
+    /// time (https: 192 KiB for each connection), whatever the bodies contain.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub max_body_bytes: usize,
 

@@ -14,6 +14,8 @@ pub enum Interest {
     Read,
     /// That its other side has closed it, or it is in error.
     Hangup,
+    /// As `Read`, and when it is, nothing more until it is asked for again.
+    ReadOnce,
 }
 
 impl Interest {
@@ -21,6 +23,7 @@ impl Interest {
         let events = match self {
             Interest::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
             Interest::Hangup => libc::EPOLLRDHUP,
+            Interest::ReadOnce => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLONESHOT,
         };
         events.cast_unsigned()
     }
@@ -88,22 +91,38 @@ impl Epoll {
     pub fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<()> {
         ready.clear();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; AT_ONCE];
+        let count = self.wait_for(&mut events, timeout)?;
+        ready.extend(events.iter().take(count).map(|event| event.u64));
+        Ok(())
+    }
+
+    /// The token of one that is ready, after `timeout` at the latest. Of several threads that wait, each gets another one.
+    ///
+    /// # Errors
+    /// No memory left.
+    pub fn wait_for_one(&self, timeout: Duration) -> io::Result<Option<u64>> {
+        let mut event = [libc::epoll_event { events: 0, u64: 0 }];
+        let count = self.wait_for(&mut event, Some(timeout))?;
+        Ok(event.first().filter(|_| count > 0).map(|event| event.u64))
+    }
+
+    fn wait_for(
+        &self,
+        events: &mut [libc::epoll_event],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         let milliseconds = timeout.map_or(-1, |timeout| {
             // Rounded up, or the last millisecond would be a busy loop.
             i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
         });
-        // SAFETY: the pointer and the length are the array's own.
+        // SAFETY: the pointer and the length are the slice's own.
         let count = unsafe {
-            let (pointer, length) = (events.as_mut_ptr(), AT_ONCE as i32);
+            let (pointer, length) = (events.as_mut_ptr(), events.len() as i32);
             libc::epoll_wait(self.raw(), pointer, length, milliseconds)
         };
         match check(count) {
-            Ok(count) => {
-                let count = usize::try_from(count).unwrap_or_default();
-                ready.extend(events.iter().take(count).map(|event| event.u64));
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Ok(count) => Ok(usize::try_from(count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
         }
     }
@@ -149,6 +168,18 @@ mod tests {
         assert_eq!(wait(None), [7]);
         (&pairs[7].0).read_exact(&mut [0]).unwrap();
         assert_eq!(wait(Some(Duration::ZERO)), [0_u64; 0]);
+    }
+
+    #[test]
+    fn what_is_asked_for_once_is_named_once() {
+        let epoll = Epoll::new().unwrap();
+        let (here, there) = UnixStream::pair().unwrap();
+        epoll.add(&here, 3, Interest::ReadOnce).unwrap();
+        (&there).write_all(b"x").unwrap();
+        let wait = || epoll.wait_for_one(Duration::from_millis(1)).unwrap();
+        assert_eq!((wait(), wait()), (Some(3), None));
+        epoll.modify(&here, 3, Interest::ReadOnce).unwrap();
+        assert_eq!((wait(), wait()), (Some(3), None));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What an event costs at the rates that hosts really see, an event a write; in turns with another version of the agent
-//! where `BENCH_BEFORE` names its binary.
+//! where `BENCH_BEFORE` names its binary, and for POSTs in turns with a program that only answers them (`floor.rs`).
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -51,13 +51,16 @@ const ROWS: [(Load, u64, f64); 11] = [
 pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
     let before = env::var_os("BENCH_BEFORE");
     for (load, rate, limit) in ROWS {
-        let (mut now, mut earlier) = (Vec::new(), Vec::new());
+        let (mut now, mut earlier, mut floor) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let mut setup = Setup::new("rates", 0)?;
-            now.push(carry(&setup, load, rate)?);
+            now.push(carry(&setup, Program::Agent, load, rate)?);
+            if let Load::Posts(_) = load {
+                floor.push(carry(&setup, Program::Floor, load, rate)?);
+            }
             if let Some(before) = &before {
                 setup.agent = vec![before.clone()];
-                earlier.push(carry(&setup, load, rate)?);
+                earlier.push(carry(&setup, Program::Agent, load, rate)?);
             }
         }
         let name = match load {
@@ -68,15 +71,17 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
             Load::Appended => format!("file, an event a write, {rate}/s: CPU an event"),
         };
         results.figure(&name, &now, "us", Some(limit));
-        if !earlier.is_empty() {
-            results.figure(&format!("{name}, before"), &earlier, "us", None);
+        for (what, figures) in [("before", earlier), ("floor", floor)] {
+            if !figures.is_empty() {
+                results.figure(&format!("{name}, {what}"), &figures, "us", None);
+            }
         }
     }
     Ok(())
 }
 
 /// Carries events at this rate, and returns the microseconds of CPU that each took.
-fn carry(setup: &Setup, load: Load, rate: u64) -> io::Result<f64> {
+fn carry(setup: &Setup, program: Program, load: Load, rate: u64) -> io::Result<f64> {
     let (sink, address, events) = (Sink::start(0)?, free_address()?, rate * TIME.as_secs());
     let (socket, path) = (setup.socket(0), setup.directory.join("audit.log"));
     let _ = fs::remove_dir_all(setup.directory.join("state"));
@@ -88,7 +93,7 @@ fn carry(setup: &Setup, load: Load, rate: u64) -> io::Result<f64> {
         Load::Posts(_) => Input::Http(address),
         Load::Appended => Input::Appended(path),
     };
-    let Some(mut command) = Program::Agent.command(setup, &Way::new(input, sink.url()))? else {
+    let Some(mut command) = program.command(setup, &Way::new(input, sink.url()))? else {
         return Ok(f64::NAN);
     };
     let process = Process::start(&mut command)?;
@@ -111,7 +116,7 @@ fn carry(setup: &Setup, load: Load, rate: u64) -> io::Result<f64> {
     process.terminate();
     let usage = process.wait()?;
     let arrived = sink.take_lines();
-    if arrived != events {
+    if arrived != events && program == Program::Agent {
         let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());
         return Err(io::Error::other(what));
     }

@@ -51,7 +51,24 @@ pub(super) struct Group {
     pub(super) events: u64,
     /// By source, events that count as received when they are written.
     pub(super) uncounted: Vec<(usize, usize)>,
-    pub(super) ticket: Arc<Ticket>,
+    /// None while nobody waits for others to write it.
+    pub(super) ticket: Option<Arc<Ticket>>,
+}
+
+impl Group {
+    /// Something to wait with until it is written.
+    pub(super) fn ticket(&mut self) -> Arc<Ticket> {
+        Arc::clone(self.ticket.get_or_insert_default())
+    }
+
+    /// To be called with the state's lock.
+    pub(super) fn end(&self, result: Appended) {
+        if let Some(ticket) = &self.ticket {
+            // Of those who were told already, a part may have been written again.
+            let _ = ticket.result.set(result);
+            ticket.done.notify_all();
+        }
+    }
 }
 
 /// What those wait for whose events are in a group.
@@ -64,13 +81,6 @@ pub(super) struct Ticket {
 impl Ticket {
     pub(super) fn result(&self) -> Option<Appended> {
         self.result.get().copied()
-    }
-
-    /// To be called with the state's lock.
-    pub(super) fn end(&self, result: Appended) {
-        // Of those who were told already, a part may have been written again.
-        let _ = self.result.set(result);
-        self.done.notify_all();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod dir;
 mod feed;
 mod files;
 mod group;
+mod memory;
 pub mod position;
 pub mod reader;
 pub mod record;

@@ -59,17 +59,25 @@ pub struct Record {
     pub bytes: Vec<u8>,
     /// How many.
     pub events: u32,
-    crc: u32,
 }
 
 impl Record {
     /// Of these lines.
     pub fn new(bytes: Vec<u8>, events: usize) -> Self {
         Record {
-            crc: crc(&bytes),
             events: u32::try_from(events).unwrap_or(u32::MAX),
             bytes,
         }
+    }
+
+    /// Takes these lines too. False if they would make it larger than a chunk.
+    pub fn add(&mut self, lines: &[u8], events: u32) -> bool {
+        let fits = self.bytes.len() + lines.len() <= CHUNK_BYTES;
+        if fits {
+            self.bytes.extend_from_slice(lines);
+            self.events += events;
+        }
+        fits
     }
 
     /// Records of at most a chunk each, unless an event is larger. Takes the chunk's events, and its memory where copying
@@ -104,7 +112,7 @@ impl Record {
         records
     }
 
-    /// Its head, if its first event has this number and it is written at this time, in seconds since 1970.
+    /// Its head, which takes a look at each byte, if its first event has this number and it is written at this time, in seconds since 1970.
     pub fn head(&self, first: u64, time: u32) -> [u8; RECORD_HEAD] {
         let mut head = [0; RECORD_HEAD];
         head[..4].copy_from_slice(&RECORD_MAGIC);
@@ -112,7 +120,7 @@ impl Record {
         head[8..12].copy_from_slice(&self.events.to_le_bytes());
         head[12..16].copy_from_slice(&time.to_le_bytes());
         head[16..24].copy_from_slice(&first.to_le_bytes());
-        head[24..28].copy_from_slice(&self.crc.to_le_bytes());
+        head[24..28].copy_from_slice(&crc(&self.bytes).to_le_bytes());
         let crc = crc(&head[..28]);
         head[28..].copy_from_slice(&crc.to_le_bytes());
         head

@@ -20,21 +20,20 @@ use crate::telemetry::message::{Events, Message};
 
 /// Bytes to write whose source does not wait for that.
 pub(super) const UNWRITTEN: u64 = 2 << 20;
-/// Bytes that were written and wait in memory for the queue.
-const FRESH: u64 = 3 << 20;
 /// To write less at once costs more than to wait a little for more.
 const GATHERED: u64 = 512 << 10;
 /// To read events back costs more than to wait so often until the queue has taken others.
 const FOR_ROOM: usize = 10;
 /// A stream is read no further for so long while there are so many; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Bytes that were written and wait in memory for the queue.
+pub(super) const FRESH: u64 = 3 << 20;
+/// Events of so many bytes are copied to others: a record of many costs less than many records.
+pub(super) const FEW: usize = CHUNK_BYTES / 4;
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
 const YIELDS: usize = 4;
-/// Buffers kept for reuse.
-const SPARE: usize = 16;
-
 /// Why nothing is appended.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -56,7 +55,11 @@ pub(super) struct State {
     /// Bytes that must still be written, or are being written.
     pub(super) claimed: u64,
     /// Memory of chunks that were written, for the next ones.
-    spare: Vec<Vec<u8>>,
+    pub(super) spare: Vec<Vec<u8>>,
+    /// The same of a group.
+    blank: Group,
+    /// Streams that wait until something was written.
+    wait_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     pub(super) marks: Marks,
@@ -101,6 +104,8 @@ impl State {
             pending: Group::default(),
             claimed: 0,
             spare: Vec::new(),
+            blank: Group::default(),
+            wait_for_room: 0,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             marks: Marks::new(0),
@@ -118,36 +123,6 @@ impl State {
     /// Something can be written now.
     pub(super) fn can_write(&self) -> bool {
         self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
-    }
-
-    /// Bytes that were written and wait in memory for the queue.
-    pub(super) fn fresh_bytes(&self) -> u64 {
-        self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)
-    }
-
-    /// Keeps what was written for the queue, if that has taken enough of what was before; else all is read back.
-    fn keep(&mut self, group: &mut Group) {
-        let fresh = self.fresh.take();
-        let mut fresh = fresh.filter(|fresh| fresh.bytes + group.bytes <= FRESH);
-        match &mut fresh {
-            Some(fresh) => {
-                fresh.bytes += group.bytes;
-                fresh.records.append(&mut group.records);
-            }
-            None => self.recycle(group.records.drain(..)),
-        }
-        self.fresh = fresh;
-    }
-
-    /// Keeps the memory of full chunks.
-    pub(super) fn recycle(&mut self, records: impl Iterator<Item = Record>) {
-        let full = records.map(|record| record.bytes);
-        let full =
-            full.filter(|bytes| (CHUNK_BYTES / 2..=CHUNK_BYTES * 2).contains(&bytes.capacity()));
-        for mut bytes in full.take(SPARE.saturating_sub(self.spare.len())) {
-            bytes.clear();
-            self.spare.push(bytes);
-        }
     }
 
     /// How often the thread that writes waits for more events, or for the queue to take those before.
@@ -219,21 +194,25 @@ impl Shared {
         let (events, bytes) = (chunk.events, bytes_of(chunk.bytes.len()));
         let mut state = self.lock();
         if !uncounted {
-            let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
-            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_for_room(state);
         }
         if let Some(refusal) = self.refusal(&mut state, bytes, uncounted) {
             return refusal;
         }
         state.claimed += bytes;
-        drop(state);
-        // Not under the lock: it reads each byte.
-        let records = Record::of(chunk);
-        let mut state = self.lock();
+        let is_first;
+        if chunk.bytes.len() <= FEW {
+            is_first = state.pending.records.is_empty();
+            state.collect(chunk);
+        } else {
+            // Not under the lock: it may copy each byte.
+            drop(state);
+            let records = Record::of(chunk);
+            state = self.lock();
+            is_first = state.pending.records.is_empty();
+            state.pending.records.extend(records);
+        }
         let group = &mut state.pending;
-        let is_first = group.records.is_empty();
-        group.records.extend(records);
         group.bytes += bytes;
         group.events += events as u64;
         if !uncounted {
@@ -246,8 +225,12 @@ impl Shared {
             return Appended::Taken;
         }
         group.uncounted.push((source, events));
-        let ticket = Arc::clone(&group.ticket);
-        if self.sync != SyncMode::Always && state.writer.is_none() {
+        let waits_for_disk = self.sync == SyncMode::Always;
+        if !waits_for_disk && state.can_write() {
+            return self.write(state).1;
+        }
+        let ticket = state.pending.ticket();
+        if !waits_for_disk && state.writer.is_none() {
             // A write takes less time than to sleep and be woken.
             drop(state);
             for _ in 0..YIELDS {
@@ -263,12 +246,31 @@ impl Shared {
                 return result;
             }
             state = match state.can_write() {
-                true => self.write(state),
+                true => self.write(state).0,
                 false => ticket
                     .done
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
             };
+        }
+    }
+
+    /// A stream is read no further while there is much to write.
+    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
+        if busy(&mut state) {
+            state.wait_for_room += 1;
+            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.wait_for_room -= 1;
+        }
+        state
+    }
+
+    /// Wakes streams that wait, if there are any: it takes a system call.
+    fn made_room(&self, state: &State) {
+        if state.wait_for_room > 0 {
+            self.room.notify_all();
         }
     }
 
@@ -287,52 +289,59 @@ impl Shared {
     pub(super) fn end(&self, state: &mut State, groups: &[Group], result: Appended) {
         for group in groups {
             state.claimed -= group.bytes;
-            group.ticket.end(result);
+            group.end(result);
         }
-        self.room.notify_all();
+        self.made_room(state);
     }
 
-    /// Writes what is pending. To be called if that [can be](State::can_write).
-    pub(super) fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Writes what is pending, and says whether it is written. To be called if that [can be](State::can_write).
+    pub(super) fn write<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> (MutexGuard<'a, State>, Appended) {
         let Some(mut writer) = state.writer.take() else {
-            return state;
+            return (state, Appended::Unavailable);
         };
-        let group = std::mem::take(&mut state.pending);
+        let blank = std::mem::take(&mut state.blank);
+        let group = std::mem::replace(&mut state.pending, blank);
         let first = state.segments.next();
         drop(state);
-        let result = writer.write(&group.records, first, now());
+        let written = writer.write(&group.records, first, now());
         let mut state = self.lock();
-        match result {
-            Ok(written) => self.written(&mut state, group, written, first),
+        let result = match written {
+            Ok(written) => {
+                self.written(&mut state, group, written, first);
+                Appended::Taken
+            }
             Err(error) => {
                 let result = result_of(&error);
                 self.fail(&mut state, result, Some(&error));
-                group.ticket.end(result);
                 // It is written before all others when the disk works again, with the same numbers: a part of it may be
                 // there already.
                 let behind = std::mem::replace(&mut state.pending, group);
                 let group = &mut state.pending;
-                group.ticket = behind.ticket;
+                behind.end(result);
+                group.end(result);
+                group.ticket = None;
                 group.records.extend(behind.records);
                 group.uncounted.extend(behind.uncounted);
                 group.bytes += behind.bytes;
                 group.events += behind.events;
-                group.ticket.end(result);
-                group.ticket = Arc::default();
+                result
             }
-        }
+        };
         self.hand_back(&mut state, writer);
-        self.room.notify_all();
-        state
+        self.made_room(&state);
+        (state, result)
     }
 
     /// The writer is free again: a thread may be waiting for it.
     pub(super) fn hand_back(&self, state: &mut State, writer: Writer) {
         state.writer = Some(writer);
         if !state.pending.records.is_empty() {
-            match state.pending.uncounted.is_empty() {
-                true => self.unwritten.notify_one(),
-                false => state.pending.ticket.done.notify_one(),
+            match &state.pending.ticket {
+                Some(ticket) => ticket.done.notify_one(),
+                None => self.unwritten.notify_one(),
             }
         }
         if state.is_rescuing {
@@ -360,29 +369,33 @@ impl Shared {
         if self.sync != SyncMode::Always {
             state.keep(&mut group);
         }
-        if self.sync == SyncMode::Never {
-            return group.ticket.end(Appended::Taken);
-        }
-        if state
-            .unsynced
-            .last()
-            .is_none_or(|last| last.segment != segment)
-        {
-            state.unsynced.push(Unsynced {
-                segment,
-                file: written.file,
-                from: written.from,
-                first,
-                groups: Vec::new(),
-            });
-        }
-        match (self.sync, state.unsynced.last_mut()) {
-            (SyncMode::Always, Some(last)) => {
-                last.groups.push(group);
-                self.unsynced.notify_one();
+        if self.sync != SyncMode::Never {
+            if state
+                .unsynced
+                .last()
+                .is_none_or(|last| last.segment != segment)
+            {
+                state.unsynced.push(Unsynced {
+                    segment,
+                    file: written.file,
+                    from: written.from,
+                    first,
+                    groups: Vec::new(),
+                });
             }
-            _ => group.ticket.end(Appended::Taken),
+            if self.sync == SyncMode::Always
+                && let Some(last) = state.unsynced.last_mut()
+            {
+                last.groups.push(group);
+                return self.unsynced.notify_one();
+            }
         }
+        group.end(Appended::Taken);
+        state.blank = Group {
+            records: group.records,
+            uncounted: group.uncounted,
+            ..Group::default()
+        };
     }
 }
 

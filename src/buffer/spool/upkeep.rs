@@ -41,7 +41,7 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
             waited += 1;
         } else if state.can_write() {
             waited = 0;
-            state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state));
+            state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state)).0;
         } else if state.is_ending {
             return;
         } else {

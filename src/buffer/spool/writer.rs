@@ -20,6 +20,8 @@ pub struct Writer {
     /// A segment that has so many bytes is full.
     segment_bytes: u64,
     current: Option<Current>,
+    /// Memory for what is written next.
+    heads: Vec<[u8; RECORD_HEAD]>,
 }
 
 /// The segment that is written to.
@@ -52,6 +54,7 @@ impl Writer {
             dir,
             segment_bytes,
             current: None,
+            heads: Vec::new(),
         }
     }
 
@@ -122,15 +125,13 @@ impl Writer {
     ) -> io::Result<Written> {
         let current = self.current.as_mut().ok_or(ErrorKind::NotFound)?;
         let mut next = first;
-        let heads: Vec<[u8; RECORD_HEAD]> = records
-            .iter()
-            .map(|record| {
-                let head = record.head(next, time);
-                next += u64::from(record.events);
-                head
-            })
-            .collect();
-        let pieces = heads.iter().zip(records);
+        self.heads.clear();
+        self.heads.extend(records.iter().map(|record| {
+            let head = record.head(next, time);
+            next += u64::from(record.events);
+            head
+        }));
+        let pieces = self.heads.iter().zip(records);
         let mut pieces: Vec<_> = pieces
             .flat_map(|(head, record)| [IoSlice::new(head), IoSlice::new(&record.bytes)])
             .collect();
@@ -174,6 +175,7 @@ impl Writer {
                 dir: Arc::clone(&self.dir),
                 segment_bytes: self.segment_bytes,
                 current: Some(current),
+                heads: Vec::new(),
             };
             let mut written = writer.append(records, first, time, true)?;
             if let Some((from, range)) = copy {

@@ -2,14 +2,17 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, TAKEN};
 use super::chunked::{Chunked, Piece};
+use super::client::Client;
 use super::connections::Member;
 use super::decoder::{BodyDecoder, Coding};
+use super::parked::Parked;
 use super::registry::Phase;
-use super::request::{HEAD_BYTES, Head, Length, parse_head};
+use super::request::{HEAD_BYTES, Length, parse_head};
 use super::route::Route;
 use super::service::Service;
 use super::transport::{NoTls, Patience, Socket, Transport};
@@ -21,19 +24,34 @@ use crate::telemetry::counters::Refusal;
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
 /// An idle connection is closed after this, if a request has come over it: one that never says anything
 /// has as long for its first request as for a whole one.
-const IDLE: Duration = Duration::from_secs(300);
+pub(super) const IDLE: Duration = Duration::from_secs(300);
 /// A refused request's rest is read for so long, so that its client gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A connection and what has been read of it.
-pub(super) struct Connection<'a> {
-    transport: Transport<'a>,
-    client: Client<'a>,
+/// Memory of a thread that serves connections, one after the other.
+pub(super) struct Memory<'a> {
     decoder: BodyDecoder<'a>,
     buffer: Box<[u8]>,
+    answer: Vec<u8>,
+}
+
+impl<'a> Memory<'a> {
+    pub(super) fn new(service: &'a Service) -> Self {
+        Memory {
+            decoder: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
+            buffer: vec![0; BUFFER].into(),
+            answer: Vec::new(),
+        }
+    }
+}
+
+/// A connection and what has been read of it.
+struct Connection<'a, 'm> {
+    transport: Transport,
+    client: Client<'a>,
+    memory: &'m mut Memory<'a>,
     /// Bytes of the buffer that are not dealt with.
     unread: std::ops::Range<usize>,
-    answer: Vec<u8>,
     /// The current request is HEAD: its answer has no text.
     head_only: bool,
     /// What reads wait for.
@@ -44,18 +62,14 @@ pub(super) struct Connection<'a> {
     deadline: Option<Instant>,
     /// A request was answered.
     is_served: bool,
-}
-
-/// Who is at the other end, as the service knows it.
-struct Client<'a> {
-    service: &'a Service,
-    number: u64,
-    peer: IpAddr,
-    is_trusted: bool,
+    /// There may be something to read.
+    may_read: bool,
 }
 
 /// Why a request came to no answer.
 enum Broken {
+    /// The next one is to be waited for elsewhere.
+    Parked,
     /// The client has gone between two requests or has not read its answer, or the agent stops.
     Gone,
     /// The client has gone within a request.
@@ -70,43 +84,16 @@ impl From<Answer> for Broken {
     }
 }
 
-/// What is kept of a head while its body is read.
-struct Asked {
-    route: Route,
-    length: Length,
-    is_gzip: bool,
-    keep_alive: bool,
-    expects_continue: bool,
-}
-
-impl Client<'_> {
-    fn trust(&mut self) {
-        if !self.is_trusted {
-            self.is_trusted = true;
-            self.service.connections.trust(self.number);
-        }
-    }
-
-    fn refused(&self, reason: Refusal) {
-        self.service.output.refused(reason, self.peer);
-    }
-
-    /// Counts a request that has no answer, unless it is the agent that has ended the connection.
-    fn disconnected(&self) {
-        let service = self.service;
-        let is_ours = service.stop.is_triggered() || !service.connections.close(self.number);
-        if !is_ours {
-            self.refused(Refusal::Disconnected);
-        }
-    }
-}
-
-/// Serves requests until the client or the agent has had enough.
-pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Service) {
+/// Serves a new client's requests until it or the agent has had enough, or the connection is to wait without a thread.
+pub(super) fn serve<'a>(
+    member: Arc<Member>,
+    number: u64,
+    peer: IpAddr,
+    service: &'a Service,
+    memory: &mut Memory<'a>,
+) -> Option<Parked> {
     // Without its timeouts a client could take a thread for ever: then rather not serve it.
-    let Ok(socket) = Socket::new(member, service.timeout) else {
-        return;
-    };
+    let socket = Socket::new(member, service.timeout).ok()?;
     let mut client = Client {
         service,
         number,
@@ -114,7 +101,7 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
         is_trusted: false,
     };
     let Some(tls) = &service.tls else {
-        return Connection::new(Transport::Plain(socket), client).serve();
+        return Connection::new(Transport::Plain(socket), client, memory).serve();
     };
     let deadline = Instant::now() + service.timeout;
     match Transport::secure(socket, tls, deadline) {
@@ -122,9 +109,11 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
             if tls.wants_client_cert() {
                 client.trust();
             }
-            Connection::new(transport, client).serve();
+            return Connection::new(transport, client, memory).serve();
         }
-        Err(NoTls::Plain(transport, answer)) => Connection::new(transport, client).end(answer),
+        Err(NoTls::Plain(transport, answer)) => {
+            Connection::new(transport, client, memory).end(answer);
+        }
         Err(NoTls::TooSlow) => client.refused(Refusal::Timeout),
         Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
             client.refused(Refusal::ClientCertificate);
@@ -133,27 +122,44 @@ pub(super) fn serve(member: &Member, number: u64, peer: IpAddr, service: &Servic
         Err(NoTls::Failed(None)) => client.disconnected(),
         Err(NoTls::Gone) => {}
     }
+    None
 }
 
-impl<'a> Connection<'a> {
-    fn new(transport: Transport<'a>, client: Client<'a>) -> Self {
-        let service = client.service;
+/// The same for one that has waited, and has something to read.
+pub(super) fn resume<'a>(
+    parked: Parked,
+    service: &'a Service,
+    memory: &mut Memory<'a>,
+) -> Option<Parked> {
+    let client = Client {
+        service,
+        number: parked.number,
+        peer: parked.peer,
+        is_trusted: parked.is_trusted,
+    };
+    let mut connection = Connection::new(Transport::Plain(parked.socket), client, memory);
+    (connection.phase, connection.is_served) = (Phase::Idle, true);
+    connection.may_read = true;
+    connection.serve()
+}
+
+impl<'a, 'm> Connection<'a, 'm> {
+    fn new(transport: Transport, client: Client<'a>, memory: &'m mut Memory<'a>) -> Self {
         Connection {
             transport,
-            decoder: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
-            buffer: vec![0; BUFFER].into(),
+            client,
+            memory,
             unread: 0..0,
-            answer: Vec::new(),
             head_only: false,
             phase: Phase::Head,
             has_events: false,
             deadline: None,
             is_served: false,
-            client,
+            may_read: false,
         }
     }
 
-    fn serve(mut self) {
+    fn serve(mut self) -> Option<Parked> {
         let broken = loop {
             match self.request() {
                 Ok(true) => {}
@@ -161,13 +167,28 @@ impl<'a> Connection<'a> {
                 Err(broken) => break broken,
             }
         };
-        self.decoder.clear();
+        self.memory.decoder.clear();
         match broken {
             Broken::Gone => {}
             Broken::Disconnected => self.client.disconnected(),
-            Broken::Refused(answer) => return self.end(answer),
+            Broken::Refused(answer) => {
+                self.end(answer);
+                return None;
+            }
+            Broken::Parked => {
+                if let Transport::Plain(socket) = self.transport {
+                    return Some(Parked {
+                        number: self.client.number,
+                        peer: self.client.peer,
+                        socket,
+                        is_trusted: self.client.is_trusted,
+                    });
+                }
+                return None;
+            }
         }
         self.transport.close();
+        None
     }
 
     /// Answers, and ends the connection so that the client gets to see the answer: to close it with unread bytes would
@@ -179,7 +200,7 @@ impl<'a> Connection<'a> {
         self.enter(Phase::Head);
         let deadline = Instant::now() + LINGER;
         self.transport.set_patience(Patience::Until(deadline));
-        while let Ok(1..) = self.transport.discard(&mut self.buffer) {}
+        while let Ok(1..) = self.transport.discard(&mut self.memory.buffer) {}
     }
 
     /// What is read next is waited for from now on.
@@ -197,7 +218,7 @@ impl<'a> Connection<'a> {
         self.deadline = None;
         let asked = loop {
             if !self.unread.is_empty() {
-                let bytes = &self.buffer[self.unread.clone()];
+                let bytes = &self.memory.buffer[self.unread.clone()];
                 if let Some(head) = parse_head(bytes).map_err(Answer::Refused)? {
                     self.head_only = head.method == "HEAD";
                     let asked = self.client.check(&head)?;
@@ -214,7 +235,7 @@ impl<'a> Connection<'a> {
         }
         let service = self.client.service;
         self.has_events = asked.route.has_events();
-        self.decoder.start(Coding {
+        self.memory.decoder.start(Coding {
             is_gzip: asked.is_gzip,
             is_ignored: !self.has_events,
             unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
@@ -231,7 +252,7 @@ impl<'a> Connection<'a> {
             Route::Options => Answer::Options,
             Route::Acknowledgements => Answer::NoAcknowledgements,
         };
-        self.decoder.clear();
+        self.memory.decoder.clear();
         let service = self.client.service;
         // What has been read of the next request must be answered.
         let is_crowded = service.connections.served(self.client.number);
@@ -264,7 +285,7 @@ impl<'a> Connection<'a> {
                 self.read(Phase::Body)?;
             }
             match chunked
-                .next(&self.buffer[self.unread.clone()])
+                .next(&self.memory.buffer[self.unread.clone()])
                 .map_err(|_| Answer::BadChunking)?
             {
                 Piece::Data { skip, take } => {
@@ -283,16 +304,19 @@ impl<'a> Connection<'a> {
     fn feed(&mut self, count: usize) -> Result<(), Broken> {
         let start = self.unread.start;
         self.unread.start += count;
-        Ok(self.decoder.feed(&self.buffer[start..start + count])?)
+        Ok(self
+            .memory
+            .decoder
+            .feed(&self.memory.buffer[start..start + count])?)
     }
 
     /// The body is complete: into the buffer with it, or not.
     fn take(&mut self) -> Answer {
         let output = &self.client.service.output;
-        if let Err(answer) = self.decoder.finish() {
+        if let Err(answer) = self.memory.decoder.finish() {
             return answer;
         }
-        let events = &mut self.decoder.chunk;
+        let events = &mut self.memory.decoder.chunk;
         if !output.could_take(events.extent()) {
             return Answer::TooLarge;
         }
@@ -309,8 +333,8 @@ impl<'a> Connection<'a> {
         let is_new = phase == Phase::Head && self.unread.is_empty();
         if self.unread.is_empty() {
             self.unread = 0..0;
-        } else if self.unread.end == self.buffer.len() {
-            self.buffer.copy_within(self.unread.clone(), 0);
+        } else if self.unread.end == self.memory.buffer.len() {
+            self.memory.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
         let timeout = self.client.service.timeout;
@@ -324,14 +348,24 @@ impl<'a> Connection<'a> {
                 .deadline
                 .get_or_insert_with(|| Instant::now() + timeout);
             self.transport.set_patience(Patience::Until(deadline));
+        } else if std::mem::take(&mut self.may_read) {
+            self.transport.set_patience(Patience::Each(timeout));
         } else if self.is_served {
-            self.enter(Phase::Idle);
+            self.phase = Phase::Idle;
+            let can_park = matches!(self.transport, Transport::Plain(_));
+            let connections = &self.client.service.connections;
+            if connections.rest(self.client.number, can_park) {
+                return Err(Broken::Parked);
+            }
             self.transport.set_patience(Patience::Each(IDLE));
         } else {
             // The first request's head is awaited from the beginning.
             self.transport.set_patience(Patience::Each(timeout));
         }
-        match self.transport.read(&mut self.buffer[self.unread.end..]) {
+        match self
+            .transport
+            .read(&mut self.memory.buffer[self.unread.end..])
+        {
             Ok(count @ 1..) => {
                 self.unread.end += count;
                 Ok(())
@@ -349,39 +383,8 @@ impl<'a> Connection<'a> {
         if answer == Answer::Taken && keep_alive {
             return self.transport.write_all(TAKEN);
         }
-        self.answer.clear();
-        answer.write(keep_alive, self.head_only, &mut self.answer);
-        self.transport.write_all(&self.answer)
-    }
-}
-
-impl Client<'_> {
-    /// Whether the request may come in, and what it wants.
-    fn check(&mut self, head: &Head<'_>) -> Result<Asked, Answer> {
-        let route = Route::of(head.method, head.target);
-        if let Some(tokens) = &self.service.tokens
-            && route.is_none_or(Route::needs_token)
-        {
-            let given = head.authorization.ok_or(Answer::NoToken)?;
-            if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
-                return Err(Answer::WrongToken);
-            }
-            self.trust();
-        }
-        let route = route.ok_or(Answer::OtherMethod)?;
-        match head.length {
-            _ if head.lacks_length() => return Err(Answer::NoLength),
-            Length::Known(length) if length > self.service.max_body as u64 => {
-                return Err(Answer::TooLarge);
-            }
-            _ => {}
-        }
-        Ok(Asked {
-            route,
-            length: head.length,
-            is_gzip: head.is_gzip,
-            keep_alive: head.keep_alive,
-            expects_continue: head.expects_continue,
-        })
+        self.memory.answer.clear();
+        answer.write(keep_alive, self.head_only, &mut self.memory.answer);
+        self.transport.write_all(&self.memory.answer)
     }
 }

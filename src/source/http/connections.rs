@@ -14,6 +14,9 @@ use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
 
 /// When none may go yet, one soon will, unless threads get no turn.
 const GRACE: Duration = BODY_TIME.saturating_mul(2);
+/// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
+/// next clients displace others at once, or are turned away.
+pub const BURST: Duration = Duration::from_millis(100);
 /// Between two looks for it.
 const TURN: Duration = Duration::from_millis(1);
 
@@ -112,16 +115,39 @@ impl Connections {
         peer: IpAddr,
         patience: Duration,
     ) -> Result<Option<IpAddr>, TurnedAway> {
-        let deadline = Instant::now() + patience;
+        self.make_room(patience, |open, now| {
+            let admission = open.registry.admit(number, peer, now);
+            if admission == Admission::Admitted {
+                open.members.insert(number, Arc::clone(member));
+            }
+            admission
+        })
+    }
+
+    /// The same for one that was parked and has something to read. It waits only if none can be ended. One that was ended
+    /// meanwhile is let in, too.
+    ///
+    /// # Errors
+    /// There are too many with a thread.
+    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, TurnedAway> {
+        self.make_room(Duration::ZERO, |open, now| {
+            open.registry.resume(number, now)
+        })
+    }
+
+    fn make_room(
+        &self,
+        patience: Duration,
+        mut admit: impl FnMut(&mut Open, Instant) -> Admission,
+    ) -> Result<Option<IpAddr>, TurnedAway> {
+        let start = Instant::now();
+        let deadline = start + patience;
+        let mut now = start;
         let mut open = self.lock();
         let mut ended = None;
         loop {
-            let now = Instant::now();
-            match open.registry.admit(number, peer, now) {
-                Admission::Admitted => {
-                    open.members.insert(number, Arc::clone(member));
-                    return Ok(ended);
-                }
+            match admit(&mut open, now) {
+                Admission::Admitted => return Ok(ended),
                 Admission::PeerFull => return Err(TurnedAway::PeerFull),
                 Admission::Full if now < deadline => {
                     let waited = self.closed.wait_timeout(open, deadline - now);
@@ -140,6 +166,7 @@ impl Connections {
                         }
                         let waited = self.closed.wait_timeout(open, TURN);
                         open = waited.unwrap_or_else(PoisonError::into_inner).0;
+                        now = Instant::now();
                         continue;
                     };
                     if let Some(member) = open.remove(victim) {
@@ -149,12 +176,29 @@ impl Connections {
                     ended = Some(address);
                 }
             }
+            now = Instant::now();
         }
     }
 
     /// A connection waits for something else from now on.
     pub fn enter(&self, number: u64, phase: Phase) {
         self.lock().registry.enter(number, phase, Instant::now());
+    }
+
+    /// A connection waits for its next request. True if it is to give up its thread.
+    pub fn rest(&self, number: u64, can_park: bool) -> bool {
+        let now = Instant::now();
+        let mut open = self.lock();
+        open.registry.enter(number, Phase::Idle, now);
+        let was_busy = open.registry.is_busy();
+        let parks = can_park && open.registry.park(number);
+        if parks && let Some(member) = open.members.get(&number) {
+            member.is_waiting.store(true, SeqCst);
+        }
+        if parks && was_busy {
+            self.closed.notify_all();
+        }
+        parks
     }
 
     /// A connection has shown that it may be here.

@@ -7,30 +7,36 @@
 pub mod answer;
 pub mod budget;
 pub mod chunked;
+mod client;
 mod connection;
 pub mod connections;
 pub mod decoder;
 pub mod health;
+pub mod lot;
+mod parked;
 pub mod registry;
 pub mod request;
 pub mod route;
 mod service;
 pub mod tokens;
 mod transport;
+mod worker;
 
-use std::io::{self, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use answer::Answer;
 use budget::Budget;
-use connections::{Connections, Member, TurnedAway};
+use connections::{BURST, Connections, Member, TurnedAway};
 use health::Health;
+use lot::Lot;
+use parked::Parked;
 use registry::Limits;
 use service::Service;
 use tokens::Tokens;
+use worker::Newcomer;
 
 use super::output::SourceOutput;
 use super::reader::Source;
@@ -41,17 +47,12 @@ use super::watched::Watched;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::sys::thread;
 use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);
-/// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
-/// next clients displace others at once, or are turned away.
-const BURST: Duration = Duration::from_millis(100);
-/// A connection's thread needs little: its buffers are on the heap. Handshakes need more.
-const STACK: usize = 128 << 10;
-const TLS_STACK: usize = 512 << 10;
+/// Requests at a time, if nothing else is set; and inside TLS, which has buffers for each, connections.
+const BUSY: usize = 256;
 /// Memory for bodies is enough for so many of the largest size,
 const BODIES: usize = 4;
 /// with so much around each.
@@ -64,8 +65,8 @@ pub struct Settings {
     pub tokens: Option<Arc<Watched<Tokens>>>,
     /// For `https:`.
     pub tls: Option<Arc<TlsServer>>,
-    /// Connections at a time.
-    pub connections: usize,
+    /// Connections at a time, if that is set.
+    pub connections: Option<usize>,
     /// Of these, from one address; 0: as many.
     pub connections_per_peer: usize,
     /// Max bytes of a body, also when decompressed.
@@ -125,19 +126,26 @@ impl Listener {
         })
     }
 
-    fn service(&self, output: SourceOutput, stop: &ShutdownSignal) -> Service {
+    fn service(&self, output: SourceOutput, lot: Lot<Parked>, stop: &ShutdownSignal) -> Service {
         let settings = &self.settings;
         let body = settings.max_body.saturating_add(BODY_OVERHEAD);
+        // One that waits for its next request costs next to nothing.
+        let connections = match settings.tls {
+            Some(_) => BUSY,
+            None => descriptors::for_files(),
+        };
         Service {
             max_event: output.max_event(),
             output,
             connections: Connections::new(
                 Limits {
-                    connections: settings.connections,
+                    connections: settings.connections.unwrap_or(connections),
+                    busy: settings.connections.unwrap_or(BUSY),
                     per_peer: settings.connections_per_peer,
                 },
                 stop,
             ),
+            lot,
             tokens: settings.tokens.clone(),
             tls: settings.tls.clone(),
             max_body: settings.max_body,
@@ -156,7 +164,16 @@ impl Source for Listener {
     }
 
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
-        let service = Arc::new(self.service(output, stop));
+        let lot = loop {
+            match Lot::new(connection::IDLE, stop) {
+                Ok(lot) => break lot,
+                Err(error) => output.failed(&format!("can't wait for clients: {error}")),
+            }
+            if stop.wait(REST) {
+                return;
+            }
+        };
+        let service = Arc::new(self.service(output, lot, stop));
         let mut reception = Reception {
             service: Arc::clone(&service),
             is_full: false,
@@ -214,47 +231,24 @@ impl Reception {
         let patience = if self.is_full { Duration::ZERO } else { BURST };
         let admitted = service.connections.admit(number, &member, peer, patience);
         self.is_full = !matches!(admitted, Ok(None) | Err(TurnedAway::PeerFull));
-        let answer = match admitted {
+        match admitted {
             Ok(displaced) => {
                 if let Some(displaced) = displaced {
                     service.output.refused(Refusal::Displaced, displaced);
                 }
-                return self.serve(member, peer, number);
+                let newcomer = Newcomer {
+                    member,
+                    number,
+                    peer,
+                };
+                let started = worker::start(service, Some(newcomer));
+                if started.is_err() {
+                    service.connections.close(number);
+                }
+                return started;
             }
-            Err(TurnedAway::Full) => Answer::TooManyConnections,
-            Err(TurnedAway::PeerFull) => Answer::TooManyOfPeer,
-        };
-        if let Some(reason) = answer.refusal() {
-            service.output.refused(reason, peer);
-        }
-        if service.tls.is_none() {
-            turn_away(member.stream(), answer);
+            Err(why) => worker::turn_away(service, member.stream(), peer, why),
         }
         Ok(())
-    }
-
-    fn serve(&self, member: Arc<Member>, peer: IpAddr, number: u64) -> io::Result<()> {
-        let of_thread = Arc::clone(&self.service);
-        let is_tls = of_thread.tls.is_some();
-        let stack = if is_tls { TLS_STACK } else { STACK };
-        let spawned = thread::spawn_small("http", stack, move || {
-            of_thread.output.worked();
-            connection::serve(&member, number, peer, &of_thread);
-            of_thread.connections.close(number);
-        });
-        if spawned.is_err() {
-            self.service.connections.close(number);
-        }
-        spawned.map(drop)
-    }
-}
-
-/// One client too many gets an answer if that needs no waiting.
-fn turn_away(mut stream: &TcpStream, answer: Answer) {
-    let mut bytes = Vec::new();
-    answer.write(false, false, &mut bytes);
-    if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.write(&bytes);
-        let _ = stream.shutdown(Shutdown::Write);
     }
 }

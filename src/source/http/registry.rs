@@ -17,9 +17,14 @@ const WHOLE_BODY_TIME: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// In all.
     pub connections: usize,
+    /// Of these, with a thread.
+    pub busy: usize,
     /// From one address; 0: as many as in all.
     pub per_peer: usize,
 }
+
+/// While there are no more, each has a thread of its own, which costs less than to hand it from one to the other.
+const FEW: usize = 64;
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +54,8 @@ struct Entry {
     peer: IpAddr,
     phase: Phase,
     since: Instant,
+    /// It waits for its next request and has no thread.
+    is_parked: bool,
     /// When it first waited for that.
     first: Instant,
     /// It has shown a valid token or certificate.
@@ -64,6 +71,8 @@ pub struct Registry {
     entries: BTreeMap<u64, Entry>,
     /// How many of them have had an answer.
     served: usize,
+    /// How many of them have no thread.
+    parked: usize,
 }
 
 impl Registry {
@@ -73,6 +82,7 @@ impl Registry {
             limits,
             entries: BTreeMap::new(),
             served: 0,
+            parked: 0,
         }
     }
 
@@ -93,18 +103,54 @@ impl Registry {
         if self.limits.per_peer > 0 && of_peer().count() >= self.limits.per_peer {
             return Admission::PeerFull;
         }
-        if self.entries.len() >= self.limits.connections {
+        if self.is_full() || self.is_busy() {
             return Admission::Full;
         }
         let entry = Entry {
             peer,
             phase: Phase::Head,
             since: now,
+            is_parked: false,
             first: now,
             is_trusted: false,
             is_served: false,
         };
         self.entries.insert(number, entry);
+        Admission::Admitted
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.limits.connections
+    }
+
+    /// No more connections can have a thread.
+    pub fn is_busy(&self) -> bool {
+        self.entries.len() - self.parked >= self.limits.busy
+    }
+
+    /// A connection that waits for its next request gives up its thread. False if it may keep that.
+    pub fn park(&mut self, number: u64) -> bool {
+        let is_crowd = self.entries.len() > FEW;
+        if let Some(entry) = self.entries.get_mut(&number)
+            && is_crowd
+        {
+            entry.is_parked = true;
+            self.parked += 1;
+        }
+        is_crowd
+    }
+
+    /// A parked connection has something to read, and wants a thread.
+    pub fn resume(&mut self, number: u64, now: Instant) -> Admission {
+        if self.is_busy() {
+            return Admission::Full;
+        }
+        if let Some(entry) = self.entries.get_mut(&number)
+            && entry.is_parked
+        {
+            (entry.is_parked, entry.since) = (false, now);
+            self.parked -= 1;
+        }
         Admission::Admitted
     }
 
@@ -140,6 +186,7 @@ impl Registry {
     pub fn remove(&mut self, number: u64) -> bool {
         let removed = self.entries.remove(&number);
         self.served -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_served));
+        self.parked -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_parked));
         removed.is_some()
     }
 
@@ -150,7 +197,8 @@ impl Registry {
 
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
     /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, none
-    /// that has only begun to wait, and none that does not `wait` just now.
+    /// that has only begun to wait, none that does not `wait` just now, and none without a thread if it is a thread that is
+    /// missing.
     pub fn longest_waiting(
         &self,
         now: Instant,
@@ -165,7 +213,8 @@ impl Registry {
                     waits >= BODY_TIME || all >= WHOLE_BODY_TIME
                 }
             };
-            !entry.is_trusted && has_waited
+            let makes_room = !entry.is_parked || !self.is_busy();
+            makes_room && !entry.is_trusted && has_waited
         };
         let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
         let waiting =
@@ -193,8 +242,41 @@ mod tests {
     fn registry(connections: usize, per_peer: usize) -> Registry {
         Registry::new(Limits {
             connections,
+            busy: connections,
             per_peer,
         })
+    }
+
+    #[test]
+    fn what_waits_without_a_thread_leaves_room_for_others() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(1);
+        let mut registry = Registry::new(Limits {
+            connections: 100,
+            busy: 70,
+            per_peer: 0,
+        });
+        let mut parked = 0;
+        for number in 0..90 {
+            if registry.admit(number, A, start) == Admission::Full {
+                break;
+            }
+            parked += u64::from(registry.park(number));
+        }
+        assert_eq!((registry.len(), parked), (90, 26), "64 keep their threads");
+        for number in 90..96 {
+            assert_eq!(registry.admit(number, A, start), Admission::Admitted);
+        }
+        assert_eq!(registry.admit(96, A, now), Admission::Full);
+        assert_eq!(registry.resume(89, now), Admission::Full);
+        // One without a thread would make no room.
+        let (victim, _) = registry.longest_waiting(now, |number| number > 60).unwrap();
+        assert_eq!(victim, 61);
+        assert!(registry.remove(victim));
+        assert_eq!(registry.resume(89, now), Admission::Admitted);
+        assert!(registry.remove(88) && registry.remove(0));
+        assert_eq!(registry.admit(96, A, now), Admission::Admitted);
+        assert_eq!(registry.admit(97, A, now), Admission::Full);
     }
 
     #[test]

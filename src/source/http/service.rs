@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::budget::Budget;
 use super::connections::Connections;
 use super::health::Health;
+use super::lot::Lot;
+use super::parked::Parked;
 use super::tokens::Tokens;
 use crate::source::output::SourceOutput;
 use crate::source::spec::HecInput;
@@ -17,6 +19,7 @@ use crate::sys::shutdown::ShutdownSignal;
 pub(super) struct Service {
     pub(super) output: SourceOutput,
     pub(super) connections: Connections,
+    pub(super) lot: Lot<Parked>,
     pub(super) tokens: Option<Arc<Watched<Tokens>>>,
     pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) max_body: usize,

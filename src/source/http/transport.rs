@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
@@ -21,16 +22,16 @@ pub(super) enum Patience {
 }
 
 /// A socket whose reads end in time, with `WouldBlock`.
-pub(super) struct Socket<'a> {
-    member: &'a Member,
+pub(super) struct Socket {
+    member: Arc<Member>,
     patience: Cell<Patience>,
     /// What the socket's own timeout is.
     timeout: Cell<Option<Duration>>,
 }
 
-impl<'a> Socket<'a> {
+impl Socket {
     /// Over a socket that blocks. Writes may take so long.
-    pub(super) fn new(member: &'a Member, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn new(member: Arc<Member>, timeout: Duration) -> io::Result<Self> {
         let stream = member.stream();
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
@@ -39,6 +40,10 @@ impl<'a> Socket<'a> {
             patience: Cell::new(Patience::Each(timeout)),
             timeout: Cell::new(None),
         })
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.member.stream()
     }
 
     /// Sets the socket's timeout for the next read.
@@ -68,7 +73,7 @@ impl<'a> Socket<'a> {
     }
 }
 
-impl Read for Socket<'_> {
+impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.prepare()?;
@@ -80,7 +85,7 @@ impl Read for Socket<'_> {
     }
 }
 
-impl Write for Socket<'_> {
+impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.member.stream().write(bytes)
     }
@@ -91,32 +96,32 @@ impl Write for Socket<'_> {
 }
 
 /// A client's bytes.
-pub(super) enum Transport<'a> {
+pub(super) enum Transport {
     /// As they are.
-    Plain(Socket<'a>),
+    Plain(Socket),
     /// Inside TLS.
-    Tls(Box<TlsStream<Socket<'a>>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// Why there is no TLS.
-pub(super) enum NoTls<'a> {
+pub(super) enum NoTls {
     /// The client has gone, or has said nothing in time.
     Gone,
     /// It does not speak TLS, and can get this answer.
-    Plain(Transport<'a>, Answer),
+    Plain(Transport, Answer),
     /// The handshake failed.
     Failed(Option<tls::HandshakeError>),
     /// It was not complete in time.
     TooSlow,
 }
 
-impl<'a> Transport<'a> {
+impl Transport {
     /// Has TLS begin.
     pub(super) fn secure(
-        socket: Socket<'a>,
+        socket: Socket,
         server: &TlsServer,
         deadline: Instant,
-    ) -> Result<Self, NoTls<'a>> {
+    ) -> Result<Self, NoTls> {
         socket.patience.set(Patience::Until(deadline));
         let mut first = [0; 16];
         let first = socket.peek(&mut first).unwrap_or_default();
@@ -140,7 +145,7 @@ impl<'a> Transport<'a> {
         Ok(Transport::Tls(Box::new(stream)))
     }
 
-    fn socket(&self) -> &Socket<'a> {
+    fn socket(&self) -> &Socket {
         match self {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_ref(),
@@ -184,7 +189,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-impl Read for Transport<'_> {
+impl Read for Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Transport::Plain(socket) => socket.read(buffer),
@@ -197,7 +202,7 @@ impl Read for Transport<'_> {
     }
 }
 
-impl Write for Transport<'_> {
+impl Write for Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Transport::Plain(socket) => socket.write(bytes),
