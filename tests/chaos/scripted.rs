@@ -199,8 +199,8 @@ fn a_certificate_that_has_expired_is_told_until_another_takes_its_place() {
         .start();
     let mut agent = start(&old.url(), &["--ca-file", ca.to_str().unwrap()]);
     feed(&mut agent, &numbered(0..5));
-    let line = agent.wait_for_log("expired");
-    assert!(line.contains("ERROR"), "{line}");
+    let line = agent.wait_for_log("delivery failed");
+    assert!(line.contains("ERROR") && line.contains("expired"), "{line}");
     let address = old.address();
     assert_eq!(old.requests().len(), 0);
     drop(old);
