@@ -10,9 +10,9 @@ use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::sys::backoff::Backoff;
 
-/// So often a suspect is tried as soon as another request has passed, and later only after its backoff.
+/// A suspect is retried this many times as soon as another request has passed; after that, only after its backoff.
 const EAGER: u32 = 8;
-/// Between two requests that pass, so many failures of an event count: more may be an outage.
+/// Of an event's failures between two requests that pass, only this many count: more may be an outage.
 pub(super) const PER_GAP: u32 = 2;
 
 /// Events that were tried.
@@ -21,7 +21,7 @@ pub(super) struct Attempt {
     pub(super) batch: Batch,
     /// Failures in a row that it was part of, [`PER_GAP`] at most between two requests that pass.
     pub(super) failures: u32,
-    /// Between so many different pairs of requests that pass they were.
+    /// Between how many different pairs of passing requests they were.
     gaps: u32,
     /// How many of them there were since the last request passed, and how many had passed then.
     latest: (u32, u64),
@@ -29,7 +29,7 @@ pub(super) struct Attempt {
     pub(super) family: u64,
     /// Why it may have arrived before.
     pub(super) doubt: Option<String>,
-    /// The endpoints at which it has failed, maybe for itself.
+    /// The endpoints at which it has failed, maybe because of itself.
     pub(super) blamed: Vec<usize>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Suspect {
     pub(super) failed_twice: bool,
     /// Why it failed last.
     pub(super) message: String,
-    /// It was tried since the agent stops.
+    /// It has been tried since the agent began to stop.
     pub(super) had_last_chance: bool,
 }
 
@@ -74,11 +74,11 @@ pub(super) struct Launch {
     pub(super) is_trial: bool,
     /// It is larger than what has passed, so that it may be too large.
     pub(super) is_larger: bool,
-    /// What it may come to with several events.
+    /// How large it may be if it has several events.
     pub(super) max_bytes: usize,
-    /// What it came to, if it was compressed.
+    /// Its size, if it was compressed.
     pub(super) packed: Option<Packed>,
-    /// Over which it goes, if it is asked what was indexed.
+    /// The channel that it is posted over, if the webhook is asked what was indexed.
     pub(super) channel: Option<u64>,
 }
 

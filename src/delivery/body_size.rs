@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Bodies at the limit that must pass before a larger one is tried, at first. Each try that fails doubles it.
 const FIRST_PROBE: u32 = 8;
-/// At most so many.
+/// At most this many.
 const LAST_PROBE: u32 = 128;
 
 /// The limit of bodies, in bytes as they are sent. A single event is always allowed.
@@ -13,7 +13,7 @@ const LAST_PROBE: u32 = 128;
 pub struct BodySize {
     /// The operator's limit.
     max: usize,
-    /// What has been learned; `max` while nothing was.
+    /// The limit that was learned; `max` before that.
     limit: usize,
     /// After an outage bodies grow from one event, doubling, to the limit.
     ramp: Option<usize>,
@@ -21,7 +21,7 @@ pub struct BodySize {
     safe: Option<usize>,
     /// Bodies at the limit that have passed.
     passed: u32,
-    /// How many must before it is raised.
+    /// How many must pass before it is raised.
     probe_after: u32,
     /// The smallest body of several events that failed since the last calm.
     failed: Option<usize>,
@@ -72,7 +72,7 @@ impl BodySize {
         self.ramp.is_some()
     }
 
-    /// What there is no doubt about, or only an eighth of the limit if nothing is known: for bodies beside a larger one.
+    /// The size that certainly passes, or an eighth of the limit if nothing is known: for bodies beside a larger one.
     pub fn proven(&self) -> usize {
         let passed = self.largest.unwrap_or_default();
         self.limit().min(passed.max(self.limit / 8))

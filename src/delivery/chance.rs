@@ -1,11 +1,11 @@
-//! Whether an event's failures can be chance, beside how often requests fail that do not hold it.
+//! Whether an event's failures can be chance, given how often requests without it fail.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::buffer::acks::{Seq, overlap};
 
-/// Less likely than this is no chance. Every event is put to this test, and an agent carries millions of them.
+/// What is less likely than this is not chance. Every event is tested, and an agent carries millions of them.
 const UNLIKELY: f64 = 1e-9;
 /// Requests that count as recent.
 const RECENT: f64 = 128.0;
@@ -13,10 +13,10 @@ const RECENT: f64 = 128.0;
 const OUTAGE: u32 = 32;
 /// Failed requests that are remembered until it is known whether they were chance.
 const REMEMBERED: usize = 64;
-/// Requests that tell how it is just now, if that is worse.
+/// The latest requests are judged by themselves, too, in case it has become worse.
 const LATEST: usize = 32;
 
-/// What requests came to recently.
+/// How the latest requests ended.
 #[derive(Debug, Default)]
 pub struct Chance {
     /// Passed.

@@ -9,7 +9,7 @@ use super::step::Step;
 use crate::buffer::chunk::Extent;
 use crate::text::ranges::Ranges;
 
-/// If something waits, it is looked so often whether forwarding is enabled again.
+/// While something waits, how often the agent looks whether forwarding is enabled again.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Delivery {

@@ -32,9 +32,9 @@ use crate::buffer::chunk::Extent;
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
 
-/// So many requests fail in a row until the webhook is taken for down: a body twice.
+/// After this many failures in a row the webhook is taken for down: a body twice.
 const DOWN: u32 = 2;
-/// The same while requests pass in between, so that there are reasons to look for in what fails: a body and parts of it.
+/// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 4;
 /// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
 const HURRY: Duration = Duration::from_millis(100);
@@ -79,9 +79,9 @@ pub struct Delivery {
     pub(super) passes: u64,
     /// Probes of a webhook that is down.
     pub(super) probes: usize,
-    /// It failed for what was sent, maybe: another event may fare better.
+    /// What was sent may be to blame: another event may pass.
     pub(super) is_content_suspicious: bool,
-    /// When the first of the failures was that are not dealt with yet, in requests that had passed.
+    /// How many requests had passed at the first failure that is not dealt with yet.
     pub(super) trouble: Option<u64>,
     /// The queue was looked at since the last wait.
     has_looked: bool,
@@ -387,7 +387,7 @@ impl Delivery {
         self.fresh.merge(batch);
     }
 
-    /// Makes one of all attempts: in an outage it is no use to know which of them failed how often.
+    /// Makes one attempt of all: in an outage it does not matter which of them failed how often.
     pub(super) fn join_retries(&mut self) {
         let mut all = Attempt::default();
         for attempt in std::mem::take(&mut self.retry) {

@@ -17,11 +17,11 @@ pub enum Outcome {
     TooLarge(DeliveryError),
     /// Anything else: the same events may be taken later.
     Failed(DeliveryError),
-    /// Not the same for all events of the body.
+    /// The events of the body ended differently.
     Partial(Partial),
 }
 
-/// What became of a body whose events did not all end the same way.
+/// What became of the events of a body that did not all end the same way.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Partial {
     /// Of each event, in the order of the body.

@@ -12,7 +12,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many bytes per second; 0 for no limit.
+    /// Bytes per second; 0 for no limit.
     pub fn new(rate: usize) -> Self {
         Pace {
             rate,
@@ -20,7 +20,7 @@ impl Pace {
         }
     }
 
-    /// Books a body of so many bytes, which may be sent after this time.
+    /// Accounts for a body of this many bytes; it may be sent after this time.
     pub fn book(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
         if self.rate == 0 {
             return None;
