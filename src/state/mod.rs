@@ -1,5 +1,5 @@
-//! What agents leave under `--state-dir`: checkpoints of files, for their next start, and their status, for `show`. All hosts
-//! may write to one directory, on a mount that they share.
+//! What agents leave under `--state-dir`: checkpoints of files, for their next start, and their status, for `show`. All
+//! hosts may write to one directory, on a mount that they share.
 
 pub mod agents;
 pub mod checkpoint;
