@@ -21,7 +21,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// How often what has become final is written, if there is anything: after a kill, what was final since is repeated.
+/// How often what has become final is written, if anything has: after a kill, events final since then are repeated.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is synced to disk: after a power failure, events final since then are repeated.
 const SYNC: Duration = Duration::from_secs(1);

@@ -69,8 +69,7 @@ pub struct Writer {
 }
 
 impl StatusFile {
-    /// Takes the first name of this host that no other agent uses. The directory is created if its parent
-    /// exists.
+    /// Takes the first name of this host that no other agent uses. The directory is created if its parent exists.
     ///
     /// # Errors
     /// The directory can't be created or written to.

@@ -205,7 +205,7 @@ impl Report {
         }
     }
 
-    /// A request failed, and is resent after `retry_in`. `fix` says what an operator must do, if that's needed.
+    /// A request failed and is resent after `retry_in`. `fix` is what an operator must do if it won't pass by itself.
     pub fn delivery_failed(&self, message: &str, fix: Option<&'static str>, retry_in: Duration) {
         let buffered = self.balance().buffered();
         self.update(|state, now| state.delivery_failed(message, fix, retry_in, buffered, now));

@@ -42,9 +42,9 @@ pub(super) struct State {
     queries: Outages,
     /// Events that were posted and are not acknowledged as indexed.
     pub(super) posted: u64,
-    /// Of each endpoint seen so far.
+    /// The clock of each endpoint seen so far.
     clocks: Vec<Clock>,
-    /// Of several endpoints, by name.
+    /// If there are several endpoints, each with its outages, by name.
     endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
@@ -54,7 +54,7 @@ pub(super) struct State {
     status_file: Outages,
     settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
-    /// By endpoint.
+    /// Of certificates, by endpoint.
     pub(super) expiries: BTreeMap<String, Expiries>,
     /// When certificates that expire soon are logged again.
     next_reminder: SystemTime,
