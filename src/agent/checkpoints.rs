@@ -1,4 +1,4 @@
-//! The thread that writes the checkpoints: so that a state directory on a mount that hangs stops nothing.
+//! The thread that writes the checkpoints, so that a state directory on a mount that hangs blocks nothing else.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,17 +21,17 @@ use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// What has become final is written so often, if there is anything: a kill repeats what did in between.
+/// How often what has become final is written, if anything has: after a kill, events final since then are repeated.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// It is on disk so often: a power failure repeats what became final in between.
+/// How often it is synced to disk: after a power failure, events final since then are repeated.
 const SYNC: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
 
-/// A `file:` source's part of this.
+/// What a `file:` source gets of this.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// What it knows, before which it reads nothing.
+    /// What earlier starts left; the source reads nothing before it has this.
     pub(super) restored: Receiver<Restored>,
     /// The next start reads again what was not delivered.
     pub(super) resumes: bool,
@@ -54,12 +54,12 @@ pub(super) struct CheckpointWriter {
 struct Entry {
     spec: Spec,
     path: PathBuf,
-    /// None while the state directory is waited for.
+    /// `None` while the state directory is waited for.
     store: Option<Store>,
     progress: Progress,
-    /// To the source, which reads nothing before.
+    /// To the source, which reads nothing before this.
     restored: Sender<Restored>,
-    /// It is written as a whole the next time.
+    /// The whole checkpoint is rewritten the next time.
     is_stale: bool,
     is_failing: bool,
 }
@@ -72,12 +72,12 @@ pub(super) struct Running {
     ended: Receiver<()>,
 }
 
-/// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Of each
-/// what it knows, which comes later if the state directory does; and whether it resumes, which it does not where there
-/// is no checkpoint.
+/// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Returns
+/// for each source what it knows, which arrives later if the state directory does; and whether it resumes, which it
+/// does not without a checkpoint.
 ///
 /// # Errors
-/// The directory was named, and can't be used.
+/// The directory was set explicitly, and can't be used.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -101,7 +101,7 @@ pub(super) fn open(
     Ok((writer, all))
 }
 
-/// The store of a source; none if another agent has it.
+/// The store of a source; `None` if another agent has it.
 fn open_store(dir: &Path, path: &Path) -> io::Result<Option<Store>> {
     state::create_dir(dir)?;
     Store::open(dir, &state::file_name(&host::name()), path)
@@ -133,7 +133,7 @@ impl CheckpointWriter {
                 self.notices.extend(entry.restore(store));
                 None
             }
-            // A directory that was asked for is waited for.
+            // A directory that was set explicitly is waited for.
             Err(_) if !is_default => None,
             Ok(None) => {
                 let problem = format!("{dir}: another agent keeps its checkpoint of {spec} there");
@@ -163,10 +163,10 @@ impl CheckpointWriter {
         })
     }
 
-    /// Writes them from now on, if there are any, and says so where the directory does not answer.
+    /// Writes them from now on, if there are any, and logs it if the directory does not respond.
     ///
     /// # Errors
-    /// No more threads.
+    /// No more threads can be started.
     pub(super) fn start(
         self,
         stats: QueueStats,
@@ -221,7 +221,7 @@ impl CheckpointWriter {
 }
 
 impl Entry {
-    /// Tells the source what the last start left. Gives what the operator should know of that.
+    /// Tells the source what the last start left. Returns what the operator should know about that.
     fn restore(&mut self, store: Store) -> Option<Message> {
         let found = store.read();
         let path = store.path().display().to_string();
@@ -253,7 +253,7 @@ impl Entry {
     }
 
     fn tell(&self, found: Found, others: Vec<FileOffset>) {
-        // There is room for this one; the source may have ended.
+        // There is room for this message; the source may have ended.
         let _ = self.restored.try_send(Restored {
             found,
             others,
@@ -271,8 +271,8 @@ impl Entry {
         }
     }
 
-    /// Writes what has changed now that all events below `watermark` are final; with `sync` also what only grew, and
-    /// has it on disk.
+    /// Writes what has changed now that all events below `watermark` are final; with `sync`, also what has only grown,
+    /// and syncs it to disk.
     fn write(&mut self, watermark: u64, sync: bool) -> io::Result<()> {
         let Some(store) = &mut self.store else {
             return Ok(());
@@ -292,7 +292,7 @@ impl Entry {
     }
 
     fn write_and_log(&mut self, watermark: u64, sync: bool) {
-        // One that fails is tried again once a second.
+        // A checkpoint that fails is retried once a second.
         if !self.progress.is_ready() || (self.is_failing && !sync) {
             return;
         }
@@ -313,10 +313,10 @@ impl Entry {
 }
 
 impl Running {
-    /// Has them written for the last time, when no more events become final, and waits for that, with a limit.
+    /// Has them written for the last time, once no more events become final, and waits for that up to `patience`.
     pub(super) fn finish(self, patience: Duration) {
         self.end.store(true, Ordering::SeqCst);
-        // Without room for this one it wakes anyway.
+        // If there is no room, the thread wakes anyway.
         let _ = self.wake.try_send(());
         let _ = self.ended.recv_timeout(patience);
     }

@@ -1,4 +1,4 @@
-//! The webhook that was asked for: endpoint, token and trust, checked before anything starts.
+//! The webhook that is configured: endpoint, token and trust, checked before anything starts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,11 +26,11 @@ use crate::webhook::tls::{self, TlsSettings, Trust, connect};
 
 /// Where bodies go.
 pub struct Destination {
-    /// Takes them; none while forwarding is disabled.
+    /// Take the bodies; `None` while forwarding is disabled.
     pub targets: Option<Targets>,
     /// For the log.
     pub forwarding: Forwarding,
-    /// What the operator should know of it at every start.
+    /// What the operator should know about it at every start.
     pub warnings: Vec<Message>,
 }
 
@@ -60,7 +60,7 @@ pub fn choose(options: &RunOptions, provenance: &Provenance) -> Result<Destinati
     })
 }
 
-/// Sets up the webhook that was asked for.
+/// Sets up the webhook that is configured.
 ///
 /// # Errors
 /// Names the option that is missing or wrong.
@@ -95,7 +95,7 @@ pub fn open(options: &WebhookOptions, provenance: &Provenance) -> Result<Destina
     })
 }
 
-/// What each is called, without what is secret in its URL.
+/// What each is called, without the secret parts of its URL.
 fn names(webhooks: &[Webhook]) -> Vec<String> {
     let long = |webhook: &Webhook| endpoint::shown(&webhook.endpoint().uri().to_string());
     let short = |webhook: &Webhook| webhook.endpoint().to_string();
@@ -109,7 +109,7 @@ fn names(webhooks: &[Webhook]) -> Vec<String> {
     names
 }
 
-/// The webhook itself, by its endpoints, and what the operator should know of it.
+/// The webhook itself, one per endpoint, and what the operator should know about it.
 ///
 /// # Errors
 /// Names the option that is missing or wrong.
@@ -197,7 +197,7 @@ fn tls_settings(
             warnings.extend(warning);
             (trust, Vec::new())
         }
-        // Nobody is asked.
+        // Without TLS, there is no certificate to check.
         None => (Trust::Pins(Vec::new()), Vec::new()),
     };
     Ok(TlsSettings {
@@ -208,7 +208,7 @@ fn tls_settings(
     })
 }
 
-/// The certificate that the webhook may ask for.
+/// The client certificate that the webhook may ask for.
 fn client(
     options: &WebhookOptions,
     provenance: &Provenance,
@@ -239,7 +239,7 @@ fn client(
     Ok(Some(client))
 }
 
-/// A warning if everybody may read this file of a key.
+/// A warning if everybody may read this key file.
 fn if_readable(option: Opt, path: &Path, provenance: &Provenance) -> Option<Message> {
     let is_open = |file: fs::Metadata| file.mode() & 0o007 != 0;
     fs::metadata(path)
@@ -289,10 +289,10 @@ fn token(options: &WebhookOptions, provenance: &Provenance) -> Result<Option<Tok
     .map_err(|what| provenance.error(option, what))
 }
 
-/// Which option the token is from: a flag wins over the environment, and that over the settings file.
+/// Which option the token comes from: a flag wins over the environment, and that over the settings file.
 ///
 /// # Errors
-/// Both are given in one place, or none is.
+/// Both are given in one place, or neither is.
 pub fn token_option(options: &WebhookOptions, provenance: &Provenance) -> Result<Opt, UsageError> {
     match (&options.auth_token, &options.auth_token_file) {
         (Some(_), Some(_)) => provenance.stronger(Opt::AuthToken, Opt::AuthTokenFile),

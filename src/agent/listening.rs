@@ -1,4 +1,4 @@
-//! What sources that listen need besides their addresses: tokens and certificates.
+//! What listening sources need besides their addresses: tokens and certificates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::webhook::encode::Format;
 /// What was opened.
 pub(super) struct Listening {
     pub(super) http: Settings,
-    /// What the status page asks its clients for.
+    /// The tokens that the status page requires of its clients.
     pub(super) status_tokens: Option<Arc<Watched<Tokens>>>,
     /// For the sources that keep their clients' connections.
     pub(super) listen: ListenSettings,
-    /// To be looked at while the agent runs.
+    /// To be checked for changes while the agent runs.
     pub(super) files: Vec<Arc<dyn Watch>>,
     /// What an operator should know.
     pub(super) warnings: Vec<Message>,

@@ -1,26 +1,26 @@
-//! When memory that the buffer has used is given back to the system: no clock, no allocator.
+//! When memory that the buffer has used is returned to the system. No clock, no allocator.
 //!
-//! The C library keeps what was freed. After an outage that would be the whole buffer, for ever.
+//! The C library keeps what was freed. After an outage that would be the whole buffer, forever.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// The time between two checks.
 const LOOK: Duration = Duration::from_secs(5);
-/// Less than this is not worth it, bytes.
+/// Less than this many bytes is not worth it.
 const LITTLE: usize = 4 << 20;
 
-/// When to give memory back, by how much was in the buffer.
+/// Decides when to return memory, by how much was in the buffer.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// How many bytes make it full.
     bound: usize,
     due: Instant,
-    /// What was in it when memory was last given back.
+    /// How much was in it when memory was last returned.
     kept: usize,
 }
 
 impl Memory {
-    /// Of a buffer of so many bytes, which is empty.
+    /// For an empty buffer of `bound` bytes.
     pub(super) fn new(bound: usize, now: Instant) -> Self {
         Memory {
             bound,
@@ -29,13 +29,13 @@ impl Memory {
         }
     }
 
-    /// When to [look](Self::look) again.
+    /// When to [check](Self::look) again.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Whether memory is to be given back now, with so many bytes in the buffer and at most `peak` since the last look:
-    /// when it holds far less than it did, and while it is full, since events of other sizes take the places of those that
+    /// Whether memory should be returned now, with `buffered` bytes in the buffer and at most `peak` since the last
+    /// check: when it holds far less than it did, and while it is full, since events of other sizes replace those that
     /// have gone.
     pub(super) fn look(&mut self, buffered: usize, peak: usize, now: Instant) -> bool {
         self.due = now + LOOK;
@@ -70,7 +70,7 @@ mod tests {
             (20 * MIB, 20 * MIB, false),
             (2 * MIB, 20 * MIB, true),
             (0, 2 * MIB, false),
-            // It filled and drained between two looks.
+            // It filled and drained between two checks.
             (0, 50 * MIB, true),
             (0, 0, false),
         ]

@@ -26,7 +26,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::telemetry::log;
 
-/// How long a start that has failed waits for the log.
+/// How long a failed start waits for the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the agent until its sources end or a signal ends it.

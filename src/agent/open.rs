@@ -1,4 +1,4 @@
-//! Everything that can go wrong at a start is done here, before the first thread that an event passes through.
+//! Everything that can fail at the start is done here, before the first thread that an event passes through.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,17 +36,17 @@ use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
 
-/// What it means if the state directory hangs now.
+/// What it means if the state directory hangs at this point.
 const AT_START: &str = "the start waits for it";
 
 /// All that an agent works with.
 pub(super) struct Opened {
     pub(super) notify: Option<Notify>,
-    /// Sources must end, and what is buffered must be sent.
+    /// Sources must end, and buffered events must be sent.
     pub(super) shutdown: ShutdownSignal,
     /// The request in flight must end too.
     pub(super) abort: ShutdownSignal,
-    /// What the settings were made of before they were used.
+    /// The contents from which the settings were read.
     pub(super) contents: Contents,
     pub(super) destination: Destination,
     pub(super) rules: LiveRules,
@@ -58,14 +58,14 @@ pub(super) struct Opened {
     pub(super) status_page: Option<TcpListener>,
     pub(super) status_file: Option<Place>,
     pub(super) signals: Signals,
-    /// What the operator should know of state directory, spool and trail.
+    /// What the operator should know about state directory, spool and trail.
     notices: Vec<Message>,
 }
 
 /// What is read.
 pub(super) struct OpenSources {
     pub(super) sources: Vec<Box<dyn Source>>,
-    /// Of each whether the next start reads again what was not delivered.
+    /// For each source, whether the next start reads again what was not delivered.
     pub(super) resumes: Vec<bool>,
     pub(super) checkpoints: CheckpointWriter,
 }
@@ -127,14 +127,14 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     })
 }
 
-/// Refuses what can't work whatever the files say, and to start without the webhook that a file may have.
+/// Rejects what can't work whatever the files say, and a start without a webhook while an unreadable file may name one.
 fn check_options(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
     limits::check(options, provenance)?;
     let needs_webhook = options.enabled && !options.dry_run;
     provenance.check_readable(!needs_webhook || !options.webhook.endpoints.is_empty())
 }
 
-/// Refuses a standard input from which nothing would come, or whose events would be lost.
+/// Rejects a standard input from which nothing would come, or whose events would be lost.
 fn check_stdin(
     options: &RunOptions,
     provenance: &Provenance,
@@ -142,7 +142,7 @@ fn check_stdin(
     forwarding: &Forwarding,
 ) -> Result<(), CommandError> {
     if is_service && provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
-        // It would end at once, and look like one that has done its work.
+        // The agent would end at once, as if it had done its work.
         return Err(UsageError(
             "no source is set, and this service's standard input is /dev/null; fix: say where events come from, \
              such as S3_AUDIT_WEBHOOK_SOURCE=unix:/var/run/ceph/rgw-ops.sock in its environment"
@@ -163,7 +163,7 @@ fn check_stdin(
     Ok(())
 }
 
-/// Finds out now whether rejected events could be written to their file. Its directory may be a mount that comes later.
+/// Finds out now whether rejected events could be written to their file. Its directory may be mounted later.
 fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
@@ -179,7 +179,7 @@ fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<()
     })
 }
 
-/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn of.
+/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn about.
 ///
 /// # Errors
 /// Names the option that is wrong, or the file that can't be used.
@@ -202,7 +202,7 @@ pub fn check(
         source::check(spec, &listening.http, &listening.listen)
             .map_err(|error| of_source(error, spec, provenance))?;
     }
-    // An agent waits for these.
+    // An agent waits for these files.
     let files = [
         &options.listen_token_file,
         &options.status_token_file,
@@ -233,7 +233,7 @@ fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandE
     }
 }
 
-/// Each source is given once.
+/// Checks that each source is given only once.
 fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
     let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
@@ -293,7 +293,7 @@ fn choose_destination(
     destination::choose(options, provenance)
 }
 
-/// What parsing refuses is an error; a file that is not there yet, or may not be read, is waited for.
+/// What can't be parsed is an error; a file that is missing or not readable yet is waited for.
 fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
     let files = settings_watch::contents(options).into_iter().skip(1);
     let missing = files.filter(|(_, content)| content.is_err());
@@ -360,7 +360,7 @@ fn open_sources(
     })
 }
 
-/// Finds the agent a status file; none for a dry run. If it has to do without one, for now or for good, also why.
+/// Finds a status file for the agent; none in a dry run. If it must do without, for now or for good, also returns why.
 fn open_status_file(
     options: &RunOptions,
     provenance: &Provenance,

@@ -1,4 +1,4 @@
-//! Which proxy there is on the way to the webhook: the one that was asked for, else the environment's, as curl reads it
+//! Which proxy is used on the way to the webhook: the one that is configured, else the environment's, read as curl does
 //! (<https://curl.se/docs/manpage.html#ENVIRONMENT>).
 
 use ureq::http::Uri;
@@ -11,7 +11,7 @@ use crate::webhook::endpoint::Endpoint;
 use crate::webhook::no_proxy;
 use crate::webhook::proxy::Proxy;
 
-/// Decides which proxy there is on the way to `endpoint`.
+/// Decides which proxy is used on the way to `endpoint`.
 ///
 /// # Errors
 /// Names the option or variable that is wrong.
@@ -37,7 +37,7 @@ fn of_environment(
     endpoint: &Uri,
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<Option<Proxy>, UsageError> {
-    // HTTP_PROXY is not read, because a client of a CGI program can set it, with a header called Proxy.
+    // HTTP_PROXY is not read, because a client of a CGI program can set it with a header called Proxy.
     let of_scheme: &[_] = match endpoint.scheme_str() {
         Some("http") => &["http_proxy"],
         _ => &["https_proxy", "HTTPS_PROXY"],
@@ -122,7 +122,7 @@ mod tests {
                 &[("https_proxy", "a"), ("NO_PROXY", "::1")],
                 None,
             ),
-            // An invalid proxy is no error where none is used.
+            // An invalid proxy is not an error if none is used.
             (
                 "https://hec/",
                 &[("https_proxy", "socks5://a"), ("NO_PROXY", "hec")],

@@ -1,5 +1,5 @@
-//! What requests look like, as the options say; and whether these fit together and to the endpoint, so that no webhook must
-//! find out.
+//! What requests look like, according to the options; and whether these fit each other and the endpoint, so that this
+//! need not be found out from the webhook.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::webhook::header::{self, Header};
 use crate::webhook::sign::{self, Signer};
 use crate::webhook::template::RequestTemplate;
 
-/// Of requests to this endpoint.
+/// The template of requests to this endpoint.
 ///
 /// # Errors
 /// Names the option that is wrong, or that does not fit another one.
@@ -78,7 +78,7 @@ pub(super) fn template(
     })
 }
 
-/// What makes bodies, wherever they go.
+/// The encoder of bodies, wherever they go.
 ///
 /// # Errors
 /// Names the option that is wrong, or that does not fit another one.
@@ -111,7 +111,7 @@ pub(super) fn encoder(
     .with_time_path(options.time_field.clone()))
 }
 
-/// Splunk's metadata that was given: the option, Splunk's name for it, and the value.
+/// Splunk's metadata that is configured: the option, Splunk's name for it, and the value.
 fn metadata<'a>(
     options: &'a WebhookOptions,
     provenance: &Provenance,
@@ -132,7 +132,7 @@ fn metadata<'a>(
         .collect()
 }
 
-/// With this machine's name, if no other host was given.
+/// Adds this machine's name if no other host was given.
 fn with_host(metadata: &[(Opt, &'static str, &str)]) -> Vec<(&'static str, String)> {
     let given = metadata
         .iter()
@@ -142,7 +142,7 @@ fn with_host(metadata: &[(Opt, &'static str, &str)]) -> Vec<(&'static str, Strin
     default.into_iter().chain(given).collect()
 }
 
-/// With these parameters behind those that it has; one of its own wins.
+/// Appends these parameters to those that the URI has; one of its own wins.
 fn with_query(uri: &Uri, parameters: &[(&str, String)]) -> Option<Uri> {
     let mut query = uri.query().unwrap_or_default().to_owned();
     let own: Vec<_> = uri.query().unwrap_or_default().split('&').collect();
@@ -161,7 +161,7 @@ fn with_query(uri: &Uri, parameters: &[(&str, String)]) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// As a part of a query (RFC 3986).
+/// Encodes it as a part of a query (RFC 3986).
 fn percent_encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {

@@ -24,13 +24,13 @@ use crate::telemetry::{Report, log};
 use crate::text::quantity::HumanDuration;
 use crate::trail;
 
-/// systemd is told that the end may take this much longer than `--shutdown-timeout`.
+/// systemd is told that stopping may take this much longer than `--shutdown-timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
 /// What the main thread has while the others work.
 pub(super) struct Agent {
     pub(super) report: Arc<Report>,
-    /// Tells systemd, if this is a service.
+    /// Notifies systemd, if this is a service.
     pub(super) notify: Option<Notify>,
     pub(super) watchdog: Watchdog,
     pub(super) stats: QueueStats,
@@ -44,17 +44,17 @@ pub(super) struct Agent {
     pub(super) rejects: Option<Receiver<()>>,
     pub(super) shutdown: ShutdownSignal,
     pub(super) abort: ShutdownSignal,
-    /// Dropped so that the queue can end.
+    /// Dropped so that the queue can close.
     pub(super) producer: Option<Producer>,
     /// The ways to the senders.
     pub(super) lines: Vec<Line>,
     pub(super) told: Receiver<Event>,
-    /// Sources that run.
+    /// The number of sources that run.
     pub(super) sources: usize,
 }
 
 impl Agent {
-    /// Logs the summaries and waits for the end; then sees to it that it comes in time.
+    /// Logs the summaries and waits for the end; then makes sure that it comes in time.
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
         let mut memory = Memory::new(self.stats.bound().bytes, Instant::now());
@@ -106,7 +106,7 @@ impl Agent {
             Action::Abort => {
                 self.shutdown.trigger();
                 self.producer = None;
-                // What is in flight ends now, and the last sender counts what is left.
+                // The request in flight ends now, and the last sender counts what is left.
                 self.abort.trigger();
                 self.lines.iter().for_each(Line::abort);
             }
@@ -116,8 +116,8 @@ impl Agent {
 
     /// Reports the agent's status to systemd, if that is due, and returns when it is due again.
     ///
-    /// What all threads share is used for that, so that a sign of life is one: whoever keeps the report or the
-    /// queue locked for ever keeps this thread too.
+    /// It uses what all threads share, so that a sign of life proves something: whoever keeps the report or the
+    /// queue locked forever blocks this thread too.
     fn give_sign(&mut self, now: Instant) -> Option<Instant> {
         let notify = self.notify.as_mut()?;
         if now >= notify.due() {
@@ -133,7 +133,7 @@ impl Agent {
         let end = supervisor.end_by(Instant::now());
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
         end_at_signal(self.told, !gave_up);
-        // Each of these has half of what is left of the time, the last one all.
+        // Each of these gets half of the remaining time, the last one all of it.
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
             self.report.left(spool.finish(left() / 2));
@@ -161,7 +161,7 @@ impl Agent {
 
 /// A signal does not wait for last writes that hang.
 fn end_at_signal(told: Receiver<Event>, is_success: bool) {
-    // Without this thread the end is bounded all the same.
+    // Without this thread, the end is bounded all the same.
     let _ = spawn("end", move || {
         if told.iter().any(|event| event == Event::Signal) {
             thread::sleep(LAST_WRITES_AT_ONCE);

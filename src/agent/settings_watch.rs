@@ -1,7 +1,7 @@
-//! Follows the settings file, and the files that it names: a running agent switches to another webhook or to other
-//! rules, and is disabled and enabled, without a restart.
+//! Follows the settings file and the files that it names: without a restart, a running agent switches to another
+//! webhook or to other rules, and is disabled and enabled.
 //!
-//! By polling their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
+//! It polls their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
 //! between two polls is still being written.
 
 use std::collections::BTreeMap;
@@ -31,10 +31,10 @@ use crate::telemetry::snapshot::Forwarding;
 use crate::text::small_file;
 use crate::webhook::header;
 
-/// Between two polls. A change takes effect after three of them at most.
+/// The time between two polls. A change takes effect after at most three of them.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is missing since the start is logged this often.
+/// How often it is logged that something has been missing since the start.
 const REMIND: Duration = Duration::from_secs(60);
 
 /// The settings file and the files that it names, each with its content.
@@ -47,9 +47,9 @@ pub struct SettingsWatcher {
     report: Arc<Report>,
     /// The way to each sender.
     senders: Vec<LatestValue<Change>>,
-    /// Targets that there were.
+    /// How many targets there have been.
     generation: u64,
-    /// Those of the sources.
+    /// The rules that the sources apply.
     rules: LiveRules,
     /// Requests to read the settings now.
     requests: Receiver<()>,
@@ -65,12 +65,12 @@ pub struct SettingsWatcher {
     polled: Contents,
     /// How events are numbered, if there is a trail.
     numbering: Option<Numbering>,
-    /// When it was last logged that a file of the webhook's is missing since the start.
+    /// When it was last logged that a file of the webhook's settings has been missing since the start.
     reminded: Instant,
 }
 
 impl SettingsWatcher {
-    /// Follows the settings that the agent has started with: read from `contents`, or from later ones.
+    /// Follows the settings that the agent has started with: those read from `contents`, or from later ones.
     pub fn new(
         contents: Contents,
         provenance: &Provenance,
@@ -89,7 +89,7 @@ impl SettingsWatcher {
             values: values(provenance),
             had_file: provenance.file.settings.is_ok(),
             applied: contents.clone(),
-            // The first poll finds what has changed since.
+            // The first poll finds what has changed since then.
             attempted: Vec::new(),
             polled: contents,
             numbering: None,
@@ -97,15 +97,15 @@ impl SettingsWatcher {
         }
     }
 
-    /// Has webhooks that are taken over number events so.
+    /// Has webhooks that are switched to number events in this way.
     pub fn numbering(self, numbering: Option<Numbering>) -> Self {
         SettingsWatcher { numbering, ..self }
     }
 
-    /// Follows them in a thread of its own, until the agent ends.
+    /// Follows the settings in a thread of its own, until the agent ends.
     ///
     /// # Errors
-    /// No more threads.
+    /// No more threads can be started.
     pub fn spawn(self) -> io::Result<()> {
         thread::spawn("settings", || self.run()).map(drop)
     }
@@ -194,7 +194,7 @@ impl SettingsWatcher {
             let description = Rules(rules.describe());
             self.rules.replace(rules);
             self.report.filters(&self.rules.excluding());
-            // Only now, so that a reader of this line can rely on it.
+            // Only now, so that whoever reads this line can rely on it.
             Message::RulesChanged {
                 changed: changed_rules.join(", "),
                 rules: description,
@@ -214,7 +214,7 @@ impl SettingsWatcher {
         Ok(())
     }
 
-    /// Hands each sender the target, with a connection of its own.
+    /// Hands each sender the target, with its own connection.
     fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
         for sender in self.senders.iter().skip(1) {
@@ -235,8 +235,8 @@ impl SettingsWatcher {
             .collect()
     }
 
-    /// The options that have changed and that a running agent follows: of the webhook, and of the rules. Changes of others
-    /// are logged.
+    /// The changed options that a running agent follows: those of the webhook, and those of the rules. Changes of
+    /// others are logged.
     fn changed_options(&mut self, provenance: &Provenance) -> (Vec<String>, Vec<String>) {
         let previous = std::mem::replace(&mut self.values, values(provenance));
         let webhook = WebhookOptions::declarations();

@@ -1,4 +1,4 @@
-//! Opens the spool, or says what is left of one.
+//! Opens the spool, or reports what is left of an unused one.
 
 use std::io;
 
@@ -13,17 +13,17 @@ use crate::telemetry::message::{Message, Spooled};
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::quantity::Size;
 
-/// What it means if the directory hangs now.
+/// What it means if the directory hangs at this point.
 const AT_START: &str = "the start waits for it";
 
-/// The spool that was asked for.
+/// The spool that is configured.
 pub(super) struct OpenSpool {
     pub(super) settings: spool::Settings,
-    /// What it has, or why it can't be used yet.
+    /// What it contains, or why it can't be used yet.
     pub(super) files: io::Result<Files>,
 }
 
-/// Opens the spool, if one is configured. Also returns what the operator should know.
+/// Opens the spool, if one is configured, and returns what the operator should know about it.
 ///
 /// # Errors
 /// Another agent has it.
@@ -68,7 +68,7 @@ pub(super) fn open(
 }
 
 impl OpenSpool {
-    /// What it has, for the log.
+    /// What it contains, for the log.
     pub(super) fn found(&self) -> Spooled {
         let recovered = self.files.as_ref().map_or(0, Files::recovered);
         let limit = usize::try_from(self.settings.limit).unwrap_or(usize::MAX);
@@ -76,12 +76,12 @@ impl OpenSpool {
     }
 }
 
-/// What sources that can wait fill of the queue: two bodies for each sender and two more, so that one is complete while
-/// others are in flight. More would only take room from sources that can't wait, and the processor's caches from all.
-/// Compressed bodies rarely have as many bytes as they may, so that one is enough.
+/// How much of the queue sources that can wait may fill: two bodies for each sender and two more, so that one is
+/// complete while others are in flight. More would only take room from sources that can't wait, and from the
+/// processor's caches. Compressed bodies rarely reach their maximum size, so that one is enough.
 pub(super) fn ahead(options: &RunOptions) -> Extent {
     if options.webhook.hec_ack {
-        // What is not indexed yet is in the queue too. With a spool, all that comes in can wait.
+        // What is not indexed yet is in the queue too. With a spool, everything that comes in can wait.
         let part = if options.spool.spool_bytes > 0 { 1 } else { 2 };
         return Extent {
             events: options.buffer_events().div_ceil(part),
@@ -90,7 +90,7 @@ pub(super) fn ahead(options: &RunOptions) -> Extent {
     }
     let bodies = options.connections + 1;
     let batch = options.batch_bytes.saturating_mul(2);
-    // The rest is for those that can't wait.
+    // The rest is for sources that can't wait.
     let most = options.buffer_bytes - options.buffer_bytes / 4;
     Extent {
         events: (options.batch_events.saturating_mul(2)).saturating_mul(bodies),

@@ -1,4 +1,4 @@
-//! Starts the threads: senders before sources, so that what comes in is taken at once.
+//! Starts the threads: senders before sources, so that events are taken at once.
 
 use std::net::TcpListener;
 use std::num::NonZero;
@@ -49,19 +49,19 @@ struct Shared {
     report: Arc<Report>,
     shutdown: ShutdownSignal,
     abort: ShutdownSignal,
-    /// What leaves the host.
+    /// The rules for what leaves the host.
     rules: LiveRules,
-    /// Tells the main thread what has ended.
+    /// Tells the main thread which thread has ended.
     tell: Events<Event>,
     told: Receiver<Event>,
-    /// Every source has one as long as it runs.
+    /// Every source has one for as long as it runs.
     alive: Events<()>,
 }
 
 /// Starts what was opened.
 ///
 /// # Errors
-/// No more threads or descriptors.
+/// No more threads or descriptors are available.
 pub(super) fn start(
     opened: Opened,
     options: &RunOptions,
@@ -165,7 +165,7 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
     });
     let trail = options.trail.trail.then(|| ReportedSource {
         name: "trail".into(),
-        // What it keeps is sent by the next start.
+        // What the spool keeps is sent by the next start.
         resumes: true,
     });
     let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
@@ -214,7 +214,7 @@ fn start_rejects(
     Ok(path.map(start).transpose()?.unzip())
 }
 
-/// Starts the senders. Gives the way to each, and what says when all rejected events are in their file.
+/// Starts the senders. Returns the way to each, and a receiver that tells when all rejected events are in their file.
 fn start_senders(
     shared: &Shared,
     options: &RunOptions,
@@ -223,14 +223,14 @@ fn start_senders(
     watchdog: Watchdog,
 ) -> Result<(Vec<Line>, Option<Receiver<()>>), CommandError> {
     let connections = match options.dry_run {
-        // There is one standard output.
+        // There is only one standard output.
         true => 1,
         false => options.connections,
     };
-    // At most half the buffer, so that sources find room while a request is under way, and a second's worth.
+    // At most half the buffer, so that sources find room during a request, and at most a second's worth.
     let max_bytes = (options.buffer_bytes.div_ceil(2))
         .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
-    // Or files, which read ahead as far as was right for the settings of the start, could not fill a body.
+    // Otherwise files, which read ahead by the amount that suited the settings at the start, could not fill a body.
     let ahead = spooling::ahead(options).bytes / (options.connections + 1);
     let settings = Settings {
         body: Extent {
@@ -330,7 +330,7 @@ fn start_sources(
     Ok(())
 }
 
-/// Starts the trail, if there is one. It is one more source, which ends after all others.
+/// Starts the trail, if there is one. It counts as one more source, which ends after all others.
 fn start_trail(
     shared: &Shared,
     opened: Option<trail::running::Opened>,
@@ -371,7 +371,7 @@ fn start_spool(
     Ok(Some(spool))
 }
 
-/// Starts to read the spool. It is one more source.
+/// Starts reading the spool. It counts as one more source.
 fn start_feed(
     shared: &Shared,
     options: &RunOptions,
@@ -405,7 +405,7 @@ fn spawn(
     Ok(())
 }
 
-/// Tells the main thread of SIGTERM and SIGINT, and the threads that read files again of SIGHUP.
+/// Tells the main thread of SIGTERM and SIGINT, and the threads that re-read files of SIGHUP.
 fn forward(
     mut signals: Signals,
     tell: &Events<Event>,
@@ -415,7 +415,7 @@ fn forward(
     thread::spawn("signals", move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                // A dry run has no settings to look at, and there may be no files of listeners.
+                // A dry run does not follow its settings, and listeners may have no files.
                 for ask in &ask {
                     let _ = ask.send(());
                 }

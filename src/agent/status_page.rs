@@ -1,5 +1,5 @@
-//! `--status-listen`: `/healthz` for probes, and `/metrics` in Prometheus' text format. The figures are
-//! the ledger's, so they are the log's.
+//! `--status-listen`: `/healthz` for probes, and `/metrics` in Prometheus' text format. The figures come from
+//! the same counters as the log's.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -28,26 +28,26 @@ use crate::telemetry::metrics::{self, BufferState};
 use crate::telemetry::snapshot::Forwarding;
 use crate::text::quantity::HumanDuration;
 
-/// A probe's whole request must be here within this.
+/// How long a probe's whole request may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Probes that are answered at a time, each by its own thread. One more ends the one that has been silent for longest.
+/// Probes that are answered at the same time, each by its own thread. One more ends the one that is silent for longest.
 const PROBES: usize = 64;
-/// How long accepting rests when no descriptor is free.
+/// How long the page pauses before it accepts again when no descriptor is free.
 const REST: Duration = Duration::from_millis(100);
-/// What such a thread needs.
+/// The stack of such a thread.
 const STACK: usize = 128 << 10;
 
-/// The status page's listening socket, and what it tells.
+/// The status page's listening socket, and what the page shows.
 pub struct Status {
-    /// Listens.
+    /// The listening socket.
     pub listener: TcpListener,
-    /// Tells the counts.
+    /// Provides the counts.
     pub report: Arc<Report>,
-    /// Says what is buffered.
+    /// Says how much is buffered.
     pub stats: QueueStats,
-    /// The webhook may be away for so long.
+    /// How long the webhook may be failing before the agent counts as unhealthy.
     pub unhealthy_after: Duration,
-    /// What `/metrics` asks its clients for.
+    /// The tokens that `/metrics` requires of its clients.
     pub tokens: Option<Arc<Watched<Tokens>>>,
 }
 
@@ -64,10 +64,10 @@ impl Drop for Probe {
     }
 }
 
-/// Opens the socket, if it is asked for.
+/// Opens the socket, if the page is configured.
 ///
 /// # Errors
-/// The address is in use or not this host's.
+/// The address is in use or is not this host's.
 pub fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -78,7 +78,7 @@ pub fn open(
     listen(address).map(Some).map_err(|error| {
         let what = format!("{address}: can't listen: {error}");
         match error.kind() {
-            // The second may be this host's later.
+            // An address that is not available may become this host's later.
             io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
                 CommandError::Failed(format!("{}: {what}", provenance.name(Opt::StatusListen)))
             }
@@ -90,7 +90,7 @@ pub fn open(
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
-    // Silent clients must not fill what the kernel keeps until they are accepted.
+    // Silent clients must not fill the kernel's backlog of connections to be accepted.
     SockRef::from(&listener).listen(BACKLOG)?;
     Ok(listener)
 }
@@ -126,13 +126,13 @@ impl Status {
                     status.serve(probe, peer.ip(), started);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Out of descriptors: the socket stays ready, so rest.
+                // Out of descriptors: the socket stays ready, so pause.
                 Err(_) => drop(stop.wait(REST)),
             }
         }
     }
 
-    /// A failed probe, also if there is no thread for it, is reported by the prober.
+    /// A failed probe is reported by the prober, even if there was no thread for it.
     fn serve(self: &Arc<Self>, probe: Probe, peer: IpAddr, started: SystemTime) {
         let admitted = probe
             .probes
@@ -142,7 +142,7 @@ impl Status {
         }
         let status = Arc::clone(self);
         let _ = thread::spawn_small("probe", STACK, move || {
-            // It may be gone.
+            // The client may be gone.
             let _ = status.answer(&probe, started);
         });
     }
@@ -191,7 +191,7 @@ impl Status {
         };
         let may_read = tokens.is_none_or(accept);
         match (head.method, path) {
-            // Probes seldom have a token: they get the status, and the reason only who may read it.
+            // Probes seldom have a token: all get the status, but only those who may read it get the reason.
             ("GET" | "HEAD", "/healthz") => match self.health() {
                 (status, reason) if may_read => (status, TEXT, reason),
                 (status, _) => (status, TEXT, String::new()),
@@ -217,7 +217,7 @@ impl Status {
                     "503 Service Unavailable",
                     format!("never configured: {reason}\n"),
                 ),
-                // Somebody wanted it so: nothing that a restart of the agent would fix.
+                // This is intended: a restart of the agent would fix nothing.
                 Some(off @ (Forwarding::Off(_) | Forwarding::Awaited(_))) => {
                     ("200 OK", format!("ok; {off}\n"))
                 }

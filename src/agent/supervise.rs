@@ -1,5 +1,5 @@
-//! When the agent reports, drains, gives up and ends: a state machine without clock or threads, which the main thread's loop
-//! does the work for.
+//! When the agent reports, drains, gives up and ends: a state machine without clock or threads; the main thread's loop
+//! does the work for it.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
     Signal,
-    /// A source has ended, and all it had received is counted.
+    /// A source has ended, and everything that it received is counted.
     SourceEnded,
-    /// The sender has ended.
+    /// The senders have ended.
     SendersEnded,
 }
 
@@ -31,18 +31,18 @@ pub(super) enum Action {
     Report,
     /// Log the shutdown, and let sources end.
     Drain,
-    /// No source will add anything: let the queue end.
+    /// No source will add anything more: let the queue end.
     CloseQueue,
     /// Let sources end, and end the request in flight.
     Abort,
-    /// Log that the second signal ends the agent.
+    /// Log that a second signal ends the agent.
     StopAtOnce,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// What is buffered is sent.
+    /// Buffered events are sent.
     Draining {
         until: Instant,
     },
@@ -50,7 +50,7 @@ enum Phase {
     Aborting {
         until: Instant,
     },
-    /// Nothing is waited for any more.
+    /// Nothing more is waited for.
     Over,
 }
 
@@ -64,13 +64,13 @@ pub(super) struct Supervisor {
     has_sender: bool,
     next_report: Instant,
     phase: Phase,
-    /// When the shutdown's time is over, if a signal has come.
+    /// When the time for the shutdown is over, if a signal has come.
     deadline: Option<Instant>,
     is_at_once: bool,
 }
 
 impl Supervisor {
-    /// Of so many sources and one sender, that reports every `interval` and drains for `timeout`.
+    /// For this many sources and one sender; reports every `interval` and drains for `timeout`.
     pub(super) fn new(sources: usize, interval: Duration, timeout: Duration, now: Instant) -> Self {
         Supervisor {
             interval,
@@ -102,12 +102,12 @@ impl Supervisor {
         self.deadline.is_some()
     }
 
-    /// Whether threads still run that the loop did not wait for.
+    /// Whether threads are still running that the loop did not wait for.
     pub(super) fn has_threads(&self) -> bool {
         self.sources > 0 || self.has_sender
     }
 
-    /// By when the process has to be gone, once the loop has ended.
+    /// By when the process must be gone, once the loop has ended.
     pub(super) fn end_by(&self, now: Instant) -> Instant {
         let last_writes = match self.is_at_once {
             true => LAST_WRITES_AT_ONCE,
@@ -167,7 +167,7 @@ impl Supervisor {
             }
             (Event::SendersEnded, phase) => {
                 self.has_sender = false;
-                // Nothing takes what the sources still have: that is counted when they end.
+                // Nothing takes what the sources still have: it is counted when they end.
                 if self.sources > 0 && !matches!(phase, Phase::Aborting { .. }) {
                     actions.push(self.abort(now));
                 }
@@ -196,7 +196,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// What happens when, in seconds, and what must be done then. The last entry says when the loop ends.
+    /// What happens when, in seconds, and which actions must follow. The last entry says when the loop ends.
     type Script<'a> = &'a [(f32, Option<Event>, &'a [Action])];
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens after a signal, the process is gone in time, and it is aborted at most once.
+        /// Whatever happens after a signal, the process is gone in time, and aborts at most once.
         #[test]
         fn the_end_comes_in_time(
             events in proptest::collection::vec((0..2000_u64, 0..2_usize), 0..20),

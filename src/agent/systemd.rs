@@ -1,5 +1,5 @@
-//! What a service tells systemd by sd_notify(3): that it is ready, its status, that it is alive, and that it
-//! stops. A datagram each, to the socket that `NOTIFY_SOCKET` names.
+//! What a service tells systemd through sd_notify(3): that it is ready, its status, that it is alive, and that it
+//! stops. Each is a datagram to the socket that `NOTIFY_SOCKET` names.
 
 use std::env;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::telemetry::snapshot::{Forwarding, Snapshot};
 use crate::text::quantity::HumanDuration;
 
-/// A start does not wait longer for systemd: it may be the one that hangs.
+/// A start waits no longer than this for systemd, which may be what hangs.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The way to systemd.
@@ -19,17 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Notify {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// Between two signs of life.
+    /// The time between two signs of life.
     pace: Duration,
     due: Instant,
 }
 
 impl Notify {
-    /// None if it was not asked for. What `systemctl status` shows is renewed every `interval`, and more often
+    /// `None` if systemd did not ask for it. What `systemctl status` shows is updated every `interval`, and more often
     /// if the watchdog wants signs of life more often.
     ///
     /// # Errors
-    /// `NOTIFY_SOCKET` is no socket's address, or there are no descriptors left.
+    /// `NOTIFY_SOCKET` is not a socket's address, or there are no descriptors left.
     pub fn open(interval: Duration) -> io::Result<Option<Self>> {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else {
             return Ok(None);
@@ -44,13 +44,13 @@ impl Notify {
         Ok(Some(Notify {
             socket,
             address,
-            // Half the watchdog's time, as sd_watchdog_enabled(3) wants it.
+            // Half the watchdog's time, as sd_watchdog_enabled(3) recommends.
             pace: watchdog().map_or(interval, |limit| interval.min(limit / 2)),
             due: Instant::now(),
         }))
     }
 
-    /// All is open, and what comes in is sent. From now on systemd is not waited for.
+    /// Everything is open, and incoming events are sent. From now on systemd is not waited for.
     ///
     /// # Errors
     /// systemd could not be notified, and will think that the start has failed.
@@ -59,13 +59,13 @@ impl Notify {
         self.socket.set_nonblocking(true)
     }
 
-    /// The agent ends, within this time.
+    /// The agent stops, within this time.
     pub fn stopping(&self, within: Duration) {
         let sent = self.send(&format!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={}",
             within.as_micros()
         ));
-        // It sees the end all the same.
+        // systemd sees the end all the same.
         drop(sent);
     }
 
@@ -74,7 +74,7 @@ impl Notify {
         self.due
     }
 
-    /// Tells how the agent is, and that it lives unless a request is stuck.
+    /// Reports the agent's status, and that it is alive unless a request is stuck.
     pub fn sign(&mut self, state: &Snapshot, is_stuck: bool, now: Instant) {
         self.due = now + self.pace;
         let status = status(state);
@@ -83,7 +83,7 @@ impl Notify {
         } else {
             format!("WATCHDOG=1\nSTATUS={status}")
         });
-        // One that is missed is made up for by the next.
+        // A missed sign is made up for by the next.
         drop(sent);
     }
 
@@ -94,7 +94,7 @@ impl Notify {
     }
 }
 
-/// How long systemd waits for a sign of life before it ends this process, if it does.
+/// How long systemd waits for a sign of life before it kills this process, if it does so at all.
 fn watchdog() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse().ok();
     if number("WATCHDOG_PID").is_some_and(|id| id != u64::from(process::id())) {
@@ -105,7 +105,7 @@ fn watchdog() -> Option<Duration> {
         .map(Duration::from_micros)
 }
 
-/// What `systemctl status` shows, in a line.
+/// What `systemctl status` shows, in one line.
 fn status(now: &Snapshot) -> String {
     let webhook = match (&now.forwarding, &now.outage) {
         (Some(Forwarding::On(webhook)), Some(outage)) => {

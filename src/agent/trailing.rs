@@ -13,12 +13,12 @@ use crate::trail::Saved;
 use crate::trail::running::Opened;
 use crate::trail::store::Store;
 
-/// What it means if the directory hangs now.
+/// What it means if the directory hangs at this point.
 const AT_START: &str = "the start waits for it";
-/// Who knows the digest of a secret can try guesses.
+/// Options left out of the digest: whoever knows the digest of a secret can test guesses.
 const SECRET: [Opt; 4] = [Opt::AuthToken, Opt::Header, Opt::Proxy, Opt::Endpoint];
 
-/// Opens the trail, if one is configured. Also returns what the operator should know.
+/// Opens the trail, if one is configured, and returns what the operator should know about it.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -59,7 +59,7 @@ pub(super) fn open(
     (Some(opened), notices)
 }
 
-/// How events are numbered by a trail.
+/// How a trail numbers events.
 pub(super) fn numbering(trail: &Opened) -> Numbering {
     let (saved, _) = &trail.saved;
     Numbering {
@@ -68,7 +68,7 @@ pub(super) fn numbering(trail: &Opened) -> Numbering {
     }
 }
 
-/// The SHA-256 of all settings but secret ones.
+/// The SHA-256 of all settings except secret ones.
 fn digest_of(provenance: &Provenance) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for option in Opt::ALL.iter().filter(|option| !SECRET.contains(option)) {

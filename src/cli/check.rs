@@ -1,4 +1,4 @@
-//! `check`: whether an agent would start with these settings, and with the files that they name. It opens no source and
+//! `check`: whether an agent would start with these settings and the files that they name. It opens no source and
 //! starts nothing.
 
 use std::io::{self, Write as _};
@@ -13,10 +13,10 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::text::escape;
 
-/// Checks them.
+/// Checks the settings.
 ///
 /// # Errors
-/// What an agent would not start with, or the service can't read.
+/// What would keep an agent from starting, or what the service can't read.
 pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     let (forwarding, warnings) = agent::check(options, provenance)?;
     service::check_files(&options.webhook)?;

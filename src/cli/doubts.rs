@@ -1,4 +1,4 @@
-//! What is probably a mistake in the webhook's settings, though it may be right.
+//! What is probably a mistake in the webhook's settings, though it may be intended.
 
 use crate::config::options::WebhookOptions;
 use crate::text::token::Token;
@@ -7,7 +7,7 @@ use crate::webhook::endpoint::Endpoint;
 /// Lengths of a GUID's parts.
 const GUID: [usize; 5] = [8, 4, 4, 4, 12];
 
-/// Each in a line, with what would be right.
+/// One line for each, with what would be right.
 pub fn doubts(webhook: &WebhookOptions) -> Vec<String> {
     let mut doubts = Vec::new();
     let token = match (&webhook.auth_token, &webhook.auth_token_file) {

@@ -26,31 +26,31 @@ use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
 use crate::webhook::proxy;
 
-/// Setting the first removes the second from the file.
+/// Setting the first option removes the second from the file.
 const REPLACES: [(Opt, Opt); 8] = [
     (Opt::AuthToken, Opt::AuthTokenFile),
     (Opt::AuthTokenFile, Opt::AuthToken),
     (Opt::CaFile, Opt::Insecure),
     (Opt::CaFile, Opt::PinSha256),
     (Opt::PinSha256, Opt::Insecure),
-    // The key of the previous certificate.
+    // It is the key of the previous certificate.
     (Opt::ClientCert, Opt::ClientKey),
     (Opt::Proxy, Opt::NoProxy),
     (Opt::NoProxy, Opt::Proxy),
 ];
 
-/// Begins a new file.
+/// The beginning of a new file.
 const HEADING: &str = "# Settings of s3-audit-webhook, which its agents follow. `s3-audit-webhook enable` and \
                        `disable` change them\n# and keep all other lines.\n";
 
-/// An option, and its new value in the file, if any.
+/// An option, and its new value in the file; without a value it is removed.
 type Change = (Opt, Option<String>);
 
-/// Sets the webhook, or resumes with the one that is set; then tests it, unless `--no-test` is given.
+/// Sets the webhook, or resumes with the one that is configured; then tests it, unless `--no-test` is given.
 ///
 /// # Errors
-/// The settings can't work, or the file can't be written: then it is unchanged. Or the webhook did not take the test event:
-/// the settings stay, since it may only be down.
+/// The settings can't work, or the file can't be written: then it is unchanged. Or the webhook did not take the test
+/// event: the settings are kept, since it may only be down.
 pub fn enable(
     mut options: EnableOptions,
     provenance: &Provenance,
@@ -114,7 +114,7 @@ pub fn disable(options: &DisableOptions) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Endpoint and token are required, whatever is in the file.
+/// Endpoint and token are required, whatever the file contains.
 fn require(webhook: &WebhookOptions) -> Result<(), UsageError> {
     let has_token = webhook.auth_token.is_some() || webhook.auth_token_file.is_some();
     let missing: Vec<_> = [
@@ -164,7 +164,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             _ => provenance.raw(option).next().unwrap_or_default().to_owned(),
         };
         let value = match argument.get_value_hint() {
-            // Agents have another working directory.
+            // Agents have a different working directory.
             ValueHint::AnyPath => std::path::absolute(&value)
                 .map_err(|error| provenance.error(option, error))?
                 .into(),
@@ -182,7 +182,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// All headers as one value, with absolute paths: agents have another working directory.
+/// All headers as one value, with absolute paths, since agents have a different working directory.
 fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, UsageError> {
     let absolute = |text: &String| match (header::split(text), header::file(text)) {
         (Some((name, _)), Some(path)) => {
@@ -196,7 +196,7 @@ fn headers(webhook: &WebhookOptions, provenance: &Provenance) -> Result<String, 
     Ok(headers?.join(&format!(" {} ", header::SEPARATOR)))
 }
 
-/// Changes the file if `accept` has nothing against the settings that it then has, and prints what that says, and the result.
+/// Changes the file if `accept` does not object to the resulting settings; prints what `accept` says, and the result.
 fn change(
     path: &Path,
     changes: &[Change],
@@ -230,7 +230,7 @@ fn change(
         true => format!("written to {path}; running agents follow within 5 s\n"),
         false => format!("{path} is unchanged\n"),
     };
-    // A closed standard output doesn't undo it.
+    // If standard output is closed, the change stays.
     let _ = io::stdout().write_all(message.as_bytes());
     Ok(())
 }
@@ -239,7 +239,7 @@ fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {text}");
 }
 
-/// The file's new text, and the settings in it.
+/// The file's new text, and the settings that it contains.
 fn edit(
     path: &Path,
     old: Option<&[u8]>,
@@ -257,7 +257,7 @@ fn edit(
         .collect();
     let text = text::edit(old_text, &changes);
     let mut settings = text::parse(&text).map_err(wrong)?;
-    // Messages name lines of the existing file.
+    // Messages must name lines of the existing file.
     for setting in &mut settings {
         let old = old_settings.iter().find(|old| old.name == setting.name);
         setting.line = old.map_or(setting.line, |old| old.line);
@@ -299,7 +299,7 @@ fn kept_settings(settings: &[Setting], changes: &[Change]) -> Vec<String> {
     kept.collect()
 }
 
-/// Without parts that may be secret.
+/// Without the parts that may be secret.
 fn shown_endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> String {
     let shown = |url| Endpoint::parse(url).map_or_else(|_| "…".into(), |url| url.to_string());
     urls.map(shown).collect::<Vec<_>>().join(", ")

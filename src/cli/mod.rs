@@ -1,4 +1,4 @@
-//! The commands but `run`, and the dispatch of all.
+//! All commands but `run`, and the dispatch of all.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ pub mod test;
 pub mod token_input;
 pub mod verify;
 
-/// Runs the command. The exit code: 0 success, 1 failure, 2 wrong usage.
+/// Runs the command. Returns the exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn execute(args: Vec<OsString>) -> ExitCode {
     match Invocation::read(args) {
         Ok(Invocation {
@@ -41,11 +41,11 @@ pub fn execute(args: Vec<OsString>) -> ExitCode {
         .unwrap_or_else(|error| error.report()),
         Err(error) => {
             match error.kind() {
-                // Our own messages, not clap's: the second may pass by itself.
+                // Our own messages, not clap's: an I/O error may pass by itself.
                 ErrorKind::ValueValidation | ErrorKind::Io => {
                     error::report(error.to_string().trim_start_matches("error: "));
                 }
-                // --help and --version are printed this way too; a closed output changes nothing.
+                // --help and --version are printed this way too; it doesn't matter if the output is closed.
                 _ => drop(error.print()),
             }
             match error.kind() {

@@ -1,5 +1,5 @@
-//! The service of the packages, as systemd has it: whether it has failed, and which files its user can read. What root can
-//! read is not what the service can.
+//! The service of the packages, as systemd sees it: whether it has failed, and which files its user can read, since the
+//! service can't read all that root can.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,23 +11,23 @@ use crate::config::options::WebhookOptions;
 use crate::state::agents::{self, Agent, Status};
 use crate::sys::host;
 
-/// The unit.
+/// The unit's name.
 pub const NAME: &str = "s3-audit-webhook";
 
-/// What systemd knows of it.
+/// What systemd knows about the service.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Service {
-    /// Such as `active` or `failed`.
+    /// Its state, such as `active` or `failed`.
     pub state: String,
     user: String,
     group: String,
     groups: Vec<String>,
-    /// Directories that the unit hides from it.
+    /// Directories that the unit hides from the service.
     hidden: Vec<&'static str>,
 }
 
 impl Service {
-    /// None where there is no systemd, or no such unit.
+    /// `None` if there is no systemd, or no such unit.
     pub fn find() -> Option<Self> {
         let show = Command::new("systemctl").arg("show").arg(NAME).output();
         Self::parse(&String::from_utf8_lossy(&show.ok()?.stdout))
@@ -84,12 +84,12 @@ impl Service {
             "--reuid", &self.user, "--regid", &group, "--groups", &groups,
         ]);
         let status = as_service.args(["test", "-r"]).arg(path).status().ok()?;
-        // Anything else: setpriv itself has failed.
+        // Any other code means that setpriv itself has failed.
         (status.code() == Some(1)).then(|| format!("its user {} may not", self.user))
     }
 }
 
-/// What to do so that an agent runs on this host; nothing if one does, as its status in `state_dir` or systemd says.
+/// What to do so that an agent runs on this host; `None` if one runs, as its status in `state_dir` or systemd says.
 pub fn who_runs(state_dir: &Path) -> Option<String> {
     let service = Service::find();
     let state = service.as_ref().map_or("", |service| &service.state);
@@ -114,7 +114,7 @@ pub fn who_runs(state_dir: &Path) -> Option<String> {
     ))
 }
 
-/// Why the running service does not follow its settings file in `/etc`, if it can't read it; its start mends that.
+/// Why the running service does not follow its settings file in `/etc`, if it can't read it; starting it fixes that.
 pub fn cannot_follow(path: &Path) -> Option<String> {
     if host::user() != 0 || path.parent() != Some(Path::new("/etc").join(NAME).as_path()) {
         return None;
@@ -127,10 +127,10 @@ pub fn cannot_follow(path: &Path) -> Option<String> {
     ))
 }
 
-/// Checks, if this is root, that the service can read each file that the webhook's settings name.
+/// Checks, if run as root, that the service can read each file that the webhook's settings name.
 ///
 /// # Errors
-/// Names the first that it can't.
+/// Names the first file that it can't read.
 pub fn check_files(webhook: &WebhookOptions) -> Result<(), CommandError> {
     if host::user() != 0 {
         return Ok(());

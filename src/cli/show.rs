@@ -1,21 +1,23 @@
-//! `show`: what is set, where each value comes from, and how the agents are doing.
+//! `show`: what is configured, where each value comes from, and the status of all agents.
 //!
-//! With `--json` it is one object, whose names stay:
+//! With `--json` it prints one object, whose names are stable:
 //!
-//! - `webhook`: `enabled` (null if this user may not read the file), `settings_file`, and each setting of the webhook that is set, under its option's
-//!   name with `_` for `-`; `endpoint` and `auth_token` are null if they are not. `origins` has of each where
-//!   it comes from: a line of the file, or a variable. Null if the settings are wrong.
-//! - `agents`: of each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it was not
-//!   heard of for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
+//! - `webhook`: `enabled` (null if this user may not read the file), `settings_file`, and each setting of the webhook
+//!   that has a value, under its option's name with `_` for `-`; `endpoint` and `auth_token` are null if not set.
+//!   `origins` has for each of them where it comes from: a line of the file, or a variable. Null if the settings are
+//!   wrong.
+//! - `agents`: for each its `name` in the state directory, `status` (`up`, `ended`, or `silent` if it has not
+//!   reported for three minutes), `heard_seconds_ago`, and what it has written: `version`, `host`, `pid`; `started`,
 //!   `written` and `ended` (null while it runs); `webhook` with `state` (`connected`, `failing`, `disabled`, or
-//!   `untried` before its first answer), `endpoint`, `endpoints` (if there are several, each with `name`, `failing_since` and
-//!   `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
-//!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`, `lag_bytes`,
-//!   `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by rule,
-//!   `redacted_values`, `redelivered`, `in_buffer`, `posted_not_indexed` of those; `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
-//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was given
-//!   last), `pending` (records that were not delivered); and `last_error` with `at` and `what`. Times are RFC 3339 by the
-//!   agent's clock. What does not apply is null.
+//!   `untried` before its first answer), `endpoint`, `endpoints` (if there are several, each with `name`,
+//!   `failing_since` and `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
+//!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`,
+//!   `lag_bytes`, `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by
+//!   rule, `redacted_values`, `redelivered`, `in_buffer`, and how many of those are `posted_not_indexed`;
+//!   `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
+//!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was
+//!   assigned last), `pending` (records that were not delivered); and `last_error` with `at` and `what`. Times are RFC
+//!   3339 by the agent's clock. What does not apply is null.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -39,16 +41,16 @@ use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
 
-/// Between two looks of `--watch`.
+/// The time between two refreshes of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The settings that an agent without flags would have.
 struct Settings {
     /// `enabled`, `disabled`, `not set`, `wrong`, or `not known` if this user may not read the file.
     state: &'static str,
-    /// What has enabled or disabled it.
+    /// What has enabled or disabled forwarding.
     enabled_by: String,
-    /// Those of the webhook that are set.
+    /// The settings of the webhook that have a value.
     values: Vec<Setting>,
     /// The settings file.
     config: SettingsFile,
@@ -59,7 +61,7 @@ struct Setting {
     id: String,
     /// The option without its `--`.
     flag: String,
-    /// Without what is secret in it.
+    /// Without its secret parts.
     value: String,
     origin: String,
 }
@@ -68,7 +70,7 @@ struct Setting {
 #[derive(Default)]
 struct Remarks {
     lines: Vec<String>,
-    /// Something could not be found out.
+    /// Something could not be determined.
     failed: bool,
 }
 
@@ -79,10 +81,10 @@ impl Remarks {
     }
 }
 
-/// Prints it, once or again and again.
+/// Prints the status, once or repeatedly.
 ///
 /// # Errors
-/// Standard output does not take it.
+/// Standard output can't be written to.
 pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     let is_terminal = io::stdout().is_terminal();
     loop {
@@ -108,7 +110,7 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
 fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
     let settings = Settings::read(&provenance.file, remarks);
     let agents = read_agents(options, provenance, remarks);
-    // A mount's clock may be ahead of this host's.
+    // The clock of a mount may be ahead of this host's.
     let heard = agents.iter().flatten().map(|agent| agent.heard);
     let now = heard.fold(SystemTime::now(), SystemTime::max);
     if options.json {
@@ -135,7 +137,7 @@ fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -
     parts.collect::<Vec<_>>().join("\n")
 }
 
-/// JSON leaves characters as they are that a terminal obeys or does not show, such as U+009B or U+202E.
+/// JSON leaves characters unescaped that a terminal obeys or does not show, such as U+009B or U+202E.
 fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -169,7 +171,7 @@ fn read_agents(
             }
             Some(agents)
         }
-        // No agent has made it yet.
+        // No agent has created it yet.
         Err(error)
             if error.kind() == ErrorKind::NotFound
                 && provenance.origin(Opt::StateDir) == Origin::Default =>
@@ -185,7 +187,7 @@ fn read_agents(
 }
 
 impl Settings {
-    /// Reads them as `run` does.
+    /// Reads the settings as `run` does.
     fn read(config: &SettingsFile, remarks: &mut Remarks) -> Option<Self> {
         let mut arguments: Vec<OsString> = vec!["s3-audit-webhook".into(), "run".into()];
         if config.is_given {
@@ -267,7 +269,7 @@ impl Settings {
     }
 }
 
-/// The webhook's settings that are not defaults. An agent would not start with what is `wrong`.
+/// The webhook's settings that are not defaults. With those that are `wrong`, an agent would not start.
 fn values(
     options: &RunOptions,
     provenance: &Provenance,
@@ -310,7 +312,7 @@ fn values(
                     Err(what) => wrong.push(what),
                 }
             }
-            // The other one is in force.
+            // The other option is in effect.
             Opt::AuthToken | Opt::AuthTokenFile if token.as_ref().ok() != Some(&option) => {}
             Opt::AuthToken => match Token::parse(&raw()) {
                 Ok(token) => add(flag, token.masked(), origin),
@@ -320,7 +322,7 @@ fn values(
                 let path = raw();
                 match Token::from_file(path.as_ref()) {
                     Ok(token) => add("auth-token", token.masked(), path.clone()),
-                    // It may be for the agents' user only.
+                    // It may be readable only by the agents' user.
                     Err(what) => remarks.lines.push(named(what)),
                 }
                 add(flag, path, origin);
@@ -336,7 +338,7 @@ fn values(
     values
 }
 
-/// Where an option's value comes from; nothing for a default.
+/// Where an option's value comes from; empty for a default.
 fn origin(provenance: &Provenance, option: Opt) -> String {
     match provenance.origin(option) {
         Origin::Default => String::new(),

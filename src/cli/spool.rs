@@ -1,10 +1,11 @@
-//! `spool`: what is in a spool, its events as lines, and whether it is sound. Reads it as it is, beside the agent that has it.
+//! `spool`: what is in a spool, its events as lines, and whether it is sound. It reads the spool as it is, even while
+//! an agent uses it.
 //!
-//! With `--json`, `list` and `verify` print one object, whose names stay: `dir`; `position`, the number of the first event
-//! that was not delivered; `bytes`; `events`, those that were not delivered; `damaged_bytes` and `missing_events`; and
-//! `segments`, each with `name`, `first` (the number of its first event), `events`, `bytes`, `damaged_bytes`, `missing_events`
-//! (before it and in it), and `from` and `to`, when its first and last events were written. Times are RFC 3339; what does not
-//! apply is null.
+//! With `--json`, `list` and `verify` print one object, whose names are stable: `dir`; `position`, the number of the
+//! first event that was not delivered; `bytes`; `events`, how many were not delivered; `damaged_bytes` and
+//! `missing_events`; and `segments`, each with `name`, `first` (the number of its first event), `events`, `bytes`,
+//! `damaged_bytes`, `missing_events` (before it and in it), and `from` and `to`, when its first and last events were
+//! written. Times are RFC 3339; what does not apply is null.
 
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::Path;
@@ -23,7 +24,7 @@ use crate::config::error::CommandError;
 use crate::config::options::{SpoolAction, SpoolOptions};
 use crate::text::quantity::Size;
 
-/// What was found in a segment.
+/// What was found in one segment.
 struct Found {
     segment: Segment,
     events: u64,
@@ -35,7 +36,7 @@ struct Found {
 }
 
 impl Found {
-    /// The one that is missing, if events with these numbers were written and nothing is there.
+    /// The missing segment, if events with these numbers were written but are not there.
     fn missing_after(next: u64, end: u64) -> Option<Self> {
         let missing = end.checked_sub(next).filter(|missing| *missing > 0)?;
         Some(Found {
@@ -53,7 +54,7 @@ impl Found {
     }
 }
 
-/// Does what was asked for.
+/// Does what the options ask for.
 ///
 /// # Errors
 /// There is no spool, it can't be read, or `verify` has found damage.
@@ -61,13 +62,13 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
     let dir = RealDir::existing(&path);
-    // Before the segments are listed: an agent that runs adds to them.
+    // Must come before the segments are listed: a running agent adds to them.
     let end = match position::read(&dir).map_err(failed)? {
         Stored::At(position) => position.end,
         _ => 0,
     };
     let segments = segments::list(&dir).map_err(failed)?;
-    // Without one that can be read, the agent would deliver all.
+    // Without a readable position, the agent would deliver everything.
     let position = match position::read(&dir).map_err(failed)? {
         Stored::At(position) => position.acked,
         _ => segments.first().map_or(0, |segment| segment.first),
@@ -81,7 +82,7 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
         match read(&dir, segment, position, &mut next, print) {
             Ok(found) => all.push(found),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            // The agent has delivered and removed it: it is not missing.
+            // The agent has delivered and removed it, so it is not missing.
             Err(error) if error.kind() == ErrorKind::NotFound => next = None,
             Err(error) => return Err(failed(error)),
         }
@@ -105,7 +106,7 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Goes through a segment, and shows the lines of its events that were not delivered.
+/// Goes through a segment, and shows the lines of those of its events that were not delivered.
 fn read(
     dir: &dyn Dir,
     segment: Segment,
@@ -131,7 +132,7 @@ fn read(
                 found.events += u64::from(head.events);
                 found.times = Some((found.times.map_or(head.time, |times| times.0), head.time));
                 found.missing += head.first.saturating_sub(*next);
-                // Duplicates are shown once.
+                // Duplicates are shown only once.
                 let known = position.max(*next).saturating_sub(head.first);
                 *next = head.end().max(*next);
                 if known < u64::from(head.events) {

@@ -1,4 +1,4 @@
-//! Shows each step of a connection, with its time, as it is made: for `test`.
+//! For `test`: shows each step of a connection, with its duration, as it is made.
 
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +15,13 @@ pub struct Steps(Mutex<Step>);
 #[derive(Debug)]
 struct Step {
     name: &'static str,
-    /// To whom.
+    /// To whom it goes.
     subject: String,
     since: Instant,
 }
 
 impl Default for Steps {
-    /// Before the first step.
+    /// The state before the first step.
     fn default() -> Self {
         Steps(Mutex::new(Step::new("request", "")))
     }
@@ -55,9 +55,9 @@ impl Step {
     }
 }
 
-/// Writes a line of what `test` shows.
+/// Writes a line of the output of `test`.
 pub fn show(name: &str, what: &str) {
-    // Nobody reading it changes nothing about the test.
+    // The test goes on even if nobody reads this.
     let what = escape::shown(what, usize::MAX);
     let _ = writeln!(io::stdout(), "{name:<9} {what}");
 }

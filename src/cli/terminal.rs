@@ -8,9 +8,9 @@ use crate::state::agents::{Agent, Status};
 use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 
-/// Longer texts, by whoever could write to the state directory, are cut.
+/// Longer texts are cut: they may come from whoever could write to the state directory.
 const LONGEST: usize = 300;
-/// Columns wider than this don't push the next one away.
+/// Cells wider than this don't push the next column away.
 const WIDEST: usize = 56;
 
 /// Colours, if they are wanted.
@@ -18,12 +18,12 @@ const WIDEST: usize = 56;
 pub struct Paint(pub bool);
 
 impl Paint {
-    /// As it should be: green.
+    /// Something is as it should be: green.
     pub fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    /// Not as it should be: red.
+    /// Something is not as it should be: red.
     pub fn bad(self, text: &str) -> String {
         self.with("31", text)
     }
@@ -36,12 +36,12 @@ impl Paint {
     }
 }
 
-/// A text that may come from anywhere, so that a terminal shows it and does nothing else, as one line.
+/// A text from anywhere, made harmless so that a terminal only shows it, as one line.
 pub fn shown(text: &str) -> String {
     escape::shown(text, LONGEST)
 }
 
-/// Rows whose cells stand below each other.
+/// Rows whose cells are aligned in columns.
 pub fn columns(rows: &[[&str; 3]]) -> String {
     let rows: Vec<_> = rows.iter().map(|row| row.map(shown)).collect();
     let width = |column: usize| {
@@ -56,7 +56,7 @@ pub fn columns(rows: &[[&str; 3]]) -> String {
     lines.collect()
 }
 
-/// All of an agent, a few lines.
+/// All about an agent, in a few lines.
 pub fn block(agent: &Agent, now: SystemTime, paint: Paint) -> String {
     let times = Times {
         agent,
@@ -118,7 +118,7 @@ impl Times<'_> {
         before.map_or_else(|| "?".into(), |before| seconds(before + self.age))
     }
 
-    /// How long something has lasted. An outage ends with what is known of it.
+    /// How long something has lasted. For an agent that no longer reports, it lasted until its last report.
     fn lasted(&self, since: &Value) -> String {
         let more = match self.status {
             Status::Up => self.age,
@@ -158,7 +158,7 @@ impl Times<'_> {
                 "unavailable: {}; waiting for it",
                 word(&webhook["why"])
             )),
-            // The second word is that of agents of version 0.1.
+            // The second word is used by agents of version 0.1.
             Some(state @ ("failing" | "unreachable")) => {
                 let lasted = self.lasted(&webhook[&format!("{state}_since")]);
                 let failing = format!("failing for {lasted}: {}", word(&webhook["why"]));
@@ -252,13 +252,13 @@ fn count(value: &Value) -> Option<u64> {
     value.as_u64().filter(|count| *count > 0)
 }
 
-/// The sum of counts by reason, and the reasons with their own.
+/// The sum of counts by reason, and the reasons with their counts.
 fn by_reason(counts: &Value) -> (u64, String) {
     let (total, reasons) = by_rule(counts);
     (total, reasons.replace('_', " "))
 }
 
-/// The same by rule, of which `_` may be a part.
+/// The same by rule; a rule's name may contain `_`.
 fn by_rule(counts: &Value) -> (u64, String) {
     let counts = counts.as_object().into_iter().flatten();
     let counts = counts.filter_map(|(reason, value)| Some((reason, count(value)?)));
@@ -274,12 +274,12 @@ fn by_rule(counts: &Value) -> (u64, String) {
     }
 }
 
-/// The times in the files have no finer steps.
+/// Times in the files are in whole seconds.
 fn seconds(duration: Duration) -> String {
     HumanDuration(Duration::from_secs(duration.as_secs().max(1))).to_string()
 }
 
-/// A value as a file of whatever origin has it.
+/// A value from a file that anybody may have written.
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "?".into(),

@@ -1,4 +1,4 @@
-//! `test`: posts one marked event and shows, step by step, what became of it.
+//! `test`: posts one marked event and shows, step by step, what happened to it.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -24,10 +24,10 @@ use crate::webhook::client::Webhook;
 use crate::webhook::endpoint;
 use crate::webhook::observer::Observer;
 
-/// Posts it.
+/// Posts the event.
 ///
 /// # Errors
-/// The settings are wrong, or the webhook did not take it.
+/// The settings are wrong, or the webhook did not take the event.
 pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     if provenance.file.is_given && provenance.file.settings == Err(io::ErrorKind::NotFound) {
         let path = provenance.file.path.display();
@@ -53,7 +53,7 @@ pub fn test(options: &TestOptions, provenance: &Provenance) -> Result<ExitCode, 
     post_event(&options.webhook, provenance, options.color.is_on())
 }
 
-/// Posts one marked event with these settings, to each endpoint, and shows what becomes of it.
+/// Posts one marked event with these settings to each endpoint, and shows what happened to it.
 ///
 /// # Errors
 /// The settings are wrong, the service can't read what they name, or an endpoint did not take the event.
@@ -90,7 +90,7 @@ pub fn post_event(
     }
 }
 
-/// Where the event goes, and where each of that is set.
+/// Where the event goes, and where each of these settings comes from.
 fn show_settings(webhook: &Webhook, token: Opt, provenance: &Provenance) {
     let url = endpoint::shown(&webhook.endpoint().uri().to_string());
     let place = provenance.location(Opt::Endpoint);
@@ -107,7 +107,7 @@ fn show_settings(webhook: &Webhook, token: Opt, provenance: &Provenance) {
     }
 }
 
-/// Posts it, and shows each step. What the operator should know though it was delivered.
+/// Posts the event, and shows each step. Returns what the operator should know even though it was delivered.
 fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryError> {
     let line = format!("{event}\n");
     let steps = Arc::new(Steps::default());
@@ -129,12 +129,12 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
             Ok(reply.note)
         }
         Outcome::Failed(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => Err(error),
-        // Of one event there are no parts.
+        // A single event has no parts.
         Outcome::Partial(_) => Err(DeliveryError::transient(Cause::Answer, reply.shown)),
     }
 }
 
-/// In words, with what to do.
+/// The error in words, with what to do about it.
 fn describe(
     DeliveryError {
         message, fix, hint, ..
@@ -147,7 +147,7 @@ fn describe(
     }
 }
 
-/// One line that differs from real events, and can be found.
+/// One line that differs from real events, and that can be searched for.
 fn event(id: &str) -> String {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     format!(
@@ -157,7 +157,7 @@ fn event(id: &str) -> String {
 }
 
 fn note(text: &str) {
-    // Nobody reading it changes nothing about the test.
+    // The test goes on even if nobody reads this.
     let text = escape::shown(text, usize::MAX);
     let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
 }

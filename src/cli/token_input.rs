@@ -9,7 +9,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::sys::thread;
 
-/// Far more than any header may contain.
+/// Far more than any header can contain.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// Reads the token's line.

@@ -1,9 +1,10 @@
-//! `verify`: whether anything is missing in an export of an archive.
+//! `verify`: whether anything is missing from an export of an archive.
 //!
-//! With `--json` it is one object, whose names stay: `explained`; `others`, lines of no stream; `unreadable`, lines that are
-//! no JSON object; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first and last record),
-//! `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by reason), `killed`,
-//! `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and `doubled` are counts.
+//! With `--json` it prints one object, whose names are stable: `explained`; `others`, lines of no stream; `unreadable`,
+//! lines that are not JSON objects; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first
+//! and last record), `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by
+//! reason), `killed`, `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and
+//! `doubled` are counts.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -20,16 +21,16 @@ use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
 use crate::trail::verify::{Found, Stream};
 
-/// Bytes of an event with all that an export has around it.
+/// The most bytes of an event, with all that an export wraps around it.
 const MAX_EVENT: usize = 64 << 20;
 
-/// Ranges of a set that are shown to people.
+/// How many ranges of a set are shown to people.
 const SHOWN: usize = 20;
 
-/// Reads the exports, and says what is missing. The exit code is 1 if anything is that no record owns up to.
+/// Reads the exports, and reports what is missing. The exit code is 1 if something is missing that no record explains.
 ///
 /// # Errors
-/// One can't be read.
+/// An export can't be read.
 pub fn verify(options: &VerifyOptions) -> Result<ExitCode, CommandError> {
     let mut found = Found::default();
     for path in &options.files {
@@ -53,7 +54,7 @@ fn read(path: &Path, found: &mut Found) -> io::Result<()> {
         Some("-") => Box::new(io::stdin().lock()),
         _ => Box::new(File::open(path)?),
     };
-    // A line for each event, an array, or objects over many lines.
+    // One line for each event, an array, or objects that span several lines.
     let mut framer = Framer::new(MAX_EVENT);
     loop {
         let count = match export.read(framer.space()) {
@@ -115,7 +116,7 @@ fn missing_by_reason(stream: &Stream) -> impl Iterator<Item = (&str, Ranges)> {
     gaps.filter(|(_, numbers)| !numbers.is_empty())
 }
 
-/// A set, cut where it gets too long.
+/// A set, cut if it gets too long.
 fn listed(numbers: &Ranges) -> String {
     let ranges = numbers.iter();
     let first: Ranges = ranges.take(SHOWN).collect();
@@ -143,7 +144,7 @@ fn as_text(found: &Found) -> String {
     text
 }
 
-/// All of a stream, a few lines.
+/// All about a stream, in a few lines.
 fn block(name: &str, stream: &Stream) -> String {
     let (from, to) = (stream.times.clone()).unwrap_or_else(|| ("?".into(), "?".into()));
     let (name, host) = (shown(name), shown(&stream.host));

@@ -1,4 +1,5 @@
-//! Options of the commands `enable`, `disable`, `show` and `test`, declared as those of [`options`](crate::config::options).
+//! Options of the commands `enable`, `disable`, `show` and `test`, declared like those in
+//! [`options`](crate::config::options).
 
 use clap::{Arg, ArgAction, Args};
 
@@ -89,7 +90,7 @@ pub struct TestOptions {
     pub color: ColorOption,
 }
 
-/// With the environment variable of its name, which the help needn't repeat for each.
+/// Adds the environment variable of its name, which the help needn't repeat for each option.
 fn with_variable(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
         Some(option) if !Opt::FLAGS_ONLY.contains(&option) => {
@@ -99,7 +100,7 @@ fn with_variable(argument: Arg) -> Arg {
     }
 }
 
-/// The same, below the heading of its group.
+/// The same, under the heading of its group.
 pub(crate) fn grouped(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
         Some(option) if !Opt::FLAGS_ONLY.contains(&option) => {

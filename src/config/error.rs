@@ -15,7 +15,7 @@ pub struct UsageError(pub String);
 pub enum CommandError {
     /// Its options can't work.
     Usage(UsageError),
-    /// The host or the webhook failed it.
+    /// The host or the webhook failed.
     Failed(String),
 }
 
@@ -32,7 +32,7 @@ impl From<io::Error> for CommandError {
 }
 
 impl CommandError {
-    /// Prints the error on standard error. The exit code: 2 for wrong usage, else 1.
+    /// Prints the error on standard error. Returns the exit code: 2 for wrong usage, otherwise 1.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             CommandError::Usage(UsageError(text)) => (text, 2),
@@ -43,8 +43,8 @@ impl CommandError {
     }
 }
 
-/// Prints an error, which may name files and quote values as whoever made them liked: a log has it in one line, and a person
-/// at a terminal what to do in a line of its own.
+/// Prints an error, which may name files and quote values from anybody: a log gets it in one line, and a person at a
+/// terminal gets what to do about it in a separate line.
 pub fn report(text: &str) {
     let mut stderr = io::stderr();
     let text = escape::shown(text.trim_end(), usize::MAX);

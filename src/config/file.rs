@@ -1,4 +1,4 @@
-//! The settings file: read, and changed as a whole or not at all, by one process at a time.
+//! The settings file: read, and changed completely or not at all, by one process at a time.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, ErrorKind};
@@ -17,17 +17,18 @@ use crate::text::small_file;
 pub struct SettingsFile {
     /// Where it is.
     pub path: PathBuf,
-    /// The user named it, so it is more than the place where one may be.
+    /// The user named it, so it is more than the default place, where a file may be.
     pub is_given: bool,
-    /// Its settings, or why they are not known.
+    /// Its settings, or why they are unknown.
     pub settings: Result<Vec<Setting>, ErrorKind>,
 }
 
 impl SettingsFile {
-    /// Reads the file. A missing one, or one that this user may not read and did not name, is no error.
+    /// Reads the file. It is no error if it is missing, or if this user may not read it and did not name it.
     ///
     /// # Errors
-    /// Names the file and the line that is wrong, which is wrong usage; or says why it can't be read, which may pass by itself.
+    /// Wrong usage names the file and the line that is wrong; any other error says why the file can't be read, which
+    /// may pass by itself.
     pub fn read(path: PathBuf, is_given: bool) -> Result<Self, CommandError> {
         let settings = match small_file::read(&path) {
             Ok(bytes) => {
@@ -56,7 +57,7 @@ impl SettingsFile {
         })
     }
 
-    /// All settings, also those that are not ours; none if they are not known.
+    /// All settings, including those that are not ours; empty if they are unknown.
     pub fn settings(&self) -> &[Setting] {
         self.settings.as_deref().unwrap_or_default()
     }
@@ -64,21 +65,21 @@ impl SettingsFile {
     /// The line that sets an option.
     pub fn setting(&self, option: Opt) -> Option<&Setting> {
         let variable = option.variable();
-        // It can't name another file in its place.
+        // The file can't name another file in its place.
         let mut settings = self.settings().iter().filter(|_| option != Opt::Config);
         settings.find(|setting| setting.name == variable)
     }
 }
 
-/// It contains a token.
+/// The file contains a token.
 const MODE: u32 = 0o600;
-/// Such as the service's group, which goes on reading what it could read.
+/// For a group such as the service's, which can go on reading what it could read.
 const GROUP_READS: u32 = 0o040;
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// Replaces the file by the text that `edit` makes of its content (none if there is no file), while nobody else
-/// changes it. Whether that was necessary.
+/// Replaces the file by the text that `edit` makes of its content (`None` if there is no file), while nobody else
+/// changes it. Returns whether that was necessary.
 ///
 /// # Errors
 /// That of `edit`, or names the file and why it can't be written; then it is unchanged.
@@ -140,7 +141,7 @@ fn change_locked(
     Ok(true)
 }
 
-/// Refuses to replace the temporary file if another user has made it: who can do that can do more.
+/// Refuses to replace a temporary file that another user has made: whoever can do that can do more.
 fn refuse_foreign(temporary: &Path) -> io::Result<()> {
     match fs::symlink_metadata(temporary) {
         Ok(found) if found.uid() != host::user() => Err(io::Error::other(format!(
@@ -169,7 +170,7 @@ fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// Creates the directory, but none above it: a missing one is more likely a typing error, or not mounted.
+/// Creates the directory, but none above it: a missing parent is more likely a typing error, or not mounted.
 fn make_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(path) {
         Err(_) if path.is_dir() => Ok(()),

@@ -18,13 +18,13 @@ use crate::config::options::{Cli, Command, RunOptions};
 use crate::config::provenance::Provenance;
 use crate::text::escape;
 
-/// The command line of the vendor's guide, for those who have named this program `weka`.
+/// The command line of the vendor's guide, for users who have named this program `weka`.
 const GUIDE: [&str; 3] = ["s3", "cluster", "audit-webhook"];
 
 /// The commands that change the settings file. They read it themselves, under its lock.
 const EDITORS: [&str; 2] = ["enable", "disable"];
 
-/// Characters of a wrong value that are shown.
+/// How many characters of a wrong value are shown.
 const LONGEST: usize = 100;
 
 /// A command with its options, and where their values come from.
@@ -40,7 +40,7 @@ impl Invocation {
     /// Reads the command line, the environment and the settings file.
     ///
     /// # Errors
-    /// `--help` and `--version` among them; the error prints itself and knows its exit code.
+    /// `--help` and `--version` are among them; the error prints itself and knows its exit code.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut arguments: Vec<_> = arguments.into_iter().collect();
         if arguments.get(1..=GUIDE.len()).is_some_and(|a| a == GUIDE) {
@@ -66,7 +66,7 @@ impl Invocation {
             unread(Ok(Vec::new()))
         } else {
             match SettingsFile::read(path.clone(), is_given) {
-                // It shows the agents too, and reads the file again as `run` does.
+                // `show` also shows the agents, and reads the file again as `run` does.
                 Err(_) if name == "show" => unread(Err(ErrorKind::InvalidData)),
                 file => file.map_err(of_file)?,
             }
@@ -94,7 +94,7 @@ impl Invocation {
         file: SettingsFile,
         uses_environment: bool,
     ) -> Result<Self, Error> {
-        // To clap, the settings file's values are the defaults.
+        // For clap, the settings file's values are the defaults.
         let declaration = Cli::command().mut_subcommand(name, |command| {
             command.mut_args(|argument| {
                 let has_variable = argument.get_env().is_some();
@@ -128,7 +128,7 @@ impl Invocation {
     }
 }
 
-/// clap's message without its hints on usage: for the log, and for what is no command line.
+/// clap's message without its usage hints: for the log, and for errors that are not about a command line.
 pub fn first_line(error: &Error) -> String {
     let message = error.to_string();
     let first = message.lines().next().unwrap_or_default();
@@ -139,7 +139,7 @@ fn usage(message: &str) -> Error {
     Error::raw(ClapErrorKind::ValueValidation, format!("{message}\n"))
 }
 
-/// Its kind says which exit code it has.
+/// The error's kind determines the exit code.
 fn of_file(error: CommandError) -> Error {
     match error {
         CommandError::Usage(UsageError(what)) => usage(&what),
@@ -147,8 +147,8 @@ fn of_file(error: CommandError) -> Error {
     }
 }
 
-/// Has clap's messages about values name what the user wrote, which may be a variable or a line of the settings file; and
-/// not show the rest of a token that lacks its quotes.
+/// Makes clap's messages about values name what the user wrote, which may be a variable or a line of the settings file,
+/// and hide the rest of a token that lacks its quotes.
 fn clarify(
     error: Error,
     arguments: &[OsString],
@@ -186,7 +186,7 @@ fn clarify(
     }
 }
 
-/// The variable or line of the settings file that sets the option; none if the command line does.
+/// The variable or line of the settings file that sets the option; `None` if the command line does.
 fn name_in_use(
     flag: &str,
     arguments: &[OsString],

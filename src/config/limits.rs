@@ -10,31 +10,31 @@ use crate::text::quantity::{HumanDuration, Size};
 use crate::webhook::encode::Compressed;
 
 const MIN_TIME: Duration = Duration::from_millis(1);
-/// Events and bodies are in memory as a whole.
+/// Events and bodies are held in memory as a whole.
 const MAX_OBJECT_BYTES: usize = 1 << 30;
-/// Each is a thread, and a body's worth of memory.
+/// Each is a thread, and memory for a body.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_BUFFER_BYTES: usize = 1 << 40;
 const MIN_SPOOL_BYTES: usize = 1 << 20;
-/// Hardly an event is shorter, so that the bytes are the limit.
+/// Hardly any event is shorter, so that the limit is effectively in bytes.
 const SHORT_EVENT: usize = 64;
-/// Events are rarely compressed to less than this part.
+/// Events are rarely compressed by more than this factor.
 const PACKED_PART: usize = 8;
 
 impl RunOptions {
-    /// `--buffer-events`, or what follows from `--buffer-bytes`.
+    /// `--buffer-events`, or the default that follows from `--buffer-bytes`.
     pub fn buffer_events(&self) -> usize {
         let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
         self.buffer_events.unwrap_or_else(default)
     }
 
-    /// `--batch-raw-bytes`, or what follows from `--batch-bytes`.
+    /// `--batch-raw-bytes`, or the default that follows from `--batch-bytes`.
     pub fn batch_raw_bytes(&self) -> usize {
         let default = || self.batch_bytes.saturating_mul(PACKED_PART);
         self.batch_raw_bytes.unwrap_or_else(default)
     }
 
-    /// Bytes of a body's events at most.
+    /// The most bytes that a body's events may have.
     pub fn body_bytes(&self) -> usize {
         match self.webhook.compress {
             Compressed::No => self.batch_bytes,
@@ -46,7 +46,7 @@ impl RunOptions {
 /// Checks the limits of `run`.
 ///
 /// # Errors
-/// Names the option whose value can't work, alone or beside another one.
+/// Names the option whose value can't work, alone or together with another one.
 pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
     for (option, value, max) in [
         (

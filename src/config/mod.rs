@@ -1,4 +1,4 @@
-//! Options and settings: a flag wins over the environment, that over the settings file, and that over the default.
+//! Options and settings: a flag wins over the environment, this over the settings file, and that over the default.
 
 mod command_options;
 pub mod error;

@@ -1,7 +1,7 @@
-//! Every option by name, so that errors and origins are asked for by a value that the compiler knows.
+//! Every option by name, so that errors and origins are requested by a value that the compiler checks.
 //!
 //! A new option is a field in [`options`](crate::config::options) and a line here; a test there says which of
-//! both is missing.
+//! the two is missing.
 
 /// What the variables of all options begin with.
 pub const PREFIX: &str = "S3_AUDIT_WEBHOOK_";

@@ -1,5 +1,5 @@
-//! Commands and options, each declared once: the flag, the default and the help text; the environment variable has the flag's
-//! name. The example of a settings file, the manual pages and the completions are generated from them.
+//! Commands and options, each declared once: the flag, the default and the help text; the environment variable has the
+//! flag's name. The example settings file, the manual pages and the completions are generated from them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

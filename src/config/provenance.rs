@@ -16,7 +16,7 @@ use crate::config::opt::{Opt, PREFIX};
 use crate::telemetry::log;
 use crate::telemetry::message::Message;
 
-/// Where a value comes from; the later, the stronger.
+/// Where a value comes from; later ones win over earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The option is not set.
@@ -53,7 +53,7 @@ impl Provenance {
         UsageError(format!("{}: {what}", self.name(option)))
     }
 
-    /// The flag, variable or line that sets the option, with its name; the flag if nothing does.
+    /// The flag, variable or line that sets the option, with its name; the flag if nothing sets it.
     pub fn name(&self, option: Opt) -> String {
         match self.origin(option) {
             Origin::Variable => option.variable(),
@@ -86,13 +86,13 @@ impl Provenance {
         }
     }
 
-    /// Which of two options that exclude each other is in force, where both are set: a flag wins over the environment, and
-    /// that over the settings file.
+    /// Which of two mutually exclusive options is in effect if both are set: a flag wins over the environment, and that
+    /// over the settings file.
     ///
     /// # Errors
     /// Both are set in one place.
     pub fn stronger(&self, one: Opt, other: Opt) -> Result<Opt, UsageError> {
-        // Two lines of the file are one place.
+        // Two lines of the file are the same place.
         let rank = |option| match self.origin(option) {
             Origin::File(path, _) => Origin::File(path, 0),
             origin => origin,
@@ -108,22 +108,22 @@ impl Provenance {
         }
     }
 
-    /// The option's values as they were written; none if the command has no such option.
+    /// The option's values as they were written; empty if the command has no such option.
     pub fn raw(&self, option: Opt) -> impl Iterator<Item = &OsStr> {
         let values = self.matches.try_get_raw(option.id());
         values.ok().flatten().into_iter().flatten()
     }
 
-    /// A variable of the environment that belongs to no option, such as `https_proxy`.
+    /// An environment variable that belongs to no option, such as `https_proxy`.
     pub fn variable(&self, name: &str) -> Option<String> {
         let value = env::var_os(name).filter(|_| self.uses_environment)?;
         Some(value.to_string_lossy().into_owned())
     }
 
-    /// Checks that a webhook which is not set is not in a settings file that this user may not read.
+    /// Checks that, if no webhook is set, none can be in a settings file that this user may not read.
     ///
     /// # Errors
-    /// It may be. An administrator can change that while a service tries again.
+    /// There may be one. An administrator can change that while a service retries.
     pub fn check_readable(&self, has_webhook: bool) -> Result<(), CommandError> {
         let is_hidden = self.file.settings == Err(ErrorKind::PermissionDenied);
         if !is_hidden || has_webhook {
@@ -135,8 +135,8 @@ impl Provenance {
         )))
     }
 
-    /// What an operator should know at the start: a settings file that this user may not read, and names in it and
-    /// in the environment that look like settings and are none, so that a typing error does not go unnoticed.
+    /// What an operator should know at the start: that this user may not read the settings file, and which names in it
+    /// and in the environment look like settings but are not, so that typing errors are noticed.
     pub fn warnings(&self) -> Vec<Message> {
         let is_unknown = |name: &str| {
             let is_variable =

@@ -1,4 +1,4 @@
-//! Options on what leaves the host: a running agent follows their changes in the settings file.
+//! Options for what leaves the host: a running agent follows their changes in the settings file.
 
 use clap::Args;
 
@@ -12,7 +12,7 @@ use crate::webhook::header::SEPARATOR;
 
 /// Options on what leaves the host.
 #[derive(Debug, Args)]
-// Help shows these comments: Records[0] is no link.
+// The help shows these comments: Records[0] is not a link.
 #[allow(rustdoc::broken_intra_doc_links)]
 pub struct RulesOptions {
     /// Rule for events that are not sent, such as api.name=Head*; repeatable
@@ -74,10 +74,10 @@ fn parse_field(text: &str) -> Result<String, String> {
 }
 
 impl RulesOptions {
-    /// Those that a running agent takes over.
+    /// The options whose changes a running agent follows.
     pub const ALL: [Opt; 4] = [Opt::Exclude, Opt::Include, Opt::Redact, Opt::RedactField];
 
-    /// The rules that these options make.
+    /// The rules that these options define.
     ///
     /// # Errors
     /// Names the option whose rules can't work together.
@@ -85,7 +85,7 @@ impl RulesOptions {
         let place = |option: Opt| {
             let places = provenance.matches.indices_of(option.id());
             let is_flag = provenance.origin(option) == Origin::Flag;
-            // Those that are not on the command line have no order.
+            // Rules that are not on the command line have no order.
             let places = places.filter(|_| is_flag).into_iter().flatten();
             places.map(Some).chain(std::iter::repeat(None))
         };

@@ -1,4 +1,4 @@
-//! Options that several commands have.
+//! Options that several commands share.
 
 use std::env;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ pub struct ColorOption {
 }
 
 impl ColorOption {
-    /// Whether standard output has them.
+    /// Whether standard output gets colours.
     pub fn is_on(&self) -> bool {
         match self.color.as_str() {
             "always" => true,

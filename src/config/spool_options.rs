@@ -1,4 +1,4 @@
-//! The spool's options, declared as those of [`options`](crate::config::options).
+//! The spool's options, declared like those in [`options`](crate::config::options).
 
 use std::path::PathBuf;
 use std::str::FromStr;

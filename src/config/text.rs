@@ -1,4 +1,4 @@
-//! The text of a settings file, in the syntax of environment files: read, and edited without changes to other lines.
+//! The text of a settings file, in the syntax of environment files: read, and edited without changing other lines.
 //!
 //! One `NAME=value` per line, in the subset that systemd's EnvironmentFile, `docker --env-file` and a shell's `.` read
 //! alike: a value bare, in `'…'`, or in `"…"` with a backslash before `"`, `\`, `$` and `` ` ``. Comments begin with
@@ -48,10 +48,10 @@ pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
     })
 }
 
-/// All settings of a file, also those of other programs.
+/// All settings of a file, including those of other programs.
 ///
 /// # Errors
-/// The first line that is no setting, or that sets one of ours again.
+/// The first line that is not a setting, or that sets one of ours again.
 pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
     let mut settings: Vec<Setting> = Vec::new();
     for (index, line) in lines(text).enumerate() {
@@ -79,8 +79,8 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
     Ok(settings)
 }
 
-/// The text with these settings: changed in place, else appended; those without a value are removed. All other
-/// lines stay as they are, valid or not.
+/// The text with these changes: settings are changed in place or else appended; those without a value are removed. All
+/// other lines stay as they are, valid or not.
 pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
     let mut edited = String::with_capacity(text.len() + 100);
     let mut done = vec![false; changes.len()];
@@ -93,7 +93,7 @@ pub fn edit(text: &str, changes: &[(impl AsRef<str>, Option<&str>)]) -> String {
         };
         match index {
             None => edited += line,
-            // The first is changed in place; others of its name would make the file invalid.
+            // The first is changed in place; others with its name would make the file invalid.
             Some(index) if !std::mem::replace(&mut done[index], true) => {
                 let (name, value) = &changes[index];
                 append(&mut edited, name.as_ref(), *value);
@@ -116,12 +116,12 @@ fn append(text: &mut String, name: &str, value: Option<&str>) {
     }
 }
 
-/// Lines without their ends.
+/// Lines without their line ends.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_start_matches('\u{feff}').lines()
 }
 
-/// Name and value, this with its quotes; none for a blank line or a comment.
+/// Name and value, the latter with its quotes; `None` for a blank line or a comment.
 fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     const EXPECTED: &str = "is neither NAME=value nor a comment; fix: begin comments with #";
     let line = line.trim_start_matches('\u{feff}').trim();
@@ -176,7 +176,7 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A value as every reader of such files reads it back.
+/// A value, quoted so that every reader of such files reads it back.
 fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
     if !value.is_empty() && value.chars().all(plain) {

@@ -188,7 +188,7 @@ impl WebhookOptions {
         self.endpoints.iter().flat_map(|text| endpoint::list(text))
     }
 
-    /// Each with its declaration: what `enable` may write, `show` shows, and a running agent takes over.
+    /// Each option with its declaration: what `enable` may write, `show` shows, and a running agent follows.
     pub fn declarations() -> Vec<(Opt, Arg)> {
         let command = Self::augment_args(Command::new(""));
         let arguments = command.get_arguments();

@@ -1,36 +1,36 @@
-//! Where names may end, found in many bytes at once: by the last two bytes of a name and the one behind them.
+//! Where names may end, found in many bytes at once: by the last two bytes of a name and the byte after them.
 
 mod wide;
 
 use wide::{Tables, WINDOW};
 
-/// What may be behind a name: an equals sign or a quote, which may be escaped as in URLs or in JSON; or a colon.
+/// What may follow a name: an equals sign or a quote, which may be escaped as in URLs or in JSON; or a colon.
 pub(super) const BEHIND: &[u8] = b"=\"%\\:";
 
 /// What escapes begin with.
 pub(super) const ESCAPES: &[u8] = b"%\\";
 
-/// How names end, in any case of letters: windows, in sets.
+/// How names end, in upper or lower case: windows, in sets.
 #[derive(Debug, Clone)]
 pub(super) struct Endings {
     tables: Tables,
-    /// The same for whole bytes.
+    /// The same, by whole bytes.
     whole: Box<[[u8; 256]; WINDOW]>,
 }
 
-/// Sets of escapes: those of letters and of `_`, or in JSON; and of `-`, or of a percent sign. All others are of names.
+/// Sets for escapes: of letters and `_`, or in JSON; and of `-`, or of a percent sign. All others are for names.
 const LETTER: u8 = 1 << 7;
 const HYPHEN: u8 = 1 << 6;
 const SETS: usize = 6;
 
 impl Endings {
-    /// Of names in lower case, with `-` for `_`.
+    /// For names in lower case, with `-` for `_`.
     pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut endings = Endings {
             tables: Tables::default(),
             whole: Box::new([[0; 256]; WINDOW]),
         };
-        // A set for each last byte, as long as there is one.
+        // One set for each last byte, while there are free ones.
         let mut last_bytes = Vec::new();
         for name in names {
             let (Some(last), before) = (name.last(), name.iter().nth_back(1)) else {
@@ -74,7 +74,7 @@ impl Endings {
         }
     }
 
-    /// The first window at or behind `from` in which a name may end, or an escaped byte of a name begin.
+    /// The first window at or after `from` in which a name may end, or an escaped byte of a name begin.
     pub(super) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
         let at = match self.tables.next(text, from) {
             Ok(found) => return Some(found),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// What looks at many bytes at once finds what a look at each finds.
+        /// The search of many bytes at once finds what a search of each byte finds.
         #[test]
         fn all_are_found_in_order(text in "([a-z=\"%\\\\é0-9_-]|re=|ig\"|%4){0,200}", from in 0..300_usize) {
             let (text, endings) = (text.as_bytes(), endings());

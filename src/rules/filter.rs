@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::framer::walk::{Cursor, Text};
 
-/// Different paths that all rules together may have.
+/// How many different paths all rules together may have.
 const MAX_PATHS: usize = 16;
 
 /// What becomes of events that match a rule.
@@ -13,11 +13,11 @@ const MAX_PATHS: usize = 16;
 pub enum Action {
     /// They are not sent.
     Exclude,
-    /// They are sent, whatever the rules behind it say.
+    /// They are sent, whatever later rules say.
     Include,
 }
 
-/// What an event must be like for a rule: `operation=get_*,http_status<400`.
+/// What an event must match for a rule to apply: `operation=get_*,http_status<400`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conditions {
     /// As it was written.
@@ -31,7 +31,7 @@ struct Condition {
     test: Test,
 }
 
-/// What a value must be like.
+/// What a value must match.
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
     Is(String),
@@ -45,7 +45,7 @@ impl FromStr for Conditions {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = match text.trim() {
-            // Every event.
+            // Matches every event.
             "*" => Ok(Vec::new()),
             text => text.split(',').map(condition).collect(),
         };
@@ -110,7 +110,7 @@ fn names(path: &str) -> Option<Vec<String>> {
 }
 
 fn number(text: &[u8]) -> Option<f64> {
-    // A status, as a rule.
+    // Usually, it is a status.
     if let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = text {
         let digits = [a, b, c].into_iter();
         return Some(digits.fold(0.0, |number, digit| number * 10.0 + f64::from(digit - b'0')));
@@ -125,7 +125,7 @@ pub struct Filter {
     rules: Vec<Rule>,
     /// The different paths, as they are shown.
     pub paths: Vec<String>,
-    /// The same by their names.
+    /// The same paths, by their names.
     tree: Vec<Node>,
 }
 
@@ -133,7 +133,7 @@ pub struct Filter {
 struct Rule {
     action: Action,
     text: Arc<str>,
-    /// Which of the values it wants, and what they must be like.
+    /// Which of the values it tests, and what they must match.
     tests: Vec<(usize, Test)>,
 }
 
@@ -141,14 +141,14 @@ struct Rule {
 #[derive(Debug, Clone)]
 struct Node {
     name: String,
-    /// The element of an array that it means.
+    /// The array element that it stands for.
     index: Option<usize>,
-    /// Which value a path that ends here gives.
+    /// The index of the value to which a path that ends here leads.
     value: Option<usize>,
     children: Vec<Node>,
 }
 
-/// The values of an event that the paths lead to, as they are written; of what is nested perhaps its bracket alone.
+/// The values of an event that the paths lead to, as they are written; for nested ones, perhaps only the bracket.
 #[derive(Debug)]
 pub struct Values<'a> {
     found: [Option<&'a [u8]>; MAX_PATHS],
@@ -156,17 +156,17 @@ pub struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Whether the event has the value of this path.
+    /// Whether the event has a value at this path.
     pub fn has(&self, path: usize) -> bool {
         self.found.get(path).is_some_and(Option::is_some)
     }
 }
 
 impl Filter {
-    /// Of rules in the order in which they are tried.
+    /// Takes rules in the order in which they are tried.
     ///
     /// # Errors
-    /// They can't work together: which kind of rule is to blame, and why.
+    /// They can't work together: the error says which kind of rule is to blame, and why.
     pub fn new(
         rules: impl IntoIterator<Item = (Action, Conditions)>,
     ) -> Result<Self, (Action, String)> {
@@ -196,7 +196,7 @@ impl Filter {
         }
     }
 
-    /// The place of a path's value; a new one unless the path is known.
+    /// The index of a path's value; a new one unless the path is known.
     fn value_of(&mut self, path: &[String]) -> Result<usize, String> {
         let shown = path.join(".");
         if let Some(known) = self.paths.iter().position(|path| *path == shown) {
@@ -239,7 +239,7 @@ impl Filter {
         self.rules.iter().map(|rule| (rule.action, &rule.text))
     }
 
-    /// The values of an event that the rules are about.
+    /// The values of an event that the rules test.
     pub fn values<'a>(&self, event: &'a [u8]) -> Values<'a> {
         let mut values = Values {
             found: [None; MAX_PATHS],
@@ -249,14 +249,14 @@ impl Filter {
         values
     }
 
-    /// The rule by which an event is not sent; none if it is.
+    /// The rule that excludes an event; `None` if it is sent.
     pub fn excluded_by(&self, values: &Values<'_>) -> Option<&Arc<str>> {
         let rule = self.rules.iter().find(|rule| rule.matches(values))?;
         (rule.action == Action::Exclude).then_some(&rule.text)
     }
 }
 
-/// Goes through the object or array that begins here, until nothing is missing. None if there is none.
+/// Goes through the object or array that begins here until no value is missing. `None` if there is neither.
 fn collect<'a>(
     nodes: &[Node],
     event: &mut Cursor<'a>,
@@ -289,7 +289,7 @@ fn collect<'a>(
     Some(bracket)
 }
 
-/// Passes over the next value, and takes it and what is in it if it has the name of a node.
+/// Passes over the next value, and takes it and what is in it if `node` wants that.
 fn take<'a>(
     node: Option<&Node>,
     event: &mut Cursor<'a>,
@@ -322,7 +322,7 @@ impl Rule {
 }
 
 impl Test {
-    /// Of a text what it says, of all else what is written. Objects and arrays are like nothing.
+    /// A text is compared by its decoded content, anything else as it is written. Objects and arrays match nothing.
     fn holds(&self, value: &[u8]) -> bool {
         if let [b'{' | b'[', ..] = value {
             return false;
@@ -344,17 +344,17 @@ impl Test {
     }
 }
 
-/// Whether a text can't match a pattern, by the plain bytes that both begin with: nearly all of those that don't.
+/// Whether a text can't match a pattern, by their plain first bytes: this settles nearly all texts that don't match.
 fn begins_otherwise(pattern: &[u8], raw: &[u8]) -> bool {
     let mut pairs = pattern.iter().zip(raw);
     let first = pairs.find(|(a, b)| a != b || b"*?\\".contains(a));
     first.is_some_and(|(a, b)| !b"*?".contains(a) && *b != b'\\')
 }
 
-/// Whether a text matches a pattern, in which `*` is any text and `?` any character.
+/// Whether a text matches a pattern, in which `*` stands for any text and `?` for any character.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // Behind the last `*`, and what it was tried on.
+    // What follows the last `*`, and where in the text it was tried.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern, text) {

@@ -9,13 +9,13 @@ use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
 
-/// The signature in a header is not farther than this from its beginning.
+/// A header's signature is no farther than this from its beginning.
 const MAX_SCHEME: usize = 8 << 10;
 
-/// In a header whose proof is found by this name, in any case of its first letter.
+/// The name before the signature in a header, with its first letter in either case.
 const SIGNATURE: &[u8] = b"ignature=";
 
-/// For each byte whether it occurs in signatures and tokens, unescaped.
+/// For each byte, whether it occurs unescaped in signatures and tokens.
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
@@ -31,9 +31,9 @@ static PLAIN: [bool; 256] = {
 pub(super) enum Kind {
     /// A member's value.
     Member,
-    /// That too, and of a parameter in a URL what is behind the equals sign, up to one of these bytes or a blank.
+    /// The same; and for a parameter in a URL, what follows the equals sign, up to one of these bytes or a blank.
     Parameter(&'static [u8]),
-    /// Of a member's value what proves who it is, but not who: `Signature=` is a parameter's name already.
+    /// The part of a member's value that proves an identity, not the identity: `Signature=` names a parameter already.
     Authorization,
 }
 
@@ -46,13 +46,13 @@ pub struct Redacted {
     pub dropped: usize,
 }
 
-/// How many of them the text ends with: before a quote, how deep that is in JSON within JSON.
+/// How many backslashes the text ends with: before a quote, this shows its depth in JSON within JSON.
 fn backslashes(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
-/// Where a string ends, with `depth` backslashes before its quotes. Where the string ends that it is in, it ends too, also
-/// if it is cut off behind a backslash: an even number of them escapes no quote.
+/// Where a string ends, if `depth` backslashes precede its quotes. It also ends where the string around it ends, even
+/// if it is cut off after a backslash: an even number of backslashes escapes no quote.
 fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     let mut quotes = memchr_iter(b'"', line.get(from..)?).map(|at| from + at);
     quotes.find_map(|quote| {
@@ -61,27 +61,27 @@ fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     })
 }
 
-/// Lines as they are masked: what is before `read` was looked at, and is written up to `written`.
+/// Lines while they are masked: what is before `read` was looked at, and the result is written up to `written`.
 pub(super) struct Pass<'a> {
     pub(super) lines: &'a mut Vec<u8>,
     start: usize,
     pub(super) read: usize,
     written: usize,
-    /// No parameter's name begins before.
+    /// No parameter's name begins before this.
     pub(super) names_from: usize,
-    /// Bytes of names were escaped; names that end before this may have more such.
+    /// Names had escaped bytes; a name that ends before this may have more of them.
     pub(super) escaped_up_to: usize,
-    /// Where the line ends that was looked at last.
+    /// Where the line that was looked at last ends.
     line_end: usize,
-    /// Where values begin and end that are masked when what is before them was looked at, or what takes their place.
+    /// Where values begin and end that are masked once all before them was looked at, and what replaces them, if given.
     nested: VecDeque<(usize, usize, Option<&'static [u8]>)>,
-    /// All such values before this are in there.
+    /// All such values before this position are in `nested`.
     nested_up_to: usize,
     redacted: Redacted,
 }
 
 impl<'a> Pass<'a> {
-    /// Over the lines from this byte on.
+    /// Starts a pass over the lines from this byte on.
     pub(super) fn new(lines: &'a mut Vec<u8>, from: usize) -> Self {
         Pass {
             lines,
@@ -126,7 +126,7 @@ impl<'a> Pass<'a> {
         let first = value.iter().take_while(|byte| stars(byte)).count();
         let last = value[first..].iter().rev().take_while(|byte| stars(byte));
         let inner = &value[first..value.len() - last.count()];
-        // It is empty, or masked already.
+        // It is empty or masked already.
         if inner.is_empty() || inner.eq_ignore_ascii_case(MASK) {
             return;
         }
@@ -136,9 +136,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// What is behind a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
+    /// Masks what follows a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
     pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
-        // A quote that is followed by a value begins it: one that ends a string of JSON is not.
+        // A quote that is followed by a value begins it: one that ends a JSON string does not.
         let quoted = unescaped(&self.lines[start..]).filter(|(quote, value)| {
             *quote == b'"' && value.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
         });
@@ -152,12 +152,12 @@ impl<'a> Pass<'a> {
         self.mask(value.unwrap_or(start), end);
     }
 
-    /// What is behind a header's colon, up to the end of its line, or of the string that it is in: a quote in a cookie is
-    /// none.
+    /// Masks what follows a header's colon, up to the end of its line, or of the string that contains it: a quote in a
+    /// cookie does not end it.
     pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
         let blanks = self.lines[colon + 1..].iter();
         let start = colon + 1 + blanks.take_while(|byte| **byte == b' ').count();
-        // The end of a line that stays as it is may be far, and there may be many in it.
+        // The end of a line that is left as it is may be far away, and there may be many headers in the line.
         let near = (start + MAX_SCHEME).min(self.lines.len());
         if self.secret_of(start, near, kind).is_none() {
             return;
@@ -171,7 +171,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Where the first byte is that is an end as it is meant.
+    /// The position of the first byte that, decoded, is an end.
     fn end_of_text(
         &self,
         start: usize,
@@ -190,7 +190,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The value of a member, behind its colon.
+    /// Masks the value of a member, which follows its colon.
     pub(super) fn mask_member(&mut self, colon: usize, depth: usize, kind: Kind) {
         if colon >= self.line_end {
             let rest = memchr(b'\n', &self.lines[colon..]);
@@ -212,7 +212,7 @@ impl<'a> Pass<'a> {
             let length = walk::value(value).map(<[u8]>::len);
             length.map(|length| self.find_nested(start, start + length, kind))
         } else if let [b'[' | b'{' | b'\\', ..] = value {
-            // Of JSON within JSON that is more than a string, all that is left is masked.
+            // In JSON within JSON, if the value is more than a string, the whole rest is masked.
             string_end(value, 0, 0).map(|end| self.mask(start, start + end))
         } else {
             Some(())
@@ -222,7 +222,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Where in a text that is to be masked the secret begins. None if that is found by a name of its own.
+    /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
     fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
         let value = &self.lines[start..end];
         let begins = |scheme: &[u8]| {
@@ -257,8 +257,8 @@ impl<'a> Pass<'a> {
         Some(start + kept.filter(is_word).map_or(0, |at| at + 1))
     }
 
-    /// Finds the texts in an object or array, which are masked; numbers become 0, and what is true or false null. Not at
-    /// once: between them may be names with secrets.
+    /// Finds the values in an object or array: texts will be masked, numbers become 0, true and false become null. This
+    /// is not done at once: between them may be names with secrets.
     fn find_nested(&mut self, start: usize, end: usize, kind: Kind) {
         let mut at = start.max(self.nested_up_to);
         while at < end {
@@ -296,7 +296,7 @@ impl<'a> Pass<'a> {
         {
             self.nested.pop_front();
             match by {
-                // It was masked because of a name that is nearer, or its event was dropped.
+                // It was masked because of a nearer name, or its event was dropped.
                 _ if start < self.read => {}
                 Some(by) => self.replace(start, end, by),
                 None => self.mask(start, end),
@@ -304,7 +304,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Leaves out the line of this byte: what is secret in it is not known.
+    /// Removes the line that contains this byte: it is not known what is secret in it.
     fn drop_event(&mut self, at: usize) {
         match memrchr(b'\n', &self.lines[self.read..at]) {
             Some(line) => self.copy_up_to(self.read + line + 1),

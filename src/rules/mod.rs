@@ -1,5 +1,5 @@
-//! What leaves the host: which events are sent, and what of them is masked. Between a source's framer and the queue, in
-//! the source's thread, on the bytes of whole lines.
+//! What leaves the host: which events are sent, and what is masked in them. This works between a source's framer and
+//! the queue, in the source's thread, on the bytes of whole lines.
 
 mod endings;
 pub mod filter;
@@ -16,19 +16,19 @@ use self::filter::{Action, Filter};
 use self::redact::Redactor;
 use crate::buffer::chunk::Chunk;
 
-/// After so many events it is said which paths none of them had.
+/// After this many events, it is logged which paths none of them had.
 pub const FIRST_EVENTS: usize = 10_000;
 
-/// The rules in force.
+/// The rules in effect.
 #[derive(Debug, Default)]
 pub struct Rules {
     filter: Filter,
     redactor: Option<Redactor>,
-    /// What is masked, as it was asked for.
+    /// What is masked, as it was configured.
     masked: Vec<String>,
     /// Events that the filter has seen.
     seen: AtomicUsize,
-    /// Of each path of the filter whether an event had it.
+    /// For each path of the filter, whether an event had it.
     found: Vec<AtomicBool>,
 }
 
@@ -39,14 +39,14 @@ pub struct Screened {
     pub filtered: Vec<(Arc<str>, usize)>,
     /// Values that were masked.
     pub redacted: usize,
-    /// Events that were dropped since they could not be masked.
+    /// Events that were dropped because they could not be masked.
     pub unredactable: usize,
-    /// Paths that none of the [first events](FIRST_EVENTS) had; said once.
+    /// Paths that none of the [first events](FIRST_EVENTS) had; given only once.
     pub unseen: Vec<String>,
 }
 
 impl Screened {
-    /// Events that are left out.
+    /// Events that were removed.
     pub fn events(&self) -> usize {
         let filtered = self.filtered.iter().map(|(_, events)| events);
         filtered.sum::<usize>() + self.unredactable
@@ -54,7 +54,7 @@ impl Screened {
 }
 
 impl Rules {
-    /// Made of these parts. `masked` says what is masked, in the user's words.
+    /// Takes these parts. `masked` says what is masked, in the user's words.
     pub fn new(filter: Filter, redactor: Option<Redactor>, masked: Vec<String>) -> Self {
         Rules {
             found: filter
@@ -74,7 +74,7 @@ impl Rules {
         self.filter.is_empty() && self.redactor.is_none()
     }
 
-    /// All of them in a line: `include http_status>=400, exclude operation=get_*, redact s3`. Empty if there are none.
+    /// All rules in one line: `include http_status>=400, exclude operation=get_*, redact s3`. Empty if there are none.
     pub fn describe(&self) -> String {
         let rules = self.filter.rules().map(|(action, text)| match action {
             Action::Exclude => format!("exclude {text}"),
@@ -84,7 +84,7 @@ impl Rules {
         rules.chain(masked).collect::<Vec<_>>().join(", ")
     }
 
-    /// Removes and masks what the rules say, in a chunk's lines from this byte on.
+    /// Removes and masks what the rules require, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
         let mut screened = Screened::default();
         if !self.filter.is_empty() {
@@ -155,7 +155,7 @@ impl LiveRules {
         LiveRules(Arc::new(RwLock::new(Arc::new(rules))))
     }
 
-    /// Removes and masks what the current rules say, in a chunk's lines from this byte on.
+    /// Removes and masks what the current rules require, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
         let rules = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         match rules.is_empty() {
@@ -164,7 +164,7 @@ impl LiveRules {
         }
     }
 
-    /// All of them in a line; see [`Rules::describe`].
+    /// All rules in one line; see [`Rules::describe`].
     pub fn describe(&self) -> String {
         self.0
             .read()
@@ -180,7 +180,7 @@ impl LiveRules {
         excluding.map(|(_, text)| Arc::clone(text)).collect()
     }
 
-    /// Takes these from now on.
+    /// Applies these rules from now on.
     pub fn replace(&self, rules: Rules) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }

@@ -1,11 +1,11 @@
-//! Names of members and parameters as they are meant, however they are written: escaped as in JSON, as in URLs, or in
-//! one of these within the other, in any case of letters, with `_` for `-`.
+//! Names of members and parameters in their plain form, however they are written: escaped as in JSON, as in URLs, or
+//! one of these within the other, in upper or lower case, with `_` for `-`.
 
-/// The longest name that is known.
+/// The maximum length of a name.
 pub(super) const MAX_NAME: usize = 64;
 
-/// The first byte of a text in JSON as it is meant, and what is behind it. A text may be JSON within JSON: any number of
-/// backslashes is one escape.
+/// The first byte of a JSON text, unescaped, and what follows it. A text may be JSON within JSON: any number of
+/// backslashes counts as one escape.
 pub(super) fn unescaped(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, rest) = text.split_first()?;
     if first != b'\\' {
@@ -16,13 +16,13 @@ pub(super) fn unescaped(text: &[u8]) -> Option<(u8, &[u8])> {
     match behind {
         [b'u', digits @ ..] if let Some((byte, rest)) = unicode(digits) => Some((byte, rest)),
         [byte @ (b'/' | b'"'), rest @ ..] => Some((*byte, rest)),
-        // An even number of backslashes stands for itself, or for an escape within.
+        // An even number of backslashes stands for backslashes, or for an escape in the inner JSON.
         [b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] if run % 2 == 0 => Some((b'\n', rest)),
         _ => Some((b'\\', behind)),
     }
 }
 
-/// What is not ASCII is one byte that no name has.
+/// What is not ASCII becomes one byte that is in no name.
 fn unicode(digits: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, rest) = digits.split_at_checked(4)?;
     let digits = digits.iter().map(|digit| hex(*digit));
@@ -34,7 +34,7 @@ fn hex(digit: u8) -> Option<u32> {
     char::from(digit).to_digit(16)
 }
 
-/// The same of a URL in JSON: `%41`, and that escaped once more, `%2541`, are an A.
+/// The same for a URL in JSON: `%41`, and `%2541`, where that is escaped once more, are an A.
 pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
     let percent = |text| {
         let (high, rest) = unescaped(text)?;
@@ -50,7 +50,7 @@ pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((byte, rest))
 }
 
-/// The name that `text` ends with, in lower case and with `-` for `_`; empty if it is longer than any that is known.
+/// The name that `text` ends with, in lower case and with `-` for `_`; empty if it is longer than [`MAX_NAME`].
 pub(super) fn last_name<'a>(text: &[u8], room: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
     let mut length = 0;
     let mut push = |byte| {
@@ -81,7 +81,7 @@ pub(super) fn folded(byte: u8) -> u8 {
     }
 }
 
-/// Whether names have this byte.
+/// Whether names may contain this byte.
 pub(super) fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }

@@ -1,8 +1,8 @@
-//! Masks what a thief could use, in place: an event never grows.
+//! Masks what a thief could use, in place: no event grows.
 //!
-//! Secrets are found by the names before them, as text: `Signature=…` anywhere, and `"Authorization":"…"` also where the
-//! JSON is in a string of other JSON. So only what is near a name is looked at. A masked value is `REDACTED`, or as many
-//! `*` as it had bytes if it was shorter.
+//! Secrets are found by the names before them, as text: `Signature=…` anywhere, and `"Authorization":"…"` even if the
+//! JSON is in a string of other JSON. So only what is near a name is examined. A masked value becomes `REDACTED`, or,
+//! if it was shorter, as many `*` as it had bytes.
 
 use memchr::memrchr;
 
@@ -17,7 +17,7 @@ pub use super::mask::Redacted;
 #[derive(Debug, Clone)]
 pub struct Redactor {
     names: Vec<Name>,
-    /// The last bytes of names in eight, and which bits of those count.
+    /// The last eight bytes of names, and which bits of those count.
     lasts: Vec<(u64, u64)>,
     endings: Endings,
 }
@@ -30,17 +30,18 @@ struct Name {
 }
 
 impl Name {
-    /// Whether a header has it: that is one in a text too, as `Cookie: …`.
+    /// Whether a header has this name: then it may also be in a text, as `Cookie: …`.
     fn is_header(&self) -> bool {
         let is_header = self.text.starts_with(b"x-") || self.text.ends_with(b"cookie");
         self.kind == Kind::Authorization || is_header
     }
 }
 
-/// Makes letters lower, and of `_` what can be made of `-` too.
+/// Makes letters lower-case, and turns `_` into what `-` is turned into, too.
 const FOLDED: u64 = u64::from_be_bytes([0x72; 8]);
 
-/// What ends a value: what can't be in a signature or a token; or only what can't be in any parameter.
+/// The bytes that end a value: those that can't be in a signature or a token, or only those that can't be in any
+/// parameter.
 const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>");
 const ANY: Kind = Kind::Parameter(b"\"&");
 
@@ -61,16 +62,16 @@ const S3: [(&str, Kind); 28] = [
     ("token", ANY),
     ("cookie", Kind::Member),
     ("set-cookie", Kind::Member),
-    // Some clients sign these headers as parameters.
+    // Some clients sign these headers as query parameters.
     ("x-amz-server-side-encryption-customer-key", TOKEN),
     (
         "x-amz-copy-source-server-side-encryption-customer-key",
         TOKEN,
     ),
-    // RGW's and MinIO's APIs for administrators.
+    // RGW's and MinIO's admin APIs.
     ("secret-key", ANY),
     ("secretkey", ANY),
-    // Swift, which RGW speaks too.
+    // Swift, which RGW also speaks.
     ("x-auth-token", TOKEN),
     ("x-auth-key", ANY),
     ("x-storage-token", TOKEN),
@@ -83,8 +84,8 @@ const S3: [(&str, Kind); 28] = [
 ];
 
 impl Redactor {
-    /// Masks the values of members with one of these names, and of all that is secret in S3 events if `s3` is set. None
-    /// if there is nothing to be masked.
+    /// Masks the values of members with one of these names, and, if `s3` is set, all that is secret in S3 events.
+    /// `None` if there is nothing to mask.
     pub fn new<'a>(s3: bool, fields: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let fields = fields.into_iter().map(|field| (field, Kind::Member));
         let s3 = S3.into_iter().filter(|_| s3);
@@ -94,7 +95,7 @@ impl Redactor {
             Name { text, kind }
         });
         let mut names: Vec<_> = names.collect();
-        // Those first that others may end with.
+        // First those that others may end with.
         names.sort_by_key(|name| name.text.len());
         let mut lasts: Vec<(u64, u64)> = Vec::new();
         for name in &names {
@@ -138,11 +139,11 @@ impl Redactor {
         redacted
     }
 
-    /// Looks for the end of a name in these [few bytes](Endings), or behind the escape that begins there.
+    /// Looks for the end of a name in this [window](Endings), or after the escape that begins there.
     fn look_at(&self, pass: &mut Pass<'_>, window: usize) {
         let text = &pass.lines[..];
         let first = text[window];
-        // Each run of backslashes is looked at once.
+        // Each run of backslashes is examined only once.
         let is_run = first == b'\\' && text[..window].ends_with(b"\\");
         if ESCAPES.contains(&first) && window >= pass.escaped_up_to && !is_run {
             let mut rest = &text[window..];
@@ -173,7 +174,7 @@ impl Redactor {
         self.names.iter().find(|name| name.text == text)
     }
 
-    /// Masks the value behind this end of a name, if that is a secret's.
+    /// Masks the value after this end of a name, if the name is that of a secret.
     fn look_at_end(&self, pass: &mut Pass<'_>, end: usize, has_escapes: bool) {
         if !has_escapes && !self.may_be_named(&pass.lines[..end]) {
             return;
@@ -194,7 +195,7 @@ impl Redactor {
                     pass.mask_header(end, name.kind);
                 }
             }
-            // A member's name, also in JSON within JSON.
+            // A member's name, possibly in JSON within JSON.
             b'"' if let Some(behind) = value_of_name(rest) => {
                 let colon = text.len() - behind.len() - 1;
                 let name = text.get(pass.read..end).unwrap_or_default();
@@ -202,7 +203,7 @@ impl Redactor {
                 if let Some(name) = self.named(name) {
                     let depth = text[end..colon].iter().take_while(|byte| **byte == b'\\');
                     let depth = depth.count();
-                    // An even number is a name that ends with a backslash: no secret's.
+                    // An even number means that the name ends with a backslash: no secret's name does.
                     if depth == 0 || depth % 2 == 1 || text[end + depth] != b'"' {
                         pass.mask_member(colon + 1, depth, name.kind);
                     }
@@ -220,7 +221,7 @@ impl Redactor {
         pass.names_from = value;
     }
 
-    /// The name in a text that ends there.
+    /// The name that ends there in a text.
     fn named_before(&self, pass: &Pass<'_>, end: usize) -> Option<&Name> {
         let from = pass.names_from.max(pass.read).min(end);
         let may_be_of_name = |byte: &&u8| is_of_name(**byte) || b".~%\\".contains(byte);
@@ -235,8 +236,8 @@ fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
     lasts.any(|(last, mask)| (text ^ last) & mask == 0)
 }
 
-/// What is behind the colon of a member whose name's quote is before this; or of the next one if that is the value of what
-/// the first one names: `"name":"Cookie","value":…`.
+/// What follows the colon of the member whose name's closing quote is right before this; or of the next member, if that
+/// has the value for what the first one names: `"name":"Cookie","value":…`.
 fn value_of_name(behind: &[u8]) -> Option<&[u8]> {
     let mut rest = behind.trim_ascii_start();
     if let Some(next) = rest.strip_prefix(b",") {
@@ -249,7 +250,7 @@ fn value_of_name(behind: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b":")
 }
 
-/// Ceph RGW has headers as CGI has them.
+/// Ceph RGW writes headers as CGI does.
 fn without_prefix(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"http-").unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! What rules make of events: by tables, of the captured streams, and at random.
+//! What rules do to events: in tables, on the captured streams, and at random.
 
 mod random;
 mod recipes;
@@ -29,7 +29,7 @@ fn chunk(lines: &str) -> Chunk {
     }
 }
 
-/// What becomes of lines.
+/// The lines after masking.
 fn redacted(lines: &str) -> String {
     let mut chunk = chunk(lines);
     redacting().screen(&mut chunk, 0);
@@ -39,7 +39,7 @@ fn redacted(lines: &str) -> String {
 #[test]
 fn secrets_are_masked_and_nothing_else() {
     for (event, expected) in [
-        // Parameters, in URLs of all kinds.
+        // Parameters, in all kinds of URLs.
         (
             r#"{"u":"/b/k?X-Amz-Signature=0123456789ab&x=1"}"#,
             r#"{"u":"/b/k?X-Amz-Signature=REDACTED&x=1"}"#,
@@ -128,7 +128,7 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"m":"Signature=\"abcdefgh\",keyId=\"x\" token=\u0022ab cdefgh\" z","u":"?sig="}"#,
             r#"{"m":"Signature=\"REDACTED\",keyId=\"x\" token=\u0022REDACTED\" z","u":"?sig="}"#,
         ),
-        // Credentials of RGW's admin API, of Swift and of S3 Express.
+        // Credentials for RGW's admin API, Swift and S3 Express.
         (
             r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=a%2Fbcdefgh&caps=b HTTP/1.1"}"#,
             r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=REDACTED&caps=b HTTP/1.1"}"#,
@@ -141,7 +141,7 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"x-amz-s3session-token":"abcdefgh","c":{"secretKey":"abcdefgh","sessionToken":"abcdefgh","accessKeyId":"AKIA"}}"#,
             r#"{"x-amz-s3session-token":"REDACTED","c":{"secretKey":"REDACTED","sessionToken":"REDACTED","accessKeyId":"AKIA"}}"#,
         ),
-        // Of what is no scheme that is known all is a secret.
+        // With an unknown scheme, everything is secret.
         (
             r#"{"Authorization":"abcdefghijk ","Proxy-Authorization":"Basic abcdefghijk"}"#,
             r#"{"Authorization":"REDACTED","Proxy-Authorization":"Basic REDACTED"}"#,
@@ -154,7 +154,7 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=abcdefgh"}"#,
             r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=REDACTED"}"#,
         ),
-        // Headers as lists of names and values, and as text.
+        // Headers as lists of names and values, and as texts.
         (
             r#"{"h":[{"name":"Authorization","value":"Bearer abcdefgh"},{"Key":"Cookie" , "Value" : "abcdefgh"},{"name":"Host","value":"h"}]}"#,
             r#"{"h":[{"name":"Authorization","value":"Bearer REDACTED"},{"Key":"Cookie" , "Value" : "REDACTED"},{"name":"Host","value":"h"}]}"#,
@@ -230,7 +230,7 @@ fn what_was_screened_before_stays_as_it_is() {
     );
 }
 
-/// The events of a captured stream, a line each; those of MessagePack as they stand in the other capture.
+/// The events of a captured stream, one per line; those of MessagePack as they are in the other capture.
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
@@ -267,7 +267,7 @@ const CAPTURED: [(&str, usize); 9] = [
     ("rgw-socket-headers.bin", 117),
 ];
 
-/// All that is secret in a stream, found with no code of the agent's: what is behind these words, up to what can't be in it.
+/// All secrets in a stream, found without the agent's code: what follows these words, up to what can't be in a secret.
 fn secrets(text: &str) -> Vec<Range<usize>> {
     let mut secrets = Vec::new();
     for word in [

@@ -1,4 +1,4 @@
-//! The [status files](super::status) of agents, read.
+//! Reads the [status files](super::status) of agents.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::PROGRAM;
 use crate::sys::lock;
 
-/// A file is written at least so often, even if nothing has changed.
+/// A file is written at least this often, even if nothing has changed.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// An agent that has not reported for this long can be removed.
@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 1 << 20;
 /// An agent, as its status file describes it.
 #[derive(Debug)]
 pub struct Agent {
-    /// Its file's name without the ending.
+    /// Its file's name without the extension.
     pub name: String,
     /// When it last reported, by the clock of the directory's filesystem.
     pub heard: SystemTime,
@@ -37,14 +37,14 @@ pub struct Agent {
 pub enum Status {
     /// It runs.
     Up,
-    /// It has come to its end.
+    /// It has stopped.
     Ended,
     /// It has not reported for three heartbeats.
     Silent,
 }
 
 impl Status {
-    /// For programs.
+    /// Its name for programs.
     pub fn label(self) -> &'static str {
         match self {
             Status::Up => "up",
@@ -54,7 +54,7 @@ impl Status {
     }
 }
 
-/// All agents of a directory in the order of their names, and what is wrong with files that belong to none.
+/// All agents of a directory, ordered by name, and what is wrong with files that can't be read as an agent's.
 ///
 /// # Errors
 /// The directory can't be read.
@@ -76,7 +76,7 @@ pub fn read(dir: &Path) -> io::Result<(Vec<Agent>, Vec<String>)> {
                 heard,
                 state,
             }),
-            // Cleared up meanwhile.
+            // Removed meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => wrong.push(format!("{}: {error}", path.display())),
         }
@@ -86,7 +86,7 @@ pub fn read(dir: &Path) -> io::Result<(Vec<Agent>, Vec<String>)> {
     Ok((agents, wrong))
 }
 
-/// Removes the files of agents that were not heard of for a month before `now`, and gives their names.
+/// Removes the files of agents that had not reported for a month before `now`, and returns their names.
 ///
 /// # Errors
 /// The first file that can't be removed.
@@ -94,7 +94,7 @@ pub fn prune(dir: &Path, agents: &[Agent], now: SystemTime) -> io::Result<Vec<St
     let mut pruned = Vec::new();
     for agent in agents.iter().filter(|agent| agent.age(now) > FORGOTTEN) {
         let path = dir.join(format!(".{}.lock", agent.name));
-        // One that hangs has its lock still.
+        // An agent that hangs still has its lock.
         let Some(_lock) = lock::try_lock(&path)? else {
             continue;
         };
@@ -108,7 +108,7 @@ pub fn prune(dir: &Path, agents: &[Agent], now: SystemTime) -> io::Result<Vec<St
 fn read_file(path: &Path) -> io::Result<(SystemTime, Value)> {
     let file = OpenOptions::new()
         .read(true)
-        // A FIFO would never let go.
+        // Opening a FIFO would block forever.
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     let metadata = file.metadata()?;
@@ -125,12 +125,12 @@ fn read_file(path: &Path) -> io::Result<(SystemTime, Value)> {
 }
 
 impl Agent {
-    /// How long ago it was last heard of.
+    /// How long ago it last reported.
     pub fn age(&self, now: SystemTime) -> Duration {
         now.duration_since(self.heard).unwrap_or_default()
     }
 
-    /// How it is.
+    /// Its status.
     pub fn status(&self, now: SystemTime) -> Status {
         if self.state["ended"].is_string() {
             Status::Ended
@@ -141,7 +141,7 @@ impl Agent {
         }
     }
 
-    /// For programs: what it has written, and how it is.
+    /// For programs: what it has written, and its status.
     pub fn json(&self, now: SystemTime) -> Value {
         let mut state = self.state.clone();
         state["name"] = self.name.as_str().into();
@@ -150,8 +150,8 @@ impl Agent {
         state
     }
 
-    /// How long before its last word something was that it has given the time of. Both times are its
-    /// own clock's, so that it may be wrong.
+    /// How long before its last report `at` was, a time from that report. Both times are of its
+    /// own clock, so it doesn't matter if that is wrong.
     pub fn before_last_word(&self, at: &Value) -> Option<Duration> {
         let time = |at: &Value| parse_rfc3339(at.as_str()?).ok();
         let (written, at) = (time(&self.state["written"])?, time(at)?);

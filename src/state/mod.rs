@@ -1,5 +1,5 @@
-//! What agents leave under `--state-dir`: checkpoints of files, for their next start, and their status, for `show`. All hosts
-//! may write to one directory, on a mount that they share.
+//! What agents leave under `--state-dir`: checkpoints of files, for their next start, and their status, for `show`. All
+//! hosts may write to one directory, on a mount that they share.
 
 pub mod agents;
 pub mod checkpoint;
@@ -11,10 +11,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-/// What every file here has as its `program`.
+/// The value of `program` in every file here.
 pub const PROGRAM: &str = "s3-audit-webhook";
 
-/// A host's name, which may be anything, as a file's.
+/// A file name for a host's name, which may be anything.
 pub fn file_name(host: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
     let name: String = host
@@ -30,15 +30,15 @@ pub fn file_name(host: &str) -> String {
 /// Makes the state directory if its parent is there.
 ///
 /// # Errors
-/// It is not there, and can't be.
+/// It does not exist, and can't be created.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     match DirBuilder::new().mode(0o755).create(dir) {
-        // Everybody may look, whatever the umask is.
+        // Everybody may read it, whatever the umask is.
         Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755)),
-        // Another agent was quicker; or it is no directory, which the next step tells.
+        // Another agent was quicker; or it is not a directory, which the next step reports.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,7 +1,7 @@
-//! `--reject-file`: what the webhook has rejected, a JSON object a line, for people and for sending it again.
+//! `--reject-file`: what the webhook has rejected, one JSON object per line, for people and for resending.
 //!
-//! A thread of its own writes it, so that a disk that hangs or is full stops no delivery: what it does not get on with
-//! is counted.
+//! A thread of its own writes it, so that a disk that hangs or is full stops no delivery: events that it can't save
+//! are counted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::sys::thread;
 use crate::telemetry::Report;
 
-/// Events that wait for being written, in bytes; a larger one waits alone.
+/// How many bytes of events may wait to be written; a larger event waits alone.
 const MAX_WAITING: usize = 4 << 20;
-/// What an entry takes besides its events.
+/// What an entry costs besides its events.
 const OVERHEAD: usize = 512;
 
 /// The way to the file.
@@ -37,17 +37,17 @@ struct Entry {
     endpoint: String,
     /// `HTTP 400 Invalid data format`, or why there was no answer.
     message: String,
-    /// A line each.
+    /// One event per line.
     events: Vec<u8>,
     count: usize,
 }
 
 impl Rejects {
-    /// Starts the thread that writes the file, which ends when this is dropped and all is written. The receiver says when
-    /// that is: it is disconnected then.
+    /// Starts the thread that writes the file. It ends when this is dropped and everything is written; then the
+    /// receiver is disconnected.
     ///
     /// # Errors
-    /// No more threads.
+    /// No more threads can be started.
     pub fn start(
         path: PathBuf,
         max_bytes: usize,
@@ -76,7 +76,7 @@ impl Rejects {
         Ok((rejects, ended))
     }
 
-    /// Hands events over, whole lines, which the webhook at this endpoint has rejected for this reason. Never waits.
+    /// Hands over events, as whole lines, that the webhook at this endpoint has rejected for this reason. Never waits.
     pub fn offer(&self, endpoint: String, message: &str, count: usize, events: &[&[u8]]) {
         let bytes = events.iter().map(|slice| slice.len()).sum::<usize>() + OVERHEAD;
         let before = self.waiting.fetch_add(bytes, AcqRel);
@@ -92,7 +92,7 @@ impl Rejects {
             events: events.concat(),
             count,
         };
-        // The thread outlives whoever could send.
+        // The thread outlives everyone who could send.
         let _ = self.entries.send(entry);
     }
 }
@@ -103,7 +103,7 @@ impl Rejects {
 /// It can't be written to, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // A FIFO without a reader must not stop anything.
+    // A FIFO without a reader must not block the agent.
     options
         .append(true)
         .create(true)
@@ -119,7 +119,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Appends an entry's events, a line each. How many were written, also if not all could be.
+/// Appends an entry's events, one per line. Returns how many were written, even if not all could be.
 fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) {
     let mut saved = 0;
     let result = (|| {
@@ -140,7 +140,7 @@ fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) 
                 size = 0;
             }
             file.write_all(&line).inspect_err(|_| {
-                // Half a line would spoil the next one.
+                // Half a line would spoil the line after it.
                 let _ = file.set_len(size);
             })?;
             saved += 1;
@@ -150,7 +150,7 @@ fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) 
     (saved, result)
 }
 
-/// What was in the file before it was full.
+/// The file with what was written before this one was full.
 fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
@@ -265,7 +265,7 @@ mod tests {
         let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
         let (rejects, ended) =
             Rejects::start(dir.path().join("no/file"), 1000, Arc::clone(&report)).unwrap();
-        // Each would be alone in the queue, or there is room.
+        // Each would be alone in the queue, or there is room for it.
         for _ in 0..3 {
             rejects.offer(String::new(), "HTTP 400", 2, &[b"{}\n", b"{}\n"]);
         }

@@ -1,7 +1,7 @@
-//! The status that an agent writes for `show`: one small JSON file an agent, whole at every moment.
+//! The status that an agent writes for `show`: one small JSON file per agent, complete at every moment.
 //!
-//! An agent's file is `HOST.json`, a second agent's on that host `HOST.2.json`, and so on: the first whose
-//! lock, `.HOST.lock`, nobody has. A thread of its own writes it, so that a mount that hangs stops nothing.
+//! An agent's file is `HOST.json`, that of a second agent on that host `HOST.2.json`, and so on: the first name whose
+//! lock, such as `.HOST.lock`, is free. A thread of its own writes it, so that a mount that hangs stops nothing.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -31,21 +31,21 @@ const FILE: AtomicFile = AtomicFile {
     owner: None,
     sync: false,
 };
-/// Between two looks at whether something has changed: a file is written at most this often.
+/// The time between two checks for changes: a file is written at most this often.
 const LOOK: Duration = Duration::from_secs(5);
-/// A state directory that is not there is looked for so often, and logged this often.
+/// How often a missing state directory is looked for, and how often that is logged.
 const RETRY: Duration = Duration::from_secs(1);
 const REMIND: Duration = Duration::from_secs(60);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
-/// So many agents of a host can have a file in one directory.
+/// How many agents of a host can have a file in one directory.
 const AGENTS: u32 = 1000;
 
-/// An agent's file, which is its own for as long as this lives.
+/// An agent's file, which nobody else may use while this lives.
 #[derive(Debug)]
 pub struct StatusFile {
     dir: PathBuf,
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     name: String,
     host: String,
     watchdog: Watchdog,
@@ -55,9 +55,9 @@ pub struct StatusFile {
 /// Where an agent's file is.
 #[derive(Debug)]
 pub enum Place {
-    /// It has its name.
+    /// The agent has its file.
     Taken(StatusFile),
-    /// The directory is not there, or may not be written to, and is waited for.
+    /// The directory is missing or not writable, and is waited for.
     Awaited,
 }
 
@@ -69,11 +69,10 @@ pub struct Writer {
 }
 
 impl StatusFile {
-    /// Takes the first name of this host's that no agent has. The directory is created if its parent
-    /// is there.
+    /// Takes the first name of this host that no other agent uses. The directory is created if its parent exists.
     ///
     /// # Errors
-    /// The directory can't be made or written to.
+    /// The directory can't be created or written to.
     pub fn open(dir: &Path, host: String) -> io::Result<Self> {
         let failed = |what: &str, error: &io::Error| {
             let text = format!("{}: can't be {what}: {error}", dir.display());
@@ -95,9 +94,9 @@ impl StatusFile {
                     watchdog: Watchdog::default(),
                     _lock: lock,
                 };
-                // The lock may have been there already: whether there can be more shows only so.
+                // The lock file may have existed already: only this check shows whether files can be created.
                 return match FILE.check(&file.path()) {
-                    // A full disk may have room again.
+                    // A full disk may have room again later.
                     Err(error) if error.kind() != ErrorKind::StorageFull => {
                         Err(failed("written to", &error))
                     }
@@ -111,12 +110,12 @@ impl StatusFile {
         )))
     }
 
-    /// Opens it as soon as the directory can be used, and says meanwhile, now and then, that it can't. None if the agent
-    /// ends first.
+    /// Opens it as soon as the directory can be used, and until then logs now and then that it can't. `None` if the
+    /// agent ends first.
     fn await_dir(dir: &Path, host: &str, told: &Receiver<Snapshot>) -> Option<Self> {
         let mut logged = Instant::now();
         loop {
-            // What was sent is the last snapshot, which goes nowhere then.
+            // What was sent is the last snapshot, which then can't be written anywhere.
             if told.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
                 return None;
             }
@@ -132,7 +131,7 @@ impl StatusFile {
         }
     }
 
-    /// Writes when something has changed, looking every `look`, and every `heartbeat` if nothing has;
+    /// Writes when something has changed, checking every `look`, and every `heartbeat` if nothing has;
     /// ends with the last snapshot.
     fn run(&self, report: &Report, told: &Receiver<Snapshot>, look: Duration, heartbeat: Duration) {
         let started = SystemTime::now();
@@ -161,7 +160,7 @@ impl StatusFile {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Ok(last) => {
-                    // The log has had its last line: a failure can't be logged any more.
+                    // The log's last line was written: a failure can't be logged any more.
                     let _ = self.write(&self.describe(&last, started, Some(SystemTime::now())));
                     return;
                 }
@@ -169,7 +168,7 @@ impl StatusFile {
         }
     }
 
-    /// The file's content. What its names mean stands at [`show`](crate::cli::show).
+    /// The file's content. What its names mean is explained at [`show`](crate::cli::show).
     fn describe(&self, now: &Snapshot, started: SystemTime, ended: Option<SystemTime>) -> Value {
         let balance = &now.balance;
         let sources = now.sources.iter().map(|source| {
@@ -249,10 +248,10 @@ impl StatusFile {
 }
 
 impl Place {
-    /// Writes the file from now on, in a thread of its own, and tells of the waits for the directory.
+    /// Writes the file from now on, in a thread of its own, and logs that it waits for the directory.
     ///
     /// # Errors
-    /// No more threads.
+    /// No more threads can be started.
     pub fn follow(self, dir: &Path, report: Arc<Report>, watchdog: Watchdog) -> io::Result<Writer> {
         let (last, told) = bounded(1);
         let (end, ended) = bounded(0);
@@ -273,9 +272,9 @@ impl Place {
 }
 
 impl Writer {
-    /// Has the last snapshot written, and waits for that, but not for long.
+    /// Has the last snapshot written, and waits for that up to `patience`.
     pub fn finish(self, last: Snapshot, patience: Duration) {
-        // The thread may have no room for it, if the directory hangs: then it is not written.
+        // If the directory hangs, the thread may have no room for it: then it is not written.
         if self.last.try_send(last).is_ok() {
             let _ = self.ended.recv_timeout(patience);
         }
@@ -283,7 +282,7 @@ impl Writer {
 }
 
 fn webhook(now: &Snapshot) -> Value {
-    // The log's words for it begin so.
+    // The log's words for it begin with that.
     let bare = |text: &str| text.strip_prefix("webhook ").unwrap_or(text).to_owned();
     let (endpoint, disabled) = match &now.forwarding {
         Some(Forwarding::On(endpoint)) => {
@@ -320,7 +319,7 @@ fn webhook(now: &Snapshot) -> Value {
     })
 }
 
-/// Requests of a source that were refused, by reason.
+/// Refused requests of a source, by reason.
 fn refused(source: &SourceState) -> Value {
     let refused = source.refused.iter();
     Value::Object(
@@ -335,7 +334,7 @@ fn since(outage: &OutageState) -> String {
     time(since.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// RFC 3339, in UTC. What began before a clock without a battery was at 1970 began in 1970: there is no form for
+/// RFC 3339, in UTC. What a clock without a battery dates before 1970 is shown as 1970: there is no form for
 /// earlier times.
 fn time(time: SystemTime) -> String {
     format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
@@ -362,7 +361,7 @@ mod tests {
         let (last, told) = bounded(1);
         let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
         let (file, report) = (&file, &report);
-        // Where this fails, it drops its end of the channel, which ends the thread.
+        // If this fails, it drops its end of the channel, which ends the thread.
         std::thread::scope(move |scope| {
             let began = Instant::now();
             scope.spawn(move || file.run(report, &told, look, heartbeat));

@@ -1,4 +1,4 @@
-//! Replaces a file so that a reader finds the old content or the new one, never a part: a temporary file beside it
+//! Replaces a file so that a reader finds either the old content or the new, never a part: a temporary file beside it
 //! is written and renamed over it.
 
 use std::ffi::OsString;
@@ -7,14 +7,14 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-/// How a file is written. Its writers must keep each other out: the temporary file has one name.
+/// How a file is written. Its writers must exclude each other: the temporary file has only one name.
 #[derive(Debug, Clone, Copy)]
 pub struct AtomicFile {
     /// Its permissions, whatever the umask is.
     pub mode: u32,
-    /// Its user and group; none for those of this process.
+    /// Its user and group; `None` for those of this process.
     pub owner: Option<(u32, u32)>,
-    /// Flush the content to disk before it replaces the old one, so that a power failure leaves one of both.
+    /// Flush the content to disk before it replaces the old one, so that a power failure leaves one of the two.
     pub sync: bool,
 }
 
@@ -29,7 +29,7 @@ impl AtomicFile {
             .write(&temporary, content)
             .and_then(|()| fs::rename(&temporary, path));
         if written.is_err() {
-            // On a full disk it would only take space.
+            // On a full disk, it would only take up space.
             let _ = fs::remove_file(&temporary);
         }
         written
@@ -38,7 +38,7 @@ impl AtomicFile {
     /// Checks that [`replace`](Self::replace) could write: that a file can be created beside `path`.
     ///
     /// # Errors
-    /// It can't.
+    /// No file can be created there.
     pub fn check(self, path: &Path) -> io::Result<()> {
         let temporary = temporary(path)?;
         self.write(&temporary, b"")
@@ -46,7 +46,7 @@ impl AtomicFile {
     }
 
     fn write(self, temporary: &Path, content: &[u8]) -> io::Result<()> {
-        // A file that a killed process has left, or a link that another user made: never followed.
+        // A file that a killed process has left, or a link that another user made, is removed, never followed.
         match fs::remove_file(temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let what = format!("{} is in the way: {error}", temporary.display());
@@ -68,7 +68,7 @@ impl AtomicFile {
     }
 }
 
-/// Flushes the directory of `path` to disk: only then a power failure can't bring the old file back.
+/// Flushes the directory of `path` to disk: without this, a power failure could bring the old file back.
 ///
 /// # Errors
 /// The directory can't be opened or flushed.
@@ -164,7 +164,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         SECRET.replace(&path, b"x").unwrap_err();
         assert_eq!(names(dir.path()), ["a"]);
-        // A directory in the place of the temporary file is named.
+        // A directory in the place of the temporary file is named in the error.
         fs::create_dir(dir.path().join(".b.new")).unwrap();
         let error = SECRET.replace(&dir.path().join("b"), b"x").unwrap_err();
         assert!(

@@ -9,7 +9,7 @@ pub struct Backoff {
     min: Duration,
     max: Duration,
     bound: Duration,
-    /// Of the random numbers: splitmix64.
+    /// The state of the random numbers: splitmix64.
     state: u64,
 }
 
@@ -30,8 +30,8 @@ impl Backoff {
         self.between(self.min, self.bound)
     }
 
-    /// The delay where the server asked for one: up to a quarter longer than `asked`, within the bounds. If
-    /// that is the maximum or more, between three quarters of the maximum and the maximum.
+    /// The delay if the server asked for one: up to a quarter longer than `asked`, within the bounds. If `asked`
+    /// is the maximum or more, between three quarters of the maximum and the maximum.
     pub fn clamp(&mut self, asked: Duration) -> Duration {
         if asked >= self.max {
             let shortest = self.max - self.max / 4;
@@ -44,7 +44,7 @@ impl Backoff {
         )
     }
 
-    /// Another one with the same bounds, at its start.
+    /// A new backoff with the same bounds, at its start.
     pub fn anew(&self) -> Self {
         Backoff {
             bound: self.min,

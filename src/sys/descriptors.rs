@@ -17,7 +17,7 @@ pub fn are_scarce(any: &impl AsFd) -> bool {
     }
 }
 
-/// How many files a source may keep open, so that there are enough for all else.
+/// How many files a source may keep open, so that enough descriptors are left for everything else.
 pub fn for_files() -> usize {
     let limit = limit().unwrap_or(1024);
     usize::try_from(limit / 2)
@@ -41,8 +41,8 @@ fn limits() -> io::Result<libc::rlimit> {
     Ok(limits)
 }
 
-/// Raises the limit of open descriptors to the highest that this process may set. The usual 1,024 are kept that low only
-/// for programs that use select(2).
+/// Raises the limit of open descriptors to the highest that this process may set. The usual 1,024 is that low only
+/// for the sake of programs that use select(2).
 pub fn raise_limit() {
     if let Ok(mut limits) = limits() {
         limits.rlim_cur = limits.rlim_max;

@@ -4,17 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Descriptors that were ready in one go; more of them are ready the next time.
+/// The most descriptors reported by one wait; more of them are reported by the next.
 const AT_ONCE: usize = 64;
 
-/// What of a descriptor is waited for.
+/// What is waited for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
-    /// That a read, or accept, would not block.
+    /// A read, or accept, would not block.
     Read,
-    /// That its other side has closed it, or it is in error.
+    /// The other side has closed it, or it is in error.
     Hangup,
-    /// As `Read`, and when it is, nothing more until it is asked for again.
+    /// As `Read`, but once it is ready, nothing more is reported until it is asked for again.
     ReadOnce,
 }
 
@@ -29,7 +29,7 @@ impl Interest {
     }
 }
 
-/// A set of descriptors to wait for. One that is closed leaves the set by itself.
+/// A set of descriptors to wait for. One that is closed leaves the set automatically.
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
 
@@ -45,7 +45,7 @@ impl Epoll {
         Ok(Epoll(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Waits for this descriptor too, and calls it `token`.
+    /// Adds this descriptor to the set under the name `token`.
     ///
     /// # Errors
     /// No memory left, or as many watched descriptors as the kernel allows this user.
@@ -53,7 +53,7 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
-    /// Waits for something else of this descriptor from now on.
+    /// Changes what this descriptor is waited for.
     ///
     /// # Errors
     /// It is not in the set.
@@ -83,8 +83,8 @@ impl Epoll {
         Ok(())
     }
 
-    /// Puts the tokens of what is ready into `ready`, after `timeout` at the latest (`None`: waits for ever). There may be
-    /// none if a signal has come.
+    /// Puts the tokens of what is ready into `ready`, after `timeout` at the latest (`None`: waits forever). There may
+    /// be none if a signal has come.
     ///
     /// # Errors
     /// No memory left.
@@ -96,7 +96,7 @@ impl Epoll {
         Ok(())
     }
 
-    /// The token of one that is ready, after `timeout` at the latest. Of several threads that wait, each gets another one.
+    /// The token of a ready descriptor, after `timeout` at the latest. Each of several waiting threads gets another.
     ///
     /// # Errors
     /// No memory left.

@@ -1,9 +1,9 @@
-//! The end of the process: that nothing can delay it, and that nothing of its memory is left.
+//! The end of the process: nothing can delay it, and nothing of its memory is left behind.
 
 use std::process::ExitCode;
 
-/// From now on, no core dump has this process's memory, and no other process of its user can read it: a token is in it.
-/// Root still can.
+/// From now on, this process's memory is in no core dump, and no other process of its user can read it: it contains a
+/// token. Root still can.
 pub fn without_a_dump() {
     // SAFETY: it changes an attribute of the process and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
@@ -15,7 +15,7 @@ pub fn at_once(is_success: bool) -> ! {
     unsafe { libc::_exit(i32::from(!is_success)) }
 }
 
-/// The code of an end that may wait.
+/// The exit code, for an end that need not be immediate.
 pub fn code(is_success: bool) -> ExitCode {
     ExitCode::from(u8::from(!is_success))
 }

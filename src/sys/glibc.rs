@@ -1,8 +1,8 @@
-//! Settings of the GNU C library, to be made first. Other C libraries need none.
+//! Settings of the GNU C library, to be made before anything else. Other C libraries need none.
 
-/// Returns freed memory to the kernel. By default many threads have a heap each, and large blocks are kept after their
-/// first use: with one thread per client, that is far more memory than the buffer's limit. To be called before the second
-/// thread starts.
+/// Returns freed memory to the kernel. By default, many threads have a heap each, and large blocks are kept after
+/// their first use: with one thread per client, that is far more memory than the buffer's limit. To be called before
+/// the second thread starts.
 pub fn return_freed_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -17,7 +17,7 @@ pub fn return_freed_memory() {
     }
 }
 
-/// Gives back what was freed between what is still used, after far more was allocated than is kept.
+/// Returns to the kernel what was freed between blocks in use, after far more was allocated than is kept.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     {
@@ -28,9 +28,9 @@ pub fn trim() {
     }
 }
 
-/// Resolves host names by `/etc/hosts` and DNS only, whatever `nsswitch.conf` says: a statically linked program would
-/// load the modules named there, of the host's glibc, and crash in them if its version differs. To be called before the
-/// second thread starts and before the first lookup.
+/// Resolves host names only by `/etc/hosts` and DNS, whatever `nsswitch.conf` says: a statically linked program would
+/// load the modules named there, which belong to the host's glibc, and crash in them if its version differs. To be
+/// called before the second thread starts and before the first lookup.
 pub fn resolve_by_files_and_dns() {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     {
@@ -42,7 +42,7 @@ pub fn resolve_by_files_and_dns() {
                 service_line: *const c_char,
             ) -> c_int;
         }
-        // SAFETY: glibc's nss.h declares it so; both are constant C strings, which it copies; no
+        // SAFETY: this is its declaration in glibc's nss.h; both are constant C strings, which it copies; no
         // other thread runs yet.
         unsafe {
             __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr());

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-/// The kernel's, or `localhost` if it has none. By a call, not from `/proc`, where the service's unit leaves only the
+/// The kernel's name, or `localhost` if it has none. By a call, not from `/proc`, where the service's unit shows only
 /// processes.
 pub fn name() -> String {
     // At most 64 bytes (`HOST_NAME_MAX`) and a zero.

@@ -58,7 +58,7 @@ impl<T> LatestValue<T> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a value in. One that was not taken is dropped.
+    /// Puts a value in. A previous one that was not taken is dropped.
     pub fn put(&self, new: T) {
         let mut slot = self.slot();
         *slot = Some(new);
@@ -66,7 +66,7 @@ impl<T> LatestValue<T> {
         self.wake();
     }
 
-    /// Ends a wait, the current one or else the next.
+    /// Ends the current wait, or else the next one.
     pub fn wake(&self) {
         // A full socket wakes as well as one more byte would.
         let _ = (&self.shared.ends.0).write(&[0]);
@@ -125,7 +125,7 @@ mod tests {
             value.wait(&shutdown, Duration::from_secs(60));
             assert!(before.elapsed() < Duration::from_secs(60));
             while value.take() != Some(1000) {}
-            // What was put after the wait may end one more; then nothing is left that would.
+            // What was put after the wait may end one more wait; after that, nothing is left that could.
             value.wait(&shutdown, Duration::from_millis(100));
             let before = Instant::now();
             value.wait(&shutdown, Duration::from_millis(20));

@@ -1,5 +1,5 @@
-//! A lock that one process at a time has: on a file that exists for it alone. It ends when the file is closed,
-//! also when the process is killed.
+//! A lock that one process at a time can hold, on a file that exists only for it. It ends when the file is closed,
+//! even if the process is killed.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -8,10 +8,10 @@ use std::path::Path;
 
 const MODE: u32 = 0o600;
 
-/// Takes the lock at `path`; none if another process has it.
+/// Takes the lock at `path`; `None` if another process has it.
 ///
 /// # Errors
-/// The file can't be opened or created, or the filesystem has no locks.
+/// The file can't be opened or created, or the filesystem doesn't support locks.
 pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
     take(path, |file| match file.try_lock() {
         Ok(()) => Ok(true),
@@ -39,7 +39,7 @@ fn take(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Opt
             .mode(MODE)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
-        // Whoever may open it can lock it; earlier versions left it readable for all.
+        // Whoever may open it can lock it; earlier versions left it readable by all.
         if file.metadata()?.mode() & 0o777 & !MODE != 0 {
             let _ = file.set_permissions(Permissions::from_mode(MODE));
         }

@@ -1,5 +1,5 @@
-//! Looking up a host's addresses, of one family at a time: the standard library asks for both, and has nothing as long as
-//! one is not answered.
+//! Looks up a host's addresses, of one family at a time: the standard library asks for both, and returns nothing until
+//! both are answered.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -18,7 +18,7 @@ pub enum Family {
 /// Why there are no addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupError {
-    /// The name may well have some; the resolver could not say.
+    /// The name may well have addresses; the resolver could not say.
     pub is_temporary: bool,
     reason: String,
 }
@@ -31,8 +31,8 @@ impl fmt::Display for LookupError {
 
 impl std::error::Error for LookupError {}
 
-/// The addresses of a host, with this port, in the order in which to use them. May take as long as the resolver's
-/// own timeouts.
+/// The addresses of a host, with this port, in the order in which they should be used. May take as long as the
+/// resolver's own timeouts.
 ///
 /// # Errors
 /// There are none; the error is the resolver's.
@@ -43,9 +43,9 @@ pub fn lookup(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, 
     };
     let host = CString::new(host).map_err(|error| failed(false, error.to_string()))?;
     let mut found = Vec::new();
-    // SAFETY: all zero is a valid addrinfo. getaddrinfo reads a string that ends with NUL and the hints, and gives a list
-    // that is valid until it is freed, once. An entry's address is of the type that its family says. gai_strerror
-    // gives a static string.
+    // SAFETY: an addrinfo of zeros is valid. getaddrinfo reads a string that ends with NUL and the hints, and returns a
+    // list that is valid until it is freed, once. An entry's address is of the type that its family says. gai_strerror
+    // returns a static string.
     unsafe {
         let mut hints: libc::addrinfo = std::mem::zeroed();
         hints.ai_socktype = libc::SOCK_STREAM;

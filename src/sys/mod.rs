@@ -1,4 +1,4 @@
-//! The operating system and what threads share: files, locks, descriptors, signals, time and chance.
+//! The operating system, and what threads share: files, locks, descriptors, signals, time and randomness.
 
 pub mod atomic_file;
 pub mod backoff;

@@ -30,7 +30,7 @@ impl<'fd> PollFd<'fd> {
     }
 }
 
-/// Waits until one of `fds` is ready or `timeout` is over (`None`: forever), also when signals interrupt it.
+/// Waits until one of `fds` is ready or `timeout` is over (`None`: forever), even if signals interrupt it.
 ///
 /// # Errors
 /// The kernel is out of memory.

@@ -1,10 +1,10 @@
-//! What the kernel knows of a TCP connection.
+//! What the kernel knows about a TCP connection.
 
 use std::mem::{offset_of, size_of};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 
-/// The beginning of Linux's `struct tcp_info`, which libc's lacks the end of.
+/// The beginning of Linux's `struct tcp_info`. libc's version lacks the fields at its end.
 #[repr(C)]
 struct Info {
     bytes: [u8; 8],
@@ -13,7 +13,7 @@ struct Info {
     acked: u64,
 }
 
-/// How many bytes the peer's kernel has acknowledged since the connection was made. None if that is not known.
+/// How many bytes the peer's kernel has acknowledged since the connection was made. `None` if that is unknown.
 pub fn bytes_acked(stream: &TcpStream) -> Option<u64> {
     let mut info = Info {
         bytes: [0; 8],

@@ -1,20 +1,20 @@
-//! Threads, all started by the same code: a copy of it for each kind of thread takes two kilobytes of the program.
+//! Threads, all started by the same code: a copy of it for each kind of thread would add two kilobytes to the program.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// Starts a thread of this name.
+/// Starts a thread with this name.
 ///
 /// # Errors
-/// No more threads.
+/// No more threads can be started.
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     start(Builder::new().name(name.into()), Box::new(run))
 }
 
-/// The same with so many bytes of stack.
+/// The same, with a stack of this many bytes.
 ///
 /// # Errors
-/// No more threads.
+/// No more threads can be started.
 pub fn spawn_small(
     name: &str,
     stack: usize,

@@ -1,8 +1,8 @@
-//! Lines of the log that are not written yet: bounded in bytes, and what did not fit is counted.
+//! Lines of the log that are not written yet: bounded in bytes; lines that did not fit are counted.
 
 use std::collections::VecDeque;
 
-/// A line costs this much more than its bytes.
+/// What a line costs besides its bytes.
 const OVERHEAD: usize = size_of::<Entry>();
 
 /// What the log's thread writes next.
@@ -10,7 +10,7 @@ const OVERHEAD: usize = size_of::<Entry>();
 pub(super) enum Entry {
     /// A whole line, with its newline.
     Line(String),
-    /// So many lines did not fit here.
+    /// This many lines did not fit here.
     Lost(u64),
 }
 
@@ -23,12 +23,12 @@ pub(super) struct Backlog {
     /// Lines that did not fit since the last entry.
     lost: u64,
     is_closed: bool,
-    /// What was taken last is not written yet.
+    /// The entry that was taken last is not written yet.
     is_writing: bool,
 }
 
 impl Backlog {
-    /// Of so many bytes at most, entries' own size included.
+    /// For `limit` bytes, the entries' own size included.
     pub(super) fn new(limit: usize) -> Self {
         Backlog {
             entries: VecDeque::new(),

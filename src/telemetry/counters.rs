@@ -2,7 +2,7 @@
 //! in memory + in spool`.
 //!
 //! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
-//! is in memory or in the spool is the difference, so a lost count would show there for ever.
+//! is in memory or in the spool is the difference, so a lost count would show there forever.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -45,7 +45,7 @@ causes! {
     Reason {
         /// No room while the webhook was unavailable or slow.
         BufferFull = "buffer_full" "buffer full";
-        /// No well-formed JSON object.
+        /// Not a well-formed JSON object.
         Malformed = "malformed" "malformed";
         /// Over `--max-event-bytes`.
         TooLarge = "too_large" "too large";
@@ -63,14 +63,14 @@ causes! {
 }
 
 causes! {
-    /// Why a client's request was refused, with an answer where there can be one. Its events are in no count: the client has
-    /// them still.
+    /// Why a client's request was refused, with an answer where there can be one. Its events are in no count: the
+    /// client still has them.
     Refusal {
-        /// 400: no JSON objects.
+        /// 400: contains no JSON objects.
         MalformedEvents = "malformed_events" "400 malformed events";
-        /// 400: no HTTP.
+        /// 400: not HTTP.
         MalformedHead = "malformed_head" "400 malformed request";
-        /// 400: not as chunked encoding is.
+        /// 400: not valid chunked encoding.
         BadChunking = "bad_chunking" "400 malformed chunked body";
         /// 400: the client speaks TLS.
         TlsHello = "tls_hello" "400 the client speaks TLS, this address does not";
@@ -78,13 +78,13 @@ causes! {
         Http2Preface = "http2_preface" "400 the client speaks HTTP/2, this address does not";
         /// 400: the client speaks HTTP.
         Http = "http" "400 the client speaks HTTP, this address does not";
-        /// 400: a PROXY header of a balancer.
+        /// 400: the client, a balancer, sends a PROXY header.
         ProxyHeader = "proxy_header" "400 the client sends a PROXY header";
         /// 401: no token.
         Unauthorized = "unauthorized" "401 no token";
-        /// 403: another token.
+        /// 403: wrong token.
         Forbidden = "forbidden" "403 invalid token";
-        /// 405.
+        /// 405: wrong method.
         Method = "method" "405 method not allowed";
         /// 408: too slow.
         Timeout = "timeout" "408 request too slow";
@@ -92,11 +92,11 @@ causes! {
         LengthRequired = "length_required" "411 no length";
         /// 413: over `--max-body-bytes`, or an event over `--max-event-bytes`.
         TooLarge = "too_large" "413 too large";
-        /// 415: an encoding that is not known.
+        /// 415: unknown encoding.
         Encoding = "encoding" "415 unknown encoding";
-        /// 431: a head too large.
+        /// 431: headers too large.
         HeadTooLarge = "head_too_large" "431 headers too large";
-        /// 501: a transfer encoding that is not known.
+        /// 501: unknown transfer encoding.
         NotImplemented = "not_implemented" "501 unknown transfer encoding";
         /// 503: no room in the buffer.
         BufferFull = "buffer_full" "503 buffer full";
@@ -110,18 +110,18 @@ causes! {
         NotTls = "not_tls" "400 the client does not speak TLS, this address does";
         /// No answer: the handshake of TLS failed.
         Handshake = "tls_handshake" "TLS handshake failed";
-        /// No answer: the client has no certificate of those that are wanted.
+        /// No answer: the client has none of the certificates that are accepted.
         ClientCertificate = "client_certificate" "no valid client certificate";
-        /// 400: not as its content encoding says.
+        /// 400: not encoded as its `Content-Encoding` says.
         BadEncoding = "bad_encoding" "400 body not as its Content-Encoding says";
-        /// No answer: ended in an unfinished request, to make room for another connection.
+        /// No answer: closed during an unfinished request, to make room for another connection.
         Displaced = "displaced" "closed in an unfinished request, to make room; see --listen-connections";
-        /// No answer: ended in an unfinished request, since those took too much memory.
+        /// No answer: closed during an unfinished request, because such requests took too much memory.
         MemoryLimit = "memory_limit" "too much memory for unfinished messages";
     }
 }
 
-/// The counters. Shared by all threads; updated once a chunk or batch, not once an event.
+/// The counters. Shared by all threads; updated once per chunk or batch, not per event.
 #[derive(Debug)]
 pub struct Counters {
     /// By source.
@@ -138,7 +138,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// For so many sources.
+    /// For this many sources.
     pub fn new(sources: usize) -> Self {
         Counters {
             received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
@@ -152,14 +152,14 @@ impl Counters {
         }
     }
 
-    /// Events were received from a source. To be counted before anybody else can see them.
+    /// Events were received from a source. Must be counted before any other thread can see them.
     pub fn received(&self, source: usize, events: usize) {
         if let Some(received) = self.received.get(source) {
             received.fetch_add(events as u64, SeqCst);
         }
     }
 
-    /// Events of an earlier start were found in the spool.
+    /// Events from an earlier start were found in the spool.
     pub fn recovered(&self, events: u64) {
         self.recovered.fetch_add(events, SeqCst);
     }
@@ -178,13 +178,13 @@ impl Counters {
         self.delivered.fetch_add(events as u64, SeqCst);
     }
 
-    /// The webhook does not take events. Returns how many so far.
+    /// The webhook rejects events. Returns how many it has rejected so far.
     pub fn rejected(&self, events: usize) -> u64 {
         let events = events as u64;
         self.rejected.fetch_add(events, SeqCst) + events
     }
 
-    /// Events were dropped, of this source if that is known: with a single one it is.
+    /// Events were dropped, of this source if it is known: if there is only one, it is.
     pub fn dropped(&self, reason: Reason, source: Option<usize>, events: usize) {
         let unknown = self.received.len();
         let source = source.unwrap_or(if unknown == 1 { 0 } else { unknown });
@@ -206,7 +206,7 @@ impl Counters {
 
     /// The counts at one moment.
     pub fn balance(&self) -> Balance {
-        // Final events first: one that becomes final in between still counts as in memory, never as less than nothing.
+        // Final events first: one that becomes final in between still counts as in memory, so no count is negative.
         let filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
         let filtered = filtered.clone();
         let rejected = self.rejected.load(SeqCst);
@@ -239,7 +239,7 @@ pub struct Balance {
     /// Events that the webhook has taken.
     pub delivered: u64,
     dropped: Vec<[u64; Reason::ALL.len()]>,
-    /// Events that the webhook does not take.
+    /// Events that the webhook rejects.
     pub rejected: u64,
     /// Events that were not sent because of a rule, by rule.
     pub filtered: BTreeMap<Arc<str>, u64>,
@@ -295,8 +295,8 @@ impl Balance {
         (self.received() + self.recovered).saturating_sub(end)
     }
 
-    /// The same at the agent's end, where what is not final never will be: it is lost, but for `left` events at most that
-    /// the next start reads again.
+    /// The counts at the agent's end, when what is not final never will be: it is lost, except for up to `left` events
+    /// that the next start reads again.
     pub fn at_end(mut self, left: u64) -> Balance {
         let lost = self.buffered().saturating_sub(left);
         if let Some(unknown) = self.dropped.last_mut() {

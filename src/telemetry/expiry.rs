@@ -1,28 +1,28 @@
-//! Certificates that expire soon, as those of the webhook are seen on each new connection.
+//! Certificates that expire soon; those of the webhook are seen on each new connection.
 
 use std::time::{Duration, SystemTime};
 
 use crate::telemetry::message::Message;
 use crate::text::certificate::date;
 
-/// Between two reminders.
+/// The time between two reminders.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So long before a certificate expires it is logged.
+/// How long before a certificate expires it is logged.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// When certificates expire, as far as they are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expiries {
-    /// The webhook's, if its expiry matters.
+    /// The webhook's certificate, if its expiry matters.
     pub webhook: Option<SystemTime>,
-    /// That of the CA, where it is in a file of the operator's.
+    /// That of the CA, if it is in one of the operator's files.
     pub ca: Option<SystemTime>,
     /// This host's own.
     pub client: Option<SystemTime>,
 }
 
 impl Expiries {
-    /// Of each kind the one that expires first.
+    /// For each kind, the one that expires first.
     pub fn first<'a>(all: impl Iterator<Item = &'a Expiries>) -> Self {
         let first =
             |one: Option<SystemTime>, other: Option<SystemTime>| one.into_iter().chain(other).min();
@@ -33,7 +33,7 @@ impl Expiries {
         })
     }
 
-    /// Each with its name for programs, and what it is for people.
+    /// Each with its name for programs, and its description for people.
     pub fn each(&self) -> [(&'static str, &'static str, Option<SystemTime>); 3] {
         [
             ("webhook", "the webhook", self.webhook),
@@ -42,7 +42,7 @@ impl Expiries {
         ]
     }
 
-    /// What should be reported of those that expire soon, or have expired.
+    /// What should be reported of the certificates that expire soon or have expired.
     pub fn soon(&self, now: SystemTime) -> Vec<Message> {
         let soon = self.each().into_iter().filter_map(|(_, whose, at)| {
             let left = at?.duration_since(now).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Losses that the trail has not recorded yet. They are added up until it does.
+//! Losses that the trail has not recorded yet. They are added up until then.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::text::ranges::Ranges;
 
-/// The source, as it was given, or nothing where it is not known; and the reason.
+/// The source as it was given, or an empty string if it is unknown; and the reason.
 pub type Key = (String, String);
 
 /// Losses, by source and reason.
@@ -15,18 +15,18 @@ pub type Gaps = BTreeMap<Key, Gap>;
 /// Events that were lost for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Those that had no number yet.
+    /// How many of them had no number yet.
     pub unnumbered: u64,
     /// The numbers of the others.
     pub numbers: Ranges,
-    /// When the first and the last of them were lost.
+    /// When the first of them was lost.
     pub first: SystemTime,
-    /// See there.
+    /// When the last of them was lost.
     pub last: SystemTime,
 }
 
 impl Gap {
-    /// Of no events yet.
+    /// One without events yet.
     pub fn at(now: SystemTime) -> Self {
         Gap {
             unnumbered: 0,
@@ -36,7 +36,7 @@ impl Gap {
         }
     }
 
-    /// More of them.
+    /// Adds more of them.
     pub fn add(
         &mut self,
         unnumbered: u64,
@@ -50,7 +50,7 @@ impl Gap {
         self.last = now;
     }
 
-    /// All of another one.
+    /// Adds all of another gap.
     pub fn merge(&mut self, other: Gap) {
         self.first = self.first.min(other.first);
         self.add(
@@ -60,7 +60,7 @@ impl Gap {
         );
     }
 
-    /// How many events.
+    /// How many events there are.
     pub fn events(&self) -> u64 {
         self.unnumbered + self.numbers.count()
     }

@@ -1,8 +1,8 @@
-//! The log: standard error, a line an occurrence, level by `S3_AUDIT_WEBHOOK_LOG`, as text or as JSON. To systemd's
+//! The log: standard error, one line per occurrence, level by `S3_AUDIT_WEBHOOK_LOG`, as text or as JSON. In systemd's
 //! journal, which has the time anyway, each line begins with its priority, so that `journalctl -p warning` finds what
 //! went wrong.
 //!
-//! Lines go through a bounded backlog to a thread of its own: who logs never waits for who reads the log.
+//! Lines go through a bounded backlog to a thread of its own: whoever logs never waits for whoever reads the log.
 
 use std::env;
 use std::fs::File;
@@ -25,15 +25,15 @@ use crate::sys::thread::spawn;
 use crate::text::choice::choose;
 use crate::text::escape::shown;
 
-/// Names the levels: env_logger's syntax.
+/// Sets the levels, in env_logger's syntax.
 pub const VARIABLE: &str = "S3_AUDIT_WEBHOOK_LOG";
 
-/// Lines that wait for standard error take so much memory at most.
+/// The most memory that lines waiting for standard error take.
 const BACKLOG_BYTES: usize = 256 << 10;
 /// How long a panic waits for the log.
 const LAST_WAIT: Duration = Duration::from_millis(300);
 
-/// Between two attempts to write to what does not block and is full.
+/// The time between two attempts to write to a non-blocking sink that is full.
 const NEXT_TRY: Duration = Duration::from_millis(10);
 
 /// The form of a line.
@@ -66,21 +66,21 @@ struct Queue {
     style: Style,
 }
 
-/// How lines are made.
+/// How lines are formatted.
 #[derive(Debug, Clone, Copy)]
 struct Style {
     format: LogFormat,
-    /// Priorities instead of times.
+    /// Lines have priorities instead of times.
     is_journal: bool,
 }
 
-/// The log of this process. Libraries write headers and addresses to theirs, so that goes nowhere.
+/// The log of this process. Libraries write headers and addresses to their own logs, so those go nowhere.
 static LOG: OnceLock<(Logger, Queue)> = OnceLock::new();
 
-/// Starts the log, and has panics logged. Until then, and in other programs than the agent, nothing is logged.
+/// Starts the log, and has panics logged. Until then, and in programs other than the agent, nothing is logged.
 ///
 /// # Errors
-/// The variable's value is no level, or there are no more threads.
+/// The variable's value is not a level, or no more threads can be started.
 pub fn start(format: LogFormat) -> Result<(), String> {
     let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
     if !filters.split(',').all(is_filter) {
@@ -103,8 +103,8 @@ pub fn start(format: LogFormat) -> Result<(), String> {
 }
 
 impl Message {
-    /// Writes it to the log, if that was started and the level is wanted. Never waits: a line that the log has no room for
-    /// is counted instead.
+    /// Writes it to the log, if that was started and the level is enabled. Never waits: a line that the log has no room
+    /// for is counted instead.
     pub fn log(&self) {
         if let Some(queue) = queue(self.level()) {
             queue.push(self);
@@ -119,7 +119,7 @@ pub fn write_last(message: &Message) {
     }
 }
 
-/// Waits until all lines are written, for `timeout` at most. True if they are.
+/// Waits up to `timeout` until all lines are written. True if they are.
 pub fn flush(timeout: Duration) -> bool {
     LOG.get().is_none_or(|(_, queue)| queue.flush(timeout))
 }
@@ -190,7 +190,7 @@ impl Queue {
         }
     }
 
-    /// The next entry, once that before it is written. None after the last one.
+    /// The next entry, once the one before it is written. `None` after the last one.
     fn next(&self) -> Option<Entry> {
         let mut backlog = self.lock();
         loop {
@@ -236,7 +236,7 @@ fn write_whole(sink: &mut impl Write, mut line: &[u8]) {
 }
 
 impl Style {
-    /// The line of a message, with its newline, bounded.
+    /// The line for a message, with its newline, of bounded length.
     fn line(self, message: &Message, now: SystemTime) -> String {
         let level = message.level();
         let time = humantime::format_rfc3339_seconds(now);
@@ -261,7 +261,7 @@ impl Style {
     }
 }
 
-/// Whether standard error goes to the journal, by `JOURNAL_STREAM` as systemd.exec(5) describes it.
+/// Whether standard error goes to the journal, according to `JOURNAL_STREAM` as systemd.exec(5) describes it.
 fn is_journal() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;
@@ -281,7 +281,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// env_logger takes a word that is no level for a module's name, and then logs nothing else.
+/// env_logger takes a word that is not a level for a module's name, and then logs nothing else.
 fn is_filter(part: &str) -> bool {
     let (module, level) = part
         .split_once('=')
@@ -301,7 +301,7 @@ mod tests {
         is_journal: false,
     };
 
-    /// Takes a line when it is allowed to, and gives it on.
+    /// Takes a line when it is allowed to, and passes it on.
     struct Sink {
         allowed: Receiver<()>,
         written: Sender<String>,
@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    /// A queue of so many bytes whose thread runs, what lets it write a line, and what it has written.
+    /// A running queue of `limit` bytes, the sender that lets it write a line, and what it has written.
     fn blocked(limit: usize) -> (Arc<Queue>, Sender<()>, Receiver<String>) {
         let queue = Arc::new(Queue::new(TEXT, limit));
         let ((allow, allowed), (written, lines)) = (channel(), channel());

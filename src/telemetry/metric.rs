@@ -1,4 +1,4 @@
-//! Every metric, declared once: `/metrics` and the page of metrics are made of this.
+//! Every metric, declared once: `/metrics` and the page of metrics are generated from this.
 
 /// A metric.
 #[derive(Debug)]
@@ -7,7 +7,7 @@ pub struct Metric {
     pub name: &'static str,
     /// The labels that its samples may have, separated by blanks.
     pub labels: &'static str,
-    /// What it says, in a sentence.
+    /// What it means, in a sentence.
     pub help: &'static str,
 }
 
@@ -25,7 +25,7 @@ impl Metric {
     }
 }
 
-/// All of them, in the order in which the page has them.
+/// All of them, in the order in which the page lists them.
 pub fn metrics() -> impl Iterator<Item = Metric> {
     DECLARATIONS.lines().filter_map(|line| {
         let (head, help) = line.split_once(": ")?;
@@ -34,8 +34,8 @@ pub fn metrics() -> impl Iterator<Item = Metric> {
     })
 }
 
-/// A line for each: name, labels, and the help behind a colon. One text makes the program 14 KB smaller than a table of
-/// texts did.
+/// A line for each: name, labels, and the help after a colon. A single text makes the program 14 KB smaller than a
+/// table of texts did.
 const DECLARATIONS: &str = "\
 events_received_total source: Events received.
 events_delivered_total: Events that the webhook has taken.

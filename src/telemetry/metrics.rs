@@ -9,14 +9,14 @@ use crate::telemetry::metric::{PREFIX, metrics};
 use crate::telemetry::requests::{RequestResult, Requests};
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState};
 
-/// What the buffer has and may have.
+/// How full the buffer is, and its limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BufferState {
     /// Bytes of events in it.
     pub bytes: usize,
-    /// Events that it may have.
+    /// The most events that it may have.
     pub limit_events: usize,
-    /// Bytes that it may have.
+    /// The most bytes that it may have.
     pub limit_bytes: usize,
 }
 
@@ -53,7 +53,7 @@ impl Page {
         self.by_source("events_received_total", &now.sources, received);
         self.single("events_delivered_total", balance.delivered);
         let sources = now.sources.iter().map(|source| Some(&*source.name));
-        // Of what was buffered, it is known only if there is no other.
+        // Buffered events that are dropped have a known source only if there is just one.
         let unknown = (now.sources.len() != 1).then_some(None);
         let mut dropped = Vec::new();
         for (place, source) in sources.chain(unknown).enumerate() {
@@ -214,7 +214,7 @@ impl Page {
         self.family(name, [(String::new(), value)]);
     }
 
-    /// A metric's samples by their labels. One without samples is left out.
+    /// A metric's samples, by their labels. A metric without samples is left out.
     fn family(&mut self, name: &str, samples: impl IntoIterator<Item = (String, u64)>) {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_some() {

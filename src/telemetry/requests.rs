@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Upper bounds of the histogram's buckets, in milliseconds; the last bucket, of all requests, has none.
+/// Upper bounds of the histogram's buckets, in milliseconds; the last bucket counts all requests and has no bound.
 pub const BOUNDS: [u64; 11] = [5, 20, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
 
 /// What became of a request to the webhook.
@@ -12,7 +12,7 @@ pub enum RequestResult {
     Delivered,
     /// It failed, and its events are sent again.
     Retried,
-    /// Events of it were rejected.
+    /// It had events that were rejected.
     Rejected,
 }
 
@@ -44,24 +44,24 @@ pub const CAUSES: [&str; 6] = [
     "aborted",
 ];
 
-/// A request that came to its end.
+/// A request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
     /// What became of it.
     pub result: RequestResult,
     /// Why it failed, if it did: one of [`CAUSES`].
     pub cause: Option<&'static str>,
-    /// From its beginning to its answer, or to what took the place of one.
+    /// The time from its beginning to its answer, or to the failure that took the answer's place.
     pub took: Duration,
-    /// Bytes of its events.
+    /// How many bytes its events have.
     pub bytes: usize,
 }
 
-/// All of them.
+/// All finished requests, summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {
     by_result: [u64; RequestResult::ALL.len()],
-    /// Those that took at most as long as each bound, and all.
+    /// How many requests took at most as long as each bound, and how many there are in total.
     within: [u64; BOUNDS.len() + 1],
     micros: u64,
     /// Bytes of events in requests that the webhook has taken.
@@ -71,7 +71,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// One more.
+    /// Adds one.
     pub fn add(&mut self, finished: Finished) {
         self.by_result[finished.result as usize] += 1;
         let millis = finished.took.as_millis();
@@ -88,7 +88,7 @@ impl Requests {
         }
     }
 
-    /// Those with this result.
+    /// How many requests had this result.
     pub fn of(&self, result: RequestResult) -> u64 {
         self.by_result[result as usize]
     }
@@ -98,7 +98,7 @@ impl Requests {
         CAUSES.into_iter().zip(self.failures)
     }
 
-    /// As Prometheus has histograms: each bucket's bound in seconds and its count, the sum in seconds, and the count of all.
+    /// As Prometheus defines it: each bucket's bound in seconds and its count, the sum in seconds, the total count.
     pub fn histogram(&self) -> (Vec<(String, u64)>, f64, u64) {
         let bounds = BOUNDS.map(|millis| (millis as f64 / 1e3).to_string());
         let bounds = bounds.into_iter().chain(["+Inf".into()]);

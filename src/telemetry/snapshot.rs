@@ -9,13 +9,13 @@ use crate::telemetry::expiry::Expiries;
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forwarding {
-    /// To this webhook, shown as in the log.
+    /// To this webhook, named as in the log.
     On(String),
-    /// Nowhere yet, since this is not there: files and the spool wait, and what else sources read is buffered.
+    /// Nowhere yet, since this is missing: files and the spool wait, and what other sources read is buffered.
     Awaited(String),
-    /// Nowhere, for this reason: files and the spool wait, and what else sources read is dropped.
+    /// Nowhere, for this reason: files and the spool wait, and what other sources read is dropped.
     Off(String),
-    /// The same, because forwarding was never configured.
+    /// As `Off`, because forwarding was never configured.
     Unset(String),
 }
 
@@ -37,11 +37,11 @@ impl fmt::Display for Forwarding {
 pub struct Snapshot {
     /// Where events go, once that is known.
     pub forwarding: Option<Forwarding>,
-    /// The webhook has answered to a request's content.
+    /// The webhook has answered a request's content.
     pub reached: bool,
     /// The webhook's outage, if there is one now.
     pub outage: Option<OutageState>,
-    /// Of several endpoints, each with its outage.
+    /// Several endpoints, each with its outage.
     pub endpoints: Vec<(String, Option<OutageState>)>,
     /// Events that were posted and are not acknowledged as indexed.
     pub posted: u64,
@@ -55,26 +55,26 @@ pub struct Snapshot {
     pub balance: Balance,
     /// Events that were sent again though they may have arrived.
     pub redelivered: u64,
-    /// What became of rejected events that were to be saved.
+    /// What became of rejected events that should be saved.
     pub rejects: Rejects,
     /// The spool, if there is one.
     pub spool: Option<SpoolState>,
-    /// Since when the settings are not those of the file, because that is wrong.
+    /// Since when the settings in effect have not been those of the file, because the file is invalid.
     pub settings_rejected: Option<OutageState>,
     /// The trail, if there is one.
     pub trail: Option<TrailState>,
     /// What last went wrong.
     pub last_error: Option<LastError>,
-    /// Of the certificates on the last new connection to the webhook.
+    /// When the certificates on the last new connection to the webhook expire.
     pub expiries: Expiries,
 }
 
 /// Rejected events, if there is a file for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rejects {
-    /// Those in the file.
+    /// How many are in the file.
     pub saved: u64,
-    /// Those that could not be written to it.
+    /// How many could not be written to it.
     pub unsaved: u64,
 }
 
@@ -96,15 +96,15 @@ pub struct SourceState {
     pub outage: Option<OutageState>,
     /// It can be read.
     pub is_up: bool,
-    /// Seconds between the time of its last event that was looked at, and when that came.
+    /// Seconds between the time of the last event that was checked and its arrival.
     pub clock_skew: Option<u64>,
-    /// What is in it and was not read yet, if that can be known.
+    /// What is in it and was not read yet, if that is known.
     pub lag: Option<Lag>,
     /// Bytes of it that are lost, in no count of events.
     pub lost_bytes: u64,
     /// Files of it that were taken for copies of others.
     pub copies: u64,
-    /// What removed files take that are kept open.
+    /// Bytes used by removed files that are kept open.
     pub deleted_bytes: u64,
     /// Clients' requests that were refused, by reason; reasons that did not occur are left out.
     pub refused: Vec<(Refusal, u64)>,
@@ -119,14 +119,14 @@ impl SourceState {
     }
 }
 
-/// What a source has that was not read yet.
+/// How much of a source was not read yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     /// Bytes.
     pub bytes: u64,
     /// For how long the oldest of them has been there.
     pub oldest: Duration,
-    /// How far a backlog was worked off, in words.
+    /// How much of a backlog was worked off, in words.
     pub catching_up: Option<String>,
 }
 
@@ -135,7 +135,7 @@ pub struct Lag {
 pub struct SpoolState {
     /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes that it may have.
+    /// The most bytes that it may have.
     pub limit: u64,
     /// Events in it that are not in memory.
     pub events: u64,
@@ -150,7 +150,7 @@ pub struct SpoolState {
 pub struct TrailState {
     /// The stream's name.
     pub stream: String,
-    /// The number that was given last.
+    /// The number that was assigned last.
     pub last: u64,
     /// Records that were not delivered yet.
     pub pending: u64,
@@ -161,15 +161,15 @@ pub struct TrailState {
 pub struct OutageState {
     /// When it began.
     pub since: Instant,
-    /// What the last attempt failed for, and what an operator must do if that is known.
+    /// Why the last attempt failed, and what an operator must do if that is known.
     pub error: String,
 }
 
 /// Something that went wrong; of an outage, its beginning or its last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// When.
+    /// When it went wrong.
     pub at: SystemTime,
-    /// What.
+    /// What went wrong.
     pub message: String,
 }

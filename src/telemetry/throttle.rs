@@ -1,11 +1,11 @@
-//! When a line is due about what repeats: the first occurrence at once, then one an interval. Time is an
+//! When a line about something that repeats is due: at the first occurrence, then once per interval. Time is an
 //! argument.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::snapshot::OutageState;
 
-/// What was logged of occurrences that are counted.
+/// What was logged about occurrences that are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Burst {
     /// Occurrences so far.
@@ -46,12 +46,12 @@ impl Burst {
     }
 }
 
-/// What was logged of something that fails and recovers.
+/// What was logged about something that fails and recovers.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
-    /// While it lasts.
+    /// The current outage, if there is one.
     now: Option<Outage>,
-    /// When a line was last written of it. Failing and recovering faster than the interval is logged once.
+    /// When a line about it was last written. Failing and recovering faster than the interval is logged once.
     logged: Option<Instant>,
     /// When such a line last had something to fix.
     logged_fix: Option<Instant>,
@@ -63,7 +63,7 @@ pub(crate) struct Outage {
     pub(crate) since: Instant,
     /// Attempts that have failed.
     pub(crate) attempts: u64,
-    /// What the last one failed for.
+    /// Why the last one failed.
     pub(crate) error: String,
     /// What an operator must do, if the last attempt's failure does not pass by itself.
     pub(crate) fix: Option<&'static str>,
@@ -71,8 +71,8 @@ pub(crate) struct Outage {
 }
 
 impl Outages {
-    /// One more attempt has failed. True if it is to be logged at once: it is the first one, or the first that an operator
-    /// must do something about.
+    /// Another attempt has failed. True if it should be logged at once: because it is the first, or the first that an
+    /// operator must do something about.
     pub(crate) fn failed(
         &mut self,
         error: &str,
@@ -104,19 +104,19 @@ impl Outages {
         is_due
     }
 
-    /// It works again. The outage, if there was one that had been logged.
+    /// It works again. Returns the outage, if there was one that had been logged.
     pub(crate) fn ended(&mut self, now: Instant) -> Option<Outage> {
         let outage = self.now.take().filter(|outage| outage.is_logged)?;
         self.logged = Some(now);
         Some(outage)
     }
 
-    /// Nothing has failed yet, or for another reason.
+    /// Nothing has failed yet, or it failed for another reason.
     pub(crate) fn is_new(&self, error: &str) -> bool {
         self.now.as_ref().is_none_or(|outage| outage.error != error)
     }
 
-    /// The outage, if there is one, as others may know it.
+    /// The outage, if there is one, in the form for a snapshot.
     pub(crate) fn state(&self) -> Option<OutageState> {
         let outage = self.now.as_ref()?;
         Some(OutageState {
@@ -125,7 +125,7 @@ impl Outages {
         })
     }
 
-    /// The outage, if it is time for a line about it: after an interval if there was none, and then after so many.
+    /// The outage, if a line about it is due: after an interval if there was none, then every `intervals` intervals.
     pub(crate) fn due(
         &mut self,
         now: Instant,
@@ -133,8 +133,8 @@ impl Outages {
         intervals: u32,
     ) -> Option<&Outage> {
         let outage = self.now.as_mut()?;
-        // The reporting thread's clock ticks with the interval: half of it tells a line of this
-        // tick from one of the last.
+        // The reporting thread ticks with the interval: half of it tells a line of this
+        // tick from a line of the last.
         let intervals = if outage.is_logged { intervals } else { 1 };
         let pause = (interval * intervals).saturating_sub(interval / 2);
         if self
@@ -150,7 +150,7 @@ impl Outages {
     }
 }
 
-/// An error with what to do about it.
+/// An error with how to fix it.
 pub(crate) fn with_fix(error: &str, fix: Option<&str>) -> String {
     match fix {
         None => error.to_owned(),

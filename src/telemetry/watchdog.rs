@@ -1,6 +1,6 @@
-//! Notices work that takes longer than it should: a state directory that does not answer, such as one on a mount whose
-//! server is down, and a request to the webhook that its own timeouts do not end. Whoever does such work can't tell, so a
-//! thread of its own does.
+//! Notices work that takes longer than it should: a state directory that does not respond, such as one on a mount whose
+//! server is down, and a request to the webhook that its own timeouts do not end. The thread doing such work can't
+//! report it, so a separate thread does.
 
 use std::io;
 use std::path::Path;
@@ -12,21 +12,21 @@ use crate::sys::thread::spawn;
 use crate::telemetry::message::Message;
 use crate::text::quantity::HumanDuration;
 
-/// The state directory may take so long.
+/// How long work in the state directory may take.
 const DIR_LIMIT: Duration = Duration::from_secs(5);
-/// Between two checks.
+/// The time between two checks.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// Knows what is being worked on, and since when. Clones are the same one.
+/// Knows what work is under way, and since when. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Watchdog(Arc<Mutex<Tasks>>);
 
-/// What is worked on.
+/// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
     /// A request to the webhook.
     Request,
-    /// Work in the state directory, and what it means if that takes long.
+    /// Work in the state directory, and the effect if that takes long.
     StateDir { effect: &'static str },
 }
 
@@ -34,9 +34,9 @@ enum Task {
 #[derive(Debug, Default)]
 struct Tasks {
     running: Vec<Running>,
-    /// Since when a request has been stuck that was logged.
+    /// Since when a stuck request that was logged has been running.
     stuck: Option<Instant>,
-    /// The same of the state directory.
+    /// The same for the state directory.
     slow: Option<Instant>,
     last: u64,
 }
@@ -50,10 +50,10 @@ struct Running {
 }
 
 impl Watchdog {
-    /// Logs from now on what takes too long, and when it no longer does. `dir` is the state directory.
+    /// From now on, logs what takes too long, and when it no longer does. `dir` is the state directory.
     ///
     /// # Errors
-    /// No more threads.
+    /// No more threads can be started.
     pub fn start(dir: &Path) -> io::Result<Self> {
         let watchdog = Watchdog::default();
         let (watched, dir) = (watchdog.clone(), dir.display().to_string());
@@ -68,12 +68,12 @@ impl Watchdog {
         Ok(watchdog)
     }
 
-    /// Makes a request, which should end within `limit`.
+    /// Runs `work`, a request, which should end within `limit`.
     pub fn request<T>(&self, limit: Duration, work: impl FnOnce() -> T) -> T {
         self.during(Task::Request, limit, work)
     }
 
-    /// Works in the state directory. `effect` says what it means if that takes long.
+    /// Runs `work` in the state directory. `effect` says what it means if that takes long.
     pub fn state_dir<T>(&self, effect: &'static str, work: impl FnOnce() -> T) -> T {
         self.during(Task::StateDir { effect }, DIR_LIMIT, work)
     }
@@ -111,7 +111,7 @@ impl Tasks {
         self.running.retain(|running| running.id != id);
     }
 
-    /// The oldest work beyond its limit, of requests or of the state directory.
+    /// The oldest work that is beyond its limit, of requests or of the state directory.
     fn overdue(&self, now: Instant, is_request: bool) -> Option<Running> {
         let overdue = self.running.iter().filter(|running| {
             (running.task == Task::Request) == is_request

@@ -1,29 +1,29 @@
-//! What people ask of an X.509 certificate: whose it is, until when, its fingerprints. A small reader of DER, which unlike
-//! webpki takes version 1 too. It judges nothing.
+//! What people want to know of an X.509 certificate: its subject, expiry and fingerprints. A small reader of DER, which
+//! unlike webpki accepts version 1 too. It does not judge.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
 
-/// A SHA-256.
+/// A SHA-256 digest.
 pub type Fingerprint = [u8; 32];
 
 /// What is in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Of X.509: 1 or 3.
+    /// The version of X.509: 1 or 3.
     pub version: u8,
     /// Whose it is: `CN=hec.example.com, O=Example`.
     pub subject: String,
-    /// Who vouches for that.
+    /// Who issued it.
     pub issuer: String,
-    /// DNS names and IP addresses that it is for; the common name does not count.
+    /// DNS names and IP addresses that it is valid for; the common name does not count.
     pub names: Vec<String>,
     /// When it expires.
     pub not_after: SystemTime,
-    /// Of the whole certificate.
+    /// The fingerprint of the whole certificate.
     pub fingerprint: Fingerprint,
-    /// Of the public key with its algorithm (SPKI), which a renewed certificate may keep.
+    /// The fingerprint of the public key with its algorithm (SPKI), which a renewed certificate may keep.
     pub key_fingerprint: Fingerprint,
     /// The public key's algorithm, as verifiers compare it, and the key itself.
     pub key: (Vec<u8>, Vec<u8>),
@@ -61,7 +61,7 @@ const ATTRIBUTES: [(&[u8], &str); 7] = [
 ];
 
 impl Certificate {
-    /// Reads DER, behind which may be more. None if it is no certificate.
+    /// Reads DER, which more data may follow. `None` if it is not a certificate.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let (whole, content) = Der(der).element(SEQUENCE)?;
         let mut content = Der(content);
@@ -80,7 +80,7 @@ impl Certificate {
         let (spki, key) = tbs.element(SEQUENCE)?;
         let mut key = Der(key);
         let algorithm = key.element(SEQUENCE)?.1;
-        // Before the bits comes the number of unused ones: none.
+        // The bits are preceded by the number of unused ones, which is 0.
         let bits = key.element(0x03)?.1.get(1..)?;
         tbs.optional(0x81);
         tbs.optional(0x82);
@@ -99,12 +99,12 @@ impl Certificate {
         })
     }
 
-    /// Whether it was issued by itself, as far as names say.
+    /// Whether it was issued by itself, judging by the names.
     pub fn is_self_signed(&self) -> bool {
         self.subject == self.issuer
     }
 
-    /// What of its key is too weak, or too uncommon, to be used.
+    /// What about its key is too weak or too uncommon to be used.
     pub fn unusable_key(&self) -> Option<String> {
         let mut algorithm = Der(&self.key.0);
         let kind = algorithm.element(OBJECT_IDENTIFIER)?.1;
@@ -119,7 +119,7 @@ impl Certificate {
         (curve == Some(P521)).then(|| "a key on the curve P-521".into())
     }
 
-    /// What of its signature is too weak to be used.
+    /// What about its signature is too weak to be used.
     pub fn weak_signature(&self) -> Option<String> {
         let weak = WEAK_SIGNATURES
             .iter()
@@ -128,20 +128,20 @@ impl Certificate {
     }
 }
 
-/// The certificate that some DER begins with, without what is behind it.
+/// The certificate that some DER begins with, without what follows it.
 pub fn first(der: &[u8]) -> Option<&[u8]> {
     Certificate::parse(der)?;
     Some(Der(der).element(SEQUENCE)?.0)
 }
 
-/// SHA-256.
+/// The SHA-256 digest.
 pub fn sha256(bytes: &[u8]) -> Fingerprint {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest(&SHA256, bytes).as_ref());
     fingerprint
 }
 
-/// In lower-case hexadecimal digits.
+/// The fingerprint in lower-case hexadecimal digits.
 pub fn hex(fingerprint: &Fingerprint) -> String {
     fingerprint
         .iter()
@@ -149,10 +149,10 @@ pub fn hex(fingerprint: &Fingerprint) -> String {
         .collect()
 }
 
-/// Reads a SHA-256, with colons between its bytes or without, as `openssl x509 -fingerprint -sha256` prints it.
+/// Reads a SHA-256 digest, with or without colons between its bytes, as `openssl x509 -fingerprint -sha256` prints it.
 ///
 /// # Errors
-/// It is not one.
+/// It is not a SHA-256 digest.
 pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
     let digits: String = text.trim().split(':').collect();
     let mut fingerprint = [0; 32];
@@ -179,7 +179,7 @@ pub fn date(time: SystemTime) -> String {
     text.split('T').next().unwrap_or_default().into()
 }
 
-/// What is left to be read of some DER.
+/// The rest of some DER.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -205,7 +205,7 @@ impl<'a> Der<'a> {
         Some((tag, content))
     }
 
-    /// The next element, which has to have this tag: as a whole, and its content.
+    /// The next element, which must have this tag: as a whole, and its content.
     fn element(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         let before = self.0;
         let (found, content) = self.any()?;
@@ -221,7 +221,7 @@ impl<'a> Der<'a> {
     }
 }
 
-/// The attributes of a distinguished name that people know.
+/// Those attributes of a distinguished name that people know.
 fn name(sets: &[u8]) -> Option<String> {
     let mut sets = Der(sets);
     let mut parts = Vec::new();
@@ -325,7 +325,7 @@ mod tests {
         );
         assert!(!certificate.is_self_signed() && certificate.names.is_empty());
         assert_eq!(date(certificate.not_after), "2126-11-04");
-        // As openssl x509 -fingerprint -sha256 says, and openssl pkey -pubin -outform der | sha256sum.
+        // As `openssl x509 -fingerprint -sha256` and `openssl pkey -pubin -outform der | sha256sum` print them.
         assert_eq!(
             hex(&certificate.fingerprint),
             "efbf440c1bc60b15d8d74e5bc6f68fbce5032db98f6ed99d79449027d94341e1"

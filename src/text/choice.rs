@@ -1,9 +1,9 @@
 //! Values that are one of a few words.
 
-/// What the word means.
+/// The value of a word.
 ///
 /// # Errors
-/// It is not one of these; the error lists them.
+/// It is none of the words; the error lists them.
 pub fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let chosen = words.iter().find(|(word, _)| *word == text);
     chosen.map(|(_, value)| *value).ok_or_else(|| {

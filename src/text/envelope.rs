@@ -2,7 +2,7 @@
 
 use crate::framer::walk::members;
 
-/// All that an envelope may have.
+/// All members that an envelope may have.
 const MEMBERS: [&[u8]; 7] = [
     b"event",
     b"time",
@@ -16,7 +16,7 @@ const MEMBERS: [&[u8]; 7] = [
 /// An envelope, as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// What is in it: any JSON value.
+    /// The event in it: any JSON value.
     pub event: &'a [u8],
     /// Its indexed fields, if it has any.
     pub fields: Option<&'a [u8]>,
@@ -25,8 +25,8 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// The envelope that a well-formed JSON object is: it has an `event`, and nothing but an envelope's members. An audit
-    /// event that happens to have an `event`, as MinIO's have, is not one.
+    /// The envelope, if a well-formed JSON object is one: it has an `event`, and no members other than an envelope's.
+    /// An audit event that happens to have an `event`, as MinIO's do, is not an envelope.
     pub fn of(object: &'a [u8]) -> Option<Self> {
         let (mut event, mut fields, mut present) = (None, None, 0);
         for (name, value) in members(object) {
@@ -47,7 +47,7 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// Whether it says this itself, such as `time`.
+    /// Whether it has this member itself, such as `time`.
     pub fn has(&self, member: &str) -> bool {
         let place = MEMBERS.iter().position(|name| *name == member.as_bytes());
         place.is_some_and(|place| self.present & (1 << place) != 0)

@@ -1,13 +1,13 @@
 //! Foreign texts for people: what an answer, a file name or a peer says, in one harmless line.
 
-/// These are printable, though Rust escapes them in its own literals.
+/// These are shown as they are, though Rust escapes them in its own literals.
 const PLAIN: [char; 3] = ['"', '\'', '\\'];
 
-/// The text with each character that a terminal or a reader could be deceived by escaped, as `\n` or `\u{202e}`:
-/// control, format, unassigned and private ones, and blanks other than the ordinary one. Longer than `max_chars`
-/// characters, it is cut and ends with `…`.
+/// The text, with each character escaped that could deceive a terminal or a reader, as `\n` or `\u{202e}`:
+/// control, format, unassigned and private ones, and blanks other than the ordinary one. If it is longer than
+/// `max_chars` characters, it is cut and ends with `…`.
 pub fn shown(text: &str, max_chars: usize) -> String {
-    // By pieces between plain characters, since combining marks are escaped at a beginning only, where they have
+    // In pieces between plain characters, since combining marks are escaped only at the beginning, where they have
     // nothing to combine with.
     let escaped = text.split_inclusive(PLAIN).flat_map(|piece| {
         let body = piece.trim_end_matches(PLAIN);

@@ -11,7 +11,7 @@ use rustls::{Error, RootCertStore};
 
 use crate::text::certificate::{self, Certificate};
 
-/// What one side of a connection shows of itself.
+/// What one side of a connection presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The certificate, with its chain.
@@ -28,10 +28,10 @@ const OTHER_KEY: &str =
     "contains a private key that is not the certificate's; fix: give the key that belongs to it";
 const UNUSABLE_KEY: &str = "contains a private key that can't be used; fix: use RSA of 2048 to 8192 bits, EC P-256 or \
                             P-384, or Ed25519";
-/// Stands in an encrypted key that is no PKCS#8, and is no PEM to rustls.
+/// This is in an encrypted key that is not PKCS#8, and which rustls does not recognise as PEM.
 const OLD_ENCRYPTED: &str = "Proc-Type: 4,ENCRYPTED";
 
-/// What files have instead of a certificate, and what makes one of it.
+/// What files contain instead of a certificate, and how to get one from that.
 const OTHERS: [(&str, &str); 3] = [
     (
         "BEGIN CERTIFICATE REQUEST",
@@ -44,10 +44,10 @@ const OTHERS: [(&str, &str); 3] = [
     ("-\0B\0E", "is UTF-16; fix: save it as UTF-8 or ASCII"),
 ];
 
-/// All certificates of a file: PEM, also with a byte order mark or with OpenSSL's trust settings, or one in DER.
+/// All certificates of a file: in PEM, even with a byte order mark or with OpenSSL's trust settings, or one in DER.
 ///
 /// # Errors
-/// There is none, or something else is wrong.
+/// There is none, or something else is wrong with the file.
 pub fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if file.first() == Some(&0x30) {
         return match certificate::first(file) {
@@ -63,7 +63,7 @@ pub fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String>
             let what = OTHERS.iter().find(|(words, _)| has(file, words));
             Err(what.map_or("contains no certificate; fix: give a PEM file, with '-----BEGIN CERTIFICATE-----'", |(_, what)| what).into())
         }
-        // Behind a certificate with trust settings stand these.
+        // In a certificate with trust settings, these follow it.
         Ok(found) => Ok(found
             .into_iter()
             .map(|der| {
@@ -76,7 +76,7 @@ pub fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String>
     }
 }
 
-/// Without a byte order mark, and with the one usual label for certificates.
+/// The file without a byte order mark, and with the usual label for certificates.
 fn plain(file: &[u8]) -> Cow<'_, [u8]> {
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
     if !has(file, " TRUSTED CERTIFICATE-") && !has(file, " X509 CERTIFICATE-") {
@@ -89,7 +89,7 @@ fn plain(file: &[u8]) -> Cow<'_, [u8]> {
         .into()
 }
 
-/// What is in the certificates of a file, of those that can be read.
+/// The contents of those of a file's certificates that can be read.
 pub fn described(certificates: &[CertificateDer<'_>]) -> Vec<Certificate> {
     certificates
         .iter()
@@ -97,10 +97,10 @@ pub fn described(certificates: &[CertificateDer<'_>]) -> Vec<Certificate> {
         .collect()
 }
 
-/// A file of certificates of those who are trusted.
+/// A file of trusted certificates.
 ///
 /// # Errors
-/// As of [`certificates`], or one of them is none.
+/// As for [`certificates`], or one of them is not a certificate.
 pub fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
@@ -109,10 +109,10 @@ pub fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// A certificate with its chain, and its key: from a file of its own, or from the same.
+/// A certificate with its chain, and its key: from a separate file, or from the same.
 ///
 /// # Errors
-/// What is wrong with which of them.
+/// Which of them is wrong, and what is wrong with it.
 pub fn identity(certificate: &[u8], key: Option<&[u8]>) -> Result<CertifiedKey, (Part, String)> {
     let of_certificate = |what| (Part::Certificate, what);
     let of_key = |what: &str| match key {

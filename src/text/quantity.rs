@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A size: `4096`, `64KiB`, `1 MiB`, `2GiB`; `k`, `M` and `G` alone mean the same.
 ///
 /// # Errors
-/// Says what would be one.
+/// It is not a size; the error shows what one looks like.
 pub fn parse_size(text: &str) -> Result<usize, String> {
     const WRONG: &str = "is no size; fix: use one such as 65536, 64KiB or 1MiB";
     let (number, unit) = split_number(text);
@@ -26,7 +26,7 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 /// A number of things: `10000`.
 ///
 /// # Errors
-/// Says what would be one.
+/// It is not a number; the error shows what one looks like.
 pub fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim()
         .parse()
@@ -37,7 +37,7 @@ pub fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
 /// that it can be added to any moment.
 ///
 /// # Errors
-/// Says what would be one.
+/// It is not a duration; the error shows what one looks like.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const WRONG: &str = "is no duration; fix: use one such as 500ms, 1s or 5m, max 365d";
     const MAX: Duration = Duration::from_secs(365 * 86_400);
@@ -57,8 +57,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| WRONG.into())
 }
 
-/// A number such as `12`, `1.5` or `1.75e9` in billionths, truncated after the ninth decimal. `None` if it has a
-/// sign or over 28 digits. Floating point would be less exact, and its parser takes 14 KiB of the program.
+/// A number such as `12`, `1.5` or `1.75e9`, in billionths, truncated after the ninth decimal. `None` if it has a sign
+/// or over 28 digits. Floating point would be less exact, and its parser takes 14 KiB of the program.
 pub fn parse_decimal(text: &str) -> Option<u128> {
     let (digits, exponent) = match text.split_once(['e', 'E']) {
         Some((digits, exponent)) => (digits, exponent.parse::<i8>().ok()?),

@@ -1,4 +1,4 @@
-//! Sets of numbers, as ranges: in memory as many as there are holes, and written as `3-5,9`.
+//! Sets of numbers, as ranges: memory grows with the number of holes, and the written form is `3-5,9`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,13 +10,13 @@ use std::str::FromStr;
 pub struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
-    /// Adds numbers. Gives how many of them were in it already.
+    /// Adds numbers. Returns how many of them were in it already.
     pub fn add(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() {
             return 0;
         }
         let (mut start, mut end, mut known) = (range.start, range.end, 0);
-        // From the last range on, those that touch it.
+        // Merges the ranges that touch it, from the last to the first.
         while let Some((&first, &behind)) = self.0.range(..=end).next_back()
             && behind >= start
         {
@@ -28,7 +28,7 @@ impl Ranges {
         known
     }
 
-    /// Takes numbers out.
+    /// Removes numbers.
     pub fn remove(&mut self, range: Range<u64>) {
         while let Some((&first, &behind)) = self.0.range(..range.end).next_back()
             && behind > range.start
@@ -44,7 +44,7 @@ impl Ranges {
         }
     }
 
-    /// Without the numbers of another set.
+    /// This set without the numbers of another one.
     pub fn without(&self, other: &Ranges) -> Ranges {
         let mut rest = self.clone();
         other.iter().for_each(|range| rest.remove(range));
@@ -56,7 +56,7 @@ impl Ranges {
         self.run(number).0
     }
 
-    /// Whether a number is in it, and the next number for which the opposite holds.
+    /// Whether a number is in it, and the next number for which the opposite is true.
     pub fn run(&self, number: u64) -> (bool, u64) {
         let last = self.0.range(..=number).next_back();
         let next = self.0.range(number..).next();
@@ -66,22 +66,22 @@ impl Ranges {
         }
     }
 
-    /// How many numbers.
+    /// How many numbers are in it.
     pub fn count(&self) -> u64 {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The lowest one, and what is behind the highest one.
+    /// From its lowest number to the one after its highest.
     pub fn bounds(&self) -> Option<Range<u64>> {
         Some(*self.0.first_key_value()?.0..*self.0.last_key_value()?.1)
     }
 
-    /// As ranges, in order, which don't touch each other.
+    /// Its ranges, in order; no two of them touch.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a set of single numbers.
+        /// Compared with a set of single numbers.
         #[test]
         fn it_is_a_set_of_numbers(steps in vec((any::<bool>(), 0..40_u64, 0..12_u64), 0..40)) {
             let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
@@ -175,7 +175,7 @@ mod tests {
                     prop_assert_eq!(ranges.contains(number), is_in);
                     prop_assert_eq!(ranges.run(number), (is_in, next.unwrap_or(u64::MAX)));
                 }
-                // No two touch, so that there are no more than holes.
+                // No two touch, so that there are no more ranges than holes require.
                 let all: Vec<_> = ranges.iter().collect();
                 prop_assert!(all.windows(2).all(|two| two[0].end < two[1].start));
                 prop_assert_eq!(&ranges.to_string().parse::<Ranges>().unwrap(), &ranges);

@@ -1,4 +1,4 @@
-//! Secrets that no foreign text may give away, in whatever form it repeats them.
+//! Secrets that no text from elsewhere may give away, in whatever form it repeats them.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use memchr::memmem;
 
-/// So many characters in a row of a secret give it away: half of a short one, of a long one these.
+/// This many consecutive characters of a long secret give it away; of a short one, half of its length.
 const MIN_LEAK_LEN: usize = 8;
-/// A secret with fewer letters and digits is looked for only as it is written, and a shorter one only as a word of its own:
-/// parts of words would hide every other text.
+/// A secret with fewer letters and digits than this is searched for only as it is written, and a shorter one only as a
+/// separate word: parts of words would hide every other text.
 const SHORTEST_LEAK: usize = 6;
-/// Of how many encodings around each other a text is freed.
+/// How many nested encodings of a text are decoded.
 const DECODINGS: usize = 3;
 
-/// Texts that must not be shown, and the forms in which they may come. Shown by nothing, `Debug` included.
+/// Texts that must not be shown, and the forms in which they may appear. Nothing shows them, not even `Debug`.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// As they are written.
+    /// Secrets that are searched for as they are written.
     whole: Vec<String>,
-    /// Those that are too short for that.
+    /// Secrets that are too short for that.
     words: Vec<String>,
-    /// Each form of them, folded, with how many characters in a row of it give it away.
+    /// Each of their forms, folded, with how many consecutive characters of it give it away.
     forms: Vec<(Vec<u8>, usize)>,
 }
 
@@ -36,13 +36,13 @@ impl Secrets {
         self.whole.push(secret.to_owned());
         let is_long = folded(secret).len() >= SHORTEST_LEAK;
         let numbers = |shown: fn(u8) -> String| secret.bytes().map(shown).collect();
-        // As dumps and languages show bytes: 4235, 0x42, 0x35 and 66 53.
+        // As dumps and programming languages show bytes: 4235, 0x42, 0x35 and 66 53.
         let numbers: [String; 3] = [
             numbers(|byte| format!("{byte:02x}")),
             numbers(|byte| format!("0x{byte:02x}")),
             numbers(|byte| byte.to_string()),
         ];
-        // Wherever it begins in what is encoded, its characters fall into one of three places.
+        // Wherever it begins in the encoded text, its first character has one of three positions.
         let base64 = (0..3).map(|before| base64(secret, before));
         let forms = numbers.into_iter().chain(base64).chain([secret.to_owned()]);
         for form in forms.filter(|_| is_long) {
@@ -52,8 +52,8 @@ impl Secrets {
         }
     }
 
-    /// Adds the value of the `Authorization` header: all of it, what follows a scheme such as `Splunk`, and the password in
-    /// what follows `Basic`.
+    /// Adds the value of the `Authorization` header: the whole value, what follows a scheme such as `Splunk`, and the
+    /// password in what follows `Basic`.
     pub fn add_credential(&mut self, value: &str) {
         let Some((scheme, secret)) = value.split_once(' ') else {
             return self.add(value);
@@ -68,15 +68,15 @@ impl Secrets {
         }
     }
 
-    /// Adds the value of another header. A short one is hardly a secret.
+    /// Adds the value of another header. A short value is hardly a secret.
     pub fn add_header_value(&mut self, value: &str) {
         if value.len() >= SHORTEST_LEAK {
             self.add_credential(value);
         }
     }
 
-    /// Whether the text gives one away: whole or a good part of it, in any case of letters, with other separators, in
-    /// base64, hex, percent-encoded, or escaped as JSON and HTML do.
+    /// Whether the text gives a secret away: the whole or a good part of it, in upper or lower case, with other
+    /// separators, in base64, hex, percent-encoded, or escaped as in JSON and HTML.
     pub fn appears_in(&self, text: &str) -> bool {
         let mut text = text.to_owned();
         for _ in 0..=DECODINGS {
@@ -109,7 +109,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Whether the text has it with no letter or digit beside it.
+/// Whether the text contains the word with no letter or digit next to it.
 fn is_word(word: &str, text: &str) -> bool {
     let mut places = text.match_indices(word);
     places.any(|(start, _)| {
@@ -119,7 +119,7 @@ fn is_word(word: &str, text: &str) -> bool {
     })
 }
 
-/// Letters and digits alone, all small and of ordinary width.
+/// Only letters and digits, all in lower case and of ordinary width.
 fn folded(text: &str) -> Vec<u8> {
     let narrow = |c: char| match c {
         '\u{ff01}'..='\u{ff5e}' => c as u32 - 0xff01 + 0x21,
@@ -130,14 +130,15 @@ fn folded(text: &str) -> Vec<u8> {
     bytes.map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
-/// Those characters of an encoding in base64 that depend on nothing but the secret, when `before` bytes stand before it.
+/// The characters of a base64 encoding that depend only on the secret, if `before` bytes precede it.
 fn base64(secret: &str, before: usize) -> String {
     let encoded = BASE64.encode([&[0; 2][..before], secret.as_bytes()].concat());
     let (start, end) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
     encoded[start..end].to_owned()
 }
 
-/// With each `%2D`, `\u002d`, `\u{2d}`, `\x2d`, `\055`, `&#45;` and `&#x2d;` replaced by its character, and without other backslashes.
+/// With each `%2D`, `\u002d`, `\u{2d}`, `\x2d`, `\055`, `&#45;` and `&#x2d;` replaced by its character, and without
+/// other backslashes.
 fn decoded(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -212,7 +213,7 @@ mod tests {
             "{b5a79aad d822 46cc 80d1 819f80d714d0}",
             "B5A79AAD-D822-46CC-…",
             "…-819F80D714D0",
-            // base64 of the header's value, of the secret, of user:secret, and what is safe in URLs.
+            // Base64 of the header's value, of the secret and of user:secret, and the URL-safe form.
             "U3BsdW5rIEI1QTc5QUFELUQ4MjItNDZDQy04MEQxLTgxOUY4MEQ3MTREMA==",
             "QjVBNzlBQUQtRDgyMi00NkNDLTgwRDEtODE5RjgwRDcxNEQw",
             "dTpCNUE3OUFBRC1EODIyLTQ2Q0MtODBEMS04MTlGODBENzE0RDA",

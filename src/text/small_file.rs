@@ -1,20 +1,20 @@
-//! Files that are read whole: settings, tokens, keys, certificates. A named pipe, or a device that never ends, holds up
-//! nobody who reads it.
+//! Files that are read as a whole: settings, tokens, keys, certificates. A named pipe, or a device that never ends,
+//! does not block whoever reads it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Error, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Longer files are an error, in bytes: nothing that is read here is so long.
+/// Files with more bytes than this are an error: nothing that is read here is that long.
 const MAX: u64 = 1 << 20;
 
 /// Reads a file of at most 1 MiB.
 ///
 /// # Errors
-/// It can't be opened or read, is longer, or is a pipe, which would be empty the next time.
+/// It can't be opened or read, is longer, or is a pipe, which would be empty the next time it is read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Of a pipe it would otherwise wait for a writer.
+    // Otherwise, opening a pipe would wait for a writer.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -30,10 +30,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads one that is text.
+/// Reads a text file.
 ///
 /// # Errors
-/// As of [`read`], or it is not UTF-8.
+/// As for [`read`], or it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(read(path)?);
     text.map_err(|_| Error::other("it contains bytes that are not UTF-8"))

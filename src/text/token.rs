@@ -1,4 +1,4 @@
-//! The authentication token: goes out as the `Authorization` header and is shown nowhere.
+//! The authentication token: it is sent as the `Authorization` header and shown nowhere.
 
 use std::fmt;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::text::small_file;
 pub struct Token(String);
 
 impl Token {
-    /// Takes a token as somebody wrote it: white space around it and one pair of quotes come off,
-    /// also quotes that a shell has left their backslashes (`\"…\"`, as the vendor's guide prints).
+    /// Takes a token as somebody wrote it: surrounding white space and one pair of quotes are removed,
+    /// including quotes whose backslashes a shell has left (`\"…\"`, as the vendor's guide prints).
     ///
     /// # Errors
     /// Says what is wrong, without showing the value.
@@ -49,7 +49,7 @@ impl Token {
             .map_err(|what| format!("{} {what}", path.display()))
     }
 
-    /// The header's value. Only for the header, and for the settings file.
+    /// The header's value. To be used only for the header, and for the settings file.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -59,15 +59,15 @@ impl Token {
         self.0.contains(' ')
     }
 
-    /// Whether it says that the webhook wants none: without a word for that, it would look like a mistake.
+    /// Whether the webhook wants no token: an explicit word says so, since a missing token would look like a mistake.
     pub fn is_none(&self) -> bool {
         self.0 == "none"
     }
 
-    /// Enough of it to tell it from another one: `Splunk B5A7…14D0`.
+    /// Enough of the token to tell it from another one: `Splunk B5A7…14D0`.
     pub fn masked(&self) -> String {
         const SHOWN: usize = 4;
-        // What begins like a scheme may also be a secret with a space in it.
+        // What looks like a scheme may also be a secret with a space in it.
         let is_scheme = |word: &str| {
             word.len() <= 10 && word.bytes().all(|c| c.is_ascii_alphabetic() || c == b'-')
         };
@@ -75,7 +75,7 @@ impl Token {
             Some((scheme, secret)) if is_scheme(scheme) => (format!("{scheme} "), secret.trim()),
             _ => (String::new(), &*self.0),
         };
-        // The end of what Basic has is a password's.
+        // With Basic, the end belongs to a password.
         if self.is_none() {
             return self.0.clone();
         }

@@ -1,9 +1,9 @@
-//! The trail (`--trail`): the agent's own records among the events, from which the archive alone shows whether something is
-//! missing. Every event has a number: the queue's own, counted on from start to start. What is dropped before it is queued
-//! gets a number too, so that every loss is a hole, and a record owns up to it.
+//! The trail (`--trail`): the agent's own records among the events, from which the archive alone shows whether
+//! something is missing. Every event has a number: the queue's own, continued from start to start. What is dropped
+//! before it is queued gets a number too, so that every loss is a hole, and a record accounts for it.
 //!
-//! [`Trail`] has no clock, threads and I/O. A record is first kept, then queued, and kept until it is final: so it survives
-//! a kill.
+//! [`Trail`] has no clock, threads or I/O. A record is first saved, then queued, and kept until it is final: so it
+//! survives a kill.
 
 pub mod record;
 pub mod running;
@@ -26,31 +26,31 @@ use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::gaps::{Gap, Gaps};
 use crate::text::ranges::Ranges;
 
-/// Losses of one kind are added up for so long, once the first of them was recorded.
+/// After the first loss of a kind was recorded, further ones are added up for this long.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// What gives numbers.
+/// Assigns numbers.
 pub trait Numbers {
-    /// Queues a record. Its number; none if that can't be done now.
+    /// Queues a record. Returns its number; `None` if that can't be done now.
     fn push(&mut self, line: &str) -> Option<Seq>;
-    /// Gives numbers to events that were dropped without one. None if that can't be done now.
+    /// Assigns numbers to events that were dropped without one. `None` if that can't be done now.
     fn skip(&mut self, events: u64) -> Option<Range<Seq>>;
 }
 
-/// What is known of the agent at one moment.
+/// What is known about the agent at one moment.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The time of day.
     pub time: SystemTime,
-    /// Since the start.
+    /// The time since the start.
     pub elapsed: Duration,
     /// The counts.
     pub balance: Balance,
-    /// The number of the next event, and that below which all are final.
+    /// The number of the next event, and the number below which all are final.
     pub numbers: (Seq, Seq),
     /// There is a webhook.
     pub is_forwarding: bool,
-    /// The rules in force.
+    /// The rules in effect.
     pub rules: String,
 }
 
@@ -59,7 +59,7 @@ pub struct View {
 pub struct Trail {
     author: Author,
     saved: Saved,
-    /// The number of the first event that is queued.
+    /// The number of the first event that this start queues.
     base: u64,
     interval: Duration,
     next_checkpoint: Duration,
@@ -69,7 +69,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Goes on from what was kept. `settings` says what they are, so that a change of them shows.
+    /// Continues from what was saved. `settings` is a digest of the settings, which shows a change of them.
     pub fn start(
         (saved, was): (Saved, Was),
         host: String,
@@ -104,12 +104,12 @@ impl Trail {
         trail
     }
 
-    /// What is to be kept.
+    /// What must be saved.
     pub fn saved(&self) -> &Saved {
         &self.saved
     }
 
-    /// Takes in what has happened, and makes the records that are due. They are to be kept before they are
+    /// Takes in what has happened, and creates the records that are due. They must be saved before they are
     /// [queued](Self::queue).
     pub fn tick(&mut self, losses: Gaps, queue: &mut impl Numbers, view: &View) {
         self.note(losses, view);
@@ -117,7 +117,7 @@ impl Trail {
         if view.is_forwarding && (is_due || view.elapsed >= self.next_gaps) {
             self.next_gaps = view.elapsed + GATHER;
             self.record_gaps(queue, view);
-            // It says up to where all is delivered or owned up to. Of those that can't be delivered, one is enough.
+            // It says up to where all is delivered or accounted for. If none can be delivered, one is enough.
             if is_due && self.saved.gaps.is_empty() && !self.is_pending("checkpoint") {
                 self.next_checkpoint = view.elapsed + self.interval;
                 self.add("checkpoint", "checkpoint".into(), self.balance(view), view);
@@ -148,7 +148,7 @@ impl Trail {
         self.saved.last_final = self.saved.next;
     }
 
-    /// Queues the records that are not.
+    /// Queues the records that are not queued yet.
     pub fn queue(&mut self, queue: &mut impl Numbers, view: &View) {
         if !view.is_forwarding {
             return;
@@ -172,7 +172,7 @@ impl Trail {
         self.keep_numbers(view);
         let base = self.base;
         for ((source, reason), mut gap) in losses {
-            // A webhook that does not take records is not told so in another one.
+            // If a webhook does not take records, no further record says so.
             for seq in self.saved.outbox.iter().filter_map(|entry| entry.seq) {
                 gap.numbers.remove(seq..seq + 1);
             }
@@ -194,7 +194,7 @@ impl Trail {
             let key = format!("gap {source} {reason}");
             let numbers = match gap.unnumbered {
                 0 => Some(0..0),
-                // While records of the same kind can't be delivered, they would only pile up.
+                // While records of the same kind can't be delivered, more of them would only pile up.
                 _ if self.is_pending(&key) => None,
                 events => queue.skip(events),
             };
@@ -215,7 +215,7 @@ impl Trail {
         self.saved.outbox.iter().any(|entry| entry.key == key)
     }
 
-    /// The counts since the stream began, and how far it is.
+    /// The counts since the stream began, and how far it has got.
     fn balance(&self, view: &View) -> Value {
         let (next, last_final) = view.numbers;
         let mut balance = self.before.plus(&view.balance).json();

@@ -1,7 +1,7 @@
-//! The records of a trail: what the agent says of its own stream, as events of that stream.
+//! The records of a trail: what the agent says about its own stream, as events of that stream.
 //!
-//! Each is a JSON object with `s3_audit_webhook`, its kind; `v`, the version of this form, of which readers must ignore
-//! members that they don't know; `time`, `host`, `stream`; and `record`, its number among the stream's records.
+//! Each is a JSON object with `s3_audit_webhook`, its kind; `v`, the version of this format, in which readers must
+//! ignore unknown members; `time`, `host`, `stream`; and `record`, its number among the stream's records.
 
 use std::time::SystemTime;
 
@@ -11,16 +11,16 @@ use serde_json::{Map, Value, json};
 use crate::telemetry::counters::Balance;
 use crate::telemetry::gaps::Gap;
 
-/// The member that every record has, and no audit event.
+/// The member that every record has, and no audit event has.
 pub const KIND: &str = "s3_audit_webhook";
 const VERSION: u64 = 1;
 
-/// What records say of whoever writes them.
+/// What records say about their author.
 #[derive(Debug, Clone)]
 pub struct Author {
     /// The stream's name.
     pub stream: String,
-    /// The host's.
+    /// The host's name.
     pub host: String,
 }
 
@@ -42,7 +42,7 @@ impl Author {
     }
 }
 
-/// RFC 3339, in milliseconds.
+/// RFC 3339, with milliseconds.
 pub fn time(at: SystemTime) -> String {
     format_rfc3339_millis(at).to_string()
 }
@@ -76,7 +76,7 @@ const NAMES: [&str; 6] = [
 ];
 
 impl Totals {
-    /// Those of earlier starts, and these.
+    /// The counts of earlier starts plus these.
     pub fn plus(&self, balance: &Balance) -> Totals {
         let now = [
             balance.received(),
@@ -95,7 +95,7 @@ impl Totals {
         totals
     }
 
-    /// By name.
+    /// The counts by name.
     pub fn json(&self) -> Map<String, Value> {
         let named = NAMES.iter().zip(self.0);
         named
@@ -103,7 +103,7 @@ impl Totals {
             .collect()
     }
 
-    /// As they were written; 0 for what is not there.
+    /// The counts as they were written; 0 for a missing one.
     pub fn of(value: &Value) -> Totals {
         Totals(NAMES.map(|name| value[name].as_u64().unwrap_or_default()))
     }

@@ -18,23 +18,23 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::TrailState;
 use crate::telemetry::watchdog::Watchdog;
 
-/// Losses are recorded, and the trail kept, this often.
+/// How often losses are recorded and the trail is saved.
 const LOOK: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "the trail waits";
 
-/// What a trail begins with.
+/// What a trail starts with.
 #[derive(Debug)]
 pub struct Opened {
-    /// What was kept, and how that ended.
+    /// What was saved, and how the last start ended.
     pub saved: (Saved, Was),
-    /// Where that is; nowhere if there is no state directory.
+    /// Where it is saved; `None` if there is no state directory.
     pub store: Option<Store>,
     /// See [`Trail::start`].
     pub host: String,
-    /// See there.
+    /// See [`Trail::start`].
     pub settings: String,
-    /// Between two checkpoints.
+    /// The time between two checkpoints.
     pub interval: Duration,
 }
 
@@ -44,13 +44,13 @@ pub struct Parts {
     pub producer: Producer,
     /// Counts events and losses.
     pub report: Arc<Report>,
-    /// The trail's place among the sources that it knows.
+    /// The trail's index among the sources that the report knows.
     pub source: usize,
-    /// In force.
+    /// The rules in effect.
     pub rules: LiveRules,
-    /// Notices if the directory hangs.
+    /// Notices when the directory hangs.
     pub watchdog: Watchdog,
-    /// Over when all other sources have ended.
+    /// Disconnected when all other sources have ended.
     pub others: Receiver<()>,
 }
 
@@ -62,7 +62,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Has the trail kept for the last time, when nothing becomes final any more, and waits for that, but not for long.
+    /// Has the trail saved for the last time, once nothing becomes final any more, and waits for that up to `patience`.
     pub fn finish(self, patience: Duration) {
         drop(self.end);
         let _ = self.ended.recv_timeout(patience);
@@ -72,7 +72,7 @@ impl Running {
 /// Starts the thread. It calls `stopped` when all other sources have ended and its last record is queued.
 ///
 /// # Errors
-/// No more threads.
+/// No more threads can be started.
 pub fn start(
     opened: Opened,
     parts: Parts,
@@ -144,7 +144,7 @@ fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce())
 }
 
 struct Thread {
-    /// Let go when the last record is queued, so that the queue can end.
+    /// Dropped when the last record is queued, so that the queue can close.
     queue: Option<Counted>,
     keeper: Keeper,
     report: Arc<Report>,
@@ -170,12 +170,12 @@ impl Thread {
         trail: &mut Trail,
         step: impl FnOnce(&mut Trail, Gaps, &mut Counted, &View),
     ) {
-        // In this order: what is seen as final is in the losses, if it was lost.
+        // In this order: an event that is seen as final is among the losses if it was lost.
         let view = self.view();
         let Some(queue) = &mut self.queue else { return };
         let losses = self.report.take_gaps();
         step(trail, losses, queue, &view);
-        // A record that is queued is kept, so that its number is never given to another one.
+        // A record is saved before it is queued, so that its number is never given to another one.
         self.keeper.keep(trail.saved());
         trail.queue(queue, &view);
         self.report.trail(TrailState {
@@ -186,7 +186,7 @@ impl Thread {
     }
 }
 
-/// Writes the file, and says if it can't.
+/// Writes the file, and logs it if it can't.
 struct Keeper {
     store: Option<Store>,
     watchdog: Watchdog,
@@ -217,7 +217,7 @@ impl Keeper {
     }
 }
 
-/// The queue, with every record counted as received.
+/// The queue; every record is counted as received.
 struct Counted {
     producer: Producer,
     report: Arc<Report>,

@@ -1,4 +1,4 @@
-//! What a trail keeps from start to start.
+//! What a trail saves from start to start.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,21 +10,21 @@ use crate::state::PROGRAM;
 use crate::sys::random;
 use crate::telemetry::gaps::{Gap, Gaps, Key};
 
-/// After a kill, numbers go on so far behind what was last kept: no number is given twice.
+/// After a kill, numbers continue this far beyond what was last saved, so that no number is given twice.
 const MARGIN: u64 = 1 << 28;
 
 /// A record that is not final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Two of one kind have the same.
+    /// Two records of one kind have the same key.
     pub key: String,
-    /// Where it is in the queue, if it is.
+    /// Its number in the queue, if it is there.
     pub seq: Option<Seq>,
-    /// As it is sent.
+    /// The line as it is sent.
     pub line: String,
 }
 
-/// What is kept.
+/// What is saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// The stream's name.
@@ -35,11 +35,11 @@ pub struct Saved {
     pub last_final: u64,
     /// The next record's number.
     pub record: u64,
-    /// The agent has ended in order.
+    /// The agent has stopped in order.
     pub is_clean: bool,
     /// Counts since the stream began.
     pub totals: Totals,
-    /// Losses that no record owns up to yet.
+    /// Losses that no record accounts for yet.
     pub gaps: Gaps,
     /// Records that are not final.
     pub outbox: Vec<Entry>,
@@ -48,11 +48,11 @@ pub struct Saved {
 /// How the last start ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Was {
-    /// There was none.
+    /// There was no earlier start.
     New,
     /// In order.
     Clean,
-    /// At any moment. What had a number from this one on may be lost.
+    /// At any moment. What had this number or a higher one may be lost.
     Killed {
         /// That number.
         lost_from: u64,
@@ -60,7 +60,7 @@ pub enum Was {
 }
 
 impl Was {
-    /// As records have it.
+    /// The name that records use.
     pub fn name(self) -> &'static str {
         match self {
             Was::New => "new",
@@ -71,7 +71,7 @@ impl Was {
 }
 
 impl Saved {
-    /// Of a stream that begins.
+    /// The state of a new stream.
     pub fn of_new_stream() -> Self {
         Saved {
             stream: format!("{:016x}", random::seed()),
@@ -85,7 +85,7 @@ impl Saved {
         }
     }
 
-    /// Goes on after what was kept; says how that ended.
+    /// Continues after what was saved; returns how the last start ended.
     pub fn begin(&mut self) -> Was {
         self.outbox.iter_mut().for_each(|entry| entry.seq = None);
         let was = match (self.is_clean, self.record) {
@@ -109,7 +109,7 @@ impl Saved {
         }
     }
 
-    /// As it is kept.
+    /// The form in which it is saved.
     pub fn json(&self) -> Value {
         let gaps = self.gaps.iter().map(|((source, reason), gap)| {
             json!({
@@ -136,7 +136,7 @@ impl Saved {
         })
     }
 
-    /// From what was kept; none if it is damaged.
+    /// Reads what was saved; `None` if it is damaged.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let number = |name: &str| value[name].as_u64();

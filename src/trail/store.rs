@@ -1,5 +1,5 @@
-//! The file that a trail is kept in: `HOST.trail` in the state directory; `HOST.2.trail` of a second agent on that host,
-//! and so on.
+//! The file that a trail is saved in: `HOST.trail` in the state directory; `HOST.2.trail` for a second agent on that
+//! host, and so on.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -15,10 +15,10 @@ const FILE: AtomicFile = AtomicFile {
     owner: None,
     sync: false,
 };
-/// So many agents of a host can have one in one directory.
+/// How many agents of a host can have a file in one directory.
 const AGENTS: u32 = 1000;
 
-/// An agent's file, which is its own for as long as this lives.
+/// An agent's file, which nobody else may use while this lives.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -26,8 +26,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the first file of this host that no agent has, and goes on from what is in it, or begins a new stream. That is
-    /// on disk before any event can get a number: so no number is given twice, even if this start is killed at once.
+    /// Takes the first file of this host that no other agent uses, and continues from its content, or begins a new
+    /// stream. That is on disk before any event can get a number: so no number is given twice, even if this start is
+    /// killed at once.
     ///
     /// # Errors
     /// The directory can't be used.
@@ -36,7 +37,7 @@ impl Store {
         let was = saved.begin();
         let on_disk = AtomicFile { sync: true, ..FILE };
         on_disk.replace(&store.path, &content(&saved))?;
-        // Not every file system can do that.
+        // Not every filesystem can do that.
         let _ = sync_directory(&store.path);
         Ok((store, saved, was))
     }
@@ -66,12 +67,12 @@ impl Store {
         Err(io::Error::other("too many agents"))
     }
 
-    /// Where it is.
+    /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps this in place of what was there.
+    /// Saves this in place of the previous content.
     ///
     /// # Errors
     /// It can't be written.

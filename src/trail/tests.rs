@@ -1,5 +1,5 @@
-//! A trail against a naive model of its queue, through losses, kills and restarts: every number is an event that was
-//! delivered, or a record owns up to it.
+//! A trail compared with a naive model of its queue, through losses, kills and restarts: every number is an event that
+//! was delivered, or a record accounts for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -113,7 +113,7 @@ impl World {
             let line = &self.queue.lines[&seq];
             match outcome {
                 "delivered" => self.archive.push((self.trail.base + seq, line.clone())),
-                // A webhook that takes no records can't prove anything.
+                // A webhook that takes no records proves nothing.
                 "rejected" if line.contains(record::KIND) => {
                     self.archive.push((self.trail.base + seq, line.clone()));
                 }
@@ -234,7 +234,7 @@ proptest! {
                 Step::Kill => world.restart(false),
             }
         }
-        // In the end all is delivered.
+        // In the end, everything is delivered.
         world.is_forwarding = true;
         for _ in 0..90 {
             world.tick();
@@ -244,7 +244,7 @@ proptest! {
         prop_assert!(found.is_explained(), "{:#?}", found);
         let stream = &found.streams[&world.trail.author.stream];
         prop_assert_eq!(stream.seen.count(), world.archive.len() as u64);
-        // And what is taken away is noticed, unless it was the last.
+        // And whatever is removed is noticed, unless it was the last.
         let place = removed.index(world.archive.len());
         let (number, line) = &world.archive[place];
         let stream = world.verify(Some(place)).streams.remove(&world.trail.author.stream);

@@ -1,5 +1,5 @@
-//! What an export of an archive proves: of each stream which numbers are there, which of the missing ones a record owns up
-//! to, and which nobody explains. Memory is bounded by the number of holes.
+//! What an export of an archive proves: for each stream, which numbers are there, which of the missing ones a record
+//! accounts for, and which remain unexplained. Memory is bounded by the number of holes.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use crate::text::ranges::Ranges;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// By its name.
+    /// The streams by name.
     pub streams: BTreeMap<String, Stream>,
     /// Lines without a stream.
     pub others: u64,
-    /// Lines that are no JSON object.
+    /// Lines that are not JSON objects.
     pub unreadable: u64,
 }
 
-/// What was found of a stream.
+/// What was found of one stream.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// As records say it.
+    /// The host that records name.
     pub host: String,
     /// The earliest and the latest time that a record has, in RFC 3339.
     pub times: Option<(String, String)>,
@@ -32,15 +32,15 @@ pub struct Stream {
     pub doubled: u64,
     /// Audit events with a number.
     pub events: u64,
-    /// Numbers that records own up to, by reason.
+    /// Numbers that records account for, by reason.
     pub gaps: BTreeMap<String, Ranges>,
-    /// Numbers around a kill: which of them were given, and what became of those, nobody knows.
+    /// Numbers around a kill: nobody knows which of them were assigned, and what became of those events.
     pub killed: Ranges,
     /// The numbers of the records themselves.
     pub records: Ranges,
-    /// The first number, as records say it.
+    /// The first number, according to records.
     first: Option<u64>,
-    /// All numbers below are final, as records say it.
+    /// All numbers below this are final, according to records.
     settled: Option<u64>,
 }
 
@@ -81,7 +81,7 @@ impl Found {
         }
     }
 
-    /// Whether nothing is missing that no record owns up to.
+    /// Whether records account for everything that is missing.
     pub fn is_explained(&self) -> bool {
         let mut streams = self.streams.values();
         let is_whole =
@@ -97,7 +97,7 @@ pub fn verify(lines: impl IntoIterator<Item = Vec<u8>>) -> Found {
     found
 }
 
-/// The event itself, out of what the export has around it.
+/// The event itself, without what the export wraps around it.
 fn event(outer: &Value) -> Value {
     let inner = ["event", "_source", "_raw"]
         .iter()
@@ -109,9 +109,9 @@ fn event(outer: &Value) -> Value {
     }
 }
 
-/// The stream and the number that an export has with an event.
+/// The stream and the number that an export attaches to an event.
 fn numbered(outer: &Value) -> Option<(String, u64)> {
-    // Of an event in several indexes Splunk may give a list.
+    // For an event in several indexes, Splunk may give a list.
     let first = |value: &Value| value.get(0).unwrap_or(value).clone();
     let field = |name: &str| {
         Some(first(
@@ -125,7 +125,7 @@ fn numbered(outer: &Value) -> Option<(String, u64)> {
         let text = number.as_str().and_then(|number| number.parse().ok());
         return Some((stream.as_str()?.to_owned(), number.as_u64().or(text)?));
     }
-    // Elasticsearch makes ids too, of which some end with a hyphen and digits.
+    // Elasticsearch generates ids too, and some of those end with a hyphen and digits.
     let (stream, number) = outer.get("_id")?.as_str()?.rsplit_once('-')?;
     let is_stream = stream.len() == 16 && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some((stream.to_owned(), number.parse().ok()?)).filter(|_| is_stream)
@@ -171,12 +171,12 @@ impl Stream {
         }
     }
 
-    /// Whether the export has events at all; else only its records were checked.
+    /// Whether the export has events at all; if not, only its records were checked.
     pub fn has_events(&self) -> bool {
         self.events > 0
     }
 
-    /// Numbers below this one are there, or missing; the others may be on their way.
+    /// All numbers below this one are present or missing; the others may still be on their way.
     pub fn end(&self) -> u64 {
         let seen = self.seen.bounds().map_or(0, |bounds| bounds.end);
         self.settled.unwrap_or(seen)
@@ -193,17 +193,17 @@ impl Stream {
             .collect()
     }
 
-    /// Those that are not.
+    /// The numbers that should be there but are not.
     pub fn missing(&self) -> Ranges {
         self.expected().without(&self.seen).without(&self.killed)
     }
 
-    /// All that records own up to.
+    /// All numbers that records account for.
     pub fn owned(&self) -> Ranges {
         self.gaps.values().flat_map(Ranges::iter).collect()
     }
 
-    /// Missing numbers that nobody explains.
+    /// Missing numbers that nothing explains.
     pub fn unexplained(&self) -> Ranges {
         self.missing().without(&self.owned())
     }
@@ -246,7 +246,7 @@ mod tests {
             let stream = &found.streams[S];
             assert_eq!((stream.events, stream.seen.to_string()), (1, "1".into()));
             assert_eq!(stream.unexplained().to_string(), "2-4", "{numbered}");
-            // Around a record too.
+            // Around a record, too.
             for name in ["event", "_source"] {
                 if let Some(event) = more.get_mut(name) {
                     *event = record.clone();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against sets of single numbers.
+        /// Compared with sets of single numbers.
         #[test]
         fn what_is_missing_is_what_a_naive_model_misses(
             seen in vec(1..60_u64, 1..80),

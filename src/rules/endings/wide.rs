@@ -1,10 +1,10 @@
-//! Looks at as many bytes at once as the processor can: tables of half bytes are its shuffles.
+//! Searches as many bytes at once as the processor can: its shuffle instructions look half bytes up in tables.
 
-/// Bytes that are looked at together.
+/// How many bytes are looked at together.
 pub(super) const WINDOW: usize = 3;
 const NIBBLES: usize = 16;
 
-/// Up to eight sets of windows, a bit each: a byte at a place of a window is in those sets that both of its halves are in.
+/// Up to eight sets of windows, a bit each: a byte at a place in a window is in the sets that both its halves are in.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     pub(super) low: [[u8; NIBBLES]; WINDOW],
@@ -12,25 +12,26 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// The first window that is in a set; or up to where there is none, near the end of the text.
+    /// The first window that is in a set; otherwise, up to where there is none, near the end of the text.
     pub(super) fn next(&self, text: &[u8], from: usize) -> Result<usize, usize> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor can do it.
+            // SAFETY: the processor supports it.
             return unsafe { avx2::next(self, text, from) };
         } else if is_x86_feature_detected!("ssse3") {
-            // SAFETY: the same.
+            // SAFETY: as above.
             return unsafe { ssse3::next(self, text, from) };
         }
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: every processor of this kind can.
+        // SAFETY: every processor of this kind supports it.
         return unsafe { neon::next(self, text, from) };
         #[cfg(not(target_arch = "aarch64"))]
         Err(from)
     }
 }
 
-/// The search, by what a module has of the processor: `table` from memory, `sets` of bytes, `and`, `first` that is not zero.
+/// The search, made of what a module has of the processor: `table` from memory, `sets` of bytes, `and`, and `first`,
+/// the first that is not zero.
 macro_rules! search {
     ($feature:literal) => {
         #[target_feature(enable = $feature)]
@@ -73,17 +74,17 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn table(table: &[u8; NIBBLES]) -> __m256i {
-        // SAFETY: there are as many bytes.
+        // SAFETY: the array has as many bytes as are read.
         _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
     fn sets(low: __m256i, high: __m256i, bytes: &[u8; LANES]) -> __m256i {
-        // SAFETY: there are as many bytes.
+        // SAFETY: the array has as many bytes as are read.
         let bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
         let upper = and(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(15));
-        // A byte above 127 is in no set: the first of these makes zero of it.
+        // A byte above 127 is in no set: the first shuffle makes it zero.
         and(
             _mm256_shuffle_epi8(low, bytes),
             _mm256_shuffle_epi8(high, upper),
@@ -117,7 +118,7 @@ mod ssse3 {
     #[target_feature(enable = "ssse3")]
     #[inline]
     fn table(table: &[u8; NIBBLES]) -> __m128i {
-        // SAFETY: there are as many bytes.
+        // SAFETY: the array has as many bytes as are read.
         unsafe { _mm_loadu_si128(table.as_ptr().cast()) }
     }
 
@@ -156,7 +157,7 @@ mod neon {
     #[target_feature(enable = "neon")]
     #[inline]
     fn table(table: &[u8; NIBBLES]) -> uint8x16_t {
-        // SAFETY: there are as many bytes.
+        // SAFETY: the array has as many bytes as are read.
         unsafe { vld1q_u8(table.as_ptr()) }
     }
 
@@ -164,7 +165,7 @@ mod neon {
     #[inline]
     fn sets(low: uint8x16_t, high: uint8x16_t, bytes: &[u8; LANES]) -> uint8x16_t {
         let bytes = table(bytes);
-        // A byte above 127 keeps its highest bit, and makes zero.
+        // A byte above 127 keeps its highest bit, which makes the result zero.
         let lower = vqtbl1q_u8(low, vandq_u8(bytes, vdupq_n_u8(0x8F)));
         and(lower, vqtbl1q_u8(high, vshrq_n_u8(bytes, 4)))
     }
@@ -178,7 +179,7 @@ mod neon {
     #[target_feature(enable = "neon")]
     #[inline]
     fn first(sets: uint8x16_t) -> usize {
-        // Four bits of each.
+        // Four bits for each.
         let none = vreinterpretq_u16_u8(vceqzq_u8(sets));
         let none = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(none, 4)), 0);
         none.trailing_ones() as usize / 4

@@ -1,4 +1,4 @@
-//! What rules hold for, and which of several decides.
+//! What rules match, and which of several decides.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn a_rule_holds_for_what_it_says() {
         ("operation.name=*", false),
         ("key=a?b?c", true),
         ("karl=?", true),
-        // A `*` in a text is no end of what a `*` of a pattern stands for.
+        // A `*` in the text does not end what a `*` of the pattern stands for.
         ("star=a*c", true),
         ("star!=a*c", false),
         ("api.name=Head*,http_status>=400", true),
@@ -81,7 +81,7 @@ fn a_path_that_leads_nowhere_is_refused() {
             "{path}: {error}"
         );
     }
-    // As far as an index can be.
+    // The largest index possible.
     let rule = format!("a[{}][0].b=x", usize::MAX);
     assert_eq!(excluded(&[(Action::Exclude, &rule)], r#"{"a":[1]}"#), None);
 }
@@ -128,7 +128,7 @@ fn rules_that_can_t_work_together_are_refused() {
     }
 }
 
-/// An object or array of few names, so that paths lead somewhere.
+/// An object or array with few names, so that paths lead somewhere.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<u8>().prop_map(Value::from),
@@ -168,7 +168,7 @@ proptest! {
         prop_assert_eq!(Test::IsNot(pattern).holds(value.as_bytes()), !expected);
     }
 
-    /// Against a tree of the event.
+    /// Compared with a tree of the event.
     #[test]
     fn a_path_leads_to_the_value_that_a_tree_has_there(
         event in value(),

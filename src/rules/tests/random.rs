@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every secret of the property tests begins so, and nothing else has it.
+/// Every secret of the property tests begins with this, and nothing else contains it.
 const SECRET: &str = "hush";
 
-/// A text with random bytes escaped, as JSON: which is told by the bits of `how`.
+/// A text as JSON, with random bytes escaped; the bits of `how` say which.
 fn quoted(text: &str, how: u64) -> String {
     let mut quoted = String::from("\"");
-    // What is no scheme that is known is masked whole.
+    // What has no known scheme is masked whole.
     let how = if text.contains("AWS") || text.contains("B") {
         0
     } else {
@@ -60,7 +60,7 @@ fn written(value: &Value, how: u64) -> String {
     }
 }
 
-/// A name in any case, with `_` for `-` where that is the same.
+/// A name in upper or lower case, with `_` for `-` where that means the same.
 fn any_case(name: &str, how: u64, is_member: bool) -> String {
     let name =
         name.chars()
@@ -100,7 +100,7 @@ fn filler() -> impl Strategy<Value = String> {
     r#"[a-cé☃/ "\\?&=%\n:{}\[\],]{0,12}"#
 }
 
-/// A text with a secret in it, as a parameter.
+/// A text that contains a secret as a parameter.
 fn with_parameter() -> impl Strategy<Value = String> {
     let names = prop_oneof![
         Just("x-amz-signature"),
@@ -171,7 +171,7 @@ fn with_secrets() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The same with every secret masked.
+/// The same, with every secret masked.
 fn masked(value: &Value) -> Value {
     match value {
         Value::String(text) => {
@@ -211,14 +211,14 @@ proptest! {
         prop_assert_eq!(after, masked(&before), "{}", event);
     }
 
-    /// Of JSON in a string of JSON nothing secret is left, and the outer JSON stays whole.
+    /// In JSON within a JSON string, nothing secret is left, and the outer JSON stays valid.
     #[test]
     fn secrets_are_found_in_json_within_json(value in with_secrets(), how: u64, deep: bool) {
         let mut inner = written(&value, how);
         if deep {
             inner = serde_json::json!({ "log": inner }).to_string();
         }
-        // Programs that write JSON within JSON escape what they must.
+        // Programs that write JSON within JSON escape only what they must.
         let event = serde_json::json!({ "log": inner, "b": [1] }).to_string();
         let found = redacted(&event);
         let after: Value = serde_json::from_str(&found).unwrap();
@@ -226,7 +226,7 @@ proptest! {
         prop_assert_eq!(&after["b"], &serde_json::json!([1]));
     }
 
-    /// Whatever is in its strings, also JSON that is cut off or damaged: an event stays one, and is masked once.
+    /// Whatever its strings contain, even JSON that is cut off or damaged, an event stays one event and is masked once.
     #[test]
     fn no_well_formed_event_is_dropped(texts in vec(DAMAGED, 1..4), depth in 0..3, as_names: bool) {
         let nest = |text: String| (0..depth).fold(text, |text, _| serde_json::json!({ "log": text }).to_string());

@@ -1,4 +1,4 @@
-//! The rules that the pages of servers recommend, on captured events.
+//! The rules that the pages about servers recommend, applied to captured events.
 
 use super::*;
 use crate::rules::filter::Action;
@@ -23,7 +23,7 @@ fn recipes(page: &str) -> Vec<(Action, String)> {
     rules.map(rule).collect()
 }
 
-/// How many of these events rules leave out, each with its action.
+/// How many of these events the rules leave out, each rule with its action.
 fn left_out(rules: &[&(Action, String)], lines: &str) -> usize {
     let rules = rules.iter().flat_map(|(action, rules)| {
         rules
@@ -34,8 +34,8 @@ fn left_out(rules: &[&(Action, String)], lines: &str) -> usize {
     rules.screen(&mut chunk(lines), 0).events()
 }
 
-/// Of each page a stream, a user in it, a request for health as that server writes it, and how many of all these events
-/// are left out: health checks, HEAD and List, the user, reads, reads that did not fail. Counted by other means.
+/// For each page: a stream, a user in it, a health check as that server logs it, and how many of all these events are
+/// left out: health checks, HEAD and List, the user, reads, reads that did not fail. Counted by other means.
 #[test]
 fn the_recipes_of_the_pages_leave_out_what_they_say() {
     for (page, stream, user, probe, expected) in [
@@ -91,7 +91,7 @@ fn the_recipes_of_the_pages_leave_out_what_they_say() {
     ] {
         let mut lines = captured(stream);
         if stream.starts_with("seaweedfs") {
-            // Tag, time, record, options.
+            // The elements are tag, time, record and options.
             let record = |line: &str| {
                 let record = walk::elements(line.as_bytes()).nth(2).unwrap();
                 format!("{}\n", str::from_utf8(record).unwrap())

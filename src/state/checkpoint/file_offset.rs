@@ -14,17 +14,17 @@ pub struct FileOffset {
     pub device: u64,
     /// The inode number. It may be used again when the file is gone.
     pub inode: u64,
-    /// All events before this byte are final. Of a compressed file, a byte of what was compressed.
+    /// All events before this byte are final. For a compressed file, this counts uncompressed bytes.
     pub offset: u64,
     /// Its length when it was last seen.
     pub length: u64,
     /// What it begins with.
     pub head: Fingerprint,
-    /// The bytes right before the offset; empty if they are not known.
+    /// The bytes right before the offset; empty if unknown.
     pub tail: Fingerprint,
     /// It was seen to be gone, or reported as missing: only a copy of it may still turn up.
     pub is_gone: bool,
-    /// It is compressed and was there before the agent, or can't be read: it is not, now or later.
+    /// It is not read, now or later: it is compressed and was there before the agent, or it can't be read.
     pub is_skipped: bool,
 }
 

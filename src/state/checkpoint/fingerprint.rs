@@ -1,6 +1,6 @@
-//! What part of a file is recognised by.
+//! What a part of a file is recognised by.
 
-/// So many of a file's first bytes tell it from others.
+/// How many of a file's first bytes tell it from others.
 pub const HEAD_BYTES: usize = 1024;
 
 /// FNV-1a's start and factor. Not the standard library's hash, whose values may change with its version.
@@ -19,7 +19,7 @@ pub struct Fingerprint {
 }
 
 impl Default for Fingerprint {
-    /// Of no bytes at all.
+    /// A fingerprint of no bytes at all.
     fn default() -> Self {
         Fingerprint {
             bytes: 0,
@@ -29,14 +29,14 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of these bytes, as far as they are the first [`HEAD_BYTES`].
+    /// The fingerprint of these bytes, of which only the first [`HEAD_BYTES`] count.
     pub fn of(bytes: &[u8]) -> Self {
         let mut fingerprint = Fingerprint::default();
         fingerprint.extend(bytes);
         fingerprint
     }
 
-    /// Adds the bytes behind those that it covers, as far as there may be more.
+    /// Adds the bytes that follow those it covers, up to [`HEAD_BYTES`].
     pub fn extend(&mut self, bytes: &[u8]) {
         let more = bytes.len().min(HEAD_BYTES.saturating_sub(self.len()));
         self.hash = hash_on(self.hash, &bytes[..more]);

@@ -1,9 +1,9 @@
-//! The text of a checkpoint, which is read with distrust.
+//! The text of a checkpoint, which is parsed with distrust.
 //!
-//! A header line, then a record a line: its CRC-32, a blank, and one JSON object, in which the number of the file and
-//! either all that is known of it or that it was dropped. A later record replaces an earlier one of the same number. So
-//! a change costs one short write, and a record that is torn or damaged costs no other: an older offset is valid
-//! then, and some events are sent again.
+//! A header line, then one record per line: its CRC-32, a blank, and one JSON object with the number of the file and
+//! either all that is known of the file or that it was dropped. A later record replaces an earlier one of the same
+//! number. So a change costs one short write, and a torn or damaged record costs no other: an older offset then
+//! applies, and some events are sent again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,15 +19,15 @@ use super::file_offset::FileOffset;
 use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
 
-/// Of the format.
+/// The version of the format.
 pub const VERSION: u64 = 2;
 
 /// What a checkpoint says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// By the number that a file has in it.
+    /// By the number that a file has in the checkpoint.
     pub files: BTreeMap<u64, FileOffset>,
-    /// Records that were damaged, a torn last one aside.
+    /// Records that were damaged, not counting a torn last one.
     pub damaged: usize,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn header(source: &str) -> String {
     format!("{header}\n")
 }
 
-/// Appends a file's record; of no file, that the number was dropped.
+/// Appends a file's record; without a file, a record that the number was dropped.
 pub(super) fn append(text: &mut String, number: u64, file: Option<&FileOffset>) {
     let record = match file {
         None => format!("{{\"id\":{number},\"dropped\":true}}"),
@@ -83,7 +83,7 @@ fn describe(number: u64, file: &FileOffset) -> String {
 /// Reads a checkpoint's text.
 ///
 /// # Errors
-/// It is none, or that of another source or version.
+/// It is not a checkpoint, or it is that of another source or version.
 pub fn replay(text: &[u8], source: &str) -> Result<Replayed, String> {
     let mut lines = text.split_inclusive(|byte| *byte == b'\n');
     let header: Value = serde_json::from_slice(lines.next().unwrap_or_default())
@@ -96,7 +96,7 @@ pub fn replay(text: &[u8], source: &str) -> Result<Replayed, String> {
     }
     let mut replayed = Replayed::default();
     for line in lines {
-        // The last one is torn when the host or the agent ended amid the write.
+        // The last line is torn if the host or the agent ended during the write.
         let is_whole = line.ends_with(b"\n");
         match record(line) {
             Some((number, Some(file))) => {
@@ -111,7 +111,7 @@ pub fn replay(text: &[u8], source: &str) -> Result<Replayed, String> {
     Ok(replayed)
 }
 
-/// Whether a text is meant to be one of these.
+/// Whether a text is meant to be a checkpoint of this format.
 pub(super) fn is_one(text: &[u8]) -> bool {
     let first = text.split(|byte| *byte == b'\n').next();
     let header = first.and_then(|line| serde_json::from_slice::<Value>(line).ok());
@@ -145,7 +145,7 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
         is_gone: record["gone"] == true,
         is_skipped: record["skipped"] == true,
     };
-    // More than that was not read.
+    // No more than the offset was read.
     let is_sound = file.tail.len() as u64 <= file.offset;
     is_sound.then_some((number, Some(file)))
 }
@@ -215,7 +215,7 @@ mod tests {
         )
     }
 
-    /// Records of few numbers, so that they replace each other.
+    /// Records with few numbers, so that they replace each other.
     fn records() -> impl Strategy<Value = Vec<(u64, Option<FileOffset>)>> {
         vec((0..4_u64, proptest::option::weighted(0.8, file())), 0..12)
     }

@@ -1,7 +1,7 @@
 //! How far each file of a `file:` source was delivered, kept under `--state-dir` so that the next start resumes
 //! there.
 //!
-//! One file per source and host: a header, then one record for each change, the newest of a file being the valid one
+//! One file per source and host: a header, then one record for each change; the newest record of a file is valid
 //! (see [`journal`]). An offset is committed only when every event before it is final (see [`Progress`]), so that
 //! each event is delivered at least once, however the agent ends.
 

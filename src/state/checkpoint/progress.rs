@@ -1,5 +1,5 @@
-//! Which bytes of a source's files are final. The source's thread marks what it has queued; the watermark of the queue
-//! tells what of that is final.
+//! Which bytes of a source's files are final. The source's thread marks what it has queued; the queue's watermark
+//! tells how much of that is final.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use super::file_offset::FileOffset;
 use super::fingerprint::Fingerprint;
 
-/// At most so many marks are kept: later ones are merged, which makes offsets coarser but never wrong.
+/// The most marks that are kept: later ones are merged, which makes offsets coarser but never wrong.
 const MARKS: usize = 256;
 
 /// How far one file was read.
@@ -18,9 +18,9 @@ const MARKS: usize = 256;
 pub struct Reached {
     /// Whole events only.
     pub offset: u64,
-    /// What the file begins with, as far as it was read.
+    /// What the file begins with, up to where it was read.
     pub head: Fingerprint,
-    /// The bytes right before the offset; empty if they are not known.
+    /// The bytes right before the offset; empty if unknown.
     pub tail: Fingerprint,
 }
 
@@ -32,10 +32,10 @@ struct Step {
     is_gone: bool,
 }
 
-/// What a checkpoint is to learn: the newest of each file, or that its number was dropped.
+/// What a checkpoint must learn: for each file its newest state, or that its number was dropped.
 pub type Changes = Vec<(u64, Option<FileOffset>)>;
 
-/// A source's files; clones are the same ones.
+/// A source's files; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     state: Arc<Mutex<State>>,
@@ -47,19 +47,19 @@ struct State {
     /// By the number that the source has given them.
     files: BTreeMap<u64, Box<FileOffset>>,
     marks: VecDeque<Mark>,
-    /// Differ from what the checkpoint says.
+    /// Files that differ from what the checkpoint says.
     changed: BTreeSet<u64>,
-    /// Differ from it in their length only, which is not urgent.
+    /// Files that differ from it only in their length, which is not urgent.
     grown: BTreeSet<u64>,
-    /// The source has looked for its files once.
+    /// The source has looked for its files at least once.
     is_ready: bool,
     /// Bytes that became final so far.
     done: u64,
-    /// Bytes that are not final, if that was not changed since it was summed up.
+    /// Bytes that are not final, if nothing has changed since they were summed up.
     behind: Option<u64>,
 }
 
-/// When all events below the position are final, these files have come so far.
+/// Once all events below the position are final, these files have reached these steps.
 #[derive(Debug)]
 struct Mark {
     position: u64,
@@ -67,8 +67,8 @@ struct Mark {
 }
 
 impl Progress {
-    /// One that sends to `wake`, as far as there is room, when there is something to write, or the first that is to be
-    /// written when its events are final: they may be so already.
+    /// Sends to `wake`, if there is room, when there is something to write, or when the first change to write waits for
+    /// its events to become final: they may be so already.
     pub fn waking(wake: Sender<()>) -> Self {
         Progress {
             wake: Some(wake),
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// The source has looked for its files: from now on there is something to write, be it that there are none.
+    /// The source has looked for its files: from now on there is something to write, even if it is that there are none.
     pub fn ready(&self) {
         self.lock().is_ready = true;
     }
@@ -95,7 +95,7 @@ impl Progress {
         });
     }
 
-    /// A file is here now, of this identity, length and beginning. False if its number is not known.
+    /// A file is here now, with this identity, length and beginning. False if its number is unknown.
     pub fn seen(
         &self,
         number: u64,
@@ -127,13 +127,13 @@ impl Progress {
         })
     }
 
-    /// When all events below `position` are final, all before the offset reached are. Positions never fall.
+    /// Once all events below `position` are final, so is all before the offset in `reached`. Positions never fall.
     pub fn mark(&self, position: u64, number: u64, reached: Reached) {
         self.change(|state| state.mark(position, number, |step| step.reached = Some(reached)));
     }
 
-    /// When all events below `position` are final, nothing more comes of the file, but a copy of it may turn up. If
-    /// all of it is final, that holds now.
+    /// Once all events below `position` are final, nothing more comes from the file, but a copy of it may turn up. If
+    /// all of it is final already, that applies now.
     pub fn gone(&self, position: u64, number: u64) {
         self.change(|state| {
             let is_gone = true;
@@ -150,7 +150,7 @@ impl Progress {
         });
     }
 
-    /// What is behind `length` in a file is lost, and counted: the next start is not to count it again.
+    /// What is beyond `length` in a file is lost, and counted: the next start must not count it again.
     pub fn lost(&self, number: u64, length: u64) {
         self.change(|state| {
             state.behind = None;
@@ -161,7 +161,7 @@ impl Progress {
         });
     }
 
-    /// A file need not be known any more: nothing of it was read, or it has been gone for long.
+    /// A file can be forgotten: nothing of it was read, or it has been gone for a long time.
     pub fn drop_file(&self, number: u64) {
         self.change(|state| {
             state.files.remove(&number);
@@ -175,7 +175,7 @@ impl Progress {
         self.lock().advance(watermark);
     }
 
-    /// What has changed since the last call, now that all events below `watermark` are final; with `lengths` also the
+    /// What has changed since the last call, now that all events below `watermark` are final; with `lengths`, also the
     /// files that have only grown.
     pub fn commit(&self, watermark: u64, lengths: bool) -> Changes {
         let mut state = self.lock();
@@ -193,14 +193,14 @@ impl Progress {
         changes.collect()
     }
 
-    /// Shows all files as they are committed now, one after the other.
+    /// Passes all files to `show` as they are committed now, one after the other.
     pub fn each(&self, mut show: impl FnMut(u64, &FileOffset)) {
         for (number, file) in &self.lock().files {
             show(*number, file);
         }
     }
 
-    /// Bytes that are not final yet, of all files that are there.
+    /// Bytes that are not final yet, of all files that are present.
     pub fn behind(&self) -> u64 {
         let mut state = self.lock();
         if let Some(behind) = state.behind {
@@ -225,7 +225,7 @@ impl Progress {
         if ((has.0 && !had.0) || (has.1 && !had.1))
             && let Some(wake) = &self.wake
         {
-            // It is awake if there is no room.
+            // If there is no room, the writer has been woken already.
             let _ = wake.try_send(());
         }
         result
@@ -237,7 +237,7 @@ impl Progress {
 }
 
 impl State {
-    /// Notes what becomes known of a file at a position.
+    /// Notes what a position makes known of a file.
     fn mark(&mut self, position: u64, number: u64, note: impl FnOnce(&mut Step)) {
         let last = self.marks.back().map_or(0, |last| last.position);
         let position = position.max(last);

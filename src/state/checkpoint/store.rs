@@ -15,11 +15,11 @@ use super::{journal, v1};
 use crate::sys::atomic_file::AtomicFile;
 use crate::sys::lock;
 
-/// The readable part of a file's name at most.
+/// The maximum length of the readable part of a file's name.
 const READABLE: usize = 60;
 /// A checkpoint is never longer than this: some 100,000 files.
 const MAX_BYTES: u64 = 64 << 20;
-/// A checkpoint is written anew when it is so much longer than twice what it must be.
+/// A checkpoint is rewritten when it is longer than twice its necessary length by this much.
 const SLACK: usize = 256 << 10;
 
 const FILE: AtomicFile = AtomicFile {
@@ -28,34 +28,34 @@ const FILE: AtomicFile = AtomicFile {
     sync: true,
 };
 
-/// One source's checkpoint, which is its own for as long as this lives.
+/// One source's checkpoint, which nobody else may use while this lives.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     name: String,
     source: String,
     _lock: File,
-    /// What is appended to.
+    /// The file that is appended to.
     open: Option<Journal>,
 }
 
 #[derive(Debug)]
 struct Journal {
     file: File,
-    /// Its length when it was written anew, and now.
+    /// Its length when it was last rewritten, and now.
     compact: usize,
     bytes: usize,
-    /// Something was appended that is not on disk yet.
+    /// Something was appended that was not synced to disk yet.
     is_dirty: bool,
 }
 
-/// What a start finds.
+/// What is found at the start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing: the source's very first start.
+    /// Nothing: this is the source's very first start.
     Nothing,
-    /// How far its files had come.
+    /// How far its files were delivered.
     Files(Checkpoint),
     /// Something that can't be used, and the reason.
     Unusable(String),
@@ -64,23 +64,23 @@ pub enum Found {
 /// A checkpoint that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// By their numbers.
+    /// The files by their numbers.
     pub files: BTreeMap<u64, FileOffset>,
     /// When it was last written.
     pub written: SystemTime,
-    /// 0.1 wrote it, which did not know of files renamed from a path.
+    /// It was written by 0.1, which did not know of files renamed from a path.
     pub is_old: bool,
     /// Records that were damaged.
     pub damaged: usize,
 }
 
 impl Store {
-    /// The checkpoint in `dir` of the source that reads `path` on this host; none if another agent has it.
+    /// The checkpoint in `dir` of the source that reads `path` on this host; `None` if another agent has it.
     ///
     /// # Errors
     /// The directory can't be written to.
     pub fn open(dir: &Path, host: &str, path: &Path) -> io::Result<Option<Self>> {
-        // Relative to where it was started, another agent's may be another file.
+        // A relative path depends on where an agent was started: another agent's may name another file.
         let path = absolute(path)?;
         let readable = path.file_name().unwrap_or_default().to_string_lossy();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -101,7 +101,7 @@ impl Store {
         }))
     }
 
-    /// Reads it.
+    /// Reads the checkpoint.
     pub fn read(&self) -> Found {
         let (text, written) = match read(&self.path()) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
@@ -111,8 +111,8 @@ impl Store {
         parse(&text, Some(&self.source), written).map_or_else(Found::Unusable, Found::Files)
     }
 
-    /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, as
-    /// far as it was written after `since`. The newest is last.
+    /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, if
+    /// it was written after `since`. The newest is last.
     pub fn read_others(&self, host: &str, since: Option<SystemTime>) -> Vec<FileOffset> {
         let prefix = format!("{host}.");
         let mut others = Vec::new();
@@ -144,10 +144,10 @@ impl Store {
         files.collect()
     }
 
-    /// Writes all of it. It is on disk before it takes the old one's place.
+    /// Writes the whole checkpoint. It is on disk before it replaces the old one.
     ///
     /// # Errors
-    /// It can't be written; the old one stays.
+    /// It can't be written; the old one remains.
     pub fn rewrite(&mut self, progress: &Progress) -> io::Result<()> {
         self.open = None;
         let path = self.path();
@@ -164,10 +164,10 @@ impl Store {
         Ok(())
     }
 
-    /// Appends what has changed. False if it must be written anew: it has grown too long, or never was.
+    /// Appends what has changed. False if the checkpoint must be rewritten: it has grown too long or was never written.
     ///
     /// # Errors
-    /// It can't be written; it must be written anew.
+    /// It can't be written; it must be rewritten.
     pub fn append(&mut self, changes: &Changes) -> io::Result<bool> {
         let Some(open) = &mut self.open else {
             return Ok(false);
@@ -188,11 +188,11 @@ impl Store {
         Ok(true)
     }
 
-    /// Has on disk what was appended. False if it must be written anew, because its directory was replaced or the
-    /// file removed.
+    /// Syncs to disk what was appended. False if the checkpoint must be rewritten, because its directory was replaced
+    /// or the file removed.
     ///
     /// # Errors
-    /// It can't be written; it must be written anew.
+    /// It can't be written; it must be rewritten.
     pub fn sync(&mut self) -> io::Result<bool> {
         let path = self.path();
         let Some(open) = &mut self.open else {
@@ -217,7 +217,7 @@ impl Store {
         synced
     }
 
-    /// Where it is.
+    /// Where the checkpoint is.
     pub fn path(&self) -> PathBuf {
         self.dir.join(format!("{}.checkpoint", self.name))
     }
@@ -231,7 +231,7 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
     Ok((text, written))
 }
 
-/// Reads either version. Without a source, that of whatever source it is.
+/// Reads either version. Without `source`, the checkpoint of any source is accepted.
 fn parse(text: &[u8], source: Option<&str>, written: SystemTime) -> Result<Checkpoint, String> {
     let first_line = text.split(|byte| *byte == b'\n').next();
     let is_journal = journal::is_one(text);

@@ -11,7 +11,7 @@ use crate::state::PROGRAM;
 /// Reads such a checkpoint's text. `directory` is where the source's files are.
 ///
 /// # Errors
-/// It is none, or that of another source or version.
+/// It is not a checkpoint, or it is that of another source or version.
 pub fn parse(text: &[u8], source: &str, directory: &Path) -> Result<Vec<FileOffset>, String> {
     let checkpoint: Value =
         serde_json::from_slice(text).map_err(|_| "it is no whole JSON".to_owned())?;
@@ -45,7 +45,7 @@ fn entry(file: &Value, directory: &Path) -> Option<FileOffset> {
         },
         ..FileOffset::default()
     };
-    // What is before the offset was read, so the beginning was.
+    // All before the offset was read, and so was the beginning.
     let known = entry.head.len();
     (known <= HEAD_BYTES && known as u64 >= entry.offset.min(HEAD_BYTES as u64)).then_some(entry)
 }

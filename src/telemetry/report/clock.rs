@@ -1,4 +1,4 @@
-//! Whether a clock agrees with this host's. No clock itself: time is an argument.
+//! Whether a clock agrees with this host's. It reads no clock itself: time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::text::quantity::HumanDuration;
 /// What is known of a clock, or of the times of events.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// Seconds that it may be wrong.
+    /// Seconds by which it may be wrong.
     limit: u64,
-    /// It has to be wrong for so long.
+    /// How long it has to be wrong until that is reported.
     patience: Duration,
     /// By how many seconds it was ahead when it was last seen; negative if it was behind.
     skew: Option<i64>,
-    /// Since when it is wrong, or right.
+    /// Since when it has been wrong, or right.
     since: Option<(bool, Instant)>,
     is_told: bool,
 }
 
-/// It has to be right for so long until that is said: behind a balancer there may be several, one of them wrong.
+/// How long it has to be right until that is reported: behind a balancer there may be several, one of them wrong.
 const CALM: Duration = Duration::from_secs(60);
 
 impl Clock {
@@ -33,7 +33,7 @@ impl Clock {
         }
     }
 
-    /// It was seen. `what` says of what it is, in words that `agrees with` follows.
+    /// The clock was seen. `what` names it, in words that `agrees with` can follow.
     pub(super) fn seen(&mut self, skew: i64, what: &str, now: Instant) -> Option<Message> {
         self.skew = Some(skew);
         let is_wrong = skew.unsigned_abs() > self.limit;
@@ -59,7 +59,7 @@ impl Clock {
 
     /// Seconds between both clocks.
     pub(super) fn skew(&self) -> Option<u64> {
-        // What arrives a moment later is not late.
+        // An event or answer that arrives a moment later is not late.
         let skew = self.skew?.unsigned_abs();
         Some(if skew < 2 { 0 } else { skew })
     }
@@ -81,7 +81,7 @@ mod tests {
             (0, 0, false),
             (61, 10, false),
             (90, 69, false),
-            // Once in between it was right.
+            // In between it was right once.
             (60, 70, false),
             (-61, 80, false),
             (-61, 139, false),

@@ -1,6 +1,6 @@
-//! Counts and logs what happens to events, requests and sources. Each call does both, so that the log can't disagree with the
-//! counts: the first occurrence is logged at once, then one line an interval with the count, and a recovery with how long
-//! it took.
+//! Counts and logs what happens to events, requests and sources. Each call does both, so that the log can't disagree
+//! with the counts: the first occurrence is logged at once, then one line per interval with the count, and a recovery
+//! with how long it took.
 
 mod clock;
 mod source;
@@ -26,7 +26,7 @@ use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
 pub struct ReportedSource {
     /// As it was given.
     pub name: String,
-    /// The next start reads again what was not delivered: at the agent's end nothing of it is lost.
+    /// The next start reads again what was not delivered: nothing of it is lost when the agent ends.
     pub resumes: bool,
 }
 
@@ -36,15 +36,15 @@ pub struct Report {
     counters: Counters,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
-    /// For each source, whether the time of an event should be looked at.
+    /// For each source, whether the time of its next event is wanted.
     wanted_times: Vec<AtomicBool>,
-    /// For the trail, if there is one.
+    /// Losses for the trail, if there is one.
     gaps: Option<Mutex<Gaps>>,
 }
 
 impl Report {
-    /// A report on these sources that logs summaries every `interval`, if [`tick`](Self::tick) is
-    /// called so. Sources are known by their place from here on.
+    /// A report on these sources that logs summaries every `interval`, provided that [`tick`](Self::tick) is
+    /// called that often. From here on, sources are identified by their index.
     pub fn new(interval: Duration, sources: Vec<ReportedSource>) -> Self {
         Report {
             counters: Counters::new(sources.len()),
@@ -61,7 +61,7 @@ impl Report {
         }
     }
 
-    /// The same that adds losses up for the trail.
+    /// The same report, but it adds up losses for the trail.
     pub fn with_trail(self) -> Self {
         Report {
             gaps: Some(Mutex::default()),
@@ -73,7 +73,7 @@ impl Report {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and logs what that gives before anybody else changes it.
+    /// Changes the state, and logs the resulting message before anybody else can change it.
     fn update(&self, change: impl FnOnce(&mut State, Now) -> Option<Message>) {
         let mut state = self.state();
         if let Some(message) = change(&mut state, Now::read()) {
@@ -96,7 +96,7 @@ impl Report {
         self.counters.received(source, events);
     }
 
-    /// Events of an earlier start were found in the spool.
+    /// Events from an earlier start were found in the spool.
     pub fn recovered(&self, events: u64) {
         self.counters.recovered(events);
     }
@@ -119,8 +119,8 @@ impl Report {
         }
     }
 
-    /// Events that had been counted as received were dropped, of this source if that is known. At shutdown, those of a source
-    /// that resumes are not lost, and stay buffered in the counts.
+    /// Events that had been counted as received were dropped, of this source if it is known. At shutdown, those of a
+    /// source that resumes are not lost, and stay buffered in the counts.
     pub fn dropped(&self, reason: Reason, source: Option<usize>, events: usize) {
         if events == 0 {
             return;
@@ -130,7 +130,7 @@ impl Report {
                 state.left += events as u64;
                 return None;
             }
-            // What was dropped behind the queue has its numbers, which the sender says.
+            // Events dropped behind the queue have numbers, which the sender reports.
             if source.is_some() || reason == Reason::Corrupt {
                 self.add_gap(source, reason.label(), events as u64, []);
             }
@@ -139,12 +139,12 @@ impl Report {
         });
     }
 
-    /// Events that had been counted as received are not sent, because of this rule: no loss.
+    /// Events that had been counted as received are not sent because of this rule. This is no loss.
     pub fn filtered(&self, rule: &Arc<str>, events: usize) {
         self.counters.filtered(rule, events);
     }
 
-    /// These rules exclude events from now on: they are shown also while none was.
+    /// These rules exclude events from now on: they are shown even before they exclude any.
     pub fn filters(&self, rules: &[Arc<str>]) {
         rules
             .iter()
@@ -156,7 +156,7 @@ impl Report {
         self.counters.redacted(values);
     }
 
-    /// Of so many first events none had this member, which a rule is about.
+    /// None of the first `events` events had this member, which a rule is about.
     pub fn rule_unseen(&self, member: String, events: usize) {
         self.update(|_, _| Some(Message::RuleUnseen { member, events }));
     }
@@ -166,7 +166,7 @@ impl Report {
         self.state().left += events as u64;
     }
 
-    /// Whether the next start reads a source again; one that is not known, if it does so with all of them.
+    /// Whether the next start reads a source again; for an unknown source, whether it reads all of them again.
     fn resumes(&self, source: Option<usize>) -> bool {
         match source {
             Some(source) => self
@@ -177,7 +177,7 @@ impl Report {
         }
     }
 
-    /// The webhook does not take events, which are final with that.
+    /// The webhook rejects events, which makes them final.
     pub fn rejected(&self, events: usize, message: &str) {
         if events > 0 {
             self.update(|state, now| {
@@ -192,7 +192,7 @@ impl Report {
         self.state().rejects_saved += events as u64;
     }
 
-    /// Rejected events could not be written to it.
+    /// Rejected events could not be written to their file.
     pub fn rejects_unsaved(&self, events: usize, error: &str) {
         self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
     }
@@ -205,33 +205,33 @@ impl Report {
         }
     }
 
-    /// A request failed, and is sent again after `retry_in`. `fix` says what an operator must do, if it does not pass by itself.
+    /// A request failed and is resent after `retry_in`. `fix` is what an operator must do if it won't pass by itself.
     pub fn delivery_failed(&self, message: &str, fix: Option<&'static str>, retry_in: Duration) {
         let buffered = self.balance().buffered();
         self.update(|state, now| state.delivery_failed(message, fix, retry_in, buffered, now));
     }
 
-    /// The webhook took or rejected a request's content: it works.
+    /// The webhook took or rejected a request's content, so it works.
     pub fn delivery_restored(&self) {
         self.update(|state, now| state.delivery_restored(now));
     }
 
-    /// So many events were posted and are not acknowledged as indexed.
+    /// This many events were posted and are not acknowledged as indexed.
     pub fn posted(&self, events: usize) {
         self.state().posted = events as u64;
     }
 
-    /// A query for what is indexed failed, and is made again.
+    /// A query for what is indexed failed, and will be repeated.
     pub fn query_failed(&self, message: &str) {
         self.update(|state, now| state.query_failed(message, now));
     }
 
-    /// Such a query was answered.
+    /// A query for what is indexed was answered.
     pub fn query_answered(&self) {
         self.update(|state, now| state.query_answered(now));
     }
 
-    /// The agent ends before so many events were acknowledged as indexed.
+    /// The agent ends before this many events were acknowledged as indexed.
     pub fn left_unacknowledged(&self, events: usize) {
         if events > 0 {
             let events = Events(events as u64);
@@ -246,12 +246,12 @@ impl Report {
         }
     }
 
-    /// The webhook, or what is before it, takes no bodies larger than this.
+    /// The webhook, or a proxy in front of it, takes no bodies larger than this.
     pub fn body_size_learned(&self, bytes: usize) {
         self.update(|state, _| state.body_size_learned(bytes));
     }
 
-    /// The webhook takes events, but may not make of them what the operator expects.
+    /// The webhook takes events, but may not turn them into what the operator expects.
     pub fn advice(&self, text: &str) {
         self.update(|_, _| {
             Some(Message::Advice {
@@ -260,17 +260,17 @@ impl Report {
         });
     }
 
-    /// A connection to this endpoint was made on which certificates expire then.
+    /// A connection to this endpoint was made; its certificates expire at these times.
     pub fn certificates(&self, endpoint: String, expiries: Expiries) {
         self.state().expiries.insert(endpoint, expiries);
     }
 
-    /// An event keeps failing while others are delivered. Counts nothing: it may still become either.
+    /// An event keeps failing while others are delivered. It is not counted: it may still be delivered or rejected.
     pub fn event_set_aside(&self, message: &str) {
         self.update(|state, _| state.event_set_aside(message));
     }
 
-    /// A client's request was refused, that of `peer` if it has an address. Its events are in no count.
+    /// A client's request was refused; `peer` is the client's address, if it has one. Its events are in no count.
     pub fn request_refused(&self, source: usize, reason: Refusal, peer: Option<String>) {
         self.update(|state, _| {
             let source = state.sources.get_mut(source)?;
@@ -278,7 +278,7 @@ impl Report {
         });
     }
 
-    /// A source can't be read, and is tried again.
+    /// A source can't be read; it is retried.
     pub fn source_failed(&self, source: usize, message: &str) {
         self.update(|state, now| state.source_failed(source, message, now));
     }
@@ -288,7 +288,7 @@ impl Report {
         self.update(|state, now| state.sources.get_mut(source)?.restored(now.instant));
     }
 
-    /// Somebody must set a client of a source differently. Logged once.
+    /// A client of a source must be configured differently. Logged once.
     pub fn source_complaint(&self, source: usize, problem: &'static str) {
         self.update(|state, now| state.source_complaint(source, problem, now));
     }
@@ -298,14 +298,14 @@ impl Report {
         self.update(|state, now| state.source_lost_bytes(source, bytes, message, now));
     }
 
-    /// Whether a source can be read, where that changes without an error.
+    /// Whether a source can be read, if that changes without an error.
     pub fn source_up(&self, source: usize, is_up: bool) {
         if let Some(source) = self.state().sources.get_mut(source) {
             source.is_up = is_up;
         }
     }
 
-    /// What a source has that was not read yet.
+    /// How much of a source was not read yet.
     pub fn source_lag(&self, source: usize, lag: Lag) {
         if let Some(source) = self.state().sources.get_mut(source) {
             source.lag = Some(lag);
@@ -319,35 +319,35 @@ impl Report {
         }
     }
 
-    /// What removed files of a source take that are kept open.
+    /// How many bytes are used by removed files of a source that are kept open.
     pub fn source_deleted_bytes(&self, source: usize, bytes: u64) {
         if let Some(source) = self.state().sources.get_mut(source) {
             source.deleted_bytes = bytes;
         }
     }
 
-    /// Where events go from now on, because of what has `changed`. The first time it is not logged.
+    /// Where events go from now on, because of what has `changed`. The first time, this is not logged.
     pub fn forwards(&self, forwarding: Forwarding, changed: &str) {
         self.update(|state, _| state.forwards(forwarding, changed));
     }
 
-    /// Requests go to another webhook from now on: what is known of the last one's state is over.
-    /// Several endpoints are known by their place in `names`, a single one is not.
+    /// Requests go to another webhook from now on: what is known of the last one's state no longer applies.
+    /// Several endpoints are identified by their index in `names`; a single one has no name.
     pub fn another_webhook(&self, names: Vec<String>) {
         self.state().another_webhook(names);
     }
 
-    /// One of several endpoints failed, and is left alone for now. `fix` says what an operator must do.
+    /// One of several endpoints failed, and is not used for now. `fix` says what an operator must do.
     pub fn endpoint_failed(&self, place: usize, message: &str, fix: Option<&'static str>) {
         self.update(|state, now| state.endpoint_failed(place, message, fix, now));
     }
 
-    /// It works again.
+    /// An endpoint works again.
     pub fn endpoint_restored(&self, place: usize) {
         self.update(|state, now| state.endpoint_restored(place, now));
     }
 
-    /// The file for `show` could not be written, and is tried again.
+    /// The file for `show` could not be written; it is retried.
     pub fn status_file_failed(&self, message: &str) {
         self.update(|state, now| state.status_file_failed(message, now));
     }
@@ -357,12 +357,12 @@ impl Report {
         self.update(|state, now| state.status_file_restored(now));
     }
 
-    /// The settings are in force; or with an error the previous ones, since these can't be used.
+    /// The settings are in effect; or, with an error, the previous ones, since the new ones can't be used.
     pub fn settings(&self, error: Option<String>) {
         self.update(|state, now| state.settings(error, now));
     }
 
-    /// Whether events go anywhere.
+    /// Whether events are sent anywhere.
     pub fn is_forwarding(&self) -> bool {
         matches!(self.state().forwarding, None | Some(Forwarding::On(_)))
     }
@@ -372,19 +372,19 @@ impl Report {
         self.state().forwarding.clone()
     }
 
-    /// For how long the webhook has not taken anything it was given, and why.
+    /// For how long the webhook has taken nothing of what it was sent, and why.
     pub fn webhook_outage(&self) -> Option<(Duration, String)> {
         let outage = self.state().webhook_outage()?;
         Some((outage.since.elapsed(), outage.error))
     }
 
-    /// All that is known at this moment.
+    /// All that is known now.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         state.snapshot(self.counters.balance())
     }
 
-    /// Logs the summaries that are due. To be called once an interval.
+    /// Logs the summaries that are due. Must be called once per interval.
     pub fn tick(&self) {
         for (wanted, source) in self.wanted_times.iter().zip(&self.sources) {
             wanted.store(!source.resumes, Relaxed);
@@ -397,7 +397,7 @@ impl Report {
     }
 
     /// Logs what no line has reported yet, and then the balance, the log's last line. What is still in memory is lost,
-    /// but for what the next start reads again.
+    /// except for what the next start reads again.
     pub fn stopped(&self) -> Snapshot {
         let mut state = self.state();
         let mut last = state.snapshot(self.counters.balance());

@@ -9,10 +9,10 @@ use crate::telemetry::snapshot::{Lag, SourceState};
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::HumanDuration;
 
-/// That a source is still unavailable is logged after so many intervals: by default once a minute.
+/// After how many intervals it is logged that a source is still unavailable: by default once a minute.
 const INTERVALS: u32 = 6;
 
-/// A source, as far as it changes.
+/// The changing state of a source.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     name: String,
@@ -28,8 +28,8 @@ pub(super) struct Source {
     clock: Clock,
 }
 
-/// Seconds that events may be older or newer than the moment at which they come, and for how long they are so until that is
-/// logged: not for one that was late.
+/// How many seconds older or newer than its arrival an event may be, and how long events must be beyond that until it
+/// is logged: a single late event is not.
 const EVENT_SKEW: u64 = 60;
 const EVENT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    /// The line to log now, and what went wrong if that is new.
+    /// The line to log now, and what went wrong if it is new.
     pub(super) fn failed(
         &mut self,
         error: &str,
@@ -114,7 +114,7 @@ impl Source {
         }
     }
 
-    /// A line about an outage, if it is time for one.
+    /// A line about an outage, if one is due.
     pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Option<Message> {
         let outage = self.outages.due(now, interval, INTERVALS)?;
         Some(Message::SourceStillUnavailable {

@@ -20,7 +20,7 @@ use crate::telemetry::snapshot::{
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::{HumanDuration, Size};
 
-/// One moment, by both clocks.
+/// One moment, by both clocks: the wall clock and the monotonic one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) instant: Instant,
@@ -38,23 +38,23 @@ pub(super) struct State {
     redelivered: Told,
     set_aside: Told,
     webhook: Outages,
-    /// Of queries for what is indexed.
+    /// Outages of queries for what is indexed.
     queries: Outages,
     /// Events that were posted and are not acknowledged as indexed.
     pub(super) posted: u64,
-    /// Of each endpoint, as far as they were seen.
+    /// The clock of each endpoint seen so far.
     clocks: Vec<Clock>,
-    /// Of several endpoints, by name.
+    /// If there are several endpoints, each with its outages, by name.
     endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
     pub(super) last_delivery: Option<SystemTime>,
-    /// The webhook, this one, has answered to a request's content.
+    /// This webhook has answered a request's content.
     pub(super) reached: bool,
-    /// Of the file for `show`.
+    /// Outages of the file for `show`.
     status_file: Outages,
     settings_rejected: Option<OutageState>,
     last_error: Option<LastError>,
-    /// By endpoint.
+    /// Of certificates, by endpoint.
     pub(super) expiries: BTreeMap<String, Expiries>,
     /// When certificates that expire soon are logged again.
     next_reminder: SystemTime,
@@ -117,7 +117,7 @@ impl State {
     pub(super) fn dropped(&mut self, reason: Reason, events: u64) -> Option<Message> {
         let burst = &mut self.dropped[reason as usize];
         if reason == Reason::Disabled {
-            // Intended, so it is reported only when forwarding is enabled.
+            // This is intended, so it is reported only when forwarding is enabled.
             burst.count(events);
             return None;
         }
@@ -254,7 +254,7 @@ impl State {
                 unsaved: self.rejects_unsaved.burst.total(),
             },
             spool: self.spool.map(|spool| SpoolState {
-                // It is a moment older.
+                // It was read a moment earlier than the balance.
                 events: spool.events.min(balance.buffered()),
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
@@ -343,7 +343,7 @@ impl State {
         messages
     }
 
-    /// What is to be logged before the balance.
+    /// What must be logged before the balance.
     pub(super) fn stopped(&mut self, last: &Snapshot) -> Vec<Message> {
         let shutdown = &mut self.dropped[Reason::Shutdown as usize];
         let lost = last.balance.dropped_for(Reason::Shutdown);

@@ -1,11 +1,11 @@
-//! Which lines follow from what happens, by tables of it.
+//! Which lines follow from which occurrences, in tables.
 
 use super::state::{Now, State};
 use super::*;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The report of one source, on a clock that is given in seconds.
+/// The report of one source, on a clock that is set in seconds.
 struct Story {
     state: State,
     begin: Now,
@@ -225,7 +225,7 @@ fn a_source_fails_and_recovers_and_a_complaint_is_logged_once() {
 
 #[test]
 fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
-    // By whether the two sources resume: what is dropped of what is buffered, and what is left.
+    // By whether the two sources resume: how many of the buffered events are dropped, and how many are left.
     for (resumes, dropped, left) in [
         ([false, false], 10, 0),
         ([true, true], 0, 10),
@@ -241,7 +241,7 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
         report.delivered(5);
         report.dropped(Reason::Shutdown, Some(0), 3);
         report.dropped(Reason::Shutdown, Some(1), 2);
-        // The other five are with a thread that does not end.
+        // The other five are in a thread that does not end.
         let last = report.stopped().balance;
         assert_eq!(
             (last.dropped(), last.buffered()),

@@ -1,4 +1,4 @@
-//! Lines about events that are counted, each with the reason in words.
+//! Lines about counted events, each with the reason in words.
 
 use std::time::Duration;
 

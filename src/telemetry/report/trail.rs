@@ -1,4 +1,4 @@
-//! What the trail learns from reports, and reports itself.
+//! What the trail learns from reports, and what it reports itself.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::telemetry::gaps::{Gap, Gaps};
 use crate::telemetry::snapshot::TrailState;
 
 impl Report {
-    /// Events with these numbers will not come, for this reason: for the trail.
+    /// For the trail: events with these numbers will not arrive, for this reason.
     pub fn gap(&self, reason: &str, numbers: impl IntoIterator<Item = Range<u64>>) {
         self.add_gap(None, reason, 0, numbers);
     }
@@ -30,7 +30,7 @@ impl Report {
         gap.add(unnumbered, numbers, now);
     }
 
-    /// The losses since this was last asked.
+    /// The losses since the last call.
     pub fn take_gaps(&self) -> Gaps {
         let gaps = self.gaps.as_ref().map(Mutex::lock);
         gaps.map_or_else(Gaps::new, |gaps| {
