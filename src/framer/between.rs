@@ -31,7 +31,7 @@ impl Framer {
         Step::Continue
     }
 
-    /// At something between objects that is neither one of them nor a separator.
+    /// Between objects, at something that is neither an object nor a separator.
     fn find_header(&mut self) -> Step {
         self.settle();
         let found = match self.opening {

@@ -5,20 +5,20 @@ pub(crate) const BLOCK: usize = 64;
 
 /// The places where a string's plain bytes end: quotes, backslashes and control characters.
 ///
-/// One look is enough for all of a block's strings. If each string were looked for by itself, each look would have to
-/// wait for the one before it to tell where to begin, which takes three times as long.
+/// One search covers all strings of a block. If each string were searched for by itself, each search would have to wait
+/// for the one before it to know where to begin, which takes three times as long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stops {
     /// Where the block begins.
     start: usize,
-    /// Those in the block, the first one lowest.
+    /// Those in the block, as bits; the lowest is the first one.
     bits: u64,
-    /// No byte of the blocks looked at is above 127; some of them are behind the last string.
+    /// No byte of the blocks searched is above 127, including some that are after the last string.
     pub(crate) is_ascii: bool,
 }
 
 impl Stops {
-    /// Nothing was looked at.
+    /// Nothing was searched yet.
     pub(crate) const NONE: Stops = Stops {
         // Far from any place.
         start: usize::MAX / 2,
@@ -26,7 +26,7 @@ impl Stops {
         is_ascii: true,
     };
 
-    /// The first one at or behind `at`, or the end of `bytes`. These are the same bytes at each call.
+    /// The first one at or after `at`, or the end of `bytes`, which must be the same at each call.
     #[inline(always)]
     pub(crate) fn next(&mut self, bytes: &[u8], mut at: usize) -> usize {
         loop {
@@ -54,13 +54,13 @@ impl Stops {
     }
 }
 
-/// Which of the first sixty-four bytes are such places, the first one lowest, and whether all are ASCII.
+/// Which of the first sixty-four bytes are such places, the first one lowest, and whether all bytes are ASCII.
 #[inline(always)]
 fn look_at(bytes: &[u8]) -> (u64, bool) {
     match bytes.first_chunk() {
         Some(block) => look(block),
         None => {
-            // A zero is a control character, and ends a string behind the last byte.
+            // A zero is a control character, so it ends a string after the last byte.
             let mut block = [0; BLOCK];
             block[..bytes.len()].copy_from_slice(bytes);
             look(&block)
@@ -95,8 +95,8 @@ mod sse2 {
         let (quarters, _) = block.as_chunks();
         for (number, quarter) in quarters.iter().enumerate() {
             let bytes = load(quarter);
-            // With bit 1 turned, the quote comes right behind the control characters, so that one comparison finds
-            // both; with bit 7 turned, signed numbers compare as unsigned ones do.
+            // With bit 1 flipped, the quote comes right after the control characters, so that one comparison finds
+            // both; with bit 7 flipped, signed numbers compare as unsigned ones do.
             let turned = _mm_xor_si128(bytes, _mm_set1_epi8(TURNED));
             let others = _mm_cmplt_epi8(turned, _mm_set1_epi8((b'"' as i8 ^ TURNED) + 1));
             let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));

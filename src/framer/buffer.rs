@@ -1,12 +1,12 @@
-//! The bytes that a framer has read and not dealt with.
+//! The bytes that a framer has read and not processed yet.
 
 use memchr::memchr;
 
-/// Room that a read gets at least.
+/// The least room that a read gets.
 const MIN_READ: usize = 4 << 10;
 /// Initial size of the buffer; a connection with little traffic needs no more.
 const FIRST_BUFFER: usize = 16 << 10;
-/// The buffer grows to this while reads fill it, and beyond only for an event that needs it.
+/// The buffer grows to this while reads fill it, and beyond it only for an event that needs more.
 pub(crate) const USUAL_BUFFER: usize = 128 << 10;
 
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Buffer {
     buffer: Vec<u8>,
     /// Bytes of it that hold input.
     pub(crate) filled: usize,
-    /// Bytes of the stream that came before the buffer's.
+    /// Bytes of the stream before those in the buffer.
     shifted: u64,
 }
 
@@ -35,23 +35,23 @@ impl Buffer {
         self.buffer[start..end].rotate_left(middle - start);
     }
 
-    /// Which offset of the stream this offset of the buffer is.
+    /// The offset in the stream of this offset in the buffer.
     pub(crate) fn offset_of(&self, at: usize) -> u64 {
         self.shifted + at as u64
     }
 
-    /// How far the line's end is from here, or the input's.
+    /// How far it is from here to the end of the line, or of the input.
     pub(crate) fn to_line_end(&self, at: usize) -> usize {
         let rest = &self.bytes()[at..];
         memchr(b'\n', rest).unwrap_or(rest.len())
     }
 
-    /// Whether there is so little room that what is kept is moved before the next read.
+    /// Whether there is so little room that the kept bytes must be moved before the next read.
     pub(crate) fn must_move(&self) -> bool {
         self.buffer.len() - self.filled < MIN_READ
     }
 
-    /// Makes [`space`](Self::space) of which nothing is needed before `keep`; says how far the rest was moved down.
+    /// Makes [`space`](Self::space); nothing before `keep` is needed. Returns how far the rest was moved down.
     pub(crate) fn make_room(&mut self, keep: usize) -> usize {
         let was_full = self.filled == self.buffer.len();
         let mut moved = 0;
@@ -75,7 +75,7 @@ impl Buffer {
         moved
     }
 
-    /// The size at most once [`make_room`](Self::make_room) has been asked for room with this `keep`.
+    /// The largest size after [`make_room`](Self::make_room) was called with this `keep`.
     pub(crate) fn size_with_room(&self, keep: usize) -> usize {
         let length = self.buffer.len();
         let mut size = length;
@@ -100,7 +100,7 @@ impl Buffer {
         keep
     }
 
-    /// Memory at all.
+    /// All memory that it has.
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
@@ -110,7 +110,7 @@ impl Buffer {
         self.buffer = Vec::new();
     }
 
-    /// The memory for another stream.
+    /// Hands over the memory, for another stream.
     pub(crate) fn emptied(&mut self) -> Buffer {
         Buffer {
             buffer: std::mem::take(&mut self.buffer),

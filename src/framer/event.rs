@@ -6,9 +6,9 @@ use memchr::memchr2;
 #[derive(Debug)]
 pub struct Event<'a> {
     pub(crate) raw: &'a [u8],
-    /// Line breaks may stand between its tokens.
+    /// There may be line breaks between its tokens.
     pub(crate) breaks: bool,
-    /// It is ASCII for sure.
+    /// It is certainly ASCII.
     pub(crate) ascii: bool,
 }
 
@@ -28,8 +28,8 @@ impl<'a> Event<'a> {
         self.raw.len()
     }
 
-    /// How many bytes exactly [`append_line`](Self::append_line) appends. Never more than three times
-    /// [`raw_len`](Self::raw_len), and one.
+    /// Exactly how many bytes [`append_line`](Self::append_line) appends: at most three times
+    /// [`raw_len`](Self::raw_len), plus one.
     pub fn line_len(&self) -> usize {
         let pieces = self.pieces().map(|piece| {
             if self.ascii || str::from_utf8(piece).is_ok() {
@@ -44,11 +44,11 @@ impl<'a> Event<'a> {
         pieces.sum::<usize>() + 1
     }
 
-    /// Appends the event as one line with its newline: line breaks between tokens go, with the
-    /// indentation behind them; bytes that are not UTF-8 become U+FFFD; all else stays.
+    /// Appends the event as one line with its newline: line breaks between tokens are removed, with the indentation
+    /// after them; bytes that are not UTF-8 become U+FFFD; everything else stays.
     pub fn append_line(&self, out: &mut Vec<u8>) {
         for piece in self.pieces() {
-            // The check by chunks looks at every byte by itself, `from_utf8` at sixteen.
+            // The check by chunks examines single bytes, `from_utf8` sixteen at a time.
             if self.ascii || str::from_utf8(piece).is_ok() {
                 out.extend_from_slice(piece);
                 continue;
@@ -63,8 +63,8 @@ impl<'a> Event<'a> {
         out.push(b'\n');
     }
 
-    /// What is between line breaks and the indentation behind them. A string can't hold a raw line break, so each one
-    /// stands between tokens.
+    /// The pieces between line breaks, without the indentation after a break. A string can't hold a raw line break, so
+    /// each one is between tokens.
     fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let breaks = self.breaks;
         let mut rest = Some(self.raw);

@@ -1,9 +1,9 @@
-//! Headers before an object on its line, which are no part of it: octet counts, syslog and CRI headers, comments.
+//! Headers before an object on its line, which are not part of it: octet counts, syslog and CRI headers, comments.
 
 /// A header is no longer than this, in bytes.
 pub(crate) const MAX_HEADER: usize = 2048;
 
-/// A word of a syslog header that is not one of RFC 5424: at most host, tag and `@cee:`.
+/// Max words of a syslog header that is not one of RFC 5424: host, tag and `@cee:`.
 const MAX_WORDS: usize = 3;
 
 /// What was found between objects.
@@ -11,24 +11,24 @@ const MAX_WORDS: usize = 3;
 pub(crate) enum Found {
     /// No header.
     Nothing,
-    /// The beginning of what may be one.
+    /// What may be the beginning of one.
     Beginning,
     /// A comment, up to the line's end.
     Comment,
-    /// A header of so many bytes.
+    /// A header of this many bytes.
     Header(usize, Kind),
 }
 
-/// What a header says of what is behind it.
+/// What a header says about what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing that matters.
     Plain,
-    /// CRI: it is of a log entry.
+    /// CRI: what follows is a log entry, or a part of one.
     Cri {
-        /// The entry goes on in the stream's next line.
+        /// The entry continues on the stream's next line.
         is_part: bool,
-        /// Of which of a container's two streams.
+        /// Its stream is the container's stderr, not stdout.
         is_stderr: bool,
     },
 }
@@ -87,7 +87,7 @@ impl Cursor<'_> {
         expected.iter().try_for_each(|byte| self.one_of(&[*byte]))
     }
 
-    /// All digits that are here, and how many.
+    /// Passes over all digits that are here, and returns how many there are.
     fn digits(&mut self) -> Parsed<usize> {
         let start = self.at;
         while self.peek()?.is_ascii_digit() {
@@ -107,7 +107,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// What is neither blank nor control character nor `{`, and its last byte.
+    /// Passes over what is neither a blank, a control character nor `{`, and returns its last byte.
     fn word(&mut self) -> Parsed<u8> {
         let start = self.at;
         while !matches!(self.peek()?, 0..=b' ' | b'{' | 0x7F) {
@@ -141,7 +141,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// What is behind the date of a CRI header: `stdout F `.
+    /// What follows the date of a CRI header: `stdout F `.
     fn cri(&mut self) -> Parsed<Kind> {
         let start = self.at;
         let mut read = || {
@@ -270,7 +270,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Host and tag, and the object behind them. Without `<PRI>` both must be there.
+    /// Host and tag, and the object after them. Without `<PRI>` both must be there.
     fn words(&mut self, has_pri: bool) -> Parsed<Kind> {
         let mut last = b':';
         let mut count = 0;

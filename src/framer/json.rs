@@ -38,9 +38,9 @@ struct Place {
     in_name: bool,
     /// The innermost open bracket is a `[`.
     in_array: bool,
-    /// A line break stood between tokens.
+    /// There was a line break between tokens.
     breaks: bool,
-    /// No byte of a string, and none of some bytes behind them, was seen that is not ASCII.
+    /// No byte that is not ASCII was seen in a string, nor in some bytes after one.
     is_ascii: bool,
 }
 
@@ -75,12 +75,12 @@ impl Scanner {
         self.open.capacity() * size_of::<u32>()
     }
 
-    /// Whether line breaks stood between the object's tokens.
+    /// Whether there were line breaks between the object's tokens.
     pub fn has_breaks(&self) -> bool {
         self.place.breaks
     }
 
-    /// Whether the object is ASCII for sure. `false` means: have it checked.
+    /// Whether the object is certainly ASCII. If `false`, that must be checked.
     pub fn is_ascii(&self) -> bool {
         self.place.is_ascii
     }
@@ -90,8 +90,8 @@ impl Scanner {
         self.open.iter().map(|entry| (entry >> 1) as usize)
     }
 
-    /// Goes on at `bytes[at]`. Offsets count from the object's `{`, the first byte ever scanned
-    /// after [`reset`](Self::reset); they must stay below 2^31.
+    /// Continues at `bytes[at]`. Offsets count from the object's `{`, the first byte scanned after
+    /// [`reset`](Self::reset); they must stay below 2^31.
     pub fn scan(&mut self, bytes: &[u8], at: usize) -> Scan {
         // A copy, since what is borrowed could not stay in registers.
         let mut place = self.place;
@@ -134,7 +134,7 @@ impl Scanner {
                 }
                 Step::Digits(next) => {
                     place.state = next;
-                    // Each turn of the loop around this one waits for the state that the last one found.
+                    // Each turn of the outer loop has to wait for the state that the turn before it found.
                     while bytes.get(at).is_some_and(u8::is_ascii_digit) {
                         at += 1;
                     }
@@ -176,7 +176,7 @@ impl Scanner {
 }
 
 impl Place {
-    /// Goes into an object or an array. Where a member's name begins, if one follows at once.
+    /// Enters an object or an array. Returns where a member's name begins, if one follows at once.
     #[inline(always)]
     fn enter(&mut self, is_array: bool, bytes: &[u8], at: usize) -> Option<usize> {
         self.in_array = is_array;
@@ -187,7 +187,7 @@ impl Place {
         None
     }
 
-    /// Goes back into the object or array around. Where its next member's name begins, if one follows at once.
+    /// Returns to the enclosing object or array, and gives where its next member's name begins, if one follows at once.
     #[inline(always)]
     fn leave(&mut self, to_array: bool, bytes: &[u8], at: usize) -> Option<usize> {
         self.in_array = to_array;
@@ -196,8 +196,8 @@ impl Place {
         has_name.then_some(at + 2)
     }
 
-    /// Passes over the rest of a string; and if another string follows it, as most do in compact JSON, over that one
-    /// too, to what is not a string's plain byte or to the end of `bytes`.
+    /// Passes over the rest of a string; and if another string follows, as usual in compact JSON, over that one too: to
+    /// a byte that is not a plain one of a string, or to the end of `bytes`.
     #[inline(always)]
     fn pass_strings(
         &mut self,
@@ -237,8 +237,8 @@ impl Place {
 /// Values that are neither strings nor numbers.
 const WORDS: [&[u8]; 3] = [b"null", b"true", b"false"];
 
-/// What is between a member name and a string value, and between a string value and what may follow in compact JSON: a
-/// member name or, in an array, another one. Three bytes as a number.
+/// In compact JSON, what is between a member name and a string value, and between a string value and a string that may
+/// follow: a member name or, in an array, another value. Three bytes as a number.
 const BEHIND_NAME: u32 = u32::from_le_bytes(*b"\":\"\0");
 const BEHIND_TEXT: u32 = u32::from_le_bytes(*b"\",\"\0");
 
@@ -266,7 +266,7 @@ mod tests {
         Scan::More
     }
 
-    /// What the scanner should say, by serde_json's word.
+    /// What the scanner should say, according to serde_json.
     fn judge(bytes: &[u8]) -> Scan {
         let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
         match stream.next() {
@@ -282,9 +282,9 @@ mod tests {
             match (scan_in_pieces(bytes, piece), judged) {
                 // Both must find an error, though not at the same byte.
                 (Scan::Error(_), Scan::Error(_)) => {}
-                // serde_json calls a number that was cut off wrong, not unfinished.
+                // serde_json calls a number that was cut off wrong rather than unfinished.
                 (Scan::More, Scan::Error(_)) if b"-+.eE".contains(&bytes[bytes.len() - 1]) => {}
-                // It looks at the four digits behind \u only when it has them all.
+                // It looks at the four digits after \u only when it has them all.
                 (Scan::Error(at), Scan::More)
                     if bytes[at.saturating_sub(5)..at].contains(&b'u') => {}
                 (found, judged) => {

@@ -1,43 +1,44 @@
 //! Bytes in, whole JSON objects out; no I/O.
 //!
-//! Objects may stand one a line, end to end, behind commas, inside an array that never closes, or spread over lines.
+//! Objects may be one per line, end to end, after commas, inside an array that never closes, or spread over lines.
 //!
 //! # Framing
 //!
-//! What may stand around objects is no event and is never counted:
+//! What may surround objects is not an event and is never counted:
 //!
 //! - anywhere between them: white space, commas, square brackets, byte-order marks, NUL, and RS (RFC 7464);
 //! - before an object, on its line, one or more headers:
 //!   - an octet count (RFC 6587): up to ten digits, a blank, then `{` or another header that begins with `<`;
 //!   - syslog, RFC 5424: `<PRI>VERSION TIMESTAMP HOST APP PROCID MSGID STRUCTURED-DATA`, and a byte-order mark;
-//!   - syslog, RFC 3164, as it is really written: `<PRI>`, then a date (`Nov 28 10:00:00` or ISO 8601) or none, then up to
-//!     three words such as host, `tag[pid]:` and `@cee:`. Without `<PRI>`, as in files, date, host and `tag:` must be there;
-//! - CRI, as the kubelet keeps a container's output: `TIME stdout F ` or `TIME stderr F ` with anything or nothing behind
-//!   it. Lines with `P` instead of `F` are joined with their stream's lines behind them, up to one with `F`. Up to 64 KiB of
-//!   the other stream's lines may stand between two of them;
-//! - a line that begins, behind framing, with `#` or `//`: a comment, with whatever is in it.
+//!   - syslog, RFC 3164, as it is really written: `<PRI>`, then a date (`Nov 28 10:00:00` or ISO 8601) or none, then
+//!     up to three words such as host, `tag[pid]:` and `@cee:`. Without `<PRI>`, as in files, date, host and `tag:`
+//!     must be there;
+//! - CRI, as the kubelet keeps a container's output: `TIME stdout F ` or `TIME stderr F ` with anything or nothing
+//!   after it. Lines with `P` instead of `F` are joined with the following lines of their stream, up to one with `F`.
+//!   Up to 64 KiB of the other stream's lines may be between two of them;
+//! - a line that begins, after framing, with `#` or `//`: a comment, whatever is in it.
 //!
 //! A header has at most 2048 bytes. All other bytes before an object are garbage: they are counted, and the object is
 //! taken all the same.
 //!
 //! # Losses
 //!
-//! What is no well-formed object is reported as lost and costs nothing else:
+//! What is not a well-formed object is reported as lost and costs nothing else:
 //!
-//! - Garbage counts once for each run. A run goes on over any number of lines that begin with garbage, with whatever braces
-//!   in them break, and ends at an object, whole or broken.
-//! - An object that breaks (bad JSON, nested deeper than [`MAX_DEPTH`], the stream's end) counts once for each line that
-//!   begins with one. Reading goes on at the next line that begins with an object or with a header and an object, also
-//!   among the lines that it had swallowed; or on the same line behind NUL or RS, or at a `}{"`, with or without a header
-//!   between the brackets. (In an object that can't stand; in a string only at its end, where no object can follow.) If the
-//!   broken object's first line is only its `{`, lines that are indented deeper are its own.
-//! - An object over the limit counts as [`Lost::TooLarge`] and is followed, unkept, to its end.
+//! - Garbage counts once for each run. A run continues over any number of lines that begin with garbage, together with
+//!   any braces in them that break, and ends at an object, whole or broken.
+//! - An object that breaks (bad JSON, nested deeper than [`MAX_DEPTH`], the stream's end) counts once for each line
+//!   that begins with one. Reading resumes at the next line that begins with an object or with a header and an object,
+//!   even among the lines that it had swallowed; or on the same line after NUL or RS, or at a `}{"`, with or without a
+//!   header between the brackets. (`}{"` can't occur in an object, and in a string only at its end, where no object can
+//!   follow.) If the broken object's first line is only its `{`, lines that are indented deeper are its own.
+//! - An object over the limit counts as [`Lost::TooLarge`] and is followed to its end, but not kept.
 //!
 //! # Memory
 //!
-//! A framer has a buffer of up to 128 KiB; for an event that needs more, the least power of two that is twice as long as
-//! the limit, which goes back when the event is taken, and while it grows half as much again. What is nested takes 6 KiB at
-//! most. What is made of an event may be three times as long as the event: [`Event::line_len`].
+//! A framer has a buffer of up to 128 KiB; for an event that needs more, the least power of two that is twice as long
+//! as the limit, which is given back when the event is taken (and half as much again while it grows). Nesting takes at
+//! most 6 KiB. The line made of an event may be three times as long as the event: [`Event::line_len`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -58,13 +59,13 @@ pub use event::Event;
 use buffer::Buffer;
 use json::{Scan, Scanner};
 
-/// Objects nested deeper are malformed.
+/// Objects nested deeper than this are malformed.
 pub const MAX_DEPTH: usize = 512;
 
 /// Record separator, which begins a JSON text of RFC 7464.
 const RS: u8 = 0x1E;
 
-/// Why bytes of the stream became no event.
+/// Why bytes of the stream did not become an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// Garbage, bad JSON, or an object that the stream's end cut off.
@@ -92,10 +93,10 @@ enum Mode {
     Comment,
     /// Inside the object that begins at this offset of the buffer; its bytes are kept.
     Object(usize),
-    /// The same, on a line that continues as a CRI log entry: the object is joined from `start` to `end`, and goes on
+    /// The same, in a CRI log entry that is split over lines: the object is joined from `start` to `end`, and continues
     /// where reading does.
     Joined { start: usize, end: usize },
-    /// In the rest of a CRI log entry of which an object was counted.
+    /// In the rest of a CRI log entry after an object in it was counted as lost.
     EntryRest,
     /// On the lines of an object that broke and was counted.
     Broken,
@@ -108,15 +109,15 @@ enum Mode {
 struct Line {
     /// White space at its beginning.
     indent: usize,
-    /// Nothing but that so far.
+    /// Only white space so far.
     is_blank: bool,
-    /// Nothing but framing so far.
+    /// Only framing so far.
     is_fresh: bool,
     /// It has a header.
     has_header: bool,
     /// A CRI header says that its stream's next line continues this one.
     is_part: bool,
-    /// Which of a container's two streams that is.
+    /// That stream is the container's stderr, not stdout.
     is_stderr: bool,
     /// Something on it was counted as lost.
     is_counted: bool,
@@ -134,46 +135,46 @@ impl Line {
     };
 }
 
-/// What one step came to.
+/// The result of one step.
 enum Step {
     /// An object between these offsets of the buffer.
     Event(usize, usize),
     /// Something to be counted.
     Lost(Lost),
-    /// Nothing to be said; the next step may be taken.
+    /// Nothing to report; the next step may be taken.
     Continue,
     /// More bytes are needed.
     Wait,
 }
 
-/// Cuts one stream into events. The source reads into [`space`](Self::space), says how much came
-/// with [`filled`](Self::filled), and takes frames from [`next`](Self::next) until there is none.
+/// Cuts one stream into events. The source reads into [`space`](Self::space), says with [`filled`](Self::filled) how
+/// much came, and takes frames from [`next`](Self::next) until there are none.
 #[derive(Debug)]
 pub struct Framer {
     buffer: Buffer,
-    /// Bytes of the buffer that are dealt with, but for those of an unfinished object.
+    /// Bytes of the buffer that were processed, apart from those of an unfinished object.
     at: usize,
     mode: Mode,
     scanner: Scanner,
     line: Line,
-    /// Garbage was counted, and nothing that begins as an object has come since.
+    /// Garbage was counted, and nothing that begins like an object has come since.
     in_garbage: bool,
     /// Indentation of the line on which the last object began.
     indent: usize,
     /// Lines indented deeper belong to the object that broke last.
     own_indent: usize,
-    /// Where the last broken object broke; before it, everything is read for the second time.
+    /// Where the last broken object broke; everything before that is read for the second time.
     broke_at: usize,
-    /// Where objects begin of which the first reading has shown that they break, ascending. Without
-    /// it, re-reading could take quadratic time.
+    /// Where objects begin that the first reading has shown to break, ascending. Without this, re-reading could take
+    /// quadratic time.
     doomed: Vec<usize>,
     max_event: usize,
-    /// What an event begins with.
+    /// The bracket that an event begins with.
     opening: u8,
     ended: bool,
-    /// How far the stream was read when a new framer could last have gone on from there.
+    /// The last offset in the stream from which a new framer could have continued.
     settled: u64,
-    /// Up to here, lines stand in another order than in the stream.
+    /// Up to here, lines are in another order than in the stream.
     reordered_to: u64,
 }
 
@@ -240,8 +241,8 @@ impl Framer {
         self.buffer.filled += count;
     }
 
-    /// Copies as much of `bytes` as there is [`space`](Self::space) for, and leaves the rest in it. All frames must have
-    /// been taken before.
+    /// Copies as much of `bytes` as there is [`space`](Self::space) for, and leaves the rest in it. All frames must
+    /// have been taken before.
     pub fn copy_in(&mut self, bytes: &mut &[u8]) {
         let space = self.space();
         let (now, rest) = bytes.split_at(bytes.len().min(space.len()));
@@ -261,15 +262,15 @@ impl Framer {
         self.mode == Mode::Between && self.at == self.buffer.filled
     }
 
-    /// Whether all that was read ends with lines of a CRI log entry that goes on.
+    /// Whether the bytes read end with lines of a CRI log entry that continues.
     pub fn is_within_entry(&self) -> bool {
         let is_entry = matches!(self.mode, Mode::Joined { .. } | Mode::EntryRest);
         is_entry && self.line.is_part && self.buffer.bytes().ends_with(b"\n")
     }
 
-    /// How many of the bytes read belong to something that is not done with: an event that is not whole
-    /// yet with its header, or the rest of one that was lost. A new framer that begins with them makes the same events of
-    /// the stream; it may count once more what was lost last. All frames must have been taken before.
+    /// How many of the bytes read belong to something unfinished: an event that is not whole yet, with its header, or
+    /// the rest of one that was lost. A new framer that begins with them makes the same events of the stream; it may
+    /// count the last loss once more. All frames must have been taken before.
     pub fn unfinished(&self) -> u64 {
         self.buffer.offset_of(self.buffer.filled) - self.settled
     }
@@ -279,8 +280,8 @@ impl Framer {
         self.buffer.capacity() + self.scanner.memory() + self.doomed.capacity() * size_of::<usize>()
     }
 
-    /// Bytes of memory that this takes at most when more bytes are read into the [`space`](Self::space). All frames must
-    /// have been taken before.
+    /// The most memory, in bytes, that this takes when more bytes are read into the [`space`](Self::space). All frames
+    /// must have been taken before.
     pub fn memory_of_next_read(&self) -> usize {
         let buffer = self.buffer.size_with_room(self.kept_from());
         buffer + self.doomed.capacity() * size_of::<usize>() + self.scanner.memory()
@@ -358,7 +359,7 @@ impl Framer {
         }
     }
 
-    /// Something is lost, and counts unless something else on the line was counted.
+    /// Something is lost: counts it, unless something else on the line was counted.
     fn count(&mut self, lost: Lost) -> Step {
         if std::mem::replace(&mut self.line.is_counted, true) {
             return Step::Continue;

@@ -1,4 +1,4 @@
-//! CRI log entries that are split over lines: an object is joined from their parts, each byte of it moved twice at most.
+//! CRI log entries that are split over lines: an object is joined from their parts, each byte moved twice at most.
 
 use memchr::memchr;
 
@@ -6,7 +6,7 @@ use crate::header::{self, Found, Kind};
 use crate::json::Scan;
 use crate::{Framer, Lost, Mode, Step};
 
-/// Bytes of the other stream's lines, and of the line itself, among which an entry's next line is looked for.
+/// Max bytes, of the other stream's lines and the line itself, in which an entry's next line is searched for.
 const BETWEEN_PARTS: usize = 64 << 10;
 
 impl Framer {
@@ -38,7 +38,7 @@ impl Framer {
         }
     }
 
-    /// The object is whole after `length` bytes; what is behind them is read as the rest of the line.
+    /// The object is whole after `length` bytes; what follows them is read as the rest of the line.
     fn end_joined(&mut self, start: usize, end: usize, length: usize) -> Step {
         let gap = self.at - end;
         self.buffer.copy_within(start..end, start + gap);
@@ -46,7 +46,7 @@ impl Framer {
         self.end_object(start + gap)
     }
 
-    /// Moves what is joined to where the rest of the input is.
+    /// Moves the joined bytes to where the rest of the input is.
     pub(crate) fn close_gap(&mut self) {
         if let Mode::Joined { start, end } = &mut self.mode {
             let gap = self.at - *end;
@@ -55,7 +55,7 @@ impl Framer {
         }
     }
 
-    /// The object can't be whole any more; its lines are passed over.
+    /// The object can't become whole any more; its lines are passed over.
     pub(crate) fn break_joined(&mut self, lost: Lost) -> Step {
         self.broke_at = 0;
         self.doomed.clear();
@@ -78,8 +78,8 @@ impl Framer {
         }
     }
 
-    /// At a line's end: passes over the next line's header if that line continues this one. Otherwise the entry has ended,
-    /// and that is a loss.
+    /// At a line's end: passes over the next line's header if that line continues this one. Otherwise the entry has
+    /// ended, and that is a loss.
     fn next_part(&mut self) -> Step {
         const ENDED: Step = Step::Lost(Lost::Malformed);
         if !self.line.is_part {
@@ -111,7 +111,7 @@ impl Framer {
         let limit = BETWEEN_PARTS.min(self.max_event - kept);
         let behind = &self.buffer.bytes()[self.at..];
         let window = &behind[..behind.len().min(limit)];
-        // Of the line break before a line.
+        // The offset of the line break before a line.
         let mut at = 0;
         while let Some(line) = window.get(at + 1..) {
             let length = match memchr(b'\n', line) {

@@ -7,7 +7,7 @@ use crate::json::Scan;
 use crate::{Framer, Line, Lost, Mode, RS, Step};
 
 impl Framer {
-    /// The object that began at `start` breaks at the place reached: counts it, and goes back.
+    /// The object that began at `start` breaks at the offset reached: counts it, and goes back.
     pub(crate) fn break_object(&mut self, start: usize, lost: Lost) -> Step {
         self.doomed.clear();
         self.doomed
@@ -23,8 +23,8 @@ impl Framer {
         self.count(lost)
     }
 
-    /// How deep lines behind the object's first one, which was read up to `end`, may be indented without being its own:
-    /// as deep as the first one, if that holds nothing but its `{`.
+    /// How deep lines after the object's first one, which was read up to `end`, may be indented without belonging to
+    /// it: as deep as the first one, if that holds nothing but its `{`.
     fn own_indent_of(&self, start: usize, end: usize) -> usize {
         let behind = &self.buffer.bytes()[start + 1..end];
         let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
@@ -34,8 +34,8 @@ impl Framer {
         }
     }
 
-    /// The object that began at `start` has reached the limit. It is either a very long one, or was
-    /// cut off and has swallowed those behind it.
+    /// The object that began at `start` has reached the limit. It is either a very long one, or was cut off and has
+    /// swallowed those after it.
     pub(crate) fn exceed(&mut self, start: usize) -> Step {
         let deepest = self.own_indent_of(start, self.at);
         let mut line = Line {
@@ -57,7 +57,7 @@ impl Framer {
             return step;
         };
         let step = self.break_object(start, Lost::TooLarge);
-        // The limit does not say that the last of them is broken too; more follows of it.
+        // Reaching the limit does not mean that the last of them is broken, too: more of it follows.
         self.doomed.retain(|doomed| *doomed != last);
         step
     }
@@ -100,7 +100,7 @@ impl Framer {
 
     /// On a broken object's line: goes to its end, or to where an object can begin on it.
     pub(crate) fn pass_broken(&mut self) -> Step {
-        // What was read as a part of the object holds no other one.
+        // What was read as part of the object contains no other object.
         if self.at < self.broke_at {
             let line = &self.buffer.bytes()[self.at..self.broke_at];
             self.at += memchr(b'\n', line).unwrap_or(line.len());
@@ -131,7 +131,7 @@ impl Framer {
         Step::Continue
     }
 
-    /// Whether an object with a member begins here, or behind headers. None if more bytes must tell.
+    /// Whether an object with a member begins here, or after headers. `None` if more bytes are needed to tell.
     fn object_behind(&self, at: usize) -> Option<bool> {
         let mut rest = &self.buffer.bytes()[at..];
         loop {
@@ -163,8 +163,8 @@ impl Line {
     }
 }
 
-/// The first `opening` bracket that begins a line which is not indented deeper than `deepest`: where, inside an object that
-/// does not end, another one may have begun. `line` is carried from piece to piece.
+/// The first `opening` bracket that begins a line indented no deeper than `deepest`: inside an object that does not
+/// end, another one may have begun there. `line` is carried from piece to piece.
 fn find_candidate(bytes: &[u8], line: &mut Line, opening: u8, deepest: usize) -> Option<usize> {
     let mut at = 0;
     while at < bytes.len() {

@@ -3,7 +3,7 @@
 /// The states, and a list of them.
 macro_rules! states {
     ($($(#[$what:meta])* $state:ident,)*) => {
-        /// What comes before the next byte.
+        /// What comes before the next byte, and what may follow.
         #[derive(Debug, Clone, Copy)]
         #[repr(u8)]
         pub(crate) enum State {
@@ -31,7 +31,7 @@ states! {
     String,
     /// A backslash.
     Escape,
-    /// `\u`, and so many of its digits.
+    /// `\u`, and this many of its digits.
     Hex0,
     Hex1,
     Hex2,
@@ -63,9 +63,9 @@ const STATES: usize = ALL_STATES.len();
 pub(crate) enum Step {
     /// It is passed over.
     To(State),
-    /// The same, and all digits behind it.
+    /// The same, and all digits after it.
     Digits(State),
-    /// The same, and all of the word that it begins, if it is there.
+    /// The same, and the rest of the word that it begins, if that is there.
     Word(State),
     /// The same; it is a line break between tokens.
     Break,
@@ -80,7 +80,7 @@ pub(crate) enum Step {
     Close,
     /// Between values.
     Comma,
-    /// Looked at once more: the number before it has ended.
+    /// The number before it has ended: it is looked at again.
     EndOfNumber,
     Error,
 }
@@ -88,7 +88,7 @@ pub(crate) enum Step {
 /// A byte of each kind. All bytes of a kind do the same, whatever the state.
 const KINDS: &[u8] = b"\0\n\t {}[]\":,\\/.-+01AabeEfnrtulsx";
 
-/// Room for all kinds; a power of two, so that no look needs a check of its bounds.
+/// Room for all kinds; a power of two, so that no lookup needs a bounds check.
 pub(crate) const KINDS_MOST: usize = 32;
 
 /// Each byte's kind, as its place in [`KINDS`].
@@ -119,7 +119,7 @@ const fn place_of(byte: u8) -> Option<u8> {
     None
 }
 
-/// The one of [`KINDS`] that a byte outside of them is treated like.
+/// The one of [`KINDS`] that a byte not among them is treated like.
 const fn like(byte: u8) -> u8 {
     match byte {
         b'\r' => b'\n',
@@ -130,7 +130,7 @@ const fn like(byte: u8) -> u8 {
     }
 }
 
-/// For each state and each kind of byte. One look instead of many comparisons.
+/// For each state and each kind of byte. One lookup instead of many comparisons.
 pub(crate) static STEPS: [[Step; KINDS_MOST]; STATES] = {
     let mut steps = [[Step::Error; KINDS_MOST]; STATES];
     let mut row = 0;

@@ -235,7 +235,7 @@ fn endless_input_without_an_object_is_held_nowhere() {
 
 #[test]
 fn memory_and_time_stay_bounded_whatever_breaks_where() {
-    // Each of these would take minutes if every reading again were paid for by its length.
+    // Each of these would take minutes if every re-reading cost time in proportion to its length.
     for unit in [
         "{\"a\":\n",
         "{\"a\":[\n{},\n",

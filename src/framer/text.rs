@@ -1,4 +1,4 @@
-//! Strings of JSON (RFC 8259), and what they say.
+//! Strings of JSON (RFC 8259), and what they contain.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ impl<'a> Text<'a> {
         self.0
     }
 
-    /// What it says. Copied only if it has escapes; half a surrogate pair becomes U+FFFD.
+    /// Its content. Copied only if it has escapes; half a surrogate pair becomes U+FFFD.
     pub fn unescaped(self) -> Cow<'a, [u8]> {
         if memchr(b'\\', self.0).is_none() {
             return Cow::Borrowed(self.0);
@@ -37,10 +37,10 @@ impl<'a> Text<'a> {
         Cow::Owned(text)
     }
 
-    /// Whether it says this, however it is written.
+    /// Whether its content is this, however it is written.
     #[inline]
     pub fn is(self, text: &[u8]) -> bool {
-        // What has escapes is longer than what it says, and the same up to the first of them.
+        // A string with escapes is longer than its content, and the same up to the first escape.
         self.0 == text
             || self.0.len() > text.len() && {
                 let pairs = self.0.iter().zip(text);
@@ -113,7 +113,7 @@ fn short_escape(letter: u8) -> char {
     }
 }
 
-/// What four digits mean, or twice four with `\u` between them, and what follows them.
+/// The character that four digits mean, or twice four with `\u` between them, and what follows them.
 fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
     let Some((first, rest)) = hex_unit(digits) else {
         return (char::REPLACEMENT_CHARACTER, &[]);

@@ -1,17 +1,17 @@
-//! Goes through well-formed JSON (RFC 8259) without building a tree: nothing is copied or allocated, but for strings that
-//! are unescaped.
+//! Goes through well-formed JSON (RFC 8259) without building a tree: nothing is copied or allocated, except for strings
+//! that are unescaped.
 //!
-//! What is no well-formed JSON never panics; the iterators then end early or give parts that are no values.
+//! Malformed JSON never causes a panic; the iterators then end early or give parts that are not values.
 
 use crate::block::Stops;
 pub use crate::text::Text;
 
-/// The members of an object, in order: name and value. None for a value that is no object.
+/// The members of an object, in order: name and value. Nothing for a value that is not an object.
 pub fn members(object: &[u8]) -> Members<'_> {
     Members(Cursor::inside(object, b'{'))
 }
 
-/// The elements of an array, in order. None for a value that is no array.
+/// The elements of an array, in order. Nothing for a value that is not an array.
 pub fn elements(array: &[u8]) -> Elements<'_> {
     Elements(Cursor::inside(array, b'['))
 }
@@ -21,7 +21,7 @@ pub fn value(text: &[u8]) -> Option<&[u8]> {
     Cursor::at_start(text).value_here()
 }
 
-/// What follows the name of an object's member, from its value on. The object may break off after that.
+/// What follows the name of an object's member, beginning with its value. The object may break off after that.
 pub fn behind<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut walk = Cursor::inside(object, b'{');
     while !walk.name()?.is(name) {
@@ -56,7 +56,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// A place in JSON that moves on.
+/// A position in JSON that moves forward.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -65,13 +65,13 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Behind the opening bracket of a value that begins with `bracket`; at the end of nothing otherwise.
+    /// After the opening bracket of a value that begins with `bracket`; otherwise, in an empty text.
     fn inside(value: &'a [u8], bracket: u8) -> Self {
         let bytes = value.trim_ascii_start().strip_prefix(&[bracket]);
         Cursor::at_start(bytes.unwrap_or_default())
     }
 
-    /// Where these bytes begin.
+    /// At the beginning of these bytes.
     pub fn at_start(bytes: &'a [u8]) -> Self {
         Cursor {
             bytes,
@@ -89,12 +89,12 @@ impl<'a> Cursor<'a> {
         Some(bracket)
     }
 
-    /// Passes over the rest of the object or array that it went into.
+    /// Passes over the rest of the object or array that was entered.
     pub fn leave(&mut self) -> Option<()> {
         self.skip_nested(1)
     }
 
-    /// Passes over the next member's name, up to its value. None behind the last member.
+    /// Passes over the next member's name, up to its value. `None` after the last member.
     #[inline]
     pub fn name(&mut self) -> Option<Text<'a>> {
         self.skip_separators();
@@ -135,7 +135,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over the next value. None at a closing bracket or at the end.
+    /// Passes over the next value. `None` at a closing bracket or at the end.
     #[inline]
     pub fn value(&mut self) -> Option<&'a [u8]> {
         self.skip_separators();
@@ -152,7 +152,7 @@ impl<'a> Cursor<'a> {
         self.bytes.get(start..self.at)
     }
 
-    /// Passes over a value that is no string and begins with this byte.
+    /// Passes over a value that is not a string and begins with this byte.
     fn skip_other(&mut self, first: u8) -> Option<()> {
         match first {
             b'{' | b'[' => self.skip_nested(0),
@@ -161,7 +161,7 @@ impl<'a> Cursor<'a> {
                 let is_end = |byte: &u8| b",}] \t\n\r:".contains(byte);
                 let length = rest.iter().position(is_end).unwrap_or(rest.len());
                 self.at += length;
-                // An empty value is no progress: the caller would repeat for ever.
+                // An empty value is no progress: the caller would repeat forever.
                 (length > 0).then_some(())
             }
         }
@@ -184,7 +184,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over what is nested, up to where so many brackets more have closed than opened.
+    /// Passes over what is nested, to where this many more brackets have closed than opened.
     fn skip_nested(&mut self, mut depth: usize) -> Option<()> {
         loop {
             match self.peek()? {

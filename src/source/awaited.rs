@@ -7,7 +7,7 @@ use super::reader::Source;
 use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
 
-/// Between two attempts to open a source.
+/// Time between two attempts to open a source.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) type Open = dyn Fn() -> Result<Box<dyn Source>, OpenError> + Send;

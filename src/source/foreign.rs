@@ -1,4 +1,4 @@
-//! What clients begin with that speak another protocol than their address does.
+//! What clients begin with if they speak another protocol than their address does.
 
 use crate::telemetry::counters::Refusal;
 
@@ -16,7 +16,7 @@ pub enum Foreign {
 }
 
 impl Foreign {
-    /// What a connection is that begins with these bytes, as far as they tell.
+    /// Which other protocol a connection speaks that begins with these bytes, as far as they show it.
     pub fn of(first: &[u8]) -> Option<Foreign> {
         let word = first.iter().position(|byte| !byte.is_ascii_uppercase());
         match first {
@@ -30,7 +30,7 @@ impl Foreign {
         }
     }
 
-    /// As what it is counted.
+    /// What it is counted as.
     pub fn refusal(self) -> Refusal {
         match self {
             Foreign::Tls => Refusal::TlsHello,

@@ -1,12 +1,12 @@
-//! Takes gzip off what comes in pieces, of any number of members (RFC 1952, section 2.2). No I/O.
+//! Decompresses gzip that comes in pieces, with any number of members (RFC 1952, section 2.2). No I/O.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// This is no gzip.
+/// This is not gzip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadGzip;
 
-/// Takes gzip off a stream of bytes.
+/// Decompresses a stream of gzip.
 #[derive(Debug)]
 pub struct Gunzip {
     decompress: Decompress,
@@ -34,10 +34,10 @@ impl Gunzip {
         self.member_ended || !self.has_begun
     }
 
-    /// Inflates some bytes of `input` to the beginning of `out`. How many came out.
+    /// Inflates some bytes of `input` to the beginning of `out`. Returns how many came out.
     ///
     /// # Errors
-    /// This is no gzip.
+    /// This is not gzip.
     pub fn next(&mut self, input: &mut &[u8], out: &mut [u8]) -> Result<usize, BadGzip> {
         if self.member_ended {
             self.decompress = Decompress::new_gzip(15);

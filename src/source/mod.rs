@@ -1,7 +1,7 @@
-//! Where events come from: one kind of source a file, one thread a source.
+//! Where events come from: one file per kind of source, one thread per source.
 //!
-//! A source owns its descriptors, knows how to find its stream again, and hands what it reads to
-//! its [`SourceOutput`]. It ends when its stream is at an end for good, or when the agent stops.
+//! A source owns its descriptors, knows how to find its stream again, and hands what it reads to its [`SourceOutput`].
+//! It ends when its stream has ended for good, or when the agent stops.
 
 mod awaited;
 mod file;
@@ -33,8 +33,8 @@ use crossbeam_channel::Receiver;
 use self::awaited::Awaited;
 use crate::state::checkpoint::Restored;
 
-/// Opens a source, so that whatever can fail fails before the first thread starts. A file is resumed where its
-/// checkpoint says, else from where its settings say. What a listener needs and is not there is waited for.
+/// Opens a source, so that whatever can fail fails before the first thread starts. A file resumes where its checkpoint
+/// says, or else begins where its settings say. What a listener needs and is not there yet is waited for.
 ///
 /// # Errors
 /// Says what is wrong, and what would be right.
@@ -59,7 +59,7 @@ pub fn open(
 /// Whether a source's settings are enough for it. Opens nothing.
 ///
 /// # Errors
-/// As of [`open`].
+/// As for [`open`].
 pub fn check(spec: &Spec, http: &http::Settings, listen: &ListenSettings) -> Result<(), OpenError> {
     match spec {
         Spec::Http(address) => http::check(*address, http, false),

@@ -1,5 +1,4 @@
-//! A source's way into the queue: frames what was read, fills chunks, offers them, and counts what
-//! came to nothing.
+//! A source's way into the queue: frames what was read, fills chunks, offers them, and counts what is lost on the way.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::telemetry::snapshot::Lag;
 
 mod count;
 
-/// How often it is looked whether the consumer is gone while there is no room.
+/// While there is no room, how often to check whether the consumer is gone.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Events that were dropped because they are malformed or too large.
@@ -26,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Broken {
     /// How many.
     pub events: u64,
-    /// How far before the end of what was read the first of them begins.
+    /// How far the beginning of the first one is before the end of what was read.
     pub bytes_back: u64,
 }
 
@@ -42,16 +41,16 @@ pub struct SourceOutput {
     max_event: usize,
     rules: LiveRules,
     chunk: Chunk,
-    /// Memory for what comes next, of clients between two messages.
+    /// Spare memory for what clients send next.
     pub spare: Vec<u8>,
     /// The same for events.
     pub spare_lines: Vec<u8>,
-    /// What of the chunk is counted as received, and went through the rules.
+    /// The part of the chunk that is counted as received, and went through the rules.
     counted: Extent,
-    /// Events that were counted so since the start.
+    /// Events that were so counted since the start.
     events: u64,
     broken: Option<Broken>,
-    /// Events were left out because nothing takes them any more.
+    /// Events were left out because nothing takes them any longer.
     cut_short: bool,
     /// Events may wait this long for others, as is set for bodies.
     pub batch_age: Duration,
@@ -92,7 +91,7 @@ impl SourceOutput {
         Framer::new(self.max_event)
     }
 
-    /// Takes what the framer has, whole.
+    /// Takes all that the framer has.
     pub fn take(&mut self, framer: &mut Framer) {
         self.take_frames(framer, None);
     }
@@ -133,8 +132,8 @@ impl SourceOutput {
         }
     }
 
-    /// Takes what the framer has, as far as there is room, and never waits for it. The [position](Self::position)
-    /// behind all of it; `None` if some is left, in the framer or to be queued.
+    /// Takes what the framer has, as far as there is room, and never waits for it. Returns the
+    /// [position](Self::position) after all of it; `None` if some is left, in the framer or still to be queued.
     pub fn take_while_room(&mut self, framer: &mut Framer) -> Option<u64> {
         loop {
             if self.chunk.bytes.len() >= CHUNK_BYTES && !self.offer() {
@@ -143,7 +142,7 @@ impl SourceOutput {
             match framer.next() {
                 Some(Frame::Event(event)) => {
                     if self.would_overflow(event.raw_len()) {
-                        // If it is not taken, one more event is: it can't stay in the framer.
+                        // Even if it is not taken, one more event is: that can't stay in the framer.
                         self.offer();
                     }
                     self.append(&event);
@@ -161,20 +160,20 @@ impl SourceOutput {
         }
     }
 
-    /// What [`take_while_room`](Self::take_while_room) has dropped since this was last asked.
+    /// What [`take_while_room`](Self::take_while_room) has dropped since the last call.
     pub fn broken(&mut self) -> Option<Broken> {
         self.broken.take()
     }
 
-    /// Waits until what was taken is queued, for so long at most.
+    /// Waits until what was taken is queued, for at most this long.
     pub fn wait_for_room(&mut self, patience: Duration) {
         self.count();
         self.producer.offer_or_wait(&mut self.chunk, patience);
         self.counted = self.chunk.extent();
     }
 
-    /// Queues what was taken as far as there is room, without waiting. The [position](Self::position) behind it, if all
-    /// of it was queued.
+    /// Queues what was taken as far as there is room, without waiting. Returns the [position](Self::position) after it,
+    /// if all of it was queued.
     pub fn try_position(&mut self) -> Option<u64> {
         (self.offer() && !self.cut_short).then(|| self.producer.enqueued())
     }
@@ -201,7 +200,7 @@ impl SourceOutput {
     /// Whether its line, with its newline and what replaces bytes that are not UTF-8, could ever be queued.
     fn could_ever_take(&self, event: &Event<'_>) -> bool {
         let takes = |bytes| self.could_take(Extent { events: 1, bytes });
-        // The exact length takes a look at every byte: only where it matters.
+        // Computing the exact length reads every byte, so it is done only where it matters.
         event.raw_len() <= self.max_event
             && (takes(3 * event.raw_len() + 1) || takes(event.line_len()))
     }
@@ -247,7 +246,7 @@ impl SourceOutput {
         self.chunk.is_empty()
     }
 
-    /// Puts what there is room for into the spool, or into the queue if there is none that works. Gives why the rest would be
+    /// Puts what there is room for into the spool, or into the queue if no spool works. Returns why the rest would be
     /// dropped.
     fn spool_or_queue(&mut self) -> Reason {
         let spool = self.spool.as_ref();
@@ -284,8 +283,9 @@ impl SourceOutput {
         self.clear();
     }
 
-    /// Sends on what was taken, and tells how many events must have [ended](crate::buffer::queue::QueueStats::watermark) until all
-    /// of it has. `None` if some of it never will, because the agent ends.
+    /// Sends on what was taken, and returns how many events must have
+    /// [ended](crate::buffer::queue::QueueStats::watermark) before all of it has. `None` if some of it never will,
+    /// because the agent ends.
     pub fn position(&mut self) -> Option<u64> {
         self.flush();
         (!self.cut_short).then(|| self.producer.enqueued())
@@ -315,7 +315,7 @@ impl SourceOutput {
         self.max_event.min(room)
     }
 
-    /// How much of what clients' events go into is in use, in percent. Of a spool only counts whether it takes any.
+    /// How much of the room for clients' events is in use, in percent. For a spool, only whether it takes any counts.
     pub fn percent_used(&self) -> usize {
         if let Some(spool) = &self.spool {
             return if spool.takes_nothing() { 100 } else { 0 };
@@ -324,7 +324,7 @@ impl SourceOutput {
         stats.buffered().percent_of(stats.bound())
     }
 
-    /// A client's events are to be offered when there are so many. One more has room even then.
+    /// A client's events are to be offered when there are this many. Even then there is room for one more.
     pub fn part(&self) -> Extent {
         let bound = self.producer.stats().bound();
         let bytes = bound.bytes.saturating_sub(self.max_line());
@@ -334,7 +334,7 @@ impl SourceOutput {
         }
     }
 
-    /// Whether so much of a client's events could ever be taken at once.
+    /// Whether this much of a client's events could ever be taken at once.
     pub fn could_take(&self, extent: Extent) -> bool {
         match &self.spool {
             Some(spool) => spool.could_take(extent),
@@ -347,8 +347,8 @@ impl SourceOutput {
         self.rules.screen(chunk, 0)
     }
 
-    /// Takes a client's events into the buffer, all or none, after they were `screened`. Waits only until they are as safe
-    /// as a spool has promised. What is not taken is in no count: the client is to be refused.
+    /// Takes a client's events into the buffer, all or none, after they were `screened`. Waits only until they are as
+    /// safe as a spool has promised. What is not taken is not counted: the client must be refused.
     pub fn take_whole(&self, chunk: &mut Chunk, screened: &Screened) -> bool {
         let count = |events| {
             self.report
@@ -419,12 +419,12 @@ impl SourceOutput {
         self.report.source_copied(self.source);
     }
 
-    /// Nothing is there to be read yet, which need be no failure.
+    /// There is nothing to read yet, which need not be a failure.
     pub fn waits(&self) {
         self.report.source_up(self.source, false);
     }
 
-    /// Bytes of the stream are lost that are in no count of events.
+    /// Bytes of the stream are lost that are not counted as events.
     pub fn lost_bytes(&self, bytes: u64, reason: &str) {
         self.report.source_lost_bytes(self.source, bytes, reason);
     }

@@ -8,6 +8,6 @@ pub trait Source: Send {
     /// Whether what it reads is still there later, so that it may wait where a live stream must drop.
     fn is_lasting(&self) -> bool;
 
-    /// Reads until the stream is at an end for good or the agent stops.
+    /// Reads until the stream has ended for good or the agent stops.
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal);
 }

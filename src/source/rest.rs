@@ -1,16 +1,16 @@
-//! How long a source rests when there is nothing more to read for now, so that what comes meanwhile costs no wake-up of its
-//! own: at a thousand events a second these cost more than all else. No clock, no I/O.
+//! How long a source rests when there is nothing more to read for now, so that what comes meanwhile needs no wake-up of
+//! its own: at a thousand events a second wake-ups cost more than everything else. No clock, no I/O.
 
 use std::time::{Duration, Instant};
 
-/// Where events wait less than this for others, a rest would be felt.
+/// If events wait less than this for others, a rest would be noticed.
 const MIN_AGE: Duration = Duration::from_millis(100);
 /// The longest rest.
 const MAX: Duration = Duration::from_millis(10);
 /// A shorter one is not worth it.
 const MIN: Duration = Duration::from_micros(500);
-/// So much may come in a rest, bytes: no writer is to wait because a socket's buffer, of some 200 KiB, is full. Small events
-/// take more than twice their length there.
+/// Max bytes that may come in a rest: no writer should wait because a socket's buffer, of some 200 KiB, is full. Small
+/// events take more than twice their length there.
 const EXPECTED: u32 = 40 << 10;
 
 /// What came since the last rest.
@@ -31,12 +31,12 @@ impl Rest {
         }
     }
 
-    /// So much was read.
+    /// This much was read.
     pub(super) fn read(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
-    /// How long to rest now that all was read; not at all while nothing is likely to come so soon, or too much.
+    /// How long to rest now that all was read; `None` if nothing is likely to come that soon, or too much.
     pub(super) fn due(&mut self, now: Instant) -> Option<Duration> {
         let bytes = u32::try_from(std::mem::take(&mut self.bytes)).unwrap_or(u32::MAX);
         let took = now.duration_since(self.since.replace(now)?);
@@ -54,7 +54,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// The rest after so many bytes in this time.
+    /// The rest after this many bytes in this time.
     fn after(age: Duration, took: Duration, bytes: usize) -> Option<Duration> {
         let (mut rest, begin) = (Rest::new(age), Instant::now());
         assert_eq!(rest.due(begin), None, "nothing is known yet");
@@ -74,7 +74,7 @@ mod tests {
         // A few a second.
         assert_eq!(after(age, 21 * MS, 1000), None);
         assert_eq!(after(age, MS, 0), None);
-        // Nobody is to notice.
+        // Nobody should notice.
         assert_eq!(after(50 * MS, MS, 1000), None);
         assert_eq!(after(Duration::ZERO, MS, 1000), None);
     }

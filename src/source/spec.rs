@@ -1,4 +1,4 @@
-//! Sources as their user names them, and what is set for them.
+//! Sources as their user names them, and their settings.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ pub enum Spec {
     Stdin,
     /// `file:PATH`: a file that is followed as it grows and is rotated, or all whose names match a pattern.
     File(PathBuf),
-    /// `unix:PATH`: a stream socket to connect to, for ever.
+    /// `unix:PATH`: a stream socket to connect to, again and again.
     Unix(PathBuf),
     /// `unix-listen:PATH`: a stream socket that any number of writers connect to.
     UnixListen(PathBuf),
@@ -125,7 +125,7 @@ impl FromStr for FileStart {
 pub enum HecInput {
     /// They stay around their events.
     Keep,
-    /// They are taken off.
+    /// They are removed.
     Unwrap,
 }
 
@@ -164,16 +164,16 @@ pub(super) const NO_CERTIFICATE: &str =
 /// Why a source can't be opened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// It can't work as it was written.
+    /// It can't work as it is written.
     Wrong(String),
-    /// Something that it needs is not there yet, or may not be used.
+    /// Something that it needs is not there yet, or the agent is not allowed to use it.
     Missing(String),
     /// Another process has it.
     InUse(String),
 }
 
 impl OpenError {
-    /// Why it can't be listened: an address, a directory or a right to may be there later.
+    /// Why it can't listen: an address, a directory or a permission may be there later.
     pub fn listening(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::AddrInUse => OpenError::InUse("another process listens there".into()),

@@ -12,7 +12,7 @@ use super::stream;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 
-/// Whether nothing will ever come from it, since it is /dev/null.
+/// Whether nothing will ever come from it, because it is /dev/null.
 pub fn is_null() -> bool {
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let found = input.and_then(|input| input.metadata());

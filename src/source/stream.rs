@@ -14,13 +14,13 @@ use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 
-/// How long a stop waits for what a live stream's writer has written already.
+/// How long a stop waits for what a live stream's writer has already written.
 pub(super) const LAST_READS: Duration = Duration::from_millis(500);
 
-/// Between two looks at whether forwarding was enabled.
+/// Time between two looks at whether forwarding was enabled.
 const DISABLED: Duration = Duration::from_millis(200);
 
-/// Clients that may wait to be accepted. Beyond the standard library's 128, a burst's last ones would try again after a
+/// Clients that may wait to be accepted. With the standard library's 128, the last ones of a burst would retry after a
 /// second, when some have given up.
 pub const BACKLOG: i32 = 4096;
 
@@ -49,8 +49,8 @@ pub(super) enum End {
     Stopped,
 }
 
-/// Reads until the stream ends or the agent stops: what is not `lasting` then as far as it was
-/// written. Does not settle what the framer still holds.
+/// Reads until the stream ends or the agent stops; then also what was already written, unless the stream is `lasting`.
+/// Does not settle what the framer still holds.
 pub(super) fn read<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
@@ -72,7 +72,7 @@ pub(super) fn read<S: Read + AsFd>(
             poll(&mut fds, None)?;
         }
         if lasting && !fds[1].is_ready() && !output.is_forwarding() {
-            // It is still there when forwarding is enabled.
+            // Its content is still there when forwarding is enabled.
             stop.wait(DISABLED);
             continue;
         }
@@ -89,7 +89,7 @@ pub(super) fn read<S: Read + AsFd>(
     }
 }
 
-/// What the writer takes for sent would be lost without a trace: read it before closing.
+/// What the writer considers sent would be lost without a trace: read it before closing.
 fn read_written<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,

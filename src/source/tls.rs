@@ -23,7 +23,7 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// What makes TLS of connections. One serves all sources.
+/// Puts connections inside TLS. One serves all sources.
 pub struct TlsServer {
     config: Watched<ServerConfig>,
     wants_client_cert: bool,
@@ -49,7 +49,7 @@ pub struct TlsFileError {
     pub message: String,
 }
 
-/// Why a handshake failed, as far as it tells an operator something.
+/// Why a handshake failed, as far as that tells an operator something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeError {
     /// The client does not speak TLS.
@@ -101,12 +101,12 @@ impl TlsServer {
     /// Whether the files are there.
     ///
     /// # Errors
-    /// They were not yet, for this reason.
+    /// They were not there yet, for this reason.
     pub fn check(&self) -> Result<(), String> {
         self.config.current().map(drop)
     }
 
-    /// Makes TLS of a connection. The handshake happens with the first read.
+    /// Puts a connection inside TLS. The handshake happens with the first read.
     ///
     /// # Errors
     /// None that a client could cause.
@@ -132,7 +132,7 @@ impl<S: Read + Write> TlsStream<S> {
         self.0.conn.is_handshaking()
     }
 
-    /// Has the handshake happen now. Over a stream that blocks, returns when it has ended.
+    /// Does the handshake now. Over a stream that blocks, returns when it has ended.
     ///
     /// # Errors
     /// It failed, or the stream did: [`handshake_error`] tells which.
@@ -157,7 +157,7 @@ impl<S: Read + Write> TlsStream<S> {
     /// Says that nothing follows.
     pub fn close(&mut self) {
         self.0.conn.send_close_notify();
-        // If the client has gone it need not know.
+        // If the client is gone, it need not know.
         let _ = self.0.flush();
     }
 }
@@ -196,7 +196,7 @@ pub fn handshake_error(error: &io::Error) -> Option<HandshakeError> {
     })
 }
 
-/// Of the certificate's file, the key's if it has one, and that of the clients' authorities if there is one.
+/// From the certificate's file, the key's if it has one, and that of the clients' authorities if there is one.
 fn config(
     contents: &[Vec<u8>],
     has_key: bool,

@@ -1,5 +1,5 @@
-//! `unix:PATH`: connects to a stream socket and reads, again and again for ever. Ceph RGW's ops log
-//! is such a socket: RGW listens, serves one reader at a time, and opens a `[` that never closes.
+//! `unix:PATH`: connects to a stream socket and reads, again and again. Ceph RGW's ops log is such a socket: RGW
+//! listens, serves one reader at a time, and opens a `[` that never closes.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -35,7 +35,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A server that is not there yet is no error.
+    /// A server that is not there yet is not an error.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         check_socket_path(path)?;
         if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
@@ -70,7 +70,7 @@ impl Source for Reader {
                         return;
                     }
                     output.take_last(&mut framer);
-                    // A server that hangs up at once is not to be asked in a hurry.
+                    // A server that hangs up at once should not be asked again in a hurry.
                     if since.elapsed() > AT_ONCE {
                         backoff.reset();
                     }
@@ -90,10 +90,10 @@ impl Source for Reader {
     }
 }
 
-/// The stream, and its first and last byte: from these follows which record the server will send again to its next reader.
+/// The stream, and its first and last byte: they show which record the server will send again to its next reader.
 ///
-/// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next
-/// reader of which it could not write both. So a record without its separator is not ours when we close.
+/// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next reader if it
+/// could not write both. So a record without its separator is not ours when we close.
 struct Connection {
     stream: UnixStream,
     first: Option<u8>,
@@ -113,7 +113,7 @@ impl Connection {
         self.first == Some(b'[')
     }
 
-    /// Closes it so that nothing is lost between the two sides, and nothing taken twice.
+    /// Closes it so that nothing is lost between the two sides, and nothing is taken twice.
     fn close(mut self, framer: &mut Framer, output: &mut SourceOutput) {
         let until = Instant::now() + stream::LAST_READS;
         while self.has_separators() && self.last == b'}' {
@@ -175,7 +175,7 @@ pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
         })
 }
 
-/// Connects without waiting: if a server's queue is full, connecting would wait for ever.
+/// Connects without waiting: if a server's queue is full, connecting would wait forever.
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

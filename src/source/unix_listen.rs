@@ -46,7 +46,7 @@ impl Source for Listener {
 
 struct Events {
     framer: Framer,
-    /// Reads that have ended something.
+    /// Reads that have completed something.
     finished: u64,
     has_read_all: bool,
 }
@@ -63,7 +63,7 @@ impl Protocol for Events {
         let room = self.framer.space().len();
         let count = stream::read_once(&mut stream, &mut self.framer, output)?;
         self.has_read_all = count < room;
-        // What is unfinished now is not all that is new: something has ended.
+        // Not all that is new is unfinished, so something has ended.
         self.finished += u64::from(self.framer.unfinished() < before + count as u64);
         Ok(count)
     }

@@ -1,7 +1,7 @@
 //! Values made of files that may change while the agent runs: tokens and certificates of sources that listen.
 //!
-//! The files are read again and again, which works on network mounts and for Kubernetes' symbolic links. A thread of its
-//! own does that: a mount that hangs stops nothing else. A file that differs between two looks is still being written.
+//! The files are read again and again, which works on network mounts and for Kubernetes' symbolic links, in a thread of
+//! its own: a mount that hangs stops nothing else. A file that differs between two looks is still being written.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::sys::thread;
 use crate::telemetry::message::Message;
 use crate::text::small_file;
 
-/// Between two looks. A change is in use after three of them at most.
+/// Time between two looks. A change is in use after three of them at most.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a value can't be made: which file, by its place in the list, and what is wrong with it.
@@ -28,7 +28,7 @@ pub struct Watched<T> {
     name: &'static str,
     paths: Vec<PathBuf>,
     make: Box<Make<T>>,
-    /// Or why there is none yet.
+    /// The current value, or why there is none yet.
     current: RwLock<Result<Arc<T>, String>>,
     /// Only the thread that looks takes this.
     changes: Mutex<Changes>,
@@ -83,7 +83,7 @@ impl<T> Watched<T> {
         })
     }
 
-    /// The value of now.
+    /// The current value.
     ///
     /// # Errors
     /// There was none yet, for this reason.
@@ -104,9 +104,9 @@ impl<T> Watched<T> {
     }
 }
 
-/// Something that is made anew when its files change.
+/// Something that is made again when its files change.
 pub trait Watch: Send + Sync {
-    /// Looks at the files. `at_once`: also uses what may still be in the course of being written.
+    /// Looks at the files. `at_once`: also uses what may not be completely written yet.
     fn look(&self, at_once: bool);
 }
 

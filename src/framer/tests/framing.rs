@@ -12,7 +12,7 @@ pub(super) struct Item {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    /// An object of this line.
+    /// An object, and the line that is made of it.
     Object(String),
     Framing,
     Garbage,
@@ -64,7 +64,7 @@ fn entry() -> impl Strategy<Value = Item> {
     })
 }
 
-/// Anything that may stand in a stream, with what belongs to it on its lines.
+/// Anything that may occur in a stream, with what belongs to it on its lines.
 pub(super) fn item() -> impl Strategy<Value = Item> {
     let end = prop_oneof![
         3 => Just("\n"),

@@ -1,11 +1,11 @@
-//! A container's two streams, of which the kubelet writes each line as it comes.
+//! A container's two streams: the kubelet writes each line as it comes.
 
 use super::*;
 
 const STDOUT: &str = "2026-11-28T10:00:00.1Z stdout";
 const STDERR: &str = "2026-11-28T10:00:00.2Z stderr";
 
-/// Lines of one stream: each object in so many parts or more, as they are cut.
+/// Lines of one stream: each object in this many parts or more, depending on where it is cut.
 fn lines(stream: &str, objects: &[(serde_json::Value, usize)]) -> Vec<String> {
     let mut lines = Vec::new();
     for (object, parts) in objects {
@@ -58,7 +58,7 @@ fn parts_are_joined_though_the_other_stream_speaks_between_them() {
             vec![&b, &a],
             1,
         ),
-        // One that does not go on.
+        // One that does not continue.
         (
             format!("{STDOUT} P {{\"x\":\n{STDERR} F {{\"b\":2}}\n{a}\n"),
             vec![&b, &a],
@@ -110,7 +110,7 @@ proptest! {
         lines.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(&lines, &expected);
-        // A new framer misses nothing that the old one had not given.
+        // A new framer gives all that the old one had not given.
         let mut first = Framer::new(1 << 20);
         let (mut read, mut given) = (0, Vec::new());
         for mut piece in pieces {

@@ -1,5 +1,5 @@
-//! What a file is that was just found, or has grown: one that was read before under another name, the copy of another
-//! one, a new one.
+//! What a file that was just found, or has grown, is: one that was read before under another name, the copy of another
+//! one, or a new one.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,36 +19,36 @@ const COMPRESSED: [(&[u8], &str); 4] = [
     (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
 ];
-/// A compressed file is looked into when it was not written to for so long.
+/// A compressed file is looked into when it has not been written to for this long.
 const SETTLES: Duration = Duration::from_secs(2);
-/// So many files that begin alike are compared with a new one.
+/// At most this many files that begin alike are compared with a new one.
 const MAX_ALIKE: usize = 32;
-/// A copy is logged if it was not explained by then: where logs are copied and truncated, it is read on soon.
+/// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
 const EXPLAINED: Duration = Duration::from_secs(2);
 
 /// What a file is.
 enum Class {
-    /// It has what was read before under this number.
+    /// It has the content that was read before under this number.
     Known(u64, FileOffset),
-    /// So many of its first bytes are those of another file.
+    /// Its first `covered` bytes are those of another file.
     Copy { original: u64, covered: u64 },
-    /// All of another file is its beginning.
+    /// It begins with all of another file.
     Longer { original: u64, covered: u64 },
     /// There is nothing like it.
     New,
     /// It is too early to tell.
     Later,
-    /// It can't be read, being compressed so.
+    /// It can't be read, because it is compressed in this way.
     Compressed(&'static str),
-    /// It was there before the agent was.
+    /// It was there before the agent.
     Old,
 }
 
 impl Follower {
-    /// Sees to files that were just found, those changed last at the end.
+    /// Handles files that were just found, the last changed ones last.
     pub(super) fn add(&mut self, new: Vec<Listed>, now: Instant) {
         let mut was_known = !self.is_first;
-        // Inode and device decide first, of all files, and content only then.
+        // Inode and device decide first, for all files, and content only then.
         let mut rest = Vec::new();
         for listed in new {
             let inode = listed.identity.1;
@@ -237,14 +237,14 @@ impl Follower {
     pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
         let was_open = self.open.contains(&number);
         if self.is_rewritten(number).unwrap_or(false) {
-            // What can't be looked at now is looked at when it is read.
+            // A file that can't be looked at now is looked at when it is read.
             let _ = self.rewritten(number, now);
         } else if !was_open && let Some(file) = self.files.get_mut(&number) {
             file.close();
         }
     }
 
-    /// Whether a file has another content than was read of it.
+    /// Whether a file has other content than what was read of it.
     pub(super) fn is_rewritten(&mut self, number: u64) -> std::io::Result<bool> {
         let Some(file) = self.files.get_mut(&number) else {
             return Ok(false);
@@ -269,8 +269,8 @@ impl Follower {
         })
     }
 
-    /// How far a file is the same as a followed one whose beginning it has, if all of the shorter one is the beginning of
-    /// the longer one; and whether it is longer.
+    /// How many bytes a file shares with a followed one that begins alike, if the longer one begins with all of the
+    /// shorter one; and whether the file is longer.
     fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
         let other = self.files.get_mut(&original)?;
         if other.is_gzip {
@@ -349,7 +349,7 @@ impl Follower {
                 file.state = State::New;
                 file.is_touched = file.now.length > 0;
                 let is_over = !file.is_touched;
-                // One that is still being compressed is nothing that a start could recognise.
+                // A file that is still being compressed could not be recognised by a later start.
                 if !file.is_gzip {
                     self.progress.start(number, file.known());
                 }
@@ -375,7 +375,7 @@ impl Follower {
         }
     }
 
-    /// A file is known, but not read.
+    /// Notes a file as known, but does not read it.
     fn pass(&mut self, number: u64, mut file: Tracked, head: &[u8]) {
         file.head = known_by(head);
         file.is_touched = false;
@@ -436,7 +436,7 @@ impl Follower {
     }
 }
 
-/// What a file begins with, and of a compressed one, what was compressed.
+/// What a file begins with; for a compressed one, what its uncompressed content begins with.
 pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
     let head = file.read_head()?;
     let (gzip, _) = COMPRESSED[0];

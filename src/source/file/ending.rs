@@ -1,5 +1,5 @@
-//! What follows from a file's being truncated, moved or removed: its content is looked for, and what can't be found is
-//! reported.
+//! What happens when a file was truncated, moved or removed: its content is searched for, and reported if it can't be
+//! found.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -19,17 +19,17 @@ use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
 
-/// Files that were read stay open at most so many.
+/// At most this many files that were read stay open.
 const MAX_IDLE: usize = 64;
-/// Of many missing files at most so many are logged one by one.
+/// Of many missing files, at most this many are logged one by one.
 const MAX_LINES: u64 = 20;
-/// That removed files take much is logged this often.
+/// How often it is logged that removed files take much space.
 const REMIND: Duration = Duration::from_secs(600);
-/// While nothing is there, what is missing is looked for this often.
+/// While there are no files, missing contents are searched for this often.
 const SEARCH: Duration = Duration::from_secs(2);
 
 impl Follower {
-    /// Something else was put into a file: its content is missing, and it is read as a new one.
+    /// A file has other content now: the old content is missing, and the file is read as a new one.
     pub(super) fn rewritten(&mut self, number: u64, now: Instant) -> io::Result<()> {
         let Some(mut file) = self.take(number) else {
             return Ok(());
@@ -57,7 +57,7 @@ impl Follower {
             length: file.longest,
             ..file.known()
         };
-        // Half an event at its end was read, too.
+        // Half an event at its end counts as read, too.
         if file.offset >= file.longest || file.is_gzip {
             self.complete.insert(number, ending);
         }
@@ -68,7 +68,7 @@ impl Follower {
         self.must_search = true;
     }
 
-    /// Sees to files that have no name any more.
+    /// Handles files that no longer have a name.
     pub(super) fn tend_gone(&mut self, now: Instant, sink: &mut impl Sink) {
         let numbers: Vec<u64> = self.hot.iter().copied().collect();
         let mut deleted = Vec::new();
@@ -87,7 +87,7 @@ impl Follower {
                 && let Ok(found) = file.look_at_open(now)
                 && found.nlink() == 0
             {
-                // What was read goes first.
+                // Files that were read to their end go first.
                 let has_rest = file.longest > file.offset;
                 deleted.push((has_rest, file.now.modified, number, file.now.length));
             }
@@ -96,8 +96,8 @@ impl Follower {
         self.bound_deleted(deleted, now, sink);
     }
 
-    /// A file that has gone and was read is done with when its writer is, too: nothing has come for long, and others are
-    /// there.
+    /// A file that is gone and was read is finished when its writer is done, too: when nothing has come for long, and
+    /// other files are there.
     fn finish_if_done(&mut self, number: u64, now: Instant) {
         let Some(file) = self.files.get(&number) else {
             return;
@@ -126,7 +126,7 @@ impl Follower {
         }
     }
 
-    /// A file was not open, and has gone.
+    /// A file that was not open is gone.
     fn lose(&mut self, number: u64) {
         let Some(mut file) = self.take(number) else {
             return;
@@ -137,7 +137,7 @@ impl Follower {
         }
     }
 
-    /// Lets files go that have no name any more, the oldest first, beyond the limit.
+    /// Beyond the limit, lets go of files that no longer have a name, the oldest first.
     fn bound_deleted(
         &mut self,
         mut deleted: Vec<(bool, std::time::SystemTime, u64, u64)>,
@@ -183,7 +183,7 @@ impl Follower {
         self.deleted_bytes = sum;
     }
 
-    /// Looks for contents that are missing, and reports those that are not found.
+    /// Searches for missing contents, and reports those that are not found.
     pub(super) fn resolve_missing(&mut self, now: Instant, sink: &mut impl Sink) {
         self.log_copies(now, sink);
         if !self.must_search {
@@ -230,7 +230,7 @@ impl Follower {
             return;
         }
         self.is_waiting = false;
-        // A file that is just being compressed may have what is missing.
+        // A file that is just being compressed may have the missing content.
         let is_unclear =
             |file: &Tracked| file.is_gzip && file.is_touched && file.state == State::New;
         if self.files.values().any(|file| is_unclear(file)) {
@@ -249,7 +249,7 @@ impl Follower {
             };
             let mut read = entry.offset;
             if let Some(rest) = self.orphans.remove(&number) {
-                // What was read of it is passed on.
+                // What was read of the content is passed on.
                 read += rest.framer.unfinished();
                 self.remainders.push_back(rest);
             }
@@ -279,7 +279,7 @@ impl Follower {
         }
     }
 
-    /// Looks for missing contents under names that the source does not mean: of the same inode, or renamed from theirs.
+    /// Searches for missing contents under names that the source does not mean: of their inode, or renamed from theirs.
     fn search(&mut self, now: Instant) {
         let mut dirs = BTreeSet::new();
         let mut names = HashSet::new();
@@ -342,7 +342,7 @@ impl Follower {
     }
 
     pub(super) fn report_compressed(&self, path: &Path, kind: &'static str) {
-        // It was compressed from one of just its name, or from one that had been renamed before.
+        // It was compressed from the file of its name without the ending, or from one that had been renamed before.
         let original = path.with_extension("");
         let unread = |file: &&FileOffset| file.unread() > 0 && may_have_been(&original, &file.path);
         let lost = self.missing.awaited().map(|(_, file)| file);
@@ -357,7 +357,7 @@ impl Follower {
         message.log();
     }
 
-    /// Closes files that were read, while many are open.
+    /// Closes files that were read to their end, while many are open.
     pub(super) fn close_some(&mut self) {
         let numbers: Vec<u64> = self.open.iter().copied().collect();
         for number in numbers {
@@ -365,7 +365,7 @@ impl Follower {
         }
     }
 
-    /// Closes a file that was read, while many are open.
+    /// Closes a file that was read to its end, while many are open.
     pub(super) fn close_if_idle(&mut self, number: u64) {
         let Some(file) = self.files.get_mut(&number).filter(|file| file.is_open()) else {
             self.open.remove(&number);
@@ -407,14 +407,14 @@ fn report_gone(
     }
 }
 
-/// Whether a file that is at `path` may have been at `before`: it is there still, or something was put behind its name.
+/// Whether a file at `path` may have been at `before`: it is still there, or something was appended to its name.
 pub(super) fn may_have_been(path: &Path, before: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     let names = HashSet::from([name(before)]);
     path.parent() == before.parent() && is_renamed_from(&name(path), &names)
 }
 
-/// Whether a name is one of `names`, or was, before something was put behind it.
+/// Whether a name is one of `names`, or was before something was appended to it.
 fn is_renamed_from(name: &OsStr, names: &HashSet<OsString>) -> bool {
     let bytes = name.as_bytes();
     let ends = bytes

@@ -1,7 +1,7 @@
 //! All files of a source: which there are, under which names, and in which order they are read.
 //!
-//! A content keeps its number for as long as it is known, whatever file it is in: a renamed file keeps it, and
-//! the copy of a truncated one inherits it. What time it is, is an argument; where events go is a [`Sink`].
+//! A content keeps its number for as long as it is known, whatever file it is in: a renamed file keeps it, and the copy
+//! of a truncated one inherits it. The current time is an argument; events go to a [`Sink`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -20,23 +20,23 @@ use crate::telemetry::message::Message;
 
 /// A file that has not changed for this long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
-/// The same if there are too many.
+/// The same, while there are too many files.
 pub(super) const COOLS: Duration = Duration::from_secs(1);
-/// Files that are looked at each time, but for those that have just changed.
+/// At most this many files are looked at each time, besides those that have just changed.
 pub(super) const MAX_HOT: usize = 256;
 
 /// Where events go.
 pub(super) trait Sink {
-    /// For one more file.
+    /// A framer for one more file.
     fn framer(&self) -> Framer;
-    /// Takes what the framer has, as far as there is room, and never waits. The position behind all of it, if all of it
-    /// was taken.
+    /// Takes what the framer has, as far as there is room, and never waits. Returns the position after all of it, if
+    /// all of it was taken.
     fn take(&mut self, framer: &mut Framer) -> Option<u64>;
-    /// What it found malformed since this was last asked.
+    /// Which events it has found malformed since the last call.
     fn broken(&mut self) -> Option<Broken>;
     /// Whether events go anywhere at all.
     fn is_forwarding(&self) -> bool;
-    /// So many bytes are lost.
+    /// This many bytes are lost.
     fn lost(&mut self, bytes: u64, reason: &str);
     /// A file is gone, without a known loss.
     fn gone(&mut self, report: &Message);
@@ -56,9 +56,9 @@ pub(super) trait Sink {
 #[derive(Debug, Clone)]
 pub(super) struct Wishes {
     pub(super) start: FileStart,
-    /// Files that have no name any more are kept open up to so many bytes.
+    /// Files that no longer have a name are kept open up to this many bytes.
     pub(super) max_deleted: u64,
-    /// Files are kept open at most so many.
+    /// At most this many files are kept open.
     pub(super) max_open: usize,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Wishes {
 pub(super) enum Ending {
     /// It was read when its writer was done with it.
     Finished,
-    /// It was read up to where it was last seen to be.
+    /// It was read up to the length at which it was last seen.
     Unclear,
 }
 
@@ -76,17 +76,17 @@ pub(super) struct Follower {
     pub(super) listing: Listing,
     pub(super) wishes: Wishes,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
-    /// By their inode numbers, and by what their directories say of them.
+    /// The same by their inode numbers, and by those that their directories show.
     by_inode: BTreeSet<(u64, u64)>,
-    /// The followed ones, by the hash of what they begin with.
+    /// Those that are followed, by the hash of what they begin with.
     pub(super) by_head: BTreeSet<(u64, u64)>,
     /// Contents of this source whose file is not there.
     pub(super) missing: Missing,
-    /// Missing ones that were read to their end before they were gone.
+    /// Missing contents that were read to their end before they were gone.
     pub(super) complete: BTreeMap<u64, Ending>,
-    /// Of an earlier start, and not found yet.
+    /// Contents from an earlier start that were not found yet.
     pub(super) restored: BTreeSet<u64>,
-    /// Half events of missing ones.
+    /// Half events of missing contents.
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
@@ -99,13 +99,13 @@ pub(super) struct Follower {
     pub(super) progress: Progress,
     pub(super) troubles: Troubles,
     next: u64,
-    /// Looks so far.
+    /// How many looks there were so far.
     pub(super) looks: u32,
     pub(super) looked: Option<Instant>,
     pub(super) look_cost: Duration,
     /// Nothing was known before, and this is the first look.
     pub(super) is_first: bool,
-    /// 0.1 has left the checkpoint: files from before then were seen by it.
+    /// The checkpoint is from 0.1, which has seen the files from before this time.
     pub(super) old_before: Option<SystemTime>,
     /// Files that may have something to read.
     pub(super) pending: BTreeSet<u64>,
@@ -113,9 +113,9 @@ pub(super) struct Follower {
     pub(super) ready: VecDeque<u64>,
     /// Those that are looked at each time.
     pub(super) hot: BTreeSet<u64>,
-    /// Those that are open, and some that are not any more.
+    /// Files that are open, and some that no longer are.
     pub(super) open: BTreeSet<u64>,
-    /// How far the round of the others has come.
+    /// How far the round through the other files has come.
     pub(super) cold: u64,
     pub(super) cold_at: Option<Instant>,
     /// Directories to be read again.
@@ -125,11 +125,11 @@ pub(super) struct Follower {
     /// Missing contents are searched for at the next look.
     pub(super) must_search: bool,
     pub(super) searched: Option<Instant>,
-    /// Nothing is there of what was read before.
+    /// Nothing of what was read before is there.
     pub(super) is_waiting: bool,
-    /// What files take that have no name any more.
+    /// Bytes that files without a name take.
     pub(super) deleted_bytes: u64,
-    /// A path's file was seen.
+    /// The file at the path was seen.
     pub(super) was_seen: bool,
     /// What is at a path now, and what was there when it was last reported.
     pub(super) main: Option<Identity>,
@@ -290,7 +290,7 @@ impl Follower {
         self.find_where(inode, |file| file.now.identity == (device, inode))
     }
 
-    /// The same of a file of which an inode number is known, or what its directory says of it.
+    /// The same by an inode number, the file's own or that in its directory; `is` says whether a file is the one.
     pub(super) fn find_where(&self, entry: u64, is: impl Fn(&Tracked) -> bool) -> Option<u64> {
         let mut numbers = self.by_inode.range((entry, 0)..=(entry, u64::MAX));
         let is = |number| self.files.get(number).is_some_and(|file| is(file));
@@ -312,7 +312,7 @@ impl Follower {
     }
 }
 
-/// What a file is found by: of most files the two are the same.
+/// What a file is found by: for most files the two are the same.
 fn keys(file: &Tracked, number: u64) -> [(u64, u64); 2] {
     [(file.now.identity.1, number), (file.now.entry, number)]
 }

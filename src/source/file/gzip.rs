@@ -1,4 +1,4 @@
-//! A file that gzip has compressed, read as if it were not.
+//! A file that gzip has compressed, read as if it were not compressed.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -8,10 +8,10 @@ use flate2::read::MultiGzDecoder;
 
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
-/// What is read of it at a time where it is only passed over.
+/// Bytes read at a time where content is only passed over.
 const STEP: usize = 32 << 10;
 
-/// Such a file. Its offsets are those of what was compressed.
+/// Such a file. Its offsets are those of the uncompressed content.
 pub(super) struct Gzip {
     decoder: MultiGzDecoder<File>,
     offset: u64,
@@ -39,7 +39,7 @@ impl Gzip {
         Ok(count)
     }
 
-    /// At most its first [`HEAD_BYTES`], if nothing was read of it yet.
+    /// At most the first [`HEAD_BYTES`], if nothing of it was read yet.
     pub(super) fn head(mut self) -> Vec<u8> {
         let mut head = vec![0; HEAD_BYTES];
         let mut filled = 0;
@@ -65,7 +65,7 @@ impl Gzip {
         Ok(true)
     }
 
-    /// Whether it was read up to here, and these bytes stand before.
+    /// Whether it was read up to `offset`, and these bytes are right before that.
     pub(super) fn has_before(&self, offset: u64, bytes: Fingerprint) -> bool {
         let skip = self.recent.len().saturating_sub(bytes.len());
         let last: Vec<u8> = self.recent.iter().skip(skip).copied().collect();

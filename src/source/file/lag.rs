@@ -1,4 +1,4 @@
-//! How far a source is behind its files: in bytes, in time, and how long it will take. Pure arithmetic on what is observed.
+//! How far a source is behind its files: in bytes, in time, and how long it will take. Pure arithmetic.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::text::quantity::HumanDuration;
 
-/// At most so many observations are kept: beyond, every second one of the older is left out.
+/// At most this many observations are kept; beyond that, every second one of the older is dropped.
 const MAX_SAMPLES: usize = 512;
-/// Less than that is no backlog.
+/// Fewer bytes than this are not a backlog.
 const BACKLOG: u64 = 1 << 20;
-/// How fast a backlog is worked off is measured this often.
+/// How often it is measured how fast a backlog is worked off,
 const PERIOD: Duration = Duration::from_secs(10);
-/// And logged this often.
+/// and how often that is logged.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of a source at a moment.
@@ -26,7 +26,7 @@ pub(super) struct Observation {
     pub(super) events: u64,
 }
 
-/// How far a source has come with a backlog.
+/// How far a source has got with a backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CatchUp {
     /// Bytes of the backlog that are done, and all of it.
@@ -83,7 +83,7 @@ impl LagMeter {
         })
     }
 
-    /// How far a backlog was worked off, when it is time to log that.
+    /// How much of a backlog has been worked off, when it is time to log that.
     pub(super) fn catch_up(&mut self, now: Instant, seen: Observation) -> Option<CatchUp> {
         if seen.behind < BACKLOG {
             self.backlog = None;
@@ -119,7 +119,7 @@ impl LagMeter {
         backlog.last
     }
 
-    /// The same as it was measured last.
+    /// The same, as it was last measured.
     pub(super) fn last(&self) -> Option<CatchUp> {
         self.backlog.as_ref()?.last
     }

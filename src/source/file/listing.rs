@@ -1,8 +1,8 @@
 //! Which files there are: walks the directories of a pattern, and reads again only those that have changed.
 //!
-//! A directory's modification time tells that. It may be as coarse as the filesystem's clock, and no clock of this host
-//! need agree with it; so a directory is read until its time has been the same for a while, and now and then
-//! anyway, for mounts that do not keep that time.
+//! A directory's modification time shows that. It may be as coarse as the filesystem's clock, and no clock of this host
+//! need agree with it; so a directory is read until its time has been the same for a while, and now and then anyway,
+//! for mounts that do not keep that time.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::pattern::Pattern;
 
-/// A directory's time is believed when it has been the same for so long.
+/// A directory's time is believed when it has been the same for this long.
 const SETTLES: Duration = Duration::from_secs(3);
-/// A directory is read so often, changed or not.
+/// A directory is read at least this often, changed or not.
 const ANYWAY: Duration = Duration::from_secs(60);
-/// Reading directories again and again may take this part of the time, a 300th, but for small ones.
+/// Re-reading directories may take this part of the time, a 300th; small ones are exempt.
 const SHARE: u32 = 300;
 /// Directories that a pattern may lead to.
 const MAX_DIRS: usize = 100_000;
@@ -28,7 +28,7 @@ const MAX_DIRS: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) path: Arc<Path>,
-    /// What the directory says of it: to be compared with what it said before only.
+    /// What the directory says about it; only to be compared with what it said before.
     pub(super) entry: u64,
 }
 
@@ -39,7 +39,7 @@ pub(super) type Identity = (u64, u64);
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub(super) path: Arc<Path>,
-    /// What its directory says of it.
+    /// What its directory says about it.
     pub(super) entry: u64,
     pub(super) identity: Identity,
     pub(super) length: u64,
@@ -61,9 +61,9 @@ impl Listed {
 /// What a look has found.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The directories that were read, or are not there any more.
+    /// The directories that were read, or are no longer there.
     pub(super) dirs: HashSet<PathBuf>,
-    /// All names that are meant in those that were read.
+    /// All names in those directories that the source means.
     pub(super) names: Vec<Name>,
     /// Directories that can't be read.
     pub(super) errors: Vec<(PathBuf, io::Error)>,
@@ -80,7 +80,7 @@ pub(super) struct Listing {
 struct Dir {
     places: Vec<usize>,
     modified: SystemTime,
-    /// When it was first seen to have that time.
+    /// When it was first seen with that time.
     since: Instant,
     /// It was read after that time had settled.
     is_settled: bool,
@@ -250,7 +250,7 @@ mod tests {
         let start = Instant::now();
         let mut look = |seconds: u32| listing.look(start + SECOND * seconds, &HashSet::new());
         assert_eq!(names(&look(0), root), ["a/x/1.log", "b/x/1.log"]);
-        // Not settled yet, so all of them are.
+        // Not settled yet, so all directories are read.
         assert_eq!(look(4).dirs.len(), 5);
         assert!(look(5).dirs.is_empty());
         fs::write(root.join("b/x/2.log"), "").unwrap();

@@ -73,7 +73,7 @@ impl Follower {
         self.look_cost = began.elapsed();
     }
 
-    /// A path's file is looked at each time: its directory may be large, or another filesystem's.
+    /// The file at a path is looked at each time: its directory may be large, or on another filesystem.
     fn look_at_main(&mut self) {
         let Some(path) = self.listing.pattern().path() else {
             return;
@@ -98,7 +98,7 @@ impl Follower {
         is_there.then_some(file)
     }
 
-    /// Looks at those names that are not known as they are.
+    /// Looks at names that are new, or where something else is now.
     fn stat(&mut self, names: Vec<Name>, now: Instant) -> Vec<Listed> {
         let mut found = Vec::new();
         for name in names {
@@ -128,13 +128,13 @@ impl Follower {
         found
     }
 
-    /// Sees to known files that have other names now, and gives those that are not known.
+    /// Handles known files that have other names now, and returns the unknown ones.
     fn place(&mut self, found: Vec<Listed>, now: Instant) -> Vec<Listed> {
         let mut new: Vec<Listed> = Vec::new();
         let mut identities = HashSet::new();
         for listed in found {
             let Some(number) = self.find(listed.identity) else {
-                // A file of several names is one.
+                // A file with several names is one file.
                 if identities.insert(listed.identity) {
                     new.push(listed);
                 }
@@ -155,7 +155,7 @@ impl Follower {
             self.relocate(number, |file| file.see(listed, now));
             self.noticed(number);
         }
-        // As coarse as times are, what was renamed from a path is older than what took its place.
+        // However coarse times are, what was renamed from a path is older than what took its place.
         let main = self.listing.pattern().path();
         let order = |file: &Listed| {
             (
@@ -168,7 +168,7 @@ impl Follower {
         new
     }
 
-    /// Files that were not found in a directory that was read have gone.
+    /// Files that were not found in a directory that was read are gone.
     fn sweep(&mut self, dirs: &HashSet<PathBuf>, now: Instant) {
         if dirs.is_empty() {
             return;
@@ -195,7 +195,7 @@ impl Follower {
         }
     }
 
-    /// Looks at those files that change, and at some of the others.
+    /// Looks at the files that change, and at some of the others.
     fn poll(&mut self, now: Instant) {
         let hot: Vec<u64> = self.hot.iter().copied().collect();
         for number in hot {
@@ -228,7 +228,7 @@ impl Follower {
             return;
         };
         if file.is_gone {
-            // One that can't be looked at is seen to by `tend_gone`.
+            // One that can't be looked at is handled by `tend_gone`.
             if file.is_open() && file.look_at_open(now).is_ok() && file.is_touched {
                 self.touched(number, now);
             }
@@ -259,7 +259,7 @@ impl Follower {
         }
     }
 
-    /// Whether a file that was written to continues what was seen of it, or was truncated and written again.
+    /// Finds out whether a file that was written to continues what was seen of it, or was truncated and written again.
     fn touched(&mut self, number: u64, now: Instant) {
         let state = self.files.get(&number).map(|file| file.state);
         if matches!(state, Some(State::New | State::Followed)) {
@@ -344,7 +344,7 @@ impl Follower {
         }
     }
 
-    /// How long ago the oldest file was written that was not read to its end.
+    /// How long ago the oldest file that was not read to its end was written.
     pub(super) fn oldest_unread(&self) -> Duration {
         let unread = self
             .pending
@@ -357,7 +357,7 @@ impl Follower {
     }
 }
 
-/// Whether a name is not there any more.
+/// Whether a name is no longer there.
 fn is_gone_error(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

@@ -1,4 +1,4 @@
-//! Contents that were read but whose file is not there under its inode any more: it was copied and truncated, moved to
+//! Contents that were read but whose file is no longer there under its inode: it was copied and truncated, moved to
 //! another filesystem, compressed, or removed. They are recognised by their beginning and by the bytes right before the
 //! offset that was reached.
 
@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 
-/// Contents that were delivered to their end are remembered at most so many, for copies that turn up later.
+/// At most this many contents that were delivered to their end are remembered, for copies that turn up later.
 const MAX_GONE: usize = 10_000;
 
-/// A file that may have one of them.
+/// A file that may have a missing content.
 pub(super) trait Candidate {
     /// Its device and inode number.
     fn identity(&self) -> (u64, u64);
-    /// How many bytes it has; of a compressed one that is not known.
+    /// How many bytes it has; unknown for a compressed one.
     fn length(&self) -> Option<u64>;
     /// At most the first [`HEAD_BYTES`].
     fn head(&self) -> &[u8];
-    /// Whether these bytes stand right before `offset`.
+    /// Whether these bytes are right before `offset`.
     fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool;
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// A file, known by this number, is missing. Gives those that are forgotten for it.
+    /// The file of this number is missing. Returns the numbers that are forgotten to make room for it.
     pub(super) fn insert(&mut self, number: u64, file: FileOffset) -> Vec<u64> {
         self.by_inode.insert((file.inode, number));
         self.by_head.insert((file.head, number));
@@ -70,7 +70,7 @@ impl Missing {
         numbers.into_iter().next().is_some()
     }
 
-    /// The content of a file that has the inode of one that is missing, and its content as far as it was read.
+    /// The missing content that has this file's inode, if the file has all of it that was read.
     pub(super) fn take_same(
         &mut self,
         candidate: &mut impl Candidate,
@@ -122,7 +122,7 @@ impl Missing {
 
 /// Whether a file has all that was read of a content.
 fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: bool) -> bool {
-    // A copy has all that was seen of it. The same file may have lost its end when the host lost power.
+    // A copy has all that was seen of its original. The same file may have lost its end when the host lost power.
     let least = if is_same_inode {
         file.offset
     } else {
@@ -133,8 +133,8 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
         return false;
     }
     let is_weak = file.head.len() < HEAD_BYTES;
-    // Of a file that was removed long ago, few bytes prove nothing, but for a file that was compressed. To read events
-    // again is better than to lose them.
+    // For a file that was removed long ago, a few bytes prove nothing, unless this one was compressed. Reading events
+    // again is better than losing them.
     if is_weak && file.is_gone && candidate.length().is_some() && !is_same_inode {
         return false;
     }
@@ -144,8 +144,8 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
     file.tail.is_empty() || candidate.has_before(file.offset, file.tail)
 }
 
-/// The fingerprints of all parts of a beginning that a file can be known by: those that end with an event, and the whole
-/// of [`HEAD_BYTES`].
+/// The fingerprints of all parts of a beginning that a file can be known by: those that end with an event, and the
+/// whole of [`HEAD_BYTES`].
 pub(super) fn prefixes(head: &[u8]) -> Vec<Fingerprint> {
     let mut fingerprint = Fingerprint::default();
     let mut prefixes = Vec::new();
@@ -251,7 +251,7 @@ mod tests {
         let bytes = events(0..100);
         let mut missing = Missing::default();
         missing.insert(1, read(7, &bytes, 3000));
-        // It begins alike, and is as long, but continues differently.
+        // It begins alike and is as long, but continues differently.
         let mut other = events(0..30);
         other.extend(events(500..700));
         assert!(missing.take_same(&mut file(7, &other)).is_none());

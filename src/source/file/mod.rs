@@ -1,8 +1,8 @@
-//! `file:PATH` and `file:PATTERN`: follows files as they grow, are renamed and made anew, copied and truncated, come
-//! and go; and resumes where an earlier start has come to.
+//! `file:PATH` and `file:PATTERN`: follows files as they grow, are renamed and recreated, copied and truncated, come
+//! and go; and resumes where an earlier start stopped.
 //!
-//! [`Follower`] knows the files and decides what is read; the loop here gives it time and takes its events. It polls
-//! rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
+//! [`Follower`] knows the files and decides what is read; the loop here tells it the time and takes its events. It
+//! polls rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
 mod classify;
 mod ending;
@@ -43,7 +43,7 @@ use crate::text::escape::shown;
 
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
-/// How far the source is behind is reported this often.
+/// How often it is reported how far the source is behind.
 const LAG: Duration = Duration::from_secs(1);
 /// Longer paths are cut in the log.
 const MAX_LABEL: usize = 400;
@@ -55,7 +55,7 @@ pub struct FileSettings {
     pub start: FileStart,
     /// Patterns of files that are not read.
     pub exclude: Vec<String>,
-    /// Removed files are kept open up to so many bytes.
+    /// Removed files are kept open up to this many bytes.
     pub max_deleted: u64,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct FileSource {
 }
 
 impl FileSource {
-    /// What is not there yet, or can't be read, is waited for.
+    /// A file that is not there yet, or can't be read, is waited for.
     pub(super) fn new(
         path: &Path,
         settings: &FileSettings,
@@ -118,7 +118,7 @@ impl Source for FileSource {
                 follower.mark_endings(position);
             }
             watch.report(now, &follower, &output);
-            // Half an event at a file's end is not one yet: the next start reads it when it is whole.
+            // Half an event at a file's end does not count yet: the next start reads it when it is whole.
             if stop.is_triggered() {
                 break;
             }

@@ -1,8 +1,8 @@
 //! The files of a source against a naive model, with real files and the reader's own code: a random sequence of writes,
-//! rotations of all kinds, truncations, removals, starts, stops, kills and outages. The model knows nothing but which
-//! events were written to a file that is still there, uncompressed or gzipped, under a name that the source means:
-//! those must all have been delivered at the end; what the agent has seen, and is gone, must have been reported, and
-//! nothing where nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
+//! rotations of all kinds, truncations, removals, starts, stops, kills and outages. The model knows only which events
+//! were written to a file that is still there, uncompressed or gzipped, under a name that the source means: all of
+//! those must have been delivered at the end. What the agent has seen, and is gone, must have been reported, and
+//! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
 mod hook;
 mod world;
@@ -39,8 +39,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Two rotations, maybe in an outage, over which the agent runs, stops or is killed, and the oldest file goes or not.
-/// Most faults need such a night, which single operations seldom come to.
+/// Two rotations, maybe in an outage, while the agent runs, stops or is killed, and the oldest file is removed or not.
+/// Most faults need such a night, which single operations seldom produce.
 fn night() -> impl Strategy<Value = Vec<Op>> {
     let end = prop_oneof![Just(None), Just(Some(Op::Stop)), Just(Some(Op::Kill))];
     // More than there is room for, so that some are still to be read when their file goes.
@@ -67,7 +67,7 @@ fn night() -> impl Strategy<Value = Vec<Op>> {
     )
 }
 
-/// A stub beside which a file begins, and grows beyond the stub.
+/// A stub, and beside it a file that begins, and grows longer than the stub.
 fn stub() -> impl Strategy<Value = Vec<Op>> {
     (any::<bool>(), 1..30_u8).prop_map(|(create, count)| {
         let rotate = Op::Rename { create };
@@ -110,7 +110,7 @@ fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     let gone: Vec<u64> = gone.copied().collect();
     let bytes: usize = gone.iter().map(|number| event(*number).len()).sum();
     let reported = world.hook.lost;
-    // Of two files that begin alike, one that is gone with nothing read of it may seem to be the other.
+    // Of two files that begin alike, one that is gone before any of it was read may seem to be the other.
     prop_assert!(
         kind.has_banner || reported >= bytes as u64,
         "{gone:?} are gone, {bytes} bytes; reported: {reported}"
@@ -146,7 +146,7 @@ fn cases() -> Config {
     }
 }
 
-/// What is the same in all of a sequence.
+/// What stays the same throughout a sequence.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     is_glob: bool,

@@ -1,13 +1,13 @@
-//! How long to wait before files are looked at again: short while something comes, longer and longer while nothing does.
-//! No clock, no I/O.
+//! How long to wait before files are looked at again: short while something comes, longer and longer while nothing
+//! does. No clock, no I/O.
 
 use std::time::Duration;
 
-/// The shortest time between two looks at the files, and so the longest that a look adds to an event's way: a part of what
-/// it may wait for others, within these bounds.
+/// The shortest time between two looks at the files, and so the most that looking adds to an event's delay: a part of
+/// the time that it may wait for others, within these bounds.
 const MIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 const PART: u32 = 10;
-/// The longest.
+/// The longest time between two looks.
 pub(super) const MAX: Duration = Duration::from_millis(500);
 
 /// The time to the next look.

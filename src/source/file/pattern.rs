@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// What the user wrote behind `file:`.
+/// What the user wrote after `file:`.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     text: PathBuf,
@@ -15,7 +15,7 @@ pub(super) struct Pattern {
     exclude: Vec<Vec<u8>>,
 }
 
-/// One component behind the root.
+/// One component after the root.
 #[derive(Debug, Clone)]
 enum Part {
     /// `*`, `?` and `[a-z]` match characters of a name.
@@ -31,7 +31,7 @@ enum Part {
 pub(super) struct Meaning {
     /// As a file it is one of the source's.
     pub(super) is_file: bool,
-    /// As a directory it is looked into, with these places of the pattern.
+    /// As a directory, it is looked into, at these places of the pattern.
     pub(super) inside: Vec<usize>,
     /// That holds for a link to a directory, too.
     pub(super) follows_links: bool,
@@ -129,7 +129,7 @@ impl Pattern {
         }
     }
 
-    /// A pattern with a slash is for the whole path, another for the name.
+    /// A pattern with a slash applies to the whole path, one without to the name.
     pub(super) fn is_excluded(&self, directory: &Path, name: &[u8]) -> bool {
         self.exclude.iter().any(|pattern| {
             if pattern.contains(&b'/') {
@@ -177,14 +177,14 @@ fn matches_path(pattern: &[u8], path: &[u8]) -> bool {
     row[path.len()]
 }
 
-/// Whether `name` matches a shell's pattern: `*` any characters, `?` one, `[a-z]` and `[!a-z]` one of or but these.
-/// As in a shell, hidden names match only a pattern that begins with a dot.
+/// Whether `name` matches a shell's pattern: `*` any characters, `?` one, `[a-z]` one of these, `[!a-z]` one that is
+/// not. As in a shell, hidden names match only a pattern that begins with a dot.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     if name.starts_with(b".") && !pattern.starts_with(b".") {
         return false;
     }
     let (mut at, mut seen) = (0, 0);
-    // Behind the last `*`, and how much of the name it has taken.
+    // The place after the last `*`, and how much of the name that has taken.
     let mut star = None;
     while seen < name.len() {
         if pattern.get(at) == Some(&b'*') {
@@ -203,7 +203,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
-/// The length of what the pattern begins with, if that matches this byte.
+/// The length of the pattern's first element, if that matches this byte.
 fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern.first()? {
         b'?' => Some(1),
@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    /// The plainest matcher of `*` and `?`.
+    /// The simplest matcher of `*` and `?`.
     fn plain(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern, name) {
             ([], []) => true,

@@ -13,7 +13,7 @@ use crate::telemetry::message::Message;
 /// Bytes of a file that are read before the next file's turn.
 const TURN: u64 = 4 << 20;
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is no room for more.
@@ -33,7 +33,7 @@ impl Follower {
         while let Some(rest) = self.remainders.front_mut() {
             rest.framer.end();
             let is_taken = sink.take(&mut rest.framer).is_some();
-            // Nobody knows where such a rest was.
+            // It is not known where such a rest was.
             sink.broken();
             if !is_taken {
                 return Step::Full;
@@ -70,7 +70,7 @@ impl Follower {
         }
     }
 
-    /// Files that have gone were there before those that have not, and those changed last come last.
+    /// Files that are gone come first, being older than those that are there; those changed last come last.
     fn line_up(&mut self) {
         let mut ready: Vec<_> = self
             .pending
@@ -183,7 +183,7 @@ impl Follower {
                 self.end_of_file(number, count)?;
                 break;
             }
-            // Of what is read at one go, a hole may be far more.
+            // A hole may be far longer than what is read at one go.
             let is_hole = file.offset - before > count? as u64;
             if !self.pass_on(number, sink) {
                 return Ok(Step::Full);
@@ -200,7 +200,7 @@ impl Follower {
         Ok(Step::Idle)
     }
 
-    /// A log entry that a rotation has cut apart goes on in the file that has taken the place of its own.
+    /// A log entry that was split by a rotation continues in the file that took the place of its own.
     fn inherit(&mut self, number: u64) {
         let Some(file) = self.files.get(&number) else {
             return;
@@ -228,7 +228,7 @@ impl Follower {
         }
     }
 
-    /// An heir's events were passed on: once it is behind the entry, nothing more comes of the file where that began.
+    /// An heir's events were passed on: once it is past the entry, no more comes from the file where the entry began.
     fn bequeathed(&mut self, number: u64, position: u64) {
         if let Some(&before) = self.heirs.get(&number)
             && let Some(file) = self.files.get(&number)
@@ -277,7 +277,7 @@ impl Follower {
             && reading.framer.is_done()
             && reading.framer.unfinished() == 0
         {
-            // It is as new then.
+            // Then it is as good as new.
             reading.framer.end();
             while reading.framer.next().is_some() {}
             self.spare = file.rest();

@@ -16,10 +16,10 @@ use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
 /// How far back the beginning of a file's last line is searched for.
 const LINE_BYTES: u64 = 64 << 10;
-/// A read at most, so that a checkpoint is not coarser than that.
+/// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
-/// So much of what was read last is kept when it was passed on.
+/// This much of what was read last is kept after it was passed on.
 const RECENT: usize = 8 << 10;
 
 /// What is done with a file.
@@ -27,7 +27,7 @@ const RECENT: usize = 8 << 10;
 pub(super) enum State {
     /// Nothing yet: it is empty, or was not looked into.
     New,
-    /// It is read.
+    /// It is being read.
     Followed,
     /// Its first bytes, as many as its offset says, are those of another file, which is read.
     CopyOf { original: u64 },
@@ -66,7 +66,7 @@ pub(super) struct Tracked {
     pub(super) state: State,
     /// It was written to since it was read.
     pub(super) is_touched: bool,
-    /// It has no name any more that the source means.
+    /// It no longer has a name that the source means.
     pub(super) is_gone: bool,
     /// Its name does not match the source, but it was read before.
     pub(super) is_outside: bool,
@@ -77,7 +77,7 @@ pub(super) struct Tracked {
     /// Closed while many others are open.
     file: Option<File>,
     pub(super) is_gzip: bool,
-    /// The longest that this content was seen to be, when it was known to be the same still.
+    /// The greatest length of this content, when it was last known to be still the same.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
@@ -115,7 +115,7 @@ impl Tracked {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                // Not waiting, should a FIFO have taken its place.
+                // Without waiting, in case a FIFO has taken its place.
                 let mut options = OpenOptions::new();
                 let options = options
                     .read(true)
@@ -146,7 +146,7 @@ impl Tracked {
         }
     }
 
-    /// Goes on from what was committed of it.
+    /// Continues from what was committed of it.
     pub(super) fn resume(&mut self, from: &FileOffset) {
         self.offset = from.offset;
         (self.head, self.tail) = (from.head, from.tail);
@@ -179,14 +179,14 @@ impl Tracked {
         self.read_at(0, HEAD_BYTES)
     }
 
-    /// What it holds compressed, from the beginning.
+    /// A reader of its uncompressed content, from the beginning.
     pub(super) fn new_gzip(&mut self) -> io::Result<Gzip> {
         let mut file = self.open()?.try_clone()?;
         file.rewind()?;
         Ok(Gzip::new(file))
     }
 
-    /// Bytes in the middle, fewer at its end.
+    /// Bytes from `offset` on, fewer at its end.
     pub(super) fn read_at(&mut self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
         let file = self.open()?;
         let mut found = vec![0; bytes];
@@ -203,7 +203,7 @@ impl Tracked {
         Ok(found)
     }
 
-    /// It is here, as it is now.
+    /// It was found here, as it is now.
     pub(super) fn see(&mut self, listed: Listed, now: Instant) {
         let has_changed = self.now.length != listed.length || self.now.modified != listed.modified;
         if has_changed {
@@ -230,7 +230,7 @@ impl Tracked {
         Ok(is_same)
     }
 
-    /// Looks at the open file, which has no name any more. True if it has grown.
+    /// Looks at the open file, which no longer has a name. True if it has grown.
     pub(super) fn look_at_open(&mut self, now: Instant) -> io::Result<Metadata> {
         let found = self.open()?.metadata()?;
         if found.len() != self.now.length {
@@ -257,7 +257,7 @@ impl Tracked {
         }
     }
 
-    /// How far it was read, but for an event that is not whole.
+    /// How far it was read, not counting an event that is not whole.
     pub(super) fn reached(&self) -> Reached {
         let reading = self.reading.as_ref();
         let unfinished = reading.map_or(0, |reading| reading.framer.unfinished());
@@ -268,7 +268,7 @@ impl Tracked {
         }
     }
 
-    /// Notes the bytes before the new offset, once more was passed on, even if not all.
+    /// Notes the bytes before the new offset, after more was passed on, even if not all of it.
     pub(super) fn passed_on(&mut self, has_pending: bool) {
         let Some(reading) = &mut self.reading else {
             return;
@@ -287,7 +287,7 @@ impl Tracked {
         }
     }
 
-    /// Goes on at an offset that was not read up to.
+    /// Continues at an offset up to which it was not read.
     pub(super) fn start_at(&mut self, offset: u64) -> io::Result<()> {
         let bytes = offset.min(HEAD_BYTES as u64);
         let tail = self.read_at(offset - bytes, usize::try_from(bytes).unwrap_or(HEAD_BYTES))?;
@@ -298,7 +298,7 @@ impl Tracked {
         Ok(())
     }
 
-    /// Takes what is not needed while nothing is read; but for the framer, it is as new.
+    /// Takes out what is not needed while nothing is read; the result is as new, except for its framer.
     pub(super) fn rest(&mut self) -> Option<Box<Reading>> {
         let mut reading = self.reading.take()?;
         (reading.recent, reading.gzip, reading.former_path) = (Vec::new(), None, None);
@@ -311,7 +311,7 @@ impl Tracked {
         reading.is_some_and(|reading| reading.has_pending)
     }
 
-    /// Whether there is nothing in it that was not read.
+    /// Whether all of it was read.
     pub(super) fn is_read(&self) -> bool {
         let reading = self.reading.as_ref();
         if self.is_gzip {
@@ -320,12 +320,12 @@ impl Tracked {
         self.offset == self.now.length && !self.has_pending()
     }
 
-    /// Whether there may be something in it that was not read.
+    /// Whether some of it may not have been read.
     pub(super) fn has_changed(&self) -> bool {
         !self.is_read() || self.is_touched
     }
 
-    /// Whether it is not what was read of it: shorter, or with other bytes at its beginning or before the offset.
+    /// Whether it is no longer what was read: shorter, or with other bytes at its beginning or before the offset.
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
         if self.is_gzip {
             return Ok(false);
@@ -357,7 +357,7 @@ impl Tracked {
         self.has(self.offset, last)
     }
 
-    /// Whether these bytes stand before `offset`.
+    /// Whether these bytes are right before `offset`.
     fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(true);
@@ -399,7 +399,7 @@ impl Tracked {
         Ok(count)
     }
 
-    /// How far the zeros at the offset reach at least, of which so many were read.
+    /// At least how many zeros there are at the offset, of which `read` were read.
     fn skip_hole(&self, read: u64) -> u64 {
         let Some(file) = &self.file else { return read };
         let from = i64::try_from(self.offset).unwrap_or(i64::MAX);
@@ -408,7 +408,7 @@ impl Tracked {
         let error = io::Error::last_os_error();
         let data = match u64::try_from(data) {
             Ok(data) => data,
-            // Nothing but a hole up to its end.
+            // There is only a hole up to its end.
             Err(_) if error.raw_os_error() == Some(libc::ENXIO) => self.now.length,
             Err(_) => return read,
         };

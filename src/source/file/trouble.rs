@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::label;
 use crate::telemetry::message::Message;
 
-/// One is tried again this often.
+/// How often each is retried,
 const RETRY: Duration = Duration::from_secs(2);
-/// And logged again this often.
+/// and logged again.
 const REMIND: Duration = Duration::from_secs(600);
-/// At most so many are remembered: beyond, they are neither logged nor tried again before their directory changes.
+/// At most this many are remembered; others are neither logged nor retried until their directory changes.
 const MAX: usize = 10_000;
 
 /// The names that can't be used.
@@ -26,7 +26,7 @@ pub(super) struct Troubles {
 #[derive(Debug)]
 struct Trouble {
     reason: String,
-    /// It never is a file, such as a directory: no reason to warn.
+    /// It is something that never is a file, such as a directory: no reason to warn.
     is_no_file: bool,
     noted: Instant,
     logged: Option<Instant>,
@@ -38,7 +38,7 @@ impl Troubles {
         self.insert(path, reason, false, now);
     }
 
-    /// There is something else than a file.
+    /// There is something other than a file.
     pub(super) fn note_kind(&mut self, path: &Path, found: &Metadata, now: Instant) {
         let kind = found.file_type();
         let kind = if kind.is_dir() {
@@ -94,14 +94,14 @@ impl Troubles {
             return;
         }
         self.retried = Some(now);
-        // What was not found wrong at the last tries is not there any more, or is a file now.
+        // A name that was not noted at the last tries is no longer there, or is a file now.
         self.names
             .retain(|_, trouble| now.saturating_duration_since(trouble.noted) < RETRY * 3);
         let parents = self.names.keys().filter_map(|path| path.parent());
         dirty.extend(parents.map(Path::to_owned));
     }
 
-    /// Logs what was not logged yet or long ago, except of one name that is reported otherwise.
+    /// Logs what was not logged yet, or long ago, except for one name that is reported otherwise.
     pub(super) fn log(&mut self, now: Instant, except: Option<&Path>) {
         for (path, trouble) in &mut self.names {
             let age = trouble

@@ -8,7 +8,7 @@ use crate::buffer::chunk::{Chunk, Extent};
 use crate::framer::Event;
 use crate::framer::walk::elements;
 
-/// The events of a message, and those that are not.
+/// The events of a message, and counts of what could not be taken.
 #[derive(Debug)]
 pub struct Batch {
     /// The events.
@@ -24,7 +24,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Without any events; each may have so many bytes, as it comes and as JSON.
+    /// Without any events; each may have `max_event` bytes, both as it comes and as JSON.
     pub fn new(max_event: usize) -> Self {
         Batch {
             lines: Chunk::default(),
@@ -36,8 +36,8 @@ impl Batch {
         }
     }
 
-    /// Takes the events of a message in JSON, of which the records are parts. If they are more than `max` bytes together,
-    /// it takes none of them and gives false.
+    /// Takes the events of a message in JSON, whose records are parts of it. If they are more than `max` bytes
+    /// together, takes none of them and returns false.
     pub fn take_json(&mut self, message: &Event<'_>, entries: Entries<'_>, max: usize) -> bool {
         match entries {
             Entries::Record(record) => self.add_json(message, Some(record)),
@@ -54,7 +54,7 @@ impl Batch {
         self.is_within(max)
     }
 
-    /// That was a message. If it is too long, none of it is taken.
+    /// A message has ended. If its events are longer than `max` together, none of them is taken.
     pub fn is_within(&mut self, max: usize) -> bool {
         let is_within = self.lines.bytes.len() <= max;
         if !is_within {
@@ -74,7 +74,7 @@ impl Batch {
         self.max_event
     }
 
-    /// Takes what is spare, if it has nothing.
+    /// Takes the spare memory, if it has none itself.
     pub fn borrow(&mut self, spare: &mut Vec<u8>) {
         if self.lines.bytes.capacity() == 0 {
             self.lines.bytes = std::mem::take(spare);
@@ -98,7 +98,7 @@ impl Batch {
         self.after_malformed = false;
     }
 
-    /// Whether it has as many events or bytes.
+    /// Whether it has at least this many events or bytes.
     pub fn has(&self, enough: Extent) -> bool {
         self.lines.events >= enough.events || self.lines.bytes.len() >= enough.bytes
     }
@@ -109,14 +109,14 @@ impl Batch {
         self.count(written);
     }
 
-    /// Adds the event of the entry that `entries` begin with, and returns what is behind that.
+    /// Adds the event of the entry that `entries` begin with, and returns what follows that entry.
     pub fn add_entry<'a>(&mut self, entries: &'a [u8]) -> &'a [u8] {
         let record = record_at(entries);
         let written = record.map_or(Err(Fault::Malformed), |record| {
             let length = self.write(record)?;
             Ok(record.get(length..).unwrap_or_default())
         });
-        // Mostly it was written; then its end need not be searched for.
+        // Usually it was written; then its end need not be searched for.
         let (written, rest) = match written {
             Ok(rest) => (Ok(()), rest),
             Err(fault) => match split_value(entries) {
@@ -144,7 +144,7 @@ impl Batch {
     fn add_json(&mut self, message: &Event<'_>, record: Option<&[u8]>) {
         let written = record.ok_or(Fault::Malformed).and_then(|record| {
             let event = message.part(record);
-            // Bytes that are not UTF-8 become more; its newline does not count.
+            // Bytes that are not UTF-8 become more bytes; the newline does not count.
             let max = self.max_event;
             if 3 * record.len() > max && (record.len() > max || event.line_len() > max + 1) {
                 return Err(Fault::TooLarge);
@@ -155,7 +155,7 @@ impl Batch {
         self.count(written);
     }
 
-    /// Something is no event that can be taken.
+    /// Something is not an event that can be taken.
     pub fn lose(&mut self, fault: Fault) {
         self.count(Err(fault));
     }

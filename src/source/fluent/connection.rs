@@ -1,7 +1,7 @@
 //! One client's connection: cuts it into messages, takes their events, and acknowledges them.
 //!
 //! An acknowledgement means that each event of its message is in the buffer, or can never be: it is malformed or over
-//! `--max-event-bytes`, and counted so. To send those again would not help, and would stop all that is behind them.
+//! `--max-event-bytes`, and counted as such. Sending those again would not help, and would block all that follows.
 
 use std::io;
 use std::mem;
@@ -23,11 +23,11 @@ use crate::telemetry::counters::{Reason, Refusal};
 
 /// Max bytes of tag, option and heads of a message.
 const ENVELOPE: usize = 64 << 10;
-/// What is read of a new client.
+/// How much is read of a new client.
 const FIRST_READ: usize = 4 << 10;
-/// A client that has waited so long without a word waits for one from here.
+/// A client that has sent nothing for this long is waiting for the server to speak first.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
-/// MessagePack's arrays, and those of its values whose first byte begins no JSON text.
+/// First bytes from here on are MessagePack's: its arrays, and other values that begin no JSON text.
 const MSGPACK: u8 = 0x80;
 
 const NOT_FLUENT: &str = "sends something that is no fluent message";
@@ -46,7 +46,7 @@ const SPEAKS_TLS: &str =
 pub(super) struct Connection {
     peer: Option<IpAddr>,
     connected: Instant,
-    /// Bytes of all events of a message that is taken at once.
+    /// Max bytes of all events of a message that is taken at once.
     max: usize,
     form: Form,
     batch: Batch,
@@ -64,7 +64,7 @@ pub(super) struct Connection {
     acks: Vec<u8>,
     /// Messages, or parts of them, that have ended.
     finished: u64,
-    /// It is of no use any more, and counted.
+    /// It is no longer of use, and was counted.
     is_broken: bool,
 }
 
@@ -77,7 +77,7 @@ enum Form {
 }
 
 impl Connection {
-    /// All messages that are not whole may take so many bytes of memory.
+    /// All messages that are not whole may take `memory` bytes.
     pub(super) fn new(memory: usize, output: &SourceOutput, peer: Option<SocketAddr>) -> Self {
         Connection {
             peer: peer.map(|peer| peer.ip()),
@@ -96,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// Looks at the first bytes of all.
+    /// Looks at the first bytes of the connection.
     fn begin(&mut self, mut first: &[u8], output: &SourceOutput) -> io::Result<()> {
         if let Some(foreign) = Foreign::of(first) {
             if foreign == Foreign::Tls {
@@ -119,12 +119,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes of a message that is taken at once, as it came: what it produces has to have room besides.
+    /// Max bytes of a message that is taken at once, as it came: what it produces needs room besides.
     fn max_message(&self) -> usize {
         self.max / 2 + ENVELOPE
     }
 
-    /// Counts a connection that is of no use any more.
+    /// Counts a connection that is no longer of use.
     fn break_off(&mut self, output: &SourceOutput, refusal: Refusal) -> io::Error {
         self.is_broken = true;
         output.refused(refusal, self.peer);
@@ -204,7 +204,7 @@ impl Connection {
         Ok(())
     }
 
-    /// All events of a message have been taken in parts, but for the last ones.
+    /// All events of a message have been taken in parts, except for the last ones.
     fn end_parts(&mut self, option: &[u8], values: &mut Values, output: &mut SourceOutput) {
         values.set_limit(self.max_message());
         let ack = message::ack_of(option);
@@ -292,14 +292,14 @@ impl Connection {
         if self.offer(ack, output) {
             return;
         }
-        // Once a message.
+        // Once per message.
         if self.parts.is_none() || !mem::replace(&mut self.has_waited, true) {
             output.refused(Refusal::BufferFull, self.peer);
         }
     }
 
-    /// Takes the batch if there is room for all of it, and acknowledges it then. Otherwise its client waits: one that
-    /// gave up would send it again.
+    /// Takes the batch if there is room for all of it, and acknowledges it then. Otherwise its client waits: if it gave
+    /// up, it would send the message again.
     fn offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) -> bool {
         // After all that was taken before.
         output.flush();
@@ -330,7 +330,7 @@ impl Connection {
         }
         // What is acknowledged is in the buffer, or counted as dropped.
         output.flush();
-        // A client that does not read them, but asks for ever more, is the one that must go.
+        // A client that does not read acknowledgements, but asks for more and more, must go.
         stream
             .write_all(&mem::take(&mut self.acks))
             .map_err(io::Error::other)

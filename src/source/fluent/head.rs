@@ -24,15 +24,15 @@ pub enum Head {
     Float32(f32),
     /// A number of double precision.
     Float64(f64),
-    /// A string of so many bytes, said to be UTF-8.
+    /// A string of this many bytes, said to be UTF-8.
     Str(usize),
-    /// A string of so many bytes.
+    /// A string of this many bytes.
     Bin(usize),
-    /// An extension of this type, with so many bytes.
+    /// An extension of this type, with this many bytes.
     Ext(i8, usize),
-    /// So many values.
+    /// This many values.
     Array(u32),
-    /// So many pairs of values.
+    /// This many pairs of values.
     Map(u32),
 }
 
@@ -109,7 +109,7 @@ impl Head {
     }
 }
 
-/// The bytes behind the first one.
+/// The bytes after the first one.
 fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.get(1..=N)?.try_into().ok()
 }
@@ -137,7 +137,7 @@ impl Skipper {
         self.values == 0 && self.payload == 0
     }
 
-    /// Bytes that have to come at least.
+    /// The least number of bytes that must still come.
     pub fn needs(&self) -> usize {
         self.payload
             .saturating_add(usize::try_from(self.values).unwrap_or(usize::MAX))
@@ -147,7 +147,7 @@ impl Skipper {
     /// the value has ended, or that the last ones (8 at most) are needed again with what follows them.
     ///
     /// # Errors
-    /// [`Fault::Malformed`]: nothing behind can be understood any more.
+    /// [`Fault::Malformed`]: nothing after that can be understood any more.
     pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut at = 0;
         loop {

@@ -7,7 +7,7 @@
 //! | Forward | `[tag, [[time, record], …], option]` |
 //! | PackedForward, CompressedPackedForward | `[tag, entries, option]`, `entries` being MessagePack in a string |
 //!
-//! The option may be missing. Tag and times are not looked at: the records tell their time themselves.
+//! The option may be missing. Tag and times are ignored: the records have their own times.
 
 use super::head::{Head, split_value};
 use crate::framer::walk::elements;
@@ -30,7 +30,7 @@ pub enum Parsed<'a> {
 pub struct Events<'a> {
     /// The events.
     pub entries: Entries<'a>,
-    /// What the client waits for, ready to be sent, if it wants an acknowledgement.
+    /// The acknowledgement, ready to be sent, if the client wants one.
     pub ack: Option<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ pub fn parse_msgpack(message: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// Where the record of the entry begins that `entries` begin with, in MessagePack. It ends with the entry.
+/// From the record of the first entry in `entries` on, in MessagePack. The record ends with the entry.
 pub fn record_at(entries: &[u8]) -> Option<&[u8]> {
     let (Head::Array(2), parts) = head_and_rest(entries)? else {
         return None;
@@ -87,11 +87,11 @@ pub fn record_at(entries: &[u8]) -> Option<&[u8]> {
 /// The beginning of a message; the rest may not have arrived yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
-    /// So many bytes are before the events.
+    /// How many bytes come before the events.
     pub length: usize,
     /// What comes then.
     pub body: Body,
-    /// And behind that an option.
+    /// An option comes after that.
     pub has_option: bool,
 }
 
@@ -100,9 +100,9 @@ pub struct Opening {
 pub enum Body {
     /// One record.
     Record,
-    /// So many entries.
+    /// This many entries.
     Entries(u32),
-    /// Entries in a string of so many bytes.
+    /// Entries in a string of this many bytes.
     Packed(usize),
 }
 
@@ -126,7 +126,7 @@ pub fn opening(message: &[u8]) -> Option<Opening> {
     })
 }
 
-/// The acknowledgement that is asked for by something that is not a message, but has an option at its end, as one has.
+/// The acknowledgement asked for by something that is not a message, but has an option at its end like one.
 pub fn ack_at_end(other: &[u8]) -> Option<Vec<u8>> {
     let (Head::Array(_), parts) = head_and_rest(other)? else {
         return None;
@@ -168,7 +168,7 @@ pub fn is_unknown_compression(option: &[u8]) -> bool {
     !matches!(compression(option), None | Some(b"" | b"text" | b"gzip"))
 }
 
-/// The option, if there is one, is a map or nothing, and the last part.
+/// Whether the option, if there is one, is a map or nil, and the last part.
 fn is_option(option: Option<&[u8]>, behind: Option<&[u8]>) -> bool {
     option.is_none_or(|option| option == [0xc0] || is_map(option)) && behind.is_none()
 }
@@ -184,7 +184,7 @@ fn is_map(value: &[u8]) -> bool {
     matches!(head_and_rest(value), Some((Head::Map(_), _)))
 }
 
-/// What a string says.
+/// The content of a string.
 fn text(value: &[u8]) -> Option<&[u8]> {
     match head_and_rest(value)? {
         (Head::Str(_) | Head::Bin(_), text) => Some(text),

@@ -1,7 +1,7 @@
 //! `fluent:ADDR:PORT`, `fluents:ADDR:PORT` and `fluent:PATH`: the fluent forward protocol, version 1, which SeaweedFS,
 //! fluentd and Fluent Bit speak, in MessagePack or as JSON.
 //!
-//! A connection whose messages are whole is never closed first: SeaweedFS loses the message in flight when it is.
+//! The agent never closes first a connection whose messages are whole: SeaweedFS would lose the message in flight.
 
 pub mod batch;
 mod connection;
@@ -27,7 +27,7 @@ use connection::Connection;
 pub(super) struct Listener {
     socket: ListeningSocket,
     settings: ListenSettings,
-    /// Others on the network can connect, and need to know nothing for that.
+    /// Others on the network can connect without knowing any secret.
     is_open: bool,
     is_tls: bool,
 }

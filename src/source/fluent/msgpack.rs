@@ -10,8 +10,8 @@
 //! | EventTime, and MessagePack's own timestamp | a number: seconds, with nine decimals unless they are zero |
 //! | any other extension | its bytes as base64 |
 //!
-//! Members keep their order, and duplicate keys stay. An array or a map that is a key may have no such key in it: each
-//! level would double the text.
+//! Members keep their order, and duplicate keys stay. An array or a map that is a key may not have such a key in it:
+//! each level would double the text.
 
 use std::io::Write as _;
 
@@ -26,7 +26,7 @@ pub const MAX_DEPTH: usize = 512;
 /// Writes values as JSON.
 #[derive(Debug, Default)]
 pub struct Transcoder {
-    /// What is around the innermost array or map, outermost first.
+    /// The arrays and maps around the innermost one, outermost first.
     outer: Vec<Open>,
 }
 
@@ -52,7 +52,7 @@ impl Transcoder {
     /// Appends the value that `bytes` begins with to `out` as JSON of `max` bytes at most. Returns the value's length.
     ///
     /// # Errors
-    /// Why it can't be written; `out` is as before then.
+    /// Why it can't be written; `out` is then as before.
     pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>, max: usize) -> Result<usize, Fault> {
         let start = out.len();
         let written = self.write_parts(bytes, out, start.saturating_add(max));
@@ -148,7 +148,7 @@ impl Open {
     }
 }
 
-/// The string that `bytes` begin with, if its length takes a byte at most, and what is behind it. Nearly all values are
+/// The string that `bytes` begin with, if its length takes at most a byte, and what follows it. Nearly all values are
 /// such strings.
 fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {

@@ -26,7 +26,7 @@ pub enum Step {
 /// A message that has arrived in part.
 #[derive(Debug)]
 pub struct Parts {
-    /// What is next of it, if not the option.
+    /// What comes next of it, if not the option.
     body: Option<Body>,
     has_option: bool,
     unpacker: Unpacker,
@@ -34,8 +34,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of the message that `values` gave last. Of its events, which have `max_event` bytes at most, about `enough` are
-    /// to be offered at a time.
+    /// Of the message that `values` gave last. Its events have `max_event` bytes at most each; about `enough` of them
+    /// are to be offered at a time.
     pub fn begin(opening: Opening, values: &mut Values, max_event: usize, enough: Extent) -> Self {
         values.enter(opening.length);
         values.set_limit(max_event.saturating_add(ENTRY_ENVELOPE));

@@ -7,13 +7,13 @@ use super::values::{Found, Values};
 use crate::buffer::chunk::Extent;
 use crate::source::gunzip::Gunzip;
 
-/// An entry is this much longer than its record at most.
+/// An entry is at most this much longer than its record.
 pub const ENTRY_ENVELOPE: usize = 1 << 10;
-/// What gzip begins with, and no entry.
+/// What gzip begins with, and no entry does.
 const GZIP: u8 = 0x1f;
 
-/// Takes the events of a message. If they are more than `max` bytes together, inflated or as JSON, it takes none of them
-/// and gives false.
+/// Takes the events of a message. If they are more than `max` bytes together, inflated or as JSON, takes none of them
+/// and returns false.
 pub fn take_whole(batch: &mut Batch, entries: Entries<'_>, max: usize) -> bool {
     match entries {
         Entries::Record(record) => batch.add_record(record),
@@ -42,14 +42,14 @@ pub fn take_whole(batch: &mut Batch, entries: Entries<'_>, max: usize) -> bool {
     batch.is_within(max)
 }
 
-/// What [`Unpacker::unpack`] came to.
+/// The result of [`Unpacker::unpack`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unpacked {
     /// All bytes were taken.
     All,
     /// The batch has enough.
     Enough,
-    /// So much was inflated.
+    /// A slice was inflated.
     Slice,
 }
 
@@ -59,7 +59,7 @@ pub struct Unpacker {
     entries: Values,
     has_begun: bool,
     gunzip: Option<Gunzip>,
-    /// Nothing behind can be understood.
+    /// Nothing after this can be understood.
     is_bad: bool,
 }
 
@@ -157,10 +157,10 @@ mod tests {
     const MAX_EVENT: usize = 100;
     const MAX_BYTES: usize = 600;
 
-    /// What may stand among entries.
+    /// What may occur among entries.
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Entry {
-        /// With a record of so many bytes of text.
+        /// With a record of this many bytes of text.
         Record(u8),
         /// Without one.
         Nil,
@@ -196,7 +196,7 @@ mod tests {
         is_taken.then_some(taken)
     }
 
-    /// Of a message that comes in pieces, taken in parts.
+    /// The same of a message that comes in pieces and is taken in parts.
     fn in_parts(packed: &[u8], piece: usize) -> Taken {
         let header = [&b"\x93\xa1t\xc6"[..], &(packed.len() as u32).to_be_bytes()].concat();
         let option = b"\x81\xa5chunk\xa1c";

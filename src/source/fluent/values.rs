@@ -2,13 +2,13 @@
 
 use super::head::{Fault, Skipper};
 
-/// Room that a read gets at least.
+/// The least room that a read gets.
 const MIN_READ: usize = 4 << 10;
 /// First size of the buffer.
 const FIRST_BUFFER: usize = 16 << 10;
-/// The buffer grows to this while reads fill it, and beyond only for a value that needs it.
+/// The buffer grows to this while reads fill it, and beyond it only for a value that needs more.
 const USUAL_BUFFER: usize = 128 << 10;
-/// Memory is lent from value to value up to this size: to get it from the kernel costs as much as to write an event.
+/// Memory is lent from value to value up to this size: getting it from the kernel costs as much as writing an event.
 pub const MAX_SPARE: usize = 2 << 20;
 /// What comes next in the stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum Found<'a> {
     TooLarge(&'a [u8]),
 }
 
-/// Cuts one stream into values. The source reads into [`space`](Self::space), says how much came with
-/// [`filled`](Self::filled), and takes what there is from [`next`](Self::next).
+/// Cuts one stream into values. The source reads into [`space`](Self::space), says with [`filled`](Self::filled) how
+/// much came, and takes what there is from [`next`](Self::next).
 #[derive(Debug)]
 pub struct Values {
     buffer: Vec<u8>,
@@ -28,13 +28,13 @@ pub struct Values {
     filled: usize,
     /// Where the current value begins.
     start: usize,
-    /// How far it was looked at.
+    /// How far it was examined.
     at: usize,
     skipper: Skipper,
     limit: usize,
-    /// Where the value begins that was given last.
+    /// Where the value that was given last begins.
     given: usize,
-    /// That one is over the limit, and has not ended.
+    /// That value is over the limit, and has not ended.
     is_passing: bool,
 }
 
@@ -53,7 +53,7 @@ impl Values {
         }
     }
 
-    /// From here on values may have so many bytes.
+    /// From here on, values may have this many bytes.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
@@ -140,7 +140,7 @@ impl Values {
         }
     }
 
-    /// Goes back into the value that was given last, behind its first `length` bytes: what is next are its parts.
+    /// Goes back into the value that was given last, after its first `length` bytes: its parts come next.
     pub fn enter(&mut self, length: usize) {
         self.start = self.given + length;
         self.at = self.start;
@@ -154,7 +154,7 @@ impl Values {
         self.buffer.get(self.start..end).unwrap_or_default()
     }
 
-    /// Is done with so many of these.
+    /// Passes over this many of these bytes.
     pub fn pass_bytes(&mut self, count: usize) {
         self.start += count;
         self.at = self.start;
@@ -170,7 +170,7 @@ impl Values {
         self.buffer.capacity()
     }
 
-    /// Gives back what the current value does not need, to `spare` if that has less: for sources with many idle streams.
+    /// Gives back what the current value does not need, to `spare` if that has less: for sources with idle streams.
     pub fn release(&mut self, spare: &mut Vec<u8>) {
         let pending = self.filled - self.start;
         if pending <= self.buffer.len() / 4 {
@@ -185,7 +185,7 @@ impl Values {
         }
     }
 
-    /// Takes what is spare, if it has nothing.
+    /// Takes the spare memory, if it has none itself.
     pub fn borrow(&mut self, spare: &mut Vec<u8>) {
         if self.buffer.is_empty() {
             self.buffer = std::mem::take(spare);

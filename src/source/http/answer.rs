@@ -5,10 +5,10 @@ use super::request::HeadError;
 use crate::source::foreign::Foreign;
 use crate::telemetry::counters::Refusal;
 
-/// Methods that there are.
+/// The methods that are allowed.
 const ALLOW: &str = "Allow: POST, PUT, GET, HEAD, OPTIONS\r\n";
 
-/// An answer; whether the connection can be used behind it is the connection's matter.
+/// An answer; whether the connection can be used after it is up to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// All events of the body are in the buffer.
@@ -17,19 +17,19 @@ pub enum Answer {
     Healthy,
     /// A probe: nothing more can be taken for now.
     Full,
-    /// The listener is there, to OPTIONS.
+    /// To OPTIONS: the listener is there.
     Options,
-    /// There are no acknowledgements of an indexer.
+    /// There are no indexer acknowledgements here.
     NoAcknowledgements,
-    /// Nothing of the body was taken: this event of it, from 0, is no JSON object.
+    /// Nothing of the body was taken: this event of it, from 0, is not a JSON object.
     BadEvent(usize),
-    /// Nothing of the body was taken: the buffer is full, or memory for bodies is.
+    /// Nothing of the body was taken: the buffer is full, or the memory for bodies is used up.
     Busy,
     /// There are as many connections as are allowed.
     TooManyConnections,
     /// The same of this client's address.
     TooManyOfPeer,
-    /// The request is not to be understood.
+    /// The request can't be understood.
     Refused(HeadError),
     /// The body is not chunked as it says.
     BadChunking,
@@ -37,7 +37,7 @@ pub enum Answer {
     NotTls,
     /// The body, or an event in it, is too large.
     TooLarge,
-    /// The body is not what its coding says.
+    /// The body does not have the coding that its head says.
     BadCoding,
     /// The request was not complete in time.
     TooSlow,
@@ -47,12 +47,12 @@ pub enum Answer {
     WrongToken,
     /// A method that the path does not know.
     OtherMethod,
-    /// Nobody knows where the body ends.
+    /// It is not known where the body ends.
     NoLength,
 }
 
 impl Answer {
-    /// Why the request is refused, if it is: then its events are in no count, since the client has them still.
+    /// Why the request is refused, if it is: then its events are not counted, since the client still has them.
     pub fn refusal(self) -> Option<Refusal> {
         Some(match self {
             Answer::Taken

@@ -5,24 +5,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Memory that every connection has without asking, in bytes: enough for a small body.
 pub const OWN: usize = 32 << 10;
 
-/// What there is for all.
+/// The memory that all share.
 #[derive(Debug)]
 pub struct Budget {
     total: usize,
     left: AtomicUsize,
 }
 
-/// There is not so much memory.
+/// There is not that much memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoMemory {
-    /// Now.
+    /// Not now.
     Now,
-    /// At all.
+    /// Not ever.
     Ever,
 }
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Budget {
             total: bytes,
@@ -36,7 +36,7 @@ impl Budget {
     }
 }
 
-/// What one connection has of it.
+/// What one connection has taken of it.
 #[derive(Debug)]
 pub struct Share<'a> {
     budget: &'a Budget,
@@ -49,10 +49,10 @@ impl<'a> Share<'a> {
         Share { budget, taken: 0 }
     }
 
-    /// Has it cover so many bytes. To be called before they are used.
+    /// Makes it cover this many bytes. To be called before they are used.
     ///
     /// # Errors
-    /// There is not so much memory.
+    /// There is not that much memory.
     pub fn cover(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let needed = bytes.saturating_sub(OWN);
         if needed <= self.taken {

@@ -1,13 +1,13 @@
-//! Chunked coding (RFC 9112, section 7.1), taken off a body that comes in pieces. No I/O.
+//! Chunked coding (RFC 9112, section 7.1), removed from a body that comes in pieces. No I/O.
 
-/// A chunk's size line, or a trailer's line, at most.
+/// Max bytes of a chunk's size line, or of a trailer's line.
 const LINE_BYTES: usize = 1 << 10;
 
-/// This is no chunked coding.
+/// This is not chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadChunking;
 
-/// Takes chunked coding off a body that comes in pieces.
+/// Removes chunked coding from a body that comes in pieces.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chunked {
     state: State,
@@ -38,14 +38,14 @@ enum State {
 /// What [`Chunked::next`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// So many bytes of the body stand behind so many of framing.
+    /// Bytes of the body, after some of framing.
     Data {
         /// Bytes to pass over.
         skip: usize,
-        /// Bytes of the body behind them.
+        /// Bytes of the body after them.
         take: usize,
     },
-    /// The body has ended behind so many bytes.
+    /// The body has ended after this many bytes.
     Done(usize),
 }
 
@@ -53,7 +53,7 @@ impl Chunked {
     /// The next piece of `bytes`, which continue where the last piece ended.
     ///
     /// # Errors
-    /// This is no chunked coding.
+    /// This is not chunked coding.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, BadChunking> {
         for (at, byte) in bytes.iter().copied().enumerate() {
             self.line += 1;

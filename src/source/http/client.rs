@@ -37,7 +37,7 @@ impl Client<'_> {
         self.service.output.refused(reason, self.peer);
     }
 
-    /// Counts a request that has no answer, unless it is the agent that has ended the connection.
+    /// Counts a request that got no answer, unless it was the agent that ended the connection.
     pub(super) fn disconnected(&self) {
         let service = self.service;
         let is_ours = service.stop.is_triggered() || !service.connections.close(self.number);

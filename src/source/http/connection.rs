@@ -22,10 +22,10 @@ use crate::telemetry::counters::Refusal;
 
 /// What is read at once: a whole request of the usual kind.
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
-/// An idle connection is closed after this, if a request has come over it: one that never says anything
-/// has as long for its first request as for a whole one.
+/// An idle connection is closed after this, if a request has come over it. One that never sends anything has as long
+/// for its first request as any request may take.
 pub(super) const IDLE: Duration = Duration::from_secs(300);
-/// A refused request's rest is read for so long, so that its client gets to see the answer.
+/// The rest of a refused request is read for this long, so that its client gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Memory of a thread that serves connections, one after the other.
@@ -50,7 +50,7 @@ struct Connection<'a, 'm> {
     transport: Transport,
     client: Client<'a>,
     memory: &'m mut Memory<'a>,
-    /// Bytes of the buffer that are not dealt with.
+    /// Bytes of the buffer that were not processed yet.
     unread: std::ops::Range<usize>,
     /// The current request is HEAD: its answer has no text.
     head_only: bool,
@@ -66,13 +66,13 @@ struct Connection<'a, 'm> {
     may_read: bool,
 }
 
-/// Why a request came to no answer.
+/// Why a request was not answered in the usual way.
 enum Broken {
-    /// The next one is to be waited for elsewhere.
+    /// The next request is awaited elsewhere.
     Parked,
-    /// The client has gone between two requests or has not read its answer, or the agent stops.
+    /// The client left between two requests, or has not read its answer, or the agent stops.
     Gone,
-    /// The client has gone within a request.
+    /// The client left within a request.
     Disconnected,
     /// This answer, then no more.
     Refused(Answer),
@@ -84,7 +84,7 @@ impl From<Answer> for Broken {
     }
 }
 
-/// Serves a new client's requests until it or the agent has had enough, or the connection is to wait without a thread.
+/// Serves a new client's requests until the client or the agent is done, or the connection is to wait without a thread.
 pub(super) fn serve<'a>(
     member: Arc<Member>,
     number: u64,
@@ -92,7 +92,7 @@ pub(super) fn serve<'a>(
     service: &'a Service,
     memory: &mut Memory<'a>,
 ) -> Option<Parked> {
-    // Without its timeouts a client could take a thread for ever: then rather not serve it.
+    // Without its timeouts, a client could occupy a thread forever: it is better not to serve it.
     let socket = Socket::new(member, service.timeout).ok()?;
     let mut client = Client {
         service,
@@ -191,7 +191,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         None
     }
 
-    /// Answers, and ends the connection so that the client gets to see the answer: to close it with unread bytes would
+    /// Answers, and ends the connection so that the client gets to see the answer: closing it with unread bytes would
     /// reset it.
     fn end(mut self, answer: Answer) {
         if self.write(answer, false).is_err() || self.transport.finish().is_err() {
@@ -203,7 +203,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         while let Ok(1..) = self.transport.discard(&mut self.memory.buffer) {}
     }
 
-    /// What is read next is waited for from now on.
+    /// From now on, the connection waits for this.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.client
@@ -254,7 +254,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         };
         self.memory.decoder.clear();
         let service = self.client.service;
-        // What has been read of the next request must be answered.
+        // If some of the next request has been read, that must be answered.
         let is_crowded = service.connections.served(self.client.number);
         let keep_alive = asked.keep_alive
             && !(is_crowded && self.unread.is_empty())
@@ -310,7 +310,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             .feed(&self.memory.buffer[start..start + count])?)
     }
 
-    /// The body is complete: into the buffer with it, or not.
+    /// The body is complete: takes it into the buffer, or refuses it.
     fn take(&mut self) -> Answer {
         let output = &self.client.service.output;
         if let Err(answer) = self.memory.decoder.finish() {
@@ -328,7 +328,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         Answer::Busy
     }
 
-    /// Reads more of a head or a body, behind what is unread; or a new request's beginning, whenever it comes.
+    /// Reads more of a head or a body, after what is unread; or a new request's beginning, whenever it comes.
     fn read(&mut self, phase: Phase) -> Result<(), Broken> {
         let is_new = phase == Phase::Head && self.unread.is_empty();
         if self.unread.is_empty() {
@@ -340,7 +340,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         let timeout = self.client.service.timeout;
         if !is_new {
             let phase = if self.has_events { phase } else { Phase::Head };
-            // Of a body each part counts, else the whole.
+            // In a body, each part is waited for by itself; otherwise the whole.
             if self.phase != phase || phase == Phase::Body {
                 self.enter(phase);
             }

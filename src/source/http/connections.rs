@@ -1,4 +1,4 @@
-//! The connections of one listener: their sockets, so that they can be ended, and the rules of the [`Registry`] for them.
+//! The connections of a listener: their sockets, so that they can be ended, and the rules of the [`Registry`] for them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -12,12 +12,12 @@ use crate::sys::shutdown::ShutdownSignal;
 
 use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
 
-/// When none may go yet, one soon will, unless threads get no turn.
+/// If no connection may be ended yet, one soon may, unless threads do not get to run.
 const GRACE: Duration = BODY_TIME.saturating_mul(2);
-/// When all connections are taken, one is likely to be free within this: a burst has come. If not, the
-/// next clients displace others at once, or are turned away.
+/// When all connections are taken, one is likely to be free within this time, since a burst has come. If not, the next
+/// clients displace others at once, or are turned away.
 pub const BURST: Duration = Duration::from_millis(100);
-/// Between two looks for it.
+/// Time between two looks for it.
 const TURN: Duration = Duration::from_millis(1);
 
 /// The connections that there are.
@@ -62,7 +62,7 @@ impl Member {
         read
     }
 
-    /// Whether it waits, and nothing is there that was not read yet.
+    /// Whether it waits, and nothing unread is there.
     fn waits_in_vain(&self) -> bool {
         let mut fds = [PollFd::new(self.stream.as_fd())];
         let mut is_readable = || poll(&mut fds, Some(Duration::ZERO)).is_ok() && fds[0].is_ready();
@@ -87,7 +87,7 @@ pub enum TurnedAway {
 }
 
 impl Connections {
-    /// None yet. When the agent stops, no new one waits for long.
+    /// No connections yet. When the agent stops, no new one waits for long.
     pub fn new(limits: Limits, stop: &ShutdownSignal) -> Self {
         Connections {
             open: Mutex::new(Open {
@@ -104,7 +104,7 @@ impl Connections {
     }
 
     /// Lets a connection in. If all places are taken, waits `patience` for one; and then ends the connection that has
-    /// waited longest, whose address is given.
+    /// waited longest, and returns its address.
     ///
     /// # Errors
     /// It is not let in.
@@ -124,11 +124,11 @@ impl Connections {
         })
     }
 
-    /// The same for one that was parked and has something to read. It waits only if none can be ended. One that was ended
-    /// meanwhile is let in, too.
+    /// The same for one that was parked and has something to read. It waits only if none can be ended. One that was
+    /// ended meanwhile is let in, too.
     ///
     /// # Errors
-    /// There are too many with a thread.
+    /// Too many connections have a thread.
     pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, TurnedAway> {
         self.make_room(Duration::ZERO, |open, now| {
             open.registry.resume(number, now)

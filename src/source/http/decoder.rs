@@ -1,6 +1,6 @@
 //! A request's body on its way to the buffer: decoded, framed, and then taken whole or not at all.
 //!
-//! All memory that a body makes is asked for before it is made: what is produced counts, not what was sent.
+//! All memory that a body needs is asked for before it is allocated: what is produced counts, not what was sent.
 
 use super::answer::Answer;
 use super::budget::{Budget, NoMemory, OWN, Share};
@@ -9,11 +9,11 @@ use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::gunzip::{BadGzip, Gunzip};
 use crate::text::envelope::Envelope;
 
-/// Inflated at a time.
+/// Bytes inflated at a time.
 const INFLATED: usize = 16 << 10;
-/// What inflating takes, with what comes out.
+/// The memory that inflating takes, including its output.
 const INFLATE_BYTES: usize = INFLATED + Gunzip::MEMORY;
-/// The first of a chunk's memory, which is kept between bodies.
+/// The initial memory of a chunk, which is kept between bodies.
 const FIRST_CHUNK: usize = 8 << 10;
 
 /// What to make of a body.
@@ -21,7 +21,7 @@ const FIRST_CHUNK: usize = 8 << 10;
 pub struct Coding {
     /// It is compressed with gzip.
     pub is_gzip: bool,
-    /// It means nothing: only its length counts.
+    /// It is ignored: only its length counts.
     pub is_ignored: bool,
     /// Events come in the envelopes of HTTP Event Collector, which must be removed.
     pub unwraps: bool,
@@ -33,11 +33,11 @@ pub struct BodyDecoder<'a> {
     /// Its events so far.
     pub chunk: Chunk,
     coding: Coding,
-    /// What comes out of it in the second.
+    /// Decompresses the body; the second holds the output.
     gunzip: Option<(Gunzip, Vec<u8>)>,
-    /// Objects that were found, also those that are no events.
+    /// Objects that were found, including those that are not events.
     objects: usize,
-    /// What can't be taken: then neither can the rest, which is only counted.
+    /// Set if something can't be taken: then neither can the rest, which is only counted.
     bad: Option<Answer>,
     share: Share<'a>,
     bytes: usize,
@@ -86,7 +86,7 @@ impl<'a> BodyDecoder<'a> {
         self.coding = coding;
     }
 
-    /// Is done with the body, and gives back its memory: the connection may be idle for long.
+    /// Ends the body, and gives back its memory: the connection may be idle for long.
     pub fn clear(&mut self) {
         if !self.framer.is_done() || self.framer.memory_of_next_read() > OWN / 2 {
             self.framer = Framer::new(self.max_event);
@@ -216,7 +216,7 @@ fn append(
         return Ok(());
     }
     let capacity = chunk.bytes.capacity();
-    // Its exact length takes a look at every byte: only where it matters.
+    // Computing the exact length reads every byte, so it is done only where it matters.
     if chunk.bytes.len() + 3 * event.raw_len() + 1 > capacity {
         let length = chunk.bytes.len() + event.line_len();
         if length > capacity {
@@ -231,7 +231,7 @@ fn append(
     Ok(())
 }
 
-/// The object inside an envelope, if that must be removed. Anything but an object needs it.
+/// The object inside an envelope, if envelopes are to be removed. Anything but an object stays in its envelope.
 fn inner(object: &[u8], unwraps: bool) -> &[u8] {
     let envelope = if unwraps { Envelope::of(object) } else { None };
     match envelope {
@@ -272,7 +272,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// The lines that are made of a body, fed in pieces of so many bytes.
+    /// The lines that are made of a body, fed in pieces of this many bytes.
     fn decode(
         decoder: &mut BodyDecoder<'_>,
         coding: Coding,
@@ -334,7 +334,7 @@ mod tests {
         }
     }
 
-    /// Sixteen bodies that are made longer than they are, at once: what they take together is within the budget.
+    /// Sixteen bodies at once, each of which becomes longer: together they stay within the budget.
     #[test]
     fn what_is_produced_counts() {
         const TOTAL: usize = 2 << 20;
@@ -357,7 +357,7 @@ mod tests {
         assert!(taken <= TOTAL + 16 * OWN, "{taken}");
         drop(decoders);
         assert!(budget.is_whole());
-        // One that there is never enough memory for is not asked for again.
+        // A body for which there is never enough memory is not asked for again.
         let small = Budget::new(100 << 10);
         let mut decoder = BodyDecoder::new(&small, 1 << 20, 1 << 20);
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The buffer is full from here on, or when a body finds no room.
+/// The buffer counts as full from here on, or when a body finds no room.
 const FULL_PERCENT: usize = 95;
-/// A full one is not full any more below this, so that a balancer does not change its mind with each batch.
+/// A full buffer counts as full until it is below this, so that a balancer does not change its mind with each batch.
 const ROOM_PERCENT: usize = 80;
 
 /// Whether the buffer was full at the last look, or a body has found no room since.

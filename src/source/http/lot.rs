@@ -1,4 +1,4 @@
-//! Connections without a thread, because there are many and they wait for their next request: a few threads wait for all.
+//! Connections without a thread, because there are many that wait for their next request: a few threads wait for all.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::shutdown::ShutdownSignal;
 
-/// So many threads wait at most: most clients come at the same time.
+/// At most this many threads wait: most clients come at the same time.
 const THREADS: usize = 64;
-/// How often what has expired is looked for; a thread that finds nothing else to do meanwhile ends.
+/// How often expired items are looked for; a thread that finds nothing else to do meanwhile ends.
 const LOOK: Duration = Duration::from_secs(10);
-/// The last requests come from the kernel one by one.
+/// How long to wait at shutdown between two looks for the last requests, which come from the kernel one by one.
 const LAST: Duration = Duration::from_millis(1);
 /// The token of the shutdown signal.
 const SHUTDOWN: u64 = u64::MAX;
@@ -22,13 +22,13 @@ const SHUTDOWN: u64 = u64::MAX;
 pub struct Lot<T> {
     epoll: Epoll,
     parked: Mutex<Parked<T>>,
-    /// What has waited for so long has expired.
+    /// What has waited for this long has expired.
     patience: Duration,
 }
 
 struct Parked<T> {
     items: HashMap<u64, (Instant, T)>,
-    /// Threads that wait for one.
+    /// Threads that wait for an item.
     threads: usize,
     looked: Instant,
 }
@@ -36,11 +36,11 @@ struct Parked<T> {
 /// What a thread has to do.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// There is something to read. If it is `last`, no other thread waits.
+    /// There is something to read.
     Serve {
-        /// This.
+        /// What can be read from.
         item: T,
-        /// Another thread is needed.
+        /// No other thread waits, so another one is needed.
         is_last: bool,
     },
     /// These have expired.
@@ -72,8 +72,8 @@ impl<T: AsFd> Lot<T> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has this wait until there is something to read. Who parks has to ask what is [next](Self::next) then. Gives it back
-    /// if it can't be waited for.
+    /// Lets this wait until there is something to read. The caller then has to ask what is [next](Self::next). Gives it
+    /// back if it can't be waited for.
     pub fn park(&self, number: u64, item: T) -> Option<T> {
         let mut parked = self.lock();
         // Known already, if it is not the first time.

@@ -1,8 +1,8 @@
 //! `http:ADDR:PORT` and `https:ADDR:PORT`: a webhook of our own, for S3 servers that push: MinIO, RustFS, Versity,
 //! clients of Splunk's HTTP Event Collector, another agent.
 //!
-//! A thread a connection, so that one client's pace is no other's. A body is taken whole or not at
-//! all, and answered at once: nothing here waits for the webhook.
+//! One thread per connection, so that no client depends on another's pace. A body is taken whole or not at all, and
+//! answered at once: nothing here waits for the webhook.
 
 pub mod answer;
 pub mod budget;
@@ -51,14 +51,14 @@ use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
 const REST: Duration = Duration::from_millis(100);
-/// Requests at a time, if nothing else is set; and inside TLS, which has buffers for each, connections.
+/// Max requests at a time, if nothing else is set; and inside TLS, which has buffers for each, max connections.
 const BUSY: usize = 256;
-/// Memory for bodies is enough for so many of the largest size,
+/// Memory for bodies is enough for this many of the largest size,
 const BODIES: usize = 4;
-/// with so much around each.
+/// with this much around each.
 const BODY_OVERHEAD: usize = 256 << 10;
 
-/// What the listener is to do.
+/// The settings of the listener.
 #[derive(Clone)]
 pub struct Settings {
     /// What `Authorization` must be, if anything.
@@ -67,7 +67,7 @@ pub struct Settings {
     pub tls: Option<Arc<TlsServer>>,
     /// Connections at a time, if that is set.
     pub connections: Option<usize>,
-    /// Of these, from one address; 0: as many.
+    /// Of these, from one address; 0: as many as in all.
     pub connections_per_peer: usize,
     /// Max bytes of a body, also when decompressed.
     pub max_body: usize,
@@ -129,7 +129,7 @@ impl Listener {
     fn service(&self, output: SourceOutput, lot: Lot<Parked>, stop: &ShutdownSignal) -> Service {
         let settings = &self.settings;
         let body = settings.max_body.saturating_add(BODY_OVERHEAD);
-        // One that waits for its next request costs next to nothing.
+        // A connection that waits for its next request costs next to nothing.
         let connections = match settings.tls {
             Some(_) => BUSY,
             None => descriptors::for_files(),

@@ -14,8 +14,8 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// Whether its client has closed it, or it was ended, now that there is something to read: no place is to be had for it,
-    /// and nobody refused.
+    /// Whether its client has closed it, or it was ended, when there is something to read: then no place is needed for
+    /// it, and nobody is refused.
     pub(super) fn has_ended(&self) -> bool {
         !matches!(self.socket.stream().peek(&mut [0]), Ok(1..))
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Time that a connection has for its head before another one may take its place. Under a flood new ones wait for that,
-/// in the kernel's queue: rather than that a client is displaced which was about to send.
+/// Time that a connection has for its head before another one may take its place. Under a flood, new ones wait that
+/// long in the kernel's queue, rather than displacing a client that was about to send.
 const HEAD_TIME: Duration = Duration::from_millis(20);
-/// The same for more of a body of events: longer than a client that is alive pauses.
+/// The same for more of a body of events: longer than a live client pauses.
 pub const BODY_TIME: Duration = Duration::from_millis(500);
 /// The same for all of such a body, however it trickles.
 const WHOLE_BODY_TIME: Duration = Duration::from_secs(5);
@@ -23,14 +23,14 @@ pub struct Limits {
     pub per_peer: usize,
 }
 
-/// While there are no more, each has a thread of its own, which costs less than to hand it from one to the other.
+/// Up to this many connections, each has a thread of its own, which costs less than handing them from thread to thread.
 const FEW: usize = 64;
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The rest of a head, the first one's beginning included; the rest of a body that has no events; or for a refused client
-    /// to close.
+    /// The rest of a head, including the beginning of the first one; the rest of a body that has no events; or for a
+    /// refused client to close.
     Head,
     /// The next request.
     Idle,
@@ -56,11 +56,11 @@ struct Entry {
     since: Instant,
     /// It waits for its next request and has no thread.
     is_parked: bool,
-    /// When it first waited for that.
+    /// When it began to wait in this phase.
     first: Instant,
     /// It has shown a valid token or certificate.
     is_trusted: bool,
-    /// A request of it was answered.
+    /// One of its requests was answered.
     is_served: bool,
 }
 
@@ -123,12 +123,12 @@ impl Registry {
         self.entries.len() >= self.limits.connections
     }
 
-    /// No more connections can have a thread.
+    /// Whether no more connections can have a thread.
     pub fn is_busy(&self) -> bool {
         self.entries.len() - self.parked >= self.limits.busy
     }
 
-    /// A connection that waits for its next request gives up its thread. False if it may keep that.
+    /// A connection that waits for its next request gives up its thread. False if it may keep it.
     pub fn park(&mut self, number: u64) -> bool {
         let is_crowd = self.entries.len() > FEW;
         if let Some(entry) = self.entries.get_mut(&number)
@@ -164,15 +164,15 @@ impl Registry {
         }
     }
 
-    /// A connection has shown that it may be here: it is never ended for others' sake.
+    /// A connection has shown that it may be here: it is never ended to make room for others.
     pub fn trust(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.is_trusted = true;
         }
     }
 
-    /// A request was answered. True if the connection should not be kept: some clients use each for one request and leave
-    /// it open, and those that were answered must not take all places.
+    /// A request was answered. True if the connection should not be kept: some clients use each for one request and
+    /// leave it open, and those that were answered must not take all places.
     pub fn served(&mut self, number: u64) -> bool {
         if let Some(entry) = self.entries.get_mut(&number)
             && !std::mem::replace(&mut entry.is_served, true)
@@ -182,7 +182,7 @@ impl Registry {
         self.served > self.limits.connections / 4 * 3
     }
 
-    /// A connection has ended. False if it was not here any more.
+    /// A connection has ended. False if it was no longer here.
     pub fn remove(&mut self, number: u64) -> bool {
         let removed = self.entries.remove(&number);
         self.served -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_served));
@@ -190,14 +190,14 @@ impl Registry {
         removed.is_some()
     }
 
-    /// Whether some connection will soon have waited for long enough.
+    /// Whether some connection will soon have waited long enough.
     pub fn will_have_waiting(&self) -> bool {
         self.entries.values().any(|entry| !entry.is_trusted)
     }
 
     /// The connection that has to go for a new one, and its address: of those in an unfinished head the one that has
-    /// waited longest; else of those between requests; else of those in an unfinished body. None that is trusted, none
-    /// that has only begun to wait, none that does not `wait` just now, and none without a thread if it is a thread that is
+    /// waited longest; else of those between requests; else of those in an unfinished body. Never one that is trusted,
+    /// that has only begun to wait, that does not `wait` right now, or that has no thread if a thread is what is
     /// missing.
     pub fn longest_waiting(
         &self,

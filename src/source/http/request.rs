@@ -7,7 +7,7 @@ use httparse::Status;
 
 use crate::source::foreign::Foreign;
 
-/// A request's line and headers at most.
+/// Max bytes of a request's line and headers.
 pub const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
 
@@ -31,7 +31,7 @@ pub enum HeadError {
 pub enum Length {
     /// The head does not say it.
     None,
-    /// So many bytes.
+    /// This many bytes.
     Known(u64),
     /// Until the last chunk.
     Chunked,
@@ -59,7 +59,7 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Whether it is unknown if there is a body, which would be lost with an answer of success.
+    /// Whether it is unknown if there is a body: an answer of success would then lose it.
     pub fn lacks_length(&self) -> bool {
         self.length == Length::None && matches!(self.method, "POST" | "PUT")
     }
@@ -68,7 +68,7 @@ impl Head<'_> {
 /// The head at the beginning of `bytes`, or `None` if it is not all there.
 ///
 /// # Errors
-/// It must be refused, and the connection closed behind the answer.
+/// It must be refused, and the connection closed after the answer.
 pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
     let mut request = httparse::Request::new(&mut []);

@@ -1,5 +1,5 @@
-//! What a request wants, by its method and path. HTTP Event Collector's own paths mean what they mean to Splunk; on all
-//! others events are taken, whatever a server's webhook is set to.
+//! What a request wants, by its method and path. HTTP Event Collector's own paths mean what they mean to Splunk; all
+//! others take events, whatever path a server's webhook is set to.
 
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Route {
     }
 }
 
-/// The path, between single slashes whatever a client makes of its base URL, and without the server's name, which all
-/// must take (RFC 9112, section 3.2.2).
+/// The path, with single slashes whatever a client makes of its base URL, and without the server's name, which every
+/// server must accept (RFC 9112, section 3.2.2).
 fn path_of(target: &str) -> &str {
     let path = target.split('?').next().unwrap_or_default();
     let path = match path.split_once("://") {

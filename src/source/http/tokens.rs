@@ -1,6 +1,6 @@
 //! The tokens of `--listen-token-file`: which `Authorization` headers are accepted.
 //!
-//! One token a line, so that a new one can be added before the old one goes. A line is
+//! One token per line, so that a new one can be added before the old one goes. A line is
 //!
 //! - a header's value, such as `Splunk TOKEN`, `Bearer TOKEN` or `Basic BASE64`; or
 //! - `USER:PASSWORD`, for clients that take both from a URL and send them as Basic.
@@ -28,7 +28,7 @@ impl Tokens {
     /// Reads the file's content: blank lines, and lines that begin with `#`, mean nothing.
     ///
     /// # Errors
-    /// There is no token in it, or a line can't be one. Does not show it.
+    /// There is no token in it, or a line can't be one. The error does not show the line.
     pub fn parse(content: &[u8]) -> Result<Self, String> {
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let mut tokens = Tokens::default();
@@ -58,7 +58,7 @@ impl Tokens {
         }
     }
 
-    /// Whether this is the value of a header that may come in. Takes as long whichever token it is like.
+    /// Whether a header with this value is accepted. Takes the same time whichever token it resembles.
     pub fn accept(&self, value: &[u8]) -> bool {
         let value = normalized(value);
         let mut is_known = among(&self.values, &value);
@@ -79,7 +79,7 @@ fn among(secrets: &[Vec<u8>], given: &[u8]) -> Choice {
     secrets.iter().fold(Choice::from(0), compare)
 }
 
-/// The scheme is the same in any case of letters, and any number of blanks may follow it.
+/// The scheme is case-insensitive, and any number of blanks may follow it.
 fn normalized(value: &[u8]) -> Vec<u8> {
     let value = value.trim_ascii();
     match memchr::memchr(b' ', value) {

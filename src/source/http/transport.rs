@@ -15,7 +15,7 @@ use crate::source::tls::{self, TlsServer, TlsStream};
 /// How long a read may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// So long for each read: needs no system call while it stays the same.
+    /// This long for each read: needs no system call while it stays the same.
     Each(Duration),
     /// Until then.
     Until(Instant),
@@ -30,7 +30,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Over a socket that blocks. Writes may take so long.
+    /// Over a blocking socket. Writes may take `timeout`.
     pub(super) fn new(member: Arc<Member>, timeout: Duration) -> io::Result<Self> {
         let stream = member.stream();
         stream.set_nodelay(true)?;
@@ -105,7 +105,7 @@ pub(super) enum Transport {
 
 /// Why there is no TLS.
 pub(super) enum NoTls {
-    /// The client has gone, or has said nothing in time.
+    /// The client is gone, or has sent nothing in time.
     Gone,
     /// It does not speak TLS, and can get this answer.
     Plain(Transport, Answer),
@@ -116,7 +116,7 @@ pub(super) enum NoTls {
 }
 
 impl Transport {
-    /// Has TLS begin.
+    /// Begins TLS.
     pub(super) fn secure(
         socket: Socket,
         server: &TlsServer,
@@ -155,14 +155,14 @@ impl Transport {
     /// How long the next reads may wait.
     pub(super) fn set_patience(&self, patience: Patience) {
         let patience = match (self, patience) {
-            // What is read from the socket need not be all of a record.
+            // What is read from the socket may be only a part of a record.
             (Transport::Tls(_), Patience::Each(time)) => Patience::Until(Instant::now() + time),
             _ => patience,
         };
         self.socket().patience.set(patience);
     }
 
-    /// Says that nothing follows, where that is more than to close the socket.
+    /// Says that nothing follows, where that takes more than closing the socket.
     pub(super) fn close(&mut self) {
         if let Transport::Tls(stream) = self {
             stream.close();
@@ -194,7 +194,7 @@ impl Read for Transport {
         match self {
             Transport::Plain(socket) => socket.read(buffer),
             Transport::Tls(stream) => match stream.read(buffer) {
-                // Closed without a word: as any other end.
+                // Closed without notice: treated like any other end.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
                 read => read,
             },

@@ -53,10 +53,10 @@ fn run(service: &Arc<Service>, newcomer: Option<Newcomer>) {
         match service.lot.next(&service.stop) {
             Next::Serve { item, is_last } => {
                 let number = item.number;
-                // Only then another thread: those that wait for a place must not get ever more.
+                // Another thread only then: the number of threads that wait for a place must not keep growing.
                 let is_let_in = !item.has_ended() && let_in(service, &item);
                 if is_last {
-                    // If there are no more threads, this one is back soon.
+                    // If no more threads can be started, this one is back soon.
                     let _ = start(service, None);
                 }
                 let parked = match is_let_in {
@@ -95,7 +95,7 @@ fn let_in(service: &Service, parked: &Parked) -> bool {
     admitted.is_ok()
 }
 
-/// One client too many gets an answer if that needs no waiting.
+/// A client beyond the limit gets an answer if that needs no waiting.
 pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, why: TurnedAway) {
     let answer = match why {
         TurnedAway::Full => Answer::TooManyConnections,

@@ -97,7 +97,7 @@ struct Connection<P> {
     protocol: P,
 }
 
-/// Time as clients are measured by.
+/// The time that clients are measured by.
 struct Clock {
     now: Duration,
     read_at: Instant,
@@ -125,7 +125,7 @@ struct Server<'a, P, F> {
     unread: Vec<u64>,
     /// Connections that wait for room in the buffer, in the order in which they began to.
     deferred: VecDeque<u64>,
-    /// Those that have begun to since it was last asked what is ready.
+    /// Those that have begun to wait since the last poll.
     just_deferred: Vec<u64>,
     next_room_check: Duration,
     /// No connection is accepted until then.
@@ -183,7 +183,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             return false;
         }
         self.clock.advance(MAX_ROUND);
-        // Failing to wait means no memory.
+        // Waiting fails only if there is no memory.
         if waited.is_err() || self.epoll.wait(ready, self.patience()).is_err() {
             ready.clear();
             std::thread::sleep(REST);
@@ -192,7 +192,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         ready.is_empty()
     }
 
-    /// How long nothing has to be done if nothing comes.
+    /// How long there is nothing to do if nothing comes.
     fn patience(&self) -> Option<Duration> {
         let room_check = (!self.deferred.is_empty()).then_some(self.next_room_check);
         let times = [self.roster.next_due(), room_check, self.rests_until];
@@ -255,14 +255,14 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         );
     }
 
-    /// Makes room for one more connection. False if there is none that may be closed for it.
+    /// Makes room for one more connection. False if none may be closed for it.
     fn make_room(&mut self) -> bool {
         for _ in 0..ACCEPTS {
             match self.roster.admission() {
                 Admission::Admit => return true,
                 Admission::Refuse => return false,
                 Admission::Replace(victim) => {
-                    // It may have sent what it seems to wait with.
+                    // It may have sent what it seems to be late with.
                     self.read(victim);
                     if self.roster.admission() == Admission::Replace(victim) {
                         self.close(victim, Refusal::Displaced);
@@ -279,7 +279,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
             return;
         };
         if connection.protocol.progress().waits_for == WaitsFor::Room {
-            // That it is ready means that its client has gone, if it was asked for that.
+            // Being ready means that its client is gone, if it already waited for room at the last poll.
             if !self.just_deferred.contains(&id) {
                 self.end(id, End::Closed);
             }
@@ -378,7 +378,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
                 self.end(id, End::Closed);
                 continue;
             }
-            // It may have read more already than the kernel knows of.
+            // It may already have read more than the kernel knows of.
             self.unread.push(id);
             self.update(id);
         }
@@ -404,7 +404,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         }
     }
 
-    /// Reads what clients have written up to now: closing without that would lose it, and they would not know.
+    /// Reads what clients have written so far: closing without that would lose it, and they would not know.
     fn finish(mut self) {
         if self.socket.close().is_ok() {
             while let Ok((stream, peer)) = self.socket.accept() {

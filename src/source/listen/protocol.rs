@@ -25,10 +25,10 @@ pub(crate) trait Protocol {
     /// Reads once, without waiting. 0 at the stream's end.
     ///
     /// # Errors
-    /// The connection is broken, or of no use any more.
+    /// The connection is broken, or no longer of use.
     fn read(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<usize>;
 
-    /// Whether the last read has found the stream's buffer empty, so that another one has nothing to find.
+    /// Whether the last read has emptied the stream's buffer, so that another one would find nothing.
     fn has_read_all(&self) -> bool {
         false
     }
@@ -36,7 +36,7 @@ pub(crate) trait Protocol {
     /// Offers again what [waits for room](super::roster::WaitsFor::Room) in the buffer.
     ///
     /// # Errors
-    /// As of [`read`](Self::read).
+    /// As for [`read`](Self::read).
     fn offer_again(
         &mut self,
         _stream: &mut dyn Stream,
@@ -45,7 +45,7 @@ pub(crate) trait Protocol {
         Ok(())
     }
 
-    /// How far it is.
+    /// How far the connection is.
     fn progress(&self) -> Progress;
 
     /// Gives back the memory that is not needed until more comes.

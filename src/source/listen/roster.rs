@@ -1,9 +1,10 @@
-//! Which connections there are, how far each is in its message, and which one must be closed. Times are since any fixed moment.
+//! Which connections there are, how far each is in its message, and which one must be closed. All times count from one
+//! fixed moment.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-/// What all connections of a source together may have.
+/// The limits for all connections of a source together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Connections at a time.
@@ -47,7 +48,7 @@ pub(crate) enum Admission {
     Refuse,
 }
 
-/// Where a connection may be found, the longest waiting first.
+/// The group of a connection, in which the one that has waited longest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     /// It has sent nothing yet.
@@ -73,7 +74,7 @@ struct Entry {
 pub(crate) struct Roster {
     limits: Limits,
     entries: HashMap<u64, Entry>,
-    /// By group, but for those that are idle.
+    /// By group, except for the idle ones.
     waiting: [BTreeSet<(Duration, u64)>; 3],
     memory: usize,
 }
@@ -121,7 +122,7 @@ impl Roster {
         );
     }
 
-    /// A connection has come so far.
+    /// A connection has come this far.
     pub(crate) fn update(&mut self, id: u64, progress: Progress, now: Duration) {
         let Some(before) = self.entries.get(&id).copied() else {
             return;
@@ -163,7 +164,7 @@ impl Roster {
         entry.group == Group::Unfinished
     }
 
-    /// The connection that has to go because all together take too much memory: the longest waiting one that takes any.
+    /// The connection that must go because all together take too much memory: the longest waiting one that takes any.
     pub(crate) fn over_memory(&self) -> Option<u64> {
         if self.memory <= self.limits.memory {
             return None;
@@ -226,7 +227,7 @@ mod tests {
         // Its next message began later.
         roster.update(3, progress(1, WaitsFor::Rest, 1), at(6));
         assert_eq!(roster.admission(), Admission::Replace(2));
-        // More of the same one did not.
+        // More of the same one does not count as a new beginning.
         roster.update(2, progress(0, WaitsFor::Rest, 50), at(7));
         assert_eq!(roster.admission(), Admission::Replace(2));
         roster.update(2, progress(1, WaitsFor::Message, 0), at(8));

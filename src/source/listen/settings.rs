@@ -1,4 +1,4 @@
-//! What sources that listen are set to.
+//! The settings of sources that listen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::source::tls::TlsServer;
 const CONNECTIONS: usize = 4096;
 /// The same inside TLS, which has buffers for each.
 const TLS_CONNECTIONS: usize = 256;
-/// Unfinished messages together take the memory of so many of the largest events.
+/// Unfinished messages together may take the memory of this many of the largest events,
 const LARGE_EVENTS: usize = 4;
-/// They may take so much in any case.
+/// and this much in any case.
 const MIN_MEMORY: usize = 16 << 20;
 
-/// What sources that listen are set to.
+/// The settings of sources that listen.
 #[derive(Clone)]
 pub struct ListenSettings {
     /// Connections of a source at a time, if that is set.

@@ -22,7 +22,7 @@ pub(crate) trait Stream: Read + Write + AsFd {
     /// no such thing.
     fn refuse_more(&self) -> io::Result<()>;
 
-    /// Bytes were sent that set up the connection, and it is not set up yet.
+    /// Whether bytes to set up the connection were sent, but it is not set up yet.
     fn is_handshaking(&self) -> bool {
         false
     }
@@ -139,8 +139,8 @@ impl AsFd for ListeningSocket {
     }
 }
 
-/// A socket file gets its socket's own mode, less what the umask takes away: so that is set first, and the rest before
-/// anybody can connect.
+/// A socket file gets the mode of its socket, minus what the umask removes: so the socket's mode is set first, and the
+/// rest before anybody can connect.
 fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // SAFETY: the call takes two numbers, one of them an open descriptor.

@@ -20,7 +20,7 @@ impl SourceOutput {
         self.counted = self.chunk.extent();
     }
 
-    /// Says now and then how far from now the last of these events happened.
+    /// Reports now and then how far from the current time the last of these events happened.
     pub(super) fn look_at_clock(&self, chunk: &Chunk) {
         if self.report.wants_time(self.source) {
             let skew = event_time::skew_of_last(&chunk.bytes, SystemTime::now());

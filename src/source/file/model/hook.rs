@@ -23,7 +23,7 @@ pub(super) struct Hook {
     pub(super) lost: u64,
     /// Reports of files that are gone, with a known loss or without.
     pub(super) gone: u64,
-    /// It was said that there is no file.
+    /// It was reported that there is no file.
     pub(super) has_waited: bool,
 }
 
@@ -56,7 +56,7 @@ impl Sink for Hook {
                     let number = event["n"].as_u64().unwrap();
                     self.position += 1;
                     if self.is_off {
-                        // As the sender does with what it takes then.
+                        // As the sender does with what it takes while forwarding is disabled.
                         self.watermark = self.position;
                     } else {
                         self.queued.push(number);

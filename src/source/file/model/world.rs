@@ -37,17 +37,17 @@ pub(super) enum Op {
     RemoveOldest,
     /// The writer continues in the renamed file.
     WriteOld(u8),
-    /// Something takes the log's place that can't be read, for a while.
+    /// For a while, something that can't be read takes the log's place.
     BadEntry,
-    /// A file that holds no more than half an event, and is no beginning of one that others have.
+    /// A file with no more than half an event, with which no other file begins.
     Stub,
-    /// The directory is not there, as a mount that comes later; or it is again.
+    /// The directory disappears, like a mount that comes later; or it comes back.
     Unmount,
     /// Forwarding is disabled, or enabled.
     Switch,
     /// The agent, if it runs, has time to look at all files.
     Settle,
-    /// The agent takes so many steps.
+    /// The agent takes this many steps.
     Steps(u8),
     Deliver,
     Outage,
@@ -82,10 +82,10 @@ pub(super) struct World {
     pub(super) known: BTreeSet<u64>,
     /// Of those, what the running agent has looked at.
     seen: BTreeSet<u64>,
-    /// Events of files that were removed while the agent had them open, and did not end since.
+    /// Events of files that were removed while the agent had them open, and has not ended since.
     pub(super) held: BTreeSet<u64>,
-    /// Events of files that were copied or compressed, of which it is not known how many bytes they are in a file, and
-    /// events that are counted otherwise.
+    /// Events of copied or compressed files, of which it is not known how many bytes they take in a file, and events
+    /// that are counted in another way.
     pub(super) vague: BTreeSet<u64>,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
@@ -97,7 +97,7 @@ pub(super) fn event(number: u64) -> String {
     format!("{{\"n\":{number},\"pad\":\"{:050}\"}}\n", number * 7919)
 }
 
-/// What all files begin with, an event of its own that has no number.
+/// What all files begin with: an event of its own, without a number.
 fn banner() -> String {
     format!("{{\"n\":0,\"banner\":\"{}\"}}\n", "x".repeat(1100))
 }
@@ -275,7 +275,7 @@ impl World {
         self.held.clear();
         self.seen.clear();
         self.hook.queued.clear();
-        // The next queue begins anew.
+        // The next queue starts from zero.
         (self.hook.position, self.hook.watermark) = (0, 0);
     }
 

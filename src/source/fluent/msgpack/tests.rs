@@ -60,7 +60,7 @@ fn every_kind_of_value_has_its_text() {
         (b"\xd9\x02\xc3\xa9", "\"é\""),
         (b"\xda\x00\x01a", "\"a\""),
         (b"\xdb\x00\x00\x00\x01a", "\"a\""),
-        // No UTF-8: a lone byte, a sequence that is cut off, a surrogate.
+        // Not UTF-8: a lone byte, a sequence that is cut off, a surrogate.
         (b"\xa3a\xe9b", "\"a\u{fffd}b\""),
         (b"\xc4\x02\xe2\x82", "\"\u{fffd}\""),
         (b"\xc5\x00\x03\xed\xa0\x80", "\"\u{fffd}\u{fffd}\u{fffd}\""),
@@ -169,7 +169,7 @@ fn what_is_cut_off_or_nested_too_deeply_is_malformed() {
     assert_eq!(split_value(&deep), Some((&deep[..], &[][..])));
 }
 
-/// What counts is what is produced, and that it is given up in time.
+/// What is produced counts, and writing is given up in time.
 #[test]
 fn bombs_cost_no_more_than_the_limit() {
     const MAX: usize = 64 << 10;

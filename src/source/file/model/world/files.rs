@@ -35,7 +35,7 @@ impl World {
             Op::Copytruncate if log.exists() => {
                 self.shift();
                 let events = Self::events(&fs::read(&log).unwrap());
-                // Half an event is nothing that a copy could be known by.
+                // A copy can't be recognised by half an event.
                 self.has_removed |= events.is_empty();
                 self.vague.extend(events);
                 fs::copy(&log, self.numbered(1)).unwrap();
