@@ -18,7 +18,7 @@ use crate::webhook::observer::Nobody;
 use crate::webhook::resolve::{Known, SystemNames};
 use crate::webhook::wire::Wire;
 
-/// What a request may take beyond its timeout, on a machine that hardly gets on.
+/// What a request may take beyond its timeout, on a very slow machine.
 const SLACK: Duration = Duration::from_secs(30);
 
 impl Target for Webhook {
