@@ -2,8 +2,8 @@
 //!
 //! Unless a path says where the time is, it is looked for, ignoring case, in the members `time`, `timestamp`,
 //! `@timestamp` and `eventTime` of the object itself, else of the first of its `Records`; if there are none, in `ts`,
-//! `start_time` and `startTime`. MinIO, Weka, Versity and Ceph RGW write RFC 3339, SeaweedFS epoch seconds, RustFS epoch
-//! milliseconds inside of `Records`; web servers the Common Log Format, Python a comma before the milliseconds.
+//! `start_time` and `startTime`. MinIO, Weka, Versity and Ceph RGW write RFC 3339, SeaweedFS epoch seconds, RustFS
+//! epoch milliseconds inside of `Records`; web servers the Common Log Format, Python a comma before the milliseconds.
 
 use std::fmt;
 use std::str::FromStr;

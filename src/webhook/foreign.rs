@@ -9,7 +9,8 @@ pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
 }
 
-/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. webpki's error has no variant in rustls.
+/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. rustls has no variant for webpki's
+/// error.
 pub fn is_of_a_ca(error: &CertificateError) -> bool {
     format!("{error:?}").contains("CaUsedAsEndEntity")
 }

@@ -86,7 +86,7 @@ impl Wire {
         self.state().deadline = deadline;
     }
 
-    /// Whether the connection is open and nothing has arrived on it, at any level: not in the socket, in TLS, nor above.
+    /// Whether the connection is open and nothing has arrived on it at any level: in the socket, in TLS, or above.
     pub fn is_idle(&self, transport: &mut dyn Transport) -> bool {
         if !transport.buffers().input().is_empty() {
             return false;
