@@ -15,7 +15,7 @@ use crate::text::choice::choose;
 
 /// With `spread`, a sender changes its endpoint after this time: all get their share whatever the number of senders.
 const TURN: Duration = Duration::from_secs(30);
-/// An endpoint that is slow to fail is tried for this part of the time at most.
+/// An endpoint that is slow to fail is left alone for this many times as long.
 const RESTS: u32 = 10;
 /// How often an endpoint is tried before senders return to it.
 const PROOFS: u32 = 10;
@@ -239,8 +239,7 @@ impl Route {
         }
     }
 
-    /// What failed here has passed elsewhere. Returns the reason of that failure, unless it was known to be the
-    /// endpoint's.
+    /// What failed here has passed elsewhere. Returns that failure, unless the endpoint was known to be down.
     pub(super) fn convict(&mut self, place: usize) -> Option<DeliveryError> {
         let endpoint = &mut self.endpoints[place];
         let Health::Suspected { due } = endpoint.health else {

@@ -9,8 +9,7 @@ pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
 }
 
-/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. rustls has no variant for webpki's
-/// error.
+/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. rustls has no variant for this.
 pub fn is_of_a_ca(error: &CertificateError) -> bool {
     format!("{error:?}").contains("CaUsedAsEndEntity")
 }

@@ -77,7 +77,7 @@ impl Target for Webhook {
     }
 
     fn time_limit(&self) -> Duration {
-        // Over a connection that the webhook had closed it is tried twice.
+        // Over a connection that the webhook had closed, it is tried twice.
         self.timeouts
             .request
             .saturating_mul(2)
