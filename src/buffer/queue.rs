@@ -186,8 +186,7 @@ impl Producer {
             if left.is_zero() {
                 return true;
             }
-            // Not for every batch: waking sixteen sources, each for the one chunk that finds room, costs a fifth of
-            // all.
+            // Not for every batch: waking sixteen sources for the one chunk each that finds room costs a fifth of all.
             let bound = self.shared.bound;
             let (most, wake_at) = (self.most, &mut state.wake_at);
             wake_at.events = wake_at.events.max(bound.events.min(most.events) / 2);
@@ -314,7 +313,7 @@ impl Producer {
             return false;
         }
         let chunk = &mut state.tail;
-        // What counts is what a chunk contains, so its memory must not be much more.
+        // Only what a chunk contains is counted, so its memory must not be much larger.
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
         }
