@@ -1,5 +1,4 @@
-//! Which events are final: ranges of sequence numbers that end in any order, and the watermark below which all have
-//! ended.
+//! Which events are final: ranges of sequence numbers, final in any order, and the watermark below which all are.
 
 use std::ops::Range;
 

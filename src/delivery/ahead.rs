@@ -1,5 +1,5 @@
-//! The next body, compressed while the previous one is posted: several senders do that for each other, and for a single
-//! one a helper does it. Its events stay *fresh* meanwhile, so that nothing else in
+//! The next body, compressed while the previous one is posted: with several senders others do that anyway, and for a
+//! single one a helper does. Its events stay *fresh* meanwhile, so that nothing else in
 //! [`Delivery`](super::machine::Delivery) knows of it: if these events are indeed posted next, the body is used, and
 //! otherwise it is made again.
 

@@ -171,8 +171,7 @@ impl Delivery {
         }
     }
 
-    /// From now on requests go to this target, of which nothing is known yet. Each sender says so; true for the first
-    /// one.
+    /// Requests go to this target from now on; nothing is known of it yet. Each sender says so; true for the first.
     pub fn retarget(&mut self, generation: u64, terms: Terms) -> bool {
         if generation <= self.generation {
             return false;

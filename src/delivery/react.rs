@@ -97,8 +97,7 @@ impl Delivery {
         self.size.learned().map(Effect::BodySizeLearned)
     }
 
-    /// What the outcome says of the endpoint. Returns whether the body goes to another one at once, as if it had not
-    /// failed.
+    /// What the outcome says of the endpoint. Returns whether the body goes to another one at once, as if never tried.
     fn is_for_elsewhere(
         &mut self,
         attempt: &mut Attempt,
@@ -207,7 +206,7 @@ impl Delivery {
         };
         self.wants_other = events == 1 && self.fruitless > 2;
         let enough = match events {
-            // What is in flight was taken from the queue before.
+            // What is in flight was chosen before that.
             1 => 3 + self.in_flight.len(),
             _ => 1,
         };

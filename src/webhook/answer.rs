@@ -22,7 +22,7 @@ mod tests;
 
 use meaning::{CREDENTIAL, Meaning, NEW_TOKEN, PAGE, SCHEME};
 
-/// The request that was answered, with what nothing shown of the answer may give away.
+/// The request, and what must not be given away when its answer is shown.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The endpoint is Splunk's, so its codes count.

@@ -1,8 +1,7 @@
 //! Elasticsearch's and OpenSearch's answer to `_bulk`: one status 200, and for each event whether it was taken:
 //! `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
 //!
-//! It can be as large as what was sent, so it is walked without building a tree; what comes before it breaks off
-//! counts.
+//! It can be as large as what was sent, so it is walked, and no tree is built; what comes before it breaks off counts.
 
 use crate::framer::walk::{self, Text};
 

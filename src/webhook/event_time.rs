@@ -81,8 +81,8 @@ impl EventTime {
     }
 }
 
-/// By how many seconds the last of these lines, each an event, is dated after `now`; negative if before, and none if it
-/// has no date.
+/// By how many seconds the last of these lines, each an event, is dated after `now`; negative if before. None without a
+/// date.
 pub fn skew_of_last(lines: &[u8], now: SystemTime) -> Option<i64> {
     let lines = lines.strip_suffix(b"\n")?;
     let last = memrchr(b'\n', lines).map_or(lines, |end| &lines[end + 1..]);

@@ -4,8 +4,8 @@
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
 //! commas (cpu, extras, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and
-//! `BENCH_BEFORE` another one that takes turns with it in `rates`. Growth needs 12 GB in the directory for temporary
-//! files. Figures are for comparing; only lost, doubled or changed events make it fail.
+//! `BENCH_BEFORE` another one that takes turns with it in `rates`. Growth takes 12 GB of the temporary directory.
+//! Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

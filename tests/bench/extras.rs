@@ -1,5 +1,4 @@
-//! The extra cost of an event with options that look into it, or number it: the file of events with each and without,
-//! in turns.
+//! The extra cost of an event with options that look into it, or number it: with each and without, in turns.
 
 use std::io;
 

@@ -1,6 +1,6 @@
-//! The least that any forwarder could do, as a program of its own: bytes are posted unread, in pieces of 1 MiB cut at
-//! no particular place, over one connection. Each floor does what its work can't be done without: gzip with the agent's
-//! library and level, TLS with the agent's libraries; and `http` only answers requests.
+//! The least that any forwarder could do, as a program of its own: bytes are posted unexamined, in pieces of 1 MiB cut
+//! anywhere, over one connection. Each floor does what its work can't be done without: gzip with the agent's library
+//! and level, TLS with the agent's libraries; and `http` only answers requests.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

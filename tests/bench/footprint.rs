@@ -105,7 +105,7 @@ fn idle(results: &mut Results) -> io::Result<()> {
 }
 
 /// The peak memory with the buffer full of events that came one at a time, each in a read of its own: the smallest
-/// pieces that the agent may have to store. And how much of it remains a minute after everything was delivered.
+/// pieces that the agent may have to store. And how much of it remains, within a minute after everything was delivered.
 fn full(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("full", 0)?;
     let (socket, sink) = (setup.socket(0), Sink::start(0)?);

@@ -1,7 +1,7 @@
 //! Whether one more event costs the same however many there are: after 10,000 and after a million of them, from 1 and
 //! from 16 sources, and when it is dropped.
 //!
-//! Runs of different sizes take turns, since a machine's speed changes in the long run. The floor runs beside them: if
+//! Runs of different sizes take turns, since a machine's speed changes over that time. The floor runs beside them: if
 //! its costs grow, the agent can't avoid that.
 
 use std::fs::{self, File};

@@ -133,7 +133,7 @@ fn write(to: &mut impl Write, rate: u64, numbers: std::ops::Range<u64>) -> io::R
     })
 }
 
-/// Posts each event when it is due, over the connections in turn; returns the CPU seconds used before.
+/// Posts each event when it is due, over the connections in turn; returns the process's CPU seconds before that.
 fn post(address: SocketAddr, connections: usize, rate: u64, process: &Process) -> io::Result<f64> {
     let threads = CONNECTIONS as u64;
     let clients = |_| {

@@ -21,7 +21,7 @@ const CALM: Duration = Duration::from_secs(20);
 /// A minute of faults, after some time without.
 const CHAOS: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much longer than expected the longest pause may be.
+/// How much longer than the connect timeout the longest pause may be.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// What has arrived at any of the endpoints.

@@ -234,7 +234,7 @@ fn a_clock_that_jumps_changes_no_count_and_no_wait() {
     hook.always(Answer::status(503));
     feed(&mut agent, &numbered(0..1));
     tells(r#""failing""#);
-    // An outage that began before 1970.
+    // The clock goes back to 1970: the outage began long after that.
     let now = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
     jump(-now);
     feed(&mut agent, &numbered(1..2));

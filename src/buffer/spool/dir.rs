@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A file of a spool.
 pub trait SpoolFile: Debug + Send + Sync {
-    /// Appends as much as one call can take.
+    /// Appends as much as one call takes.
     ///
     /// # Errors
     /// Those of write(2).

@@ -58,7 +58,7 @@ impl Feed {
         };
         loop {
             if !self.shared.report.is_forwarding() {
-                // The event is still there when forwarding is enabled.
+                // What is in the spool is still there when forwarding is enabled.
                 if self.stop.wait(LOOK) {
                     return;
                 }

@@ -3,8 +3,7 @@
 //!
 //! A spool is a directory of segments, which are appended to, read, and removed when everything in them is final; and a
 //! file that says how far that is. What sources append gets the spool's own numbers. Its events enter the
-//! [queue](super::queue) like those of any source, a few batches ahead; the queue's watermark tells how far they are
-//! final.
+//! [queue](super::queue) like those of any source, a few batches ahead; its watermark tells how far they are final.
 
 pub mod dir;
 mod feed;

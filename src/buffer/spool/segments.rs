@@ -223,7 +223,7 @@ pub struct Scan {
     used: usize,
     /// How many were before the last record.
     last: usize,
-    /// The offset in the file up to which was read.
+    /// The offset in the file up to which it was read.
     read: u64,
 }
 

@@ -1,7 +1,7 @@
 //! What sources, the reader and the spool's own threads share.
 //!
 //! Events are collected in a group. Whoever takes the [`Writer`] out of the state writes the group, without the lock,
-//! while the next group is collected: so, many clients share one call, and a single client waits for no other thread.
+//! while the next group is collected: thus many clients share one call, and a single client waits for no other thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,7 +24,7 @@ pub(super) const UNWRITTEN: u64 = 2 << 20;
 const GATHERED: u64 = 512 << 10;
 /// How often to wait until the queue has taken other events: reading events back would cost more.
 const FOR_ROOM: usize = 10;
-/// A stream is not read for this long while there are that many; then its events are dropped.
+/// How long a stream is not read while too much is unwritten; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How many bytes that were written may wait in memory for the queue.
 pub(super) const FRESH: u64 = 3 << 20;

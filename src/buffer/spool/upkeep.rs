@@ -18,7 +18,7 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::SpoolState;
 use crate::telemetry::watchdog::Watchdog;
 
-/// How often it is noted what has become final: a kill repeats what did in between.
+/// How often it is noted what has become final: a kill repeats what became final in between.
 const TICK: Duration = Duration::from_millis(20);
 /// How often everything is synced with [`SyncMode::Second`], and what is not needed any more is removed.
 const SYNC: Duration = Duration::from_secs(1);

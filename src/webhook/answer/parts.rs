@@ -14,8 +14,7 @@ const ITEMS: &str =
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
-/// What a successful answer, with this status, means for each of `events` events. `shown` is what may be shown of a
-/// text.
+/// What a successful answer with this status means for each of `events` events. `shown`: what may be shown of a text.
 pub(super) fn outcome(
     status: u16,
     found: &Items,

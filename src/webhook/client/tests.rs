@@ -113,7 +113,7 @@ fn a_name_that_moves_is_followed_when_the_connection_is_old() {
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));
 
-    // The old connection's last request, then one of the new connection, and its last.
+    // The old connection's last request; then those of the new one, the second of which is its last.
     webhook.connection_age = Duration::ZERO;
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));

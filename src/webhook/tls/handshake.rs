@@ -105,8 +105,7 @@ impl Handshake {
         }
     }
 
-    /// Whether whoever signed the handshake has the certificate's key; `of_version` is for certificates that are
-    /// verified.
+    /// Whether whoever signed the handshake has the certificate's key; `of_version` is for verified certificates.
     fn check_signature(
         &self,
         of_version: SignatureCheck,

@@ -29,8 +29,7 @@ pub(super) enum Act {
     Sync,
     /// This many records are read.
     Read(usize),
-    /// Everything read is final; the position is written, and perhaps synced, and then superfluous segments are
-    /// removed.
+    /// Everything read is final; the position is written, and perhaps synced, and then old segments are removed.
     Ack(bool),
     /// The process is killed, and started again.
     Kill,
