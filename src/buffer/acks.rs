@@ -1,4 +1,4 @@
-//! Which events are final: ranges of sequence numbers that end in any order, and the watermark below which all have.
+//! Which events are final: ranges of sequence numbers, final in any order, and the watermark below which all are.
 
 use std::ops::Range;
 
@@ -15,14 +15,14 @@ pub fn overlap(one: &Range<Seq>, other: &Range<Seq>) -> bool {
 /// The numbers that are final.
 #[derive(Debug, Default)]
 pub struct Acks {
-    /// All below are final.
+    /// All numbers below it are final.
     watermark: Seq,
-    /// Those above it.
+    /// The final numbers above it.
     done: Ranges,
 }
 
 impl Acks {
-    /// These events are final. Each becomes so once.
+    /// These events are final. Each becomes final once.
     pub fn finish(&mut self, range: Range<Seq>) {
         if range.is_empty() {
             return;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a set of numbers, with ranges of random lengths that end in a random order.
+        /// Compared with a set of numbers, with ranges of random lengths that end in a random order.
         #[test]
         fn is_what_a_set_of_numbers_says(lengths in vec(1u64..20, 1..40), order in any::<u64>()) {
             let mut ranges = Vec::new();
@@ -110,7 +110,7 @@ mod tests {
                 prop_assert_eq!(acks.watermark(), expected);
                 prop_assert!(acks.watermark() >= before);
                 before = acks.watermark();
-                // What is kept is no more than the gaps need.
+                // No more is stored than the gaps need.
                 let gaps = (expected..next).filter(|seq| !model.contains(seq)).count();
                 prop_assert_eq!(acks.unfinished(next).count(), gaps as u64);
                 prop_assert!(acks.done.iter().count() <= gaps);

@@ -1,19 +1,19 @@
 //! What travels from the sources to the sender: some whole events, each a line with its newline.
 //!
-//! Chunks instead of single events, because a channel operation and an allocation an event cost
-//! more than all the rest of an event's way.
+//! Chunks instead of single events, because a channel operation and an allocation per event cost more than all the rest
+//! of an event's way.
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-/// A full chunk. Larger ones hold a single event that needs it.
+/// The size of a full chunk. A larger one contains a single event that needs it.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
 /// Whole events, end to end.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// Lines; the newline that ends each is the only boundary.
+    /// Lines; the newline at the end of each is the only boundary.
     pub bytes: Vec<u8>,
-    /// How many lines.
+    /// How many lines there are.
     pub events: usize,
 }
 
@@ -46,7 +46,7 @@ impl Extent {
         }
     }
 
-    /// How much of `bound` it fills, in percent: of its events or its bytes, whatever is more.
+    /// How much of `bound` it fills, in percent: of its events or of its bytes, whichever is more.
     pub fn percent_of(&self, bound: Extent) -> usize {
         let percent = |part: usize, whole: usize| part.saturating_mul(100) / whole.max(1);
         percent(self.events, bound.events).max(percent(self.bytes, bound.bytes))
@@ -62,7 +62,7 @@ impl Extent {
 }
 
 impl Chunk {
-    /// What it holds.
+    /// The extent of its events.
     pub fn extent(&self) -> Extent {
         Extent {
             events: self.events,
@@ -70,14 +70,13 @@ impl Chunk {
         }
     }
 
-    /// Empty, without its memory.
+    /// An empty chunk, without its memory.
     pub fn is_empty(&self) -> bool {
         self.events == 0
     }
 }
 
-/// The most events from the beginning of `lines` (which holds `whole.events` of them) that fit
-/// into `room`.
+/// The most events from the beginning of `lines` (which has `whole.events` of them) that fit into `room`.
 pub fn prefix_within(lines: &[u8], whole: Extent, room: Extent) -> Extent {
     if whole.fits(room) {
         return whole;
@@ -91,7 +90,7 @@ pub fn prefix_within(lines: &[u8], whole: Extent, room: Extent) -> Extent {
     prefix
 }
 
-/// The most lines from the beginning of `lines` that have `max` bytes together, or one that is longer.
+/// The most lines from the beginning of `lines` with at most `max` bytes together, or a single longer one.
 pub fn first_lines(lines: &[u8], max: usize) -> Extent {
     if lines.len() > max && memrchr(b'\n', &lines[..max]).is_none() {
         let bytes = memchr(b'\n', lines).map_or(lines.len(), |newline| newline + 1);

@@ -1,9 +1,9 @@
 //! The bounded queue between the sources and the senders, which numbers the events that it takes.
 //!
-//! A bounded channel of full chunks, and behind it one tail chunk that small pieces are appended to: a slow stream fills
-//! memory with events and not with nearly empty chunks. The sender is woken when there is what it wants, by a bell.
+//! A bounded channel of full chunks, and behind it one tail chunk to which small pieces are appended: a slow stream
+//! fills memory with events and not with nearly empty chunks. When there is what the sender wants, a bell wakes it.
 //!
-//! The bound counts every event that is not final, those that a sender has too, so that memory has a known limit.
+//! The bound counts every event that is not final, including those that a sender has, so that memory has a known limit.
 
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -25,10 +25,10 @@ pub use stats::QueueStats;
 /// Emptied chunk buffers kept for reuse: two batches of the default size.
 const SPARE_BUFFERS: usize = 32;
 
-/// Makes a queue that holds at most `bound`, and of events larger than that none.
+/// Makes a queue that holds at most `bound`, and takes no event larger than that.
 pub fn queue(bound: Extent) -> (Producer, Consumer) {
-    // Of two chunks in a row one is at least half full, or they would be one; but for the few
-    // between which numbers were skipped.
+    // Of two successive chunks one is at least half full, or they would be one; except for the few between which
+    // numbers were skipped.
     let slots = bound.bytes / CHUNK_BYTES * 4 + 8;
     let (chunks_in, chunks_out) = bounded(slots);
     let (bell_in, bell_out) = bounded(1);
@@ -64,13 +64,13 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
 #[derive(Debug, Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
-    /// It takes nothing while the queue holds so many events or bytes.
+    /// It takes nothing while the queue holds this many events or bytes.
     most: Extent,
     /// What is queued waits while forwarding is disabled.
     waits: bool,
     /// The next start reads again what is not final.
     resumes: bool,
-    /// An empty queue takes what is larger than its bound.
+    /// An empty queue takes a chunk larger than its bound.
     takes_large: bool,
     chunks: Sender<Run>,
     /// Wakes the consumer.
@@ -79,7 +79,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Another one, that takes nothing while the queue holds so many events or bytes: for a source that loses nothing
+    /// Another one that takes nothing while the queue holds this many events or bytes: for a source that loses nothing
     /// by waiting, so that those that can't wait find room.
     pub fn while_below(&self, most: Extent) -> Self {
         Producer {
@@ -88,7 +88,7 @@ impl Producer {
         }
     }
 
-    /// Another one, for a source that is not read while forwarding is disabled: what it has queued waits, too.
+    /// Another one, for a source that is not read while forwarding is disabled: what it has queued waits as well.
     pub fn waiting(&self) -> Self {
         Producer {
             waits: true,
@@ -96,7 +96,7 @@ impl Producer {
         }
     }
 
-    /// The same, and the source reads again at the next start what is not final.
+    /// The same, for a source that at the next start reads again what is not final.
     pub fn resuming(&self) -> Self {
         Producer {
             waits: true,
@@ -123,7 +123,7 @@ impl Producer {
         }
         let room = self.shared.bound.minus(state.buffered);
         let below = self.most.minus(state.buffered);
-        // A chunk's bytes, which may be one large event's, go through as a whole.
+        // A chunk's bytes, which may be those of one large event, are taken as a whole.
         let bytes = if below.bytes > 0 { room.bytes } else { 0 };
         Extent {
             events: room.events.min(below.events),
@@ -140,7 +140,7 @@ impl Producer {
     /// Takes all of `chunk` or nothing. Never waits. `count` is called if it is taken, before the sender can see it.
     pub fn offer_whole(&self, chunk: &mut Chunk, count: impl FnOnce(usize)) -> bool {
         let mut state = self.shared.lock();
-        // Of two pieces in a row one is at least half a chunk. With slots for all of them nothing can be left.
+        // Of two successive pieces one is at least half a chunk. With slots for all of them nothing can be left.
         let pieces = chunk.bytes.len() / CHUNK_BYTES * 2 + 1;
         let slots = self
             .chunks
@@ -158,8 +158,8 @@ impl Producer {
         has_room
     }
 
-    /// Takes all of what is more than a chunk, in reused buffers, and leaves its own empty: to get one from the kernel
-    /// for each message costs more than to copy it.
+    /// Takes all of a chunk larger than a full one, in reused buffers, and leaves it its own, emptied: getting one from
+    /// the kernel for each message costs more than copying.
     fn take_in_pieces(&self, state: &mut State, chunk: &mut Chunk) {
         let mut rest = &chunk.bytes[..];
         while !rest.is_empty() {
@@ -172,8 +172,8 @@ impl Producer {
         chunk.events = 0;
     }
 
-    /// Takes all of `chunk`, waiting for room for so long at most. What is left in it when this
-    /// returns was not taken. False if there is no use in going on: the consumer is gone.
+    /// Takes all of `chunk`, waiting for room for `patience` at most. What is left in it when this returns was not
+    /// taken. False if there is no use in going on: the consumer is gone.
     pub fn offer_or_wait(&self, chunk: &mut Chunk, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
@@ -186,7 +186,7 @@ impl Producer {
             if left.is_zero() {
                 return true;
             }
-            // Not for every batch: to wake sixteen sources, each for the one chunk that finds room, costs a fifth of all.
+            // Not for every batch: waking sixteen sources for the one chunk each that finds room costs a fifth of all.
             let bound = self.shared.bound;
             let (most, wake_at) = (self.most, &mut state.wake_at);
             wake_at.events = wake_at.events.max(bound.events.min(most.events) / 2);
@@ -196,8 +196,8 @@ impl Producer {
         }
     }
 
-    /// Takes one event, whether there is room or not: for few that must not wait. Gives its number; none if it can't be
-    /// taken for now. `count` is called if it is taken, before the sender can see it.
+    /// Takes one event, whether there is room or not: for a few that must not wait. Returns its number; none if it
+    /// can't be taken for now. `count` is called if it is taken, before the sender can see it.
     pub fn push(&self, line: &[u8], count: impl FnOnce()) -> Option<Seq> {
         let mut state = self.shared.lock();
         if self.chunks.is_full() {
@@ -212,7 +212,7 @@ impl Producer {
         (taken == 1).then(|| state.enqueued - 1)
     }
 
-    /// Gives numbers to so many events that were dropped before they had one. None if it can't be done for now.
+    /// Gives numbers to this many events that were dropped before they had one. None if it can't be done for now.
     pub fn skip(&self, events: u64) -> Option<Range<Seq>> {
         let mut state = self.shared.lock();
         if !self.flush(&mut state) {
@@ -224,8 +224,8 @@ impl Producer {
         Some(range)
     }
 
-    /// The number that the next event will get, from whatever producer: what was taken up to now is final when the
-    /// [watermark](QueueStats::watermark) has reached it.
+    /// The number that the next event will get, from any producer: what was taken up to now is final when the
+    /// [watermark](QueueStats::watermark) has reached this number.
     pub fn enqueued(&self) -> Seq {
         self.shared.lock().enqueued
     }
@@ -235,7 +235,7 @@ impl Producer {
         !self.shared.lock().closed
     }
 
-    /// Something to look at the queue with.
+    /// A view of the queue's state.
     pub fn stats(&self) -> QueueStats {
         QueueStats::new(Arc::clone(&self.shared))
     }
@@ -269,7 +269,7 @@ impl Producer {
         part.events
     }
 
-    /// Appends lines to the tail, or begins another one. False if there is no slot for the one before.
+    /// Appends lines to the tail, or begins another one. False if there is no slot for the previous one.
     fn append(&self, state: &mut State, lines: &[u8], part: Extent) -> bool {
         if state.tail.bytes.len() + part.bytes > CHUNK_BYTES && !self.flush(state) {
             return false;
@@ -283,7 +283,7 @@ impl Producer {
         true
     }
 
-    /// So much more is in the tail.
+    /// The tail has grown by this much.
     fn taken(&self, state: &mut State, part: Extent) {
         state.buffered = state.buffered.plus(part);
         state.untaken = state.untaken.plus(part);
@@ -298,7 +298,7 @@ impl Producer {
         }
         if state.has(state.wanted) {
             state.wanted = Extent::MAX;
-            // It is awake if there is no room.
+            // If there is no room, it has been woken already.
             let _ = self.bell.try_send(());
         }
     }
@@ -308,17 +308,17 @@ impl Producer {
         if state.tail.is_empty() {
             return true;
         }
-        // Only this lock's holder fills the channel, so that a free slot stays free.
+        // Only the holder of this lock fills the channel, so a free slot stays free.
         if self.chunks.is_full() {
             return false;
         }
         let chunk = &mut state.tail;
-        // What a chunk holds is counted, so what it takes must not be much more.
+        // Only what a chunk contains is counted, so its memory must not be much larger.
         if chunk.bytes.len() < chunk.bytes.capacity() / 16 * 15 {
             chunk.bytes.shrink_to_fit();
         }
         let run = state.take_tail();
-        // The consumer may have ended: then these events are not asked for any more.
+        // The consumer may have ended: then these events are not needed any more.
         let _ = self.chunks.try_send(run);
         true
     }
@@ -330,7 +330,7 @@ impl Producer {
     }
 }
 
-/// What [`Consumer::take`] came to.
+/// The result of [`Consumer::take`].
 #[derive(Debug)]
 pub enum Taken {
     /// The oldest events.
@@ -361,14 +361,14 @@ impl Consumer {
         self.shared.lock().waiting.clone()
     }
 
-    /// A chunk, or the oldest events if there are fewer. Waits until `deadline` (`None`: for ever) if there are fewer
-    /// than `wanted`; at the deadline takes what is there.
+    /// A chunk, or the oldest events if there are fewer. Waits until `deadline` (`None`: without limit) if there are
+    /// fewer than `wanted`; at the deadline takes what is there.
     pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
         loop {
             if let Some(taken) = self.try_take(wanted, deadline) {
                 return taken;
             }
-            // What it says, and that all producers are gone, is seen in the queue.
+            // What the bell means, or that all producers are gone, is seen in the queue.
             let _ = match deadline {
                 None => self.bell.recv().map_err(RecvTimeoutError::from),
                 Some(deadline) => self.bell.recv_deadline(deadline),
@@ -376,7 +376,7 @@ impl Consumer {
         }
     }
 
-    /// None if there is less than is wanted; then the bell rings when there is that.
+    /// None if there is less than wanted; then the bell rings as soon as there is enough.
     fn try_take(&self, wanted: Extent, deadline: Option<Instant>) -> Option<Taken> {
         let mut state = self.shared.lock();
         let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -403,9 +403,9 @@ impl Consumer {
         None
     }
 
-    /// Says that these events, of this extent together, are final: there is room for others. Who waits for it is woken
-    /// when half of what it may fill is free, and otherwise finds room when its patience ends. Not to be said of what
-    /// is dropped because the agent ends: a file's checkpoint must not pass that.
+    /// These events, of this extent together, are final, which makes room for others. Those who wait for room are woken
+    /// when half of what they may fill is free, and otherwise find room when their patience ends. Not to be called for
+    /// what is dropped because the agent ends: a file's checkpoint must not pass that.
     pub fn finish(&self, extent: Extent, seqs: impl IntoIterator<Item = Range<Seq>>) {
         let mut state = self.shared.lock();
         for range in seqs {
@@ -424,17 +424,17 @@ impl Consumer {
         }
     }
 
-    /// No more events are taken into the queue; those who wait for room are told so.
+    /// No more events are taken into the queue; those who wait for room are woken.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.room.notify_all();
     }
 
-    /// Hands an emptied chunk's buffer back for reuse.
+    /// Returns an emptied chunk's buffer for reuse.
     pub fn recycle(&self, mut buffer: Vec<u8>) {
         if (CHUNK_BYTES..=CHUNK_BYTES * 2).contains(&buffer.capacity()) {
             buffer.clear();
-            // If enough are spare, this one is freed.
+            // If there are enough spare ones, this one is freed.
             let _ = self.spare.try_send(buffer);
         }
     }

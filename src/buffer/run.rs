@@ -1,4 +1,4 @@
-//! Consecutive events as the queue gave them: their bytes, shared with the chunk that they lie in, and their numbers.
+//! Consecutive events from the queue: their bytes, shared with the chunk that they are in, and their numbers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// All of a chunk, whose first event has this number.
+    /// All of a chunk, the first event of which has this number.
     pub fn new(chunk: Chunk, first: Seq) -> Self {
         Run {
             bytes: 0..chunk.bytes.len(),
@@ -36,7 +36,7 @@ impl Run {
         self.seqs.clone()
     }
 
-    /// How many, and their bytes.
+    /// The number of events, and their bytes.
     pub fn extent(&self) -> Extent {
         Extent {
             events: (self.seqs.end - self.seqs.start) as usize,
@@ -44,7 +44,7 @@ impl Run {
         }
     }
 
-    /// Takes the first events off, which have this extent.
+    /// Takes off the first events, which have this extent.
     pub fn split_off_front(&mut self, part: Extent) -> Run {
         let (bytes, seq) = (
             self.bytes.start + part.bytes,
@@ -74,7 +74,7 @@ impl Run {
         }
     }
 
-    /// Takes `next` in, if it lies right behind this one. Gives it back if not.
+    /// Adds `next`, if it follows directly. Returns it if not.
     pub fn join(&mut self, next: Run) -> Option<Run> {
         let touches = Arc::ptr_eq(&self.chunk, &next.chunk)
             && self.bytes.end == next.bytes.start
@@ -97,7 +97,7 @@ impl Run {
         }
     }
 
-    /// The chunk's memory, if nobody else has a part of it.
+    /// The chunk's memory, if nobody else uses a part of it.
     pub fn into_buffer(self) -> Option<Vec<u8>> {
         Arc::try_unwrap(self.chunk).ok()
     }

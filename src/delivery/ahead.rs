@@ -1,16 +1,16 @@
-//! The next body, compressed while the one before is posted: several senders do that beside each other, and for a single
-//! one a helper does. Its events stay *fresh* meanwhile, so that nothing else in
-//! [`Delivery`](super::machine::Delivery) knows of it: what is made ahead is used if they are what is posted next, and
-//! otherwise made again.
+//! The next body, compressed while the previous one is posted: with several senders others do that anyway, and for a
+//! single one a helper does. Its events stay *fresh* meanwhile, so that nothing else in
+//! [`Delivery`](super::machine::Delivery) knows of it: if these events are indeed posted next, the body is used, and
+//! otherwise it is made again.
 
 use super::outcome::Outcome;
 
 /// Which body is made ahead.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// So many of the fresh events are in it.
+    /// How many of the fresh events are in it.
     events: Option<usize>,
-    /// The queue had no more events when it was last looked for them.
+    /// The queue had no more events at the last look.
     is_exhausted: bool,
 }
 
@@ -25,12 +25,12 @@ impl Ahead {
         *self = Ahead::default();
     }
 
-    /// The next body is made ahead, with so many events.
+    /// The next body is made ahead, with this many events.
     pub(super) fn begin(&mut self, events: usize) {
         self.events = Some(events);
     }
 
-    /// Whether there may be more events in the queue than were taken before this body is sent.
+    /// Whether the queue may have more events than were taken before this body is sent.
     pub(super) fn may_find_more(&self) -> bool {
         !self.is_exhausted
     }

@@ -1,4 +1,4 @@
-//! What follows from what Splunk says of bodies that it has taken: one more part of [`Delivery`].
+//! What follows from Splunk's answers about bodies that it has taken: one more part of [`Delivery`].
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Delivery {
         }
     }
 
-    /// Events that were posted and are not known to be indexed.
+    /// How many events were posted and are not known to be indexed.
     pub fn posted(&self) -> usize {
         self.posted.events()
     }
@@ -40,7 +40,7 @@ impl Delivery {
         self.retry.extend(lost);
     }
 
-    /// A query has ended with the ids of what is indexed, after so long.
+    /// A query has ended after the time `took`, with the ids of what is indexed.
     pub fn asked(
         &mut self,
         query: &Query,
@@ -68,7 +68,7 @@ impl Delivery {
                     .posted
                     .lose(query.sender, query.endpoint, &error.message);
                 self.retry.extend(lost);
-                // Only an acknowledgement shows that it is right again.
+                // Only an acknowledgement shows that the settings are right again.
                 self.is_distrusted = true;
                 let launch = Launch {
                     number: self.launches + 1,

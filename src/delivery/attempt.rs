@@ -1,4 +1,4 @@
-//! Events that must be tried again, with what is known of their failures.
+//! Events that must be sent again, with what is known of their failures.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -19,15 +19,15 @@ pub(super) const PER_GAP: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     pub(super) batch: Batch,
-    /// Failures in a row that it was part of, [`PER_GAP`] at most between two requests that pass.
+    /// How many failures in a row it was part of, [`PER_GAP`] at most between two requests that pass.
     pub(super) failures: u32,
     /// Between how many different pairs of passing requests they were.
     gaps: u32,
-    /// How many of them there were since the last request passed, and how many had passed then.
+    /// How many failures there were since the last request passed, and how many requests had passed then.
     latest: (u32, u64),
     /// Halves of the same body have the same number.
     pub(super) family: u64,
-    /// Why it may have arrived before.
+    /// The reason why it may have arrived before.
     pub(super) doubt: Option<String>,
     /// The endpoints at which it has failed, maybe because of itself.
     pub(super) blamed: Vec<usize>,
@@ -38,13 +38,13 @@ pub(super) struct Attempt {
 pub(super) struct Suspect {
     pub(super) attempt: Attempt,
     pub(super) backoff: Backoff,
-    /// Not to be tried before.
+    /// It is not tried before this time.
     pub(super) due: Instant,
     /// How often it was tried by itself.
     pub(super) tries: u32,
-    /// It has failed right after another failure, with no request in between that passed.
+    /// It failed right after another failure, with no passing request in between.
     pub(super) failed_twice: bool,
-    /// Why it failed last.
+    /// The reason for its last failure.
     pub(super) message: String,
     /// It has been tried since the agent began to stop.
     pub(super) had_last_chance: bool,
@@ -64,15 +64,15 @@ pub(super) struct Launch {
     /// Counts from 1.
     pub(super) number: u64,
     pub(super) sender: usize,
-    /// The target's.
+    /// That of the target.
     pub(super) generation: u64,
-    /// To see whether the webhook is still down.
+    /// It is sent to see whether the webhook is still down.
     pub(super) is_probe: bool,
     /// Where it goes.
     pub(super) endpoint: usize,
-    /// To see whether this endpoint is still down, while others work.
+    /// It is sent to see whether this endpoint is still down, while others work.
     pub(super) is_trial: bool,
-    /// It is larger than what has passed, so that it may be too large.
+    /// It is larger than what has passed, so it may be too large.
     pub(super) is_larger: bool,
     /// How large it may be if it has several events.
     pub(super) max_bytes: usize,
@@ -101,7 +101,7 @@ impl Flight {
         self.launch.channel
     }
 
-    /// Bytes of the compressed body at most. A larger one is not sent, but handed to
+    /// How large the compressed body may be. A larger one is not sent, but handed to
     /// [`Delivery::oversized`](super::machine::Delivery::oversized).
     pub fn max_bytes(&self) -> usize {
         match self.attempt.batch.extent().events {
@@ -110,7 +110,7 @@ impl Flight {
         }
     }
 
-    /// It was compressed.
+    /// The body was compressed.
     pub fn packed(&mut self, packed: Option<Packed>) {
         self.launch.packed = packed;
     }
@@ -122,7 +122,7 @@ impl Flight {
 }
 
 impl Attempt {
-    /// The same history, of these events.
+    /// The same history, for these events.
     pub(super) fn of(&self, batch: Batch) -> Attempt {
         Attempt {
             batch,
@@ -144,7 +144,7 @@ impl Attempt {
         }
     }
 
-    /// The same of a half.
+    /// The same history, for one half.
     pub(super) fn half(&self, batch: Batch, family: u64) -> Attempt {
         Attempt {
             family,
@@ -157,7 +157,7 @@ impl Attempt {
         self.failures == 0 && self.family == 0 && self.doubt.is_none() && self.blamed.is_empty()
     }
 
-    /// One more failure, when so many requests had passed.
+    /// One more failure, after this many requests have passed.
     pub(super) fn failed(&mut self, passes: u64) {
         if self.failures == 0 || self.latest.1 != passes {
             self.latest = (0, passes);
@@ -169,7 +169,7 @@ impl Attempt {
         }
     }
 
-    /// The same in memory of its own: it may stay for long.
+    /// The same in memory of its own, since it may stay for long.
     pub(super) fn alone(self) -> Attempt {
         Attempt {
             batch: self.batch.alone(),
@@ -190,10 +190,10 @@ impl Suspect {
         seqs.next().map_or(Seq::MAX, |seqs| seqs.start)
     }
 
-    /// Whether its next try tells more, since another request has passed after the last one.
+    /// Whether its next try tells more, since another request has passed after its last one.
     ///
-    /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between a
-    /// good and a broken server, an event that is always tried right after a pass would always meet the broken one.
+    /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between
+    /// a good and a broken server, an event that is always tried right after a pass would always meet the broken one.
     pub(super) fn is_awaited(&self, passes: u64) -> bool {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
         let seed = self.seq() ^ u64::from(self.tries).wrapping_mul(GOLDEN);

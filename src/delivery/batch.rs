@@ -28,7 +28,7 @@ impl From<Run> for Batch {
 }
 
 impl Batch {
-    /// Adds events behind the others.
+    /// Adds events after the others.
     pub fn push(&mut self, run: Run) {
         let extent = run.extent();
         if extent.events == 0 {
@@ -42,7 +42,7 @@ impl Batch {
         self.runs.extend(rest);
     }
 
-    /// Adds all of `other`, so that all are in the order of their numbers.
+    /// Adds all of `other`, in the order of the numbers of all.
     pub fn merge(&mut self, other: Batch) {
         let mut runs: Vec<Run> = std::mem::take(self).runs.into();
         runs.extend(other.runs);
@@ -50,7 +50,7 @@ impl Batch {
         runs.into_iter().for_each(|run| self.push(run));
     }
 
-    /// How many events, and their bytes.
+    /// How many events there are, and their bytes.
     pub fn extent(&self) -> Extent {
         self.extent
     }
@@ -60,8 +60,8 @@ impl Batch {
         self.extent.events == 0
     }
 
-    /// Takes the first events off: as many as a body of `limit` events and bytes has room for, at least one. The bytes
-    /// are those of the encoded body, which has so much `overhead`.
+    /// Takes off the first events: as many as fit into a body of `limit` events and bytes, at least one. The bytes are
+    /// those of the encoded body, which has this `overhead`.
     pub fn take(&mut self, limit: Extent, overhead: Overhead) -> Batch {
         let mut taken = Batch::default();
         let mut room = limit.minus(Extent {
@@ -85,14 +85,14 @@ impl Batch {
         taken
     }
 
-    /// The events that [`take`](Self::take) would take, which stay.
+    /// The events that [`take`](Self::take) would take; they stay.
     pub fn first(&self, limit: Extent, overhead: Overhead) -> Batch {
         let runs = self.runs.clone();
         let extent = self.extent;
         Batch { runs, extent }.take(limit, overhead)
     }
 
-    /// Takes out the event at this place, from 0; the others stay in their order.
+    /// Takes out the event at this index; the others stay in their order.
     pub fn take_one(&mut self, place: usize) -> Batch {
         let limit = |events| Extent {
             events,
@@ -117,7 +117,7 @@ impl Batch {
         (self.take(half, Overhead::default()), self)
     }
 
-    /// Each event by itself, in order, to sort them anew.
+    /// Each event by itself, in order, so that they can be sorted anew.
     pub fn events(mut self) -> impl Iterator<Item = Batch> {
         let one = Extent {
             events: 1,
@@ -141,12 +141,12 @@ impl Batch {
         taken
     }
 
-    /// Adds all of `next` behind the others.
+    /// Adds all of `next` after the others.
     pub fn append(&mut self, next: Batch) {
         next.runs.into_iter().for_each(|run| self.push(run));
     }
 
-    /// The same events in memory of their own: for few that stay for long.
+    /// The same events in memory of their own: for a few that stay for long.
     pub fn alone(self) -> Batch {
         let mut batch = Batch::default();
         self.runs
@@ -155,7 +155,7 @@ impl Batch {
         batch
     }
 
-    /// The body of a request with all of these.
+    /// The body of a request with all of these events.
     pub fn body(&self) -> Body<'_> {
         let lines = self.runs.iter().map(Run::lines).collect();
         Body::new(self.extent, lines, self.seqs().collect())
@@ -172,7 +172,7 @@ impl Batch {
     }
 }
 
-/// What these events come to in a body.
+/// The size of these events in a body.
 fn encoded(part: Extent, per_event: usize) -> Extent {
     Extent {
         events: part.events,

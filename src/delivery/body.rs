@@ -9,7 +9,7 @@ use memchr::memchr_iter;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 
-/// By what an archive knows events, if there is a trail: the name of their stream, and their numbers in it.
+/// What identifies events in an archive, if there is a trail: the name of their stream, and their numbers in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbering {
     /// The stream.
@@ -18,7 +18,7 @@ pub struct Numbering {
     pub base: u64,
 }
 
-/// Events that are sent together, borrowed from where they lie.
+/// Events that are sent together, borrowed from where they are stored.
 #[derive(Debug, Clone)]
 pub struct Body<'a> {
     extent: Extent,
@@ -27,7 +27,7 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Of these pieces, each of whole lines, with their numbers; `extent` is what they come to.
+    /// A body of these pieces, each of whole lines, with their numbers; `extent` is that of all pieces together.
     pub fn new(extent: Extent, slices: Vec<&'a [u8]>, seqs: Vec<Range<Seq>>) -> Self {
         Body {
             extent,
@@ -36,7 +36,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Of whole lines that lie end to end.
+    /// A body of whole lines, one after the other.
     pub fn of(lines: &'a [u8]) -> Self {
         let extent = Extent {
             events: memchr_iter(b'\n', lines).count(),
@@ -76,8 +76,7 @@ struct Reader<'a> {
 }
 
 impl Read for Reader<'_> {
-    /// Fills as much of `out` as there are bytes for: the HTTP client writes to the socket
-    /// whatever one read gives it.
+    /// Fills as much of `out` as possible: the HTTP client writes to the socket whatever one read returns.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < out.len() {

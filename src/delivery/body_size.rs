@@ -1,4 +1,4 @@
-//! How large bodies may be: learned from what the webhook, or what is before it, does not take. No clock: how long a
+//! How large bodies may be: learned from what the webhook, or what is before it, does not accept. No clock: how long a
 //! request took is an argument.
 
 use std::time::Duration;
@@ -25,19 +25,19 @@ pub struct BodySize {
     probe_after: u32,
     /// The smallest body of several events that failed since the last calm.
     failed: Option<usize>,
-    /// One of them took too long.
+    /// One of these bodies took too long.
     timed_out: bool,
-    /// Something else than the size is to blame for that.
+    /// Something other than the size is to blame for these failures.
     excused: bool,
     /// The largest body that has passed since a single event was last too large.
     largest: Option<usize>,
-    /// The limit follows from answers that say so, or from the time that bodies take: it is no guess.
+    /// The limit follows from answers that say so, or from how long bodies take, so it is not a guess.
     is_sure: bool,
     /// The limit was lowered, and no body has passed since.
     is_new: bool,
     /// A body that fills the new limit has passed.
     news: bool,
-    /// No request shall take longer than half of this: the next one may be slower.
+    /// No request should take longer than half of this, since the next one may be slower.
     timeout: Duration,
 }
 
@@ -83,7 +83,7 @@ impl BodySize {
         self.limit
     }
 
-    /// A body of this size was taken after so long.
+    /// A body of this size was taken after the time `took`.
     pub fn passed(&mut self, size: usize, took: Duration) {
         self.largest = self.largest.max(Some(size));
         if let Some(ramp) = self.ramp {
@@ -96,7 +96,7 @@ impl BodySize {
         if self.safe.is_some_and(|safe| size > safe) {
             self.safe = (self.limit < self.max).then_some(size.min(self.limit));
         }
-        // Of two bodies in a row between which an event found no room, one is at least half the limit.
+        // Of two successive bodies, the first of which had no room for the next event, one is at least half the limit.
         let is_full = size >= self.limit / 2;
         if is_full {
             self.news |= std::mem::take(&mut self.is_new);
@@ -120,8 +120,8 @@ impl BodySize {
         self.lower(size);
     }
 
-    /// A single event of this size is definitely too large. If larger bodies have passed, it is something else in it that
-    /// the webhook does not take, and what was learned from the bodies that it was in is wrong.
+    /// A single event of this size is definitely too large. If larger bodies have passed, the webhook objects to
+    /// something else in it, and what was learned from the bodies that it was in is wrong.
     pub fn too_large_alone(&mut self, size: usize) {
         match self.largest.take() {
             Some(largest) if largest > size => self.limit = self.limit.max(largest),
@@ -133,19 +133,19 @@ impl BodySize {
     /// A body of this size and of several events failed for no clear reason; it is tried again in smaller ones.
     pub fn failed(&mut self, size: usize, timed_out: bool) {
         if self.safe.is_some_and(|safe| size > safe) {
-            // It was a try, and the next one can wait.
+            // It was a probe, and the next one can wait.
             return self.lower(size);
         }
         self.timed_out |= timed_out;
         self.failed = Some(self.failed.map_or(size, |failed| failed.min(size)));
     }
 
-    /// A body of one event failed: no smaller one can help, so that the size is not to blame.
+    /// A body of one event failed: no smaller one can help, so the size is not to blame.
     pub fn excuse(&mut self) {
         self.excused = true;
     }
 
-    /// All that had failed has passed since, or is known to fail alone.
+    /// Everything that had failed has passed since, or is known to fail alone.
     pub fn calm(&mut self) {
         let (failed, timed_out) = (self.failed.take(), std::mem::take(&mut self.timed_out));
         match (std::mem::take(&mut self.excused), failed) {
@@ -158,7 +158,7 @@ impl BodySize {
         }
     }
 
-    /// Nothing passes: begin with single events when something does.
+    /// Nothing passes: bodies will begin with single events when something does.
     pub fn outage(&mut self) {
         self.failed = None;
         self.timed_out = false;
@@ -178,7 +178,7 @@ impl BodySize {
         }
         self.passed = 0;
         match self.safe.take() {
-            // It was a try: back to what was known to pass, and wait longer for the next one.
+            // It was a probe: back to what was known to pass, and wait longer for the next one.
             Some(safe) if size > safe => {
                 self.limit = safe;
                 self.probe_after = (self.probe_after * 2).min(LAST_PROBE);
@@ -206,7 +206,7 @@ mod tests {
         BodySize::new(MAX, TIMEOUT)
     }
 
-    /// Sends so many bodies to a webhook that takes up to `most` bytes; gives what was refused, and bytes in all.
+    /// Sends this many bodies to a webhook that takes up to `most` bytes; returns how many it rejected, and all bytes.
     fn refusals(size: &mut BodySize, most: usize, bodies: usize) -> (usize, usize) {
         let (mut refused, mut bytes) = (0, 0);
         for _ in 0..bodies {
@@ -309,7 +309,7 @@ mod tests {
         size.excuse();
         size.calm();
         assert_eq!(size.limit(), MAX);
-        // What was a guess is forgotten, what was answered is not.
+        // A guess is forgotten, an answer is not.
         for (is_sure, limit) in [(false, MAX), (true, MAX / 2)] {
             let mut size = BodySize::new(MAX, TIMEOUT);
             match is_sure {

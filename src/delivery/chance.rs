@@ -11,7 +11,7 @@ const UNLIKELY: f64 = 1e-9;
 const RECENT: f64 = 128.0;
 /// Failures between two requests that pass; further ones say nothing new: the webhook is down.
 const OUTAGE: u32 = 32;
-/// Failed requests that are remembered until it is known whether they were chance.
+/// How many failed requests are remembered until it is known whether they failed by chance.
 const REMEMBERED: usize = 64;
 /// The latest requests are judged by themselves, too, in case it has become worse.
 const LATEST: usize = 32;
@@ -23,7 +23,7 @@ pub struct Chance {
     passed: f64,
     /// Failed by chance: all of their events passed later.
     failed: f64,
-    /// The numbers of the events of those that failed, and of which some are not final.
+    /// The numbers of the events of failed requests, of which some are not final.
     open: Vec<Vec<Range<Seq>>>,
     /// Requests that failed since the last one passed.
     in_a_row: u32,
@@ -52,7 +52,7 @@ impl Chance {
         self.latest.push_back(request);
     }
 
-    /// A request passed. `is_open` tells of a range whether some of its events are not final.
+    /// A request passed. `is_open` says whether some events of a range are not final.
     pub fn passed(&mut self, is_open: impl Fn(&Range<Seq>) -> bool) {
         self.in_a_row = 0;
         self.passed += 1.0;
@@ -66,14 +66,14 @@ impl Chance {
         }
     }
 
-    /// The event of this number was rejected: it was the reason of all failures that it was part of.
+    /// The event of this number was rejected: it caused all failures that it was part of.
     pub fn explained(&mut self, seq: Seq) {
         self.open.retain(|seqs| !hold(seqs, seq));
         self.latest
             .retain(|request| request.as_ref().is_none_or(|seqs| !hold(seqs, seq)));
     }
 
-    /// Whether `failures` in a row of the event with this number, with others passing in between, are no chance.
+    /// Whether `failures` in a row of the event with this number, with others passing in between, can't be chance.
     pub fn rules_out(&self, failures: u32, seq: Seq) -> bool {
         self.rate_without(seq).powf(f64::from(failures)) < UNLIKELY
     }
@@ -87,7 +87,7 @@ impl Chance {
         in_the_long_run.max(just_now)
     }
 
-    /// How many of the latest failures have no event in common with each other, nor this one: another event that fails
+    /// How many of the latest failures share no event with each other, nor with this one: another event that fails
     /// again and again counts once.
     fn distinct_failures(&self, seq: Seq) -> usize {
         let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
@@ -101,7 +101,7 @@ impl Chance {
     }
 }
 
-/// As far as so few requests tell: the upper end of Wilson's interval, one standard deviation wide.
+/// The highest rate that this few requests allow: the upper end of Wilson's interval, one standard deviation wide.
 fn highest_rate(passed: f64, failed: f64) -> f64 {
     let requests = passed + failed;
     if requests == 0.0 {
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// After so many requests that passed, and so many that failed by chance.
+    /// The state after this many requests that passed, and this many that failed by chance.
     fn seen(passed: usize, failed: usize) -> Chance {
         let mut chance = Chance::default();
         for number in 0..passed.max(failed) {

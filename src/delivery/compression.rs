@@ -6,23 +6,23 @@ const WINDOW: usize = 4 << 20;
 /// A body that was compressed, or the beginning of one that became too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
-    /// Its bytes before.
+    /// Its bytes before compression.
     pub plain: usize,
-    /// Its bytes afterwards.
+    /// Its bytes after compression.
     pub bytes: usize,
 }
 
-/// The share that is left of a body's bytes.
+/// The share of a body's bytes that is left after compression.
 #[derive(Debug, Default)]
 pub struct Compression {
-    /// Bytes of a body at most, before it is compressed; none if bodies are sent as they are.
+    /// How large a body may be before compression; none if bodies are not compressed.
     max_plain: Option<usize>,
-    /// Of the last bodies together.
+    /// The last bodies together.
     seen: Option<Packed>,
 }
 
 impl Compression {
-    /// Of bodies with so many bytes before compression; none if they are not compressed.
+    /// For bodies of at most this many bytes before compression; none if they are not compressed.
     pub fn new(max_plain: Option<usize>) -> Self {
         Compression {
             max_plain,
@@ -30,7 +30,7 @@ impl Compression {
         }
     }
 
-    /// Whether anything is known of what bodies compress to.
+    /// Whether it is known at all how well bodies compress.
     pub fn is_known(&self) -> bool {
         self.seen.is_some()
     }
@@ -47,25 +47,25 @@ impl Compression {
         }
     }
 
-    /// A body turned out larger than it may be: the next one goes by this one alone.
+    /// A body turned out larger than allowed: the next one is estimated from this one alone.
     pub fn was_wrong(&mut self, packed: Packed) {
         self.seen = Some(packed);
     }
 
-    /// So many bytes of a body before compression come to about this many afterwards.
+    /// How many bytes before compression come to about this many afterwards.
     pub fn plain(&self, bytes: usize) -> usize {
         let Some(max) = self.max_plain else {
             return bytes;
         };
         let plain = self.seen.map_or(bytes, |seen| {
-            // A little less: one body is not like the other.
+            // A little less, since bodies differ.
             let share = seen.plain as f64 / seen.bytes.max(1) as f64 * 15.0 / 16.0;
             (bytes as f64 * share) as usize
         });
         plain.clamp(1, max)
     }
 
-    /// What so many bytes of a body come to.
+    /// How many bytes this many come to after compression.
     pub fn packed(&self, plain: usize) -> usize {
         self.seen.map_or(plain, |seen| {
             (plain as f64 * seen.bytes as f64 / seen.plain.max(1) as f64) as usize
@@ -89,7 +89,7 @@ mod tests {
             (LIMIT, LIMIT / 5, 46, 47),
             // One small body says little.
             (600, 500, 46, 47),
-            // Better, but not more than is wanted before compression.
+            // Better, but not more than is allowed before compression.
             (64 * LIMIT, LIMIT, 80, 80),
         ] {
             compression.learn(Packed { plain, bytes });
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever came before, bodies of one kind fill most of the limit soon, and hardly one is larger.
+        /// Whatever came before, bodies of one kind soon fill most of the limit, and hardly any is larger.
         #[test]
         fn bodies_come_close_to_the_limit(
             before in proptest::collection::vec((1usize..4 * LIMIT, 1usize..2 * LIMIT), 0..9),

@@ -13,7 +13,7 @@ use crate::text::ranges::Ranges;
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Delivery {
-    /// What a sender is to do that has nowhere to send to, and the events that are dropped: all but those that wait, and
+    /// What a sender does that has nowhere to send to, and the events that are dropped: all except those that wait, and
     /// those in flight.
     pub fn disabled(&mut self, waiting: &Ranges, now: Instant) -> (Batch, Step) {
         let suspects = std::mem::take(&mut self.suspects).into_iter();

@@ -1,18 +1,18 @@
 //! What is sent next, and what becomes of each event: a state machine without clock, I/O or threads.
 //!
-//! Each sender asks [`Delivery::next`] what to do, does it, and says what came of it. Events are in one of five places:
+//! Each sender asks [`Delivery::next`] what to do, does it, and reports the result. Events are in one of five places:
 //!
-//! - *fresh*: collected from the queue, not tried yet, until there is a body's worth of them or they are old enough;
-//! - *retry*: tried, and to be tried again, in the order in which they are;
+//! - *fresh*: collected from the queue, not tried yet, until they fill a body or are old enough;
+//! - *retry*: tried before, and to be tried again in this order;
 //! - *suspects*: single events that keep failing while others pass;
-//! - *in flight*: the bodies of the requests under way, one a sender;
+//! - *in flight*: the bodies of the requests under way, one per sender;
 //! - *posted*: taken by Splunk and not yet indexed (`Posted`), with `--hec-ack`.
 //!
-//! A definite refusal of the content halves the body at once until the event to blame is alone. What fails and nobody can
-//! tell why is tried once more. Then the webhook is taken for down, and asked with one event per backoff: mostly the
-//! oldest, and now and then another one. As soon as one passes, bodies grow again; what fails then is divided, one half
-//! tried after the other, so that while one event is to blame every other request passes. An event that fails alone while
-//! others pass is rejected when that can be no chance ([`Chance`]).
+//! A definite rejection of the content halves the body at once until the event to blame is alone. What fails for no
+//! clear reason is tried once more. Then the webhook is taken for down, and probed with one event per backoff: mostly
+//! the oldest, and now and then another one. As soon as one passes, bodies grow again; what fails then is divided, and
+//! one half is tried after the other, so that while one event is to blame every other request passes. An event that
+//! fails alone while others pass is rejected when that can't be chance ([`Chance`]).
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -36,7 +36,7 @@ use crate::sys::backoff::Backoff;
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 4;
-/// While it drains and the webhook is up, the agent does not wait longer than this after a failure.
+/// While it drains and the webhook is up, the agent waits no longer than this after a failure.
 const HURRY: Duration = Duration::from_millis(100);
 
 /// The state machine that all senders share.
@@ -51,13 +51,13 @@ pub struct Delivery {
     pub(super) suspects: VecDeque<Suspect>,
     pub(super) in_flight: Vec<Airborne>,
     pub(super) ahead: Ahead,
-    /// A sender is at the queue.
+    /// A sender is waiting at the queue.
     pub(super) is_collecting: bool,
     /// Senders that wait should look again.
     pub(super) wakes: bool,
     /// Bodies that were sent.
     pub(super) launches: u64,
-    /// How many there were when the last failure was counted: those that fail later and were sent before are part of it.
+    /// How many there were when the last failure was counted: failures of bodies that were sent before are part of it.
     failed_at: u64,
     /// Which target this is: the first, the second, and so on.
     pub(super) generation: u64,
@@ -89,9 +89,9 @@ pub struct Delivery {
     pub(super) fruitless: u32,
     /// The next event must be another one, far from those that were rejected.
     pub(super) wants_other: bool,
-    /// How often that was so.
+    /// How often it had to be.
     pub(super) others: usize,
-    /// Of the last body that was divided.
+    /// That of the last body that was divided.
     pub(super) family: u64,
     /// No more events come.
     pub(super) has_ended: bool,
@@ -99,8 +99,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Nothing to send yet, and nowhere to send it: [`retarget`](Self::retarget) says where. `backoff` is a failed
-    /// request's.
+    /// Nothing to send yet, and nowhere to send it: [`retarget`](Self::retarget) says where. `backoff` is for failed
+    /// requests.
     pub fn new(settings: Settings, backoff: Backoff) -> Self {
         let terms = Terms::default();
         Delivery {
@@ -158,12 +158,12 @@ impl Delivery {
         self.wakes = true;
     }
 
-    /// Whether senders that wait are to look again, since the last time this was asked.
+    /// Whether senders that wait should look again, since this was last asked.
     pub fn wakes_others(&mut self) -> bool {
         std::mem::take(&mut self.wakes)
     }
 
-    /// The agent stops: what is due later is tried now. To say it again changes nothing.
+    /// The agent stops: what is due later is tried now. Further calls change nothing.
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
             self.wait_until = None;
@@ -171,7 +171,7 @@ impl Delivery {
         }
     }
 
-    /// From now on requests go to this target, of which nothing is known yet. Each sender says so; whether it is the first.
+    /// Requests go to this target from now on; nothing is known of it yet. Each sender says so; true for the first.
     pub fn retarget(&mut self, generation: u64, terms: Terms) -> bool {
         if generation <= self.generation {
             return false;
@@ -229,7 +229,7 @@ impl Delivery {
         self.trouble.is_some_and(|since| self.passes > since)
     }
 
-    /// What this sender is to do now.
+    /// What this sender should do now.
     pub fn next(&mut self, sender: usize, now: Instant) -> Step {
         let expired = self.posted.expire(now);
         self.retry.extend(expired);
@@ -334,10 +334,10 @@ impl Delivery {
         trial: Option<usize>,
         now: Instant,
     ) -> Step {
-        // What has failed before may fail for itself.
+        // What has failed before may itself be to blame.
         let trial = trial.filter(|_| flight.suspect.is_none() && flight.attempt.failures == 0);
         trial.into_iter().for_each(|place| self.route.tries(place));
-        // Somebody else is to go to the queue.
+        // Another sender should go to the queue.
         self.wakes |= !self.is_collecting;
         self.launches += 1;
         self.ahead.forget();
@@ -370,7 +370,7 @@ impl Delivery {
             .retain(|flight| flight.launch.number != launch.number);
     }
 
-    /// Counts a failure, unless it is part of the last one: it was sent before that was known.
+    /// Counts a failure, unless it is part of the last one: sent before that was known.
     pub(super) fn count_failure(&mut self, launch: Launch) -> bool {
         let is_new = launch.number > self.failed_at;
         if is_new {
@@ -381,7 +381,7 @@ impl Delivery {
         is_new
     }
 
-    /// Has these tried again together with newer events.
+    /// Lets these be sent again together with newer events.
     pub(super) fn refresh(&mut self, batch: Batch, now: Instant) {
         self.fresh_since.get_or_insert(now);
         self.fresh.merge(batch);
@@ -399,7 +399,7 @@ impl Delivery {
         }
     }
 
-    /// Whether nothing that failed waits to be tried again.
+    /// Whether nothing that failed waits for another attempt.
     pub(super) fn is_calm(&self) -> bool {
         !self.is_down() && self.retry.iter().all(|attempt| attempt.failures == 0)
     }
@@ -419,7 +419,7 @@ impl Delivery {
         delay
     }
 
-    /// How long this sender has to wait.
+    /// How long this sender must wait.
     pub(super) fn waits_for(&self, sender: usize, now: Instant) -> Duration {
         let until = self.wait_until.max(self.pauses[sender]).unwrap_or(now);
         until.saturating_duration_since(now)

@@ -9,14 +9,14 @@ use super::machine::Delivery;
 use super::outcome::Overhead;
 use crate::buffer::chunk::{CHUNK_BYTES, Extent};
 
-/// Of so many probes in a row one is not the oldest event.
+/// One in this many successive probes is not the oldest event.
 const ROTATION: usize = 3;
 /// With fewer buffered events than this, newer ones are looked for before a webhook that is down is probed again.
 const PROBES: usize = 8;
 
 impl Delivery {
-    /// Events and bytes of the next body at most, before compression. What is larger than all that has passed is tried by
-    /// one sender at a time.
+    /// Events and bytes of the next body at most, before compression. A body larger than all that have passed is tried
+    /// by one sender at a time.
     pub(super) fn limit(&self) -> Extent {
         let bytes = match self.in_flight.iter().any(|flight| flight.launch.is_larger) {
             true => self.size.proven(),
@@ -25,7 +25,7 @@ impl Delivery {
         self.limit_with(bytes)
     }
 
-    /// The same of a body that may have so many bytes when it is sent.
+    /// The same for a body that may have this many bytes when it is sent.
     pub(super) fn limit_with(&self, bytes: usize) -> Extent {
         Extent {
             events: self.settings.body.events.min(self.terms.max_events),
@@ -33,13 +33,13 @@ impl Delivery {
         }
     }
 
-    /// What a body came to, or what it comes to at most.
+    /// The size of a body as it was sent, or the most that it can be.
     pub(super) fn sent_size(&self, launch: Launch, batch: &Batch) -> usize {
         let packed = launch.packed.map(|packed| packed.bytes);
         packed.unwrap_or_else(|| self.size_of(batch).bytes)
     }
 
-    /// This body came to more than it may when it was compressed, and was not sent: the next ones are smaller.
+    /// This body turned out too large when it was compressed, and was not sent: the next ones are smaller.
     pub fn oversized(&mut self, flight: Box<Flight>, packed: Packed, now: Instant) {
         self.landed(flight.launch);
         self.compression.was_wrong(packed);
@@ -50,7 +50,7 @@ impl Delivery {
         self.wakes = true;
     }
 
-    /// What these come to in a body, before compression.
+    /// The size of these events in a body, before compression.
     pub(super) fn size_of(&self, batch: &Batch) -> Extent {
         let Overhead {
             per_event,
@@ -96,7 +96,7 @@ impl Delivery {
             ..Extent::MAX
         });
         let batch = self.take_fresh(made.unwrap_or(limit));
-        // What is left came last, and waits for others.
+        // What is left came last, and waits for more events.
         self.fresh_since = self.fresh_since.map(|_| now);
         batch
     }
@@ -109,24 +109,24 @@ impl Delivery {
         batch
     }
 
-    /// While a body is posted: the one behind it, and the bytes that it may come to. None if there is not enough for a full
-    /// one, so that bodies are no smaller for it, or if it is likely to be another one in the end.
+    /// While a body is posted: the next one, and how large it may be. None if there is not enough for a full one, so
+    /// that bodies don't get smaller because of this, or if the next one is likely to be another one in the end.
     pub fn ahead(&mut self) -> Option<(Batch, usize)> {
-        // It is not sent beside the one that is posted now, so that it may be larger than what has passed, too.
+        // It is not sent at the same time as the one that is posted now, so it may be larger than what has passed, too.
         let limit = self.limit_with(self.size.limit());
         if !self.makes_ahead() || !self.is_full(limit) {
             return None;
         }
         let batch = self.fresh.first(limit, self.terms.overhead);
         let Extent { events, bytes } = batch.extent();
-        // For less it is not worth it.
+        // Less is not worth it.
         (bytes >= CHUNK_BYTES).then(|| {
             self.ahead.begin(events);
             (batch, self.size.learned_limit())
         })
     }
 
-    /// Whether the queue is to be looked at before this body is sent: there may be another one.
+    /// Whether to look at the queue before this body is sent: there may be enough for another one.
     pub(super) fn looks_ahead(&self, limit: Extent) -> bool {
         let both = Extent {
             events: limit.events.saturating_mul(2),
@@ -144,7 +144,7 @@ impl Delivery {
         self.settings.connections == 1 && self.compression.is_known() && is_steady
     }
 
-    /// Whether newer events should share the next request, or its fate.
+    /// Whether newer events should share the next request, or its outcome.
     pub(super) fn has_room(&self, limit: Extent) -> bool {
         let retries = self
             .retry
@@ -158,8 +158,8 @@ impl Delivery {
         is_few && !self.has_ended
     }
 
-    /// One event for a webhook that is down: mostly the oldest, so that the order is kept, and now and then another one,
-    /// since the oldest may be what it fails at.
+    /// One event for a webhook that is down: mostly the oldest, to keep the order, and now and then another one, since
+    /// the oldest may be what makes it fail.
     pub(super) fn take_probe(&mut self) -> Option<Flight> {
         if !self.fresh.is_empty() {
             let batch = self.take_fresh(Extent::MAX);
@@ -211,8 +211,8 @@ impl Delivery {
     }
 }
 
-/// A place among so many, another one for each number, and far from those for the numbers before: events that fail are
-/// often neighbours.
+/// One of this many places, another one for each number, and far from those for the numbers before: events that fail
+/// are often neighbours.
 fn spread(number: usize, places: usize) -> Option<usize> {
     // The bits of 1, 2, 3… reversed, as a fraction: a half, a quarter, three quarters, an eighth…
     let fraction = u64::from((number as u32).wrapping_add(1).reverse_bits());

@@ -1,4 +1,4 @@
-//! What became of a posted body, and the cause. The webhook makes these; delivery decides by them.
+//! What became of a posted body, and the cause. The webhook's side makes these; delivery decides by them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub enum Outcome {
     Delivered,
     /// Splunk has it under this id, and will index it.
     Accepted(u64),
-    /// The webhook definitely does not take this content, at any time.
+    /// The webhook definitely does not take this content, now or later.
     Rejected(DeliveryError),
     /// The body is too large; a smaller one may be taken.
     TooLarge(DeliveryError),
@@ -24,7 +24,7 @@ pub enum Outcome {
 /// What became of the events of a body that did not all end the same way.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// Of each event, in the order of the body.
+    /// That of each event, in the order of the body.
     pub events: Vec<EventOutcome>,
     /// The reason for the first rejected one, if there is one.
     pub rejection: Option<DeliveryError>,
@@ -39,7 +39,7 @@ pub enum EventOutcome {
     Delivered,
     /// The webhook does not take it.
     Rejected,
-    /// To be sent again.
+    /// It must be sent again.
     Retry,
 }
 
@@ -49,14 +49,14 @@ pub enum EventOutcome {
 pub struct Overhead {
     /// For each event.
     pub per_event: usize,
-    /// Once.
+    /// Once per body.
     pub per_body: usize,
 }
 
 /// Whose fault a failed request is, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// No connection came about, so that nothing of the body was sent.
+    /// There was no connection, so nothing of the body was sent.
     Unreachable,
     /// The settings: token, path, certificate. Only an operator can fix it.
     Settings,
@@ -71,7 +71,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// As a label of metrics.
+    /// Its label in metrics.
     pub fn label(self) -> &'static str {
         let [
             unreachable,
@@ -92,7 +92,7 @@ impl Cause {
     }
 }
 
-/// The reason for which a body was not taken.
+/// The reason why a body was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryError {
     /// What happened, in words for the log.
@@ -130,7 +130,7 @@ impl DeliveryError {
         }
     }
 
-    /// The same with what to look at.
+    /// The same with a hint.
     pub fn hint(self, hint: &'static str) -> Self {
         DeliveryError {
             hint: Some(hint),

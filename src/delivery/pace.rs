@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub struct Pace {
     /// Bytes per second; no limit if 0.
     rate: usize,
-    /// What was sent is within the rate from here on.
+    /// From this time on, what was sent is within the rate.
     free_at: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ mod tests {
         assert_eq!(pace.book(500, begin), None);
         assert_eq!(pace.book(1000, begin), Some(second / 2));
         assert_eq!(pace.book(1000, begin + second), Some(second / 2));
-        // What was not used in between is over.
+        // The rate that was not used in between is lost.
         assert_eq!(pace.book(2000, begin + 10 * second), None);
         assert_eq!(pace.book(1, begin + 11 * second), Some(second));
         assert_eq!(Pace::new(0).book(usize::MAX, begin), None);

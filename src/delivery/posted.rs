@@ -1,9 +1,9 @@
-//! Bodies that Splunk has taken and not yet acknowledged as indexed (`--hec-ack`): one more place for events, beside those
-//! of [`Delivery`](super::machine::Delivery). No clock, I/O or threads.
+//! Bodies that Splunk has taken and not yet acknowledged as indexed (`--hec-ack`): one more place for events, beside
+//! those of [`Delivery`](super::machine::Delivery). No clock, I/O or threads.
 //!
-//! Splunk counts the bodies of a channel from 0, each indexer by itself, and says once of each that it is indexed. So an
-//! acknowledgement can be trusted only while all bodies of a channel are known to be at one indexer. Whatever casts doubt
-//! on that makes a new channel: what was posted over the last one is posted again.
+//! Splunk counts the bodies of a channel from 0, each indexer by itself, and says once of each that it is indexed. So
+//! an acknowledgement can be trusted only while all bodies of a channel are known to be at one indexer. Whatever casts
+//! doubt on that starts a new channel: what was posted over the old one is posted again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use super::step::Query;
 use crate::buffer::chunk::Extent;
 use crate::text::quantity::HumanDuration;
 
-/// Between two queries, at least and at most.
+/// The time between two queries, at least and at most.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// The older the oldest body, the longer: indexing takes time.
+/// The interval is the oldest body's age divided by this: indexing takes time.
 const PART_OF_AGE: u32 = 4;
-/// A query that takes long is made for this part of the time at most.
+/// After a slow query the pause is this many times as long as it took.
 const RESTS: u32 = 10;
 const REPEATED: &str = "the indexer counts anew, or is another one";
 pub(super) const CHANGED: &str = "the settings have changed";
@@ -30,7 +30,7 @@ pub(super) struct Posted {
     /// How long a body may take to be indexed; none if that is not asked.
     timeout: Option<Duration>,
     channels: BTreeMap<(usize, usize), Channel>,
-    /// Channels that there were.
+    /// How many channels there were.
     count: u64,
     /// Events in all bodies.
     events: usize,
@@ -39,12 +39,12 @@ pub(super) struct Posted {
 #[derive(Debug)]
 struct Channel {
     number: u64,
-    /// Of the last body.
+    /// The id of the last body.
     last: Option<u64>,
     bodies: BTreeMap<u64, (Attempt, Instant)>,
-    /// Nothing is asked before.
+    /// No query before this time.
     due: Instant,
-    /// So many bodies may wait: after a doubt fewer, since it may come again.
+    /// How many bodies may wait: fewer after a doubt, since it may come again.
     most: usize,
 }
 
@@ -57,7 +57,7 @@ impl Posted {
         }
     }
 
-    /// Channels that there were.
+    /// How many channels there were.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -98,7 +98,7 @@ impl Posted {
             channel.due = now + INTERVAL.0;
         }
         self.events += attempt.batch.extent().events;
-        // Under a number of its own, whatever Splunk calls it.
+        // Under a key of its own, whatever its id is.
         let key = if is_repeated { u64::MAX } else { id };
         channel.bodies.insert(key, (attempt.without_history(), now));
         channel.last = Some(id);
@@ -108,7 +108,7 @@ impl Posted {
         }
     }
 
-    /// Nothing more will be known of what was posted over this channel.
+    /// Nothing more will be known of what was posted over this channel. Returns what must be posted again.
     pub(super) fn lose(&mut self, sender: usize, endpoint: usize, why: &str) -> Vec<Attempt> {
         let Some(channel) = self.channels.get_mut(&(sender, endpoint)) else {
             return Vec::new();
@@ -123,7 +123,7 @@ impl Posted {
         self.doubted(bodies.into_values(), why)
     }
 
-    /// To be posted again, though they may be indexed.
+    /// These are to be posted again, though they may be indexed.
     fn doubted(
         &mut self,
         bodies: impl IntoIterator<Item = (Attempt, Instant)>,
@@ -139,7 +139,7 @@ impl Posted {
         doubted
     }
 
-    /// The same of all channels.
+    /// The same for all channels.
     pub(super) fn lose_all(&mut self, why: &str) -> Vec<Attempt> {
         let places: Vec<_> = self.channels.keys().copied().collect();
         let lost = places.into_iter();
@@ -165,7 +165,7 @@ impl Posted {
         self.doubted(old, &why)
     }
 
-    /// What the sender is to ask now.
+    /// What the sender should ask now.
     pub(super) fn due(&self, sender: usize, now: Instant) -> Option<Query> {
         let mut waiting = self.of(sender);
         let (place, channel) = waiting.find(|(_, channel)| channel.due <= now)?;
@@ -177,7 +177,7 @@ impl Posted {
         })
     }
 
-    /// When the sender has something to ask.
+    /// When the sender will have something to ask.
     pub(super) fn next_due(&self, sender: usize) -> Option<Instant> {
         self.of(sender).map(|(_, channel)| channel.due).min()
     }
@@ -188,13 +188,13 @@ impl Posted {
             .all(|(_, channel)| channel.bodies.len() < channel.most)
     }
 
-    /// The sender's channels over which something was posted.
+    /// The sender's channels with posted bodies that wait.
     fn of(&self, sender: usize) -> impl Iterator<Item = (&(usize, usize), &Channel)> {
         let channels = self.channels.range((sender, 0)..(sender + 1, 0));
         channels.filter(|(_, channel)| !channel.bodies.is_empty())
     }
 
-    /// A query has ended, after so long, with what is indexed. None if it is about a channel that is none any more.
+    /// A query has ended, after the time `took`, with what is indexed. None if its channel has been given up.
     pub(super) fn answered(
         &mut self,
         query: &Query,
@@ -223,7 +223,7 @@ impl Posted {
         Some(indexed)
     }
 
-    /// Events that wait.
+    /// How many events wait.
     pub(super) fn events(&self) -> usize {
         self.events
     }

@@ -10,7 +10,7 @@ use super::posted::CHANGED;
 use super::step::Effect;
 
 impl Delivery {
-    /// The request with this body ended so, after so long.
+    /// The request with this body had this outcome, after the time `took`.
     pub fn on(
         &mut self,
         flight: Box<Flight>,
@@ -76,7 +76,7 @@ impl Delivery {
         effects
     }
 
-    /// Another target has answered: nothing of it counts for this one.
+    /// A request to the previous target has ended: nothing of it counts for this one.
     fn late(&mut self, mut attempt: Attempt, outcome: &Outcome, effects: &mut Vec<Effect>) {
         match outcome {
             Outcome::Delivered => return effects.push(Effect::Delivered(attempt.batch)),
@@ -86,7 +86,7 @@ impl Delivery {
         self.retry.push_front(attempt.without_history());
     }
 
-    /// What is over when nothing that failed is left.
+    /// Ends what is over once nothing that failed is left.
     fn conclude(&mut self) -> Option<Effect> {
         if self.retry.is_empty() && !self.is_down() {
             self.trouble = None;
@@ -97,7 +97,7 @@ impl Delivery {
         self.size.learned().map(Effect::BodySizeLearned)
     }
 
-    /// What the outcome says of the endpoint. Whether the body goes to another one at once, as if nothing had happened.
+    /// What the outcome says of the endpoint. Returns whether the body goes to another one at once, as if never tried.
     fn is_for_elsewhere(
         &mut self,
         attempt: &mut Attempt,
@@ -111,7 +111,7 @@ impl Delivery {
         if let Outcome::Failed(error) = outcome
             && error.may_have_arrived
         {
-            // Splunk may have counted a body that has no name here.
+            // Splunk may have counted a body whose id is not known here.
             let (sender, endpoint) = (launch.sender, launch.endpoint);
             let lost = self.posted.lose(sender, endpoint, &error.message);
             self.retry.extend(lost);
@@ -139,7 +139,7 @@ impl Delivery {
         failure.is_elsewhere
     }
 
-    /// Has the same tried again at once.
+    /// Lets the same be sent again at once.
     fn put_back(&mut self, attempt: Attempt, suspect: Option<Suspect>, now: Instant) {
         match suspect {
             Some(suspect) => self.suspects.push_front(Suspect {
@@ -191,8 +191,8 @@ impl Delivery {
         self.slow_down_if_fruitless(true, 1, launch, now);
     }
 
-    /// A webhook that rejects one event after the other is not asked in a hurry, once it has rejected another one far
-    /// from them, too; or if it has said so of each of several `events`.
+    /// Slows down if the webhook rejects one event after the other, once it has also rejected another one far from
+    /// them; or if it has rejected each of several `events`.
     fn slow_down_if_fruitless(
         &mut self,
         is_fruitless: bool,
@@ -206,7 +206,7 @@ impl Delivery {
         };
         self.wants_other = events == 1 && self.fruitless > 2;
         let enough = match events {
-            // What is in flight was taken before.
+            // What is in flight was chosen before that.
             1 => 3 + self.in_flight.len(),
             _ => 1,
         };
@@ -236,7 +236,7 @@ impl Delivery {
         self.retry.push_front(attempt);
     }
 
-    /// Each event ended by itself.
+    /// Each event has an outcome of its own.
     fn partial(
         &mut self,
         attempt: Attempt,
@@ -275,7 +275,7 @@ impl Delivery {
         }
     }
 
-    /// A request came to nothing and its events are back: wait.
+    /// A request failed and its events are back: wait.
     pub(super) fn held(
         &mut self,
         launch: Launch,
@@ -286,10 +286,10 @@ impl Delivery {
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = false;
         if error.cause == Cause::Settings {
-            // No other event would fare better.
+            // Another event would not pass either.
             self.failed_in_a_row = self.failed_in_a_row.max(DOWN_IN_BETWEEN);
         }
-        // Who was not reached did not fail at a body.
+        // A webhook that was not reached did not fail because of a body.
         if error.cause != Cause::Unreachable && self.is_down() {
             self.size.outage();
         }
@@ -306,7 +306,7 @@ impl Delivery {
         effects: &mut Vec<Effect>,
     ) {
         let delay = match error.retry_after {
-            // What is part of the last failure is waited for already.
+            // If it is part of the last failure, the wait has begun already.
             _ if !is_new => self.waits_for(launch.sender, now),
             asked => {
                 let delay = match asked {
@@ -344,7 +344,7 @@ impl Delivery {
                     effects.push(Effect::SetAside(error.message.clone()));
                 }
                 self.reject_convicts(effects);
-                // It keeps no others waiting while they pass.
+                // It does not hold up others while they pass.
                 if self.failed_in_a_row <= PER_GAP {
                     return;
                 }
@@ -367,7 +367,7 @@ impl Delivery {
         self.wait_after(launch, is_new, error, now, effects);
     }
 
-    /// Has both halves tried: at once, or behind the other half of what this was a half of, if that is next.
+    /// Queues both halves: at the front, or behind the other half of what this was a half of, if that is next.
     fn split(&mut self, attempt: Attempt, at_once: bool) {
         self.family += 1;
         let history = attempt.of(Batch::default());

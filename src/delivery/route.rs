@@ -1,9 +1,9 @@
 //! Which endpoint a body goes to: a state machine without clock, I/O or threads, a part of
 //! [`Delivery`](super::machine::Delivery).
 //!
-//! An endpoint that fails is not used while another one works, but for one event at a time, after its backoff. A failure
-//! that may be the body's makes it a suspect only: if the body passes elsewhere, it was the endpoint; if the body passes
-//! nowhere, all of them are as they were, and delivery decides as if there were one.
+//! An endpoint that fails is not used while another one works, except for one event at a time, after its backoff. A
+//! failure that may be the body's fault only makes it a suspect: if the body passes elsewhere, the endpoint is to
+//! blame; if the body passes nowhere, all endpoints are as before, and delivery decides as if there were only one.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use super::outcome::{Cause, DeliveryError};
 use crate::sys::backoff::Backoff;
 use crate::text::choice::choose;
 
-/// With `spread`, a sender uses another endpoint after so long, so that all have their part whatever the number of senders.
+/// With `spread`, a sender changes its endpoint after this time: all get their share whatever the number of senders.
 const TURN: Duration = Duration::from_secs(30);
-/// An endpoint that fails slowly is tried for this part of the time at most.
+/// An endpoint that is slow to fail is left alone for this many times as long.
 const RESTS: u32 = 10;
-/// So often an endpoint is tried before senders go home to it.
+/// How often an endpoint is tried before senders return to it.
 const PROOFS: u32 = 10;
 
 /// How several endpoints are used.
@@ -48,7 +48,7 @@ pub struct Policy {
     pub endpoints: usize,
     /// How they are used.
     pub mode: Mode,
-    /// With [`Mode::Failover`]: how long an endpoint must have worked again until it is used instead of one behind it.
+    /// With [`Mode::Failover`]: how long an endpoint must have worked again before it is preferred to a later one.
     pub failback: Duration,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Route {
     endpoints: Vec<Endpoint>,
     /// When the first body was sent.
     begin: Option<Instant>,
-    /// Failures since a request passed, or since all were tried in turn.
+    /// Failures since a request passed, or since all endpoints were tried in turn.
     round: usize,
 }
 
@@ -67,23 +67,23 @@ pub(super) struct Route {
 struct Endpoint {
     health: Health,
     backoff: Backoff,
-    /// The last body that was sent when it last failed: what was sent before that says nothing new.
+    /// The number of the last body sent when it last failed: the failures of earlier ones say nothing new.
     failed_at: u64,
-    /// What it last failed for.
+    /// The reason for its last failure.
     error: Option<DeliveryError>,
-    /// A single body sees whether it works.
+    /// A single body is testing whether it works.
     is_tried: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Up,
-    /// Works again, but not for long.
+    /// It works again, but not for long yet.
     Proving {
         until: Instant,
         due: Instant,
     },
-    /// Failed, maybe for the body.
+    /// It failed, but the body may be to blame.
     Suspected {
         due: Instant,
     },
@@ -95,14 +95,14 @@ enum Health {
 /// What follows from an endpoint's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// Another one must be tried at once. Otherwise all have failed.
+    /// Another endpoint must be tried at once. Otherwise all have failed.
     pub(super) is_elsewhere: bool,
-    /// It was the endpoint, for sure.
+    /// The endpoint is to blame for certain.
     pub(super) is_sure: bool,
 }
 
 impl Route {
-    /// To endpoints that were not tried yet.
+    /// A route to endpoints that were not tried yet.
     pub(super) fn new(policy: Policy, backoff: &Backoff) -> Self {
         let endpoint = |_| Endpoint {
             health: Health::Up,
@@ -119,8 +119,8 @@ impl Route {
         }
     }
 
-    /// Where the sender's next body goes: to its first endpoint that works. If none does, to the one that has not been tried
-    /// for the longest time.
+    /// Where the sender's next body goes: to its first endpoint that works, or, if none does, to the one that has been
+    /// untried for the longest time.
     pub(super) fn pick(&mut self, sender: usize, now: Instant) -> usize {
         let begin = *self.begin.get_or_insert(now);
         let turns = now.saturating_duration_since(begin).as_secs() / TURN.as_secs();
@@ -151,17 +151,17 @@ impl Route {
         self.others_work(place).then_some(place)
     }
 
-    /// A single body goes to this one.
+    /// A single body is sent to test this endpoint.
     pub(super) fn tries(&mut self, place: usize) {
         self.endpoints[place].is_tried = true;
     }
 
-    /// A request has come to an end, whatever it was.
+    /// A request has ended, whatever its outcome.
     pub(super) fn landed(&mut self, launch: Launch) {
         self.endpoints[launch.endpoint].is_tried &= !launch.is_trial;
     }
 
-    /// An endpoint has taken or rejected a body. Whether it had been down.
+    /// An endpoint has taken or rejected a body. Returns whether it had been down.
     pub(super) fn passed(&mut self, launch: Launch, now: Instant) -> bool {
         self.round = 0;
         let must_prove = self.policy.mode == Mode::Failover && self.others_work(launch.endpoint);
@@ -189,8 +189,8 @@ impl Route {
         matches!(health, Health::Down { .. })
     }
 
-    /// An endpoint has failed after so long; it is left alone for as long as it asked for. `launches` are all bodies that
-    /// were sent.
+    /// An endpoint has failed after the time `took`; it is left alone for as long as it asked for. `launches` counts
+    /// all bodies that were sent.
     pub(super) fn failed(
         &mut self,
         launch: Launch,
@@ -226,7 +226,7 @@ impl Route {
                 is_sure,
             };
         }
-        // Those that had failed before a request passed may be back by now. A body that may be to blame does not wait for them.
+        // Endpoints that failed before a request passed may be back by now. A suspicious body does not wait for them.
         let is_another_left = (1..self.endpoints.len()).contains(&self.round);
         let is_elsewhere = is_another_left && (is_sure || (is_news && !did_work));
         if !is_elsewhere {
@@ -239,7 +239,7 @@ impl Route {
         }
     }
 
-    /// What this one failed at has passed elsewhere. What it had failed for, unless that is known.
+    /// What failed here has passed elsewhere. Returns that failure, unless the endpoint was known to be down.
     pub(super) fn convict(&mut self, place: usize) -> Option<DeliveryError> {
         let endpoint = &mut self.endpoints[place];
         let Health::Suspected { due } = endpoint.health else {

@@ -1,5 +1,5 @@
-//! The sender threads: loops around one [`Delivery`], which decides. They take events from the queue, one at a time, post
-//! bodies, and count what became of them.
+//! The sender threads: loops around one [`Delivery`], which decides. They take events from the queue, one sender at a
+//! time, post bodies, and count what became of them.
 
 use std::io;
 use std::sync::atomic::{
@@ -26,7 +26,7 @@ use crate::telemetry::counters::Reason;
 use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 
-/// A target that is yet to come is looked for so often at least.
+/// How long to wait for a first target before looking again.
 const AWAITED: Duration = Duration::from_secs(60);
 
 /// Another target for a sender, or none while forwarding is disabled; counted from 1, the same for all senders.
@@ -36,39 +36,39 @@ pub type Change = (u64, Option<Targets>);
 pub struct Senders {
     /// Where events come from.
     pub consumer: Consumer,
-    /// Decides. Held for moments only, never over I/O.
+    /// Decides. Locked for moments only, never during I/O.
     pub delivery: Mutex<Delivery>,
-    /// How fast they send at most, together.
+    /// The limit of their rate, all together.
     pub pace: Mutex<Pace>,
     /// Counts and logs.
     pub report: Arc<Report>,
-    /// Notices if a request is stuck.
+    /// Notices if a request hangs.
     pub watchdog: Watchdog,
-    /// The agent stops: a wait is cut short once, to try again at once.
+    /// The agent stops: a wait is cut short once, for one more attempt at once.
     pub shutdown: ShutdownSignal,
-    /// The agent must end: what is not final is left.
+    /// The agent must end: what is not final is abandoned.
     pub abort: ShutdownSignal,
-    /// What was rejected is handed to this.
+    /// Gets what was rejected.
     pub rejects: Option<Rejects>,
-    /// Of each sender.
+    /// One for each sender.
     pub lines: Vec<Line>,
-    /// Senders that run.
+    /// How many senders run.
     pub running: AtomicUsize,
 }
 
 /// The way to one sender.
 #[derive(Clone)]
 pub struct Line {
-    /// Where its bodies are to go from the next request on.
+    /// Where its bodies go from the next request on.
     pub changes: LatestValue<Change>,
-    /// Ends its request in flight: always that of the target in use.
+    /// Ends its request in flight, which is always one to the target in use.
     pub aborter: Arc<Mutex<Abort>>,
-    /// It waits for what others do.
+    /// It waits for something that others do.
     is_waiting: Arc<AtomicBool>,
 }
 
 impl Line {
-    /// To a sender that has not started.
+    /// A line to a sender that has not started.
     ///
     /// # Errors
     /// No descriptors left.
@@ -97,12 +97,12 @@ pub struct Sender {
     pub place: usize,
     /// Where its bodies go; nowhere while forwarding is disabled.
     pub targets: Option<Targets>,
-    /// The first target is yet to come, and events are kept for it.
+    /// The first target is still to come, and events wait for it.
     pub is_awaited: bool,
 }
 
 impl Sender {
-    /// Runs until the sources have ended and all is final, or until it is aborted. Whether it was the last.
+    /// Runs until the sources have ended and everything is final, or until it is aborted. True if it was the last.
     pub fn run(mut self) -> bool {
         let senders = Arc::clone(&self.senders);
         let line = &senders.lines[self.place];
@@ -131,7 +131,7 @@ impl Sender {
                 }
                 Step::Ask(query) => self.ask(&query),
                 Step::Wait(until) => {
-                    // A stop is answered by one more attempt, and then waited through.
+                    // A stop leads to one more attempt, and is waited through after that.
                     let awaited = match is_stopping {
                         true => &senders.abort,
                         false => &senders.shutdown,
@@ -152,7 +152,7 @@ impl Sender {
         is_last
     }
 
-    /// Takes over another target, if there is one.
+    /// Takes over a new target, if there is one.
     fn retarget(&mut self, line: &Line) {
         if let Some((generation, targets)) = line.changes.take() {
             (self.targets, self.is_awaited) = (targets, false);
@@ -180,7 +180,7 @@ impl Sender {
             _ => delivery.next(self.place, now),
         };
         if let Step::Wait(_) = step {
-            // Said under the lock, so that nothing changes in between.
+            // Set under the lock, so that nothing changes in between.
             let line = &self.senders.lines[self.place];
             line.is_waiting.store(true, Relaxed);
         }
@@ -274,7 +274,7 @@ impl Sender {
         senders.conclude(&mut delivery, effects, &**target);
     }
 
-    /// Begins with a target as if there had been none before.
+    /// Installs a target as if there had been none before.
     fn install(&self, generation: u64) {
         let targets = self.targets.as_ref();
         let abort = targets.map(Targets::cut);
@@ -300,7 +300,7 @@ impl Senders {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has all senders that wait look again, if there is a reason.
+    /// Lets all senders that wait look again, if there is a reason.
     fn wake(&self, delivery: &mut Delivery) {
         if !delivery.wakes_others() {
             return;
@@ -355,7 +355,7 @@ impl Senders {
         }
     }
 
-    /// These are final.
+    /// These events are final.
     fn finish(&self, batch: Batch) {
         self.consumer.finish(batch.extent(), batch.seqs());
         batch
@@ -363,13 +363,13 @@ impl Senders {
             .for_each(|buffer| self.consumer.recycle(buffer));
     }
 
-    /// The last one says what is left.
+    /// The last sender drops and reports what is left.
     fn drop_rest(&self) {
         let delivery = self.lock();
         let (mut left, posted) = (delivery.buffered().events, delivery.posted());
         drop(delivery);
         self.report.left_unacknowledged(posted);
-        // What the spool still holds stays there, and is counted there.
+        // What is left in the spool stays there, and is counted there.
         self.consumer.close();
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
             left += run.extent().events;

@@ -8,25 +8,25 @@ use super::outcome::{DeliveryError, Overhead};
 use super::route::Policy;
 use crate::buffer::chunk::Extent;
 
-/// What delivery goes by.
+/// The settings of delivery.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Events and bytes of a body as it is sent, at most; a single larger event goes alone.
     pub body: Extent,
-    /// Bytes of a body before compression at most.
+    /// How large a body may be before compression.
     pub raw_bytes: usize,
     /// How long an event waits for others.
     pub age: Duration,
-    /// How often a single event must fail in a row until it may be rejected; never if 0.
+    /// How often a single event must fail in a row before it may be rejected; never if 0.
     pub reject_after: u32,
     /// How many senders there are, each with a connection of its own; at least 1.
     pub connections: usize,
 }
 
-/// What the target of the requests wants.
+/// What the target needs of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Events of a body at most.
+    /// How many events a body may have.
     pub max_events: usize,
     /// What the encoding adds.
     pub overhead: Overhead,
@@ -36,12 +36,12 @@ pub struct Terms {
     pub timeout: Duration,
     /// Its endpoints.
     pub policy: Policy,
-    /// How long Splunk may take to index a body; none if an answer of success is enough.
+    /// How long Splunk may take to index a body; none if a successful answer is enough.
     pub ack_timeout: Option<Duration>,
 }
 
 impl Default for Terms {
-    /// Of no webhook.
+    /// Those of no webhook.
     fn default() -> Self {
         Terms {
             max_events: usize::MAX,
@@ -57,50 +57,50 @@ impl Default for Terms {
 /// What a sender is to do.
 #[derive(Debug)]
 pub enum Step {
-    /// Take events from the queue: wait until there are as many as `wanted`, or `until`, if that is given. Then hand
-    /// over what there is by [`Delivery::collected`](super::machine::Delivery::collected). Only one sender at a time is
-    /// told so, so that bodies are full at any rate.
+    /// Take events from the queue: wait until there are as many as `wanted`, or until the time `until`, if given. Then
+    /// hand over what there is with [`Delivery::collected`](super::machine::Delivery::collected). Only one sender at a
+    /// time gets this step, so that bodies are full at any rate.
     Collect {
         /// Events and bytes.
         wanted: Extent,
         /// When to come back in any case.
         until: Option<Instant>,
     },
-    /// Post this body, and give it back with what became of it.
+    /// Post this body, and return it with its outcome.
     Send(Box<Flight>),
-    /// Ask this, and say what was answered by [`Delivery::asked`](super::machine::Delivery::asked).
+    /// Make this query, and pass the answer to [`Delivery::asked`](super::machine::Delivery::asked).
     Ask(Query),
     /// Wait until then, or until another sender has changed something.
     Wait(Option<Instant>),
-    /// Everything is final, or won't be before the agent ends.
+    /// Everything is final, or will not be before the agent ends.
     Finished,
 }
 
 /// What a sender asks an endpoint: which bodies of a channel are indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Whose channel it is.
+    /// The sender whose channel it is.
     pub sender: usize,
-    /// Where it is.
+    /// The endpoint of the channel.
     pub endpoint: usize,
     /// Its number, which no other channel has.
     pub channel: u64,
-    /// What Splunk called the bodies.
+    /// Splunk's ids of the bodies.
     pub ids: Vec<u64>,
 }
 
-/// What the sender is to do about what has happened.
+/// What the sender must do about what has happened.
 #[derive(Debug)]
 pub enum Effect {
-    /// The webhook has these.
+    /// The webhook has these events.
     Delivered(Batch),
     /// The webhook does not take this event.
     Rejected(Batch, String),
-    /// A request was not taken, and its events are tried again after this time.
+    /// A request failed, and its events are sent again after this time.
     Failed(DeliveryError, Duration),
-    /// A request with several events was refused; they are sent in smaller ones.
+    /// A request with several events was rejected; they are sent in smaller ones.
     Divided,
-    /// So many events were sent again that may have arrived before, and why that is not known.
+    /// This many events were sent again that may have arrived before, and the reason why that is not known.
     Redelivered(usize, String),
     /// The webhook takes bodies up to this size.
     BodySizeLearned(usize),
@@ -114,6 +114,6 @@ pub enum Effect {
     EndpointFailed(usize, DeliveryError),
     /// An endpoint that had failed works again.
     EndpointRestored(usize),
-    /// An event fails alone, for this reason, while others pass: it is tried beside the others from now on.
+    /// An event fails alone, for this reason, while others pass: it is tried separately from now on.
     SetAside(String),
 }

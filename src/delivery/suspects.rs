@@ -1,4 +1,4 @@
-//! Single events that fail while others pass: tried beside the others, and rejected when it can be no chance.
+//! Single events that fail while others pass: tried separately, and rejected when it can't be chance.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::machine::Delivery;
 
 impl Delivery {
-    /// A suspect that may be tried: when its time has come, and as a last chance before the end.
+    /// A suspect that may be tried: when its time has come, or as a last chance before the end.
     pub(super) fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
         let is_empty = self.fresh.is_empty() && self.retry.is_empty();
         let is_last = self.stopping && self.has_ended && is_empty;
@@ -27,7 +27,7 @@ impl Delivery {
         suspects.map(|suspect| suspect.due).min()
     }
 
-    /// Puts a single event beside the others.
+    /// Sets a single event aside from the others.
     pub(super) fn set_aside(
         &mut self,
         suspect: Option<Suspect>,
@@ -52,7 +52,7 @@ impl Delivery {
         self.suspects.push_back(suspect);
     }
 
-    /// Takes out a suspect whose failures can be no chance.
+    /// Takes out a suspect whose failures can't be chance.
     pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
         let least = self.settings.reject_after;
         let place = self.suspects.iter().position(|suspect| {

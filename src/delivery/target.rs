@@ -12,35 +12,35 @@ use crate::telemetry::expiry::Expiries;
 
 /// Where bodies go.
 pub trait Target: Send {
-    /// Makes the body of the next post. If it is to be compressed, says what it came to; one that is larger than
-    /// `max_bytes` is of no use.
+    /// Makes the body of the next post. If it is compressed, returns its size; a body larger than `max_bytes` is of no
+    /// use.
     fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed>;
 
-    /// Begins to make the next body, while the one that is prepared is posted: [`prepare`](Self::prepare) has less to do if it
-    /// is given the same then.
+    /// Begins to make the next body while the prepared one is posted: [`prepare`](Self::prepare) has less to do if it
+    /// is then given the same events.
     fn prepare_ahead(&mut self, next: Batch, max_bytes: usize) {
         let _ = (next, max_bytes);
     }
 
-    /// Sends the body that was prepared and waits for what becomes of it, within the target's own timeouts. With a channel,
-    /// what Splunk calls the body is wanted.
+    /// Sends the prepared body and waits for its outcome, within the target's own timeouts. With a channel, Splunk's id
+    /// of the body is needed.
     fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome;
 
-    /// Which of these bodies of a channel are indexed; each is named once.
+    /// Which of these bodies of a channel are indexed; each is reported once.
     ///
     /// # Errors
-    /// There was no answer, or none that says so; because of the settings if asking again is of no use.
+    /// There was no answer, or none to this query; because of the settings if asking again is of no use.
     fn ask(&mut self, channel: u64, ids: &[u64]) -> Result<Vec<u64>, DeliveryError> {
         let _ = (channel, ids);
         Ok(Vec::new())
     }
 
-    /// Whether another server than before has answered last, by the cookies of a balancer.
+    /// Whether the last answer came from another server than before, judging by a balancer's cookies.
     fn has_moved(&mut self) -> bool {
         false
     }
 
-    /// How long that takes at the very most; longer only if something is broken.
+    /// The longest that a post can take; longer only if something is broken.
     fn time_limit(&self) -> Duration;
 
     /// How long a request may take until it counts as failed.
@@ -55,17 +55,17 @@ pub trait Target: Send {
     /// What encoding adds to a body.
     fn overhead(&self) -> Overhead;
 
-    /// What the operator should know of though all is delivered; each thing once.
+    /// What the operator should know although all is delivered; each thing once.
     fn advice(&mut self) -> Option<&'static str> {
         None
     }
 
-    /// Where it is, for people.
+    /// Its URL, for people.
     fn endpoint(&self) -> String {
         String::new()
     }
 
-    /// When the certificates of a connection that was made expire; once for each.
+    /// When the certificates of a new connection expire; once for each connection.
     fn expiries(&mut self) -> Option<Expiries> {
         None
     }
@@ -73,12 +73,12 @@ pub trait Target: Send {
     /// Something that ends the post in flight, and all later ones, from another thread.
     fn cut(&self) -> Abort;
 
-    /// By how many seconds the clock of the last answer is ahead of this host's, if that is known.
+    /// By how many seconds the webhook's clock was ahead of this host's at the last answer, if that is known.
     fn clock_skew(&mut self) -> Option<i64> {
         None
     }
 
-    /// Has all bodies from now on say how their events are numbered.
+    /// Has all bodies from now on say the numbers of their events.
     fn number(&mut self, numbering: &Numbering);
 
     /// The same, with a connection of its own.
@@ -92,11 +92,11 @@ pub type Abort = Box<dyn FnOnce() + Send>;
 pub struct Targets {
     /// Each of them; at least one.
     pub all: Vec<Box<dyn Target>>,
-    /// What each is called; nothing if there is only one.
+    /// The name of each; empty if there is only one.
     pub names: Vec<String>,
     /// How they are used.
     pub policy: Policy,
-    /// How long Splunk may take to index a body, if it is asked for that.
+    /// How long Splunk may take to index a body, if it is asked about that.
     pub ack_timeout: Option<Duration>,
 }
 
@@ -121,7 +121,7 @@ impl Targets {
         }
     }
 
-    /// Has all bodies from now on say how their events are numbered.
+    /// Has all bodies from now on say the numbers of their events.
     pub fn number(&mut self, numbering: &Numbering) {
         (self.all.iter_mut()).for_each(|target| target.number(numbering));
     }

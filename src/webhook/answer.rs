@@ -22,18 +22,18 @@ mod tests;
 
 use meaning::{CREDENTIAL, Meaning, NEW_TOKEN, PAGE, SCHEME};
 
-/// What was asked, and what no word of the answer may give away.
+/// The request, and what must not be given away when its answer is shown.
 #[derive(Debug)]
 pub struct Question<'a> {
-    /// The endpoint is Splunk's, so that its codes count.
+    /// The endpoint is Splunk's, so its codes count.
     pub is_splunk: bool,
     /// The `Authorization` header.
     pub token: Option<&'a Token>,
-    /// What may be secret of the request, the token included.
+    /// What may be secret in the request, the token included.
     pub secrets: &'a Secrets,
     /// The body is compressed.
     pub is_compressed: bool,
-    /// What Splunk calls the body is wanted, to be asked for when it is indexed.
+    /// Splunk's id of the body is needed, to ask later whether it is indexed.
     pub wants_id: bool,
     /// The events.
     pub body: &'a Body<'a>,
@@ -44,15 +44,15 @@ pub struct Question<'a> {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// These headers' values, where they are there.
+    /// The values of these headers, if present.
     pub content_type: Option<String>,
     /// Seconds or a date.
     pub retry_after: Option<String>,
     /// The webhook's clock.
     pub date: Option<String>,
-    /// Where a redirect leads to.
+    /// Where a redirect leads.
     pub location: Option<String>,
-    /// The beginning of the body; of a success perhaps no more than is needed to know what it is.
+    /// The beginning of the body; of a success perhaps only what is needed to recognise it.
     pub text: Vec<u8>,
     /// How many events it is about.
     pub events: usize,
@@ -61,7 +61,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it means for the body, at this time by our clock.
+    /// What it means for the body; `now` is the time by our clock.
     pub fn outcome(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
         let is_success = (200..300).contains(&self.status);
         if is_success && self.is_page() {
@@ -84,7 +84,7 @@ impl Answer {
             .filter(|_| question.is_splunk)
             .and_then(|code| meaning::of_code(code, question.wants_id));
         let meaning = match known {
-            // A code of success under another status is no success.
+            // A success code under another status is not a success.
             Some((_, Meaning::Delivered)) | None => self.meaning(question),
             Some((_, by_code)) => by_code,
         };
@@ -114,7 +114,7 @@ impl Answer {
         self.failure(meaning, message, question, now)
     }
 
-    /// The ids of bodies that are indexed, in the answer to that question; none if it is another answer.
+    /// The ids of the bodies that are indexed; none if this is no answer to that query.
     pub fn indexed(&self) -> Option<Vec<u64>> {
         let json: Value = serde_json::from_slice(&self.text).ok()?;
         let acks = json.get("acks")?.as_object()?.iter();
@@ -137,10 +137,10 @@ impl Answer {
         )
     }
 
-    /// By the status and what web servers say.
+    /// By the status, and by what web servers say.
     fn meaning(&self, question: &Question<'_>) -> Meaning {
         match self.status {
-            // Nothing is wrong with the events, and all of them would be lost one by one.
+            // Nothing is wrong with the events, but they would all be rejected one by one.
             400 if foreign::speaks_of_tls(&self.text) => Meaning::Settings(meaning::OTHER_SCHEME),
             400 if foreign::wants_other_type(&self.text) => Meaning::Settings(meaning::JSON_TYPE),
             415 if question.is_compressed => Meaning::Settings(meaning::COMPRESSION),
@@ -162,7 +162,7 @@ impl Answer {
         };
         let transient = DeliveryError {
             retry_after: self.wait(now),
-            // What is before the webhook answers for it, which may have all the same.
+            // A proxy answers for the webhook, which may have the body all the same.
             may_have_arrived: matches!(self.status, 502 | 504),
             ..DeliveryError::transient(Cause::Answer, message.clone())
         };
@@ -190,7 +190,7 @@ impl Answer {
         }
     }
 
-    /// `HTTP 503 Server is busy`, with the status' usual words if there are no others.
+    /// `HTTP 503 Server is busy`, with the usual words of the status if there are no others.
     fn message(&self, words: &str, question: &Question<'_>) -> String {
         let status = self.status.to_string();
         let words = foreign::without_status(words, &status);
@@ -211,7 +211,7 @@ impl Answer {
         }
     }
 
-    /// Whether it is a page for people, as web servers give at many a path. PHP says `text/html` of empty answers too.
+    /// Whether it is a page for people, as web servers have at many paths. PHP labels empty answers `text/html`, too.
     fn is_page(&self) -> bool {
         let is_html = self
             .content_type
@@ -221,7 +221,7 @@ impl Answer {
         foreign::is_page(&self.text) || (is_html && !self.text.trim_ascii().is_empty())
     }
 
-    /// What `Retry-After` asks for. A date counts from the webhook's own clock, if there is a `Date`.
+    /// What `Retry-After` asks for. A date is relative to the webhook's own clock, if there is a `Date`.
     fn wait(&self, now: SystemTime) -> Option<Duration> {
         let text = self.retry_after.as_ref()?.trim();
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -229,21 +229,21 @@ impl Answer {
         }
         let date = |text: &str| httpdate::parse_http_date(text.trim()).ok();
         let their_now = self.date.as_deref().and_then(date).unwrap_or(now);
-        // What has passed asks for no wait.
+        // A date in the past asks for no wait.
         Some(date(text)?.duration_since(their_now).unwrap_or_default())
     }
 }
 
-/// Characters of a foreign text that are shown.
+/// How many characters of a foreign text are shown.
 const MAX_SHOWN: usize = 100;
-/// So many more are searched for secrets, which may end behind what is shown.
+/// How many more are searched for secrets, which may end behind what is shown.
 const SEARCHED: usize = 1000;
-/// So many bytes in a row that were also in the body give an event away.
+/// This many bytes in a row that are also in the body give an event away.
 const MIN_LEAK_LEN: usize = 12;
 const HIDDEN: &str = "(text not shown: it repeats what was sent)";
 
 impl Question<'_> {
-    /// What may be shown of a text that the webhook sent: one short line, of a page its title, and nothing of it if it
+    /// What may be shown of a text that the webhook sent: one short line, the title if it is a page, and nothing if it
     /// repeats a secret, or events.
     fn shown(&self, text: &str) -> String {
         let words = foreign::title(text).unwrap_or(text).split_whitespace();
@@ -266,8 +266,8 @@ impl Question<'_> {
     }
 }
 
-/// Whether [`MIN_LEAK_LEN`] bytes in a row of `text` are also in `lines`. Of each such run one whole block of the text is a
-/// part, so that `lines`, which may be a megabyte, are searched for these only.
+/// Whether [`MIN_LEAK_LEN`] bytes in a row of `text` are also in `lines`. Each such run contains one whole block of the
+/// text, so `lines`, which may be a megabyte, are searched for these blocks only.
 fn repeats(text: &[u8], lines: &[u8]) -> bool {
     const BLOCK: usize = MIN_LEAK_LEN / 2;
     let blocks = text.chunks_exact(BLOCK).enumerate();

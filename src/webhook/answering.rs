@@ -9,7 +9,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 use crate::webhook::head::Head;
 use crate::webhook::wire::Wire;
 
-/// Makes ureq understand answers. To be the last of a chain.
+/// Makes ureq understand answers. Must be the last of a chain.
 #[derive(Debug)]
 pub struct Answers(pub Wire);
 
@@ -41,16 +41,16 @@ impl Connector<Box<dyn Transport>> for Answers {
 struct Answering {
     inner: Box<dyn Transport>,
     wire: Wire,
-    /// None while it is read what follows the head.
+    /// None while what follows the head is read.
     head: Option<Head>,
-    /// For ureq, which has read some of it.
+    /// What ureq reads from; it has read the first `read` bytes.
     input: Vec<u8>,
     read: usize,
     can_use_input: bool,
 }
 
 impl Answering {
-    /// Reads a head to its end, those of interim answers before it included. False if it is cut off.
+    /// Reads a head to its end, including those of interim answers before it. Returns false if it is cut off.
     fn read_head(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
         let end = Instant::now().checked_add(*timeout.after);
         let head = self.head.get_or_insert_default();
@@ -64,7 +64,7 @@ impl Answering {
             match (is_whole, head.status()) {
                 (true, 100 | 102..200) => *head = Head::default(),
                 (true, _) => break,
-                // An answer of nothing but a status line.
+                // An answer that is only a status line.
                 (false, 200..) if !is_open && !head.has_more() => break,
                 (false, _) if !is_open => return Ok(false),
                 (false, _) => {}

@@ -1,7 +1,7 @@
-//! Elasticsearch's and OpenSearch's answer to `_bulk`: under one 200 it says of each event whether it was
-//! taken: `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
+//! Elasticsearch's and OpenSearch's answer to `_bulk`: one status 200, and for each event whether it was taken:
+//! `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"…"}}},…]}`.
 //!
-//! It can be as large as what was sent, so it is walked and no tree is built; what comes before it breaks off counts.
+//! It can be as large as what was sent, so it is walked, and no tree is built; what comes before it breaks off counts.
 
 use crate::framer::walk::{self, Text};
 
@@ -10,23 +10,23 @@ use crate::framer::walk::{self, Text};
 pub struct Items {
     /// Whether some events were not taken, if it says so.
     pub errors: Option<bool>,
-    /// Of each event, in the order in which they were sent; only filled if there are errors.
+    /// One for each event, in the order in which they were sent; only filled if there are errors.
     pub items: Vec<Item>,
-    /// It broke off.
+    /// The answer broke off.
     pub cut_off: bool,
 }
 
 /// What became of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// As an HTTP status; 0 if there is none.
+    /// An HTTP status; 0 if there is none.
     pub status: u16,
-    /// Elasticsearch's name for what was wrong, or nothing.
+    /// Elasticsearch's name for the error, or empty.
     pub error: String,
 }
 
 impl Items {
-    /// Reads an answer, or its beginning. One that is something else says nothing.
+    /// Reads an answer, or its beginning. From anything else, nothing is filled in.
     pub fn read(text: &[u8]) -> Self {
         let text = text.trim_ascii_start();
         let errors = match walk::behind(text, b"errors") {
@@ -46,7 +46,7 @@ impl Items {
 }
 
 impl Item {
-    /// Of `{"create":{"status":400,"error":{"type":"…"}}}`.
+    /// From `{"create":{"status":400,"error":{"type":"…"}}}`.
     fn of(item: &[u8]) -> Item {
         let (mut status, mut error) = (0, String::new());
         let action = walk::members(item).next();

@@ -31,10 +31,10 @@ use session::Session;
 
 /// How much of an answer is read, in bytes. After a longer one the connection is closed.
 const ANSWER_BYTES: u64 = 64 << 10;
-/// How much more of one that has a part for each event, for each event.
+/// How much more is read of an answer with a part for each event, per event.
 const ITEM_BYTES: u64 = 1 << 10;
-/// A connection ends with the first request after so long, and the next one looks the name up again: a name that
-/// has got another address is followed, and a balancer that has got another server uses it.
+/// A connection ends with the first request after this time, and the next one looks the name up again: a name that has
+/// a new address is followed, and a balancer's new server is used.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// The webhook.
@@ -42,7 +42,7 @@ const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
 pub struct Webhook {
     agent: Agent,
     endpoint: Endpoint,
-    /// None if the webhook wants none.
+    /// None if the webhook needs none.
     token: Option<Token>,
     authorization: Option<HeaderValue>,
     secrets: Secrets,
@@ -52,22 +52,22 @@ pub struct Webhook {
     proxy: Option<Proxy>,
     tls: Arc<TlsSettings>,
     wire: Wire,
-    /// The agent ends all requests.
+    /// Set when the agent ends all requests.
     is_aborted: Arc<AtomicBool>,
     family: AddressFamily,
-    /// What the endpoint's name stood for when there was no connection.
+    /// What the endpoint's name resolved to when there was no connection.
     addresses: Known,
     /// For indexer acknowledgement.
     session: RefCell<Session>,
-    /// Since when there is a connection that the last request has left open for the next one.
+    /// Since when the connection exists that the last request left open for the next one.
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
-    /// What was logged already, through whatever connection.
+    /// What was logged already, over any connection.
     advised: Arc<[AtomicBool; 2]>,
-    /// By how many seconds its clock was ahead at the last answer.
+    /// By how many seconds the webhook's clock was ahead at the last answer.
     skew: Cell<Option<i64>>,
-    /// The last answer was that of a server that takes all events of a body for one.
+    /// The last answer came from a server that takes all events of a body for one.
     is_one_record: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct Reply {
     pub outcome: Outcome,
     /// The answer in one short line.
     pub shown: String,
-    /// What the operator should know though the body was delivered.
+    /// What the operator should know although the body was delivered.
     pub note: Option<&'static str>,
 }
 
@@ -86,7 +86,7 @@ impl Webhook {
     /// Sets up the client; connects with the first post.
     ///
     /// # Errors
-    /// The token is no header value.
+    /// The token is not a valid header value.
     pub fn new(
         endpoint: Endpoint,
         token: Option<Token>,
@@ -159,7 +159,7 @@ impl Webhook {
         self.token.is_some()
     }
 
-    /// What it is reached through.
+    /// The proxy that it is reached through.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
     }
@@ -174,7 +174,7 @@ impl Webhook {
         let (answer, server) = self
             .try_post(body, channel, true)
             .map_err(|unanswered| self.error(&unanswered))?;
-        // A test event is no secret, so that the answer may repeat it.
+        // A test event is no secret, so the answer may repeat it.
         let body = Body::of(b"");
         let question = self.question(&body);
         Ok(Reply {
@@ -215,7 +215,7 @@ impl Webhook {
         }
     }
 
-    /// Posts these events, which were encoded last. Of an answer of success the text is read only where it says more
+    /// Posts these events, which were encoded last. The text of a successful answer is only read where it says more
     /// than the status, or is `wanted`. Returns the `Server` header too.
     fn try_post(
         &self,
@@ -247,8 +247,8 @@ impl Webhook {
         Ok(self.read(&mut response, events.extent().events, is_text_wanted))
     }
 
-    /// Reads as much of an answer as is needed, and to its end if that is near, so that the connection can be kept. The
-    /// status says what became of the body, so a cut-off or endless text costs only the connection.
+    /// Reads as much of an answer as is needed, and all of it if the end is near, so that the connection can be kept.
+    /// The status says what became of the body, so a cut-off or endless text only costs the connection.
     fn read(
         &self,
         response: &mut Response<ureq::Body>,
@@ -286,7 +286,7 @@ impl Webhook {
         if !status.is_success() || self.template.is_splunk || is_text_wanted {
             let _ = from.by_ref().take(ANSWER_BYTES).read_to_end(text);
         } else {
-            // Enough to know a page by. An empty read is the end.
+            // Enough to recognise a page. An empty read is the end.
             let mut piece = [0; 4096];
             while text.trim_ascii().is_empty() && text.len() < piece.len() {
                 match from.read(&mut piece) {

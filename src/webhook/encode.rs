@@ -46,7 +46,7 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// What the body is called, in the `Content-Type` header.
+    /// The body's `Content-Type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Ndjson => "application/x-ndjson",
@@ -93,7 +93,7 @@ pub struct Encoder {
     envelope: Envelope,
     compressed: Compressed,
     gzip: Option<Gzip>,
-    /// The last body, if it is not just the lines.
+    /// The last body, unless it is just the lines.
     made: Vec<u8>,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// For bodies of this format. `prefix` is a line before each event, or empty; `members` are those of HEC's
+    /// Makes bodies of this format. `prefix` is a line before each event, or empty; `members` are those of HEC's
     /// envelope besides time and event.
     pub fn new(
         format: Format,
@@ -136,7 +136,7 @@ impl Encoder {
         }
     }
 
-    /// The same with memory of its own.
+    /// The same with its own memory.
     pub fn another(&self) -> Self {
         Encoder {
             envelope: self.envelope.clone(),
@@ -146,13 +146,13 @@ impl Encoder {
         }
     }
 
-    /// Where events say when they happened, if not where it is looked for otherwise.
+    /// Where events say when they happened, instead of where the time is looked for otherwise.
     pub fn with_time_path(mut self, path: Option<TimePath>) -> Self {
         self.envelope.time_path = path;
         self
     }
 
-    /// Has each event say which one it is: HEC's in its `fields`, those of `_bulk` in their `_id`.
+    /// Has each event say which one it is: in HEC's `fields`, or in the `_id` of `_bulk`.
     pub fn number(&mut self, numbering: &Numbering) {
         self.envelope.numbered = Some(Numbered::new(
             numbering,
@@ -161,14 +161,14 @@ impl Encoder {
         ));
     }
 
-    /// The headers of a request with these events that say which ones they are, where bodies can't.
+    /// The headers that say which events a request has, where bodies can't.
     pub fn audit_headers(&self, events: &Body<'_>) -> Vec<Header> {
         let numbered = self.envelope.numbered.as_ref();
         let headers = numbered.and_then(|numbered| numbered.headers(events));
         headers.into_iter().flatten().collect()
     }
 
-    /// Whether an event was put into HEC's envelope without a time, since none was found.
+    /// Whether an event was put into HEC's envelope without a time because none was found.
     pub fn saw_event_without_time(&self) -> bool {
         self.envelope.saw_event_without_time
     }
@@ -178,7 +178,7 @@ impl Encoder {
         self.envelope.format
     }
 
-    /// What they are compressed with, in the `Content-Encoding` header.
+    /// What they are compressed with, for the `Content-Encoding` header.
     pub fn content_encoding(&self) -> Option<&'static str> {
         self.gzip.as_ref().map(|_| "gzip")
     }
@@ -188,7 +188,7 @@ impl Encoder {
         !self.envelope.prefix.is_empty()
     }
 
-    /// What this adds to the events' bytes at most, before compression.
+    /// What encoding adds to the events' bytes at most, before compression.
     pub fn overhead(&self) -> Overhead {
         let Envelope {
             format,
@@ -215,8 +215,8 @@ impl Encoder {
         }
     }
 
-    /// Makes the body of these events, which [`body`](Self::body) gives then. If it is compressed, gives what it came to;
-    /// beyond `max_bytes` only a part was.
+    /// Makes the body of these events, which [`body`](Self::body) then returns. If it is compressed, returns its size;
+    /// beyond `max_bytes` only a part was compressed.
     pub fn encode(&mut self, events: &Body<'_>, max_bytes: usize) -> Option<Packed> {
         let Encoder {
             envelope,
@@ -225,7 +225,7 @@ impl Encoder {
             made,
         } = self;
         made.clear();
-        // A body is in memory twice while it is sent; one of unusual size must not stay.
+        // A body is in memory twice while it is sent; the memory of an unusually large one must not stay.
         made.shrink_to(KEPT);
         match gzip {
             None if envelope.is_plain() => None,
@@ -262,7 +262,7 @@ impl Encoder {
 /// The length of `{"time":…,"event":` with the longest time.
 const LONGEST_HEC_START: usize = r#"{"time":18446744073709551.615,"event":"#.len();
 
-/// What stays for the next body, in bytes.
+/// How much memory stays for the next body, in bytes.
 const KEPT: usize = 2 << 20;
 
 /// What is around the events.
@@ -281,12 +281,12 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Nothing: a body is the lines as they are.
+    /// Whether nothing is around them: a body is the lines as they are.
     fn is_plain(&self) -> bool {
         matches!(self.format, Format::Ndjson | Format::Single) && self.prefix.is_empty()
     }
 
-    /// Hands on the pieces of a body.
+    /// Passes on the pieces of a body.
     fn write(&mut self, events: &Body<'_>, mut out: impl FnMut(&[u8])) {
         if self.is_plain() {
             return events.slices().iter().for_each(|lines| out(lines));
@@ -340,7 +340,7 @@ impl Envelope {
         out(&self.envelope);
     }
 
-    /// Adds to an envelope what its sender has not said.
+    /// Adds to an envelope what its sender has not set.
     fn complete(
         &mut self,
         line: &[u8],
@@ -351,7 +351,7 @@ impl Envelope {
         match (&mut self.numbered, given.fields) {
             (None, _) => out(line),
             (Some(numbered), Some(own @ [b'{', ..])) => {
-                // Behind the bracket of those that it has.
+                // After the opening bracket of its own fields.
                 let at = own.as_ptr() as usize - line.as_ptr() as usize + 1;
                 let comma = if own[1..].trim_ascii_start() == b"}" {
                     ""
@@ -393,7 +393,7 @@ fn gzip(compressed: Compressed) -> Option<Gzip> {
 pub enum Encoded<'a> {
     /// The events' lines as they are.
     Lines(&'a Body<'a>),
-    /// Bytes that were made of them.
+    /// Bytes that were made from them.
     Made(&'a [u8]),
 }
 
@@ -406,7 +406,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// Reads it from its beginning.
+    /// Reads it from the beginning.
     pub fn reader(&self) -> Box<dyn Read + 'a> {
         match self {
             Encoded::Lines(events) => Box::new(events.reader()),

@@ -4,8 +4,7 @@ use std::fmt;
 
 use ureq::http::Uri;
 
-/// A checked `http://` or `https://` URL. Shown without path and query, in which some services
-/// have the secret.
+/// A checked `http://` or `https://` URL. Shown without path and query, which contain the secret of some services.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
@@ -29,7 +28,7 @@ impl Endpoint {
                     .into(),
             );
         }
-        // Nor where the URL is too wrong to tell where that ends, nor a query.
+        // The same where the URL is too wrong to tell where they end, and for a query.
         let wrong = |what: &str| match text.split(['?', '#']).next() {
             Some(shown) if !text.contains('@') => format!("'{shown}' {what}; {WANTED}"),
             _ => format!("{what}; {WANTED}"),
@@ -73,7 +72,7 @@ impl Endpoint {
         long.chain(query.filter(|part| part.len() >= 8))
     }
 
-    /// Which of Splunk's endpoints it is, by the end of its path.
+    /// Which of Splunk's endpoints it is, judging by the end of its path.
     pub fn collector(&self) -> Option<Collector> {
         Collector::of(self.0.path())
     }
@@ -99,12 +98,12 @@ impl Endpoint {
     }
 }
 
-/// Each of several URLs that are separated by blanks or commas, as they were written. A comma may be a part of a URL too.
+/// Each of several URLs separated by blanks or commas, as they were written. A comma may be a part of a URL too.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split_whitespace().map(|word| word.trim_matches(','));
     let mut words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
-        // Wrong, and to be said so.
+        // It is wrong; parsing it will say so.
         words.push(text);
     }
     words.into_iter().flat_map(|mut word| {
@@ -143,8 +142,8 @@ impl Collector {
 /// Path segments with more characters than this may be secrets. Slack's have 24.
 const SECRET: usize = 20;
 
-/// A URL for a reader: of path segments over 20 characters only the first 4, and no user, password or
-/// query, since some services have their secret there.
+/// A URL for a reader: only the first 4 characters of path segments over 20, and no user, password or query, since some
+/// services have their secret there.
 pub fn shown(url: &str) -> String {
     let (path, rest) = match url.find(['?', '#']) {
         Some(end) => (&url[..end], "?…"),

@@ -40,14 +40,14 @@ pub enum Sent {
 /// A request that was not answered.
 #[derive(Debug)]
 pub struct Unanswered {
-    /// Why.
+    /// The reason.
     pub error: Error,
     /// How much of it was sent.
     pub sent: Sent,
 }
 
 impl Sent {
-    /// The cause of a failure that is nobody's answer.
+    /// The cause of a failure without an answer.
     fn cause(self) -> Cause {
         match self {
             Sent::Nothing => Cause::Unreachable,
@@ -55,7 +55,7 @@ impl Sent {
         }
     }
 
-    /// Such a failure.
+    /// A failure with this cause.
     fn failure(self, message: impl Into<String>) -> DeliveryError {
         DeliveryError {
             may_have_arrived: self == Sent::All,
@@ -64,7 +64,7 @@ impl Sent {
     }
 }
 
-/// A request to `uri` that was not answered.
+/// The error of a request to `uri` that was not answered.
 pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryError {
     let is_plain = uri.scheme_str() == Some("http");
     let (connect, request) = (
@@ -90,7 +90,7 @@ pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryE
     }
 }
 
-/// A request that the agent itself has ended, because it stops.
+/// The error of a request that the agent itself has ended, because it stops.
 pub fn aborted(sent: Sent) -> DeliveryError {
     DeliveryError {
         may_have_arrived: sent != Sent::Nothing,
@@ -98,7 +98,7 @@ pub fn aborted(sent: Sent) -> DeliveryError {
     }
 }
 
-/// A request to `uri` through the proxy at this address that was not answered.
+/// The error of a request to `uri` through the proxy at this address that was not answered.
 pub fn through(
     proxy: &str,
     error: &Error,
@@ -135,7 +135,7 @@ pub fn through(
     }
 }
 
-/// A proxy that does not connect to the `webhook`, for this `reason` in ureq's words.
+/// The error of a proxy that does not connect to the `webhook`, for this `reason` in ureq's words.
 fn of_proxy(proxy: &str, reason: &str, webhook: &str) -> DeliveryError {
     match foreign::proxy_status(reason) {
         Some(407) => DeliveryError::permanent(
@@ -157,12 +157,12 @@ fn of_proxy(proxy: &str, reason: &str, webhook: &str) -> DeliveryError {
     }
 }
 
-/// Nothing of the body was sent.
+/// The error if nothing of the body was sent.
 fn unreachable(message: impl Into<String>, hint: &'static str) -> DeliveryError {
     DeliveryError::transient(Cause::Unreachable, message).hint(hint)
 }
 
-/// Mostly the port is wrong; but what answers so to one body only must not keep back the others, so that this is no
+/// Usually the port is wrong; but what answers like this to one body only must not hold up the others, so this is not a
 /// [`Cause::Settings`].
 fn not_http(is_plain: bool, sent: Sent) -> DeliveryError {
     let fix = match is_plain {

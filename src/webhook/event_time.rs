@@ -1,9 +1,9 @@
-//! When an event happened, as the event itself says it; without parsing it into a tree.
+//! When an event happened, according to the event itself; without parsing it into a tree.
 //!
-//! Unless a path says where the time is, it is looked for in any case of letters: the members `time`, `timestamp`,
-//! `@timestamp` and `eventTime` of the object itself, else of the first of its `Records`; if there is none of these, `ts`,
-//! `start_time` and `startTime`. MinIO, Weka, Versity and Ceph RGW write RFC 3339, SeaweedFS epoch seconds, RustFS epoch
-//! milliseconds inside of `Records`; web servers the Common Log Format, Python a comma before the milliseconds.
+//! Unless a path says where the time is, it is looked for, ignoring case, in the members `time`, `timestamp`,
+//! `@timestamp` and `eventTime` of the object itself, else of the first of its `Records`; if there are none, in `ts`,
+//! `start_time` and `startTime`. MinIO, Weka, Versity and Ceph RGW write RFC 3339, SeaweedFS epoch seconds, RustFS
+//! epoch milliseconds inside of `Records`; web servers the Common Log Format, Python a comma before the milliseconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use memchr::memrchr;
 use crate::framer::walk::{self, Text};
 use crate::text::quantity::parse_decimal;
 
-/// A moment, to the millisecond: HEC's `time` has no more.
+/// A moment, to the millisecond: HEC's `time` is no finer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventTime {
     /// Milliseconds since 1970, UTC.
@@ -51,7 +51,7 @@ impl FromStr for TimePath {
 }
 
 impl TimePath {
-    /// The value there, as it is written.
+    /// The value there, as written.
     fn find<'a>(&self, event: &'a [u8]) -> Option<&'a [u8]> {
         self.0.iter().try_fold(event, |value, name| {
             if value.starts_with(b"[") {
@@ -67,12 +67,12 @@ impl TimePath {
 
 /// Members that say when the event happened.
 const NAMES: [&[u8]; 4] = [b"time", b"timestamp", b"@timestamp", b"eventtime"];
-/// Members that say so if there is none of the others.
+/// Members that say so if there are none of the others.
 const SECOND_NAMES: [&[u8]; 3] = [b"ts", b"start_time", b"starttime"];
 
 impl EventTime {
-    /// The time of a well-formed JSON object: what is at `path`, or, without one, what is found by its name. None if
-    /// there is none that is understood.
+    /// The time of a well-formed JSON object: what is at `path`, or, without one, what is found by its name. None if no
+    /// time is understood.
     pub fn of(event: &[u8], path: Option<&TimePath>) -> Option<EventTime> {
         match path {
             Some(path) => parse(path.find(event)?),
@@ -81,8 +81,8 @@ impl EventTime {
     }
 }
 
-/// By how many seconds the last of these lines, each an event, is dated after `now`; negative if it is before. None if it is not
-/// dated.
+/// By how many seconds the last of these lines, each an event, is dated after `now`; negative if before. None without a
+/// date.
 pub fn skew_of_last(lines: &[u8], now: SystemTime) -> Option<i64> {
     let lines = lines.strip_suffix(b"\n")?;
     let last = memrchr(b'\n', lines).map_or(lines, |end| &lines[end + 1..]);
@@ -125,11 +125,11 @@ fn parse(value: &[u8]) -> Option<EventTime> {
     Some(EventTime { milliseconds })
 }
 
-/// Epoch seconds, or milli-, micro- or nanoseconds: which one its size tells, from 2001 to 5138.
+/// Epoch seconds, or milli-, micro- or nanoseconds: the size tells which, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
     const BILLION: u128 = 1_000_000_000;
     let billionths = parse_decimal(text)?;
-    // How many of them are a millisecond.
+    // How many of them make a millisecond.
     let unit = match billionths / BILLION {
         1_000_000_000..100_000_000_000 => BILLION / 1000,
         100_000_000_000..100_000_000_000_000 => BILLION,
@@ -140,7 +140,7 @@ fn epoch(text: &str) -> Option<u64> {
     u64::try_from((billionths + unit / 2) / unit).ok()
 }
 
-/// A date and time of day as log files have them. Without an offset it is UTC.
+/// A date and time of day as log files write them. Without an offset it is UTC.
 fn date(text: &str) -> Option<u64> {
     let text = text.trim();
     let text = text
@@ -172,7 +172,7 @@ fn date(text: &str) -> Option<u64> {
     u64::try_from(seconds * 1000 + milliseconds).ok()
 }
 
-/// Of a day (year, month, day) of the proleptic Gregorian calendar and a time (hour, minute, second) of it, in UTC.
+/// From a day (year, month, day) of the proleptic Gregorian calendar and a time (hour, minute, second) of it, in UTC.
 fn seconds_since_1970(
     (year, month, day): (i64, i64, i64),
     (hour, minute, second): (i64, i64, i64),
@@ -218,7 +218,7 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    /// So many digits.
+    /// A number of this many digits.
     fn number(&mut self, digits: usize) -> Option<i64> {
         let digits = self.take(digits)?;
         digits.iter().try_fold(0, |number, digit| {
@@ -345,7 +345,7 @@ mod tests {
                 1_795_860_000_123,
             ),
             (r#"{"startTime":1774075049.5}"#, 1_774_075_049_500),
-            // What says it surely wins.
+            // A name that surely means the time wins.
             (r#"{"ts":1774075049,"TIME":1774075050}"#, 1_774_075_050_000),
             (
                 r#"{"ts":1774075049,"Records":[{"time":1774075050}]}"#,

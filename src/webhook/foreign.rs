@@ -1,26 +1,26 @@
-//! What can only be known from the words of other programs and libraries. All such words stand here, each with a test, since
-//! the next version may use others.
+//! What can only be known from the words of other programs and libraries. All such words are here, each with a test,
+//! since the next version may use others.
 
 use memchr::memmem;
 use rustls::CertificateError;
 
-/// A proxy's answer to CONNECT, of ureq's `proxy server responded 407/407`.
+/// The status with which a proxy answered CONNECT, from ureq's `proxy server responded 407/407`.
 pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
 }
 
-/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. webpki's error has no variant in rustls.
+/// Whether a certificate is a CA's own, as `openssl req -x509` makes by default. rustls has no variant for this.
 pub fn is_of_a_ca(error: &CertificateError) -> bool {
     format!("{error:?}").contains("CaUsedAsEndEntity")
 }
 
-/// Whether a certificate is of a version of X.509 before 3. The same.
+/// Whether a certificate is of a version of X.509 before 3. rustls has no variant for this either.
 pub fn is_of_version_1(error: &CertificateError) -> bool {
     format!("{error:?}").contains("UnsupportedCertVersion")
 }
 
-/// A library's text in plain words: of its `Other(OtherError(UnsupportedCriticalExtension))` the last name, apart and in
-/// small letters; of structures only their name.
+/// A library's text in plain words: the last name in its `Other(OtherError(UnsupportedCriticalExtension))`, as separate
+/// words in lower case; of structures only their name.
 pub fn plain(text: &str) -> String {
     let text = text
         .split([' ', ':'])
@@ -53,14 +53,14 @@ pub fn plain(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A name of a certificate, of rustls' `DnsName("hec.example.com")` or `IpAddress(192.0.2.1)`.
+/// A name in a certificate, from rustls' `DnsName("hec.example.com")` or `IpAddress(192.0.2.1)`.
 pub fn certificate_name(presented: &str) -> &str {
     let (_, name) = presented.split_once('(').unwrap_or(("", presented));
     name.trim_matches(['"', ')'])
 }
 
-/// Whether a 400 says that TLS was wanted, or a client certificate: in the words of nginx, Go and Apache. Whole phrases,
-/// since many a 400 names a page on https://.
+/// Whether a 400 says that TLS, or a client certificate, was wanted, in the words of nginx, Go and Apache. Whole
+/// phrases, since many a 400 names a page on https://.
 pub fn speaks_of_tls(text: &[u8]) -> bool {
     contains_any(
         text,
@@ -90,9 +90,9 @@ fn contains_any(text: &[u8], phrases: &[&str]) -> bool {
         .any(|phrase| memmem::find(&text, phrase.as_bytes()).is_some())
 }
 
-/// The title of a page, where a text is one.
+/// The title of a page, if the text is one.
 pub fn title(page: &str) -> Option<&str> {
-    // As long as the page, so that places in it are places in the page.
+    // As long as the page, so that offsets are the same in both.
     let lower = page.to_ascii_lowercase();
     let tag = lower.find("<title")?;
     let start = tag + lower[tag..].find('>')? + 1;

@@ -5,11 +5,11 @@ use std::io::{BufWriter, Write as _};
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, CrcWriter};
 
-/// Small pieces are put together up to this size, in bytes: each costs as much as compressing some hundred bytes.
+/// Small pieces are joined up to this size, in bytes: each costs as much as compressing some hundred bytes.
 const PIECE: usize = 16 << 10;
 
-/// A compressor that is used again and again: a new one for each body would cost a quarter of a megabyte of
-/// zeroes each time. Writing to it never fails, since it writes to memory.
+/// A compressor that is reused: a new one for each body would cost a quarter of a megabyte of zeroes each time. Writing
+/// to it never fails, since it writes to memory.
 pub struct Gzip(BufWriter<CrcWriter<DeflateEncoder<Vec<u8>>>>);
 
 impl Gzip {
@@ -19,7 +19,7 @@ impl Gzip {
         Gzip(BufWriter::with_capacity(PIECE, CrcWriter::new(deflate)))
     }
 
-    /// Begins a body behind what is in `out`.
+    /// Begins a body after what is in `out`.
     pub fn begin(&mut self, mut out: Vec<u8>) {
         // Deflate, no name, no time, of an unknown system.
         out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
@@ -32,12 +32,12 @@ impl Gzip {
         let _ = self.0.write_all(bytes);
     }
 
-    /// What there is of the body, in bytes; some of the last pieces may not be in it yet.
+    /// The size of the body so far, in bytes; some of the last pieces may not be in it yet.
     pub fn bytes(&self) -> usize {
         self.0.get_ref().get_ref().get_ref().len()
     }
 
-    /// Ends the body. Gives how many bytes it was made of.
+    /// Ends the body. Returns how many bytes it was made from.
     pub fn end(&mut self, body: &mut Vec<u8>) -> usize {
         let _ = self.0.flush();
         let deflate = self.0.get_mut();

@@ -6,9 +6,9 @@ use std::fmt;
 
 use memchr::memchr;
 
-/// So much of a line is looked at, in bytes.
+/// How much of a line is looked at, in bytes.
 const LINE: usize = 8 << 10;
-/// A longer head is none, in bytes.
+/// A head longer than this is rejected, in bytes.
 const LONGEST: usize = 1 << 20;
 /// Headers that are needed.
 const NEEDED: [&str; 9] = [
@@ -23,7 +23,7 @@ const NEEDED: [&str; 9] = [
     "transfer-encoding",
 ];
 
-/// What a webhook says is not HTTP.
+/// The webhook's answer is not HTTP.
 #[derive(Debug)]
 pub struct NotHttp;
 
@@ -45,15 +45,15 @@ pub struct Head {
     status: u16,
     /// Each needed header that was found.
     headers: Vec<(&'static str, Vec<u8>)>,
-    /// The last header was a needed one, of which the next line may be more.
+    /// The last header was a needed one, which the next line may continue.
     was_needed: bool,
 }
 
 impl Head {
-    /// Reads on. Returns how many bytes belong to the head, and whether it is whole.
+    /// Reads on. Returns how many bytes belong to the head, and whether it is complete.
     ///
     /// # Errors
-    /// It is no head, or one of over a MiB.
+    /// It is not a head, or it is over a MiB.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), NotHttp> {
         let mut used = 0;
         while let Some(length) = memchr(b'\n', &bytes[used..]) {
@@ -124,12 +124,12 @@ impl Head {
         self.status
     }
 
-    /// Whether there is anything behind the status line.
+    /// Whether anything follows the status line.
     pub fn has_more(&self) -> bool {
         !self.headers.is_empty() || !self.line.is_empty()
     }
 
-    /// As ureq understands it.
+    /// The head as ureq understands it.
     pub fn rewritten(&self) -> Vec<u8> {
         let version = if self.is_http_1_0 { "1.0" } else { "1.1" };
         let mut head = format!("HTTP/{version} {}\r\n", self.status).into_bytes();
@@ -139,7 +139,7 @@ impl Head {
             head.extend(value.iter().map(plain));
             head.extend_from_slice(b"\r\n");
         };
-        // Some servers still name the coding that is none.
+        // Some servers still send the coding `identity`, which means none.
         let mut codings = self.list("transfer-encoding");
         codings.retain(|coding| coding != "identity");
         let lengths = self.list("content-length");
@@ -173,7 +173,7 @@ impl Head {
         found.map(|(_, value)| value.as_slice())
     }
 
-    /// The members of a header that is a list, in small letters.
+    /// The members of a header that is a list, in lower case.
     fn list(&self, name: &str) -> Vec<String> {
         let values: Vec<_> = self.values(name).map(String::from_utf8_lossy).collect();
         let values = values.join(",").to_ascii_lowercase();
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// What ureq gets of this, and how much is left.
+    /// The head that ureq gets for this text, and how many bytes are left.
     fn rewritten(text: &str) -> Option<(String, usize)> {
         let mut head = Head::default();
         let (used, is_whole) = head.read(text.as_bytes()).ok()?;
@@ -279,7 +279,7 @@ mod tests {
     }
 
     proptest! {
-        /// However a head comes in pieces, the same is made of it.
+        /// In whatever pieces a head comes, the result is the same.
         #[test]
         fn pieces_make_no_difference(cuts in proptest::collection::vec(0_usize..100, 0..6)) {
             let text = "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n  \r\n 8\r\nContent-Length : 5\r\nX:\r\n\r\nhello";

@@ -6,10 +6,10 @@ use ureq::http::{HeaderName, HeaderValue, header};
 
 use crate::text::small_file;
 
-/// Separates several headers where there is room for one text only: in a variable, and in the settings file.
+/// Separates several headers where only one text fits: in a variable, and in the settings file.
 pub const SEPARATOR: char = '|';
 
-/// A header that goes out with each request. Its value may be a secret, and is shown nowhere.
+/// A header that is sent with each request. Its value may be a secret, and is shown nowhere.
 pub type Header = (HeaderName, HeaderValue);
 
 const WANTED: &str = "fix: use 'Name: value', or 'Name: @FILE' for a value in a file; several in one text are \
@@ -60,7 +60,7 @@ pub fn split(text: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim()))
 }
 
-/// Why it can't be set, for headers that every request has anyway.
+/// Why it can't be set, if it is a header that every request has anyway.
 fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         header::AUTHORIZATION => Some("is what --auth-token sets; fix: use that"),

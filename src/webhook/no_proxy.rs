@@ -1,9 +1,9 @@
-//! The hosts that are reached without a proxy, as curl reads `NO_PROXY`: names separated by commas or blanks, each
-//! with all that is below it; addresses and networks; or `*` alone. ureq knows no networks.
+//! The hosts that are reached without a proxy, as curl reads `NO_PROXY`: names separated by commas or blanks, each with
+//! everything below it; addresses and networks; or `*` alone. ureq does not know networks.
 
 use std::net::IpAddr;
 
-/// Whether `list` names `host`, of which an IPv6 address may have its brackets.
+/// Whether `list` names `host`; an IPv6 address may be in brackets.
 pub fn covers(list: &str, host: &str) -> bool {
     if list.trim() == "*" {
         return true;
@@ -37,7 +37,7 @@ fn is_in_network(address: IpAddr, entry: &str) -> bool {
         (IpAddr::V6(one), Ok(IpAddr::V6(other))) => (one.to_bits() ^ other.to_bits(), 128),
         _ => return false,
     };
-    // So many of the last bits may differ.
+    // This many of the last bits may differ.
     let free = match bits.map(str::parse::<u32>) {
         None => Some(0),
         Some(bits) => bits.ok().and_then(|bits| width.checked_sub(bits)),

@@ -1,5 +1,5 @@
-//! How requests say which events they have, if there is a trail: `audit_stream` and `audit_seq` in the fields of HEC's
-//! envelope, an `_id` of both in the lines of `_bulk`, and otherwise headers.
+//! How requests say which events they contain, if there is a trail: `audit_stream` and `audit_seq` in the fields of
+//! HEC's envelope, an `_id` of both in the lines of `_bulk`, and otherwise headers.
 
 use ureq::http::{HeaderName, HeaderValue};
 
@@ -9,12 +9,12 @@ use crate::framer::walk;
 use crate::text::ranges::Ranges;
 use crate::webhook::header::Header;
 
-/// If there are more ranges, the header has the first and the last number only: servers bound the length of a header.
+/// With more ranges than this, the header has the first and the last number only: servers limit the length of a header.
 const MAX_RANGES: usize = 100;
-/// The longest number.
+/// Digits of the longest number.
 const DIGITS: usize = 20;
 
-/// Says so of one event after the other.
+/// Numbers one event after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Numbered {
     numbering: Numbering,
@@ -25,7 +25,7 @@ pub(super) struct Numbered {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Fields,
-    /// Where in the line before each event the `_id` goes, and what is behind it.
+    /// Where in the line before each event the `_id` goes, and what follows it.
     Id(usize, &'static str),
     Headers,
 }
@@ -44,7 +44,7 @@ impl Numbered {
         }
     }
 
-    /// The next event is this one.
+    /// The next event has this number.
     pub(super) fn begin(&mut self, seq: Seq) {
         self.next = self.numbering.base + seq;
     }

@@ -1,4 +1,4 @@
-//! Who learns of each step of a connection as it is made: `test` does.
+//! The observer of each step of a connection as it is made, for `test`.
 
 use std::fmt::Debug;
 

@@ -4,16 +4,16 @@ use std::fmt;
 
 use ureq::http::Uri;
 
-/// The port of a proxy that names none, as curl has it.
+/// The port if a proxy's URL names none, as in curl.
 const PORT: u16 = 1080;
 
-/// An HTTP proxy, which is asked to CONNECT. Shown without user and password.
+/// An HTTP proxy that is used with CONNECT. Shown without user and password.
 #[derive(Clone)]
 pub struct Proxy {
     client: ureq::Proxy,
     /// `HOST:PORT`
     address: String,
-    /// The option, the line or the variable that it is from.
+    /// The option, the line or the variable that it comes from.
     place: String,
 }
 

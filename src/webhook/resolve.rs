@@ -1,7 +1,7 @@
 //! Looks up the webhook's name, only when a connection must be made.
 //!
-//! ureq asks for the addresses before every request, and with a time limit its own resolver starts a thread each
-//! time, even for a request over a connection that is there, and for an address that needs no looking up.
+//! ureq asks for the addresses before every request, and with a time limit its own resolver starts a thread each time,
+//! even for a request over an existing connection, and for an address that needs no lookup.
 
 use std::fmt::Debug;
 use std::io;
@@ -21,15 +21,15 @@ use crate::sys::lookup::{Family, LookupError, lookup};
 use crate::sys::thread;
 use crate::webhook::observer::Observer;
 
-/// ureq takes so many addresses.
+/// How many addresses ureq takes.
 const MAX_ADDRESSES: usize = 16;
-/// Of these the first ones have most of the time for connecting. After a failure the next attempt begins with so many
-/// further, so that each is tried.
+/// Of these the first ones get most of the time for connecting. After a failure the next attempt begins this many
+/// further on, so that each is tried.
 const STEP: usize = 4;
-/// For so long the addresses of one family are waited for when the other's are there.
+/// How long the addresses of one family are waited for when the other's are there.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// What a name was found to stand for, until it is forgotten. Clones share it.
+/// What a name was resolved to, until it is forgotten. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Known(Arc<Mutex<State>>);
 
@@ -65,14 +65,14 @@ pub trait Names: Debug + Send + Sync + 'static {
     fn find(&self, host: &str, port: u16, limit: NextTimeout) -> Result<Vec<SocketAddr>, Error>;
 }
 
-/// Asks for what is not known.
+/// Looks up what is not known.
 #[derive(Debug)]
 pub struct Resolve<N> {
-    /// Whom.
+    /// Who is asked.
     pub names: N,
     /// What was found.
     pub known: Known,
-    /// Learns of what is asked.
+    /// Learns of each lookup.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -115,7 +115,7 @@ impl<N: Names> Resolver for Resolve<N> {
     }
 }
 
-/// The address of a URI that has one instead of a name.
+/// The address in a URI that has one instead of a name.
 fn literal(uri: &Uri) -> Option<SocketAddr> {
     let address = DefaultResolver::host_and_port(uri.scheme()?, uri.authority()?)?;
     address.parse().ok()
@@ -145,8 +145,8 @@ impl FromStr for AddressFamily {
 
 type Found = Result<Vec<SocketAddr>, LookupError>;
 
-/// The host's resolver, asked for each family in a thread, so that one that is never answered does not keep the other
-/// back.
+/// The host's resolver, asked for each family in a thread, so that a family that is never answered does not hold up the
+/// other.
 #[derive(Debug)]
 pub struct SystemNames {
     families: Vec<Family>,
@@ -155,7 +155,7 @@ pub struct SystemNames {
 }
 
 impl SystemNames {
-    /// Of these families.
+    /// For these families.
     pub fn new(family: AddressFamily) -> Self {
         let families = match family {
             AddressFamily::Any => vec![Family::V6, Family::V4],
@@ -167,7 +167,7 @@ impl SystemNames {
         }
     }
 
-    /// Begins a lookup, or finds one that has been under way for long.
+    /// Begins a lookup, or finds one that has been running for long.
     fn ask(&self, family: Family, host: &str, port: u16) -> io::Result<Lookup> {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         slow.retain(|(_, _, answer)| {
@@ -186,7 +186,7 @@ impl SystemNames {
         let (tell, answer) = bounded(1);
         let name = host.to_owned();
         thread::spawn("lookup", move || {
-            // Nobody may wait for it any more.
+            // Perhaps nobody waits for it any more.
             let _ = tell.send(lookup(&name, port, family));
         })?;
         Ok(Lookup {
@@ -201,7 +201,7 @@ impl SystemNames {
 struct Lookup {
     family: Family,
     answer: Receiver<Found>,
-    /// By an earlier attempt.
+    /// It was started by an earlier attempt.
     is_slow: bool,
 }
 
@@ -256,9 +256,9 @@ impl Names for SystemNames {
     }
 }
 
-/// The families in turns, that first which this host has a route to.
+/// The addresses of both families in turns, beginning with the family that this host has a route to.
 fn in_turns(v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    // Nothing is sent by that.
+    // This sends nothing.
     let has_route = |address: &SocketAddr| {
         UdpSocket::bind("[::]:0")
             .and_then(|socket| socket.connect(address))

@@ -1,4 +1,4 @@
-//! `--sign-key-file`: signatures of request bodies as Standard Webhooks has them (standardwebhooks.com), with HMAC-SHA256.
+//! `--sign-key-file`: signatures of request bodies as in Standard Webhooks (standardwebhooks.com), with HMAC-SHA256.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ pub const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("webhook-timestamp"),
     HeaderName::from_static("webhook-signature"),
 ];
-/// The old one and the new one.
+/// The old key and the new one.
 const MAX_KEYS: usize = 2;
 /// In bytes, by the standard.
 const KEY_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
@@ -48,7 +48,7 @@ impl Signer {
     }
 
     /// The values of [`HEADERS`] for a body with this id, at this Unix time. With two keys there are two signatures, so
-    /// that receivers may have either.
+    /// that receivers may have either key.
     pub fn sign(&self, id: &str, timestamp: u64, mut body: impl Read) -> [String; 3] {
         let signed = format!("{id}.{timestamp}.");
         let begin = |key| {
@@ -57,7 +57,7 @@ impl Signer {
             context
         };
         let mut contexts = Contexts(self.0.iter().map(begin).collect());
-        // Neither memory that is read nor a signature can fail.
+        // Neither reading from memory nor signing can fail.
         let _ = io::copy(&mut body, &mut contexts);
         let signatures = contexts
             .0
@@ -101,8 +101,8 @@ impl Write for Contexts {
     }
 }
 
-/// The id of a body with events of these numbers: the same whenever it is sent, and never that of another body, also of
-/// another start or host. `msg_START_FIRST-LAST`, with something more if not all between are in it.
+/// The id of a body with events of these numbers: the same whenever it is sent, and never that of another body, even of
+/// another start or host. `msg_START_FIRST-LAST`, with a suffix if some in between are missing.
 pub fn message_id(seqs: &[Range<Seq>]) -> String {
     let mut id = format!("msg_{:016x}", random::of_this_start());
     if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {

@@ -15,18 +15,18 @@ pub struct RequestTemplate {
     pub encoder: Encoder,
     /// Where they go: the endpoint, with Splunk's metadata as its query.
     pub uri: Uri,
-    /// Where it is asked what is indexed, if that is wanted.
+    /// Where to ask what is indexed, if that is wanted.
     pub ack_uri: Option<Uri>,
     /// Headers besides `Authorization` and those that follow from the body.
     pub headers: Vec<Header>,
     /// Signs bodies.
     pub signer: Option<Arc<Signer>>,
-    /// Splunk, or something like it, takes them, so that its codes in answers count.
+    /// Requests go to Splunk, or something like it, so its codes in answers count.
     pub is_splunk: bool,
 }
 
 impl fmt::Debug for RequestTemplate {
-    /// Secrets stand in headers, and in some services' URLs.
+    /// Headers contain secrets, and so do some services' URLs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RequestTemplate({:?})", self.encoder)
     }
@@ -45,7 +45,7 @@ impl RequestTemplate {
         }
     }
 
-    /// `Content-Type`, where the options name none.
+    /// `Content-Type`, unless the options name one.
     pub fn content_type(&self) -> Option<&'static str> {
         let is_own = |(name, _): &Header| *name == header::CONTENT_TYPE;
         let has_own = self.headers.iter().any(is_own);

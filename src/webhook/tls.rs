@@ -18,31 +18,31 @@ use crate::text::small_file;
 pub mod connect;
 mod handshake;
 
-/// Mozilla's roots. A test holds it to `Cargo.lock`.
+/// Mozilla's roots. A test compares it with `Cargo.lock`.
 const BUNDLED: &str = "webpki-roots 1.0.10";
 
-/// By these another place for the host's roots was asked for.
+/// The variables that name another place for the host's roots.
 const PLACES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Whom to trust, as whom, and what to show.
 #[derive(Debug)]
 pub struct TlsSettings {
-    /// Whose certificates are taken.
+    /// Whose certificates are accepted.
     pub trust: Trust,
     /// The CA certificates of a file of the operator's.
     pub authorities: Vec<Certificate>,
     /// The certificate that the webhook may ask for.
     pub identity: Option<Arc<CertifiedKey>>,
-    /// Which name its certificate has to have, if it is not that of the endpoint.
+    /// The name that its certificate must have, if not that of the endpoint.
     pub name: Option<ServerName<'static>>,
 }
 
-/// Whose certificates are taken.
+/// Whose certificates are accepted.
 #[derive(Debug)]
 pub enum Trust {
     /// Those that one of these CAs vouches for.
     Roots(Arc<WebPkiServerVerifier>),
-    /// These, or those with these keys, whatever else is in them.
+    /// Certificates with these fingerprints, or with keys that have them, whatever else is in them.
     Pins(Vec<Fingerprint>),
     /// Anybody's.
     Anyone,
@@ -61,7 +61,7 @@ impl Trust {
     }
 }
 
-/// The host's own roots; where there are none the bundled ones, and a warning that says so.
+/// The host's own roots; if there are none, the bundled ones and a warning that says so.
 ///
 /// # Errors
 /// The environment names a place for them, and there are none.
@@ -96,10 +96,10 @@ pub fn ca_file(path: &Path) -> Result<(Trust, Vec<Certificate>), String> {
     Ok((Trust::roots(pem::roots(&file)?)?, authorities))
 }
 
-/// The certificate that a client shows, with its chain, and its key: from a file of its own, or from the same.
+/// The certificate that a client shows, with its chain, and its key, which is in a file of its own or in the same.
 ///
 /// # Errors
-/// A file can't be read or does not contain what it should, or the key is another certificate's. Names which
+/// A file can't be read or does not contain what it should, or the key does not belong to the certificate. Says which
 /// file that is.
 pub fn client(certificate: &Path, key: Option<&Path>) -> Result<CertifiedKey, (Part, String)> {
     let certificate = read(certificate).map_err(|what| (Part::Certificate, what))?;

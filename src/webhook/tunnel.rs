@@ -1,5 +1,5 @@
-//! The way through a proxy, made within the time there is for connecting. ureq alone waits that long again for each
-//! piece of the proxy's answer, so that one which drips it would never come to an end.
+//! The way through a proxy, made within the time for connecting. ureq alone waits that long again for each piece of the
+//! proxy's answer, so an answer that drips in would never end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Makes tunnels that these learn of.
+    /// Makes tunnels that `wire` and `observer` learn of.
     pub fn new(wire: Wire, observer: Arc<dyn Observer>) -> Self {
         Tunnel {
             inner: ConnectProxyConnector::default(),
@@ -39,7 +39,7 @@ impl Connector for Tunnel {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
-        // There is none to the proxy itself either, which is connected to from here.
+        // There is no tunnel to the proxy itself either, which is connected to from here.
         if details.config.proxy().is_none() {
             return Ok(None);
         }

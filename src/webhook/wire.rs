@@ -1,4 +1,4 @@
-//! The socket under the connection to the webhook, and what the client must know of it and ureq does not know: whether
+//! The socket under the connection to the webhook, and what the client must know of it that ureq does not know: whether
 //! a request was written whole, whether any of it can have been read, and whether anything came unasked.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -24,7 +24,7 @@ pub struct Wire(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Reads are to return at once where nothing has arrived.
+    /// Reads must return at once if nothing has arrived.
     is_probing: bool,
     /// A connection to a proxy is being made.
     is_to_proxy: bool,
@@ -35,7 +35,7 @@ struct State {
     /// Bytes that the peer's kernel had acknowledged when the connection was last idle, and when it was closed.
     acked_when_idle: Option<u64>,
     acked_at_end: Option<u64>,
-    /// Of the certificates on a new connection.
+    /// When the certificates on a new connection expire.
     expiries: Option<Expiries>,
 }
 
@@ -54,7 +54,7 @@ impl Wire {
         self.state().is_cut_short
     }
 
-    /// Whether the request went over a connection that had been idle before, of which the peer's kernel has acknowledged
+    /// Whether the request went over a connection that had been idle before, and the peer's kernel has acknowledged
     /// nothing since: no program can have read any of it.
     pub fn is_surely_unread(&self) -> bool {
         let state = self.state();
@@ -66,7 +66,7 @@ impl Wire {
         self.state().is_to_proxy
     }
 
-    /// Sets that.
+    /// Sets whether a connection to a proxy is being made.
     pub fn set_to_proxy(&self, is_to_proxy: bool) {
         self.state().is_to_proxy = is_to_proxy;
     }
@@ -76,17 +76,17 @@ impl Wire {
         self.state().expiries = Some(expiries);
     }
 
-    /// That, once.
+    /// When these certificates expire, once.
     pub fn take_expiries(&self) -> Option<Expiries> {
         self.state().expiries.take()
     }
 
-    /// Has no read wait beyond this, if it is something.
+    /// Lets no read wait beyond this time, if there is one.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         self.state().deadline = deadline;
     }
 
-    /// Whether the connection is open and nothing has arrived on it, at any level: not in the socket, in TLS, nor above.
+    /// Whether the connection is open and nothing has arrived on it at any level: in the socket, in TLS, or above.
     pub fn is_idle(&self, transport: &mut dyn Transport) -> bool {
         if !transport.buffers().input().is_empty() {
             return false;
@@ -171,13 +171,13 @@ fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Error> {
         true => Error::Timeout(Timeout::Connect),
         false => Error::Io(error),
     })?;
-    // Else the end of a body would wait for the acknowledgement of what is before it.
+    // Otherwise the end of a body would wait for the acknowledgement of what is before it.
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// A connection on which nothing more is written once that has failed, but what has arrived is read: an answer such as
-/// 413, or the TLS alert that the webhook wants a client certificate, to a body that was not read to its end.
+/// A connection that is not written to any more once a write has failed, but still read: the answer may be a 413, or
+/// the TLS alert that the webhook wants a client certificate, to a body that was not read to its end.
 struct Socket {
     stream: Arc<TcpStream>,
     buffers: LazyBuffers,
@@ -240,21 +240,21 @@ impl Transport for Socket {
         }
     }
 
-    /// Asked by nobody: what is above this asks [`Wire::is_idle`].
+    /// Not used: the layers above ask [`Wire::is_idle`].
     fn is_open(&mut self) -> bool {
         false
     }
 }
 
 impl Socket {
-    /// Fails with `WouldBlock` where there is nothing to be read, not even an end.
+    /// Fails with `WouldBlock` if there is nothing to read, not even an end.
     fn has_input(&self) -> io::Result<()> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
         let peeked =
             SockRef::from(&*self.stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
         match peeked {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error),
-            // Any other error comes again.
+            // Any other error will come again.
             _ => Ok(()),
         }
     }
@@ -280,7 +280,7 @@ fn limit(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
     }
 }
 
-/// Sockets with a time limit say either.
+/// Sockets with a time limit return either.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

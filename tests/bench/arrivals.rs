@@ -1,4 +1,4 @@
-//! What arrived, against what was sent: every event once, and byte for byte.
+//! What arrived, compared with what was sent: every event once, and byte for byte.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,19 +9,19 @@ use flate2::read::GzDecoder;
 use crate::events;
 use crate::sink::Arrival;
 
-/// How many events came how.
+/// How many events arrived in which way.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Arrivals {
-    /// Never.
+    /// Never arrived.
     pub(crate) missing: u64,
-    /// More than once; each time too many counts.
+    /// Arrived more than once; each surplus arrival counts.
     pub(crate) doubled: u64,
-    /// In bytes that nobody sent.
+    /// Arrived with bytes that nobody sent.
     changed: u64,
 }
 
 impl Arrivals {
-    /// Compares what arrived with the events of the numbers from 0 up to `sent`. Bodies are of whole lines, or else
+    /// Compares what arrived with the events of the numbers from 0 up to `sent`. Bodies contain whole lines, or else
     /// one stream cut anywhere.
     pub(crate) fn check(arrived: &[Arrival], gzip: bool, whole_lines: bool, sent: u64) -> Self {
         let bodies: Vec<_> = arrived
@@ -58,13 +58,13 @@ impl Arrivals {
         }
     }
 
-    /// Whether every event arrived once, and unchanged if that was to be.
+    /// Whether every event arrived once, and unchanged if `unchanged` is asked for.
     pub(crate) fn complete(&self, unchanged: bool) -> bool {
         self.missing + self.doubled == 0 && (self.changed == 0 || !unchanged)
     }
 }
 
-/// The body, uncompressed. What is no gzip lacks events, which the check then misses.
+/// The body, uncompressed. If it is not gzip, events are missing, which the check notices.
 fn plain(body: &[u8], gzip: bool) -> Cow<'_, [u8]> {
     if !gzip {
         return Cow::Borrowed(body);

@@ -1,10 +1,10 @@
-//! What the agent costs: CPU seconds a million events against the floor's (`floor.rs`), peak
-//! memory, and whether every event arrived once. The webhook (`sink.rs`) is in this process, so
-//! that a child's CPU time is the forwarder's alone.
+//! What the agent costs: CPU seconds per million events compared with the floor's (`floor.rs`), peak memory, and
+//! whether every event arrived once. The webhook (`sink.rs`) is in this process, so that a child's CPU time is the
+//! forwarder's alone.
 //!
 //! `BENCH_EVENTS` and `BENCH_ROUNDS` change the amount of work, `BENCH_ONLY` names the parts to run, separated by
 //! commas (cpu, extras, connections, footprint, latency, rates, growth, outage, spool), `AGENT` the binary, and
-//! `BENCH_BEFORE` another one that takes turns with it in `rates`. Growth takes 12 GB of the directory for temporary files.
+//! `BENCH_BEFORE` another one that takes turns with it in `rates`. Growth takes 12 GB of the temporary directory.
 //! Figures are for comparing; only lost, doubled or changed events make it fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -42,7 +42,7 @@ use results::Results;
 use setup::{Setup, number};
 
 fn main() -> ExitCode {
-    // Cargo's own argument is `--bench`.
+    // Cargo adds `--bench` itself.
     let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
     let result = match arguments.split_first() {
         None => bench(),

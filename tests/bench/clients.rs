@@ -1,5 +1,5 @@
-//! What writes to the programs: HTTP clients that post an event each as MinIO does, a fluent client, and writers of
-//! streams.
+//! What writes to the programs: HTTP clients that post one event per request as MinIO does, a fluent client, and
+//! writers of streams.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use crate::packed;
 use crate::process::Process;
 use crate::setup::Setup;
 
-/// HTTP connections at a time.
+/// How many HTTP connections there are at a time.
 pub(crate) const CONNECTIONS: usize = 8;
 
 /// How long a program may take to listen, read or answer.
@@ -61,7 +61,7 @@ pub(crate) fn requests(count: u64) -> Vec<Vec<u8>> {
     (0..count).map(request).collect()
 }
 
-/// Requests for the events up to this number, so many in each.
+/// Requests for the events up to this number, with `each` of them in a request.
 pub(crate) fn batches(count: u64, each: u64) -> Vec<Vec<u8>> {
     let starts = (0..count).step_by(each as usize);
     starts
@@ -85,8 +85,8 @@ fn post(numbers: std::ops::Range<u64>) -> Vec<u8> {
     [head.as_bytes(), &event].concat()
 }
 
-/// Posts all requests over several connections, as fast as they are answered; one that is refused is an error. With the
-/// program's certificate: over TLS.
+/// Posts all requests over several connections, as fast as they are answered; a refused request is an error. With the
+/// program's certificate, over TLS.
 pub(crate) fn flood(
     address: SocketAddr,
     requests: &[Vec<u8>],
@@ -135,10 +135,10 @@ fn secure(
     Ok(StreamOwned::new(session, stream))
 }
 
-/// Events in a message of the fluent protocol.
+/// How many events a message of the fluent protocol has.
 const PACKED_EVENTS: u64 = 1_000;
 
-/// All events up to this number as PackedForward messages that want an acknowledgement each, of the same length.
+/// All events up to this number as PackedForward messages of the same length, each of which wants an acknowledgement.
 pub(crate) fn packed_forward(events: u64) -> io::Result<Vec<Vec<u8>>> {
     (0..events)
         .step_by(PACKED_EVENTS as usize)
@@ -157,7 +157,7 @@ pub(crate) fn packed_forward(events: u64) -> io::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Sends the messages, each when the one before it is acknowledged.
+/// Sends the messages, each once the previous one is acknowledged.
 pub(crate) fn forward(
     address: SocketAddr,
     messages: &[Vec<u8>],
@@ -175,7 +175,7 @@ pub(crate) fn forward(
 /// Connects to a program's socket as soon as it listens.
 pub(crate) fn connect(socket: &Path, program: &Process) -> io::Result<UnixStream> {
     let stream = retry(|| UnixStream::connect(socket), program)?;
-    // A program that stops reading is an error, not a benchmark that hangs.
+    // If a program stops reading, this is an error, not a benchmark that hangs.
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
@@ -193,7 +193,7 @@ pub(crate) fn stream(setup: &Setup, mut to: impl Write) -> io::Result<()> {
     }
 }
 
-/// Runs the work for each of these, each in a thread.
+/// Runs the work for each of these, in a thread of its own.
 pub(crate) fn in_parallel<T: Send, R: Send>(
     items: impl Iterator<Item = T>,
     work: impl Fn(T) -> io::Result<R> + Sync,
@@ -208,7 +208,7 @@ pub(crate) fn in_parallel<T: Send, R: Send>(
     })
 }
 
-/// Tries until it can, or the program has ended.
+/// Tries until it succeeds, or the program has ended.
 fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>, program: &Process) -> io::Result<T> {
     let start = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! What a distant webhook takes: one that answers after 50 and after 200 ms, over 1, 4 and 8 connections; and what several
-//! connections cost.
+//! Throughput with a distant webhook: one that answers after 50 and after 200 ms, over 1, 4 and 8 connections; and what
+//! several connections cost.
 
 use std::io;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::sink::Sink;
 const EVENTS: u64 = 200_000;
 const ANSWERS: [u64; 2] = [50, 200];
 const CONNECTIONS: [u32; 3] = [1, 4, 8];
-/// Of 8 connections at 200 ms, against one.
+/// The least speed-up by 8 connections at 200 ms, compared with one.
 const LEAST: f64 = 7.0;
-/// CPU of 4 connections against one.
+/// How much more CPU 4 connections may take than one.
 const DEARER: f64 = 1.15;
 
-/// Measures and prints; whether every event arrived once.
+/// Measures and prints; returns whether every event arrived once.
 pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<bool> {
     let setup = Setup::new("connections", EVENTS)?;
     let sink = Sink::start(setup.bytes)?;
@@ -82,7 +82,7 @@ fn way(setup: &Setup, sink: &Sink, connections: u32, gzip: bool) -> Way {
     way.with(&format!("--connections={connections}"))
 }
 
-/// Carries all events; gives how many in a second, what that cost, and whether all arrived once.
+/// Carries all events; returns how many per second, what that cost, and whether all arrived once.
 fn carry(
     program: Program,
     setup: &Setup,

@@ -1,14 +1,14 @@
 //! Numbered audit events in the shape of MinIO's and Weka's, about 1.05 KB each.
 //!
-//! An event depends on its number alone, so whoever holds an event can make it again and compare.
+//! An event depends on its number alone, so whoever has an event can make it again and compare.
 
 use std::io::{self, Write};
 use std::ops::Range;
 
-/// The name of the field with an event's number; no key or value has this text in it.
+/// The name of the field with an event's number; no other key or value contains this text.
 const NUMBER: &[u8] = b"requestID";
 
-/// Object keys as users write them: plain, deep, with escapes, and not of ASCII.
+/// Object keys as users write them: plain, deep, with escapes, and with other than ASCII characters.
 const KEYS: [&str; 6] = [
     "2026/03/21/part-00017-c000.snappy.parquet",
     "backups/db-1/base/16384/2619.lz4",
@@ -28,7 +28,7 @@ const CALLS: [(&str, u16, &str); 6] = [
     ("GetObject", 403, "Forbidden"),
 ];
 
-/// Writes the events of these numbers, a line each.
+/// Writes the events of these numbers, one per line.
 pub(crate) fn write(numbers: Range<u64>, out: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     for number in numbers {
@@ -74,12 +74,12 @@ pub(crate) fn append(number: u64, line: &mut Vec<u8>) {
     .expect("a Vec takes every write");
 }
 
-/// The number of the event on this line, also where the event is a string within another object.
+/// The number of the event on this line, even if the event is a string within another object.
 pub(crate) fn number_of(line: &[u8]) -> Option<u64> {
     numbers(line).next()
 }
 
-/// The numbers of all events in there.
+/// The numbers of all events in these bytes.
 pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> {
     memchr::memmem::find_iter(bytes, NUMBER).filter_map(|at| {
         let rest = &bytes[at + NUMBER.len()..];

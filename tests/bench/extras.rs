@@ -1,4 +1,4 @@
-//! What an event costs more with options that look into it, or number it: the file of events with each and without, in turns.
+//! The extra cost of an event with options that look into it, or number it: with each and without, in turns.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::results::Results;
 use crate::setup::Setup;
 use crate::sink::Sink;
 
-/// Microseconds that an option may take of an event, each of which holds a signature.
+/// How many microseconds an option may take per event, each of which contains a signature.
 const EXTRAS: [(&str, &[&str], Option<f64>); 4] = [
     ("--redact s3", &["--redact=s3"], Some(0.5)),
     (
@@ -43,7 +43,7 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
     Ok(())
 }
 
-/// Carries all events; CPU microseconds each.
+/// Carries all events; returns CPU microseconds per event.
 fn carry(setup: &Setup, sink: &Sink, options: &[&str]) -> io::Result<f64> {
     let url = match options.contains(&"--format=hec") {
         true => sink.url().replace("/raw", "/event"),

@@ -1,6 +1,6 @@
-//! The least that any forwarder could do, as a program of its own: bytes are posted unlooked at, in pieces of 1 MiB cut
-//! at no particular place, over one connection. Each floor does what its work can't be done without: gzip with the
-//! library and the level, TLS with the libraries, that the agent has; and `http` answers requests and no more.
+//! The least that any forwarder could do, as a program of its own: bytes are posted unexamined, in pieces of 1 MiB cut
+//! anywhere, over one connection. Each floor does what its work can't be done without: gzip with the agent's library
+//! and level, TLS with the agent's libraries; and `http` only answers requests.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::sink::ANSWER;
 
-/// Bytes a body.
+/// How many bytes a body has.
 const PIECE: usize = 1 << 20;
 
 /// Does what the arguments say: the work, the webhook's URL or, for `http`, the address to listen on, and the socket or
@@ -46,13 +46,13 @@ fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// One of several streams, each of which has its own connection: none waits for another.
+/// Passes on one of several streams, each over its own connection: none waits for another.
 fn pass_stream_on(socket: &str, url: &str) -> io::Result<()> {
     let (mut stream, _) = UnixListener::bind(socket)?.accept()?;
     pass_on(&mut stream, Plain::connect(url)?)
 }
 
-/// Posts all there is to read.
+/// Posts everything there is to read.
 fn pass_on(input: &mut impl Read, mut webhook: impl Webhook) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
@@ -82,7 +82,7 @@ struct Plain<S = TcpStream> {
     address: String,
 }
 
-/// The address of a URL, and a socket that is connected to it.
+/// The address of a URL, and a socket connected to it.
 fn dial(url: &str) -> io::Result<(TcpStream, String)> {
     let rest = url.split("://").last().unwrap_or(url);
     let address = rest.split('/').next().unwrap_or(rest).to_owned();
@@ -133,7 +133,7 @@ impl<S: Read + Write> Webhook for Plain<S> {
     }
 }
 
-/// Each body compressed on its own.
+/// Compresses each body on its own.
 struct Packed(Plain);
 
 impl Webhook for Packed {

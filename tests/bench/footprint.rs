@@ -1,4 +1,4 @@
-//! How large the agent is, what it holds and does while nothing happens, and how soon it delivers after its start.
+//! How large the agent is, what it uses and does while nothing happens, and how soon it delivers after its start.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::setup::{Setup, number};
 use crate::sink::Sink;
 
 const MIB: f64 = (1 << 20) as f64;
-/// Six buffers full.
+/// Enough to fill the buffer six times.
 const TOO_MANY: u64 = 400_000;
 
 /// Measures and prints.
@@ -29,7 +29,7 @@ pub(crate) fn run(results: &mut Results) -> io::Result<()> {
     full(results)
 }
 
-/// The file's size.
+/// The size of the binary.
 fn size(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("size", 0)?;
     let bytes = fs::metadata(&setup.agent[0])?.len() as f64;
@@ -37,7 +37,7 @@ fn size(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// From the start of the process to the arrival of the one event that its stdin has.
+/// The time from the start of the process to the arrival of the single event that its stdin has.
 fn start(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("start", 1)?;
     let sink = Sink::start(0)?;
@@ -58,8 +58,8 @@ fn start(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// All programs that are there, side by side, with a socket that nobody writes to. `BENCH_IDLE` is another time to
-/// look at them, in seconds.
+/// All programs that are installed, side by side, with a socket that nobody writes to. `BENCH_IDLE` changes how long to
+/// watch them, in seconds.
 fn idle(results: &mut Results) -> io::Result<()> {
     let sink = Sink::start(0)?;
     let mut running = Vec::new();
@@ -104,13 +104,13 @@ fn idle(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// The most memory with the buffer full of events that came one at a time, each in a read of its own: the smallest
-/// pieces that the agent may have to keep. And how much of it is kept within a minute after all was delivered.
+/// The peak memory with the buffer full of events that came one at a time, each in a read of its own: the smallest
+/// pieces that the agent may have to store. And how much of it remains, within a minute after everything was delivered.
 fn full(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("full", 0)?;
     let (socket, sink) = (setup.socket(0), Sink::start(0)?);
     sink.go_away();
-    // More events than come, so that the bytes are what fills the buffer.
+    // More events than will come, so that the bytes fill the buffer.
     let way = Way::new(Input::Unix(vec![socket.clone()]), sink.url())
         .with("--buffer-events=1000000")
         .with("--backoff-max=1s");
@@ -144,7 +144,7 @@ fn full(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits after each write until it was read.
+/// Waits after each write until the bytes were read.
 struct OneByOne(UnixStream);
 
 impl Write for OneByOne {
@@ -166,7 +166,7 @@ impl Write for OneByOne {
 }
 
 impl OneByOne {
-    /// What the kernel holds of the bytes written.
+    /// How many of the written bytes are still in the kernel.
     fn unread(&self) -> io::Result<i32> {
         let mut unread = 0;
         // SAFETY: the descriptor is open, and the request writes an int.

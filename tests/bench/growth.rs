@@ -1,8 +1,8 @@
-//! Whether one more event costs the same whatever there is of it: behind 10,000 and behind a million of them, from 1 and
+//! Whether one more event costs the same however many there are: after 10,000 and after a million of them, from 1 and
 //! from 16 sources, and when it is dropped.
 //!
-//! Runs of different sizes take turns, since a machine is not equally fast for as long as it takes. The floor runs beside
-//! them: what it pays more for, the agent can't save.
+//! Runs of different sizes take turns, since a machine's speed changes over that time. The floor runs beside them: if
+//! its costs grow, the agent can't avoid that.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,16 +14,16 @@ use crate::results::{Results, middle, sorted};
 use crate::setup::Setup;
 use crate::sink::Sink;
 
-/// Events that streams and the larger files repeat.
+/// The events that streams and the larger files repeat.
 const EVENTS: u64 = 10_000;
-/// How often they repeat them, and how many runs of that there are.
+/// How often they repeat them, and how many runs there are of that.
 const SIZES: [(u32, usize); 4] = [(1, 9), (10, 9), (100, 9), (1000, 3)];
 /// How often all sources together repeat them.
 const TOGETHER: u32 = 160;
 const SOURCES: [usize; 3] = [1, 4, 16];
-/// How often all numbers of sources take their turn.
+/// How many turns each number of sources takes.
 const ROUNDS: usize = 9;
-/// How much dearer the later ones may be.
+/// How much more expensive the later events may be.
 const CONSTANT: f64 = 1.2;
 const AWAY: &str = "http://127.0.0.1:1/services/collector/raw";
 
@@ -48,7 +48,7 @@ struct Growth {
 }
 
 impl Growth {
-    /// What each further event costs, start and memory touched for the first time left out.
+    /// What each further event costs, without the start and without memory touched for the first time.
     fn sizes(
         &self,
         kind: &str,
@@ -84,7 +84,7 @@ impl Growth {
         Ok(())
     }
 
-    /// The same number of events from one source or from several, and dropped ones.
+    /// The same number of events from one source or from several; and dropped events.
     fn sources(&self, results: &mut Results) -> io::Result<()> {
         let mut costs = SOURCES.map(|_| Pairs::default());
         let mut dropped = Vec::new();
@@ -110,7 +110,7 @@ impl Growth {
         Ok(())
     }
 
-    /// CPU seconds for a file that holds the events so often.
+    /// CPU seconds for a file that contains the events `times` times.
     fn file(&self, program: Program, times: u32) -> io::Result<f64> {
         let path = self.setup.directory.join(times.to_string());
         if !path.exists() {
@@ -124,7 +124,7 @@ impl Growth {
                         "{path}: {error}; it takes 12 GB, or BENCH_ONLY without growth"
                     ))
                 })?;
-            // Or the disk would be busy with it during the measurement.
+            // Otherwise the disk would be busy with it during the measurement.
             file.sync_all()?;
         }
         // Whether the system still holds all of it in memory is not the question here.
@@ -135,10 +135,10 @@ impl Growth {
         Ok(usage.cpu)
     }
 
-    /// CPU seconds for so many streams, each of which has the events so often.
+    /// CPU seconds for this many streams, each of which has the events `times` times.
     fn streams(&self, program: Program, sources: usize, times: u32) -> io::Result<f64> {
         let total = sources as u32 * times;
-        // Small enough for a processor's caches. Several streams are faster than the webhook and fill it, one does not.
+        // Fits a processor's caches. Several streams are faster than the webhook and fill the buffer, one is not.
         let way = Way::new(self.sockets(sources)?, self.sink.url())
             .with("--when-full=wait")
             .with("--buffer-bytes=16MiB");
@@ -189,7 +189,7 @@ impl Growth {
         Ok(process.wait()?.cpu)
     }
 
-    /// The floor cuts events anywhere, so that they can't be counted.
+    /// The floor cuts events anywhere, so they can't be counted.
     fn complete(&self, program: Program, times: u32) -> io::Result<()> {
         if self.sink.counted(times) || program == Program::Floor {
             return Ok(());
@@ -220,7 +220,7 @@ impl Pairs {
     }
 }
 
-/// Tells CPU seconds a million events.
+/// Prints CPU seconds per million events.
 fn told(results: &mut Results, name: &str, [agent, floor]: [f64; 2], events: u64) {
     let million = events as f64 / 1e6;
     results.figure(name, &[agent / million], "CPU s a million", None);
@@ -228,7 +228,7 @@ fn told(results: &mut Results, name: &str, [agent, floor]: [f64; 2], events: u64
     results.figure(&name, &[floor / million], "CPU s a million", None);
 }
 
-/// Tells how much dearer any is than one before it.
+/// Prints how much more expensive any is than an earlier one.
 fn grown(results: &mut Results, name: &str, costs: &[f64]) {
     let mut least = f64::INFINITY;
     let mut most: f64 = 0.0;

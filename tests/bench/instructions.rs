@@ -1,9 +1,9 @@
-//! How many instructions the agent takes for an event, counted by valgrind's callgrind: the same on a busy machine and
-//! on a quiet one. `make instructions` reports them beside those of `instructions.txt`; another compiler counts
-//! differently, so it is no gate.
+//! How many instructions the agent takes per event, counted by valgrind's callgrind: the same on a busy machine and on
+//! a quiet one. `make instructions` reports them beside those of `instructions.txt`; another compiler counts
+//! differently, so it is not a gate.
 //!
-//! Start and end are left out: the figure is the difference of a long and a short run, divided by the events that the
-//! one has more than the other.
+//! Start and end are left out: the figure is the difference between a long and a short run, divided by the number of
+//! events that the long one has more.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,13 +18,13 @@ use crate::programs::{Input, Program, Way};
 use crate::setup::Setup;
 use crate::sink::{Sink, free_address};
 
-/// Events of the short run.
+/// How many events the short run has.
 const SHORT: u64 = 10_000;
 
 /// A change by more than this part of the recorded figure is worth a look.
 const TOLERANCE: f64 = 0.05;
 
-/// Soon full, so that how much fresh memory is taken does not depend on which thread is ahead.
+/// Full soon, so that the amount of fresh memory does not depend on which thread is ahead.
 const SMALL_BUFFER: &str = "--buffer-bytes=4MiB";
 
 /// What is counted.
@@ -33,7 +33,7 @@ struct Row {
     options: &'static [&'static str],
     gzip: bool,
     feed: Feed,
-    /// Events of the long run: so many that two counts differ by less than 1 %, and no more.
+    /// How many events the long run has: just enough that two counts differ by less than 1 %.
     events: u64,
 }
 
@@ -71,11 +71,11 @@ const ROWS: [Row; 4] = [
 /// How events come to the agent.
 #[derive(Clone, Copy)]
 enum Feed {
-    /// Its stdin is their file.
+    /// Its stdin is the file of events.
     Stdin,
-    /// Over one connection, as one stream.
+    /// Over one connection, as a stream.
     Unix,
-    /// Over one connection, one a request.
+    /// Over one connection, one event per request.
     Http,
 }
 
@@ -129,7 +129,7 @@ fn compare(counted: &[(&str, u64)], recorded: &str) {
     }
 }
 
-/// Instructions an event, for each row.
+/// Instructions per event, for each row.
 fn count() -> io::Result<Vec<(&'static str, u64)>> {
     ROWS.iter()
         .map(|row| {
@@ -140,7 +140,7 @@ fn count() -> io::Result<Vec<(&'static str, u64)>> {
 }
 
 impl Row {
-    /// The instructions of one run with so many events, all threads together.
+    /// The instructions of one run with this many events, all threads together.
     fn collected(&self, events: u64) -> io::Result<u64> {
         let mut setup = Setup::new("instructions", events)?;
         let counts = setup.directory.join("counts");
@@ -166,7 +166,7 @@ impl Row {
             })
     }
 
-    /// Starts the agent, and gives it all events and the sign to end.
+    /// Starts the agent, gives it all events, and tells it to end.
     fn feed(&self, setup: &Setup, url: String) -> io::Result<Process> {
         let (socket, address) = (setup.socket(0), free_address()?);
         let input = match self.feed {
@@ -174,7 +174,7 @@ impl Row {
             Feed::Unix => Input::Unix(vec![socket.clone()]),
             Feed::Http => Input::Http(address),
         };
-        // No request leaves before it is full, so that requests do not depend on the clock.
+        // No request leaves before the body is full, so that requests do not depend on the clock.
         let mut way = Way::new(input, url)
             .with("--batch-age=1h")
             .with("--shutdown-timeout=1m");
@@ -185,7 +185,7 @@ impl Row {
         let mut command = Program::Agent
             .command(setup, &way)?
             .ok_or(io::ErrorKind::Unsupported)?;
-        // Of `rep movsb` every byte counts as an instruction, so glibc shall copy in other ways.
+        // With `rep movsb` every byte counts as an instruction, so glibc must copy in other ways.
         command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS,-FSRM");
         let agent = Process::start(&mut command)?;
         match self.feed {

@@ -1,5 +1,5 @@
-//! From the write of an event into a socket, or a file, to its arrival at the webhook, at 1,000 events a second; the floor
-//! is a reader at the socket's other end.
+//! From the write of an event into a socket, or a file, to its arrival at the webhook, at 1,000 events a second; the
+//! floor is a reader at the other end of the socket.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -38,7 +38,7 @@ pub(crate) fn run(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Each event's time in milliseconds, in order of size, with nothing between.
+/// Each event's time in milliseconds, sorted, with nothing in between.
 fn floor() -> io::Result<Vec<f64>> {
     let (writer, reader) = UnixStream::pair()?;
     let arrived = thread::spawn(move || -> io::Result<Vec<Instant>> {
@@ -52,7 +52,7 @@ fn floor() -> io::Result<Vec<f64>> {
     Ok(times(&written, &arrived))
 }
 
-/// The same through the agent, which is told to wait for no others.
+/// The same through the agent, which is set not to wait for further events.
 fn agent(is_file: bool) -> io::Result<Vec<f64>> {
     let setup = Setup::new("latency", 0)?;
     let socket = setup.socket(0);
@@ -72,7 +72,7 @@ fn agent(is_file: bool) -> io::Result<Vec<f64>> {
         true => {
             process.settled()?;
             let written = write(file)?;
-            // The last event is behind, and the end of the agent does not read on.
+            // So that the last event was read: the agent does not read on when it ends.
             thread::sleep(Duration::from_secs(1));
             written
         }
@@ -93,7 +93,7 @@ fn agent(is_file: bool) -> io::Result<Vec<f64>> {
     Ok(times(&written, &arrived))
 }
 
-/// Writes the events, and returns when each was begun.
+/// Writes the events, and returns when the write of each began.
 fn write(mut to: impl Write) -> io::Result<Vec<Instant>> {
     let mut event = Vec::new();
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! The webhook is away for 30 seconds while 20,000 events a second come over eight connections: how long the clients
-//! wait, what is refused or lost, how much memory is held, and how soon all of it is delivered.
+//! The webhook is unavailable for 30 seconds while 20,000 events a second come over eight connections: how long clients
+//! wait, what is refused or lost, how much memory is used, and how soon everything is delivered.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use crate::results::{Results, quantile, sorted};
 use crate::setup::{Setup, number};
 use crate::sink::{Sink, free_address};
 
-/// Events a second, all connections together.
+/// Events per second, all connections together.
 const RATE: u64 = 20_000;
-/// How long the webhook is there before and after.
+/// How long the webhook is available before and after.
 const AROUND: Duration = Duration::from_secs(5);
 
 /// One event, as its client saw it.
 struct Sent {
     number: u64,
-    /// When it was to be sent, after the start; it may have had to wait for the one before it.
+    /// When it was due, after the start; it may have had to wait for the previous one.
     due: Duration,
-    /// From then until it was taken or refused.
+    /// The time from then until it was taken or refused.
     wait: Duration,
-    /// Not refused.
+    /// It was not refused.
     taken: bool,
 }
 
@@ -40,7 +40,7 @@ enum Load {
     Unix,
 }
 
-/// Measures and prints. `BENCH_OUTAGE` is another length of the outage, in seconds.
+/// Measures and prints. `BENCH_OUTAGE` changes the length of the outage, in seconds.
 pub(crate) fn run(results: &mut Results) -> io::Result<bool> {
     let mut complete = true;
     let peers = [Program::SyslogNg, Program::FluentBit, Program::Vector];
@@ -55,8 +55,8 @@ pub(crate) fn run(results: &mut Results) -> io::Result<bool> {
     Ok(complete)
 }
 
-/// One program's outage; returns whether no event that an HTTP client was answered 200 for was lost or doubled by
-/// the agent.
+/// Measures an outage of one program; returns whether the agent lost or doubled no event for which an HTTP client got a
+/// 200.
 fn measure(program: Program, load: Load, results: &mut Results) -> io::Result<bool> {
     let away = Duration::from_secs(number("BENCH_OUTAGE", 30));
     let setup = Setup::new("outage", 0)?;
@@ -67,14 +67,14 @@ fn measure(program: Program, load: Load, results: &mut Results) -> io::Result<bo
         Load::Http => Input::Http(address),
         Load::Unix => Input::Unix(vec![socket.clone()]),
     };
-    // As often as syslog-ng is told to.
+    // As often as syslog-ng is set to.
     let way = Way::new(input, sink.url()).with("--backoff-max=1s");
     let Some(mut command) = program.command(&setup, &way)? else {
         return Ok(true);
     };
     let process = Process::start(&mut command)?;
     let (process, sink) = (&process, &sink);
-    // Connected, all start together.
+    // Once connected, all start together.
     let start = Instant::now() + Duration::from_millis(500);
     let mut sent = Vec::new();
     let mut steady = None;
@@ -190,7 +190,7 @@ fn write(
     })
 }
 
-/// One client's events; every so many are its own.
+/// Sends one client's share of the events, each when it is due.
 fn each_due(
     first: u64,
     start: Instant,

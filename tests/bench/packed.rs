@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-/// Appends an entry of a time and this event, a line of JSON.
+/// Appends an entry with a time and this event, which is a line of JSON.
 pub(crate) fn append(line: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let event: Value = serde_json::from_slice(line)?;
     let entry = rmpv::Value::Array(vec![1_795_326_382.into(), packed(&event)]);

@@ -34,7 +34,7 @@ fn lines() -> Vec<u8> {
     lines
 }
 
-/// As a source fills them.
+/// Chunks as a source fills them.
 fn chunks() -> Vec<Chunk> {
     let mut chunks = vec![Chunk::default()];
     for line in lines().split_inclusive(|byte| *byte == b'\n') {
@@ -49,12 +49,12 @@ fn chunks() -> Vec<Chunk> {
     chunks
 }
 
-/// The entries of a chunk of the fluent protocol to checked events, a line each.
+/// From the entries of a chunk of the fluent protocol to checked events, one per line.
 #[divan::bench]
 fn fluent_packed_forward(bencher: Bencher) {
     let mut packed = Vec::new();
     for line in lines().split(|byte| *byte == b'\n') {
-        // Behind the last line is nothing.
+        // There is nothing after the last line.
         let _ = packed::append(line, &mut packed);
     }
     let mut batch = Batch::new(LIMIT);
@@ -65,7 +65,7 @@ fn fluent_packed_forward(bencher: Bencher) {
     });
 }
 
-/// Bytes to checked events, a line each.
+/// From bytes to checked events, one per line.
 #[divan::bench]
 fn framer(bencher: Bencher) {
     let lines = lines();
@@ -86,7 +86,7 @@ fn framer(bencher: Bencher) {
     });
 }
 
-/// In and out again, in one thread.
+/// Into the queue and out again, in one thread.
 #[divan::bench]
 fn queue_of_chunks(bencher: Bencher) {
     bencher
@@ -113,7 +113,7 @@ fn queue_of_chunks(bencher: Bencher) {
         });
 }
 
-/// The same lines without a secret: only the signature goes, so that they are as long.
+/// The same lines without a secret: only the signature is missing, so their length is the same.
 fn without_secrets() -> Vec<Chunk> {
     let mut chunks = chunks();
     for chunk in &mut chunks {
@@ -126,7 +126,7 @@ fn without_secrets() -> Vec<Chunk> {
     chunks
 }
 
-/// Chunks with and without secrets, masked.
+/// Masks chunks with and without secrets.
 #[divan::bench(args = [true, false])]
 fn redact(bencher: Bencher, has_secrets: bool) {
     let rules = Rules::new(Filter::default(), Redactor::new(true, []), Vec::new());
@@ -134,7 +134,7 @@ fn redact(bencher: Bencher, has_secrets: bool) {
     screen(bencher, &rules, inputs);
 }
 
-/// Three rules, of which the last excludes a sixth of the events; or that match nothing.
+/// Three rules, the last of which excludes a sixth of the events; or rules that match nothing.
 #[divan::bench(args = [true, false])]
 fn three_rules(bencher: Bencher, match_some: bool) {
     let rules = match match_some {
@@ -168,7 +168,7 @@ fn screen(bencher: Bencher, rules: &Rules, inputs: fn() -> Vec<Chunk>) {
         });
 }
 
-/// Bodies of 1 MiB in each format that is made of the lines, and compressed.
+/// Bodies of 1 MiB in each format that is made from the lines, and compressed.
 #[divan::bench(args = ["array", "hec", "gzip:1"])]
 fn encoder(bencher: Bencher, kind: &str) {
     let (format, compressed) = match kind {

@@ -1,5 +1,5 @@
-//! Other programs of this kind, each in the fastest form that loses nothing: no parsing beyond what it can't do
-//! without, bodies of 1 MiB, one connection to the webhook, as the agent has.
+//! Other programs of this kind, each in the fastest configuration that loses nothing: no parsing unless unavoidable,
+//! bodies of 1 MiB, one connection to the webhook, as with the agent.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::setup::Setup;
 
 /// syslog-ng 3.38 and later. It serves no HTTP, and compresses no bodies.
 pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
-    // More than a thousand at once, and room for a body of them, are faster than the defaults.
+    // Fetching more than a thousand at once, with room for a whole body, is faster than the defaults.
     let window = "log-fetch-limit(1000) log-iw-size(100000)";
     let source = match &way.input {
         Input::File(path) => format!("file(\"{}\" flags(no-parse) {window});", path.display()),
@@ -32,7 +32,7 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
     let disk = setup.directory.join("syslog-ng.disk");
     let _ = fs::remove_dir_all(&disk);
     fs::create_dir(&disk)?;
-    // Reliable: to disk before all else. It never asks for fdatasync.
+    // Reliable: everything goes to disk first. It never calls fdatasync.
     let buffer = way.spool.map_or_else(String::new, |_| {
         let disk = disk.display();
         format!("disk-buffer(reliable(yes) dir(\"{disk}\") disk-buf-size(2147483648) mem-buf-size(67108864))")
@@ -67,8 +67,8 @@ pub(crate) fn syslog_ng(setup: &Setup, way: &Way) -> io::Result<Option<Command>>
     Ok(Some(command))
 }
 
-/// Fluent Bit 3 and later, written from its documentation. What it reads it wraps in an object or parses; it is
-/// given lines unparsed, which is the cheaper.
+/// Fluent Bit 3 and later, written from its documentation. It either wraps what it reads in an object or parses it; it
+/// gets unparsed lines here, which costs less.
 pub(crate) fn fluent_bit(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
     let buffer = "buffer_chunk_size: 1M\n      buffer_max_size: 8M";
     let input = match &way.input {
@@ -165,7 +165,7 @@ pub(crate) fn vector(setup: &Setup, way: &Way) -> io::Result<Option<Command>> {
     Ok(Some(command))
 }
 
-/// Whether it is TLS, and what stands behind the scheme.
+/// Whether it is TLS, and what follows the scheme.
 fn split(url: &str) -> (bool, &str) {
     match url.strip_prefix("https://") {
         Some(rest) => (true, rest),

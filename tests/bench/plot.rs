@@ -1,14 +1,14 @@
-//! Bars and lines as SVG that can be read on a light and on a dark page.
+//! Bars and lines as SVG, readable on light and dark pages.
 
 use std::fmt::Write;
 
-/// Colours of the programs, in the order of [`colour`]; the rest follows the page.
+/// The programs' colours, in the order of [`colour`]; the rest follows the page.
 const STYLE: &str = "<style>\
     text{font:13px sans-serif;fill:#222} .small{font-size:11px} .head{font-weight:bold} .title{font-size:15px;font-weight:bold} .grid{stroke:#8884} .line{fill:none;stroke-width:2}\
     @media(prefers-color-scheme:dark){text{fill:#ddd}}</style>";
 
 const WIDTH: f64 = 720.0;
-/// Where the values begin; the names stand before.
+/// Where the values begin; the names are to the left of it.
 const LEFT: f64 = 130.0;
 const RIGHT: f64 = 70.0;
 
@@ -18,7 +18,7 @@ pub(crate) struct Bar {
     pub(crate) value: f64,
 }
 
-/// Bars in groups, each with a heading; on a logarithmic scale their lengths begin at `from`, else at 0.
+/// Bars in groups, each with a heading; on a logarithmic scale they begin at `from`, otherwise at 0.
 pub(crate) fn bars(title: &str, from: Option<f64>, groups: &[(String, Vec<Bar>)]) -> String {
     let values = || {
         groups
@@ -60,7 +60,7 @@ pub(crate) fn bars(title: &str, from: Option<f64>, groups: &[(String, Vec<Bar>)]
     page(title, y + 16.0, &body)
 }
 
-/// Lines over seconds, on a logarithmic scale in milliseconds; `shade` is the time that is marked.
+/// Lines over seconds, on a logarithmic scale in milliseconds; `shade` is the time span that is marked.
 pub(crate) fn lines(title: &str, shade: (f64, f64), series: &[(String, Vec<f64>)]) -> String {
     let (top, bottom) = (50.0, 330.0);
     let seconds = series.iter().map(|(_, line)| line.len()).max().unwrap_or(1) as f64;
@@ -111,7 +111,7 @@ pub(crate) fn lines(title: &str, shade: (f64, f64), series: &[(String, Vec<f64>)
     let mut legend = bottom + 40.0;
     for (number, (name, line)) in series.iter().enumerate() {
         let colour = colour(name);
-        // Two lines of one program are told apart by their dashes.
+        // Two lines of one program differ by their dashes.
         let dash = if name.ends_with("unix") && number > 0 && colour == self::colour("agent") {
             "6 4"
         } else {
@@ -145,7 +145,7 @@ fn page(title: &str, height: f64, body: &str) -> String {
     )
 }
 
-/// A program keeps its colour in all plots.
+/// A program has the same colour in all plots.
 fn colour(name: &str) -> &'static str {
     match name.split(' ').next() {
         Some("agent") => "#2a7de1",
@@ -156,7 +156,7 @@ fn colour(name: &str) -> &'static str {
     }
 }
 
-/// Three digits, as many of them behind the point as there is use for.
+/// Three digits, with as many decimals as are useful.
 pub(crate) fn short(value: f64) -> String {
     match value {
         _ if value >= 99.95 => format!("{value:.0}"),

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A child; it is killed where nobody waited for its end.
+/// A child; it is killed if nobody waits for its end.
 pub(crate) struct Process {
     child: Child,
     cpu_before: f64,
@@ -17,18 +17,18 @@ pub(crate) struct Process {
     pub(crate) started: Instant,
 }
 
-/// What a process had used when it ended.
+/// What a process had used by its end.
 pub(crate) struct Usage {
     /// User and system time, in seconds.
     pub(crate) cpu: f64,
-    /// The most memory it held, in MiB.
+    /// Its peak memory, in MiB.
     pub(crate) peak: f64,
-    /// Whether it ended with exit code 0, or was ended by a signal that it does not know.
+    /// Whether it ended with exit code 0, or by a signal that it does not handle.
     pub(crate) success: bool,
 }
 
 impl Process {
-    /// Starts the command. One process at a time, or they cannot be told apart in the CPU seconds.
+    /// Starts the command. Only one process at a time, or their CPU seconds can't be told apart.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let cpu_before = cpu_of_children();
         let started = Instant::now();
@@ -51,7 +51,7 @@ impl Process {
         unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
     }
 
-    /// Whether it has not ended.
+    /// Whether it has not ended yet.
     pub(crate) fn is_alive(&self) -> bool {
         self.memory("VmRSS").is_some()
     }
@@ -61,7 +61,7 @@ impl Process {
         memory(self.child.id(), figure)
     }
 
-    /// Seconds on a CPU so far, and how often its threads have waited for something, all together.
+    /// Seconds on a CPU so far, and how often its threads have waited for something, for all threads together.
     pub(crate) fn activity(&self) -> io::Result<(f64, u64)> {
         let (mut seconds, mut waits) = (0.0, 0);
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -80,7 +80,7 @@ impl Process {
         Ok((seconds, waits))
     }
 
-    /// The CPU seconds that its start took, once that is over.
+    /// The CPU seconds that its start took, once it has started.
     pub(crate) fn settled(&self) -> io::Result<f64> {
         thread::sleep(Duration::from_millis(500));
         Ok(self.activity()?.0)
@@ -100,14 +100,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Neither does anything to a child that was waited for.
+        // Neither call affects a child that was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Follows the peak of a process's memory to its end. The peak in its rusage will not do: it starts
-/// from the memory of the parent, which holds every body.
+/// Follows the peak of a process's memory to its end. The peak in its rusage is of no use: it starts from the memory of
+/// the parent, which holds every body.
 fn watch(id: u32) -> f64 {
     let mut peak = 0.0;
     while let Some(now) = memory(id, "VmHWM") {

@@ -1,4 +1,4 @@
-//! The programs that are measured, and how each is started for a work.
+//! The programs that are measured, and how each is started for a given work.
 
 use std::env;
 use std::ffi::OsString;
@@ -20,14 +20,14 @@ pub(crate) enum Program {
     Agent,
     /// Debian's syslog-ng-core with syslog-ng-mod-http.
     SyslogNg,
-    /// Where `fluent-bit` is on the PATH.
+    /// `fluent-bit`, if it is on the PATH.
     FluentBit,
-    /// Where `vector` is on the PATH.
+    /// `vector`, if it is on the PATH.
     Vector,
 }
 
 impl Program {
-    /// In the order of the table.
+    /// All of them, in the order of the table.
     pub(crate) const ALL: [Self; 5] = [
         Self::Floor,
         Self::Agent,
@@ -76,7 +76,7 @@ impl Program {
             (Input::File(path), Self::Floor | Self::Agent) => File::open(path)?.into(),
             _ => Stdio::null(),
         };
-        // No environment, since that is full of settings: the agent's, and a proxy's.
+        // Without environment variables, many of which are settings: the agent's, and a proxy's.
         command
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
@@ -98,12 +98,12 @@ pub(crate) struct Way {
     pub(crate) gzip: bool,
     /// Events go through a disk queue, with the agent's --spool-sync.
     pub(crate) spool: Option<&'static str>,
-    /// What a measurement wants of the agent alone.
+    /// Options that a measurement needs of the agent alone.
     pub(crate) options: Vec<String>,
 }
 
 impl Way {
-    /// From there to this plain webhook.
+    /// From this input to this plain webhook.
     pub(crate) fn new(input: Input, url: String) -> Self {
         Self {
             input,
@@ -115,7 +115,7 @@ impl Way {
         }
     }
 
-    /// The same with an option of the agent's.
+    /// The same with one more option of the agent.
     pub(crate) fn with(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
         self
@@ -124,21 +124,21 @@ impl Way {
 
 /// Where events come from.
 pub(crate) enum Input {
-    /// A file that is there; stdin, for those that can.
+    /// A file that is complete; on stdin, for programs that can.
     File(PathBuf),
     /// A file that grows.
     Appended(PathBuf),
     /// Sockets that the program listens on.
     Unix(Vec<PathBuf>),
-    /// An address that the program serves HTTP at.
+    /// An address at which the program serves HTTP.
     Http(SocketAddr),
     /// The same over TLS.
     Https(SocketAddr, Identity),
-    /// An address that the program takes fluent messages at.
+    /// An address at which the program accepts fluent messages.
     Fluent(SocketAddr),
 }
 
-/// The certificate of a program that serves TLS, and its key.
+/// The certificate and the key of a program that serves TLS.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) certificate: PathBuf,
@@ -194,7 +194,7 @@ fn agent(setup: &Setup, way: &Way) -> Command {
     command
 }
 
-/// This program again, as a process of its own as all others are.
+/// This program again, as a process of its own like all others.
 fn floor(way: &Way) -> io::Result<Option<Command>> {
     let mut command = Command::new(env::current_exe()?);
     command.arg("floor");
@@ -203,7 +203,7 @@ fn floor(way: &Way) -> io::Result<Option<Command>> {
         Input::File(_) => command.args(["file", &way.url]),
         Input::Unix(sockets) => command.args(["unix", &way.url]).args(sockets),
         Input::Http(address) => command.args(["http", &address.to_string()]),
-        // TLS and MessagePack are what is measured; a file that grows is for comparing versions.
+        // For TLS and MessagePack, these are what is measured; a growing file is for comparing versions.
         Input::Https(..) | Input::Fluent(_) | Input::Appended(_) => return Ok(None),
     };
     command.args(&way.ca);

@@ -1,5 +1,5 @@
-//! What an event costs at the rates that hosts really see, an event a write; in turns with another version of the agent
-//! where `BENCH_BEFORE` names its binary, and for POSTs in turns with a program that only answers them (`floor.rs`).
+//! What an event costs at rates that hosts really see, with one event per write; in turns with another version of the
+//! agent if `BENCH_BEFORE` names its binary, and for POSTs in turns with a program that only answers them (`floor.rs`).
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -18,7 +18,7 @@ use crate::sink::{Sink, free_address};
 
 /// How long each rate is kept up.
 const TIME: Duration = Duration::from_secs(4);
-/// What is due is written together after so long at least: finer sleeps would measure the timer.
+/// What is due is written together after at least this time: finer sleeps would measure the timer.
 const TICK: Duration = Duration::from_micros(500);
 
 /// How events come in.
@@ -26,13 +26,13 @@ const TICK: Duration = Duration::from_micros(500);
 enum Load {
     /// Over one connection of `unix-listen:`.
     Stream,
-    /// One event a POST, over so many connections.
+    /// One event per POST, over this many connections.
     Posts(usize),
     /// Appended to a file.
     Appended,
 }
 
-/// What comes in, how many of it a second, and how many microseconds of CPU each may take.
+/// What comes in, how many events per second, and how many microseconds of CPU each may take.
 const ROWS: [(Load, u64, f64); 11] = [
     (Load::Stream, 1_000, 11.0),
     (Load::Stream, 5_000, 6.0),
@@ -80,7 +80,7 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Carries events at this rate, and returns the microseconds of CPU that each took.
+/// Carries events at this rate, and returns how many microseconds of CPU each took.
 fn carry(setup: &Setup, program: Program, load: Load, rate: u64) -> io::Result<f64> {
     let (sink, address, events) = (Sink::start(0)?, free_address()?, rate * TIME.as_secs());
     let (socket, path) = (setup.socket(0), setup.directory.join("audit.log"));
@@ -111,7 +111,7 @@ fn carry(setup: &Setup, program: Program, load: Load, rate: u64) -> io::Result<f
         }
         Load::Posts(connections) => post(address, connections, rate, &process)?,
     };
-    // The last batch waits for its time.
+    // The last batch waits until it is due.
     thread::sleep(Duration::from_millis(1_500));
     process.terminate();
     let usage = process.wait()?;
@@ -133,7 +133,7 @@ fn write(to: &mut impl Write, rate: u64, numbers: std::ops::Range<u64>) -> io::R
     })
 }
 
-/// Posts each event when it is due, over the connections in turn; the CPU seconds that the agent had taken before.
+/// Posts each event when it is due, over the connections in turn; returns the process's CPU seconds before that.
 fn post(address: SocketAddr, connections: usize, rate: u64, process: &Process) -> io::Result<f64> {
     let threads = CONNECTIONS as u64;
     let clients = |_| {
@@ -152,7 +152,7 @@ fn post(address: SocketAddr, connections: usize, rate: u64, process: &Process) -
         at_rate(rate / threads, first..first + own, |number| {
             turn = (turn + 1) % clients.len();
             let request = clients::request(number);
-            // A connection may be closed behind its answer, as any server may.
+            // A connection may be closed after its answer, as any server may do.
             while !clients[turn].post(&request).unwrap_or_default() {
                 clients[turn] = Client::connect(address, process)?;
             }

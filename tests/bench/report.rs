@@ -1,4 +1,4 @@
-//! `make bench-report`: the last run's file of results as a table and plots, in `tests/bench/report/`.
+//! `make bench-report`: the results of the last run as a table and plots, in `tests/bench/report/`.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,7 +24,7 @@ const WORKS: [(&str, &str); 7] = [
     ("https", "file → webhook over TLS"),
 ];
 
-/// Writes them.
+/// Writes the table and the plots.
 pub(crate) fn run() -> io::Result<()> {
     let text = fs::read_to_string(results::path()).map_err(|error| {
         let path = results::path();
@@ -218,7 +218,7 @@ fn cpu_row<'a>(all: &'a Value, work: &str, program: &str) -> Option<&'a Value> {
         .find(|row| row["work"] == work && row["program"] == program)
 }
 
-/// What is allowed, and whether it is kept.
+/// What is allowed, and whether the value is within it.
 fn allowed(value: f64, limit: Option<f64>) -> String {
     limit.map_or_else(String::new, |limit| {
         let verdict = if value <= limit { "ok" } else { "OVER" };

@@ -1,4 +1,4 @@
-//! The file of results, and the figures it is made of.
+//! The file of results, and the figures in it.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// None yet, but for what machine it is.
+    /// No results yet, only the description of the machine.
     pub(crate) fn new(events: u64, rounds: u64) -> Self {
         let mut sections = Map::new();
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -45,7 +45,7 @@ impl Results {
         }
     }
 
-    /// Adds one figure with what is allowed, and prints it.
+    /// Adds one figure with its limit, and prints it.
     pub(crate) fn figure(&mut self, name: &str, samples: &[f64], unit: &str, limit: Option<f64>) {
         let samples = sorted(samples.iter().copied());
         let value = middle(&samples);
@@ -72,20 +72,20 @@ impl Results {
     }
 }
 
-/// Where the results are: `RESULTS`, or within the directory of what is built.
+/// Where the results are: at `RESULTS`, or else in the build directory.
 pub(crate) fn path() -> PathBuf {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::env::var_os("RESULTS").map_or_else(|| target.join("bench.json"), PathBuf::from)
 }
 
-/// The first line that a program says of its version; null if it is not there.
+/// The first line that a program prints as its version; null if there is no such program.
 fn version(program: &str) -> Option<String> {
     let said = Command::new(program).arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     said.lines().next().map(str::to_owned)
 }
 
-/// What is allowed, and whether the figure is within it.
+/// The limit, and whether the figure is within it.
 pub(crate) fn verdict(figure: f64, limit: Option<f64>) -> String {
     limit.map_or_else(String::new, |limit| {
         let verdict = if figure <= limit { "ok" } else { "OVER" };
@@ -99,12 +99,12 @@ pub(crate) fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
     figures
 }
 
-/// The middle one of figures in their order; NaN if there are none.
+/// The median of sorted figures; NaN if there are none.
 pub(crate) fn middle(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The figure that this share of all do not exceed.
+/// The figure that this share of all figures do not exceed.
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share) as usize;
     let last = sorted.len().saturating_sub(1);

@@ -8,20 +8,20 @@ use std::path::PathBuf;
 
 use crate::events;
 
-/// A directory of its own, removed at its end.
+/// A directory of its own, removed at the end.
 pub(crate) struct Setup {
-    /// The agent's command: its binary, and before it what that runs under.
+    /// The agent's command: its binary, preceded by what it runs under.
     pub(crate) agent: Vec<OsString>,
     /// Where everything of this run is.
     pub(crate) directory: PathBuf,
-    /// How many events the file holds.
+    /// How many events the file contains.
     pub(crate) events: u64,
     /// The size of that file.
     pub(crate) bytes: u64,
 }
 
 impl Setup {
-    /// Writes so many events. The binary is `AGENT`, or else the one that was built along.
+    /// Writes this many events. The binary is `AGENT`, or else the one that was just built.
     pub(crate) fn new(name: &str, events: u64) -> io::Result<Self> {
         let agent = env::var_os("AGENT").unwrap_or(env!("CARGO_BIN_EXE_s3-audit-webhook").into());
         let id = std::process::id();
@@ -55,7 +55,7 @@ impl Setup {
         self.directory.join("log")
     }
 
-    /// What a child logged, or why that can't be told.
+    /// What a child logged, or why that is not known.
     pub(crate) fn logged(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_else(|error| error.to_string())
     }

@@ -1,5 +1,5 @@
-//! A webhook on loopback that takes everything and keeps it: reads each body in large pieces into memory that was
-//! touched beforehand, answers 200, and looks at nothing until the run is over. With or without TLS.
+//! A webhook on loopback that takes and keeps everything: reads each body in large pieces into memory that was touched
+//! beforehand, answers 200, and looks at nothing until the run is over. With or without TLS.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::mem;
@@ -40,20 +40,20 @@ pub(crate) struct Arrival {
 /// What has arrived, and where the next body goes.
 #[derive(Default)]
 struct Entry {
-    /// Takes nothing, and leaves no connection open.
+    /// It takes nothing, and leaves no connection open.
     away: bool,
-    /// How long it takes for an answer.
+    /// How long an answer takes.
     answers_after: Duration,
     arrivals: Vec<Arrival>,
     /// The size of the bodies as lines.
     bytes: u64,
     spare: Vec<Vec<u8>>,
-    /// How often each number has arrived, where bodies are counted instead of kept.
+    /// How often each number has arrived, if events are counted instead of kept.
     tally: Vec<u32>,
 }
 
 impl Sink {
-    /// Listens, with room for so many bytes in bodies of 1 MiB; past that it still works, but allocates.
+    /// Listens, with room for this many bytes in bodies of 1 MiB; beyond that it still works, but allocates.
     pub(crate) fn start(bytes: u64) -> io::Result<Self> {
         Self::new(bytes, None, Vec::new())
     }
@@ -71,7 +71,7 @@ impl Sink {
         Self::new(bytes, tls, Vec::new())
     }
 
-    /// One that keeps no bodies, but counts how often each of these numbers of whole events arrives.
+    /// A sink that keeps no bodies, but counts how often each of these events arrives, in whole lines.
     pub(crate) fn start_counting(events: u64) -> io::Result<Self> {
         Self::new(0, None, vec![0; events as usize])
     }
@@ -81,7 +81,7 @@ impl Sink {
         tls: Option<(Arc<ServerConfig>, String)>,
         tally: Vec<u32>,
     ) -> io::Result<Self> {
-        // Ones, not zeros: memory that was never written is given page by page, while the clock runs.
+        // Ones, not zeros: memory that was never written is handed out page by page while the clock runs.
         let spare = (0..=bytes / ROOM as u64 + 1)
             .map(|_| vec![1; ROOM])
             .collect();
@@ -101,14 +101,14 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Closes its connections with the next request, and refuses others.
+    /// Closes its connections with the next request, and refuses new ones.
     pub(crate) fn go_away(&self) {
         lock(&self.kept).away = true;
-        // For the listener to look up; it drops what it listens with.
+        // To wake the listener, which then closes its socket.
         let _ = TcpStream::connect(self.address);
     }
 
-    /// Answers each body only after so long.
+    /// Answers each body only after this time.
     pub(crate) fn answer_after(&self, time: Duration) {
         lock(&self.kept).answers_after = time;
     }
@@ -124,7 +124,7 @@ impl Sink {
                     return;
                 }
                 let (kept, tls) = (Arc::clone(&kept), tls.clone());
-                // A connection that breaks loses its unfinished body, which the check then misses.
+                // A broken connection loses its unfinished body, which the check then notices.
                 thread::spawn(move || accept(connection, tls, &kept));
             }
         });
@@ -137,7 +137,7 @@ impl Sink {
         format!("{scheme}://{}/services/collector/raw", self.address)
     }
 
-    /// Waits until so many bytes have arrived, the sender has ended, or nothing more comes.
+    /// Waits until this many bytes have arrived, the sender has ended, or nothing more comes.
     pub(crate) fn wait_for(&self, bytes: u64, sender: &Process) {
         const PATIENCE: Duration = Duration::from_secs(5);
         let (mut last, mut since) = (0, Instant::now());
@@ -158,7 +158,7 @@ impl Sink {
         }
     }
 
-    /// Whether every counted event has arrived so often; counts from 0 again.
+    /// Whether every counted event has arrived this often; counts from 0 again.
     pub(crate) fn counted(&self, times: u32) -> bool {
         let mut kept = lock(&self.kept);
         kept.bytes = 0;
@@ -167,7 +167,7 @@ impl Sink {
         all
     }
 
-    /// How many lines arrived, of which a body's last may lack its newline; makes room for the next run.
+    /// How many lines arrived, where the last one of a body may lack its newline; makes room for the next run.
     pub(crate) fn take_lines(&self) -> u64 {
         let lines = |it: &Arrival| {
             let lines = it.body.split(|byte| *byte == b'\n');
@@ -176,7 +176,7 @@ impl Sink {
         self.empty(|arrived| arrived.iter().map(lines).sum())
     }
 
-    /// Hands over what arrived, in its order, for looking at, and makes room for the next run.
+    /// Passes what arrived, in order, to `look`, and makes room for the next run.
     pub(crate) fn empty<T>(&self, look: impl FnOnce(&[Arrival]) -> T) -> T {
         let mut kept = lock(&self.kept);
         kept.bytes = 0;
@@ -248,7 +248,7 @@ fn serve(connection: impl Read + Write, kept: &Mutex<Entry>) -> io::Result<()> {
             if kept.away {
                 return Ok(());
             }
-            // A body may lack its last newline; in the file it has one.
+            // A body may lack its last newline, which it has in the file.
             kept.bytes += body.len() as u64 + u64::from(!body.ends_with(b"\n"));
             if kept.tally.is_empty() {
                 kept.arrivals.push(Arrival { body, at });
@@ -265,10 +265,10 @@ fn serve(connection: impl Read + Write, kept: &Mutex<Entry>) -> io::Result<()> {
     Ok(())
 }
 
-/// What of a request's head is needed.
+/// What is needed of a request's head.
 struct Head {
     length: Length,
-    /// The client waits to be told to go on, as curl does with large bodies.
+    /// The client waits for a sign to continue, as curl does with large bodies.
     continues: bool,
 }
 
@@ -278,7 +278,7 @@ enum Length {
     Chunked,
 }
 
-/// Reads a request's head; `None` where the peer has closed.
+/// Reads a request's head; `None` if the peer has closed.
 fn read_head(input: &mut impl BufRead) -> io::Result<Option<Head>> {
     let mut head = Head {
         length: Length::Known(0),

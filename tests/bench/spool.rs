@@ -1,5 +1,5 @@
-//! What a spool costs: the same work without one and with each `--spool-sync`, in turns; how long clients wait; what
-//! `always` makes of the disk's speed; memory in an outage; and how soon a start delivers from a large backlog.
+//! What a spool costs: the same work without one and with each `--spool-sync`, in turns; how long clients wait; how
+//! much `always` makes of the disk's speed; memory in an outage; and how soon a start delivers from a large backlog.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,11 +14,11 @@ use crate::results::{Results, middle, quantile, sorted};
 use crate::setup::{Setup, number};
 use crate::sink::{Sink, free_address};
 
-/// Events of a body, where bodies have many.
+/// How many events a body has, in works with several.
 const BATCH: u64 = 100;
-/// Clients for the throughput of `always`.
+/// How many clients there are for the throughput of `always`.
 const CLIENTS: usize = 64;
-/// Requests a second while answers are timed.
+/// Requests per second while answer times are measured.
 const RATE: u64 = 5_000;
 const GIB: u64 = 1 << 30;
 
@@ -43,7 +43,7 @@ impl Load {
 /// Not every event arrived.
 pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool", number("BENCH_EVENTS", 300_000))?;
-    // One for all: each keeps as much memory as there are events.
+    // One for all: each uses as much memory as there are events.
     let sink = Sink::start(setup.bytes)?;
     for (load, name, limit) in Load::ALL {
         let mut cpu = [const { Vec::new() }; 4];
@@ -105,7 +105,7 @@ fn way(input: Input, sink: &Sink, sync: Option<&'static str>) -> Way {
     way
 }
 
-/// Carries all events; CPU seconds a million.
+/// Carries all events; returns CPU seconds per million.
 fn carry(
     setup: &Setup,
     sink: &Sink,
@@ -158,7 +158,7 @@ fn carry(
     Ok(usage.cpu / events as f64 * 1e6)
 }
 
-/// As [`clients::flood`], but what is refused for want of room is sent again.
+/// Like [`clients::flood`], but what is refused for lack of room is sent again.
 fn flood_patiently(address: SocketAddr, requests: &[Vec<u8>], process: &Process) -> io::Result<()> {
     let parts = requests.chunks(requests.len().div_ceil(CONNECTIONS));
     let posted = clients::in_parallel(parts, |part| {
@@ -209,7 +209,7 @@ fn answers(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// What `always` takes of one event a POST, beside what the disk could if nothing else took time.
+/// The throughput of `always` with one event per POST, compared with what the disk allows if nothing else took time.
 fn always(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool-always", 0)?;
     let (sink, address) = (Sink::start(0)?, free_address()?);
@@ -231,7 +231,7 @@ fn always(results: &mut Results) -> io::Result<()> {
     process.terminate();
     process.wait()?;
     let after = syncs(&setup.directory)?;
-    // The agent makes no more than one in 2 ms.
+    // The agent makes at most one such call in 2 ms.
     let allowed = ((before + after) / 2.0).min(500.0) * CLIENTS as f64;
     results.figure("fdatasync of 64 KiB", &[(before + after) / 2.0], "/s", None);
     results.figure("always, 64 clients, one event a POST", &[rate], "/s", None);
@@ -244,7 +244,7 @@ fn always(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// How often a second what 64 clients send can be had on disk.
+/// How often per second what 64 clients send can be synced to disk.
 fn syncs(directory: &Path) -> io::Result<f64> {
     let path = directory.join("syncs");
     let mut file = File::create(&path)?;
@@ -259,7 +259,7 @@ fn syncs(directory: &Path) -> io::Result<f64> {
     Ok(count / start.elapsed().as_secs_f64())
 }
 
-/// The most memory while the webhook is away and a GiB comes in.
+/// The peak memory while the webhook is unavailable and a GiB comes in.
 fn memory(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool-memory", GIB / 1024)?;
     let sink = Sink::start(0)?;
@@ -280,7 +280,7 @@ fn memory(results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// From the start of the agent to the first delivery, with little in the spool and with 10 GiB more before the last of that.
+/// From the agent's start to the first delivery, with a short spool, and with 10 GiB more before its last events.
 fn start(results: &mut Results) -> io::Result<()> {
     let setup = Setup::new("spool-start", 20_000)?;
     let sink = Sink::start(setup.bytes)?;

@@ -1,4 +1,4 @@
-//! The works of the table: CPU seconds a million events of every program that can do them, against a floor's.
+//! The works of the table: CPU seconds per million events of every program that can do them, compared with a floor's.
 
 use std::fs;
 use std::io;
@@ -19,20 +19,20 @@ enum Work {
     File,
     Unix,
     Http,
-    /// TLS at the source.
+    /// With TLS at the source.
     HttpsIn,
     Fluent,
     Gzip,
-    /// TLS at the webhook.
+    /// With TLS at the webhook.
     Https,
 }
 
 /// What the agent may take.
 #[derive(Clone, Copy)]
 enum Limit {
-    /// So many times its floor's CPU time.
+    /// This many times its floor's CPU time.
     Floors(f64),
-    /// So many CPU seconds a million events.
+    /// This many CPU seconds per million events.
     Cpu(f64),
 }
 
@@ -70,7 +70,7 @@ impl Work {
         }
     }
 
-    /// The work whose floor is this one's.
+    /// The work whose floor is used for this one.
     fn floor_work(self) -> Self {
         match self {
             Self::HttpsIn => Self::Http,
@@ -95,12 +95,12 @@ impl Work {
     }
 }
 
-/// What all of them share.
+/// What all works share.
 struct Bench<'a> {
     setup: &'a Setup,
     plain: Sink,
     tls: Sink,
-    /// One event each, for the works that have them.
+    /// Requests with one event each, for the works that need them.
     requests: Vec<Vec<u8>>,
     /// The same events packed.
     messages: Vec<Vec<u8>>,
@@ -111,9 +111,9 @@ struct Bench<'a> {
 
 /// One run of a program.
 struct Sample {
-    /// CPU seconds a million events.
+    /// CPU seconds per million events.
     cpu: f64,
-    /// The most memory in MiB.
+    /// The peak memory in MiB.
     peak: f64,
     arrivals: Arrivals,
 }
@@ -167,7 +167,7 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
                 continue;
             }
             let cpu = sorted(own.iter().map(|sample| sample.cpu));
-            // Round by round, since a machine's speed changes from one round to the next.
+            // Compared round by round, since a machine's speed changes from one round to the next.
             let pairs = own.iter().zip(&floors);
             let ratio = middle(&sorted(pairs.map(|(own, floor)| own.cpu / floor.cpu)));
             let peak = own.iter().map(|sample| sample.peak).fold(0.0, f64::max);
@@ -209,7 +209,7 @@ pub(crate) fn run(setup: &Setup, rounds: u64, results: &mut Results) -> io::Resu
     Ok(complete)
 }
 
-/// A certificate for sources, in files too.
+/// A certificate for sources, also in files.
 fn identity(setup: &Setup) -> io::Result<(String, Identity)> {
     let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
     let own = own.map_err(io::Error::other)?;

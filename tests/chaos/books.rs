@@ -1,7 +1,7 @@
-//! The webhook's side of the account: what it was sent, what it answered, and which answers may have been lost.
+//! The webhook's side of the account: what was sent to it, what it answered, and which answers may have been lost.
 //!
-//! The agent has one sender, which makes one request after the other. So the requests' order shows which answers the
-//! agent can have heard; see [`judge`](super::judge). No answer is presumed lost without a reason that the books know.
+//! The agent has one sender, which makes one request after the other. So the order of the requests shows which answers
+//! the agent can have heard; see [`judge`](super::judge). No answer is presumed lost unless the books know a reason.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::{Answer, Request};
 
 use super::judge::{self, Account, Interval, Ledger, Post};
 
-/// A webhook that is picky refuses every event whose number is a multiple of this.
+/// A picky webhook refuses every event whose number is a multiple of this.
 pub(super) const POISON: usize = 499;
 
 /// What an answer tells an agent that hears it.
@@ -20,9 +20,9 @@ pub(super) enum Meaning {
     Taken,
     /// It will never take them.
     Refused,
-    /// To try again.
+    /// The events must be sent again.
     Again,
-    /// The same, and they may have arrived all the same.
+    /// The same, but they may have arrived after all.
     Unclear,
 }
 
@@ -35,17 +35,17 @@ pub(super) struct Books(Mutex<Page>);
 struct Page {
     answer: Answer,
     meaning: Meaning,
-    /// Bodies with certain events in them are refused.
+    /// Whether bodies with certain events in them are refused.
     picky: bool,
-    /// So long does the agent wait for an answer.
+    /// How long the agent waits for an answer.
     timeout: Duration,
     /// Answers may be lost now.
     shaken: bool,
-    /// Over connections up to this number they may be lost for ever.
+    /// Over connections up to this number they may be lost for good.
     broken: usize,
-    /// All that came since the books were last closed.
+    /// All requests since the books were last closed.
     posts: Vec<Post>,
-    /// Something happened since then that can leave the agent in doubt.
+    /// Something has happened since then that can leave the agent in doubt.
     doubtful: bool,
     ledger: Ledger,
     /// When a request was taken that began after all faults had ended.
@@ -62,7 +62,7 @@ pub(super) enum Fate {
 }
 
 impl Books {
-    /// Of events from so many sources, by an agent with this `--request-timeout`.
+    /// For events from this many sources, by an agent with this `--request-timeout`.
     pub(super) fn new(sources: usize, timeout: Duration) -> Self {
         Self(Mutex::new(Page {
             answer: Answer::ok(),
@@ -84,7 +84,7 @@ impl Books {
         (page.answer, page.meaning) = (answer, meaning);
     }
 
-    /// From now on the agent may be in doubt whether a request has arrived, though no answer that it should hear is lost.
+    /// From now on the agent may doubt whether a request has arrived, though no answer that it should hear is lost.
     pub(super) fn doubt(&self) {
         self.page().doubtful = true;
     }
@@ -94,7 +94,7 @@ impl Books {
         self.page().picky = true;
     }
 
-    /// From now on answers may be lost; that of the last request too, for it may be on its way.
+    /// From now on answers may be lost; also that of the last request, since it may be on its way.
     pub(super) fn shake(&self) {
         let mut page = self.page();
         (page.shaken, page.doubtful) = (true, true);
@@ -106,7 +106,7 @@ impl Books {
         }
     }
 
-    /// All faults have ended. What was sent over connections up to this number may still be lost, if they were cut.
+    /// All faults have ended. If connections were cut, what was sent over those up to this number may still be lost.
     pub(super) fn calm(&self, cut: Option<usize>) {
         let mut page = self.page();
         (page.shaken, page.delivery) = (false, None);
@@ -119,7 +119,7 @@ impl Books {
         self.page().delivery
     }
 
-    /// Enters a request, and gives the answer.
+    /// Enters a request, and returns the answer.
     pub(super) fn enter(&self, request: &Request) -> Answer {
         let events: Vec<Id> = request
             .body
@@ -148,12 +148,12 @@ impl Books {
         answer
     }
 
-    /// The agent buffers nothing: it has heard the last answer too. It says that it has redelivered so many events since
-    /// its start. Gives the account, and what is wrong with it.
+    /// The agent buffers nothing: it has heard the last answer too. It says that it has redelivered this many events
+    /// since its start. Returns the account, and what is wrong with it.
     pub(super) fn close(&self, redelivered: u64) -> (Account, Vec<String>) {
         let mut page = self.page();
         let mut posts = std::mem::take(&mut page.posts);
-        // Stable: what comes over one connection comes in the agent's order.
+        // A stable sort: what comes over one connection comes in the agent's order.
         posts.sort_by_key(|post| post.connection);
         let shaken = page.shaken;
         let interval = Interval {
@@ -177,9 +177,9 @@ impl Books {
     }
 }
 
-/// One event of so many has the operation `list`, for rules; the others have `put`.
+/// One in this many events has the operation `list`, for rules; the others have `put`.
 pub(super) const LISTED: usize = 7;
-/// What a rule may have to mask in each event.
+/// What rules mask in each event.
 pub(super) const SECRET: &str = "in-nobodys-archive";
 
 /// An event's line.

@@ -1,4 +1,4 @@
-//! Numbers that look random and come again with their seed.
+//! Numbers that look random and can be repeated with their seed.
 
 /// SplitMix64.
 pub(super) struct Dice(pub(super) u64);

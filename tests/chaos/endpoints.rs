@@ -1,4 +1,4 @@
-//! One of three endpoints is killed and comes back every few seconds, under 5,000 events a second through an `http:` source.
+//! One of three endpoints is killed and comes back every few seconds, at 5,000 events a second through `http:`.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use crate::support::{Answer, Client, Webhook, Wire, WireFault, eventually, own_l
 use super::dice::Dice;
 
 const CLIENTS: usize = 4;
-/// Events in a request of a client, and the time between two requests of one: 5,000 events a second.
+/// How many events a client's request has, and the time between two requests of a client: 5,000 events a second.
 const EACH: usize = 20;
 const INTERVAL: Duration = Duration::from_millis(16);
 const CALM: Duration = Duration::from_secs(20);
-/// A minute of it, after some time without.
+/// A minute of faults, after some time without.
 const CHAOS: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// What the longest pause may be longer.
+/// How much longer than the connect timeout the longest pause may be.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// What has arrived at any of the endpoints.
@@ -51,14 +51,14 @@ impl Arrived {
     }
 }
 
-/// How a client fared: the numbers that were taken, and how long each answer took, and when it was due.
+/// How a client fared: the numbers that were taken, how long each answer took, and when it was due.
 #[derive(Default)]
 struct Posted {
     taken: Vec<Range<u64>>,
     waits: Vec<(Duration, Duration)>,
 }
 
-/// Posts until the end, at its times whatever the answers.
+/// Posts until the end, at fixed times whatever the answers.
 fn post(address: SocketAddr, place: usize, until: Duration) -> Posted {
     let (mut client, begin) = (Client::connect(address), Instant::now());
     let mut posted = Posted::default();
@@ -83,7 +83,7 @@ fn post(address: SocketAddr, place: usize, until: Duration) -> Posted {
     posted
 }
 
-/// The time that 99 of 100 answers in this part of the run did not exceed.
+/// The time within which 99 of 100 answers came in this part of the run.
 fn p99(posted: &[Posted], part: Range<Duration>) -> Duration {
     let waits = posted.iter().flat_map(|posted| &posted.waits);
     let mut waits: Vec<_> = waits

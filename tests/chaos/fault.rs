@@ -8,18 +8,18 @@ use super::books::Meaning;
 use super::dice::Dice;
 use super::rig::Rig;
 
-/// What fails for a while.
+/// Something that fails for a while.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) place: Place,
     pub(super) host: Host,
-    /// At its end all connections are cut, as by a restart of what has failed; else what hangs is for the agent to end.
+    /// At its end all connections are cut, as by a restart of what failed; otherwise the agent must end what hangs.
     pub(super) ends_with_cut: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// The webhook runs, but answers so.
+    /// The webhook runs, but gives this answer.
     Answer(String, Box<Answer>, Meaning),
     /// The webhook refuses one event here and there.
     Picky,
@@ -44,7 +44,7 @@ pub(super) enum Host {
 }
 
 impl Fault {
-    /// Draws one.
+    /// Draws a fault.
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let place = match dice.below(10) {
             0 => Place::Nowhere,
@@ -67,7 +67,7 @@ impl Fault {
         }
     }
 
-    /// Has it, for so long.
+    /// Makes this fault happen, for this long.
     pub(super) fn befall(&self, rig: &mut Rig, lasting: Duration) {
         if self.leaves_doubt() {
             rig.books.doubt();
@@ -109,7 +109,7 @@ impl Fault {
             rig.books.shake();
             rig.wire.cut();
         }
-        // A request can wait in a connection that was cut before it was accepted, and its answer is lost then.
+        // A request can wait in a connection that was cut before it was accepted; its answer is then lost.
         rig.hook.accept_all();
         let has_cut = self.cuts() || self.ends_with_cut;
         rig.books.calm(has_cut.then(|| rig.hook.connections()));
@@ -120,7 +120,7 @@ impl Fault {
         matches!(self.place, Place::Killed | Place::Wire(_)) || self.host == Host::NoDescriptors
     }
 
-    /// Whether requests may fail so that nobody knows whether they have arrived.
+    /// Whether requests may fail such that nobody knows whether they have arrived.
     fn leaves_doubt(&self) -> bool {
         match &self.place {
             Place::Answer(_, answer, meaning) => {
@@ -151,7 +151,7 @@ impl std::fmt::Display for Fault {
 }
 
 fn wire(dice: &mut Dice) -> WireFault {
-    // Over TLS the shorter ones break the handshake, at any place.
+    // Over TLS the shorter lengths break the handshake, at any place.
     let bytes = dice.one_of(&[0, 3, 100, 700, 1500, 5_000, 60_000]) + dice.below(100) as usize;
     match dice.below(6) {
         0 => WireFault::Refuse,
@@ -192,7 +192,7 @@ fn answer(dice: &mut Dice) -> Place {
     Place::Answer(what.into(), Box::new(answer), meaning)
 }
 
-/// What a status tells, where no code of Splunk's says more.
+/// What a status means, if no code of Splunk's says more.
 pub(super) fn meaning_of(status: u16) -> Meaning {
     match status {
         200..=299 => Meaning::Taken,

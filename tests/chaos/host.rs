@@ -1,5 +1,5 @@
-//! Faults at the host: its disk is full, its memory or its descriptors are used up, its clock jumps. Events are delivered
-//! as before.
+//! Faults at the host: its disk is full, its memory or its descriptors are used up, its clock jumps. Events are
+//! delivered as usual.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -33,7 +33,7 @@ fn a_full_disk_under_the_state_directory_costs_no_event() {
         .wait_for_log(".checkpoint: can't write the checkpoint: No space");
     rig.settle();
     drop(file);
-    // There is room again: it writes what `show` reads, by itself.
+    // There is room again: the agent writes by itself the file that `show` reads.
     fs::remove_file(&filler).unwrap();
     rig.agent
         .wait_for_log("`show` has the status of this agent again after");
@@ -93,8 +93,8 @@ fn without_a_descriptor_for_the_webhook_events_are_held() {
 
 #[test]
 fn memory_for_the_buffer_and_16_mib_is_enough() {
-    // Resident memory, as containers limit it; limits of addresses (RLIMIT_AS, RLIMIT_DATA) count stacks and arenas
-    // that nobody has touched.
+    // Resident memory, as containers limit it; limits of address space (RLIMIT_AS, RLIMIT_DATA) also count stacks and
+    // arenas that nobody has touched.
     const BUFFER: usize = 16 << 20;
     let Some(group) = Group::new(BUFFER + (16 << 20)) else {
         return;
@@ -123,7 +123,7 @@ fn memory_for_the_buffer_and_16_mib_is_enough() {
             writeln!(input, "{event}").unwrap();
         }
     });
-    // But for one more of the large events.
+    // Except for the room of one more large event.
     eventually("the buffer is full", || {
         let metrics = Metrics::parse(&get(status, "/metrics").1);
         (metrics.value("buffered_bytes") as usize > BUFFER - (1 << 20)).then_some(())
@@ -139,7 +139,7 @@ fn memory_for_the_buffer_and_16_mib_is_enough() {
     assert_eq!((balance.received, balance.delivered), (count, count));
 }
 
-/// A control group with so much memory; none where nobody may make one.
+/// A control group with this much memory; none if it can't be created.
 struct Group(PathBuf);
 
 impl Group {
@@ -209,7 +209,7 @@ fn a_clock_that_jumps_changes_no_count_and_no_wait() {
     let jumps = [DAY, -DAY, 3653 * DAY, -3653 * DAY, 0];
     let events = numbered(0..2 * jumps.len());
     for (number, seconds) in jumps.into_iter().enumerate() {
-        // In the middle of a wait for more events, and of one before the next attempt.
+        // In the middle of a wait for more events, and of a wait for the next attempt.
         feed(&mut agent, &events[2 * number..=2 * number]);
         jump(seconds);
         hook.wait_for_events(2 * number + 1);
@@ -234,7 +234,7 @@ fn a_clock_that_jumps_changes_no_count_and_no_wait() {
     hook.always(Answer::status(503));
     feed(&mut agent, &numbered(0..1));
     tells(r#""failing""#);
-    // An outage that began before there was any time.
+    // The clock goes back to 1970: the outage began long after that.
     let now = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
     jump(-now);
     feed(&mut agent, &numbered(1..2));

@@ -1,19 +1,19 @@
-//! Whether each request was called for, and what became of each event: worked out from all requests, in the order in
+//! Whether each request was justified, and what became of each event: worked out from all requests, in the order in
 //! which the agent made them.
 //!
-//! An answer was surely heard if the next request came over the same connection, or if nothing had happened that can lose
-//! it: no fault of the network, and less time than the agent waits. What was taken or refused by an answer that was surely
-//! heard must not come again. After any other answer it may, and the agent must count it.
+//! An answer was surely heard if the next request came over the same connection, or if nothing had happened that can
+//! lose it: no network fault, and less time than the agent waits. What was taken or refused by an answer that was
+//! surely heard must not come again. After any other answer it may, and the agent must count it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::books::{Fate, Id, Meaning};
 
-/// So many complaints say enough.
+/// No more complaints than this are listed.
 const COMPLAINTS: usize = 20;
 
-/// A request that came whole.
+/// A request that arrived whole.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
     pub(super) connection: usize,
@@ -21,7 +21,7 @@ pub(super) struct Post {
     pub(super) meaning: Meaning,
     /// Its answer may be lost.
     pub(super) shaken: bool,
-    /// When its head had come.
+    /// When its head had arrived.
     pub(super) at: Instant,
 }
 
@@ -29,13 +29,13 @@ pub(super) struct Post {
 pub(super) struct Interval {
     /// In the agent's order.
     pub(super) posts: Vec<Post>,
-    /// So long does the agent wait for an answer.
+    /// How long the agent waits for an answer.
     pub(super) timeout: Duration,
     /// Over connections up to this number something may have been read late.
     pub(super) broken: usize,
     /// Something happened that can leave the agent in doubt whether a request has arrived.
     pub(super) doubtful: bool,
-    /// Events that the agent says it has redelivered, since its start.
+    /// How many events the agent says it has redelivered since its start.
     pub(super) redelivered: u64,
 }
 
@@ -48,22 +48,22 @@ pub(super) struct Account {
     pub(super) refused: u64,
     /// Sent again after they had been taken, because the answer was lost.
     pub(super) repeated: u64,
-    /// Sent again after they may have arrived, as far as the agent knew: those and others.
+    /// Sent again after they may have arrived, as far as the agent knew: the repeated ones and others.
     pub(super) redelivered: u64,
     /// Requests.
     pub(super) requests: u64,
 }
 
-/// What was settled whenever the books were closed.
+/// What was settled each time the books were closed.
 pub(super) struct Ledger {
     pub(super) account: Account,
     fates: Vec<Vec<Fate>>,
-    /// What the agent said last.
+    /// The number that the agent reported last.
     redelivered: u64,
 }
 
 impl Ledger {
-    /// Of events from so many sources.
+    /// For events from this many sources.
     pub(super) fn new(sources: usize) -> Self {
         Self {
             account: Account::default(),
@@ -92,7 +92,7 @@ impl Ledger {
 }
 
 impl Post {
-    /// What its answer makes of each of its events.
+    /// The fate of each of its events according to its answer.
     fn fate(&self) -> Fate {
         match self.meaning {
             Meaning::Taken => Fate::Taken,
@@ -101,7 +101,7 @@ impl Post {
         }
     }
 
-    /// Whether its answer came too late for the agent, if it made the `next` request because of that.
+    /// Whether its answer came too late for the agent, if the agent made the `next` request because of that.
     fn timed_out(&self, next: &Post, timeout: Duration) -> bool {
         next.at.saturating_duration_since(self.at) >= timeout
     }
@@ -125,18 +125,18 @@ impl std::fmt::Display for Post {
     }
 }
 
-/// Enters what has come, after which the agent buffers nothing; gives what is wrong with it.
+/// Enters what has come, after which the agent buffers nothing; returns what is wrong with it.
 pub(super) fn enter(ledger: &mut Ledger, interval: &Interval) -> Vec<String> {
     let posts = &interval.posts;
     let mut wrong = Vec::new();
-    // Of each event the latest request, in which is the reason for which it may come again.
+    // The latest request of each event, which has the reason why it may come again.
     let mut latest: HashMap<Id, usize> = HashMap::new();
     let mut due = 0;
     for (place, post) in posts.iter().enumerate() {
         for id in &post.events {
             let settled = ledger.fate(*id);
             if settled != Fate::Unseen {
-                // Sent long ago over a connection that was cut since, and read only now: nobody hears the answer.
+                // Sent long ago over a connection that was cut since, and only read now: nobody hears the answer.
                 if post.connection > interval.broken {
                     wrong.push(format!("{id:?} was {settled:?} for good, and then {post}"));
                 }
@@ -177,7 +177,7 @@ pub(super) fn enter(ledger: &mut Ledger, interval: &Interval) -> Vec<String> {
     wrong
 }
 
-/// The agent counts all that it knows to be sent again, of which some was lost on the way, and nothing without a reason.
+/// The agent counts all that it knows it has sent again, some of it lost on the way, and nothing without a reason.
 fn wrong_count(ledger: &mut Ledger, interval: &Interval, due: u64) -> Option<String> {
     let before = std::mem::replace(&mut ledger.redelivered, interval.redelivered);
     let counted = interval.redelivered.saturating_sub(before);
@@ -196,7 +196,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Requests of these events: over which connection, with which answer, under a fault or not, and at which second.
+    /// Requests with these events: over which connection, with which answer, under a fault or not, and at which second.
     fn judged(
         posts: &[(usize, &[usize], Meaning, bool, u64)],
         redelivered: u64,
@@ -240,7 +240,7 @@ mod tests {
                 false,
             ),
         ] {
-            // With another request in between, which decides.
+            // With another request in between, which decides the case.
             for between in [
                 None,
                 Some((connection, &[7_usize][..], Taken, false, second)),

@@ -1,4 +1,4 @@
-//! S3 servers that write numbered events without end, through a socket, a file and a webhook at once.
+//! S3 servers that write numbered events endlessly, through a socket, a file and a webhook at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ use super::books::event;
 pub(super) const SOCKET: usize = 0;
 /// The writer to a file, which is its own buffer.
 pub(super) const LOG: usize = 1;
-/// The client of the `http:` source, which is told what was taken.
+/// The client of the `http:` source, which learns what was taken.
 pub(super) const CLIENT: usize = 2;
 
 /// The servers. They end when this is dropped.
@@ -30,7 +30,7 @@ pub(super) struct Load {
 
 #[derive(Default)]
 struct Shared {
-    /// Held by each server while it writes, so that they can be made to pause between two events.
+    /// Locked by each server while it writes, so that they can be paused between two events.
     turn: RwLock<()>,
     stop: AtomicBool,
     written: Mutex<Written>,
@@ -39,7 +39,7 @@ struct Shared {
 /// What was written so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written {
-    /// By the first two.
+    /// The events of the first two.
     pub(super) events: [usize; 2],
     /// What the client was told of each of its events.
     pub(super) told: Vec<Told>,
@@ -62,7 +62,7 @@ pub(super) struct Places {
 }
 
 impl Load {
-    /// Begins to write: to the socket so many events at a time.
+    /// Begins to write, with this many events at a time to the socket.
     pub(super) fn start(places: &Places, burst: usize) -> Self {
         let shared = Arc::new(Shared::default());
         eventually("the agent's socket", || {
@@ -80,12 +80,12 @@ impl Load {
         }
     }
 
-    /// Has all of them pause for as long as the guard lives.
+    /// Pauses all servers for as long as the guard lives.
     pub(super) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
         self.shared.turn.write().unwrap()
     }
 
-    /// Ends them.
+    /// Stops the servers.
     pub(super) fn stop(&mut self) {
         self.shared.stop.store(true, SeqCst);
         for thread in self.threads.drain(..) {
@@ -122,7 +122,7 @@ fn write(
     })
 }
 
-/// Events that were lost with a connection are among those that were written.
+/// Events that are lost with a connection still count as written.
 fn to_socket(path: PathBuf, burst: usize) -> impl FnMut(&Mutex<Written>) {
     let mut socket = None;
     let mut next = 0;
@@ -130,7 +130,7 @@ fn to_socket(path: PathBuf, burst: usize) -> impl FnMut(&Mutex<Written>) {
         if socket.is_none() {
             socket = UnixStream::connect(&path).ok();
         }
-        // There is no agent.
+        // No agent is running.
         let Some(connected) = &mut socket else { return };
         let events = events(SOCKET, next, burst);
         if connected.write_all(events.as_bytes()).is_err() {
@@ -145,7 +145,7 @@ fn to_log(path: PathBuf) -> impl FnMut(&Mutex<Written>) {
     let mut log = open(&path);
     let mut next = 0;
     move |written| {
-        // As after logrotate's signal.
+        // As after a signal from logrotate.
         if !same(&path, &log) {
             log = open(&path);
         }

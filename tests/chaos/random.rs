@@ -1,4 +1,4 @@
-//! Faults drawn at random under load: one after the other, and the account after each.
+//! Faults drawn at random under load: one after the other, with an account after each.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,13 +9,13 @@ use super::fault::Fault;
 use super::judge::Account;
 use super::rig::{BACKOFF_MAX, Rig};
 
-/// Faults before another agent takes over.
+/// How many faults until another agent takes over.
 const FAULTS: usize = 40;
 
-/// A part of the account that every run tries: the same faults each time.
+/// A part that runs with every test: the same faults each time.
 #[test]
 fn after_each_of_some_faults_the_account_is_right() {
-    // Seeds that draw many kinds in a short time, and a buffer that is full in a short time.
+    // Seeds that draw many kinds of faults, and fill the buffer, in a short time.
     for (seed, tls) in [(18_482, false), (19_336, true)] {
         let mut rig = Rig::start_with(tls, 20, |agent| agent.arg("--buffer-events=400"));
         let mut dice = Dice(seed);
@@ -50,7 +50,7 @@ fn after_each_of_many_faults_the_account_is_right() {
             fault.befall(&mut rig, lasting);
             let calm = Instant::now();
             let limit = BACKOFF_MAX + Duration::from_secs(1);
-            // Twice that: others may want the processors too.
+            // Twice that, since others may need the processors too.
             let delivery = poll(2 * limit, || rig.books.delivery());
             let took = delivery.map(|at| at.duration_since(calm));
             let scheme = if tls { "https" } else { "http" };
@@ -88,12 +88,12 @@ fn after_each_of_many_faults_the_account_is_right() {
     );
 }
 
-/// A number of the environment.
+/// A number from the environment.
 pub(super) fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// That of the environment, or another one each time.
+/// The seed from the environment, or else a new one each time.
 pub(super) fn seed() -> u64 {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = given("CHAOS_SEED").unwrap_or_else(|| now().as_secs());

@@ -20,12 +20,12 @@ use super::load::{CLIENT, LOG, Load, Places, SOCKET, Told, Written};
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 /// `--backoff-max`.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(300);
-/// Events at a time through the socket, every 10 ms.
+/// How many events come at a time through the socket, every 10 ms.
 const BURST: usize = 20;
-/// How long draining the buffer may take once all faults have ended: only a failure reaches it.
+/// How long draining the buffer may take once all faults have ended; only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// All of it.
+/// Everything together.
 pub(super) struct Rig {
     pub(super) load: Load,
     pub(super) agent: Agent,
@@ -40,12 +40,12 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Starts all of it, over TLS or not, with some 4,500 events a second.
+    /// Starts everything, over TLS or not, with some 4,500 events a second.
     pub(super) fn start(tls: bool) -> Self {
         Self::start_with(tls, BURST, |command| command)
     }
 
-    /// The same with so many events at a time through the socket, and a change of the agent's command.
+    /// The same with this many events at a time through the socket, and a change of the agent's command.
     pub(super) fn start_with(
         tls: bool,
         burst: usize,
@@ -82,7 +82,7 @@ impl Rig {
             .source(&format!("file:{}", places.log.display()))
             .source(&format!("http:{}", places.http))
             .arg(format!("--status-listen={status}"));
-        // By the environment, so that a change wins.
+        // In the environment, so that a change takes precedence.
         for (name, value) in [
             ("BUFFER_EVENTS", "1500"),
             ("BATCH_EVENTS", "500"),
@@ -101,7 +101,7 @@ impl Rig {
         }
         let agent = change(command).spawn();
         agent.wait_for_log("started: ");
-        // A fault before that may keep it from starting.
+        // An earlier fault may keep it from starting.
         agent.wait_until_running();
         Self {
             load: Load::start(&places, burst),
@@ -116,7 +116,7 @@ impl Rig {
         }
     }
 
-    /// The figures now. Nothing is unaccounted for at any moment.
+    /// The current figures. Nothing is unaccounted for at any moment.
     #[track_caller]
     pub(super) fn metrics(&self) -> Metrics {
         let (status, page) = get(self.status, "/metrics");
@@ -131,8 +131,8 @@ impl Rig {
         rotate(&self.agent, &self.places.log, &mut self.rotations);
     }
 
-    /// The servers pause, and all faults have ended: waits until the buffer is empty. Then each event has had the end that
-    /// the agent, the webhook and the server tell of it.
+    /// The servers pause, and all faults have ended: waits until the buffer is empty. By then each event has ended the
+    /// way that the agent, the webhook and the server report.
     #[track_caller]
     pub(super) fn settle(&self) -> Account {
         let pause = self.load.pause();
@@ -173,7 +173,7 @@ impl Rig {
         .map(|name| metrics.of("events_received_total", "source", &name) as usize)
     }
 
-    /// What does not agree.
+    /// The figures that do not agree.
     fn compare(&self, written: &Written, metrics: &Metrics, account: &Account) -> Vec<String> {
         let mut unlike = Vec::new();
         let mut must_be = |what: &str, is: u64, should: u64| {
@@ -195,7 +195,7 @@ impl Rig {
         for reason in ["malformed", "too_large", "disabled", "shutdown"] {
             must_be(reason, dropped(reason), 0);
         }
-        // What never was at the webhook.
+        // The events that never reached the webhook.
         let missing = |source: usize, count: usize| -> Vec<usize> {
             (0..count)
                 .filter(|number| self.books.fate((source, *number)) == Fate::Unseen)
@@ -217,8 +217,8 @@ impl Rig {
         let of_socket = missing(SOCKET, written.events[SOCKET]).len() as u64;
         let received = self.received(metrics)[CLIENT] as u64;
         must_be("buffer full", dropped("buffer_full"), of_socket);
-        // Those that were not answered were taken, or refused, or have not come in. The client has what was refused: it is
-        // in no count of events.
+        // Those that were not answered were taken, or refused, or have not come in. What was refused is still the
+        // client's: it is in no count of events.
         let nothing = told(Told::Nothing);
         let mut must_be_within = |what: &str, is: u64, least: u64| {
             if !(least..=least + nothing).contains(&is) {
@@ -228,7 +228,7 @@ impl Rig {
             }
         };
         must_be_within("received by http", received, told(Told::Taken));
-        // Of several events each, so that there are fewer.
+        // Each has several events, so there are fewer requests.
         let refused = metrics.0.get("s3_audit_webhook_requests_refused_total");
         let refused: u64 = refused.map_or(0, |family| family.samples.values().sum());
         let busy = told(Told::Busy);
@@ -251,7 +251,7 @@ impl Rig {
         );
     }
 
-    /// Ends the agent; its last word agrees with the rest.
+    /// Ends the agent; its last line agrees with the rest.
     #[track_caller]
     pub(super) fn end(mut self) -> Account {
         self.load.stop();
@@ -279,7 +279,7 @@ impl Rig {
     }
 }
 
-/// Renames the log once the agent has it open; there were so many rotations.
+/// Renames the log once the agent has it open; `rotations` counts the rotations so far.
 pub(super) fn rotate(agent: &Agent, log: &Path, rotations: &mut usize) {
     let is_open = || {
         let mut open = agent.descriptors().into_iter();

@@ -1,4 +1,4 @@
-//! Faults at the webhook and on the way there, one by one: each costs no event, and none is delivered twice.
+//! Faults at the webhook and on the way there, one by one: none costs an event, and no event is delivered twice.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::{
 use super::books::Meaning;
 use super::fault::meaning_of;
 
-/// An agent that tells of every outage.
+/// An agent that reports every outage.
 fn start(endpoint: &str, more: &[&str]) -> Agent {
     let options = [&["--report-interval=1ms"], more].concat();
     delivery::start(endpoint, &options)
@@ -25,7 +25,7 @@ fn start(endpoint: &str, more: &[&str]) -> Agent {
 #[test]
 fn each_status_that_there_is_has_one_meaning() {
     let hook = Webhook::start();
-    // By the event, not by the turn: one that met a failure at each of its turns would be taken for the cause of them.
+    // Fails by event, not in turns: an event that met a failure at each of its turns would be taken for their cause.
     let answered = Mutex::new(HashSet::new());
     hook.answer_by(move |request| {
         let status = number_of(&request.body);
@@ -57,7 +57,7 @@ fn each_status_that_there_is_has_one_meaning() {
         (statuses.len() - rejected) as u64,
         "{log}"
     );
-    // An event that failed is passed by others, so that they come in another order; each comes as often as it must.
+    // Others overtake an event that failed, so the order differs; each comes as often as it must.
     let mut posts = BTreeMap::<u16, Vec<u16>>::new();
     for request in hook.requests() {
         let answers = posts.entry(number_of(&request.body)).or_default();
@@ -92,7 +92,7 @@ fn a_handshake_that_breaks_anywhere_is_tried_again() {
         &format!("https://{}/", wire.address()),
         &["--ca-file", ca.to_str().unwrap()],
     );
-    // A hello has 250 bytes or more, and what the server says to one that it knows again not much less.
+    // A hello has 250 bytes or more, and what the server says to a client that it recognises is not much shorter.
     let cut = |bytes| [WireFault::CutToWebhook(bytes), WireFault::CutToAgent(bytes)];
     let faults = [0, 1, 5, 40, 90, 130, 170, 200].map(cut);
     let events = numbered(0..faults.len() * 2);
@@ -130,7 +130,7 @@ fn a_connection_that_breaks_anywhere_in_a_request_or_its_answer_costs_no_event()
         agent.wait_for_nth_log(events.len(), "delivery failed");
         wire.set(WireFault::None);
         agent.wait_for_nth_log(events.len(), "delivery restored");
-        // All that came whole were answered, and all those answers but the last were lost.
+        // All that came whole were answered, and all of these answers except the last were lost.
         let came = &hook.requests()[before..];
         let whole = came.iter().filter(|request| request.answered.is_some());
         let lost = whole.count() - 1;
@@ -183,7 +183,7 @@ fn what_leads_nowhere_and_then_to_the_webhook_is_delivered() {
     balance.holds();
     assert_eq!(balance.delivered, 4);
     let mut taken = taken(&hook);
-    // While the answers only dripped.
+    // Events came twice while the answers only dripped.
     taken.dedup();
     assert_eq!(taken, events);
 }
@@ -219,7 +219,7 @@ fn a_name_that_is_not_found_for_a_while_is_found_again() {
         return;
     };
     let hook = Webhook::start();
-    // A connection that is kept needs no name.
+    // A kept connection needs no name lookup.
     hook.always(Answer::ok().close());
     let dir = tempfile::tempdir().unwrap();
     let resolv_conf = dir.path().join("resolv.conf");
@@ -259,7 +259,7 @@ fn a_name_that_is_not_found_for_a_while_is_found_again() {
     assert_eq!(taken(&hook), events);
 }
 
-/// What a name server says.
+/// What a name server answers.
 #[derive(Clone, Copy, Debug)]
 enum Reply {
     Silence,
@@ -268,7 +268,7 @@ enum Reply {
     Address(std::net::Ipv4Addr),
 }
 
-/// A name server on a loopback address of its own, that answers each question in the same way.
+/// A name server on its own loopback address that answers each question in the same way.
 struct NameServer {
     ip: std::net::Ipv4Addr,
     shared: Arc<Mutex<(Reply, usize)>>,
@@ -301,13 +301,13 @@ impl NameServer {
         self.shared.lock().unwrap().0 = reply;
     }
 
-    /// How many questions there were.
+    /// How many questions it got.
     fn asked(&self) -> usize {
         self.shared.lock().unwrap().1
     }
 }
 
-/// The answer to a query (RFC 1035, section 4), if there is to be one.
+/// The answer to a query (RFC 1035, section 4), if there should be one.
 fn answer(query: &[u8], reply: Reply) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     let name = query[HEADER..].iter().position(|byte| *byte == 0)?;
@@ -334,7 +334,7 @@ fn answer(query: &[u8], reply: Reply) -> Option<Vec<u8>> {
     ]);
     answer.extend(question);
     if let Some(ip) = address {
-        // The name of the question; A, IN; no time to live; four bytes.
+        // A pointer to the question's name; A, IN; a TTL of 0; four bytes.
         answer.extend([0xc0, HEADER as u8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         answer.extend(ip.octets());
     }

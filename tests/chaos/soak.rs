@@ -10,11 +10,11 @@ use super::load::SOCKET;
 use super::random::given;
 use super::rig::Rig;
 
-/// Faults between two looks at the agent.
+/// How many faults there are between two looks at the agent.
 const FAULTS: usize = 5;
-/// Looks before the agent has grown to its size.
+/// How many looks there are before the agent has grown to its size.
 const WARM_UP: usize = 2;
-/// By so much may it grow after that.
+/// How much it may grow after that.
 const GROWTH_KIB: usize = 4096;
 
 /// `make soak`: `SOAK_EVENTS` through the socket, and some through a file and `http:` beside them.
@@ -24,7 +24,7 @@ fn millions_of_events_and_many_faults_leave_nothing_behind() {
     let events = given("SOAK_EVENTS").unwrap_or(10_000_000) as usize;
     let mut dice = Dice(given("CHAOS_SEED").unwrap_or(1));
     let began = Instant::now();
-    // Whoever writes to the socket is made to wait, so that all of it goes the whole way.
+    // Writers to the socket must wait, so that all events go the whole way.
     let mut rig = Rig::start_with(false, 2000, |command| {
         command
             .arg("--when-full=wait")
@@ -62,7 +62,7 @@ fn millions_of_events_and_many_faults_leave_nothing_behind() {
         if let Some((size, open)) = warm {
             most = most.max(resident);
             assert!(most <= size + GROWTH_KIB, "{most} KiB after {size} KiB");
-            // Connections that are just being closed, and probes, are no leak.
+            // Connections that are just being closed, and probes, are not leaks.
             eventually("as many descriptors and threads as before", || {
                 (agent.descriptors().len() <= open.0 && agent.threads() <= open.1).then_some(())
             });

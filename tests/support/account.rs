@@ -1,4 +1,4 @@
-//! The end of a story about numbered events: what arrived is what the agent says it delivered, and nothing is
+//! The end of a story about numbered events: what arrived is what the agent reports as delivered, and nothing is
 //! unaccounted for.
 
 use std::fmt::Display;
@@ -31,7 +31,7 @@ pub(crate) fn end(agent: Agent, hook: &Webhook) -> Balance {
     wait_for_end(agent, hook)
 }
 
-/// What the agent says it delivered is what the webhook got, and nothing is unaccounted for.
+/// What the agent reports as delivered is what the webhook got, and nothing is unaccounted for.
 #[track_caller]
 pub(crate) fn wait_for_end(agent: Agent, hook: &Webhook) -> Balance {
     let balance = agent.wait().done();
@@ -46,7 +46,7 @@ pub(crate) fn end_without_loss(agent: Agent, hook: &Webhook) {
     assert_eq!(balance.dropped, 0, "{balance:?}");
 }
 
-/// Ends the agent's input; gives its balance and its log.
+/// Ends the agent's input; returns its balance and its log.
 #[track_caller]
 pub(crate) fn end_input(mut agent: Agent) -> (Balance, String) {
     agent.close_stdin();

@@ -30,7 +30,7 @@ pub(crate) struct Agent {
     _state_dir: Option<TempDir>,
 }
 
-/// An agent that is yet to be started.
+/// An agent that has not been started yet.
 pub(crate) struct AgentCommand {
     command: Command,
     input: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ pub(crate) struct AgentCommand {
 }
 
 impl AgentCommand {
-    /// Runs `program` with no setting of this process's own environment reaching it. Its stdin is a pipe.
+    /// Runs `program` without any setting from this process's own environment. Its stdin is a pipe.
     pub(super) fn of(program: &str) -> Self {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -102,13 +102,13 @@ impl AgentCommand {
         self
     }
 
-    /// Takes an environment variable away.
+    /// Removes an environment variable.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// Takes its stdin from here, a file or `Stdio::null()`, in place of the pipe.
+    /// Takes its stdin from here, a file or `Stdio::null()`, instead of the pipe.
     pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
         self
@@ -134,7 +134,7 @@ impl AgentCommand {
                 .stdin
                 .take()
                 .expect("input() goes to the pipe that stdin() has replaced");
-            // A thread, for the pipe is shorter than the input may be. An agent that ends early leaves some unread.
+            // In a thread, since the pipe may be shorter than the input. An agent that ends early leaves some unread.
             thread::spawn(move || {
                 let _ = stdin.write_all(&bytes);
             });
@@ -158,13 +158,13 @@ impl AgentCommand {
 }
 
 impl Agent {
-    /// The built binary, to be given its arguments. It has a state directory of its own, that no test
-    /// may write to the host's.
+    /// The built binary, which still needs its arguments. It has a state directory of its own, so that no test writes
+    /// to the host's.
     pub(crate) fn command() -> AgentCommand {
         AgentCommand::of(BINARY).with_state_dir()
     }
 
-    /// The same in a memory cgroup, from its first byte on.
+    /// The same in a memory cgroup, from the start.
     pub(crate) fn command_in(cgroup: &Cgroup) -> AgentCommand {
         let enter = r#"echo $$ >"$0" && exec "$@""#;
         let shell = AgentCommand::of("sh").args(["-c", enter]);
@@ -177,27 +177,27 @@ impl Agent {
         self.child.id()
     }
 
-    /// All that it has logged so far, in whole lines.
+    /// Everything that it has logged so far, in whole lines.
     pub(crate) fn log(&self) -> String {
         self.stderr.text()
     }
 
-    /// All that it has printed to stdout so far, in whole lines.
+    /// Everything that it has printed to stdout so far, in whole lines.
     pub(crate) fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// Waits for a line with this text, from the first line on, and gives the line.
+    /// Waits for a line with this text, from the first line on, and returns the line.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         self.wait_for_nth_log(1, text)
     }
 
-    /// Waits for the `n`th line with this text, and gives the line.
+    /// Waits for the `n`th line with this text, and returns the line.
     #[track_caller]
     pub(crate) fn wait_for_nth_log(&self, n: usize, text: &str) -> String {
         let found = poll(PATIENCE, || {
-            // Looked at in this order, since the line may be the last one before the end.
+            // Looked at before the log, since the line may be the last one before the end.
             let ended = self.stderr.ended();
             let line = self
                 .log()
@@ -220,13 +220,13 @@ impl Agent {
         }
     }
 
-    /// The pipe to its stdin. Panics if that was closed or was none.
+    /// The pipe to its stdin. Panics if that was closed or was not a pipe.
     #[track_caller]
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
         self.child.stdin.as_mut().expect("stdin is an open pipe")
     }
 
-    /// The pipe to its stdin, for a thread that writes more than the pipe holds.
+    /// The pipe to its stdin, for a thread that writes more than fits into the pipe.
     #[track_caller]
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("stdin is an open pipe")
@@ -240,17 +240,17 @@ impl Agent {
     /// Sends it a signal, such as `libc::SIGTERM`.
     pub(crate) fn signal(&self, signal: libc::c_int) {
         let id = libc::pid_t::try_from(self.id()).unwrap();
-        // SAFETY: kill() touches no memory. The child has not been waited for, so that the id is still its own.
+        // SAFETY: kill() touches no memory. The child has not been waited for, so the id is still its own.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
 
-    /// kill -9; it is gone when this returns.
+    /// kill -9; the agent has ended when this returns.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end, whatever the reason. One that takes more than 30 s is killed, and the test has failed.
+    /// Waits for its end, whatever the reason. If that takes more than 30 s, it is killed, and the test has failed.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let Some(status) = poll(TIME_TO_END, || self.child.try_wait().unwrap()) else {
@@ -281,11 +281,11 @@ impl Drop for Agent {
 /// What is left of an agent that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// The exit code; none when a signal has ended it.
+    /// The exit code; none if it was ended by a signal.
     pub(crate) code: Option<i32>,
-    /// All that it logged.
+    /// Everything that it logged.
     pub(crate) log: String,
-    /// All that it wrote to stdout.
+    /// Everything that it wrote to stdout.
     pub(crate) stdout: Vec<u8>,
     /// How long it ran.
     pub(crate) took: Duration,
@@ -300,7 +300,7 @@ impl Ended {
             .unwrap_or_else(|| panic!("the log does not end with a balance:\n{}", self.log))
     }
 
-    /// Events that it says it has redelivered, in the last line of the log.
+    /// How many events it says it has redelivered, in the last line of the log.
     #[track_caller]
     pub(crate) fn redelivered(&self) -> u64 {
         let last = self.log.lines().last().unwrap_or_default();
@@ -310,7 +310,7 @@ impl Ended {
         count.map_or(0, |count| count.parse().unwrap())
     }
 
-    /// The balance of an agent that must have ended as it should, with nothing unaccounted for.
+    /// The balance of an agent that must have ended successfully, with nothing unaccounted for.
     #[track_caller]
     pub(crate) fn done(&self) -> Balance {
         assert_eq!(self.code, Some(0), "{}", self.log);
@@ -321,7 +321,7 @@ impl Ended {
     }
 }
 
-/// What became of all events, as the agent says it.
+/// What became of all events, according to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Balance {
     pub(crate) received: u64,
@@ -337,7 +337,8 @@ pub(crate) struct Balance {
 }
 
 impl Balance {
-    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), rejected 1, filtered 1, buffered 0`. What is 0 may be left out.
+    /// Reads `… stopped: received 5, delivered 2, dropped 3 (buffer full 2, malformed 1), rejected 1, filtered 1,
+    /// buffered 0`. What is 0 may be missing.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("stopped: received ")?;
         let (received, rest) = rest.split_once(", delivered ")?;
@@ -348,7 +349,7 @@ impl Balance {
         let (dropped, rest) = rest.rsplit_once(", buffered ")?;
         let (dropped, filtered) = dropped.split_once(", filtered ").unwrap_or((dropped, "0"));
         let (dropped, rejected) = dropped.split_once(", rejected ").unwrap_or((dropped, "0"));
-        // What follows is in no count of the balance.
+        // What follows is not part of the balance.
         let left = rest.split(", ").next()?;
         let (dropped, reasons) = match dropped.split_once(" (") {
             Some((dropped, reasons)) => (dropped, reasons.strip_suffix(')')?.split(", ").collect()),
@@ -399,7 +400,7 @@ impl Output {
         let reader = thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
-            // By whole lines, so that no test sees half of one.
+            // In whole lines, so that no test sees half of one.
             while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 collected.lock().unwrap().append(&mut line);
             }
@@ -429,8 +430,8 @@ impl Output {
     }
 }
 
-/// Whether this variable would change what the agent does: its settings, proxies, where trusted roots are looked for, and
-/// whether it is a service.
+/// Whether this variable would change what the agent does: its settings, proxies, where trusted roots are looked up,
+/// and whether it is a service.
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_uppercase();
     name.starts_with("S3_AUDIT_WEBHOOK_")

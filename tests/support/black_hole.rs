@@ -6,10 +6,10 @@ use std::time::Duration;
 
 /// A listener whose backlog is full and which never accepts: the kernel leaves further connection attempts unanswered.
 ///
-/// (For a server which accepts connections but says nothing, not even in a TLS handshake, any `TcpListener` will do.)
+/// (For a server that accepts connections but says nothing, not even in a TLS handshake, any `TcpListener` will do.)
 pub(crate) struct BlackHole {
     listener: TcpListener,
-    /// What fills the backlog.
+    /// The connections that fill the backlog.
     _waiting: Vec<TcpStream>,
 }
 
@@ -19,10 +19,10 @@ impl BlackHole {
         Self::of(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Makes one of a listener.
+    /// Makes one from a listener.
     pub(super) fn of(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
-        // SAFETY: the descriptor is open. A second listen() does no more than set the length of the backlog anew.
+        // SAFETY: the descriptor is open. A second listen() only sets the length of the backlog anew.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
         let mut waiting = Vec::new();
         while let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
@@ -34,7 +34,7 @@ impl BlackHole {
         }
     }
 
-    /// Where not to connect.
+    /// The address that can't be connected to.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }

@@ -1,4 +1,4 @@
-//! Throw-away certificates: authorities made on the spot, and servers and clients that they vouch for.
+//! Throw-away certificates: authorities made on the spot, and servers and clients that they certify.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Authority {
         self.issue(server_params(names))
     }
 
-    /// A server certificate for these names whose time is over.
+    /// A server certificate for these names that has expired.
     pub(crate) fn expired_server(&self, names: &[&str]) -> Identity {
         let mut params = server_params(names);
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -49,7 +49,7 @@ impl Authority {
         self.issue(params)
     }
 
-    /// A server certificate for these names whose time is yet to come.
+    /// A server certificate for these names that is not valid yet.
     pub(crate) fn early_server(&self, names: &[&str]) -> Identity {
         let mut params = server_params(names);
         params.not_before = date_time_ymd(2120, 1, 1);
@@ -57,7 +57,7 @@ impl Authority {
         self.issue(params)
     }
 
-    /// A server certificate for these names that is a CA's, as `openssl req -x509` makes them.
+    /// A server certificate for these names that is also a CA's, as `openssl req -x509` makes it.
     pub(crate) fn ca_server(&self, names: &[&str]) -> Identity {
         let mut params = server_params(names);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -116,7 +116,7 @@ impl Identity {
         Arc::new(config)
     }
 
-    /// The same for a server which turns away clients that show no certificate of this authority.
+    /// The same for a server that rejects clients without a certificate of this authority.
     pub(crate) fn server_config_for_clients_of(&self, authority: &Authority) -> Arc<ServerConfig> {
         let verifier = WebPkiClientVerifier::builder_with_provider(authority.roots(), provider())
             .build()
@@ -130,7 +130,7 @@ impl Identity {
         Arc::new(config)
     }
 
-    /// Writes `NAME.pem` and `NAME.key` to `dir`, and gives their paths.
+    /// Writes `NAME.pem` and `NAME.key` to `dir`, and returns their paths.
     pub(crate) fn write_pem(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
         (
             write(dir, &format!("{name}.pem"), &self.certificate.pem()),

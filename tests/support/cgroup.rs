@@ -1,4 +1,4 @@
-//! A memory cgroup (version 1 or 2), as Kubernetes gives one to a container: whoever takes more is killed.
+//! A memory cgroup (version 1 or 2), like that of a container in Kubernetes: a process that takes more is killed.
 
 use std::fs;
 use std::io;
@@ -14,10 +14,10 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// One whose processes may take so many bytes together.
+    /// A cgroup whose processes may take this many bytes together.
     ///
     /// # Errors
-    /// Why there can be none here.
+    /// The reason why there can be none here.
     pub(crate) fn with_memory(bytes: usize) -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl Cgroup {
             match fs::create_dir(&directory) {
                 Ok(()) => {
                     let cgroup = Cgroup { directory, peak };
-                    // An existing file: otherwise the controller is not there.
+                    // The file must exist: otherwise the controller is missing.
                     let limit = cgroup.directory.join(limit);
                     let written =
                         fs::metadata(&limit).and_then(|_| fs::write(limit, bytes.to_string()));
@@ -48,12 +48,12 @@ impl Cgroup {
         Err(why)
     }
 
-    /// Writing a process's id to this file brings it in.
+    /// The file that adds a process when its id is written to it.
     pub(crate) fn processes(&self) -> PathBuf {
         self.directory.join("cgroup.procs")
     }
 
-    /// The most bytes that were in use, as far as that is known.
+    /// The most bytes that were in use, if that is known.
     pub(crate) fn peak(&self) -> Option<usize> {
         let peak = fs::read_to_string(self.directory.join(self.peak)).ok()?;
         peak.trim().parse().ok()

@@ -1,11 +1,11 @@
-//! An HTTP client that is nothing but a socket: it sends what it is told, right or wrong.
+//! An HTTP client that is just a socket: it sends what it is told, right or wrong.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::wait::PATIENCE;
 
-/// An HTTP client that sends what it is told and gives what it gets.
+/// An HTTP client that sends what it is told and returns what it gets.
 pub(crate) struct Client<S: Read + Write> {
     /// What comes from the server.
     pub(crate) stream: BufReader<S>,
@@ -15,14 +15,14 @@ impl Client<TcpStream> {
     /// Connects to a server.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).unwrap();
-        // So that a server which never answers fails a test, and does not hang it.
+        // So that a server that never answers fails a test, and does not hang it.
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self::over(socket)
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Talks over a connection that is there already.
+    /// Talks over an existing connection.
     pub(crate) fn over(stream: S) -> Self {
         Self {
             stream: BufReader::new(stream),
@@ -67,7 +67,7 @@ impl<S: Read + Write> Client<S> {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// Posts a body and gives the answer's status and body.
+    /// Posts a body and returns the answer's status and body.
     pub(crate) fn post(&mut self, body: &str) -> io::Result<(u16, String)> {
         self.send_post(body)?;
         self.read_answer()
@@ -81,7 +81,7 @@ impl<S: Read + Write> Client<S> {
         Ok(line.trim_end().to_owned())
     }
 
-    /// All that comes until the connection is closed.
+    /// Everything that comes until the connection is closed.
     pub(crate) fn read_to_end(&mut self) -> io::Result<String> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest)?;

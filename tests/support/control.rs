@@ -9,12 +9,12 @@ use tempfile::TempDir;
 use super::Agent;
 
 pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
-/// In what must not be shown.
+/// The part of the token that must not be shown.
 pub(crate) const SECRET: &str = "B5A79AAD-D822";
-/// Nobody is asked.
+/// Nobody listens here.
 pub(crate) const ENDPOINT: &str = "http://127.0.0.1:9/services/collector/raw";
 
-/// Enables it, and asks nobody.
+/// Enables it without a test event.
 pub(crate) const ENABLE: [&str; 6] = [
     "enable",
     "--no-test",
@@ -24,7 +24,7 @@ pub(crate) const ENABLE: [&str; 6] = [
     TOKEN,
 ];
 
-/// A settings file, which may be there or not.
+/// A settings file, which may exist or not.
 pub(crate) struct Settings {
     pub(crate) dir: TempDir,
 }
@@ -64,7 +64,7 @@ impl Settings {
         self.text().lines().any(|found| found == line)
     }
 
-    /// Runs a command on the file, in its directory; none shows the token.
+    /// Runs a command on the file, in its directory; asserts that the token is not shown.
     pub(crate) fn run(&self, args: &[&str]) -> Said {
         self.run_with(args, "", &[])
     }
@@ -88,7 +88,7 @@ impl Settings {
         said
     }
 
-    /// Runs a command that works.
+    /// Runs a command that must succeed.
     #[track_caller]
     pub(crate) fn must(&self, args: &[&str]) -> String {
         let said = self.run(args);
@@ -101,7 +101,7 @@ impl Settings {
         self.must(&[&ENABLE, more].concat())
     }
 
-    /// Inode, and when it was last written.
+    /// The inode, and the time of the last write.
     pub(crate) fn version(&self) -> (u64, i64, i64) {
         let metadata = fs::metadata(self.path()).unwrap();
         (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())

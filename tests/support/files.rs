@@ -45,12 +45,12 @@ impl Files {
         self.command(pattern, &[]).spawn()
     }
 
-    /// Appends to a log, and makes what is missing of its path.
+    /// Appends to a log, and creates its directories if missing.
     pub(crate) fn append(&self, name: &str, text: &str) {
         append(&self.path(name), text);
     }
 
-    /// The numbers of the events that have arrived, in that order.
+    /// The numbers of the events that have arrived, in order of arrival.
     pub(crate) fn arrived(&self) -> Vec<u64> {
         let events = self.hook.delivered_events().into_iter();
         events.map(|event| number(&event)).collect()
@@ -63,7 +63,7 @@ pub(crate) fn number(event: &[u8]) -> u64 {
     event["n"].as_u64().unwrap()
 }
 
-/// Appends to a file, and makes what is missing of its path.
+/// Appends to a file, and creates its directories if missing.
 pub(crate) fn append(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = OpenOptions::new();

@@ -11,7 +11,7 @@ pub(crate) struct Metrics(pub(crate) BTreeMap<String, Family>);
 pub(crate) struct Family {
     /// `counter`, `gauge` or `histogram`.
     pub(crate) kind: String,
-    /// By the labels, names and values; of a histogram, `part` says what a sample is, and its sum is in whole seconds.
+    /// By labels, names and values; in a histogram, `part` says what a sample is, and its sum is in whole seconds.
     pub(crate) samples: BTreeMap<Vec<(String, String)>, u64>,
 }
 
@@ -75,7 +75,7 @@ impl Metrics {
         self.family(name).samples[&Vec::new()]
     }
 
-    /// The value by a label; of several with that one their sum.
+    /// The value with this label; if several have it, their sum.
     #[track_caller]
     pub(crate) fn of(&self, name: &str, label: &str, value: &str) -> u64 {
         let wanted = (label.to_owned(), value.to_owned());
@@ -106,7 +106,7 @@ impl Metrics {
     /// Nothing is unaccounted for at any moment.
     #[track_caller]
     pub(crate) fn hold(&self) {
-        // Only with a spool.
+        // These exist only with a spool.
         let of_spool = |name: &str| {
             let family = self.0.get(&format!("s3_audit_webhook_{name}"));
             family.map_or(0, |family| family.samples.values().sum())
@@ -130,7 +130,7 @@ fn is_name(text: &str) -> bool {
         && text.starts_with(|first: char| first.is_ascii_lowercase())
 }
 
-/// The labels, and what follows them.
+/// The labels, and the text after them.
 fn labels(text: &str) -> (Vec<(String, String)>, &str) {
     let Some(mut rest) = text.strip_prefix('{') else {
         return (Vec::new(), text);

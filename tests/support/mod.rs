@@ -1,5 +1,5 @@
-//! What the tests stand on: a webhook that answers as it is told, certificates for it, the agent as a child process,
-//! and waits for conditions instead of sleeps.
+//! The tests' foundation: a webhook that answers as it is told, certificates for it, the agent as a child process, and
+//! waits for conditions instead of sleeps.
 
 mod account;
 mod agent;

@@ -8,7 +8,7 @@ use std::path::Path;
 pub(crate) struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {
-    /// `None`, and the reason is printed, where this is not possible.
+    /// Mounts it; `None` where that is not possible, after printing the reason.
     pub(crate) fn new(
         kind: &str,
         what: &Path,

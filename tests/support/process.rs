@@ -1,4 +1,4 @@
-//! What the agent's process has taken of the host, as /proc tells it, and how it is given less.
+//! What the agent's process uses of the host, according to /proc, and how it gets less.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ impl Agent {
         self.status("VmRSS:")
     }
 
-    /// The most memory that it has had so far.
+    /// The peak of its memory so far.
     pub(crate) fn peak_kib(&self) -> usize {
         self.status("VmHWM:")
     }
@@ -27,7 +27,7 @@ impl Agent {
         open.flatten().map(|open| open.path()).collect()
     }
 
-    /// Waits until it has opened all that it needs from the start on: its last thread runs.
+    /// Waits until it has opened everything that it needs from the start: its last thread runs.
     #[track_caller]
     pub(crate) fn wait_until_running(&self) {
         eventually("the thread for signals", || {
@@ -39,9 +39,9 @@ impl Agent {
         });
     }
 
-    /// Leaves it so many descriptors more, as `prlimit --nofile` does.
+    /// Leaves it this many more descriptors, as `prlimit --nofile` does.
     pub(crate) fn leave_descriptors(&self, count: usize) {
-        // The limit is on their numbers.
+        // The limit applies to their numbers.
         let open = self.descriptors();
         let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
         let open: Vec<_> = open.iter().filter_map(number).collect();
@@ -62,7 +62,7 @@ impl Agent {
         assert_eq!(done, 0);
     }
 
-    /// A number of its status.
+    /// A number in its status file.
     fn status(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let value = status.lines().find_map(|line| line.strip_prefix(name));

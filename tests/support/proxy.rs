@@ -1,11 +1,11 @@
-//! A scripted HTTP proxy that is asked to CONNECT.
+//! A scripted HTTP proxy for CONNECT.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// A proxy which connects everybody to one server, whatever name is asked for, or to none. Its threads last as long as
+/// A proxy that connects everybody to one server, whatever name is asked for, or to none. Its threads last as long as
 /// the process.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -33,7 +33,7 @@ impl Proxy {
         thread::spawn(move || {
             while let Ok((socket, _)) = listener.accept() {
                 let heads = Arc::clone(&heads);
-                // Errors end the connection and no more.
+                // Errors only end the connection.
                 thread::spawn(move || serve(socket, server, answer, &heads));
             }
         });

@@ -1,4 +1,4 @@
-//! The tests' own tools are tested first, with a client that is nothing but a socket: a webhook that answers well where it
+//! The tests' own tools are tested first, with a client that is just a socket: a webhook that answers well where it
 //! should fail would let every other test pass.
 
 use std::io::{self, Read, Write};
@@ -218,7 +218,7 @@ fn webhook_answers_late_slowly_without_end_and_not_at_all() {
         client.stream.read(&mut [0]).unwrap_err().kind(),
         io::ErrorKind::WouldBlock
     );
-    // A webhook that is stopped leaves nobody hanging.
+    // When the webhook stops, nobody is left hanging.
     hook.stop();
     assert_eq!(client.read_to_end().unwrap(), "");
     assert_eq!(hook.delivered_events(), [&b"late"[..], b"slow", b"endless"]);

@@ -1,12 +1,12 @@
-//! Waits for conditions with a deadline, so that no test sleeps for a guess.
+//! Waits for conditions with a deadline, so that no test sleeps for a guessed time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long [`eventually`] waits: far longer than anything takes on a healthy machine, so that only a failure reaches it.
+/// How long [`eventually`] waits: far longer than anything takes on a healthy machine, so only a failure reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `condition` holds; panics, naming `what` was waited for, when it does not within `limit`.
+/// Waits until `condition` holds; panics, naming `what` was waited for, if it does not within `limit`.
 #[track_caller]
 pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     if poll(limit, || condition().then_some(())).is_none() {
@@ -14,13 +14,13 @@ pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() ->
     }
 }
 
-/// Waits until `attempt` gives something; panics, naming `what` was waited for, when it does not within [`PATIENCE`].
+/// Waits until `attempt` returns something; panics, naming `what` was waited for, if it does not within [`PATIENCE`].
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     poll(PATIENCE, attempt).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Tries `attempt` every few milliseconds until it gives something; `None` when it has not within `limit`.
+/// Tries `attempt` every few milliseconds until it returns something; `None` if it does not within `limit`.
 pub(crate) fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

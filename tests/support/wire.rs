@@ -1,5 +1,5 @@
 //! The network between the agent and the webhook: a relay that can fail in every way in which a network does, whatever
-//! is spoken over it.
+//! the protocol.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -21,11 +21,11 @@ pub(crate) enum Fault {
     BlackHole,
     /// Connections are accepted, and nothing is passed on.
     Stall,
-    /// Each connection ends when so many bytes have passed to the webhook.
+    /// Each connection ends when this many bytes have passed to the webhook.
     CutToWebhook(usize),
-    /// Each connection ends when so many bytes have passed to the agent.
+    /// Each connection ends when this many bytes have passed to the agent.
     CutToAgent(usize),
-    /// One byte at a time comes through to the agent, with this pause after each.
+    /// One byte at a time is passed to the agent, with this pause after each.
     Drip(Duration),
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Wire {
 /// The connections that are open now, so that they can be cut.
 #[derive(Default)]
 struct Open {
-    /// How often they were cut: one that was accepted before is not to be opened any more.
+    /// How often they were cut: a connection that was accepted before the last cut must not be opened any more.
     age: usize,
     sockets: Vec<TcpStream>,
 }
@@ -49,12 +49,12 @@ struct Open {
 enum Entry {
     Nobody,
     BlackHole(BlackHole),
-    /// The listener in the guise of a stream, because that can be shut down, which ends the thread's accept().
+    /// The listener, disguised as a stream because a stream can be shut down, which ends the thread's accept().
     Relay(TcpStream, JoinHandle<()>),
 }
 
 impl Wire {
-    /// From a free port of this address of the loopback to the webhook.
+    /// From a free port of this loopback address to the webhook.
     pub(crate) fn to(webhook: SocketAddr, from: impl Into<IpAddr>) -> Self {
         let listener = bind((from, 0).into());
         let mut wire = Self {
@@ -73,7 +73,7 @@ impl Wire {
         self.address
     }
 
-    /// Cuts all connections, and has this fault from now on.
+    /// Cuts all connections, and applies this fault from now on.
     pub(crate) fn set(&mut self, fault: Fault) {
         match std::mem::replace(&mut self.entry, Entry::Nobody) {
             Entry::Relay(listener, thread) => {
@@ -128,7 +128,7 @@ fn connect(
     age: usize,
     open: &Arc<Mutex<Open>>,
 ) {
-    // A webhook that is away is as good as one that hangs up.
+    // An unavailable webhook looks like one that hangs up.
     let Some(server) = (match fault {
         Fault::Stall => None,
         _ => TcpStream::connect(webhook).ok(),
@@ -146,7 +146,7 @@ fn connect(
         if open.age != age {
             return;
         }
-        // Those whose peer has gone are of no use any more.
+        // Connections whose peer is gone are of no use any more.
         open.sockets.retain(|socket| socket.peer_addr().is_ok());
         open.sockets
             .extend([agent.try_clone().unwrap(), server.try_clone().unwrap()]);
@@ -166,7 +166,7 @@ fn connect(
     thread::spawn(move || pass(&server_too, &agent_too, down, pause));
 }
 
-/// Passes on what comes, until either side has ended or so many bytes have passed; then both are ended.
+/// Passes on what comes, until either side has ended or `limit` bytes have passed; then both are ended.
 fn pass(mut from: &TcpStream, mut to: &TcpStream, limit: Option<usize>, pause: Option<Duration>) {
     let mut left = limit.unwrap_or(usize::MAX);
     let mut buffer = vec![0; if pause.is_some() { 1 } else { 64 << 10 }];

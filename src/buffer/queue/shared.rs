@@ -24,34 +24,34 @@ pub(super) struct State {
     pub(super) tail: Chunk,
     /// All events that are not final.
     pub(super) buffered: Extent,
-    /// The most bytes that these had.
+    /// The most bytes that these events had.
     pub(super) peak: usize,
     /// The next event's number.
     pub(super) enqueued: Seq,
     pub(super) acks: Acks,
     /// Sent to when the watermark rises.
     pub(super) wake: Option<Sender<()>>,
-    /// Those that wait while forwarding is disabled.
+    /// The events that wait while forwarding is disabled.
     pub(super) waiting: Ranges,
-    /// Those that the next start reads again: at the agent's end they are no loss.
+    /// The events that the next start reads again: they are not lost when the agent ends.
     pub(super) resuming: Ranges,
     /// Sources that wait are woken when at most this is buffered.
     pub(super) wake_at: Extent,
-    /// Those that no sender has taken.
+    /// The events that no sender has taken.
     pub(super) untaken: Extent,
-    /// The sender is woken when so many events or bytes can be taken.
+    /// The sender is woken when this many events or bytes can be taken.
     pub(super) wanted: Extent,
-    /// The consumer is gone: nothing makes room any more.
+    /// The consumer is gone: there will be no more room.
     pub(super) closed: bool,
 }
 
 impl State {
-    /// Whether so many events or bytes can be taken.
+    /// Whether this many events or bytes can be taken.
     pub(super) fn has(&self, wanted: Extent) -> bool {
         self.untaken.events >= wanted.events || self.untaken.bytes >= wanted.bytes
     }
 
-    /// The tail's events, which get their numbers: they are the last ones that were enqueued.
+    /// The tail's events with their numbers: they are the last ones that were enqueued.
     pub(super) fn take_tail(&mut self) -> Run {
         let tail = std::mem::take(&mut self.tail);
         let first = self.enqueued - tail.events as Seq;
@@ -65,7 +65,7 @@ impl State {
         if self.acks.watermark() > watermark
             && let Some(wake) = &self.wake
         {
-            // It is awake if there is no room.
+            // If there is no room, it has been woken already.
             let _ = wake.try_send(());
         }
     }

@@ -1,4 +1,4 @@
-//! What can be known of the queue from outside.
+//! What is visible of the queue from outside.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl QueueStats {
         self.shared.lock().buffered
     }
 
-    /// The most bytes of events that were not final since this was last asked.
+    /// The most bytes of events that were not final since this was last called.
     pub fn take_peak(&self) -> usize {
         let mut state = self.shared.lock();
         let buffered = state.buffered.bytes;
@@ -37,7 +37,7 @@ impl QueueStats {
         self.shared.lock().acks.watermark()
     }
 
-    /// Sends to `wake`, as far as there is room, each time that the [watermark](Self::watermark) has risen.
+    /// Sends to `wake`, if there is room, each time the [watermark](Self::watermark) has risen.
     pub fn wake_when_it_rises(&self, wake: Sender<()>) {
         self.shared.lock().wake = Some(wake);
     }
@@ -54,7 +54,7 @@ impl QueueStats {
         state.acks.unfinished(state.enqueued)
     }
 
-    /// What is buffered at most.
+    /// The limit of what is buffered.
     pub fn bound(&self) -> Extent {
         self.shared.bound
     }

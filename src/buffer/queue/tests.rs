@@ -114,7 +114,7 @@ fn waiting_for_room_ends_with_room_or_with_the_queue() {
             consumer.finish(run.extent(), [run.seqs()]);
         }
     }
-    // The last of them were not released, so no more room comes.
+    // The last of them were not released, so there will be no more room.
     drop(consumer);
     assert_eq!(source.join().unwrap() + taken, 12);
 }
@@ -173,7 +173,7 @@ fn who_waits_for_the_watermark_is_woken_when_it_rises() {
         consumer.finish(bound(seqs.clone().count(), 2), once(seqs.clone()));
         assert_eq!(woken.try_recv().is_ok(), is_woken, "{seqs:?}");
     }
-    // The one before was not looked at yet.
+    // The previous wake was not received yet.
     consumer.finish(ONE, once(7..8));
     consumer.finish(ONE, once(8..9));
     assert!(woken.try_recv().is_ok() && woken.try_recv().is_err());
@@ -208,7 +208,7 @@ fn many_small_pieces_take_little_more_memory_than_their_bytes() {
 }
 
 proptest! {
-    /// Against a plain list: nothing is lost, doubled or reordered, and the bound holds.
+    /// Compared with a plain list: nothing is lost, doubled or reordered, and the bound holds.
     #[test]
     fn keeps_order_and_bound(
         steps in vec(prop_oneof![

@@ -14,42 +14,42 @@ pub trait SpoolFile: Debug + Send + Sync {
     /// Appends as much as one call takes.
     ///
     /// # Errors
-    /// As of write(2).
+    /// Those of write(2).
     fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Writes all of these bytes at this place.
+    /// Writes all of these bytes at this offset.
     ///
     /// # Errors
-    /// As of pwrite(2).
+    /// Those of pwrite(2).
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
-    /// Reads from this place on; 0 at the end.
+    /// Reads from this offset; 0 at the end.
     ///
     /// # Errors
-    /// As of pread(2).
+    /// Those of pread(2).
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// Cuts it off.
+    /// Truncates it.
     ///
     /// # Errors
-    /// As of ftruncate(2).
+    /// Those of ftruncate(2).
     fn truncate(&self, len: u64) -> io::Result<()>;
 
-    /// Has it on disk.
+    /// Syncs its contents to disk.
     ///
     /// # Errors
-    /// As of fdatasync(2).
+    /// Those of fdatasync(2).
     fn sync(&self) -> io::Result<()>;
 }
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// To read it. It must be there.
+    /// To read it. It must exist.
     Read,
-    /// To append to it. It must not be there yet.
+    /// To append to it. It must not exist yet.
     New,
-    /// To read it and to write at offsets. It is created if it is not there.
+    /// To read it and to write at offsets. It is created if it does not exist.
     Update,
 }
 
@@ -64,25 +64,25 @@ pub trait Dir: Debug + Send + Sync {
     /// Opens a file.
     ///
     /// # Errors
-    /// As of open(2).
+    /// Those of open(2).
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn SpoolFile>>;
 
     /// Renames a file.
     ///
     /// # Errors
-    /// As of rename(2).
+    /// Those of rename(2).
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As of unlink(2).
+    /// Those of unlink(2).
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Has on disk which files are there.
+    /// Syncs to disk which files there are.
     ///
     /// # Errors
-    /// As of fsync(2).
+    /// Those of fsync(2).
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -114,7 +114,7 @@ impl SpoolFile for File {
 pub struct RealDir(PathBuf);
 
 impl RealDir {
-    /// That at this path. It is created if its parent is there, and nobody else may look into it.
+    /// The directory at this path. It is created if its parent exists, and nobody else may look into it.
     ///
     /// # Errors
     /// It can't be created, or is not this user's.
@@ -126,7 +126,7 @@ impl RealDir {
         Ok(RealDir(path.into()))
     }
 
-    /// That at this path, only to be read.
+    /// The directory at this path, for reading only.
     pub fn existing(path: &Path) -> Self {
         RealDir(path.into())
     }
@@ -137,7 +137,7 @@ impl Dir for RealDir {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
-            // One that was removed in the meantime is not there.
+            // If it was removed in the meantime, it does not count.
             if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
                 && found.is_file()
             {

@@ -1,4 +1,4 @@
-//! Gives what is in the spool to the queue, in order.
+//! Passes what is in the spool to the queue, in order.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::telemetry::counters::Reason;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 
-/// How often it is looked whether the agent stops.
+/// How often to look whether the agent stops.
 const LOOK: Duration = Duration::from_millis(100);
-/// More is waited for when little has come: to queue each event on its own costs more than all the rest.
+/// How long to wait for more when little has come: to queue each event on its own costs more than all the rest.
 const GATHER: Duration = Duration::from_millis(5);
-/// What can't be read is tried again after this.
+/// How long until what can't be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// What it means if the directory hangs.
+/// What a hanging directory means.
 const IF_IT_HANGS: &str = "what is in the spool waits";
 
 /// The reading thread.
@@ -36,15 +36,15 @@ pub(super) struct Feed {
 /// What to do next.
 enum Next {
     Read(View),
-    /// What was written last, which begins with this event.
+    /// Pass on what was written last, which begins with this event.
     PassOn(Group, u64),
-    /// The queue has everything.
+    /// Wait: the queue has everything.
     Wait,
     End,
 }
 
 impl Feed {
-    /// Runs until the sources have ended and all was read, or the agent stops.
+    /// Runs until the sources have ended and everything was read, or the agent stops.
     pub(super) fn run(self) {
         self.read_on();
         self.shared.lock().fresh = None;
@@ -58,7 +58,7 @@ impl Feed {
         };
         loop {
             if !self.shared.report.is_forwarding() {
-                // It is still there when forwarding is enabled.
+                // What is in the spool is still there when forwarding is enabled.
                 if self.stop.wait(LOOK) {
                     return;
                 }
@@ -109,7 +109,7 @@ impl Feed {
         }
     }
 
-    /// Nothing comes any more.
+    /// Whether nothing more will come.
     fn is_over(&self, state: &State) -> bool {
         state.appenders == 0 && !state.has_pending()
     }
@@ -131,7 +131,7 @@ impl Feed {
         }
     }
 
-    /// Gives the queue what was written last, from this event on. False if that takes no more.
+    /// Passes to the queue what was written last, from this event on. False if the queue takes no more.
     fn pass_on(&self, mut group: Group, first: u64, chunk: &mut Chunk) -> bool {
         let (mut end, time) = (first, Some(now()));
         for record in &mut group.records {
@@ -151,7 +151,7 @@ impl Feed {
         is_open
     }
 
-    /// Reads a chunk, and gives it to the queue. False if that takes no more.
+    /// Reads a chunk, and passes it to the queue. False if the queue takes no more.
     fn read(&self, reader: &mut Reader, view: &View, chunk: &mut Chunk) -> bool {
         let mut time = None;
         while chunk.bytes.len() < CHUNK_BYTES / 2 {
@@ -197,7 +197,7 @@ impl Feed {
         self.shared.report.dropped(Reason::Corrupt, None, events);
     }
 
-    /// Gives the queue all of a chunk, behind whose events is this one. False if it takes no more.
+    /// Passes all of a chunk to the queue; `end` is the number after its last event. False if the queue takes no more.
     fn offer(&self, chunk: &mut Chunk, end: u64, time: Option<u32>) -> bool {
         while !chunk.is_empty() {
             let is_open = self.producer.offer_or_wait(chunk, LOOK);
@@ -209,7 +209,7 @@ impl Feed {
         true
     }
 
-    /// Notes that all before this event was given to the queue.
+    /// Notes that all events before this one were passed to the queue.
     fn mark(&self, end: u64, time: u32) {
         let position = self.producer.enqueued();
         let mut state = self.shared.lock();

@@ -1,4 +1,4 @@
-//! The files of a spool, as a start finds them.
+//! The files of a spool, as found at a start.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use super::position::{Position, PositionFile};
 use super::segments::{self, Segment, Segments};
 use crate::sys::lock;
 
-/// The file that the agent has locked whose spool it is.
+/// The file that is locked by the agent that uses the spool.
 const LOCK: &str = ".lock";
 
 /// A spool that was opened.
@@ -22,12 +22,12 @@ pub struct Files {
     pub(super) position: PositionFile,
     pub(super) at: Position,
     pub(super) damaged: Vec<Segment>,
-    /// How far it was delivered is not known: what is there is delivered again.
+    /// It is not known how far the spool was delivered: what is there is delivered again.
     pub position_is_damaged: bool,
 }
 
 impl Files {
-    /// Opens that in this directory. Takes no longer the more is in it. None if another agent has it.
+    /// Opens the spool in this directory, in the same time whatever its size. None if another agent has it.
     ///
     /// # Errors
     /// It can't be used now.
@@ -39,7 +39,7 @@ impl Files {
         Files::of(dir, lock).map(Some)
     }
 
-    /// Opens that of a directory that this agent has.
+    /// Opens the spool in a directory that this agent has locked.
     pub(super) fn of(dir: Arc<dyn Dir>, lock: File) -> io::Result<Self> {
         let opened = segments::open(&*dir)?;
         let at = Position {
@@ -57,13 +57,13 @@ impl Files {
         })
     }
 
-    /// Events that are in it, and were not delivered.
+    /// How many events are in it that were not delivered.
     pub fn recovered(&self) -> u64 {
         self.at.end - self.at.acked
     }
 }
 
-/// The bytes of events in a directory that may be a spool's, if there are any.
+/// The bytes of events in a directory that may be a spool, if there are any.
 pub fn left_in(path: &Path) -> Option<u64> {
     let files = RealDir::existing(path).list().ok()?;
     let segments = files.iter().filter(|(name, _)| segments::is_segment(name));

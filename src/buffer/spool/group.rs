@@ -1,4 +1,4 @@
-//! Events that are written together, and the result for those who wait.
+//! Events that are written together, and the result for those who wait for that.
 
 use std::io;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub enum SyncMode {
     Never,
     /// Within a second.
     Second,
-    /// Before their writer is answered.
+    /// Before their writer gets its answer.
     Always,
 }
 
@@ -35,7 +35,7 @@ impl FromStr for SyncMode {
 /// What became of events that were to be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// They are in the spool, or will be if nothing waits for that.
+    /// They are in the spool, or will be if nobody waits for that.
     Taken,
     /// There is no room for them.
     Full,
@@ -43,35 +43,35 @@ pub enum Appended {
     Unavailable,
 }
 
-/// Some events that are written at once.
+/// Some events that are written in one call.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) records: Vec<Record>,
     pub(super) bytes: u64,
     pub(super) events: u64,
-    /// By source, events that count as received when they are written.
+    /// By source, how many events count as received when they are written.
     pub(super) uncounted: Vec<(usize, usize)>,
-    /// None while nobody waits for others to write it.
+    /// None while nobody waits for another thread to write the group.
     pub(super) ticket: Option<Arc<Ticket>>,
 }
 
 impl Group {
-    /// Something to wait with until it is written.
+    /// Something to wait on until the group is written.
     pub(super) fn ticket(&mut self) -> Arc<Ticket> {
         Arc::clone(self.ticket.get_or_insert_default())
     }
 
-    /// To be called with the state's lock.
+    /// To be called while the state is locked.
     pub(super) fn end(&self, result: Appended) {
         if let Some(ticket) = &self.ticket {
-            // Of those who were told already, a part may have been written again.
+            // For those who have their result already, a part may have been written again.
             let _ = ticket.result.set(result);
             ticket.done.notify_all();
         }
     }
 }
 
-/// What those wait for whose events are in a group.
+/// What those wait on whose events are in a group.
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     result: OnceLock<Appended>,
@@ -93,7 +93,7 @@ pub(super) struct Unsynced {
     pub(super) from: u64,
     /// The number of their first event.
     pub(super) first: u64,
-    /// They themselves, if somebody waits until they are on disk.
+    /// The events themselves, if somebody waits until they are on disk.
     pub(super) groups: Vec<Group>,
 }
 
@@ -105,8 +105,8 @@ pub(super) fn result_of(error: &io::Error) -> Appended {
     }
 }
 
-/// Bytes that so many of events take at most.
+/// How many bytes in a segment this many bytes of events take at most.
 pub(super) fn bytes_of(lines: usize) -> u64 {
-    // Of two records in a row one is at least half full.
+    // Of two successive records one is at least half full.
     ((lines / CHUNK_BYTES * 2 + 1) * RECORD_HEAD + lines) as u64
 }

@@ -1,4 +1,4 @@
-//! Events of a spool in memory: those that are to be written, those that the queue gets next, and the memory of others.
+//! Events of a spool in memory: those to be written, those that the queue gets next, and memory to be reused.
 
 use std::iter;
 
@@ -7,16 +7,16 @@ use super::record::Record;
 use super::shared::{FEW, FRESH, State};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 
-/// Buffers kept for reuse.
+/// How many buffers are kept for reuse.
 const SPARE: usize = 16;
 
 impl State {
-    /// Bytes that were written and wait in memory for the queue.
+    /// How many bytes were written and wait in memory for the queue.
     pub(super) fn fresh_bytes(&self) -> u64 {
         self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)
     }
 
-    /// Keeps what was written for the queue, if that has taken enough of what was before; else all is read back.
+    /// Keeps what was written for the queue, if that has taken enough of what came before; else all is read back.
     pub(super) fn keep(&mut self, group: &mut Group) {
         let fresh = self.fresh.take();
         let mut fresh = fresh.filter(|fresh| fresh.bytes + group.bytes <= FRESH);
@@ -37,7 +37,7 @@ impl State {
         self.fresh = fresh;
     }
 
-    /// Adds a few events to what is to be written, in memory that was used before.
+    /// Adds a few events to what is to be written, in reused memory.
     pub(super) fn collect(&mut self, chunk: &mut Chunk) {
         let events = u32::try_from(chunk.events).unwrap_or(u32::MAX);
         let records = &mut self.pending.records;
@@ -68,7 +68,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Groups as clients and streams make them: the queue gets all events, in order.
+    /// With groups as clients and streams make them, the queue gets all events, in order.
     #[test]
     fn what_is_kept_for_the_queue_has_its_order() {
         let mut state = State::new();

@@ -1,9 +1,9 @@
 //! Events on disk: sources that can't wait append to it before their writers are answered, and its reader is one more
 //! source that can.
 //!
-//! A spool is a directory of segments, which are appended to, read, and removed when all in them is final; and a file that
-//! says how far that is. What sources append is numbered there, on its own. Its events enter the [queue](super::queue) like
-//! those of any source, a few batches ahead; how far they are final follows from the queue's watermark.
+//! A spool is a directory of segments, which are appended to, read, and removed when everything in them is final; and a
+//! file that says how far that is. What sources append gets the spool's own numbers. Its events enter the
+//! [queue](super::queue) like those of any source, a few batches ahead; its watermark tells how far they are final.
 
 pub mod dir;
 mod feed;

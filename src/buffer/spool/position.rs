@@ -1,5 +1,5 @@
-//! How far a spool was delivered and written: numbers of events, in two slots of a small file that are written in turns, so
-//! that one of both is always whole. They are overwritten in place, which needs no room on a full disk.
+//! How far a spool was delivered and written: numbers of events, in two slots of a small file that are written in
+//! turns, so that at least one is always whole. They are overwritten in place, which needs no room on a full disk.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,11 +11,11 @@ use crate::buffer::acks::Seq;
 
 /// The file's name.
 pub const NAME: &str = "position";
-/// Disks write so much at once or not at all.
+/// Disks write this much at once or not at all.
 const SLOT: usize = 512;
 const MAGIC: [u8; 8] = *b"s3aPOSIT";
 const USED: usize = 32;
-/// So many marks are kept; later ones are merged, which makes the position coarser but never wrong.
+/// How many marks are kept; later ones are merged, which makes the position coarser but never wrong.
 const MARKS: usize = 4096;
 
 /// How far a spool is.
@@ -23,24 +23,24 @@ const MARKS: usize = 4096;
 pub struct Position {
     /// All events with lower numbers were delivered or dropped.
     pub acked: u64,
-    /// All with lower numbers were written: of those, what is not there any more is missing.
+    /// All with lower numbers were written: those of them that are not there any more are missing.
     pub end: u64,
 }
 
-/// What the file says.
+/// The file's contents.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// This.
+    /// This position.
     At(Position),
-    /// There is none.
+    /// There is no file.
     Missing,
-    /// There is one, and it can't be used.
+    /// There is a file, but it can't be used.
     Damaged,
-    /// A newer version of this program has written it.
+    /// A newer version of this program has written the file.
     Newer,
 }
 
-/// The open file.
+/// The open position file.
 #[derive(Debug)]
 pub struct PositionFile {
     file: Arc<dyn SpoolFile>,
@@ -94,16 +94,16 @@ fn parse(slot: &[u8]) -> Option<(u32, Position)> {
 }
 
 impl PositionFile {
-    /// Opens it, or creates it so that it says this.
+    /// Opens the file, or creates it with the position `begin`.
     ///
     /// # Errors
-    /// It can't be written.
+    /// The file can't be written.
     pub fn open(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
         let file = dir.open(NAME, Access::Update)?;
         let (stored, slot) = read_slots(&*file)?;
         let mut position = PositionFile { file, slot };
         if !matches!(stored, Stored::At(_)) {
-            // Both, so that the disk has room for them.
+            // Both slots, so that the disk has room for them.
             position.write(begin)?;
             position.write(begin)?;
             position.sync()?;
@@ -112,10 +112,10 @@ impl PositionFile {
         Ok(position)
     }
 
-    /// Writes it.
+    /// Writes the position.
     ///
     /// # Errors
-    /// It can't be written; the other slot says what was written before.
+    /// It can't be written; the other slot has what was written before.
     pub fn write(&mut self, position: Position) -> io::Result<()> {
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&MAGIC);
@@ -129,7 +129,7 @@ impl PositionFile {
         Ok(())
     }
 
-    /// Has it on disk.
+    /// Syncs the file to disk.
     ///
     /// # Errors
     /// It is not on disk.
@@ -141,15 +141,15 @@ impl PositionFile {
 /// Which events of the spool are final: those that the queue has taken, in order, once its watermark has passed them.
 #[derive(Debug)]
 pub struct Marks {
-    /// When all events of the queue below the first number are final, those of the spool below the second are; and when
-    /// the first of them was written.
+    /// When all events of the queue below the first number are final, those of the spool below the second are; the
+    /// third number is when the first of these was written.
     marks: VecDeque<(Seq, u64, u32)>,
-    /// All events of the spool below are final.
+    /// All events of the spool below this number are final.
     acked: u64,
 }
 
 impl Marks {
-    /// All events of the spool below `acked` are final.
+    /// Begins with all events of the spool below `acked` being final.
     pub fn new(acked: u64) -> Self {
         Marks {
             marks: VecDeque::new(),
@@ -157,8 +157,8 @@ impl Marks {
         }
     }
 
-    /// The queue has taken all events of the spool below `seq`, the last of them written at `time`, and has the number
-    /// `position` for the next one. Neither ever falls.
+    /// The queue has taken all events of the spool below `seq`, the last of them written at `time`, and its next number
+    /// is `position`. Neither ever falls.
     pub fn add(&mut self, position: Seq, seq: u64, time: u32) {
         let is_full = self.marks.len() >= MARKS;
         match self.marks.back_mut() {
@@ -169,7 +169,7 @@ impl Marks {
         }
     }
 
-    /// All events of the queue below `watermark` are final. Gives what that means for the spool.
+    /// All events of the queue below `watermark` are final. Returns the number below which those of the spool are.
     pub fn advance(&mut self, watermark: Seq) -> u64 {
         while let Some(&(position, seq, _)) = self.marks.front()
             && position <= watermark
@@ -180,7 +180,7 @@ impl Marks {
         self.acked
     }
 
-    /// When the oldest event was written that the queue has and that is not final.
+    /// When the oldest event that the queue has and that is not final was written.
     pub fn oldest(&self) -> Option<u32> {
         self.marks.front().map(|mark| mark.2)
     }
@@ -225,7 +225,7 @@ mod tests {
             std::fs::write(&file, bytes).unwrap();
             assert!(expected.contains(&read(&dir).unwrap()), "{damaged:?}");
         }
-        // Nothing is overwritten that tells more than the other slot.
+        // The newer slot is not overwritten.
         std::fs::write(&file, whole).unwrap();
         let mut position = PositionFile::open(&dir, at(0)).unwrap();
         assert_eq!(read_slots(&*position.file).unwrap().0, Stored::At(at(20)));

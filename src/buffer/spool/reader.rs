@@ -9,9 +9,9 @@ use super::dir::{Access, Dir, SpoolFile};
 use super::segments::{Scan, Scanned, Segment, Segments};
 use crate::buffer::chunk::Chunk;
 
-/// What can't be read is left out in pieces of this size,
+/// What can't be read is skipped in pieces of this size,
 const SECTOR: u64 = 4096;
-/// after so many attempts.
+/// after this many attempts.
 const ATTEMPTS: u32 = 3;
 
 /// Reads the segments, one after the other.
@@ -28,25 +28,25 @@ pub struct Reader {
     damaged: u64,
 }
 
-/// The segment that is read.
+/// The segment that is being read.
 #[derive(Debug)]
 struct Current {
     first: u64,
     file: Option<Arc<dyn SpoolFile>>,
     scan: Scan,
-    /// All was read when it had so many bytes.
+    /// Everything was read when it had this many bytes.
     done_at: Option<u64>,
     was_reopened: bool,
 }
 
-/// What is missing.
+/// What is missing from the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The number of the first event of the segment where that was noticed.
+    /// The number of the first event of the segment where this was noticed.
     pub segment: u64,
-    /// Events whose numbers do not come.
+    /// Events whose numbers are missing.
     pub events: u64,
-    /// Bytes that are no record.
+    /// Bytes that are not part of a record.
     pub bytes: u64,
 }
 
@@ -55,12 +55,12 @@ pub struct Damage {
 pub enum View {
     /// This segment.
     Segment(Segment),
-    /// There are no more events; so many are missing at the end.
+    /// There are no more events; this many are missing at the end.
     End(u64),
 }
 
 impl Reader {
-    /// Begins with this event.
+    /// Reads from this event on.
     pub fn new(dir: Arc<dyn Dir>, next: u64) -> Self {
         Reader {
             dir,
@@ -82,7 +82,7 @@ impl Reader {
         self.time
     }
 
-    /// What to read of these segments.
+    /// What to read next of these segments.
     pub fn view(&self, segments: &Segments) -> View {
         let found = match &self.current {
             None => segments.after(self.next),
@@ -101,11 +101,11 @@ impl Reader {
         }
     }
 
-    /// Reads a record, appends its events to `chunk`, and gives what is missing before it. After damage `chunk` has to be
-    /// emptied before more is read.
+    /// Reads a record, appends its events to `chunk`, and returns what is missing before it. After damage, `chunk` must
+    /// be emptied before more is read.
     ///
     /// # Errors
-    /// Something can't be read now. After some attempts it counts as damaged.
+    /// Something can't be read now. After some attempts it is treated as damaged.
     pub fn read(&mut self, view: &View, chunk: &mut Chunk) -> io::Result<Option<Damage>> {
         let segment = match view {
             View::End(missing) => return Ok(self.missing(*missing)),
@@ -138,7 +138,7 @@ impl Reader {
         result
     }
 
-    /// Whether there is nothing more to read of what `view` shows.
+    /// Whether everything that `view` shows has been read.
     pub fn is_done(&self, view: &View) -> bool {
         match (view, &self.current) {
             (View::Segment(segment), Some(current)) => {
@@ -185,14 +185,14 @@ impl Reader {
             Scanned::End(left) => {
                 let short = segment.bytes.saturating_sub(current.scan.offset());
                 if short > 0 && !current.was_reopened {
-                    // Cut off, or replaced by one that has the same records.
+                    // It was cut off, or replaced by one with the same records.
                     current.was_reopened = true;
                     current.file = None;
                     current.scan.back(left as u64);
                 } else {
                     self.damaged += short;
                     current.done_at = Some(segment.bytes);
-                    // If it is removed now, its room is free.
+                    // So that removing it now frees its room.
                     current.file = None;
                 }
             }
@@ -200,7 +200,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Leaves out what can't be read.
+    /// Skips what can't be read.
     fn skip(&mut self, segment: &Segment) {
         if let Some(current) = &mut self.current {
             let left = segment.bytes.saturating_sub(current.scan.read_to());
@@ -215,12 +215,12 @@ impl Reader {
         }
     }
 
-    /// These events do not come, and damaged bytes may be why.
+    /// These events are missing, possibly because of damaged bytes.
     fn missing(&mut self, events: u64) -> Option<Damage> {
         let bytes = std::mem::take(&mut self.damaged);
         let current = self.current.as_ref();
         let current = current.filter(|current| bytes > 0 || current.done_at.is_none());
-        // Between two segments that are whole a third one is missing.
+        // Between two whole segments a third one is missing.
         let segment = current.map_or(self.next, |current| current.first);
         self.next += events;
         (events > 0 || bytes > 0).then_some(Damage {

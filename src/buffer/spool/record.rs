@@ -1,8 +1,8 @@
 //! What a segment's bytes mean. No I/O.
 //!
-//! A segment begins with a header, then records follow, each of some whole events: a head with its own CRC-32, and the
-//! events' lines. Each event of a spool has a number, and a record says which one its first event has, so that whatever is
-//! missing can be counted. What is damaged costs the records that it touches.
+//! A segment begins with a header, followed by records of some whole events each: a head with its own CRC-32, and the
+//! events' lines. Each event of a spool has a number, and a record has the number of its first event, so that whatever
+//! is missing can be counted. Damage costs the records that it touches.
 
 use std::ops::Range;
 
@@ -16,10 +16,10 @@ pub const SEGMENT_HEAD: usize = 16;
 pub const RECORD_HEAD: usize = 32;
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
-/// The events of a record have no more bytes than this: events have at most 1 GiB.
+/// The events of a record have at most this many bytes: an event has at most 1 GiB.
 const MAX_BYTES: u32 = (1 << 30) + (1 << 20);
 const SEGMENT_MAGIC: [u8; 8] = *b"s3aSPOOL";
-/// It is not UTF-8, so that no event contains it.
+/// This is not UTF-8, so no event contains it.
 const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc0, 0xff, 0xee];
 
 /// The head of a segment that this program writes.
@@ -32,7 +32,7 @@ pub fn segment_head() -> [u8; SEGMENT_HEAD] {
     head
 }
 
-/// The version of a segment that begins so; none if its head is damaged.
+/// The version of a segment that begins like this; none if its head is damaged.
 pub fn segment_version(bytes: &[u8]) -> Option<u32> {
     let head = bytes.get(..SEGMENT_HEAD)?;
     let is_sound = head.starts_with(&SEGMENT_MAGIC) && u32_at(head, 12) == crc(&head[..12]);
@@ -52,7 +52,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(four)
 }
 
-/// Some whole events that are written at once.
+/// Some whole events that are written together.
 #[derive(Debug)]
 pub struct Record {
     /// Their lines.
@@ -62,7 +62,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of these lines.
+    /// A record of these lines.
     pub fn new(bytes: Vec<u8>, events: usize) -> Self {
         Record {
             events: u32::try_from(events).unwrap_or(u32::MAX),
@@ -70,7 +70,7 @@ impl Record {
         }
     }
 
-    /// Takes these lines too. False if they would make it larger than a chunk.
+    /// Adds these lines. False if they would make it larger than a chunk.
     pub fn add(&mut self, lines: &[u8], events: u32) -> bool {
         let fits = self.bytes.len() + lines.len() <= CHUNK_BYTES;
         if fits {
@@ -80,8 +80,8 @@ impl Record {
         fits
     }
 
-    /// Records of at most a chunk each, unless an event is larger. Takes the chunk's events, and its memory where copying
-    /// would cost more.
+    /// Records of at most a chunk each, unless an event is larger. Takes the chunk's events, and also its memory where
+    /// copying would cost more.
     pub fn of(chunk: &mut Chunk) -> Vec<Record> {
         let mut whole = chunk.extent();
         let records = if whole.bytes > CHUNK_BYTES && whole.events > 1 {
@@ -93,7 +93,7 @@ impl Record {
                 };
                 let mut part = prefix_within(rest, whole, room);
                 if part.events == 0 {
-                    // One event that is longer.
+                    // A single event that is longer.
                     let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                     (part.events, part.bytes) = (1, end);
                 }
@@ -112,7 +112,7 @@ impl Record {
         records
     }
 
-    /// Its head, which takes a look at each byte, if its first event has this number and it is written at this time, in seconds since 1970.
+    /// Its head, for this number of its first event and this time of writing, in seconds since 1970. Reads every byte.
     pub fn head(&self, first: u64, time: u32) -> [u8; RECORD_HEAD] {
         let mut head = [0; RECORD_HEAD];
         head[..4].copy_from_slice(&RECORD_MAGIC);
@@ -126,7 +126,7 @@ impl Record {
         head
     }
 
-    /// The bytes that it takes in a segment.
+    /// How many bytes it takes in a segment.
     pub fn size(&self) -> u64 {
         (RECORD_HEAD + self.bytes.len()) as u64
     }
@@ -137,11 +137,11 @@ impl Record {
 pub struct Head {
     /// The number of its first event.
     pub first: u64,
-    /// How many events.
+    /// How many events there are.
     pub events: u32,
     /// When it was written, in seconds since 1970.
     pub time: u32,
-    /// The bytes of its lines.
+    /// The length of its lines in bytes.
     len: u32,
     crc: u32,
 }
@@ -165,24 +165,24 @@ impl Head {
         (is_sound && head.first.checked_add(head.events.into()).is_some()).then_some(head)
     }
 
-    /// The number behind its last event.
+    /// The number after its last event.
     pub fn end(&self) -> u64 {
         self.first + u64::from(self.events)
     }
 }
 
-/// What some bytes of a segment begin with.
+/// What is found at the beginning of some bytes of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// A record, and where its lines are.
     Record(Head, Range<usize>),
-    /// So many bytes are damaged.
+    /// This many bytes are damaged.
     Damaged(usize),
-    /// So many bytes are needed to tell; fewer are there.
+    /// This many bytes are needed to decide; fewer are there.
     Incomplete(usize),
 }
 
-/// Looks at the bytes behind a segment's head, or behind what was found before.
+/// Looks at the bytes after a segment's head, or after what was found before.
 pub fn find(bytes: &[u8]) -> Found {
     if bytes.len() < RECORD_HEAD {
         return Found::Incomplete(RECORD_HEAD);
@@ -245,7 +245,7 @@ mod tests {
             }
         }
 
-        /// Whatever a byte is changed to, the records that it does not touch are found.
+        /// Whichever byte is changed, the records that do not contain it are found.
         #[test]
         fn damage_costs_the_record_that_it_touches(
             lines in vec(vec(0..300_usize, 1..4), 1..6),

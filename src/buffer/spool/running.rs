@@ -1,4 +1,4 @@
-//! A running spool, and its handles: for sources, for the queue, and for starting and ending it.
+//! A running spool, and its handles: for sources, for the queue, and to start and end it.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,13 +25,13 @@ use crate::telemetry::watchdog::Watchdog;
 pub struct Settings {
     /// Its directory.
     pub path: PathBuf,
-    /// Bytes on disk at most, but for a segment.
+    /// How many bytes it may take on disk, apart from one segment.
     pub limit: u64,
-    /// When they are on disk.
+    /// When written events are on disk.
     pub sync: SyncMode,
 }
 
-/// A running spool. Clones are the same one.
+/// A running spool. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Spool(Arc<Shared>);
 
@@ -42,7 +42,7 @@ pub struct Running {
     ended: Receiver<()>,
 }
 
-/// A source's end of the spool. It is over when all of them are.
+/// A source's end of the spool. When all of them are dropped, no more events come.
 #[derive(Debug)]
 pub struct Appender {
     shared: Arc<Shared>,
@@ -50,7 +50,7 @@ pub struct Appender {
 }
 
 impl Spool {
-    /// Starts a spool with what was found, or with the reason why it can't be used yet.
+    /// Starts a spool with the files that were found, or with the reason why it can't be used yet.
     ///
     /// # Errors
     /// No more threads.
@@ -103,7 +103,7 @@ impl Spool {
         })
     }
 
-    /// For a source at this place of the report.
+    /// An appender for the source at this place in the report.
     pub fn appender(&self, source: usize) -> Appender {
         self.0.lock().appenders += 1;
         Appender {
@@ -112,8 +112,8 @@ impl Spool {
         }
     }
 
-    /// Gives the queue what is in the spool, until all sources have ended and all was read, or until the agent stops: what
-    /// is left then, if it is more than `last_events`, waits for the next start.
+    /// Passes the spool's events to the queue until all sources have ended and everything was read, or until the agent
+    /// stops: what is left then, if it is more than `last_events`, waits for the next start.
     pub fn feed(
         &self,
         producer: Producer,
@@ -138,8 +138,8 @@ impl Running {
         &self.spool
     }
 
-    /// Ends the threads when nothing becomes final any more, and waits for that, but not for long. Gives how many events are
-    /// in the spool that were not given to the queue.
+    /// Ends the threads when nothing more becomes final, and waits for that, but not for long. Returns how many events
+    /// of the spool were not passed to the queue.
     pub fn finish(self, patience: Duration) -> usize {
         let shared = &self.spool.0;
         shared.lock().is_ending = true;
@@ -151,17 +151,17 @@ impl Running {
 }
 
 impl Appender {
-    /// Appends what is in `chunk` and is counted as received, without waiting for that.
+    /// Appends what is in `chunk`, which is counted as received already, without waiting until it is written.
     pub fn append(&self, chunk: &mut Chunk) -> Appended {
         self.shared.append(chunk, self.source, false)
     }
 
-    /// Appends all of `chunk` or nothing, and counts it as received. Returns when it is as safe as was promised.
+    /// Appends all of `chunk` or nothing, and counts it as received. Returns when it is as safe as promised.
     pub fn append_and_wait(&self, chunk: &mut Chunk) -> Appended {
         self.shared.append(chunk, self.source, true)
     }
 
-    /// Whether so much could ever be taken at once.
+    /// Whether this much could ever be taken at once.
     pub fn could_take(&self, extent: Extent) -> bool {
         self.shared.could_take(extent.bytes)
     }

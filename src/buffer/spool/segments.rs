@@ -1,4 +1,4 @@
-//! Which segments a spool has, what they hold, and which of them are not needed any more. No I/O, but for what a start finds.
+//! A spool's segments, what they contain, and which are not needed any more. No I/O, except for what a start finds.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,15 +7,15 @@ use super::dir::{Access, Dir, SpoolFile};
 use super::position::{self, Position, Stored};
 use super::record::{self, Found, SEGMENT_HEAD};
 
-/// The ending of a segment's name; before it comes the number of its first event.
+/// The ending of a segment's name; the number of its first event comes before it.
 const ENDING: &str = ".spool";
-/// The ending of one that is damaged.
+/// The ending of a damaged segment.
 const BAD: &str = ".spool.bad";
-/// The ending of one that was not finished, and is not needed.
+/// The ending of a segment that was not finished, and is not needed.
 const UNFINISHED: &str = ".spool.new";
-/// Digits of that number, so that names sort as numbers do.
+/// Digits of that number, so that names sort like numbers.
 const DIGITS: usize = 20;
-/// What is read at once.
+/// How much is read at once.
 const BLOCK: usize = 256 << 10;
 
 /// A segment.
@@ -23,9 +23,9 @@ const BLOCK: usize = 256 << 10;
 pub struct Segment {
     /// The number of its first event, which is its name.
     pub first: u64,
-    /// Bytes that are written.
+    /// How many bytes were written.
     pub bytes: u64,
-    /// Parts of it are damaged.
+    /// Whether parts of it are damaged.
     pub is_bad: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Segments {
     bytes: u64,
     /// The next event's number.
     next: u64,
-    /// The last segment is written to.
+    /// Whether the last segment is being written to.
     is_open: bool,
     /// Bytes of damaged segments that were set aside.
     pub set_aside: u64,
@@ -50,19 +50,19 @@ pub struct Opened {
     pub segments: Segments,
     /// All events with lower numbers were delivered or dropped.
     pub acked: u64,
-    /// The position can't be read, so that the oldest segment is read from its beginning.
+    /// The position can't be read, so the oldest segment is read from its beginning.
     pub position_is_damaged: bool,
     /// Segments that can't be read at all, and were set aside.
     pub damaged: Vec<Segment>,
 }
 
 impl Segment {
-    /// Its file's name.
+    /// The name of its file.
     pub fn name(&self) -> String {
         name(self.first)
     }
 
-    /// Its file's name once it is set aside.
+    /// The name of its file once it is set aside.
     pub fn bad_name(&self) -> String {
         bad_name(self.first)
     }
@@ -73,12 +73,12 @@ pub fn name(first: u64) -> String {
     format!("{first:0DIGITS$}{ENDING}")
 }
 
-/// The name of such a segment once it is set aside.
+/// The name of this segment once it is set aside.
 pub fn bad_name(first: u64) -> String {
     format!("{first:0DIGITS$}{BAD}")
 }
 
-/// The name of such a segment until it is whole.
+/// The name of this segment until it is whole.
 pub fn unfinished_name(first: u64) -> String {
     format!("{first:0DIGITS$}{UNFINISHED}")
 }
@@ -116,7 +116,7 @@ fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
     segments
 }
 
-/// Opens the spool of a directory, whatever else is in it. Takes no longer with many segments than with few: reads one.
+/// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only one.
 ///
 /// # Errors
 /// The directory or a file can't be read, or a newer version of this program has written to it.
@@ -139,8 +139,8 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
         if found.end > last.first {
             break;
         }
-        // Its name is needed again. What was begun in it was never acknowledged; the one before it may have more than that
-        // begins with.
+        // Its name is needed again. What was begun in it was never acknowledged; the one before it may have more than
+        // that begins with.
         match found.is_damaged {
             true => dir.rename(&last.name(), &last.bad_name())?,
             false => dir.remove(&last.name())?,
@@ -165,7 +165,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
         segments: Segments {
             bytes: list.iter().map(|segment| segment.bytes).sum(),
             list: list.into(),
-            // What is missing at the end is not forgotten, and its numbers are not given again.
+            // What is missing at the end is not forgotten, and its numbers are not used again.
             next: acked.max(known_end).max(end.unwrap_or_default()),
             is_open: false,
             set_aside,
@@ -183,9 +183,9 @@ fn newer() -> io::Error {
     )
 }
 
-/// What the last segment holds.
+/// What the last segment contains.
 struct Last {
-    /// The number behind its last event.
+    /// The number after its last event.
     end: u64,
     is_newer: bool,
     is_damaged: bool,
@@ -212,18 +212,18 @@ fn last_event(dir: &dyn Dir, segment: &Segment) -> io::Result<Last> {
     }
 }
 
-/// Goes through a segment.
+/// Scans a segment.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Never shortened, so that no byte is set to zero before it is read.
+    /// Never shortened, so that no byte is zeroed before it is read.
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were read.
+    /// How many bytes of the buffer were read.
     filled: usize,
-    /// Bytes of the buffer that were dealt with.
+    /// How many bytes of the buffer were dealt with.
     used: usize,
-    /// The same before the last record.
+    /// How many were before the last record.
     last: usize,
-    /// The place in the file where those end.
+    /// The offset in the file up to which it was read.
     read: u64,
 }
 
@@ -232,11 +232,11 @@ pub struct Scan {
 pub enum Scanned<'a> {
     /// A record and its lines.
     Record(record::Head, &'a [u8]),
-    /// So many bytes are damaged.
+    /// This many bytes are damaged.
     Damaged(usize),
     /// The segment has the format of a newer version.
     Newer,
-    /// There is no more, but for so many bytes of a record that was not written whole.
+    /// There is no more, except for this many bytes of a record that was not written whole.
     End(usize),
 }
 
@@ -244,7 +244,7 @@ impl Scan {
     /// Continues in `file`, which has `len` bytes.
     ///
     /// # Errors
-    /// It can't be read; to be tried again, or [skipped](Self::skip).
+    /// It can't be read; try again, or [skip](Self::skip).
     pub fn next(&mut self, file: &dyn SpoolFile, len: u64) -> io::Result<Scanned<'_>> {
         if self.read == 0 && !self.fill(file, len, SEGMENT_HEAD)? {
             return Ok(Scanned::End(self.drain()));
@@ -287,7 +287,7 @@ impl Scan {
         left
     }
 
-    /// Reads on until `wanted` bytes are there. False if there are not so many.
+    /// Reads on until `wanted` bytes are there. False if there are fewer.
     fn fill(&mut self, file: &dyn SpoolFile, len: u64, wanted: usize) -> io::Result<bool> {
         self.buffer.copy_within(self.used..self.filled, 0);
         self.filled -= self.used;
@@ -308,30 +308,30 @@ impl Scan {
         Ok(true)
     }
 
-    /// Gives the last record once more.
+    /// Returns to the last record, so that it comes once more.
     pub fn unread(&mut self) {
         self.used = self.last;
     }
 
-    /// Goes back by so many bytes, which are read again.
+    /// Goes back by this many bytes, which are read again.
     pub fn back(&mut self, bytes: u64) {
         (self.filled, self.used, self.last) = (0, 0, 0);
         self.read -= bytes;
     }
 
-    /// Leaves out what can't be read. Gives how many bytes before that are left out too.
+    /// Skips what can't be read. Returns how many bytes before that are skipped as well.
     pub fn skip(&mut self, bytes: u64) -> u64 {
         let left = self.drain() as u64;
         self.read += bytes;
         left
     }
 
-    /// How far it has read.
+    /// The offset up to which it has read.
     pub fn read_to(&self) -> u64 {
         self.read
     }
 
-    /// How far it has come.
+    /// The offset up to which it has scanned.
     pub fn offset(&self) -> u64 {
         self.read - (self.filled - self.used) as u64
     }
@@ -343,24 +343,24 @@ impl Segments {
         self.next
     }
 
-    /// Bytes on disk, those of damaged segments that were set aside included.
+    /// Bytes on disk, including those of damaged segments that were set aside.
     pub fn bytes(&self) -> u64 {
         self.bytes + self.set_aside
     }
 
-    /// The segment that this event is in, or the first one behind it.
+    /// The segment that contains this event, or the first one after it.
     pub fn after(&self, seq: u64) -> Option<&Segment> {
         let place = self.list.partition_point(|segment| segment.first <= seq);
         self.list.get(place.saturating_sub(1))
     }
 
-    /// The segment whose first event has this number, or the first one behind it.
+    /// The segment whose first event has this number, or the first one after it.
     pub fn at_or_after(&self, first: u64) -> Option<&Segment> {
         let place = self.list.partition_point(|segment| segment.first < first);
         self.list.get(place)
     }
 
-    /// A segment was made. It is written to from now on, unless a newer one is there. It replaces one of its name.
+    /// A segment was created. It is written to from now on, unless there is a newer one. It replaces one of its name.
     pub fn created(&mut self, first: u64) {
         let place = self.list.partition_point(|segment| segment.first < first);
         if self.list.get(place).is_some_and(|old| old.first == first) {
@@ -379,7 +379,7 @@ impl Segments {
         self.appended(first, SEGMENT_HEAD as u64, 0);
     }
 
-    /// So much was appended to a segment.
+    /// This much was appended to a segment.
     pub fn appended(&mut self, first: u64, bytes: u64, events: u64) {
         if let Some(segment) = self.list.iter_mut().rfind(|segment| segment.first == first) {
             segment.bytes += bytes;
@@ -393,13 +393,13 @@ impl Segments {
         self.is_open = false;
     }
 
-    /// A segment is damaged, or gone. False if that was known.
+    /// A segment is damaged, or gone. False if that was known before.
     pub fn damaged(&mut self, first: u64) -> bool {
         let found = self.list.iter_mut().find(|segment| segment.first == first);
         found.is_none_or(|segment| !std::mem::replace(&mut segment.is_bad, true))
     }
 
-    /// Whether all events of the oldest segment have numbers below `acked`, and it is not written to.
+    /// Whether all events of the oldest segment have numbers below `acked`, and it is not being written to.
     pub fn can_release(&self, acked: u64) -> bool {
         match self.list.get(1) {
             Some(next) => next.first <= acked,
@@ -407,7 +407,7 @@ impl Segments {
         }
     }
 
-    /// Takes the oldest segment off if it [can be](Self::can_release).
+    /// Removes the oldest segment from the list if it [can be](Self::can_release).
     pub fn release(&mut self, acked: u64) -> Option<Segment> {
         if !self.can_release(acked) {
             return None;

@@ -1,7 +1,7 @@
 //! What sources, the reader and the spool's own threads share.
 //!
-//! Events are collected in a group. Whoever takes the [`Writer`] out of the state writes the group, without the lock, while
-//! the next group is collected: so many clients share one call, and one client alone waits for no other thread.
+//! Events are collected in a group. Whoever takes the [`Writer`] out of the state writes the group, without the lock,
+//! while the next group is collected: thus many clients share one call, and a single client waits for no other thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,27 +18,27 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
 
-/// Bytes to write whose source does not wait for that.
+/// How many bytes may wait to be written whose source does not wait for that.
 pub(super) const UNWRITTEN: u64 = 2 << 20;
-/// To write less at once costs more than to wait a little for more.
+/// Writing less at once costs more than waiting a little for more.
 const GATHERED: u64 = 512 << 10;
-/// To read events back costs more than to wait so often until the queue has taken others.
+/// How often to wait until the queue has taken other events: reading events back would cost more.
 const FOR_ROOM: usize = 10;
-/// A stream is read no further for so long while there are so many; then its events are dropped.
+/// How long a stream is not read while too much is unwritten; then its events are dropped.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Bytes that were written and wait in memory for the queue.
+/// How many bytes that were written may wait in memory for the queue.
 pub(super) const FRESH: u64 = 3 << 20;
-/// Events of so many bytes are copied to others: a record of many costs less than many records.
+/// Up to this many bytes of events are copied to others: one large record costs less than many small ones.
 pub(super) const FEW: usize = CHUNK_BYTES / 4;
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
 const YIELDS: usize = 4;
-/// Why nothing is appended.
+/// The reason why nothing is appended.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) since: Instant,
-    /// The limit is reached; else the disk fails, which is tried again at this time.
+    /// None if the limit is reached; else the disk fails, and is tried again at this time.
     pub(super) retry_at: Option<Instant>,
     pub(super) result: Appended,
 }
@@ -52,24 +52,24 @@ pub(super) struct State {
     pub(super) writer: Option<Writer>,
     /// What to write next.
     pub(super) pending: Group,
-    /// Bytes that must still be written, or are being written.
+    /// How many bytes must still be written, or are being written.
     pub(super) claimed: u64,
-    /// Memory of chunks that were written, for the next ones.
+    /// Memory of written chunks, for the next ones.
     pub(super) spare: Vec<Vec<u8>>,
-    /// The same of a group.
+    /// An empty group with reused memory.
     blank: Group,
-    /// Streams that wait until something was written.
+    /// How many streams wait until something was written.
     wait_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     pub(super) marks: Marks,
-    /// The number behind the last event that was given to the queue, and when it was written.
+    /// The number after the last event that was passed to the queue, and when that was written.
     pub(super) queued: u64,
     pub(super) read_at: Option<u32>,
     pub(super) trouble: Option<Trouble>,
-    /// Sources that may append something.
+    /// How many sources may append something.
     pub(super) appenders: usize,
-    /// What was written last, if the queue gets that next: it need not be read back.
+    /// What was written last, if the queue gets it next: it need not be read back.
     pub(super) fresh: Option<Group>,
     pub(super) reader_waits: bool,
     /// The thread that syncs waits for the writer.
@@ -80,9 +80,9 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// For the thread that writes: there is something to write.
+    /// For the writing thread: there is something to write.
     pub(super) unwritten: Condvar,
-    /// For the thread that syncs: there is something to have on disk.
+    /// For the syncing thread: there is something to sync.
     pub(super) unsynced: Condvar,
     /// For the reader: there is something to read.
     pub(super) unread: Condvar,
@@ -120,12 +120,12 @@ impl State {
         }
     }
 
-    /// Something can be written now.
+    /// Whether something can be written now.
     pub(super) fn can_write(&self) -> bool {
         self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
     }
 
-    /// How often the thread that writes waits for more events, or for the queue to take those before.
+    /// How often the writing thread waits for more events, or for the queue to take earlier ones.
     pub(super) fn patience(&self) -> usize {
         let bytes = self.pending.bytes;
         match self.fresh.is_some() && self.fresh_bytes() + bytes > FRESH {
@@ -135,12 +135,12 @@ impl State {
         }
     }
 
-    /// Something waits to be written.
+    /// Whether something waits to be written.
     pub(super) fn has_pending(&self) -> bool {
         self.claimed > 0 && self.trouble.is_none()
     }
 
-    /// Events that were written and not given to the queue.
+    /// How many events were written and not passed to the queue.
     pub(super) fn unread(&self) -> u64 {
         self.segments.next().saturating_sub(self.queued)
     }
@@ -162,7 +162,7 @@ impl Shared {
         }
     }
 
-    /// Works with what was opened from now on.
+    /// Works with the opened files from now on.
     pub(super) fn install(&self, state: &mut State, files: &mut Files) {
         self.report.recovered(files.recovered());
         for segment in files.damaged.drain(..) {
@@ -180,13 +180,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether so many bytes of events could ever be taken at once.
+    /// Whether this many bytes of events could ever be taken at once.
     pub(super) fn could_take(&self, bytes: usize) -> bool {
         bytes_of(bytes) <= self.limit
     }
 
     /// Appends all of a chunk or nothing. If `uncounted`, its events count as received when they are written, and this
-    /// waits until they are as safe as was promised.
+    /// waits until they are as safe as promised.
     pub(super) fn append(&self, chunk: &mut Chunk, source: usize, uncounted: bool) -> Appended {
         if chunk.is_empty() {
             return Appended::Taken;
@@ -205,7 +205,7 @@ impl Shared {
             is_first = state.pending.records.is_empty();
             state.collect(chunk);
         } else {
-            // Not under the lock: it may copy each byte.
+            // Not under the lock, since it may copy every byte.
             drop(state);
             let records = Record::of(chunk);
             state = self.lock();
@@ -231,7 +231,7 @@ impl Shared {
         }
         let ticket = state.pending.ticket();
         if !waits_for_disk && state.writer.is_none() {
-            // A write takes less time than to sleep and be woken.
+            // A write takes less time than sleeping and being woken.
             drop(state);
             for _ in 0..YIELDS {
                 thread::yield_now();
@@ -255,7 +255,7 @@ impl Shared {
         }
     }
 
-    /// A stream is read no further while there is much to write.
+    /// A stream is not read on while there is much to write.
     fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
         if busy(&mut state) {
@@ -267,14 +267,14 @@ impl Shared {
         state
     }
 
-    /// Wakes streams that wait, if there are any: it takes a system call.
+    /// Wakes streams that wait, but only if there are any: it takes a system call.
     fn made_room(&self, state: &State) {
         if state.wait_for_room > 0 {
             self.room.notify_all();
         }
     }
 
-    /// Says once of a segment that it is damaged.
+    /// Reports once that a segment is damaged.
     pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
         Message::SpoolDamaged {
             file: format!("{}/{name}", self.path),
@@ -294,7 +294,7 @@ impl Shared {
         self.made_room(state);
     }
 
-    /// Writes what is pending, and says whether it is written. To be called if that [can be](State::can_write).
+    /// Writes what is pending, and returns the result. To be called if [`State::can_write`] says so.
     pub(super) fn write<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -316,8 +316,8 @@ impl Shared {
             Err(error) => {
                 let result = result_of(&error);
                 self.fail(&mut state, result, Some(&error));
-                // It is written before all others when the disk works again, with the same numbers: a part of it may be
-                // there already.
+                // It will be written before all others when the disk works again, with the same numbers: a part of it
+                // may be there already.
                 let behind = std::mem::replace(&mut state.pending, group);
                 let group = &mut state.pending;
                 behind.end(result);
@@ -399,7 +399,7 @@ impl Shared {
     }
 }
 
-/// The size of a segment, in a spool of at most so many bytes.
+/// The size of a segment, in a spool of at most this many bytes.
 fn segment_bytes(limit: u64) -> u64 {
     (limit / 8).clamp(MIN_SEGMENT, MAX_SEGMENT)
 }

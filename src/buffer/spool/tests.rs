@@ -1,4 +1,4 @@
-//! A spool without threads on a disk that is killed, loses power, and is damaged, against a naive model.
+//! A spool without threads on a disk that is killed, loses power, and is damaged, compared with a naive model.
 
 mod disk;
 mod model;
@@ -25,7 +25,7 @@ use crate::telemetry::watchdog::Watchdog;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// However it ends: all that was written comes, in order, once; after a power failure all that was on disk.
+    /// However it ends: everything written comes, in order, once; after a power failure everything that was on disk.
     #[test]
     fn nothing_is_lost_that_was_on_disk(acts in acts(false)) {
         let mut model = Model::new();
@@ -43,7 +43,7 @@ proptest! {
         }
     }
 
-    /// With damage besides: what is not touched comes, what is missing is counted, and nothing comes that was not written.
+    /// With damage as well: what is untouched comes, what is missing is counted, nothing comes that was not written.
     #[test]
     fn damage_is_counted_and_costs_nothing_else(acts in acts(true)) {
         let mut model = Model::new();
@@ -59,7 +59,7 @@ proptest! {
     }
 }
 
-/// The threads' part of the promise: clients that append at the same time, and a power failure at a moment of its own.
+/// The threads' part of the promise: clients that append at the same time, and a power failure at any moment.
 #[test]
 fn with_always_no_power_failure_costs_what_was_acknowledged() {
     for seed in 1..=25_u64 {
@@ -167,7 +167,7 @@ fn events_are_missed_whose_segment_is_gone_though_none_is_behind_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whether they go on at once or are read back, because the queue was full.
+    /// Whether they are passed on at once or read back because the queue was full.
     #[test]
     fn every_event_is_queued_once_and_in_order(
         chunks in vec(1..40_usize, 1..60),

@@ -1,4 +1,4 @@
-//! While nothing is appended: because the limit is reached, or because the disk fails.
+//! The time while nothing is appended: because the limit is reached, or because the disk fails.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,22 +8,22 @@ use super::shared::{Shared, State, Trouble, UNWRITTEN};
 use crate::telemetry::message::Message;
 use crate::text::quantity::{HumanDuration, Size};
 
-/// A disk that has failed is tried again after this.
+/// How long until a failed disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Nothing is appended.
+    /// Whether nothing is appended.
     pub(super) fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()
     }
 
-    /// Nothing is appended, because the limit is reached.
+    /// Whether nothing is appended because the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         let trouble = self.trouble.as_ref();
         trouble.is_some_and(|trouble| trouble.retry_at.is_none())
     }
 
-    /// The disk has failed and is not tried again yet.
+    /// Whether the disk has failed and is not tried again yet.
     pub(super) fn is_failing(&self) -> bool {
         let retry_at = (self.trouble.as_ref()).and_then(|trouble| trouble.retry_at);
         retry_at.is_some_and(|retry_at| retry_at > Instant::now())
@@ -31,10 +31,10 @@ impl State {
 }
 
 impl Shared {
-    /// Why so much can't be taken now, if it can't.
+    /// Why this much can't be taken now, if it can't.
     pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
         self.look_for_room(state, bytes);
-        // What could not be written is tried first, and alone.
+        // What could not be written before is tried first, and alone.
         let has_kept = !state.pending.records.is_empty();
         if let Some(trouble) = &state.trouble
             && (trouble.retry_at).is_none_or(|at| has_kept || at > Instant::now())
@@ -52,7 +52,7 @@ impl Shared {
         }
     }
 
-    /// Says so if the limit does not keep events out any more: not for every one of them that has room.
+    /// Ends the trouble if the limit keeps no events out any more: not for every single event that has room.
     pub(super) fn look_for_room(&self, state: &mut State, bytes: u64) {
         let wanted = bytes.max(self.segment_bytes);
         let has_room = state.segments.bytes() + state.claimed + wanted <= self.limit;

@@ -1,5 +1,5 @@
-//! The spool's own threads: one writes what nobody else does, the other has it on disk, notes how far it was delivered, and
-//! removes what was.
+//! The spool's own threads: one writes what nobody else does; the other syncs it to disk, notes how far it was
+//! delivered, and removes what was.
 
 use std::fs::File;
 use std::io;
@@ -18,15 +18,15 @@ use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::SpoolState;
 use crate::telemetry::watchdog::Watchdog;
 
-/// What has become final is noted so often: a kill repeats what did in between.
+/// How often it is noted what has become final: a kill repeats what became final in between.
 const TICK: Duration = Duration::from_millis(20);
-/// All is on disk so often, with [`SyncMode::Second`]; what is not needed any more is removed so often.
+/// How often everything is synced with [`SyncMode::Second`], and what is not needed any more is removed.
 const SYNC: Duration = Duration::from_secs(1);
-/// With [`SyncMode::Always`] there is at least this between two calls of fdatasync(2).
+/// With [`SyncMode::Always`], the least time between two calls of fdatasync(2).
 const GROUP: Duration = Duration::from_millis(2);
-/// What streams have appended may be written so much later, or some times that.
+/// What streams have appended may be written this much later, or a multiple of that.
 const GATHER: Duration = Duration::from_millis(1);
-/// What it means if the directory hangs.
+/// What a hanging directory means.
 const IF_IT_HANGS: &str = "clients of the spool wait";
 
 /// Writes what streams have appended, until the spool ends.
@@ -45,7 +45,7 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
         } else if state.is_ending {
             return;
         } else {
-            // A disk that has failed is tried again.
+            // A failed disk is tried again.
             let waited = shared.unwritten.wait_timeout(state, SYNC / 2);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -86,7 +86,7 @@ impl Upkeep {
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));
             }
-            // First what is removed, since it need not be on disk.
+            // First what can be removed, since it need not be on disk.
             if is_due || now.duration_since(ticked) >= TICK {
                 ticked = now;
                 self.note(is_due, is_last);
@@ -138,7 +138,7 @@ impl Upkeep {
         }
     }
 
-    /// Has on disk what was written.
+    /// Syncs what was written to disk.
     fn sync(&self, is_due: bool) {
         let mut state = self.shared.lock();
         let unsynced = std::mem::take(&mut state.unsynced);
@@ -168,8 +168,8 @@ impl Upkeep {
         self.watchdog.state_dir(IF_IT_HANGS, work)
     }
 
-    /// What could not be had on disk is written once more, to another segment: to ask for it again would not help, since the
-    /// kernel may have forgotten it.
+    /// Writes once more, to another segment, what could not be synced: syncing again would not help, since the kernel
+    /// may have forgotten it.
     fn rescue(&self, mut lost: Unsynced, error: &io::Error) {
         Message::SpoolSyncFailed {
             file: format!(
@@ -229,7 +229,7 @@ impl Upkeep {
         }
     }
 
-    /// Notes how far the spool was delivered, and written. If that is due, has it on disk, and removes what lies before it.
+    /// Notes how far the spool was delivered, and written. If due, syncs that, and removes what lies before it.
     fn note(&mut self, is_due: bool, is_last: bool) {
         let watermark = self.stats.watermark();
         let mut state = self.shared.lock();
@@ -243,7 +243,7 @@ impl Upkeep {
             state.segments.close();
         }
         let end = match self.shared.sync {
-            // No writer was told that these are safe.
+            // No writer was told that these events are safe.
             SyncMode::Always if !state.unsynced.is_empty() => self.noted.end,
             _ => state.segments.next(),
         };
@@ -291,7 +291,7 @@ impl Upkeep {
         }
     }
 
-    /// Removes the segments before this event, which is on disk as the position.
+    /// Removes the segments before this event; the position on disk has its number.
     fn release(&self, acked: u64) {
         let mut state = self.shared.lock();
         let Some(dir) = state.dir.clone() else {
@@ -302,7 +302,7 @@ impl Upkeep {
                 unsynced.segment != segment.first || !unsynced.groups.is_empty()
             });
             drop(state);
-            // What stays is found by the next start, and removed then.
+            // What can't be removed is found by the next start, and removed then.
             let _ = self.io(|| match segment.is_bad {
                 true => dir.rename(&segment.name(), &segment.bad_name()),
                 false => dir.remove(&segment.name()),
@@ -314,7 +314,7 @@ impl Upkeep {
         let _ = self.io(|| dir.sync());
     }
 
-    /// Tells the report what there is.
+    /// Gives the report the spool's state.
     pub(super) fn report(&self) {
         let state = self.shared.lock();
         let oldest = match state.unread() {

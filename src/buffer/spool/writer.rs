@@ -8,16 +8,16 @@ use super::dir::{Access, Dir, SpoolFile};
 use super::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
 use super::segments;
 
-/// writev(2) takes so many pieces.
+/// writev(2) takes this many pieces.
 const PIECES: usize = 1024;
-/// What is copied at once.
+/// How much is copied at once.
 const BLOCK: usize = 256 << 10;
 
 /// Writes to the newest segment.
 #[derive(Debug)]
 pub struct Writer {
     dir: Arc<dyn Dir>,
-    /// A segment that has so many bytes is full.
+    /// A segment with this many bytes is full.
     segment_bytes: u64,
     current: Option<Current>,
     /// Memory for what is written next.
@@ -37,13 +37,13 @@ struct Current {
 pub struct Written {
     /// The segment, by the number of its first event.
     pub segment: u64,
-    /// It was made for this.
+    /// It was created for this.
     pub is_new: bool,
-    /// Where it begins in the segment.
+    /// Where the written bytes begin in the segment.
     pub from: u64,
-    /// Bytes, without a new segment's head.
+    /// How many bytes, without a new segment's head.
     pub bytes: u64,
-    /// To have it on disk.
+    /// To sync it.
     pub file: Arc<dyn SpoolFile>,
 }
 
@@ -58,8 +58,8 @@ impl Writer {
         }
     }
 
-    /// Writes these records, whose first event has the number `first`, all or none; in a new segment if the newest is full
-    /// or can't be written to.
+    /// Writes these records, of which the first event has the number `first`: all or none, and to a new segment if the
+    /// newest is full or can't be written to.
     ///
     /// # Errors
     /// Nothing was written that counts.
@@ -81,7 +81,7 @@ impl Writer {
         let written = self.append(records, first, time, true);
         if written.is_err() {
             self.current = None;
-            // On a full disk it would only take room; if it stays, its name is made free when it is needed.
+            // On a full disk it would only take room; if it stays, its name is freed when it is needed.
             let _ = self.dir.remove(&segments::name(first));
         }
         written
@@ -136,7 +136,7 @@ impl Writer {
             .flat_map(|(head, record)| [IoSlice::new(head), IoSlice::new(&record.bytes)])
             .collect();
         if let Err(error) = write_all(&*current.file, &mut pieces) {
-            // What stands there is written again with the same numbers, or was never acknowledged.
+            // What was written there is written again with the same numbers, or was never acknowledged.
             if current.file.truncate(current.len).is_err() {
                 self.current = None;
             }
@@ -154,8 +154,8 @@ impl Writer {
         })
     }
 
-    /// Writes again, to a segment of its own, what may have been lost of another one: these records, or what stands between
-    /// two places in a file. The first event has this number. They are on disk then.
+    /// Writes to a segment of its own what another one may have lost: these records, or the bytes between two offsets
+    /// of a file. The first event has this number. They are on disk then.
     ///
     /// # Errors
     /// They are not; the other segment is as it was.
@@ -167,7 +167,7 @@ impl Writer {
         time: u32,
     ) -> io::Result<Written> {
         let (name, unfinished) = (segments::name(first), segments::unfinished_name(first));
-        // One that could not be finished.
+        // Left by an attempt that could not be finished.
         let _ = self.dir.remove(&unfinished);
         let rescued = self.begin(&unfinished, first).and_then(|current| {
             let file = Arc::clone(&current.file);
@@ -183,7 +183,7 @@ impl Writer {
                 copy_range(from, range, &*file)?;
             }
             file.sync()?;
-            // The other one may have the same name, and is not needed then.
+            // The other segment may have the same name, and is not needed then.
             self.dir.rename(&unfinished, &name)?;
             self.dir.sync()?;
             Ok(written)

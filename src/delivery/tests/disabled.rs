@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 impl Simulation {
-    /// What a sender is to do.
+    /// What a sender should do.
     pub(super) fn step(&mut self, sender: usize) -> Step {
         if !self.is_disabled {
             return self.delivery.next(sender, self.now);
@@ -79,7 +79,7 @@ proptest! {
                 simulation.waiting.add(seq as Seq..seq as Seq + 1);
             }
         }
-        // Something comes after forwarding is enabled, so that the sources have not ended before.
+        // Something comes after forwarding is enabled, so the sources have not ended before that.
         simulation.arrivals.push(Duration::from_secs(300));
         let mut answers = answers.into_iter().cycle();
         let mut webhook = |_: &Request| {

@@ -1,4 +1,4 @@
-//! Delivery against simulated webhooks, in simulated time: every rule by a table, and all of them by a model.
+//! Delivery against simulated webhooks, in simulated time: each rule in a table, and all of them against a model.
 
 mod disabled;
 mod model;
@@ -33,7 +33,7 @@ const MAX: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const QUICK: Duration = Duration::from_millis(5);
 
-/// As the options are by default.
+/// The options' defaults.
 fn settings() -> Settings {
     Settings {
         body: Extent {
@@ -105,7 +105,7 @@ enum Doing {
     Ended,
 }
 
-/// Senders without threads: a queue whose events come at their times, and a clock.
+/// Senders without threads: a queue whose events come at given times, and a clock.
 struct Simulation {
     delivery: Delivery,
     senders: Vec<Doing>,
@@ -115,12 +115,12 @@ struct Simulation {
     arrivals: Vec<Duration>,
     /// Bytes of each event's line.
     size: usize,
-    /// Events that were collected.
+    /// How many events were collected.
     taken: usize,
     /// When the agent is told to stop.
     stop_at: Option<Duration>,
     requests: Vec<Request>,
-    /// Those that are final, and when they became so.
+    /// The events that are final, and when they became so.
     delivered: BTreeMap<Seq, Duration>,
     rejected: BTreeMap<Seq, String>,
     /// Counts of effects.
@@ -130,19 +130,19 @@ struct Simulation {
     queries_failed: usize,
     /// How long it waited after each failure.
     delays: Vec<Duration>,
-    /// Takes bodies instead of the webhook that is given, if events are to be indexed.
+    /// Takes bodies instead of the given webhook, if events are to be indexed.
     splunk: Option<Splunk>,
     /// Endpoints that went down, or came back, and when.
     turns: Vec<(usize, bool, Duration)>,
-    /// What bodies are compressed to, if they are.
+    /// What bodies are compressed to, if they are compressed.
     packs: Option<fn(&Request) -> usize>,
-    /// Bodies that were too large when they were compressed.
+    /// How many bodies were too large when they were compressed.
     oversized: usize,
-    /// The body that is made ahead, how many there were, and how many of them were sent then.
+    /// The body that is made ahead, how many there were, and how many of them were then sent.
     ahead: Option<Vec<Seq>>,
     ahead_made: usize,
     ahead_used: usize,
-    /// Forwarding is disabled: these events wait, and those were dropped.
+    /// While forwarding is disabled these events wait, and those were dropped.
     is_disabled: bool,
     waiting: Ranges,
     dropped: BTreeSet<Seq>,
@@ -211,7 +211,7 @@ impl Simulation {
         Run::new(Chunk { bytes, events }, first as Seq)
     }
 
-    /// What has come for the sender at the queue. Whether there was anything, or it need not wait for more.
+    /// What has come for the sender at the queue. Returns whether there was anything, or no need to wait for more.
     fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> bool {
         let elapsed = self.elapsed();
         let come = self.arrivals.partition_point(|at| *at <= elapsed) - self.taken;
@@ -242,8 +242,8 @@ impl Simulation {
         }
     }
 
-    /// Has each sender that has nothing to do ask for its next step, or lets time pass until something happens. False if
-    /// everything is final, or nothing will happen any more.
+    /// Lets each idle sender ask for its next step, or lets time pass until something happens. False if everything is
+    /// final, or nothing more will happen.
     fn advance(&mut self, webhook: &mut impl FnMut(&Request) -> (Outcome, Duration)) -> bool {
         let stop = self.stop_at.map(|at| self.start + at);
         let is_stopped = stop.is_some_and(|at| at <= self.now);
@@ -450,7 +450,7 @@ impl Simulation {
         }
     }
 
-    /// All that was collected is final or buffered.
+    /// Everything that was collected is final or buffered.
     fn assert_nothing_forgotten(&self) {
         let is_final = self.delivered.len() + self.rejected.len() + self.dropped.len();
         assert_eq!(is_final + self.delivery.buffered().events, self.taken);

@@ -1,4 +1,4 @@
-//! Whatever the webhook answers: each event becomes final exactly once, and only for a reason that the answers give.
+//! Whatever the webhook answers: each event becomes final exactly once, and only for a reason found in the answers.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ enum Answer {
     Rejected,
     TooLarge,
     Failed(Cause),
-    /// By event, over and over.
+    /// One outcome per event, over and over.
     Partial(Vec<EventOutcome>),
 }
 
@@ -40,12 +40,12 @@ fn answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
-/// What an event that becomes final now may be, by the answer to the request that it was in.
+/// What an event that becomes final now may be, judging by the answer to the request that it was in.
 #[derive(Debug, Default)]
 struct Allowed {
     delivered: BTreeSet<Seq>,
     rejected: BTreeSet<Seq>,
-    /// How often in a row each event has failed, nobody could tell why.
+    /// How often in a row each event has failed for no clear reason.
     failures: BTreeMap<Seq, u32>,
 }
 
@@ -111,7 +111,7 @@ fn run(
             let mut asked = None;
             let limit = simulation.elapsed() + Duration::from_secs(86_400);
             let mut is_first = true;
-            // One request at a time, so that what became final can be held against its answer.
+            // One request at a time, so that what became final can be compared with its answer.
             simulation.run_one(limit, |request| {
                 assert!(std::mem::take(&mut is_first));
                 let answer = match phase {
@@ -174,7 +174,7 @@ fn run(
 }
 
 impl Simulation {
-    /// Until one request was answered, or there is nothing to do.
+    /// Runs until one request was answered, or there is nothing to do.
     fn run_one(&mut self, limit: Duration, mut webhook: impl FnMut(&Request) -> Outcome) {
         let before = self.requests.len();
         let mut steps = 0;
@@ -214,7 +214,7 @@ proptest! {
         if stop.is_some() {
             simulation.delivery.stop();
             simulation.arrivals.iter_mut().for_each(|at| *at = Duration::ZERO);
-            // After a stop what fails is left for the next start, and what is there is final or buffered.
+            // After a stop, what fails is left for the next start, and everything is final or buffered.
             let mut allowed = Allowed::default();
             let mut place = 0;
             simulation.run_until(Duration::from_secs(3600), |request| {

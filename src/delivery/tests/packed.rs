@@ -1,4 +1,4 @@
-//! Compressed bodies: the limit is of what is sent.
+//! Compressed bodies: the limit applies to what is sent.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn seeded(settings: Settings, events: usize, seed: u64, packs: Packs) -> Simulat
     simulation
 }
 
-/// Some events are compressed well, others hardly; in one part of the stream most are, in another few.
+/// Some events compress well, others hardly; in one part of the stream most do, in another few.
 fn mixed(request: &Request) -> usize {
     let of = |seq: &Seq| match (seq.wrapping_mul(0x9E37_79B9) >> 8) % 8 {
         kind if kind < (seq / 15_000) % 8 => 900,
@@ -46,7 +46,7 @@ fn bodies_come_close_to_the_limit_and_none_is_larger() {
     let kinds: [(Packs, usize); 4] = [
         (|request| request.bytes / 5, LIMIT),
         (mixed, LIMIT),
-        // It gains nothing.
+        // Compression gains nothing.
         (|request| request.bytes + 20, LIMIT),
         // What fits before compression is the limit.
         (|request| request.bytes / 20, (8 << 20) / 20),
@@ -59,7 +59,7 @@ fn bodies_come_close_to_the_limit_and_none_is_larger() {
         assert!(simulation.delivered_all_but(&[]));
         let sizes: Vec<_> = simulation.requests.iter().map(|it| it.bytes).collect();
         assert!(*sizes.iter().max().unwrap() <= LIMIT);
-        // Nothing is known of the first ones, and the last ones are what is left.
+        // The first bodies were made knowing nothing, and the last ones are what is left.
         let full = &sizes[2 * connections..sizes.len() - connections];
         let mean = full.iter().sum::<usize>() / full.len();
         let name = format!("{connections}, {least}");
@@ -151,7 +151,7 @@ fn bodies_are_as_full_as_without_at_any_rate() {
         simulation.size = 20;
         let max_plain = Some(5000 * simulation.size);
         simulation.delivery.compression = Compression::new(max_plain);
-        // They come 700 at once, so that something is left of them.
+        // They come 700 at once, so that some of them are left over.
         let at = |at: u64| Duration::from_micros(at / 700 * 700 * gap);
         simulation.arrivals = (0..50_000).map(at).collect();
         simulation.run_until(MAX * 10, |_| (Outcome::Delivered, QUICK));

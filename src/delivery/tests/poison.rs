@@ -1,4 +1,4 @@
-//! Events that fail whatever else happens, and webhooks that only look as if there were some.
+//! Events that fail whatever else happens, and webhooks that only look as if there were such events.
 
 use super::*;
 
@@ -113,7 +113,7 @@ fn a_run_of_neighbours_does_not_keep_the_others_for_long() {
                 refused < Duration::from_secs(5),
                 "{length}, {first}: {refused:?}"
             );
-            // Each of these has to fail some times beside others that pass.
+            // Each of these has to fail several times while others pass.
             if length <= 30 {
                 let unclear = last(&culprits, || failed(Cause::Answer));
                 assert!(
@@ -205,7 +205,7 @@ fn with_few_others_one_is_kept_until_enough_of_them_have_passed() {
     assert!(simulation.delivered_all_but(&[1]));
 }
 
-/// A cheap random number generator, so that a seed repeats a run.
+/// A cheap random number generator, so that a run can be repeated with its seed.
 pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

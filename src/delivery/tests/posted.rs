@@ -1,5 +1,5 @@
-//! Indexer acknowledgement, against a stand-in for Splunk: whatever happens, each event is indexed, and counts as delivered
-//! only if it is.
+//! Indexer acknowledgement, against a stand-in for Splunk: whatever happens, each event is indexed, and counts as
+//! delivered only if it is.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,12 +10,12 @@ use crate::delivery::route::Mode;
 
 const ACK_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Indexers behind a balancer, as Splunk's behave: each counts the bodies of a channel from 0, and says once of each that it
-/// is indexed.
+/// Indexers behind a balancer, behaving like Splunk's: each counts the bodies of a channel from 0, and says once of
+/// each that it is indexed.
 #[derive(Debug)]
 pub(super) struct Splunk {
     indexers: Vec<Indexer>,
-    /// The balancer's cookie leads to the same indexer, while that is up.
+    /// The balancer's cookie leads to the same indexer, as long as that is up.
     is_sticky: bool,
     /// There is no balancer: each indexer is an endpoint.
     has_endpoints: bool,
@@ -34,16 +34,16 @@ pub(super) struct Splunk {
     queries: usize,
 }
 
-/// Of a hundred requests so many.
+/// How many of a hundred requests do this.
 #[derive(Debug, Clone, Copy, Default)]
 struct Trouble {
     /// Are answered with 503.
     busy: u64,
     /// Arrive, but their answer is lost.
     answer_lost: u64,
-    /// Find an indexer that has just restarted, and has forgotten what was not indexed.
+    /// Find an indexer that has just restarted, and has forgotten what was not yet indexed.
     restarts: u64,
-    /// Find that it has forgotten an idle channel.
+    /// Find that the indexer has forgotten an idle channel.
     forgets: u64,
 }
 
@@ -103,11 +103,11 @@ impl Splunk {
     fn restart(&mut self, indexer: usize, at: Duration) {
         self.pass(at);
         self.indexers[indexer] = Indexer::default();
-        // The balancer sees it, and sends clients elsewhere.
+        // The balancer notices, and sends clients elsewhere.
         self.cookies.retain(|_, place| *place != indexer);
     }
 
-    /// The indexer that gets a sender's request, and whether its cookie is another one than before.
+    /// The indexer that gets a sender's request, and whether its cookie has changed.
     fn choose(&mut self, sender: usize, endpoint: usize, at: Duration) -> (usize, bool) {
         let any = (random(&mut self.dice) % self.indexers.len() as u64) as usize;
         let old = self.cookies.get(&sender).copied();
@@ -176,7 +176,7 @@ impl Splunk {
     }
 }
 
-/// Events with these milliseconds between two of them, for Splunk.
+/// Events with this many milliseconds between two of them, for Splunk.
 fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simulation {
     let settings = Settings {
         connections,
@@ -280,7 +280,7 @@ fn another_cookie_is_another_indexer() {
     let splunk = run(&mut simulation, at);
     let other = 1 - splunk.cookies[&0];
     splunk.cookies.clear();
-    // It may have counted this channel as far as the other.
+    // The other indexer may have counted this channel as far as this one.
     splunk.trouble.restarts = 0;
     splunk.cookies.insert(0, other);
     simulation.delivery.moved(0, 0);
@@ -372,7 +372,7 @@ proptest! {
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
         run(&mut simulation, Duration::from_secs(3600)).trouble = Trouble::default();
         simulation.assert_nothing_forgotten();
-        // Then nothing goes wrong any more, but for a balancer without cookies.
+        // From then on nothing goes wrong any more, except with a balancer without cookies.
         run(&mut simulation, Duration::from_secs(3 * 86_400));
         simulation.assert_nothing_forgotten();
         prop_assert!(simulation.delivered_all_but(&[]), "{} of {}", simulation.delivered.len(), gaps.len());

@@ -24,7 +24,7 @@ fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simula
     simulation
 }
 
-/// A stream of so many events, with these milliseconds between two of them.
+/// A stream of events, with this many milliseconds between two of them.
 fn stream(mut simulation: Simulation, gap: u64) -> Simulation {
     for (at, arrival) in simulation.arrivals.iter_mut().enumerate() {
         *arrival = Duration::from_millis(at as u64 * gap);
@@ -64,7 +64,7 @@ fn what_fails_at_one_goes_to_the_next_at_once() {
             let (first, rest) = simulation.turns.split_first().unwrap();
             assert_eq!((first.0, first.1), (0, false), "{place}");
             assert!(rest.iter().all(|turn| turn.0 == 0 && !turn.1), "{place}");
-            // Each sender may have a body there when the first fails; then one event at a time.
+            // Each sender may have a body there when the first endpoint fails; after that, it gets one event at a time.
             let later = at(&simulation, 0).split_off(connections);
             assert!(
                 later.iter().all(|request| request.seqs.len() == 1),
@@ -118,7 +118,7 @@ fn one_that_may_be_back_is_tried_before_anybody_waits() {
     let seconds = Duration::from_secs;
     for (mode, connections) in [(Mode::Failover, 1), (Mode::Failover, 4), (Mode::Spread, 4)] {
         let mut simulation = stream(to(3, mode, connections, 3000), 10);
-        // The first is back long before it is tried again, since it failed slowly.
+        // The first endpoint is back long before it is tried again, since it was slow to fail.
         let down = [
             seconds(4)..seconds(5),
             seconds(9)..seconds(60),
@@ -197,7 +197,7 @@ fn an_outage_of_all_is_one_outage_and_all_are_tried() {
             let total = simulation.requests.len();
             assert!(total < 600, "{place}: {total}");
             assert!(simulation.rejected.is_empty(), "{place}");
-            // Whichever comes back is found within a backoff.
+            // Whichever endpoint comes back is found within a backoff.
             simulation.run_until(outage + MAX * 3, |request| match last(request.endpoint) {
                 true => (Outcome::Delivered, SLOW),
                 false => (failed(cause), SLOW),
@@ -287,7 +287,7 @@ fn an_endpoint_that_is_down_is_not_tried_at_the_end() {
 }
 
 proptest! {
-    /// Each endpoint fails when and how it wants, but one always works: nothing is rejected, nothing waits for a backoff.
+    /// Each endpoint fails when and how it wants, but one always works: nothing is rejected or waits for a backoff.
     #[test]
     fn while_one_works_there_is_no_outage(
         endpoints in 2usize..5,
@@ -323,7 +323,7 @@ proptest! {
         }
     }
 
-    /// Whatever all of them answer: each event ends once.
+    /// Whatever the answers of all endpoints: each event becomes final once.
     #[test]
     fn each_event_ends_once_wherever_it_goes(
         endpoints in 1usize..5,
@@ -351,7 +351,7 @@ proptest! {
     }
 }
 
-/// Endpoints that are killed and come back: by turns of so many milliseconds, at least one is there at any time.
+/// Endpoints that are killed and come back, in turns of `shortest` to `longest` ms; at least one is up at any time.
 fn kills(seed: u64, turns: usize, shortest: u64, longest: u64) -> Vec<(Duration, [bool; 3])> {
     let mut dice = seed | 1;
     let mut random = || super::poison::random(&mut dice);
@@ -369,7 +369,7 @@ fn kills(seed: u64, turns: usize, shortest: u64, longest: u64) -> Vec<(Duration,
     script
 }
 
-/// Of those that were killed nobody takes connections, and requests under way end.
+/// Those that were killed accept no connections, and their requests under way end.
 #[test]
 fn endpoints_that_are_killed_and_come_back_keep_nobody_waiting() {
     for (mode, connections) in [(Mode::Failover, 1), (Mode::Failover, 4), (Mode::Spread, 3)] {

@@ -87,7 +87,7 @@ fn a_webhook_that_fails_everything_loses_nothing_and_is_asked_with_one_event_per
         let different: BTreeSet<_> = later.iter().map(|request| request.seqs[0]).collect();
         match cause {
             Cause::Unreachable | Cause::Settings => assert_eq!(different.len(), 1, "{cause:?}"),
-            // It may be the event's fault.
+            // The event may be to blame.
             _ => assert!(different.len() > 500, "{cause:?}: {}", different.len()),
         }
         let pause = |pair: &[Request]| pair[1].at - pair[0].at;
@@ -97,7 +97,7 @@ fn a_webhook_that_fails_everything_loses_nothing_and_is_asked_with_one_event_per
             "it is asked again and again: {}",
             later.len()
         );
-        // When it is back, it has all of them within moments.
+        // When the webhook is back, it has all of them within moments.
         let back = simulation.elapsed();
         simulation.run_until(back + MAX * 2, ok);
         assert!(simulation.delivered_all_but(&[]), "{cause:?}");

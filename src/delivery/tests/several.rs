@@ -1,4 +1,4 @@
-//! Several senders around one machine: what holds for one of them holds for all together.
+//! Several senders around one machine: what holds for one sender holds for all together.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -145,7 +145,7 @@ fn a_connection_to_a_broken_server_costs_no_event() {
             .map(|at| Duration::from_millis(at * 100))
             .collect();
         simulation.run_until(MAX * 40, |request| match request.sender {
-            // It fails faster than the others take, so that its sender is free more often.
+            // It fails faster than the others succeed, so its sender is free more often.
             1 => (failed(Cause::Answer), QUICK),
             _ => (Outcome::Delivered, SLOW),
         });

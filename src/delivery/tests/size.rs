@@ -37,7 +37,7 @@ fn a_limit_that_is_answered_is_learned() {
             .iter()
             .map(|request| request.bytes)
             .sum();
-        // The first bodies are halved until one passes, which costs twice the first at most.
+        // The first bodies are halved until one passes, which costs at most twice the first.
         assert!(
             bytes <= 20_000 * size * 105 / 100 + (2 << 20),
             "{connections}, {limit}: {bytes} bytes"
@@ -102,7 +102,7 @@ fn one_event_over_the_limit_is_rejected_and_costs_itself_only() {
     assert_eq!(simulation.rejected[&700], "HTTP 413");
 }
 
-/// A webhook with which a request takes this long for each event and byte, and that goes on after the agent has given up.
+/// A webhook that takes this long for each event and byte of a request, and goes on after the agent has given up.
 fn slow(per_event: Duration, bytes_a_second: usize) -> impl FnMut(&Request) -> (Outcome, Duration) {
     move |request| {
         let line = Duration::from_secs_f64(request.bytes as f64 / bytes_a_second as f64);

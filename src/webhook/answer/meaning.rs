@@ -1,5 +1,5 @@
 //! The tables: what Splunk's codes mean (<https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector>),
-//! and what HTTP's statuses do. Each has its fix or hint, for the log and for `test`.
+//! and what HTTP's statuses mean. Each has its fix or hint, for the log and for `test`.
 
 pub(super) const NEW_TOKEN: &str =
     "give the token that the webhook expects with --auth-token, scheme included ('Splunk <token>')";
@@ -38,23 +38,23 @@ const LIMIT: &str = "raise the webhook's limit for the size of a request";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     Delivered,
-    /// Not this content, with a hint.
+    /// The content is not accepted, with a hint.
     Content(&'static str),
-    /// Not a body of this size, with a hint.
+    /// A body of this size is not accepted, with a hint.
     TooLarge(&'static str),
-    /// Not with these settings, with the fix.
+    /// These settings are not accepted, with the fix.
     Settings(&'static str),
-    /// Not with this token: the fix depends on how it looks.
+    /// This token is not accepted: the fix depends on what it looks like.
     Token,
-    /// Not now, with a hint.
+    /// Not accepted for now, with a hint.
     Busy(&'static str),
-    /// The settings, or something on the way that does not like this body: with the fix for the former.
+    /// Either the settings are wrong, or something on the way does not like this body: with the fix for the settings.
     Unclear(&'static str),
-    /// The same of 403.
+    /// The same for 403.
     Forbidden,
 }
 
-/// Of Splunk's codes, with Splunk's words for them; `has_channel` if the request had one.
+/// The meaning of a Splunk code, with Splunk's words for it; `has_channel` if the request had one.
 pub(super) fn of_code(code: u64, has_channel: bool) -> Option<(&'static str, Meaning)> {
     use Meaning::{Busy, Content, Delivered, Settings, Token};
     let channel = if has_channel { LOST_CHANNEL } else { CHANNEL };
@@ -83,7 +83,7 @@ pub(super) fn of_code(code: u64, has_channel: bool) -> Option<(&'static str, Mea
     })
 }
 
-/// Of an HTTP status.
+/// The meaning of an HTTP status.
 pub(super) fn of_status(status: u16) -> Meaning {
     match status {
         200..=299 => Meaning::Delivered,

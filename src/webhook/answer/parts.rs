@@ -6,7 +6,7 @@ use super::meaning::{Meaning, of_status};
 use crate::delivery::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 use crate::webhook::bulk::Items;
 
-/// A document of this identity is there already: an earlier request's answer was lost.
+/// A document with this id exists already: an earlier request's answer was lost.
 const CONFLICT: u16 = 409;
 
 const ITEMS: &str =
@@ -14,7 +14,7 @@ const ITEMS: &str =
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
-/// What an answer of success, with this status, means for each of so many events. `shown` gives what may be shown of a text.
+/// What a successful answer with this status means for each of `events` events. `shown`: what may be shown of a text.
 pub(super) fn outcome(
     status: u16,
     found: &Items,

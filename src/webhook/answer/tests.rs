@@ -44,12 +44,12 @@ fn outcome_of(answer: &Answer, is_splunk: bool, sent: &str) -> Outcome {
     meant(answer, is_splunk, false, &Body::of(line.as_bytes()))
 }
 
-/// Of Splunk.
+/// What an answer of Splunk's means.
 fn outcome(status: u16, text: &str) -> Outcome {
     outcome_of(&answer(status, text), true, "{}")
 }
 
-/// Of others.
+/// What another webhook's answer means.
 fn others(status: u16, text: &str) -> Outcome {
     outcome_of(&answer(status, text), false, "{}")
 }
@@ -58,7 +58,7 @@ fn hec(status: u16, code: u64) -> Outcome {
     outcome(status, &format!("{{\"text\":\"?\",\"code\":{code}}}"))
 }
 
-/// Of what is in no way delivered.
+/// The error of an outcome in which nothing is delivered.
 #[track_caller]
 fn error(outcome: Outcome) -> DeliveryError {
     match outcome {
@@ -174,7 +174,7 @@ fn otherwise_the_status_decides() {
         assert!(error.cause == Cause::Answer && error.fix.is_none() && error.hint.is_some());
         assert_eq!(error.may_have_arrived, [502, 504].contains(&status));
     }
-    // These may be about the settings, or a firewall's answer to one event.
+    // These may be about the settings, or may be a firewall's answer to one event.
     for status in [402, 403, 404, 405, 410, 451, 101, 600] {
         for outcome in [others(status, "<html>"), outcome(status, "<html>")] {
             let Outcome::Failed(error) = outcome else {

@@ -12,13 +12,13 @@ use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::webhook::answer::Answer;
 use crate::webhook::error::Unanswered;
 
-/// What an answer has for each body at most.
+/// How many bytes more an answer may have for each body.
 const ID_BYTES: u64 = 32;
 const QUERY: &str = "check that the endpoint takes queries at …/services/collector/ack, and that indexer acknowledgement is \
                      turned on for this token; or leave out --hec-ack";
 
 impl Webhook {
-    /// Whether what [`try_out`](Self::try_out) has posted is indexed; none without indexer acknowledgement.
+    /// Whether what [`try_out`](Self::try_out) has posted is indexed; for indexer acknowledgement only.
     ///
     /// # Errors
     /// The webhook does not say so.
@@ -66,7 +66,7 @@ impl Webhook {
         };
         let limit = ANSWER_BYTES + ID_BYTES * ids.len() as u64;
         let from = response.body_mut().as_reader();
-        // What is cut off is no JSON.
+        // An answer that is cut off is not JSON.
         let _ = from.take(limit).read_to_end(&mut answer.text);
         Ok(answer)
     }

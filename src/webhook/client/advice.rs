@@ -1,4 +1,4 @@
-//! What an operator should know though all is delivered.
+//! What an operator should know although all is delivered.
 
 pub(super) const FLUENT_BIT_RAW: &str = "Fluent Bit makes one record of all events of a body at /services/collector/raw; give \
                               --format hec and …/services/collector/event";

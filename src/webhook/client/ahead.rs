@@ -1,4 +1,4 @@
-//! The next body, made by a thread of its own while the one before is posted.
+//! The next body, made by a thread of its own while the previous one is posted.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::delivery::compression::Packed;
 use crate::sys::thread;
 use crate::webhook::encode::Encoder;
 
-/// The second encoder; the first one has the body that is posted.
+/// The second encoder; the first one has the body that is being posted.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     spare: Option<Encoder>,
@@ -28,7 +28,7 @@ struct Made {
 }
 
 impl Ahead {
-    /// Begins with a body of these events, which comes to `max_bytes` at most.
+    /// Begins to make a body of these events, of `max_bytes` at most.
     pub(super) fn begin(&mut self, events: Batch, max_bytes: usize, like: &Encoder) {
         let spare = self.spare.take();
         let mut encoder = spare.unwrap_or_else(|| like.another());
@@ -47,7 +47,7 @@ impl Ahead {
         self.making = thread::spawn("encode", make).ok();
     }
 
-    /// What was begun, if it is this body: `encoder` has it then.
+    /// The body that was begun, if it is this one; `encoder` has it then.
     pub(super) fn take(
         &mut self,
         body: &Body<'_>,

@@ -24,9 +24,9 @@ use crate::webhook::wire::{Tcp, Wire};
 
 /// How long an answer's body may take once its status is known.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// What is sent as it is, is written in pieces of this size: ureq's 128 KiB cost twice the CPU.
+/// Uncompressed bodies are written in pieces of this size: ureq's 128 KiB cost twice the CPU.
 const PLAIN_BUFFER: usize = 1 << 20;
-/// What is compressed or encrypted first gains nothing by more than ureq's own size.
+/// What is compressed or encrypted first gains nothing from more than ureq's own size.
 const OUTPUT_BUFFER: usize = 128 << 10;
 /// ureq's settings.
 pub(super) fn config(
@@ -82,7 +82,7 @@ pub(super) fn agent(
     Agent::with_parts(config, connector, resolver)
 }
 
-/// All of a request that may be secret.
+/// Everything in a request that may be secret.
 pub(super) fn secrets(
     endpoint: &Endpoint,
     token: Option<&Token>,

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{Response, header};
 
-/// By how many seconds the webhook's clock is at least ahead of this host's, negative if it is behind: as far as its `Date` is
-/// outside of the request's time, which began then. It has whole seconds.
+/// By at least how many seconds the webhook's clock is ahead of this host's, negative if it is behind: how far its
+/// `Date`, in whole seconds, is outside the time of the request, which began at `began`.
 pub(super) fn skew<B>(response: &Response<B>, began: SystemTime) -> Option<i64> {
     let date = response.headers().get(header::DATE)?.to_str().ok()?;
     let date = httpdate::parse_http_date(date).ok()?;

@@ -58,7 +58,7 @@ impl Webhook {
             self.addresses.forget();
         }
         if response.status().is_success() && self.wire.is_cut_short() {
-            // It can't have what was not sent.
+            // The webhook can't have what was not sent.
             let error = Error::Io(ErrorKind::ConnectionAborted.into());
             return Err(Unanswered { error, sent });
         }
@@ -68,7 +68,7 @@ impl Webhook {
         Ok(response)
     }
 
-    /// Makes a request, and once more if nobody can have read it.
+    /// Makes a request, and repeats it once if nobody can have read it.
     pub(super) fn over_kept_connection<T>(
         &mut self,
         attempt: impl Fn(&Self) -> Result<T, Unanswered>,
@@ -88,8 +88,8 @@ impl Webhook {
         result
     }
 
-    /// Whether a request may be made again at once and silently, after one over a connection that was kept: the webhook had
-    /// closed it while it was idle, or has gone to another address. Nobody may have read the request.
+    /// Whether a request over a kept connection may be repeated at once and silently, since nobody can have read it:
+    /// the webhook had closed the connection while it was idle, or has moved to another address.
     fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {
         match error {
             _ if self.is_aborted.load(Ordering::Relaxed) => false,

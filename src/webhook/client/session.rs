@@ -8,15 +8,15 @@ use ureq::typestate::WithBody;
 
 use crate::sys::random;
 
-/// Cookies that are kept.
+/// How many cookies are kept.
 const COOKIES: usize = 32;
-/// The cookies of AWS' balancer have another value in each answer of the same server.
+/// The value of AWS's balancer cookies changes with each answer, even of the same server.
 const RENEWED: &str = "AWSALB";
 
-/// The channels' common name, and the cookies.
+/// The common part of the channels' names, and the cookies.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// A part of its channels' names that no other client has.
+    /// The part of its channels' names that no other client has.
     id: u64,
     cookies: BTreeMap<String, String>,
     has_moved: bool,
@@ -33,7 +33,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// With the channel of this number, and the cookies.
+    /// Adds the channel of this number, and the cookies.
     pub(super) fn dress(
         &self,
         mut request: RequestBuilder<WithBody>,
@@ -59,7 +59,7 @@ impl Session {
         )
     }
 
-    /// Keeps an answer's cookies. One that has another value than before is that of another server.
+    /// Keeps an answer's cookies. If a cookie's value has changed, another server has answered.
     pub(super) fn note(&mut self, headers: &HeaderMap) {
         for cookie in headers.get_all(header::SET_COOKIE) {
             let pair = cookie.to_str().unwrap_or_default().split(';').next();
@@ -75,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Whether another server has answered, since the last time this was asked.
+    /// Whether another server has answered since this was last asked.
     pub(super) fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)
     }

@@ -18,7 +18,7 @@ use crate::webhook::observer::Nobody;
 use crate::webhook::resolve::{Known, SystemNames};
 use crate::webhook::wire::Wire;
 
-/// What a request may take beyond its timeout, on a machine that hardly gets on.
+/// What a request may take beyond its timeout, on a very slow machine.
 const SLACK: Duration = Duration::from_secs(30);
 
 impl Target for Webhook {
@@ -77,7 +77,7 @@ impl Target for Webhook {
     }
 
     fn time_limit(&self) -> Duration {
-        // Over a connection that the webhook had closed it is tried twice.
+        // Over a connection that the webhook had closed, it is tried twice.
         self.timeouts
             .request
             .saturating_mul(2)

@@ -14,7 +14,7 @@ use crate::webhook::tls::Trust;
 
 use super::*;
 
-/// A webhook that takes everything; how many connections it has had.
+/// A webhook that takes everything, and how many connections it has had.
 fn server(ip: &str) -> (SocketAddr, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind((ip, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -113,7 +113,7 @@ fn a_name_that_moves_is_followed_when_the_connection_is_old() {
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));
 
-    // The old connection's last request, and then the new one's, of which the second is its last again.
+    // The old connection's last request; then those of the new one, the second of which is its last.
     webhook.connection_age = Duration::ZERO;
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!((*on_old.lock().unwrap(), *on_new.lock().unwrap()), (1, 0));
@@ -133,7 +133,7 @@ fn a_name_is_looked_up_again_when_what_it_stood_for_has_gone() {
     let (new, on_new) = server("127.0.0.1");
     let (mut webhook, names) = webhook(&[gone]);
     assert!(matches!(post(&mut webhook), Outcome::Failed(_)));
-    // As if there had been a connection that the client has given up since, because it was not used for long.
+    // As if there had been a connection that the client has since given up because it was idle for long.
     webhook.kept_since = Some(Instant::now());
     names.set(&[new]);
     assert_eq!(post(&mut webhook), Outcome::Delivered);
@@ -143,7 +143,7 @@ fn a_name_is_looked_up_again_when_what_it_stood_for_has_gone() {
 #[test]
 fn all_addresses_of_a_name_are_tried_in_turn() {
     let (good, _) = server("127.0.0.1");
-    // Of another address, since ports of this one are given to other tests.
+    // On another address, since ports of this one are given to other tests.
     let closed = TcpListener::bind("127.78.0.3:0").unwrap();
     let refusing = closed.local_addr().unwrap();
     drop(closed);
@@ -163,7 +163,7 @@ fn all_addresses_of_a_name_are_tried_in_turn() {
     );
 }
 
-/// A webhook that does this with each connection, given how many there were before. How many it had.
+/// A webhook that does this with each connection, given how many there were before. Returns how many it had.
 pub(super) fn raw_server(
     serve: impl Fn(usize, &mut TcpStream) + Send + 'static,
 ) -> (SocketAddr, Arc<Mutex<usize>>) {
@@ -221,7 +221,7 @@ fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
                 let _ = socket.write_all(first);
                 thread::sleep(wait);
                 let _ = socket.write_all(second);
-                // Nothing more is read, so that another request on it would have that for its answer.
+                // Reads nothing more: another request over this connection would get what was sent as its answer.
                 thread::sleep(Duration::from_millis(100));
                 true
             };
@@ -237,7 +237,7 @@ fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
 
 #[test]
 fn only_what_nobody_can_have_read_is_repeated_silently() {
-    // It reads the second request, and closes instead of an answer: nobody knows whether it has taken it.
+    // It reads the second request, and closes instead of answering: nobody knows whether it took it.
     let (address, connections) = raw_server(|_, socket| {
         let _ = read_request(socket) && socket.write_all(OK).is_ok() && read_request(socket);
     });
@@ -248,7 +248,7 @@ fn only_what_nobody_can_have_read_is_repeated_silently() {
     assert!(error.may_have_arrived, "{error:?}");
     assert_eq!(*connections.lock().unwrap(), 1);
 
-    // It closes while idle: the next connection is made without a word.
+    // It closes while idle: the next connection is made silently.
     let (address, connections) = raw_server(|_, socket| {
         let _ = read_request(socket) && socket.write_all(OK).is_ok();
     });

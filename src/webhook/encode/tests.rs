@@ -7,7 +7,7 @@ use std::io::Read;
 use super::*;
 use crate::buffer::chunk::Extent;
 
-/// What is made of these events, in chunks of some.
+/// The body made of these events, with a few in each chunk.
 fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
     let pieces: Vec<String> = events
         .chunks(3)
@@ -18,7 +18,7 @@ fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
         events: events.len(),
         bytes: slices.concat().len(),
     };
-    // From 1000 on; between two pieces a number is left out.
+    // From 1000 on; one number is left out between two pieces.
     let mut next = 999;
     let seqs = pieces.iter().map(|piece| {
         let first = next + 1;

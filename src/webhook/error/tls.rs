@@ -14,9 +14,9 @@ use crate::webhook::foreign;
 /// A connection that failed in TLS, with what was seen of the webhook.
 #[derive(Debug)]
 pub struct Failure {
-    /// In the library's words.
+    /// The error in the library's words.
     pub error: rustls::Error,
-    /// What of its certificate, or of its CA's, is too weak or too uncommon: `with an RSA key of 1024 bits`.
+    /// What is too weak or too uncommon in its certificate, or in its CA's: `with an RSA key of 1024 bits`.
     pub unusable: Option<String>,
     /// It asked for a certificate, and there is none.
     pub is_certificate_wanted: bool,
@@ -35,7 +35,7 @@ const MAX_TEXT: usize = 199;
 const UNUSABLE: &str = "give the webhook a certificate whose keys, its CA's too, are RSA of 2048 bits or more, or EC \
                         P-256 or P-384, signed with SHA-256 or better";
 
-/// Why, and what to do; of what may pass by itself, with this cause.
+/// The reason and the fix; with this cause if it may pass by itself.
 pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
     use rustls::Error as E;
     let permanent = |reason: &str, fix| DeliveryError::permanent(format!("TLS: {reason}"), fix);
@@ -84,7 +84,7 @@ pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
     }
 }
 
-/// Whether it may be about the certificate of a client. OpenSSL says the first in TLS 1.2 of a missing one.
+/// Whether it may be about a client's certificate. With TLS 1.2, OpenSSL sends the first of these if there is none.
 fn is_of_client(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     matches!(
@@ -110,9 +110,9 @@ fn of_certificate(error: &CertificateError, unusable: Option<&str>) -> DeliveryE
     let permanent =
         |reason: &str, fix| DeliveryError::permanent(format!("TLS: certificate {reason}"), fix);
     match (error, unusable) {
-        // A weak one fails as if its signature were wrong.
+        // A weak certificate fails as if its signature were wrong.
         (E::BadSignature | E::UnknownIssuer, Some(what)) => permanent(what, UNUSABLE),
-        // A bad signature is what a CA of the same name looks like that was made anew.
+        // A CA that was made anew under the same name shows as a bad signature.
         (E::UnknownIssuer | E::BadSignature, None) => permanent(
             "of an unknown CA",
             "give that CA's certificate with --ca-file",

@@ -33,7 +33,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Shakes hands over what these learn of.
+    /// Makes handshakes that `wire` and `observer` learn of.
     pub fn new(settings: Arc<TlsSettings>, wire: Wire, observer: Arc<dyn Observer>) -> Self {
         let handshake = Arc::new(Handshake::new(settings));
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -52,7 +52,7 @@ impl Tls {
         }
     }
 
-    /// What was seen, for whoever watches, and for the log.
+    /// Reports what was seen, to the observer and for the log.
     fn report(&self, chain: &[Certificate]) {
         let settings = &self.handshake.settings;
         let Some(leaf) = chain.first() else {
@@ -70,9 +70,9 @@ impl Tls {
         let identity = settings.identity.as_ref();
         let identity = identity.and_then(|identity| Certificate::parse(identity.cert.first()?));
         self.wire.set_expiries(Expiries {
-            // Another one is trusted whatever its expiry.
+            // Any other certificate is trusted whatever its expiry.
             webhook: matches!(settings.trust, Trust::Roots(_)).then_some(leaf.not_after),
-            // A bundle may also have the one before.
+            // A bundle may also contain the previous one.
             ca: issuers.map(|ca| ca.not_after).max(),
             client: identity.map(|certificate| certificate.not_after),
         });
@@ -107,7 +107,7 @@ fn describe(leaf: &Certificate) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The option that would have this certificate trusted, if there is one.
+/// The option that would make this certificate trusted, if there is one.
 fn advice(error: &rustls::Error, leaf: &Certificate) -> Option<String> {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else {

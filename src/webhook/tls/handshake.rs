@@ -20,7 +20,7 @@ use crate::text::certificate::Certificate;
 use crate::text::pem;
 use crate::webhook::error::tls::Failure;
 
-/// What rustls has for each version of TLS.
+/// rustls' check for each version of TLS.
 type SignatureCheck = fn(
     &[u8],
     &CertificateDer<'_>,
@@ -28,10 +28,10 @@ type SignatureCheck = fn(
     &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, rustls::Error>;
 
-/// Decides about a certificate, and remembers what there was, for an error that comes later.
+/// Decides about a certificate, and remembers what was seen, for an error that comes later.
 pub(super) struct Handshake {
     pub(super) settings: Arc<TlsSettings>,
-    /// What was shown last.
+    /// The certificates that were shown last.
     chain: Mutex<Vec<Certificate>>,
     /// The webhook has asked for a certificate, and there is none.
     is_certificate_wanted: AtomicBool,
@@ -75,7 +75,7 @@ impl Handshake {
         }
     }
 
-    /// What of the certificates is too weak, or too uncommon, to be used.
+    /// What in the certificates is too weak, or too uncommon, to be used.
     fn unusable(&self) -> Option<String> {
         let chain = self.chain();
         let (leaf, others) = chain.split_first()?;
@@ -94,7 +94,7 @@ impl Handshake {
         of_leaf.or_else(|| Some(format!("of a CA with {}", of_ca()?)))
     }
 
-    /// An error of ureq's, of rustls' with what is known besides.
+    /// An error as ureq's; if it is rustls', with what else is known.
     pub(super) fn explain(&self, error: io::Error) -> Error {
         let of_tls = error
             .get_ref()
@@ -105,7 +105,7 @@ impl Handshake {
         }
     }
 
-    /// Whether whoever signed the handshake has the certificate's key; `of_version` says so of certificates that are verified.
+    /// Whether whoever signed the handshake has the certificate's key; `of_version` is for verified certificates.
     fn check_signature(
         &self,
         of_version: SignatureCheck,
@@ -123,7 +123,7 @@ impl Handshake {
         }
     }
 
-    /// Whether whoever signed the handshake has the key of the certificate that is pinned.
+    /// Whether whoever signed the handshake has the key of the pinned certificate.
     fn has_key(
         &self,
         message: &[u8],

@@ -1,6 +1,6 @@
 //! What several endpoints of one webhook have taken, refused and, with indexer acknowledgement, indexed.
 //!
-//! Unlike [`books`](crate::chaos::books) this asks for no order: several senders have none.
+//! Unlike [`books`](crate::chaos::books) this expects no order: several senders have none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
@@ -29,13 +29,13 @@ struct State {
 pub(super) struct Content {
     /// How often each event was taken, by source and number.
     pub(super) taken: [Vec<u16>; 3],
-    /// Those that were refused, each alone.
+    /// The events that were refused, each alone.
     pub(super) refused: BTreeSet<Id>,
     /// How often each record of a trail was taken, by its number.
     pub(super) records: BTreeMap<u64, usize>,
-    /// `verify`, which reads all of it as it comes.
+    /// `verify`, which reads everything as it comes.
     verify: Option<Agent>,
-    /// Whether there was something in it that a rule masks.
+    /// Whether an event contained something that a rule masks.
     pub(super) had_secrets: bool,
 }
 
@@ -43,7 +43,7 @@ struct Endpoint {
     answer: Answer,
     meaning: Meaning,
     is_picky: bool,
-    /// When a body was taken since all faults ended.
+    /// When a body was first taken after all faults had ended.
     delivery: Option<Instant>,
     /// The next id of each channel.
     next: HashMap<String, u64>,
@@ -65,7 +65,7 @@ impl Default for Endpoint {
 }
 
 impl Archive {
-    /// Before an agent with these settings.
+    /// For an agent with these settings.
     pub(super) fn new(draw: &Draw) -> Self {
         let verify = || Agent::command().args(["verify", "-"]).spawn();
         Archive(Mutex::new(State {
@@ -184,7 +184,7 @@ impl Endpoint {
             let pending = self.pending.get(&key);
             let is_due = pending.is_some_and(|(_, due)| Instant::now() >= *due);
             if is_due {
-                // Said once, as Splunk does.
+                // Reported once, as Splunk does.
                 content.take(&self.pending.remove(&key).unwrap().0);
             }
             acks.insert(id.to_string(), is_due.into());
@@ -228,7 +228,7 @@ impl Content {
             .is_some_and(|times| *times > 0)
     }
 
-    /// How many events have arrived, and how often one came again.
+    /// How many events have arrived, and how many arrivals were repetitions.
     pub(super) fn counts(&self) -> (u64, u64) {
         let times = || self.taken.iter().flatten().map(|times| u64::from(*times));
         let taken = times().filter(|times| *times > 0).count() as u64;
@@ -236,7 +236,7 @@ impl Content {
     }
 }
 
-/// What a body or a file has, without envelopes.
+/// The objects of a body or a file, without envelopes.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = Value> {
     let lines = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
     lines.map(|line| {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::chaos::dice::Dice;
 
-/// What an agent is started with.
+/// The settings that an agent is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Draw {
     /// `--connections`
     pub(super) connections: u64,
-    /// How many there are.
+    /// How many endpoints there are.
     pub(super) endpoints: usize,
-    /// They are used at the same time.
+    /// Whether the endpoints are used at the same time.
     pub(super) spread: bool,
     /// `--hec-ack`, and how long indexing takes.
     pub(super) indexing: Option<Duration>,
@@ -19,9 +19,9 @@ pub(super) struct Draw {
     /// `--spool-sync`, and `--spool-bytes`.
     pub(super) spool: Option<(&'static str, &'static str)>,
     pub(super) reject_file: bool,
-    /// Leaves events out.
+    /// A rule leaves events out.
     pub(super) excludes: bool,
-    /// Masks them.
+    /// A rule masks them.
     pub(super) redacts: bool,
     pub(super) waits: bool,
     pub(super) gzip: bool,
@@ -57,7 +57,7 @@ impl Draw {
         }
     }
 
-    /// All that there is but kills, after which counts begin anew; whoever writes is made to wait.
+    /// All options except kills, after which counts start anew; writers must wait.
     pub(super) fn all() -> Self {
         Draw {
             connections: 4,
@@ -76,7 +76,7 @@ impl Draw {
         }
     }
 
-    /// Whether an event that was answered outlives a kill.
+    /// Whether an event that was answered survives a kill.
     pub(super) fn outlives_kills(&self) -> bool {
         !self.kills || self.spool.is_some()
     }
@@ -89,7 +89,7 @@ impl Draw {
         }
     }
 
-    /// Without endpoints and sources.
+    /// The options, except endpoints and sources.
     pub(super) fn options(&self) -> Vec<String> {
         let mut options = vec![
             format!("--connections={}", self.connections),

@@ -1,5 +1,5 @@
-//! Settings drawn at random, several endpoints, acknowledgement, a spool, a trail, rules, kills: nothing that was answered or
-//! written to a file is missing, and all counts agree.
+//! Settings drawn at random, several endpoints, acknowledgement, a spool, a trail, rules, kills: nothing is missing
+//! that was answered or written to a file, and all counts agree.
 
 mod archive;
 mod draw;
@@ -17,15 +17,15 @@ use draw::Draw;
 use rig::Rig;
 use sums::Sums;
 
-/// Faults of one draw of settings, and between two looks at the account.
+/// How many faults a draw of settings meets, and how many there are between two looks at the account.
 const FAULTS: usize = 12;
 const BETWEEN: usize = 3;
-/// Events at a time through the socket, every 10 ms.
+/// How many events come at a time through the socket, every 10 ms.
 const BURST: usize = 20;
-/// By so much may an agent grow after the first look.
+/// How much an agent may grow after the first look.
 const GROWTH_KIB: usize = 8192;
 
-/// Some of it with every test: the same each time.
+/// A part that runs with every test: the same each time.
 #[test]
 fn with_some_settings_nothing_is_missing() {
     // Seeds that draw four connections to three endpoints with nearly all options, one of them with kills.
@@ -72,7 +72,7 @@ fn run(seed: u64, faults: usize) -> Sums {
             let sums = rig.settle();
             eprintln!("  {sums:?}");
             let first = first.get_or_insert_with(|| sums.clone());
-            // Another process has another size.
+            // A new process has another size.
             sums.is_flat(first, if has_kills { usize::MAX } else { GROWTH_KIB });
         }
     }

@@ -22,7 +22,7 @@ use super::archive::{Archive, Content, id, lines};
 use super::draw::Draw;
 use super::sums::Sums;
 
-/// How long it may take until all is delivered once all faults have ended: only a failure reaches it.
+/// How long delivery of everything may take once all faults have ended; only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) struct Rig {
@@ -40,7 +40,7 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Starts all of it, with so many events at a time through the socket.
+    /// Starts everything, with this many events at a time through the socket.
     pub(super) fn start(draw: Draw, burst: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let archive = Arc::new(Archive::new(&draw));
@@ -76,11 +76,11 @@ impl Rig {
         }
     }
 
-    /// Has a fault at one endpoint, or at all of them, and perhaps a kill.
+    /// Causes a fault at one endpoint, or at all of them, and perhaps a kill.
     pub(super) fn befall(&mut self, dice: &mut Dice) -> String {
         let fault = Fault::draw(dice);
         let count = self.endpoints.len() as u64;
-        // One more than there are: all.
+        // One more than there are means all of them.
         let which = dice.below(count + 1) as usize;
         let hit: Vec<usize> = (0..count as usize)
             .filter(|number| which == *number || which == count as usize)
@@ -152,7 +152,7 @@ impl Rig {
         );
     }
 
-    /// The figures now. Nothing is unaccounted for at any moment.
+    /// The current figures. Nothing is unaccounted for at any moment.
     fn metrics(&self) -> Metrics {
         let (status, page) = get(self.status, "/metrics");
         assert_eq!(status, 200);
@@ -161,8 +161,8 @@ impl Rig {
         metrics
     }
 
-    /// The servers pause, and all faults have ended: waits until nothing is left to be sent; then each event is where it
-    /// belongs.
+    /// The servers pause, and all faults have ended: waits until nothing is left to be sent; by then each event is
+    /// where it belongs.
     pub(super) fn settle(&self) -> Sums {
         let pause = self.load.pause();
         let written = self.load.written();
@@ -198,7 +198,7 @@ impl Rig {
         }
     }
 
-    /// Records of a trail come all the time, and wait until they are indexed.
+    /// The records of a trail that are waiting to be indexed: new ones come all the time.
     fn records_under_way(&self) -> u64 {
         if self.draw.trail { 3 } else { 0 }
     }
@@ -214,7 +214,7 @@ impl Rig {
         self.draw.excludes && number % LISTED == 0
     }
 
-    /// What does not agree. None of it may be so once all has come to an end.
+    /// The figures that do not agree. There must be none once everything has ended.
     fn compare(&self, written: &Written, metrics: &Metrics, content: &Content) -> Vec<String> {
         let mut unlike = Vec::new();
         let saved: BTreeSet<Id> = match fs::read(&self.rejected) {
@@ -275,7 +275,7 @@ impl Rig {
         unlike
     }
 
-    /// All counts of an agent that was never killed.
+    /// Compares all counts of an agent that was never killed.
     fn compare_counts(
         &self,
         written: &Written,
@@ -321,14 +321,14 @@ impl Rig {
         let there = content.counts().0 + records;
         let refused = content.refused.iter().filter(|id| !content.has(**id));
         let refused = refused.count() as u64;
-        // One may be taken after the answer that refused it was lost, or refused after that which took it.
+        // One may be taken after the answer that refused it was lost, or refused after a lost answer that took it.
         let both = content.refused.len() as u64 - refused;
         is("rejected", rejected, refused, refused + both);
         let sum = there + refused;
         let least = sum - self.records_under_way();
         is("delivered and rejected", delivered + rejected, least, sum);
         if self.draw.reject_file {
-            // Without a descriptor it can't be opened, which is counted.
+            // Without a descriptor the file can't be opened, which is counted.
             let [in_file, unsaved] =
                 ["rejected_saved_total", "rejected_unsaved_total"].map(|name| metrics.value(name));
             is("saved or not", in_file + unsaved, rejected, rejected);
@@ -345,7 +345,7 @@ impl Rig {
         panic!("{:?}\n{what}\n{page}\n…{log}", self.draw);
     }
 
-    /// Ends the agent: nothing is left, and the archive and the spool say so, too.
+    /// Ends the agent: nothing is left, as the archive and the spool confirm.
     pub(super) fn end(mut self) -> Sums {
         self.load.stop();
         let sums = self.settle();

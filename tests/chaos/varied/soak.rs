@@ -11,10 +11,10 @@ use super::draw::Draw;
 use super::rig::Rig;
 use super::sums::Sums;
 
-/// Faults between two looks at the agent, and looks before it has grown to its size.
+/// How many faults there are between two looks at the agent, and looks before it has grown to its size.
 const FAULTS: usize = 5;
 const WARM_UP: usize = 2;
-/// By so much may it grow after that.
+/// How much it may grow after that.
 const GROWTH_KIB: usize = 4096;
 
 /// `make soak`: `SOAK_EVENTS` through the socket, and some through a file and `http:` beside them.

@@ -1,6 +1,6 @@
-//! What a run has come to: how many events, and what the agent takes.
+//! The result of a run: how many events there were, and what the agent uses.
 
-/// What a rig has come to.
+/// The result of a rig.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums {
     pub(super) taken: u64,
@@ -15,8 +15,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Since a first look no more memory is used than so much, and no more descriptors and threads, but those of connections
-    /// that are just being made or closed, and of probes.
+    /// Since a first look, memory has grown by no more than this, and descriptors and threads only by those of probes
+    /// and of connections that are just being made or closed.
     #[track_caller]
     pub(super) fn is_flat(&self, first: &Sums, growth_kib: usize) {
         let is_flat = self.resident_kib <= first.resident_kib.saturating_add(growth_kib)

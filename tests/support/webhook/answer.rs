@@ -1,4 +1,4 @@
-//! One answer of the scripted webhook: a proper one, or one of the many ways in which a server fails its client.
+//! One answer of the scripted webhook: a correct one, or one of the many ways in which a server fails its client.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::Exchange;
 
 /// What the webhook does with one request.
 ///
-/// It starts as a proper answer, [`Answer::ok`] or [`Answer::status`], or as none at all, and is changed from there:
+/// It starts as a correct answer, [`Answer::ok`] or [`Answer::status`], or as none at all, and is changed from there:
 /// `Answer::status(429).header("Retry-After", "2").close()`.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     then: Then,
 }
 
-/// What of the answer goes out.
+/// Which part of the answer is sent.
 #[derive(Clone, Debug)]
 enum Sends {
     Nothing,
@@ -32,13 +32,13 @@ enum Sends {
     Garbage,
 }
 
-/// What becomes of the connection once that has been sent.
+/// What becomes of the connection after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     KeepAlive,
-    /// Closed, as `Connection: close` has announced.
+    /// Closed, as announced by `Connection: close`.
     Close,
-    /// Closed without a word: no `Connection: close`, no TLS close_notify.
+    /// Closed without warning: no `Connection: close`, no TLS close_notify.
     CloseSilently,
     Reset,
     /// Left open and silent until the webhook stops.
@@ -51,7 +51,7 @@ impl Answer {
         Self::status(200)
     }
 
-    /// An answer with this status, and with the body that Splunk gives with it most often.
+    /// An answer with this status, and with the body that Splunk sends with it most often.
     pub(crate) fn status(status: u16) -> Self {
         Self {
             status,
@@ -106,32 +106,32 @@ impl Answer {
         self
     }
 
-    /// Adds a header; `Content-Type` and `Content-Length` take the place of the usual ones.
+    /// Adds a header; `Content-Type` and `Content-Length` replace the usual ones.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Waits before it answers.
+    /// Waits before answering.
     pub(crate) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Says `Connection: close` and closes after the answer.
+    /// Announces `Connection: close` and closes after the answer.
     pub(crate) fn close(mut self) -> Self {
         self.then = Then::Close;
         self
     }
 
-    /// Closes after the answer without having said so, as a server with a short keep-alive timeout does.
+    /// Closes after the answer without announcing it, as a server with a short keep-alive timeout does.
     pub(crate) fn close_silently(mut self) -> Self {
         self.then = Then::CloseSilently;
         self
     }
 
-    /// Answers as soon as the request's head is there, and closes with the body unread. As with real servers that do so,
-    /// a client that is still sending may see a reset in place of the answer.
+    /// Answers as soon as the request's head is there, and closes with the body unread. As with real servers that do
+    /// so, a client that is still sending may see a reset instead of the answer.
     pub(crate) fn without_reading(mut self) -> Self {
         self.body_limit = 0;
         self.close()
@@ -174,7 +174,7 @@ impl Answer {
         self.body_limit
     }
 
-    /// Whether the connection ends with it.
+    /// Whether the connection ends with this answer.
     pub(crate) fn ends_connection(&self) -> bool {
         self.then != Then::KeepAlive
     }
@@ -184,8 +184,8 @@ impl Answer {
         self.then
     }
 
-    /// Sends the answer. The exchange is marked as answered just before the byte that lets the client know it: whoever
-    /// has seen the client act on an answer finds it marked.
+    /// Sends the answer. The exchange is marked as answered just before the byte that lets the client know: whoever has
+    /// seen the client act on an answer finds it marked.
     pub(super) fn send(&self, to: &mut impl Write, exchange: &Exchange) -> io::Result<()> {
         exchange.pause(self.delay)?;
         let head = self.head();
@@ -216,7 +216,7 @@ impl Answer {
             Sends::Endlessly => {
                 exchange.mark(self.status);
                 to.write_all(&head)?;
-                // Only the client ends this, and it does right to: no error.
+                // Only the client can end this, and it is right to: no error.
                 while to.write_all(&self.body).is_ok() {}
                 return Ok(());
             }
@@ -233,7 +233,7 @@ impl Answer {
         if !self.has_header("Content-Type") {
             line("Content-Type", "application/json; charset=UTF-8");
         }
-        // 204 has no body by its definition, and the end of an endless one cannot be announced.
+        // 204 has no body by definition, and the end of an endless one cannot be announced.
         let announces_length = self.status != 204 && !matches!(self.sends, Sends::Endlessly);
         if announces_length && !self.has_header("Content-Length") {
             line("Content-Length", &self.body.len().to_string());

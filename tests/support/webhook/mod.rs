@@ -1,5 +1,5 @@
 //! The scripted webhook: an HTTP/1.1 server on a real socket, plain or TLS, that answers as a test tells it, well or
-//! badly, and remembers every request. One thread accepts, and one more serves each connection.
+//! badly, and remembers every request. One thread accepts, and each connection has another one.
 
 mod answer;
 mod request;
@@ -30,7 +30,7 @@ pub(crate) struct Webhook {
     acceptor: Mutex<Option<Acceptor>>,
 }
 
-/// How a webhook is to be started; see [`Webhook::builder`].
+/// How to start a webhook; see [`Webhook::builder`].
 pub(crate) struct Builder {
     address: Option<SocketAddr>,
     tls: Option<Arc<ServerConfig>>,
@@ -38,13 +38,13 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Speaks TLS. The address is then 127.0.0.1 unless told otherwise, since that is what certificates are made for.
+    /// Speaks TLS. The default address is then 127.0.0.1, since that is what certificates are made for.
     pub(crate) fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
         self
     }
 
-    /// Listens on this address. One that is in use is tried again for a while.
+    /// Listens on this address. If it is in use, it is tried again for a while.
     pub(crate) fn address(mut self, address: SocketAddr) -> Self {
         self.address = Some(address);
         self
@@ -56,7 +56,7 @@ impl Builder {
         self
     }
 
-    /// Binds and begins to answer.
+    /// Binds the address and begins to answer.
     #[track_caller]
     pub(crate) fn start(self) -> Webhook {
         let ip = if self.tls.is_some() {
@@ -81,8 +81,8 @@ impl Builder {
 }
 
 impl Webhook {
-    /// A plain HTTP webhook that answers every request with [`Answer::ok`]. It has a loopback address of its own, so that
-    /// nothing else can be given its port while it is stopped.
+    /// A plain HTTP webhook that answers every request with [`Answer::ok`]. It has its own loopback address, so that
+    /// nothing else can get its port while it is stopped.
     pub(crate) fn start() -> Self {
         Self::builder().start()
     }
@@ -111,7 +111,7 @@ impl Webhook {
         format!("{scheme}://{}/services/collector/raw", self.address)
     }
 
-    /// The next requests get these answers, in order, whatever connection they come over; those after them get what
+    /// The next requests get these answers, in order, whatever connection they come over; later ones get what
     /// [`Webhook::always`] or [`Webhook::answer_by`] says.
     pub(crate) fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.lock().script.extend(answers);
@@ -122,8 +122,8 @@ impl Webhook {
         self.shared.lock().otherwise = Choice::Answer(answer);
     }
 
-    /// Decides each request that no script answers by what is in it. The body has then been read, so that an answer which
-    /// would cut the reading short comes after it.
+    /// Decides by its content how to answer each request that no script answers. The body has been read by then, so an
+    /// answer that would cut the reading short comes after it.
     pub(crate) fn answer_by(&self, decide: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         self.shared.lock().otherwise = Choice::By(Arc::new(decide));
     }
@@ -133,13 +133,13 @@ impl Webhook {
         self.shared.lock().held = true;
     }
 
-    /// Answers what was held, and no longer holds.
+    /// Answers the held requests, and holds no more.
     pub(crate) fn release(&self) {
         self.shared.lock().held = false;
         self.shared.changed.notify_all();
     }
 
-    /// Every request whose body was read (as far as its answer wanted it), whether answered or not, in order.
+    /// Every request whose body was read (as far as its answer needed it), whether answered or not, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
     }
@@ -149,13 +149,13 @@ impl Webhook {
         self.shared.lock().delivered_events()
     }
 
-    /// How many connections were accepted so far.
+    /// How many connections have been accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().connections
     }
 
-    /// Waits until all connections were accepted that clients have made so far. They are accepted in their order,
-    /// so it is enough to make one more and to see it end.
+    /// Waits until all connections that clients have made so far were accepted. They are accepted in order, so it is
+    /// enough to make one more and see it end.
     pub(crate) fn accept_all(&self) {
         let mut last = TcpStream::connect(self.address).unwrap();
         last.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -168,7 +168,7 @@ impl Webhook {
         }
     }
 
-    /// Waits until there were at least `count` requests, and gives all of them.
+    /// Waits until there were at least `count` requests, and returns all of them.
     #[track_caller]
     pub(crate) fn wait_for_requests(&self, count: usize) -> Vec<Request> {
         self.wait(&format!("{count} requests"), |state| {
@@ -178,7 +178,7 @@ impl Webhook {
         .clone()
     }
 
-    /// Waits until at least `count` events were delivered, and gives all of them.
+    /// Waits until at least `count` events were delivered, and returns all of them.
     #[track_caller]
     pub(crate) fn wait_for_events(&self, count: usize) -> Vec<Vec<u8>> {
         self.wait(&format!("{count} delivered events"), |state| {
@@ -206,8 +206,8 @@ impl Webhook {
         state
     }
 
-    /// Closes the listener and every connection, and returns when the port is free and the threads have ended. What
-    /// was remembered stays.
+    /// Closes the listener and every connection, and returns when the port is free and the threads have ended. What was
+    /// remembered remains.
     pub(crate) fn stop(&self) {
         let Some(acceptor) = self.acceptor.lock().unwrap().take() else {
             return;
@@ -247,8 +247,8 @@ impl Drop for Webhook {
     }
 }
 
-/// The thread that accepts, and its listener, in the guise of a stream because that one can be shut down: it ends the
-/// thread's accept(), and it takes effect at once. Closing alone would not, while another test is between the fork and the
+/// The accepting thread, and its listener, disguised as a stream because a stream can be shut down: that ends the
+/// thread's accept(), and takes effect at once. Closing alone would not, while another test is between the fork and the
 /// exec of a child, which has a copy of every descriptor for that long.
 struct Acceptor {
     listener: TcpStream,
@@ -276,7 +276,7 @@ struct State {
     open: HashMap<usize, TcpStream>,
 }
 
-/// How requests are to be answered: the same way each, or by what is in them.
+/// How requests are answered: all in the same way, or by their content.
 #[derive(Clone)]
 enum Choice {
     Answer(Answer),
@@ -308,7 +308,7 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    /// The number of a new connection; `None` when the webhook stops.
+    /// The number of a new connection; `None` if the webhook stops.
     fn open(&self, socket: &TcpStream) -> Option<usize> {
         let mut state = self.lock();
         if state.stopping {
@@ -345,7 +345,7 @@ impl Shared {
         }
     }
 
-    /// Waits while `condition` holds, for `limit` at most; an error when the webhook stops meanwhile.
+    /// Waits while `condition` holds, for `limit` at most; an error if the webhook stops meanwhile.
     fn wait_while(&self, limit: Duration, condition: impl Fn(&State) -> bool) -> io::Result<()> {
         let still = |state: &mut State| condition(state) && !state.stopping;
         let (state, _) = self
@@ -389,7 +389,7 @@ impl Exchange<'_> {
 
 /// A connection, plain or TLS.
 trait Connection: Read + Write {
-    /// Tells the client that nothing more will come, where the protocol has a word for it.
+    /// Tells the client that nothing more will come, if the protocol has a word for it.
     fn say_goodbye(&mut self);
 }
 
@@ -419,9 +419,9 @@ fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 }
 
 fn serve(shared: &Shared, socket: TcpStream, number: usize) {
-    // An answer in small pieces is to leave as such.
+    // An answer in small pieces must be sent as such.
     let _ = socket.set_nodelay(true);
-    // Errors end the connection and no more: clients that go away are what many tests are about.
+    // Errors only end the connection: clients that go away are what many tests are about.
     let _ = match &shared.tls {
         None => converse(shared, socket, number),
         Some(config) => ServerConnection::new(Arc::clone(config))
@@ -488,7 +488,7 @@ fn reset_on_close(socket: &TcpStream) {
     assert_eq!(set, 0, "SO_LINGER: {}", io::Error::last_os_error());
 }
 
-/// Binds the address, and tries again for a while when it is in use.
+/// Binds the address, and tries again for a while if it is in use.
 #[track_caller]
 pub(super) fn bind(address: SocketAddr) -> TcpListener {
     let deadline = Instant::now() + PATIENCE;

@@ -11,15 +11,15 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// The path with its query: `/services/collector/raw`.
     pub(crate) path: String,
-    /// Names as they were sent, in the order in which they were sent.
+    /// Names and values as they were sent, in that order.
     pub(crate) headers: Vec<(String, String)>,
     /// The body without its chunk framing, as far as it was read.
     pub(crate) body: Vec<u8>,
-    /// Which connection it came over: the webhook's first is 1.
+    /// Which connection it came over, counted from 1.
     pub(crate) connection: usize,
-    /// When its head had arrived.
+    /// When its head had been read.
     pub(crate) at: Instant,
-    /// The status it was answered with; none while, or when, there was no proper answer.
+    /// The status it was answered with; none if there was no correct answer, or before it.
     pub(crate) answered: Option<u16>,
     /// How many lines the body has: counted once, since a test that waits for many events asks often.
     event_count: usize,
@@ -72,7 +72,7 @@ impl Request {
             .is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// Reads the request line and the headers; `None` when the client has closed the connection instead.
+    /// Reads the request line and the headers; `None` if the client has closed the connection instead.
     pub(super) fn read_head(
         from: &mut impl BufRead,
         connection: usize,
@@ -162,7 +162,7 @@ impl Request {
     }
 }
 
-/// One line for a test's failure message: a body may be a megabyte.
+/// One line for a test's failure message, since a body may be a megabyte.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use super::super::dir::{Access, Dir, SpoolFile};
 
-/// Pages are written to disk as a whole or not at all.
+/// A page is written to disk as a whole or not at all.
 const PAGE: usize = 64;
 
 /// A disk in memory: what is on it, and what is only in the page cache.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Disk {
-    /// By the number of the file.
+    /// Indexed by the number of the file.
     pub(super) files: Vec<FileState>,
     /// Names as programs see them, and as they are on disk.
     pub(super) names: BTreeMap<String, usize>,
     pub(super) durable_names: BTreeMap<String, usize>,
-    /// Calls until one fails, if that is planned.
+    /// How many calls until one fails, if that is planned.
     pub(super) failing: Option<(usize, ErrorKind)>,
 }
 
@@ -51,12 +51,12 @@ impl FakeDir {
         }
     }
 
-    /// The power fails: of what is not on disk, these pages are, and these names.
+    /// The power fails: of what is not on disk, only the pages and names for which `survives` is true remain.
     pub(super) fn lose_power(&self, mut survives: impl FnMut() -> bool) {
         let mut disk = self.disk();
         for file in &mut disk.files {
             let pages = file.bytes.len().max(file.durable.len()).div_ceil(PAGE);
-            // The length is on disk or not, too.
+            // The length may be on disk or not, too.
             let len = match survives() {
                 true => file.bytes.len(),
                 false => file.durable.len(),
@@ -148,7 +148,7 @@ impl SpoolFile for FakeFile {
         self.0.call()?;
         let mut disk = self.0.disk();
         let bytes = &mut disk.files[self.1].bytes;
-        // A whole piece and a part of the next, as a disk that is nearly full takes it.
+        // A whole piece and a part of the next, as on a disk that is nearly full.
         let mut count = 0;
         for (place, part) in parts.iter().take(2).enumerate() {
             let taken = if place == 1 {

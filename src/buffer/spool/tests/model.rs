@@ -23,13 +23,13 @@ const SEGMENT: u64 = 400;
 pub(super) enum Act {
     /// Events of these lengths are written as records of one chunk.
     Write(Vec<usize>),
-    /// The same, with a disk that fails after so many calls.
+    /// The same, with a disk that fails after this many calls.
     Fail(Vec<usize>, usize, bool),
-    /// All that is written is on disk from now on, as if it had been acknowledged so.
+    /// Everything written is on disk from now on, as if it had been acknowledged as such.
     Sync,
-    /// So many records are read.
+    /// This many records are read.
     Read(usize),
-    /// All that was read is final; the position is written, and perhaps on disk, with what that makes superfluous.
+    /// Everything read is final; the position is written, and perhaps synced, and then old segments are removed.
     Ack(bool),
     /// The process is killed, and started again.
     Kill,
@@ -37,7 +37,7 @@ pub(super) enum Act {
     Power(u64),
     /// A byte of a file is changed.
     Flip(prop::sample::Index, prop::sample::Index, u8),
-    /// A segment is removed by somebody.
+    /// Somebody removes a segment.
     Remove(prop::sample::Index),
 }
 
@@ -62,11 +62,11 @@ pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
 /// What must be true of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// A write of it failed: nobody was told that it is there.
+    /// A write of it failed: nobody was told that it was written.
     Unknown,
     /// It survives a kill.
     Written,
-    /// The same, by a process that was killed: it is not known whether it is on disk.
+    /// The same, by a process that was killed: whether it is on disk is not known.
     Left,
     /// It survives a power failure.
     Durable,
@@ -179,7 +179,7 @@ impl Model {
             }
             prop_assert_eq!(self.reader.position(), from + chunk.events as u64);
             for (number, line) in (from..).zip(chunk.bytes.split_inclusive(|byte| *byte == b'\n')) {
-                // Nothing comes that was not written so, and nothing under another number.
+                // Nothing comes that was not written like this, or that has another number.
                 prop_assert_eq!(
                     Some(line),
                     self.written.get(&number).map(|event| &*event.0),
@@ -208,7 +208,7 @@ impl Model {
         }
     }
 
-    /// Starts again. What is found are the events from the position on, but for those that were lost with the power.
+    /// Starts again. This finds the events from the position on, except those that were lost with the power.
     pub(super) fn restart(&mut self, lost_power: bool) -> Result<(), TestCaseError> {
         let before = self.segments.next();
         let (segments, reader, position, writer, acked) = start(&self.dir);
@@ -225,7 +225,7 @@ impl Model {
                 prop_assert!(segments.next() > *last, "what is on disk is found");
             }
         }
-        // Numbers from here on are given once more.
+        // Numbers from here on are given out again.
         self.written.split_off(&segments.next());
         self.kept.clear();
         for (_, fate) in self.written.values_mut() {
