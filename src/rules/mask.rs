@@ -203,8 +203,13 @@ impl<'a> Pass<'a> {
         let is_string = run == depth && value.get(run) == Some(&b'"');
         let masked = if is_string {
             let end = string_end(value, run + 1, depth);
+            let text = start + run + 1;
+            // In a member that is masked as a whole, nothing of it stays.
+            self.mask_nested_before(text + 1);
             end.map(|end| {
-                if let Some(secret) = self.secret_of(start + run + 1, start + end, kind) {
+                if self.read <= text
+                    && let Some(secret) = self.secret_of(text, start + end, kind)
+                {
                     self.mask(secret, start + end);
                 }
             })

@@ -122,6 +122,14 @@ fn secrets_are_masked_and_nothing_else() {
             r#"{"my-field":{"?sig=abcdefgh":[1,{"cookie":["a",2]}],"b":true}}"#,
             r#"{"my-field":{"?sig=REDACTED":[0,{"cookie":["*",0]}],"b":null}}"#,
         ),
+        (
+            r#"{"my-field":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh","a":1}}"#,
+            r#"{"my-field":{"Authorization":"REDACTED","a":0}}"#,
+        ),
+        (
+            r#"{"cookie":[{"Authorization":"Bearer abcdefgh"},{"token":"abcdefgh"},"abcdefgh"]}"#,
+            r#"{"cookie":[{"Authorization":"REDACTED"},{"token":"REDACTED"},"REDACTED"]}"#,
+        ),
         (r#"{"sig":"abcdefgh"}"#, r#"{"sig":"REDACTED"}"#),
         // In quotes.
         (
