@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::framer::walk::{Cursor, Text};
+use crate::text::path;
 
 /// How many different paths all rules together may have.
 const MAX_PATHS: usize = 16;
@@ -84,29 +85,13 @@ fn condition(text: &str) -> Result<Condition, String> {
         "<" => Test::Below(number()?),
         _ => Test::Is(value.into()),
     };
-    let path = names(path.trim()).ok_or_else(|| {
+    let is_plain = |names: &Vec<String>| !names.iter().any(|name| name.contains('*'));
+    let path = path::names(path.trim()).filter(is_plain).ok_or_else(|| {
         wrong(
             "lacks the name of a member; fix: write names with dots between them, such as Records[0].api.name",
         )
     })?;
     Ok(Condition { path, test })
-}
-
-/// The names of a path: `Records[0].api` is `Records.0.api`.
-fn names(path: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    for part in path.split('.') {
-        let mut parts = part.split('[');
-        let name = parts
-            .next()
-            .filter(|name| !name.is_empty() && !name.contains(['*', ']']))?;
-        names.push(name.to_owned());
-        for index in parts {
-            let index: usize = index.strip_suffix(']')?.parse().ok()?;
-            names.push(index.to_string());
-        }
-    }
-    Some(names)
 }
 
 fn number(text: &[u8]) -> Option<f64> {

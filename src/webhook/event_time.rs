@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memchr::memrchr;
 
 use crate::framer::walk::{self, Text};
+use crate::text::path;
 use crate::text::quantity::parse_decimal;
 
 /// A moment, to the millisecond: HEC's `time` is no finer.
@@ -38,15 +39,11 @@ impl FromStr for TimePath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // `Records[0].when` is `Records.0.when`, as in rules.
-        let text = text.replace('[', ".").replace(']', "");
-        let names: Vec<_> = text.split('.').map(str::to_owned).collect();
-        if names.iter().any(|name| name.trim().is_empty()) {
-            return Err(
-                "lacks a name; fix: use names with dots between them, such as meta.when".into(),
-            );
-        }
-        Ok(TimePath(names))
+        let has_blank = |names: &Vec<String>| names.iter().any(|name| name.trim().is_empty());
+        let names = path::names(text).filter(|names| !has_blank(names));
+        names.map(TimePath).ok_or_else(|| {
+            "lacks a name; fix: use names with dots between them, such as meta.when".into()
+        })
     }
 }
 

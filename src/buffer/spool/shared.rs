@@ -59,7 +59,7 @@ pub(super) struct State {
     /// An empty group with reused memory.
     blank: Group,
     /// How many streams wait until something was written.
-    wait_for_room: usize,
+    waiting_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     pub(super) marks: Marks,
@@ -105,7 +105,7 @@ impl State {
             claimed: 0,
             spare: Vec::new(),
             blank: Group::default(),
-            wait_for_room: 0,
+            waiting_for_room: 0,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             marks: Marks::new(0),
@@ -259,17 +259,17 @@ impl Shared {
     fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
         if busy(&mut state) {
-            state.wait_for_room += 1;
+            state.waiting_for_room += 1;
             let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.wait_for_room -= 1;
+            state.waiting_for_room -= 1;
         }
         state
     }
 
     /// Wakes streams that wait, but only if there are any: it takes a system call.
     fn made_room(&self, state: &State) {
-        if state.wait_for_room > 0 {
+        if state.waiting_for_room > 0 {
             self.room.notify_all();
         }
     }

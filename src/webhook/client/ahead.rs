@@ -1,8 +1,8 @@
 //! The next body, made by a thread of its own while the previous one is posted.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::buffer::acks::Seq;
 use crate::delivery::batch::Batch;
@@ -15,8 +15,7 @@ use crate::webhook::encode::Encoder;
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     spare: Option<Encoder>,
-    making: Option<JoinHandle<()>>,
-    made: Arc<Mutex<Option<Made>>>,
+    making: Option<Receiver<Made>>,
 }
 
 #[derive(Debug)]
@@ -32,11 +31,12 @@ impl Ahead {
     pub(super) fn begin(&mut self, events: Batch, max_bytes: usize, like: &Encoder) {
         let spare = self.spare.take();
         let mut encoder = spare.unwrap_or_else(|| like.another());
-        let made = Arc::clone(&self.made);
+        let (tell, made) = bounded(1);
         let make = move || {
             let packed = encoder.encode(&events.body(), max_bytes);
             let seqs = events.seqs().collect();
-            *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(Made {
+            // The webhook may have been replaced meanwhile.
+            let _ = tell.send(Made {
                 encoder,
                 seqs,
                 max_bytes,
@@ -44,7 +44,7 @@ impl Ahead {
             });
         };
         // Without a thread it is made when it is needed.
-        self.making = thread::spawn("encode", make).ok();
+        self.making = thread::spawn("encode", make).ok().map(|_| made);
     }
 
     /// The body that was begun, if it is this one; `encoder` has it then.
@@ -54,13 +54,7 @@ impl Ahead {
         max_bytes: usize,
         encoder: &mut Encoder,
     ) -> Option<Packed> {
-        self.making.take()?.join().ok()?;
-        let made = self
-            .made
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let mut made = made?;
+        let mut made = self.making.take()?.recv().ok()?;
         let is_it = made.seqs == body.seqs() && made.max_bytes == max_bytes;
         if is_it {
             std::mem::swap(encoder, &mut made.encoder);
