@@ -715,8 +715,9 @@ fn writers_in_the_midst_of_large_events_share_what_memory_there_is_for_them() {
     let whole = whole.count();
     hook.wait_for_events(1 + whole);
     agent.wait_for_log("too much memory for unfinished messages");
-    agent.signal(libc::SIGTERM);
+    // One that has ended has none.
     let peak = agent.peak_kib();
+    agent.signal(libc::SIGTERM);
     let ended = agent.wait();
     let balance = ended.balance();
     balance.holds();
