@@ -191,6 +191,10 @@ macro_rules! agent_messages {
         /// **Fix:** correct the name, or remove the line.
         UnknownSetting { setting: String } = "unknown_setting" Warn
             "{setting} is not a setting of this version; ignored";
+        /// The option is set and does nothing, because what it belongs to is not set.
+        /// **Fix:** set that too, or leave the option out.
+        WithoutEffect { option: String, needed: String } = "setting_without_effect" Warn
+            "{option}: has no effect without {needed}";
         /// Anyone on the network path can read the token and the events.
         /// **Fix:** use an `https://` endpoint, or one on this host.
         PlainHttp { option: String } = "plain_http" Warn
