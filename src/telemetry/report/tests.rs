@@ -58,7 +58,7 @@ fn losses_are_logged_at_once_and_then_summed_up() {
     let line = "rejected 1 event (HTTP 400 Invalid data format); 1 since start";
     assert_eq!(rejected, [line]);
     assert_eq!(texts(story.state.rejected(4, "HTTP 422", now)), [""; 0]);
-    let redelivered = texts(story.state.redelivered(7, "timeout"));
+    let redelivered = texts(story.state.tell(Kind::Redelivered, 7, "timeout"));
     let line = "redelivered 7 events that may have arrived already (timeout); 7 since start";
     assert_eq!(redelivered, [line]);
     assert_eq!(

@@ -40,6 +40,6 @@ impl Report {
 
     /// The trail as it is now.
     pub fn trail(&self, trail: TrailState) {
-        self.state().trail = Some(trail);
+        self.state().known.trail = Some(trail);
     }
 }
