@@ -107,9 +107,10 @@ impl fmt::Display for Spec {
 }
 
 /// Where reading begins in files that were there at a source's very first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileStart {
     /// With the oldest event.
+    #[default]
     Beginning,
     /// With the next one.
     End,
