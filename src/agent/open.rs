@@ -343,6 +343,7 @@ fn open_sources(
         start: options.file_start,
         exclude: options.exclude_files.clone(),
         max_deleted: options.max_deleted_bytes as u64,
+        ..FileSettings::default()
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let (http, listen) = (&listening.http, &listening.listen);

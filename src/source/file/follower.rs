@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::claims::Claims;
 use super::listing::{Identity, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
@@ -61,6 +62,8 @@ pub struct FileSettings {
     pub exclude: Vec<String>,
     /// Files that no longer have a name are kept open up to this many bytes.
     pub max_deleted: u64,
+    /// Which source reads which file.
+    pub claims: Claims,
 }
 
 /// How it is known that all of a content was read.
@@ -139,6 +142,8 @@ pub(super) struct Follower {
     pub(super) main: Option<Identity>,
     pub(super) main_logged: Option<Identity>,
     pub(super) wait_logged: Option<Instant>,
+    /// Another source reads the same file, and that was logged.
+    pub(super) is_doubled: bool,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
     /// Malformed events that were not logged yet, with the first one's place.
