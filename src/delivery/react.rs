@@ -130,7 +130,8 @@ impl Delivery {
                 return false;
             }
         };
-        let failure = (self.route).failed(launch, self.launches, error, took, now);
+        let suspicious = attempt.is_suspicious();
+        let failure = (self.route).failed(launch, self.launches, error, suspicious, took, now);
         match (failure.is_elsewhere, failure.is_sure) {
             (_, true) => effects.push(Effect::EndpointFailed(launch.endpoint, error.clone())),
             (true, false) => attempt.blamed.push(launch.endpoint),

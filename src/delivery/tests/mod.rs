@@ -9,6 +9,7 @@ mod route;
 mod rules;
 mod several;
 mod size;
+mod vanish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
