@@ -83,6 +83,10 @@ macro_rules! agent_messages {
         /// **Fix:** repair it; `s3-audit-webhook test` tries each of them.
         EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
             "{endpoint}: {error}; the other endpoints are used until it works again";
+        /// An endpoint keeps failing and recovering: so many outages were not logged one by one.
+        /// **Fix:** as for `endpoint_failed`.
+        EndpointUnstable { endpoint: String, outages: u64, within: Within, error: String } = "endpoint_unstable" Warn
+            "{endpoint}: {outages} more outages{within}, the last because of: {error}";
         /// The endpoint works again. With `--endpoint-mode failover` it is used once it has worked for `--failback`.
         EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
             "{endpoint}: works again after {lasted}";

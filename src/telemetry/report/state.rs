@@ -248,6 +248,15 @@ impl State {
         for kind in Kind::ALL {
             messages.extend(self.told[kind as usize].sum_up(kind, within));
         }
+        for (endpoint, outages) in &mut self.endpoints {
+            let unlogged = outages.summarize();
+            messages.extend(unlogged.map(|(outages, error)| Message::EndpointUnstable {
+                endpoint: endpoint.clone(),
+                outages,
+                within: Within(within),
+                error,
+            }));
+        }
         for source in &mut self.sources {
             messages.extend(source.sum_up(within));
         }
