@@ -128,7 +128,11 @@ fn while_one_answers_nobody_waits_for_those_that_went_silent_in_turns() {
     let url = |wire: &Wire| format!("http://{}/", wire.address());
     let endpoints: Vec<_> = wires.iter().map(url).collect();
     // Whoever waits for a backoff waits longer than this test.
-    let options = ["--timeout=1s", "--backoff-min=1h", "--backoff-max=1h"];
+    let options = [
+        "--request-timeout=1s",
+        "--backoff-min=1h",
+        "--backoff-max=1h",
+    ];
     let mut agent = start(&endpoints.join(" "), &options);
     for turn in 0..5 {
         wires[turn % 3].set(WireFault::Stall);

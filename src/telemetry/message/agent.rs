@@ -85,8 +85,8 @@ macro_rules! agent_messages {
             "{endpoint}: {error}; the other endpoints are used until it works again";
         /// An endpoint keeps failing and recovering: so many outages were not logged one by one.
         /// **Fix:** as for `endpoint_failed`.
-        EndpointUnstable { endpoint: String, outages: u64, within: Within, error: String } = "endpoint_unstable" Warn
-            "{endpoint}: {outages} more outages{within}, the last because of: {error}";
+        EndpointUnstable { endpoint: String, outages: MoreOutages, within: Within, error: String } = "endpoint_unstable" Warn
+            "{endpoint}: {outages}{within}, the last because of: {error}";
         /// The endpoint works again. With `--endpoint-mode failover` it is used once it has worked for `--failback`.
         EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
             "{endpoint}: works again after {lasted}";

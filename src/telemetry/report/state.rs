@@ -9,7 +9,9 @@ use super::told::{Kind, Told};
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
-use crate::telemetry::message::{Attempts, Buffered, Events, IfAny, Message, Reasons, Within};
+use crate::telemetry::message::{
+    Attempts, Buffered, Events, IfAny, Message, MoreOutages, Reasons, Within,
+};
 use crate::telemetry::snapshot::{LastError, OutageState, Rejects, Snapshot, SpoolState};
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::HumanDuration;
@@ -252,7 +254,7 @@ impl State {
             let unlogged = outages.summarize();
             messages.extend(unlogged.map(|(outages, error)| Message::EndpointUnstable {
                 endpoint: endpoint.clone(),
-                outages,
+                outages: MoreOutages(outages),
                 within: Within(within),
                 error,
             }));
