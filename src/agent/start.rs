@@ -92,7 +92,7 @@ pub(super) fn start(
     let checkpoints = sources.checkpoints;
     let checkpoints = checkpoints.start(stats.clone(), start.watchdog.clone())?;
     let numbering = opened.trail.as_ref().map(trailing::numbering);
-    let (lines, rejects) = start.senders(consumer, opened.destination.targets)?;
+    let (lines, rejects) = start.senders(consumer, opened.destination.targets, spool)?;
     start.status_page(opened.status_page, listening.status_tokens)?;
     let trail = start.trail(opened.trail, others)?;
     let running =
@@ -199,6 +199,7 @@ impl Start<'_> {
         &self,
         consumer: Consumer,
         targets: Option<Targets>,
+        spool: Option<&Spool>,
     ) -> Result<(Vec<Line>, Option<Receiver<()>>), CommandError> {
         let options = self.options;
         let connections = match options.dry_run {
@@ -252,6 +253,7 @@ impl Start<'_> {
                 place,
                 targets,
                 is_awaited,
+                spool: spool.map(|spool| spool.rereader(self.watchdog.clone())),
             };
             let tell = self.tell.clone();
             thread::spawn("sender", move || {

@@ -139,7 +139,7 @@ impl Report {
                 return None;
             }
             // Events dropped behind the queue have numbers, which the sender reports.
-            if source.is_some() || reason == Reason::Corrupt {
+            if source.is_some() {
                 self.add_gap(source, reason.label(), events as u64, []);
             }
             self.counts().add_dropped(reason, source, events);
