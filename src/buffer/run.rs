@@ -135,8 +135,13 @@ mod tests {
         assert_eq!((rest.lines(), rest.seqs()), (&b"{}\n"[..], 12..13));
         assert!(front.join(rest).is_none());
         assert_eq!((front.lines(), front.seqs()), (run().lines(), 10..13));
-        assert!(front.join(run()).is_some(), "of another chunk");
-        assert!(front.into_buffer().is_some());
+        let mut first = front.split_off_front(front.extent_of_first(1));
+        let mut other = run();
+        other.split_off_front(other.extent_of_first(1));
+        assert!(first.join(other).is_some(), "of another chunk");
+        front.split_off_front(front.extent_of_first(1));
+        assert!(first.join(front).is_some(), "of the same chunk, later");
+        assert_eq!(first.into_buffer().unwrap(), run().lines());
     }
 
     #[test]

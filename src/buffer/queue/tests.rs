@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::iter::once;
+use std::iter::{from_fn, once};
 use std::thread;
 use std::time::Duration;
 
@@ -125,7 +125,9 @@ fn a_closed_queue_takes_nothing_though_there_is_room() {
     let (producer, consumer) = queue(bound(9, 1000));
     let mut events = chunk(b'a', 2, 10);
     assert!(producer.offer_or_wait(&mut events, Duration::from_secs(60)));
+    assert!(producer.is_open());
     consumer.close();
+    assert!(!producer.is_open());
     let mut more = chunk(b'b', 3, 10);
     assert!(!producer.offer_or_wait(&mut more, Duration::from_secs(60)));
     assert_eq!(producer.offer(&mut more), 0);
@@ -227,6 +229,166 @@ fn many_small_pieces_take_little_more_memory_than_their_bytes() {
         capacity < bytes + bytes / 15 + CHUNK_BYTES,
         "{capacity} for {bytes}"
     );
+}
+
+#[test]
+fn small_pieces_share_a_chunk_and_large_ones_keep_their_memory() {
+    const FULL: usize = CHUNK_BYTES;
+    const HALF: usize = FULL / 2;
+    const MOST: usize = FULL / 16 * 15;
+    const MOVED: (usize, usize) = (HALF + 1, HALF + 1);
+    // The sizes of pieces, and of the chunks that they end up in, each with its memory.
+    for (pieces, chunks) in [
+        (&[HALF][..], &[(HALF, FULL)][..]),
+        (&[HALF, HALF], &[(FULL, FULL)]),
+        (&[HALF, HALF, 1], &[(FULL, FULL), (1, FULL)]),
+        // There is a slot for each of those that can't share one.
+        (&[HALF + 1; 31], &[MOVED; 31]),
+        // When another one follows, memory that is not needed is freed.
+        (&[HALF, MOST - HALF, HALF + 1], &[(MOST, FULL), MOVED]),
+        (
+            &[HALF, MOST - HALF - 1, HALF + 1],
+            &[(MOST - 1, MOST - 1), MOVED],
+        ),
+    ] {
+        let (producer, consumer) = queue(bound(100, 1 << 20));
+        for size in pieces {
+            assert_eq!(producer.offer(&mut chunk(b'a', 1, *size)), 1);
+        }
+        drop(producer);
+        let taken = from_fn(|| match consumer.take(ONE, None) {
+            Taken::Events(run) => Some((run.extent().bytes, run.into_buffer()?.capacity())),
+            _ => None,
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), chunks, "{pieces:?}");
+    }
+}
+
+#[test]
+fn a_whole_chunk_is_taken_or_nothing_of_it() {
+    const FULL: usize = CHUNK_BYTES;
+    // Chunks in the channel, which has 16 slots; the events of a chunk and their size; and whether it is taken.
+    for (before, events, size, is_taken) in [
+        (0, 51, 2, false),
+        (0, 5, FULL / 2, false),
+        (14, 2, FULL / 2 - 9, true),
+        (15, 2, 9, true),
+        (16, 2, 9, false),
+        // In pieces, of which there may be three.
+        (13, 3, FULL / 2, true),
+        (14, 3, FULL / 2, false),
+    ] {
+        let (producer, consumer) = queue(bound(50, FULL * 2));
+        for _ in 0..before {
+            producer.offer(&mut chunk(b'a', 1, 1));
+            producer.skip(1).unwrap();
+        }
+        let (mut whole, mut counted) = (chunk(b'b', events, size), 0);
+        let lines = whole.bytes.clone();
+        let taken = producer.offer_whole(&mut whole, |events| counted = events);
+        assert_eq!(taken, is_taken, "{before} {events} {size}");
+        let left = if is_taken {
+            (0, 0)
+        } else {
+            (events, lines.len())
+        };
+        assert_eq!((whole.events, whole.bytes.len()), left);
+        assert_eq!(counted, events - left.0);
+        drop(producer);
+        let runs = from_fn(|| match consumer.take(ONE, None) {
+            Taken::Events(run) => Some(run),
+            _ => None,
+        });
+        let runs: Vec<_> = runs.skip(before).collect();
+        assert!(runs.iter().all(|run| run.extent().bytes <= FULL));
+        let came: Vec<_> = runs.iter().flat_map(Run::lines).copied().collect();
+        assert_eq!(came, lines[..if is_taken { lines.len() } else { 0 }]);
+    }
+}
+
+#[test]
+fn numbers_are_skipped_and_one_event_needs_no_room() {
+    let (producer, consumer) = queue(bound(2, 100));
+    let stats = producer.stats();
+    assert_eq!(producer.offer(&mut chunk(b'a', 3, 10)), 2);
+    assert!(consumer.bell.is_empty(), "nothing was wanted");
+    assert_eq!(producer.skip(3), Some(2..5));
+    let mut counted = 0;
+    assert_eq!(producer.push(b"bb\n", || counted += 1), Some(5));
+    assert_eq!((stats.numbers(), counted), ((6, 0), 1));
+    assert_eq!(
+        (stats.buffered(), stats.bound()),
+        (bound(3, 23), bound(2, 100))
+    );
+    assert_eq!(stats.unfinished().to_string(), "0-1,5");
+    for seqs in [0..2, 5..6] {
+        assert!(matches!(consumer.take(ONE, None), Taken::Events(run) if run.seqs() == seqs));
+    }
+    consumer.finish(bound(2, 20), once(0..2));
+    assert_eq!((stats.take_peak(), stats.take_peak()), (23, 3));
+    assert_eq!((stats.numbers(), stats.watermark()), ((6, 5), 5));
+    // While no slot is free, the tail takes events but no numbers can be skipped behind it.
+    for number in 0..8 {
+        assert_eq!(producer.push(b"c\n", || ()), Some(6 + number * 2));
+        assert!(producer.skip(1).is_some());
+    }
+    assert_eq!(producer.push(b"c\n", || unreachable!()), None);
+    consumer.finish(bound(8, 16), None);
+    assert_eq!(producer.offer(&mut chunk(b'd', 1, 10)), 1);
+    assert_eq!(producer.skip(1), None);
+}
+
+#[test]
+fn an_empty_queue_takes_a_chunk_larger_than_its_bound_from_who_may_do_that() {
+    let (producer, consumer) = queue(bound(2, 100));
+    let large = producer.taking_large();
+    assert_eq!(large.offer(&mut chunk(b'a', 3, 90)), 3);
+    assert_eq!(large.offer(&mut chunk(b'a', 1, 1)), 0);
+    consumer.finish(bound(3, 270), once(0..3));
+    assert_eq!(producer.offer(&mut chunk(b'a', 3, 90)), 1);
+    assert_eq!(large.offer(&mut chunk(b'a', 3, 1)), 1, "not empty any more");
+}
+
+#[test]
+fn buffers_of_chunks_are_used_again_and_others_freed() {
+    const FULL: usize = CHUNK_BYTES;
+    let (producer, consumer) = queue(bound(2, 100));
+    for (capacity, is_kept) in [
+        (FULL - 1, false),
+        (FULL, true),
+        (FULL * 2, true),
+        (FULL * 2 + 1, false),
+    ] {
+        let mut buffer = Vec::with_capacity(capacity);
+        buffer.push(b'x');
+        consumer.recycle(buffer);
+        assert_eq!(consumer.spare.len(), usize::from(is_kept), "{capacity}");
+        let buffer = producer.buffer();
+        let expected = if is_kept { capacity } else { FULL };
+        assert_eq!((buffer.len(), buffer.capacity()), (0, expected));
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_half_of_its_share_is_free() {
+    for (most, half) in [(Extent::MAX, bound(5, 500)), (bound(4, 400), bound(2, 200))] {
+        let (producer, consumer) = queue(bound(10, 1000));
+        producer.offer(&mut chunk(b'a', 10, 10));
+        let waiting = producer.while_below(most);
+        let source = thread::spawn(move || {
+            waiting.offer_or_wait(&mut chunk(b'b', 1, 10), Duration::from_secs(60))
+        });
+        let wake_at = || consumer.shared.lock().wake_at;
+        while wake_at() == Extent::default() {
+            thread::yield_now();
+        }
+        assert_eq!(wake_at(), half);
+        let last = 10 - half.events - 1;
+        consumer.finish(bound(last, last * 10), once(0..last as Seq));
+        assert_eq!(wake_at(), half, "one event too many is buffered");
+        consumer.finish(bound(1, 10), once(last as Seq..last as Seq + 1));
+        assert!(source.join().unwrap());
+    }
 }
 
 proptest! {
