@@ -237,11 +237,15 @@ mod tests {
         let mut balance = Balance::new(2);
         balance.add_received(0, 7);
         balance.add_received(1, 3);
-        (balance.delivered, balance.rejected) = (3, 2);
+        balance.add_received(2, 9);
+        (balance.delivered, balance.rejected) = (7, 2);
+        (balance.recovered, balance.redacted) = (4, 5);
         balance.add_filtered(&"a=1".into(), 1);
         balance.add_dropped(Reason::Malformed, Some(1), 1);
         balance.add_dropped(Reason::Malformed, None, 1);
         assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
+        assert_eq!((balance.received_from(2), balance.sources()), (0, 2));
+        assert_eq!((balance.recovered, balance.redacted), (4, 5));
         assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
         assert_eq!((balance.filtered(), balance.filtered["a=1"]), (1, 1));
         assert_eq!(balance.dropped_for(Reason::Malformed), 2);
@@ -253,5 +257,8 @@ mod tests {
             assert_eq!(at_end.dropped_for(Reason::Shutdown), dropped);
             assert_eq!(at_end.buffered(), buffered);
         }
+        let mut one = Balance::new(1);
+        one.add_dropped(Reason::TooLarge, None, 3);
+        assert_eq!(one.dropped_from(Some(0), Reason::TooLarge), 3);
     }
 }

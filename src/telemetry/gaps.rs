@@ -65,3 +65,25 @@ impl Gap {
         self.unnumbered + self.numbers.count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_gap_has_all_events_of_those_that_were_merged() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (one, other) in [(3, 8), (8, 3)] {
+            let mut gap = Gap::at(at(one));
+            gap.add(2, [4..6, 9..10], at(one + 1));
+            let mut more = Gap::at(at(other));
+            more.add(1, Some(6..7), at(other + 1));
+            gap.merge(more);
+            assert_eq!((gap.first, gap.last), (at(3), at(9)));
+            assert_eq!((gap.events(), gap.unnumbered), (7, 3));
+            assert_eq!(gap.numbers.to_string(), "4-6,9");
+        }
+    }
+}

@@ -79,3 +79,20 @@ certificate_expiry_timestamp_seconds certificate: When the certificate expires, 
 clock_skew_seconds of: Seconds between this host's clock and that of the webhook, or the times of a source's new events.
 start_time_seconds: When the agent started.
 build_info version: 1; its label is the agent's version.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_has_the_type_that_its_name_says() {
+        for (name, kind) in [
+            ("request_duration_seconds", "histogram"),
+            ("events_received_total", "counter"),
+            ("source_up", "gauge"),
+        ] {
+            let metric = metrics().find(|metric| metric.name == name).unwrap();
+            assert_eq!(metric.kind(), kind);
+        }
+    }
+}

@@ -264,6 +264,25 @@ mod tests {
     use crate::telemetry::{Report, ReportedSource};
 
     #[test]
+    fn a_webhook_that_is_awaited_is_enabled_and_not_up() {
+        let report = Report::new(Duration::from_secs(10), Vec::new());
+        for (forwarding, is_up, is_enabled) in [
+            (Forwarding::On("a".into()), 1, 1),
+            (Forwarding::Awaited("token".into()), 0, 1),
+            (Forwarding::Off("disabled".into()), 1, 0),
+        ] {
+            report.forwards(forwarding, "");
+            let page = render(&report.snapshot(), &BufferState::default(), UNIX_EPOCH);
+            for line in [
+                format!("{PREFIX}webhook_up {is_up}\n"),
+                format!("{PREFIX}webhook_enabled {is_enabled}\n"),
+            ] {
+                assert!(page.contains(&line), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn the_page_has_what_was_counted() {
         let source = ReportedSource {
             name: "file:a\"b\\c\nd".into(),
@@ -317,6 +336,8 @@ mod tests {
             pending: 2,
         });
         let page = page();
+        let unknown = "events_dropped_total{reason=";
+        assert!(!page.contains(unknown), "a single source is known");
         let name = "source=\"file:a\\\"b\\\\c\\nd\"";
         for line in [
             format!("events_received_total{{{name}}} 10"),

@@ -188,7 +188,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut outages = Outages::default();
+        assert!(outages.is_new("refused"));
         assert!(outages.failed("refused", None, at(0), INTERVAL));
+        assert!(!outages.is_new("refused") && outages.is_new("timeout"));
         assert!(!outages.failed("refused", None, at(1), INTERVAL));
         assert!(outages.due(at(4), INTERVAL, 1).is_none(), "logged 4 s ago");
         assert!(!outages.failed("timeout", None, at(9), INTERVAL));
@@ -200,6 +202,8 @@ mod tests {
         );
         assert!(outages.ended(at(16)).is_none());
         assert!(outages.due(at(24), INTERVAL, 1).is_none());
+        assert!(outages.failed("refused", None, at(30), INTERVAL));
+        assert!(outages.due(at(35), INTERVAL, 1).is_some(), "this tick's");
     }
 
     #[test]

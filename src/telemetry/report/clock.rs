@@ -53,7 +53,11 @@ impl Clock {
         Some(Message::ClockSkew {
             what: what.into(),
             skew: HumanDuration(Duration::from_secs(skew.unsigned_abs())),
-            direction: if skew < 0 { "behind" } else { "ahead of" },
+            direction: if skew.is_negative() {
+                "behind"
+            } else {
+                "ahead of"
+            },
         })
     }
 
@@ -106,5 +110,7 @@ mod tests {
             "x is 7s behind this host's clock; fix: synchronise the clocks, as by NTP"
         );
         assert_eq!(at_once.skew(), Some(7));
+        at_once.seen(2, "x", begin);
+        assert_eq!(at_once.skew(), Some(2));
     }
 }

@@ -1,5 +1,7 @@
 //! Which lines follow from which occurrences, in tables.
 
+mod known;
+
 use super::state::{Now, State};
 use super::*;
 
@@ -273,4 +275,133 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
         );
         assert_eq!(last.received(), last.delivered + dropped + left);
     }
+}
+
+#[test]
+fn what_fails_and_works_again_has_a_line_for_each() {
+    let mut story = Story::new();
+    let (begin, end) = (story.at(0), story.at(5));
+    let state = &mut story.state;
+    state.another_webhook(vec!["https://a".into(), "https://b".into()]);
+    for (messages, failed, restored) in [
+        (
+            [
+                state.query_failed("timeout", begin),
+                state.query_answered(end),
+            ],
+            "can't ask which events are indexed: timeout; asking again",
+            "the webhook says again which events are indexed, after 5s",
+        ),
+        (
+            [
+                state.status_file_failed("no space", begin),
+                state.status_file_restored(end),
+            ],
+            "can't write the status of this agent for `show`: no space; retrying",
+            "`show` has the status of this agent again after 5s",
+        ),
+        (
+            [
+                state.endpoint_failed(1, "refused", Some("start it"), begin),
+                state.endpoint_restored(1, end),
+            ],
+            "https://b: refused; fix: start it; the other endpoints are used until it works again",
+            "https://b: works again after 5s",
+        ),
+        (
+            [
+                state.settings(Some("line 3".into()), begin),
+                state.settings(None, end),
+            ],
+            "line 3; keeping the previous settings",
+            "the settings are valid again",
+        ),
+    ] {
+        assert_eq!(texts(messages.into_iter().flatten()), [failed, restored]);
+    }
+    assert!(state.settings(None, end).is_none());
+    for (error, is_logged) in [("line 3", true), ("line 3", false), ("line 4", true)] {
+        let message = state.settings(Some(error.into()), begin);
+        assert_eq!(message.is_some(), is_logged, "{error}");
+    }
+}
+
+#[test]
+fn what_is_logged_once_or_summed_up() {
+    let mut story = Story::new();
+    let now = story.at(0);
+    let state = &mut story.state;
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        lines.extend(state.tell(Kind::RejectsUnsaved, 2, "no space"));
+        lines.extend(state.tell(Kind::SetAside, 1, "HTTP 500"));
+        lines.extend(state.source_lost_bytes(0, 7, "truncated", now));
+    }
+    let lost = "http:a: 7 bytes lost: truncated";
+    assert_eq!(
+        texts(lines),
+        [
+            "not saved: 2 events that the webhook rejected (no space); 2 since start",
+            "set aside 1 event that failed while others were delivered (HTTP 500)",
+            lost,
+            lost,
+        ]
+    );
+    assert_eq!(
+        story.tick(10),
+        [
+            "not saved: 2 events in 10s that the webhook rejected (no space); 4 since start",
+            "set aside 1 event in 10s that failed while others were delivered (HTTP 500)",
+        ]
+    );
+}
+
+#[test]
+fn where_events_go_is_logged_when_that_changes() {
+    let mut story = Story::new();
+    let on = |webhook: &str| Forwarding::On(webhook.into());
+    for (forwarding, line) in [
+        (on("a"), None),
+        (on("b"), Some("settings changed (x): now b")),
+        (Forwarding::Awaited("token".into()), None),
+        (on("c"), Some("settings changed (x): now c")),
+        (
+            Forwarding::Off("disabled".into()),
+            Some("disabled: files and the spool wait; other events are dropped"),
+        ),
+        (
+            on("d"),
+            Some("forwarding enabled (x): d; 0 events dropped before"),
+        ),
+    ] {
+        let message = story.state.forwards(forwarding, "x");
+        assert_eq!(texts(message), Vec::from_iter(line));
+    }
+}
+
+#[test]
+fn the_end_logs_what_no_line_has_reported() {
+    let mut story = Story::new();
+    let report = Report::new(INTERVAL, Vec::new());
+    report.recovered(9);
+    story.state.dropped(Reason::BufferFull, 2);
+    story.state.dropped(Reason::BufferFull, 3);
+    let last = story.state.snapshot(report.balance().at_end(2));
+    assert_eq!(
+        texts(story.state.stopped(&last)),
+        [
+            "dropped 3 events (buffer full); 5 since start",
+            "dropped 7 events (shutdown); 7 since start",
+        ]
+    );
+    // Some were counted as left for the next start, in two parts.
+    let source = |resumes| ReportedSource {
+        name: "x".into(),
+        resumes,
+    };
+    let report = Report::new(INTERVAL, vec![source(false), source(true)]);
+    report.received(1, 9);
+    report.left(2);
+    report.left(3);
+    assert_eq!(report.stopped().balance.buffered(), 5);
 }
