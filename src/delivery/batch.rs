@@ -237,9 +237,13 @@ mod tests {
             events: 9,
             bytes: 5,
         };
-        assert_eq!(batch.take(limit, Overhead::default()).extent().bytes, 11);
-        assert_eq!(batch.take(limit, Overhead::default()).extent().bytes, 4);
+        let large = batch.take(limit, Overhead::default());
+        let small = batch.take(limit, Overhead::default());
+        assert_eq!((large.extent().bytes, small.extent().bytes), (11, 4));
         assert!(batch.take(limit, Overhead::default()).is_empty());
+        assert_eq!(large.into_buffers().count(), 0, "a part is used");
+        let buffers: Vec<_> = small.into_buffers().map(|buffer| buffer.len()).collect();
+        assert_eq!(buffers, [15]);
     }
 
     #[test]
@@ -268,6 +272,7 @@ mod tests {
             let one = batch.take_one(place);
             assert_eq!(numbers(&one), [place as Seq]);
             assert_eq!(numbers(&batch).len(), 4);
+            assert_eq!(batch.body().seqs(), batch.seqs().collect::<Vec<_>>());
             batch.merge(one);
             assert_eq!(numbers(&batch), [0, 1, 2, 3, 4]);
             assert_eq!((text(&batch), batch.runs.len()), (whole, 2), "joined again");

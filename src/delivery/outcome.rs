@@ -138,3 +138,30 @@ impl DeliveryError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_label() {
+        let causes = [
+            Cause::Unreachable,
+            Cause::Settings,
+            Cause::Answer,
+            Cause::Disconnected,
+            Cause::Timeout,
+            Cause::Aborted,
+        ];
+        assert_eq!(causes.map(Cause::label), CAUSES);
+        let error = DeliveryError::permanent("no", "give another token").hint("look there");
+        assert_eq!(
+            (error.message.as_str(), error.cause),
+            ("no", Cause::Settings)
+        );
+        assert_eq!(
+            (error.fix, error.hint),
+            (Some("give another token"), Some("look there"))
+        );
+    }
+}

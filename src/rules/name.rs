@@ -107,6 +107,7 @@ mod tests {
             (r"\u002541b", "ab"),
             (r"x\nsig", "sig"),
             (r"x\\sig", "sig"),
+            (r"x\\nsig", "nsig"),
             (r"x\/sig", "sig"),
             ("é-sig", "-sig"),
             (r"\u00e9sig", "sig"),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::filter::Filter;
+use super::filter::{Action, Filter};
 use super::redact::Redactor;
 use super::*;
 use crate::framer::{Frame, Framer, walk};
@@ -131,6 +131,63 @@ fn an_event_whose_secret_has_no_end_is_not_sent() {
     assert_eq!(chunk.bytes, b"{\"a\":1}\n{\"b\":2}\n");
     assert_eq!((screened.unredactable, chunk.events), (2, 2));
     assert_eq!(screened.events(), 2);
+}
+
+#[test]
+fn rules_are_described_and_replaced() {
+    let rule = |action, text: &str| (action, text.parse().unwrap());
+    let lines = "{\"a\":1}\n{\"a\":1}\n{\"a\":2}\n{\"a\":1}\n";
+    let live = LiveRules::default();
+    let mut events = chunk(lines);
+    assert_eq!(live.screen(&mut events, 0), Screened::default());
+    assert_eq!(live.describe(), "");
+    assert!(live.excluding().is_empty());
+    let filter = Filter::new([rule(Action::Include, "b=1"), rule(Action::Exclude, "a=1")]);
+    live.replace(Rules::new(filter.unwrap(), None, Vec::new()));
+    assert_eq!(live.describe(), "include b=1, exclude a=1");
+    assert_eq!(live.excluding(), ["a=1".into()]);
+    let screened = live.screen(&mut events, 8);
+    assert_eq!(screened.filtered, [("a=1".into(), 2)]);
+    assert_eq!(screened.events(), 2);
+    assert_eq!(events.bytes, b"{\"a\":1}\n{\"a\":2}\n");
+    assert_eq!(events.events, 2);
+    let masked = vec!["my-field".into(), "s3".into()];
+    let redactor = Redactor::new(false, ["my-field"]);
+    live.replace(Rules::new(Filter::default(), redactor, masked));
+    assert_eq!(live.describe(), "redact my-field, redact s3");
+    let mut events = chunk("{\"my-field\":\"abcdefgh\",\"sig\":\"abcdefgh\"}\n");
+    assert_eq!(live.screen(&mut events, 0).redacted, 1);
+    assert_eq!(
+        events.bytes,
+        b"{\"my-field\":\"REDACTED\",\"sig\":\"abcdefgh\"}\n"
+    );
+}
+
+#[test]
+fn a_path_that_no_event_has_is_named_once_enough_have_come() {
+    let paths = ["a=x", "b.c=x"].map(|rule| (Action::Exclude, rule.parse().unwrap()));
+    let rules = Rules::new(Filter::new(paths).unwrap(), None, Vec::new());
+    let named = [1, FIRST_EVENTS - 2, 1, 1, FIRST_EVENTS].map(|events| {
+        let mut events = chunk(&"{\"a\":1}\n".repeat(events));
+        rules.screen(&mut events, 0).unseen
+    });
+    let expected = [&[][..], &[], &["b.c".to_owned()], &[], &[]];
+    assert_eq!(named.each_ref().map(Vec::as_slice), expected);
+}
+
+#[test]
+fn the_name_of_a_member_that_is_masked_is_checked() {
+    assert!(Redactor::new(false, []).is_none());
+    for (name, is_name) in [
+        ("My-field_9", true),
+        (&*"x".repeat(64), true),
+        (&*"x".repeat(65), false),
+        ("", false),
+        ("a.b", false),
+        ("\u{e9}", false),
+    ] {
+        assert_eq!(Redactor::check(name).is_ok(), is_name, "{name}");
+    }
 }
 
 #[test]

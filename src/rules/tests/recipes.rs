@@ -1,7 +1,6 @@
 //! The rules that the pages about servers recommend, applied to captured events.
 
 use super::*;
-use crate::rules::filter::Action;
 
 /// The rules that a server's page recommends, in its order.
 fn recipes(page: &str) -> Vec<(Action, String)> {
