@@ -121,6 +121,35 @@ fn one_that_does_not_answer_is_left_alone_for_most_of_the_time() {
 }
 
 #[test]
+fn while_one_answers_nobody_waits_for_those_that_went_silent_in_turns() {
+    let hooks = hooks(3);
+    let to_hook = |hook: &Webhook| Wire::to(hook.address(), own_loopback());
+    let mut wires: Vec<_> = hooks.iter().map(to_hook).collect();
+    let url = |wire: &Wire| format!("http://{}/", wire.address());
+    let endpoints: Vec<_> = wires.iter().map(url).collect();
+    // Whoever waits for a backoff waits longer than this test.
+    let options = [
+        "--request-timeout=1s",
+        "--backoff-min=1h",
+        "--backoff-max=1h",
+    ];
+    let mut agent = start(&endpoints.join(" "), &options);
+    for turn in 0..5 {
+        wires[turn % 3].set(WireFault::Stall);
+        feed(&mut agent, &numbered(turn * 10..turn * 10 + 10));
+        let arrived = || hooks.iter().flat_map(taken).collect::<BTreeSet<_>>();
+        eventually("another endpoint has them", || {
+            (arrived().len() == turn * 10 + 10).then_some(())
+        });
+        wires[turn % 3].set(WireFault::None);
+        // One that failed is tried again when that can't cost much of the time: after twice the time it took.
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    let log = finish(agent, &hooks, 50);
+    assert!(!log.contains("delivery failed"), "{log}");
+}
+
+#[test]
 fn a_failure_of_all_is_an_outage() {
     let hooks = hooks(2);
     hooks

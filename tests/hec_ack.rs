@@ -185,6 +185,77 @@ fn events_are_delivered_when_they_are_indexed() {
     );
 }
 
+/// With room for 20 events in memory, 200 are posted before the first is indexed. What was lost is read again.
+#[test]
+fn with_a_spool_what_is_not_indexed_takes_no_memory_and_is_read_again() {
+    let splunk = Splunk::start(None);
+    let (status, state) = (free_address(), tempfile::tempdir().unwrap());
+    let mut agent = splunk.start_agent(&[
+        "--spool-bytes=1MiB",
+        "--buffer-events=20",
+        &format!("--status-listen={status}"),
+        &format!("--state-dir={}", state.path().display()),
+    ]);
+    agent.wait_for_log("started");
+    feed(&mut agent, &numbered(0..200));
+    let figure = |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
+    eventually("all are posted", || {
+        let is_so = figure("unacknowledged_events") == 200 && figure("spool_events") == 200;
+        is_so.then_some(())
+    });
+    assert_eq!(
+        (figure("buffered_events"), figure("buffered_bytes")),
+        (0, 0)
+    );
+    let before = splunk.requests("/raw").len();
+    splunk.change(|state| {
+        state.cookie = 1;
+        state.delay = Some(Duration::from_secs(1));
+    });
+    agent.wait_for_log("the balancer's cookie changed");
+    let (redelivered, log) = splunk.finish(agent, 200);
+    assert_eq!(redelivered, 200, "{log}");
+    let again: String = splunk.requests("/raw")[before..]
+        .iter()
+        .map(|request| String::from_utf8(request.body.clone()).unwrap())
+        .collect();
+    let expected: String = numbered(0..200)
+        .iter()
+        .map(|event| format!("{event}\n"))
+        .collect();
+    assert_eq!(again, expected);
+}
+
+#[test]
+fn with_a_spool_an_agent_that_was_killed_sends_again_what_was_not_indexed() {
+    let splunk = Splunk::start(None);
+    let state = tempfile::tempdir().unwrap();
+    let state = format!("--state-dir={}", state.path().display());
+    let options = ["--spool-bytes=1MiB", "--buffer-events=20", &state];
+    let mut agent = splunk.start_agent(&options);
+    feed(&mut agent, &numbered(0..100));
+    eventually("they are posted", || {
+        (splunk.requests("/raw").len() >= 10).then_some(())
+    });
+    agent.signal(libc::SIGKILL);
+    agent.wait();
+    splunk.change(|state| state.bodies.clear());
+    let agent = splunk.start_agent(&[&options[..], &["--shutdown-timeout=100ms"]].concat());
+    let before = splunk.requests("/raw").len();
+    eventually("they are posted again", || {
+        (splunk.requests("/raw").len() >= before + 10).then_some(())
+    });
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!((ended.balance().delivered, ended.balance().dropped), (0, 0));
+    splunk.change(|state| {
+        state.bodies.clear();
+        state.delay = Some(Duration::ZERO);
+    });
+    let (_, log) = splunk.finish(splunk.start_agent(&options), 100);
+    assert_eq!(splunk.indexed().len(), 100, "{log}");
+}
+
 #[test]
 fn what_is_not_indexed_in_time_is_sent_again() {
     let splunk = Splunk::start(None);

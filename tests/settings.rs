@@ -541,15 +541,16 @@ fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
 }
 
 #[test]
-fn a_name_that_is_no_setting_is_told_at_start() {
+fn settings_that_do_nothing_are_told_at_start() {
     let hook = Webhook::start();
     let place = Place::new();
     place.write(&format!(
-        "{}S3_AUDIT_WEBHOOK_ENDPONT=x\nPATH=/bin\n",
+        "{}S3_AUDIT_WEBHOOK_ENDPONT=x\nPATH=/bin\nS3_AUDIT_WEBHOOK_SPOOL_SYNC=always\n",
         webhook(&hook.url(), TOKEN)
     ));
     let agent = place.start(&[]);
     agent.wait_for_log(":3: S3_AUDIT_WEBHOOK_ENDPONT is not a setting of this version; ignored");
+    agent.wait_for_log(":5: S3_AUDIT_WEBHOOK_SPOOL_SYNC: has no effect without --spool-bytes");
     let (_, log) = end_input(agent);
-    assert_eq!(lines_of("WARN", &log).len(), 1, "{log}");
+    assert_eq!(lines_of("WARN", &log).len(), 2, "{log}");
 }

@@ -354,6 +354,18 @@ fn what_was_compressed_so_that_it_cannot_be_read_is_reported_with_its_bytes() {
     end(agent);
 }
 
+#[test]
+fn a_file_that_two_sources_read_is_named() {
+    let place = Files::new();
+    place.append("audit.log", &lines([1]));
+    let second = place.path("audit.log");
+    let source = format!("--source=file:{}", second.display());
+    let agent = place.command("*.log", &[&source]).spawn();
+    let line = agent.wait_for_log("its events are sent twice");
+    assert!(line.contains("audit.log is read by file:"), "{line}");
+    end(agent);
+}
+
 fn wait_until_open(agent: &Agent, path: &Path) {
     let descriptors = format!("/proc/{}/fd", agent.id());
     let path = path.canonicalize().unwrap();

@@ -42,7 +42,6 @@ pub(super) struct Memory {
 pub(super) struct CheckpointWriter {
     dir: PathBuf,
     entries: Vec<Entry>,
-    progresses: Vec<Progress>,
     /// Sent to when there is something to write again, or at the end.
     wake: Sender<()>,
     woken: Receiver<()>,
@@ -86,7 +85,6 @@ pub(super) fn open(
     let mut writer = CheckpointWriter {
         dir: options.spool.dir.state.state_dir.clone(),
         entries: Vec::new(),
-        progresses: Vec::new(),
         wake,
         woken,
         notices: Vec::new(),
@@ -126,7 +124,6 @@ impl CheckpointWriter {
             is_stale: true,
             is_failing: false,
         };
-        self.progresses.push(entry.progress.clone());
         let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
         let problem = match open_store(&self.dir, path) {
             Ok(Some(store)) => {

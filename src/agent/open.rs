@@ -15,6 +15,7 @@ use super::status_page;
 use super::systemd::Notify;
 use super::trailing;
 use crate::agent::request_template;
+use crate::config::effect::without_effect;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -216,6 +217,7 @@ pub fn check(
         })?;
     }
     let mut warnings = provenance.warnings();
+    warnings.extend(without_effect(options, provenance));
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
     Ok((destination.forwarding, warnings))
@@ -263,7 +265,8 @@ impl Opened {
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
             Message::StdinIsTerminal {}.log();
         }
-        let settings = provenance.warnings();
+        let mut settings = provenance.warnings();
+        settings.extend(without_effect(options, provenance));
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
         let notices = notices.chain(&self.sources.checkpoints.notices);
@@ -340,6 +343,7 @@ fn open_sources(
         start: options.file_start,
         exclude: options.exclude_files.clone(),
         max_deleted: options.max_deleted_bytes as u64,
+        ..FileSettings::default()
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let (http, listen) = (&listening.http, &listening.listen);

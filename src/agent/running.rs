@@ -17,7 +17,7 @@ use crate::delivery::sender::Line;
 use crate::state::status;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::thread::spawn;
-use crate::sys::{exit, glibc};
+use crate::sys::{code, exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
@@ -58,6 +58,7 @@ impl Agent {
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
         let mut memory = Memory::new(self.stats.bound().bytes, Instant::now());
+        let mut is_starting = true;
         loop {
             let now = Instant::now();
             for action in supervisor.tick(now) {
@@ -68,8 +69,11 @@ impl Agent {
             }
             if now >= memory.due() {
                 let (buffered, peak) = (self.stats.buffered().bytes, self.stats.take_peak());
-                if memory.look(buffered, peak, now) {
+                if memory.look(buffered, peak, now) || is_starting {
                     glibc::trim();
+                }
+                if std::mem::take(&mut is_starting) {
+                    code::forget();
                 }
             }
             let wake = supervisor.wake().min(memory.due());

@@ -8,6 +8,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
+use crate::source::Spec;
 use crate::state;
 use crate::telemetry::message::{Message, Spooled};
 use crate::telemetry::watchdog::Watchdog;
@@ -80,9 +81,11 @@ impl OpenSpool {
 /// complete while others are in flight. More would only take room from sources that can't wait, and from the
 /// processor's caches. Compressed bodies rarely reach their maximum size, so that one is enough.
 pub(super) fn ahead(options: &RunOptions) -> Extent {
-    if options.webhook.hec_ack {
-        // What is not indexed yet is in the queue too. With a spool, everything that comes in can wait.
-        let part = if options.spool.spool_bytes > 0 { 1 } else { 2 };
+    let has_spool = options.spool.spool_bytes > 0;
+    let has_files = (options.sources.iter()).any(|source| matches!(source, Spec::File(_)));
+    if options.webhook.hec_ack && (has_files || !has_spool) {
+        // What is not indexed yet is in the queue too, unless the spool has it. With a spool, everything can wait.
+        let part = if has_spool { 1 } else { 2 };
         return Extent {
             events: options.buffer_events().div_ceil(part),
             bytes: options.buffer_bytes.div_ceil(part),

@@ -9,6 +9,7 @@ use crate::delivery::body::Numbering;
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
+use crate::text::certificate::hex;
 use crate::trail::Saved;
 use crate::trail::running::Opened;
 use crate::trail::store::Store;
@@ -79,10 +80,5 @@ fn digest_of(provenance: &Provenance) -> String {
             context.update(b"\n");
         }
     }
-    let digest = context.finish();
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(context.finish().as_ref())
 }

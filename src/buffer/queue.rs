@@ -9,16 +9,17 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::run::Run;
-use crate::text::ranges::Ranges;
 
+mod consumer;
 mod shared;
 mod stats;
 
+pub use consumer::{Consumer, Taken};
 use shared::{Shared, State};
 pub use stats::QueueStats;
 
@@ -175,10 +176,23 @@ impl Producer {
     /// Takes all of `chunk`, waiting for room for `patience` at most. What is left in it when this returns was not
     /// taken. False if there is no use in going on: the consumer is gone.
     pub fn offer_or_wait(&self, chunk: &mut Chunk, patience: Duration) -> bool {
+        self.offer_noting(chunk, patience, |_| ())
+    }
+
+    /// The same. `note` gets the numbers of what is taken, before the sender can see it.
+    pub fn offer_noting(
+        &self,
+        chunk: &mut Chunk,
+        patience: Duration,
+        mut note: impl FnMut(Range<Seq>),
+    ) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         loop {
-            self.take_fitting(&mut state, chunk);
+            let first = state.enqueued;
+            if self.take_fitting(&mut state, chunk) > 0 {
+                note(first..state.enqueued);
+            }
             if chunk.is_empty() || state.closed {
                 return !state.closed;
             }
@@ -327,122 +341,6 @@ impl Producer {
     pub fn buffer(&self) -> Vec<u8> {
         let spare = self.spare.try_recv();
         spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES))
-    }
-}
-
-/// The result of [`Consumer::take`].
-#[derive(Debug)]
-pub enum Taken {
-    /// The oldest events.
-    Events(Run),
-    /// Nothing came until the deadline.
-    Nothing,
-    /// All producers are gone and everything was taken.
-    Ended,
-}
-
-/// The sender's end.
-#[derive(Debug)]
-pub struct Consumer {
-    shared: Arc<Shared>,
-    chunks: Receiver<Run>,
-    bell: Receiver<()>,
-    spare: Sender<Vec<u8>>,
-}
-
-impl Consumer {
-    /// How many events that are not final the next start reads again.
-    pub fn resuming(&self) -> usize {
-        usize::try_from(self.shared.lock().resuming.count()).unwrap_or(usize::MAX)
-    }
-
-    /// Events that wait while forwarding is disabled, by their numbers.
-    pub fn waiting(&self) -> Ranges {
-        self.shared.lock().waiting.clone()
-    }
-
-    /// A chunk, or the oldest events if there are fewer. Waits until `deadline` (`None`: without limit) if there are
-    /// fewer than `wanted`; at the deadline takes what is there.
-    pub fn take(&self, wanted: Extent, deadline: Option<Instant>) -> Taken {
-        loop {
-            if let Some(taken) = self.try_take(wanted, deadline) {
-                return taken;
-            }
-            // What the bell means, or that all producers are gone, is seen in the queue.
-            let _ = match deadline {
-                None => self.bell.recv().map_err(RecvTimeoutError::from),
-                Some(deadline) => self.bell.recv_deadline(deadline),
-            };
-        }
-    }
-
-    /// None if there is less than wanted; then the bell rings as soon as there is enough.
-    fn try_take(&self, wanted: Extent, deadline: Option<Instant>) -> Option<Taken> {
-        let mut state = self.shared.lock();
-        let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        // The channel first: its events are older than the tail's.
-        let (run, ended) = match self.chunks.try_recv() {
-            Ok(run) => (Some(run), false),
-            Err(error) => (None, error == TryRecvError::Disconnected),
-        };
-        let run = run.or_else(|| {
-            let is_due = !state.tail.is_empty() && (state.has(wanted) || over || ended);
-            is_due.then(|| state.take_tail())
-        });
-        if let Some(run) = run {
-            state.untaken = state.untaken.minus(run.extent());
-            return Some(Taken::Events(run));
-        }
-        if ended {
-            return Some(Taken::Ended);
-        }
-        if over {
-            return Some(Taken::Nothing);
-        }
-        state.wanted = wanted;
-        None
-    }
-
-    /// These events, of this extent together, are final, which makes room for others. Those who wait for room are woken
-    /// when half of what they may fill is free, and otherwise find room when their patience ends. Not to be called for
-    /// what is dropped because the agent ends: a file's checkpoint must not pass that.
-    pub fn finish(&self, extent: Extent, seqs: impl IntoIterator<Item = Range<Seq>>) {
-        let mut state = self.shared.lock();
-        for range in seqs {
-            state.finish(range.clone());
-            state.waiting.remove(range.clone());
-            state.resuming.remove(range);
-        }
-        state.buffered = state.buffered.minus(extent);
-        let wakes = state.buffered.fits(state.wake_at);
-        if wakes {
-            state.wake_at = Extent::default();
-        }
-        drop(state);
-        if wakes {
-            self.shared.room.notify_all();
-        }
-    }
-
-    /// No more events are taken into the queue; those who wait for room are woken.
-    pub fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.room.notify_all();
-    }
-
-    /// Returns an emptied chunk's buffer for reuse.
-    pub fn recycle(&self, mut buffer: Vec<u8>) {
-        if (CHUNK_BYTES..=CHUNK_BYTES * 2).contains(&buffer.capacity()) {
-            buffer.clear();
-            // If there are enough spare ones, this one is freed.
-            let _ = self.spare.try_send(buffer);
-        }
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 

@@ -36,6 +36,15 @@ impl Run {
         self.seqs.clone()
     }
 
+    /// The same events, the first of which has this number.
+    pub fn numbered(self, first: Seq) -> Run {
+        let end = first + (self.seqs.end - self.seqs.start);
+        Run {
+            seqs: first..end,
+            ..self
+        }
+    }
+
     /// The number of events, and their bytes.
     pub fn extent(&self) -> Extent {
         Extent {

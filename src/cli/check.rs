@@ -1,17 +1,16 @@
 //! `check`: whether an agent would start with these settings and the files that they name. It opens no source and
 //! starts nothing.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::agent;
 use crate::cli::steps::show;
+use crate::cli::terminal::note;
 use crate::cli::{doubts, service};
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::text::escape;
 
 /// Checks the settings.
 ///
@@ -22,8 +21,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, 
     service::check_files(&options.webhook)?;
     let warnings = warnings.iter().map(|warning| warning.text());
     for warning in warnings.chain(doubts::doubts(&options.webhook)) {
-        let warning = escape::shown(&warning, usize::MAX);
-        let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {warning}");
+        note(&format!("warning: {warning}"));
     }
     let place = |option| format!(" (from {})", provenance.location(option));
     for source in &options.sources {

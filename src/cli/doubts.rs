@@ -11,9 +11,9 @@ const GUID: [usize; 5] = [8, 4, 4, 4, 12];
 pub fn doubts(webhook: &WebhookOptions) -> Vec<String> {
     let mut doubts = Vec::new();
     let token = match (&webhook.auth_token, &webhook.auth_token_file) {
-        (Some(text), _) => Token::parse(text),
-        (None, Some(path)) => Token::from_file(path),
-        (None, None) => Err(String::new()),
+        (Some(text), _) => Token::parse(text).ok(),
+        (None, Some(path)) => Token::from_file(path).ok(),
+        (None, None) => None,
     };
     let token = token.map_or(String::new(), |token| token.reveal().to_ascii_lowercase());
     let doubt = match &*token {

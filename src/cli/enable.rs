@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ValueHint;
 
 use crate::agent::destination::{self, Destination};
-use crate::cli::terminal::shown;
+use crate::cli::terminal::{note, shown};
 use crate::cli::{doubts, service, test, token_input};
 use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
@@ -153,7 +153,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             (Opt::PinSha256, _) => webhook
                 .pins
                 .iter()
-                .map(hex)
+                .map(|pin| hex(pin))
                 .collect::<Vec<_>>()
                 .join(",")
                 .into(),
@@ -236,7 +236,7 @@ fn change(
 }
 
 fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "s3-audit-webhook: warning: {text}");
+    note(&format!("warning: {text}"));
 }
 
 /// The file's new text, and the settings that it contains.

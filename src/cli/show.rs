@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::agent::destination;
-use crate::cli::terminal::{Paint, block, columns, shown};
+use crate::cli::terminal::{Paint, block, columns, print, shown};
 use crate::config::error::CommandError;
 use crate::config::file::SettingsFile;
 use crate::config::invocation::{Invocation, first_line};
@@ -36,6 +36,7 @@ use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, ShowOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::state::agents::{self, Agent};
+use crate::sys::exit;
 use crate::telemetry::message::Message;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
@@ -96,13 +97,10 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
         for line in remarks.lines {
             let _ = writeln!(io::stderr(), "s3-audit-webhook: {}", shown(&line));
         }
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                return Err(CommandError::Failed(format!("standard output: {error}")));
-            }
-            Ok(()) if options.watch => thread::sleep(WATCH_INTERVAL),
-            _ => return Ok(ExitCode::from(u8::from(remarks.failed))),
+        if !print(io::stdout(), &text)? || !options.watch {
+            return Ok(exit::code(!remarks.failed));
         }
+        thread::sleep(WATCH_INTERVAL);
     }
 }
 

@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use crate::buffer::spool::dir::{Access, Dir, RealDir};
 use crate::buffer::spool::position::{self, Stored};
 use crate::buffer::spool::segments::{self, Scan, Scanned, Segment};
-use crate::cli::terminal::{columns, shown};
+use crate::cli::terminal::{columns, print, shown};
 use crate::config::error::CommandError;
 use crate::config::options::{SpoolAction, SpoolOptions};
+use crate::sys::exit;
 use crate::text::quantity::Size;
 
 /// What was found in one segment.
@@ -36,21 +37,27 @@ struct Found {
 }
 
 impl Found {
-    /// The missing segment, if events with these numbers were written but are not there.
-    fn missing_after(next: u64, end: u64) -> Option<Self> {
-        let missing = end.checked_sub(next).filter(|missing| *missing > 0)?;
-        Some(Found {
-            segment: Segment {
-                first: next,
-                bytes: 0,
-                is_bad: true,
-            },
+    /// Nothing yet, in a segment before which so many events are missing.
+    fn in_segment(segment: Segment, missing: u64) -> Self {
+        Found {
+            segment,
             events: 0,
             left: 0,
             damaged: 0,
             missing,
             times: None,
-        })
+        }
+    }
+
+    /// The missing segment, if events with these numbers were written but are not there.
+    fn missing_after(next: u64, end: u64) -> Option<Self> {
+        let missing = end.checked_sub(next).filter(|missing| *missing > 0)?;
+        let segment = Segment {
+            first: next,
+            bytes: 0,
+            is_bad: true,
+        };
+        Some(Found::in_segment(segment, missing))
     }
 }
 
@@ -94,16 +101,9 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
         (false, true) => format!("{:#}\n", as_json(&path, position, &all)),
         (false, false) => as_text(&path, &all),
     };
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CommandError::Failed(format!("standard output: {error}")))
-        }
-        _ => {
-            let is_wrong = damage && options.action == SpoolAction::Verify;
-            Ok(ExitCode::from(u8::from(is_wrong)))
-        }
-    }
+    print(out, &text)?;
+    let is_wrong = damage && options.action == SpoolAction::Verify;
+    Ok(exit::code(!is_wrong))
 }
 
 /// Goes through a segment, and shows the lines of those of its events that were not delivered.
@@ -117,14 +117,8 @@ fn read(
     let file = dir.open(&segment.name(), Access::Read)?;
     let mut scan = Scan::default();
     let next = following.get_or_insert(segment.first);
-    let mut found = Found {
-        events: 0,
-        left: 0,
-        damaged: 0,
-        missing: segment.first.saturating_sub(*next),
-        times: None,
-        segment,
-    };
+    let missing = segment.first.saturating_sub(*next);
+    let mut found = Found::in_segment(segment, missing);
     *next += found.missing;
     loop {
         match scan.next(&*file, found.segment.bytes)? {

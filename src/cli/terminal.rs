@@ -1,9 +1,11 @@
 //! What `show` prints for people.
 
+use std::io::{self, ErrorKind, Write as _};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::config::error::CommandError;
 use crate::state::agents::{Agent, Status};
 use crate::text::escape;
 use crate::text::quantity::HumanDuration;
@@ -39,6 +41,24 @@ impl Paint {
 /// A text from anywhere, made harmless so that a terminal only shows it, as one line.
 pub fn shown(text: &str) -> String {
     escape::shown(text, LONGEST)
+}
+
+/// Writes a line to standard error, whether or not anybody reads it.
+pub fn note(text: &str) {
+    let text = escape::shown(text, usize::MAX);
+    let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
+}
+
+/// Writes to standard output. False if its reader has ended, which is no error.
+///
+/// # Errors
+/// It can't be written to.
+pub fn print(mut out: impl io::Write, text: &str) -> Result<bool, CommandError> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CommandError::Failed(format!("standard output: {error}"))),
+    }
 }
 
 /// Rows whose cells are aligned in columns.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::agent::destination;
 use crate::cli::service;
 use crate::cli::steps::{Steps, show};
-use crate::cli::terminal::Paint;
+use crate::cli::terminal::{Paint, note};
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -19,7 +19,6 @@ use crate::config::provenance::Provenance;
 use crate::delivery::body::Body;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::sys::{host, random};
-use crate::text::escape;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint;
 use crate::webhook::observer::Observer;
@@ -154,10 +153,4 @@ fn event(id: &str) -> String {
         r#"{{"s3_audit_webhook_test":true,"host":{},"time":"{time}","id":"{id}"}}"#,
         Value::from(host::name())
     )
-}
-
-fn note(text: &str) {
-    // The test goes on even if nobody reads this.
-    let text = escape::shown(text, usize::MAX);
-    let _ = writeln!(io::stderr(), "s3-audit-webhook: {text}");
 }

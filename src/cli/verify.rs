@@ -7,16 +7,17 @@
 //! `doubled` are counts.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write as _};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::terminal::shown;
+use crate::cli::terminal::{print, shown};
 use crate::config::error::CommandError;
 use crate::config::options::VerifyOptions;
 use crate::framer::{Frame, Framer};
+use crate::sys::exit;
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
 use crate::trail::verify::{Found, Stream};
@@ -41,12 +42,8 @@ pub fn verify(options: &VerifyOptions) -> Result<ExitCode, CommandError> {
         true => format!("{:#}\n", as_json(&found)),
         false => as_text(&found),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CommandError::Failed(format!("standard output: {error}")))
-        }
-        _ => Ok(ExitCode::from(u8::from(!found.is_explained()))),
-    }
+    print(io::stdout(), &text)?;
+    Ok(exit::code(found.is_explained()))
 }
 
 fn read(path: &Path, found: &mut Found) -> io::Result<()> {

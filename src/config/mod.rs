@@ -1,6 +1,7 @@
 //! Options and settings: a flag wins over the environment, this over the settings file, and that over the default.
 
 mod command_options;
+pub mod effect;
 pub mod error;
 pub mod file;
 pub mod invocation;

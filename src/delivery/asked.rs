@@ -2,42 +2,64 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Launch};
+use super::attempt::Launch;
+use super::batch::Batch;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError};
-use super::posted::MOVED;
+use super::posted::{Body, MOVED};
 use super::step::{Effect, Query};
 
 impl Delivery {
     /// Splunk has taken a body, and will index it.
     pub(super) fn accepted(
         &mut self,
-        attempt: Attempt,
+        body: Body,
         launch: Launch,
         id: u64,
         took: Duration,
-        now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let size = self.sent_size(launch, &attempt.batch);
+        let size = self.sent_size(launch, &body.attempt.batch);
         self.size.passed(size, took);
-        let lost = self.posted.accepted(launch, id, attempt, now);
-        self.retry.extend(lost);
+        let (released, again) = self.posted.accepted(launch, id, body);
+        self.post_again(again);
+        if !released.is_empty() {
+            effects.push(Effect::Released(released));
+        }
         if !self.is_distrusted {
             effects.push(Effect::Posted);
             self.passed(effects);
         }
     }
 
-    /// How many events were posted and are not known to be indexed.
+    /// These are posted again.
+    pub(super) fn post_again(&mut self, bodies: Vec<Body>) {
+        for Body {
+            attempt, spooled, ..
+        } in bodies
+        {
+            self.again.push(spooled, attempt.doubt.clone());
+            if !attempt.batch.is_empty() {
+                self.retry.push_back(attempt);
+            }
+        }
+    }
+
+    /// A sender has read what it was to read, except for what is missing; none if it can't.
+    pub fn read(&mut self, batch: Option<Batch>) {
+        self.wakes = true;
+        self.retry.extend(self.again.read(batch));
+    }
+
+    /// How many events were posted and are not known to be indexed, and are not sent again now.
     pub fn posted(&self) -> usize {
-        self.posted.events()
+        self.posted.events() + self.again.events()
     }
 
     /// The endpoint's answers come from another server from now on.
     pub fn moved(&mut self, sender: usize, endpoint: usize) {
         let lost = self.posted.lose(sender, endpoint, MOVED);
-        self.retry.extend(lost);
+        self.post_again(lost);
     }
 
     /// A query has ended after the time `took`, with the ids of what is indexed.
@@ -50,12 +72,13 @@ impl Delivery {
     ) -> Vec<Effect> {
         let ids = answer.as_deref().unwrap_or_default();
         let mut effects = Vec::new();
-        let Some(indexed) = self.posted.answered(query, ids, took, now) else {
+        let Some((indexed, spooled)) = self.posted.answered(query, ids, took, now) else {
             return effects;
         };
         self.wakes = true;
-        if !indexed.is_empty() {
+        if !indexed.is_empty() || !spooled.is_empty() {
             effects.push(Effect::Delivered(indexed));
+            effects.push(Effect::Indexed(spooled));
             if std::mem::take(&mut self.is_distrusted) {
                 self.passed(&mut effects);
             }
@@ -67,7 +90,7 @@ impl Delivery {
                 let lost = self
                     .posted
                     .lose(query.sender, query.endpoint, &error.message);
-                self.retry.extend(lost);
+                self.post_again(lost);
                 // Only an acknowledgement shows that the settings are right again.
                 self.is_distrusted = true;
                 let launch = Launch {

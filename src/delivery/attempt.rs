@@ -9,6 +9,7 @@ use super::compression::Packed;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::sys::backoff::Backoff;
+use crate::text::ranges::Ranges;
 
 /// A suspect is retried this many times as soon as another request has passed; after that, only after its backoff.
 const EAGER: u32 = 8;
@@ -54,6 +55,8 @@ pub(super) struct Suspect {
 #[derive(Debug)]
 pub struct Flight {
     pub(super) attempt: Attempt,
+    /// Which of its events the spool has.
+    pub(super) spooled: Ranges,
     pub(super) suspect: Option<Suspect>,
     pub(super) launch: Launch,
 }
@@ -113,6 +116,11 @@ impl Flight {
     /// The body was compressed.
     pub fn packed(&mut self, packed: Option<Packed>) {
         self.launch.packed = packed;
+    }
+
+    /// The spool has these of its events: they need not stay in memory until they are acknowledged.
+    pub fn spooled(&mut self, seqs: Ranges) {
+        self.spooled = seqs;
     }
 
     /// The endpoint to post it to, by its place.
@@ -216,6 +224,7 @@ impl From<Attempt> for Flight {
     fn from(attempt: Attempt) -> Self {
         Flight {
             attempt,
+            spooled: Ranges::default(),
             suspect: None,
             launch: Launch::default(),
         }
@@ -226,6 +235,7 @@ impl From<Suspect> for Flight {
     fn from(mut suspect: Suspect) -> Self {
         Flight {
             attempt: std::mem::take(&mut suspect.attempt),
+            spooled: Ranges::default(),
             suspect: Some(suspect),
             launch: Launch::default(),
         }

@@ -7,6 +7,11 @@ use std::time::Duration;
 const FIRST_PROBE: u32 = 8;
 /// At most this many.
 const LAST_PROBE: u32 = 128;
+/// How often in a row bodies must fail and pass in parts until their size is to blame: a webhook may fail now and then
+/// whatever the size.
+const STRIKES: u32 = 3;
+/// The same if bodies of that size have passed before.
+const MORE_STRIKES: u32 = 6;
 
 /// The limit of bodies, in bytes as they are sent. A single event is always allowed.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct BodySize {
     failed: Option<usize>,
     /// One of these bodies took too long.
     timed_out: bool,
+    /// How often a body failed and passed in parts since one passed that was not smaller, and the smallest of them.
+    strikes: Option<(u32, usize)>,
     /// Something other than the size is to blame for these failures.
     excused: bool,
     /// The largest body that has passed since a single event was last too large.
@@ -53,6 +60,7 @@ impl BodySize {
             probe_after: FIRST_PROBE,
             failed: None,
             timed_out: false,
+            strikes: None,
             excused: false,
             largest: None,
             is_sure: false,
@@ -86,6 +94,7 @@ impl BodySize {
     /// A body of this size was taken after the time `took`.
     pub fn passed(&mut self, size: usize, took: Duration) {
         self.largest = self.largest.max(Some(size));
+        self.strikes.take_if(|(_, least)| size >= *least);
         if let Some(ramp) = self.ramp {
             let next = ramp.max(size).saturating_mul(2);
             self.ramp = (next < self.limit).then_some(next);
@@ -152,7 +161,17 @@ impl BodySize {
             (true, _) if !self.is_sure => (self.limit, self.safe) = (self.max, None),
             (false, Some(size)) => {
                 self.is_sure |= timed_out;
-                self.lower(size);
+                let (times, least) = self.strikes.unwrap_or((0, size));
+                let (times, least) = (times + 1, least.min(size));
+                self.strikes = Some((times, least));
+                let enough = match self.largest >= Some(least) {
+                    true => MORE_STRIKES,
+                    false => STRIKES,
+                };
+                if timed_out || times >= enough {
+                    self.strikes = None;
+                    self.lower(least);
+                }
             }
             _ => {}
         }
@@ -278,18 +297,50 @@ mod tests {
         assert_eq!(size.limit(), MAX);
     }
 
-    #[test]
-    fn a_body_that_fails_and_passes_in_parts_was_too_large() {
-        let mut size = size();
-        size.failed(MAX, false);
-        for _ in 0..2 {
-            size.passed(MAX / 2, QUICK);
+    /// A body of this size fails and passes in halves, so many times in a row.
+    fn strike(size: &mut BodySize, bytes: usize, times: u32) {
+        for _ in 0..times {
+            size.failed(bytes, false);
+            for _ in 0..2 {
+                size.passed(bytes / 2, QUICK);
+            }
+            size.calm();
         }
-        assert_eq!((size.limit(), size.learned()), (MAX, None), "not yet");
+    }
+
+    #[test]
+    fn bodies_that_fail_and_pass_in_parts_were_too_large() {
+        for (passes, strikes) in [(false, STRIKES), (true, MORE_STRIKES)] {
+            let mut size = size();
+            if passes {
+                size.passed(MAX, QUICK);
+            }
+            strike(&mut size, MAX, strikes - 1);
+            size.failed(MAX, false);
+            assert_eq!((size.limit(), size.learned()), (MAX, None), "not yet");
+            size.calm();
+            assert_eq!((size.limit(), size.learned()), (MAX / 2, None));
+            size.passed(MAX / 2, QUICK);
+            assert_eq!(size.learned(), Some(MAX / 2));
+        }
+    }
+
+    #[test]
+    fn a_body_that_takes_too_long_is_enough() {
+        let mut size = size();
+        size.failed(MAX, true);
         size.calm();
-        assert_eq!((size.limit(), size.learned()), (MAX / 2, None));
-        size.passed(MAX / 2, QUICK);
-        assert_eq!(size.learned(), Some(MAX / 2));
+        assert_eq!(size.limit(), MAX / 2);
+    }
+
+    #[test]
+    fn while_bodies_as_large_pass_in_between_it_is_not_the_size() {
+        let mut size = size();
+        for _ in 0..100 {
+            strike(&mut size, MAX, STRIKES - 1);
+            size.passed(MAX, QUICK);
+        }
+        assert_eq!(size.limit(), MAX);
     }
 
     #[test]
@@ -314,9 +365,8 @@ mod tests {
             let mut size = BodySize::new(MAX, TIMEOUT);
             match is_sure {
                 true => size.too_large(MAX),
-                false => size.failed(MAX, false),
+                false => strike(&mut size, MAX, STRIKES),
             }
-            size.calm();
             assert_eq!(size.limit(), MAX / 2);
             size.excuse();
             size.calm();

@@ -1,12 +1,13 @@
 //! What is sent next, and what becomes of each event: a state machine without clock, I/O or threads.
 //!
-//! Each sender asks [`Delivery::next`] what to do, does it, and reports the result. Events are in one of five places:
+//! Each sender asks [`Delivery::next`] what to do, does it, and reports the result. Events are in one of six places:
 //!
 //! - *fresh*: collected from the queue, not tried yet, until they fill a body or are old enough;
 //! - *retry*: tried before, and to be tried again in this order;
 //! - *suspects*: single events that keep failing while others pass;
 //! - *in flight*: the bodies of the requests under way, one per sender;
-//! - *posted*: taken by Splunk and not yet indexed (`Posted`), with `--hec-ack`.
+//! - *posted*: taken by Splunk and not yet indexed (`Posted`), with `--hec-ack`;
+//! - *again*: the same, but to be posted again, and still to be read from the spool.
 //!
 //! A definite rejection of the content halves the body at once until the event to blame is alone. What fails for no
 //! clear reason is tried once more. Then the webhook is taken for down, and probed with one event per backoff: mostly
@@ -18,6 +19,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::again::Again;
 use super::ahead::Ahead;
 use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
 use super::batch::Batch;
@@ -67,6 +69,7 @@ pub struct Delivery {
     pub(super) backoff: Backoff,
     pub(super) route: Route,
     pub(super) posted: Posted,
+    pub(super) again: Again,
     /// What was posted is not acknowledged, and only an operator can fix that: one event at a time is tried.
     pub(super) is_distrusted: bool,
     /// All senders wait.
@@ -123,6 +126,7 @@ impl Delivery {
             chance: Chance::default(),
             route: Route::new(terms.policy, &backoff),
             posted: Posted::default(),
+            again: Again::default(),
             is_distrusted: false,
             backoff,
             wait_until: None,
@@ -186,7 +190,7 @@ impl Delivery {
         self.backoff.reset();
         self.route = Route::new(terms.policy, &self.backoff);
         let lost = self.posted.lose_all(CHANGED);
-        self.retry.extend(lost);
+        self.post_again(lost);
         self.posted = Posted::new(terms.ack_timeout, self.posted.count());
         self.is_distrusted = false;
         self.wait_until = None;
@@ -200,19 +204,15 @@ impl Delivery {
         true
     }
 
-    /// All events that are not final.
-    pub fn buffered(&self) -> Extent {
-        let retries = self.retry.iter().map(|attempt| attempt.batch.extent());
-        let suspects = self
-            .suspects
-            .iter()
-            .map(|suspect| suspect.attempt.batch.extent());
+    /// How many events are not final.
+    pub fn buffered(&self) -> usize {
+        let retries = self.retry.iter().map(|attempt| &attempt.batch);
+        let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
+        let open = retries.chain(suspects).chain([&self.fresh]);
+        let open = open.map(Batch::extent);
         let in_flight = self.in_flight.iter().map(|flight| flight.extent);
-        retries
-            .chain(suspects)
-            .chain(in_flight)
-            .fold(self.fresh.extent(), |sum, extent| sum.plus(extent))
-            .plus(self.posted.extent())
+        let events = open.chain(in_flight).map(|extent| extent.events);
+        events.sum::<usize>() + self.posted()
     }
 
     /// Whether nothing passes.
@@ -232,13 +232,18 @@ impl Delivery {
     /// What this sender should do now.
     pub fn next(&mut self, sender: usize, now: Instant) -> Step {
         let expired = self.posted.expire(now);
-        self.retry.extend(expired);
+        self.post_again(expired);
         if let Some(query) = self.posted.due(sender, now) {
             return Step::Ask(query);
         }
         let due = self.posted.next_due(sender);
         if !self.posted.may_post(sender) {
             return Step::Wait(due);
+        }
+        if self.retry.is_empty()
+            && let Some(seqs) = self.again.next()
+        {
+            return Step::Read(seqs);
         }
         match self.next_body(sender, now) {
             Step::Wait(until) => Step::Wait(until.into_iter().chain(due).min()),
@@ -276,7 +281,7 @@ impl Delivery {
             return self.collect(limit, Some(now));
         }
         let is_probed = self.in_flight.iter().any(|flight| flight.launch.is_probe)
-            || (self.is_distrusted && !self.posted.is_empty());
+            || (self.is_distrusted && self.posted.events() > 0);
         if self.is_down() && is_probed {
             return Step::Wait(None);
         }
@@ -300,7 +305,7 @@ impl Delivery {
         let due = self.next_suspect();
         if self.has_ended {
             return match due {
-                None if self.in_flight.is_empty() && self.posted.is_empty() => Step::Finished,
+                None if self.in_flight.is_empty() && self.posted() == 0 => Step::Finished,
                 // What is in flight may come back.
                 due => Step::Wait(due),
             };

@@ -1,5 +1,6 @@
 //! From the queue to the webhook: what is sent next, and what becomes of each event.
 
+mod again;
 mod ahead;
 mod asked;
 mod attempt;

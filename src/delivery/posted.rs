@@ -1,5 +1,6 @@
 //! Bodies that Splunk has taken and not yet acknowledged as indexed (`--hec-ack`): one more place for events, beside
-//! those of [`Delivery`](super::machine::Delivery). No clock, I/O or threads.
+//! those of [`Delivery`](super::machine::Delivery). No clock, I/O or threads. Of events that the spool has, only the
+//! numbers stay here.
 //!
 //! Splunk counts the bodies of a channel from 0, each indexer by itself, and says once of each that it is indexed. So
 //! an acknowledgement can be trusted only while all bodies of a channel are known to be at one indexer. Whatever casts
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::attempt::{Attempt, Launch};
 use super::batch::Batch;
 use super::step::Query;
-use crate::buffer::chunk::Extent;
 use crate::text::quantity::HumanDuration;
+use crate::text::ranges::Ranges;
 
 /// The time between two queries, at least and at most.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -36,12 +37,22 @@ pub(super) struct Posted {
     events: usize,
 }
 
+/// A body that was posted.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// Its events that are in memory.
+    pub(super) attempt: Attempt,
+    /// Those that are only in the spool.
+    pub(super) spooled: Ranges,
+    at: Instant,
+}
+
 #[derive(Debug)]
 struct Channel {
     number: u64,
     /// The id of the last body.
     last: Option<u64>,
-    bodies: BTreeMap<u64, (Attempt, Instant)>,
+    bodies: BTreeMap<u64, Body>,
     /// No query before this time.
     due: Instant,
     /// How many bodies may wait: fewer after a doubt, since it may come again.
@@ -79,37 +90,39 @@ impl Posted {
         Some(channel.number)
     }
 
-    /// A body was taken under this id. Returns what must be posted again.
+    /// A body was taken under this id. Takes what the spool has out of it, and returns what must be posted again.
     pub(super) fn accepted(
         &mut self,
         launch: Launch,
         id: u64,
-        mut attempt: Attempt,
-        now: Instant,
-    ) -> Vec<Attempt> {
+        mut body: Body,
+    ) -> (Batch, Vec<Body>) {
         let place = (launch.sender, launch.endpoint);
         let channel = self.channels.get_mut(&place);
         let Some(channel) = channel.filter(|channel| Some(channel.number) == launch.channel) else {
-            attempt.doubt = Some(MOVED.into());
-            return vec![attempt.without_history()];
+            body.attempt.doubt = Some(MOVED.into());
+            body.spooled = Ranges::default();
+            return (Batch::default(), vec![body]);
         };
         let is_repeated = channel.last.is_some_and(|last| id <= last);
         if channel.bodies.is_empty() {
-            channel.due = now + INTERVAL.0;
+            channel.due = body.at + INTERVAL.0;
         }
-        self.events += attempt.batch.extent().events;
+        let released = body.release();
+        self.events += body.events();
         // Under a key of its own, whatever its id is.
         let key = if is_repeated { u64::MAX } else { id };
-        channel.bodies.insert(key, (attempt.without_history(), now));
+        channel.bodies.insert(key, body);
         channel.last = Some(id);
-        match is_repeated {
+        let again = match is_repeated {
             true => self.lose(launch.sender, launch.endpoint, REPEATED),
             false => Vec::new(),
-        }
+        };
+        (released, again)
     }
 
     /// Nothing more will be known of what was posted over this channel. Returns what must be posted again.
-    pub(super) fn lose(&mut self, sender: usize, endpoint: usize, why: &str) -> Vec<Attempt> {
+    pub(super) fn lose(&mut self, sender: usize, endpoint: usize, why: &str) -> Vec<Body> {
         let Some(channel) = self.channels.get_mut(&(sender, endpoint)) else {
             return Vec::new();
         };
@@ -120,27 +133,20 @@ impl Posted {
         if !bodies.is_empty() {
             channel.most = bodies.len().div_ceil(2);
         }
-        self.doubted(bodies.into_values(), why)
+        self.doubted(bodies.into_values().collect(), why)
     }
 
     /// These are to be posted again, though they may be indexed.
-    fn doubted(
-        &mut self,
-        bodies: impl IntoIterator<Item = (Attempt, Instant)>,
-        why: &str,
-    ) -> Vec<Attempt> {
-        let doubted = bodies.into_iter().map(|(mut attempt, _)| {
-            attempt.doubt = Some(why.to_owned());
-            attempt
-        });
-        let doubted: Vec<_> = doubted.collect();
-        let events = doubted.iter().map(|attempt| attempt.batch.extent().events);
-        self.events -= events.sum::<usize>();
-        doubted
+    fn doubted(&mut self, mut bodies: Vec<Body>, why: &str) -> Vec<Body> {
+        for body in &mut bodies {
+            body.attempt.doubt = Some(why.to_owned());
+            self.events -= body.events();
+        }
+        bodies
     }
 
     /// The same for all channels.
-    pub(super) fn lose_all(&mut self, why: &str) -> Vec<Attempt> {
+    pub(super) fn lose_all(&mut self, why: &str) -> Vec<Body> {
         let places: Vec<_> = self.channels.keys().copied().collect();
         let lost = places.into_iter();
         lost.flat_map(|(sender, endpoint)| self.lose(sender, endpoint, why))
@@ -148,7 +154,7 @@ impl Posted {
     }
 
     /// Takes out what was not acknowledged in time.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Attempt> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Body> {
         let Some(timeout) = self.timeout else {
             return Vec::new();
         };
@@ -156,7 +162,7 @@ impl Posted {
         for channel in self.channels.values_mut() {
             // The first is the oldest.
             while let Some(first) = channel.bodies.first_entry()
-                && now.saturating_duration_since(first.get().1) >= timeout
+                && now.saturating_duration_since(first.get().at) >= timeout
             {
                 old.push(first.remove());
             }
@@ -194,52 +200,68 @@ impl Posted {
         channels.filter(|(_, channel)| !channel.bodies.is_empty())
     }
 
-    /// A query has ended, after the time `took`, with what is indexed. None if its channel has been given up.
+    /// A query has ended, after the time `took`, with what is indexed: events in memory, and in the spool. None if its
+    /// channel has been given up.
     pub(super) fn answered(
         &mut self,
         query: &Query,
         ids: &[u64],
         took: Duration,
         now: Instant,
-    ) -> Option<Batch> {
-        let mut indexed = Batch::default();
+    ) -> Option<(Batch, Ranges)> {
+        let (mut indexed, mut spooled) = (Batch::default(), Ranges::default());
         let channel = self.channels.get_mut(&(query.sender, query.endpoint))?;
         if channel.number != query.channel {
             return None;
         }
-        for id in ids {
-            if let Some((attempt, _)) = channel.bodies.remove(id) {
-                indexed.merge(attempt.batch);
-            }
+        for body in ids.iter().filter_map(|id| channel.bodies.remove(id)) {
+            self.events -= body.events();
+            indexed.merge(body.attempt.batch);
+            body.spooled.iter().for_each(|seqs| _ = spooled.add(seqs));
         }
-        self.events -= indexed.extent().events;
-        if !indexed.is_empty() {
+        if !indexed.is_empty() || !spooled.is_empty() {
             channel.most = channel.most.saturating_mul(2);
         }
-        let oldest = channel.bodies.values().map(|(_, at)| *at).min();
+        let oldest = channel.bodies.values().map(|body| body.at).min();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let interval = (age / PART_OF_AGE).clamp(INTERVAL.0, INTERVAL.1);
         channel.due = now + interval.max(took * RESTS);
-        Some(indexed)
+        Some((indexed, spooled))
     }
 
     /// How many events wait.
     pub(super) fn events(&self) -> usize {
         self.events
     }
+}
 
-    /// All that waits.
-    pub(super) fn extent(&self) -> Extent {
-        let channels = self.channels.values();
-        let bodies = channels.flat_map(|channel| channel.bodies.values());
-        bodies.fold(Extent::default(), |sum, (attempt, _)| {
-            sum.plus(attempt.batch.extent())
-        })
+impl Body {
+    /// A body that was posted at this time, and which of its events the spool has.
+    pub(super) fn new(attempt: Attempt, spooled: Ranges, at: Instant) -> Self {
+        Body {
+            attempt: attempt.without_history(),
+            spooled,
+            at,
+        }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.channels
-            .values()
-            .all(|channel| channel.bodies.is_empty())
+    fn events(&self) -> usize {
+        self.attempt.batch.extent().events + count(&self.spooled)
     }
+
+    /// Takes out what the spool has.
+    fn release(&mut self) -> Batch {
+        if self.spooled.is_empty() {
+            return Batch::default();
+        }
+        let batch = &mut self.attempt.batch;
+        // In memory of their own, so that the chunks around them are freed.
+        let others = batch.take_without(&self.spooled).alone();
+        std::mem::replace(batch, others)
+    }
+}
+
+/// How many events have these numbers.
+pub(super) fn count(seqs: &Ranges) -> usize {
+    usize::try_from(seqs.count()).unwrap_or(usize::MAX)
 }

@@ -6,7 +6,7 @@ use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
-use super::posted::CHANGED;
+use super::posted::{Body, CHANGED};
 use super::step::Effect;
 
 impl Delivery {
@@ -20,6 +20,7 @@ impl Delivery {
     ) -> Vec<Effect> {
         let Flight {
             mut attempt,
+            spooled,
             suspect,
             launch,
         } = *flight;
@@ -47,7 +48,10 @@ impl Delivery {
                 effects.push(Effect::Delivered(attempt.batch));
                 self.passed(&mut effects);
             }
-            Outcome::Accepted(id) => self.accepted(attempt, launch, id, took, now, &mut effects),
+            Outcome::Accepted(id) => {
+                let body = Body::new(attempt, spooled, now);
+                self.accepted(body, launch, id, took, &mut effects);
+            }
             Outcome::Rejected(error) => self.rejected(attempt, launch, error, now, &mut effects),
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
@@ -65,6 +69,7 @@ impl Delivery {
                     attempt.failed(self.passes);
                     let flight = Flight {
                         attempt,
+                        spooled,
                         suspect,
                         launch,
                     };
@@ -114,7 +119,7 @@ impl Delivery {
             // Splunk may have counted a body whose id is not known here.
             let (sender, endpoint) = (launch.sender, launch.endpoint);
             let lost = self.posted.lose(sender, endpoint, &error.message);
-            self.retry.extend(lost);
+            self.post_again(lost);
         }
         let error = match outcome {
             Outcome::Failed(error) if error.cause == Cause::Aborted => return false,
@@ -130,7 +135,8 @@ impl Delivery {
                 return false;
             }
         };
-        let failure = (self.route).failed(launch, self.launches, error, took, now);
+        let suspicious = attempt.is_suspicious();
+        let failure = (self.route).failed(launch, self.launches, error, suspicious, took, now);
         match (failure.is_elsewhere, failure.is_sure) {
             (_, true) => effects.push(Effect::EndpointFailed(launch.endpoint, error.clone())),
             (true, false) => attempt.blamed.push(launch.endpoint),
@@ -331,6 +337,7 @@ impl Delivery {
             attempt,
             suspect,
             launch,
+            ..
         } = flight;
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;

@@ -17,6 +17,8 @@ use crate::text::choice::choose;
 const TURN: Duration = Duration::from_secs(30);
 /// An endpoint that is slow to fail is left alone for this many times as long.
 const RESTS: u32 = 10;
+/// The same if the last endpoint that worked seems to be gone, too: events would wait for its backoff otherwise.
+const SHORT_RESTS: u32 = 2;
 /// How often an endpoint is tried before senders return to it.
 const PROOFS: u32 = 10;
 
@@ -71,6 +73,8 @@ struct Endpoint {
     failed_at: u64,
     /// The reason for its last failure.
     error: Option<DeliveryError>,
+    /// When it last failed, and how long that took.
+    failed: Option<(Instant, Duration)>,
     /// A single body is testing whether it works.
     is_tried: bool,
 }
@@ -109,6 +113,7 @@ impl Route {
             backoff: backoff.anew(),
             failed_at: 0,
             error: None,
+            failed: None,
             is_tried: false,
         };
         Route {
@@ -190,12 +195,13 @@ impl Route {
     }
 
     /// An endpoint has failed after the time `took`; it is left alone for as long as it asked for. `launches` counts
-    /// all bodies that were sent.
+    /// all bodies that were sent. What is `suspicious` is a body that keeps failing while others pass.
     pub(super) fn failed(
         &mut self,
         launch: Launch,
         launches: u64,
         error: &DeliveryError,
+        suspicious: bool,
         took: Duration,
         now: Instant,
     ) -> Failure {
@@ -206,6 +212,7 @@ impl Route {
         if is_news {
             endpoint.failed_at = launches;
             endpoint.error = Some(error.clone());
+            endpoint.failed = Some((now, took));
             let delay = match error.retry_after {
                 Some(asked) => endpoint.backoff.clamp(asked),
                 None => endpoint.backoff.next_delay(),
@@ -226,9 +233,16 @@ impl Route {
                 is_sure,
             };
         }
-        // Endpoints that failed before a request passed may be back by now. A suspicious body does not wait for them.
+        // Endpoints that failed before a request passed may be back by now. What may be the body's fault is tried at
+        // them only if that can't cost much of the time.
+        let rests = match error.cause {
+            Cause::Answer => RESTS,
+            _ => SHORT_RESTS,
+        };
+        let mut others = self.endpoints.iter();
+        let is_worth_it = !suspicious && others.any(|endpoint| endpoint.has_rested(rests, now));
         let is_another_left = (1..self.endpoints.len()).contains(&self.round);
-        let is_elsewhere = is_another_left && (is_sure || (is_news && !did_work));
+        let is_elsewhere = is_another_left && (is_sure || !did_work || is_worth_it);
         if !is_elsewhere {
             self.round = 0;
             self.acquit();
@@ -267,6 +281,11 @@ impl Route {
 impl Endpoint {
     fn works(&self) -> bool {
         matches!(self.health, Health::Up | Health::Proving { .. })
+    }
+
+    /// Whether it failed long ago, compared with how long that took.
+    fn has_rested(&self, rests: u32, now: Instant) -> bool {
+        (self.failed).is_some_and(|(at, took)| now.duration_since(at) >= took * rests)
     }
 
     fn is_proven(&self, now: Instant) -> bool {

@@ -18,6 +18,7 @@ use super::step::{Effect, Query, Step};
 use super::target::{Abort, Target, Targets};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
+use crate::buffer::spool::Rereader;
 use crate::state::reject_file::Rejects;
 use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
@@ -25,6 +26,7 @@ use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
+use crate::text::ranges::Ranges;
 
 /// How long to wait for a first target before looking again.
 const AWAITED: Duration = Duration::from_secs(60);
@@ -99,6 +101,8 @@ pub struct Sender {
     pub targets: Option<Targets>,
     /// The first target is still to come, and events wait for it.
     pub is_awaited: bool,
+    /// Has events that need not stay in memory until they are acknowledged.
+    pub spool: Option<Rereader>,
 }
 
 impl Sender {
@@ -111,7 +115,11 @@ impl Sender {
         while !senders.abort.is_triggered() {
             self.retarget(line);
             is_stopping |= senders.shutdown.is_triggered();
-            match self.next(is_stopping) {
+            let step = self.next(is_stopping);
+            if let (Some(spool), Step::Collect { .. } | Step::Wait(_)) = (&mut self.spool, &step) {
+                spool.close();
+            }
+            match step {
                 Step::Collect { wanted, until } => {
                     let taken = senders.consumer.take(wanted, until);
                     let mut delivery = senders.lock();
@@ -130,6 +138,7 @@ impl Sender {
                     self.send(flight);
                 }
                 Step::Ask(query) => self.ask(&query),
+                Step::Read(seqs) => self.read(&seqs),
                 Step::Wait(until) => {
                     // A stop leads to one more attempt, and is waited through after that.
                     let awaited = match is_stopping {
@@ -230,6 +239,10 @@ impl Sender {
             senders.report.webhook_clock(flight.endpoint(), skew);
         }
         let has_moved = target.has_moved();
+        if let (Outcome::Accepted(_), Some(spool)) = (&outcome, &self.spool) {
+            let known = spool.known(flight.body().seqs());
+            flight.spooled(known);
+        }
         let now = Instant::now();
         senders.report.request_finished(Finished {
             result: match &outcome {
@@ -272,6 +285,30 @@ impl Sender {
         }
         let effects = delivery.asked(query, answer, now - began, now);
         senders.conclude(&mut delivery, effects, &**target);
+    }
+
+    /// Reads events again that were posted, and were not acknowledged.
+    fn read(&mut self, seqs: &Ranges) {
+        let senders = &self.senders;
+        let runs = match &mut self.spool {
+            Some(spool) => spool.read(seqs, &senders.abort),
+            None => Ok(Vec::new()),
+        };
+        let batch = runs.ok().map(|runs| {
+            let mut batch = Batch::default();
+            runs.into_iter().for_each(|run| batch.push(run));
+            let missing = seqs.without(&batch.seqs().collect());
+            senders.consumer.take_back(batch.extent());
+            let events = usize::try_from(missing.count()).unwrap_or(usize::MAX);
+            senders.report.dropped(Reason::Corrupt, None, events);
+            let numbers = missing.iter();
+            (senders.report).gap(Reason::Corrupt.label(), numbers);
+            senders.consumer.finish_released(&missing);
+            batch
+        });
+        let mut delivery = senders.lock();
+        delivery.read(batch);
+        senders.wake(&mut delivery);
     }
 
     /// Installs a target as if there had been none before.
@@ -328,6 +365,15 @@ impl Senders {
                 self.report.delivery_restored();
                 self.finish(batch);
             }
+            Effect::Indexed(seqs) => {
+                let events = usize::try_from(seqs.count()).unwrap_or(usize::MAX);
+                self.report.delivered(events);
+                self.consumer.finish_released(&seqs);
+            }
+            Effect::Released(batch) => {
+                self.consumer.release(batch.extent());
+                self.recycle(batch);
+            }
             Effect::Rejected(batch, message) => {
                 let events = batch.extent().events;
                 self.report.rejected(events, &message);
@@ -358,15 +404,18 @@ impl Senders {
     /// These events are final.
     fn finish(&self, batch: Batch) {
         self.consumer.finish(batch.extent(), batch.seqs());
-        batch
-            .into_buffers()
-            .for_each(|buffer| self.consumer.recycle(buffer));
+        self.recycle(batch);
+    }
+
+    fn recycle(&self, batch: Batch) {
+        let buffers = batch.into_buffers();
+        buffers.for_each(|buffer| self.consumer.recycle(buffer));
     }
 
     /// The last sender drops and reports what is left.
     fn drop_rest(&self) {
         let delivery = self.lock();
-        let (mut left, posted) = (delivery.buffered().events, delivery.posted());
+        let (mut left, posted) = (delivery.buffered(), delivery.posted());
         drop(delivery);
         self.report.left_unacknowledged(posted);
         // What is left in the spool stays there, and is counted there.

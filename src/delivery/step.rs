@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::outcome::{DeliveryError, Overhead};
 use super::route::Policy;
 use crate::buffer::chunk::Extent;
+use crate::text::ranges::Ranges;
 
 /// The settings of delivery.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub enum Step {
     Send(Box<Flight>),
     /// Make this query, and pass the answer to [`Delivery::asked`](super::machine::Delivery::asked).
     Ask(Query),
+    /// Read these events from the spool, and hand them over with [`Delivery::read`](super::machine::Delivery::read).
+    Read(Ranges),
     /// Wait until then, or until another sender has changed something.
     Wait(Option<Instant>),
     /// Everything is final, or will not be before the agent ends.
@@ -94,6 +97,10 @@ pub struct Query {
 pub enum Effect {
     /// The webhook has these events.
     Delivered(Batch),
+    /// The same for events that only the spool has.
+    Indexed(Ranges),
+    /// These were posted; from now on only the spool has them.
+    Released(Batch),
     /// The webhook does not take this event.
     Rejected(Batch, String),
     /// A request failed, and its events are sent again after this time.

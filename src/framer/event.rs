@@ -31,36 +31,34 @@ impl<'a> Event<'a> {
     /// Exactly how many bytes [`append_line`](Self::append_line) appends: at most three times
     /// [`raw_len`](Self::raw_len), plus one.
     pub fn line_len(&self) -> usize {
-        let pieces = self.pieces().map(|piece| {
-            if self.ascii || str::from_utf8(piece).is_ok() {
-                return piece.len();
-            }
-            let chunks = piece.utf8_chunks().map(|chunk| {
-                let replaced = !chunk.invalid().is_empty();
-                chunk.valid().len() + usize::from(replaced) * REPLACEMENT.len()
-            });
-            chunks.sum()
-        });
-        pieces.sum::<usize>() + 1
+        let mut length = 1;
+        self.each_part(|part| length += part.len());
+        length
     }
 
     /// Appends the event as one line with its newline: line breaks between tokens are removed, with the indentation
     /// after them; bytes that are not UTF-8 become U+FFFD; everything else stays.
     pub fn append_line(&self, out: &mut Vec<u8>) {
+        self.each_part(|part| out.extend_from_slice(part));
+        out.push(b'\n');
+    }
+
+    /// The parts of its line, without the newline.
+    #[inline(always)]
+    fn each_part(&self, mut take: impl FnMut(&[u8])) {
         for piece in self.pieces() {
             // The check by chunks examines single bytes, `from_utf8` sixteen at a time.
             if self.ascii || str::from_utf8(piece).is_ok() {
-                out.extend_from_slice(piece);
+                take(piece);
                 continue;
             }
             for chunk in piece.utf8_chunks() {
-                out.extend_from_slice(chunk.valid().as_bytes());
+                take(chunk.valid().as_bytes());
                 if !chunk.invalid().is_empty() {
-                    out.extend_from_slice(REPLACEMENT);
+                    take(REPLACEMENT);
                 }
             }
         }
-        out.push(b'\n');
     }
 
     /// The pieces between line breaks, without the indentation after a break. A string can't hold a raw line break, so

@@ -65,26 +65,6 @@ fn outcome(stream: &str) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn takes_objects_however_they_are_strung_together() {
-    for stream in [
-        "{\"a\":1}\n{\"b\":2}\n",
-        "{\"a\":1}\r\n\r\n{\"b\":2}",
-        "{\"a\":1}{\"b\":2}",
-        "[{\"a\":1},\n{\"b\":2},\n",
-        "[{\"a\":1},{\"b\":2}]",
-        "\u{feff}{\"a\":1} , {\"b\":2}",
-        "[\n  {\"a\":1},\n  {\"b\":2}\n]\n",
-        "  {\"a\":1}\n\t{\"b\":2}",
-    ] {
-        assert_eq!(
-            outcome(stream),
-            (vec![r#"{"a":1}"#.into(), r#"{"b":2}"#.into()], 0),
-            "{stream}"
-        );
-    }
-}
-
-#[test]
 fn takes_out_line_breaks_and_indentation_and_nothing_else() {
     assert_eq!(
         events("{\n  \"a\" : 1 ,\r\n\t\"b\":\n\n\"x  \\n y\"\n}"),
@@ -100,7 +80,7 @@ fn replaces_bytes_that_are_no_utf8() {
 
 #[test]
 fn garbage_costs_itself() {
-    let good = vec![r#"{"a":1}"#.to_owned(), r#"{"b":2}"#.to_owned()];
+    let good = oks(2);
     for garbage in [
         "hello",
         "hello {x} {y}",
@@ -121,75 +101,61 @@ fn garbage_costs_itself() {
         "\u{1e}{\"cut\":\u{1e}",
         "# a comment\n{\"cut\":\n// and another",
     ] {
-        let stream = format!("{}\n{garbage}\n{}\n", good[0], good[1]);
-        assert_eq!(
-            outcome(&stream),
-            (good.clone(), 1),
-            "{garbage:?} between lines"
-        );
-        let stream = format!("[{},\n{garbage},\n{},\n", good[0], good[1]);
-        assert_eq!(
-            outcome(&stream),
-            (good.clone(), 1),
-            "{garbage:?} inside an array"
-        );
+        for (start, between) in [("", "\n"), ("[", ",\n")] {
+            let stream = [&good[0], garbage, &good[1], ""].join(between);
+            assert_eq!(
+                outcome(&format!("{start}{stream}")),
+                (good.clone(), 1),
+                "{stream}"
+            );
+        }
     }
 }
 
-#[test]
-fn several_cut_off_objects_in_a_row_cost_one_each() {
-    let stream = "{\"a\":\n{\"b\":[\n{\"ok\":1}\n{\"c\":{\n{\"ok\":2}\n{\"ok\":3}\n";
-    assert_eq!(
-        outcome(stream),
-        (
-            vec![
-                r#"{"ok":1}"#.into(),
-                r#"{"ok":2}"#.into(),
-                r#"{"ok":3}"#.into()
-            ],
-            3
-        )
-    );
+/// `{"ok":1}` and so on.
+fn oks(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("{{\"ok\":{n}}}")).collect()
 }
 
 #[test]
-fn a_broken_object_that_is_spread_over_lines_costs_one_and_yields_no_fragments() {
-    let broken =
-        "{\n  \"a\": tru,\n  \"list\": [\n    {\n      \"x\": 1\n    },\n    {\"y\": 2}\n  ]\n}\n";
-    assert_eq!(
-        outcome(&format!("{broken}{{\"ok\":1}}\n")),
-        (vec![r#"{"ok":1}"#.into()], 1)
-    );
-    let late = "{\n  \"list\": [\n    {\"y\": 2}\n  ],\n  \"a\": tru\n}\n";
-    assert_eq!(
-        outcome(&format!("{late}{{\"ok\":1}}\n")),
-        (vec![r#"{"ok":1}"#.into()], 1)
-    );
-}
-
-#[test]
-fn a_broken_object_on_a_line_of_several_costs_one() {
-    let line = "{\"ok\":1}{\"bad\":tru,\"in\":{\"x\":1}}{\"ok\":2}{\"ok\":3}\n";
-    assert_eq!(
-        outcome(line),
-        (
-            vec![
-                r#"{"ok":1}"#.into(),
-                r#"{"ok":2}"#.into(),
-                r#"{"ok":3}"#.into()
-            ],
-            1
-        )
-    );
-}
-
-#[test]
-fn nothing_inside_a_string_is_taken_for_an_event() {
+fn what_is_broken_costs_one_and_nothing_else() {
+    let spread =
+        "{\n  \"a\": tru,\n  \"list\": [\n    {\n      \"x\": 1\n    },\n    {\"y\": 2}\n  ]\n}";
     let forged = r#"{"agent":"x\"},{\"op\":\"forged\"},\n{\"op\":\"forged\"}{}{","bad":tru}"#;
-    assert_eq!(
-        outcome(&format!("{forged}\n{{\"ok\":1}}\n")),
-        (vec![r#"{"ok":1}"#.into()], 1)
-    );
+    for (what, stream, ok, lost) in [
+        (
+            "several in a row are cut off",
+            "{\"a\":\n{\"b\":[\n{\"ok\":1}\n{\"c\":{\n{\"ok\":2}\n{\"ok\":3}",
+            3,
+            3,
+        ),
+        (
+            "it is on a line of several",
+            "{\"ok\":1}{\"bad\":tru,\"in\":{\"x\":1}}{\"ok\":2}{\"ok\":3}",
+            3,
+            1,
+        ),
+        (
+            "it breaks late",
+            "{\n  \"list\": [\n    {\"y\": 2}\n  ],\n  \"a\": tru\n}\n{\"ok\":1}",
+            1,
+            1,
+        ),
+        (
+            "it is spread over lines",
+            &format!("{spread}\n{{\"ok\":1}}"),
+            1,
+            1,
+        ),
+        (
+            "a string looks like events",
+            &format!("{forged}\n{{\"ok\":1}}"),
+            1,
+            1,
+        ),
+    ] {
+        assert_eq!(outcome(&format!("{stream}\n")), (oks(ok), lost), "{what}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Strings of JSON (RFC 8259), and what they contain.
 
 use std::borrow::Cow;
+use std::iter;
 
 use memchr::memchr;
 
@@ -63,8 +64,27 @@ impl<'a> Text<'a> {
         }) && rest.is_empty()
     }
 
-    fn pieces(self) -> Pieces<'a> {
-        Pieces(self.0)
+    /// Its parts, in order.
+    fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
+        let mut bytes = self.0;
+        iter::from_fn(move || {
+            let (piece, rest) = match *bytes {
+                [] => return None,
+                [b'\\', b'u', ref rest @ ..] => {
+                    let (char, rest) = unicode_escape(rest);
+                    (Piece::Escaped(char), rest)
+                }
+                [b'\\', letter, ref rest @ ..] => (Piece::Escaped(short_escape(letter)), rest),
+                [b'\\'] => (Piece::Escaped(char::REPLACEMENT_CHARACTER), &[][..]),
+                ref plain => {
+                    let end = memchr(b'\\', plain).unwrap_or(plain.len());
+                    let (plain, rest) = plain.split_at(end);
+                    (Piece::Plain(plain), rest)
+                }
+            };
+            bytes = rest;
+            Some(piece)
+        })
     }
 }
 
@@ -74,32 +94,6 @@ enum Piece<'a> {
     Plain(&'a [u8]),
     /// The character of an escape.
     Escaped(char),
-}
-
-/// A string's parts, in order.
-struct Pieces<'a>(&'a [u8]);
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
-
-    fn next(&mut self) -> Option<Piece<'a>> {
-        let (piece, rest) = match *self.0 {
-            [] => return None,
-            [b'\\', b'u', ref rest @ ..] => {
-                let (char, rest) = unicode_escape(rest);
-                (Piece::Escaped(char), rest)
-            }
-            [b'\\', letter, ref rest @ ..] => (Piece::Escaped(short_escape(letter)), rest),
-            [b'\\'] => (Piece::Escaped(char::REPLACEMENT_CHARACTER), &[][..]),
-            ref plain => {
-                let end = memchr(b'\\', plain).unwrap_or(plain.len());
-                let (plain, rest) = plain.split_at(end);
-                (Piece::Plain(plain), rest)
-            }
-        };
-        self.0 = rest;
-        Some(piece)
-    }
 }
 
 fn short_escape(letter: u8) -> char {
@@ -119,17 +113,15 @@ fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
         return (char::REPLACEMENT_CHARACTER, &[]);
     };
     let low = rest.strip_prefix(b"\\u").and_then(hex_unit);
-    match (first, low) {
-        (0xD800..0xDC00, Some((second @ 0xDC00..0xE000, rest))) => {
-            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-            let char = char::from_u32(code);
-            (char.unwrap_or(char::REPLACEMENT_CHARACTER), rest)
-        }
-        _ => {
-            let char = char::from_u32(first);
-            (char.unwrap_or(char::REPLACEMENT_CHARACTER), rest)
-        }
-    }
+    let (code, rest) = match (first, low) {
+        (0xD800..0xDC00, Some((second @ 0xDC00..0xE000, rest))) => (
+            0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00),
+            rest,
+        ),
+        _ => (first, rest),
+    };
+    let char = char::from_u32(code);
+    (char.unwrap_or(char::REPLACEMENT_CHARACTER), rest)
 }
 
 fn hex_unit(digits: &[u8]) -> Option<(u32, &[u8])> {

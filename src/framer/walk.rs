@@ -3,17 +3,21 @@
 //!
 //! Malformed JSON never causes a panic; the iterators then end early or give parts that are not values.
 
+use std::iter;
+
 use crate::block::Stops;
 pub use crate::text::Text;
 
-/// The members of an object, in order: name and value. Nothing for a value that is not an object.
-pub fn members(object: &[u8]) -> Members<'_> {
-    Members(Cursor::inside(object, b'{'))
+/// The members of an object, in order: name and value, as they are written. Nothing for a value that is not an object.
+pub fn members(object: &[u8]) -> impl Iterator<Item = (Text<'_>, &[u8])> {
+    let mut cursor = Cursor::inside(object, b'{');
+    iter::from_fn(move || Some((cursor.name()?, cursor.value()?)))
 }
 
-/// The elements of an array, in order. Nothing for a value that is not an array.
-pub fn elements(array: &[u8]) -> Elements<'_> {
-    Elements(Cursor::inside(array, b'['))
+/// The elements of an array, in order, as they are written. Nothing for a value that is not an array.
+pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut cursor = Cursor::inside(array, b'[');
+    iter::from_fn(move || cursor.value())
 }
 
 /// The value that `text` begins with, as it is written.
@@ -28,32 +32,6 @@ pub fn behind<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         walk.value()?;
     }
     Some(walk.bytes[walk.at..].trim_ascii_start())
-}
-
-/// The members of an object; see [`members`].
-#[derive(Debug, Clone)]
-pub struct Members<'a>(Cursor<'a>);
-
-impl<'a> Iterator for Members<'a> {
-    /// The name, and the value as it is written.
-    type Item = (Text<'a>, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        Some((self.0.name()?, self.0.value()?))
-    }
-}
-
-/// The elements of an array; see [`elements`].
-#[derive(Debug, Clone)]
-pub struct Elements<'a>(Cursor<'a>);
-
-impl<'a> Iterator for Elements<'a> {
-    /// The element as it is written.
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.value()
-    }
 }
 
 /// A position in JSON that moves forward.

@@ -155,9 +155,13 @@ impl LiveRules {
         LiveRules(Arc::new(RwLock::new(Arc::new(rules))))
     }
 
+    fn current(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Removes and masks what the current rules require, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
-        let rules = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let rules = self.current();
         match rules.is_empty() {
             true => Screened::default(),
             false => rules.screen(chunk, from),
@@ -166,15 +170,12 @@ impl LiveRules {
 
     /// All rules in one line; see [`Rules::describe`].
     pub fn describe(&self) -> String {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .describe()
+        self.current().describe()
     }
 
     /// The rules that exclude events, as they were written.
     pub fn excluding(&self) -> Vec<Arc<str>> {
-        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.current();
         let excluding = rules.filter.rules();
         let excluding = excluding.filter(|(action, _)| *action == Action::Exclude);
         excluding.map(|(_, text)| Arc::clone(text)).collect()

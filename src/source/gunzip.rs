@@ -15,12 +15,9 @@ pub struct Gunzip {
     has_begun: bool,
 }
 
-impl Gunzip {
-    /// Memory that it takes: a window and tables.
-    pub const MEMORY: usize = 48 << 10;
-
+impl Default for Gunzip {
     /// Before the first byte.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Gunzip {
             // 15 bits of window, and a gzip header around it.
             decompress: Decompress::new_gzip(15),
@@ -28,6 +25,11 @@ impl Gunzip {
             has_begun: false,
         }
     }
+}
+
+impl Gunzip {
+    /// Memory that it takes: a window and tables.
+    pub const MEMORY: usize = 48 << 10;
 
     /// Whether it may end here.
     pub fn is_done(&self) -> bool {
@@ -60,8 +62,10 @@ impl Gunzip {
     }
 }
 
-impl Default for Gunzip {
-    fn default() -> Self {
-        Gunzip::new()
-    }
+/// A member of gzip with this content.
+#[cfg(test)]
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, content).unwrap();
+    encoder.finish().unwrap()
 }

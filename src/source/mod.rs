@@ -3,7 +3,6 @@
 //! A source owns its descriptors, knows how to find its stream again, and hands what it reads to its [`SourceOutput`].
 //! It ends when its stream has ended for good, or when the agent stops.
 
-mod awaited;
 mod file;
 pub mod fluent;
 mod foreign;
@@ -28,10 +27,12 @@ pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 pub use stream::BACKLOG;
 
+use std::time::Duration;
+
 use crossbeam_channel::Receiver;
 
-use self::awaited::Awaited;
 use crate::state::checkpoint::Restored;
+use crate::sys::shutdown::ShutdownSignal;
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file resumes where its checkpoint
 /// says, or else begins where its settings say. What a listener needs and is not there yet is waited for.
@@ -46,12 +47,26 @@ pub fn open(
     restored: Option<Receiver<Restored>>,
 ) -> Result<Box<dyn Source>, OpenError> {
     let (spec, http, listen, files) = (spec.clone(), http.clone(), listen.clone(), files.clone());
-    let open = move || open_now(&spec, &http, &listen, &files, restored.clone());
+    let open = move || -> Result<Box<dyn Source>, OpenError> {
+        let listen = listen.clone();
+        Ok(match &spec {
+            Spec::Stdin => Box::new(stdin::Stdin::open()?),
+            Spec::File(path) => Box::new(file::FileSource {
+                path: path.clone(),
+                settings: files.clone(),
+                restored: restored.clone(),
+            }),
+            Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
+            Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen)?),
+            Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen, false)?),
+            Spec::Fluents(address) => Box::new(fluent::Listener::tcp(*address, listen, true)?),
+            Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path, listen)?),
+            Spec::Http(address) => Box::new(http::Listener::open(*address, &http, false)?),
+            Spec::Https(address) => Box::new(http::Listener::open(*address, &http, true)?),
+        })
+    };
     match open() {
-        Err(OpenError::Missing(reason)) => {
-            let open = Box::new(open);
-            Ok(Box::new(Awaited { open, reason }))
-        }
+        Err(OpenError::Missing(reason)) => Ok(Box::new(Awaited { open, reason })),
         opened => opened,
     }
 }
@@ -71,22 +86,34 @@ pub fn check(spec: &Spec, http: &http::Settings, listen: &ListenSettings) -> Res
     }
 }
 
-fn open_now(
-    spec: &Spec,
-    http: &http::Settings,
-    listen: &ListenSettings,
-    files: &FileSettings,
-    restored: Option<Receiver<Restored>>,
-) -> Result<Box<dyn Source>, OpenError> {
-    Ok(match spec {
-        Spec::Stdin => Box::new(stdin::Stdin::open()?),
-        Spec::File(path) => Box::new(file::FileSource::new(path, files, restored)),
-        Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
-        Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen.clone())?),
-        Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen.clone())?),
-        Spec::Fluents(address) => Box::new(fluent::Listener::tls(*address, listen.clone())?),
-        Spec::FluentUnix(path) => Box::new(fluent::Listener::unix(path, listen.clone())?),
-        Spec::Http(address) => Box::new(http::Listener::open(*address, http, false)?),
-        Spec::Https(address) => Box::new(http::Listener::open(*address, http, true)?),
-    })
+/// Time between two attempts to open a source.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A source whose address, certificate, token or directory is not there yet, and why it can't be opened now.
+struct Awaited<F> {
+    open: F,
+    reason: String,
+}
+
+impl<F: Fn() -> Result<Box<dyn Source>, OpenError> + Send> Source for Awaited<F> {
+    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+        let mut reason = self.reason;
+        loop {
+            output.failed(&reason);
+            if stop.wait(RETRY) {
+                return;
+            }
+            reason = match (self.open)() {
+                Ok(source) => {
+                    output.worked();
+                    return source.run(output, stop);
+                }
+                Err(
+                    OpenError::Missing(reason)
+                    | OpenError::Wrong(reason)
+                    | OpenError::InUse(reason),
+                ) => reason,
+            };
+        }
+    }
 }

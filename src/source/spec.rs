@@ -41,7 +41,13 @@ impl FromStr for Spec {
             _ => Ok(source(rest.into())),
         };
         let address = |source: fn(SocketAddr) -> Spec, example: &str| {
-            let wrong = |_| format!("has no address; fix: use one such as {kind}:{example}");
+            let wrong = |_| {
+                let what = match rest.contains('/') {
+                    true => "is more than an address and a port",
+                    false => "has no address",
+                };
+                format!("{what}; fix: use one such as {kind}:{example}")
+            };
             rest.parse().map(source).map_err(wrong)
         };
         match kind {
@@ -101,9 +107,10 @@ impl fmt::Display for Spec {
 }
 
 /// Where reading begins in files that were there at a source's very first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileStart {
     /// With the oldest event.
+    #[default]
     Beginning,
     /// With the next one.
     End,

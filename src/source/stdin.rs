@@ -1,6 +1,6 @@
 //! `stdin`: standard input, to its end. A regular file there lasts; anything else is live.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,19 +14,19 @@ use crate::telemetry::message::Message;
 
 /// Whether nothing will ever come from it, because it is /dev/null.
 pub fn is_null() -> bool {
-    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    let found = input.and_then(|input| input.metadata());
     // The kernel's number for it, see devices.txt.
-    found.is_ok_and(|found| {
-        found.file_type().is_char_device() && found.rdev() == libc::makedev(1, 3)
-    })
+    let is_it =
+        |found: Metadata| found.file_type().is_char_device() && found.rdev() == libc::makedev(1, 3);
+    metadata().is_ok_and(is_it)
 }
 
 /// Whether it is a regular file, which keeps its events.
 pub fn is_file() -> bool {
-    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    let found = input.and_then(|input| input.metadata());
-    found.is_ok_and(|found| found.is_file())
+    metadata().is_ok_and(|found| found.is_file())
+}
+
+fn metadata() -> io::Result<Metadata> {
+    File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()
 }
 
 /// Standard input.

@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection, StreamOwned};
 
 use super::watched::{Invalid, Watch, Watched};
+use crate::telemetry::counters::Refusal;
 use crate::text::pem::{self, Part};
 
 /// PEM files of a listener.
@@ -49,35 +50,22 @@ pub struct TlsFileError {
     pub message: String,
 }
 
-/// Why a handshake failed, as far as that tells an operator something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandshakeError {
-    /// The client does not speak TLS.
-    NotTls,
-    /// It has shown no certificate, or none of a CA in `--listen-client-ca`.
-    ClientCertificate,
-    /// It does not accept this listener's certificate, or has other versions and ciphers of TLS.
-    Other,
-}
-
 impl TlsServer {
     /// Reads the files.
     ///
     /// # Errors
     /// A file does not hold what it should, or the key is another certificate's. One that can't be read is waited for.
     pub fn load(files: TlsFiles) -> Result<Self, TlsFileError> {
-        let mut kinds = vec![TlsFile::Cert];
-        let mut paths = vec![files.cert];
         let (has_key, wants_client_cert) = (files.key.is_some(), files.client_ca.is_some());
-        for (kind, path) in [
+        let files = [
+            (TlsFile::Cert, Some(files.cert)),
             (TlsFile::Key, files.key),
             (TlsFile::ClientCa, files.client_ca),
-        ] {
-            if let Some(path) = path {
-                kinds.push(kind);
-                paths.push(path);
-            }
-        }
+        ];
+        let files = files
+            .into_iter()
+            .filter_map(|(kind, path)| Some((kind, path?)));
+        let (kinds, paths): (Vec<_>, Vec<_>) = files.unzip();
         let make = move |contents: &[Vec<u8>]| config(contents, has_key, wants_client_cert);
         let config = Watched::open("certificates of listeners", paths.clone(), make);
         let config = config.map_err(|(place, what)| {
@@ -143,12 +131,6 @@ impl<S: Read + Write> TlsStream<S> {
         Ok(())
     }
 
-    /// Whether a read would give something without the socket being readable: poll(2) does not know of it.
-    pub fn has_buffered(&mut self) -> bool {
-        let state = self.0.conn.process_new_packets();
-        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
-    }
-
     /// The connection below.
     pub fn get_ref(&self) -> &S {
         self.0.get_ref()
@@ -184,15 +166,16 @@ impl<S: Read + Write> Write for TlsStream<S> {
     }
 }
 
-/// What went wrong in a handshake. `None` if the error is the connection's.
-pub fn handshake_error(error: &io::Error) -> Option<HandshakeError> {
+/// What a client is counted as whose handshake failed. `None` if the error is the connection's.
+pub fn handshake_error(error: &io::Error) -> Option<Refusal> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::NotTls,
-        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => {
-            HandshakeError::ClientCertificate
-        }
-        _ => HandshakeError::Other,
+        // The client does not speak TLS.
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => Refusal::NotTls,
+        // It has shown no certificate, or none of a CA in `--listen-client-ca`.
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => Refusal::ClientCertificate,
+        // It does not accept this listener's certificate, or has other versions and ciphers of TLS.
+        _ => Refusal::Handshake,
     })
 }
 
@@ -231,90 +214,65 @@ fn config(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
 
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
 
+    /// A certificate and its key.
     fn identity() -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
         (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
     }
 
+    /// Writes a new identity to this file, and returns its certificate.
+    fn renew(file: &Path) -> String {
+        let (cert, key) = identity();
+        fs::write(file, format!("{key}{cert}")).unwrap();
+        cert
+    }
+
+    fn load(
+        cert: &Path,
+        key: Option<&PathBuf>,
+        client_ca: Option<&PathBuf>,
+    ) -> Result<TlsServer, TlsFileError> {
+        TlsServer::load(TlsFiles {
+            cert: cert.into(),
+            key: key.cloned(),
+            client_ca: client_ca.cloned(),
+        })
+    }
+
     #[test]
     fn files_that_can_not_be_used_are_named_with_their_option() {
+        use TlsFile::{Cert, ClientCa, Key};
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = dir.path().join(name);
             fs::write(&path, text).unwrap();
             path
         };
-        let (cert, key) = identity();
-        let (_, other_key) = identity();
-        let cert_file = write("cert", &cert);
+        let ((cert, key), (_, other)) = (identity(), identity());
         let both = write("both", &format!("{key}{cert}"));
-        let key = write("key", &key);
-        let other_key = write("other", &other_key);
+        let (cert, key, other) = (
+            write("cert", &cert),
+            write("key", &key),
+            write("other", &other),
+        );
         let none = write("none", "x");
-        let encrypted = write("encrypted", "-----BEGIN ENCRYPTED PRIVATE KEY-----");
-        let load = |cert: &PathBuf, key: Option<&PathBuf>, client_ca: Option<&PathBuf>| {
-            TlsServer::load(TlsFiles {
-                cert: cert.clone(),
-                key: key.cloned(),
-                client_ca: client_ca.cloned(),
-            })
-        };
+        let sealed = write("sealed", "-----BEGIN ENCRYPTED PRIVATE KEY-----");
         for (cert, key, ca, file, what) in [
-            (
-                &none,
-                Some(&key),
-                None,
-                TlsFile::Cert,
-                "contains no certificate",
-            ),
-            (
-                &cert_file,
-                None,
-                None,
-                TlsFile::Cert,
-                "contains no private key",
-            ),
-            (
-                &cert_file,
-                Some(&none),
-                None,
-                TlsFile::Key,
-                "contains no private key",
-            ),
-            (
-                &cert_file,
-                Some(&encrypted),
-                None,
-                TlsFile::Key,
-                "contains an encrypted",
-            ),
-            (
-                &cert_file,
-                Some(&other_key),
-                None,
-                TlsFile::Key,
-                "is not the certificate's",
-            ),
-            (
-                &cert_file,
-                Some(&key),
-                Some(&none),
-                TlsFile::ClientCa,
-                "contains no certificate",
-            ),
-            (
-                &both,
-                None,
-                Some(&none),
-                TlsFile::ClientCa,
-                "contains no certificate",
-            ),
+            (&none, Some(&key), None, Cert, "no certificate"),
+            (&cert, None, None, Cert, "no private key"),
+            (&cert, Some(&none), None, Key, "no private key"),
+            (&cert, Some(&sealed), None, Key, "an encrypted"),
+            (&cert, Some(&other), None, Key, "is not the cert"),
+            (&cert, Some(&key), Some(&none), ClientCa, "no certificate"),
+            (&both, None, Some(&none), ClientCa, "no certificate"),
         ] {
             let error = load(cert, key, ca).err().unwrap();
             assert_eq!(error.file, file, "{}", error.message);
@@ -323,7 +281,7 @@ mod tests {
         assert!(load(&both, None, None).unwrap().check().is_ok());
         let awaited = load(&dir.path().join("gone"), None, None).unwrap();
         assert!(awaited.check().unwrap_err().contains("can't be read"));
-        assert!(load(&cert_file, Some(&key), Some(&cert_file)).is_ok());
+        assert!(load(&cert, Some(&key), Some(&cert)).is_ok());
     }
 
     /// A handshake, and a byte each way, over the two ends of a socket.
@@ -331,19 +289,12 @@ mod tests {
     fn renewed_files_serve_the_next_connection() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pem");
-        let (cert, key) = identity();
-        fs::write(&path, format!("{key}{cert}")).unwrap();
-        let files = TlsFiles {
-            cert: path.clone(),
-            key: None,
-            client_ca: None,
-        };
-        let server = TlsServer::load(files).unwrap();
+        renew(&path);
+        let server = load(&path, None, None).unwrap();
         for _ in 0..2 {
-            let (cert, key) = identity();
-            fs::write(&path, format!("{key}{cert}")).unwrap();
+            let cert = renew(&path);
             server.look(true);
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (ours, theirs) = UnixStream::pair().unwrap();
             let client = std::thread::spawn(move || {
                 let config =
                     rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -362,7 +313,7 @@ mod tests {
             let mut stream = server.accept(ours).unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
-            assert!(stream.has_buffered() && !stream.is_handshaking());
+            assert!(!stream.is_handshaking());
             stream.write_all(&byte).unwrap();
             assert_eq!(client.join().unwrap(), *b"a");
             stream.close();
@@ -373,17 +324,12 @@ mod tests {
     fn a_client_without_tls_is_known_by_its_first_byte() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pem");
-        let (cert, key) = identity();
-        fs::write(&path, format!("{key}{cert}")).unwrap();
-        let server = TlsServer::load(TlsFiles {
-            cert: path,
-            key: None,
-            client_ca: None,
-        });
-        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        renew(&path);
+        let server = load(&path, None, None).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
-        let mut stream = server.unwrap().accept(ours).unwrap();
+        let mut stream = server.accept(ours).unwrap();
         let error = stream.read(&mut [0]).unwrap_err();
-        assert_eq!(handshake_error(&error), Some(HandshakeError::NotTls));
+        assert_eq!(handshake_error(&error), Some(Refusal::NotTls));
     }
 }

@@ -51,10 +51,6 @@ impl Reader {
 }
 
 impl Source for Reader {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-
     fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, random::seed());
         let mut connection = self.first;

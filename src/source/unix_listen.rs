@@ -29,17 +29,13 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         let events = |output: &SourceOutput, _| Events {
             framer: output.framer(),
             finished: 0,
             has_read_all: false,
         };
-        let limits = self.settings.limits(&output, false);
+        let limits = self.settings.limits(&self.socket, &output);
         listen::serve(&self.socket, limits, events, output, stop);
     }
 }

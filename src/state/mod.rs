@@ -6,13 +6,18 @@ pub mod checkpoint;
 pub mod reject_file;
 pub mod status;
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use crate::sys::lock;
+
 /// The value of `program` in every file here.
 pub const PROGRAM: &str = "s3-audit-webhook";
+
+/// How many agents of a host can have a file of a kind in one directory.
+const AGENTS: u32 = 1000;
 
 /// A file name for a host's name, which may be anything.
 pub fn file_name(host: &str) -> String {
@@ -25,6 +30,26 @@ pub fn file_name(host: &str) -> String {
         Some(rest) => format!("_{rest}"),
         None => name,
     }
+}
+
+/// Takes the first name of this host that no other agent uses: `HOST` with this suffix, or else `HOST.2` and so on. It
+/// is taken for as long as its lock is open.
+///
+/// # Errors
+/// The directory can't be written to, or there are too many agents.
+pub fn take_name(dir: &Path, host: &str, suffix: &str) -> io::Result<(String, File)> {
+    let host = file_name(host);
+    for number in 1..=AGENTS {
+        let name = match number {
+            1 => format!("{host}{suffix}"),
+            number => format!("{host}.{number}{suffix}"),
+        };
+        if let Some(lock) = lock::try_lock(&dir.join(format!(".{name}.lock")))? {
+            return Ok((name, lock));
+        }
+    }
+    let what = format!("it has {AGENTS} agents of {host} already");
+    Err(io::Error::other(what))
 }
 
 /// Makes the state directory if its parent is there.

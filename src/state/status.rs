@@ -15,10 +15,10 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
 use super::agents::HEARTBEAT;
-use super::{PROGRAM, create_dir, file_name};
+use super::{PROGRAM, create_dir, take_name};
 use crate::sys::atomic_file::AtomicFile;
+use crate::sys::host;
 use crate::sys::thread::spawn;
-use crate::sys::{host, lock};
 use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::message::Message;
@@ -38,8 +38,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const REMIND: Duration = Duration::from_secs(60);
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
-/// How many agents of a host can have a file in one directory.
-const AGENTS: u32 = 1000;
 
 /// An agent's file, which nobody else may use while this lives.
 #[derive(Debug)]
@@ -79,35 +77,23 @@ impl StatusFile {
             io::Error::new(error.kind(), text)
         };
         create_dir(dir).map_err(|error| failed("created", &error))?;
-        let name = file_name(&host);
-        for number in 1..=AGENTS {
-            let name = match number {
-                1 => name.clone(),
-                number => format!("{name}.{number}"),
-            };
-            let lock = lock::try_lock(&dir.join(format!(".{name}.lock")));
-            if let Some(lock) = lock.map_err(|error| failed("written to", &error))? {
-                let file = StatusFile {
-                    dir: dir.into(),
-                    name,
-                    host,
-                    watchdog: Watchdog::default(),
-                    _lock: lock,
-                };
-                // The lock file may have existed already: only this check shows whether files can be created.
-                return match FILE.check(&file.path()) {
-                    // A full disk may have room again later.
-                    Err(error) if error.kind() != ErrorKind::StorageFull => {
-                        Err(failed("written to", &error))
-                    }
-                    _ => Ok(file),
-                };
+        let taken = take_name(dir, &host, "");
+        let (name, lock) = taken.map_err(|error| failed("written to", &error))?;
+        let file = StatusFile {
+            dir: dir.into(),
+            name,
+            host,
+            watchdog: Watchdog::default(),
+            _lock: lock,
+        };
+        // The lock file may have existed already: only this check shows whether files can be created.
+        match FILE.check(&file.path()) {
+            // A full disk may have room again later.
+            Err(error) if error.kind() != ErrorKind::StorageFull => {
+                Err(failed("written to", &error))
             }
+            _ => Ok(file),
         }
-        let dir = dir.display();
-        Err(io::Error::other(format!(
-            "{dir}: can't take more than {AGENTS} agents of {host}"
-        )))
     }
 
     /// Opens it as soon as the directory can be used, and until then logs now and then that it can't. `None` if the

@@ -2,6 +2,7 @@
 
 pub mod atomic_file;
 pub mod backoff;
+pub mod code;
 pub mod descriptors;
 pub mod epoll;
 pub mod exit;

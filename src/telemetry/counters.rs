@@ -1,14 +1,13 @@
 //! The counts that an audit rests on: `received + recovered = delivered + dropped{reason} + rejected + filtered{rule} +
 //! in memory + in spool`.
 //!
-//! Counters only grow, and each event is counted once when it is received and once when it becomes final. What
+//! Counts only grow, and each event is counted once when it is received and once when it becomes final. What
 //! is in memory or in the spool is the difference, so a lost count would show there forever.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use crate::telemetry::requests::{Finished, Requests};
+use crate::telemetry::requests::Requests;
 
 /// A closed set of causes: each with its label in metrics, and with its name in the log.
 macro_rules! causes {
@@ -121,114 +120,6 @@ causes! {
     }
 }
 
-/// The counters. Shared by all threads; updated once per chunk or batch, not per event.
-#[derive(Debug)]
-pub struct Counters {
-    /// By source.
-    received: Vec<AtomicU64>,
-    recovered: AtomicU64,
-    delivered: AtomicU64,
-    /// By source; the last entry is for events whose source is unknown.
-    dropped: Vec<[AtomicU64; Reason::ALL.len()]>,
-    rejected: AtomicU64,
-    /// By rule.
-    filtered: Mutex<BTreeMap<Arc<str>, u64>>,
-    redacted: AtomicU64,
-    requests: Mutex<Requests>,
-}
-
-impl Counters {
-    /// For this many sources.
-    pub fn new(sources: usize) -> Self {
-        Counters {
-            received: (0..sources).map(|_| AtomicU64::new(0)).collect(),
-            recovered: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            dropped: (0..=sources).map(|_| Default::default()).collect(),
-            rejected: AtomicU64::new(0),
-            filtered: Mutex::default(),
-            redacted: AtomicU64::new(0),
-            requests: Mutex::default(),
-        }
-    }
-
-    /// Events were received from a source. Must be counted before any other thread can see them.
-    pub fn received(&self, source: usize, events: usize) {
-        if let Some(received) = self.received.get(source) {
-            received.fetch_add(events as u64, SeqCst);
-        }
-    }
-
-    /// Events from an earlier start were found in the spool.
-    pub fn recovered(&self, events: u64) {
-        self.recovered.fetch_add(events, SeqCst);
-    }
-
-    /// A request came to an end.
-    pub fn request(&self, finished: Finished) {
-        self.requests().add(finished);
-    }
-
-    fn requests(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The webhook has taken events.
-    pub fn delivered(&self, events: usize) {
-        self.delivered.fetch_add(events as u64, SeqCst);
-    }
-
-    /// The webhook rejects events. Returns how many it has rejected so far.
-    pub fn rejected(&self, events: usize) -> u64 {
-        let events = events as u64;
-        self.rejected.fetch_add(events, SeqCst) + events
-    }
-
-    /// Events were dropped, of this source if it is known: if there is only one, it is.
-    pub fn dropped(&self, reason: Reason, source: Option<usize>, events: usize) {
-        let unknown = self.received.len();
-        let source = source.unwrap_or(if unknown == 1 { 0 } else { unknown });
-        if let Some(dropped) = self.dropped.get(source) {
-            dropped[reason as usize].fetch_add(events as u64, SeqCst);
-        }
-    }
-
-    /// Events that had been counted as received are not sent, because of a rule.
-    pub fn filtered(&self, rule: &Arc<str>, events: usize) {
-        let mut filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
-        *filtered.entry(Arc::clone(rule)).or_default() += events as u64;
-    }
-
-    /// Values were masked.
-    pub fn redacted(&self, values: usize) {
-        self.redacted.fetch_add(values as u64, SeqCst);
-    }
-
-    /// The counts at one moment.
-    pub fn balance(&self) -> Balance {
-        // Final events first: one that becomes final in between still counts as in memory, so no count is negative.
-        let filtered = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
-        let filtered = filtered.clone();
-        let rejected = self.rejected.load(SeqCst);
-        let dropped = self.dropped.iter();
-        let dropped = dropped
-            .map(|of| std::array::from_fn(|reason| of[reason].load(SeqCst)))
-            .collect();
-        let delivered = self.delivered.load(SeqCst);
-        let received = self.received.iter().map(|events| events.load(SeqCst));
-        Balance {
-            received: received.collect(),
-            recovered: self.recovered.load(SeqCst),
-            delivered,
-            dropped,
-            rejected,
-            filtered,
-            redacted: self.redacted.load(SeqCst),
-            requests: self.requests().clone(),
-        }
-    }
-}
-
 /// The counts at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Balance {
@@ -238,6 +129,7 @@ pub struct Balance {
     pub recovered: u64,
     /// Events that the webhook has taken.
     pub delivered: u64,
+    /// By source; the last entry is for events whose source is unknown.
     dropped: Vec<[u64; Reason::ALL.len()]>,
     /// Events that the webhook rejects.
     pub rejected: u64,
@@ -250,6 +142,36 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Nothing was counted yet, with this many sources.
+    pub fn new(sources: usize) -> Self {
+        Balance {
+            received: vec![0; sources],
+            dropped: vec![Default::default(); sources + 1],
+            ..Balance::default()
+        }
+    }
+
+    /// Events were received from a source.
+    pub(super) fn add_received(&mut self, source: usize, events: usize) {
+        if let Some(received) = self.received.get_mut(source) {
+            *received += events as u64;
+        }
+    }
+
+    /// Events were dropped, of this source if it is known: if there is only one, it is.
+    pub(super) fn add_dropped(&mut self, reason: Reason, source: Option<usize>, events: usize) {
+        let unknown = self.received.len();
+        let source = source.unwrap_or(if unknown == 1 { 0 } else { unknown });
+        if let Some(dropped) = self.dropped.get_mut(source) {
+            dropped[reason as usize] += events as u64;
+        }
+    }
+
+    /// Events that had been counted as received are not sent, because of a rule.
+    pub(super) fn add_filtered(&mut self, rule: &Arc<str>, events: usize) {
+        *self.filtered.entry(Arc::clone(rule)).or_default() += events as u64;
+    }
+
     /// Events received.
     pub fn received(&self) -> u64 {
         self.received.iter().sum()
@@ -312,15 +234,13 @@ mod tests {
 
     #[test]
     fn what_is_not_final_is_in_memory() {
-        let counters = Counters::new(2);
-        counters.received(0, 7);
-        counters.received(1, 3);
-        counters.delivered(3);
-        counters.filtered(&"a=1".into(), 1);
-        assert_eq!(counters.rejected(2), 2);
-        counters.dropped(Reason::Malformed, Some(1), 1);
-        counters.dropped(Reason::Malformed, None, 1);
-        let balance = counters.balance();
+        let mut balance = Balance::new(2);
+        balance.add_received(0, 7);
+        balance.add_received(1, 3);
+        (balance.delivered, balance.rejected) = (3, 2);
+        balance.add_filtered(&"a=1".into(), 1);
+        balance.add_dropped(Reason::Malformed, Some(1), 1);
+        balance.add_dropped(Reason::Malformed, None, 1);
         assert_eq!((balance.received(), balance.received_from(1)), (10, 3));
         assert_eq!((balance.dropped(), balance.buffered()), (2, 2));
         assert_eq!((balance.filtered(), balance.filtered["a=1"]), (1, 1));

@@ -33,7 +33,7 @@ impl fmt::Display for Forwarding {
 }
 
 /// All that is known of an agent at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// Where events go, once that is known.
     pub forwarding: Option<Forwarding>,
@@ -86,7 +86,7 @@ impl Snapshot {
 }
 
 /// A source at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceState {
     /// As it was given.
     pub name: String,

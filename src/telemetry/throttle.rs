@@ -55,6 +55,8 @@ pub(crate) struct Outages {
     logged: Option<Instant>,
     /// When such a line last had something to fix.
     logged_fix: Option<Instant>,
+    /// How many have ended without a line, and why the last one of them began.
+    unlogged: (u64, String),
 }
 
 #[derive(Debug)]
@@ -106,9 +108,23 @@ impl Outages {
 
     /// It works again. Returns the outage, if there was one that had been logged.
     pub(crate) fn ended(&mut self, now: Instant) -> Option<Outage> {
-        let outage = self.now.take().filter(|outage| outage.is_logged)?;
+        let outage = self.now.take()?;
+        if !outage.is_logged {
+            self.unlogged = (self.unlogged.0 + 1, outage.error);
+            return None;
+        }
         self.logged = Some(now);
         Some(outage)
+    }
+
+    /// How many outages no line has reported, and the reason for the last one. From now on they count as reported.
+    pub(crate) fn summarize(&mut self) -> Option<(u64, String)> {
+        let (mut outages, mut error) = std::mem::take(&mut self.unlogged);
+        if let Some(outage) = self.now.as_mut().filter(|outage| !outage.is_logged) {
+            outage.is_logged = true;
+            (outages, error) = (outages + 1, outage.error.clone());
+        }
+        (outages > 0).then_some((outages, error))
     }
 
     /// Nothing has failed yet, or it failed for another reason.
@@ -160,6 +176,9 @@ pub(crate) fn with_fix(error: &str, fix: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(10);
@@ -194,6 +213,31 @@ mod tests {
             lines += usize::from(outages.ended(now).is_some());
         }
         assert!((2..=14).contains(&lines), "{lines} lines in a minute");
+    }
+
+    proptest! {
+        #[test]
+        fn each_outage_has_a_line_or_is_in_a_summary(steps in vec((0u8..3, 0u64..8), 1..100)) {
+            let (mut now, mut outages) = (Instant::now(), Outages::default());
+            let (mut is_down, mut begun, mut reported) = (false, 0, 0);
+            for (step, seconds) in steps {
+                now += Duration::from_secs(seconds);
+                match step {
+                    0 => {
+                        begun += u64::from(!std::mem::replace(&mut is_down, true));
+                        reported += u64::from(outages.failed("refused", None, now, INTERVAL));
+                    }
+                    1 => {
+                        is_down = false;
+                        outages.ended(now);
+                    }
+                    _ => reported += outages.summarize().map_or(0, |(outages, _)| outages),
+                }
+            }
+            reported += outages.summarize().map_or(0, |(outages, _)| outages);
+            prop_assert_eq!(reported, begun);
+            prop_assert_eq!(outages.summarize(), None);
+        }
     }
 
     #[test]

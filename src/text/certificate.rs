@@ -1,6 +1,7 @@
 //! What people want to know of an X.509 certificate: its subject, expiry and fingerprints. A small reader of DER, which
 //! unlike webpki accepts version 1 too. It does not judge.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
@@ -141,12 +142,9 @@ pub fn sha256(bytes: &[u8]) -> Fingerprint {
     fingerprint
 }
 
-/// The fingerprint in lower-case hexadecimal digits.
-pub fn hex(fingerprint: &Fingerprint) -> String {
-    fingerprint
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// Bytes, such as a fingerprint, in lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a SHA-256 digest, with or without colons between its bytes, as `openssl x509 -fingerprint -sha256` prints it.
@@ -261,22 +259,20 @@ fn names(extensions: &[u8]) -> Option<Vec<String>> {
         extension.optional(0x01);
         let mut names = Der(Der(extension.element(0x04)?.1).element(SEQUENCE)?.1);
         while let Some((tag, name)) = names.any() {
-            let address = |name: &[u8]| match name.len() {
-                4 => <[u8; 4]>::try_from(name)
-                    .ok()
-                    .map(|bytes| std::net::IpAddr::from(bytes).to_string()),
-                _ => <[u8; 16]>::try_from(name)
-                    .ok()
-                    .map(|bytes| std::net::IpAddr::from(bytes).to_string()),
-            };
             found.extend(match tag {
                 0x82 => Some(String::from_utf8_lossy(name).into_owned()),
-                0x87 => address(name),
+                0x87 => address(name).map(|address| address.to_string()),
                 _ => None,
             });
         }
     }
     Some(found)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or(v6).ok()
 }
 
 /// `YYMMDDhhmmssZ`, with a century before it if it is a GeneralizedTime.

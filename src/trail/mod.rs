@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 
 pub use self::saved::{Entry, Saved, Was};
 
-use self::record::Author;
 use crate::buffer::acks::Seq;
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::gaps::{Gap, Gaps};
@@ -57,7 +56,7 @@ pub struct View {
 /// What the trail of a running agent knows.
 #[derive(Debug)]
 pub struct Trail {
-    author: Author,
+    host: String,
     saved: Saved,
     /// The number of the first event that this start queues.
     base: u64,
@@ -79,10 +78,7 @@ impl Trail {
     ) -> Self {
         let base = saved.next;
         let mut trail = Trail {
-            author: Author {
-                stream: saved.stream.clone(),
-                host,
-            },
+            host,
             base,
             interval,
             next_checkpoint: interval,
@@ -231,9 +227,10 @@ impl Trail {
     }
 
     fn add(&mut self, kind: &str, key: String, more: Value, view: &View) {
-        let record = self.saved.record;
+        let number = self.saved.record;
         self.saved.record += 1;
-        let line = self.author.line(kind, record, view.time, more);
+        let (stream, host) = (&self.saved.stream, &self.host);
+        let line = record::line(kind, number, stream, host, view.time, more);
         let seq = None;
         self.saved.outbox.push(Entry { key, seq, line });
     }

@@ -15,31 +15,27 @@ use crate::telemetry::gaps::Gap;
 pub const KIND: &str = "s3_audit_webhook";
 const VERSION: u64 = 1;
 
-/// What records say about their author.
-#[derive(Debug, Clone)]
-pub struct Author {
-    /// The stream's name.
-    pub stream: String,
-    /// The host's name.
-    pub host: String,
-}
-
-impl Author {
-    /// The line of a record with this number.
-    pub fn line(&self, kind: &str, record: u64, now: SystemTime, more: Value) -> String {
-        let mut all = json!({
-            KIND: kind,
-            "v": VERSION,
-            "time": time(now),
-            "host": self.host,
-            "stream": self.stream,
-            "record": record,
-        });
-        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
-            all.extend(more);
-        }
-        format!("{all}\n")
+/// The line of a record of this kind, number and stream.
+pub fn line(
+    kind: &str,
+    record: u64,
+    stream: &str,
+    host: &str,
+    now: SystemTime,
+    more: Value,
+) -> String {
+    let mut all = json!({
+        KIND: kind,
+        "v": VERSION,
+        "time": time(now),
+        "host": host,
+        "stream": stream,
+        "record": record,
+    });
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+        all.extend(more);
     }
+    format!("{all}\n")
 }
 
 /// RFC 3339, with milliseconds.

@@ -88,44 +88,27 @@ pub fn start(
 }
 
 fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce()) {
-    let Parts {
-        producer,
-        report,
-        source,
-        rules,
-        watchdog,
-        others,
-    } = parts;
-    let began = Instant::now();
-    let stats = producer.stats();
-    let keeper = Keeper {
-        store: opened.store,
-        watchdog,
-        is_failing: false,
-        last: None,
-    };
+    let (others, report) = (parts.others, parts.report);
     let mut thread = Thread {
+        stats: parts.producer.stats(),
         queue: Some(Counted {
-            producer,
+            producer: parts.producer,
             report: Arc::clone(&report),
-            source,
+            source: parts.source,
         }),
-        keeper,
+        keeper: Keeper {
+            store: opened.store,
+            watchdog: parts.watchdog,
+            is_failing: false,
+            last: None,
+        },
         report,
-        stats,
-        rules,
-        began,
+        rules: parts.rules,
+        began: Instant::now(),
     };
-    let view = thread.view();
-    let Opened {
-        saved,
-        host,
-        settings,
-        interval,
-        ..
-    } = opened;
-    let mut trail = Trail::start(saved, host, interval, &settings, &view);
-    let look = LOOK.min(interval);
+    let (saved, host, settings) = (opened.saved, opened.host, opened.settings);
+    let mut trail = Trail::start(saved, host, opened.interval, &settings, &thread.view());
+    let look = LOOK.min(opened.interval);
     loop {
         thread.step(&mut trail, Trail::tick);
         select! {

@@ -6,17 +6,14 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{Saved, Was};
-use crate::state::{create_dir, file_name};
+use crate::state::{create_dir, take_name};
 use crate::sys::atomic_file::{AtomicFile, sync_directory};
-use crate::sys::lock;
 
 const FILE: AtomicFile = AtomicFile {
     mode: 0o600,
     owner: None,
     sync: false,
 };
-/// How many agents of a host can have a file in one directory.
-const AGENTS: u32 = 1000;
 
 /// An agent's file, which nobody else may use while this lives.
 #[derive(Debug)]
@@ -44,27 +41,14 @@ impl Store {
 
     fn find(dir: &Path, host: &str) -> io::Result<(Self, Saved)> {
         create_dir(dir)?;
-        let name = file_name(host);
-        for number in 1..=AGENTS {
-            let name = match number {
-                1 => format!("{name}.trail"),
-                number => format!("{name}.{number}.trail"),
-            };
-            let Some(lock) = lock::try_lock(&dir.join(format!(".{name}.lock")))? else {
-                continue;
-            };
-            let store = Store {
-                path: dir.join(name),
-                _lock: lock,
-            };
-            let saved = match fs::read(&store.path) {
-                Ok(bytes) => Saved::parse(&bytes).unwrap_or_else(Saved::of_new_stream),
-                Err(error) if error.kind() == ErrorKind::NotFound => Saved::of_new_stream(),
-                Err(error) => return Err(error),
-            };
-            return Ok((store, saved));
-        }
-        Err(io::Error::other("too many agents"))
+        let (name, lock) = take_name(dir, host, ".trail")?;
+        let path = dir.join(name);
+        let saved = match fs::read(&path) {
+            Ok(bytes) => Saved::parse(&bytes).unwrap_or_else(Saved::of_new_stream),
+            Err(error) if error.kind() == ErrorKind::NotFound => Saved::of_new_stream(),
+            Err(error) => return Err(error),
+        };
+        Ok((Store { path, _lock: lock }, saved))
     }
 
     /// Where the file is.

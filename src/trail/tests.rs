@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::verify::{Found, verify};
 use super::*;
-use crate::telemetry::counters::Counters;
 
 /// A queue whose events become final one after the other.
 #[derive(Default)]
@@ -67,7 +66,7 @@ fn view(queue: &Queue, seconds: u64, is_forwarding: bool) -> View {
     View {
         time: at(seconds),
         elapsed: Duration::from_secs(seconds),
-        balance: Counters::new(1).balance(),
+        balance: Balance::new(1),
         numbers: (queue.next, first_open.unwrap_or(queue.next)),
         is_forwarding,
         rules: String::new(),
@@ -165,7 +164,7 @@ impl World {
     fn verify(&self, without: Option<usize>) -> Found {
         let lines = self.archive.iter().enumerate();
         let lines = lines.filter(|(place, _)| Some(*place) != without);
-        let stream = &self.trail.author.stream;
+        let stream = &self.trail.saved.stream;
         let lines = lines.map(|(_, (number, line))| {
             let line = line.trim_end();
             format!(
@@ -242,12 +241,12 @@ proptest! {
         }
         let found = world.verify(None);
         prop_assert!(found.is_explained(), "{:#?}", found);
-        let stream = &found.streams[&world.trail.author.stream];
+        let stream = &found.streams[&world.trail.saved.stream];
         prop_assert_eq!(stream.seen.count(), world.archive.len() as u64);
         // And whatever is removed is noticed, unless it was the last.
         let place = removed.index(world.archive.len());
         let (number, line) = &world.archive[place];
-        let stream = world.verify(Some(place)).streams.remove(&world.trail.author.stream);
+        let stream = world.verify(Some(place)).streams.remove(&world.trail.saved.stream);
         let stream = stream.unwrap_or_default();
         let is_own = line.contains(record::KIND);
         let is_doubtful = !stream.has_events() || stream.killed.contains(*number) || stream.end() <= *number;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::{HeaderValue, Response, header};
 
 use crate::delivery::body::Body;
@@ -37,24 +38,16 @@ const ITEM_BYTES: u64 = 1 << 10;
 /// a new address is followed, and a balancer's new server is used.
 const CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// The webhook.
+/// The webhook, over a connection of its own.
 #[derive(Debug)]
 pub struct Webhook {
     agent: Agent,
-    endpoint: Endpoint,
-    /// None if the webhook needs none.
-    token: Option<Token>,
-    authorization: Option<HeaderValue>,
-    secrets: Secrets,
+    shared: Arc<Shared>,
     template: RequestTemplate,
     ahead: Ahead,
-    timeouts: Timeouts,
-    proxy: Option<Proxy>,
-    tls: Arc<TlsSettings>,
     wire: Wire,
     /// Set when the agent ends all requests.
     is_aborted: Arc<AtomicBool>,
-    family: AddressFamily,
     /// What the endpoint's name resolved to when there was no connection.
     addresses: Known,
     /// For indexer acknowledgement.
@@ -63,12 +56,26 @@ pub struct Webhook {
     kept_since: Option<Instant>,
     /// See [`CONNECTION_AGE`].
     connection_age: Duration,
-    /// What was logged already, over any connection.
-    advised: Arc<[AtomicBool; 2]>,
     /// By how many seconds the webhook's clock was ahead at the last answer.
     skew: Cell<Option<i64>>,
     /// The last answer came from a server that takes all events of a body for one.
     is_one_record: bool,
+}
+
+/// What all connections to a webhook have in common.
+#[derive(Debug)]
+struct Shared {
+    endpoint: Endpoint,
+    /// None if the webhook needs none.
+    token: Option<Token>,
+    authorization: Option<HeaderValue>,
+    secrets: Secrets,
+    timeouts: Timeouts,
+    proxy: Option<Proxy>,
+    tls: Arc<TlsSettings>,
+    family: AddressFamily,
+    /// What was logged already.
+    advised: [AtomicBool; 2],
 }
 
 /// What the webhook answered.
@@ -103,36 +110,42 @@ impl Webhook {
             Ok::<_, String>(value)
         });
         let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
-        let (wire, addresses) = (Wire::default(), Known::default());
-        let (nobody, names) = (Arc::new(Nobody), SystemNames::new(family));
-        let agent = build::agent(config, &tls, &wire, &addresses, nobody, names);
-        Ok(Webhook {
-            agent,
+        let shared = Shared {
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
             token,
             authorization: authorization.transpose()?,
-            template,
-            ahead: Ahead::default(),
             timeouts,
             proxy,
             tls,
+            family,
+            advised: Default::default(),
+        };
+        Ok(Self::connecting(Arc::new(shared), template, config))
+    }
+
+    fn connecting(shared: Arc<Shared>, template: RequestTemplate, config: Config) -> Self {
+        let (wire, addresses) = (Wire::default(), Known::default());
+        let (nobody, names) = (Arc::new(Nobody), SystemNames::new(shared.family));
+        Webhook {
+            agent: build::agent(config, &shared.tls, &wire, &addresses, nobody, names),
+            shared,
+            template,
+            ahead: Ahead::default(),
             wire,
             is_aborted: Arc::default(),
-            family,
             addresses,
             session: RefCell::default(),
             kept_since: None,
-            advised: Arc::default(),
+            connection_age: CONNECTION_AGE,
             skew: Cell::default(),
             is_one_record: false,
-            connection_age: CONNECTION_AGE,
-        })
+        }
     }
 
     /// The same, with an observer for each step.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        let names = SystemNames::new(self.family);
+        let names = SystemNames::new(self.shared.family);
         self.connecting_with(observer, names)
     }
 
@@ -140,7 +153,7 @@ impl Webhook {
         let config = self.agent.config().clone();
         let agent = build::agent(
             config,
-            &self.tls,
+            &self.shared.tls,
             &self.wire,
             &self.addresses,
             observer,
@@ -151,17 +164,17 @@ impl Webhook {
 
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.shared.endpoint
     }
 
     /// Whether requests have an `Authorization` header.
     pub fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.shared.token.is_some()
     }
 
     /// The proxy that it is reached through.
     pub fn proxy(&self) -> Option<&Proxy> {
-        self.proxy.as_ref()
+        self.shared.proxy.as_ref()
     }
 
     /// One attempt, and what the webhook answered: for `test`.
@@ -185,7 +198,7 @@ impl Webhook {
     }
 
     fn makes_one_record(&self, server: &str) -> bool {
-        self.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(server)
+        self.shared.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(server)
     }
 
     fn is_connection_old(&self) -> bool {
@@ -196,8 +209,8 @@ impl Webhook {
     fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
         Question {
             is_splunk: self.template.is_splunk,
-            token: self.token.as_ref(),
-            secrets: &self.secrets,
+            token: self.shared.token.as_ref(),
+            secrets: &self.shared.secrets,
             is_compressed: self.template.encoder.content_encoding().is_some(),
             wants_id: self.template.ack_uri.is_some(),
             body,
@@ -205,13 +218,15 @@ impl Webhook {
     }
 
     fn error(&self, Unanswered { error, sent }: &Unanswered) -> DeliveryError {
-        let (uri, sent) = (self.endpoint.uri(), *sent);
+        let (uri, sent) = (self.shared.endpoint.uri(), *sent);
         if self.is_aborted.load(Ordering::Relaxed) {
             return error::aborted(sent);
         }
-        match &self.proxy {
-            Some(proxy) => error::through(&proxy.to_string(), error, uri, self.timeouts, sent),
-            None => error::of(error, uri, self.timeouts, sent),
+        match &self.shared.proxy {
+            Some(proxy) => {
+                error::through(&proxy.to_string(), error, uri, self.shared.timeouts, sent)
+            }
+            None => error::of(error, uri, self.shared.timeouts, sent),
         }
     }
 
@@ -267,7 +282,7 @@ impl Webhook {
             ..Answer::default()
         };
         let mut server = String::new();
-        if is_text_wanted || self.endpoint.collector() == Some(Collector::Raw) {
+        if is_text_wanted || self.shared.endpoint.collector() == Some(Collector::Raw) {
             server = header(header::SERVER).unwrap_or_default();
         }
         if !status.is_success() || is_text_wanted {

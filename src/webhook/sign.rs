@@ -1,6 +1,5 @@
 //! `--sign-key-file`: signatures of request bodies as in Standard Webhooks (standardwebhooks.com), with HMAC-SHA256.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
@@ -11,7 +10,7 @@ use ureq::http::HeaderName;
 
 use crate::buffer::acks::Seq;
 use crate::sys::random;
-use crate::text::certificate::sha256;
+use crate::text::certificate::{hex, sha256};
 
 /// The headers of a signed request.
 pub const HEADERS: [HeaderName; 3] = [
@@ -106,16 +105,12 @@ impl Write for Contexts {
 pub fn message_id(seqs: &[Range<Seq>]) -> String {
     let mut id = format!("msg_{:016x}", random::of_this_start());
     if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {
-        // Writing to a string can't fail.
-        let _ = write!(id, "_{}-{}", first.start, last.end.saturating_sub(1));
+        id += &format!("_{}-{}", first.start, last.end.saturating_sub(1));
     }
     if seqs.len() > 1 {
         let numbers = seqs.iter().flat_map(|range| [range.start, range.end]);
         let numbers: Vec<u8> = numbers.flat_map(Seq::to_be_bytes).collect();
-        id.push('_');
-        for byte in &sha256(&numbers)[..8] {
-            let _ = write!(id, "{byte:02x}");
-        }
+        id += &format!("_{}", hex(&sha256(&numbers)[..8]));
     }
     id
 }

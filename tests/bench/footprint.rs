@@ -18,8 +18,8 @@ use crate::setup::{Setup, number};
 use crate::sink::Sink;
 
 const MIB: f64 = (1 << 20) as f64;
-/// Enough to fill the buffer six times.
-const TOO_MANY: u64 = 400_000;
+/// More than the buffer has room for.
+const TOO_MANY: u64 = 80_000;
 
 /// Measures and prints.
 pub(crate) fn run(results: &mut Results) -> io::Result<()> {

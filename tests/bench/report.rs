@@ -1,4 +1,5 @@
-//! `make bench-report`: the results of the last run as a table and plots, in `tests/bench/report/`.
+//! `make bench-report`: the results of the last run as tables and plots, in `tests/bench/report/`, and on the page about
+//! performance.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,7 +25,42 @@ const WORKS: [(&str, &str); 7] = [
     ("https", "file → webhook over TLS"),
 ];
 
-/// Writes the table and the plots.
+/// The page that has some of the figures.
+const PAGE: &str = "packaging/docs/performance.md";
+
+/// Which of them, and what they are called there.
+const REST: [(&str, &str); 10] = [
+    ("binary", "the static binary"),
+    ("idle memory", "memory, idle"),
+    (
+        "memory in steady flow, http, 20000 events/s",
+        "memory, 20,000 events a second over `http:`",
+    ),
+    (
+        "memory in the outage, http, 64 MiB buffer full",
+        "memory, webhook unavailable and the buffer of 64 MiB full",
+    ),
+    (
+        "memory in an outage with a spool, 1 GiB came in, --buffer-bytes=1GiB",
+        "memory, webhook unavailable and 1 GiB in the spool",
+    ),
+    ("idle CPU", "CPU, idle, of a core"),
+    (
+        "start to first delivered event",
+        "first event delivered after the start",
+    ),
+    (
+        "write to webhook, p99",
+        "latency (p99) with `--batch-age 0`, one event per ms, from a socket",
+    ),
+    ("write to a file to webhook, p99", "the same from a file"),
+    (
+        "answer at 5000/s, p99, spool-sync=second",
+        "answers of `http:` (p99) with a spool, 5,000 events a second",
+    ),
+];
+
+/// Writes the tables and the plots.
 pub(crate) fn run() -> io::Result<()> {
     let text = fs::read_to_string(results::path()).map_err(|error| {
         let path = results::path();
@@ -45,8 +81,69 @@ pub(crate) fn run() -> io::Result<()> {
     ] {
         fs::write(directory.join(name), content)?;
     }
-    println!("report: {}", directory.display());
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    fs::write(&page, filled(&fs::read_to_string(&page)?, &all)?)?;
+    println!("report: {}, {PAGE}", directory.display());
     Ok(())
+}
+
+/// The page with the tables of this run.
+fn filled(page: &str, all: &Value) -> io::Result<String> {
+    let mut filled = page.to_owned();
+    for (name, table) in [("work", work_table(all)), ("rest", rest_table(all))] {
+        let (begin, end) = (format!("<!-- bench: {name} -->\n"), "<!-- end -->");
+        let missing = || io::Error::other(format!("{PAGE}: no {begin:?} with {end:?} after it"));
+        let from = filled.find(&begin).ok_or_else(missing)? + begin.len();
+        let to = from + filled[from..].find(end).ok_or_else(missing)?;
+        filled.replace_range(from..to, &format!("\n{table}\n"));
+    }
+    Ok(filled)
+}
+
+/// What the works cost, for the page.
+fn work_table(all: &Value) -> String {
+    let mut table =
+        "| work | floor | agent | × floor | peak | syslog-ng |\n|---|---|---|---|---|---|\n"
+            .to_owned();
+    for (work, title) in WORKS {
+        let median = |program: &str| cpu_row(all, work, program).map(|row| figure(&row["median"]));
+        let peak = |program: &str| cpu_row(all, work, program).map(|row| figure(&row["peak"]));
+        let show = |value: Option<f64>| value.map(short).unwrap_or_default();
+        let ratio = cpu_row(all, work, "agent").map(|row| figure(&row["ratio"]));
+        let peer = median("syslog-ng").zip(peak("syslog-ng"));
+        let _ = writeln!(
+            table,
+            "| {title} | {} | {} | {} | {} MiB | {} |",
+            show(median("floor")),
+            show(median("agent")),
+            show(ratio.filter(|ratio| ratio.is_finite())),
+            show(peak("agent")),
+            peer.map_or_else(String::new, |(cpu, peak)| format!(
+                "{}, {} MiB",
+                short(cpu),
+                short(peak)
+            ))
+        );
+    }
+    table
+}
+
+/// Some of the other figures, for the page.
+fn rest_table(all: &Value) -> String {
+    let mut table = "| | |\n|---|---|\n".to_owned();
+    for (name, title) in REST {
+        let row = rows(&all["figures"]).iter().find(|row| row["name"] == name);
+        if let Some(row) = row {
+            let value = figure(&row["value"]);
+            let digits = if value < 0.1 { 2 } else { 1 };
+            let _ = writeln!(
+                table,
+                "| {title} | {value:.digits$} {} |",
+                string(&row["unit"])
+            );
+        }
+    }
+    table
 }
 
 /// All tables.

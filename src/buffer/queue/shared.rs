@@ -22,8 +22,10 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// The newest events, not yet in the channel.
     pub(super) tail: Chunk,
-    /// All events that are not final.
+    /// All events that are not final, except those that were released.
     pub(super) buffered: Extent,
+    /// Events that are not final and not in memory.
+    pub(super) released: usize,
     /// The most bytes that these events had.
     pub(super) peak: usize,
     /// The next event's number.
@@ -58,7 +60,14 @@ impl State {
         Run::new(tail, first)
     }
 
-    /// These events are final.
+    /// These events, which were queued, are final.
+    pub(super) fn end(&mut self, seqs: Range<Seq>) {
+        self.finish(seqs.clone());
+        self.waiting.remove(seqs.clone());
+        self.resuming.remove(seqs);
+    }
+
+    /// These numbers are final.
     pub(super) fn finish(&mut self, seqs: Range<Seq>) {
         let watermark = self.acks.watermark();
         self.acks.finish(seqs);

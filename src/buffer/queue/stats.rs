@@ -20,9 +20,14 @@ impl QueueStats {
         QueueStats { shared }
     }
 
-    /// All events that are not final.
+    /// All events that are in memory.
     pub fn buffered(&self) -> Extent {
         self.shared.lock().buffered
+    }
+
+    /// How many events are not final, and not in memory either.
+    pub fn released(&self) -> usize {
+        self.shared.lock().released
     }
 
     /// The most bytes of events that were not final since this was last called.

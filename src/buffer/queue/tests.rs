@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::text::ranges::Ranges;
 
 const ONE: Extent = Extent {
     events: 1,
@@ -161,6 +162,27 @@ fn what_waits_and_what_resumes_is_known_by_its_numbers() {
         (consumer.waiting().to_string(), consumer.resuming()),
         ("2-3,7-8".into(), 2)
     );
+}
+
+#[test]
+fn released_events_leave_room_and_are_not_final() {
+    let (producer, consumer) = queue(bound(10, 1000));
+    let (stats, mut taken) = (producer.stats(), Vec::new());
+    for _ in 0..2 {
+        let mut events = chunk(b'a', 10, 20);
+        assert!(producer.offer_noting(&mut events, Duration::ZERO, |seqs| taken.push(seqs)));
+        assert!(events.is_empty());
+        consumer.release(bound(10, 200));
+        while let Taken::Events(_) = consumer.take(ONE, Some(Instant::now())) {}
+    }
+    assert_eq!(taken, [0..10, 10..20]);
+    assert_eq!((stats.buffered(), stats.released()), (bound(0, 0), 20));
+    consumer.finish_released(&Ranges::from(0..5));
+    assert_eq!((stats.watermark(), stats.released()), (5, 15));
+    consumer.take_back(bound(5, 100));
+    assert_eq!((stats.buffered(), stats.released()), (bound(5, 100), 10));
+    consumer.finish(bound(5, 100), once(5..10));
+    assert_eq!((stats.buffered(), stats.watermark()), (bound(0, 0), 10));
 }
 
 #[test]

@@ -4,8 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::group::{Group, SyncMode};
-use super::reader::{Damage, Reader, View};
-use super::segments;
+use super::reader::{Reader, View};
 use super::shared::{Shared, State, now};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::buffer::queue::Producer;
@@ -166,7 +165,11 @@ impl Feed {
                     if !self.offer(chunk, reader.position() - damage.events, time) {
                         return false;
                     }
-                    self.damaged(&damage);
+                    self.shared.found_damaged(&damage);
+                    let events = usize::try_from(damage.events).unwrap_or(usize::MAX);
+                    let report = &self.shared.report;
+                    report.dropped(Reason::Corrupt, None, events);
+                    report.unnumbered_gap(Reason::Corrupt.label(), damage.events);
                     self.mark(reader.position(), reader.time());
                     return true;
                 }
@@ -186,22 +189,16 @@ impl Feed {
         self.offer(chunk, reader.position(), time)
     }
 
-    fn damaged(&self, damage: &Damage) {
-        let is_new = self.shared.lock().segments.damaged(damage.segment);
-        let name = segments::name(damage.segment);
-        match is_new {
-            true => self.shared.damaged(&name, damage.events, damage.bytes),
-            false => self.shared.report.spool_damaged(damage.bytes),
-        }
-        let events = usize::try_from(damage.events).unwrap_or(usize::MAX);
-        self.shared.report.dropped(Reason::Corrupt, None, events);
-    }
-
     /// Passes all of a chunk to the queue; `end` is the number after its last event. False if the queue takes no more.
     fn offer(&self, chunk: &mut Chunk, end: u64, time: Option<u32>) -> bool {
+        let (mut first, time) = (end - chunk.events as u64, time.unwrap_or_default());
         while !chunk.is_empty() {
-            let is_open = self.producer.offer_or_wait(chunk, LOOK);
-            self.mark(end - chunk.events as u64, time.unwrap_or_default());
+            let is_open = self.producer.offer_noting(chunk, LOOK, |seqs| {
+                let events = seqs.end - seqs.start;
+                self.shared.marks().add(seqs, first, time);
+                first += events;
+            });
+            self.mark(first, time);
             if !is_open {
                 return false;
             }
@@ -209,11 +206,10 @@ impl Feed {
         true
     }
 
-    /// Notes that all events before this one were passed to the queue.
+    /// Notes that all events before this one were passed to the queue, or are missing.
     fn mark(&self, end: u64, time: u32) {
-        let position = self.producer.enqueued();
+        self.shared.marks().pass(end);
         let mut state = self.shared.lock();
-        state.marks.add(position, end, time);
         state.queued = end;
         state.read_at = Some(time);
     }

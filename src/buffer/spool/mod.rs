@@ -4,15 +4,18 @@
 //! A spool is a directory of segments, which are appended to, read, and removed when everything in them is final; and a
 //! file that says how far that is. What sources append gets the spool's own numbers. Its events enter the
 //! [queue](super::queue) like those of any source, a few batches ahead; its watermark tells how far they are final.
+//! What was posted and is not yet acknowledged need not stay in memory: it can be read again.
 
 pub mod dir;
 mod feed;
 mod files;
 mod group;
+mod marks;
 mod memory;
 pub mod position;
 pub mod reader;
 pub mod record;
+mod reread;
 mod running;
 pub mod segments;
 mod shared;
@@ -22,6 +25,7 @@ pub mod writer;
 
 pub use self::files::{Files, left_in};
 pub use self::group::{Appended, SyncMode};
+pub use self::reread::Rereader;
 pub use self::running::{Appender, Running, Settings, Spool};
 
 #[cfg(test)]

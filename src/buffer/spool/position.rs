@@ -1,13 +1,11 @@
 //! How far a spool was delivered and written: numbers of events, in two slots of a small file that are written in
 //! turns, so that at least one is always whole. They are overwritten in place, which needs no room on a full disk.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use super::dir::{Access, Dir, SpoolFile};
 use super::record::{VERSION, crc};
-use crate::buffer::acks::Seq;
 
 /// The file's name.
 pub const NAME: &str = "position";
@@ -15,8 +13,6 @@ pub const NAME: &str = "position";
 const SLOT: usize = 512;
 const MAGIC: [u8; 8] = *b"s3aPOSIT";
 const USED: usize = 32;
-/// How many marks are kept; later ones are merged, which makes the position coarser but never wrong.
-const MARKS: usize = 4096;
 
 /// How far a spool is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,54 +134,6 @@ impl PositionFile {
     }
 }
 
-/// Which events of the spool are final: those that the queue has taken, in order, once its watermark has passed them.
-#[derive(Debug)]
-pub struct Marks {
-    /// When all events of the queue below the first number are final, those of the spool below the second are; the
-    /// third number is when the first of these was written.
-    marks: VecDeque<(Seq, u64, u32)>,
-    /// All events of the spool below this number are final.
-    acked: u64,
-}
-
-impl Marks {
-    /// Begins with all events of the spool below `acked` being final.
-    pub fn new(acked: u64) -> Self {
-        Marks {
-            marks: VecDeque::new(),
-            acked,
-        }
-    }
-
-    /// The queue has taken all events of the spool below `seq`, the last of them written at `time`, and its next number
-    /// is `position`. Neither ever falls.
-    pub fn add(&mut self, position: Seq, seq: u64, time: u32) {
-        let is_full = self.marks.len() >= MARKS;
-        match self.marks.back_mut() {
-            Some(last) if is_full || last.0 == position => {
-                (last.0, last.1) = (position, seq);
-            }
-            _ => self.marks.push_back((position, seq, time)),
-        }
-    }
-
-    /// All events of the queue below `watermark` are final. Returns the number below which those of the spool are.
-    pub fn advance(&mut self, watermark: Seq) -> u64 {
-        while let Some(&(position, seq, _)) = self.marks.front()
-            && position <= watermark
-        {
-            self.acked = self.acked.max(seq);
-            self.marks.pop_front();
-        }
-        self.acked
-    }
-
-    /// When the oldest event that the queue has and that is not final was written.
-    pub fn oldest(&self) -> Option<u32> {
-        self.marks.front().map(|mark| mark.2)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::dir::RealDir;
@@ -234,23 +182,5 @@ mod tests {
         let mut kept = [parse(&slots[..SLOT]), parse(&slots[SLOT..])].map(|slot| slot.unwrap().1);
         kept.sort_unstable();
         assert_eq!(kept, [at(20), at(21)]);
-    }
-
-    #[test]
-    fn events_are_final_in_the_order_of_the_spool() {
-        let mut marks = Marks::new(100);
-        marks.add(10, 110, 1);
-        marks.add(30, 120, 2);
-        assert_eq!(marks.advance(9), 100);
-        assert_eq!((marks.advance(29), marks.oldest()), (110, Some(2)));
-        assert_eq!((marks.advance(60), marks.oldest()), (120, None));
-        for position in 61..10_000 {
-            marks.add(position, position * 2, 4);
-        }
-        assert!(marks.marks.len() <= MARKS);
-        for watermark in 61..10_000 {
-            assert!(marks.advance(watermark) <= (watermark * 2).max(120));
-        }
-        assert_eq!(marks.advance(9999), 19_998);
     }
 }

@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::files::Files;
 use super::group::{Appended, SyncMode, result_of};
 use super::position::Position;
+use super::reread::Rereader;
 use super::shared::Shared;
 use super::upkeep::{self, Upkeep};
 use crate::buffer::chunk::{Chunk, Extent};
@@ -110,6 +111,11 @@ impl Spool {
             shared: Arc::clone(&self.0),
             source,
         }
+    }
+
+    /// For a sender.
+    pub fn rereader(&self, watchdog: Watchdog) -> Rereader {
+        Rereader::new(Arc::clone(&self.0), watchdog)
     }
 
     /// Passes the spool's events to the queue until all sources have ended and everything was read, or until the agent

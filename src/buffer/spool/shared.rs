@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
-use super::position::Marks;
+use super::marks::Marks;
+use super::reader::Damage;
 use super::record::Record;
-use super::segments::Segments;
+use super::segments::{self, Segments};
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
@@ -62,7 +63,6 @@ pub(super) struct State {
     waiting_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
-    pub(super) marks: Marks,
     /// The number after the last event that was passed to the queue, and when that was written.
     pub(super) queued: u64,
     pub(super) read_at: Option<u32>,
@@ -80,6 +80,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// Locked last, and for moments only.
+    marks: Mutex<Marks>,
     /// For the writing thread: there is something to write.
     pub(super) unwritten: Condvar,
     /// For the syncing thread: there is something to sync.
@@ -108,7 +110,6 @@ impl State {
             waiting_for_room: 0,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
-            marks: Marks::new(0),
             queued: 0,
             read_at: None,
             trouble: None,
@@ -150,6 +151,7 @@ impl Shared {
     pub(super) fn new(path: String, limit: u64, sync: SyncMode, report: Arc<Report>) -> Self {
         Shared {
             state: Mutex::new(State::new()),
+            marks: Mutex::new(Marks::new(0)),
             unwritten: Condvar::new(),
             unsynced: Condvar::new(),
             unread: Condvar::new(),
@@ -170,7 +172,7 @@ impl Shared {
         }
         state.writer = Some(Writer::new(Arc::clone(&files.dir), self.segment_bytes));
         state.segments = std::mem::take(&mut files.segments);
-        state.marks = Marks::new(files.at.acked);
+        *self.marks() = Marks::new(files.at.acked);
         state.queued = files.at.acked;
         state.fresh = None;
         state.dir = Some(Arc::clone(&files.dir));
@@ -178,6 +180,10 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this many bytes of events could ever be taken at once.
@@ -283,6 +289,16 @@ impl Shared {
         }
         .log();
         self.report.spool_damaged(bytes);
+    }
+
+    /// The same, when that is noticed while it is read.
+    pub(super) fn found_damaged(&self, damage: &Damage) {
+        let is_new = self.lock().segments.damaged(damage.segment);
+        let name = segments::name(damage.segment);
+        match is_new {
+            true => self.damaged(&name, damage.events, damage.bytes),
+            false => self.report.spool_damaged(damage.bytes),
+        }
     }
 
     /// These events are on disk, or never will be.

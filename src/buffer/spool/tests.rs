@@ -1,5 +1,6 @@
 //! A spool without threads on a disk that is killed, loses power, and is damaged, compared with a naive model.
 
+mod again;
 mod disk;
 mod model;
 

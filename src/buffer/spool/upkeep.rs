@@ -233,7 +233,7 @@ impl Upkeep {
     fn note(&mut self, is_due: bool, is_last: bool) {
         let watermark = self.stats.watermark();
         let mut state = self.shared.lock();
-        let acked = state.marks.advance(watermark);
+        let acked = self.shared.marks().advance(watermark);
         if (is_last || state.is_in_trouble())
             && state.segments.next() <= acked
             && let Some(writer) = &mut state.writer
@@ -317,14 +317,12 @@ impl Upkeep {
     /// Gives the report the spool's state.
     pub(super) fn report(&self) {
         let state = self.shared.lock();
-        let oldest = match state.unread() {
-            0 => state.marks.oldest(),
-            _ => state.marks.oldest().or(state.read_at),
-        };
+        let oldest = self.shared.marks().oldest();
+        let oldest = oldest.or(state.read_at.filter(|_| state.unread() > 0));
         let spool = SpoolState {
             bytes: state.segments.bytes(),
             limit: self.shared.limit,
-            events: state.unread(),
+            events: state.unread() + self.stats.released() as u64,
             oldest: Duration::from_secs(oldest.map_or(0, |time| now().saturating_sub(time)).into()),
             corrupt_bytes: 0,
         };

@@ -9,12 +9,14 @@ mod route;
 mod rules;
 mod several;
 mod size;
+mod vanish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
+use super::batch::Batch;
 use super::compression::Packed;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, Outcome, Overhead};
@@ -130,6 +132,13 @@ struct Simulation {
     queries_failed: usize,
     /// How long it waited after each failure.
     delays: Vec<Duration>,
+    /// The spool has an event unless its number is divisible by this; with 1 there is no spool.
+    unspooled: Seq,
+    /// Events that the spool has lost.
+    damaged: Ranges,
+    /// The events that are in memory, and the most of them.
+    in_memory: usize,
+    most_in_memory: usize,
     /// Takes bodies instead of the given webhook, if events are to be indexed.
     splunk: Option<Splunk>,
     /// Endpoints that went down, or came back, and when.
@@ -180,6 +189,10 @@ impl Simulation {
             sizes_learned: Vec::new(),
             queries_failed: 0,
             delays: Vec::new(),
+            unspooled: 1,
+            damaged: Ranges::default(),
+            in_memory: 0,
+            most_in_memory: 0,
             splunk: None,
             turns: Vec::new(),
             packs: None,
@@ -201,6 +214,18 @@ impl Simulation {
     fn run(&mut self, events: usize) -> Run {
         let first = self.taken;
         self.taken += events;
+        self.comes(events);
+        self.lines(first, events)
+    }
+
+    /// So many more events are in memory.
+    fn comes(&mut self, events: usize) {
+        self.in_memory += events;
+        self.most_in_memory = self.most_in_memory.max(self.in_memory);
+    }
+
+    /// These events.
+    fn lines(&self, first: usize, events: usize) -> Run {
         // A number, and blanks: cheap to write and to read.
         let mut bytes = vec![b' '; events * self.size];
         for (line, seq) in bytes.chunks_exact_mut(self.size).zip(first..) {
@@ -307,6 +332,7 @@ impl Simulation {
                 Step::Wait(until) => Doing::Waiting(until),
                 Step::Finished => Doing::Ended,
                 Step::Ask(query) => self.ask(query),
+                Step::Read(seqs) => self.read(&seqs),
                 Step::Send(flight) => self.send(sender, flight, webhook),
             },
             Doing::Collecting { wanted, until } if self.collect(wanted, until) => Doing::Nothing,
@@ -391,6 +417,8 @@ impl Simulation {
                 (outcome, took, false)
             }
         };
+        let spooled = request.seqs.iter().filter(|seq| *seq % self.unspooled != 0);
+        flight.spooled(spooled.map(|seq| *seq..seq + 1).collect());
         self.requests.push(request);
         Doing::Posting {
             flight,
@@ -399,6 +427,19 @@ impl Simulation {
             has_moved,
             until: self.now + took,
         }
+    }
+
+    fn read(&mut self, seqs: &Ranges) -> Doing {
+        let mut batch = Batch::default();
+        for seqs in seqs.without(&self.damaged).iter() {
+            let events = (seqs.end - seqs.start) as usize;
+            self.comes(events);
+            batch.push(self.lines(seqs.start as usize, events));
+        }
+        let missing = seqs.without(&batch.seqs().collect());
+        self.dropped.extend(missing.iter().flatten());
+        self.delivery.read(Some(batch));
+        Doing::Nothing
     }
 
     fn ask(&mut self, query: Query) -> Doing {
@@ -414,21 +455,29 @@ impl Simulation {
         }
     }
 
+    fn delivered(&mut self, seqs: impl Iterator<Item = Seq>, elapsed: Duration) {
+        for seq in seqs {
+            let splunk = self.splunk.as_mut();
+            assert!(
+                splunk.is_none_or(|splunk| splunk.has(seq, elapsed)),
+                "{seq} is lost"
+            );
+            assert!(self.delivered.insert(seq, elapsed).is_none(), "{seq} twice");
+            assert!(!self.rejected.contains_key(&seq), "{seq} twice");
+        }
+    }
+
     fn apply(&mut self, effect: Effect) {
         let elapsed = self.elapsed();
         match effect {
             Effect::Delivered(batch) => {
-                for seq in batch.seqs().flatten() {
-                    let splunk = self.splunk.as_mut();
-                    assert!(
-                        splunk.is_none_or(|splunk| splunk.has(seq, elapsed)),
-                        "{seq} is lost"
-                    );
-                    assert!(self.delivered.insert(seq, elapsed).is_none(), "{seq} twice");
-                    assert!(!self.rejected.contains_key(&seq), "{seq} twice");
-                }
+                self.in_memory -= batch.extent().events;
+                self.delivered(batch.seqs().flatten(), elapsed);
             }
+            Effect::Indexed(seqs) => self.delivered(seqs.iter().flatten(), elapsed),
+            Effect::Released(batch) => self.in_memory -= batch.extent().events,
             Effect::Rejected(batch, message) => {
+                self.in_memory -= batch.extent().events;
                 for seq in batch.seqs().flatten() {
                     assert!(
                         self.rejected.insert(seq, message.clone()).is_none(),
@@ -453,7 +502,7 @@ impl Simulation {
     /// Everything that was collected is final or buffered.
     fn assert_nothing_forgotten(&self) {
         let is_final = self.delivered.len() + self.rejected.len() + self.dropped.len();
-        assert_eq!(is_final + self.delivery.buffered().events, self.taken);
+        assert_eq!(is_final + self.delivery.buffered(), self.taken);
     }
 
     fn delivered_all_but(&self, lost: &[Seq]) -> bool {

@@ -243,6 +243,63 @@ fn slow_acknowledgements_do_not_slow_delivery_down() {
     assert!(slow < at_once + at_once / 5, "{at_once:?}, {slow:?}");
 }
 
+/// Two bodies, and what comes in between.
+const FEW: usize = 3000;
+
+#[test]
+fn what_the_spool_has_is_not_in_memory_until_it_is_indexed() {
+    for (connections, unspooled) in [(1, Seq::MAX), (2, Seq::MAX), (1, 100)] {
+        let mut simulation = stream(Splunk::new(1), connections, 50_000, 0);
+        simulation.unspooled = unspooled;
+        run(&mut simulation, Duration::from_secs(8));
+        assert_eq!(simulation.delivery.posted(), 50_000);
+        let others = 50_000 / unspooled as usize + 1;
+        assert!(simulation.in_memory <= others);
+        let most = simulation.most_in_memory;
+        assert!(most <= FEW * connections + others, "{most}");
+        run(&mut simulation, MAX);
+        assert!(simulation.delivered_all_but(&[]));
+        assert_eq!((simulation.in_memory, simulation.redelivered), (0, 0));
+    }
+}
+
+#[test]
+fn what_only_the_spool_has_is_read_again_before_newer_events() {
+    let mut simulation = stream(Splunk::new(1), 1, 30_000, 1);
+    simulation.unspooled = Seq::MAX;
+    let at = Duration::from_secs(8);
+    run(&mut simulation, at).restart(0, at);
+    let posts = simulation.requests.len();
+    run(&mut simulation, MAX * 2);
+    assert!(simulation.delivered_all_but(&[]));
+    assert!(simulation.redelivered > 7000);
+    assert!(simulation.most_in_memory <= FEW);
+    // The one that tells that the indexer counts anew, and then all in order.
+    let again: Vec<Seq> = simulation.requests[posts + 1..]
+        .iter()
+        .flat_map(|request| request.seqs.clone())
+        .collect();
+    assert_eq!(again[0], 0);
+    assert!(again.is_sorted());
+}
+
+#[test]
+fn what_the_spool_has_lost_does_not_hold_up_the_rest() {
+    let mut splunk = Splunk::new(1);
+    splunk.delay = Duration::from_secs(1000);
+    let mut simulation = stream(splunk, 1, 30, 0);
+    simulation.unspooled = Seq::MAX;
+    simulation.damaged = "3-5,9,29".parse().unwrap();
+    run(&mut simulation, ACK_TIMEOUT - MAX).delay = Duration::ZERO;
+    run(&mut simulation, ACK_TIMEOUT + MAX);
+    assert_eq!(
+        (simulation.redelivered, simulation.delivered.len()),
+        (25, 25)
+    );
+    simulation.assert_nothing_forgotten();
+    assert_eq!(simulation.delivery.posted(), 0);
+}
+
 #[test]
 fn what_is_not_indexed_in_time_is_sent_again() {
     let mut splunk = Splunk::new(1);
@@ -359,6 +416,8 @@ proptest! {
         connections in 1usize..4,
         trouble in (0u64..20, 0u64..15, 0u64..10, 0u64..5),
         delay in 0u64..40,
+        unspooled in 1u64..4,
+        damaged in vec(0u64..200, 0..3),
         gaps in vec(0u64..500, 1..200),
         seed: u64,
     ) {
@@ -368,6 +427,8 @@ proptest! {
         (splunk.is_sticky, splunk.has_endpoints) = (balancing == 1, balancing == 2);
         (splunk.dice, splunk.delay) = (seed | 1, Duration::from_secs(delay));
         let mut simulation = stream(splunk, connections, gaps.len(), 0);
+        simulation.unspooled = unspooled;
+        simulation.damaged = damaged.into_iter().map(|seq| seq..seq + 1).collect();
         let mut at = 0;
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
         run(&mut simulation, Duration::from_secs(3600)).trouble = Trouble::default();
@@ -375,8 +436,10 @@ proptest! {
         // From then on nothing goes wrong any more, except with a balancer without cookies.
         run(&mut simulation, Duration::from_secs(3 * 86_400));
         simulation.assert_nothing_forgotten();
-        prop_assert!(simulation.delivered_all_but(&[]), "{} of {}", simulation.delivered.len(), gaps.len());
-        prop_assert_eq!(simulation.delivery.posted(), 0);
+        let lost: Vec<_> = simulation.dropped.iter().copied().collect();
+        prop_assert!(lost.iter().all(|seq| simulation.damaged.contains(*seq)));
+        prop_assert!(simulation.delivered_all_but(&lost), "{} of {}", simulation.delivered.len(), gaps.len());
+        prop_assert_eq!((simulation.delivery.posted(), simulation.in_memory), (0, 0));
         prop_assert!(simulation.rejected.is_empty());
     }
 }

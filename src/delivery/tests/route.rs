@@ -7,9 +7,9 @@ use super::*;
 use crate::delivery::route::Mode;
 
 const FAILBACK: Duration = Duration::from_secs(300);
-const SLOW: Duration = Duration::from_millis(50);
+pub(super) const SLOW: Duration = Duration::from_millis(50);
 
-fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simulation {
+pub(super) fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simulation {
     let settings = Settings {
         connections,
         ..settings()
@@ -25,7 +25,7 @@ fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simula
 }
 
 /// A stream of events, with this many milliseconds between two of them.
-fn stream(mut simulation: Simulation, gap: u64) -> Simulation {
+pub(super) fn stream(mut simulation: Simulation, gap: u64) -> Simulation {
     for (at, arrival) in simulation.arrivals.iter_mut().enumerate() {
         *arrival = Duration::from_millis(at as u64 * gap);
     }
@@ -348,53 +348,5 @@ proptest! {
         });
         simulation.assert_nothing_forgotten();
         prop_assert_eq!(simulation.delivered.len() + simulation.rejected.len(), gaps.len());
-    }
-}
-
-/// Endpoints that are killed and come back, in turns of `shortest` to `longest` ms; at least one is up at any time.
-fn kills(seed: u64, turns: usize, shortest: u64, longest: u64) -> Vec<(Duration, [bool; 3])> {
-    let mut dice = seed | 1;
-    let mut random = || super::poison::random(&mut dice);
-    let (mut at, mut alive, mut script) = (5000, [true; 3], Vec::new());
-    for _ in 0..turns {
-        let place = (random() % 3) as usize;
-        alive[place] = !alive[place];
-        if alive == [false; 3] {
-            alive[(place + 1 + (random() % 2) as usize) % 3] = true;
-        }
-        script.push((Duration::from_millis(at), alive));
-        at += shortest + random() % (longest - shortest + 1);
-    }
-    script.push((Duration::from_millis(at), [true; 3]));
-    script
-}
-
-/// Those that were killed accept no connections, and their requests under way end.
-#[test]
-fn endpoints_that_are_killed_and_come_back_keep_nobody_waiting() {
-    for (mode, connections) in [(Mode::Failover, 1), (Mode::Failover, 4), (Mode::Spread, 3)] {
-        for seed in 0..60 {
-            let script = kills(seed * 77 + 5, 30, 500, 3000);
-            let mut simulation = stream(to(3, mode, connections, 6000), 10);
-            let is_alive = |endpoint: usize, at: Duration| {
-                let place = script.partition_point(|(turn, _)| *turn <= at);
-                place == 0 || script[place - 1].1[endpoint]
-            };
-            simulation.run_until(MAX * 100, |request| {
-                let (endpoint, at) = (request.endpoint, request.at);
-                match (is_alive(endpoint, at), is_alive(endpoint, at + SLOW)) {
-                    (false, _) => (failed(Cause::Unreachable), QUICK),
-                    (_, false) => (failed(Cause::Disconnected), SLOW),
-                    _ => (Outcome::Delivered, SLOW),
-                }
-            });
-            let place = format!("{mode:?} {connections} {seed}");
-            assert!(simulation.delivered_all_but(&[]), "{place}");
-            let times: BTreeSet<_> = simulation.delivered.values().collect();
-            let pauses = times.iter().zip(times.iter().skip(1));
-            let longest = pauses.map(|(at, next)| **next - **at).max().unwrap();
-            // A body waits a second for its events.
-            assert!(longest < Duration::from_secs(3), "{place}: {longest:?}");
-        }
     }
 }

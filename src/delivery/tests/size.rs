@@ -190,3 +190,28 @@ fn a_limit_by_events_is_learned_too() {
         );
     }
 }
+
+#[test]
+fn a_webhook_that_fails_now_and_then_gets_large_bodies_all_the_same() {
+    for connections in [1, 4] {
+        for seed in 1..4 {
+            let settings = Settings {
+                connections,
+                ..settings()
+            };
+            let mut simulation = Simulation::seeded(settings, 100_000, seed);
+            let mut dice = seed * 77 + 1;
+            simulation.run_until(Duration::from_secs(86_400), |_| {
+                match super::poison::random(&mut dice) % 8 {
+                    0 => (failed(Cause::Answer), QUICK),
+                    1 => (failed(Cause::Disconnected), QUICK),
+                    _ => (Outcome::Delivered, QUICK),
+                }
+            });
+            assert!(simulation.delivered_all_but(&[]), "{connections} {seed}");
+            let bytes: usize = simulation.requests.iter().map(|it| it.bytes).sum();
+            let average = bytes / simulation.requests.len();
+            assert!(average >= 1 << 19, "{connections} {seed}: {average} bytes");
+        }
+    }
+}

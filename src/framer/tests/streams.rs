@@ -22,52 +22,47 @@ fn lines(stream: &str, objects: &[(serde_json::Value, usize)]) -> Vec<String> {
 
 #[test]
 fn parts_are_joined_though_the_other_stream_speaks_between_them() {
-    let (a, b) = (r#"{"a":"x y"}"#.to_owned(), r#"{"b":2}"#.to_owned());
+    let (a, b) = (r#"{"a":"x y"}"#, r#"{"b":2}"#);
+    let (out_a, err_b) = (
+        format!("{STDOUT} P {{\"a\":\n"),
+        format!("{STDERR} P {{\"b\":\n"),
+    );
+    let (out_end, err_end) = (format!("{STDOUT} F \"x y\"}}\n"), format!("{STDERR} F 2}}"));
     for (stream, expected, lost) in [
         (
-            format!("{STDOUT} P {{\"a\":\"x\n{STDERR} F {{\"b\":2}}\n{STDOUT} F  y\"}}\n"),
-            vec![&a, &b],
+            format!("{STDOUT} P {{\"a\":\"x\n{STDERR} F {b}\n{STDOUT} F  y\"}}\n"),
+            [a, b],
             0,
         ),
+        (format!("{out_a}{err_b}{out_end}{err_end}"), [a, b], 0),
+        (format!("{err_b}{out_a}{out_end}{err_end}"), [b, a], 0),
         (
-            format!(
-                "{STDOUT} P {{\"a\":\n{STDERR} P {{\"b\":\n{STDOUT} F \"x y\"}}\n{STDERR} F 2}}"
-            ),
-            vec![&a, &b],
-            0,
-        ),
-        (
-            format!(
-                "{STDERR} P {{\"b\":\n{STDOUT} P {{\"a\":\n{STDOUT} F \"x y\"}}\n{STDERR} F 2}}"
-            ),
-            vec![&b, &a],
-            0,
-        ),
-        (
-            format!(
-                "{STDOUT} P {{\"a\":\n{STDERR} F oh\n{STDERR} F no\n{STDOUT} F \"x y\"}}\n{{\"b\":2}}"
-            ),
-            vec![&a, &b],
+            format!("{out_a}{STDERR} F oh\n{STDERR} F no\n{out_end}{b}"),
+            [a, b],
             1,
         ),
         // The rest of one that broke, too.
         (
             format!(
-                "{STDOUT} P {{\"x\":]\n{STDERR} F {{\"b\":2}}\n{STDOUT} F {{\"y\":1}}\n{STDOUT} F {a}\n"
+                "{STDOUT} P {{\"x\":]\n{STDERR} F {b}\n{STDOUT} F {{\"y\":1}}\n{STDOUT} F {a}\n"
             ),
-            vec![&b, &a],
+            [b, a],
             1,
         ),
         // One that does not continue.
         (
-            format!("{STDOUT} P {{\"x\":\n{STDERR} F {{\"b\":2}}\n{a}\n"),
-            vec![&b, &a],
+            format!("{STDOUT} P {{\"x\":\n{STDERR} F {b}\n{a}\n"),
+            [b, a],
             1,
         ),
-        (format!("{STDOUT} P {{\"x\":\n{STDERR} F {b}"), vec![&b], 1),
+        (
+            format!("{a}\n{STDOUT} P {{\"x\":\n{STDERR} F {b}"),
+            [a, b],
+            1,
+        ),
     ] {
         let (found, found_lost) = outcome(&stream);
-        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{stream}");
+        assert_eq!(found, expected, "{stream}");
         assert_eq!(found_lost, lost, "{stream}");
     }
 }

@@ -145,7 +145,7 @@ impl Follower {
         let is_old = self
             .old_before
             .is_some_and(|before| file.now.modified < before);
-        let is_passed = (is_start_over && (is_sibling || self.wishes.start == FileStart::End))
+        let is_passed = (is_start_over && (is_sibling || self.settings.start == FileStart::End))
             || (is_old && is_sibling);
         if is_passed && !file.is_gzip {
             let number = self.number();

@@ -80,7 +80,7 @@ impl Follower {
                 continue;
             }
             if file.is_gone && !file.is_open() {
-                self.lose(number);
+                self.lose(number, Ending::Unclear);
                 continue;
             }
             if file.is_gone
@@ -110,7 +110,7 @@ impl Follower {
         if !is_passed {
             return;
         }
-        let are_many = self.open.len() * 2 > self.wishes.max_open;
+        let are_many = self.open.len() * 2 > self.max_open;
         let patience = if are_many { COOLS } else { QUIET };
         let is_quiet = now.saturating_duration_since(file.active) > patience;
         let mut others = self.files.values();
@@ -118,22 +118,17 @@ impl Follower {
         if !(is_quiet && are_others || matches!(file.state, State::CopyOf { .. })) {
             return;
         }
-        if let Some(mut file) = self.take(number) {
-            match file.state {
-                State::Skipped | State::CopyOf { .. } => self.progress.drop_file(number),
-                _ => self.miss(number, &mut file, Ending::Finished),
-            }
-        }
+        self.lose(number, Ending::Finished);
     }
 
-    /// A file that was not open is gone.
-    fn lose(&mut self, number: u64) {
+    /// A file is no longer one of the source's.
+    fn lose(&mut self, number: u64, ending: Ending) {
         let Some(mut file) = self.take(number) else {
             return;
         };
         match file.state {
             State::Skipped | State::CopyOf { .. } => self.progress.drop_file(number),
-            _ => self.miss(number, &mut file, Ending::Unclear),
+            _ => self.miss(number, &mut file, ending),
         }
     }
 
@@ -144,7 +139,7 @@ impl Follower {
         now: Instant,
         sink: &mut impl Sink,
     ) {
-        let max = self.wishes.max_deleted;
+        let max = self.settings.max_deleted;
         let mut sum: u64 = deleted.iter().map(|(.., length)| length).sum();
         self.deleted_bytes = sum;
         let size = |bytes| Size(usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -4,9 +4,10 @@
 //! of a truncated one inherits it. The current time is an argument; events go to a [`Sink`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::claims::Claims;
 use super::listing::{Identity, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
@@ -52,14 +53,17 @@ pub(super) trait Sink {
     fn name(&self) -> &str;
 }
 
-/// What the user wants of a source.
-#[derive(Debug, Clone)]
-pub(super) struct Wishes {
-    pub(super) start: FileStart,
+/// What holds for all `file:` sources.
+#[derive(Debug, Clone, Default)]
+pub struct FileSettings {
+    /// Where reading begins at the very first start.
+    pub start: FileStart,
+    /// Patterns of files that are not read.
+    pub exclude: Vec<String>,
     /// Files that no longer have a name are kept open up to this many bytes.
-    pub(super) max_deleted: u64,
-    /// At most this many files are kept open.
-    pub(super) max_open: usize,
+    pub max_deleted: u64,
+    /// Which source reads which file.
+    pub claims: Claims,
 }
 
 /// How it is known that all of a content was read.
@@ -72,9 +76,12 @@ pub(super) enum Ending {
 }
 
 /// The files of a source.
+#[derive(Default)]
 pub(super) struct Follower {
     pub(super) listing: Listing,
-    pub(super) wishes: Wishes,
+    pub(super) settings: FileSettings,
+    /// At most this many files are kept open.
+    pub(super) max_open: usize,
     pub(super) files: BTreeMap<u64, Box<Tracked>>,
     /// The same by their inode numbers, and by those that their directories show.
     by_inode: BTreeSet<(u64, u64)>,
@@ -135,6 +142,8 @@ pub(super) struct Follower {
     pub(super) main: Option<Identity>,
     pub(super) main_logged: Option<Identity>,
     pub(super) wait_logged: Option<Instant>,
+    /// Another source reads the same file, and that was logged.
+    pub(super) is_doubled: bool,
     /// Copies are logged once.
     pub(super) copies: BTreeMap<u64, Instant>,
     /// Malformed events that were not logged yet, with the first one's place.
@@ -153,50 +162,21 @@ pub(super) struct BrokenAt {
 }
 
 impl Follower {
-    pub(super) fn new(pattern: Pattern, wishes: Wishes, restored: Option<Restored>) -> Self {
+    /// For the files that this path or pattern means, of which at most `max_open` are kept open.
+    pub(super) fn new(
+        path: &Path,
+        settings: FileSettings,
+        max_open: usize,
+        restored: Option<Restored>,
+    ) -> Self {
         let mut follower = Follower {
-            listing: Listing::new(pattern),
-            wishes,
-            files: BTreeMap::new(),
-            by_inode: BTreeSet::new(),
-            by_head: BTreeSet::new(),
-            missing: Missing::default(),
-            complete: BTreeMap::new(),
-            restored: BTreeSet::new(),
-            orphans: BTreeMap::new(),
-            remainders: VecDeque::new(),
-            heirs: BTreeMap::new(),
-            spare: None,
-            others: Missing::default(),
-            progress: Progress::default(),
-            troubles: Troubles::default(),
+            listing: Listing::new(Pattern::new(path, &settings.exclude)),
+            settings,
+            max_open,
             next: 1,
-            looks: 0,
-            looked: None,
-            look_cost: Duration::ZERO,
             is_first: true,
-            old_before: None,
-            pending: BTreeSet::new(),
-            ready: VecDeque::new(),
-            hot: BTreeSet::new(),
-            open: BTreeSet::new(),
-            cold: 0,
-            cold_at: None,
-            dirty: HashSet::new(),
-            endings: Vec::new(),
             must_search: true,
-            searched: None,
-            is_waiting: false,
-            deleted_bytes: 0,
-            was_seen: false,
-            main: None,
-            main_logged: None,
-            wait_logged: None,
-            copies: BTreeMap::new(),
-            broken: None,
-            broken_logged: None,
-            held_logged: None,
-            must_trim: false,
+            ..Follower::default()
         };
         if let Some(restored) = restored {
             follower.restore(restored);
@@ -254,7 +234,7 @@ impl Follower {
 
     /// A file is one of the source's from now on, under this number.
     pub(super) fn put(&mut self, number: u64, mut file: Tracked) {
-        if self.open.len() >= self.wishes.max_open && !file.is_gone {
+        if self.open.len() >= self.max_open && !file.is_gone {
             file.close();
         }
         self.by_inode.extend(keys(&file, number));

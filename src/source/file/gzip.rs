@@ -77,10 +77,8 @@ impl Gzip {
 mod tests {
     use std::io::Write as _;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
     use super::*;
+    use crate::source::gunzip::gzip;
 
     #[test]
     fn it_is_read_on_from_where_the_original_was_read_to() {
@@ -90,9 +88,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         // Two members, as after something was appended.
         for part in [&text[..70_000], &text[70_000..]] {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            encoder.write_all(part).unwrap();
-            file.write_all(&encoder.finish().unwrap()).unwrap();
+            file.write_all(&gzip(part)).unwrap();
         }
         for offset in [0, 1, 1000, 69_999, 70_001, text.len()] {
             let mut copy = file.try_clone().unwrap();

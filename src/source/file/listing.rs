@@ -70,7 +70,7 @@ pub(super) struct Changes {
 }
 
 /// The directories of a pattern.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Listing {
     pattern: Pattern,
     dirs: HashMap<PathBuf, Dir>,

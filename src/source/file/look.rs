@@ -43,6 +43,25 @@ impl Follower {
         }
     }
 
+    /// Logs, once, that another source reads one of these files too.
+    fn claim(&mut self, new: &[Listed], source: &str) {
+        if self.is_doubled || new.is_empty() {
+            return;
+        }
+        let name = Arc::from(source);
+        for listed in new {
+            if let Some(other) = self.settings.claims.claim(&name, listed) {
+                self.is_doubled = true;
+                return Message::FileReadTwice {
+                    file: label(&listed.path),
+                    source: source.to_owned(),
+                    other: other.to_string(),
+                }
+                .log();
+            }
+        }
+    }
+
     /// Brings the files up to date with what there is.
     pub(super) fn look(&mut self, now: Instant, sink: &mut impl Sink) {
         let began = Instant::now();
@@ -60,6 +79,7 @@ impl Follower {
         self.must_trim |= new.len() >= MANY;
         self.sweep(&changes.dirs, now);
         self.poll(now);
+        self.claim(&new, sink.name());
         self.add(new, now);
         self.tend_gone(now, sink);
         self.resolve_missing(now, sink);

@@ -4,6 +4,7 @@
 //! [`Follower`] knows the files and decides what is read; the loop here tells it the time and takes its events. It
 //! polls rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
+mod claims;
 mod classify;
 mod ending;
 mod follower;
@@ -25,14 +26,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use self::follower::{Follower, Sink, Wishes};
+pub use self::follower::FileSettings;
+use self::follower::{Follower, Sink};
 use self::lag::{LagMeter, Observation};
 use self::pace::Pace;
-use self::pattern::Pattern;
 use self::reading::Step;
 use super::output::{Broken, SourceOutput};
 use super::reader::Source;
-use super::spec::FileStart;
 use crate::framer::Framer;
 use crate::state::checkpoint::Restored;
 use crate::sys::descriptors;
@@ -48,38 +48,12 @@ const LAG: Duration = Duration::from_secs(1);
 /// Longer paths are cut in the log.
 const MAX_LABEL: usize = 400;
 
-/// What holds for all `file:` sources.
-#[derive(Debug, Clone)]
-pub struct FileSettings {
-    /// Where reading begins at the very first start.
-    pub start: FileStart,
-    /// Patterns of files that are not read.
-    pub exclude: Vec<String>,
-    /// Removed files are kept open up to this many bytes.
-    pub max_deleted: u64,
-}
-
-/// A `file:` source.
+/// A `file:` source. A file that is not there yet, or can't be read, is waited for.
 pub(super) struct FileSource {
-    path: PathBuf,
-    settings: FileSettings,
+    pub(super) path: PathBuf,
+    pub(super) settings: FileSettings,
     /// What the last start left, once the state directory is there.
-    restored: Option<Receiver<Restored>>,
-}
-
-impl FileSource {
-    /// A file that is not there yet, or can't be read, is waited for.
-    pub(super) fn new(
-        path: &Path,
-        settings: &FileSettings,
-        restored: Option<Receiver<Restored>>,
-    ) -> Self {
-        FileSource {
-            path: path.to_owned(),
-            settings: settings.clone(),
-            restored,
-        }
-    }
+    pub(super) restored: Option<Receiver<Restored>>,
 }
 
 impl Source for FileSource {
@@ -88,12 +62,6 @@ impl Source for FileSource {
     }
 
     fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        let pattern = Pattern::new(&self.path, &self.settings.exclude);
-        let wishes = Wishes {
-            start: self.settings.start,
-            max_deleted: self.settings.max_deleted,
-            max_open: descriptors::for_files(),
-        };
         let mut restored = None;
         while let Some(receiver) = &self.restored
             && restored.is_none()
@@ -106,7 +74,8 @@ impl Source for FileSource {
                 }
             }
         }
-        let mut follower = Follower::new(pattern, wishes, restored);
+        let max_open = descriptors::for_files();
+        let mut follower = Follower::new(&self.path, self.settings, max_open, restored);
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {

@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// What the user wrote after `file:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pattern {
-    text: PathBuf,
+    /// The file, as it is found in its directory, if there are no wildcards.
+    path: Option<PathBuf>,
     /// The directory of the first name with a wildcard, or of the file.
     root: PathBuf,
     parts: Vec<Part>,
-    exclude: Vec<Vec<u8>>,
+    exclude: Vec<String>,
 }
 
 /// One component after the root.
@@ -43,7 +44,6 @@ impl Pattern {
         let is_glob = has_wildcard(path.as_os_str()) && fs::symlink_metadata(path).is_err();
         let mut root = PathBuf::new();
         let mut parts = Vec::new();
-        let mut text = path.to_owned();
         for component in path.components() {
             match component {
                 Component::Normal(name) if !parts.is_empty() || (is_glob && has_wildcard(name)) => {
@@ -63,25 +63,21 @@ impl Pattern {
         if root.as_os_str().is_empty() {
             root.push(".");
         }
-        if let [Part::Path(name)] = &parts[..] {
-            // As it is found in its directory.
-            text = root.join(OsStr::from_bytes(name));
-        }
+        let file = match &parts[..] {
+            [Part::Path(name)] => Some(root.join(OsStr::from_bytes(name))),
+            _ => None,
+        };
         Pattern {
-            text,
+            path: file,
             root,
             parts,
-            exclude: exclude
-                .iter()
-                .map(|text| text.clone().into_bytes())
-                .collect(),
+            exclude: exclude.to_vec(),
         }
     }
 
     /// The path of a source without wildcards.
     pub(super) fn path(&self) -> Option<&Path> {
-        let is_path = matches!(self.parts.first(), Some(Part::Path(_)));
-        is_path.then_some(&*self.text)
+        self.path.as_deref()
     }
 
     /// Where the walk over directories begins.
@@ -132,6 +128,7 @@ impl Pattern {
     /// A pattern with a slash applies to the whole path, one without to the name.
     pub(super) fn is_excluded(&self, directory: &Path, name: &[u8]) -> bool {
         self.exclude.iter().any(|pattern| {
+            let pattern = pattern.as_bytes();
             if pattern.contains(&b'/') {
                 let path = directory.join(OsStr::from_bytes(name));
                 matches_path(pattern, path.as_os_str().as_bytes())

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
@@ -16,7 +16,7 @@ use super::unpack::take_whole;
 use super::values::{Found, Values};
 use crate::framer::{Frame, Framer, Lost};
 use crate::rules::Screened;
-use crate::source::foreign::Foreign;
+use crate::source::foreign;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::{Reason, Refusal};
@@ -78,9 +78,9 @@ enum Form {
 
 impl Connection {
     /// All messages that are not whole may take `memory` bytes.
-    pub(super) fn new(memory: usize, output: &SourceOutput, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(memory: usize, output: &SourceOutput, peer: Option<IpAddr>) -> Self {
         Connection {
-            peer: peer.map(|peer| peer.ip()),
+            peer,
             connected: Instant::now(),
             max: memory,
             form: Form::Unknown,
@@ -98,11 +98,11 @@ impl Connection {
 
     /// Looks at the first bytes of the connection.
     fn begin(&mut self, mut first: &[u8], output: &SourceOutput) -> io::Result<()> {
-        if let Some(foreign) = Foreign::of(first) {
-            if foreign == Foreign::Tls {
+        if let Some(refusal) = foreign::of(first) {
+            if refusal == Refusal::TlsHello {
                 output.complain(SPEAKS_TLS);
             }
-            return Err(self.break_off(output, foreign.refusal()));
+            return Err(self.break_off(output, refusal));
         }
         match first.first() {
             Some(MSGPACK..) => {

@@ -123,15 +123,17 @@ pub struct Skipper {
     payload: usize,
 }
 
-impl Skipper {
+impl Default for Skipper {
     /// Before the first byte of a value.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Skipper {
             values: 1,
             payload: 0,
         }
     }
+}
 
+impl Skipper {
     /// Whether the value has ended.
     pub fn is_done(&self) -> bool {
         self.values == 0 && self.payload == 0
@@ -168,15 +170,9 @@ impl Skipper {
     }
 }
 
-impl Default for Skipper {
-    fn default() -> Self {
-        Skipper::new()
-    }
-}
-
 /// Splits off the value that `bytes` begins with. `None` if it is malformed or not whole.
 pub fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut skipper = Skipper::new();
+    let mut skipper = Skipper::default();
     let end = skipper.pass(bytes).ok()?;
     skipper.is_done().then(|| bytes.split_at(end))
 }

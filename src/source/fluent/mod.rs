@@ -29,28 +29,24 @@ pub(super) struct Listener {
     settings: ListenSettings,
     /// Others on the network can connect without knowing any secret.
     is_open: bool,
-    is_tls: bool,
 }
 
 impl Listener {
-    pub(super) fn tcp(address: SocketAddr, settings: ListenSettings) -> Result<Self, OpenError> {
-        Ok(Listener {
-            socket: ListeningSocket::tcp(address, None)?,
-            settings,
-            is_open: !address.ip().is_loopback(),
-            is_tls: false,
-        })
-    }
-
-    pub(super) fn tls(address: SocketAddr, settings: ListenSettings) -> Result<Self, OpenError> {
-        let Some(tls) = settings.tls.clone() else {
+    /// `fluents:`, or else `fluent:`.
+    pub(super) fn tcp(
+        address: SocketAddr,
+        settings: ListenSettings,
+        is_tls: bool,
+    ) -> Result<Self, OpenError> {
+        let tls = settings.tls.clone().filter(|_| is_tls);
+        if is_tls && tls.is_none() {
             return Err(OpenError::Wrong(NO_CERTIFICATE.into()));
-        };
+        }
+        let wants_cert = tls.as_ref().is_some_and(|tls| tls.wants_client_cert());
         Ok(Listener {
-            is_open: !address.ip().is_loopback() && !tls.wants_client_cert(),
-            socket: ListeningSocket::tcp(address, Some(tls))?,
+            socket: ListeningSocket::tcp(address, tls)?,
             settings,
-            is_tls: true,
+            is_open: !address.ip().is_loopback() && !wants_cert,
         })
     }
 
@@ -59,16 +55,11 @@ impl Listener {
             socket: ListeningSocket::unix(path, settings.socket_mode)?,
             settings,
             is_open: false,
-            is_tls: false,
         })
     }
 }
 
 impl Source for Listener {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         if self.is_open {
             Message::FluentUnprotected {
@@ -76,7 +67,7 @@ impl Source for Listener {
             }
             .log();
         }
-        let limits = self.settings.limits(&output, self.is_tls);
+        let limits = self.settings.limits(&self.socket, &output);
         let connection = |output: &SourceOutput, peer| Connection::new(limits.memory, output, peer);
         listen::serve(&self.socket, limits, connection, output, stop);
     }

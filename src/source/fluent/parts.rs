@@ -3,25 +3,13 @@
 use super::batch::Batch;
 use super::head::Fault;
 use super::message::{Body, Opening};
-use super::unpack::{ENTRY_ENVELOPE, Unpacked, Unpacker};
+pub use super::unpack::Step;
+use super::unpack::{ENTRY_ENVELOPE, Unpacker};
 use super::values::{Found, Values};
 use crate::buffer::chunk::Extent;
 
 /// Inflated bytes after which other clients have their turn.
 const SLICE: usize = 256 << 10;
-
-/// Why [`Parts::next`] has returned.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// More bytes are needed.
-    Read,
-    /// The batch should be offered.
-    Offer,
-    /// It has taken enough time for now.
-    Pause,
-    /// The message has ended, with this option.
-    Done(Vec<u8>),
-}
 
 /// A message that has arrived in part.
 #[derive(Debug)]
@@ -60,16 +48,14 @@ impl Parts {
                 Some(Body::Packed(left)) => {
                     let mut packed = values.bytes(left);
                     let before = packed.len();
-                    let unpacked = self.unpacker.unpack(&mut packed, batch, self.enough, SLICE);
+                    let step = self.unpacker.unpack(&mut packed, batch, self.enough, SLICE);
                     let used = before - packed.len();
                     values.pass_bytes(used);
                     self.body = Some(Body::Packed(left - used));
-                    match unpacked {
-                        Unpacked::Enough => return Ok(Step::Offer),
-                        Unpacked::Slice => return Ok(Step::Pause),
-                        Unpacked::All if used < left => return Ok(Step::Read),
-                        Unpacked::All => self.unpacker.finish(batch),
+                    if step != Step::Read || used < left {
+                        return Ok(step);
                     }
+                    self.unpacker.finish(batch);
                     None
                 }
                 Some(Body::Entries(0)) => None,

@@ -31,7 +31,7 @@ pub fn take_whole(batch: &mut Batch, entries: Entries<'_>, max: usize) -> bool {
                 events: usize::MAX,
                 bytes: max.saturating_add(1),
             };
-            if unpacker.unpack(&mut packed, batch, enough, max) != Unpacked::All {
+            if unpacker.unpack(&mut packed, batch, enough, max) != Step::Read {
                 batch.clear();
                 return false;
             }
@@ -42,15 +42,17 @@ pub fn take_whole(batch: &mut Batch, entries: Entries<'_>, max: usize) -> bool {
     batch.is_within(max)
 }
 
-/// The result of [`Unpacker::unpack`].
+/// Why taking a message's events has paused.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unpacked {
-    /// All bytes were taken.
-    All,
-    /// The batch has enough.
-    Enough,
-    /// A slice was inflated.
-    Slice,
+pub enum Step {
+    /// More bytes are needed.
+    Read,
+    /// The batch has enough, and should be offered.
+    Offer,
+    /// It has taken enough time for now.
+    Pause,
+    /// The message has ended, with this option.
+    Done(Vec<u8>),
 }
 
 /// Entries that are packed in a string, which may come in pieces, and may be compressed.
@@ -75,18 +77,19 @@ impl Unpacker {
     }
 
     /// Adds the events of the next bytes to the batch, until that has enough, or about `slice` bytes were inflated.
+    /// [`Step::Read`] means that all of them were taken.
     pub fn unpack(
         &mut self,
         packed: &mut &[u8],
         batch: &mut Batch,
         enough: Extent,
         slice: usize,
-    ) -> Unpacked {
+    ) -> Step {
         let mut inflated = 0;
         loop {
             while !self.is_bad {
                 if batch.has(enough) {
-                    return Unpacked::Enough;
+                    return Step::Offer;
                 }
                 match self.entries.next() {
                     Ok(None) => break,
@@ -99,17 +102,17 @@ impl Unpacker {
                 *packed = &[];
             }
             let Some(first) = packed.first() else {
-                return Unpacked::All;
+                return Step::Read;
             };
             if !std::mem::replace(&mut self.has_begun, true) && *first == GZIP {
-                self.gunzip = Some(Gunzip::new());
+                self.gunzip = Some(Gunzip::default());
             }
             let Some(gunzip) = &mut self.gunzip else {
                 self.entries.copy_in(packed);
                 continue;
             };
             if inflated >= slice {
-                return Unpacked::Slice;
+                return Step::Pause;
             }
             match gunzip.next(packed, self.entries.space()) {
                 Ok(count) => {
@@ -142,17 +145,13 @@ impl Unpacker {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
     use crate::source::fluent::message::opening;
-    use crate::source::fluent::parts::{Parts, Step};
-    use crate::source::fluent::values::{Found, Values};
+    use crate::source::fluent::parts::Parts;
+    use crate::source::gunzip::gzip;
 
     const MAX_EVENT: usize = 100;
     const MAX_BYTES: usize = 600;
@@ -175,12 +174,6 @@ mod tests {
             Entry::Nil => vec![0xc0],
         };
         entries.iter().flat_map(entry).collect()
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     /// Lines, too large ones, malformed ones.

@@ -1,10 +1,10 @@
 //! What the listener answers: as Splunk's HTTP Event Collector does, so that its clients know what to
 //! make of it.
 
-use super::request::HeadError;
-use crate::source::foreign::Foreign;
 use crate::telemetry::counters::Refusal;
 
+const BAD_REQUEST: &str = "400 Bad Request";
+const UNAVAILABLE: &str = "503 Service Unavailable";
 /// The methods that are allowed.
 const ALLOW: &str = "Allow: POST, PUT, GET, HEAD, OPTIONS\r\n";
 
@@ -29,8 +29,16 @@ pub enum Answer {
     TooManyConnections,
     /// The same of this client's address.
     TooManyOfPeer,
-    /// The request can't be understood.
-    Refused(HeadError),
+    /// Not HTTP, or framed in a way that could be understood differently.
+    Malformed(&'static str),
+    /// The client speaks another protocol, as this says.
+    Foreign(Refusal),
+    /// Line and headers are too long, or more headers than anybody needs.
+    HeadTooLarge,
+    /// A transfer coding other than `chunked`.
+    UnknownTransferCoding,
+    /// A content coding other than `gzip`, or more than one.
+    UnknownContentCoding,
     /// The body is not chunked as it says.
     BadChunking,
     /// The client does not speak TLS.
@@ -64,11 +72,11 @@ impl Answer {
             Answer::Busy => Refusal::BufferFull,
             Answer::TooManyConnections => Refusal::ConnectionLimit,
             Answer::TooManyOfPeer => Refusal::PeerLimit,
-            Answer::Refused(HeadError::Malformed(_)) => Refusal::MalformedHead,
-            Answer::Refused(HeadError::Foreign(foreign)) => foreign.refusal(),
-            Answer::Refused(HeadError::TooLarge) => Refusal::HeadTooLarge,
-            Answer::Refused(HeadError::UnknownTransferCoding) => Refusal::NotImplemented,
-            Answer::Refused(HeadError::UnknownContentCoding) => Refusal::Encoding,
+            Answer::Malformed(_) => Refusal::MalformedHead,
+            Answer::Foreign(refusal) => refusal,
+            Answer::HeadTooLarge => Refusal::HeadTooLarge,
+            Answer::UnknownTransferCoding => Refusal::NotImplemented,
+            Answer::UnknownContentCoding => Refusal::Encoding,
             Answer::BadChunking => Refusal::BadChunking,
             Answer::NotTls => Refusal::NotTls,
             Answer::TooLarge => Refusal::TooLarge,
@@ -86,21 +94,31 @@ impl Answer {
         match self {
             Answer::Taken => ("200 OK", "Success", 0),
             Answer::Healthy | Answer::Options => ("200 OK", "HEC is healthy", 17),
-            Answer::Full => (
-                "503 Service Unavailable",
-                "HEC is unhealthy, queues are full",
-                18,
-            ),
-            Answer::NoAcknowledgements => ("400 Bad Request", "ACK is disabled", 14),
-            Answer::BadEvent(_) => ("400 Bad Request", "Invalid data format", 6),
+            Answer::Full => (UNAVAILABLE, "HEC is unhealthy, queues are full", 18),
+            Answer::NoAcknowledgements => (BAD_REQUEST, "ACK is disabled", 14),
+            Answer::BadEvent(_) => (BAD_REQUEST, "Invalid data format", 6),
             Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {
-                ("503 Service Unavailable", "Server is busy", 9)
+                (UNAVAILABLE, "Server is busy", 9)
             }
-            Answer::Refused(error) => head_error(error),
-            Answer::BadChunking => ("400 Bad Request", "bad chunked coding", 6),
-            Answer::NotTls => ("400 Bad Request", "TLS is required: use https", 6),
+            Answer::Malformed(what) => (BAD_REQUEST, what, 6),
+            Answer::Foreign(Refusal::TlsHello) => (BAD_REQUEST, "no TLS here: use http", 6),
+            Answer::Foreign(Refusal::Http2Preface) => (BAD_REQUEST, "no HTTP/2 here", 6),
+            Answer::Foreign(_) => (BAD_REQUEST, "no PROXY header here", 6),
+            Answer::HeadTooLarge => (
+                "431 Request Header Fields Too Large",
+                "Headers too large",
+                6,
+            ),
+            Answer::UnknownTransferCoding => {
+                ("501 Not Implemented", "Unknown Transfer-Encoding", 6)
+            }
+            Answer::UnknownContentCoding => {
+                ("415 Unsupported Media Type", "Unknown Content-Encoding", 6)
+            }
+            Answer::BadChunking => (BAD_REQUEST, "bad chunked coding", 6),
+            Answer::NotTls => (BAD_REQUEST, "TLS is required: use https", 6),
             Answer::TooLarge => ("413 Content Too Large", "Content too large", 6),
-            Answer::BadCoding => ("400 Bad Request", "Invalid content coding", 6),
+            Answer::BadCoding => (BAD_REQUEST, "Invalid content coding", 6),
             Answer::TooSlow => ("408 Request Timeout", "Request not complete in time", 6),
             Answer::NoToken => ("401 Unauthorized", "Token is required", 2),
             Answer::WrongToken => ("403 Forbidden", "Invalid token", 4),
@@ -136,28 +154,6 @@ impl Answer {
         out.extend_from_slice(head.as_bytes());
         if !head_only {
             out.extend_from_slice(body.as_bytes());
-        }
-    }
-}
-
-fn head_error(error: HeadError) -> (&'static str, &'static str, u8) {
-    let foreign = |foreign| match foreign {
-        Foreign::Tls => "no TLS here: use http",
-        Foreign::Http2 => "no HTTP/2 here",
-        Foreign::ProxyHeader => "no PROXY header here",
-        Foreign::Http => "not HTTP",
-    };
-    match error {
-        HeadError::Malformed(what) => ("400 Bad Request", what, 6),
-        HeadError::Foreign(found) => ("400 Bad Request", foreign(found), 6),
-        HeadError::TooLarge => (
-            "431 Request Header Fields Too Large",
-            "Headers too large",
-            6,
-        ),
-        HeadError::UnknownTransferCoding => ("501 Not Implemented", "Unknown Transfer-Encoding", 6),
-        HeadError::UnknownContentCoding => {
-            ("415 Unsupported Media Type", "Unknown Content-Encoding", 6)
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::answer::Answer;
+
 /// Memory that every connection has without asking, in bytes: enough for a small body.
 pub const OWN: usize = 32 << 10;
 
@@ -10,15 +12,6 @@ pub const OWN: usize = 32 << 10;
 pub struct Budget {
     total: usize,
     left: AtomicUsize,
-}
-
-/// There is not that much memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoMemory {
-    /// Not now.
-    Now,
-    /// Not ever.
-    Ever,
 }
 
 impl Budget {
@@ -52,20 +45,20 @@ impl<'a> Share<'a> {
     /// Makes it cover this many bytes. To be called before they are used.
     ///
     /// # Errors
-    /// There is not that much memory.
-    pub fn cover(&mut self, bytes: usize) -> Result<(), NoMemory> {
+    /// There is not that much memory, now or ever.
+    pub fn cover(&mut self, bytes: usize) -> Result<(), Answer> {
         let needed = bytes.saturating_sub(OWN);
         if needed <= self.taken {
             return Ok(());
         }
         if needed > self.budget.total {
-            return Err(NoMemory::Ever);
+            return Err(Answer::TooLarge);
         }
         let more = needed - self.taken;
         let take = |left: usize| left.checked_sub(more);
         let order = Ordering::Relaxed;
         let taken = self.budget.left.fetch_update(order, order, take);
-        taken.map_err(|_| NoMemory::Now)?;
+        taken.map_err(|_| Answer::Busy)?;
         self.taken = needed;
         Ok(())
     }
@@ -95,10 +88,10 @@ mod tests {
         assert!(budget.is_whole());
         assert_eq!(one.cover(OWN + 70), Ok(()));
         assert_eq!(one.cover(OWN + 10), Ok(()));
-        assert_eq!(other.cover(OWN + 31), Err(NoMemory::Now));
+        assert_eq!(other.cover(OWN + 31), Err(Answer::Busy));
         assert_eq!(other.cover(OWN + 30), Ok(()));
-        assert_eq!(one.cover(OWN + 71), Err(NoMemory::Now));
-        assert_eq!(one.cover(OWN + 101), Err(NoMemory::Ever));
+        assert_eq!(one.cover(OWN + 71), Err(Answer::Busy));
+        assert_eq!(one.cover(OWN + 101), Err(Answer::TooLarge));
         one.give_back();
         assert_eq!(other.cover(OWN + 100), Ok(()));
         drop(other);

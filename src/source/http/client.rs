@@ -1,77 +1,68 @@
-//! Who is at a connection's other end, and whether its requests may come in.
+//! Who is at a connection's other end, and a connection that has no thread.
 
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use super::answer::Answer;
-use super::request::{Head, Length};
-use super::route::Route;
-use super::service::Service;
-use crate::telemetry::counters::Refusal;
+use super::transport::Socket;
 
-/// Who is at the other end, as the service knows it.
-pub(super) struct Client<'a> {
-    pub(super) service: &'a Service,
+/// Who is at a connection's other end.
+pub(super) struct Client {
     pub(super) number: u64,
     pub(super) peer: IpAddr,
+    /// It has shown a valid token or certificate.
     pub(super) is_trusted: bool,
+    /// A request was answered.
+    pub(super) is_served: bool,
 }
 
-/// What is kept of a head while its body is read.
-pub(super) struct Asked {
-    pub(super) route: Route,
-    pub(super) length: Length,
-    pub(super) is_gzip: bool,
-    pub(super) keep_alive: bool,
-    pub(super) expects_continue: bool,
+/// A connection without a thread: a new one, or one that waits for its next request.
+pub(super) struct Waiting {
+    pub(super) client: Client,
+    pub(super) socket: Socket,
 }
 
-impl Client<'_> {
-    pub(super) fn trust(&mut self) {
-        if !self.is_trusted {
-            self.is_trusted = true;
-            self.service.connections.trust(self.number);
-        }
+impl Waiting {
+    /// Whether its client has closed it, or it was ended, when there is something to read: then no place is needed for
+    /// it, and nobody is refused.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(self.socket.stream().peek(&mut [0]), Ok(1..))
     }
+}
 
-    pub(super) fn refused(&self, reason: Refusal) {
-        self.service.output.refused(reason, self.peer);
+impl AsFd for Waiting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.stream().as_fd()
     }
+}
 
-    /// Counts a request that got no answer, unless it was the agent that ended the connection.
-    pub(super) fn disconnected(&self) {
-        let service = self.service;
-        let is_ours = service.stop.is_triggered() || !service.connections.close(self.number);
-        if !is_ours {
-            self.refused(Refusal::Disconnected);
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::time::Duration;
 
-    /// Whether the request may come in, and what it wants.
-    pub(super) fn check(&mut self, head: &Head<'_>) -> Result<Asked, Answer> {
-        let route = Route::of(head.method, head.target);
-        if let Some(tokens) = &self.service.tokens
-            && route.is_none_or(Route::needs_token)
-        {
-            let given = head.authorization.ok_or(Answer::NoToken)?;
-            if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
-                return Err(Answer::WrongToken);
-            }
-            self.trust();
+    use super::*;
+    use crate::source::http::connections::Member;
+
+    #[test]
+    fn one_that_was_closed_has_ended_when_all_of_it_was_read() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for (sent, has_ended) in [("", true), ("POST /", false)] {
+            let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, peer) = listener.accept().unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            drop(stream);
+            let member = Arc::new(Member::new(accepted));
+            let client = Client {
+                number: 0,
+                peer: peer.ip(),
+                is_trusted: false,
+                is_served: true,
+            };
+            let socket = Socket::new(member, Duration::from_secs(1)).unwrap();
+            let waiting = Waiting { client, socket };
+            assert_eq!(waiting.has_ended(), has_ended, "{sent:?}");
         }
-        let route = route.ok_or(Answer::OtherMethod)?;
-        match head.length {
-            _ if head.lacks_length() => return Err(Answer::NoLength),
-            Length::Known(length) if length > self.service.max_body as u64 => {
-                return Err(Answer::TooLarge);
-            }
-            _ => {}
-        }
-        Ok(Asked {
-            route,
-            length: head.length,
-            is_gzip: head.is_gzip,
-            keep_alive: head.keep_alive,
-            expects_continue: head.expects_continue,
-        })
     }
 }

@@ -1,24 +1,18 @@
 //! One client's connection: requests in, answers out, one after the other.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, TAKEN};
 use super::chunked::{Chunked, Piece};
-use super::client::Client;
-use super::connections::Member;
+use super::client::{Client, Waiting};
 use super::decoder::{BodyDecoder, Coding};
-use super::parked::Parked;
 use super::registry::Phase;
 use super::request::{HEAD_BYTES, Length, parse_head};
 use super::route::Route;
 use super::service::Service;
-use super::transport::{NoTls, Patience, Socket, Transport};
+use super::transport::{NoTls, Patience, Transport};
 use crate::source::spec::HecInput;
-use crate::source::tls::HandshakeError;
-use crate::telemetry::counters::Refusal;
 
 /// What is read at once: a whole request of the usual kind.
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
@@ -38,7 +32,11 @@ pub(super) struct Memory<'a> {
 impl<'a> Memory<'a> {
     pub(super) fn new(service: &'a Service) -> Self {
         Memory {
-            decoder: BodyDecoder::new(&service.budget, service.max_body, service.max_event),
+            decoder: BodyDecoder::new(
+                &service.budget,
+                service.settings.max_body,
+                service.output.max_event(),
+            ),
             buffer: vec![0; BUFFER].into(),
             answer: Vec::new(),
         }
@@ -48,7 +46,8 @@ impl<'a> Memory<'a> {
 /// A connection and what has been read of it.
 struct Connection<'a, 'm> {
     transport: Transport,
-    client: Client<'a>,
+    client: Client,
+    service: &'a Service,
     memory: &'m mut Memory<'a>,
     /// Bytes of the buffer that were not processed yet.
     unread: std::ops::Range<usize>,
@@ -60,8 +59,6 @@ struct Connection<'a, 'm> {
     has_events: bool,
     /// When the current request must be complete, if it was not complete at once.
     deadline: Option<Instant>,
-    /// A request was answered.
-    is_served: bool,
     /// There may be something to read.
     may_read: bool,
 }
@@ -84,82 +81,58 @@ impl From<Answer> for Broken {
     }
 }
 
-/// Serves a new client's requests until the client or the agent is done, or the connection is to wait without a thread.
+/// Serves a client's requests until it or the agent is done, or the connection is to wait without a thread.
 pub(super) fn serve<'a>(
-    member: Arc<Member>,
-    number: u64,
-    peer: IpAddr,
+    waiting: Waiting,
     service: &'a Service,
     memory: &mut Memory<'a>,
-) -> Option<Parked> {
-    // Without its timeouts, a client could occupy a thread forever: it is better not to serve it.
-    let socket = Socket::new(member, service.timeout).ok()?;
-    let mut client = Client {
-        service,
-        number,
-        peer,
-        is_trusted: false,
+) -> Option<Waiting> {
+    let Waiting { mut client, socket } = waiting;
+    let Some(tls) = &service.settings.tls else {
+        return Connection::new(Transport::Plain(socket), client, service, memory).serve();
     };
-    let Some(tls) = &service.tls else {
-        return Connection::new(Transport::Plain(socket), client, memory).serve();
-    };
-    let deadline = Instant::now() + service.timeout;
+    let deadline = Instant::now() + service.settings.timeout;
     match Transport::secure(socket, tls, deadline) {
         Ok(transport) => {
             if tls.wants_client_cert() {
-                client.trust();
+                service.trust(&mut client);
             }
-            return Connection::new(transport, client, memory).serve();
+            return Connection::new(transport, client, service, memory).serve();
         }
         Err(NoTls::Plain(transport, answer)) => {
-            Connection::new(transport, client, memory).end(answer);
+            Connection::new(transport, client, service, memory).end(answer);
         }
-        Err(NoTls::TooSlow) => client.refused(Refusal::Timeout),
-        Err(NoTls::Failed(Some(HandshakeError::ClientCertificate))) => {
-            client.refused(Refusal::ClientCertificate);
-        }
-        Err(NoTls::Failed(Some(_))) => client.refused(Refusal::Handshake),
-        Err(NoTls::Failed(None)) => client.disconnected(),
+        Err(NoTls::Failed(Some(reason))) => service.refused(reason, client.peer),
+        Err(NoTls::Failed(None)) => service.disconnected(&client),
         Err(NoTls::Gone) => {}
     }
     None
 }
 
-/// The same for one that has waited, and has something to read.
-pub(super) fn resume<'a>(
-    parked: Parked,
-    service: &'a Service,
-    memory: &mut Memory<'a>,
-) -> Option<Parked> {
-    let client = Client {
-        service,
-        number: parked.number,
-        peer: parked.peer,
-        is_trusted: parked.is_trusted,
-    };
-    let mut connection = Connection::new(Transport::Plain(parked.socket), client, memory);
-    (connection.phase, connection.is_served) = (Phase::Idle, true);
-    connection.may_read = true;
-    connection.serve()
-}
-
 impl<'a, 'm> Connection<'a, 'm> {
-    fn new(transport: Transport, client: Client<'a>, memory: &'m mut Memory<'a>) -> Self {
+    /// One that has waited without a thread has something to read.
+    fn new(
+        transport: Transport,
+        client: Client,
+        service: &'a Service,
+        memory: &'m mut Memory<'a>,
+    ) -> Self {
+        let has_waited = client.is_served;
         Connection {
             transport,
             client,
+            service,
             memory,
             unread: 0..0,
             head_only: false,
-            phase: Phase::Head,
+            phase: if has_waited { Phase::Idle } else { Phase::Head },
             has_events: false,
             deadline: None,
-            is_served: false,
-            may_read: false,
+            may_read: has_waited,
         }
     }
 
-    fn serve(mut self) -> Option<Parked> {
+    fn serve(mut self) -> Option<Waiting> {
         let broken = loop {
             match self.request() {
                 Ok(true) => {}
@@ -170,21 +143,17 @@ impl<'a, 'm> Connection<'a, 'm> {
         self.memory.decoder.clear();
         match broken {
             Broken::Gone => {}
-            Broken::Disconnected => self.client.disconnected(),
+            Broken::Disconnected => self.service.disconnected(&self.client),
             Broken::Refused(answer) => {
                 self.end(answer);
                 return None;
             }
             Broken::Parked => {
-                if let Transport::Plain(socket) = self.transport {
-                    return Some(Parked {
-                        number: self.client.number,
-                        peer: self.client.peer,
-                        socket,
-                        is_trusted: self.client.is_trusted,
-                    });
-                }
-                return None;
+                let Transport::Plain(socket) = self.transport else {
+                    return None;
+                };
+                let client = self.client;
+                return Some(Waiting { client, socket });
             }
         }
         self.transport.close();
@@ -206,10 +175,7 @@ impl<'a, 'm> Connection<'a, 'm> {
     /// From now on, the connection waits for this.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.client
-            .service
-            .connections
-            .enter(self.client.number, phase);
+        self.service.connections.enter(self.client.number, phase);
     }
 
     /// One request. True if another may follow.
@@ -219,9 +185,9 @@ impl<'a, 'm> Connection<'a, 'm> {
         let asked = loop {
             if !self.unread.is_empty() {
                 let bytes = &self.memory.buffer[self.unread.clone()];
-                if let Some(head) = parse_head(bytes).map_err(Answer::Refused)? {
+                if let Some(head) = parse_head(bytes)? {
                     self.head_only = head.method == "HEAD";
-                    let asked = self.client.check(&head)?;
+                    let asked = self.service.check(&mut self.client, &head)?;
                     self.unread.start += head.bytes;
                     break asked;
                 }
@@ -233,12 +199,13 @@ impl<'a, 'm> Connection<'a, 'm> {
             let sent = self.transport.write_all(interim);
             sent.map_err(|_| Broken::Disconnected)?;
         }
-        let service = self.client.service;
+        let service = self.service;
         self.has_events = asked.route.has_events();
         self.memory.decoder.start(Coding {
             is_gzip: asked.is_gzip,
             is_ignored: !self.has_events,
-            unwraps: asked.route == Route::Envelopes && service.hec_input == HecInput::Unwrap,
+            unwraps: asked.route == Route::Envelopes
+                && service.settings.hec_input == HecInput::Unwrap,
         });
         match asked.length {
             Length::None => {}
@@ -253,14 +220,13 @@ impl<'a, 'm> Connection<'a, 'm> {
             Route::Acknowledgements => Answer::NoAcknowledgements,
         };
         self.memory.decoder.clear();
-        let service = self.client.service;
         // If some of the next request has been read, that must be answered.
         let is_crowded = service.connections.served(self.client.number);
         let keep_alive = asked.keep_alive
             && !(is_crowded && self.unread.is_empty())
             && !service.stop.is_triggered();
         self.write(answer, keep_alive).map_err(|_| Broken::Gone)?;
-        self.is_served = true;
+        self.client.is_served = true;
         Ok(keep_alive)
     }
 
@@ -312,7 +278,7 @@ impl<'a, 'm> Connection<'a, 'm> {
 
     /// The body is complete: takes it into the buffer, or refuses it.
     fn take(&mut self) -> Answer {
-        let output = &self.client.service.output;
+        let output = &self.service.output;
         if let Err(answer) = self.memory.decoder.finish() {
             return answer;
         }
@@ -324,7 +290,7 @@ impl<'a, 'm> Connection<'a, 'm> {
         if output.take_whole(events, &screened) {
             return Answer::Taken;
         }
-        self.client.service.health.no_room();
+        self.service.health.no_room();
         Answer::Busy
     }
 
@@ -337,7 +303,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             self.memory.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        let timeout = self.client.service.timeout;
+        let timeout = self.service.settings.timeout;
         if !is_new {
             let phase = if self.has_events { phase } else { Phase::Head };
             // In a body, each part is waited for by itself; otherwise the whole.
@@ -350,10 +316,10 @@ impl<'a, 'm> Connection<'a, 'm> {
             self.transport.set_patience(Patience::Until(deadline));
         } else if std::mem::take(&mut self.may_read) {
             self.transport.set_patience(Patience::Each(timeout));
-        } else if self.is_served {
+        } else if self.client.is_served {
             self.phase = Phase::Idle;
             let can_park = matches!(self.transport, Transport::Plain(_));
-            let connections = &self.client.service.connections;
+            let connections = &self.service.connections;
             if connections.rest(self.client.number, can_park) {
                 return Err(Broken::Parked);
             }
@@ -378,7 +344,7 @@ impl<'a, 'm> Connection<'a, 'm> {
 
     fn write(&mut self, answer: Answer, keep_alive: bool) -> io::Result<()> {
         if let Some(reason) = answer.refusal() {
-            self.client.refused(reason);
+            self.service.refused(reason, self.client.peer);
         }
         if answer == Answer::Taken && keep_alive {
             return self.transport.write_all(TAKEN);

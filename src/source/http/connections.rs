@@ -1,6 +1,5 @@
 //! The connections of a listener: their sockets, so that they can be ended, and the rules of the [`Registry`] for them.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 
+use super::answer::Answer;
 use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
 
 /// If no connection may be ended yet, one soon may, unless threads do not get to run.
@@ -22,14 +22,9 @@ const TURN: Duration = Duration::from_millis(1);
 
 /// The connections that there are.
 pub struct Connections {
-    open: Mutex<Open>,
+    open: Mutex<Registry<Arc<Member>>>,
     closed: Condvar,
     stop: ShutdownSignal,
-}
-
-struct Open {
-    registry: Registry,
-    members: HashMap<u64, Arc<Member>>,
 }
 
 /// A connection's socket.
@@ -70,37 +65,28 @@ impl Member {
     }
 }
 
-impl Open {
-    fn remove(&mut self, number: u64) -> Option<Arc<Member>> {
-        self.registry.remove(number);
-        self.members.remove(&number)
-    }
-}
-
-/// Why a connection is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnedAway {
-    /// All places are taken.
-    Full,
-    /// Its address has as many as it may have.
-    PeerFull,
-}
-
 impl Connections {
     /// No connections yet. When the agent stops, no new one waits for long.
     pub fn new(limits: Limits, stop: &ShutdownSignal) -> Self {
         Connections {
-            open: Mutex::new(Open {
-                registry: Registry::new(limits),
-                members: HashMap::new(),
-            }),
+            open: Mutex::new(Registry::new(limits)),
             closed: Condvar::new(),
             stop: stop.clone(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, Registry<Arc<Member>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a connection to end.
+    fn wait<'a>(
+        &self,
+        open: MutexGuard<'a, Registry<Arc<Member>>>,
+        patience: Duration,
+    ) -> MutexGuard<'a, Registry<Arc<Member>>> {
+        let waited = self.closed.wait_timeout(open, patience);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Lets a connection in. If all places are taken, waits `patience` for one; and then ends the connection that has
@@ -114,14 +100,8 @@ impl Connections {
         member: &Arc<Member>,
         peer: IpAddr,
         patience: Duration,
-    ) -> Result<Option<IpAddr>, TurnedAway> {
-        self.make_room(patience, |open, now| {
-            let admission = open.registry.admit(number, peer, now);
-            if admission == Admission::Admitted {
-                open.members.insert(number, Arc::clone(member));
-            }
-            admission
-        })
+    ) -> Result<Option<IpAddr>, Answer> {
+        self.make_room(patience, |open, now| open.admit(number, peer, member, now))
     }
 
     /// The same for one that was parked and has something to read. It waits only if none can be ended. One that was
@@ -129,51 +109,43 @@ impl Connections {
     ///
     /// # Errors
     /// Too many connections have a thread.
-    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, TurnedAway> {
-        self.make_room(Duration::ZERO, |open, now| {
-            open.registry.resume(number, now)
-        })
+    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, Answer> {
+        self.make_room(Duration::ZERO, |open, now| open.resume(number, now))
     }
 
     fn make_room(
         &self,
         patience: Duration,
-        mut admit: impl FnMut(&mut Open, Instant) -> Admission,
-    ) -> Result<Option<IpAddr>, TurnedAway> {
-        let start = Instant::now();
-        let deadline = start + patience;
-        let mut now = start;
+        mut admit: impl FnMut(&mut Registry<Arc<Member>>, Instant) -> Admission,
+    ) -> Result<Option<IpAddr>, Answer> {
+        let mut now = Instant::now();
+        let deadline = now + patience;
         let mut open = self.lock();
         let mut ended = None;
         loop {
             match admit(&mut open, now) {
                 Admission::Admitted => return Ok(ended),
-                Admission::PeerFull => return Err(TurnedAway::PeerFull),
+                Admission::PeerFull => return Err(Answer::TooManyOfPeer),
                 Admission::Full if now < deadline => {
-                    let waited = self.closed.wait_timeout(open, deadline - now);
-                    open = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    open = self.wait(open, deadline - now);
                 }
                 Admission::Full => {
-                    let waits = |number: u64| {
-                        let member = open.members.get(&number);
-                        member.is_some_and(|member| member.waits_in_vain())
-                    };
-                    let longest = open.registry.longest_waiting(now, waits);
-                    let Some((victim, address)) = longest else {
-                        let is_over = now >= deadline + GRACE || self.stop.is_triggered();
-                        if is_over || !open.registry.will_have_waiting() {
-                            return Err(TurnedAway::Full);
+                    match open.longest_waiting(now, |member| member.waits_in_vain()) {
+                        Some((victim, address)) => {
+                            if let Some(member) = open.remove(victim) {
+                                // Its thread finds the end of the stream.
+                                let _ = member.stream.shutdown(Shutdown::Both);
+                            }
+                            ended = Some(address);
                         }
-                        let waited = self.closed.wait_timeout(open, TURN);
-                        open = waited.unwrap_or_else(PoisonError::into_inner).0;
-                        now = Instant::now();
-                        continue;
-                    };
-                    if let Some(member) = open.remove(victim) {
-                        // Its thread finds the end of the stream.
-                        let _ = member.stream.shutdown(Shutdown::Both);
+                        None if now >= deadline + GRACE
+                            || self.stop.is_triggered()
+                            || !open.will_have_waiting() =>
+                        {
+                            return Err(Answer::TooManyConnections);
+                        }
+                        None => open = self.wait(open, TURN),
                     }
-                    ended = Some(address);
                 }
             }
             now = Instant::now();
@@ -182,33 +154,33 @@ impl Connections {
 
     /// A connection waits for something else from now on.
     pub fn enter(&self, number: u64, phase: Phase) {
-        self.lock().registry.enter(number, phase, Instant::now());
+        self.lock().enter(number, phase, Instant::now());
     }
 
     /// A connection waits for its next request. True if it is to give up its thread.
     pub fn rest(&self, number: u64, can_park: bool) -> bool {
         let now = Instant::now();
         let mut open = self.lock();
-        open.registry.enter(number, Phase::Idle, now);
-        let was_busy = open.registry.is_busy();
-        let parks = can_park && open.registry.park(number);
-        if parks && let Some(member) = open.members.get(&number) {
+        open.enter(number, Phase::Idle, now);
+        let was_busy = open.is_busy();
+        let parked = if can_park { open.park(number) } else { None };
+        if let Some(member) = parked {
             member.is_waiting.store(true, SeqCst);
+            if was_busy {
+                self.closed.notify_all();
+            }
         }
-        if parks && was_busy {
-            self.closed.notify_all();
-        }
-        parks
+        parked.is_some()
     }
 
     /// A connection has shown that it may be here.
     pub fn trust(&self, number: u64) {
-        self.lock().registry.trust(number);
+        self.lock().trust(number);
     }
 
     /// A request was answered. True if the connection should not be kept.
     pub fn served(&self, number: u64) -> bool {
-        self.lock().registry.served(number)
+        self.lock().served(number)
     }
 
     /// A connection has ended. False if it was ended for another one.
@@ -222,19 +194,18 @@ impl Connections {
     pub fn end(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut open = self.lock();
-        for member in open.members.values() {
+        for member in open.members() {
             // What has arrived can still be read; then comes the end.
             let _ = member.stream.shutdown(Shutdown::Read);
         }
-        while !open.registry.is_empty() {
+        while !open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let waited = self.closed.wait_timeout(open, left);
-            open = waited.unwrap_or_else(PoisonError::into_inner).0;
+            open = self.wait(open, left);
         }
-        for member in open.members.values() {
+        for member in open.members() {
             let _ = member.stream.shutdown(Shutdown::Both);
         }
     }

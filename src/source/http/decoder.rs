@@ -3,7 +3,7 @@
 //! All memory that a body needs is asked for before it is allocated: what is produced counts, not what was sent.
 
 use super::answer::Answer;
-use super::budget::{Budget, NoMemory, OWN, Share};
+use super::budget::{Budget, OWN, Share};
 use crate::buffer::chunk::Chunk;
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::gunzip::{BadGzip, Gunzip};
@@ -45,15 +45,6 @@ pub struct BodyDecoder<'a> {
     coded_bytes: usize,
     limit: usize,
     max_event: usize,
-}
-
-impl From<NoMemory> for Answer {
-    fn from(no_memory: NoMemory) -> Self {
-        match no_memory {
-            NoMemory::Now => Answer::Busy,
-            NoMemory::Ever => Answer::TooLarge,
-        }
-    }
 }
 
 impl From<BadGzip> for Answer {
@@ -194,7 +185,7 @@ impl<'a> BodyDecoder<'a> {
         if self.gunzip.is_none() {
             self.share.cover(OWN + INFLATE_BYTES)?;
         }
-        let new = || (Gunzip::new(), vec![0; INFLATED]);
+        let new = || (Gunzip::default(), vec![0; INFLATED]);
         let (mut gunzip, mut out) = self.gunzip.take().unwrap_or_else(new);
         while !bytes.is_empty() && self.bad.is_none() {
             let made = gunzip.next(&mut bytes, &mut out)?;
@@ -248,29 +239,21 @@ fn is_empty(object: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use flate2::{Compression, write::GzEncoder};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::source::gunzip::gzip;
 
-    const GZIP: Coding = Coding {
-        is_gzip: true,
+    const PLAIN: Coding = Coding {
+        is_gzip: false,
         is_ignored: false,
         unwraps: false,
     };
-    const PLAIN: Coding = Coding {
-        is_gzip: false,
-        ..GZIP
+    const GZIP: Coding = Coding {
+        is_gzip: true,
+        ..PLAIN
     };
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
 
     /// The lines that are made of a body, fed in pieces of this many bytes.
     fn decode(
@@ -301,13 +284,10 @@ mod tests {
         };
         let two = [gzip(b"{\"n\":1}\n{\"n\":"), gzip(b""), gzip(b"2}")].concat();
         let long = format!("{{\"n\":\"{}\"}}", "x".repeat(1000));
+        let both = "{\"n\":1}\n{\"n\":2}\n";
         for (coding, body, made) in [
-            (
-                PLAIN,
-                &b"{\"n\":1},{\"n\":2}"[..],
-                Ok("{\"n\":1}\n{\"n\":2}\n"),
-            ),
-            (GZIP, &two, Ok("{\"n\":1}\n{\"n\":2}\n")),
+            (PLAIN, &b"{\"n\":1},{\"n\":2}"[..], Ok(both)),
+            (GZIP, &two, Ok(both)),
             (GZIP, b"", Ok("")),
             (GZIP, &two[..two.len() - 1], Err(Answer::BadCoding)),
             (GZIP, &two[..4], Err(Answer::BadCoding)),

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::shutdown::ShutdownSignal;
@@ -33,22 +36,6 @@ struct Parked<T> {
     looked: Instant,
 }
 
-/// What a thread has to do.
-#[derive(Debug)]
-pub enum Next<T> {
-    /// There is something to read.
-    Serve {
-        /// What can be read from.
-        item: T,
-        /// No other thread waits, so another one is needed.
-        is_last: bool,
-    },
-    /// These have expired.
-    Close(Vec<(u64, T)>),
-    /// Nothing.
-    End,
-}
-
 impl<T: AsFd> Lot<T> {
     /// Nothing yet.
     ///
@@ -72,36 +59,29 @@ impl<T: AsFd> Lot<T> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets this wait until there is something to read. The caller then has to ask what is [next](Self::next). Gives it
-    /// back if it can't be waited for.
-    pub fn park(&self, number: u64, item: T) -> Option<T> {
+    /// Lets this wait until there is something to read. The caller then has to ask what is [next](Self::next). False if
+    /// it can't be waited for.
+    pub fn park(&self, number: u64, item: T) -> bool {
         let mut parked = self.lock();
         // Known already, if it is not the first time.
         let watched = self.epoll.modify(&item, number, Interest::ReadOnce);
         let watched = watched.or_else(|_| self.epoll.add(&item, number, Interest::ReadOnce));
-        if watched.is_err() {
-            return Some(item);
+        if watched.is_ok() {
+            parked.items.insert(number, (Instant::now(), item));
         }
-        parked.items.insert(number, (Instant::now(), item));
-        None
+        watched.is_ok()
     }
 
-    /// Waits for something to do.
-    pub fn next(&self, stop: &ShutdownSignal) -> Next<T> {
+    /// Waits for one that has something to read, be it only its end. Also says whether no other thread waits, so that
+    /// another one is needed. `None` if there is nothing to do for this thread.
+    pub fn next(&self, stop: &ShutdownSignal) -> Option<(T, bool)> {
         let mut parked = self.lock();
         if parked.threads >= THREADS {
-            return Next::End;
+            return None;
         }
         parked.threads += 1;
-        loop {
-            if parked.items.is_empty() {
-                break;
-            }
-            let expired = self.expired(&mut parked);
-            if !expired.is_empty() {
-                parked.threads -= 1;
-                return Next::Close(expired);
-            }
+        while !parked.items.is_empty() {
+            self.end_expired(&mut parked);
             drop(parked);
             let ready = self.epoll.wait_for_one(LOOK);
             if !ready.as_ref().is_ok_and(|ready| *ready != Some(SHUTDOWN)) {
@@ -116,23 +96,24 @@ impl<T: AsFd> Lot<T> {
             };
             if let Some((_, item)) = parked.items.remove(&number) {
                 parked.threads -= 1;
-                let is_last = parked.threads == 0;
-                return Next::Serve { item, is_last };
+                return Some((item, parked.threads == 0));
             }
         }
         parked.threads -= 1;
-        Next::End
+        None
     }
 
-    fn expired(&self, parked: &mut Parked<T>) -> Vec<(u64, T)> {
+    /// What has expired is given the end of its stream to read.
+    fn end_expired(&self, parked: &mut Parked<T>) {
         if parked.looked.elapsed() < LOOK {
-            return Vec::new();
+            return;
         }
         parked.looked = Instant::now();
-        let expired = parked
-            .items
-            .extract_if(|_, (since, _)| since.elapsed() >= self.patience);
-        expired.map(|(number, (_, item))| (number, item)).collect()
+        for (since, item) in parked.items.values() {
+            if since.elapsed() >= self.patience {
+                let _ = SockRef::from(item).shutdown(Shutdown::Both);
+            }
+        }
     }
 }
 
@@ -149,40 +130,36 @@ mod tests {
     fn what_has_something_to_read_is_served_and_may_wait_again() {
         let stop = ShutdownSignal::new().unwrap();
         let lot = Lot::new(LONG, &stop).unwrap();
-        assert!(matches!(lot.next(&stop), Next::End), "nothing waits");
+        assert!(lot.next(&stop).is_none(), "nothing waits");
         let (mut clients, sockets): (Vec<_>, Vec<_>) =
             (0..3).map(|_| UnixStream::pair().unwrap()).unzip();
         for (number, socket) in (0..).zip(sockets) {
-            assert!(lot.park(number, socket).is_none());
+            assert!(lot.park(number, socket));
         }
         for number in [1, 1, 0, 2] {
             clients[number].write_all(b"x").unwrap();
-            let Next::Serve { item, is_last } = lot.next(&stop) else {
-                panic!("{number} is ready");
-            };
+            let (item, is_last) = lot.next(&stop).unwrap();
             assert_eq!(std::io::Read::read(&mut &item, &mut [0; 9]).unwrap(), 1);
             assert!(is_last, "no other thread waits");
             if number == 1 {
-                assert!(lot.park(1, item).is_none());
+                assert!(lot.park(1, item));
             }
         }
         clients.remove(1);
         stop.trigger();
-        assert!(matches!(lot.next(&stop), Next::Serve { .. }), "the end");
-        assert!(matches!(lot.next(&stop), Next::End));
+        assert!(lot.next(&stop).is_some(), "the end");
+        assert!(lot.next(&stop).is_none());
     }
 
     #[test]
-    fn what_waits_for_too_long_is_closed() {
+    fn what_waits_for_too_long_is_ended() {
         let stop = ShutdownSignal::new().unwrap();
         let lot = Lot::new(Duration::ZERO, &stop).unwrap();
         let (_client, socket) = UnixStream::pair().unwrap();
-        assert!(lot.park(7, socket).is_none());
+        assert!(lot.park(7, socket));
         lot.lock().looked -= LOOK;
-        let Next::Close(expired) = lot.next(&stop) else {
-            panic!("it has expired");
-        };
-        assert_eq!(expired.len(), 1);
-        assert!(matches!(lot.next(&stop), Next::End));
+        let (item, _) = lot.next(&stop).unwrap();
+        assert_eq!(std::io::Read::read(&mut &item, &mut [0]).unwrap(), 0);
+        assert!(lot.next(&stop).is_none());
     }
 }

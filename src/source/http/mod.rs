@@ -13,7 +13,6 @@ pub mod connections;
 pub mod decoder;
 pub mod health;
 pub mod lot;
-mod parked;
 pub mod registry;
 pub mod request;
 pub mod route;
@@ -28,22 +27,21 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use answer::Answer;
 use budget::Budget;
-use connections::{BURST, Connections, Member, TurnedAway};
+use client::{Client, Waiting};
+use connections::{BURST, Connections, Member};
 use health::Health;
 use lot::Lot;
-use parked::Parked;
 use registry::Limits;
 use service::Service;
-use tokens::Tokens;
-use worker::Newcomer;
+pub use service::Settings;
+use transport::Socket;
 
 use super::output::SourceOutput;
 use super::reader::Source;
-use super::spec::{HecInput, NO_CERTIFICATE, OpenError};
+use super::spec::{NO_CERTIFICATE, OpenError};
 use super::stream;
-use super::tls::TlsServer;
-use super::watched::Watched;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -57,25 +55,6 @@ const BUSY: usize = 256;
 const BODIES: usize = 4;
 /// with this much around each.
 const BODY_OVERHEAD: usize = 256 << 10;
-
-/// The settings of the listener.
-#[derive(Clone)]
-pub struct Settings {
-    /// What `Authorization` must be, if anything.
-    pub tokens: Option<Arc<Watched<Tokens>>>,
-    /// For `https:`.
-    pub tls: Option<Arc<TlsServer>>,
-    /// Connections at a time, if that is set.
-    pub connections: Option<usize>,
-    /// Of these, from one address; 0: as many as in all.
-    pub connections_per_peer: usize,
-    /// Max bytes of a body, also when decompressed.
-    pub max_body: usize,
-    /// A request's time from its first byte to its last.
-    pub timeout: Duration,
-    /// What becomes of the envelopes of HTTP Event Collector.
-    pub hec_input: HecInput,
-}
 
 /// A listening socket.
 pub(super) struct Listener {
@@ -126,7 +105,7 @@ impl Listener {
         })
     }
 
-    fn service(&self, output: SourceOutput, lot: Lot<Parked>, stop: &ShutdownSignal) -> Service {
+    fn service(&self, output: SourceOutput, lot: Lot<Waiting>, stop: &ShutdownSignal) -> Service {
         let settings = &self.settings;
         let body = settings.max_body.saturating_add(BODY_OVERHEAD);
         // A connection that waits for its next request costs next to nothing.
@@ -134,23 +113,16 @@ impl Listener {
             Some(_) => BUSY,
             None => descriptors::for_files(),
         };
+        let limits = Limits {
+            connections: settings.connections.unwrap_or(connections),
+            busy: settings.connections.unwrap_or(BUSY),
+            per_peer: settings.connections_per_peer,
+        };
         Service {
-            max_event: output.max_event(),
+            settings: settings.clone(),
             output,
-            connections: Connections::new(
-                Limits {
-                    connections: settings.connections.unwrap_or(connections),
-                    busy: settings.connections.unwrap_or(BUSY),
-                    per_peer: settings.connections_per_peer,
-                },
-                stop,
-            ),
+            connections: Connections::new(limits, stop),
             lot,
-            tokens: settings.tokens.clone(),
-            tls: settings.tls.clone(),
-            max_body: settings.max_body,
-            timeout: settings.timeout,
-            hec_input: settings.hec_input,
             budget: Budget::new(body.saturating_mul(BODIES)),
             health: Health::default(),
             stop: stop.clone(),
@@ -159,10 +131,6 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         let lot = loop {
             match Lot::new(connection::IDLE, stop) {
@@ -174,10 +142,7 @@ impl Source for Listener {
             }
         };
         let service = Arc::new(self.service(output, lot, stop));
-        let mut reception = Reception {
-            service: Arc::clone(&service),
-            is_full: false,
-        };
+        let mut is_full = false;
         for number in 0.. {
             let mut fds = [
                 PollFd::new(self.listener.as_fd()),
@@ -198,10 +163,9 @@ impl Source for Listener {
             }
             let problem = match self.listener.accept() {
                 Ok((stream, peer)) => {
-                    let received = reception.receive(stream, peer.ip(), number);
-                    received
-                        .err()
-                        .map(|error| format!("can't serve a client: {error}"))
+                    let received = receive(&service, stream, peer.ip(), number, &mut is_full);
+                    let error = received.err();
+                    error.map(|error| format!("can't serve a client: {error}"))
                 }
                 Err(error) if stream::is_passing(&error) => None,
                 Err(error) => Some(format!("can't accept a client: {error}")),
@@ -216,39 +180,41 @@ impl Source for Listener {
     }
 }
 
-/// Lets clients in.
-struct Reception {
-    service: Arc<Service>,
-    /// All places were taken when the last client came.
-    is_full: bool,
-}
-
-impl Reception {
-    fn receive(&mut self, stream: TcpStream, peer: IpAddr, number: u64) -> io::Result<()> {
-        stream.set_nonblocking(false)?;
-        let member = Arc::new(Member::new(stream));
-        let service = &self.service;
-        let patience = if self.is_full { Duration::ZERO } else { BURST };
-        let admitted = service.connections.admit(number, &member, peer, patience);
-        self.is_full = !matches!(admitted, Ok(None) | Err(TurnedAway::PeerFull));
-        match admitted {
-            Ok(displaced) => {
-                if let Some(displaced) = displaced {
-                    service.output.refused(Refusal::Displaced, displaced);
-                }
-                let newcomer = Newcomer {
-                    member,
-                    number,
-                    peer,
-                };
-                let started = worker::start(service, Some(newcomer));
-                if started.is_err() {
-                    service.connections.close(number);
-                }
-                return started;
-            }
-            Err(why) => worker::turn_away(service, member.stream(), peer, why),
+/// Lets a client in. `is_full`: all places were taken when the last one came.
+fn receive(
+    service: &Arc<Service>,
+    stream: TcpStream,
+    peer: IpAddr,
+    number: u64,
+    is_full: &mut bool,
+) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let member = Arc::new(Member::new(stream));
+    let patience = if *is_full { Duration::ZERO } else { BURST };
+    let admitted = service.connections.admit(number, &member, peer, patience);
+    *is_full = !matches!(admitted, Ok(None) | Err(Answer::TooManyOfPeer));
+    match admitted {
+        Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
+        Ok(None) => {}
+        Err(answer) => {
+            worker::turn_away(service, member.stream(), peer, answer);
+            return Ok(());
         }
-        Ok(())
     }
+    let client = Client {
+        number,
+        peer,
+        is_trusted: false,
+        is_served: false,
+    };
+    let Ok(socket) = Socket::new(member, service.settings.timeout) else {
+        // Without its timeouts, a client could occupy a thread forever: it is better not to serve it.
+        service.connections.close(number);
+        return Ok(());
+    };
+    let started = worker::start(service, Some(Waiting { client, socket }));
+    if started.is_err() {
+        service.connections.close(number);
+    }
+    started
 }

@@ -50,7 +50,8 @@ pub enum Admission {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<M> {
+    member: M,
     peer: IpAddr,
     phase: Phase,
     since: Instant,
@@ -64,18 +65,18 @@ struct Entry {
     is_served: bool,
 }
 
-/// The connections, by number.
+/// The connections, by number; each has a member.
 #[derive(Debug)]
-pub struct Registry {
+pub struct Registry<M> {
     limits: Limits,
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry<M>>,
     /// How many of them have had an answer.
     served: usize,
     /// How many of them have no thread.
     parked: usize,
 }
 
-impl Registry {
+impl<M: Clone> Registry<M> {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
         Registry {
@@ -97,7 +98,7 @@ impl Registry {
     }
 
     /// Lets a connection in, if it may.
-    pub fn admit(&mut self, number: u64, peer: IpAddr, now: Instant) -> Admission {
+    pub fn admit(&mut self, number: u64, peer: IpAddr, member: &M, now: Instant) -> Admission {
         let peer = peer.to_canonical();
         let of_peer = || self.entries.values().filter(|entry| entry.peer == peer);
         if self.limits.per_peer > 0 && of_peer().count() >= self.limits.per_peer {
@@ -107,6 +108,7 @@ impl Registry {
             return Admission::Full;
         }
         let entry = Entry {
+            member: member.clone(),
             peer,
             phase: Phase::Head,
             since: now,
@@ -128,16 +130,13 @@ impl Registry {
         self.entries.len() - self.parked >= self.limits.busy
     }
 
-    /// A connection that waits for its next request gives up its thread. False if it may keep it.
-    pub fn park(&mut self, number: u64) -> bool {
+    /// A connection that waits for its next request gives up its thread. `None` if it may keep it, or is no longer here.
+    pub fn park(&mut self, number: u64) -> Option<&M> {
         let is_crowd = self.entries.len() > FEW;
-        if let Some(entry) = self.entries.get_mut(&number)
-            && is_crowd
-        {
-            entry.is_parked = true;
-            self.parked += 1;
-        }
-        is_crowd
+        let entry = self.entries.get_mut(&number).filter(|_| is_crowd)?;
+        entry.is_parked = true;
+        self.parked += 1;
+        Some(&entry.member)
     }
 
     /// A parked connection has something to read, and wants a thread.
@@ -182,12 +181,17 @@ impl Registry {
         self.served > self.limits.connections / 4 * 3
     }
 
-    /// A connection has ended. False if it was no longer here.
-    pub fn remove(&mut self, number: u64) -> bool {
-        let removed = self.entries.remove(&number);
-        self.served -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_served));
-        self.parked -= usize::from(removed.as_ref().is_some_and(|entry| entry.is_parked));
-        removed.is_some()
+    /// A connection has ended. `None` if it was no longer here.
+    pub fn remove(&mut self, number: u64) -> Option<M> {
+        let entry = self.entries.remove(&number)?;
+        self.served -= usize::from(entry.is_served);
+        self.parked -= usize::from(entry.is_parked);
+        Some(entry.member)
+    }
+
+    /// Of all connections.
+    pub fn members(&self) -> impl Iterator<Item = &M> {
+        self.entries.values().map(|entry| &entry.member)
     }
 
     /// Whether some connection will soon have waited long enough.
@@ -202,9 +206,9 @@ impl Registry {
     pub fn longest_waiting(
         &self,
         now: Instant,
-        waits: impl Fn(u64) -> bool,
+        waits: impl Fn(&M) -> bool,
     ) -> Option<(u64, IpAddr)> {
-        let may_go = |entry: &Entry| {
+        let may_go = |entry: &Entry<M>| {
             let waits = now.saturating_duration_since(entry.since);
             let has_waited = match entry.phase {
                 Phase::Head | Phase::Idle => waits >= HEAD_TIME,
@@ -217,13 +221,11 @@ impl Registry {
             makes_room && !entry.is_trusted && has_waited
         };
         let waiting = self.entries.iter().filter(|(_, entry)| may_go(entry));
-        let waiting =
-            waiting.map(|(number, entry)| (entry.phase, entry.since, *number, entry.peer));
         let mut waiting: Vec<_> = waiting.collect();
-        waiting.sort_unstable();
+        waiting.sort_unstable_by_key(|(number, entry)| (entry.phase, entry.since, **number));
         let mut waiting = waiting.into_iter();
-        let found = waiting.find(|(_, _, number, _)| waits(*number))?;
-        Some((found.2, found.3))
+        let (number, entry) = waiting.find(|(_, entry)| waits(&entry.member))?;
+        Some((*number, entry.peer))
     }
 }
 
@@ -239,7 +241,7 @@ mod tests {
     const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
-    fn registry(connections: usize, per_peer: usize) -> Registry {
+    fn registry(connections: usize, per_peer: usize) -> Registry<u64> {
         Registry::new(Limits {
             connections,
             busy: connections,
@@ -258,25 +260,30 @@ mod tests {
         });
         let mut parked = 0;
         for number in 0..90 {
-            if registry.admit(number, A, start) == Admission::Full {
+            if registry.admit(number, A, &number, start) == Admission::Full {
                 break;
             }
-            parked += u64::from(registry.park(number));
+            parked += u64::from(registry.park(number).is_some());
         }
         assert_eq!((registry.len(), parked), (90, 26), "64 keep their threads");
         for number in 90..96 {
-            assert_eq!(registry.admit(number, A, start), Admission::Admitted);
+            assert_eq!(
+                registry.admit(number, A, &number, start),
+                Admission::Admitted
+            );
         }
-        assert_eq!(registry.admit(96, A, now), Admission::Full);
+        assert_eq!(registry.admit(96, A, &96, now), Admission::Full);
         assert_eq!(registry.resume(89, now), Admission::Full);
         // One without a thread would make no room.
-        let (victim, _) = registry.longest_waiting(now, |number| number > 60).unwrap();
+        let (victim, _) = registry
+            .longest_waiting(now, |number| *number > 60)
+            .unwrap();
         assert_eq!(victim, 61);
-        assert!(registry.remove(victim));
+        assert!(registry.remove(victim).is_some());
         assert_eq!(registry.resume(89, now), Admission::Admitted);
-        assert!(registry.remove(88) && registry.remove(0));
-        assert_eq!(registry.admit(96, A, now), Admission::Admitted);
-        assert_eq!(registry.admit(97, A, now), Admission::Full);
+        assert!(registry.remove(88).is_some() && registry.remove(0).is_some());
+        assert_eq!(registry.admit(96, A, &96, now), Admission::Admitted);
+        assert_eq!(registry.admit(97, A, &97, now), Admission::Full);
     }
 
     #[test]
@@ -292,10 +299,14 @@ mod tests {
             (4, B, Admission::Full),
             (5, IpAddr::V6(Ipv6Addr::LOCALHOST), Admission::Full),
         ] {
-            assert_eq!(registry.admit(number, peer, now), admission, "{number}");
+            assert_eq!(
+                registry.admit(number, peer, &number, now),
+                admission,
+                "{number}"
+            );
         }
-        assert!(registry.remove(1) && !registry.remove(1));
-        assert_eq!(registry.admit(6, A, now), Admission::Admitted);
+        assert!(registry.remove(1).is_some() && registry.remove(1).is_none());
+        assert_eq!(registry.admit(6, A, &6, now), Admission::Admitted);
         assert_eq!(registry.len(), 3);
     }
 
@@ -330,7 +341,7 @@ mod tests {
             let now = start + Duration::from_secs(100);
             let mut registry = registry(10, 0);
             for (number, (phase, waits, is_trusted)) in (0..).zip(connections) {
-                registry.admit(number, A, start);
+                registry.admit(number, A, &number, start);
                 registry.enter(number, *phase, now - Duration::from_millis(*waits));
                 if *is_trusted {
                     registry.trust(number);
@@ -346,7 +357,7 @@ mod tests {
     fn a_body_that_trickles_goes_too() {
         let start = Instant::now();
         let mut registry = registry(1, 0);
-        registry.admit(0, A, start);
+        registry.admit(0, A, &0, start);
         for (milliseconds, goes) in [(100, false), (4_000, false), (5_099, false), (5_100, true)] {
             let now = start + Duration::from_millis(milliseconds);
             registry.enter(0, Phase::Body, now);
@@ -360,7 +371,7 @@ mod tests {
         let now = Instant::now();
         let mut registry = registry(10, 0);
         assert!(!registry.will_have_waiting());
-        registry.admit(0, A, now);
+        registry.admit(0, A, &0, now);
         assert!(registry.will_have_waiting());
         registry.trust(0);
         assert!(!registry.will_have_waiting());
@@ -372,9 +383,9 @@ mod tests {
         let now = start + Duration::from_secs(1);
         let mut registry = registry(10, 0);
         for number in 0..3 {
-            registry.admit(number, A, start + Duration::from_millis(number));
+            registry.admit(number, A, &number, start + Duration::from_millis(number));
         }
-        let goes = |sent: &[u64]| registry.longest_waiting(now, |number| !sent.contains(&number));
+        let goes = |sent: &[u64]| registry.longest_waiting(now, |number| !sent.contains(number));
         assert_eq!(goes(&[]), Some((0, A)));
         assert_eq!(goes(&[0, 2]), Some((1, A)));
         assert_eq!(goes(&[0, 1, 2]), None);
@@ -385,7 +396,7 @@ mod tests {
         let now = Instant::now();
         let mut registry = registry(8, 0);
         for number in 0..8 {
-            registry.admit(number, A, now);
+            registry.admit(number, A, &number, now);
         }
         let kept = [0, 1, 2, 3, 4, 5, 6, 0, 7].map(|number| !registry.served(number));
         let expected = [true, true, true, true, true, true, false, false, false];
@@ -393,7 +404,7 @@ mod tests {
         registry.remove(6);
         registry.remove(7);
         assert!(!registry.served(0), "six of eight");
-        registry.admit(8, A, now);
+        registry.admit(8, A, &8, now);
         assert!(registry.served(8), "the seventh");
     }
 
@@ -405,10 +416,10 @@ mod tests {
             for (number, (wait, is_b)) in (0..).zip(steps) {
                 now += Duration::from_millis(wait);
                 let peer = if is_b { B } else { A };
-                let mut admission = registry.admit(number, peer, now);
+                let mut admission = registry.admit(number, peer, &number, now);
                 if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now, |_| true) {
-                    prop_assert!(registry.remove(victim));
-                    admission = registry.admit(number, peer, now);
+                    prop_assert!(registry.remove(victim).is_some());
+                    admission = registry.admit(number, peer, &number, now);
                     prop_assert_eq!(admission, Admission::Admitted);
                 }
                 let is_waiting = admission == Admission::Admitted;

@@ -5,26 +5,13 @@ use std::mem::MaybeUninit;
 
 use httparse::Status;
 
-use crate::source::foreign::Foreign;
+use super::answer::Answer;
+use crate::source::foreign;
+use crate::telemetry::counters::Refusal;
 
 /// Max bytes of a request's line and headers.
 pub const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
-
-/// Why a request is refused before its body is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadError {
-    /// Not HTTP, or framed in a way that could be understood differently.
-    Malformed(&'static str),
-    /// Another protocol.
-    Foreign(Foreign),
-    /// Line and headers over [`HEAD_BYTES`], or more headers than anybody needs.
-    TooLarge,
-    /// A transfer coding other than `chunked`.
-    UnknownTransferCoding,
-    /// A content coding other than `gzip`, or more than one.
-    UnknownContentCoding,
-}
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +45,75 @@ pub struct Head<'a> {
     pub bytes: usize,
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
     /// Whether it is unknown if there is a body: an answer of success would then lose it.
     pub fn lacks_length(&self) -> bool {
         self.length == Length::None && matches!(self.method, "POST" | "PUT")
+    }
+
+    /// Adds what the headers say.
+    fn read(&mut self, headers: &[httparse::Header<'a>], is_1_1: bool) -> Result<(), Answer> {
+        let mut hosts = 0;
+        for header in headers {
+            let value = header.value;
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("content-length") {
+                self.set_length(Length::Known(parse_length(value)?))?;
+            } else if is("transfer-encoding") {
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Answer::UnknownTransferCoding);
+                }
+                self.set_length(Length::Chunked)?;
+            } else if is("content-encoding") {
+                self.add_content_codings(value)?;
+            } else if is("connection") {
+                let closes = list(value).any(|token| token.eq_ignore_ascii_case(b"close"));
+                self.keep_alive &= !closes;
+            } else if is("expect") {
+                // A client of HTTP/1.0 would take the interim answer for the final one.
+                self.expects_continue = is_1_1 && value.eq_ignore_ascii_case(b"100-continue");
+            } else if is("authorization") {
+                if self.authorization.replace(value).is_some() {
+                    return Err(Answer::Malformed("more than one Authorization"));
+                }
+            } else if is("host") {
+                hosts += 1;
+            }
+        }
+        if hosts > 1 || (is_1_1 && hosts == 0) {
+            return Err(Answer::Malformed("not one Host"));
+        }
+        if self.length == Length::Chunked && !is_1_1 {
+            return Err(Answer::Malformed("chunked in HTTP/1.0"));
+        }
+        Ok(())
+    }
+
+    /// It can be said once.
+    fn set_length(&mut self, length: Length) -> Result<(), Answer> {
+        let before = std::mem::replace(&mut self.length, length);
+        match (before, length) {
+            (Length::None, _) => Ok(()),
+            (Length::Known(_), Length::Known(_)) => {
+                Err(Answer::Malformed("more than one Content-Length"))
+            }
+            (Length::Chunked, Length::Chunked) => Err(Answer::UnknownTransferCoding),
+            _ => Err(Answer::Malformed("Content-Length and Transfer-Encoding")),
+        }
+    }
+
+    fn add_content_codings(&mut self, value: &[u8]) -> Result<(), Answer> {
+        for coding in list(value) {
+            let is = |name: &[u8]| coding.eq_ignore_ascii_case(name);
+            if is(b"") || is(b"identity") {
+                continue;
+            }
+            if self.is_gzip || !(is(b"gzip") || is(b"x-gzip")) {
+                return Err(Answer::UnknownContentCoding);
+            }
+            self.is_gzip = true;
+        }
+        Ok(())
     }
 }
 
@@ -69,119 +121,38 @@ impl Head<'_> {
 ///
 /// # Errors
 /// It must be refused, and the connection closed after the answer.
-pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
+pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, Answer> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
     let mut request = httparse::Request::new(&mut []);
     let bounded = &bytes[..bytes.len().min(HEAD_BYTES)];
     let length = match request.parse_with_uninit_headers(bounded, &mut headers) {
         Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(HeadError::TooLarge),
+        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(Answer::HeadTooLarge),
         Ok(Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(Answer::HeadTooLarge),
         Err(_) => {
-            let foreign = Foreign::of(bytes).filter(|foreign| *foreign != Foreign::Http);
-            return Err(foreign.map_or(HeadError::Malformed("not HTTP"), HeadError::Foreign));
+            let foreign = foreign::of(bytes).filter(|foreign| *foreign != Refusal::Http);
+            return Err(foreign.map_or(Answer::Malformed("not HTTP"), Answer::Foreign));
         }
     };
     // httparse takes a lone line feed for a line's end; a proxy before us may not.
     let head = &bytes[..length];
     if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r') {
-        return Err(HeadError::Malformed("a line without its carriage return"));
+        return Err(Answer::Malformed("a line without its carriage return"));
     }
-    let headers = Headers::read(request.headers, request.version == Some(1))?;
-    Ok(Some(Head {
+    let is_1_1 = request.version == Some(1);
+    let mut head = Head {
         method: request.method.unwrap_or_default(),
         target: request.path.unwrap_or_default(),
-        length: headers.length()?,
-        is_gzip: headers.is_gzip,
-        expects_continue: headers.expects_continue,
-        keep_alive: headers.keep_alive,
-        authorization: headers.authorization,
+        length: Length::None,
+        is_gzip: false,
+        expects_continue: false,
+        keep_alive: is_1_1,
+        authorization: None,
         bytes: length,
-    }))
-}
-
-/// What the headers say.
-struct Headers<'a> {
-    is_1_1: bool,
-    content_length: Option<u64>,
-    is_chunked: bool,
-    is_gzip: bool,
-    expects_continue: bool,
-    keep_alive: bool,
-    authorization: Option<&'a [u8]>,
-}
-
-impl<'a> Headers<'a> {
-    fn read(headers: &[httparse::Header<'a>], is_1_1: bool) -> Result<Self, HeadError> {
-        let mut found = Headers {
-            is_1_1,
-            content_length: None,
-            is_chunked: false,
-            is_gzip: false,
-            expects_continue: false,
-            keep_alive: is_1_1,
-            authorization: None,
-        };
-        let mut hosts = 0;
-        for header in headers {
-            let value = header.value;
-            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-            if is("content-length") {
-                let length = parse_length(value)?;
-                if found.content_length.replace(length).is_some() {
-                    return Err(HeadError::Malformed("more than one Content-Length"));
-                }
-            } else if is("transfer-encoding") {
-                if found.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(HeadError::UnknownTransferCoding);
-                }
-                found.is_chunked = true;
-            } else if is("content-encoding") {
-                found.add_content_codings(value)?;
-            } else if is("connection") {
-                let closes = list(value).any(|token| token.eq_ignore_ascii_case(b"close"));
-                found.keep_alive &= !closes;
-            } else if is("expect") {
-                // A client of HTTP/1.0 would take the interim answer for the final one.
-                found.expects_continue = is_1_1 && value.eq_ignore_ascii_case(b"100-continue");
-            } else if is("authorization") {
-                if found.authorization.replace(value).is_some() {
-                    return Err(HeadError::Malformed("more than one Authorization"));
-                }
-            } else if is("host") {
-                hosts += 1;
-            }
-        }
-        if hosts > 1 || (is_1_1 && hosts == 0) {
-            return Err(HeadError::Malformed("not one Host"));
-        }
-        Ok(found)
-    }
-
-    fn add_content_codings(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        for coding in list(value) {
-            let is = |name: &[u8]| coding.eq_ignore_ascii_case(name);
-            if is(b"") || is(b"identity") {
-                continue;
-            }
-            if self.is_gzip || !(is(b"gzip") || is(b"x-gzip")) {
-                return Err(HeadError::UnknownContentCoding);
-            }
-            self.is_gzip = true;
-        }
-        Ok(())
-    }
-
-    fn length(&self) -> Result<Length, HeadError> {
-        match (self.content_length, self.is_chunked) {
-            (Some(_), true) => Err(HeadError::Malformed("Content-Length and Transfer-Encoding")),
-            (None, true) if !self.is_1_1 => Err(HeadError::Malformed("chunked in HTTP/1.0")),
-            (None, true) => Ok(Length::Chunked),
-            (Some(length), false) => Ok(Length::Known(length)),
-            (None, false) => Ok(Length::None),
-        }
-    }
+    };
+    head.read(request.headers, is_1_1)?;
+    Ok(Some(head))
 }
 
 /// The elements of a header that is a list.
@@ -189,12 +160,12 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
+fn parse_length(value: &[u8]) -> Result<u64, Answer> {
     let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| digits);
     number
         .and_then(|number| number.parse().ok())
-        .ok_or(HeadError::Malformed("a Content-Length that is no number"))
+        .ok_or(Answer::Malformed("a Content-Length that is no number"))
 }
 
 #[cfg(test)]
@@ -309,32 +280,27 @@ mod tests {
                 "{headers}"
             );
         }
-        for value in [
-            "deflate",
-            "zstd",
-            "br",
-            "gzip, gzip",
-            "gzip, zstd",
-            "gzi",
-            "x",
-        ] {
+        for value in "deflate;zstd;br;gzip, gzip;gzip, zstd;gzi;x".split(';') {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: {value}\r\n\r\n");
             let refused = parse_head(text.as_bytes());
-            assert_eq!(refused, Err(HeadError::UnknownContentCoding), "{value}");
+            assert_eq!(refused, Err(Answer::UnknownContentCoding), "{value}");
         }
     }
 
     #[test]
     fn other_protocols_are_refused_as_what_they_are() {
         for (bytes, error) in [
-            (&b"\x16\x03\x01"[..], HeadError::Foreign(Foreign::Tls)),
-            (b"PRI * HTTP/2.0\r\n", HeadError::Foreign(Foreign::Http2)),
+            (&b"\x16\x03\x01"[..], Answer::Foreign(Refusal::TlsHello)),
             (
-                b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
-                HeadError::Foreign(Foreign::ProxyHeader),
+                b"PRI * HTTP/2.0\r\n",
+                Answer::Foreign(Refusal::Http2Preface),
             ),
-            (b"POST / HTTP/7\r\n", HeadError::Malformed("not HTTP")),
-            (b"{\"n\":1}\n", HeadError::Malformed("not HTTP")),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n",
+                Answer::Foreign(Refusal::ProxyHeader),
+            ),
+            (b"POST / HTTP/7\r\n", Answer::Malformed("not HTTP")),
+            (b"{\"n\":1}\n", Answer::Malformed("not HTTP")),
         ] {
             assert_eq!(parse_head(bytes), Err(error), "{error:?}");
         }
@@ -343,9 +309,9 @@ mod tests {
     #[test]
     fn a_head_has_a_limit() {
         let long = format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES));
-        assert_eq!(parse_head(long.as_bytes()), Err(HeadError::TooLarge));
+        assert_eq!(parse_head(long.as_bytes()), Err(Answer::HeadTooLarge));
         let many = format!("POST / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS + 1));
-        assert_eq!(parse_head(many.as_bytes()), Err(HeadError::TooLarge));
+        assert_eq!(parse_head(many.as_bytes()), Err(Answer::HeadTooLarge));
     }
 
     proptest! {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::connections::Member;
-use super::request::HeadError;
-use crate::source::foreign::Foreign;
+use crate::source::foreign;
 use crate::source::tls::{self, TlsServer, TlsStream};
+use crate::telemetry::counters::Refusal;
 
 /// How long a read may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +109,8 @@ pub(super) enum NoTls {
     Gone,
     /// It does not speak TLS, and can get this answer.
     Plain(Transport, Answer),
-    /// The handshake failed.
-    Failed(Option<tls::HandshakeError>),
-    /// It was not complete in time.
-    TooSlow,
+    /// The handshake failed: what that is counted as, unless the connection broke.
+    Failed(Option<Refusal>),
 }
 
 impl Transport {
@@ -125,19 +123,17 @@ impl Transport {
         socket.patience.set(Patience::Until(deadline));
         let mut first = [0; 16];
         let first = socket.peek(&mut first).unwrap_or_default();
-        let answer = match Foreign::of(first) {
+        let answer = match foreign::of(first) {
             _ if first.is_empty() => return Err(NoTls::Gone),
-            Some(Foreign::Tls) => None,
-            Some(Foreign::ProxyHeader) => {
-                Some(Answer::Refused(HeadError::Foreign(Foreign::ProxyHeader)))
-            }
+            Some(Refusal::TlsHello) => None,
+            Some(Refusal::ProxyHeader) => Some(Answer::Foreign(Refusal::ProxyHeader)),
             _ => Some(Answer::NotTls),
         };
         if let Some(answer) = answer {
             return Err(NoTls::Plain(Transport::Plain(socket), answer));
         }
         let failed = |error: io::Error| match error.kind() {
-            ErrorKind::WouldBlock => NoTls::TooSlow,
+            ErrorKind::WouldBlock => NoTls::Failed(Some(Refusal::Timeout)),
             _ => NoTls::Failed(tls::handshake_error(&error)),
         };
         let mut stream = server.accept(socket).map_err(failed)?;

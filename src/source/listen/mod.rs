@@ -8,13 +8,15 @@ mod socket;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Shutdown};
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use super::output::SourceOutput;
 use super::rest::Rest;
 use super::stream;
-use super::tls::{self, HandshakeError};
+use super::tls;
 use crate::sys::descriptors;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::shutdown::ShutdownSignal;
@@ -48,7 +50,7 @@ const FIRST: u64 = 2;
 pub(super) fn serve<P: Protocol>(
     socket: &ListeningSocket,
     limits: Limits,
-    protocol: impl Fn(&SourceOutput, Option<SocketAddr>) -> P,
+    protocol: impl Fn(&SourceOutput, Option<IpAddr>) -> P,
     output: SourceOutput,
     stop: &ShutdownSignal,
 ) {
@@ -93,7 +95,7 @@ fn watch(socket: &ListeningSocket, stop: &ShutdownSignal) -> io::Result<Epoll> {
 
 struct Connection<P> {
     stream: Box<dyn Stream>,
-    peer: Option<SocketAddr>,
+    peer: Option<IpAddr>,
     protocol: P,
 }
 
@@ -133,7 +135,7 @@ struct Server<'a, P, F> {
     clock: Clock,
 }
 
-impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F> {
+impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     fn run(mut self, stop: &ShutdownSignal) {
         let mut ready = Vec::new();
         let mut deadline = None;
@@ -233,9 +235,8 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         let _ = self.epoll.modify(self.socket, SOCKET, Interest::Hangup);
     }
 
-    fn admit(&mut self, stream: Box<dyn Stream>, peer: Option<SocketAddr>) {
+    fn admit(&mut self, stream: Box<dyn Stream>, peer: Option<IpAddr>) {
         if !self.make_room() {
-            let peer = peer.map(|peer| peer.ip());
             return self.output.refused(Refusal::ConnectionLimit, peer);
         }
         let id = self.next_id;
@@ -315,12 +316,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
 
     /// A connection can't be read any more.
     fn broken(&mut self, id: u64, error: &io::Error) {
-        let refusal = tls::handshake_error(error).map(|error| match error {
-            HandshakeError::NotTls => Refusal::NotTls,
-            HandshakeError::ClientCertificate => Refusal::ClientCertificate,
-            HandshakeError::Other => Refusal::Handshake,
-        });
-        match refusal {
+        match tls::handshake_error(error) {
             Some(refusal) => self.close(id, refusal),
             None => self.end(id, End::Closed),
         }
@@ -342,8 +338,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         self.deferred.retain(|deferred| *deferred != id);
         if let Some(mut connection) = self.connections.remove(&id) {
             if end == End::Closed && is_unfinished && connection.stream.is_handshaking() {
-                let peer = connection.peer.map(|peer| peer.ip());
-                self.output.refused(Refusal::Disconnected, peer);
+                self.output.refused(Refusal::Disconnected, connection.peer);
             }
             connection.protocol.end(end, &mut self.output);
         }
@@ -352,8 +347,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
     /// Closes a connection because of a limit.
     fn close(&mut self, id: u64, reason: Refusal) {
         if let Some(connection) = self.connections.get(&id) {
-            let peer = connection.peer.map(|peer| peer.ip());
-            self.output.refused(reason, peer);
+            self.output.refused(reason, connection.peer);
         }
         self.end(id, End::Limit);
     }
@@ -406,7 +400,10 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
 
     /// Reads what clients have written so far: closing without that would lose it, and they would not know.
     fn finish(mut self) {
-        if self.socket.close().is_ok() {
+        // The next writes of a unix socket's clients fail, while what they have written can be read to its end. TCP has no
+        // such thing.
+        let can_refuse = self.socket.close().is_ok();
+        if can_refuse {
             while let Ok((stream, peer)) = self.socket.accept() {
                 self.admit(stream, peer);
             }
@@ -415,7 +412,8 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<SocketAddr>) -> P> Server<'_, P, F
         connections.sort_unstable_by_key(|(id, _)| *id);
         for (_, mut connection) in connections {
             let protocol = &mut connection.protocol;
-            if connection.stream.refuse_more().is_ok() {
+            let stream = SockRef::from(&connection.stream);
+            if can_refuse && stream.shutdown(Shutdown::Read).is_ok() {
                 while protocol.progress().waits_for != WaitsFor::Room
                     && let Ok(1..) = protocol.read(&mut *connection.stream, &mut self.output)
                 {

@@ -213,67 +213,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_full_source_closes_the_longest_unfinished_one_then_the_longest_silent_one() {
-        let mut roster = Roster::new(LIMITS);
-        for id in 1..=3 {
-            assert_eq!(roster.admission(), Admission::Admit);
-            roster.add(id, at(id));
-        }
-        assert_eq!(roster.admission(), Admission::Replace(1));
-        roster.update(3, progress(0, WaitsFor::Rest, 1), at(4));
-        roster.update(2, progress(0, WaitsFor::Rest, 1), at(5));
-        assert_eq!(roster.admission(), Admission::Replace(3));
-        // Its next message began later.
-        roster.update(3, progress(1, WaitsFor::Rest, 1), at(6));
-        assert_eq!(roster.admission(), Admission::Replace(2));
-        // More of the same one does not count as a new beginning.
-        roster.update(2, progress(0, WaitsFor::Rest, 50), at(7));
-        assert_eq!(roster.admission(), Admission::Replace(2));
-        roster.update(2, progress(1, WaitsFor::Message, 0), at(8));
-        roster.update(3, progress(2, WaitsFor::Message, 0), at(8));
-        assert_eq!(roster.admission(), Admission::Replace(1));
-        roster.update(1, progress(1, WaitsFor::Room, 10), at(9));
-        assert_eq!(roster.admission(), Admission::Refuse);
-        roster.remove(2);
-        assert_eq!(roster.admission(), Admission::Admit);
-    }
-
-    #[test]
-    fn memory_is_given_back_by_the_longest_waiting_that_takes_some() {
-        let mut roster = Roster::new(LIMITS);
-        for id in 1..=3 {
-            roster.add(id, at(0));
-        }
-        roster.update(1, progress(5, WaitsFor::Room, 60), at(1));
-        roster.update(2, progress(0, WaitsFor::Rest, 0), at(2));
-        roster.update(3, progress(0, WaitsFor::Rest, 40), at(3));
-        assert_eq!(roster.over_memory(), None);
-        roster.update(3, progress(0, WaitsFor::Rest, 41), at(4));
-        assert_eq!(roster.over_memory(), Some(3));
-        roster.update(3, progress(1, WaitsFor::Message, 41), at(5));
-        assert_eq!(roster.over_memory(), Some(1));
-        roster.remove(1);
-        assert_eq!(roster.over_memory(), None);
-    }
-
-    #[test]
-    fn a_message_that_takes_too_long_is_overdue_and_nothing_else_ever_is() {
-        let mut roster = Roster::new(LIMITS);
-        for id in 1..=3 {
-            roster.add(id, at(0));
-        }
-        assert_eq!(roster.next_due(), None);
-        roster.update(1, progress(5, WaitsFor::Room, 60), at(1));
-        roster.update(3, progress(1, WaitsFor::Message, 0), at(1));
-        assert_eq!(roster.overdue(at(10_000)), None);
-        roster.update(2, progress(0, WaitsFor::Rest, 1), at(10));
-        roster.update(2, progress(0, WaitsFor::Rest, 2), at(20));
-        assert_eq!(roster.next_due(), Some(at(40)));
-        assert_eq!(roster.overdue(at(39)), None);
-        assert_eq!(roster.overdue(at(40)), Some(2));
-    }
-
     /// The same, as a list that is searched.
     #[derive(Default)]
     struct Naive(Vec<(u64, Duration, Progress)>);
@@ -303,6 +242,14 @@ mod tests {
             }
             let by = |wanted| self.first(|one| one.waits_for == wanted && one.memory > 0);
             by(WaitsFor::Rest).or_else(|| by(WaitsFor::Room))
+        }
+
+        fn overdue(&self, now: Duration) -> Option<u64> {
+            let longest = self.first(|one| one.waits_for == WaitsFor::Rest)?;
+            let is_overdue = |(id, since, _): &(u64, Duration, Progress)| {
+                *id == longest && now - *since >= LIMITS.timeout
+            };
+            self.0.iter().any(is_overdue).then_some(longest)
         }
     }
 
@@ -340,6 +287,8 @@ mod tests {
                 prop_assert_eq!(roster.over_memory(), naive.over_memory());
                 let unfinished = naive.first(|one| one.waits_for == WaitsFor::Rest);
                 prop_assert_eq!(roster.longest_unfinished(), unfinished);
+                prop_assert_eq!(roster.overdue(now), naive.overdue(now));
+                prop_assert_eq!(roster.next_due().is_some(), unfinished.is_some());
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::roster::Limits;
+use super::socket::ListeningSocket;
 use crate::source::output::SourceOutput;
 use crate::source::tls::TlsServer;
 
@@ -31,8 +32,12 @@ pub struct ListenSettings {
 
 impl ListenSettings {
     /// The limits of one source.
-    pub(crate) fn limits(&self, output: &SourceOutput, is_tls: bool) -> Limits {
-        let connections = if is_tls { TLS_CONNECTIONS } else { CONNECTIONS };
+    pub(crate) fn limits(&self, socket: &ListeningSocket, output: &SourceOutput) -> Limits {
+        let connections = if socket.is_tls() {
+            TLS_CONNECTIONS
+        } else {
+            CONNECTIONS
+        };
         Limits {
             connections: self.connections.unwrap_or(connections),
             memory: LARGE_EVENTS

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,33 +18,17 @@ use crate::source::unix::{self, check_socket_path};
 
 /// A client's connection. It never waits.
 pub(crate) trait Stream: Read + Write + AsFd {
-    /// Lets the client's next write fail, while what it has written can be read to its end. TCP has
-    /// no such thing.
-    fn refuse_more(&self) -> io::Result<()>;
-
     /// Whether bytes to set up the connection were sent, but it is not set up yet.
     fn is_handshaking(&self) -> bool {
         false
     }
 }
 
-impl Stream for UnixStream {
-    fn refuse_more(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Read)
-    }
-}
+impl Stream for UnixStream {}
 
-impl Stream for TcpStream {
-    fn refuse_more(&self) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-}
+impl Stream for TcpStream {}
 
 impl Stream for TlsStream<TcpStream> {
-    fn refuse_more(&self) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
     fn is_handshaking(&self) -> bool {
         TlsStream::is_handshaking(self)
     }
@@ -100,8 +84,13 @@ impl ListeningSocket {
         Ok(ListeningSocket::Tcp(stream::listen(address)?, tls))
     }
 
+    /// Whether its clients are inside TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, ListeningSocket::Tcp(_, Some(_)))
+    }
+
     /// Accepts a connection, with its client's address if that has one.
-    pub(super) fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+    pub(super) fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         match self {
             ListeningSocket::Unix(file) => {
                 let (stream, _) = file.listener.accept()?;
@@ -116,7 +105,7 @@ impl ListeningSocket {
                     Some(tls) => Box::new(tls.accept(stream)?),
                     None => Box::new(stream),
                 };
-                Ok((stream, Some(peer)))
+                Ok((stream, Some(peer.ip())))
             }
         }
     }

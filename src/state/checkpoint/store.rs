@@ -233,17 +233,7 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
 
 /// Reads either version. Without `source`, the checkpoint of any source is accepted.
 fn parse(text: &[u8], source: Option<&str>, written: SystemTime) -> Result<Checkpoint, String> {
-    let first_line = text.split(|byte| *byte == b'\n').next();
-    let is_journal = journal::is_one(text);
-    let whole = if is_journal {
-        first_line.unwrap_or_default()
-    } else {
-        text
-    };
-    let own = serde_json::from_slice::<serde_json::Value>(whole).unwrap_or_default();
-    let own = own["source"].as_str().unwrap_or_default();
-    let source = source.unwrap_or(own);
-    if is_journal {
+    if journal::is_one(text) {
         let replayed = journal::replay(text, source)?;
         return Ok(Checkpoint {
             files: replayed.files,
@@ -252,8 +242,7 @@ fn parse(text: &[u8], source: Option<&str>, written: SystemTime) -> Result<Check
             damaged: replayed.damaged,
         });
     }
-    let path = Path::new(source.strip_prefix("file:").unwrap_or(source));
-    let files = v1::parse(text, source, path.parent().unwrap_or(Path::new("/")))?;
+    let files = v1::parse(text, source)?;
     Ok(Checkpoint {
         files: (1..).zip(files).collect(),
         written,

@@ -8,11 +8,11 @@ use super::file_offset::FileOffset;
 use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
 
-/// Reads such a checkpoint's text. `directory` is where the source's files are.
+/// Reads such a checkpoint's text; without `source`, that of any source.
 ///
 /// # Errors
 /// It is not a checkpoint, or it is that of another source or version.
-pub fn parse(text: &[u8], source: &str, directory: &Path) -> Result<Vec<FileOffset>, String> {
+pub fn parse(text: &[u8], source: Option<&str>) -> Result<Vec<FileOffset>, String> {
     let checkpoint: Value =
         serde_json::from_slice(text).map_err(|_| "it is no whole JSON".to_owned())?;
     if checkpoint["program"] != PROGRAM {
@@ -23,9 +23,12 @@ pub fn parse(text: &[u8], source: &str, directory: &Path) -> Result<Vec<FileOffs
         Value::Number(version) => return Err(format!("it is of version {version}, not 1 or 2")),
         _ => return Err("it is no checkpoint".into()),
     }
-    if checkpoint["source"] != source {
+    let own = checkpoint["source"].as_str().unwrap_or_default();
+    if source.is_some_and(|source| source != own) {
         return Err("it is another source's".into());
     }
+    let path = Path::new(own.strip_prefix("file:").unwrap_or(own));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     let files = checkpoint["files"].as_array();
     files
         .and_then(|files| files.iter().map(|file| entry(file, directory)).collect())
@@ -63,7 +66,7 @@ mod tests {
     }"#;
 
     fn parse(text: &str) -> Result<Vec<FileOffset>, String> {
-        super::parse(text.as_bytes(), "file:/log/a", Path::new("/log"))
+        super::parse(text.as_bytes(), Some("file:/log/a"))
     }
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(text in vec(any::<u8>(), 0..200)) {
-            let _ = super::parse(&text, "file:/a", Path::new("/"));
+            let _ = super::parse(&text, None);
         }
     }
 }

@@ -83,6 +83,10 @@ macro_rules! agent_messages {
         /// **Fix:** repair it; `s3-audit-webhook test` tries each of them.
         EndpointFailed { endpoint: String, error: String } = "endpoint_failed" Warn
             "{endpoint}: {error}; the other endpoints are used until it works again";
+        /// An endpoint keeps failing and recovering: so many outages were not logged one by one.
+        /// **Fix:** as for `endpoint_failed`.
+        EndpointUnstable { endpoint: String, outages: MoreOutages, within: Within, error: String } = "endpoint_unstable" Warn
+            "{endpoint}: {outages}{within}, the last because of: {error}";
         /// The endpoint works again. With `--endpoint-mode failover` it is used once it has worked for `--failback`.
         EndpointRestored { endpoint: String, lasted: HumanDuration } = "endpoint_restored" Info
             "{endpoint}: works again after {lasted}";
@@ -191,6 +195,10 @@ macro_rules! agent_messages {
         /// **Fix:** correct the name, or remove the line.
         UnknownSetting { setting: String } = "unknown_setting" Warn
             "{setting} is not a setting of this version; ignored";
+        /// The option is set and does nothing, because what it belongs to is not set.
+        /// **Fix:** set that too, or leave the option out.
+        WithoutEffect { option: String, needed: String } = "setting_without_effect" Warn
+            "{option}: has no effect without {needed}";
         /// Anyone on the network path can read the token and the events.
         /// **Fix:** use an `https://` endpoint, or one on this host.
         PlainHttp { option: String } = "plain_http" Warn

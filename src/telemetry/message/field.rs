@@ -78,6 +78,8 @@ counted! {
     Requests "request"
     /// `1 buffered event`, `312 buffered events`.
     BufferedEvents "buffered event"
+    /// `1 more outage`, `3 more outages`.
+    MoreOutages "more outage"
 }
 
 /// What is in the buffer: `312 events buffered`, or `buffer full (100000 events)`.

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::field::MAX_TEXT;
 pub use self::field::{
-    Attempts, Buffered, BufferedEvents, Events, Field, IfAny, Peer, Reasons, Requests, Rules,
-    Spooled, Within,
+    Attempts, Buffered, BufferedEvents, Events, Field, IfAny, MoreOutages, Peer, Reasons, Requests,
+    Rules, Spooled, Within,
 };
 use crate::text::quantity::{HumanDuration, Size};
 

@@ -87,6 +87,10 @@ macro_rules! source_messages {
         /// **Fix:** if they are different logs, let their first events differ.
         FileIsCopy { file: String, original: String } = "file_is_copy" Warn
             "{file} begins like {original}; it is taken for a copy and not read while that exists";
+        /// Two `file:` sources mean the same file, such as a pattern and one of its files.
+        /// **Fix:** change one of them, so that only one means the file.
+        FileReadTwice { file: String, source: String, other: String } = "file_read_twice" Warn
+            "{file} is read by {source} and by {other}: its events are sent twice";
         /// A compressed file was there before the agent, or is not gzip's. That is fine if it was read before it was
         /// compressed, as with logrotate's `delaycompress`.
         FileCompressed { file: String, kind: &'static str } = "file_compressed" Info

@@ -8,18 +8,21 @@ mod state;
 mod times;
 mod told;
 mod trail;
+mod webhook;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::state::{Now, State};
-use crate::telemetry::counters::{Balance, Counters, Reason, Refusal};
+use self::told::Kind;
+use crate::telemetry::counters::{Balance, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
 use crate::telemetry::requests::{Finished, RequestResult};
-use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SpoolState};
+use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState, SpoolState};
+use crate::text::quantity::Size;
 
 /// A source, as the report knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,8 @@ pub struct ReportedSource {
 /// Counts and logs. Shared by all threads; no call waits for the log, a disk or the network.
 #[derive(Debug)]
 pub struct Report {
-    counters: Counters,
+    /// Locked only to add to it or to copy it.
+    balance: Mutex<Balance>,
     sources: Vec<ReportedSource>,
     state: Mutex<State>,
     /// For each source, whether the time of its next event is wanted.
@@ -47,7 +51,7 @@ impl Report {
     /// called that often. From here on, sources are identified by their index.
     pub fn new(interval: Duration, sources: Vec<ReportedSource>) -> Self {
         Report {
-            counters: Counters::new(sources.len()),
+            balance: Mutex::new(Balance::new(sources.len())),
             state: Mutex::new(State::new(
                 interval,
                 sources.iter().map(|source| source.name.clone()),
@@ -73,6 +77,10 @@ impl Report {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn counts(&self) -> MutexGuard<'_, Balance> {
+        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes the state, and logs the resulting message before anybody else can change it.
     fn update(&self, change: impl FnOnce(&mut State, Now) -> Option<Message>) {
         let mut state = self.state();
@@ -83,7 +91,7 @@ impl Report {
 
     /// The counts at this moment.
     pub fn balance(&self) -> Balance {
-        self.counters.balance()
+        self.counts().clone()
     }
 
     /// The name of a source.
@@ -93,17 +101,17 @@ impl Report {
 
     /// Events were received from a source, and can't be seen by a sender yet.
     pub fn received(&self, source: usize, events: usize) {
-        self.counters.received(source, events);
+        self.counts().add_received(source, events);
     }
 
     /// Events from an earlier start were found in the spool.
     pub fn recovered(&self, events: u64) {
-        self.counters.recovered(events);
+        self.counts().recovered += events;
     }
 
     /// The spool as it is now.
     pub fn spool(&self, spool: SpoolState) {
-        self.state().spool = Some(spool);
+        self.state().known.spool = Some(spool);
     }
 
     /// Bytes of the spool are damaged.
@@ -114,8 +122,8 @@ impl Report {
     /// The webhook has taken events.
     pub fn delivered(&self, events: usize) {
         if events > 0 {
-            self.counters.delivered(events);
-            self.state().last_delivery = Some(SystemTime::now());
+            self.counts().delivered += events as u64;
+            self.state().known.last_delivery = Some(SystemTime::now());
         }
     }
 
@@ -131,29 +139,27 @@ impl Report {
                 return None;
             }
             // Events dropped behind the queue have numbers, which the sender reports.
-            if source.is_some() || reason == Reason::Corrupt {
+            if source.is_some() {
                 self.add_gap(source, reason.label(), events as u64, []);
             }
-            self.counters.dropped(reason, source, events);
+            self.counts().add_dropped(reason, source, events);
             state.dropped(reason, events as u64)
         });
     }
 
     /// Events that had been counted as received are not sent because of this rule. This is no loss.
     pub fn filtered(&self, rule: &Arc<str>, events: usize) {
-        self.counters.filtered(rule, events);
+        self.counts().add_filtered(rule, events);
     }
 
     /// These rules exclude events from now on: they are shown even before they exclude any.
     pub fn filters(&self, rules: &[Arc<str>]) {
-        rules
-            .iter()
-            .for_each(|rule| self.counters.filtered(rule, 0));
+        rules.iter().for_each(|rule| self.filtered(rule, 0));
     }
 
     /// Values of events were masked.
     pub fn redacted(&self, values: usize) {
-        self.counters.redacted(values);
+        self.counts().redacted += values as u64;
     }
 
     /// None of the first `events` events had this member, which a rule is about.
@@ -181,7 +187,7 @@ impl Report {
     pub fn rejected(&self, events: usize, message: &str) {
         if events > 0 {
             self.update(|state, now| {
-                self.counters.rejected(events);
+                self.counts().rejected += events as u64;
                 state.rejected(events as u64, message, now)
             });
         }
@@ -189,25 +195,28 @@ impl Report {
 
     /// Rejected events were written to their file.
     pub fn rejects_saved(&self, events: usize) {
-        self.state().rejects_saved += events as u64;
+        self.state().known.rejects.saved += events as u64;
     }
 
     /// Rejected events could not be written to their file.
     pub fn rejects_unsaved(&self, events: usize, error: &str) {
-        self.update(|state, now| state.rejects_unsaved(events as u64, error, now));
+        self.update(|state, now| {
+            state.went_wrong(format!("rejected events not saved: {error}"), now);
+            state.tell(Kind::RejectsUnsaved, events as u64, error)
+        });
     }
 
     /// A request to the webhook came to an end.
     pub fn request_finished(&self, finished: Finished) {
-        self.counters.request(finished);
+        self.counts().requests.add(finished);
         if finished.result != RequestResult::Retried {
-            self.state().reached = true;
+            self.state().known.reached = true;
         }
     }
 
     /// A request failed and is resent after `retry_in`. `fix` is what an operator must do if it won't pass by itself.
     pub fn delivery_failed(&self, message: &str, fix: Option<&'static str>, retry_in: Duration) {
-        let buffered = self.balance().buffered();
+        let buffered = self.counts().buffered();
         self.update(|state, now| state.delivery_failed(message, fix, retry_in, buffered, now));
     }
 
@@ -218,7 +227,7 @@ impl Report {
 
     /// This many events were posted and are not acknowledged as indexed.
     pub fn posted(&self, events: usize) {
-        self.state().posted = events as u64;
+        self.state().known.posted = events as u64;
     }
 
     /// A query for what is indexed failed, and will be repeated.
@@ -242,22 +251,20 @@ impl Report {
     /// Events are sent again that may have arrived, after a request that ended with `message`.
     pub fn redelivered(&self, events: usize, message: &str) {
         if events > 0 {
-            self.update(|state, _| state.redelivered(events as u64, message));
+            self.update(|state, _| state.tell(Kind::Redelivered, events as u64, message));
         }
     }
 
     /// The webhook, or a proxy in front of it, takes no bodies larger than this.
     pub fn body_size_learned(&self, bytes: usize) {
-        self.update(|state, _| state.body_size_learned(bytes));
+        let size = Size(bytes);
+        self.update(|_, _| Some(Message::BodySizeLearned { size, bytes }));
     }
 
     /// The webhook takes events, but may not turn them into what the operator expects.
     pub fn advice(&self, text: &str) {
-        self.update(|_, _| {
-            Some(Message::Advice {
-                text: text.to_owned(),
-            })
-        });
+        let text = text.to_owned();
+        self.update(|_, _| Some(Message::Advice { text }));
     }
 
     /// A connection to this endpoint was made; its certificates expire at these times.
@@ -267,7 +274,7 @@ impl Report {
 
     /// An event keeps failing while others are delivered. It is not counted: it may still be delivered or rejected.
     pub fn event_set_aside(&self, message: &str) {
-        self.update(|state, _| state.event_set_aside(message));
+        self.update(|state, _| state.tell(Kind::SetAside, 1, message));
     }
 
     /// A client's request was refused; `peer` is the client's address, if it has one. Its events are in no count.
@@ -300,29 +307,27 @@ impl Report {
 
     /// Whether a source can be read, if that changes without an error.
     pub fn source_up(&self, source: usize, is_up: bool) {
-        if let Some(source) = self.state().sources.get_mut(source) {
-            source.is_up = is_up;
-        }
+        self.know(source, |known| known.is_up = is_up);
     }
 
     /// How much of a source was not read yet.
     pub fn source_lag(&self, source: usize, lag: Lag) {
-        if let Some(source) = self.state().sources.get_mut(source) {
-            source.lag = Some(lag);
-        }
+        self.know(source, |known| known.lag = Some(lag));
     }
 
     /// A file of a source was taken for the copy of another.
     pub fn source_copied(&self, source: usize) {
-        if let Some(source) = self.state().sources.get_mut(source) {
-            source.copies += 1;
-        }
+        self.know(source, |known| known.copies += 1);
     }
 
     /// How many bytes are used by removed files of a source that are kept open.
     pub fn source_deleted_bytes(&self, source: usize, bytes: u64) {
+        self.know(source, |known| known.deleted_bytes = bytes);
+    }
+
+    fn know(&self, source: usize, note: impl FnOnce(&mut SourceState)) {
         if let Some(source) = self.state().sources.get_mut(source) {
-            source.deleted_bytes = bytes;
+            note(&mut source.known);
         }
     }
 
@@ -364,24 +369,27 @@ impl Report {
 
     /// Whether events are sent anywhere.
     pub fn is_forwarding(&self) -> bool {
-        matches!(self.state().forwarding, None | Some(Forwarding::On(_)))
+        matches!(
+            self.state().known.forwarding,
+            None | Some(Forwarding::On(_))
+        )
     }
 
     /// Where events go.
     pub fn forwarding(&self) -> Option<Forwarding> {
-        self.state().forwarding.clone()
+        self.state().known.forwarding.clone()
     }
 
     /// For how long the webhook has taken nothing of what it was sent, and why.
     pub fn webhook_outage(&self) -> Option<(Duration, String)> {
-        let outage = self.state().webhook_outage()?;
+        let outage = self.state().webhook.state()?;
         Some((outage.since.elapsed(), outage.error))
     }
 
     /// All that is known now.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
-        state.snapshot(self.counters.balance())
+        state.snapshot(self.balance())
     }
 
     /// Logs the summaries that are due. Must be called once per interval.
@@ -390,7 +398,7 @@ impl Report {
             wanted.store(!source.resumes, Relaxed);
         }
         let mut state = self.state();
-        let buffered = self.balance().buffered();
+        let buffered = self.counts().buffered();
         for message in state.tick(buffered, Now::read()) {
             state.log(&message);
         }
@@ -400,7 +408,7 @@ impl Report {
     /// except for what the next start reads again.
     pub fn stopped(&self) -> Snapshot {
         let mut state = self.state();
-        let mut last = state.snapshot(self.counters.balance());
+        let mut last = state.snapshot(self.balance());
         let left = if self.resumes(None) {
             u64::MAX
         } else {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use crate::telemetry::counters::Refusal;
 use crate::telemetry::message::{Message, Peer, Requests, Within};
-use crate::telemetry::snapshot::{Lag, SourceState};
+use crate::telemetry::snapshot::SourceState;
 use crate::telemetry::throttle::{Burst, Outages};
 use crate::text::quantity::HumanDuration;
 
@@ -15,16 +15,11 @@ const INTERVALS: u32 = 6;
 /// The changing state of a source.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    name: String,
+    /// What a snapshot shows as it was reported; its other fields are filled in when one is taken.
+    pub(super) known: SourceState,
     outages: Outages,
-    pub(super) is_up: bool,
-    pub(super) lag: Option<Lag>,
-    lost_bytes: u64,
-    pub(super) copies: u64,
-    pub(super) deleted_bytes: u64,
     complaints: Vec<&'static str>,
     refused: [Burst; Refusal::ALL.len()],
-    last_refused: Option<String>,
     clock: Clock,
 }
 
@@ -36,15 +31,18 @@ const EVENT_PATIENCE: Duration = Duration::from_secs(60);
 impl Source {
     pub(super) fn new(name: String) -> Self {
         Source {
-            name,
-            is_up: true,
+            known: SourceState {
+                name,
+                is_up: true,
+                ..SourceState::default()
+            },
             clock: Clock::new(EVENT_SKEW, EVENT_PATIENCE),
             ..Source::default()
         }
     }
 
     pub(super) fn dated(&mut self, skew: i64, now: Instant) -> Option<Message> {
-        let what = format!("{}: the time of events", self.name);
+        let what = format!("{}: the time of events", self.known.name);
         self.clock.seen(skew, &what, now)
     }
 
@@ -53,18 +51,18 @@ impl Source {
         reason: Refusal,
         peer: Option<String>,
     ) -> Option<Message> {
-        self.last_refused = peer;
+        self.known.last_refused = peer;
         let is_first = self.refused[reason as usize].add(1);
         is_first.then(|| self.refused_message(reason, 1, None))
     }
 
     fn refused_message(&self, reason: Refusal, requests: u64, within: Option<Duration>) -> Message {
         Message::RequestsRefused {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             requests: Requests(requests),
             within: Within(within),
             reason: reason.name(),
-            peer: Peer(self.last_refused.clone()),
+            peer: Peer(self.known.last_refused.clone()),
         }
     }
 
@@ -75,21 +73,24 @@ impl Source {
         now: Instant,
         interval: Duration,
     ) -> (Option<Message>, Option<String>) {
-        self.is_up = false;
+        self.known.is_up = false;
         let is_new = self.outages.is_new(error);
         let is_due = self.outages.failed(error, None, now, interval);
         let message = is_due.then(|| Message::SourceUnavailable {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             error: error.to_owned(),
         });
-        (message, is_new.then(|| format!("{}: {error}", self.name)))
+        (
+            message,
+            is_new.then(|| format!("{}: {error}", self.known.name)),
+        )
     }
 
     pub(super) fn restored(&mut self, now: Instant) -> Option<Message> {
-        self.is_up = true;
+        self.known.is_up = true;
         let outage = self.outages.ended(now)?;
         Some(Message::SourceRestored {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             lasted: HumanDuration(now - outage.since),
         })
     }
@@ -100,15 +101,15 @@ impl Source {
         }
         self.complaints.push(problem);
         Some(Message::SourceComplaint {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             problem,
         })
     }
 
     pub(super) fn lost(&mut self, bytes: u64, reason: &str) -> Message {
-        self.lost_bytes += bytes;
+        self.known.lost_bytes += bytes;
         Message::SourceLostBytes {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             bytes,
             reason: reason.to_owned(),
         }
@@ -118,7 +119,7 @@ impl Source {
     pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Option<Message> {
         let outage = self.outages.due(now, interval, INTERVALS)?;
         Some(Message::SourceStillUnavailable {
-            source: self.name.clone(),
+            source: self.known.name.clone(),
             lasts: HumanDuration(now - outage.since),
             error: outage.error.clone(),
         })
@@ -142,17 +143,11 @@ impl Source {
             .map(|reason| (reason, self.refused[reason as usize].total()))
             .filter(|(_, requests)| *requests > 0);
         SourceState {
-            name: self.name.clone(),
             received,
             outage: self.outages.state(),
-            is_up: self.is_up,
             clock_skew: self.clock.skew(),
-            lag: self.lag.clone(),
-            lost_bytes: self.lost_bytes,
-            copies: self.copies,
-            deleted_bytes: self.deleted_bytes,
             refused: refused.collect(),
-            last_refused: self.last_refused.clone(),
+            ..self.known.clone()
         }
     }
 }

@@ -1,24 +1,20 @@
 //! What the report knows, and which lines follow from it. No clock, no I/O: time is an argument.
 
-mod webhook;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::Clock;
 use super::source::Source;
-use super::told::{
-    Told, dropped, redelivered_message, rejected_message, set_aside_message, unsaved_message,
-};
+use super::told::{Kind, Told};
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
-use crate::telemetry::message::{Attempts, Buffered, IfAny, Message, Reasons};
-use crate::telemetry::snapshot::{
-    Forwarding, LastError, OutageState, Rejects, Snapshot, SpoolState, TrailState,
+use crate::telemetry::message::{
+    Attempts, Buffered, Events, IfAny, Message, MoreOutages, Reasons, Within,
 };
+use crate::telemetry::snapshot::{LastError, OutageState, Rejects, Snapshot, SpoolState};
 use crate::telemetry::throttle::{Burst, Outages};
-use crate::text::quantity::{HumanDuration, Size};
+use crate::text::quantity::HumanDuration;
 
 /// One moment, by both clocks: the wall clock and the monotonic one.
 #[derive(Debug, Clone, Copy)]
@@ -27,40 +23,28 @@ pub(super) struct Now {
     pub(super) time: SystemTime,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct State {
-    interval: Duration,
-    pub(super) forwarding: Option<Forwarding>,
-    dropped: [Burst; Reason::ALL.len()],
-    rejected: Told,
-    pub(super) rejects_saved: u64,
-    rejects_unsaved: Told,
-    redelivered: Told,
-    set_aside: Told,
-    webhook: Outages,
+    pub(super) interval: Duration,
+    /// What a snapshot shows as it was reported; its other fields are filled in when one is taken.
+    pub(super) known: Snapshot,
+    pub(super) dropped: [Burst; Reason::ALL.len()],
+    told: [Told; Kind::ALL.len()],
+    pub(super) webhook: Outages,
     /// Outages of queries for what is indexed.
-    queries: Outages,
-    /// Events that were posted and are not acknowledged as indexed.
-    pub(super) posted: u64,
+    pub(super) queries: Outages,
     /// The clock of each endpoint seen so far.
-    clocks: Vec<Clock>,
+    pub(super) clocks: Vec<Clock>,
     /// If there are several endpoints, each with its outages, by name.
-    endpoints: Vec<(String, Outages)>,
+    pub(super) endpoints: Vec<(String, Outages)>,
     pub(super) sources: Vec<Source>,
-    pub(super) last_delivery: Option<SystemTime>,
-    /// This webhook has answered a request's content.
-    pub(super) reached: bool,
     /// Outages of the file for `show`.
     status_file: Outages,
-    settings_rejected: Option<OutageState>,
-    last_error: Option<LastError>,
     /// Of certificates, by endpoint.
     pub(super) expiries: BTreeMap<String, Expiries>,
     /// When certificates that expire soon are logged again.
-    next_reminder: SystemTime,
-    pub(super) spool: Option<SpoolState>,
+    next_reminder: Option<SystemTime>,
     pub(super) corrupt_bytes: u64,
-    pub(super) trail: Option<TrailState>,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
     /// The last line was logged.
@@ -69,34 +53,10 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(interval: Duration, names: impl Iterator<Item = String>) -> Self {
-        let sources = names.map(Source::new);
         State {
             interval,
-            forwarding: None,
-            dropped: Default::default(),
-            rejected: Told::default(),
-            rejects_saved: 0,
-            rejects_unsaved: Told::default(),
-            redelivered: Told::default(),
-            set_aside: Told::default(),
-            webhook: Outages::default(),
-            queries: Outages::default(),
-            posted: 0,
-            clocks: Vec::new(),
-            endpoints: Vec::new(),
-            sources: sources.collect(),
-            last_delivery: None,
-            reached: false,
-            status_file: Outages::default(),
-            settings_rejected: None,
-            last_error: None,
-            expiries: BTreeMap::new(),
-            next_reminder: SystemTime::UNIX_EPOCH,
-            spool: None,
-            corrupt_bytes: 0,
-            trail: None,
-            left: 0,
-            has_stopped: false,
+            sources: names.map(Source::new).collect(),
+            ..State::default()
         }
     }
 
@@ -107,8 +67,8 @@ impl State {
         }
     }
 
-    fn went_wrong(&mut self, message: String, now: Now) {
-        self.last_error = Some(LastError {
+    pub(super) fn went_wrong(&mut self, message: String, now: Now) {
+        self.known.last_error = Some(LastError {
             at: now.time,
             message,
         });
@@ -126,42 +86,13 @@ impl State {
             .then(|| dropped(reason, events, None, burst))
     }
 
+    pub(super) fn tell(&mut self, kind: Kind, events: u64, error: &str) -> Option<Message> {
+        self.told[kind as usize].add(kind, events, error)
+    }
+
     pub(super) fn rejected(&mut self, events: u64, error: &str, now: Now) -> Option<Message> {
         self.went_wrong(format!("webhook rejected an event: {error}"), now);
-        let rejected = &mut self.rejected;
-        rejected
-            .add(events, error)
-            .then(|| rejected_message(events, None, rejected))
-    }
-
-    pub(super) fn rejects_unsaved(
-        &mut self,
-        events: u64,
-        error: &str,
-        now: Now,
-    ) -> Option<Message> {
-        self.went_wrong(format!("rejected events not saved: {error}"), now);
-        let told = &mut self.rejects_unsaved;
-        told.add(events, error)
-            .then(|| unsaved_message(events, None, told))
-    }
-
-    pub(super) fn redelivered(&mut self, events: u64, error: &str) -> Option<Message> {
-        let told = &mut self.redelivered;
-        told.add(events, error)
-            .then(|| redelivered_message(events, None, told))
-    }
-
-    pub(super) fn body_size_learned(&mut self, bytes: usize) -> Option<Message> {
-        Some(Message::BodySizeLearned {
-            size: Size(bytes),
-            bytes,
-        })
-    }
-
-    pub(super) fn event_set_aside(&mut self, error: &str) -> Option<Message> {
-        let told = &mut self.set_aside;
-        told.add(1, error).then(|| set_aside_message(1, None, told))
+        self.tell(Kind::Rejected, events, error)
     }
 
     pub(super) fn source_failed(
@@ -218,20 +149,16 @@ impl State {
     }
 
     pub(super) fn settings(&mut self, error: Option<String>, now: Now) -> Option<Message> {
-        let previous = self.settings_rejected.take();
+        let previous = self.known.settings_rejected.take();
         let Some(error) = error else {
             return previous.map(|_| Message::SettingsValid {});
         };
         let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
-        self.settings_rejected = Some(OutageState {
+        self.known.settings_rejected = Some(OutageState {
             since: previous.map_or(now.instant, |outage| outage.since),
             error: error.clone(),
         });
         is_new.then_some(Message::SettingsInvalid { error })
-    }
-
-    pub(super) fn webhook_outage(&self) -> Option<OutageState> {
-        self.webhook.state()
     }
 
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
@@ -239,31 +166,27 @@ impl State {
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
+        let known = self.known.clone();
         Snapshot {
-            forwarding: self.forwarding.clone(),
-            reached: self.reached,
             outage: self.webhook.state(),
             endpoints: endpoints.collect(),
-            posted: self.posted.min(balance.buffered()),
-            last_delivery: self.last_delivery,
+            posted: known.posted.min(balance.buffered()),
             clock_skew: self.clocks.iter().filter_map(Clock::skew).max(),
             sources: sources.collect(),
-            redelivered: self.redelivered.burst.total(),
+            redelivered: self.told[Kind::Redelivered as usize].total(),
             rejects: Rejects {
-                saved: self.rejects_saved,
-                unsaved: self.rejects_unsaved.burst.total(),
+                unsaved: self.told[Kind::RejectsUnsaved as usize].total(),
+                ..known.rejects
             },
-            spool: self.spool.map(|spool| SpoolState {
+            spool: known.spool.map(|spool| SpoolState {
                 // It was read a moment earlier than the balance.
                 events: spool.events.min(balance.buffered()),
                 corrupt_bytes: self.corrupt_bytes,
                 ..spool
             }),
-            settings_rejected: self.settings_rejected.clone(),
-            trail: self.trail.clone(),
-            last_error: self.last_error.clone(),
             expiries: Expiries::first(self.expiries.values()),
             balance,
+            ..known
         }
     }
 
@@ -300,10 +223,10 @@ impl State {
         for source in &mut self.sources {
             messages.extend(source.due(now.instant, self.interval));
         }
-        if now.time >= self.next_reminder {
+        if self.next_reminder.is_none_or(|due| now.time >= due) {
             let soon = Expiries::first(self.expiries.values()).soon(now.time);
             if let Some(message) = soon.first() {
-                self.next_reminder = now.time + DAY;
+                self.next_reminder = Some(now.time + DAY);
                 self.went_wrong(message.text(), now);
             }
             messages.extend(soon);
@@ -324,18 +247,17 @@ impl State {
                 messages.push(dropped(reason, events, within, burst));
             }
         }
-        type Line = fn(u64, Option<Duration>, &Told) -> Message;
-        let told: [(&mut Told, Line); 4] = [
-            (&mut self.rejected, rejected_message),
-            (&mut self.rejects_unsaved, unsaved_message),
-            (&mut self.set_aside, set_aside_message),
-            (&mut self.redelivered, redelivered_message),
-        ];
-        for (told, line) in told {
-            let events = told.burst.summarize();
-            if events > 0 {
-                messages.push(line(events, within, told));
-            }
+        for kind in Kind::ALL {
+            messages.extend(self.told[kind as usize].sum_up(kind, within));
+        }
+        for (endpoint, outages) in &mut self.endpoints {
+            let unlogged = outages.summarize();
+            messages.extend(unlogged.map(|(outages, error)| Message::EndpointUnstable {
+                endpoint: endpoint.clone(),
+                outages: MoreOutages(outages),
+                within: Within(within),
+                error,
+            }));
         }
         for source in &mut self.sources {
             messages.extend(source.sum_up(within));
@@ -372,5 +294,14 @@ impl State {
             redelivered: IfAny("redelivered", last.redelivered),
             refused: IfAny("requests refused", last.refused()),
         });
+    }
+}
+
+fn dropped(reason: Reason, events: u64, within: Option<Duration>, burst: &Burst) -> Message {
+    Message::Dropped {
+        events: Events(events),
+        within: Within(within),
+        reason: reason.name(),
+        total: burst.total(),
     }
 }

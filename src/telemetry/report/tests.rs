@@ -58,7 +58,7 @@ fn losses_are_logged_at_once_and_then_summed_up() {
     let line = "rejected 1 event (HTTP 400 Invalid data format); 1 since start";
     assert_eq!(rejected, [line]);
     assert_eq!(texts(story.state.rejected(4, "HTTP 422", now)), [""; 0]);
-    let redelivered = texts(story.state.redelivered(7, "timeout"));
+    let redelivered = texts(story.state.tell(Kind::Redelivered, 7, "timeout"));
     let line = "redelivered 7 events that may have arrived already (timeout); 7 since start";
     assert_eq!(redelivered, [line]);
     assert_eq!(
@@ -157,6 +157,29 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
         ["delivery restored after 30s (4 attempts)"]
     );
     assert!(story.state.delivery_restored(now).is_none());
+}
+
+#[test]
+fn an_endpoint_that_comes_and_goes_is_logged_and_then_summed_up() {
+    let mut story = Story::new();
+    let names = ["http://a", "http://b"].map(str::to_owned);
+    story.state.another_webhook(names.into());
+    let mut lines = Vec::new();
+    for second in [0, 2, 4] {
+        let (failed, restored) = (story.at(second), story.at(second + 1));
+        lines.extend(story.state.endpoint_failed(1, "refused", None, failed));
+        lines.extend(story.state.endpoint_restored(1, restored));
+    }
+    let failed = "http://b: refused; the other endpoints are used until it works again";
+    assert_eq!(texts(lines), [failed, "http://b: works again after 1s"]);
+    let now = story.at(8);
+    assert!(story.state.endpoint_failed(1, "reset", None, now).is_none());
+    let summary = "http://b: 3 more outages in 10s, the last because of: reset";
+    assert_eq!(story.tick(10), [summary]);
+    assert_eq!(story.tick(20), [""; 0]);
+    let now = story.at(21);
+    let restored = texts(story.state.endpoint_restored(1, now));
+    assert_eq!(restored, ["http://b: works again after 13s"]);
 }
 
 #[test]

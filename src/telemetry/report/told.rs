@@ -2,69 +2,81 @@
 
 use std::time::Duration;
 
-use crate::telemetry::counters::Reason;
 use crate::telemetry::message::{Events, Message, Within};
 use crate::telemetry::throttle::Burst;
 
-/// Occurrences that have a reason in words; the last reason is logged.
+/// What happened to events.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Rejected,
+    RejectsUnsaved,
+    SetAside,
+    Redelivered,
+}
+
+impl Kind {
+    /// All of them, in the order in which summaries are logged.
+    pub(super) const ALL: [Kind; 4] = [
+        Kind::Rejected,
+        Kind::RejectsUnsaved,
+        Kind::SetAside,
+        Kind::Redelivered,
+    ];
+}
+
+/// Events of one kind; the last reason is logged.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    pub(super) burst: Burst,
+    burst: Burst,
     error: String,
 }
 
 impl Told {
-    pub(super) fn add(&mut self, occurrences: u64, error: &str) -> bool {
+    /// How many there were so far.
+    pub(super) fn total(&self) -> u64 {
+        self.burst.total()
+    }
+
+    /// Counts events. Returns the line about them if it is due at once.
+    pub(super) fn add(&mut self, kind: Kind, events: u64, error: &str) -> Option<Message> {
         error.clone_into(&mut self.error);
-        self.burst.add(occurrences)
+        let is_first = self.burst.add(events);
+        is_first.then(|| self.message(kind, events, None))
     }
-}
 
-pub(super) fn dropped(
-    reason: Reason,
-    events: u64,
-    within: Option<Duration>,
-    burst: &Burst,
-) -> Message {
-    Message::Dropped {
-        events: Events(events),
-        within: Within(within),
-        reason: reason.name(),
-        total: burst.total(),
+    /// The line about events that no line has reported yet.
+    pub(super) fn sum_up(&mut self, kind: Kind, within: Option<Duration>) -> Option<Message> {
+        let events = self.burst.summarize();
+        (events > 0).then(|| self.message(kind, events, within))
     }
-}
 
-pub(super) fn rejected_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Rejected {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-pub(super) fn unsaved_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::RejectsUnsaved {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-pub(super) fn redelivered_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::Redelivered {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
-        total: told.burst.total(),
-    }
-}
-
-pub(super) fn set_aside_message(events: u64, within: Option<Duration>, told: &Told) -> Message {
-    Message::EventSetAside {
-        events: Events(events),
-        within: Within(within),
-        error: told.error.clone(),
+    fn message(&self, kind: Kind, events: u64, within: Option<Duration>) -> Message {
+        let (events, within) = (Events(events), Within(within));
+        let (error, total) = (self.error.clone(), self.total());
+        match kind {
+            Kind::Rejected => Message::Rejected {
+                events,
+                within,
+                error,
+                total,
+            },
+            Kind::RejectsUnsaved => Message::RejectsUnsaved {
+                events,
+                within,
+                error,
+                total,
+            },
+            Kind::SetAside => Message::EventSetAside {
+                events,
+                within,
+                error,
+            },
+            Kind::Redelivered => Message::Redelivered {
+                events,
+                within,
+                error,
+                total,
+            },
+        }
     }
 }

@@ -14,6 +14,11 @@ impl Report {
         self.add_gap(None, reason, 0, numbers);
     }
 
+    /// The same for events that had no numbers yet.
+    pub fn unnumbered_gap(&self, reason: &str, events: u64) {
+        self.add_gap(None, reason, events, []);
+    }
+
     pub(super) fn add_gap(
         &self,
         source: Option<usize>,
@@ -40,6 +45,6 @@ impl Report {
 
     /// The trail as it is now.
     pub fn trail(&self, trail: TrailState) {
-        self.state().trail = Some(trail);
+        self.state().known.trail = Some(trail);
     }
 }

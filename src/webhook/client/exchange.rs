@@ -19,7 +19,7 @@ impl Webhook {
         if self.is_connection_old() {
             request = request.header(header::CONNECTION, "close");
         }
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = &self.shared.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         for (name, value) in &self.template.headers {

@@ -1,22 +1,17 @@
 //! The webhook as delivery sees it.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use super::Webhook;
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
-use super::ahead::Ahead;
-use super::{Webhook, build};
 use crate::delivery::batch::Batch;
 use crate::delivery::body::{Body, Numbering};
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
 use crate::delivery::target::{Abort, Target};
 use crate::telemetry::expiry::Expiries;
-use crate::webhook::observer::Nobody;
-use crate::webhook::resolve::{Known, SystemNames};
-use crate::webhook::wire::Wire;
 
 /// What a request may take beyond its timeout, on a very slow machine.
 const SLACK: Duration = Duration::from_secs(30);
@@ -56,7 +51,7 @@ impl Target for Webhook {
             (self.is_one_record, FLUENT_BIT_RAW),
             (self.template.encoder.saw_event_without_time(), NO_TIME),
         ];
-        let places = self.advised.iter().zip(seen);
+        let places = self.shared.advised.iter().zip(seen);
         places
             .filter(|(_, (is_so, _))| *is_so)
             .find_map(|(advised, (_, text))| {
@@ -69,7 +64,7 @@ impl Target for Webhook {
     }
 
     fn endpoint(&self) -> String {
-        self.endpoint.to_string()
+        self.shared.endpoint.to_string()
     }
 
     fn expiries(&mut self) -> Option<Expiries> {
@@ -78,14 +73,15 @@ impl Target for Webhook {
 
     fn time_limit(&self) -> Duration {
         // Over a connection that the webhook had closed, it is tried twice.
-        self.timeouts
+        self.shared
+            .timeouts
             .request
             .saturating_mul(2)
             .saturating_add(SLACK)
     }
 
     fn request_timeout(&self) -> Duration {
-        self.timeouts.request
+        self.shared.timeouts.request
     }
 
     fn max_events(&self) -> usize {
@@ -113,27 +109,8 @@ impl Target for Webhook {
     }
 
     fn another(&self) -> Box<dyn Target> {
-        let (wire, addresses) = (Wire::default(), Known::default());
-        let (config, nobody) = (self.agent.config().clone(), Arc::new(Nobody));
-        let names = SystemNames::new(self.family);
-        Box::new(Webhook {
-            agent: build::agent(config, &self.tls, &wire, &addresses, nobody, names),
-            endpoint: self.endpoint.clone(),
-            token: self.token.clone(),
-            authorization: self.authorization.clone(),
-            secrets: self.secrets.clone(),
-            template: self.template.another(),
-            ahead: Ahead::default(),
-            proxy: self.proxy.clone(),
-            tls: Arc::clone(&self.tls),
-            wire,
-            is_aborted: Arc::default(),
-            addresses,
-            session: RefCell::default(),
-            skew: Cell::default(),
-            kept_since: None,
-            advised: Arc::clone(&self.advised),
-            ..*self
-        })
+        let (shared, template) = (Arc::clone(&self.shared), self.template.another());
+        let config = self.agent.config().clone();
+        Box::new(Webhook::connecting(shared, template, config))
     }
 }

@@ -17,130 +17,43 @@ fn each_error_has_its_cause() {
         };
         Error::Io(io::Error::new(ErrorKind::InvalidData, failure))
     };
-    let lookup = lookup("a\0b", 80, Family::V4).unwrap_err();
-    let (nothing, part, all) = (Sent::Nothing, Sent::Part, Sent::All);
+    let lookup = || {
+        Error::Io(io::Error::other(
+            lookup("a\0b", 80, Family::V4).unwrap_err(),
+        ))
+    };
+    let expired = || tls(CertificateError::Expired.into());
+    let garbled = || tls(rustls::Error::DecryptError);
+    let unknown_ca = || tls(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
     use Cause::{Disconnected, Settings, Unreachable};
+    use Error::{ConnectionFailed, HostNotFound, Timeout as TimedOut};
+    use ErrorKind as K;
+    use Sent::{All, Nothing, Part};
+    const CLOSED: &str = "connection closed by the webhook";
+    const LATE: &str = "no answer within 9s";
+    let unreached = |error, message| (error, Nothing, Unreachable, false, message);
+    let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, sent != Nothing, LATE);
+    let broken = |error, sent, message| (error, sent, Disconnected, sent == All, message);
+    let of_tls = |error, sent, cause, message| (error, sent, cause, false, message);
     for (error, sent, cause, may_have_arrived, message) in [
-        (
-            Error::HostNotFound,
-            nothing,
-            Unreachable,
-            false,
-            "host name not found",
-        ),
-        (
-            Error::Io(io::Error::other(lookup)),
-            nothing,
-            Unreachable,
-            false,
-            "host name not found: nul byte",
-        ),
-        (
-            Error::Timeout(Timeout::Resolve),
-            nothing,
-            Unreachable,
-            false,
-            "name not resolved within 3s",
-        ),
-        (
-            Error::Timeout(Timeout::Connect),
-            nothing,
-            Unreachable,
-            false,
-            "not connected within 3s",
-        ),
-        (
-            Error::Timeout(Timeout::SendBody),
-            part,
-            Cause::Timeout,
-            true,
-            "no answer within 9s",
-        ),
-        (
-            Error::Timeout(Timeout::Global),
-            all,
-            Cause::Timeout,
-            true,
-            "no answer within 9s",
-        ),
-        (
-            Error::Timeout(Timeout::Global),
-            nothing,
-            Cause::Timeout,
-            false,
-            "no answer within 9s",
-        ),
-        (
-            io(ErrorKind::ConnectionRefused),
-            nothing,
-            Unreachable,
-            false,
-            "connection refused",
-        ),
-        (
-            io(ErrorKind::HostUnreachable),
-            nothing,
-            Unreachable,
-            false,
-            "host unreachable",
-        ),
-        (
-            io(ErrorKind::UnexpectedEof),
-            nothing,
-            Unreachable,
-            false,
-            "connection closed by the webhook",
-        ),
-        (
-            io(ErrorKind::BrokenPipe),
-            part,
-            Disconnected,
-            false,
-            "connection closed by the webhook",
-        ),
-        (
-            io(ErrorKind::ConnectionReset),
-            all,
-            Disconnected,
-            true,
-            "connection closed by the webhook",
-        ),
-        (
-            io(ErrorKind::HostUnreachable),
-            all,
-            Disconnected,
-            true,
-            "host unreachable",
-        ),
-        (
-            not_http(),
-            all,
-            Disconnected,
-            true,
-            "the answer is not HTTP",
-        ),
-        (
-            tls(CertificateError::Expired.into()),
-            nothing,
-            Settings,
-            false,
-            "TLS: certificate expired",
-        ),
-        (
-            tls(rustls::Error::AlertReceived(AlertDescription::UnknownCA)),
-            all,
-            Settings,
-            false,
-            "TLS: the webhook refuses",
-        ),
-        (
-            tls(rustls::Error::DecryptError),
-            all,
-            Disconnected,
-            false,
-            "TLS: cannot decrypt",
-        ),
-        (Error::ConnectionFailed, nothing, Unreachable, false, ""),
+        unreached(HostNotFound, "host name not found"),
+        unreached(lookup(), "host name not found: nul byte"),
+        unreached(TimedOut(Timeout::Resolve), "name not resolved within 3s"),
+        unreached(TimedOut(Timeout::Connect), "not connected within 3s"),
+        unreached(io(K::ConnectionRefused), "connection refused"),
+        unreached(io(K::HostUnreachable), "host unreachable"),
+        unreached(io(K::UnexpectedEof), CLOSED),
+        unreached(ConnectionFailed, ""),
+        late(Timeout::SendBody, Part),
+        late(Timeout::Global, All),
+        late(Timeout::Global, Nothing),
+        broken(io(K::BrokenPipe), Part, CLOSED),
+        broken(io(K::ConnectionReset), All, CLOSED),
+        broken(io(K::HostUnreachable), All, "host unreachable"),
+        broken(not_http(), All, "the answer is not HTTP"),
+        of_tls(expired(), Nothing, Settings, "TLS: certificate expired"),
+        of_tls(unknown_ca(), All, Settings, "TLS: the webhook refuses"),
+        of_tls(garbled(), All, Disconnected, "TLS: cannot decrypt"),
     ] {
         let timeouts = Timeouts {
             connect: Duration::from_secs(3),

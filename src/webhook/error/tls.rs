@@ -209,128 +209,60 @@ mod tests {
         found.message
     }
 
+    #[track_caller]
+    fn check(error: impl Into<Error>, expected: &str) {
+        let found = text(error.into(), None, false);
+        assert!(found.starts_with(&format!("TLS: {expected}")), "{found}");
+    }
+
     #[test]
-    fn each_failure_has_its_text() {
-        use AlertDescription as A;
+    fn each_failure_of_a_certificate_has_its_text() {
         use CertificateError as E;
-        let weak = Some("with an RSA key of 1024 bits");
-        for (error, unusable, is_wanted, expected) in [
-            (
-                E::UnknownIssuer.into(),
-                None,
-                false,
-                "certificate of an unknown CA",
-            ),
-            (
-                E::BadSignature.into(),
-                weak,
-                false,
-                "certificate with an RSA key of 1024 bits",
-            ),
-            (
-                E::UnsupportedSignatureAlgorithmContext {
-                    signature_algorithm_id: vec![1; 99],
-                    supported_algorithms: Vec::new(),
-                }
-                .into(),
-                None,
-                false,
-                "certificate with a signature of an unsupported kind",
-            ),
-            (
-                E::ApplicationVerificationFailure.into(),
-                None,
-                false,
-                "certificate is not that of --pin-sha256",
-            ),
-            (
-                E::InvalidPurpose.into(),
-                None,
-                false,
-                "certificate is not for servers",
-            ),
-            (
-                E::UnhandledCriticalExtension.into(),
-                None,
-                false,
-                "certificate not valid: unhandled critical extension",
-            ),
-            (
-                E::BadEncoding.into(),
-                None,
-                false,
-                "certificate not valid: bad encoding",
-            ),
-            (
-                Error::AlertReceived(A::HandshakeFailure),
-                None,
-                false,
-                "no version, cipher or kind of key that both sides support",
-            ),
-            (
-                Error::AlertReceived(A::HandshakeFailure),
-                None,
-                true,
-                "the webhook wants a client certificate",
-            ),
-            (
-                Error::AlertReceived(A::BadCertificate),
-                None,
-                true,
-                "the webhook wants a client certificate",
-            ),
-            (
-                Error::AlertReceived(A::CertificateExpired),
-                None,
-                false,
-                "the webhook refuses this host's client certificate (certificate expired)",
-            ),
-            (
-                Error::AlertReceived(A::UnknownCA),
-                None,
-                false,
-                "the webhook refuses this host's client certificate (unknown CA)",
-            ),
-            (
-                Error::AlertReceived(A::InternalError),
-                None,
-                true,
-                "received fatal alert: internal error",
-            ),
-            (
-                Error::AlertReceived(A::ProtocolVersion),
-                None,
-                false,
-                "no version that both sides speak",
-            ),
-            (
-                PeerIncompatible::NoCipherSuitesInCommon.into(),
-                None,
-                false,
-                "no version, cipher or kind of key that both sides support",
-            ),
-            (
-                PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into(),
-                None,
-                false,
-                "peer misbehaved: illegal middlebox change cipher spec",
-            ),
-            (
-                InvalidMessage::InvalidContentType.into(),
-                None,
-                false,
-                "the webhook does not speak it on this port",
-            ),
-            (
-                Error::General("x".repeat(999)),
-                None,
-                false,
-                "unexpected error: xxx",
-            ),
-        ] {
-            let found = text(error, unusable, is_wanted);
-            assert!(found.starts_with(&format!("TLS: {expected}")), "{found}");
+        check(E::UnknownIssuer, "certificate of an unknown CA");
+        let pinned = E::ApplicationVerificationFailure;
+        check(pinned, "certificate is not that of --pin-sha256");
+        check(E::InvalidPurpose, "certificate is not for servers");
+        check(E::BadEncoding, "certificate not valid: bad encoding");
+        let critical = "certificate not valid: unhandled critical extension";
+        check(E::UnhandledCriticalExtension, critical);
+        let unsupported = E::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![1; 99],
+            supported_algorithms: Vec::new(),
+        };
+        let kind = "certificate with a signature of an unsupported kind";
+        check(unsupported, kind);
+        let weak = "with an RSA key of 1024 bits";
+        let found = text(E::BadSignature.into(), Some(weak), false);
+        assert_eq!(found, format!("TLS: certificate {weak}"));
+    }
+
+    #[test]
+    fn each_failure_of_a_handshake_has_its_text() {
+        use AlertDescription as A;
+        let alert = Error::AlertReceived;
+        let nothing_in_common = "no version, cipher or kind of key that both sides support";
+        check(alert(A::HandshakeFailure), nothing_in_common);
+        let incompatible = PeerIncompatible::NoCipherSuitesInCommon;
+        check(incompatible, nothing_in_common);
+        let versions = "no version that both sides speak";
+        check(alert(A::ProtocolVersion), versions);
+        let refuses = "the webhook refuses this host's client certificate";
+        let expired = format!("{refuses} (certificate expired)");
+        check(alert(A::CertificateExpired), &expired);
+        check(alert(A::UnknownCA), &format!("{refuses} (unknown CA)"));
+        for received in [A::HandshakeFailure, A::BadCertificate] {
+            let found = text(alert(received), None, true);
+            assert_eq!(found, "TLS: the webhook wants a client certificate");
         }
+        let found = text(alert(A::InternalError), None, true);
+        assert_eq!(found, "TLS: received fatal alert: internal error");
+        let misbehaved = PeerMisbehaved::IllegalMiddleboxChangeCipherSpec;
+        let words = "peer misbehaved: illegal middlebox change cipher spec";
+        check(misbehaved, words);
+        let no_tls = "the webhook does not speak it on this port";
+        check(InvalidMessage::InvalidContentType, no_tls);
+        let long = Error::General("x".repeat(999));
+        check(long, "unexpected error: xxx");
         #[derive(Debug)]
         struct LongName([u8; 99]);
         impl fmt::Display for LongName {
@@ -340,7 +272,7 @@ mod tests {
         }
         impl std::error::Error for LongName {}
         let other = OtherError(std::sync::Arc::new(LongName([7; 99])));
-        text(E::Other(other.clone()).into(), None, false);
+        text(CertificateError::Other(other.clone()).into(), None, false);
         text(Error::Other(other), None, false);
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -52,19 +52,17 @@ impl Handshake {
         }
     }
 
+    fn seen(&self) -> MutexGuard<'_, Vec<Certificate>> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn begin(&self) {
-        self.chain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.seen().clear();
         self.is_certificate_wanted.store(false, Relaxed);
     }
 
     pub(super) fn chain(&self) -> Vec<Certificate> {
-        self.chain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen().clone()
     }
 
     pub(super) fn failure(&self, error: rustls::Error) -> Failure {
@@ -163,7 +161,7 @@ impl ServerCertVerifier for Handshake {
         let mut chain = pem::described(std::slice::from_ref(end_entity));
         let leaf = chain.first().cloned();
         chain.extend(pem::described(intermediates));
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        *self.seen() = chain;
         match &self.settings.trust {
             Trust::Roots(roots) => {
                 roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)

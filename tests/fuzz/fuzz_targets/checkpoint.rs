@@ -3,19 +3,17 @@
 
 #![no_main]
 
-use std::path::Path;
-
 use libfuzzer_sys::fuzz_target;
 use s3_audit_webhook::state::checkpoint::{FileOffset, HEAD_BYTES, journal, v1};
 
 const SOURCE: &str = "file:/var/log/audit.log";
 
 fuzz_target!(|data: &[u8]| {
-    match v1::parse(data, SOURCE, Path::new("/var/log")) {
+    match v1::parse(data, Some(SOURCE)) {
         Ok(files) => files.iter().for_each(|file| check(file, data)),
         Err(reason) => assert!(!reason.is_empty()),
     }
-    match journal::replay(data, SOURCE) {
+    match journal::replay(data, Some(SOURCE)) {
         Ok(replayed) => replayed.files.values().for_each(|file| check(file, data)),
         Err(reason) => assert!(!reason.is_empty()),
     }

@@ -10,9 +10,7 @@ use tempfile::TempDir;
 
 use super::hook::{Hook, ROOM};
 use crate::framer::{Frame, Framer};
-use crate::source::file::FileStart;
-use crate::source::file::follower::{Follower, Wishes};
-use crate::source::file::pattern::Pattern;
+use crate::source::file::follower::{FileSettings, Follower};
 use crate::source::file::reading::Step;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
 
@@ -248,14 +246,12 @@ impl World {
             others: Vec::new(),
             progress: progress.clone(),
         };
-        let wishes = Wishes {
-            start: FileStart::Beginning,
+        let settings = FileSettings {
             max_deleted: 1 << 30,
-            max_open: 100,
+            ..FileSettings::default()
         };
-        let pattern = Pattern::new(&self.pattern, &[]);
         self.agent = Some(Agent {
-            follower: Follower::new(pattern, wishes, Some(restored)),
+            follower: Follower::new(&self.pattern, settings, 100, Some(restored)),
             progress,
             store,
         });

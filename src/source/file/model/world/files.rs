@@ -3,10 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::{LATER, Op, World, event};
+use crate::source::gunzip::gzip;
 
 impl World {
     pub(super) fn apply_to_files(&mut self, op: Op) {
@@ -90,19 +88,10 @@ impl World {
         let Ok(bytes) = fs::read(&path) else { return };
         self.has_removed = true;
         self.vague.extend(Self::events(&bytes));
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&bytes).unwrap();
-        fs::write(
-            self.logs().join("audit.log.1.gz"),
-            encoder.finish().unwrap(),
-        )
-        .unwrap();
+        let mut compressed = File::create(self.logs().join("audit.log.1.gz")).unwrap();
+        compressed.write_all(&gzip(&bytes)).unwrap();
         let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
-        let gz = File::options()
-            .append(true)
-            .open(self.logs().join("audit.log.1.gz"))
-            .unwrap();
-        gz.set_modified(modified).unwrap();
+        compressed.set_modified(modified).unwrap();
         fs::remove_file(path).unwrap();
     }
 

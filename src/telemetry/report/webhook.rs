@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Now, State};
+use super::clock::Clock;
+use super::state::{Now, State};
 use crate::telemetry::counters::Reason;
 use crate::telemetry::message::{Attempts, Events, Message};
-use crate::telemetry::report::clock::Clock;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::throttle::{Outages, with_fix};
 use crate::text::quantity::HumanDuration;
@@ -14,7 +14,7 @@ use crate::text::quantity::HumanDuration;
 const MAX_SKEW: u64 = 5;
 
 impl State {
-    pub(in crate::telemetry::report) fn delivery_failed(
+    pub(super) fn delivery_failed(
         &mut self,
         error: &str,
         fix: Option<&'static str>,
@@ -39,7 +39,7 @@ impl State {
         })
     }
 
-    pub(in crate::telemetry::report) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
+    pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
         let outage = self.webhook.ended(now.instant)?;
         Some(Message::DeliveryRestored {
             lasted: HumanDuration(now.instant - outage.since),
@@ -47,14 +47,10 @@ impl State {
         })
     }
 
-    pub(in crate::telemetry::report) fn forwards(
-        &mut self,
-        forwarding: Forwarding,
-        changed: &str,
-    ) -> Option<Message> {
+    pub(super) fn forwards(&mut self, forwarding: Forwarding, changed: &str) -> Option<Message> {
         let dropped = Events(self.dropped[Reason::Disabled as usize].summarize());
         let changed = changed.to_owned();
-        let message = match (&self.forwarding, &forwarding) {
+        let message = match (&self.known.forwarding, &forwarding) {
             (None, _) | (_, Forwarding::Awaited(_)) => None,
             (Some(Forwarding::Off(_) | Forwarding::Unset(_)), Forwarding::On(webhook)) => {
                 Some(Message::ForwardingEnabled {
@@ -71,11 +67,11 @@ impl State {
                 reason: forwarding.to_string(),
             }),
         };
-        self.forwarding = Some(forwarding);
+        self.known.forwarding = Some(forwarding);
         message
     }
 
-    pub(in crate::telemetry::report) fn another_webhook(&mut self, names: Vec<String>) {
+    pub(super) fn another_webhook(&mut self, names: Vec<String>) {
         self.webhook = Outages::default();
         self.expiries.clear();
         self.endpoints = names
@@ -84,15 +80,10 @@ impl State {
             .collect();
         self.queries = Outages::default();
         self.clocks.clear();
-        self.reached = false;
+        self.known.reached = false;
     }
 
-    pub(in crate::telemetry::report) fn webhook_clock(
-        &mut self,
-        place: usize,
-        skew: i64,
-        now: Now,
-    ) -> Option<Message> {
+    pub(super) fn webhook_clock(&mut self, place: usize, skew: i64, now: Now) -> Option<Message> {
         while self.clocks.len() <= place {
             self.clocks.push(Clock::new(MAX_SKEW, Duration::ZERO));
         }
@@ -103,24 +94,20 @@ impl State {
         self.clocks.get_mut(place)?.seen(skew, &what, now.instant)
     }
 
-    pub(in crate::telemetry::report) fn query_failed(
-        &mut self,
-        error: &str,
-        now: Now,
-    ) -> Option<Message> {
+    pub(super) fn query_failed(&mut self, error: &str, now: Now) -> Option<Message> {
         let is_due = (self.queries).failed(error, None, now.instant, self.interval);
         let error = error.to_owned();
         is_due.then_some(Message::QueryFailed { error })
     }
 
-    pub(in crate::telemetry::report) fn query_answered(&mut self, now: Now) -> Option<Message> {
+    pub(super) fn query_answered(&mut self, now: Now) -> Option<Message> {
         let outage = self.queries.ended(now.instant)?;
         Some(Message::QueryRestored {
             lasted: HumanDuration(now.instant - outage.since),
         })
     }
 
-    pub(in crate::telemetry::report) fn endpoint_failed(
+    pub(super) fn endpoint_failed(
         &mut self,
         place: usize,
         error: &str,
@@ -136,11 +123,7 @@ impl State {
         })
     }
 
-    pub(in crate::telemetry::report) fn endpoint_restored(
-        &mut self,
-        place: usize,
-        now: Now,
-    ) -> Option<Message> {
+    pub(super) fn endpoint_restored(&mut self, place: usize, now: Now) -> Option<Message> {
         let (endpoint, outages) = self.endpoints.get_mut(place)?;
         let outage = outages.ended(now.instant)?;
         Some(Message::EndpointRestored {
