@@ -198,7 +198,8 @@ release-check: ## TAG=v… is the version, and CHANGELOG.md has it with a date
 aarch64-test: ## the static program for aarch64, and the framer's tests, under qemu-user
 	@$(call command,qemu-aarch64-static,qemu-user-static)
 	$(MAKE) --no-print-directory static TARGET=$(AARCH64)
-	tests/static/aarch64.sh $(TARGET_DIR)/static-aarch64/s3-audit-webhook
+	cargo build --locked --example receiver
+	tests/static/aarch64.sh $(TARGET_DIR)/static-aarch64/s3-audit-webhook $(TARGET_DIR)/debug/examples/receiver
 	CC_$(subst -,_,$(AARCH64))=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
 		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu' \
 		RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked -p s3-audit-framer --target $(AARCH64) \
@@ -222,7 +223,8 @@ package-test: dist ## all packages installed, used, upgraded and removed under s
 	cp -r $(STAGE) $(OLDER)/stage && echo '# Another version has another one.' >>$(OLDER)/stage/etc/agent.env
 	$(DATED) packaging/deb/build.sh $(OLDER)/stage 0.0.1 $(ARCH) $(OLDER)
 	$(DATED) packaging/rpm/build.sh $(OLDER)/stage 0.0.1 $(ARCH) $(OLDER)
-	tests/package/run.sh $(DIST) $(OLDER) $(STAGE)
+	cargo build --locked --example receiver
+	tests/package/run.sh $(DIST) $(OLDER) $(STAGE) $(TARGET_DIR)/debug/examples/receiver
 	$(DATED) tests/package/reproducible.sh $(DIST) '$(TARGETS)'
 
 .PHONY: fuzz
@@ -240,8 +242,8 @@ chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED 
 	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::chaos --ignored --nocapture
 	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 40 )) cargo test --locked --lib -- source::file::model
 	@$(call command,logrotate,logrotate)
-	$(CARGO_BUILD)
-	AGENT=$(TARGET_DIR)/release/s3-audit-webhook tests/chaos/logrotate.py $(CHAOS_SECONDS)
+	$(CARGO_BUILD) --example receiver
+	AGENT=$(TARGET_DIR)/release/s3-audit-webhook RECEIVER=$(TARGET_DIR)/release/examples/receiver tests/chaos/logrotate.py $(CHAOS_SECONDS)
 
 .PHONY: mutants
 mutants: ## changes ROOM (buffer; or delivery, text …) a little, again and again: names what its own tests do not notice

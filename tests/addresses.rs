@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 
 use super::delivery::{start_seeing, taken};
-use super::support::{Webhook, eventually, own_loopback};
+use super::support::{Webhook, own_loopback};
 
 #[test]
 fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
@@ -26,12 +26,11 @@ fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint) else {
         return;
     };
-    let mut input = agent.0.stdin.take().unwrap();
+    let mut input = agent.take_stdin();
     writeln!(input, "{{}}").unwrap();
     hook.wait_for_events(1);
     drop(input);
-    let status = eventually("the agent ends", || agent.0.try_wait().unwrap());
-    assert!(status.success());
+    assert_eq!(agent.wait().code, Some(0));
     assert_eq!(taken(&hook), ["{}"]);
 }
 
@@ -85,10 +84,10 @@ fn a_name_server_that_never_answers_for_ipv6_keeps_nothing_back_and_all_addresse
         let Some(mut agent) = start_seeing(&file, "/etc/resolv.conf", &endpoint) else {
             return;
         };
-        let mut input = agent.0.stdin.take().unwrap();
+        let mut input = agent.take_stdin();
         writeln!(input, "{{}}").unwrap();
         hook.wait_for_events(1);
         drop(input);
-        eventually("the agent ends", || agent.0.try_wait().unwrap());
+        agent.wait();
     }
 }

@@ -9,9 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::support::control::{ENABLE, Settings, TOKEN};
-use crate::support::{Agent, Webhook, eventually};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
+use crate::support::{Agent, BINARY, Webhook, eventually};
 
 /// A `systemctl` that knows the service so, first in the path.
 fn systemd_says(dir: &TempDir, properties: &str) -> String {
@@ -57,7 +55,7 @@ fn enable_ends_with_a_test_and_warns_of_likely_mistakes() {
     let posted = String::from_utf8(hook.delivered_events()[0].clone()).unwrap();
     assert!(posted.contains("s3_audit_webhook_test"), "{posted}");
     settings.must(&[&enable[..], &["--no-test"]].concat());
-    assert_eq!(hook.requests().len(), 1);
+    assert_eq!(hook.request_count(), 1);
     // What fails is in the file all the same: the webhook may be down.
     let said = settings.run(&[
         "enable",

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::os::fd::AsRawFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::delivery::numbered;
 use super::source_http::free_address;
-use super::support::{Answer, Client, STATE_DIR, Webhook, eventually};
+use super::support::{Answer, BINARY, Client, Process, STATE_DIR, Webhook, eventually};
 
 /// What an end may take beyond `--shutdown-timeout`: the agent gives itself 1 s, a loaded machine gets more. An end that
 /// waits for the log never comes.
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 
 /// An agent whose log goes into a pipe that nobody reads.
 struct Unread {
-    agent: Child,
+    agent: Process,
     log: PipeReader,
     _dir: TempDir,
 }
@@ -31,7 +31,8 @@ impl Unread {
         fill(&write);
         let dir = tempfile::tempdir().unwrap();
         let timeout = format!("--shutdown-timeout={}ms", timeout.as_millis());
-        let agent = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+        let mut command = Command::new(BINARY);
+        command
             .args([
                 "run",
                 "--auth-token=x",
@@ -45,9 +46,10 @@ impl Unread {
             .env_clear()
             .env(STATE_DIR, dir.path())
             .stdin(Stdio::piped())
-            .stderr(write)
-            .spawn()
-            .unwrap();
+            .stderr(write);
+        let agent = Process::start(&mut command).unwrap();
+        // Before that a signal ends it at once.
+        agent.wait_until_running();
         Unread {
             agent,
             log,
@@ -56,33 +58,24 @@ impl Unread {
     }
 
     fn feed(&mut self, lines: &[String]) {
-        let stdin = self.agent.stdin.as_mut().unwrap();
+        let stdin = self.agent.child.stdin.as_mut().unwrap();
         stdin
             .write_all(format!("{}\n", lines.join("\n")).as_bytes())
             .unwrap();
     }
 
     fn signal(&self) {
-        let id = libc::pid_t::try_from(self.agent.id()).unwrap();
-        // SAFETY: kill() touches no memory, and the child has not been waited for.
-        assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
+        self.agent.signal(libc::SIGTERM);
     }
 
     /// Waits for its end, which must come within this time.
     #[track_caller]
     fn ends_within(&mut self, limit: Duration) {
         let began = Instant::now();
-        let status = eventually("the agent ends", || self.agent.try_wait().unwrap());
+        let status = eventually("the agent ends", || self.agent.try_wait());
         let took = began.elapsed();
         assert!(status.success(), "{status}");
         assert!(took < limit, "{took:?}");
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
     }
 }
 
@@ -142,6 +135,7 @@ fn the_end_comes_in_time_in_every_phase() {
         for wait in ["--when-full=wait", "--when-full=drop"] {
             let mut unread = Unread::start(hook, TIMEOUT, &[wait, "--buffer-events=5"]);
             unread.feed(&numbered(0..20));
+            // Nothing shows how far it is, since nobody reads its log.
             thread::sleep(Duration::from_millis(200));
             unread.signal();
             unread.ends_within(GRACE);
@@ -149,7 +143,7 @@ fn the_end_comes_in_time_in_every_phase() {
     }
     let hook = Webhook::start();
     let mut unread = Unread::start(&hook, TIMEOUT, &[]);
-    drop(unread.agent.stdin.take());
+    drop(unread.agent.child.stdin.take());
     unread.ends_within(Duration::from_secs(5));
 }
 
@@ -161,6 +155,7 @@ fn a_second_signal_ends_at_once() {
     unread.feed(&numbered(0..10));
     hook.wait_for_requests(1);
     unread.signal();
+    // Two signals at once would be one.
     thread::sleep(Duration::from_millis(200));
     unread.signal();
     unread.ends_within(GRACE);
@@ -175,6 +170,7 @@ fn a_second_signal_does_not_wait_for_the_last_lines() {
         unread.feed(&numbered(0..1));
         hook.wait_for_requests(1);
         unread.signal();
+        // Two signals at once would be one.
         thread::sleep(Duration::from_millis(100));
         let signalled = Instant::now();
         unread.signal();
@@ -202,6 +198,7 @@ fn lost_while_blocked(time: Duration) -> Option<u64> {
     hook.always(Answer::status(503));
     let mut unread = Unread::start(&hook, TIMEOUT, &["--report-interval=1ms"]);
     unread.feed(&numbered(0..10));
+    // The time in which lines are lost.
     thread::sleep(time);
     hook.always(Answer::ok());
     hook.wait_for_events(10);
@@ -212,6 +209,7 @@ fn lost_while_blocked(time: Duration) -> Option<u64> {
             .filter(|line| !line.is_empty())
             .collect::<Vec<String>>()
     });
+    // A log that works again says so before the end.
     thread::sleep(Duration::from_millis(100));
     unread.signal();
     unread.ends_within(GRACE);

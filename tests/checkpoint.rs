@@ -5,15 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Agent, Answer, Balance, Files, append, eventually, number};
+use crate::support::{
+    Agent, AgentCommand, Answer, BINARY, Balance, Files, append, eventually, number, unchanged_for,
+};
 
 /// Of an event as a line.
 const LINE: u64 = 50;
@@ -44,6 +44,7 @@ impl Files {
     /// Asserts that each event up to `last` arrives, some maybe more than once, and no others.
     #[track_caller]
     fn assert_all_arrive(&self, last: u64) {
+        self.hook.wait_for_events(usize::try_from(last).unwrap());
         eventually("every event arrives", || {
             let arrived: BTreeSet<_> = self.arrived().into_iter().collect();
             (arrived.len() as u64 >= last).then_some(())
@@ -258,6 +259,7 @@ fn write_without_pause(
             if last % 2000 == 0 {
                 rotate(&path);
             }
+            // The server's pace.
             thread::sleep(Duration::from_millis(3));
         }
         last
@@ -312,6 +314,7 @@ fn kill_again_and_again(rotate: impl Fn(&Path) + Send + 'static) {
             .command("audit.log*", &["--buffer-events=500"])
             .spawn();
         story.hook.wait_for_events(already + 1);
+        // Before, in and after a rotation.
         thread::sleep(Duration::from_millis(301 * (round % 5)));
         kill(agent);
         // It is away for a while.
@@ -780,10 +783,9 @@ fn a_checkpoint_is_appended_to_and_not_touched_when_nothing_has_changed() {
     eventually("all of it is committed", || {
         (story.offsets() == [("audit.log".into(), (last + 1) * LINE)]).then_some(())
     });
-    thread::sleep(Duration::from_millis(1500));
-    let version_then = version();
-    thread::sleep(Duration::from_millis(2500));
-    assert_eq!(version(), version_then);
+    // Longer than the second after which it would be written.
+    let quiet = Duration::from_millis(1500);
+    unchanged_for(quiet, "nothing is written without events", version);
     end(agent);
 }
 
@@ -824,6 +826,7 @@ fn from_the_end_without_a_checkpoint_means_each_start() {
                 .any(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))
                 .then_some(())
         });
+        // Where it begins is decided right after it was opened.
         thread::sleep(Duration::from_millis(50));
         story.write("audit.log", [last]);
         eventually("the new one is printed", || {
@@ -874,31 +877,15 @@ fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
     end(agent);
 }
 
-/// An agent of a user who has no right to the default state directory, and its log. None if it can't be started so.
-fn start_as_nobody(story: &Files, options: &[&str]) -> Option<(Child, PathBuf)> {
-    const NOBODY: u32 = 65534;
+/// An agent of a user who has no right to the default state directory. None if it can't be started so.
+fn start_as_nobody(story: &Files, options: &[&str]) -> Option<Agent> {
     fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let log = story.path("stderr");
     let source = format!("--source=file:{}", story.path("audit.log").display());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-    command
+    AgentCommand::of(BINARY)
         .args(["run", "--auth-token=x", "--batch-age=5ms", &source])
         .args(["--endpoint", &story.hook.url()])
         .args(options)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(File::create(&log).unwrap());
-    // SAFETY: it only tells a number.
-    if unsafe { libc::geteuid() } == 0 {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    match command.spawn() {
-        Ok(agent) => Some((agent, log)),
-        Err(error) => {
-            eprintln!("skipped: the agent can't be started as another user: {error}");
-            None
-        }
-    }
+        .spawn_as_nobody()
 }
 
 #[test]
@@ -907,14 +894,13 @@ fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_t
     story.write("audit.log", 1..=10);
     let mut expected = Vec::new();
     for _ in 0..2 {
-        let Some((mut agent, log)) = start_as_nobody(&story, &[]) else {
+        let Some(mut agent) = start_as_nobody(&story, &[]) else {
             return;
         };
         expected.extend(1..=10);
         story.assert_arrive(expected.clone());
-        agent.kill().unwrap();
-        agent.wait().unwrap();
-        let log = fs::read_to_string(log).unwrap();
+        agent.kill();
+        let log = agent.wait().log;
         let line = log
             .lines()
             .find(|line| line.contains("no checkpoint of file:"));
@@ -935,34 +921,24 @@ fn what_is_written_while_disabled_is_delivered_when_enabled_without_a_state_dire
     switch(false);
     story.write("audit.log", 1..=10);
     let config = format!("--config={}", config.display());
-    let Some((mut agent, log)) = start_as_nobody(&story, &[&config]) else {
+    let Some(agent) = start_as_nobody(&story, &[&config]) else {
         return;
     };
-    let wait_for = |text: &str, times: usize| {
-        eventually(text, || {
-            let log = fs::read_to_string(&log).unwrap();
-            (log.matches(text).count() >= times).then_some(())
-        });
-    };
-    wait_for("webhook disabled by", 1);
-    let open = PathBuf::from(format!("/proc/{}/fd", agent.id()));
+    agent.wait_for_log("webhook disabled by");
     eventually("the file is known", || {
-        let mut open = fs::read_dir(&open).unwrap().flatten();
         let is_log = |path: PathBuf| path.ends_with("audit.log");
-        open.any(|file| fs::read_link(file.path()).is_ok_and(is_log))
-            .then_some(())
+        let mut open = agent.descriptors().into_iter().flat_map(fs::read_link);
+        open.any(is_log).then_some(())
     });
     rotate_by_renaming(&story.path("audit.log"));
     story.write("audit.log", 11..=20);
     switch(true);
     story.assert_all_arrive(20);
     switch(false);
-    wait_for("webhook disabled by", 2);
+    agent.wait_for_nth_log(2, "webhook disabled by");
     story.write("audit.log", 21..=30);
     rotate_by_renaming(&story.path("audit.log"));
     story.write("audit.log", 31..=40);
     switch(true);
     story.assert_arrive_once(40);
-    agent.kill().unwrap();
-    agent.wait().unwrap();
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::delivery::taken;
-use super::support::{Agent, AgentCommand, Balance, Request, Webhook, eventually};
+use super::support::{Agent, AgentCommand, Balance, Request, Webhook, eventually, unchanged_for};
 
 const AGENTS: u64 = 3;
 
@@ -129,6 +129,7 @@ fn while_events_come(cluster: &Cluster, during: impl FnOnce()) -> Vec<u64> {
                     while !stop.load(Ordering::Relaxed) {
                         writeln!(socket, "{}", event(host, written)).unwrap();
                         written += 1;
+                        // Some hundred events a second.
                         thread::sleep(Duration::from_millis(1));
                     }
                     written
@@ -155,20 +156,19 @@ fn one_command_moves_all_agents_and_one_stops_them_all() {
         hooks[0].wait_for_events(100);
         cluster.enable(&hooks[0], "Splunk two");
         cluster.wait_for_all("S3_AUDIT_WEBHOOK_AUTH_TOKEN");
-        let before = hooks[0].delivered_events().len();
+        let before = hooks[0].event_count();
         hooks[0].wait_for_events(before + 100);
         cluster.enable(&hooks[1], "Splunk three");
         cluster.wait_for_all("changed (");
         hooks[1].wait_for_events(100);
         cluster.admin(&["disable"]);
         cluster.wait_for_all("webhook disabled by");
-        let quiet = eventually("nobody posts any more", || {
-            let before = hooks[1].requests().len();
-            thread::sleep(Duration::from_millis(200));
-            (hooks[1].requests().len() == before).then_some(before)
-        });
-        thread::sleep(Duration::from_millis(200));
-        assert_eq!(hooks[1].requests().len(), quiet);
+        let requests = || hooks[1].request_count();
+        unchanged_for(
+            Duration::from_millis(400),
+            "nobody posts any more",
+            requests,
+        );
     });
 
     let delivered: usize = hooks.iter().map(|hook| taken(hook).len()).sum();
@@ -209,7 +209,7 @@ fn a_hundred_changes_under_load_lose_and_double_nothing_and_never_mix_two_settin
             cluster.enable(&hooks[now], tokens[now]);
             cluster.tell_agents();
             // Each is in force for a while, however short.
-            let before = hooks[now].requests().len();
+            let before = hooks[now].request_count();
             hooks[now].wait_for_requests(before + 1);
         }
     });

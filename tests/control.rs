@@ -68,7 +68,7 @@ fn an_agent_posts_to_what_was_enabled_until_it_is_disabled() {
 
     settings.must(&["disable"]);
     assert_eq!(agent().balance().delivered, 0);
-    assert_eq!(hook.requests().len(), 1);
+    assert_eq!(hook.request_count(), 1);
 }
 
 #[test]

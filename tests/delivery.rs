@@ -5,10 +5,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::support::{Agent, Answer, Balance, BlackHole, Request, STATE_DIR, Webhook, eventually};
+use super::support::{
+    Agent, AgentCommand, Answer, BINARY, Balance, BlackHole, Request, STATE_DIR, Webhook,
+    eventually,
+};
 
 pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
@@ -174,7 +176,7 @@ fn a_code_that_tells_of_failure_says_more_than_a_status_that_tells_of_success() 
     agent.close_stdin();
     let balance = agent.wait().balance();
     assert_eq!((balance.received, balance.delivered), (1, 1));
-    assert_eq!(hook.requests().len(), 2);
+    assert_eq!(hook.request_count(), 2);
 }
 
 #[test]
@@ -275,7 +277,7 @@ fn a_redirect_is_not_followed_so_that_the_token_stays_with_its_host() {
     hook.wait_for_events(1);
 
     assert_eq!(elsewhere.connections(), 0);
-    assert_eq!(hook.requests().len(), 6);
+    assert_eq!(hook.request_count(), 6);
     finish(agent, &hook, &numbered(0..1));
 }
 
@@ -551,7 +553,7 @@ fn a_webhook_that_returns_under_another_address_is_found_again() {
     let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint) else {
         return;
     };
-    let mut input = agent.0.stdin.take().unwrap();
+    let mut input = agent.take_stdin();
     let events = numbered(0..3);
 
     // The second request shows that the first one's answer has come.
@@ -567,42 +569,27 @@ fn a_webhook_that_returns_under_another_address_is_found_again() {
     assert_eq!(texts(new.wait_for_events(2)), events[1..]);
     assert_eq!(taken(&old), events[..1]);
     drop(input);
-    let status = eventually("the agent ends", || agent.0.try_wait().unwrap());
-    assert!(status.success());
+    assert_eq!(agent.wait().code, Some(0));
 }
 
 /// An agent that sees `file` where others see `place`, such as `/etc/hosts`; none where nobody may mount in a namespace
 /// of his own.
-pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<KilledOnDrop> {
+pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<Agent> {
     let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        command.arg(file).arg(place);
-        command
+        AgentCommand::of("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+            .arg(file)
+            .arg(place)
     };
-    let may = unshare(r#"mount --bind "$1" "$2""#).output();
-    if !may.is_ok_and(|output| output.status.success()) {
+    if unshare(r#"mount --bind "$1" "$2""#).run().code != Some(0) {
         eprintln!("skipped: nobody may mount in a namespace of his own here");
         return None;
     }
     let agent = unshare(r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#)
-        .arg(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+        .arg(BINARY)
         .args(["run", "--endpoint", endpoint, "--auth-token", TOKEN])
         .args(["--batch-age=0", "--backoff-min=5ms", "--backoff-max=20ms"])
         .args(["--shutdown-timeout=300ms", "--no-proxy"])
-        .env(STATE_DIR, file.parent().unwrap())
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    Some(KilledOnDrop(agent.unwrap()))
-}
-
-/// A child process.
-pub(crate) struct KilledOnDrop(pub(crate) Child);
-
-impl Drop for KilledOnDrop {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+        .env(STATE_DIR, file.parent().unwrap());
+    Some(agent.spawn())
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
-use crate::support::{Agent, Webhook, eventually, within};
+use crate::support::{Agent, BINARY, Process, Webhook, eventually, within};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
@@ -369,30 +369,22 @@ fn a_dry_run_prints_what_would_be_posted() {
 
 #[test]
 fn a_dry_run_whose_reader_has_gone_ends_as_failed() {
-    /// A failed test leaves it running otherwise.
-    struct Killed(Child);
-    impl Drop for Killed {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-    let agent = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+    let mut command = Command::new(BINARY);
+    command
         .args(["run", "--dry-run", "--batch-age", "0"])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut agent = Killed(agent.unwrap());
-    drop(agent.0.stdout.take());
-    let mut stdin = agent.0.stdin.take().unwrap();
+        .stderr(Stdio::piped());
+    let mut agent = Process::start(&mut command).unwrap();
+    drop(agent.child.stdout.take());
+    let mut stdin = agent.child.stdin.take().unwrap();
     stdin.write_all(b"{}\n{}\n").unwrap();
     // Although there could be more to read.
-    let code = eventually("its end", || agent.0.try_wait().unwrap()).code();
+    let code = eventually("its end", || agent.try_wait()).code();
 
     let mut log = String::new();
-    let stderr = agent.0.stderr.as_mut().unwrap();
+    let stderr = agent.child.stderr.as_mut().unwrap();
     stderr.read_to_string(&mut log).unwrap();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("standard output"), "says why: {log}");

@@ -99,10 +99,12 @@ fn a_full_source_closes_who_waits_longest_and_never_who_has_sent_whole_messages(
         }
         let mut half = place.connect();
         half.send(b"[\"t\",1,");
+        // It is the one that has waited longest only if the agent has read it before the others come.
         thread::sleep(Duration::from_millis(50));
         // Whoever comes takes the place of the one that waits.
         for _ in 0..20 {
             let mut silent = place.connect();
+            // So that it is first seen without a byte.
             thread::sleep(Duration::from_millis(2));
             silent.send(b"[\"t\",");
         }
@@ -138,6 +140,7 @@ fn a_message_that_is_not_finished_in_time_costs_its_client_the_connection() {
         slow.0.write_all(b"[").err()
     });
     let mut silent = place.connect();
+    // A client that says nothing has all the time: twice as long as a message may take.
     thread::sleep(Duration::from_millis(600));
     silent.send(whole.as_bytes());
     idle.ask(&event(3));

@@ -187,7 +187,6 @@ fn a_chunk_that_does_not_fit_is_taken_whole_later_and_only_once() {
         // What is read only after its client has gone, when there is room again, would arrive twice.
         thread::sleep(Duration::from_millis(500));
     }
-    thread::sleep(Duration::from_millis(500));
     send(&mut weed, Value::Binary(entries(90..120)), chunk("second"));
     hook.release();
     expect_ack(&mut weed, "second");

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -148,7 +147,6 @@ fn only_clients_with_a_certificate_are_served_if_one_is_wanted() {
     agent.wait_for_log("refused (no valid client certificate)");
     ask(&mut good, 3);
     world.hook.wait_for_events(2);
-    thread::sleep(Duration::from_millis(50));
     end_with(agent, &world.hook, &events([1, 3]));
 }
 

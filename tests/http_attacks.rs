@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::source_http::{
     Listener, TokenFile, ask, free_address, post, post_gzip, request, success,
 };
-use crate::support::{Client, Metrics, event, eventually, within};
+use crate::support::{Client, Metrics, event, eventually, poll, within};
 
 const HALF_A_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nX: ";
 
@@ -159,13 +159,13 @@ fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sen
     }
     let expected: Vec<_> = expected.into_iter().collect();
     let mut found = Vec::new();
-    let counted = || {
+    let mut counted = || {
         found = refused(&metrics(status), &source);
         found.sort();
         found == expected
     };
     let patience = Duration::from_secs(5);
-    if !wait(patience, counted) {
+    if poll(patience, || counted().then_some(())).is_none() {
         panic!("{found:?}, and not {expected:?}");
     }
     let total: u64 = expected.iter().map(|(_, requests)| requests).sum();
@@ -198,17 +198,6 @@ fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sen
     );
 }
 
-fn wait(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    while Instant::now() < deadline {
-        if condition() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    false
-}
-
 /// Opens connections that send this and then nothing, and opens others in place of those that the agent ends, until told
 /// to stop. Gives how many there were.
 fn flood(address: SocketAddr, connections: usize, beginning: &[u8], stop: &AtomicBool) -> usize {
@@ -231,6 +220,7 @@ fn flood(address: SocketAddr, connections: usize, beginning: &[u8], stop: &Atomi
                 opened += 1;
             }
         }
+        // All are looked at a hundred times a second.
         thread::sleep(Duration::from_millis(10));
     }
     opened
@@ -308,6 +298,7 @@ fn clients_that_have_shown_a_token_are_never_closed_for_others() {
         within(Duration::from_secs(10), "others are displaced", || {
             log().contains("to make room")
         });
+        // Others go on to come in the meantime.
         thread::sleep(Duration::from_millis(500));
         slow.send(&post(3)[20..]).unwrap();
         let answers = [

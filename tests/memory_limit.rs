@@ -54,7 +54,7 @@ fn large_event(number: usize) -> String {
 /// Ends the agent, which was not killed: all that it has accepted arrives, and no more.
 fn all_arrive(agent: Agent, hook: &Webhook, cgroup: &Cgroup, events: usize) {
     hook.release();
-    let arrived = || (hook.delivered_events().len() >= events).then_some(());
+    let arrived = || (hook.event_count() >= events).then_some(());
     for _ in 0..6 {
         if crate::support::poll(Duration::from_secs(10), arrived).is_some() {
             break;
@@ -144,7 +144,11 @@ fn unfinished_messages_do_not_get_the_sidecar_killed() {
     }
     let begun: [Vec<u8>; 4] = [
         // Half of a message, in both forms.
-        [b"\x93\xa1t\xc6\x01\x00\x00\x00", &[0_u8; 130_000][..]].concat(),
+        [
+            &b"\x93\xa1t\xc6\x01\x00\x00\x00\x92\x01\x81\xa1a\xdb\x00\x02\x00\x00"[..],
+            &[b'x'; 130_000],
+        ]
+        .concat(),
         [b"[\"t\",1,{\"a\":\"", &[b'x'; 130_000][..]].concat(),
         // One that says it is long, and one nested deeply.
         b"\x93\xa1t\xdd\xff\xff\xff\xff".to_vec(),
@@ -221,6 +225,7 @@ fn the_memory_of_an_outage_is_given_back() {
         let event = event(format!("{number},\"text\":\"{text}\""));
         writer.write_all(event.as_bytes()).unwrap();
         if number % 32 == 0 {
+            // The pace of a busy server.
             thread::sleep(Duration::from_millis(1));
         }
     }

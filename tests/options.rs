@@ -634,10 +634,10 @@ fn what_the_environment_says_takes_effect_and_a_flag_changes_it() {
         .run()
         .balance()
         .holds();
-    assert_eq!(hook.requests().len(), 3 + 1);
+    assert_eq!(hook.request_count(), 3 + 1);
 
     assert_eq!(agent().arg("--dry-run").run().stdout, b"{}\n{}\n{}\n");
-    assert_eq!(hook.requests().len(), 3 + 1, "a dry run posts nothing");
+    assert_eq!(hook.request_count(), 3 + 1, "a dry run posts nothing");
 }
 
 #[test]
@@ -674,7 +674,7 @@ fn a_token_goes_out_as_it_is_but_for_quotes_around_it() {
         for (name, value) in env {
             command = command.env(name, value);
         }
-        let before = hook.requests().len();
+        let before = hook.request_count();
         assert_eq!(command.input("{}").run().code, Some(0), "{args:?} {env:?}");
         let requests = hook.requests();
         assert_eq!(requests.len(), before + 1);

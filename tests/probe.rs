@@ -1,19 +1,17 @@
 //! `test`: one marked event, each step with its time, the answer in words, and for every usual mistake the remedy.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use serde_json::Value;
 
-use super::support::{Agent, Answer, Authority, BlackHole, Webhook};
+use super::support::{Agent, Answer, Authority, BlackHole, Webhook, server_that_says};
 
 const SECRET: &str = "B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
@@ -119,7 +117,7 @@ fn answered(answer: Answer) -> Tested {
     let hook = Webhook::start();
     hook.script([answer]);
     let tested = test(&hook.url(), &["--request-timeout", "2s"]);
-    assert_eq!(hook.requests().len(), 1, "one attempt: {tested:#?}");
+    assert_eq!(hook.request_count(), 1, "one attempt: {tested:#?}");
     tested
 }
 
@@ -129,19 +127,6 @@ fn tls(config: Arc<ServerConfig>) -> Webhook {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// A server that says this to everyone and hangs up.
-fn server_that_says(bytes: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        while let Ok((mut socket, _)) = listener.accept() {
-            let _ = socket.read(&mut [0; 4096]);
-            let _ = socket.write_all(bytes);
-        }
-    });
-    address
 }
 
 /// Where nobody listens: of a loopback address that no other test is given a port of.
@@ -429,7 +414,7 @@ fn tls_on_one_side_only_is_told_with_the_remedy() {
     let hook = tls(Authority::new("ours").server(HERE).server_config());
     let url = hook.url().replace("https", "http");
     test(&url, &[]).failed("the answer is not HTTP", "give https://");
-    assert_eq!(hook.requests().len(), 0);
+    assert_eq!(hook.request_count(), 0);
 }
 
 #[test]
@@ -467,7 +452,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_the_remedy() {
         let tested = test(&hook.url(), &["--ca-file", text(&ca)]);
         let tested = tested.failed(&format!("TLS: certificate {why}"), remedy);
         assert_eq!(tested.timed("TLS"), format!("certificate {why}"));
-        assert_eq!(hook.requests().len(), 0);
+        assert_eq!(hook.request_count(), 0);
 
         let tested = test(&hook.url(), &["--insecure"]).delivered();
         assert!(
@@ -571,7 +556,7 @@ fn a_disabled_webhook_is_tested_nevertheless() {
         "s3-audit-webhook: the webhook is disabled in {config}:3; testing it nevertheless\n"
     );
     assert_eq!(tested.said, expected);
-    assert_eq!(hook.delivered_events().len(), 1);
+    assert_eq!(hook.event_count(), 1);
 
     let enabled = [("S3_AUDIT_WEBHOOK_ENABLED", "true")];
     assert_eq!(run(config, &[], &enabled).delivered().said, "");

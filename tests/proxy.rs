@@ -158,6 +158,7 @@ fn a_proxy_that_drips_its_answer_is_given_up_after_the_connect_timeout() {
             if client.write_all(&[byte]).is_err() {
                 return;
             }
+            // Its answer never ends, and never pauses for long either.
             thread::sleep(Duration::from_millis(10));
         }
     });
@@ -381,5 +382,5 @@ fn enable_sets_a_proxy_for_agents_that_run_and_no_proxy_takes_it_away() {
     assert_eq!(proxy.heads().len(), 1);
     let (_, log) = finish(agent, &hook, &events);
     assert!(!log.contains("s3cret"), "{log}");
-    eventually("once each", || (hook.requests().len() == 3).then_some(()));
+    eventually("once each", || (hook.request_count() == 3).then_some(()));
 }

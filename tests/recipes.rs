@@ -309,11 +309,11 @@ fn datadog() {
     run("Options for Datadog", &hook, KEY, &events);
     let bodies = texts(&hook).concat().replace("][", ",");
     assert_eq!(bodies, format!("[{}]", events.join(",")));
-    assert_eq!(hook.requests().len(), 3);
+    assert_eq!(hook.request_count(), 3);
     // Short ones are held back by their number only.
     let hook = Webhook::start();
     run("Options for Datadog", &hook, KEY, &numbered(0..3000));
-    assert_eq!(hook.requests().len(), 3);
+    assert_eq!(hook.request_count(), 3);
 }
 
 #[test]

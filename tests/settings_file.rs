@@ -11,10 +11,8 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::support::Mount;
 use crate::support::control::{ENABLE, SECRET, Settings, TOKEN};
-
-const NOBODY: u32 = 65534;
+use crate::support::{Mount, NOBODY};
 
 fn is_root() -> bool {
     // SAFETY: it only tells a number.

@@ -2,13 +2,13 @@
 //! it says what became of everything.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::delivery::{feed, finish, numbered, start, start_seeing, taken};
-use super::support::{Agent, Answer, Authority, Balance, BlackHole, Webhook, eventually};
+use super::support::{Agent, Answer, Authority, Balance, BlackHole, Webhook};
 
 /// What an end may take beyond `--shutdown-timeout`.
 const GRACE: Duration = Duration::from_secs(1);
@@ -249,7 +249,7 @@ fn whatever_the_webhook_does_the_end_comes_in_time_and_the_rest_is_counted() {
         }
     });
     // A few attempts at once, in case one event is to blame, and then the usual wait.
-    assert!((2..=4).contains(&busy.requests().len()));
+    assert!((2..=4).contains(&busy.request_count()));
 }
 
 /// Waits for the sign that the webhook does to this agent what it does.
@@ -287,20 +287,9 @@ fn a_name_server_that_is_silent_does_not_delay_the_end() {
     let Some(mut agent) = start_seeing(&resolv_conf, "/etc/resolv.conf", endpoint) else {
         return;
     };
-    let mut input = agent.0.stdin.take().unwrap();
-    writeln!(input, "{{}}").unwrap();
+    writeln!(agent.stdin(), "{{}}").unwrap();
     name_server.recv(&mut [0; 512]).expect("the agent asks");
-
-    let signalled = Instant::now();
-    let id = libc::pid_t::try_from(agent.0.id()).unwrap();
-    // SAFETY: kill() touches no memory, and the child has not been waited for.
-    assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
-    let status = eventually("the agent ends", || agent.0.try_wait().unwrap());
-    let took = signalled.elapsed();
-    let mut log = String::new();
-    let stderr = agent.0.stderr.as_mut().unwrap();
-    stderr.read_to_string(&mut log).unwrap();
-    assert!(status.success(), "{log}");
+    let (took, balance, log) = end_by(libc::SIGTERM, agent);
     assert!(took < Duration::from_millis(300) + GRACE, "{took:?}: {log}");
-    assert!(log.contains("dropped 1 (shutdown 1), buffered 0"), "{log}");
+    assert_eq!(balance.by_reason["shutdown"], 1, "{log}");
 }

@@ -5,9 +5,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,12 +13,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::{
-    Agent, Answer, STATE_DIR, Webhook, arrived, assert_arrive, end, end_without_loss, event,
-    eventually,
+    Agent, Answer, Webhook, arrived, assert_arrive, end, end_without_loss, event, eventually,
 };
-
-/// Whoever has no right to anything.
-const NOBODY: u32 = 65534;
 
 /// An audit log and the server that writes it.
 struct Log {
@@ -190,7 +184,7 @@ fn the_ops_log_file_of_a_ceph_gateway_arrives_whole() {
     let agent = start(&hook, &[&log.source()], &[]);
 
     for piece in records.chunks(records.len() / 7) {
-        let before = hook.delivered_events().len();
+        let before = hook.event_count();
         log.file.write_all(piece).unwrap();
         // Each piece ends in the middle of a record, and has been read before the next one is written.
         hook.wait_for_events(before + 1);
@@ -505,7 +499,12 @@ fn a_new_file_that_may_not_be_read_is_logged_and_read_as_soon_as_it_may() {
     let hook = Webhook::start();
     let mut log = Log::new();
     fs::set_permissions(log.dir.path(), Permissions::from_mode(0o755)).unwrap();
-    let Some(agent) = Unprivileged::start(&hook, &log) else {
+    let Some(agent) = Agent::command()
+        .args(["run", "--no-proxy", "--endpoint", &hook.url()])
+        .args(SOON)
+        .source(&log.source())
+        .spawn_as_nobody()
+    else {
         return;
     };
     log.write_events([1]);
@@ -524,55 +523,6 @@ fn a_new_file_that_may_not_be_read_is_logged_and_read_as_soon_as_it_may() {
     let log = agent.log();
     assert_eq!(log.matches(": unavailable: ").count(), 1, "{log}");
     assert_eq!(log.matches("was replaced").count(), 1, "{log}");
-}
-
-/// An agent without root's right to read everything.
-struct Unprivileged {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Unprivileged {
-    /// `None`, and the reason is printed, where there is no way to it.
-    fn start(hook: &Webhook, log: &Log) -> Option<Self> {
-        let path = log.dir.path().join("stderr");
-        let state_dir = log.dir.path().join("state");
-        fs::create_dir(&state_dir).unwrap();
-        fs::set_permissions(&state_dir, Permissions::from_mode(0o777)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-        command
-            .args(["run", "--no-proxy", "--endpoint", &hook.url()])
-            .args(SOON)
-            .args(["--source", &log.source()])
-            .env(STATE_DIR, &state_dir)
-            .stderr(File::create(&path).unwrap());
-        // SAFETY: it only tells a number.
-        if unsafe { libc::geteuid() } == 0 {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        match command.spawn() {
-            Ok(child) => Some(Self { child, log: path }),
-            Err(error) => {
-                eprintln!("skipped: the agent can't be started as another user: {error}");
-                None
-            }
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    fn wait_for_log(&self, text: &str) {
-        eventually(text, || self.log().contains(text).then_some(()));
-    }
-}
-
-impl Drop for Unprivileged {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -8,8 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use crate::support::{Agent, Answer, Files, eventually};
 
@@ -45,8 +43,10 @@ fn a_stub_does_not_blind_the_others() {
     place.append("aaa.log", "{");
     place.append("half.log", &lines([1])[..33]);
     let agent = place.start("*.log");
-    agent.wait_for_log("started");
-    thread::sleep(Duration::from_millis(100));
+    eventually("the stub is open", || {
+        let mut open = agent.descriptors().into_iter().flat_map(fs::read_link);
+        open.any(|path| path.ends_with("half.log")).then_some(())
+    });
     place.append("audit.log", &lines(1..=40));
     place.assert_only_arrive(1..=40);
     end(agent);
@@ -100,7 +100,6 @@ fn a_changed_spelling_keeps_the_offsets() {
         }
         let agent = place.start(pattern);
         place.assert_only_arrive(1..=last);
-        thread::sleep(Duration::from_millis(100));
         end(agent);
     }
     assert_eq!(place.arrived().len(), 50, "nothing twice");
@@ -195,7 +194,6 @@ fn a_compressed_file_is_read_on_from_where_it_was_read_to() {
     place.append("audit.log", &lines(1..=20));
     let agent = place.start("audit.log");
     place.assert_only_arrive(1..=20);
-    thread::sleep(Duration::from_millis(100));
     end(agent);
     place.append("audit.log", &lines(21..=40));
     fs::rename(place.path("audit.log"), place.path("audit.log.1")).unwrap();

@@ -597,6 +597,7 @@ fn a_client_with_a_queue_of_its_own_loses_nothing_over_an_outage_of_the_webhook(
                         }
                         assert_eq!(status, 503);
                         refused.fetch_add(1, Ordering::Relaxed);
+                        // As a client that backs off.
                         thread::sleep(Duration::from_millis(20));
                     }
                 }
@@ -1237,6 +1238,7 @@ fn a_request_that_only_drips_is_ended_and_keeps_nobody_waiting() {
         while posted < 10 || !drips.iter().all(|drip| drip.is_finished()) {
             ask(&mut busy, &post(&event(4)), &success(""));
             posted += 1;
+            // Busy, but not all the time.
             thread::sleep(Duration::from_millis(5));
         }
         for drip in drips {

@@ -2,13 +2,11 @@
 //! any number of writers connect. Neither ever makes its S3 server wait.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,14 +14,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::{
-    Agent, Webhook, arrived, assert_arrive, end, end_without_loss, event, eventually, wait_for_end,
+    Agent, AgentCommand, BINARY, Webhook, arrived, assert_arrive, end, end_without_loss, event,
+    eventually, wait_for_end,
 };
 
 /// So many descriptors are kept from writers.
 const KEPT: usize = 16;
-
-/// Whoever has no right to anything.
-const NOBODY: u32 = 65534;
 
 /// Options of an agent that has the time to deliver all that it has read.
 const PATIENT: [&str; 4] = ["--when-full", "wait", "--shutdown-timeout", "1m"];
@@ -355,7 +351,7 @@ fn restarts_of_the_agent_while_a_gateway_writes_cost_no_record_and_repeat_none()
             written
         });
         for _ in 0..RESTARTS {
-            let before = hook.delivered_events().len();
+            let before = hook.event_count();
             let agent = start(&hook, &[&[&*place.unix()], &PATIENT[..]].concat());
             hook.wait_for_events(before + 1000);
             agent.signal(libc::SIGTERM);
@@ -376,28 +372,14 @@ fn a_socket_that_may_not_be_connected_to_is_waited_for() {
     fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let _gateway = Gateway::start(&place);
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-    command.args(["run", "--dry-run", &place.unix()]);
-    // SAFETY: it only tells a number.
-    if unsafe { libc::geteuid() } == 0 {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let Ok(mut agent) = command.stderr(Stdio::piped()).spawn() else {
-        eprintln!("skipped: the agent can't be started as another user");
+    let command = AgentCommand::of(BINARY).args(["run", "--dry-run", &place.unix()]);
+    let Some(agent) = command.spawn_as_nobody() else {
         return;
     };
-    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines();
-    let mut wait_for = |text: &str| {
-        let line = log.find(|line| line.as_ref().unwrap().contains(text));
-        line.unwrap_or_else(|| panic!("no {text:?} in the log"))
-            .unwrap()
-    };
-    let line = wait_for("unavailable: no permission to connect");
+    let line = agent.wait_for_log("unavailable: no permission to connect");
     assert!(line.contains("fix: run as the socket's owner"), "{line}");
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    wait_for("available again");
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+    agent.wait_for_log("available again");
 }
 
 /// Ceph RGW accepts nobody before it has noticed that its last reader is gone, and lets five connections wait.
@@ -574,7 +556,7 @@ fn restarts_of_the_agent_while_writers_write_cost_no_event_and_repeat_none() {
         for _ in 0..RESTARTS {
             let agent = start(&hook, &[&[&*place.unix_listen()], &PATIENT[..]].concat());
             all_connected.wait();
-            hook.wait_for_events(hook.delivered_events().len() + 1000);
+            hook.wait_for_events(hook.event_count() + 1000);
             agent.signal(libc::SIGTERM);
             let balance = agent.wait().balance();
             // Of each writer's last event maybe only a part was written.

@@ -475,6 +475,7 @@ fn load(
                     });
                 }
                 let Some(open) = &mut client else {
+                    // The agent does not run; nothing tells when it does.
                     thread::sleep(Duration::from_millis(2));
                     continue;
                 };

@@ -4,19 +4,18 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::delivery::{feed, finish, numbered, start};
-use super::support::{Agent, Balance, STATE_DIR, Webhook, eventually, within};
+use super::support::{
+    Agent, AgentCommand, BINARY, Balance, Ended, STATE_DIR, Webhook, eventually, within,
+};
 
-/// Whoever has no right to anything.
-const NOBODY: u32 = 65534;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A state directory that several agents share.
@@ -115,24 +114,12 @@ pub(crate) fn balance(state: &Value) -> Balance {
 
 /// Runs the agent on an empty input as a user without rights, with these variables and no other settings.
 /// `None`, and the reason is printed, where there is no way to that.
-fn run_unprivileged(args: &[&str], state_dir: Option<&Path>) -> Option<Output> {
-    let mut command = Command::new("timeout");
-    command
-        .args(["20", env!("CARGO_BIN_EXE_s3-audit-webhook")])
-        .args(args)
-        .env_clear()
-        .envs(state_dir.map(|dir| (STATE_DIR, dir)))
-        .stdin(Stdio::null());
-    // SAFETY: it only tells a number.
-    if unsafe { libc::geteuid() } == 0 {
-        command.uid(NOBODY).gid(NOBODY);
+fn run_unprivileged(args: &[&str], state_dir: Option<&Path>) -> Option<Ended> {
+    let mut command = AgentCommand::of(BINARY).args(args).stdin(Stdio::null());
+    if let Some(dir) = state_dir {
+        command = command.env(STATE_DIR, dir);
     }
-    let output = command.output().unwrap();
-    if output.status.code() == Some(126) {
-        eprintln!("skipped: the agent can't be started as another user");
-        return None;
-    }
-    Some(output)
+    command.spawn_as_nobody().map(Agent::wait)
 }
 
 #[test]
@@ -295,17 +282,15 @@ fn without_the_right_to_write_a_directory_that_was_given_is_waited_for() {
         "--auth-token=x",
     ];
 
-    let Some(output) = run_unprivileged(&args, Some(dir.path())) else {
+    let Some(Ended { code, log, .. }) = run_unprivileged(&args, Some(dir.path())) else {
         return;
     };
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert_eq!(code, Some(0), "{log}");
     let named = format!("WARN  {}: can't be written to", dir.path().display());
-    assert!(message.contains(&named), "{message}");
+    assert!(log.contains(&named), "{log}");
 
-    let output = run_unprivileged(&args, None).unwrap();
-    let log = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{log}");
+    let Ended { code, log, .. } = run_unprivileged(&args, None).unwrap();
+    assert_eq!(code, Some(0), "{log}");
     let lines: Vec<_> = log
         .lines()
         .filter(|line| line.contains("/var/lib/"))

@@ -1,18 +1,16 @@
 //! TLS: whom the agent trusts, and what it says when it does not. Nothing is sent to a webhook that it does not trust.
 
 use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 
 use super::delivery::{feed, finish, lines_of, numbered, start};
-use super::support::{Agent, Answer, Authority, Webhook, eventually};
+use super::support::{Agent, Answer, Authority, Webhook, eventually, server_that_says};
 
 const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
@@ -132,7 +130,7 @@ fn the_hosts_own_roots_are_trusted_where_no_ca_file_is_given() {
     let agent = agent_of_host(&other);
     agent.wait_for_log("certificate of an unknown CA");
     drop(agent);
-    assert_eq!(hook.requests().len(), 0);
+    assert_eq!(hook.request_count(), 0);
 
     let ended = agent_of_host(&ca).wait();
     assert_eq!(
@@ -182,7 +180,7 @@ fn a_certificate_that_is_not_trusted_is_named_with_the_remedy_and_gets_nothing()
         eventually("it is tried again", || {
             (hook.connections() >= 3).then_some(())
         });
-        assert_eq!(hook.requests().len(), 0, "{why}");
+        assert_eq!(hook.request_count(), 0, "{why}");
 
         // The operator mends it, and the agent notices by itself.
         let address = hook.address();
@@ -251,21 +249,8 @@ fn a_kept_connection_that_the_webhook_closes_costs_no_word_and_no_duplicate() {
         hook.wait_for_events(count + 1);
     }
     let (_, log) = finish(agent, &hook, &events);
-    assert_eq!((hook.requests().len(), hook.connections()), (3, 3));
+    assert_eq!((hook.request_count(), hook.connections()), (3, 3));
     assert_eq!(lines_of("WARN", &log), [""; 0]);
-}
-
-/// A server that answers anything at all with these bytes.
-fn server_that_says(bytes: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        while let Ok((mut socket, _)) = listener.accept() {
-            let _ = socket.write_all(bytes);
-            let _ = std::io::copy(&mut socket, &mut std::io::sink());
-        }
-    });
-    address
 }
 
 #[test]
@@ -292,7 +277,7 @@ fn http_to_a_port_with_tls_is_an_operators_matter() {
                 .contains("the answer is not HTTP; events are buffered; fix: check the --endpoint"),
         "{line}"
     );
-    assert_eq!(hook.requests().len(), 0);
+    assert_eq!(hook.request_count(), 0);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn whoever_has_a_pinned_certificate_but_not_its_key_gets_nothing() {
         feed(&mut agent, &numbered(0..1));
         let line = agent.wait_for_log("delivery failed: TLS: ");
         assert!(!line.contains("Err"), "{line}");
-        assert_eq!(hook.requests().len(), 0);
+        assert_eq!(hook.request_count(), 0);
     }
 }
 
@@ -85,7 +85,7 @@ fn another_certificate_than_the_pinned_one_is_refused_whatever_else_is_given() {
         assert!(line.contains(what), "{line}");
         assert!(!agent.log().contains("not verified"), "{}", agent.log());
     }
-    assert_eq!(hook.requests().len(), 0);
+    assert_eq!(hook.request_count(), 0);
 }
 
 #[test]

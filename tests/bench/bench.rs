@@ -23,6 +23,9 @@ mod outage;
 mod packed;
 mod peers;
 mod plot;
+// The stories' process and webhook can do more than is asked of them here.
+#[allow(dead_code)]
+#[path = "../support/process.rs"]
 mod process;
 mod programs;
 mod rates;
@@ -31,6 +34,9 @@ mod results;
 mod setup;
 mod sink;
 mod spool;
+#[allow(dead_code, unused_imports)]
+#[path = "../support/webhook/mod.rs"]
+mod webhook;
 mod work;
 
 use std::env;

@@ -214,6 +214,7 @@ fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>, program: &Process) -> io
     loop {
         match attempt() {
             Err(_) if start.elapsed() < PATIENCE && program.is_alive() => {
+                // Nothing tells when it listens.
                 thread::sleep(Duration::from_millis(1));
             }
             result => return result,

@@ -92,11 +92,11 @@ fn carry(
     let Some(mut command) = program.command(setup, way)? else {
         return Ok(None);
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     sink.wait_for(if way.gzip { u64::MAX } else { setup.bytes }, &process);
-    process.terminate();
+    process.signal(libc::SIGTERM);
     let started = process.started;
-    let usage = process.wait()?;
+    let usage = process.usage()?;
     if !usage.success {
         return Err(io::Error::other(setup.logged()));
     }

@@ -56,7 +56,7 @@ fn carry(setup: &Setup, sink: &Sink, options: &[&str]) -> io::Result<f64> {
     let Some(mut command) = Program::Agent.command(setup, &way)? else {
         return Ok(f64::NAN);
     };
-    let usage = Process::start(&mut command)?.wait()?;
+    let usage = Process::measure(&mut command)?.usage()?;
     sink.empty(|_| ());
     let log = setup.logged();
     if !usage.success || !log.contains("dropped 0") {

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::sink::ANSWER;
+use crate::webhook::Answer;
 
 /// How many bytes a body has.
 const PIECE: usize = 1 << 20;
@@ -80,6 +80,8 @@ trait Webhook {
 struct Plain<S = TcpStream> {
     connection: S,
     address: String,
+    /// Room for an answer; all have one length.
+    answer: Vec<u8>,
 }
 
 /// The address of a URL, and a socket connected to it.
@@ -97,6 +99,7 @@ impl Plain {
         Ok(Self {
             connection,
             address,
+            answer: Answer::ok().bytes(),
         })
     }
 }
@@ -116,6 +119,7 @@ impl Plain<Tls> {
         Ok(Self {
             connection: StreamOwned::new(tls, connection),
             address,
+            answer: Answer::ok().bytes(),
         })
     }
 }
@@ -129,7 +133,7 @@ impl<S: Read + Write> Webhook for Plain<S> {
         );
         self.connection.write_all(head.as_bytes())?;
         self.connection.write_all(body)?;
-        self.connection.read_exact(&mut [0; ANSWER.len()])
+        self.connection.read_exact(&mut self.answer)
     }
 }
 
@@ -146,14 +150,15 @@ impl Webhook for Packed {
 
 /// A request comes in one piece, since a client sends the next only when it has the answer.
 fn answer(address: &str) -> io::Result<()> {
-    let listener = TcpListener::bind(address)?;
+    let (listener, answer) = (TcpListener::bind(address)?, Answer::ok().bytes());
     loop {
         let (mut stream, _) = listener.accept()?;
+        let answer = answer.clone();
         thread::spawn(move || -> io::Result<()> {
             stream.set_nodelay(true)?;
             let mut request = [0; 32 << 10];
             while stream.read(&mut request)? > 0 {
-                stream.write_all(ANSWER)?;
+                stream.write_all(&answer)?;
             }
             Ok(())
         });

@@ -47,9 +47,9 @@ fn start(results: &mut Results) -> io::Result<()> {
         let Some(mut command) = Program::Agent.command(&setup, &way)? else {
             return Ok(());
         };
-        let process = Process::start(&mut command)?;
+        let process = Process::measure(&mut command)?;
         let started = process.started;
-        process.wait()?;
+        process.usage()?;
         let arrived = sink.empty(|arrived| arrived.first().map(|first| first.at));
         let arrived = arrived.ok_or_else(|| io::Error::other(setup.logged()))?;
         times.push((arrived - started).as_secs_f64() * 1e3);
@@ -71,9 +71,10 @@ fn idle(results: &mut Results) -> io::Result<()> {
         let setup = Setup::new(&format!("idle-{}", program.name()), 0)?;
         let way = Way::new(Input::Unix(vec![setup.socket(0)]), sink.url());
         if let Some(mut command) = program.command(&setup, &way)? {
-            running.push((program, Process::start(&mut command)?, setup));
+            running.push((program, Process::measure(&mut command)?, setup));
         }
     }
+    // Whatever they do at their start is over by then.
     thread::sleep(Duration::from_secs(3));
     let before = running
         .iter()
@@ -117,13 +118,13 @@ fn full(results: &mut Results) -> io::Result<()> {
     let Some(mut command) = Program::Agent.command(&setup, &way)? else {
         return Ok(());
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     process.settled()?;
     let idle = process.memory("VmRSS").unwrap_or(f64::NAN);
     let mut feed = OneByOne(clients::connect(&socket, &process)?);
     events::write(0..TOO_MANY, &mut feed)?;
     let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
-    sink.come_back()?;
+    sink.come_back();
     sink.wait_until_quiet();
     let drained = Instant::now();
     let kept = || process.memory("VmRSS").map_or(f64::NAN, |now| now - idle);
@@ -131,8 +132,8 @@ fn full(results: &mut Results) -> io::Result<()> {
         thread::sleep(Duration::from_secs(1));
     }
     let kept = kept();
-    process.terminate();
-    process.wait()?;
+    process.signal(libc::SIGTERM);
+    process.usage()?;
     let name = "memory above idle, within a minute after that was delivered";
     results.figure(name, &[kept], "MiB", Some(8.0));
     results.figure(

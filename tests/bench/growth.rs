@@ -130,7 +130,7 @@ impl Growth {
         // Whether the system still holds all of it in memory is not the question here.
         io::copy(&mut File::open(&path)?, &mut io::sink())?;
         let way = Way::new(Input::File(path), self.sink.url());
-        let usage = self.start(program, &way)?.wait()?;
+        let usage = self.start(program, &way)?.usage()?;
         self.complete(program, times)?;
         Ok(usage.cpu)
     }
@@ -166,7 +166,7 @@ impl Growth {
 
     fn start(&self, program: Program, way: &Way) -> io::Result<Process> {
         let command = program.command(&self.setup, way)?;
-        Process::start(&mut command.expect("these two can do every work"))
+        Process::measure(&mut command.expect("these two can do every work"))
     }
 
     fn feed(
@@ -185,8 +185,8 @@ impl Growth {
             (0..times).try_for_each(|_| clients::stream(&self.setup, &mut stream))
         })?;
         wait(&process);
-        process.terminate();
-        Ok(process.wait()?.cpu)
+        process.signal(libc::SIGTERM);
+        Ok(process.usage()?.cpu)
     }
 
     /// The floor cuts events anywhere, so they can't be counted.

@@ -150,7 +150,7 @@ impl Row {
         setup.agent.splice(0..0, under);
         let sink = Sink::start(setup.bytes)?;
 
-        let usage = self.feed(&setup, sink.url())?.wait()?;
+        let usage = self.feed(&setup, sink.url())?.usage()?;
 
         let arrivals = sink.empty(|arrived| Arrivals::check(arrived, self.gzip, true, events));
         let counts = fs::read_to_string(counts)?;
@@ -187,7 +187,7 @@ impl Row {
             .ok_or(io::ErrorKind::Unsupported)?;
         // With `rep movsb` every byte counts as an instruction, so glibc must copy in other ways.
         command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS,-FSRM");
-        let agent = Process::start(&mut command)?;
+        let agent = Process::measure(&mut command)?;
         match self.feed {
             Feed::Stdin => return Ok(agent),
             Feed::Unix => clients::stream(setup, clients::connect(&socket, &agent)?)?,
@@ -198,7 +198,7 @@ impl Row {
                 }
             }
         }
-        agent.terminate();
+        agent.signal(libc::SIGTERM);
         Ok(agent)
     }
 }

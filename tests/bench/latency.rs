@@ -67,7 +67,7 @@ fn agent(is_file: bool) -> io::Result<Vec<f64>> {
     let Some(mut command) = Program::Agent.command(&setup, &way)? else {
         return Ok(Vec::new());
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     let written = match is_file {
         true => {
             process.settled()?;
@@ -78,8 +78,8 @@ fn agent(is_file: bool) -> io::Result<Vec<f64>> {
         }
         false => write(clients::connect(&socket, &process)?)?,
     };
-    process.terminate();
-    process.wait()?;
+    process.signal(libc::SIGTERM);
+    process.usage()?;
     let arrived: Vec<Instant> = sink.empty(|arrived| {
         let each = |arrival: &crate::sink::Arrival| {
             let lines = arrival.body.iter().filter(|byte| **byte == b'\n').count();

@@ -72,7 +72,7 @@ fn measure(program: Program, load: Load, results: &mut Results) -> io::Result<bo
     let Some(mut command) = program.command(&setup, &way)? else {
         return Ok(true);
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     let (process, sink) = (&process, &sink);
     // Once connected, all start together.
     let start = Instant::now() + Duration::from_millis(500);
@@ -90,13 +90,13 @@ fn measure(program: Program, load: Load, results: &mut Results) -> io::Result<bo
         steady = process.memory("VmHWM");
         sink.go_away();
         thread::sleep((start + AROUND + away).saturating_duration_since(Instant::now()));
-        sink.come_back()?;
+        sink.come_back();
         clients.join().expect("a client panicked")
     })?;
     each.into_iter().for_each(|one| sent.extend(one));
     sink.wait_until_quiet();
     let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
-    process.terminate();
+    process.signal(libc::SIGTERM);
 
     let back = AROUND + away;
     let in_outage = |sent: &&Sent| sent.due >= AROUND && sent.due < back;

@@ -96,7 +96,7 @@ fn carry(setup: &Setup, program: Program, load: Load, rate: u64) -> io::Result<f
     let Some(mut command) = program.command(setup, &Way::new(input, sink.url()))? else {
         return Ok(f64::NAN);
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     let start = match load {
         Load::Stream => {
             let mut stream = clients::connect(&socket, &process)?;
@@ -113,8 +113,8 @@ fn carry(setup: &Setup, program: Program, load: Load, rate: u64) -> io::Result<f
     };
     // The last batch waits until it is due.
     thread::sleep(Duration::from_millis(1_500));
-    process.terminate();
-    let usage = process.wait()?;
+    process.signal(libc::SIGTERM);
+    let usage = process.usage()?;
     let arrived = sink.take_lines();
     if arrived != events && program == Program::Agent {
         let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());

@@ -131,7 +131,7 @@ fn carry(
     let Some(mut command) = program.command(setup, &way)? else {
         return Ok(f64::NAN);
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     let mut events = setup.events;
     match load {
         Load::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
@@ -147,8 +147,8 @@ fn carry(
         setup.bytes
     };
     sink.wait_for(wanted, &process);
-    process.terminate();
-    let usage = process.wait()?;
+    process.signal(libc::SIGTERM);
+    let usage = process.usage()?;
     let arrived = sink.take_lines();
     if arrived != events {
         let what = format!("{arrived} of {events} arrived:\n{}", setup.logged());
@@ -165,6 +165,7 @@ fn flood_patiently(address: SocketAddr, requests: &[Vec<u8>], process: &Process)
         let mut client = Client::connect(address, process)?;
         for request in part {
             while !client.post(request)? {
+                // As a client that backs off.
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -183,7 +184,7 @@ fn answers(results: &mut Results) -> io::Result<()> {
         else {
             return Ok(());
         };
-        let process = Process::start(&mut command)?;
+        let process = Process::measure(&mut command)?;
         let waits = clients::in_parallel(0..CONNECTIONS as u64, |first| {
             let mut client = Client::connect(address, &process)?;
             let (start, mut waits) = (Instant::now(), Vec::new());
@@ -196,8 +197,8 @@ fn answers(results: &mut Results) -> io::Result<()> {
             }
             Ok(waits)
         })?;
-        process.terminate();
-        process.wait()?;
+        process.signal(libc::SIGTERM);
+        process.usage()?;
         let waits = sorted(waits.into_iter().flatten());
         let limit = sync.map(|_| 2.0);
         let name = format!(
@@ -218,7 +219,7 @@ fn always(results: &mut Results) -> io::Result<()> {
         return Ok(());
     };
     let before = syncs(&setup.directory)?;
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     let requests = clients::requests(40_000);
     let parts = requests.chunks(requests.len().div_ceil(CLIENTS));
     let start = Instant::now();
@@ -228,8 +229,8 @@ fn always(results: &mut Results) -> io::Result<()> {
             .try_for_each(|request| client.post(request).map(drop))
     })?;
     let rate = requests.len() as f64 / start.elapsed().as_secs_f64();
-    process.terminate();
-    process.wait()?;
+    process.signal(libc::SIGTERM);
+    process.usage()?;
     let after = syncs(&setup.directory)?;
     // The agent makes at most one such call in 2 ms.
     let allowed = ((before + after) / 2.0).min(500.0) * CLIENTS as f64;
@@ -270,11 +271,11 @@ fn memory(results: &mut Results) -> io::Result<()> {
     let Some(mut command) = Program::Agent.command(&setup, &way)? else {
         return Ok(());
     };
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     clients::stream(&setup, clients::connect(&socket, &process)?)?;
     let peak = process.memory("VmHWM").unwrap_or(f64::NAN);
-    process.terminate();
-    process.wait()?;
+    process.signal(libc::SIGTERM);
+    process.usage()?;
     let name = "memory in an outage with a spool, 1 GiB came in, --buffer-bytes=1GiB";
     results.figure(name, &[peak], "MiB", Some(24.0));
     Ok(())
@@ -289,11 +290,11 @@ fn start(results: &mut Results) -> io::Result<()> {
         return Ok(());
     };
     sink.go_away();
-    let process = Process::start(&mut command)?;
+    let process = Process::measure(&mut command)?;
     clients::stream(&setup, clients::connect(&setup.socket(0), &process)?)?;
-    process.terminate();
-    process.wait()?;
-    sink.come_back()?;
+    process.signal(libc::SIGTERM);
+    process.usage()?;
+    sink.come_back();
     let spool = setup.directory.join("state/spool");
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..6 {
@@ -308,7 +309,7 @@ fn start(results: &mut Results) -> io::Result<()> {
         }
         let position = fs::read(spool.join("position"))?;
         let began = Instant::now();
-        let process = Process::start(&mut command)?;
+        let process = Process::measure(&mut command)?;
         sink.wait_for(1, &process);
         times[usize::from(is_large)].push(began.elapsed().as_secs_f64() * 1e3);
         drop(process);

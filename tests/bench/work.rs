@@ -231,7 +231,7 @@ pub(crate) fn sink_rate(setup: &Setup, results: &mut Results) -> io::Result<()> 
         let Some(mut command) = Program::Floor.command(setup, &way)? else {
             return Ok(());
         };
-        Process::start(&mut command)?.wait()?;
+        Process::measure(&mut command)?.usage()?;
         rates.push(sink.empty(|arrived| {
             let [first, .., last] = arrived else {
                 return f64::NAN;
@@ -277,7 +277,7 @@ impl Bench<'_> {
             return Ok(None);
         };
 
-        let process = Process::start(&mut command)?;
+        let process = Process::measure(&mut command)?;
         let (mut events, mut bytes) = (setup.events, setup.bytes);
         match work {
             Work::Unix => clients::stream(setup, clients::connect(&socket, &process)?)?,
@@ -296,8 +296,8 @@ impl Bench<'_> {
         if (work, program) != (Work::Http, Program::Floor) {
             sink.wait_for(bytes, &process);
         }
-        process.terminate();
-        let usage = process.wait()?;
+        process.signal(libc::SIGTERM);
+        let usage = process.usage()?;
         if !usage.success {
             let (work, program, log) = (work.name(), program.name(), setup.logged());
             return Err(io::Error::other(format!(

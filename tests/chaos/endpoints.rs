@@ -131,6 +131,7 @@ fn endure(mode: &str, connections: usize) {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|place| thread::spawn(move || post(http, place, CALM + CHAOS)))
         .collect();
+    // Without faults first.
     thread::sleep(CALM);
     arrived.lock().unwrap().pause = Duration::ZERO;
 

@@ -92,6 +92,7 @@ impl Fault {
             Host::Reload => rig.agent.signal(libc::SIGHUP),
             Host::Nothing => {}
         }
+        // As long as the dice have said.
         std::thread::sleep(lasting / 2);
         if self.host == Host::Stopped {
             rig.agent.signal(libc::SIGCONT);

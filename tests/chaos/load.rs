@@ -117,6 +117,7 @@ fn write(
                 let _turn = shared.turn.read().unwrap();
                 burst(&shared.written);
             }
+            // The pace of the load.
             thread::sleep(Duration::from_millis(10));
         }
     })

@@ -2,13 +2,13 @@
 """A real logrotate under a real agent that is killed and stopped, with a webhook that goes away: every line that a server
 writes is delivered, or its loss is reported.
 
-usage: AGENT=PROGRAM logrotate.py SECONDS [CONFIGURATION…]
+usage: AGENT=PROGRAM RECEIVER=PROGRAM logrotate.py SECONDS [CONFIGURATION…]
 
 The server writes without a pause, but not while logrotate copies and truncates: what it would write then is lost to
 everybody.
 """
 
-import http.server
+import collections
 import os
 import random
 import re
@@ -51,35 +51,31 @@ LAST_BYTES = 20_000
 
 
 class Webhook:
-    """Takes events by their numbers, or answers 503 while it is away."""
+    """Takes events, or answers 503 while it is away."""
 
-    def __init__(self):
-        webhook = self
-        self.taken, self.is_away, self.lock = {}, False, threading.Lock()
+    def __init__(self, directory):
+        self.events, self.switch, said = directory + "/events", directory + "/away", directory + "/receiver.log"
+        with open(said, "wb") as log:
+            self.process = subprocess.Popen([os.environ["RECEIVER"], "--events", self.events], stdout=log)
+        self.url = ""
+        while not self.url.endswith("\n"):
+            with open(said, encoding="utf-8") as log:
+                self.url = log.readline()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def away(self, is_away):
+        if is_away:
+            open(self.switch, "w").close()
+        elif os.path.exists(self.switch):
+            os.remove(self.switch)
 
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                with webhook.lock:
-                    status = 503 if webhook.is_away else 200
-                    if status == 200:
-                        for number in re.findall(rb'"n":(\d+)', body):
-                            webhook.taken[int(number)] = webhook.taken.get(int(number), 0) + 1
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+    def taken(self):
+        """How often each number has arrived."""
+        with open(self.events, "rb") as events:
+            return collections.Counter(int(number) for number in re.findall(rb'"n":(\d+)', events.read()))
 
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def url(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
 
 
 class Server:
@@ -112,7 +108,7 @@ class Server:
 
 class Agent:
     def __init__(self, webhook, source, state, log):
-        self.arguments = [AGENT, "run", "--config", "/dev/null", "--no-proxy", "--endpoint", webhook.url(), "--auth-token", "none"]
+        self.arguments = [AGENT, "run", "--config", "/dev/null", "--no-proxy", "--endpoint", webhook.url.strip(), "--auth-token", "none"]
         self.arguments += ["--state-dir", state, "--source", f"file:{source}", "--batch-age", "20ms"]
         # Most of what is not delivered is in the files, not in memory.
         self.arguments += ["--buffer-events", "500", "--backoff-min", "50ms", "--backoff-max", "200ms", "--shutdown-timeout", "300ms"]
@@ -154,9 +150,9 @@ def disturb(dice, webhook, agent, is_steady):
     """Something goes wrong, or is well again."""
     event = dice.randrange(3 if is_steady else 6)
     if event == 0:
-        webhook.is_away = True
+        webhook.away(True)
     elif event < 3:
-        webhook.is_away = False
+        webhook.away(False)
     elif agent.process:
         agent.end(signal.SIGKILL if event < 5 else signal.SIGTERM)
     if agent.process is None and dice.random() < 0.7:
@@ -171,7 +167,7 @@ def run(name, seconds, seed):
     for inside in ("log", "state"):
         os.mkdir(f"{directory}/{inside}")
     config = configure(directory, text)
-    webhook, server = Webhook(), Server(directory + "/log/audit.log")
+    webhook, server = Webhook(directory), Server(directory + "/log/audit.log")
     agent = Agent(webhook, f"{directory}/log/{pattern}", directory + "/state", directory + "/agent.log")
     agent.start()
     time.sleep(0.5)
@@ -184,22 +180,24 @@ def run(name, seconds, seed):
         rotations += 1
     server.is_over = True
     server.thread.join()
-    webhook.is_away = False
+    webhook.away(False)
     if agent.process is None:
         agent.start()
     deadline, before = time.monotonic() + PATIENCE, None
     # Until all is there, or nothing more comes.
-    while len(webhook.taken) < server.written and time.monotonic() < deadline:
-        before = len(webhook.taken)
+    while len(webhook.taken()) < server.written and time.monotonic() < deadline:
+        before = len(webhook.taken())
         time.sleep(5 if name in LOSING else 0.5)
-        if name in LOSING and len(webhook.taken) == before:
+        if name in LOSING and len(webhook.taken()) == before:
             break
     agent.end(signal.SIGTERM)
+    webhook.end()
+    taken = webhook.taken()
     log = open(directory + "/agent.log", encoding="utf-8", errors="replace").read()
-    missing = sorted(set(range(1, server.written + 1)) - set(webhook.taken))
+    missing = sorted(set(range(1, server.written + 1)) - set(taken))
     reported = sum(map(int, re.findall(r" (\d+) bytes lost:", log)))
     unknown = len(re.findall(r"after the agent stopped is unknown", log))
-    repeated = sum(count - 1 for count in webhook.taken.values())
+    repeated = sum(count - 1 for count in taken.values())
     lost_bytes = sum(server.bytes[number] for number in missing)
     is_reported = reported >= lost_bytes or unknown > 0
     # What was not lost must not be reported either, except what was delivered right before a kill.

@@ -40,6 +40,7 @@ fn millions_of_events_and_many_faults_leave_nothing_behind() {
             fault.befall(&mut rig, Duration::from_millis(50 + dice.below(300)));
             let delivery = poll(Duration::from_secs(10), || rig.books.delivery());
             assert!(delivery.is_some(), "not delivered again after {fault}");
+            // The next fault comes at any moment.
             std::thread::sleep(Duration::from_millis(dice.below(1000)));
         }
         let account = rig.settle();

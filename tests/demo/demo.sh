@@ -29,19 +29,16 @@ await() { # what, command...: waits for the command to succeed
     exit 1
 }
 
-start_receiver() { # address; it runs until its standard input ends
+start_receiver() { # address
     : >"$dir/received"
-    mkfifo "$dir/open"
-    "$programs/examples/receiver" "$1" <"$dir/open" >"$dir/received" &
+    "$programs/examples/receiver" "$1" >"$dir/received" &
     receiver=$!
     pids+=("$receiver")
-    exec 3>"$dir/open"
-    rm "$dir/open"
     await "the receiver" grep -q http "$dir/received"
 }
 
 stop_receiver() {
-    exec 3>&-
+    kill "$receiver"
     wait "$receiver"
 }
 
@@ -62,7 +59,7 @@ EOF
 mkfifo "$dir/pipe"
 S3_AUDIT_WEBHOOK_AUTH_TOKEN='Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0' \
     "$programs/s3-audit-webhook" run --endpoint "$url" --source "file:$dir/ops.log" --source stdin \
-    --report-interval 1s --backoff-max 1s --state-dir "$dir/state" <"$dir/pipe" 2>"$dir/log" 3>&- &
+    --report-interval 1s --backoff-max 1s --state-dir "$dir/state" <"$dir/pipe" 2>"$dir/log" &
 agent=$!
 pids+=("$agent")
 exec 4>"$dir/pipe"

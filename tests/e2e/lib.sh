@@ -139,8 +139,9 @@ build_agent() {
     [ -x "$AGENT" ] || fail "no agent at $AGENT"
 }
 
-start_webhook() {
-    start webhook python3 "$e2e/receiver.py" "$webhook" "$dir/events"
+start_webhook() { # more options of it
+    cargo build --locked --quiet --example receiver
+    start webhook "$target/debug/examples/receiver" --events "$dir/events" "$@" "127.0.0.1:$webhook"
     await 20 "the webhook" listens "$webhook"
 }
 

@@ -3,21 +3,21 @@
 say that they print with what they do print.
 
 usage: page_commands.py AGENT         as root: it runs in namespaces and overlays of its own, so that nothing of this host changes
-       page_commands.py collect PORT  a collector for one of the scripts below
        page_commands.py gateway PATH  writes events to whoever connects there, as Ceph RGW does
+
+RECEIVER=… is the program that answers as Splunk's collector does.
 
 There, https://splunk:8088 answers as Splunk's collector does. `…` in a command stands for nothing. A `run` that has no end gets
 SIGTERM once it has started. Blocks of options are tried by tests/recipes.rs, those of rules by tests/rules.rs.
 """
 
-import http.server
+import atexit
 import json
 import os
 import pathlib
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -30,7 +30,6 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "packaging"]
 COMMAND = re.compile(r"\$ |s3-audit-webhook |\(umask|(make|cargo|systemctl|systemd-run|journalctl|openssl|curl|jq|echo|mkdir|gzip|tail|kubectl|helm|"
                      r"ansible-playbook|apt|dpkg|rpm|dnf|tar|docker|podman|splunk|sudo|cp|git|install) ")
 TOKEN = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0"
-SUCCESS = b'{"text":"Success","code":0}'
 
 
 def blocks(page):
@@ -72,44 +71,13 @@ def commands(language, lines):
     return "\n".join(taken)
 
 
-class Collector(http.server.BaseHTTPRequestHandler):
-    """Takes what Splunk's collector takes, but rejects an event with `poison`, and hangs up after the first one with `hangup`."""
-
-    hung_up = False
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if b"hangup" in body and not Collector.hung_up:
-            Collector.hung_up = self.close_connection = True
-            return
-        status, answer = 200, SUCCESS
-        if not self.path.startswith("/services/collector"):
-            status, answer = 404, b"not found"
-        elif self.headers.get("Authorization") != TOKEN:
-            status, answer = 403, b'{"text":"Invalid token","code":4}'
-        elif b"poison" in body:
-            status, answer = 400, b'{"text":"Invalid data format","code":6}'
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_):
-        pass
-
-
-def collector(address, port, name=None):
-    """With the certificate `name`, if it speaks TLS."""
-    server = http.server.ThreadingHTTPServer((address, port), Collector)
-    if name:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"/etc/ssl/{name}.pem", f"/etc/ssl/{name}.key")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    return server
-
-
-def serve(*args):
-    threading.Thread(target=collector(*args).serve_forever, daemon=True).start()
+def serve(address, name=None):
+    """A collector, with the certificate `name` if it speaks TLS, until the end."""
+    identity = ["--cert", f"/etc/ssl/{name}.pem", "--key", f"/etc/ssl/{name}.key"] if name else []
+    process = subprocess.Popen([os.environ["RECEIVER"], "--token", TOKEN, *identity, address], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    atexit.register(process.terminate)
 
 
 def gateway(path):
@@ -156,9 +124,9 @@ def prepare(root):
         openssl x509 -req -in v1.csr -CA v1ca.pem -CAkey v1ca.key -CAcreateserial -days 1000 -out /etc/ssl/v1.pem"""
     subprocess.run(["bash", "-ec", make], check=True, capture_output=True)
     subprocess.run(["hostname", "s3-1"], check=True)
-    serve("127.0.0.1", 8088)
-    serve("127.0.0.2", 8088, "server")
-    serve("127.0.0.2", 8089, "v1")
+    serve("127.0.0.1:8088")
+    serve("127.0.0.2:8088", "server")
+    serve("127.0.0.2:8089", "v1")
 
 
 def provide(place, agent):
@@ -243,8 +211,8 @@ SYMPTOMS = {
     "dropped … (malformed)": "s3-audit-webhook run <garbage",
     "dropped … (buffer full)": "cat audit.log | command s3-audit-webhook run --endpoint http://127.0.0.1:1/ --when-full drop --buffer-events 1 --shutdown-timeout 0s & sleep 3; kill -INT $!; wait $!",
     "dropped … (disabled)": "s3-audit-webhook disable; cat audit.log | command s3-audit-webhook run",
-    "rejected …": "echo '{\"poison\":1}' | command s3-audit-webhook run",
-    "redelivered": "echo '{\"hangup\":1}' | command s3-audit-webhook run",
+    "rejected …": "echo '{\"reject\":true}' | command s3-audit-webhook run",
+    "redelivered": "echo '{\"hang_up\":true}' | command s3-audit-webhook run",
     "can't show this agent": "mkdir -m 700 private; command timeout 5 setpriv --reuid 65534 --clear-groups s3-audit-webhook run --state-dir private --source http:127.0.0.1:9080 || true",
 }
 
@@ -281,7 +249,7 @@ OUTPUTS = {
     ("getting-started.md", "webhook   https://"): "s3-audit-webhook test",
     ("configuration.md", "$ s3-audit-webhook show"): f"""
         sed -i s/8088/8090/ {SETTINGS}
-        python3 "$PAGE_COMMANDS_PY" collect 8090 & collector=$!
+        "$RECEIVER" --token "$TOKEN" --cert /etc/ssl/server.pem --key /etc/ssl/server.key 127.0.0.2:8090 >collected & collector=$!
         python3 "$PAGE_COMMANDS_PY" gateway /var/run/ceph/rgw-ops.sock &
         until [ -S /var/run/ceph/rgw-ops.sock ]; do sleep 0.1; done
         s3-audit-webhook run --source unix:/var/run/ceph/rgw-ops.sock --backoff-max 1s &
@@ -369,8 +337,6 @@ def run(script, place, programs):
 
 
 def main():
-    if sys.argv[1] == "collect":
-        collector("127.0.0.2", int(sys.argv[2]), "server").serve_forever()
     if sys.argv[1] == "gateway":
         gateway(sys.argv[2])
     agent = pathlib.Path(sys.argv[1]).resolve()

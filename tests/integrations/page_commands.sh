@@ -3,4 +3,7 @@
 
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+cargo build --locked --example receiver
+RECEIVER=$(realpath "${CARGO_TARGET_DIR:-target}/debug/examples/receiver")
+export RECEIVER
 exec python3 tests/integrations/page_commands.py "$AGENT"

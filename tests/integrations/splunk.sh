@@ -10,19 +10,13 @@
 . "$e2e/page.sh"
 
 build_agent
-receiver=$target/debug/examples/receiver
-[ -x "$receiver" ] || cargo build --locked --example receiver
 
 say "files"
 python3 tests/integrations/splunk_props.py "$AGENT"
 
 say "the page's commands"
 needs curl openssl
-mkfifo "$dir/open"
-exec 7<>"$dir/open" # the receiver ends with its standard input
-receive() { exec "$receiver" "127.0.0.1:$webhook" <"$dir/open"; }
-start receiver receive
-await 20 "the receiver" listens "$webhook"
+start_webhook --token 'Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0'
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=splunk -keyout "$dir/ca.key" -out "$dir/ca.pem" 2>>"$dir/openssl.log"
 mkdir "$dir/bin" "$dir/state"
 ln -s "$(realpath "$AGENT")" "$dir/bin/s3-audit-webhook"

@@ -3,7 +3,7 @@
 # with systemd of its own, in a network of its own with a webhook in it; there packages are installed, configured,
 # upgraded, removed. What is written to its disk is gone afterwards.
 #
-# usage: run.sh DIST OLDER STAGE      needs root, and apt for what it uses; the directory is kept beside DIST
+# usage: run.sh DIST OLDER STAGE RECEIVER      needs root, and apt for what it uses; the directory is kept beside DIST
 #
 # PACKAGES=… are those to try, of deb, rpm, tarball and image.
 #
@@ -11,7 +11,7 @@
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-DIST=$(realpath "$1") OLDER=$(realpath "$2") STAGE=$(realpath "$3")
+DIST=$(realpath "$1") OLDER=$(realpath "$2") STAGE=$(realpath "$3") receiver=$(realpath "$4")
 base=$(dirname "$DIST")/package-test
 DIR=$(mktemp -d)
 export DIST OLDER STAGE DIR
@@ -48,7 +48,6 @@ trap 'exit 130' INT TERM
 need debootstrap debootstrap
 need systemd-nspawn systemd-container
 need pgrep procps
-need python3 python3-minimal
 need lintian lintian
 need buildah buildah
 
@@ -78,9 +77,9 @@ export LEADER
 . "$here/lib.sh"
 
 : >"$DIR/webhook.log"
-nsenter -t "$LEADER" --net python3 "$here/../e2e/receiver.py" 8088 "$DIR/events" "$DIR/tokens" >"$DIR/webhook.log" 2>&1 &
+nsenter -t "$LEADER" --net "$receiver" --events "$DIR/events" --tokens "$DIR/tokens" 127.0.0.1:8088 >"$DIR/webhook.log" 2>&1 &
 webhook=$!
-await 20 'the webhook' grep -q ready "$DIR/webhook.log"
+await 20 'the webhook' grep -q http: "$DIR/webhook.log"
 
 for package in ${PACKAGES:-deb rpm tarball image}; do
     "$here/$package.sh"

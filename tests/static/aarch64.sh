@@ -2,10 +2,10 @@
 # The static program for aarch64 under qemu-user: version, a test event over TLS and by name, a file over TLS with its
 # checkpoint and gzip, and standard input.
 #
-# usage: aarch64.sh PROGRAM
+# usage: aarch64.sh PROGRAM RECEIVER
 
 set -euo pipefail
-program=$(realpath "$1")
+program=$(realpath "$1") receiver=$(realpath "$2")
 dir=$(mktemp -d)
 server=
 trap 'code=$?; [ -z "$server" ] || kill "$server"; [ $code = 0 ] || cat "$dir"/*.log >&2; rm -rf "$dir"' EXIT
@@ -15,35 +15,14 @@ cd "$dir"
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem 2>openssl.log
-python3 - <<'END' >port 2>server.log &
-import gzip, http.server, ssl
-
-class Webhook(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        with open("events", "ab") as events:
-            events.write(body)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("cert.pem", "key.pem")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-END
+"$receiver" --cert cert.pem --key key.pem --events events >received 2>server.log &
 server=$!
-until [ -s port ]; do
+until [ -s received ]; do
     kill -0 "$server" || fail 'no webhook'
     sleep 0.1
 done
-url=https://localhost:$(<port)/
+port=$(sed -n '1s|.*:\([0-9]*\)/.*|\1|p' received)
+url=https://localhost:$port/
 
 agent --version | grep -qx "s3-audit-webhook [0-9.]*" || fail 'no version'
 set -- --config /dev/null --endpoint "$url" --auth-token none --ca-file cert.pem --no-proxy

@@ -78,7 +78,6 @@ if [ -z "${IN_NAMESPACE-}" ]; then
     need ip iproute2
     need python3 python3-minimal
     need openssl openssl
-    need socat socat
     unshare --net --pid --fork true 2>/dev/null || skip 'no network namespace is to be had here'
     for release in $releases; do
         fetch_glibc "$release" || echo "static: $release's glibc is not to be had through apt" >&2
@@ -102,11 +101,9 @@ await() { # pattern, file
 }
 
 python3 "$here/dns.py" $ip >"$work/dns" 2>&1 &
-mkfifo "$work/open"
-"$receiver" $ip:8088 <"$work/open" >"$work/received" 2>&1 &
-exec 3>"$work/open"
+"$receiver" $ip:8088 >>"$work/received" 2>&1 &
 await ready "$work/dns"
-await http "$work/received"
+await http: "$work/received"
 
 events=$here/../data/minio.ndjson
 count=$(wc -l <"$events")
@@ -166,9 +163,8 @@ make_root tls
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tls.webhook.test \
     -config <(printf '[req]\ndistinguished_name=name\n[name]\n') -addext subjectAltName=DNS:tls.webhook.test \
     -keyout "$work/key.pem" -out "$work/tls/ca.pem" 2>"$work/log" || { cat "$work/log" >&2; fail 'no certificate'; }
-socat -d -d "OPENSSL-LISTEN:8443,bind=$ip,fork,verify=0,cert=$work/tls/ca.pem,key=$work/key.pem" \
-    "TCP:$ip:8088" 2>"$work/socat" &
-await listening "$work/socat"
+"$receiver" --cert "$work/tls/ca.pem" --key "$work/key.pem" $ip:8443 >>"$work/received" 2>&1 &
+await https: "$work/received"
 deliver tls https://tls.webhook.test 8443 --ca-file /ca.pem
 env -u SSL_CERT_FILE -u SSL_CERT_DIR chroot "$work/tls" /s3-audit-webhook run --no-proxy \
     --endpoint https://tls.webhook.test:8443/ --auth-token 'Splunk 0' </dev/null 2>"$work/log" || fail "without a CA file: exit code $?"

@@ -2,29 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::cgroup::Cgroup;
-use super::wait::{PATIENCE, poll};
+use super::process::Process;
+use super::wait::{PATIENCE, eventually, poll};
 
 /// How long an agent may take to end before [`Agent::wait`] kills it.
 const TIME_TO_END: Duration = Duration::from_secs(30);
 
-const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
+/// The built agent.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
+
+/// A user and group without rights.
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Names the state directory.
 pub(crate) const STATE_DIR: &str = "S3_AUDIT_WEBHOOK_STATE_DIR";
 
-/// A running agent. It is killed when dropped.
+/// A running agent.
 pub(crate) struct Agent {
-    child: Child,
-    started: Instant,
+    process: Process,
     stdout: Output,
     stderr: Output,
     _state_dir: Option<TempDir>,
@@ -39,7 +47,7 @@ pub(crate) struct AgentCommand {
 
 impl AgentCommand {
     /// Runs `program` without any setting from this process's own environment. Its stdin is a pipe.
-    pub(super) fn of(program: &str) -> Self {
+    pub(crate) fn of(program: &str) -> Self {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if is_setting(&name) {
@@ -122,13 +130,28 @@ impl AgentCommand {
 
     /// Starts it.
     #[track_caller]
-    pub(crate) fn spawn(mut self) -> Agent {
-        let mut child = self
-            .command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn spawn(self) -> Agent {
+        self.try_spawn().unwrap()
+    }
+
+    /// Starts it as a user without rights. `None`, and the reason is printed, where there is no way to that.
+    pub(crate) fn spawn_as_nobody(mut self) -> Option<Agent> {
+        // SAFETY: it only tells a number.
+        if unsafe { libc::geteuid() } == 0 {
+            self.command.uid(NOBODY).gid(NOBODY);
+        }
+        if let Some(dir) = &self.state_dir {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let agent = self.try_spawn();
+        let skipped = |error| eprintln!("skipped: can't be started as another user: {error}");
+        agent.map_err(skipped).ok()
+    }
+
+    fn try_spawn(mut self) -> io::Result<Agent> {
+        let mut process =
+            Process::start(self.command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        let child = &mut process.child;
         if let Some(bytes) = self.input {
             let mut stdin = child
                 .stdin
@@ -139,13 +162,12 @@ impl AgentCommand {
                 let _ = stdin.write_all(&bytes);
             });
         }
-        Agent {
-            started: Instant::now(),
+        Ok(Agent {
             stdout: Output::of(child.stdout.take().unwrap()),
             stderr: Output::of(child.stderr.take().unwrap()),
-            child,
+            process,
             _state_dir: self.state_dir,
-        }
+        })
     }
 
     /// Starts it, closes its stdin once the input is written, and waits for its end.
@@ -170,11 +192,6 @@ impl Agent {
         let shell = AgentCommand::of("sh").args(["-c", enter]);
         let processes = cgroup.processes();
         shell.arg(processes).arg(BINARY).with_state_dir()
-    }
-
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Everything that it has logged so far, in whole lines.
@@ -223,43 +240,38 @@ impl Agent {
     /// The pipe to its stdin. Panics if that was closed or was not a pipe.
     #[track_caller]
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
-        self.child.stdin.as_mut().expect("stdin is an open pipe")
+        self.process
+            .child
+            .stdin
+            .as_mut()
+            .expect("stdin is an open pipe")
     }
 
     /// The pipe to its stdin, for a thread that writes more than fits into the pipe.
     #[track_caller]
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().expect("stdin is an open pipe")
+        self.process
+            .child
+            .stdin
+            .take()
+            .expect("stdin is an open pipe")
     }
 
     /// Closes the pipe to its stdin.
     pub(crate) fn close_stdin(&mut self) {
-        self.child.stdin = None;
-    }
-
-    /// Sends it a signal, such as `libc::SIGTERM`.
-    pub(crate) fn signal(&self, signal: libc::c_int) {
-        let id = libc::pid_t::try_from(self.id()).unwrap();
-        // SAFETY: kill() touches no memory. The child has not been waited for, so the id is still its own.
-        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
-    }
-
-    /// kill -9; the agent has ended when this returns.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.child.stdin = None;
     }
 
     /// Waits for its end, whatever the reason. If that takes more than 30 s, it is killed, and the test has failed.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
-        let Some(status) = poll(TIME_TO_END, || self.child.try_wait().unwrap()) else {
+        let Some(status) = poll(TIME_TO_END, || self.process.try_wait()) else {
             panic!(
                 "the agent still runs after {TIME_TO_END:?}; its log:\n{}",
                 self.log()
             );
         };
-        let took = self.started.elapsed();
+        let took = self.process.started.elapsed();
         self.stdout.wait_for_end();
         self.stderr.wait_for_end();
         Ended {
@@ -271,10 +283,31 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Process {
+    /// Waits until it has opened everything that it needs from the start: its last thread runs.
+    #[track_caller]
+    pub(crate) fn wait_until_running(&self) {
+        eventually("the thread for signals", || {
+            let tasks = self.tasks().unwrap();
+            let mut names = tasks
+                .iter()
+                .flat_map(|task| fs::read_to_string(task.join("comm")));
+            names.any(|name| name.trim() == "signals").then_some(())
+        });
+    }
+}
+
+impl Deref for Agent {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 

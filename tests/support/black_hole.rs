@@ -1,8 +1,26 @@
-//! An address where connecting never ends, as with a firewall that drops packets.
+//! What is no webhook at all: an address where connecting never ends, as with a firewall that drops packets, and a server
+//! that speaks another protocol.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::Duration;
+
+/// A server that says this to everyone and hangs up.
+pub(crate) fn server_that_says(bytes: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let _ = socket.write_all(bytes);
+            let _ = socket.shutdown(Shutdown::Write);
+            // What was not read would make the close a reset.
+            let _ = io::copy(&mut socket, &mut io::sink());
+        }
+    });
+    address
+}
 
 /// A listener whose backlog is full and which never accepts: the kernel leaves further connection attempts unanswered.
 ///

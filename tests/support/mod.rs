@@ -11,6 +11,7 @@ pub(crate) mod control;
 mod files;
 mod metrics;
 mod mount;
+#[allow(dead_code)] // benches measure
 mod process;
 mod proxy;
 mod selftest;
@@ -21,15 +22,16 @@ mod wire;
 pub(crate) use account::{
     arrived, assert_arrive, end, end_input, end_without_loss, event, wait_for_end,
 };
-pub(crate) use agent::{Agent, AgentCommand, Balance, Ended, STATE_DIR};
-pub(crate) use black_hole::BlackHole;
+pub(crate) use agent::{Agent, AgentCommand, BINARY, Balance, Ended, NOBODY, STATE_DIR};
+pub(crate) use black_hole::{BlackHole, server_that_says};
 pub(crate) use certs::Authority;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use client::Client;
 pub(crate) use files::{Files, append, number};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::Mount;
+pub(crate) use process::Process;
 pub(crate) use proxy::Proxy;
-pub(crate) use wait::{eventually, poll, within};
+pub(crate) use wait::{eventually, poll, unchanged_for, within};
 pub(crate) use webhook::{Answer, Request, Webhook, own_loopback};
 pub(crate) use wire::{Fault as WireFault, Wire};

@@ -103,6 +103,26 @@ fn webhook_holds_answers_until_released() {
 }
 
 #[test]
+fn webhook_finishes_between_two_answers() {
+    let hook = Webhook::builder().forgetful().start();
+    let (seen, body) = std::sync::mpsc::channel();
+    hook.reuse([vec![1; 1000]]);
+    hook.answer_by(move |request| {
+        seen.send(std::mem::take(&mut request.body)).unwrap();
+        Answer::ok().after(Duration::from_millis(100))
+    });
+    let mut client = Client::connect(hook.address());
+    client.send_post("a").unwrap();
+    let body = body.recv().unwrap();
+    assert_eq!((body.as_slice(), body.capacity()), (&b"a"[..], 1000));
+    hook.finish();
+    assert_eq!(client.read_answer().unwrap().0, 200);
+    assert!(client.post("b").is_err());
+    hook.restart();
+    assert_eq!(Client::connect(hook.address()).post("c").unwrap().0, 200);
+}
+
+#[test]
 fn webhook_resets_connections() {
     let hook = Webhook::start();
     hook.script([Answer::reset(), Answer::reset_mid_body(3)]);
@@ -148,7 +168,7 @@ fn webhook_closes_connections() {
         "{silent}"
     );
     assert_eq!(nothing, "");
-    assert_eq!(hook.delivered_events().len(), 2);
+    assert_eq!(hook.event_count(), 2);
 }
 
 #[test]

@@ -20,6 +20,24 @@ pub(crate) fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T
     poll(PATIENCE, attempt).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
+/// Waits until `value` has been the same for `time`, and returns it: that nothing happens shows only in time.
+#[track_caller]
+pub(crate) fn unchanged_for<T: PartialEq>(
+    time: Duration,
+    what: &str,
+    mut value: impl FnMut() -> T,
+) -> T {
+    let (mut last, mut since) = (value(), Instant::now());
+    eventually(what, || {
+        let now = value();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        (since.elapsed() >= time).then_some(())
+    });
+    last
+}
+
 /// Tries `attempt` every few milliseconds until it returns something; `None` if it does not within `limit`.
 pub(crate) fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;

@@ -112,6 +112,7 @@ impl Rig {
             Host::LogRotated => rotate(&self.agent, &self.places.log, &mut self.rotations),
             Host::Nothing => {}
         }
+        // As long as the dice have said.
         std::thread::sleep(lasting / 2);
         if fault.host == Host::Stopped {
             self.agent.signal(libc::SIGCONT);

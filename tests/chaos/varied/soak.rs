@@ -32,6 +32,7 @@ fn millions_of_events_with_all_options_leave_nothing_behind() {
             let fault = rig.befall(&mut dice);
             let delivery = poll(Duration::from_secs(30), || rig.archive.delivery());
             assert!(delivery.is_some(), "not delivered again after {fault}");
+            // The next fault comes at any moment.
             std::thread::sleep(Duration::from_millis(dice.below(1000)));
         }
         let sums = rig.settle();

@@ -189,7 +189,7 @@ impl Answer {
     pub(super) fn send(&self, to: &mut impl Write, exchange: &Exchange) -> io::Result<()> {
         exchange.pause(self.delay)?;
         let head = self.head();
-        let whole = [head.as_slice(), &self.body].concat();
+        let whole = self.bytes();
         match self.sends {
             Sends::Nothing => {}
             Sends::Garbage => to.write_all(b"\x00\x01 this is no HTTP at all\n\n")?,
@@ -222,6 +222,11 @@ impl Answer {
             }
         }
         to.flush()
+    }
+
+    /// All of it, as it is sent.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        [self.head().as_slice(), &self.body].concat()
     }
 
     fn head(&self) -> Vec<u8> {

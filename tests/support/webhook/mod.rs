@@ -1,5 +1,6 @@
-//! The scripted webhook: an HTTP/1.1 server on a real socket, plain or TLS, that answers as a test tells it, well or
-//! badly, and remembers every request. One thread accepts, and each connection has another one.
+//! The webhook of stories, chaos, benches, and of scripts (`tests/demo/receiver.rs`): an HTTP/1.1 server on a real
+//! socket, plain or TLS, that answers as it is told, well or badly, and remembers every request. One thread accepts, and
+//! each connection has another one.
 
 mod answer;
 mod request;
@@ -123,9 +124,17 @@ impl Webhook {
     }
 
     /// Decides by its content how to answer each request that no script answers. The body has been read by then, so an
-    /// answer that would cut the reading short comes after it.
-    pub(crate) fn answer_by(&self, decide: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
+    /// answer that would cut the reading short comes after it. The body may be taken.
+    pub(crate) fn answer_by(
+        &self,
+        decide: impl Fn(&mut Request) -> Answer + Send + Sync + 'static,
+    ) {
         self.shared.lock().otherwise = Choice::By(Arc::new(decide));
+    }
+
+    /// Reads the next bodies into the memory of these.
+    pub(crate) fn reuse(&self, bodies: impl IntoIterator<Item = Vec<u8>>) {
+        self.shared.lock().spare.extend(bodies);
     }
 
     /// From now on requests are read and remembered but not answered before [`Webhook::release`].
@@ -144,9 +153,19 @@ impl Webhook {
         self.shared.lock().requests.clone()
     }
 
+    /// How many these are.
+    pub(crate) fn request_count(&self) -> usize {
+        self.shared.lock().requests.len()
+    }
+
     /// The lines of every body that was answered with 2xx, in order, without their newlines.
     pub(crate) fn delivered_events(&self) -> Vec<Vec<u8>> {
         self.shared.lock().delivered_events()
+    }
+
+    /// How many these are.
+    pub(crate) fn event_count(&self) -> usize {
+        self.shared.lock().count_delivered_events()
     }
 
     /// How many connections have been accepted so far.
@@ -224,11 +243,22 @@ impl Webhook {
         let _ = acceptor.thread.join();
     }
 
+    /// Stops between two answers: what [`Webhook::answer_by`] has seen is answered.
+    pub(crate) fn finish(&self) {
+        let mut state = self.shared.lock();
+        state.finishing = true;
+        let is_answering = |state: &mut State| state.answering > 0;
+        drop(self.shared.changed.wait_while(state, is_answering).unwrap());
+        self.stop();
+    }
+
     /// Listens again on the same address after a [`Webhook::stop`].
     #[track_caller]
     pub(crate) fn restart(&self) {
         self.stop();
-        self.shared.lock().stopping = false;
+        let mut state = self.shared.lock();
+        (state.stopping, state.finishing) = (false, false);
+        drop(state);
         self.accept_on(bind(self.address));
     }
 
@@ -267,10 +297,16 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stopping: bool,
+    /// No more requests are answered.
+    finishing: bool,
+    /// How many requests are being answered.
+    answering: usize,
     held: bool,
     script: VecDeque<Answer>,
     otherwise: Choice,
     requests: Vec<Request>,
+    /// Memory for bodies.
+    spare: Vec<Vec<u8>>,
     connections: usize,
     /// The connections that are open, so that they can be shut down from outside their threads.
     open: HashMap<usize, TcpStream>,
@@ -280,7 +316,7 @@ struct State {
 #[derive(Clone)]
 enum Choice {
     Answer(Answer),
-    By(Arc<dyn Fn(&Request) -> Answer + Send + Sync>),
+    By(Arc<dyn Fn(&mut Request) -> Answer + Send + Sync>),
 }
 
 impl Default for Choice {
@@ -329,9 +365,22 @@ impl Shared {
             .map_or_else(|| state.otherwise.clone(), Choice::Answer)
     }
 
+    /// An error if no more requests are answered.
+    fn begin_answer(&self) -> io::Result<Answering<'_>> {
+        let mut state = self.lock();
+        if state.finishing {
+            return Err(io::Error::other("the webhook stops"));
+        }
+        state.answering += 1;
+        Ok(Answering(self))
+    }
+
     fn remember(&self, request: Request) -> Exchange<'_> {
         let mut state = self.lock();
         if self.forgetful {
+            if request.body.capacity() > 0 {
+                state.spare.push(request.body);
+            }
             return Exchange {
                 shared: self,
                 request: None,
@@ -357,6 +406,16 @@ impl Shared {
         } else {
             Ok(())
         }
+    }
+}
+
+/// An answer is being made or sent; see [`Webhook::finish`].
+struct Answering<'a>(&'a Shared);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.lock().answering -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -432,26 +491,36 @@ fn serve(shared: &Shared, socket: TcpStream, number: usize) {
 }
 
 fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
-    let mut connection = BufReader::new(connection);
+    let mut connection = BufReader::with_capacity(64 << 10, connection);
     while let Some(mut request) = Request::read_head(&mut connection, number)? {
         let choice = shared.choose();
         let limit = match &choice {
             Choice::Answer(answer) => answer.body_limit(),
             Choice::By(_) => usize::MAX,
         };
+        if limit > 0 && request.header("Expect").is_some() {
+            // As curl asks for it before large bodies.
+            let writer = connection.get_mut();
+            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            writer.flush()?;
+        }
+        request.body = shared.lock().spare.pop().unwrap_or_default();
+        request.body.clear();
         if let Err(error) = request.read_body(&mut connection, limit) {
             shared.remember(request);
             return Err(error);
         }
+        let answering = shared.begin_answer()?;
         let answer = match choice {
             Choice::Answer(answer) => answer,
-            Choice::By(decide) => decide(&request),
+            Choice::By(decide) => decide(&mut request),
         };
         let exchange = shared.remember(request);
         shared.wait_while(Duration::MAX, |state| state.held)?;
         answer
             .send(connection.get_mut(), &exchange)
             .inspect_err(|_| exchange.unmark())?;
+        drop(answering);
         match answer.then() {
             Then::KeepAlive => {}
             Then::Close => {
@@ -496,6 +565,7 @@ pub(super) fn bind(address: SocketAddr) -> TcpListener {
         match TcpListener::bind(address) {
             Ok(listener) => return listener,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                // Nothing tells when it is free.
                 thread::sleep(Duration::from_millis(10));
             }
             Err(error) => panic!("cannot listen on {address}: {error}"),
