@@ -123,8 +123,9 @@ fn the_trail_is_told_of_losses_once() {
     assert!(untold.take_gaps().is_empty(), "there is no trail");
     let report = Report::new(INTERVAL, vec![source]).with_trail();
     report.dropped(Reason::TooLarge, Some(0), 2);
+    report.unnumbered_gap("corrupt", 4);
+    // Whoever drops these knows their numbers, or says that they have none.
     report.dropped(Reason::Corrupt, None, 4);
-    // The sender knows their numbers.
     report.dropped(Reason::Disabled, None, 9);
     report.gap("rejected", Some(3..5));
     report.gap("rejected", Some(7..8));
