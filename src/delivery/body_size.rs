@@ -7,11 +7,9 @@ use std::time::Duration;
 const FIRST_PROBE: u32 = 8;
 /// At most this many.
 const LAST_PROBE: u32 = 128;
-/// How often in a row bodies must fail and pass in parts until their size is to blame: a webhook may fail now and then
-/// whatever the size.
-const STRIKES: u32 = 3;
-/// The same if bodies of that size have passed before.
-const MORE_STRIKES: u32 = 6;
+/// How often in a row bodies must fail and pass in parts until their size is to blame, if as large ones have passed
+/// before: a webhook may fail now and then whatever the size.
+const STRIKES: u32 = 6;
 
 /// The limit of bodies, in bytes as they are sent. A single event is always allowed.
 #[derive(Debug)]
@@ -164,11 +162,8 @@ impl BodySize {
                 let (times, least) = self.strikes.unwrap_or((0, size));
                 let (times, least) = (times + 1, least.min(size));
                 self.strikes = Some((times, least));
-                let enough = match self.largest >= Some(least) {
-                    true => MORE_STRIKES,
-                    false => STRIKES,
-                };
-                if timed_out || times >= enough {
+                let may_be_chance = self.largest >= Some(least) && times < STRIKES;
+                if timed_out || !may_be_chance {
                     self.strikes = None;
                     self.lower(least);
                 }
@@ -310,7 +305,7 @@ mod tests {
 
     #[test]
     fn bodies_that_fail_and_pass_in_parts_were_too_large() {
-        for (passes, strikes) in [(false, STRIKES), (true, MORE_STRIKES)] {
+        for (passes, strikes) in [(false, 1), (true, STRIKES)] {
             let mut size = size();
             if passes {
                 size.passed(MAX, QUICK);
@@ -365,7 +360,7 @@ mod tests {
             let mut size = BodySize::new(MAX, TIMEOUT);
             match is_sure {
                 true => size.too_large(MAX),
-                false => strike(&mut size, MAX, STRIKES),
+                false => strike(&mut size, MAX, 1),
             }
             assert_eq!(size.limit(), MAX / 2);
             size.excuse();
