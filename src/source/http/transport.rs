@@ -134,7 +134,11 @@ impl Transport {
         }
         let failed = |error: io::Error| match error.kind() {
             ErrorKind::WouldBlock => NoTls::Failed(Some(Refusal::Timeout)),
-            _ => NoTls::Failed(tls::handshake_error(&error)),
+            _ => NoTls::Failed(match tls::handshake_error(&error) {
+                // It has begun with TLS.
+                Some(Refusal::NotTls) => Some(Refusal::Handshake),
+                reason => reason,
+            }),
         };
         let mut stream = server.accept(socket).map_err(failed)?;
         stream.handshake().map_err(failed)?;
