@@ -22,8 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -133,10 +135,12 @@ impl Receiver {
 fn tls(cert: &str, key: &str) -> Arc<ServerConfig> {
     let certificates = CertificateDer::pem_file_iter(cert).unwrap();
     let certificates = certificates.collect::<Result<_, _>>().unwrap();
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, PrivateKeyDer::from_pem_file(key).unwrap());
-    Arc::new(config.unwrap())
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let key = any_supported_type(&key).unwrap();
+    // As it is, be it of X.509 version 1.
+    let identity = SingleCertAndKey::from(CertifiedKey::new(certificates, key));
+    let config = ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_cert_resolver(Arc::new(identity)))
 }
 
 fn append_to(path: &Path) -> File {

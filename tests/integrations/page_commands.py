@@ -176,11 +176,11 @@ s3-audit-webhook() {
     command s3-audit-webhook "$@" 2>agent.log <&0 &
     local pid=$!
     for _ in $(seq 300); do
-        grep -q ' started: ' agent.log && break
+        grep -qs ' started: ' agent.log && break
         kill -0 $pid 2>/dev/null || break
         sleep 0.1
     done
-    grep -q ' started: ' agent.log && ! [ -p /dev/stdin ] && ! [ -f /dev/stdin ] && { kill $pid || true; }
+    grep -qs ' started: ' agent.log && ! [ -p /dev/stdin ] && ! [ -f /dev/stdin ] && { kill $pid || true; }
     wait $pid || { cat agent.log >&2; return 1; }
 }
 """
@@ -327,7 +327,7 @@ def compare(page, lines, script, place, programs):
 
 def run(script, place, programs):
     script = re.sub(r" …(?=\s|$)", "", script, flags=re.MULTILINE)
-    started = r"\1 2>agent.log &\nuntil grep -q ' started: ' agent.log; do sleep 0.1; done; log"
+    started = r"\1 2>agent.log &\nuntil grep -qs ' started: ' agent.log; do sleep 0.1; done; log"
     script = re.sub(r"^(s3-audit-webhook run .*) &$", r"rm -f agent.log; command " + started, script, flags=re.MULTILINE)
     (place / "script").write_text("set -eo pipefail\n" + STAND_INS + script + "\n", encoding="utf-8")
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TOKEN": TOKEN, "HOME": str(place), "PAGE_COMMANDS_PY": str(pathlib.Path(__file__).resolve())}

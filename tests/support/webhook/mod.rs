@@ -6,7 +6,7 @@ mod answer;
 mod request;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -23,6 +23,8 @@ use answer::Then;
 
 /// How long a wait for requests or for a free port may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A webhook that runs until it is stopped or dropped.
 pub(crate) struct Webhook {
@@ -492,6 +494,11 @@ fn serve(shared: &Shared, socket: TcpStream, number: usize) {
 
 fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
     let mut connection = BufReader::with_capacity(64 << 10, connection);
+    if connection.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
+        // As most servers answer to TLS on a port for plain HTTP.
+        let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+        return connection.get_mut().write_all(refusal);
+    }
     while let Some(mut request) = Request::read_head(&mut connection, number)? {
         let choice = shared.choose();
         let limit = match &choice {
