@@ -15,7 +15,7 @@ use super::status_page;
 use super::systemd::Notify;
 use super::trailing;
 use crate::agent::request_template;
-use crate::config::effect::without_effect;
+use crate::config::effect;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -23,7 +23,7 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::target::Targets;
 use crate::rules::LiveRules;
-use crate::source::{self, FileSettings, OpenError, Source, Spec};
+use crate::source::{self, Claims, FileSettings, OpenError, Source, Spec};
 use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
@@ -216,8 +216,7 @@ pub fn check(
             CommandError::Failed(format!("{} can't be read: {error}", path.display()))
         })?;
     }
-    let mut warnings = provenance.warnings();
-    warnings.extend(without_effect(options, provenance));
+    let mut warnings = effect::warnings(options, provenance);
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
     Ok((destination.forwarding, warnings))
@@ -265,8 +264,7 @@ impl Opened {
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
             Message::StdinIsTerminal {}.log();
         }
-        let mut settings = provenance.warnings();
-        settings.extend(without_effect(options, provenance));
+        let settings = effect::warnings(options, provenance);
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
         let notices = notices.chain(&self.sources.checkpoints.notices);
@@ -339,11 +337,13 @@ fn open_sources(
         .iter()
         .map(|memory| memory.as_ref().is_some_and(|memory| memory.resumes))
         .collect();
+    let of_files = specs.iter().filter(|spec| matches!(spec, Spec::File(_)));
+    let has_several = of_files.count() > 1;
     let files = FileSettings {
         start: options.file_start,
         exclude: options.exclude_files.clone(),
         max_deleted: options.max_deleted_bytes as u64,
-        ..FileSettings::default()
+        claims: has_several.then(Claims::default),
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let (http, listen) = (&listening.http, &listening.listen);

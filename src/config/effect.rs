@@ -8,8 +8,15 @@ use crate::delivery::route::Mode;
 use crate::telemetry::message::Message;
 use crate::webhook::encode::{Compressed, Format};
 
+/// What an operator should know of the settings of `run`: such options, and the [rest](Provenance::warnings).
+pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+    let mut warnings = provenance.warnings();
+    warnings.extend(without_effect(options, provenance));
+    warnings
+}
+
 /// A message for each of them.
-pub fn without_effect(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+fn without_effect(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     // A settings file is for all agents of a host, and the source that needs the option may be that of another agent.
     let is_of_others = |option| {
         let [option, source] = [option, Opt::Source].map(|option| provenance.origin(option));

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use super::attempt::Attempt;
 use super::batch::Batch;
-use super::posted::count;
 use crate::text::ranges::Ranges;
 
 /// Events of a body, and the reason why they may have arrived before.
@@ -23,7 +22,7 @@ impl Again {
     /// How many events there are.
     pub(super) fn events(&self) -> usize {
         let all = self.waiting.iter().chain(&self.reading);
-        all.map(|(seqs, _)| count(seqs)).sum()
+        all.map(|(seqs, _)| seqs.events()).sum()
     }
 
     pub(super) fn push(&mut self, seqs: Ranges, doubt: Option<String>) {

@@ -246,7 +246,7 @@ impl Body {
     }
 
     fn events(&self) -> usize {
-        self.attempt.batch.extent().events + count(&self.spooled)
+        self.attempt.batch.extent().events + self.spooled.events()
     }
 
     /// Takes out what the spool has.
@@ -259,9 +259,4 @@ impl Body {
         let others = batch.take_without(&self.spooled).alone();
         std::mem::replace(batch, others)
     }
-}
-
-/// How many events have these numbers.
-pub(super) fn count(seqs: &Ranges) -> usize {
-    usize::try_from(seqs.count()).unwrap_or(usize::MAX)
 }

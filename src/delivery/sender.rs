@@ -299,7 +299,7 @@ impl Sender {
             runs.into_iter().for_each(|run| batch.push(run));
             let missing = seqs.without(&batch.seqs().collect());
             senders.consumer.take_back(batch.extent());
-            let events = usize::try_from(missing.count()).unwrap_or(usize::MAX);
+            let events = missing.events();
             senders.report.dropped(Reason::Corrupt, None, events);
             let numbers = missing.iter();
             (senders.report).gap(Reason::Corrupt.label(), numbers);
@@ -366,7 +366,7 @@ impl Senders {
                 self.finish(batch);
             }
             Effect::Indexed(seqs) => {
-                let events = usize::try_from(seqs.count()).unwrap_or(usize::MAX);
+                let events = seqs.events();
                 self.report.delivered(events);
                 self.consumer.finish_released(&seqs);
             }

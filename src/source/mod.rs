@@ -20,7 +20,7 @@ mod unix;
 mod unix_listen;
 pub mod watched;
 
-pub use file::FileSettings;
+pub use file::{Claims, FileSettings};
 pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use reader::Source;

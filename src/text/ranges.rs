@@ -71,6 +71,11 @@ impl Ranges {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// The same, for numbers of events that are here.
+    pub fn events(&self) -> usize {
+        usize::try_from(self.count()).unwrap_or(usize::MAX)
+    }
+
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -35,7 +35,7 @@ pub struct Consumer {
 impl Consumer {
     /// How many events that are not final the next start reads again.
     pub fn resuming(&self) -> usize {
-        usize::try_from(self.shared.lock().resuming.count()).unwrap_or(usize::MAX)
+        self.shared.lock().resuming.events()
     }
 
     /// Events that wait while forwarding is disabled, by their numbers.
@@ -113,7 +113,7 @@ impl Consumer {
     /// These released events are final.
     pub fn finish_released(&self, seqs: &Ranges) {
         let mut state = self.shared.lock();
-        state.released -= usize::try_from(seqs.count()).unwrap_or(usize::MAX);
+        state.released -= seqs.events();
         seqs.iter().for_each(|range| state.end(range));
     }
 

@@ -10,15 +10,12 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::buffer::queue::Producer;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Reason;
-use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 
 /// How often to look whether the agent stops.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long to wait for more when little has come: to queue each event on its own costs more than all the rest.
 const GATHER: Duration = Duration::from_millis(5);
-/// How long until what can't be read is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// What a hanging directory means.
 const IF_IT_HANGS: &str = "what is in the spool waits";
 
@@ -176,12 +173,7 @@ impl Feed {
                 Ok(None) if reader.is_done(view) => break,
                 Ok(None) => {}
                 Err(error) => {
-                    Message::SpoolUnreadable {
-                        dir: self.shared.path.clone(),
-                        error: error.to_string(),
-                    }
-                    .log();
-                    self.stop.wait(RETRY);
+                    self.shared.unreadable(&error, &self.stop);
                     break;
                 }
             }

@@ -3,7 +3,6 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::reader::{Reader, View};
 use super::shared::Shared;
@@ -11,12 +10,9 @@ use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Chunk;
 use crate::buffer::run::Run;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::ranges::Ranges;
 
-/// How long until what can't be read is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// What a hanging directory means.
 const IF_IT_HANGS: &str = "events that must be sent again wait";
 
@@ -124,12 +120,7 @@ impl Rereader {
                     chunk.events = 0;
                 }
                 Err(error) => {
-                    Message::SpoolUnreadable {
-                        dir: self.shared.path.clone(),
-                        error: error.to_string(),
-                    }
-                    .log();
-                    if abort.wait(RETRY) {
+                    if self.shared.unreadable(&error, abort) {
                         return Err(error);
                     }
                 }

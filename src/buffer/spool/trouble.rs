@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::group::Appended;
 use super::shared::{Shared, State, Trouble, UNWRITTEN};
+use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use crate::text::quantity::{HumanDuration, Size};
 
-/// How long until a failed disk is tried again.
+/// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl State {
@@ -90,6 +91,17 @@ impl Shared {
             retry_at,
             result,
         });
+    }
+
+    /// What is in the spool can't be read: logs that, and waits until it is to be tried again. True if `stop` is
+    /// triggered.
+    pub(super) fn unreadable(&self, error: &io::Error, stop: &ShutdownSignal) -> bool {
+        Message::SpoolUnreadable {
+            dir: self.path.clone(),
+            error: error.to_string(),
+        }
+        .log();
+        stop.wait(RETRY)
     }
 
     /// Something was written, or there is room for it.

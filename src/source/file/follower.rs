@@ -62,8 +62,8 @@ pub struct FileSettings {
     pub exclude: Vec<String>,
     /// Files that no longer have a name are kept open up to this many bytes.
     pub max_deleted: u64,
-    /// Which source reads which file.
-    pub claims: Claims,
+    /// Which source reads which file, if there are several.
+    pub claims: Option<Claims>,
 }
 
 /// How it is known that all of a content was read.

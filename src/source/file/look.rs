@@ -45,12 +45,12 @@ impl Follower {
 
     /// Logs, once, that another source reads one of these files too.
     fn claim(&mut self, new: &[Listed], source: &str) {
-        if self.is_doubled || new.is_empty() {
-            return;
-        }
+        let is_due = !self.is_doubled && !new.is_empty();
+        let claims = self.settings.claims.as_ref().filter(|_| is_due);
+        let Some(claims) = claims else { return };
         let name = Arc::from(source);
         for listed in new {
-            if let Some(other) = self.settings.claims.claim(&name, listed) {
+            if let Some(other) = claims.claim(&name, listed) {
                 self.is_doubled = true;
                 return Message::FileReadTwice {
                     file: label(&listed.path),

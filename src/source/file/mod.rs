@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+pub use self::claims::Claims;
 pub use self::follower::FileSettings;
 use self::follower::{Follower, Sink};
 use self::lag::{LagMeter, Observation};
