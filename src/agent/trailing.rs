@@ -5,7 +5,7 @@ use ring::digest;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::delivery::body::Numbering;
+use crate::delivery::target::Numbering;
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;

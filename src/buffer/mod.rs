@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod chunk;
+pub mod piece;
 pub mod queue;
 pub mod run;
 pub mod spool;

@@ -1,18 +1,17 @@
 //! Consecutive events from the queue: their bytes, shared with the chunk that they are in, and their numbers.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use memchr::memchr_iter;
 
 use super::acks::Seq;
 use super::chunk::{Chunk, Extent};
+use super::piece::Piece;
 
 /// Some consecutive events: contiguous in memory and in number. Cheap to split.
 #[derive(Debug, Clone)]
 pub struct Run {
-    chunk: Arc<Vec<u8>>,
-    bytes: Range<usize>,
+    lines: Piece,
     seqs: Range<Seq>,
 }
 
@@ -20,15 +19,19 @@ impl Run {
     /// All of a chunk, the first event of which has this number.
     pub fn new(chunk: Chunk, first: Seq) -> Self {
         Run {
-            bytes: 0..chunk.bytes.len(),
             seqs: first..first + chunk.events as Seq,
-            chunk: Arc::new(chunk.bytes),
+            lines: chunk.bytes.into(),
         }
     }
 
     /// The events' lines.
     pub fn lines(&self) -> &[u8] {
-        &self.chunk[self.bytes.clone()]
+        &self.lines
+    }
+
+    /// The same, to be shared.
+    pub fn piece(&self) -> &Piece {
+        &self.lines
     }
 
     /// The events' numbers.
@@ -49,22 +52,17 @@ impl Run {
     pub fn extent(&self) -> Extent {
         Extent {
             events: (self.seqs.end - self.seqs.start) as usize,
-            bytes: self.bytes.len(),
+            bytes: self.lines.len(),
         }
     }
 
     /// Takes off the first events, which have this extent.
     pub fn split_off_front(&mut self, part: Extent) -> Run {
-        let (bytes, seq) = (
-            self.bytes.start + part.bytes,
-            self.seqs.start + part.events as Seq,
-        );
+        let seq = self.seqs.start + part.events as Seq;
         let front = Run {
-            chunk: Arc::clone(&self.chunk),
-            bytes: self.bytes.start..bytes,
+            lines: self.lines.split_off_front(part.bytes),
             seqs: self.seqs.start..seq,
         };
-        self.bytes.start = bytes;
         self.seqs.start = seq;
         front
     }
@@ -76,7 +74,7 @@ impl Run {
             return whole;
         }
         let last = events.checked_sub(1);
-        let end = last.and_then(|last| memchr_iter(b'\n', self.lines()).nth(last));
+        let end = last.and_then(|last| memchr_iter(b'\n', &self.lines).nth(last));
         Extent {
             events,
             bytes: end.map_or(0, |end| end + 1),
@@ -85,30 +83,28 @@ impl Run {
 
     /// Adds `next`, if it follows directly. Returns it if not.
     pub fn join(&mut self, next: Run) -> Option<Run> {
-        let touches = Arc::ptr_eq(&self.chunk, &next.chunk)
-            && self.bytes.end == next.bytes.start
-            && self.seqs.end == next.seqs.start;
-        if !touches {
+        if self.seqs.end != next.seqs.start {
             return Some(next);
         }
-        self.bytes.end = next.bytes.end;
+        if let Some(lines) = self.lines.join(next.lines) {
+            let seqs = next.seqs;
+            return Some(Run { lines, seqs });
+        }
         self.seqs.end = next.seqs.end;
         None
     }
 
     /// The same events in memory of their own, so that the chunk around them can be freed.
     pub fn alone(self) -> Run {
-        let lines = self.lines().to_vec();
         Run {
-            bytes: 0..lines.len(),
-            chunk: Arc::new(lines),
+            lines: self.lines.to_vec().into(),
             seqs: self.seqs,
         }
     }
 
     /// The chunk's memory, if nobody else uses a part of it.
     pub fn into_buffer(self) -> Option<Vec<u8>> {
-        Arc::try_unwrap(self.chunk).ok()
+        self.lines.into_memory()
     }
 }
 

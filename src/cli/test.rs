@@ -16,7 +16,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{TestOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
-use crate::delivery::body::Body;
+use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::sys::{host, random};
 use crate::webhook::client::Webhook;
@@ -112,7 +112,7 @@ fn post(webhook: Webhook, event: &str) -> Result<Option<&'static str>, DeliveryE
     let steps = Arc::new(Steps::default());
     let mut webhook = webhook.observed_by(Arc::clone(&steps) as Arc<dyn Observer>);
     let reply = webhook
-        .try_out(&Body::of(line.as_bytes()))
+        .try_out(&Batch::of(line.as_bytes()))
         .inspect_err(|error| {
             steps.end(error.message.trim_start_matches("TLS: "));
         })?;

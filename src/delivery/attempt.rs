@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::batch::Batch;
-use super::body::Body;
 use super::compression::Packed;
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
@@ -94,9 +93,9 @@ pub(super) struct Airborne {
 }
 
 impl Flight {
-    /// The body to be posted.
-    pub fn body(&self) -> Body<'_> {
-        self.attempt.batch.body()
+    /// The events to be posted.
+    pub fn batch(&self) -> &Batch {
+        &self.attempt.batch
     }
 
     /// The channel to post it over, for indexer acknowledgement.

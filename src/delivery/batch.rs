@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
-use super::body::Body;
 use super::outcome::Overhead;
 use crate::buffer::acks::Seq;
-use crate::buffer::chunk::Extent;
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::buffer::piece::Piece;
 use crate::buffer::run::Run;
 use crate::text::ranges::Ranges;
 
@@ -155,10 +155,23 @@ impl Batch {
         batch
     }
 
-    /// The body of a request with all of these events.
-    pub fn body(&self) -> Body<'_> {
-        let lines = self.runs.iter().map(Run::lines).collect();
-        Body::new(self.extent, lines, self.seqs().collect())
+    /// Events of whole lines, one after the other, numbered from 0.
+    pub fn of(lines: &[u8]) -> Self {
+        let chunk = Chunk {
+            bytes: lines.to_vec(),
+            events: memchr_iter(b'\n', lines).count(),
+        };
+        Batch::from(Run::new(chunk, 0))
+    }
+
+    /// The events' lines, of consecutive numbers each.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter().map(Run::lines)
+    }
+
+    /// The same, to be shared.
+    pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.runs.iter().map(Run::piece)
     }
 
     /// The events' numbers.
@@ -202,13 +215,10 @@ fn prefix_within(run: &Run, room: Extent, per_event: usize) -> Extent {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::buffer::chunk::Chunk;
 
     /// A run of lines of these lengths, from this number on.
     fn run(first: Seq, lengths: &[usize]) -> Run {
@@ -221,9 +231,8 @@ mod tests {
     }
 
     fn text(batch: &Batch) -> String {
-        let mut text = String::new();
-        batch.body().reader().read_to_string(&mut text).unwrap();
-        text
+        let lines: Vec<_> = batch.lines().collect();
+        String::from_utf8(lines.concat()).unwrap()
     }
 
     fn numbers(batch: &Batch) -> Vec<Seq> {
@@ -272,7 +281,6 @@ mod tests {
             let one = batch.take_one(place);
             assert_eq!(numbers(&one), [place as Seq]);
             assert_eq!(numbers(&batch).len(), 4);
-            assert_eq!(batch.body().seqs(), batch.seqs().collect::<Vec<_>>());
             batch.merge(one);
             assert_eq!(numbers(&batch), [0, 1, 2, 3, 4]);
             assert_eq!((text(&batch), batch.runs.len()), (whole, 2), "joined again");

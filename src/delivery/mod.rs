@@ -5,7 +5,6 @@ mod ahead;
 mod asked;
 mod attempt;
 pub mod batch;
-pub mod body;
 pub mod body_size;
 pub mod chance;
 pub mod compression;

@@ -207,7 +207,7 @@ impl Sender {
             senders.lock().on(flight, outcome, Duration::ZERO, now);
             return;
         };
-        let packed = target.prepare(&flight.body(), flight.max_bytes());
+        let packed = target.prepare(flight.batch(), flight.max_bytes());
         if let Some(packed) = packed.filter(|packed| packed.bytes > flight.max_bytes()) {
             let mut delivery = senders.lock();
             delivery.oversized(flight, packed, Instant::now());
@@ -220,14 +220,14 @@ impl Sender {
         }
         let pace = senders.pace.lock();
         let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
-        let delay = pace.book(flight.body().extent().bytes, Instant::now());
+        let delay = pace.book(flight.batch().extent().bytes, Instant::now());
         drop(pace);
         if let Some(delay) = delay {
             senders.abort.wait(delay);
         }
         let began = Instant::now();
         let outcome = senders.watchdog.request(target.time_limit(), || {
-            target.post(&flight.body(), flight.channel())
+            target.post(flight.batch(), flight.channel())
         });
         if let Some(text) = target.advice() {
             senders.report.advice(text);
@@ -240,7 +240,7 @@ impl Sender {
         }
         let has_moved = target.has_moved();
         if let (Outcome::Accepted(_), Some(spool)) = (&outcome, &self.spool) {
-            let known = spool.known(flight.body().seqs());
+            let known = spool.known(flight.batch().seqs());
             flight.spooled(known);
         }
         let now = Instant::now();
@@ -256,7 +256,7 @@ impl Sender {
                 _ => None,
             },
             took: now - began,
-            bytes: flight.body().extent().bytes,
+            bytes: flight.batch().extent().bytes,
         });
         let mut delivery = senders.lock();
         if has_moved {
@@ -378,7 +378,8 @@ impl Senders {
                 let events = batch.extent().events;
                 self.report.rejected(events, &message);
                 if let Some(rejects) = &self.rejects {
-                    rejects.offer(target.endpoint(), &message, events, batch.body().slices());
+                    let lines: Vec<_> = batch.lines().collect();
+                    rejects.offer(target.endpoint(), &message, events, &lines);
                 }
                 self.report.gap("rejected", batch.seqs());
                 self.finish(batch);

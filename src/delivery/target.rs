@@ -1,20 +1,29 @@
 //! What bodies are posted to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::body::{Body, Numbering};
 use super::compression::Packed;
 use super::outcome::{DeliveryError, Outcome, Overhead};
 use super::route::Policy;
 use super::step::Terms;
 use crate::telemetry::expiry::Expiries;
 
+/// What identifies events in an archive, if there is a trail: the name of their stream, and their numbers in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbering {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// The number of the first event that was queued.
+    pub base: u64,
+}
+
 /// Where bodies go.
 pub trait Target: Send {
-    /// Makes the body of the next post. If it is compressed, returns its size; a body larger than `max_bytes` is of no
+    /// Makes the body of the next post from these events. If it is compressed, returns its size; a body larger than `max_bytes` is of no
     /// use.
-    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed>;
+    fn prepare(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed>;
 
     /// Begins to make the next body while the prepared one is posted: [`prepare`](Self::prepare) has less to do if it
     /// is then given the same events.
@@ -24,7 +33,7 @@ pub trait Target: Send {
 
     /// Sends the prepared body and waits for its outcome, within the target's own timeouts. With a channel, Splunk's id
     /// of the body is needed.
-    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome;
+    fn post(&mut self, events: &Batch, channel: Option<u64>) -> Outcome;
 
     /// Which of these bodies of a channel are indexed; each is reported once.
     ///

@@ -6,7 +6,7 @@ use memchr::memmem;
 use serde_json::Value;
 use ureq::http::StatusCode;
 
-use crate::delivery::body::Body;
+use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::text::escape;
 use crate::text::secret::Secrets;
@@ -36,7 +36,7 @@ pub struct Question<'a> {
     /// Splunk's id of the body is needed, to ask later whether it is indexed.
     pub wants_id: bool,
     /// The events.
-    pub body: &'a Body<'a>,
+    pub body: &'a Batch,
 }
 
 /// One answer of the webhook, as far as it was read.
@@ -256,8 +256,8 @@ impl Question<'_> {
             line.extend(word.chars().take(SEARCHED));
         }
         let shown: String = line.chars().take(MAX_SHOWN).collect();
-        let slices = self.body.slices();
-        let repeats_events = slices.iter().any(|lines| repeats(shown.as_bytes(), lines));
+        let mut lines = self.body.lines();
+        let repeats_events = lines.any(|lines| repeats(shown.as_bytes(), lines));
         if repeats_events || self.secrets.appears_in(&line) {
             HIDDEN.into()
         } else {

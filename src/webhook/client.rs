@@ -10,7 +10,7 @@ use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderValue, Response, header};
 
-use crate::delivery::body::Body;
+use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{DeliveryError, Outcome};
 use crate::text::secret::Secrets;
 use crate::text::token::Token;
@@ -109,7 +109,7 @@ impl Webhook {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
-        let config = build::config(&endpoint, &template, proxy.as_ref(), timeouts);
+        let config = build::config(proxy.as_ref(), timeouts);
         let shared = Shared {
             secrets: build::secrets(&endpoint, token.as_ref(), &template, proxy.as_ref()),
             endpoint,
@@ -181,15 +181,15 @@ impl Webhook {
     ///
     /// # Errors
     /// There was no answer.
-    pub fn try_out(&mut self, body: &Body<'_>) -> Result<Reply, DeliveryError> {
-        self.template.encoder.encode(body, usize::MAX);
+    pub fn try_out(&mut self, event: &Batch) -> Result<Reply, DeliveryError> {
+        self.template.encoder.encode(event, usize::MAX);
         let channel = self.template.ack_uri.as_ref().map(|_| 0);
         let (answer, server) = self
-            .try_post(body, channel, true)
+            .try_post(event, channel, true)
             .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so the answer may repeat it.
-        let body = Body::of(b"");
-        let question = self.question(&body);
+        let nothing = Batch::default();
+        let question = self.question(&nothing);
         Ok(Reply {
             outcome: answer.outcome(&question, SystemTime::now()),
             shown: answer.shown(&question),
@@ -206,7 +206,7 @@ impl Webhook {
             .is_some_and(|since| since.elapsed() >= self.connection_age)
     }
 
-    fn question<'a>(&'a self, body: &'a Body<'a>) -> Question<'a> {
+    fn question<'a>(&'a self, body: &'a Batch) -> Question<'a> {
         Question {
             is_splunk: self.template.is_splunk,
             token: self.shared.token.as_ref(),
@@ -234,7 +234,7 @@ impl Webhook {
     /// than the status, or is `wanted`. Returns the `Server` header too.
     fn try_post(
         &self,
-        events: &Body<'_>,
+        events: &Batch,
         channel: Option<u64>,
         is_text_wanted: bool,
     ) -> Result<(Answer, String), Unanswered> {
@@ -252,13 +252,13 @@ impl Webhook {
         let body = encoder.body(events);
         if let Some(signer) = &self.template.signer {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let id = sign::message_id(events.seqs());
-            let values = signer.sign(&id, now.map_or(0, |now| now.as_secs()), body.reader());
+            let id = sign::message_id(&events.seqs().collect::<Vec<_>>());
+            let values = signer.sign(&id, now.map_or(0, |now| now.as_secs()), &body);
             for (name, value) in sign::HEADERS.iter().zip(values) {
                 request = request.header(name, value);
             }
         }
-        let mut response = self.send(request, body.reader(), body.bytes(), channel)?;
+        let mut response = self.send(request, body, channel)?;
         Ok(self.read(&mut response, events.extent().events, is_text_wanted))
     }
 
@@ -331,7 +331,6 @@ mod advice;
 mod ahead;
 mod build;
 mod clock;
-mod counted;
 mod exchange;
 mod session;
 mod target;

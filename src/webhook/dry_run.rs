@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::delivery::body::{Body, Numbering};
+use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
-use crate::delivery::target::{Abort, Target};
+use crate::delivery::target::{Abort, Numbering, Target};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
 
@@ -20,18 +20,20 @@ pub struct DryRun {
 }
 
 impl Target for DryRun {
-    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed> {
-        self.encoder.encode(body, max_bytes)
+    fn prepare(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed> {
+        self.encoder.encode(events, max_bytes)
     }
 
-    fn post(&mut self, body: &Body<'_>, _: Option<u64>) -> Outcome {
+    fn post(&mut self, events: &Batch, _: Option<u64>) -> Outcome {
         let mut out = io::stdout().lock();
         let end: &[u8] = match self.encoder.format() {
             Format::Array => b"\n",
             Format::Ndjson | Format::Single | Format::Hec => b"",
         };
-        let printed = io::copy(&mut self.encoder.body(body).reader(), &mut out)
-            .and_then(|_| out.write_all(end))
+        let mut body = self.encoder.body(events).into_iter();
+        let printed = body
+            .try_for_each(|piece| out.write_all(&piece))
+            .and_then(|()| out.write_all(end))
             .and_then(|()| out.flush());
         match printed {
             Ok(()) => Outcome::Delivered,

@@ -1,14 +1,15 @@
 //! Bodies as each service wants them, made from the buffered lines: no event is parsed into a tree.
 
 use std::fmt;
-use std::io::Read;
 use std::str::FromStr;
 
 use memchr::memchr_iter;
 
-use crate::delivery::body::{Body, Numbering};
+use crate::buffer::piece::Piece;
+use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::Overhead;
+use crate::delivery::target::Numbering;
 use crate::text::choice::choose;
 use crate::text::envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
@@ -94,7 +95,7 @@ pub struct Encoder {
     compressed: Compressed,
     gzip: Option<Gzip>,
     /// The last body, unless it is just the lines.
-    made: Vec<u8>,
+    made: Piece,
 }
 
 impl fmt::Debug for Encoder {
@@ -132,7 +133,7 @@ impl Encoder {
             },
             compressed,
             gzip: gzip(compressed),
-            made: Vec::new(),
+            made: Piece::default(),
         }
     }
 
@@ -142,7 +143,7 @@ impl Encoder {
             envelope: self.envelope.clone(),
             compressed: self.compressed,
             gzip: gzip(self.compressed),
-            made: Vec::new(),
+            made: Piece::default(),
         }
     }
 
@@ -162,7 +163,7 @@ impl Encoder {
     }
 
     /// The headers that say which events a request has, where bodies can't.
-    pub fn audit_headers(&self, events: &Body<'_>) -> Vec<Header> {
+    pub fn audit_headers(&self, events: &Batch) -> Vec<Header> {
         let numbered = self.envelope.numbered.as_ref();
         let headers = numbered.and_then(|numbered| numbered.headers(events));
         headers.into_iter().flatten().collect()
@@ -217,44 +218,47 @@ impl Encoder {
 
     /// Makes the body of these events, which [`body`](Self::body) then returns. If it is compressed, returns its size;
     /// beyond `max_bytes` only a part was compressed.
-    pub fn encode(&mut self, events: &Body<'_>, max_bytes: usize) -> Option<Packed> {
+    pub fn encode(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed> {
         let Encoder {
             envelope,
             compressed: _,
             gzip,
             made,
         } = self;
-        made.clear();
+        let mut bytes = std::mem::take(made).into_memory().unwrap_or_default();
+        bytes.clear();
         // A body is in memory twice while it is sent; the memory of an unusually large one must not stay.
-        made.shrink_to(KEPT);
-        match gzip {
+        bytes.shrink_to(KEPT);
+        let packed = match gzip {
             None if envelope.is_plain() => None,
             None => {
-                envelope.write(events, |piece| made.extend_from_slice(piece));
+                envelope.write(events, |piece| bytes.extend_from_slice(piece));
                 None
             }
             Some(gzip) => {
-                gzip.begin(std::mem::take(made));
+                gzip.begin(std::mem::take(&mut bytes));
                 envelope.write(events, |piece| {
                     if gzip.bytes() <= max_bytes {
                         gzip.add(piece);
                     }
                 });
-                let plain = gzip.end(made);
+                let plain = gzip.end(&mut bytes);
                 Some(Packed {
                     plain,
-                    bytes: made.len(),
+                    bytes: bytes.len(),
                 })
             }
-        }
+        };
+        *made = bytes.into();
+        packed
     }
 
     /// The body of these events, which were encoded last.
-    pub fn body<'a>(&'a self, events: &'a Body<'a>) -> Encoded<'a> {
+    pub fn body(&self, events: &Batch) -> Vec<Piece> {
         if self.gzip.is_none() && self.envelope.is_plain() {
-            Encoded::Lines(events)
+            events.pieces().cloned().collect()
         } else {
-            Encoded::Made(&self.made)
+            Vec::from([self.made.clone()])
         }
     }
 }
@@ -287,12 +291,12 @@ impl Envelope {
     }
 
     /// Passes on the pieces of a body.
-    fn write(&mut self, events: &Body<'_>, mut out: impl FnMut(&[u8])) {
+    fn write(&mut self, events: &Batch, mut out: impl FnMut(&[u8])) {
         if self.is_plain() {
-            return events.slices().iter().for_each(|lines| out(lines));
+            return events.lines().for_each(out);
         }
         let mut before: &[u8] = b"[";
-        for (lines, seqs) in events.slices().iter().zip(events.seqs()) {
+        for (lines, seqs) in events.lines().zip(events.seqs()) {
             let mut start = 0;
             if let Some(numbered) = &mut self.numbered {
                 numbered.begin(seqs.start);
@@ -385,33 +389,6 @@ fn gzip(compressed: Compressed) -> Option<Gzip> {
     match compressed {
         Compressed::No => None,
         Compressed::Gzip(level) => Some(Gzip::new(level)),
-    }
-}
-
-/// A body, ready to be sent.
-#[derive(Debug)]
-pub enum Encoded<'a> {
-    /// The events' lines as they are.
-    Lines(&'a Body<'a>),
-    /// Bytes that were made from them.
-    Made(&'a [u8]),
-}
-
-impl<'a> Encoded<'a> {
-    /// Its length in bytes.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Encoded::Lines(events) => events.extent().bytes,
-            Encoded::Made(bytes) => bytes.len(),
-        }
-    }
-
-    /// Reads it from the beginning.
-    pub fn reader(&self) -> Box<dyn Read + 'a> {
-        match self {
-            Encoded::Lines(events) => Box::new(events.reader()),
-            Encoded::Made(bytes) => Box::new(*bytes),
-        }
     }
 }
 

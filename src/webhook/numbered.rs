@@ -4,7 +4,8 @@
 use ureq::http::{HeaderName, HeaderValue};
 
 use crate::buffer::acks::Seq;
-use crate::delivery::body::{Body, Numbering};
+use crate::delivery::batch::Batch;
+use crate::delivery::target::Numbering;
 use crate::framer::walk;
 use crate::text::ranges::Ranges;
 use crate::webhook::header::Header;
@@ -85,12 +86,12 @@ impl Numbered {
     }
 
     /// The headers of a request with these events.
-    pub(super) fn headers(&self, events: &Body<'_>) -> Option<[Header; 2]> {
+    pub(super) fn headers(&self, events: &Batch) -> Option<[Header; 2]> {
         let Kind::Headers = self.kind else {
             return None;
         };
         let base = self.numbering.base;
-        let seqs = events.seqs().iter();
+        let seqs = events.seqs();
         let mut numbers: Ranges = seqs
             .map(|seqs| base + seqs.start..base + seqs.end)
             .collect();

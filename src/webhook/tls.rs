@@ -15,6 +15,7 @@ use crate::text::certificate::{Certificate, Fingerprint};
 use crate::text::pem::{self, Part};
 use crate::text::small_file;
 
+mod below;
 pub mod connect;
 mod handshake;
 

@@ -1,22 +1,16 @@
-//! The socket under the connection to the webhook, and what the client must know of it that ureq does not know: whether
-//! a request was written whole, whether any of it can have been read, and whether anything came unasked.
+//! What the client must know of its connection that ureq does not know: the request as it is written, whether it was
+//! written whole, whether any of it can have been read, and whether anything came unasked.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use socket2::SockRef;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
-};
-use ureq::{Error, Timeout};
+use ureq::Error;
+use ureq::unversioned::transport::{NextTimeout, Transport};
 
-use crate::sys::tcp::bytes_acked;
+use crate::buffer::piece::Piece;
 use crate::telemetry::expiry::Expiries;
-use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
-use crate::webhook::observer::Observer;
+use crate::webhook::error::Sent;
 
 /// What is known of the connection in use. There is one at a time; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +18,14 @@ pub struct Wire(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// The request's head, and its body: they are written together, without a copy.
+    head: Vec<u8>,
+    body: Vec<Piece>,
+    /// Bytes of the body, and how many of them ureq has not passed on yet.
+    length: usize,
+    left: usize,
+    /// All of it was written.
+    is_written: bool,
     /// Reads must return at once if nothing has arrived.
     is_probing: bool,
     /// A connection to a proxy is being made.
@@ -35,6 +37,8 @@ struct State {
     /// Bytes that the peer's kernel had acknowledged when the connection was last idle, and when it was closed.
     acked_when_idle: Option<u64>,
     acked_at_end: Option<u64>,
+    /// The peer's kernel ended the connection without its program having closed it in order.
+    is_reset: bool,
     /// When the certificates on a new connection expire.
     expiries: Option<Expiries>,
 }
@@ -44,9 +48,61 @@ impl Wire {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called before each request.
-    pub fn begin(&self) {
-        *self.state() = State::default();
+    /// To be called before each request, with its body. Returns the body's length in bytes.
+    pub fn begin(&self, body: Vec<Piece>) -> usize {
+        let length = body.iter().map(|piece| piece.len()).sum();
+        *self.state() = State {
+            body,
+            length,
+            left: length,
+            ..State::default()
+        };
+        length
+    }
+
+    /// To be called after each request. Returns how much of it was sent.
+    pub fn end(&self) -> Sent {
+        let mut state = self.state();
+        state.body.clear();
+        match state.is_written && !state.is_cut_short {
+            true => Sent::All,
+            // There was no connection to send the body over.
+            false if state.left == state.length => Sent::Nothing,
+            false => Sent::Part,
+        }
+    }
+
+    /// Has ureq pass on the body: the next `max` bytes at most. Returns how many.
+    pub fn pass(&self, max: usize) -> usize {
+        let mut state = self.state();
+        let passed = max.min(state.left);
+        state.left -= passed;
+        passed
+    }
+
+    /// Whether what ureq wants to transmit waits until it has passed on all of the body. Before that it is the head.
+    pub fn gathers(&self, output: &[u8]) -> bool {
+        let mut state = self.state();
+        if state.left == state.length {
+            state.head.extend_from_slice(output);
+        }
+        state.left > 0
+    }
+
+    /// A whole request to be written, once; nothing if it is not whole, or something else is to be written.
+    pub fn take_request(&self) -> Vec<Piece> {
+        let mut state = self.state();
+        if state.left > 0 || state.body.is_empty() {
+            return Vec::new();
+        }
+        let head = Piece::from(std::mem::take(&mut state.head));
+        let body = state.body.drain(..);
+        std::iter::once(head).chain(body).collect()
+    }
+
+    /// Notes that all of the request was written.
+    pub fn set_written(&self) {
+        self.state().is_written = true;
     }
 
     /// Whether the peer closed the connection before the request was written whole.
@@ -54,11 +110,14 @@ impl Wire {
         self.state().is_cut_short
     }
 
-    /// Whether the request went over a connection that had been idle before, and the peer's kernel has acknowledged
-    /// nothing since: no program can have read any of it.
+    /// Whether the request went over a connection that had been idle before, and the peer closed it in order without
+    /// having acknowledged anything since: no program can have read any of it. A reset says nothing of that: what was
+    /// read just before need not be acknowledged.
     pub fn is_surely_unread(&self) -> bool {
         let state = self.state();
-        state.acked_when_idle.is_some() && state.acked_when_idle == state.acked_at_end
+        let is_acked =
+            state.acked_when_idle.is_none() || state.acked_when_idle != state.acked_at_end;
+        !is_acked && !state.is_reset
     }
 
     /// Whether a connection to a proxy is being made.
@@ -98,189 +157,61 @@ impl Wire {
     }
 }
 
-/// Connects to the first address that answers, unless there is a tunnel through a proxy already.
-#[derive(Debug)]
-pub struct Tcp {
-    /// Learns of the connection.
-    pub wire: Wire,
-    /// Learns of each address tried.
-    pub observer: Arc<dyn Observer>,
-}
+pub mod socket;
 
-impl Connector<Box<dyn Transport>> for Tcp {
-    type Out = Box<dyn Transport>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        tunnel: Option<Box<dyn Transport>>,
-    ) -> Result<Option<Self::Out>, Error> {
-        if tunnel.is_some() {
-            return Ok(tunnel);
-        }
-        let stream = Arc::new(self.first_that_answers(details)?);
-        (details.register_shutdown)(Arc::downgrade(&stream) as Weak<dyn ShutdownHandle>)?;
-        let config = details.config;
-        Ok(Some(Box::new(Socket {
-            stream,
-            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
-            broken: None,
-            wire: self.wire.clone(),
-        })))
+    fn pieces(texts: &[&str]) -> Vec<Piece> {
+        let bytes = texts.iter().map(|text| text.as_bytes().to_vec());
+        bytes.map(Piece::from).collect()
     }
-}
 
-impl Tcp {
-    fn first_that_answers(&self, details: &ConnectionDetails) -> Result<TcpStream, Error> {
-        let start = Instant::now();
-        let mut result = Err(Error::HostNotFound);
-        for (place, address) in details.addrs.iter().enumerate() {
-            // Each address but the last has half of the time that is left.
-            let left = details.timeout.after.saturating_sub(start.elapsed());
-            let is_last = place + 1 == details.addrs.len();
-            let share = if is_last { left } else { left / 2 };
-            self.observer.begin("connect", &address.to_string());
-            result = connect(*address, share);
-            match &result {
-                Ok(_) => {
-                    self.observer.end("connected");
-                    self.observer.begin("answer", "");
-                    break;
-                }
-                Err(error) if !is_last => {
-                    let timeouts = Timeouts {
-                        connect: share,
-                        request: share,
-                    };
-                    let error = error::of(error, details.uri, timeouts, Sent::Nothing);
-                    self.observer.end(&error.message);
-                }
-                Err(_) => {}
+    fn text(pieces: &[Piece]) -> String {
+        let bytes = pieces.iter().flat_map(|piece| piece.to_vec());
+        String::from_utf8(bytes.collect()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_when_all_of_its_body_was_passed_on() {
+        let wire = Wire::default();
+        assert!(!wire.gathers(b"CONNECT"), "without a body");
+        for _ in 0..2 {
+            assert_eq!(wire.begin(pieces(&["{}\n", "{\"a\":1}\n"])), 11);
+            assert!(wire.gathers(b"POST / "));
+            assert!(wire.gathers(b"HTTP/1.1\r\n\r\n"));
+            assert!(wire.take_request().is_empty(), "not whole");
+            assert_eq!(wire.pass(4), 4);
+            assert!(wire.gathers(b"what was in the buffer before"));
+            assert!(wire.take_request().is_empty(), "not whole");
+            assert_eq!(wire.pass(99), 7);
+            assert!(!wire.gathers(b"what was in the buffer before"));
+            let request = text(&wire.take_request());
+            assert_eq!(request, "POST / HTTP/1.1\r\n\r\n{}\n{\"a\":1}\n");
+            assert!(wire.take_request().is_empty(), "once");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_what_was_written() {
+        for (passed, is_written, is_cut_short, sent) in [
+            (0, false, false, Sent::Nothing),
+            (2, false, false, Sent::Part),
+            (3, false, false, Sent::Part),
+            (3, true, false, Sent::All),
+            // The error that the kernel had kept back was not one of this write.
+            (3, true, true, Sent::Part),
+        ] {
+            let wire = Wire::default();
+            wire.begin(pieces(&["{}\n"]));
+            wire.pass(passed);
+            wire.state().is_cut_short = is_cut_short;
+            if is_written {
+                wire.set_written();
             }
-        }
-        result
-    }
-}
-
-fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Error> {
-    let result = match limit.is_zero() {
-        true => Err(ErrorKind::TimedOut.into()),
-        false => TcpStream::connect_timeout(&address, limit),
-    };
-    let stream = result.map_err(|error| match is_timeout(&error) {
-        true => Error::Timeout(Timeout::Connect),
-        false => Error::Io(error),
-    })?;
-    // Otherwise the end of a body would wait for the acknowledgement of what is before it.
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// A connection that is not written to any more once a write has failed, but still read: the answer may be a 413, or
-/// the TLS alert that the webhook wants a client certificate, to a body that was not read to its end.
-struct Socket {
-    stream: Arc<TcpStream>,
-    buffers: LazyBuffers,
-    /// How writing has failed.
-    broken: Option<ErrorKind>,
-    wire: Wire,
-}
-
-impl Transport for Socket {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        if self.broken.is_some() {
-            return Ok(());
-        }
-        self.stream.set_write_timeout(limit(timeout)?)?;
-        let output = &self.buffers.output()[..amount];
-        match (&*self.stream).write_all(output) {
-            Err(error) if is_disconnect(&error) => {
-                self.broken = Some(error.kind());
-                self.wire.state().is_cut_short = true;
-                Ok(())
-            }
-            Err(error) if is_timeout(&error) => Err(Error::Timeout(timeout.reason)),
-            result => Ok(result?),
+            assert_eq!(wire.end(), sent, "{passed}, {is_written}, {is_cut_short}");
+            assert!(wire.state().body.is_empty(), "nobody keeps it");
         }
     }
-
-    fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
-        let (is_probing, deadline) = {
-            let state = self.wire.state();
-            (state.is_probing, state.deadline)
-        };
-        if is_probing && let Err(error) = self.has_input() {
-            self.wire.state().acked_when_idle = bytes_acked(&self.stream);
-            return Err(Error::Io(error));
-        }
-        if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            timeout.after = left.min(*timeout.after).into();
-        }
-        let deadline = limit(timeout)?.map(|limit| Instant::now() + limit);
-        let amount = loop {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let left = left.map(|left| left.max(Duration::from_micros(1)));
-            self.stream.set_read_timeout(left)?;
-            match (&*self.stream).read(self.buffers.input_append_buf()) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
-                Err(error) => return Err(Error::Io(self.broken.map_or(error, io::Error::from))),
-                Ok(amount) => break amount,
-            }
-        };
-        self.buffers.input_appended(amount);
-        match self.broken {
-            Some(kind) if amount == 0 => Err(Error::Io(kind.into())),
-            _ => Ok(amount > 0),
-        }
-    }
-
-    /// Not used: the layers above ask [`Wire::is_idle`].
-    fn is_open(&mut self) -> bool {
-        false
-    }
-}
-
-impl Socket {
-    /// Fails with `WouldBlock` if there is nothing to read, not even an end.
-    fn has_input(&self) -> io::Result<()> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-        let peeked =
-            SockRef::from(&*self.stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-        match peeked {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error),
-            // Any other error will come again.
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.wire.state().acked_at_end = bytes_acked(&self.stream);
-    }
-}
-
-impl std::fmt::Debug for Socket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Socket({:?})", self.stream)
-    }
-}
-
-/// The time that is left, if it is limited.
-fn limit(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
-    match timeout.after {
-        after if after.is_zero() => Err(Error::Timeout(timeout.reason)),
-        _ => Ok(timeout.not_zero().map(|left| *left)),
-    }
-}
-
-/// Sockets with a time limit return either.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -10,7 +10,7 @@ use divan::counter::ItemsCount;
 
 use s3_audit_webhook::buffer::chunk::{CHUNK_BYTES, Chunk, Extent};
 use s3_audit_webhook::buffer::queue::{Taken, queue};
-use s3_audit_webhook::delivery::body::Body;
+use s3_audit_webhook::delivery::batch;
 use s3_audit_webhook::framer::{Frame, Framer};
 use s3_audit_webhook::rules::Rules;
 use s3_audit_webhook::rules::filter::{Action, Filter};
@@ -183,7 +183,7 @@ fn encoder(bencher: Bencher, kind: &str) {
         .collect::<Vec<_>>();
     lines.truncate(1 << 20);
     lines.truncate(memchr::memrchr(b'\n', &lines).map_or(0, |end| end + 1));
-    let body = Body::of(&lines);
+    let body = batch::Batch::of(&lines);
     bencher
         .counter(ItemsCount::new(body.extent().events))
         .bench_local(|| encoder.encode(&body, usize::MAX));

@@ -94,8 +94,8 @@ impl Marks {
     }
 
     /// Those of the queue's events whose place in the spool is known.
-    pub(super) fn known<'a>(&self, seqs: impl IntoIterator<Item = &'a Range<Seq>>) -> Ranges {
-        let places = seqs.into_iter().flat_map(|seqs| self.find(seqs.clone()));
+    pub(super) fn known(&self, seqs: impl IntoIterator<Item = Range<Seq>>) -> Ranges {
+        let places = seqs.into_iter().flat_map(|seqs| self.find(seqs));
         places.map(|(seqs, _)| seqs).collect()
     }
 
@@ -153,7 +153,7 @@ mod tests {
         for number in 0..count {
             marks.add(2 * number..2 * number + 1, number, 4);
             if number + 1 == MARKS as u64 || number + 1 == count {
-                let known = marks.known(&[(0..count), (count..2 * count)]);
+                let known = marks.known([(0..count), (count..2 * count)]);
                 assert_eq!(known.count(), MARKS as u64, "what was known stays known");
             }
         }
@@ -217,7 +217,7 @@ mod tests {
                 prop_assert_eq!(marks.advance(watermark), expected);
                 prop_assert!(expected >= acked);
                 acked = expected;
-                let known = marks.known(&[(0..seq), (seq..seq + 5)]);
+                let known = marks.known([(0..seq), (seq..seq + 5)]);
                 let places = known.iter().flat_map(|seqs| marks.find(seqs));
                 let found: BTreeMap<_, _> = places.flat_map(|(seqs, first)| seqs.zip(first..)).collect();
                 table.retain(|seq, _| *seq >= watermark);

@@ -37,7 +37,7 @@ impl Rereader {
     }
 
     /// Which of these events of the queue can be read again until they are final.
-    pub fn known(&self, seqs: &[Range<Seq>]) -> Ranges {
+    pub fn known(&self, seqs: impl IntoIterator<Item = Range<Seq>>) -> Ranges {
         self.shared.marks().known(seqs)
     }
 

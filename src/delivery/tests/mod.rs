@@ -12,7 +12,6 @@ mod size;
 mod vanish;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use super::attempt::Flight;
@@ -377,9 +376,8 @@ impl Simulation {
         mut flight: Box<Flight>,
         webhook: &mut impl FnMut(&Request) -> (Outcome, Duration),
     ) -> Doing {
-        let body = flight.body();
-        let mut text = Vec::new();
-        body.reader().read_to_end(&mut text).unwrap();
+        let body = flight.batch();
+        let text = body.lines().collect::<Vec<_>>().concat();
         let number = |line: &[u8]| {
             let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
             digits.fold(0, |number, digit| number * 10 + Seq::from(digit - b'0'))

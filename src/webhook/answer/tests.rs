@@ -12,7 +12,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Body<'_>) -> Outcome {
+fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Batch) -> Outcome {
     let endpoint = Endpoint::parse(URL).unwrap();
     let mut secrets = Secrets::default();
     endpoint.secrets().for_each(|secret| secrets.add(secret));
@@ -41,7 +41,7 @@ fn answer(status: u16, text: &str) -> Answer {
 
 fn outcome_of(answer: &Answer, is_splunk: bool, sent: &str) -> Outcome {
     let line = format!("{sent}\n");
-    meant(answer, is_splunk, false, &Body::of(line.as_bytes()))
+    meant(answer, is_splunk, false, &Batch::of(line.as_bytes()))
 }
 
 /// What an answer of Splunk's means.
@@ -199,7 +199,7 @@ fn what_a_web_server_says_of_the_settings_is_not_about_the_events() {
         "TLS",
     );
     assert_settings(others(400, "error: invalid 'Content-Type'\n"), "Fluent Bit");
-    let gzip = meant(&answer(415, ""), false, true, &Body::of(b""));
+    let gzip = meant(&answer(415, ""), false, true, &Batch::of(b""));
     assert_settings(gzip, "gzip");
     let hec = r#"{"text":"no HTTPS port","code":6}"#;
     assert!(matches!(outcome(400, hec), Outcome::Rejected(_)));
@@ -338,7 +338,7 @@ proptest! {
             events: 1,
             text,
         };
-        if let Outcome::Rejected(error) = meant(&answer, is_splunk, false, &Body::of(b"")) {
+        if let Outcome::Rejected(error) = meant(&answer, is_splunk, false, &Batch::of(b"")) {
             prop_assert!(error.message.chars().count() <= MAX_SHOWN + 9);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use ureq::http::header;
 
 use super::{ANSWER_BYTES, Webhook};
-use crate::delivery::body::Body;
+use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::webhook::answer::Answer;
 use crate::webhook::error::Unanswered;
@@ -33,7 +33,7 @@ impl Webhook {
     ) -> Result<Vec<u64>, DeliveryError> {
         let result = self.over_kept_connection(|webhook| webhook.try_ask(channel, ids));
         let answer = result.map_err(|unanswered| self.error(&unanswered))?;
-        let nothing = Body::of(b"");
+        let nothing = Batch::default();
         let question = self.question(&nothing);
         if let Some(indexed) = answer.indexed() {
             return Ok(indexed);
@@ -58,8 +58,8 @@ impl Webhook {
         let uri = self.template.ack_uri.as_ref().unwrap_or(&self.template.uri);
         let request = self.request(uri, Some(channel));
         let request = request.header(header::CONTENT_TYPE, "application/json");
-        let body = json!({ "acks": ids }).to_string();
-        let mut response = self.send(request, body.as_bytes(), body.len(), Some(channel))?;
+        let body = json!({ "acks": ids }).to_string().into_bytes();
+        let mut response = self.send(request, vec![body.into()], Some(channel))?;
         let mut answer = Answer {
             status: response.status().as_u16(),
             ..Answer::default()

@@ -6,7 +6,6 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::buffer::acks::Seq;
 use crate::delivery::batch::Batch;
-use crate::delivery::body::Body;
 use crate::delivery::compression::Packed;
 use crate::sys::thread;
 use crate::webhook::encode::Encoder;
@@ -33,7 +32,7 @@ impl Ahead {
         let mut encoder = spare.unwrap_or_else(|| like.another());
         let (tell, made) = bounded(1);
         let make = move || {
-            let packed = encoder.encode(&events.body(), max_bytes);
+            let packed = encoder.encode(&events, max_bytes);
             let seqs = events.seqs().collect();
             // The webhook may have been replaced meanwhile.
             let _ = tell.send(Made {
@@ -50,12 +49,12 @@ impl Ahead {
     /// The body that was begun, if it is this one; `encoder` has it then.
     pub(super) fn take(
         &mut self,
-        body: &Body<'_>,
+        events: &Batch,
         max_bytes: usize,
         encoder: &mut Encoder,
     ) -> Option<Packed> {
         let mut made = self.making.take()?.recv().ok()?;
-        let is_it = made.seqs == body.seqs() && made.max_bytes == max_bytes;
+        let is_it = made.seqs.iter().cloned().eq(events.seqs()) && made.max_bytes == max_bytes;
         if is_it {
             std::mem::swap(encoder, &mut made.encoder);
         }
@@ -79,9 +78,8 @@ mod tests {
     }
 
     fn unpacked(encoder: &Encoder, events: &Batch) -> String {
-        let (body, mut text) = (events.body(), String::new());
-        let encoded = encoder.body(&body);
-        let mut gzip = flate2::read::GzDecoder::new(encoded.reader());
+        let (body, mut text) = (encoder.body(events), String::new());
+        let mut gzip = flate2::read::GzDecoder::new(&body[0][..]);
         gzip.read_to_string(&mut text).unwrap();
         text
     }
@@ -91,7 +89,7 @@ mod tests {
         let mut encoder = Encoder::new(Format::Ndjson, Compressed::Gzip(1), "", &[]);
         let mut ahead = Ahead::default();
         let mut posted = events(0);
-        encoder.encode(&posted.body(), 9000);
+        encoder.encode(&posted, 9000);
         for (begun, next, max_bytes, is_used) in [
             (100, 100, 9000, true),
             (200, 200, 9000, true),
@@ -102,12 +100,12 @@ mod tests {
             let text = unpacked(&encoder, &posted);
             assert!(text.contains(&format!("{}}}", posted.seqs().next().unwrap().start)));
             let next = events(next);
-            let packed = ahead.take(&next.body(), max_bytes, &mut encoder);
+            let packed = ahead.take(&next, max_bytes, &mut encoder);
             assert_eq!(packed.is_some(), is_used, "{begun}, {max_bytes}");
             if is_used {
                 posted = next;
             }
-            assert_eq!(ahead.take(&posted.body(), 9000, &mut encoder), None, "once");
+            assert_eq!(ahead.take(&posted, 9000, &mut encoder), None, "once");
         }
     }
 }

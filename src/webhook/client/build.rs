@@ -20,23 +20,13 @@ use crate::webhook::template::RequestTemplate;
 use crate::webhook::tls::TlsSettings;
 use crate::webhook::tls::connect::Tls;
 use crate::webhook::tunnel::Tunnel;
-use crate::webhook::wire::{Tcp, Wire};
+use crate::webhook::wire::Wire;
+use crate::webhook::wire::socket::Tcp;
 
 /// How long an answer's body may take once its status is known.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Uncompressed bodies are written in pieces of this size: ureq's 128 KiB cost twice the CPU.
-const PLAIN_BUFFER: usize = 1 << 20;
-/// What is compressed or encrypted first gains nothing from more than ureq's own size.
-const OUTPUT_BUFFER: usize = 128 << 10;
 /// ureq's settings.
-pub(super) fn config(
-    endpoint: &Endpoint,
-    template: &RequestTemplate,
-    proxy: Option<&Proxy>,
-    timeouts: Timeouts,
-) -> Config {
-    let is_plain = endpoint.uri().scheme_str() == Some("http")
-        && template.encoder.content_encoding().is_none();
+pub(super) fn config(proxy: Option<&Proxy>, timeouts: Timeouts) -> Config {
     Agent::config_builder()
         .proxy(proxy.map(Proxy::for_client))
         .http_status_as_error(false)
@@ -46,11 +36,6 @@ pub(super) fn config(
         .user_agent(concat!("s3-audit-webhook/", env!("CARGO_PKG_VERSION")))
         .accept_encoding(AutoHeaderValue::None)
         .max_idle_connections(1)
-        .output_buffer_size(if is_plain {
-            PLAIN_BUFFER
-        } else {
-            OUTPUT_BUFFER
-        })
         .timeout_resolve(Some(timeouts.connect))
         .timeout_connect(Some(timeouts.connect))
         .timeout_global(Some(timeouts.request))

@@ -1,6 +1,6 @@
 //! One request and the head of its answer, over the kept connection.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
@@ -8,9 +8,10 @@ use ureq::http::{Response, Uri, Version, header};
 use ureq::typestate::WithBody;
 use ureq::{Error, RequestBuilder, SendBody};
 
-use super::counted::Counted;
 use super::{Webhook, clock};
+use crate::buffer::piece::Piece;
 use crate::webhook::error::{Sent, Unanswered, is_disconnect};
+use crate::webhook::wire::Wire;
 
 impl Webhook {
     /// A request without its body and what describes it.
@@ -31,26 +32,21 @@ impl Webhook {
         }
     }
 
-    /// Sends a request with a body of this length, and waits for the answer's head.
+    /// Sends a request with this body, which is not empty, and waits for the answer's head.
     pub(super) fn send(
         &self,
         request: RequestBuilder<WithBody>,
-        body: impl Read,
-        length: usize,
+        body: Vec<Piece>,
         channel: Option<u64>,
     ) -> Result<Response<ureq::Body>, Unanswered> {
-        self.wire.begin();
+        let length = self.wire.begin(body);
         if self.kept_since.is_none() {
             self.addresses.forget();
         }
-        let (mut body, began) = (Counted::new(body, length), SystemTime::now());
+        let (mut body, began) = (Unread(&self.wire), SystemTime::now());
         let request = request.header(header::CONTENT_LENGTH, length);
         let result = request.send(SendBody::from_reader(&mut body));
-        let sent = match body.left() {
-            None => Sent::Nothing,
-            Some(0) if !self.wire.is_cut_short() => Sent::All,
-            Some(_) => Sent::Part,
-        };
+        let sent = self.wire.end();
         let response = result.map_err(|error| Unanswered { error, sent })?;
         self.addresses.reached();
         self.skew.set(clock::skew(&response, began));
@@ -99,6 +95,15 @@ impl Webhook {
             Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
             _ => false,
         }
+    }
+}
+
+/// The body for ureq, which copies nothing but learns how long it is: the bytes are written from where they are.
+struct Unread<'a>(&'a Wire);
+
+impl Read for Unread<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Ok(self.0.pass(out.len()))
     }
 }
 

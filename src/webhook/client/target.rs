@@ -7,32 +7,31 @@ use std::time::{Duration, SystemTime};
 use super::Webhook;
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
 use crate::delivery::batch::Batch;
-use crate::delivery::body::{Body, Numbering};
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
-use crate::delivery::target::{Abort, Target};
+use crate::delivery::target::{Abort, Numbering, Target};
 use crate::telemetry::expiry::Expiries;
 
 /// What a request may take beyond its timeout, on a very slow machine.
 const SLACK: Duration = Duration::from_secs(30);
 
 impl Target for Webhook {
-    fn prepare(&mut self, body: &Body<'_>, max_bytes: usize) -> Option<Packed> {
+    fn prepare(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed> {
         let encoder = &mut self.template.encoder;
-        let made = self.ahead.take(body, max_bytes, encoder);
-        made.or_else(|| encoder.encode(body, max_bytes))
+        let made = self.ahead.take(events, max_bytes, encoder);
+        made.or_else(|| encoder.encode(events, max_bytes))
     }
 
     fn prepare_ahead(&mut self, next: Batch, max_bytes: usize) {
         self.ahead.begin(next, max_bytes, &self.template.encoder);
     }
 
-    fn post(&mut self, body: &Body<'_>, channel: Option<u64>) -> Outcome {
-        let result = self.over_kept_connection(|webhook| webhook.try_post(body, channel, false));
+    fn post(&mut self, events: &Batch, channel: Option<u64>) -> Outcome {
+        let result = self.over_kept_connection(|webhook| webhook.try_post(events, channel, false));
         match result {
             Ok((answer, server)) => {
                 self.is_one_record = self.makes_one_record(&server);
-                answer.outcome(&self.question(body), SystemTime::now())
+                answer.outcome(&self.question(events), SystemTime::now())
             }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
         }

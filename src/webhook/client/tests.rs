@@ -98,8 +98,8 @@ fn connecting(url: &str, addresses: &[SocketAddr]) -> (Webhook, Names) {
 }
 
 pub(super) fn post(webhook: &mut Webhook) -> Outcome {
-    webhook.prepare(&Body::of(b"{}\n"), usize::MAX);
-    webhook.post(&Body::of(b"{}\n"), None)
+    webhook.prepare(&Batch::of(b"{}\n"), usize::MAX);
+    webhook.post(&Batch::of(b"{}\n"), None)
 }
 
 #[test]

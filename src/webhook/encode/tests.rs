@@ -5,34 +5,25 @@ use serde_json::Value;
 use std::io::Read;
 
 use super::*;
-use crate::buffer::chunk::Extent;
+use crate::buffer::chunk::Chunk;
+use crate::buffer::run::Run;
 
 /// The body made of these events, with a few in each chunk.
 fn encode(encoder: &mut Encoder, events: &[String]) -> Vec<u8> {
-    let pieces: Vec<String> = events
-        .chunks(3)
-        .map(|events| events.iter().map(|event| format!("{event}\n")).collect())
-        .collect();
-    let slices: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
-    let extent = Extent {
-        events: events.len(),
-        bytes: slices.concat().len(),
-    };
-    // From 1000 on; one number is left out between two pieces.
-    let mut next = 999;
-    let seqs = pieces.iter().map(|piece| {
-        let first = next + 1;
-        next = first + piece.lines().count() as u64;
-        first..next
-    });
-    let seqs = seqs.collect();
-    let body = Body::new(extent, slices, seqs);
-    encoder.encode(&body, usize::MAX);
-    let encoded = encoder.body(&body);
-    let mut bytes = Vec::new();
-    encoded.reader().read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes.len(), encoded.bytes());
-    bytes
+    let (mut batch, mut next) = (Batch::default(), 1000);
+    for events in events.chunks(3) {
+        let lines = events.iter().map(|event| format!("{event}\n"));
+        let chunk = Chunk {
+            bytes: lines.collect::<String>().into_bytes(),
+            events: events.len(),
+        };
+        batch.push(Run::new(chunk, next));
+        // One number is left out between two chunks.
+        next += events.len() as u64 + 1;
+    }
+    encoder.encode(&batch, usize::MAX);
+    let pieces = encoder.body(&batch);
+    pieces.iter().flat_map(|piece| piece.to_vec()).collect()
 }
 
 fn text(encoder: &mut Encoder, events: &[&str]) -> String {
@@ -193,7 +184,7 @@ fn with_a_trail_each_event_says_which_one_it_is() {
         let text = text(&mut encoder, &events);
         assert_eq!(text.lines().next(), Some(expected));
         assert_eq!(text.lines().nth(1), Some(events[0]));
-        let body = Body::of(b"{}\n");
+        let body = Batch::of(b"{}\n");
         let has_id = text.contains("s-1010");
         assert_eq!(encoder.audit_headers(&body).is_empty(), has_id);
         assert_eq!(
@@ -223,10 +214,18 @@ fn with_a_trail_each_event_says_which_one_it_is() {
 #[test]
 fn where_bodies_can_not_say_it_headers_do() {
     let mut encoder = plain(Format::Ndjson);
-    assert!(encoder.audit_headers(&Body::of(b"{}\n")).is_empty());
+    assert!(encoder.audit_headers(&Batch::of(b"{}\n")).is_empty());
     encoder.number(&numbering());
-    let seqs = |seqs: Vec<std::ops::Range<u64>>| Body::new(Extent::default(), Vec::new(), seqs);
-    let headers = |encoder: &Encoder, body: &Body<'_>| {
+    let numbered = |seqs: Vec<std::ops::Range<u64>>| {
+        let mut batch = Batch::default();
+        for seqs in seqs {
+            let events = (seqs.end - seqs.start) as usize;
+            let bytes = b"{}\n".repeat(events);
+            batch.push(Run::new(Chunk { bytes, events }, seqs.start));
+        }
+        batch
+    };
+    let headers = |encoder: &Encoder, body: &Batch| {
         let headers = encoder.audit_headers(body).into_iter();
         let headers =
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
@@ -237,9 +236,9 @@ fn where_bodies_can_not_say_it_headers_do() {
         );
         numbers
     };
-    let body = seqs(vec![7..9, 0..3, 3..4]);
+    let body = numbered(vec![7..9, 0..3, 3..4]);
     assert_eq!(headers(&encoder, &body), "10-13,17-18");
-    let scattered = seqs((0..101).map(|seq| 2 * seq..2 * seq + 1).collect());
+    let scattered = numbered((0..101).map(|seq| 2 * seq..2 * seq + 1).collect());
     assert_eq!(headers(&encoder, &scattered), "10-210");
     let events = ["{}", "{}"];
     assert_eq!(text(&mut encoder, &events), "{}\n{}\n", "byte for byte");

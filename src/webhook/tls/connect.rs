@@ -11,10 +11,10 @@ use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
-    time,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
 };
 
+use super::below::Below;
 use super::handshake::Handshake;
 use super::{TlsSettings, Trust};
 use crate::telemetry::expiry::Expiries;
@@ -22,6 +22,7 @@ use crate::text::certificate::{Certificate, date, hex};
 use crate::text::pem;
 use crate::webhook::observer::Observer;
 use crate::webhook::wire::Wire;
+use crate::webhook::wire::socket::write_pieces;
 
 /// Speaks TLS on the connections of one client, one after the other.
 #[derive(Debug)]
@@ -157,8 +158,7 @@ impl Connector<Box<dyn Transport>> for Tls {
             ))
         };
         let mut conn = ClientConnection::new(Arc::clone(&self.config), name).map_err(broken)?;
-        let mut sock = TransportAdapter::new(socket, Arc::clone(&details.current_time));
-        sock.set_timeout(left(details));
+        let mut sock = Below::new(socket, left(details));
         let result = conn.complete_io(&mut sock);
         let chain = match conn.peer_certificates() {
             Some(chain) => pem::described(chain),
@@ -180,6 +180,7 @@ impl Connector<Box<dyn Transport>> for Tls {
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             stream: StreamOwned { conn, sock },
             handshake: Arc::clone(&self.handshake),
+            wire: self.wire.clone(),
         })))
     }
 }
@@ -210,8 +211,9 @@ fn left(details: &ConnectionDetails) -> NextTimeout {
 /// A connection with TLS.
 struct Encrypted {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: StreamOwned<ClientConnection, Below>,
     handshake: Arc<Handshake>,
+    wire: Wire,
 }
 
 impl fmt::Debug for Encrypted {
@@ -227,7 +229,14 @@ impl Transport for Encrypted {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.sock.set_timeout(timeout);
-        let result = self.stream.write_all(&self.buffers.output()[..amount]);
+        let result = match self.wire.take_request() {
+            request if request.is_empty() => {
+                self.stream.write_all(&self.buffers.output()[..amount])
+            }
+            request => write_pieces(&mut self.stream, &request)
+                .and_then(|()| self.stream.flush())
+                .map(|()| self.wire.set_written()),
+        };
         result.map_err(|error| self.handshake.explain(error))
     }
 
@@ -240,7 +249,7 @@ impl Transport for Encrypted {
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.sock.get_mut().is_open()
+        self.stream.sock.transport().is_open()
     }
 
     fn is_tls(&self) -> bool {

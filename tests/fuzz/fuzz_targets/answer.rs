@@ -9,7 +9,7 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::delivery::body::Body;
+use s3_audit_webhook::delivery::batch::Batch;
 use s3_audit_webhook::delivery::outcome::{EventOutcome, Outcome};
 use s3_audit_webhook::text::secret::Secrets;
 use s3_audit_webhook::webhook::answer::{Answer, Question};
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
         secrets: &secrets,
         is_compressed: flags & 2 > 0,
         wants_id: flags & 16 > 0,
-        body: &Body::of(b""),
+        body: &Batch::of(b""),
     };
     if let Some(indexed) = answer.indexed() {
         assert!((200..300).contains(&answer.status) && indexed.len() <= text.len() / 8);

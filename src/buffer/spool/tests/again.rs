@@ -73,7 +73,7 @@ impl Taker {
 
     fn take(&mut self, run: &Run) {
         let all = lines(run);
-        let known = self.rereader.known(&[run.seqs()]);
+        let known = self.rereader.known([run.seqs()]);
         for (seq, line) in all {
             let extent = Extent {
                 events: 1,
