@@ -44,9 +44,10 @@ impl State {
         let last = records.last_mut();
         if !last.is_some_and(|last| last.add(&chunk.bytes, events)) {
             let spare = self.spare.pop();
-            let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
-            bytes.extend_from_slice(&chunk.bytes);
-            records.push(Record { bytes, events });
+            let mut record =
+                Record::empty(spare.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)));
+            record.add(&chunk.bytes, events);
+            records.push(record);
         }
         chunk.bytes.clear();
         chunk.events = 0;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::dir::{Access, Dir, SpoolFile};
-use super::record::{VERSION, crc};
+use super::record::VERSION;
 
 /// The file's name.
 pub const NAME: &str = "position";
@@ -80,7 +80,7 @@ fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
 
 fn parse(slot: &[u8]) -> Option<(u32, Position)> {
     let (used, sum) = slot.split_at(USED);
-    if !used.starts_with(&MAGIC) || sum.get(..4)? != crc(used).to_le_bytes() {
+    if !used.starts_with(&MAGIC) || sum.get(..4)? != crc32fast::hash(used).to_le_bytes() {
         return None;
     }
     let version = u32::from_le_bytes(used.get(8..12)?.try_into().ok()?);
@@ -118,7 +118,7 @@ impl PositionFile {
         slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
         slot[16..24].copy_from_slice(&position.acked.to_le_bytes());
         slot[24..32].copy_from_slice(&position.end.to_le_bytes());
-        let sum = crc(&slot[..USED]);
+        let sum = crc32fast::hash(&slot[..USED]);
         slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
         self.file.write_at(&slot, self.slot * SLOT as u64)?;
         self.slot = 1 - self.slot;

@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use flate2::Crc;
-
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, prefix_within};
 
 /// A segment's first bytes: what it is, and its version, with a CRC-32.
@@ -27,7 +25,7 @@ pub fn segment_head() -> [u8; SEGMENT_HEAD] {
     let mut head = [0; SEGMENT_HEAD];
     head[..8].copy_from_slice(&SEGMENT_MAGIC);
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    let crc = crc(&head[..12]);
+    let crc = crc32fast::hash(&head[..12]);
     head[12..].copy_from_slice(&crc.to_le_bytes());
     head
 }
@@ -35,15 +33,9 @@ pub fn segment_head() -> [u8; SEGMENT_HEAD] {
 /// The version of a segment that begins like this; none if its head is damaged.
 pub fn segment_version(bytes: &[u8]) -> Option<u32> {
     let head = bytes.get(..SEGMENT_HEAD)?;
-    let is_sound = head.starts_with(&SEGMENT_MAGIC) && u32_at(head, 12) == crc(&head[..12]);
+    let is_sound =
+        head.starts_with(&SEGMENT_MAGIC) && u32_at(head, 12) == crc32fast::hash(&head[..12]);
     is_sound.then(|| u32_at(head, 8))
-}
-
-/// The CRC-32 of these bytes.
-pub fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -59,14 +51,26 @@ pub struct Record {
     pub bytes: Vec<u8>,
     /// How many.
     pub events: u32,
+    /// The CRC-32 of the lines, if they are still the first ones.
+    crc: Option<u32>,
 }
 
 impl Record {
-    /// A record of these lines.
+    /// A record of these lines. Reads every byte: whoever has just made them does so at the least cost.
     pub fn new(bytes: Vec<u8>, events: usize) -> Self {
         Record {
             events: u32::try_from(events).unwrap_or(u32::MAX),
+            crc: Some(crc32fast::hash(&bytes)),
             bytes,
+        }
+    }
+
+    /// A record without events, in this memory.
+    pub fn empty(bytes: Vec<u8>) -> Self {
+        Record {
+            bytes,
+            events: 0,
+            crc: None,
         }
     }
 
@@ -76,6 +80,7 @@ impl Record {
         if fits {
             self.bytes.extend_from_slice(lines);
             self.events += events;
+            self.crc = None;
         }
         fits
     }
@@ -112,7 +117,7 @@ impl Record {
         records
     }
 
-    /// Its head, for this number of its first event and this time of writing, in seconds since 1970. Reads every byte.
+    /// Its head, for this number of its first event and this time of writing, in seconds since 1970.
     pub fn head(&self, first: u64, time: u32) -> [u8; RECORD_HEAD] {
         let mut head = [0; RECORD_HEAD];
         head[..4].copy_from_slice(&RECORD_MAGIC);
@@ -120,8 +125,9 @@ impl Record {
         head[8..12].copy_from_slice(&self.events.to_le_bytes());
         head[12..16].copy_from_slice(&time.to_le_bytes());
         head[16..24].copy_from_slice(&first.to_le_bytes());
-        head[24..28].copy_from_slice(&crc(&self.bytes).to_le_bytes());
-        let crc = crc(&head[..28]);
+        let lines = self.crc.unwrap_or_else(|| crc32fast::hash(&self.bytes));
+        head[24..28].copy_from_slice(&lines.to_le_bytes());
+        let crc = crc32fast::hash(&head[..28]);
         head[28..].copy_from_slice(&crc.to_le_bytes());
         head
     }
@@ -149,7 +155,7 @@ pub struct Head {
 impl Head {
     fn parse(bytes: &[u8]) -> Option<Head> {
         let head = bytes.get(..RECORD_HEAD)?;
-        if !head.starts_with(&RECORD_MAGIC) || u32_at(head, 28) != crc(&head[..28]) {
+        if !head.starts_with(&RECORD_MAGIC) || u32_at(head, 28) != crc32fast::hash(&head[..28]) {
             return None;
         }
         let mut first = [0; 8];
@@ -196,7 +202,7 @@ pub fn find(bytes: &[u8]) -> Found {
     let lines = RECORD_HEAD..RECORD_HEAD + head.len as usize;
     match bytes.get(lines.clone()) {
         None => Found::Incomplete(lines.end),
-        Some(found) if crc(found) == head.crc => Found::Record(head, lines),
+        Some(found) if crc32fast::hash(found) == head.crc => Found::Record(head, lines),
         Some(_) => Found::Damaged(lines.end),
     }
 }

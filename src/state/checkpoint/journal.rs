@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::Crc;
 use serde_json::{Value, json};
 
 use super::file_offset::FileOffset;
@@ -44,7 +43,7 @@ pub(super) fn append(text: &mut String, number: u64, file: Option<&FileOffset>) 
         None => format!("{{\"id\":{number},\"dropped\":true}}"),
         Some(file) => describe(number, file),
     };
-    let crc = crc(record.as_bytes());
+    let crc = crc32fast::hash(record.as_bytes());
     // A String takes whatever is written to it.
     let _ = writeln!(text, "{crc:08x} {record}");
 }
@@ -122,7 +121,7 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
     let line = line.strip_suffix(b"\n")?;
     let (sum, record) = line.split_at_checked(8)?;
     let record = record.strip_prefix(b" ")?;
-    if sum != format!("{:08x}", crc(record)).as_bytes() {
+    if sum != format!("{:08x}", crc32fast::hash(record)).as_bytes() {
         return None;
     }
     let record: Value = serde_json::from_slice(record).ok()?;
@@ -171,12 +170,6 @@ fn read(text: &Value) -> Option<Fingerprint> {
         hash: u64::from_str_radix(hash, 16).ok()?,
     };
     (fingerprint.len() <= HEAD_BYTES).then_some(fingerprint)
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
 }
 
 #[cfg(test)]
