@@ -16,6 +16,8 @@ use crate::sink::{Sink, free_address};
 
 /// How many events a body has, in works with several.
 const BATCH: u64 = 100;
+/// How many bytes of a stream are a record of the spool.
+const PIECE: u64 = 64 << 10;
 /// How many clients there are for the throughput of `always`.
 const CLIENTS: usize = 64;
 /// Requests per second while answer times are measured.
@@ -72,12 +74,51 @@ pub(crate) fn run(rounds: u64, results: &mut Results) -> io::Result<()> {
             let name = format!("{name}: × CPU with --spool-sync={sync}");
             results.figure(&name, &[middle(&ratio)], "×", limit);
         }
+        let floor = only_written(&setup, load)? / middle(&sorted(without.iter().copied()));
+        let name =
+            format!("{name}: × CPU if the same bytes were only written to a file, and removed");
+        results.figure(&name, &[1.0 + floor], "×", None);
     }
     peer(&setup, &sink, rounds, results)?;
     answers(results)?;
     always(results)?;
     memory(results)?;
     start(results)
+}
+
+/// CPU seconds per million events of what any spool must have done: the same bytes are written to a file in pieces as
+/// large as the agent's, and the file is removed.
+fn only_written(setup: &Setup, load: Load) -> io::Result<f64> {
+    let (events, pieces) = match load {
+        Load::Unix => (setup.events, setup.bytes / PIECE),
+        Load::Batches => (setup.events, setup.events / BATCH),
+        Load::Single => (setup.events.min(100_000), setup.events.min(100_000)),
+    };
+    let bytes = setup.bytes / setup.events * events;
+    let piece = vec![b'x'; (bytes / pieces) as usize];
+    let path = setup.directory.join("only-written");
+    let began = cpu_of_this_thread()?;
+    let mut file = File::create(&path)?;
+    for _ in 0..pieces {
+        file.write_all(&piece)?;
+    }
+    drop(file);
+    fs::remove_file(&path)?;
+    Ok((cpu_of_this_thread()? - began) / events as f64 * 1e6)
+}
+
+/// In seconds.
+fn cpu_of_this_thread() -> io::Result<f64> {
+    let mut usage = std::mem::MaybeUninit::uninit();
+    // SAFETY: getrusage(2) fills the struct that it is given, or fails.
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Ok(seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
 /// The same for syslog-ng's disk buffer.
