@@ -364,8 +364,8 @@ impl SourceOutput {
             return self.producer.offer_whole(chunk, count);
         };
         let is_taken = spool.append_and_wait(chunk) == Appended::Taken;
-        if is_taken {
-            // The spool has counted what it took.
+        // The spool has counted what it took.
+        if is_taken && *screened != Screened::default() {
             count(0);
         }
         is_taken
