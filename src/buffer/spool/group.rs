@@ -47,15 +47,42 @@ pub enum Appended {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) records: Vec<Record>,
+    /// Those whose writers wait for the result: if they are refused, they will be sent again, and are left out.
+    pub(super) awaited: Vec<Record>,
+    /// Of all.
     pub(super) bytes: u64,
     pub(super) events: u64,
-    /// By source, how many events count as received when they are written.
+    /// Of those that are awaited.
+    pub(super) awaited_bytes: u64,
+    /// By source, how many events count as received when they are written: all that are awaited.
     pub(super) uncounted: Vec<(usize, usize)>,
     /// None while nobody waits for another thread to write the group.
     pub(super) ticket: Option<Arc<Ticket>>,
 }
 
 impl Group {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.awaited.is_empty()
+    }
+
+    /// Those to which such events are added.
+    pub(super) fn list(&mut self, is_awaited: bool) -> &mut Vec<Record> {
+        match is_awaited {
+            true => &mut self.awaited,
+            false => &mut self.records,
+        }
+    }
+
+    /// Leaves out what is awaited. Returns how many bytes that was.
+    pub(super) fn leave_out_awaited(&mut self) -> u64 {
+        self.awaited.clear();
+        let events = self.uncounted.drain(..).map(|(_, events)| events as u64);
+        self.events -= events.sum::<u64>();
+        let bytes = std::mem::take(&mut self.awaited_bytes);
+        self.bytes -= bytes;
+        bytes
+    }
+
     /// Something to wait on until the group is written.
     pub(super) fn ticket(&mut self) -> Arc<Ticket> {
         Arc::clone(self.ticket.get_or_insert_default())

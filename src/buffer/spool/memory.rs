@@ -38,9 +38,9 @@ impl State {
     }
 
     /// Adds a few events to what is to be written, in reused memory.
-    pub(super) fn collect(&mut self, chunk: &mut Chunk) {
+    pub(super) fn collect(&mut self, chunk: &mut Chunk, is_awaited: bool) {
         let events = u32::try_from(chunk.events).unwrap_or(u32::MAX);
-        let records = &mut self.pending.records;
+        let records = self.pending.list(is_awaited);
         let last = records.last_mut();
         if !last.is_some_and(|last| last.add(&chunk.bytes, events)) {
             let spare = self.spare.pop();
@@ -86,7 +86,7 @@ mod tests {
                 all.extend_from_slice(&bytes);
                 let mut chunk = Chunk { bytes, events: 1 };
                 match chunk.bytes.len() <= FEW {
-                    true => state.collect(&mut chunk),
+                    true => state.collect(&mut chunk, false),
                     false => state.pending.records.extend(Record::of(&mut chunk)),
                 }
             }

@@ -123,7 +123,7 @@ impl State {
 
     /// Whether something can be written now.
     pub(super) fn can_write(&self) -> bool {
-        self.writer.is_some() && !self.pending.records.is_empty() && !self.is_failing()
+        self.writer.is_some() && !self.pending.is_empty() && !self.is_failing()
     }
 
     /// How often the writing thread waits for more events, or for the queue to take earlier ones.
@@ -208,15 +208,15 @@ impl Shared {
         state.claimed += bytes;
         let is_first;
         if chunk.bytes.len() <= FEW {
-            is_first = state.pending.records.is_empty();
-            state.collect(chunk);
+            is_first = state.pending.is_empty();
+            state.collect(chunk, uncounted);
         } else {
             // Not under the lock, since it may copy every byte.
             drop(state);
             let records = Record::of(chunk);
             state = self.lock();
-            is_first = state.pending.records.is_empty();
-            state.pending.records.extend(records);
+            is_first = state.pending.is_empty();
+            state.pending.list(uncounted).extend(records);
         }
         let group = &mut state.pending;
         group.bytes += bytes;
@@ -231,6 +231,7 @@ impl Shared {
             return Appended::Taken;
         }
         group.uncounted.push((source, events));
+        group.awaited_bytes += bytes;
         let waits_for_disk = self.sync == SyncMode::Always;
         if !waits_for_disk && state.can_write() {
             return self.write(state).1;
@@ -319,9 +320,11 @@ impl Shared {
             return (state, Appended::Unavailable);
         };
         let blank = std::mem::take(&mut state.blank);
-        let group = std::mem::replace(&mut state.pending, blank);
+        let mut group = std::mem::replace(&mut state.pending, blank);
         let first = state.segments.next();
         drop(state);
+        let awaited_from = group.records.len();
+        group.records.append(&mut group.awaited);
         let written = writer.write(&group.records, first, now());
         let mut state = self.lock();
         let result = match written {
@@ -332,17 +335,21 @@ impl Shared {
             Err(error) => {
                 let result = result_of(&error);
                 self.fail(&mut state, result, Some(&error));
-                // It will be written before all others when the disk works again, with the same numbers: a part of it
-                // may be there already.
-                let behind = std::mem::replace(&mut state.pending, group);
-                let group = &mut state.pending;
+                let mut behind = std::mem::take(&mut state.pending);
                 behind.end(result);
                 group.end(result);
                 group.ticket = None;
+                state.claimed -= behind.leave_out_awaited();
+                if !writer.may_have_written() {
+                    group.records.truncate(awaited_from);
+                    state.claimed -= group.leave_out_awaited();
+                }
+                // The rest will be written before all others when the disk works again; if a part of it may be there
+                // already, all of it, with the same numbers.
                 group.records.extend(behind.records);
-                group.uncounted.extend(behind.uncounted);
                 group.bytes += behind.bytes;
                 group.events += behind.events;
+                state.pending = group;
                 result
             }
         };
@@ -354,7 +361,7 @@ impl Shared {
     /// The writer is free again: a thread may be waiting for it.
     pub(super) fn hand_back(&self, state: &mut State, writer: Writer) {
         state.writer = Some(writer);
-        if !state.pending.records.is_empty() {
+        if !state.pending.is_empty() {
             match &state.pending.ticket {
                 Some(ticket) => ticket.done.notify_one(),
                 None => self.unwritten.notify_one(),
@@ -409,6 +416,7 @@ impl Shared {
         group.end(Appended::Taken);
         state.blank = Group {
             records: group.records,
+            awaited: group.awaited,
             uncounted: group.uncounted,
             ..Group::default()
         };

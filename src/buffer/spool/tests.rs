@@ -4,6 +4,7 @@ mod again;
 mod disk;
 mod model;
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use super::{Appended, Files, Settings, Spool, SyncMode};
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Taken, queue};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::Report;
 use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::{Report, ReportedSource};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -113,21 +114,9 @@ fn with_always_no_power_failure_costs_what_was_acknowledged() {
         });
         running.finish(Duration::from_secs(10));
         after.lose_power(|| dice() % 2 == 0);
-        let (segments, mut reader, ..) = start(&after);
-        let mut chunk = Chunk::default();
-        loop {
-            match reader.view(&segments) {
-                View::End(0) => break,
-                view => drop(reader.read(&view, &mut chunk).unwrap()),
-            }
-        }
-        let found = String::from_utf8(chunk.bytes).unwrap();
+        let found = lines_in(&after);
         for line in &acknowledged {
-            assert!(
-                found.contains(line.as_str()),
-                "{line} of {}",
-                acknowledged.len()
-            );
+            assert!(found.contains(line), "{line} of {}", acknowledged.len());
         }
         assert!(acknowledged.len() as u64 >= fails_at);
     }
@@ -217,4 +206,97 @@ proptest! {
         prop_assert_eq!(taker.join().unwrap(), sent);
         prop_assert_eq!(running.finish(Duration::from_secs(10)), 0);
     }
+}
+
+/// Clients whose events are refused send them again; streams don't, so theirs are written when the disk works again.
+#[test]
+fn what_was_refused_does_not_come_later() {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::Other].into_iter();
+    thread::scope(|scope| {
+        for (kind, fails_at) in kinds.flat_map(|kind| (0..12).map(move |at| (kind, at))) {
+            scope.spawn(move || refuse(kind, fails_at));
+        }
+    });
+}
+
+fn refuse(kind: ErrorKind, fails_at: usize) {
+    let dir = FakeDir::default();
+    let files = Files::of(Arc::new(dir.clone()), tempfile::tempfile().unwrap());
+    let settings = Settings {
+        path: "spool".into(),
+        limit: 1 << 20,
+        sync: SyncMode::Never,
+    };
+    let source = ReportedSource {
+        name: "http".into(),
+        resumes: false,
+    };
+    let report = Arc::new(Report::new(Duration::from_secs(10), vec![source]));
+    let (producer, _consumer) = queue(Extent {
+        events: 1,
+        bytes: 1 << 20,
+    });
+    let stats = producer.stats();
+    let counts = Arc::clone(&report);
+    let running = Spool::start(&settings, files, stats, report, Watchdog::default()).unwrap();
+    let [client, stream] = [(); 2].map(|()| running.spool().appender(0));
+    let post = |line: &str| {
+        let mut chunk = chunk(line);
+        client.append_and_wait(&mut chunk) == Appended::Taken
+    };
+    {
+        let mut disk = dir.disk();
+        disk.failing = Some((fails_at, kind));
+        disk.shrinks = true;
+    }
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..20 {
+        let (one, other) = (format!("client {number}\n"), format!("stream {number}\n"));
+        match post(&one) {
+            true => taken.push(one),
+            false => refused.push(one),
+        }
+        if stream.append(&mut chunk(&other)) == Appended::Taken {
+            taken.push(other);
+        }
+    }
+    assert!(!refused.is_empty(), "the disk failed");
+    let by_clients = taken.iter().filter(|line| line.starts_with("client"));
+    let counted = by_clients.count() as u64;
+    dir.disk().failing = None;
+    while !post("last\n") {
+        thread::yield_now();
+    }
+    taken.push("last\n".into());
+    running.finish(Duration::from_secs(10));
+    let mut found = lines_in(&dir);
+    found.sort();
+    taken.sort();
+    assert_eq!(found, taken, "{kind}, {fails_at}");
+    assert_eq!(
+        counts.snapshot().balance.received(),
+        counted + 1,
+        "{kind}, {fails_at}"
+    );
+}
+
+fn chunk(line: &str) -> Chunk {
+    Chunk {
+        bytes: line.as_bytes().to_vec(),
+        events: 1,
+    }
+}
+
+/// All events that the next start would find.
+fn lines_in(dir: &FakeDir) -> Vec<String> {
+    let (segments, mut reader, ..) = start(dir);
+    let mut chunk = Chunk::default();
+    loop {
+        match reader.view(&segments) {
+            View::End(0) => break,
+            view => drop(reader.read(&view, &mut chunk).unwrap()),
+        }
+    }
+    let text = String::from_utf8(chunk.bytes).unwrap();
+    text.split_inclusive('\n').map(str::to_owned).collect()
 }

@@ -18,6 +18,13 @@ impl State {
         self.trouble.is_some()
     }
 
+    /// Why nothing more can be taken, if that is so. What could not be written before is tried first, and alone.
+    pub(super) fn refused(&self) -> Option<Appended> {
+        let trouble = self.trouble.as_ref()?;
+        let may_try = trouble.retry_at.is_some() && self.pending.is_empty() && !self.is_failing();
+        (!may_try).then_some(trouble.result)
+    }
+
     /// Whether nothing is appended because the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         let trouble = self.trouble.as_ref();
@@ -35,12 +42,8 @@ impl Shared {
     /// Why this much can't be taken now, if it can't.
     pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
         self.look_for_room(state, bytes);
-        // What could not be written before is tried first, and alone.
-        let has_kept = !state.pending.records.is_empty();
-        if let Some(trouble) = &state.trouble
-            && (trouble.retry_at).is_none_or(|at| has_kept || at > Instant::now())
-        {
-            return Some(trouble.result);
+        if let Some(result) = state.refused() {
+            return Some(result);
         }
         if state.segments.bytes() + state.claimed + bytes > self.limit {
             self.fail(state, Appended::Full, None);

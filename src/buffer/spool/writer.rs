@@ -20,6 +20,8 @@ pub struct Writer {
     /// A segment with this many bytes is full.
     segment_bytes: u64,
     current: Option<Current>,
+    /// A part of what was written last may be in a segment, though that has failed.
+    may_have_written: bool,
     /// Memory for what is written next.
     heads: Vec<[u8; RECORD_HEAD]>,
 }
@@ -54,6 +56,7 @@ impl Writer {
             dir,
             segment_bytes,
             current: None,
+            may_have_written: false,
             heads: Vec::new(),
         }
     }
@@ -85,6 +88,11 @@ impl Writer {
             let _ = self.dir.remove(&segments::name(first));
         }
         written
+    }
+
+    /// Whether a part of what could not be written may be there, and stay.
+    pub fn may_have_written(&self) -> bool {
+        self.may_have_written
     }
 
     /// The newest segment is not written to any more.
@@ -139,9 +147,11 @@ impl Writer {
             // What was written there is written again with the same numbers, or was never acknowledged.
             if current.file.truncate(current.len).is_err() {
                 self.current = None;
+                self.may_have_written = true;
             }
             return Err(error);
         }
+        self.may_have_written = false;
         let bytes = records.iter().map(Record::size).sum();
         let from = current.len;
         current.len += bytes;
@@ -175,6 +185,7 @@ impl Writer {
                 dir: Arc::clone(&self.dir),
                 segment_bytes: self.segment_bytes,
                 current: Some(current),
+                may_have_written: false,
                 heads: Vec::new(),
             };
             let mut written = writer.append(records, first, time, true)?;
