@@ -174,7 +174,7 @@ impl Appender {
 
     /// Whether nothing is taken now: the limit is reached, or the disk fails.
     pub fn takes_nothing(&self) -> bool {
-        self.shared.lock().refused().is_some()
+        self.shared.lock().is_in_trouble()
     }
 
     /// The longest line that is taken.

@@ -42,6 +42,8 @@ pub(super) struct Trouble {
     /// None if the limit is reached; else the disk fails, and is tried again at this time.
     pub(super) retry_at: Option<Instant>,
     pub(super) result: Appended,
+    /// How many bytes of events were refused at once because of it.
+    pub(super) bytes: u64,
 }
 
 #[derive(Debug)]
@@ -342,7 +344,9 @@ impl Shared {
                 state.claimed -= behind.leave_out_awaited();
                 if !writer.may_have_written() {
                     group.records.truncate(awaited_from);
-                    state.claimed -= group.leave_out_awaited();
+                    let refused = group.leave_out_awaited();
+                    state.claimed -= refused;
+                    state.refused(refused);
                 }
                 // The rest will be written before all others when the disk works again; if a part of it may be there
                 // already, all of it, with the same numbers.

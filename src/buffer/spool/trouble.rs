@@ -1,9 +1,10 @@
 //! The time while nothing is appended: because the limit is reached, or because the disk fails.
 
 use std::io;
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use super::group::Appended;
+use super::group::{Appended, SyncMode, result_of};
 use super::shared::{Shared, State, Trouble, UNWRITTEN};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
@@ -18,11 +19,17 @@ impl State {
         self.trouble.is_some()
     }
 
-    /// Why nothing more can be taken, if that is so. What could not be written before is tried first, and alone.
-    pub(super) fn refused(&self) -> Option<Appended> {
-        let trouble = self.trouble.as_ref()?;
-        let may_try = trouble.retry_at.is_some() && self.pending.is_empty() && !self.is_failing();
-        (!may_try).then_some(trouble.result)
+    /// This much was refused because a write has failed.
+    pub(super) fn refused(&mut self, bytes: u64) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.bytes = trouble.bytes.max(bytes);
+        }
+    }
+
+    /// Whether a disk that has failed is to be tried out now: there is nothing to write that would show it.
+    pub(super) fn must_try_out(&self) -> bool {
+        let has_failed = self.is_in_trouble() && !self.is_full() && !self.is_failing();
+        has_failed && self.writer.is_some() && self.pending.is_empty()
     }
 
     /// Whether nothing is appended because the limit is reached.
@@ -42,8 +49,8 @@ impl Shared {
     /// Why this much can't be taken now, if it can't.
     pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
         self.look_for_room(state, bytes);
-        if let Some(result) = state.refused() {
-            return Some(result);
+        if let Some(trouble) = &state.trouble {
+            return Some(trouble.result);
         }
         if state.segments.bytes() + state.claimed + bytes > self.limit {
             self.fail(state, Appended::Full, None);
@@ -89,11 +96,32 @@ impl Shared {
             .trouble
             .as_ref()
             .map_or_else(Instant::now, |trouble| trouble.since);
+        let bytes = state.trouble.as_ref().map_or(0, |trouble| trouble.bytes);
         state.trouble = Some(Trouble {
             since,
             retry_at,
             result,
+            bytes,
         });
+    }
+
+    /// Tries out a disk that has failed, with as many bytes as it has not taken. To be called if
+    /// [`State::must_try_out`] says so.
+    pub(super) fn try_out<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(writer) = state.writer.take() else {
+            return state;
+        };
+        let (first, trouble) = (state.segments.next(), state.trouble.as_ref());
+        let bytes = trouble.map_or(0, |trouble| trouble.bytes);
+        drop(state);
+        let tried = writer.try_out(first, bytes, self.sync != SyncMode::Never);
+        let mut state = self.lock();
+        match tried {
+            Ok(()) => self.worked(&mut state),
+            Err(error) => self.fail(&mut state, result_of(&error), Some(&error)),
+        }
+        self.hand_back(&mut state, writer);
+        state
     }
 
     /// What is in the spool can't be read: logs that, and waits until it is to be tried again. True if `stop` is

@@ -42,6 +42,8 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
         } else if state.can_write() {
             waited = 0;
             state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state)).0;
+        } else if state.must_try_out() {
+            state = watchdog.state_dir(IF_IT_HANGS, || shared.try_out(state));
         } else if state.is_ending {
             return;
         } else {

@@ -95,6 +95,26 @@ impl Writer {
         self.may_have_written
     }
 
+    /// Finds out whether a disk that has failed works again: writes this many bytes to a file, which is removed then.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn try_out(&self, first: u64, bytes: u64, syncs: bool) -> io::Result<()> {
+        let name = segments::unfinished_name(first);
+        let _ = self.dir.remove(&name);
+        let tried = self.begin(&name, first).and_then(|current| {
+            let (block, mut left) = (vec![0; BLOCK], bytes as usize);
+            while left > 0 {
+                let piece = &block[..left.min(BLOCK)];
+                write_all(&*current.file, &mut [IoSlice::new(piece)])?;
+                left -= piece.len();
+            }
+            if syncs { current.file.sync() } else { Ok(()) }
+        });
+        let _ = self.dir.remove(&name);
+        tried
+    }
+
     /// The newest segment is not written to any more.
     pub fn leave(&mut self) {
         self.current = None;
