@@ -68,7 +68,7 @@ impl Found {
 pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
-    let dir = RealDir::existing(&path);
+    let dir = RealDir::existing(&path).map_err(failed)?;
     // Must come before the segments are listed: a running agent adds to them.
     let end = match position::read(&dir).map_err(failed)? {
         Stored::At(position) => position.end,

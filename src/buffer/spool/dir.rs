@@ -111,7 +111,11 @@ impl SpoolFile for File {
 
 /// A directory of the filesystem.
 #[derive(Debug)]
-pub struct RealDir(PathBuf);
+pub struct RealDir {
+    path: PathBuf,
+    /// To sync it even when no more files can be opened: that must not look like a disk that fails.
+    handle: File,
+}
 
 impl RealDir {
     /// The directory at this path. It is created if its parent exists, and nobody else may look into it.
@@ -123,19 +127,23 @@ impl RealDir {
             DirBuilder::new().mode(0o700).create(path)?;
         }
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
-        Ok(RealDir(path.into()))
+        RealDir::existing(path)
     }
 
     /// The directory at this path, for reading only.
-    pub fn existing(path: &Path) -> Self {
-        RealDir(path.into())
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn existing(path: &Path) -> io::Result<Self> {
+        let (path, handle) = (path.into(), File::open(path)?);
+        Ok(RealDir { path, handle })
     }
 }
 
 impl Dir for RealDir {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             // If it was removed in the meantime, it does not count.
             if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
@@ -158,18 +166,18 @@ impl Dir for RealDir {
             Access::New => _ = options.append(true).create_new(true),
             Access::Update => _ = options.write(true).create(true).truncate(false),
         }
-        Ok(Arc::new(options.open(self.0.join(name))?))
+        Ok(Arc::new(options.open(self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        fs::remove_file(self.path.join(name))
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        self.handle.sync_all()
     }
 }

@@ -65,7 +65,7 @@ impl Files {
 
 /// The bytes of events in a directory that may be a spool, if there are any.
 pub fn left_in(path: &Path) -> Option<u64> {
-    let files = RealDir::existing(path).list().ok()?;
+    let files = RealDir::existing(path).ok()?.list().ok()?;
     let segments = files.iter().filter(|(name, _)| segments::is_segment(name));
     let bytes = segments.map(|(_, bytes)| bytes).sum();
     (bytes > 0).then_some(bytes)

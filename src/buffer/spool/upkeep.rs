@@ -153,7 +153,7 @@ impl Upkeep {
         for unsynced in unsynced {
             let synced = match &dir_synced {
                 Ok(()) => self.io(|| unsynced.file.sync()),
-                Err(error) => Err(error.kind().into()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             };
             match synced {
                 Ok(()) => {
