@@ -1,9 +1,13 @@
 //! The same over TLS, where what nobody asked for can also wait in the socket below it.
 
+use std::io::BufRead as _;
+
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
+use rustls::{
+    ServerConfig, ServerConnection, Stream, StreamOwned, SupportedProtocolVersion, version,
+};
 
 use super::tests::{OK, post, raw_server, read_request, webhook_at};
 use super::*;
@@ -82,5 +86,22 @@ fn a_connection_is_kept() {
             assert_eq!(post(&mut webhook), Outcome::Delivered);
         }
         assert_eq!(*connections.lock().unwrap(), 1);
+    }
+}
+
+#[test]
+fn a_small_request_is_one_record() {
+    for versions in [&[&version::TLS12], &[&version::TLS13]] {
+        let config = server(versions);
+        let (address, _) = raw_server(move |_, mut socket| {
+            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let record = stream.fill_buf().unwrap();
+            if record.ends_with(b"\r\n\r\n{}\n") {
+                io::Write::write_all(&mut stream, OK).unwrap();
+            }
+        });
+        let mut webhook = webhook_at("https://hec.example.com/", &[address]);
+        assert_eq!(post(&mut webhook), Outcome::Delivered);
     }
 }

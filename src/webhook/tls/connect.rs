@@ -8,7 +8,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Stream, StreamOwned};
 use ureq::Error;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
@@ -233,9 +233,13 @@ impl Transport for Encrypted {
             request if request.is_empty() => {
                 self.stream.write_all(&self.buffers.output()[..amount])
             }
-            request => write_pieces(&mut self.stream, &request)
-                .and_then(|()| self.stream.flush())
-                .map(|()| self.wire.set_written()),
+            request => {
+                // `StreamOwned` writes one piece at a time.
+                let mut stream = Stream::new(&mut self.stream.conn, &mut self.stream.sock);
+                write_pieces(&mut stream, &request)
+                    .and_then(|()| stream.flush())
+                    .map(|()| self.wire.set_written())
+            }
         };
         result.map_err(|error| self.handshake.explain(error))
     }

@@ -225,6 +225,10 @@ struct Timed<'a> {
 
 impl Timed<'_> {
     fn begin(&self) -> io::Result<()> {
+        // With the shortest limit there is, whoever reads without a pause would still get everything.
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(ErrorKind::TimedOut.into());
+        }
         let left = self.deadline.map(left_until);
         self.stream.set_write_timeout(left)
     }
@@ -267,6 +271,8 @@ fn is_timeout(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     /// Takes a few bytes at a time, and is interrupted in between.
@@ -290,6 +296,25 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_after_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for (after, error) in [
+            (None, None),
+            (Some(Duration::from_secs(60)), None),
+            (Some(Duration::ZERO), Some(ErrorKind::TimedOut)),
+        ] {
+            let mut timed = Timed {
+                stream: &stream,
+                deadline: after.map(|after| Instant::now() + after),
+            };
+            // There is room for these in the kernel.
+            let result = write_pieces(&mut timed, &[Piece::from(b"{}\n".to_vec())]);
+            assert_eq!(result.map_err(|error| error.kind()).err(), error);
         }
     }
 
