@@ -105,6 +105,13 @@ impl Wire {
         self.state().is_written = true;
     }
 
+    /// Notes that the peer closed the connection, if the request was to be written whole just now. What else can't be
+    /// written, such as an alert over an old connection, says nothing of it.
+    pub fn set_cut_short(&self) {
+        let mut state = self.state();
+        state.is_cut_short |= state.left == 0 && !state.is_written;
+    }
+
     /// Whether the peer closed the connection before the request was written whole.
     pub fn is_cut_short(&self) -> bool {
         self.state().is_cut_short
@@ -205,11 +212,18 @@ mod tests {
         ] {
             let wire = Wire::default();
             wire.begin(pieces(&["{}\n"]));
+            // Something else, over an old connection.
+            wire.set_cut_short();
             wire.pass(passed);
-            wire.state().is_cut_short = is_cut_short;
+            if is_cut_short {
+                wire.set_cut_short();
+            }
             if is_written {
                 wire.set_written();
+                // Something else, after it.
+                wire.set_cut_short();
             }
+            assert_eq!(wire.is_cut_short(), is_cut_short);
             assert_eq!(wire.end(), sent, "{passed}, {is_written}, {is_cut_short}");
             assert!(wire.state().body.is_empty(), "nobody keeps it");
         }

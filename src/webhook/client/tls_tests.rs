@@ -1,6 +1,7 @@
 //! The same over TLS, where what nobody asked for can also wait in the socket below it.
 
 use std::io::BufRead as _;
+use std::sync::Mutex;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
@@ -8,6 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{
     ServerConfig, ServerConnection, Stream, StreamOwned, SupportedProtocolVersion, version,
 };
+use socket2::SockRef;
 
 use super::tests::{OK, post, raw_server, read_request, webhook_at};
 use super::*;
@@ -104,4 +106,33 @@ fn a_small_request_is_one_record() {
         let mut webhook = webhook_at("https://hec.example.com/", &[address]);
         assert_eq!(post(&mut webhook), Outcome::Delivered);
     }
+}
+
+#[test]
+fn what_an_old_connection_could_not_write_says_nothing_of_a_request_over_a_new_one() {
+    let config = server(&[&version::TLS13]);
+    let requests = Arc::<Mutex<usize>>::default();
+    let count = Arc::clone(&requests);
+    let (address, connections) = raw_server(move |place, socket| {
+        let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = StreamOwned::new(connection, socket.try_clone().unwrap());
+        while read_request(&mut stream) {
+            *count.lock().unwrap() += 1;
+            io::Write::write_all(&mut stream, OK).unwrap();
+            if place == 0 {
+                // When it is idle. The client wants to answer with an alert.
+                std::thread::sleep(Duration::from_millis(50));
+                io::Write::write_all(socket, b"not TLS").unwrap();
+                let no_time = Some(Duration::ZERO);
+                SockRef::from(&*socket).set_linger(no_time).unwrap();
+                return;
+            }
+        }
+    });
+    let mut webhook = webhook_at("https://hec.example.com/", &[address]);
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(post(&mut webhook), Outcome::Delivered);
+    assert_eq!(*connections.lock().unwrap(), 2);
+    assert_eq!(*requests.lock().unwrap(), 2, "one each");
 }

@@ -112,26 +112,23 @@ impl Transport for Socket {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        if self.broken.is_some() {
-            return Ok(());
-        }
-        let mut socket = Timed {
-            stream: &self.stream,
-            deadline: limit(timeout)?.map(|limit| Instant::now() + limit),
-        };
-        let result = match self.wire.take_request() {
-            request if request.is_empty() => socket.write_all(&self.buffers.output()[..amount]),
-            request => write_pieces(&mut socket, &request).map(|()| self.wire.set_written()),
-        };
-        match result {
-            Err(error) if is_disconnect(&error) => {
-                self.broken = Some(error.kind());
-                self.wire.state().is_cut_short = true;
-                Ok(())
+        if self.broken.is_none() {
+            let mut socket = Timed {
+                stream: &self.stream,
+                deadline: limit(timeout)?.map(|limit| Instant::now() + limit),
+            };
+            let result = match self.wire.take_request() {
+                request if request.is_empty() => socket.write_all(&self.buffers.output()[..amount]),
+                request => write_pieces(&mut socket, &request).map(|()| self.wire.set_written()),
+            };
+            match result {
+                Err(error) if is_disconnect(&error) => self.broken = Some(error.kind()),
+                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                result => return Ok(result?),
             }
-            Err(error) if is_timeout(&error) => Err(Error::Timeout(timeout.reason)),
-            result => Ok(result?),
         }
+        self.wire.set_cut_short();
+        Ok(())
     }
 
     fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
