@@ -260,12 +260,15 @@ mod tests {
         ) {
             let (mut bytes, mut ends, mut next) = (Vec::new(), Vec::new(), 7);
             for lines in &lines {
-                let chunk = chunk(lines);
-                let record = Record::new(chunk.bytes, chunk.events);
+                let (first, more) = (chunk(&lines[..1]), chunk(&lines[1..]));
+                let mut record = Record::new(first.bytes, first.events);
+                if !more.bytes.is_empty() {
+                    prop_assert!(record.add(&more.bytes, more.events as u32));
+                }
                 bytes.extend(record.head(next, 9));
                 bytes.extend(&record.bytes);
                 ends.push((next, bytes.len()));
-                next += chunk.events as u64;
+                next += lines.len() as u64;
             }
             let at = at.index(bytes.len());
             let hit = ends.iter().position(|(_, end)| at < *end).unwrap();
