@@ -1,6 +1,7 @@
 //! What the client must know of its connection that ureq does not know: the request as it is written, whether it was
 //! written whole, whether any of it can have been read, and whether anything came unasked.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,10 +14,17 @@ use crate::telemetry::expiry::Expiries;
 use crate::webhook::error::Sent;
 
 /// What is known of the connection in use. There is one at a time; clones share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Wire(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Wire {
+    /// Without the head, which has the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+#[derive(Default)]
 struct State {
     /// The request's head, and its body: they are written together, without a copy.
     head: Vec<u8>,
