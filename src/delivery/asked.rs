@@ -95,7 +95,6 @@ impl Delivery {
                 self.is_distrusted = true;
                 let launch = Launch {
                     number: self.launches + 1,
-                    sender: query.sender,
                     ..Launch::default()
                 };
                 self.held(launch, error, now, &mut effects);
