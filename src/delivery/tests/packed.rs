@@ -72,9 +72,14 @@ fn bodies_come_close_to_the_limit_and_none_is_larger() {
 
 #[test]
 fn a_limit_that_is_answered_is_that_of_the_compressed_body() {
-    for (connections, limit) in [(1, 10 << 10), (1, 100 << 10), (4, 10 << 10), (4, 900_000)] {
+    for (connections, limit, events) in [
+        (1, 10 << 10, 20_000),
+        (1, 100 << 10, 60_000),
+        (4, 10 << 10, 20_000),
+        (4, 900_000, 60_000),
+    ] {
         for packs in [mixed, |request: &Request| request.bytes / 5] {
-            let mut simulation = with(connections, 60_000, packs);
+            let mut simulation = with(connections, events, packs);
             simulation.run_until(MAX * 10, |request| match request.bytes > limit {
                 true => {
                     let error = DeliveryError::transient(Cause::Answer, "HTTP 413");

@@ -31,7 +31,7 @@ fn endpoints_that_are_killed_and_come_back_keep_nobody_waiting() {
     for (mode, connections) in [(Mode::Failover, 1), (Mode::Failover, 4), (Mode::Spread, 3)] {
         for seed in 0..60 {
             let script = kills(seed * 77 + 5, 30, 500, 3000);
-            let mut simulation = stream(to(3, mode, connections, 6000), 10);
+            let mut simulation = stream(to(3, mode, connections, 3000), 20);
             let is_alive = |endpoint: usize, at: Duration| {
                 let place = script.partition_point(|(turn, _)| *turn <= at);
                 place == 0 || script[place - 1].1[endpoint]
@@ -75,8 +75,8 @@ fn vanish(
         let turn = ends.partition_point(|end| *end <= at);
         turns.get(turn).map(|(endpoint, _)| endpoint % 3)
     };
-    let events = (at.as_millis() / 10) as usize;
-    let mut simulation = stream(to(3, mode, connections, events), 10);
+    let events = (at.as_millis() / 20) as usize;
+    let mut simulation = stream(to(3, mode, connections, events), 20);
     let mut failures = Vec::new();
     simulation.run_until(MAX * 100, |request| {
         let is_dead = |at| dead(at) == Some(request.endpoint);
