@@ -260,3 +260,6 @@ impl Body {
         std::mem::replace(batch, others)
     }
 }
+
+#[cfg(test)]
+mod tests;

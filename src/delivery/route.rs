@@ -296,3 +296,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::delivery::attempt::{Airborne, Launch};
 
 impl Simulation {
     /// What a sender should do.
@@ -59,6 +60,36 @@ fn what_waits_is_sent_once_and_soon_and_all_else_is_dropped() {
     simulation.run_until(Duration::from_secs(90), &mut webhook);
     assert_eq!(simulation.delivered.len(), 4);
     simulation.assert_nothing_forgotten();
+}
+
+#[test]
+fn a_sender_takes_from_the_queue_until_it_has_ended_and_nothing_flies() {
+    for (has_ended, is_collecting, flies, expected) in [
+        (false, false, false, "collect"),
+        (false, false, true, "collect"),
+        (false, true, false, "wait"),
+        (true, false, true, "wait"),
+        (true, true, true, "wait"),
+        (true, false, false, "end"),
+    ] {
+        let mut delivery = Simulation::new(0).delivery;
+        (delivery.has_ended, delivery.is_collecting) = (has_ended, is_collecting);
+        if flies {
+            delivery.in_flight.push(Airborne {
+                launch: Launch::default(),
+                extent: Extent::default(),
+                seqs: Vec::new(),
+            });
+        }
+        let (_, step) = delivery.disabled(&Ranges::default(), Instant::now());
+        let step = match step {
+            Step::Collect { until: None, .. } => "collect",
+            Step::Wait(None) => "wait",
+            Step::Finished => "end",
+            step => panic!("{step:?}"),
+        };
+        assert_eq!(step, expected, "{has_ended} {is_collecting} {flies}");
+    }
 }
 
 proptest! {

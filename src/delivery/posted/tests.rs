@@ -1,0 +1,120 @@
+//! Channels, and when something is asked; `delivery/tests/posted.rs` follows the events.
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+const SECOND: Duration = Duration::from_secs(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
+fn posted() -> Posted {
+    Posted::new(Some(TIMEOUT), 0)
+}
+
+/// A body of two events of the first sender is taken at this time. Returns how many must be posted again.
+fn post(posted: &mut Posted, id: u64, at: Instant) -> usize {
+    let launch = Launch {
+        channel: posted.channel(0, 0, at),
+        ..Launch::default()
+    };
+    let attempt = Attempt::from(Batch::of(b"{}\n{}\n"));
+    let body = Body::new(attempt, Ranges::default(), at);
+    posted.accepted(launch, id, body).1.len()
+}
+
+#[test]
+fn no_channel_has_the_number_of_another() {
+    let now = Instant::now();
+    assert_eq!(Posted::new(None, 0).channel(0, 0, now), None);
+    let mut posted = posted();
+    for (number, (sender, endpoint)) in (1..).zip([(0, 0), (0, 1), (1, 0), (0, 1)]) {
+        if number == 4 {
+            posted.lose(0, 1, MOVED);
+        }
+        for _ in 0..2 {
+            assert_eq!(posted.channel(sender, endpoint, now), Some(number));
+        }
+    }
+    let mut of_another_target = Posted::new(Some(TIMEOUT), posted.count());
+    assert_eq!(of_another_target.channel(0, 0, now), Some(5));
+}
+
+#[test]
+fn the_older_a_body_is_and_the_slower_the_answer_the_less_often_is_asked() {
+    for (age, took, pause) in [
+        (1, 0, 1),
+        (4, 0, 1),
+        (8, 0, 2),
+        (36, 0, 9),
+        (100, 0, 10),
+        (8, 1, 10),
+        (100, 1, 10),
+        (8, 3, 30),
+    ] {
+        let (begin, mut posted) = (Instant::now(), posted());
+        assert_eq!(posted.next_due(0), None);
+        post(&mut posted, 0, begin);
+        post(&mut posted, 1, begin + SECOND / 2);
+        assert_eq!(posted.next_due(0), Some(begin + SECOND));
+        assert_eq!(posted.due(0, begin + SECOND - NANOSECOND), None);
+        let now = begin + SECOND * age;
+        assert_eq!(posted.due(1, now), None, "the other sender's");
+        let query = posted.due(0, now).unwrap();
+        assert_eq!(query.ids, [0, 1]);
+        posted.answered(&query, &[], SECOND * took, now);
+        assert_eq!(posted.next_due(0), Some(now + SECOND * pause));
+    }
+}
+
+#[test]
+fn after_a_doubt_half_as_many_bodies_wait_and_more_when_some_are_indexed() {
+    let now = Instant::now();
+    for (lost, most) in [(0, 100), (1, 1), (5, 3), (6, 3)] {
+        let (mut posted, mut id) = (posted(), lost);
+        let mut fill = |posted: &mut Posted| {
+            let fits = |_: &usize| {
+                id += 1;
+                posted.may_post(0) && post(posted, id, now) == 0
+            };
+            (0..100).take_while(fits).count()
+        };
+        for id in 0..lost {
+            assert_eq!(post(&mut posted, id, now), 0);
+        }
+        assert_eq!(posted.lose(0, 0, MOVED).len() as u64, lost);
+        assert_eq!(posted.events(), 0);
+        assert_eq!(fill(&mut posted), most, "{lost}");
+        if lost > 0 {
+            let query = posted.due(0, now + SECOND).unwrap();
+            posted.answered(&query, &[], SECOND, now);
+            assert_eq!(fill(&mut posted), 0, "none is indexed");
+            posted.answered(&query, &query.ids[..1], SECOND, now);
+            assert_eq!(fill(&mut posted), most + 1, "twice as many in all");
+        }
+    }
+}
+
+#[test]
+fn an_id_that_was_there_casts_doubt_on_all() {
+    for (id, again) in [(4, 0), (3, 2), (0, 2)] {
+        let (now, mut posted) = (Instant::now(), posted());
+        post(&mut posted, 3, now);
+        assert_eq!(post(&mut posted, id, now), again);
+        assert_eq!(posted.events(), 4 - 2 * again);
+    }
+}
+
+#[test]
+fn what_is_not_indexed_in_time_is_given_up_one_after_the_other() {
+    let (begin, mut posted) = (Instant::now(), posted());
+    post(&mut posted, 0, begin);
+    post(&mut posted, 1, begin + SECOND);
+    for (after, bodies, left) in [
+        (TIMEOUT - NANOSECOND, 0, 4),
+        (TIMEOUT, 1, 2),
+        (TIMEOUT + SECOND - NANOSECOND, 0, 2),
+        (TIMEOUT + SECOND, 1, 0),
+    ] {
+        assert_eq!(posted.expire(begin + after).len(), bodies);
+        assert_eq!(posted.events(), left);
+    }
+}

@@ -1,0 +1,322 @@
+//! What follows from one answer.
+
+use super::*;
+use crate::delivery::attempt::{Airborne, Attempt, Launch};
+use crate::delivery::outcome::{EventOutcome, Partial};
+use crate::delivery::posted::{CHANGED, MOVED};
+
+fn events() -> Attempt {
+    Attempt::from(Batch::of(b"{}\n{}\n{}\n"))
+}
+
+/// Three events are in flight.
+fn in_flight(terms: Terms) -> (Delivery, Box<Flight>) {
+    let settings = Settings {
+        connections: 2,
+        ..settings()
+    };
+    let mut delivery = Delivery::new(settings, Backoff::new(MIN, MIN, 7));
+    delivery.retarget(1, terms);
+    delivery.retry.push_back(events());
+    match delivery.next(0, Instant::now()) {
+        Step::Send(flight) => (delivery, flight),
+        step => panic!("{step:?}"),
+    }
+}
+
+fn splunk() -> Terms {
+    Terms {
+        ack_timeout: Some(MAX),
+        ..terms()
+    }
+}
+
+#[test]
+fn what_the_previous_target_has_taken_is_delivered() {
+    for (outcome, delivered, doubt) in [
+        (Outcome::Delivered, 3, None),
+        (Outcome::Accepted(0), 0, Some(CHANGED)),
+        (failed(Cause::Answer), 0, None),
+    ] {
+        let (mut delivery, flight) = in_flight(terms());
+        delivery.retarget(2, terms());
+        let effects = delivery.on(flight, outcome, QUICK, Instant::now());
+        let events = effects.iter().map(|effect| match effect {
+            Effect::Delivered(batch) => batch.extent().events,
+            _ => 0,
+        });
+        assert_eq!(events.sum::<usize>(), delivered);
+        assert_eq!(delivery.buffered(), 3 - delivered);
+        let attempt = delivery.retry.front();
+        assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt);
+    }
+}
+
+#[test]
+fn other_senders_look_again_unless_all_is_well() {
+    for (has_failed, has_ended, outcome, wakes) in [
+        (false, false, Outcome::Delivered, false),
+        (true, false, Outcome::Delivered, true),
+        (false, true, Outcome::Delivered, true),
+        (false, false, rejected(), true),
+    ] {
+        let (mut delivery, flight) = in_flight(terms());
+        delivery.wakes_others();
+        delivery.has_ended = has_ended;
+        if has_failed {
+            let mut attempt = events();
+            attempt.failures = 1;
+            delivery.retry.push_back(attempt);
+        }
+        let place = format!("{has_failed} {has_ended} {outcome:?}");
+        delivery.on(flight, outcome, QUICK, Instant::now());
+        assert_eq!(delivery.wakes_others(), wakes, "{place}");
+    }
+}
+
+#[test]
+fn what_splunk_takes_ends_an_outage_unless_it_acknowledges_nothing() {
+    for is_distrusted in [false, true] {
+        let (mut delivery, flight) = in_flight(splunk());
+        (delivery.is_distrusted, delivery.failed_in_a_row) = (is_distrusted, 1);
+        let effects = delivery.on(flight, Outcome::Accepted(0), QUICK, Instant::now());
+        let is_posted = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Posted));
+        assert_eq!(is_posted, !is_distrusted);
+        assert_eq!(delivery.failed_in_a_row, u32::from(is_distrusted));
+    }
+}
+
+#[test]
+fn what_another_server_has_taken_is_sent_again() {
+    let (mut delivery, flight) = in_flight(splunk());
+    delivery.on(flight, Outcome::Accepted(0), QUICK, Instant::now());
+    for (sender, posted) in [(1, 3), (0, 0)] {
+        delivery.moved(sender, 0);
+        assert_eq!((delivery.posted(), delivery.buffered()), (posted, 3));
+    }
+    let attempt = delivery.retry.pop_front().unwrap();
+    assert_eq!(attempt.doubt.as_deref(), Some(MOVED));
+}
+
+#[test]
+fn events_are_open_wherever_they_are() {
+    let (flying, _) = in_flight(terms());
+    let empty = || Delivery::new(settings(), Backoff::new(MIN, MIN, 7));
+    let [mut fresh, mut retry, mut suspect] = [empty(), empty(), empty()];
+    fresh.fresh = events().batch;
+    retry.retry.push_back(events());
+    suspect.set_aside(None, events(), "no", Instant::now());
+    for delivery in [flying, fresh, retry, suspect] {
+        assert!(delivery.is_open(&(2..5)) && !delivery.is_open(&(3..5)));
+    }
+    assert!(!empty().is_open(&(0..5)));
+}
+
+#[test]
+fn only_what_forbids_queries_is_an_outage() {
+    for (cause, is_outage, is_reported) in [
+        (Cause::Aborted, false, false),
+        (Cause::Answer, false, true),
+        (Cause::Settings, true, true),
+    ] {
+        let (mut delivery, flight) = in_flight(splunk());
+        let (launch, now) = (flight.launch, Instant::now());
+        delivery.on(flight, Outcome::Accepted(0), QUICK, now);
+        // One more failure, and not a part of this one.
+        delivery.count_failure(launch);
+        let query = delivery.posted.due(0, now + MAX).unwrap();
+        let error = Err(DeliveryError::transient(cause, "no"));
+        let effects = delivery.asked(&query, error, QUICK, now);
+        let failures: Vec<_> = effects
+            .iter()
+            .map(|effect| match effect {
+                Effect::Failed(_, delay) => (true, *delay),
+                Effect::QueryFailed(_) => (false, MIN),
+                effect => panic!("{effect:?}"),
+            })
+            .collect();
+        assert_eq!(failures, [(is_outage, MIN)][usize::from(!is_reported)..]);
+        assert_eq!(delivery.is_distrusted, is_outage, "{cause:?}");
+        assert_eq!(delivery.posted.events() == 0, is_outage);
+    }
+}
+
+/// The same of two endpoints, and the event is a suspect that had its last chance.
+fn suspect_at_two_endpoints(now: Instant) -> (Delivery, Box<Flight>) {
+    let policy = Policy {
+        endpoints: 2,
+        ..Policy::default()
+    };
+    let (mut delivery, _) = in_flight(Terms { policy, ..terms() });
+    delivery.in_flight.clear();
+    let one = Attempt::from(Batch::of(b"{}\n"));
+    delivery.set_aside(None, one, "no", now);
+    delivery.suspects[0].had_last_chance = true;
+    delivery.failed_in_a_row = 2;
+    match delivery.next(0, now) {
+        Step::Send(flight) => (delivery, flight),
+        step => panic!("{step:?}"),
+    }
+}
+
+#[test]
+fn a_suspect_goes_to_another_endpoint_at_once() {
+    let now = Instant::now();
+    let (mut delivery, flight) = suspect_at_two_endpoints(now);
+    assert_eq!(flight.endpoint(), 0);
+    let effects = delivery.on(flight, failed(Cause::Unreachable), QUICK, now);
+    assert!(matches!(effects[..], [Effect::EndpointFailed(0, _)]));
+    let suspect = &delivery.suspects[0];
+    assert_eq!((suspect.due, suspect.had_last_chance), (now, false));
+    assert_eq!(delivery.route.pick(0, now), 1);
+}
+
+#[test]
+fn the_agents_own_end_of_a_request_says_nothing_of_the_endpoint() {
+    let now = Instant::now();
+    let (mut delivery, flight) = suspect_at_two_endpoints(now);
+    assert!(
+        delivery
+            .on(flight, failed(Cause::Aborted), QUICK, now)
+            .is_empty()
+    );
+    assert_eq!(delivery.route.pick(0, now), 0);
+}
+
+#[test]
+fn what_may_have_arrived_is_reported_when_it_is_sent_again() {
+    for (outcome, is_reported, doubt) in [
+        (Outcome::Delivered, true, None),
+        (rejected(), true, None),
+        (failed(Cause::Answer), true, None),
+        (failed(Cause::Timeout), true, Some("Timeout")),
+        // Nothing was sent.
+        (failed(Cause::Unreachable), false, Some("before")),
+    ] {
+        let (mut delivery, mut flight) = in_flight(terms());
+        flight.attempt.doubt = Some("before".to_owned());
+        let name = format!("{outcome:?}");
+        let effects = delivery.on(flight, outcome, QUICK, Instant::now());
+        let reports = effects.iter().filter_map(|effect| match effect {
+            Effect::Redelivered(events, doubt) => Some((*events, doubt.as_str())),
+            _ => None,
+        });
+        let expected = [(3, "before")];
+        assert_eq!(
+            reports.collect::<Vec<_>>(),
+            expected[usize::from(!is_reported)..],
+            "{name}"
+        );
+        let attempt = delivery.retry.front();
+        assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt, "{name}");
+    }
+}
+
+#[test]
+fn while_others_pass_halves_are_tried_after_the_other_half_of_the_whole() {
+    for (outcome, other_family, expected) in [
+        (failed(Cause::Answer), 7, [3, 1, 2]),
+        (failed(Cause::Answer), 6, [1, 2, 3]),
+        (rejected(), 7, [1, 2, 3]),
+    ] {
+        let (mut delivery, mut flight) = in_flight(terms());
+        flight.attempt.family = 7;
+        let mut other = events();
+        other.family = other_family;
+        delivery.retry.push_back(other);
+        (delivery.trouble, delivery.passes, delivery.family) = (Some(0), 1, 7);
+        let name = format!("{outcome:?} {other_family}");
+        delivery.on(flight, outcome, QUICK, Instant::now());
+        let events = delivery.retry.iter().map(|it| it.batch.extent().events);
+        assert_eq!(events.collect::<Vec<_>>(), expected, "{name}");
+        let of_halves = |it: &&Attempt| it.family == 8;
+        assert_eq!(delivery.retry.iter().filter(of_halves).count(), 2);
+    }
+}
+
+#[test]
+fn only_after_a_success_the_body_made_ahead_is_the_next() {
+    for (outcome, events) in [
+        (Outcome::Delivered, Some(5)),
+        (Outcome::Accepted(0), Some(5)),
+        (failed(Cause::Answer), None),
+        (rejected(), None),
+    ] {
+        let (mut delivery, flight) = in_flight(terms());
+        delivery.ahead.begin(5);
+        delivery.on(flight, outcome, QUICK, Instant::now());
+        assert_eq!(delivery.ahead.events(), events);
+    }
+}
+
+#[test]
+fn a_failure_that_is_part_of_another_one_makes_nobody_wait_longer() {
+    for (is_part, delay) in [(false, MIN), (true, Duration::ZERO)] {
+        let (mut delivery, flight) = in_flight(terms());
+        if is_part {
+            delivery.count_failure(flight.launch);
+        }
+        let now = Instant::now();
+        let effects = delivery.on(flight, failed(Cause::Unreachable), QUICK, now);
+        let is_told = matches!(effects.last(), Some(Effect::Failed(_, it)) if *it == delay);
+        assert!(is_told, "{effects:?}");
+        assert_eq!(delivery.waits_for(0, now), delay);
+    }
+}
+
+#[test]
+fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
+    let all = |events: usize| {
+        let partial = Partial {
+            events: vec![EventOutcome::Rejected; events],
+            rejection: None,
+            failure: None,
+        };
+        (events, Outcome::Partial(partial))
+    };
+    for ((events, outcome), rejected_before, others_fly, wants_other, waits) in [
+        ((1, rejected()), 1, 0, false, false),
+        ((1, rejected()), 2, 0, true, false),
+        ((1, rejected()), 3, 0, true, true),
+        ((1, rejected()), 4, 0, true, true),
+        ((1, rejected()), 3, 1, true, false),
+        ((1, rejected()), 4, 1, true, true),
+        (all(1), 3, 0, true, true),
+        (all(3), 0, 0, false, false),
+        (all(3), 1, 0, false, true),
+        (all(3), 2, 0, false, true),
+    ] {
+        let (mut delivery, mut flight) = in_flight(terms());
+        flight.attempt.batch = Batch::of(&b"{}\n".repeat(events));
+        delivery.fruitless = rejected_before;
+        for _ in 0..others_fly {
+            delivery.in_flight.push(Airborne {
+                launch: Launch::default(),
+                extent: Extent::default(),
+                seqs: Vec::new(),
+            });
+        }
+        let now = Instant::now();
+        delivery.on(flight, outcome, QUICK, now);
+        let got = (delivery.wants_other, !delivery.waits_for(0, now).is_zero());
+        let place = format!("{events} {rejected_before} {others_fly}");
+        assert_eq!(got, (wants_other, waits), "{place}");
+    }
+}
+
+#[test]
+fn bodies_begin_small_after_an_outage_of_what_was_reached() {
+    for (cause, failures, is_growing) in [
+        (Cause::Unreachable, 5, false),
+        (Cause::Settings, 0, true),
+        (Cause::Answer, 0, false),
+        (Cause::Answer, 5, true),
+    ] {
+        let (mut delivery, flight) = in_flight(terms());
+        delivery.failed_in_a_row = failures;
+        delivery.on(flight, failed(cause), QUICK, Instant::now());
+        assert_eq!(delivery.size.is_growing(), is_growing, "{cause:?}");
+    }
+}

@@ -1,0 +1,120 @@
+//! How many events the next body waits for, and which one probes a webhook that is down.
+
+use super::*;
+use crate::delivery::attempt::Attempt;
+
+fn delivery() -> Delivery {
+    Delivery::new(settings(), Backoff::new(MIN, MIN, 7))
+}
+
+/// So many events, numbered from 0.
+fn events(count: usize) -> Batch {
+    Batch::of(&b"{}\n".repeat(count))
+}
+
+fn seq(flight: Option<Flight>) -> Option<Seq> {
+    Some(flight?.batch().seqs().next()?.start)
+}
+
+#[test]
+fn what_the_encoding_adds_is_counted() {
+    let mut delivery = delivery();
+    delivery.terms.overhead = Overhead {
+        per_event: 5,
+        per_body: 2,
+    };
+    let Extent { events, bytes } = delivery.size_of(&events(2));
+    assert_eq!((events, bytes), (2, 6 + 2 * 5 + 2));
+}
+
+#[test]
+fn newer_events_are_looked_for_while_there_are_few() {
+    for (is_down, fresh, retry, has_ended, has_room) in [
+        (false, 9, 0, false, true),
+        (false, 9, 0, true, false),
+        (false, 10, 0, false, false),
+        (false, 11, 0, false, false),
+        (false, 0, 1, false, false),
+        (true, 4, 3, false, true),
+        (true, 4, 3, true, false),
+        (true, 4, 4, false, false),
+        (true, 9, 0, false, false),
+    ] {
+        let mut delivery = delivery();
+        delivery.failed_in_a_row = if is_down { 2 } else { 0 };
+        delivery.has_ended = has_ended;
+        delivery.fresh = events(fresh);
+        if retry > 0 {
+            delivery.retry.push_back(Attempt::from(events(retry)));
+        }
+        let limit = Extent {
+            events: 10,
+            ..Extent::MAX
+        };
+        let place = format!("{is_down} {fresh} {retry} {has_ended}");
+        assert_eq!(delivery.has_room(limit), has_room, "{place}");
+    }
+}
+
+/// So many of eight events wait, and the others are suspects.
+fn eight(waiting: usize) -> Delivery {
+    let (mut delivery, mut all) = (delivery(), events(8));
+    let now = Instant::now();
+    for _ in waiting..8 {
+        let one = Attempt::from(all.take_one(waiting));
+        delivery.set_aside(None, one, "no", now);
+    }
+    delivery.fresh = all;
+    delivery
+}
+
+#[test]
+fn each_third_probe_is_another_event_if_the_oldest_may_be_to_blame() {
+    for (probes, waiting, is_suspicious, expected) in [
+        (0, 8, true, 0),
+        (1, 8, true, 4),
+        (2, 8, true, 0),
+        (3, 8, true, 0),
+        (4, 8, true, 2),
+        (4, 8, false, 0),
+        (7, 8, true, 6),
+        (10, 8, true, 1),
+        // Suspects count, too.
+        (1, 4, true, 4),
+        (4, 4, true, 2),
+        (7, 4, true, 6),
+        (0, 0, true, 4),
+        (3, 0, false, 2),
+    ] {
+        let mut delivery = eight(waiting);
+        (delivery.probes, delivery.is_content_suspicious) = (probes, is_suspicious);
+        let probe = delivery.take_probe();
+        let place = format!("{probes} {waiting} {is_suspicious}");
+        assert_eq!(seq(probe), Some(expected), "{place}");
+        let waits: Vec<_> = delivery
+            .retry
+            .iter()
+            .map(|it| it.batch.extent().events)
+            .collect();
+        let left = waiting - usize::from((expected as usize) < waiting);
+        assert_eq!(waits, [left][usize::from(left == 0)..], "{place}");
+        assert_eq!(delivery.suspects.len() + left, 7, "{place}");
+    }
+    assert_eq!(seq(delivery().take_probe()), None);
+}
+
+#[test]
+fn what_is_sent_after_rejections_is_far_from_all_before_it() {
+    for is_fresh in [true, false] {
+        let mut delivery = delivery();
+        for (others, expected) in [(0, 2), (1, 6), (2, 1)] {
+            delivery.others = others;
+            match is_fresh {
+                true => delivery.fresh = events(8),
+                false => delivery.retry = [Attempt::from(events(8))].into(),
+            }
+            let other = delivery.take_other();
+            assert_eq!(seq(other), Some(expected), "{is_fresh} {others}");
+        }
+    }
+}
