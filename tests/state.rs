@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -195,9 +196,11 @@ fn it_is_written_rarely_and_is_always_whole() {
     let began = Instant::now();
     let mut versions: [Vec<(u64, u64)>; 2] = Default::default();
     let mut fed = 0;
-    while versions[0].len() < 3 {
+    while versions[0].len() < 2 {
         feed(&mut busy, &numbered(fed..fed + 1));
         fed += 1;
+        // Many events while a file is as old as it gets, and no busy loop.
+        thread::sleep(Duration::from_millis(20));
         for (number, versions) in (1..).zip(&mut versions) {
             let state = dir.read(number).unwrap();
             let inode = fs::metadata(dir.file(number)).unwrap().ino();
@@ -211,7 +214,7 @@ fn it_is_written_rarely_and_is_always_whole() {
         assert!(took < Duration::from_secs(60), "{took:?}: {versions:?}");
     }
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(9), "{took:?}: {versions:?}");
+    assert!(took >= Duration::from_secs(4), "{took:?}: {versions:?}");
     assert_eq!(versions[1].len(), 1, "nothing has changed: {versions:?}");
     let (balance_now, _) = finish(busy, &hook, &numbered(0..fed));
     assert_eq!(balance(&dir.read(1).unwrap()), balance_now);

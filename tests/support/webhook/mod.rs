@@ -22,7 +22,7 @@ pub(crate) use request::Request;
 use answer::Then;
 
 /// How long a wait for requests or for a free port may take before the test has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 
