@@ -496,7 +496,7 @@ fn an_answer_counts_by_its_status_however_badly_it_ends() {
     assert_eq!(requests.len(), events.len(), "none was sent twice");
     let endless = requests[7].at - requests[6].at;
     assert!(
-        endless < Duration::from_secs(4),
+        endless < Duration::from_secs(20),
         "it is read for {endless:?}"
     );
     assert_eq!(

@@ -469,7 +469,7 @@ fn load(
                     client = TcpStream::connect(host.address).ok().map(|socket| {
                         socket.set_nodelay(true).unwrap();
                         socket
-                            .set_read_timeout(Some(Duration::from_secs(20)))
+                            .set_read_timeout(Some(Duration::from_secs(60)))
                             .unwrap();
                         Client::over(socket)
                     });
