@@ -175,6 +175,12 @@ impl Webhook {
         self.shared.lock().connections
     }
 
+    /// Waits until every connection is closed: what comes next needs a new one.
+    #[track_caller]
+    pub(crate) fn wait_until_closed(&self) {
+        drop(self.wait("no connection", |state| state.open.is_empty()));
+    }
+
     /// Waits until all connections that clients have made so far were accepted. They are accepted in order, so it is
     /// enough to make one more and see it end.
     pub(crate) fn accept_all(&self) {
@@ -490,6 +496,7 @@ fn serve(shared: &Shared, socket: TcpStream, number: usize) {
             .and_then(|session| converse(shared, StreamOwned::new(session, socket), number)),
     };
     shared.lock().open.remove(&number);
+    shared.changed.notify_all();
 }
 
 fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
