@@ -490,13 +490,17 @@ fn an_answer_counts_by_its_status_however_badly_it_ends() {
     for (count, event) in events.iter().enumerate() {
         feed(&mut agent, std::slice::from_ref(event));
         hook.wait_for_events(count + 1);
+        if answers.get(count).is_some_and(Answer::ends_connection) {
+            // What is posted before that may have arrived, and would be sent twice.
+            hook.wait_until_closed();
+        }
     }
     let (_, log) = finish(agent, &hook, &events);
     let requests = hook.requests();
     assert_eq!(requests.len(), events.len(), "none was sent twice");
     let endless = requests[7].at - requests[6].at;
     assert!(
-        endless < Duration::from_secs(4),
+        endless < Duration::from_secs(20),
         "it is read for {endless:?}"
     );
     assert_eq!(

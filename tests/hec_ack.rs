@@ -54,6 +54,10 @@ impl Splunk {
         change(&mut self.state.lock().unwrap());
     }
 
+    fn index_from_now_on(&self) {
+        self.change(|state| state.delay = Some(Duration::ZERO));
+    }
+
     fn indexed(&self) -> BTreeSet<String> {
         self.state.lock().unwrap().indexed.iter().cloned().collect()
     }
@@ -70,6 +74,29 @@ impl Splunk {
             &self.url(),
             &[&["--hec-ack", "--batch-events=10"], more].concat(),
         )
+    }
+
+    /// Starts an agent with a status page and feeds it events, all of which are posted and none is indexed. Gives its
+    /// figures by name, too.
+    fn posted(&self, more: &[&str], events: usize) -> (Agent, impl Fn(&str) -> u64 + use<>) {
+        let status = free_address();
+        let page = format!("--status-listen={status}");
+        let mut agent = self.start_agent(&[&[&*page], more].concat());
+        agent.wait_for_log("started");
+        feed(&mut agent, &numbered(0..events));
+        let figure = move |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
+        eventually("all are posted", || {
+            (figure("unacknowledged_events") == events as u64).then_some(())
+        });
+        (agent, figure)
+    }
+
+    /// Waits until this many bodies were posted.
+    #[track_caller]
+    fn wait_for_posts(&self, count: usize) {
+        eventually("they are posted", || {
+            (self.requests("/raw").len() >= count).then_some(())
+        });
     }
 
     /// Ends the agent's input; then all is indexed, and nothing else delivered.
@@ -134,19 +161,9 @@ impl State {
 #[test]
 fn events_are_delivered_when_they_are_indexed() {
     let splunk = Splunk::start(None);
-    let status = free_address();
     let state = tempfile::tempdir().unwrap();
-    let mut agent = splunk.start_agent(&[
-        "--compress=gzip",
-        &format!("--status-listen={status}"),
-        &format!("--state-dir={}", state.path().display()),
-    ]);
-    agent.wait_for_log("started");
-    feed(&mut agent, &numbered(0..100));
-    let figure = |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
-    eventually("all are posted", || {
-        (figure("unacknowledged_events") == 100).then_some(())
-    });
+    let state_dir = format!("--state-dir={}", state.path().display());
+    let (agent, figure) = splunk.posted(&["--compress=gzip", &state_dir], 100);
     assert_eq!(
         (figure("events_delivered_total"), figure("buffered_events")),
         (0, 100)
@@ -161,7 +178,7 @@ fn events_are_delivered_when_they_are_indexed() {
         shown.contains("delivered 0") && shown.contains("buffered 100 (100 posted, "),
         "{shown}"
     );
-    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    splunk.index_from_now_on();
     let (redelivered, log) = splunk.finish(agent, 100);
     assert_eq!(redelivered, 0, "{log}");
     let (posts, queries) = (splunk.requests("/raw"), splunk.requests("/ack"));
@@ -189,30 +206,15 @@ fn events_are_delivered_when_they_are_indexed() {
 #[test]
 fn with_a_spool_what_is_not_indexed_takes_no_memory_and_is_read_again() {
     let splunk = Splunk::start(None);
-    let (status, state) = (free_address(), tempfile::tempdir().unwrap());
-    let mut agent = splunk.start_agent(&[
-        "--spool-bytes=1MiB",
-        "--buffer-events=20",
-        &format!("--status-listen={status}"),
-        &format!("--state-dir={}", state.path().display()),
-    ]);
-    agent.wait_for_log("started");
-    feed(&mut agent, &numbered(0..200));
-    let figure = |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
-    eventually("all are posted", || {
-        let is_so = figure("unacknowledged_events") == 200 && figure("spool_events") == 200;
-        is_so.then_some(())
+    let (agent, figure) = splunk.posted(&["--spool-bytes=1MiB", "--buffer-events=20"], 200);
+    let figures = ["spool_events", "buffered_events", "buffered_bytes"];
+    eventually("they are in the spool alone", || {
+        (figures.map(&figure) == [200, 0, 0]).then_some(())
     });
-    assert_eq!(
-        (figure("buffered_events"), figure("buffered_bytes")),
-        (0, 0)
-    );
     let before = splunk.requests("/raw").len();
-    splunk.change(|state| {
-        state.cookie = 1;
-        state.delay = Some(Duration::from_secs(1));
-    });
+    splunk.change(|state| state.cookie = 1);
     agent.wait_for_log("the balancer's cookie changed");
+    splunk.index_from_now_on();
     let (redelivered, log) = splunk.finish(agent, 200);
     assert_eq!(redelivered, 200, "{log}");
     let again: String = splunk.requests("/raw")[before..]
@@ -234,17 +236,13 @@ fn with_a_spool_an_agent_that_was_killed_sends_again_what_was_not_indexed() {
     let options = ["--spool-bytes=1MiB", "--buffer-events=20", &state];
     let mut agent = splunk.start_agent(&options);
     feed(&mut agent, &numbered(0..100));
-    eventually("they are posted", || {
-        (splunk.requests("/raw").len() >= 10).then_some(())
-    });
+    splunk.wait_for_posts(10);
     agent.signal(libc::SIGKILL);
     agent.wait();
     splunk.change(|state| state.bodies.clear());
     let agent = splunk.start_agent(&[&options[..], &["--shutdown-timeout=100ms"]].concat());
     let before = splunk.requests("/raw").len();
-    eventually("they are posted again", || {
-        (splunk.requests("/raw").len() >= before + 10).then_some(())
-    });
+    splunk.wait_for_posts(before + 10);
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
     assert_eq!((ended.balance().delivered, ended.balance().dropped), (0, 0));
@@ -262,14 +260,13 @@ fn what_is_not_indexed_in_time_is_sent_again() {
     let mut agent = splunk.start_agent(&["--hec-ack-timeout=2s", "--connections=2"]);
     feed(&mut agent, &numbered(0..20));
     agent.wait_for_log("that may have arrived already (not indexed within 2s)");
-    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    splunk.index_from_now_on();
     let (redelivered, log) = splunk.finish(agent, 20);
     assert!(redelivered >= 20, "{log}");
 }
 
 #[test]
 fn another_cookie_or_count_has_what_was_posted_sent_again() {
-    let second = Duration::from_secs(1);
     for (change, why) in [
         (
             (|state| state.cookie = 1) as fn(&mut State),
@@ -286,13 +283,11 @@ fn another_cookie_or_count_has_what_was_posted_sent_again() {
         let splunk = Splunk::start(None);
         let mut agent = splunk.start_agent(&[]);
         feed(&mut agent, &numbered(0..20));
-        eventually("they are posted", || {
-            (splunk.requests("/raw").len() >= 2).then_some(())
-        });
+        splunk.wait_for_posts(2);
         splunk.change(change);
-        splunk.change(|state| state.delay = Some(second));
         feed(&mut agent, &numbered(20..30));
         agent.wait_for_log(why);
+        splunk.index_from_now_on();
         let (redelivered, log) = splunk.finish(agent, 30);
         assert!(redelivered >= 20, "{log}");
     }
@@ -396,9 +391,7 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms"]);
         let before = splunk.requests("/raw").len();
-        eventually("they are posted", || {
-            (splunk.requests("/raw").len() >= before + 2).then_some(())
-        });
+        splunk.wait_for_posts(before + 2);
         agent.signal(signal);
         let ended = agent.wait();
         if signal == libc::SIGTERM {
@@ -407,7 +400,7 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
             assert!(ended.log.contains(said), "{}", ended.log);
         }
     }
-    splunk.change(|state| state.delay = Some(Duration::ZERO));
+    splunk.index_from_now_on();
     let agent = splunk.start_agent(&[&source, &state]);
     eventually("all are indexed", || {
         (splunk.indexed().len() == 20).then_some(())

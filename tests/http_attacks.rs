@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -164,7 +164,7 @@ fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sen
         found.sort();
         found == expected
     };
-    let patience = Duration::from_secs(5);
+    let patience = Duration::from_secs(60);
     if poll(patience, || counted().then_some(())).is_none() {
         panic!("{found:?}, and not {expected:?}");
     }
@@ -229,6 +229,7 @@ fn flood(address: SocketAddr, connections: usize, beginning: &[u8], stop: &Atomi
 /// Honest clients that post one event over a connection each are all served beside 400 others that begin so, and stay.
 fn honest_clients_are_served_beside(beginning: &[u8]) {
     const CLIENTS: usize = 4;
+    const POSTS: usize = 5;
     let listener = Listener::start(&["--report-interval=500ms"]);
     let (stop, posted) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -238,8 +239,7 @@ fn honest_clients_are_served_beside(beginning: &[u8]) {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 scope.spawn(|| {
-                    let deadline = Instant::now() + Duration::from_secs(2);
-                    while Instant::now() < deadline {
+                    for _ in 0..POSTS {
                         let number = posted.fetch_add(1, Ordering::Relaxed);
                         let mut client = listener.client();
                         client.send(&post(&event(number))).unwrap();
@@ -257,7 +257,6 @@ fn honest_clients_are_served_beside(beginning: &[u8]) {
         });
     });
     let posted = posted.into_inner();
-    assert!(posted >= CLIENTS, "{posted}");
     listener.hook.wait_for_events(posted);
     assert_eq!(listener.end().delivered, posted as u64);
 }
@@ -295,7 +294,7 @@ fn clients_that_have_shown_a_token_are_never_closed_for_others() {
     thread::scope(|scope| {
         scope.spawn(|| flood(listener.address, 50, HALF_A_HEAD, &stop));
         let log = || listener.agent.log();
-        within(Duration::from_secs(10), "others are displaced", || {
+        within(Duration::from_secs(60), "others are displaced", || {
             log().contains("to make room")
         });
         // Others go on to come in the meantime.
@@ -319,7 +318,7 @@ fn connect_from(ip: Ipv4Addr, address: SocketAddr) -> Client<TcpStream> {
     socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
     socket.connect(&address.into()).unwrap();
     socket
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     Client::over(socket.into())
 }

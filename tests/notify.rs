@@ -24,7 +24,7 @@ impl Systemd {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         Systemd { socket, dir }
     }
@@ -100,7 +100,7 @@ fn an_abstract_address_will_do() {
     let name = format!("s3-audit-webhook-test-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     socket
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     let _agent = run(&hook, &format!("@{name}"), &[]);
     let mut word = [0; 100];

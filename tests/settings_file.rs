@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -277,7 +277,8 @@ fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Child {
             "enable",
             "--no-test",
             "--endpoint",
-            &format!("https://hec-{n}/"),
+            // No https: that would read the host's roots each time.
+            &format!("http://hec-{n}/"),
         ])
         .args(["--auth-token", &format!("token-{n}")])
         .args(more)
@@ -303,45 +304,41 @@ fn number_in(settings: &Settings) -> usize {
         assert_eq!(values.next(), None);
         value.parse::<usize>().unwrap()
     };
-    let endpoint = number("S3_AUDIT_WEBHOOK_ENDPOINT=https://hec-");
+    let endpoint = number("S3_AUDIT_WEBHOOK_ENDPOINT=http://hec-");
     assert_eq!(endpoint, number("S3_AUDIT_WEBHOOK_AUTH_TOKEN=token-"));
     endpoint
 }
 
 #[test]
 fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
-    const RUNS: usize = 200;
     let settings = Settings::of(&RULER.repeat(LINES));
-    let start = Instant::now();
-    for n in 0..4 {
-        assert!(enable_nth(&settings, n, &[]).wait().unwrap().success());
-    }
-    let time = start.elapsed() / 4;
-
+    assert!(enable_nth(&settings, 0, &[]).wait().unwrap().success());
     let (mut old, mut new, mut left) = (0, 0, 0);
-    for n in 100..100 + RUNS {
+    let mut life = Duration::ZERO;
+    for n in 100.. {
         let before = number_in(&settings);
         let mut child = enable_nth(&settings, n, &[]);
-        // Every moment of its life, and a little beyond.
-        thread::sleep(
-            time * 3 / 2 * u32::try_from(n - 100).unwrap() / u32::try_from(RUNS).unwrap(),
-        );
+        thread::sleep(life);
         child.kill().unwrap();
         child.wait().unwrap();
+        // However fast the machine is: from its first moment up to the change, and again and again around that.
         match number_in(&settings) {
-            found if found == n => new += 1,
+            found if found == n => {
+                new += 1;
+                life = life * 2 / 3;
+            }
             found => {
                 assert_eq!(found, before);
                 old += 1;
+                life += life / 12 + Duration::from_micros(200);
             }
         }
         left += usize::from(names_in(settings.dir.path()).len() > 1);
+        if old >= 70 && new >= 15 {
+            break;
+        }
     }
-    println!("killed within {time:?}: {old} old, {new} new, {left} with a leftover");
-    assert!(
-        old > 0 && new > 0,
-        "{old} old, {new} new: killed at the wrong moments"
-    );
+    println!("{old} old, {new} new, {left} with a leftover");
     assert!(enable_nth(&settings, 1, &[]).wait().unwrap().success());
     assert_eq!(number_in(&settings), 1);
     assert_eq!(names_in(settings.dir.path()), ["webhook.env"]);
@@ -350,7 +347,7 @@ fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
 #[test]
 fn many_at_once_come_one_after_the_other() {
     let settings = Settings::of(&RULER.repeat(LINES));
-    for round in 0..5 {
+    for round in 0..3 {
         let children: Vec<_> = (0..20)
             .map(|n| {
                 let flag = ["--connect-timeout", "--request-timeout"][n % 2];

@@ -563,7 +563,7 @@ fn beside_a_file(hook: &Webhook, options: &[&str]) -> (Agent, UnixStream, Log) {
     agent.wait_for_log("delivery failed");
     let writer = UnixStream::connect(&socket).unwrap();
     writer
-        .set_write_timeout(Some(Duration::from_secs(10)))
+        .set_write_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     (agent, writer, log)
 }

@@ -18,7 +18,7 @@ use crate::support::{Agent, Webhook, arrived, end, event, eventually, wait_for_e
 
 const JSON: &[u8] = include_bytes!("data/seaweedfs-fluent.json.bin");
 const JSON_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.json.bin");
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the agent listens.
 pub(crate) enum Place {

@@ -18,7 +18,7 @@ use crate::delivery::{feed, numbered};
 use crate::source_http::{
     Listener, TokenFile, end_with, events, free_port_everywhere, gzip, post, request, start,
 };
-use crate::support::{Agent, Authority, Client, Webhook, end, event, eventually, within};
+use crate::support::{Agent, Authority, Client, Webhook, end, event, eventually, poll};
 
 /// Files of a listener, and who vouches for them.
 struct Files {
@@ -94,7 +94,7 @@ impl Files {
         let name = ServerName::try_from("localhost").unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut socket = TcpStream::connect(listener.address)?;
-        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
@@ -225,6 +225,14 @@ fn only_clients_of_the_named_authority_are_served() {
     assert_eq!((balance.received, balance.delivered), (2, 2));
 }
 
+/// On a loaded machine, even what is done at once may come late now and then.
+const TRIES: usize = 20;
+
+/// Whether it holds before the agent looks by itself, a second after it last did.
+fn is_before_the_next_look(condition: impl Fn() -> bool) -> bool {
+    poll(Duration::from_millis(700), || condition().then_some(())).is_some()
+}
+
 #[test]
 fn a_renewed_certificate_and_key_serve_the_next_client() {
     let files = Files::new();
@@ -244,19 +252,20 @@ fn a_renewed_certificate_and_key_serve_the_next_client() {
     assert_eq!(shown(), first);
     fs::write(files.path("server.pem"), pem).unwrap();
     files.renew();
-    within(
-        Duration::from_secs(5),
-        "the new certificate is shown",
-        || shown() != first,
-    );
-    let second = shown();
-    files.renew();
-    listener.agent.signal(libc::SIGHUP);
-    within(
-        Duration::from_millis(900),
-        "SIGHUP has the files read at once",
-        || shown() != second,
-    );
+    eventually("the new certificate is shown", || {
+        (shown() != first).then_some(())
+    });
+    let at_once = || {
+        let before = shown();
+        files.renew();
+        listener.agent.signal(libc::SIGHUP);
+        let is_new = || shown() != before;
+        is_before_the_next_look(is_new) || {
+            eventually("it is read some time", || is_new().then_some(()));
+            false
+        }
+    };
+    assert!((0..TRIES).any(|_| at_once()), "SIGHUP has the files read");
     // A connection that was there stays.
     assert_eq!(exchange(&mut kept, &post(&event(0))).unwrap(), 200);
     listener.hook.wait_for_events(1);
@@ -323,8 +332,8 @@ fn tokens_rotate_without_a_restart() {
     assert_eq!((status("splunk old"), status("Splunk new")), (200, 403));
     let write = |text: &str| fs::write(file.path(), text).unwrap();
     write("Splunk old\nSplunk new\nversity:s3cret\n");
-    within(Duration::from_secs(5), "the new token is accepted", || {
-        status("Splunk new") == 200
+    eventually("the new token is accepted", || {
+        (status("Splunk new") == 200).then_some(())
     });
     assert_eq!(status("SPLUNK old"), 200);
     // As a URL's user and password come: of a line of its own, and as Splunk takes its tokens.
@@ -338,13 +347,17 @@ fn tokens_rotate_without_a_restart() {
         .wait_for_log("keeping the previous tokens of clients");
     assert!(line.contains("line 2 ") && !line.contains("eim"), "{line}");
     assert_eq!(status("Splunk old"), 200);
-    write("Splunk new\n");
-    listener.agent.signal(libc::SIGHUP);
-    within(
-        Duration::from_millis(900),
-        "SIGHUP has the file read at once",
-        || status("Splunk old") == 403,
-    );
+    let at_once = || {
+        write("Splunk new\n");
+        listener.agent.signal(libc::SIGHUP);
+        is_before_the_next_look(|| status("Splunk old") == 403) || {
+            write("Splunk old\nSplunk new\n");
+            let is_back = || (status("Splunk old") == 200).then_some(());
+            eventually("the old token is accepted again", is_back);
+            false
+        }
+    };
+    assert!((0..TRIES).any(|_| at_once()), "SIGHUP has the file read");
     // Also over a connection that was there.
     kept.send(&request(head, b"{}")).unwrap();
     assert_eq!(kept.read_answer().unwrap().0, 403);

@@ -57,7 +57,7 @@ impl Place {
 
 /// A socket whose other side is to read: a write that waits for long is an error.
 fn patient(socket: UnixStream) -> UnixStream {
-    let limit = Some(Duration::from_secs(10));
+    let limit = Some(Duration::from_secs(60));
     socket.set_write_timeout(limit).unwrap();
     socket
 }

@@ -469,7 +469,7 @@ fn load(
                     client = TcpStream::connect(host.address).ok().map(|socket| {
                         socket.set_nodelay(true).unwrap();
                         socket
-                            .set_read_timeout(Some(Duration::from_secs(20)))
+                            .set_read_timeout(Some(Duration::from_secs(60)))
                             .unwrap();
                         Client::over(socket)
                     });
@@ -802,9 +802,11 @@ fn wait_until_noted(host: &Host, count: usize) {
     });
 }
 
+/// What happens to the segments of a spool.
+type Damage = fn(&[PathBuf]);
+
 #[test]
 fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
-    type Damage = fn(&[PathBuf]);
     let zero_a_page: Damage = |segments| {
         let mut bytes = fs::read(&segments[1]).unwrap();
         bytes[8192..12_288].fill(0);
@@ -837,7 +839,7 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
     let position: Damage = |segments| {
         fs::write(segments[0].parent().unwrap().join("position"), "nonsense").unwrap();
     };
-    for (name, damage, is_counted, sets_aside) in [
+    let cases = [
         ("a zeroed page", zero_a_page, true, true),
         ("a flipped bit", flip, true, true),
         (
@@ -852,49 +854,58 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
         ("a torn end", tear, true, false),
         ("foreign files", foreign, false, false),
         ("no position", position, false, false),
-    ] {
-        let host = Host::new();
-        let count = filled(&host);
-        damage(&host.segments());
-        host.hook.always(Answer::ok());
-        let agent = host.start(&[]);
-        eventually(name, || host.is_idle().then_some(()));
-        let corrupt = host
-            .metrics()
-            .of("events_dropped_total", "reason", "corrupt") as usize;
-        let came = arrived(&host.hook);
-        assert_eq!(came.len() + corrupt, count, "{name}: {corrupt} corrupt");
-        assert_eq!(corrupt > 0, is_counted, "{name}: {corrupt}");
-        assert!(corrupt <= 6000 * 3, "{name}: {corrupt}");
-        let mut numbers: Vec<usize> = came
-            .iter()
-            .map(|event| event[5..event.len() - 1].parse().unwrap())
-            .collect();
-        let is_sorted = numbers.is_sorted();
-        numbers.dedup();
-        assert!(
-            is_sorted && numbers.len() == came.len(),
-            "{name}: in order, once"
-        );
-        let (balance, log) = stop(agent);
-        assert_eq!(
-            balance.recovered,
-            balance.delivered + corrupt as u64,
-            "{name}: {log}"
-        );
-        let told = log.matches(" is damaged: ").count();
-        assert_eq!(told, usize::from(is_counted || sets_aside), "{name}: {log}");
-        assert_eq!(
-            files(&host.spool(), ".bad").len(),
-            usize::from(sets_aside),
-            "{name}: {log}"
-        );
-        assert_eq!(
-            log.contains("position is damaged"),
-            name == "no position",
-            "{log}"
-        );
-    }
+    ];
+    // Each waits for what is noted once a second.
+    thread::scope(|scope| {
+        for (name, damage, is_counted, sets_aside) in cases {
+            scope.spawn(move || assert_costs(name, damage, is_counted, sets_aside));
+        }
+    });
+}
+
+/// What this damage costs: events, or a segment that is set aside.
+fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) {
+    let host = Host::new();
+    let count = filled(&host);
+    damage(&host.segments());
+    host.hook.always(Answer::ok());
+    let agent = host.start(&[]);
+    eventually(name, || host.is_idle().then_some(()));
+    let corrupt = host
+        .metrics()
+        .of("events_dropped_total", "reason", "corrupt") as usize;
+    let came = arrived(&host.hook);
+    assert_eq!(came.len() + corrupt, count, "{name}: {corrupt} corrupt");
+    assert_eq!(corrupt > 0, is_counted, "{name}: {corrupt}");
+    assert!(corrupt <= 6000 * 3, "{name}: {corrupt}");
+    let mut numbers: Vec<usize> = came
+        .iter()
+        .map(|event| event[5..event.len() - 1].parse().unwrap())
+        .collect();
+    let is_sorted = numbers.is_sorted();
+    numbers.dedup();
+    assert!(
+        is_sorted && numbers.len() == came.len(),
+        "{name}: in order, once"
+    );
+    let (balance, log) = stop(agent);
+    assert_eq!(
+        balance.recovered,
+        balance.delivered + corrupt as u64,
+        "{name}: {log}"
+    );
+    let told = log.matches(" is damaged: ").count();
+    assert_eq!(told, usize::from(is_counted || sets_aside), "{name}: {log}");
+    assert_eq!(
+        files(&host.spool(), ".bad").len(),
+        usize::from(sets_aside),
+        "{name}: {log}"
+    );
+    assert_eq!(
+        log.contains("position is damaged"),
+        name == "no position",
+        "{log}"
+    );
 }
 
 #[test]

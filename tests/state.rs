@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -195,9 +196,11 @@ fn it_is_written_rarely_and_is_always_whole() {
     let began = Instant::now();
     let mut versions: [Vec<(u64, u64)>; 2] = Default::default();
     let mut fed = 0;
-    while versions[0].len() < 3 {
+    while versions[0].len() < 2 {
         feed(&mut busy, &numbered(fed..fed + 1));
         fed += 1;
+        // Many events while a file is as old as it gets, and no busy loop.
+        thread::sleep(Duration::from_millis(20));
         for (number, versions) in (1..).zip(&mut versions) {
             let state = dir.read(number).unwrap();
             let inode = fs::metadata(dir.file(number)).unwrap().ino();
@@ -211,7 +214,7 @@ fn it_is_written_rarely_and_is_always_whole() {
         assert!(took < Duration::from_secs(60), "{took:?}: {versions:?}");
     }
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(9), "{took:?}: {versions:?}");
+    assert!(took >= Duration::from_secs(4), "{took:?}: {versions:?}");
     assert_eq!(versions[1].len(), 1, "nothing has changed: {versions:?}");
     let (balance_now, _) = finish(busy, &hook, &numbered(0..fed));
     assert_eq!(balance(&dir.read(1).unwrap()), balance_now);
@@ -260,7 +263,7 @@ fn a_directory_that_was_given_is_waited_for_until_its_filesystem_is_mounted() {
     fs::create_dir(&mount).unwrap();
     hook.wait_for_events(2);
     let name = inner.join(format!("{}.json", host()));
-    within(Duration::from_secs(20), "the first file", || name.exists());
+    within(Duration::from_secs(60), "the first file", || name.exists());
     assert_eq!(agent.log().matches("waiting for it").count(), 1);
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
@@ -321,7 +324,7 @@ fn a_directory_that_goes_away_is_told_once_and_costs_no_event() {
     let away = dir.path().join("away");
     let mut agent = start(&hook.url(), &[&format!("--state-dir={}", inner.display())]);
     let file = inner.join(format!("{}.json", host()));
-    within(Duration::from_secs(10), "the first file", || file.exists());
+    within(Duration::from_secs(60), "the first file", || file.exists());
     fs::rename(&inner, &away).unwrap();
     feed(&mut agent, &numbered(0..1));
     let line = agent.wait_for_log("can't write the status of this agent for `show`");
@@ -358,7 +361,7 @@ fn agents_not_heard_of_for_a_month_are_removed_when_that_is_asked_for() {
     // No agent removes another's file, which may be one of a host that is down for long.
     let _agent = dir.start(&hook.url(), &[]);
     let own = format!("{}.json", host());
-    within(Duration::from_secs(10), "its own file", || {
+    within(Duration::from_secs(60), "its own file", || {
         dir.path().join(&own).exists()
     });
     assert!(dir.path().join("gone.json").exists());

@@ -247,6 +247,9 @@ fn a_kept_connection_that_the_webhook_closes_costs_no_word_and_no_duplicate() {
     for (count, event) in events.iter().enumerate() {
         feed(&mut agent, std::slice::from_ref(event));
         hook.wait_for_events(count + 1);
+        if count < 2 {
+            hook.wait_until_closed();
+        }
     }
     let (_, log) = finish(agent, &hook, &events);
     assert_eq!((hook.request_count(), hook.connections()), (3, 3));

@@ -19,7 +19,7 @@ use super::process::Process;
 use super::wait::{PATIENCE, eventually, poll};
 
 /// How long an agent may take to end before [`Agent::wait`] kills it.
-const TIME_TO_END: Duration = Duration::from_secs(30);
+const TIME_TO_END: Duration = Duration::from_secs(60);
 
 /// The built agent.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-audit-webhook");
@@ -262,7 +262,7 @@ impl Agent {
         self.process.child.stdin = None;
     }
 
-    /// Waits for its end, whatever the reason. If that takes more than 30 s, it is killed, and the test has failed.
+    /// Waits for its end, whatever the reason. If that takes more than a minute, it is killed, and the test has failed.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let Some(status) = poll(TIME_TO_END, || self.process.try_wait()) else {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -144,13 +144,20 @@ impl Process {
     pub(crate) fn activity(&self) -> io::Result<(f64, u64)> {
         let (mut seconds, mut waits) = (0.0, 0);
         for task in self.tasks()? {
-            let scheduled = fs::read_to_string(task.join("schedstat"))?;
-            let nanoseconds = scheduled.split(' ').next().map(str::parse::<f64>);
-            seconds += nanoseconds.and_then(Result::ok).unwrap_or_default() / 1e9;
+            seconds += seconds_of(&task)?;
             let status = fs::read_to_string(task.join("status"))?;
             waits += figure(&status, "voluntary_ctxt_switches").unwrap_or_default() as u64;
         }
         Ok((seconds, waits))
+    }
+
+    /// Seconds on a CPU so far of its threads with this name.
+    pub(crate) fn seconds_of(&self, thread: &str) -> f64 {
+        let has_name = |task: &PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread)
+        };
+        let tasks = self.tasks().unwrap().into_iter().filter(has_name);
+        tasks.map(|task| seconds_of(&task).unwrap()).sum()
     }
 
     /// The CPU seconds that its start took, once nothing more happens: all its threads wait.
@@ -202,6 +209,13 @@ fn figure(status: &str, name: &str) -> Option<usize> {
         .lines()
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     values.next()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Seconds on a CPU so far of a thread, a directory of /proc.
+fn seconds_of(task: &Path) -> io::Result<f64> {
+    let scheduled = fs::read_to_string(task.join("schedstat"))?;
+    let nanoseconds = scheduled.split(' ').next().map(str::parse::<f64>);
+    Ok(nanoseconds.and_then(Result::ok).unwrap_or_default() / 1e9)
 }
 
 /// The CPU seconds of all children that have ended and were waited for.

@@ -22,7 +22,7 @@ pub(crate) use request::Request;
 use answer::Then;
 
 /// How long a wait for requests or for a free port may take before the test has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -173,6 +173,12 @@ impl Webhook {
     /// How many connections have been accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().connections
+    }
+
+    /// Waits until every connection is closed: what comes next needs a new one.
+    #[track_caller]
+    pub(crate) fn wait_until_closed(&self) {
+        drop(self.wait("no connection", |state| state.open.is_empty()));
     }
 
     /// Waits until all connections that clients have made so far were accepted. They are accepted in order, so it is
@@ -490,6 +496,7 @@ fn serve(shared: &Shared, socket: TcpStream, number: usize) {
             .and_then(|session| converse(shared, StreamOwned::new(session, socket), number)),
     };
     shared.lock().open.remove(&number);
+    shared.changed.notify_all();
 }
 
 fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
