@@ -424,7 +424,9 @@ impl Follower {
             let State::CopyOf { original } = file.state else {
                 continue;
             };
-            if let Some(other) = self.files.get(&original) {
+            // One that is gone was compressed, or moved to another filesystem.
+            let other = self.files.get(&original);
+            if let Some(other) = other.filter(|other| !other.is_gone) {
                 Message::FileIsCopy {
                     file: label(&file.now.path),
                     original: label(&other.now.path),

@@ -23,6 +23,8 @@ pub(super) struct Hook {
     pub(super) lost: u64,
     /// Reports of files that are gone, with a known loss or without.
     pub(super) gone: u64,
+    /// Files that were taken for the copy of another.
+    pub(super) copies: u64,
     /// It was reported that there is no file.
     pub(super) has_waited: bool,
 }
@@ -83,7 +85,9 @@ impl Sink for Hook {
         None
     }
 
-    fn copied(&mut self) {}
+    fn copied(&mut self) {
+        self.copies += 1;
+    }
 
     fn gone(&mut self, _: &Message) {
         self.gone += 1;

@@ -12,6 +12,7 @@ use super::hook::{Hook, ROOM};
 use crate::framer::{Frame, Framer};
 use crate::source::file::follower::{FileSettings, Follower};
 use crate::source::file::reading::Step;
+use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
 
 mod files;
@@ -29,8 +30,16 @@ pub(super) enum Op {
     /// To a name with a date.
     Date,
     Copytruncate,
+    /// The log is copied to `.1`.
+    Copy,
+    /// The log is emptied.
+    Truncate,
     /// `.1` is compressed.
     Gzip,
+    /// The same, and it stays.
+    GzipKeep,
+    /// A file that zstd has compressed.
+    Zstd,
     /// The oldest one is removed, as by `rotate 3`.
     RemoveOldest,
     /// The writer continues in the renamed file.
@@ -69,6 +78,8 @@ pub(super) struct World {
     pattern: PathBuf,
     clock: Instant,
     pub(super) hook: Hook,
+    /// Where the very first start begins.
+    pub(super) from: FileStart,
     agent: Option<Agent>,
     started_once: bool,
     pub(super) next: u64,
@@ -114,6 +125,7 @@ impl World {
                 .unwrap(),
             clock: Instant::now(),
             hook: Hook::default(),
+            from: FileStart::default(),
             agent: None,
             started_once: false,
             next: 1,
@@ -247,6 +259,7 @@ impl World {
             progress: progress.clone(),
         };
         let settings = FileSettings {
+            start: self.from,
             max_deleted: 1 << 30,
             ..FileSettings::default()
         };

@@ -45,7 +45,13 @@ impl World {
                     .unwrap();
                 self.half = None;
             }
-            Op::Gzip => self.gzip(),
+            Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
+            Op::Truncate => File::create(&log).map(drop).unwrap(),
+            Op::Gzip => self.gzip(true),
+            Op::GzipKeep => self.gzip(false),
+            Op::Zstd => {
+                fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
+            }
             Op::RemoveOldest => self.remove_oldest(),
             Op::WriteOld(count) if self.numbered(1).exists() => {
                 let path = self.numbered(1);
@@ -83,7 +89,7 @@ impl World {
         }
     }
 
-    fn gzip(&mut self) {
+    fn gzip(&mut self, removes: bool) {
         let path = self.numbered(1);
         let Ok(bytes) = fs::read(&path) else { return };
         self.has_removed = true;
@@ -92,7 +98,9 @@ impl World {
         compressed.write_all(&gzip(&bytes)).unwrap();
         let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
         compressed.set_modified(modified).unwrap();
-        fs::remove_file(path).unwrap();
+        if removes {
+            fs::remove_file(path).unwrap();
+        }
     }
 
     fn remove_oldest(&mut self) {
