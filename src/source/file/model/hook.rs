@@ -25,6 +25,8 @@ pub(super) struct Hook {
     pub(super) gone: u64,
     /// Files that were taken for the copy of another.
     pub(super) copies: u64,
+    /// What was no event.
+    pub(super) malformed: u64,
     /// It was reported that there is no file.
     pub(super) has_waited: bool,
 }
@@ -64,7 +66,7 @@ impl Sink for Hook {
                         self.queued.push(number);
                     }
                 }
-                Some(_) => {}
+                Some(_) => self.malformed += 1,
                 None => return Some(self.position),
             }
         }

@@ -3,12 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use super::world::Op::{self, *};
-use super::world::{World, event};
+use super::world::{Op, World, event};
 use crate::source::spec::FileStart;
-
-const CREATE: Op = Rename { create: true };
-const MOVE: Op = Rename { create: false };
 
 /// What came of a night, besides that everything on disk was delivered once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,16 +13,28 @@ struct Outcome {
     passed: BTreeSet<u64>,
     /// Delivered more than once.
     twice: BTreeSet<u64>,
+    /// What was no event.
+    malformed: u64,
     /// Files that were taken for copies.
     copies: u64,
     /// Contents that were reported as gone, and the bytes that were lost with them.
     gone: (u64, u64),
+    /// The agent has not come to rest.
+    is_busy: bool,
 }
 
 fn passed(events: RangeInclusive<u64>) -> Outcome {
     let passed = events.collect();
     Outcome {
         passed,
+        ..Outcome::default()
+    }
+}
+
+fn twice(events: RangeInclusive<u64>) -> Outcome {
+    let twice = events.collect();
+    Outcome {
+        twice,
         ..Outcome::default()
     }
 }
@@ -55,392 +63,189 @@ fn outcome(world: &World) -> Outcome {
             .filter(|number| !delivered.contains_key(number))
             .collect(),
         twice: twice.map(|(number, _)| *number).collect(),
+        malformed: world.hook.malformed,
         copies: world.hook.copies,
         gone: (world.hook.gone, world.hook.lost),
+        is_busy: !world.is_idle(),
     }
 }
 
-/// Tries each row with a path and with a pattern, or with one of them.
-fn try_all(rows: &[(&str, &[bool], &[Op], Outcome)]) {
-    let mut wrong = Vec::new();
-    for (what, kinds, ops, expected) in rows {
-        for is_glob in *kinds {
-            let mut world = World::new(*is_glob, false);
-            if what.contains("from the end") {
-                world.from = FileStart::End;
-            }
-            ops.iter().for_each(|op| world.apply(*op));
-            world.finish();
-            let found = outcome(&world);
-            if found != *expected {
-                wrong.push(format!("{what}, {is_glob}: {found:?}, not {expected:?}"));
-            }
+fn op(word: &str, count: u8) -> Op {
+    match word {
+        "write" => Op::Write(count),
+        "write-old" => Op::WriteOld(count),
+        "write-both" => Op::WriteBoth(count),
+        "unlink" => Op::Unlink(count),
+        "steps" => Op::Steps(count),
+        "half" => Op::Half,
+        "part" => Op::Part,
+        "rest" => Op::Rest,
+        "rename" => Op::Rename { create: true },
+        "move" => Op::Rename { create: false },
+        "date" => Op::Date,
+        "copytruncate" => Op::Copytruncate,
+        "copy" => Op::Copy,
+        "truncate" => Op::Truncate,
+        "gzip" => Op::Gzip,
+        "gzip-keep" => Op::GzipKeep,
+        "zstd" => Op::Zstd,
+        "remove" => Op::RemoveOldest,
+        "respell" => Op::Respell,
+        "upgrade" => Op::Upgrade,
+        "switch" => Op::Switch,
+        "settle" => Op::Settle,
+        "outage" => Op::Outage,
+        "deliver" => Op::Deliver,
+        "stop" => Op::Stop,
+        "kill" => Op::Kill,
+        "start" => Op::Start,
+        _ => panic!("{word}"),
+    }
+}
+
+fn ops(line: &str) -> Vec<Op> {
+    let mut words = line.split_whitespace().peekable();
+    let mut ops = Vec::new();
+    while let Some(word) = words.next() {
+        let count = words.peek().and_then(|count| count.parse().ok());
+        ops.push(op(word, count.unwrap_or(0)));
+        if count.is_some() {
+            words.next();
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    ops
 }
 
 const BOTH: &[bool] = &[false, true];
 const PATH: &[bool] = &[false];
 const GLOB: &[bool] = &[true];
 
+/// Tries each line, a name and what happens, with a path and with a pattern, or with one of them.
+#[track_caller]
+fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
+    let mut wrong = String::new();
+    for line in lines.lines().filter(|line| line.contains(':')) {
+        let (what, line) = line.split_once(':').unwrap();
+        for is_glob in kinds {
+            let mut world = World::new(*is_glob, false);
+            if what.contains("from the end") {
+                world.from = FileStart::End;
+            }
+            ops(line).into_iter().for_each(|op| world.apply(op));
+            world.finish();
+            let found = outcome(&world);
+            if found != *expected {
+                wrong.push_str(&format!("{what}, {is_glob}: {found:?}\n"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}not {expected:?}");
+}
+
 #[test]
 fn what_was_read_is_known_again() {
-    let once = Outcome::default;
-    try_all(&[
-        (
-            "renamed while it runs",
-            BOTH,
-            &[Start, Write(20), Settle, CREATE, Write(2), Settle],
-            once(),
-        ),
-        (
-            "moved, and written on",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Settle,
-                MOVE,
-                WriteOld(2),
-                Settle,
-                Write(3),
-            ],
-            once(),
-        ),
-        (
-            "renamed meanwhile",
-            BOTH,
-            &[Start, Write(3), Settle, Stop, CREATE, Write(2)],
-            once(),
-        ),
-        (
-            "renamed twice meanwhile",
-            BOTH,
-            &[
-                Start,
-                Write(30),
-                Settle,
-                Stop,
-                CREATE,
-                Write(2),
-                CREATE,
-                Write(30),
-            ],
-            once(),
-        ),
-        (
-            "copied and truncated while it runs",
-            BOTH,
-            &[Start, Write(20), Settle, Copytruncate, Settle, Write(9)],
-            once(),
-        ),
-        (
-            "copied and truncated meanwhile",
-            BOTH,
-            &[Start, Write(20), Settle, Stop, Copytruncate, Write(9)],
-            once(),
-        ),
-        (
-            "a few events, copied and truncated",
-            BOTH,
-            &[Start, Write(3), Settle, Stop, Copytruncate, Write(9)],
-            once(),
-        ),
-        (
-            "compressed while it runs",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Settle,
-                CREATE,
-                Settle,
-                Gzip,
-                Settle,
-                Write(2),
-            ],
-            once(),
-        ),
-        (
-            "compressed meanwhile",
-            BOTH,
-            &[Start, Write(20), Settle, Stop, CREATE, Gzip, Write(2)],
-            once(),
-        ),
-        (
-            "compressed before it was read",
-            BOTH,
-            &[
-                Start,
-                Write(60),
-                Outage,
-                Steps(3),
-                Kill,
-                CREATE,
-                Gzip,
-                Write(2),
-            ],
-            once(),
-        ),
-        (
-            "killed after a truncation in an outage",
-            BOTH,
-            &[
-                Start,
-                Outage,
-                Write(20),
-                Settle,
-                Copytruncate,
-                Settle,
-                Kill,
-                Start,
-                Settle,
-            ],
-            once(),
-        ),
-        (
-            "half an event",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Half,
-                Settle,
-                Stop,
-                Start,
-                Settle,
-                Write(2),
-            ],
-            once(),
-        ),
-        (
-            "killed before it was delivered",
-            BOTH,
-            &[Start, Outage, Write(20), Settle, Kill],
-            once(),
-        ),
-        (
-            "stopped while forwarding is off",
-            BOTH,
-            &[Start, Write(20), Switch, Settle, Stop],
-            once(),
-        ),
-    ]);
+    let lines = "
+        renamed while it runs: start write 20 settle rename write 2 settle
+        moved, and written on: start write 20 settle move write-old 2 settle write 3
+        renamed meanwhile: start write 3 settle stop rename write 2
+        renamed twice meanwhile: start write 30 settle stop rename write 2 rename write 30
+        copied and truncated while it runs: start write 20 settle copytruncate settle write 9
+        copied and truncated meanwhile: start write 20 settle stop copytruncate write 9
+        a few events, copied and truncated: start write 3 settle stop copytruncate write 9
+        compressed while it runs: start write 20 settle rename settle gzip settle write 2
+        compressed meanwhile: start write 20 settle stop rename gzip write 2
+        compressed before it was read: start write 60 outage steps 3 kill rename gzip write 2
+        killed after a truncation in an outage: start outage write 20 settle copytruncate settle kill start settle
+        half an event: start write 20 half settle stop start settle write 2
+        killed before it was delivered: start outage write 20 settle kill
+        stopped while forwarding is off: start write 20 switch settle stop
+        rewritten with the same length: start write 9 settle truncate write 20 settle truncate write 20 settle
+        much at once: start outage write 250 settle deliver steps 3 outage settle deliver write 1 settle stop start settle
+        an entry in two files: start write 20 part settle rename settle rest write 2 settle stop start settle
+        an entry in two files, found late: start write 20 part settle rename rest write 2 settle stop start settle
+        an entry in two files, and killed: start write 20 part settle rename settle kill rest write 2 start
+        written on after its removal: start write 20 settle unlink 2 write 3
+        under another pattern: start write 20 settle stop respell write 2
+        under another pattern and its own again: start write 20 settle stop respell write 2 start settle stop respell write 2
+        new under another pattern: start write 20 settle stop respell rename write 2 rename write 2
+        copied and truncated, under another pattern: start write 20 settle stop respell copytruncate write 2
+        compressed, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle deliver steps 3 outage settle deliver
+        compressed, and unknown: start write 2 settle stop rename write 200 rename gzip write 2";
+    all(BOTH, &Outcome::default(), lines);
 }
 
 #[test]
 fn copies_are_read_once() {
-    try_all(&[
-        (
-            "beside its original",
-            BOTH,
-            &[Start, Write(20), Settle, Copy, Settle],
-            copies(1),
-        ),
-        (
-            "of a few events",
-            BOTH,
-            &[Start, Write(3), Settle, Copy, Settle],
-            copies(1),
-        ),
-        (
-            "before the start",
-            GLOB,
-            &[Write(20), Copy, Start, Settle],
-            copies(1),
-        ),
-        (
-            "that grows",
-            BOTH,
-            &[Start, Write(20), Settle, Copy, Settle, WriteOld(2), Settle],
-            copies(2),
-        ),
-        (
-            "longer at once",
-            BOTH,
-            &[Start, Write(20), Settle, Copy, WriteOld(2), Settle],
-            copies(1),
-        ),
-        (
-            "whose original grows",
-            BOTH,
-            &[Start, Write(20), Settle, Copy, Settle, Write(2), Settle],
-            copies(1),
-        ),
-        (
-            "both grow",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Settle,
-                Copy,
-                Settle,
-                WriteOld(2),
-                Write(3),
-                Settle,
-            ],
-            copies(1),
-        ),
-        (
-            "with half an event",
-            BOTH,
-            &[Start, Write(20), Half, Settle, Copy, Settle, Write(2)],
-            copies(1),
-        ),
-        (
-            "compressed",
-            BOTH,
-            &[Start, Write(20), Settle, CREATE, Settle, GzipKeep, Settle],
-            copies(1),
-        ),
-        (
-            "explained by a truncation",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Settle,
-                Copy,
-                Steps(20),
-                Truncate,
-                Settle,
-                Write(2),
-            ],
-            Outcome::default(),
-        ),
-    ]);
+    let lines = "
+        beside its original: start write 20 settle copy settle
+        of a few events: start write 3 settle copy settle
+        longer at once: start write 20 settle copy write-old 2 settle
+        whose original grows: start write 20 settle copy settle write 2 settle
+        both grow: start write 20 settle copy settle write-old 2 write 3 settle
+        with half an event: start write 20 half settle copy settle write 2
+        compressed: start write 20 settle rename settle gzip-keep settle
+        of a later file: start write 20 settle date write 20 settle copy settle
+        of a file that began with half an event: start half settle write 20 settle copy settle
+        both grow by much: start write 20 settle copy settle write-both 40 settle";
+    all(BOTH, &copies(1), lines);
+    let lines = "
+        before the start: write 20 copy start settle";
+    all(GLOB, &copies(1), lines);
+    let lines = "
+        that grows: start write 20 settle copy settle write-old 2 settle";
+    all(BOTH, &copies(2), lines);
+    let lines = "
+        explained by a truncation: start write 20 settle copy steps 20 truncate settle write 2";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        too short to be sure, with half an event: start write 3 half settle copy settle write 2";
+    all(BOTH, &twice(1..=3), lines);
 }
 
 #[test]
 fn the_first_start_passes_over_what_was_there() {
-    try_all(&[
-        (
-            "renamed from a path",
-            PATH,
-            &[Write(3), CREATE, Write(2)],
-            passed(1..=3),
-        ),
-        (
-            "renamed, of a pattern",
-            GLOB,
-            &[Write(3), CREATE, Write(2)],
-            passed(1..=0),
-        ),
-        (
-            "compressed",
-            BOTH,
-            &[Write(3), CREATE, Gzip, Write(2)],
-            passed(1..=3),
-        ),
-        (
-            "compressed, renamed later",
-            BOTH,
-            &[
-                Write(3),
-                CREATE,
-                Gzip,
-                Write(2),
-                Start,
-                Settle,
-                Stop,
-                CREATE,
-                Write(2),
-            ],
-            passed(1..=3),
-        ),
-        (
-            "renamed, written on",
-            PATH,
-            &[Write(3), CREATE, Start, Settle, WriteOld(2)],
-            passed(1..=3),
-        ),
-        (
-            "renamed again later",
-            PATH,
-            &[
-                Write(3),
-                CREATE,
-                Write(2),
-                Start,
-                Settle,
-                Stop,
-                CREATE,
-                Write(2),
-            ],
-            passed(1..=3),
-        ),
-        (
-            "from the end",
-            BOTH,
-            &[Write(3), Half, Start, Settle, Write(2)],
-            passed(1..=3),
-        ),
-        (
-            "from the end, the next file",
-            BOTH,
-            &[Write(3), Start, Settle, CREATE, Write(2)],
-            passed(1..=3),
-        ),
-        (
-            "compressed otherwise",
-            BOTH,
-            &[Zstd, Write(3), Start, Settle, Stop, Start, Settle],
-            passed(1..=0),
-        ),
-    ]);
+    let lines = "
+        renamed from a path: write 3 rename write 2
+        renamed, written on: write 3 rename start settle write-old 2
+        renamed again later: write 3 rename write 2 start settle stop rename write 2
+        renamed before 0.1 was replaced: write 3 rename write 2 start settle stop upgrade";
+    all(PATH, &passed(1..=3), lines);
+    let lines = "
+        renamed, of a pattern: write 3 rename write 2";
+    all(GLOB, &Outcome::default(), lines);
+    let lines = "
+        compressed: write 3 rename gzip write 2
+        compressed, renamed later: write 3 rename gzip write 2 start settle stop rename write 2
+        from the end: write 3 half start settle write 2
+        from the end, the next file: write 3 start settle rename write 2";
+    all(BOTH, &passed(1..=3), lines);
+    let lines = "
+        compressed otherwise: zstd write 3 start settle stop start settle";
+    all(BOTH, &Outcome::default(), lines);
 }
 
 #[test]
 fn what_is_gone_is_reported_with_what_was_not_read() {
-    try_all(&[
-        (
-            "read, removed while it runs",
-            BOTH,
-            &[
-                Start,
-                Write(20),
-                Settle,
-                CREATE,
-                CREATE,
-                RemoveOldest,
-                Settle,
-            ],
-            gone(0, 1..=0),
-        ),
-        (
-            "read, removed meanwhile",
-            BOTH,
-            &[Start, Write(20), Settle, Stop, CREATE, CREATE, RemoveOldest],
-            gone(1, 1..=0),
-        ),
-        (
-            "not read, removed meanwhile",
-            BOTH,
-            &[
-                Start,
-                Write(60),
-                Outage,
-                Settle,
-                Kill,
-                CREATE,
-                CREATE,
-                RemoveOldest,
-            ],
-            gone(1, 1..=60),
-        ),
-        (
-            "truncated after it was read",
-            BOTH,
-            &[Start, Write(20), Settle, Truncate, Write(3), Settle],
-            gone(0, 1..=0),
-        ),
-        (
-            "truncated meanwhile",
-            BOTH,
-            &[Start, Write(20), Settle, Stop, Truncate, Write(3)],
-            gone(1, 1..=0),
-        ),
-    ]);
+    let lines = "
+        read, removed while it runs: start write 20 settle rename rename remove settle
+        truncated after it was read: start write 20 settle truncate write 3 settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        read, removed meanwhile: start write 20 settle stop rename rename remove
+        truncated meanwhile: start write 20 settle stop truncate write 3";
+    all(BOTH, &gone(1, 1..=0), lines);
+    let lines = "
+        not read, removed meanwhile: start write 60 outage settle kill rename rename remove";
+    all(BOTH, &gone(1, 1..=60), lines);
+}
+
+#[test]
+fn an_event_that_two_files_complete_comes_from_both() {
+    let expected = Outcome {
+        copies: 1,
+        ..twice(21..=21)
+    };
+    let lines = "
+        a copy: start write 20 half settle copy settle write-both 2 settle";
+    all(BOTH, &expected, lines);
 }

@@ -34,6 +34,17 @@ pub(super) enum Op {
     Copy,
     /// The log is emptied.
     Truncate,
+    /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
+    WriteBoth(u8),
+    /// The first part of a log entry; and its rest, even to another file.
+    Part,
+    Rest,
+    /// The log is removed, and written on.
+    Unlink(u8),
+    /// The source is a path instead of a pattern from the next start on, or the other way round.
+    Respell,
+    /// The next start finds what 0.1 would have left.
+    Upgrade,
     /// `.1` is compressed.
     Gzip,
     /// The same, and it stays.
@@ -96,6 +107,9 @@ pub(super) struct World {
     /// Events of copied or compressed files, of which it is not known how many bytes they take in a file, and events
     /// that are counted in another way.
     pub(super) vague: BTreeSet<u64>,
+    /// Events that are in no file as a whole.
+    pub(super) scattered: BTreeSet<u64>,
+    is_upgrade: bool,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
     /// Files that the agent knew to their end, and that were removed while it did not run.
@@ -136,6 +150,8 @@ impl World {
             seen: BTreeSet::new(),
             held: BTreeSet::new(),
             vague: BTreeSet::new(),
+            scattered: BTreeSet::new(),
+            is_upgrade: false,
             has_removed: false,
             removed_meanwhile: 0,
         }
@@ -200,7 +216,7 @@ impl World {
 
     /// All events that are on disk now under a name that the source means.
     pub(super) fn on_disk(&self) -> BTreeSet<u64> {
-        let mut events = BTreeSet::new();
+        let mut events = self.scattered.clone();
         for entry in fs::read_dir(self.logs()).into_iter().flatten().flatten() {
             let Ok(bytes) = fs::read(entry.path()) else {
                 continue;
@@ -250,12 +266,21 @@ impl World {
         let store = Store::open(self.state.path(), "host", &self.pattern)
             .unwrap()
             .unwrap();
-        let found = store.read();
+        let mut found = store.read();
         assert!(!matches!(found, Found::Unusable(_)));
+        if let Found::Files(checkpoint) = &mut found
+            && std::mem::take(&mut self.is_upgrade)
+        {
+            checkpoint.is_old = true;
+            checkpoint.written += LATER;
+            checkpoint
+                .files
+                .retain(|_, file| *file.path == self.pattern);
+        }
         let progress = Progress::default();
         let restored = Restored {
             found,
-            others: Vec::new(),
+            others: store.read_others("host", None),
             progress: progress.clone(),
         };
         let settings = FileSettings {
@@ -299,6 +324,11 @@ impl World {
             }
             Op::Outage => self.hook.is_away = true,
             Op::Switch => self.hook.is_off = !self.hook.is_off,
+            Op::Respell => {
+                let (path, glob) = (self.log(), self.logs().join("audit.log*"));
+                self.pattern = if self.pattern == path { glob } else { path };
+            }
+            Op::Upgrade => self.is_upgrade = true,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),
@@ -326,6 +356,12 @@ impl World {
             self.seen = self.on_disk();
             self.known.extend(&self.seen);
         }
+    }
+
+    /// Whether the agent waits for changes.
+    pub(super) fn is_idle(&self) -> bool {
+        let agent = self.agent.as_ref();
+        agent.is_some_and(|agent| agent.follower.pending.is_empty())
     }
 
     /// In the end everything works, and all arrives.

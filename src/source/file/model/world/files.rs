@@ -47,6 +47,34 @@ impl World {
             }
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::Truncate => File::create(&log).map(drop).unwrap(),
+            Op::WriteBoth(count) => {
+                let number = self.half.take().map(|(_, number)| number);
+                for path in [self.numbered(1), log] {
+                    self.half = number.map(|number| (path.clone(), number));
+                    self.write(&path, count);
+                }
+            }
+            Op::Part => {
+                self.scattered.insert(self.next);
+                let part = &event(self.next)[..10];
+                Self::append(&log, &format!("2026-01-01T00:00:00Z stdout P {part}\n"));
+            }
+            Op::Rest => {
+                let rest = &event(self.next)[10..];
+                Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
+                self.next += 1;
+            }
+            Op::Unlink(count) => {
+                let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+                fs::remove_file(&log).unwrap();
+                self.settle();
+                for _ in 0..count {
+                    file.write_all(event(self.next).as_bytes()).unwrap();
+                    self.scattered.insert(self.next);
+                    self.next += 1;
+                }
+                self.settle();
+            }
             Op::Gzip => self.gzip(true),
             Op::GzipKeep => self.gzip(false),
             Op::Zstd => {
