@@ -288,6 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_known_by_whole_events_unless_it_is_long() {
+        let (bytes, half) = (events(0..100), b"{\"n\"".len());
+        let whole = events(0..9);
+        for (head, known) in [
+            (&bytes[..HEAD_BYTES], HEAD_BYTES),
+            (
+                &bytes[..HEAD_BYTES - 1],
+                HEAD_BYTES - 1 - (HEAD_BYTES - 1) % 47,
+            ),
+            (&bytes[..whole.len() + half], whole.len()),
+            (&bytes[..half], 0),
+        ] {
+            assert_eq!(known_by(head), Fingerprint::of(&bytes[..known]));
+        }
+        // A copy that has just as much as was seen of the original.
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &whole, whole.len()));
+        assert_eq!(missing.take_content(&mut file(9, &whole)).unwrap().0, 1);
+    }
+
+    #[test]
     fn of_several_the_one_that_was_read_farthest_is_taken() {
         let bytes = events(0..100);
         let mut missing = Missing::default();

@@ -19,6 +19,9 @@ pub(super) struct Hook {
     pub(super) position: u64,
     pub(super) watermark: u64,
     pub(super) delivered: BTreeMap<u64, u32>,
+    /// Events were not taken in the order of their numbers.
+    pub(super) is_mixed: bool,
+    pub(super) last: u64,
     /// Bytes that were reported as lost.
     pub(super) lost: u64,
     /// Reports of files that are gone, with a known loss or without.
@@ -59,6 +62,8 @@ impl Sink for Hook {
                     let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
                     let number = event["n"].as_u64().unwrap();
                     self.position += 1;
+                    self.is_mixed |= number < self.last;
+                    self.last = number;
                     if self.is_off {
                         // As the sender does with what it takes while forwarding is disabled.
                         self.watermark = self.position;

@@ -39,6 +39,12 @@ pub(super) enum Op {
     /// The first part of a log entry; and its rest, even to another file.
     Part,
     Rest,
+    /// Zeros that take no space on disk, more than one read takes.
+    Hole,
+    /// The log gets a name that the source does not mean.
+    Outside,
+    /// Time passes, in which nothing happens to the files.
+    Wait(u8),
     /// The log is removed, and written on.
     Unlink(u8),
     /// The source is a path instead of a pattern from the next start on, or the other way round.
@@ -310,13 +316,19 @@ impl World {
         self.seen.clear();
         self.hook.queued.clear();
         // The next queue starts from zero.
-        (self.hook.position, self.hook.watermark) = (0, 0);
+        (self.hook.position, self.hook.watermark, self.hook.last) = (0, 0, 0);
     }
 
     pub(super) fn apply(&mut self, op: Op) {
         match op {
             Op::Steps(count) => (0..count).for_each(|_| self.step()),
             Op::Settle => self.settle(),
+            Op::Wait(seconds) => {
+                for _ in 0..seconds {
+                    self.clock += LATER / 4;
+                    self.step();
+                }
+            }
             Op::Deliver => {
                 self.hook.is_away = false;
                 self.hook.deliver();
@@ -362,6 +374,13 @@ impl World {
     pub(super) fn is_idle(&self) -> bool {
         let agent = self.agent.as_ref();
         agent.is_some_and(|agent| agent.follower.pending.is_empty())
+    }
+
+    /// How many files the agent keeps that are gone.
+    pub(super) fn kept(&self) -> usize {
+        let agent = self.agent.as_ref().unwrap();
+        let files = agent.follower.files.values();
+        files.filter(|file| file.is_gone).count()
     }
 
     /// In the end everything works, and all arrives.

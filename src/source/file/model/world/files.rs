@@ -64,6 +64,12 @@ impl World {
                 Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
                 self.next += 1;
             }
+            Op::Hole => {
+                let file = OpenOptions::new().write(true).open(&log).unwrap();
+                let length = file.metadata().unwrap().len();
+                file.set_len(length + (1 << 20)).unwrap();
+            }
+            Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
             Op::Unlink(count) => {
                 let mut file = OpenOptions::new().append(true).open(&log).unwrap();
                 fs::remove_file(&log).unwrap();
