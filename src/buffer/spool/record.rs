@@ -212,6 +212,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::group::bytes_of;
     use super::*;
 
     fn chunk(lines: &[usize]) -> Chunk {
@@ -281,11 +282,14 @@ mod tests {
         fn a_chunk_is_cut_into_records_of_whole_events(lines in vec(0..90_000_usize, 1..6)) {
             let mut whole = chunk(&lines);
             let (bytes, events) = (whole.bytes.clone(), whole.events);
+            let bytes_len = bytes.len();
             let records = Record::of(&mut whole);
             prop_assert!(whole.is_empty() && whole.bytes.is_empty());
             let all: Vec<u8> = records.iter().flat_map(|record| record.bytes.clone()).collect();
             prop_assert_eq!(all, bytes);
             prop_assert_eq!(records.iter().map(|record| record.events as usize).sum::<usize>(), events);
+            let size: u64 = records.iter().map(Record::size).sum();
+            prop_assert!(size <= bytes_of(bytes_len));
             for record in &records {
                 prop_assert!(record.bytes.len() <= CHUNK_BYTES || record.events == 1);
                 let newlines = memchr::memchr_iter(b'\n', &record.bytes).count();

@@ -179,6 +179,7 @@ fn what_was_read_is_known_again() {
         removed beside another: start write 20 settle rename write 5 settle unlink 2 write 3
         under another pattern: start write 20 settle stop respell write 2
         under another pattern and its own again: start write 20 settle stop respell write 2 start settle stop respell write 2
+        under its own pattern, and another before: start write 20 settle stop respell write 2 start settle stop respell write 2 start settle stop start settle
         new under another pattern: start write 20 settle stop respell rename write 2 rename write 2
         copied and truncated, under another pattern: start write 20 settle stop respell copytruncate write 2
         compressed, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle deliver steps 3 outage settle deliver
