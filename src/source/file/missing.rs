@@ -285,6 +285,13 @@ mod tests {
             missing.take_content(&mut file(9, &grown)).is_none(),
             "too little to be sure"
         );
+        let long = FileOffset {
+            is_gone: true,
+            ..read(7, &events(0..100), 4700)
+        };
+        missing.insert(2, long);
+        let copy = &mut file(9, &events(0..100));
+        assert_eq!(missing.take_content(copy).unwrap().0, 2);
     }
 
     #[test]

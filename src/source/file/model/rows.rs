@@ -48,8 +48,8 @@ fn copies(copies: u64) -> Outcome {
     }
 }
 
-fn gone(files: u64, events: RangeInclusive<u64>) -> Outcome {
-    let bytes = events.map(|number| event(number).len() as u64).sum();
+fn gone(files: u64, events: u64) -> Outcome {
+    let bytes = (1..=events).map(|number| event(number).len() as u64).sum();
     Outcome {
         gone: (files, bytes),
         ..Outcome::default()
@@ -195,6 +195,7 @@ fn copies_are_read_once() {
         longer at once: start write 20 settle copy write-old 2 settle
         whose original grows: start write 20 settle copy settle write 2 settle
         with half an event: start write 20 half settle copy settle write 2
+        truncated early: start outage write 250 write 250 write 250 write 250 write 250 settle copy settle truncate settle
         compressed: start write 20 settle rename settle gzip-keep settle
         of a later file: start write 20 settle date write 20 settle copy settle
         of a file that began with half an event: start half settle write 20 settle copy settle";
@@ -249,10 +250,10 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
         read, removed meanwhile: start write 20 settle stop rename rename remove
         truncated meanwhile and again: start write 20 settle stop truncate write 3 start settle truncate write 3 settle
         truncated meanwhile: start write 20 settle stop truncate write 3";
-    all(BOTH, &gone(1, 1..=0), lines);
+    all(BOTH, &gone(1, 0), lines);
     let lines = "
         not read, removed meanwhile: start write 60 outage settle kill rename rename remove";
-    all(BOTH, &gone(1, 1..=60), lines);
+    all(BOTH, &gone(1, 60), lines);
 }
 
 #[test]
