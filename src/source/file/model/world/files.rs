@@ -45,6 +45,37 @@ impl World {
                     .unwrap();
                 self.half = None;
             }
+            Op::Gzip => self.gzip(true),
+            Op::RemoveOldest => self.remove_oldest(),
+            Op::WriteOld(count) if self.numbered(1).exists() => {
+                let path = self.numbered(1);
+                self.write(&path, count);
+            }
+            Op::BadEntry => {
+                let path = self.logs().join("audit.log.bad");
+                if fs::symlink_metadata(&path).is_ok() {
+                    fs::remove_file(path).unwrap();
+                } else {
+                    std::os::unix::fs::symlink("audit.log.bad", path).unwrap();
+                }
+            }
+            Op::Stub => {
+                let path = self.logs().join("audit.log.0");
+                if path.exists() {
+                    self.has_removed = true;
+                    fs::remove_file(path).unwrap();
+                } else {
+                    fs::write(path, "{").unwrap();
+                }
+            }
+            op => self.apply_row(op),
+        }
+    }
+
+    /// What only rows do.
+    fn apply_row(&mut self, op: Op) {
+        let log = self.log();
+        match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::Truncate => File::create(&log).map(drop).unwrap(),
             Op::WriteBoth(count) => {
@@ -81,32 +112,9 @@ impl World {
                 }
                 self.settle();
             }
-            Op::Gzip => self.gzip(true),
             Op::GzipKeep => self.gzip(false),
             Op::Zstd => {
                 fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
-            }
-            Op::RemoveOldest => self.remove_oldest(),
-            Op::WriteOld(count) if self.numbered(1).exists() => {
-                let path = self.numbered(1);
-                self.write(&path, count);
-            }
-            Op::BadEntry => {
-                let path = self.logs().join("audit.log.bad");
-                if fs::symlink_metadata(&path).is_ok() {
-                    fs::remove_file(path).unwrap();
-                } else {
-                    std::os::unix::fs::symlink("audit.log.bad", path).unwrap();
-                }
-            }
-            Op::Stub => {
-                let path = self.logs().join("audit.log.0");
-                if path.exists() {
-                    self.has_removed = true;
-                    fs::remove_file(path).unwrap();
-                } else {
-                    fs::write(path, "{").unwrap();
-                }
             }
             _ => {}
         }
