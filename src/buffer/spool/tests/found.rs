@@ -7,8 +7,9 @@ use super::disk::{FakeDir, FileState};
 use crate::buffer::chunk::Chunk;
 use crate::buffer::spool::position;
 use crate::buffer::spool::reader::Reader;
-use crate::buffer::spool::record::{Record, SEGMENT_HEAD, segment_head};
+use crate::buffer::spool::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
 use crate::buffer::spool::segments::{self, Segments, bad_name, name, unfinished_name};
+use crate::buffer::spool::writer::Writer;
 
 fn put(dir: &FakeDir, name: String, bytes: Vec<u8>) {
     let mut disk = dir.disk();
@@ -120,6 +121,28 @@ fn segments_are_counted_until_they_are_released() {
     assert_eq!(segments.release(9).unwrap().first, 5);
     assert!(!segments.can_release(9), "written to again");
     assert_eq!(segments.bytes(), 2 * head + 100);
+}
+
+#[test]
+fn a_segment_is_full_when_no_more_fits_unless_it_is_empty() {
+    let record = |bytes: usize| Record::new(vec![b'x'; bytes - RECORD_HEAD], 1);
+    let mut writer = Writer::new(Arc::new(FakeDir::default()), SEGMENT_HEAD as u64 + 100);
+    for (number, (bytes, is_new)) in (0..).zip([
+        (50, true),
+        (50, false),
+        (40, true),
+        (61, true),
+        (39, false),
+        (500, true),
+        (40, true),
+    ]) {
+        let written = writer.write(&[record(bytes)], number, 9).unwrap();
+        assert_eq!(
+            (written.is_new, written.bytes),
+            (is_new, bytes as u64),
+            "{number}"
+        );
+    }
 }
 
 /// Reads until nothing more comes: the events' lines, and how many are missing.
