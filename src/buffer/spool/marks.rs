@@ -130,6 +130,7 @@ mod tests {
         marks.add(15..20, 110, 1);
         // Of another source, and then one that is missing from the spool.
         marks.add(30..35, 116, 2);
+        assert_eq!(marks.marks.len(), 2);
         for (watermark, acked, oldest) in [
             (4, 100, Some(1)),
             (5, 100, Some(1)),
@@ -218,7 +219,9 @@ mod tests {
                 prop_assert!(expected >= acked);
                 acked = expected;
                 let known = marks.known([(0..seq), (seq..seq + 5)]);
-                let places = known.iter().flat_map(|seqs| marks.find(seqs));
+                let places: Vec<_> = known.iter().flat_map(|seqs| marks.find(seqs)).collect();
+                prop_assert!(places.iter().all(|(seqs, _)| !seqs.is_empty()));
+                let places = places.into_iter();
                 let found: BTreeMap<_, _> = places.flat_map(|(seqs, first)| seqs.zip(first..)).collect();
                 table.retain(|seq, _| *seq >= watermark);
                 prop_assert_eq!(&found, &table);

@@ -67,7 +67,71 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shared::UNWRITTEN;
     use super::*;
+
+    #[test]
+    fn as_much_is_kept_as_the_queue_may_take_late() {
+        let group = |bytes| Group {
+            bytes,
+            ..Group::default()
+        };
+        for (sizes, kept) in [
+            (&[FRESH][..], FRESH),
+            (&[FRESH - 7, 7], FRESH),
+            (&[FRESH - 7, 8], 0),
+            (&[1, 2, 3], 6),
+        ] {
+            let mut state = State::new();
+            state.fresh = Some(Group::default());
+            sizes
+                .iter()
+                .for_each(|bytes| state.keep(&mut group(*bytes)));
+            assert_eq!(state.fresh_bytes(), kept, "{sizes:?}");
+            assert_eq!(state.fresh.is_some(), kept > 0);
+        }
+        for (capacity, is_kept) in [
+            (CHUNK_BYTES / 2 - 1, false),
+            (CHUNK_BYTES / 2, true),
+            (CHUNK_BYTES * 2, true),
+            (CHUNK_BYTES * 2 + 1, false),
+        ] {
+            let mut state = State::new();
+            let records = (0..20).map(|_| Record::empty(Vec::with_capacity(capacity)));
+            state.recycle(records);
+            assert_eq!(
+                state.spare.len(),
+                if is_kept { SPARE } else { 0 },
+                "{capacity}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_is_waited_for_only_where_nobody_waits() {
+        let large = UNWRITTEN;
+        // How many bytes are pending, and wait for the queue; whether a client waits, and the spool ends.
+        for (bytes, fresh, is_client, is_ending, patience) in [
+            (1, None, false, false, 1),
+            (1, None, true, false, 0),
+            (1, None, false, true, 0),
+            (large, None, false, false, 0),
+            (1, Some(FRESH - 1), false, false, 1),
+            (1, Some(FRESH), false, false, 10),
+            (1, Some(FRESH), true, false, 0),
+            (large, Some(FRESH), false, false, 10),
+        ] {
+            let mut state = State::new();
+            state.pending.bytes = bytes;
+            state.fresh = fresh.map(|bytes| Group {
+                bytes,
+                ..Group::default()
+            });
+            state.pending.uncounted.extend(is_client.then_some((0, 1)));
+            state.is_ending = is_ending;
+            assert_eq!(state.patience(), patience, "{bytes} {fresh:?} {is_client}");
+        }
+    }
 
     /// With groups as clients and streams make them, the queue gets all events, in order.
     #[test]

@@ -183,4 +183,28 @@ mod tests {
         kept.sort_unstable();
         assert_eq!(kept, [at(20), at(21)]);
     }
+
+    #[test]
+    fn a_newer_or_an_empty_file_is_neither_damaged_nor_missing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        let file = path.join(NAME);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(read(&dir).unwrap(), Stored::Missing);
+        std::fs::remove_file(&file).unwrap();
+        PositionFile::open(&dir, at(12)).unwrap();
+        let sound = std::fs::read(&file).unwrap();
+        for slot in [0, SLOT] {
+            let mut bytes = sound.clone();
+            bytes[slot + 8] = 2;
+            let sum = crc32fast::hash(&bytes[slot..slot + USED]);
+            bytes[slot + USED..slot + USED + 4].copy_from_slice(&sum.to_le_bytes());
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read(&dir).unwrap(), Stored::Newer);
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(NAME, &file).unwrap();
+        assert!(read(&dir).is_err(), "a loop of links");
+    }
 }

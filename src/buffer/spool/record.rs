@@ -212,6 +212,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::group::bytes_of;
     use super::*;
 
     fn chunk(lines: &[usize]) -> Chunk {
@@ -234,16 +235,61 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_record_takes_lines_up_to_a_chunk_and_the_memory_of_one_that_is_full() {
+        let mut record = Record::empty(Vec::new());
+        assert!(record.add(b"x\n", 1) && record.add(&vec![b'x'; CHUNK_BYTES - 2], 1));
+        assert!(!record.add(b"\n", 1));
+        assert_eq!((record.bytes.len(), record.events), (CHUNK_BYTES, 2));
+        for (length, is_taken) in [(10, false), (499, false), (501, true)] {
+            let mut chunk = Chunk::default();
+            chunk.bytes.reserve_exact(1000);
+            chunk.bytes.resize(length, b'x');
+            Record::of(&mut chunk);
+            assert_eq!(chunk.bytes.capacity() == 0, is_taken, "{length}");
+        }
+    }
+
+    /// With a sum that fits, so only what it says can be wrong.
+    #[test]
+    fn a_head_that_makes_no_sense_is_damaged() {
+        let record = Record::new(b"{}\n{}\n".to_vec(), 2);
+        let sound = record.head(7, 9);
+        assert_eq!(find(&sound), Found::Incomplete(RECORD_HEAD + 6));
+        for (what, at, value, is_sound) in [
+            ("nothing", 12, 10, true),
+            ("another magic number", 0, 1, false),
+            ("no events", 8, 0, false),
+            ("as many events as bytes", 8, 6, true),
+            ("more events than bytes", 8, 7, false),
+            ("as long as can be", 4, MAX_BYTES, true),
+            ("too long", 4, MAX_BYTES + 1, false),
+            ("a number that is nearly too large", 20, u32::MAX, true),
+        ] {
+            let mut head = sound;
+            head[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+            let crc = crc32fast::hash(&head[..28]);
+            head[28..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Head::parse(&head).is_some(), is_sound, "{what}");
+        }
+        assert_eq!(Head::parse(&record.head(u64::MAX - 1, 9)), None);
+        // Its last bytes may be the beginning of a magic number.
+        assert_eq!(find(&[0; 40]), Found::Damaged(37));
+    }
+
     proptest! {
         #[test]
         fn a_chunk_is_cut_into_records_of_whole_events(lines in vec(0..90_000_usize, 1..6)) {
             let mut whole = chunk(&lines);
             let (bytes, events) = (whole.bytes.clone(), whole.events);
+            let bytes_len = bytes.len();
             let records = Record::of(&mut whole);
             prop_assert!(whole.is_empty() && whole.bytes.is_empty());
             let all: Vec<u8> = records.iter().flat_map(|record| record.bytes.clone()).collect();
             prop_assert_eq!(all, bytes);
             prop_assert_eq!(records.iter().map(|record| record.events as usize).sum::<usize>(), events);
+            let size: u64 = records.iter().map(Record::size).sum();
+            prop_assert!(size <= bytes_of(bytes_len));
             for record in &records {
                 prop_assert!(record.bytes.len() <= CHUNK_BYTES || record.events == 1);
                 let newlines = memchr::memchr_iter(b'\n', &record.bytes).count();

@@ -246,18 +246,17 @@ impl Scan {
     /// # Errors
     /// It can't be read; try again, or [skip](Self::skip).
     pub fn next(&mut self, file: &dyn SpoolFile, len: u64) -> io::Result<Scanned<'_>> {
-        if self.read == 0 && !self.fill(file, len, SEGMENT_HEAD)? {
-            return Ok(Scanned::End(self.drain()));
-        }
         if self.offset() == 0 {
-            match record::segment_version(&self.buffer[..self.filled]) {
-                Some(version) if version > record::VERSION => return Ok(Scanned::Newer),
-                Some(_) => self.used = SEGMENT_HEAD,
-                None if self.filled >= SEGMENT_HEAD => {
-                    self.used = SEGMENT_HEAD;
-                    return Ok(Scanned::Damaged(SEGMENT_HEAD));
-                }
-                None => {}
+            if !self.fill(file, len, SEGMENT_HEAD)? {
+                return Ok(Scanned::End(self.drain()));
+            }
+            let version = record::segment_version(&self.buffer[..self.filled]);
+            if version.is_some_and(|version| version > record::VERSION) {
+                return Ok(Scanned::Newer);
+            }
+            self.used = SEGMENT_HEAD;
+            if version.is_none() {
+                return Ok(Scanned::Damaged(SEGMENT_HEAD));
             }
         }
         loop {

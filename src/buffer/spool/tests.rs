@@ -2,6 +2,7 @@
 
 mod again;
 mod disk;
+mod found;
 mod model;
 
 use std::io::ErrorKind;

@@ -408,7 +408,7 @@ impl Follower {
         self.resume(original, &known, file);
     }
 
-    /// Logs copies that nothing has explained.
+    /// Logs copies that nothing has explained, such as that the original is gone: then it was compressed, or moved.
     pub(super) fn log_copies(&mut self, now: Instant, sink: &mut impl Sink) {
         let due: Vec<u64> = self
             .copies
@@ -424,7 +424,8 @@ impl Follower {
             let State::CopyOf { original } = file.state else {
                 continue;
             };
-            if let Some(other) = self.files.get(&original) {
+            let other = self.files.get(&original);
+            if let Some(other) = other.filter(|other| !other.is_gone) {
                 Message::FileIsCopy {
                     file: label(&file.now.path),
                     original: label(&other.now.path),

@@ -421,3 +421,24 @@ fn is_renamed_from(name: &OsStr, names: &HashSet<OsString>) -> bool {
             .into_iter()
             .any(|(end, _)| names.contains(OsStr::from_bytes(&bytes[..end])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_file_is_in_the_same_directory_and_has_a_longer_name() {
+        for (path, before, expected) in [
+            ("/a/log", "/a/log", true),
+            ("/a/log.1", "/a/log", true),
+            ("/a/log-2.gz", "/a/log", true),
+            ("/a/log.1.gz", "/a/log.1", true),
+            ("/b/log.1", "/a/log", false),
+            ("/a/logs", "/a/log", false),
+            ("/a/log", "/a/log.1", false),
+        ] {
+            let found = may_have_been(Path::new(path), Path::new(before));
+            assert_eq!(found, expected, "{path} {before}");
+        }
+    }
+}

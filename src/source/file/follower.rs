@@ -218,13 +218,12 @@ impl Follower {
 
     /// A file has changed: from now on it is looked at each time, and read.
     pub(super) fn noticed(&mut self, number: u64) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
         self.hot.insert(number);
         self.pending.insert(number);
-        if let Some(file) = self
-            .files
-            .get(&number)
-            .filter(|file| file.state != State::Skipped)
-        {
+        if file.state != State::Skipped {
             let (device, inode) = file.now.identity;
             let path = &file.now.path;
             self.progress

@@ -285,6 +285,34 @@ mod tests {
             missing.take_content(&mut file(9, &grown)).is_none(),
             "too little to be sure"
         );
+        let long = FileOffset {
+            is_gone: true,
+            ..read(7, &events(0..100), 4700)
+        };
+        missing.insert(2, long);
+        let copy = &mut file(9, &events(0..100));
+        assert_eq!(missing.take_content(copy).unwrap().0, 2);
+    }
+
+    #[test]
+    fn a_file_is_known_by_whole_events_unless_it_is_long() {
+        let (bytes, half) = (events(0..100), b"{\"n\"".len());
+        let whole = events(0..9);
+        for (head, known) in [
+            (&bytes[..HEAD_BYTES], HEAD_BYTES),
+            (
+                &bytes[..HEAD_BYTES - 1],
+                HEAD_BYTES - 1 - (HEAD_BYTES - 1) % 47,
+            ),
+            (&bytes[..whole.len() + half], whole.len()),
+            (&bytes[..half], 0),
+        ] {
+            assert_eq!(known_by(head), Fingerprint::of(&bytes[..known]));
+        }
+        // A copy that has just as much as was seen of the original.
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &whole, whole.len()));
+        assert_eq!(missing.take_content(&mut file(9, &whole)).unwrap().0, 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::super::dir::{Access, Dir, SpoolFile};
@@ -21,6 +22,8 @@ pub(super) struct Disk {
     pub(super) failing: Option<(usize, ErrorKind)>,
     /// Even then files can be made shorter, and removed.
     pub(super) shrinks: bool,
+    /// Bytes that can't be read, of every file.
+    pub(super) unreadable: Range<usize>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -182,11 +185,13 @@ impl SpoolFile for FakeFile {
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         let disk = self.0.disk();
-        let rest = disk.files[self.1]
-            .bytes
-            .get(at as usize..)
-            .unwrap_or_default();
-        let count = rest.len().min(bytes.len());
+        let (at, bad) = (at as usize, &disk.unreadable);
+        if bad.contains(&at) {
+            return Err(ErrorKind::Other.into());
+        }
+        let rest = disk.files[self.1].bytes.get(at..).unwrap_or_default();
+        let sound = bad.start.checked_sub(at).filter(|_| !bad.is_empty());
+        let count = rest.len().min(bytes.len()).min(sound.unwrap_or(usize::MAX));
         bytes[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }

@@ -19,10 +19,17 @@ pub(super) struct Hook {
     pub(super) position: u64,
     pub(super) watermark: u64,
     pub(super) delivered: BTreeMap<u64, u32>,
+    /// Events were not taken in the order of their numbers.
+    pub(super) is_mixed: bool,
+    pub(super) last: u64,
     /// Bytes that were reported as lost.
     pub(super) lost: u64,
     /// Reports of files that are gone, with a known loss or without.
     pub(super) gone: u64,
+    /// Files that were taken for the copy of another.
+    pub(super) copies: u64,
+    /// What was no event.
+    pub(super) malformed: u64,
     /// It was reported that there is no file.
     pub(super) has_waited: bool,
 }
@@ -55,6 +62,8 @@ impl Sink for Hook {
                     let event: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
                     let number = event["n"].as_u64().unwrap();
                     self.position += 1;
+                    self.is_mixed |= number < self.last;
+                    self.last = number;
                     if self.is_off {
                         // As the sender does with what it takes while forwarding is disabled.
                         self.watermark = self.position;
@@ -62,7 +71,7 @@ impl Sink for Hook {
                         self.queued.push(number);
                     }
                 }
-                Some(_) => {}
+                Some(_) => self.malformed += 1,
                 None => return Some(self.position),
             }
         }
@@ -83,7 +92,9 @@ impl Sink for Hook {
         None
     }
 
-    fn copied(&mut self) {}
+    fn copied(&mut self) {
+        self.copies += 1;
+    }
 
     fn gone(&mut self, _: &Message) {
         self.gone += 1;

@@ -12,6 +12,7 @@ use super::hook::{Hook, ROOM};
 use crate::framer::{Frame, Framer};
 use crate::source::file::follower::{FileSettings, Follower};
 use crate::source::file::reading::Step;
+use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
 
 mod files;
@@ -29,8 +30,33 @@ pub(super) enum Op {
     /// To a name with a date.
     Date,
     Copytruncate,
+    /// The log is copied to `.1`.
+    Copy,
+    /// The log is emptied.
+    Truncate,
+    /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
+    WriteBoth(u8),
+    /// The first part of a log entry; and its rest, even to another file.
+    Part,
+    Rest,
+    /// Zeros that take no space on disk, more than one read takes.
+    Hole,
+    /// The log gets a name that the source does not mean.
+    Outside,
+    /// Time passes, in which nothing happens to the files.
+    Wait(u8),
+    /// The log is removed, and written on.
+    Unlink(u8),
+    /// The source is a path instead of a pattern from the next start on, or the other way round.
+    Respell,
+    /// The next start finds what 0.1 would have left.
+    Upgrade,
     /// `.1` is compressed.
     Gzip,
+    /// The same, and it stays.
+    GzipKeep,
+    /// A file that zstd has compressed.
+    Zstd,
     /// The oldest one is removed, as by `rotate 3`.
     RemoveOldest,
     /// The writer continues in the renamed file.
@@ -69,6 +95,8 @@ pub(super) struct World {
     pattern: PathBuf,
     clock: Instant,
     pub(super) hook: Hook,
+    /// Where the very first start begins.
+    pub(super) from: FileStart,
     agent: Option<Agent>,
     started_once: bool,
     pub(super) next: u64,
@@ -85,6 +113,9 @@ pub(super) struct World {
     /// Events of copied or compressed files, of which it is not known how many bytes they take in a file, and events
     /// that are counted in another way.
     pub(super) vague: BTreeSet<u64>,
+    /// Events that are in no file as a whole.
+    pub(super) scattered: BTreeSet<u64>,
+    is_upgrade: bool,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
     /// Files that the agent knew to their end, and that were removed while it did not run.
@@ -114,6 +145,7 @@ impl World {
                 .unwrap(),
             clock: Instant::now(),
             hook: Hook::default(),
+            from: FileStart::default(),
             agent: None,
             started_once: false,
             next: 1,
@@ -124,6 +156,8 @@ impl World {
             seen: BTreeSet::new(),
             held: BTreeSet::new(),
             vague: BTreeSet::new(),
+            scattered: BTreeSet::new(),
+            is_upgrade: false,
             has_removed: false,
             removed_meanwhile: 0,
         }
@@ -188,7 +222,7 @@ impl World {
 
     /// All events that are on disk now under a name that the source means.
     pub(super) fn on_disk(&self) -> BTreeSet<u64> {
-        let mut events = BTreeSet::new();
+        let mut events = self.scattered.clone();
         for entry in fs::read_dir(self.logs()).into_iter().flatten().flatten() {
             let Ok(bytes) = fs::read(entry.path()) else {
                 continue;
@@ -238,15 +272,25 @@ impl World {
         let store = Store::open(self.state.path(), "host", &self.pattern)
             .unwrap()
             .unwrap();
-        let found = store.read();
+        let mut found = store.read();
         assert!(!matches!(found, Found::Unusable(_)));
+        if let Found::Files(checkpoint) = &mut found
+            && std::mem::take(&mut self.is_upgrade)
+        {
+            checkpoint.is_old = true;
+            checkpoint.written += LATER;
+            checkpoint
+                .files
+                .retain(|_, file| *file.path == self.pattern);
+        }
         let progress = Progress::default();
         let restored = Restored {
             found,
-            others: Vec::new(),
+            others: store.read_others("host", None),
             progress: progress.clone(),
         };
         let settings = FileSettings {
+            start: self.from,
             max_deleted: 1 << 30,
             ..FileSettings::default()
         };
@@ -272,13 +316,19 @@ impl World {
         self.seen.clear();
         self.hook.queued.clear();
         // The next queue starts from zero.
-        (self.hook.position, self.hook.watermark) = (0, 0);
+        (self.hook.position, self.hook.watermark, self.hook.last) = (0, 0, 0);
     }
 
     pub(super) fn apply(&mut self, op: Op) {
         match op {
             Op::Steps(count) => (0..count).for_each(|_| self.step()),
             Op::Settle => self.settle(),
+            Op::Wait(seconds) => {
+                for _ in 0..seconds {
+                    self.clock += LATER / 4;
+                    self.step();
+                }
+            }
             Op::Deliver => {
                 self.hook.is_away = false;
                 self.hook.deliver();
@@ -286,6 +336,11 @@ impl World {
             }
             Op::Outage => self.hook.is_away = true,
             Op::Switch => self.hook.is_off = !self.hook.is_off,
+            Op::Respell => {
+                let (path, glob) = (self.log(), self.logs().join("audit.log*"));
+                self.pattern = if self.pattern == path { glob } else { path };
+            }
+            Op::Upgrade => self.is_upgrade = true,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),
@@ -313,6 +368,19 @@ impl World {
             self.seen = self.on_disk();
             self.known.extend(&self.seen);
         }
+    }
+
+    /// Whether the agent waits for changes.
+    pub(super) fn is_idle(&self) -> bool {
+        let agent = self.agent.as_ref();
+        agent.is_some_and(|agent| agent.follower.pending.is_empty())
+    }
+
+    /// How many files the agent keeps that are gone.
+    pub(super) fn kept(&self) -> usize {
+        let agent = self.agent.as_ref().unwrap();
+        let files = agent.follower.files.values();
+        files.filter(|file| file.is_gone).count()
     }
 
     /// In the end everything works, and all arrives.

@@ -45,7 +45,7 @@ impl World {
                     .unwrap();
                 self.half = None;
             }
-            Op::Gzip => self.gzip(),
+            Op::Gzip => self.gzip(true),
             Op::RemoveOldest => self.remove_oldest(),
             Op::WriteOld(count) if self.numbered(1).exists() => {
                 let path = self.numbered(1);
@@ -68,6 +68,54 @@ impl World {
                     fs::write(path, "{").unwrap();
                 }
             }
+            op => self.apply_row(op),
+        }
+    }
+
+    /// What only rows do.
+    fn apply_row(&mut self, op: Op) {
+        let log = self.log();
+        match op {
+            Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
+            Op::Truncate => File::create(&log).map(drop).unwrap(),
+            Op::WriteBoth(count) => {
+                let number = self.half.take().map(|(_, number)| number);
+                for path in [self.numbered(1), log] {
+                    self.half = number.map(|number| (path.clone(), number));
+                    self.write(&path, count);
+                }
+            }
+            Op::Part => {
+                self.scattered.insert(self.next);
+                let part = &event(self.next)[..10];
+                Self::append(&log, &format!("2026-01-01T00:00:00Z stdout P {part}\n"));
+            }
+            Op::Rest => {
+                let rest = &event(self.next)[10..];
+                Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
+                self.next += 1;
+            }
+            Op::Hole => {
+                let file = OpenOptions::new().write(true).open(&log).unwrap();
+                let length = file.metadata().unwrap().len();
+                file.set_len(length + (1 << 20)).unwrap();
+            }
+            Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
+            Op::Unlink(count) => {
+                let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+                fs::remove_file(&log).unwrap();
+                self.settle();
+                for _ in 0..count {
+                    file.write_all(event(self.next).as_bytes()).unwrap();
+                    self.scattered.insert(self.next);
+                    self.next += 1;
+                }
+                self.settle();
+            }
+            Op::GzipKeep => self.gzip(false),
+            Op::Zstd => {
+                fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
+            }
             _ => {}
         }
     }
@@ -83,7 +131,7 @@ impl World {
         }
     }
 
-    fn gzip(&mut self) {
+    fn gzip(&mut self, removes: bool) {
         let path = self.numbered(1);
         let Ok(bytes) = fs::read(&path) else { return };
         self.has_removed = true;
@@ -92,7 +140,9 @@ impl World {
         compressed.write_all(&gzip(&bytes)).unwrap();
         let modified = fs::metadata(&path).unwrap().modified().unwrap() - LATER;
         compressed.set_modified(modified).unwrap();
-        fs::remove_file(path).unwrap();
+        if removes {
+            fs::remove_file(path).unwrap();
+        }
     }
 
     fn remove_oldest(&mut self) {

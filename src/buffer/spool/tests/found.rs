@@ -1,0 +1,196 @@
+//! What a start finds, and what is noticed while a segment is read.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use super::disk::{FakeDir, FileState};
+use crate::buffer::chunk::Chunk;
+use crate::buffer::spool::position;
+use crate::buffer::spool::reader::Reader;
+use crate::buffer::spool::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
+use crate::buffer::spool::segments::{self, Segments, bad_name, name, unfinished_name};
+use crate::buffer::spool::writer::Writer;
+
+fn put(dir: &FakeDir, name: String, bytes: Vec<u8>) {
+    let mut disk = dir.disk();
+    let number = disk.files.len();
+    let durable = bytes.clone();
+    disk.files.push(FileState { bytes, durable });
+    disk.names.insert(name, number);
+}
+
+/// A segment with a record for each of these events.
+fn segment(first: u64, lengths: &[usize]) -> Vec<u8> {
+    let mut bytes = segment_head().to_vec();
+    for (number, length) in (first..).zip(lengths) {
+        let record = Record::new(format!("{number:0length$}\n").into_bytes(), 1);
+        bytes.extend(record.head(number, 9));
+        bytes.extend(&record.bytes);
+    }
+    bytes
+}
+
+#[test]
+fn the_end_of_a_spool_is_that_of_its_last_segment_with_events() {
+    let sound = || (name(0), segment(0, &[5, 5, 5]));
+    let damaged = || (name(3), vec![0; 100]);
+    let mut no_head = sound();
+    no_head.1[..SEGMENT_HEAD].fill(b'x');
+    let set_aside = (bad_name(2), vec![0; 50]);
+    let unfinished = (unfinished_name(1), vec![0; 9]);
+    let all = vec![name(0), bad_name(2), bad_name(3)];
+    // What is there, the names that remain, and how many bytes were set aside.
+    for (files, names, bytes) in [
+        (vec![sound()], &all[..1], 0),
+        (vec![no_head], &all[..1], 0),
+        (vec![sound(), (name(3), segment(3, &[]))], &all[..1], 0),
+        (vec![sound(), (name(3), vec![0; 9])], &all[..1], 0),
+        (vec![sound(), unfinished], &all[..1], 0),
+        (vec![sound(), set_aside.clone()], &all[..2], 50),
+        (vec![sound(), set_aside, damaged()], &all, 150),
+    ] {
+        let dir = FakeDir::default();
+        for (name, bytes) in files {
+            put(&dir, name, bytes);
+        }
+        let opened = segments::open(&dir).unwrap();
+        let left: Vec<String> = dir.disk().names.keys().cloned().collect();
+        assert_eq!(left, names);
+        assert_eq!(opened.segments.next(), 3);
+        assert_eq!(opened.segments.set_aside, bytes);
+        assert_eq!(opened.segments.bytes(), sound().1.len() as u64 + bytes);
+        assert_eq!(opened.damaged.len(), usize::from(bytes > 100));
+        assert!(!opened.position_is_damaged);
+        put(&dir, position::NAME.into(), vec![0; 600]);
+        assert!(segments::open(&dir).unwrap().position_is_damaged);
+    }
+}
+
+#[test]
+fn a_newer_segment_is_not_touched() {
+    let mut head = segment_head();
+    head[8] = 2;
+    let crc = crc32fast::hash(&head[..12]);
+    head[12..].copy_from_slice(&crc.to_le_bytes());
+    let dir = FakeDir::default();
+    put(&dir, name(0), head.to_vec());
+    let error = segments::open(&dir).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(dir.disk().names.len(), 1);
+}
+
+#[test]
+fn only_plain_numbers_are_segments() {
+    assert!(segments::is_segment(&name(7)));
+    for other in [
+        "7.spool",
+        "+0000000000000000007.spool",
+        "0000000000000000000x.spool",
+    ] {
+        assert!(!segments::is_segment(other), "{other}");
+    }
+}
+
+#[test]
+fn segments_are_counted_until_they_are_released() {
+    let head = SEGMENT_HEAD as u64;
+    let mut segments = Segments::default();
+    segments.created(0);
+    segments.appended(0, 100, 5);
+    segments.created(5);
+    segments.appended(5, 7, 1);
+    // Nothing in it was acknowledged, and its name is needed again.
+    segments.created(5);
+    segments.appended(5, 50, 3);
+    assert_eq!(segments.bytes(), 2 * head + 150);
+    assert!(segments.damaged(0) && !segments.damaged(0), "known");
+    assert!(segments.damaged(99), "gone");
+    assert!(!segments.can_release(4) && segments.can_release(5));
+    assert_eq!(segments.release(9).unwrap().first, 0);
+    // Set aside, it still takes its room.
+    assert_eq!(segments.bytes(), 2 * head + 150);
+    assert!(!segments.can_release(9), "written to");
+    segments.close();
+    segments.created(3);
+    assert_eq!(segments.release(5).unwrap().first, 3);
+    assert!(
+        !segments.can_release(8) && segments.can_release(9),
+        "closed"
+    );
+    segments.created(9);
+    assert_eq!(segments.release(9).unwrap().first, 5);
+    assert!(!segments.can_release(9), "written to again");
+    assert_eq!(segments.bytes(), 2 * head + 100);
+}
+
+#[test]
+fn a_segment_is_full_when_no_more_fits_unless_it_is_empty() {
+    let record = |bytes: usize| Record::new(vec![b'x'; bytes - RECORD_HEAD], 1);
+    let mut writer = Writer::new(Arc::new(FakeDir::default()), SEGMENT_HEAD as u64 + 100);
+    for (number, (bytes, is_new)) in (0..).zip([
+        (50, true),
+        (50, false),
+        (40, true),
+        (61, true),
+        (39, false),
+        (500, true),
+        (40, true),
+    ]) {
+        let written = writer.write(&[record(bytes)], number, 9).unwrap();
+        assert_eq!(
+            (written.is_new, written.bytes),
+            (is_new, bytes as u64),
+            "{number}"
+        );
+    }
+}
+
+/// Reads until nothing more comes: the events' lines, and how many are missing.
+fn read(reader: &mut Reader, segments: &Segments) -> (String, u64) {
+    let (mut lines, mut missing) = (Vec::new(), 0);
+    for _ in 0..200 {
+        let view = reader.view(segments);
+        let mut chunk = Chunk::default();
+        if let Ok(Some(damage)) = reader.read(&view, &mut chunk) {
+            missing += damage.events;
+        }
+        lines.extend(chunk.bytes);
+    }
+    (String::from_utf8(lines).unwrap(), missing)
+}
+
+#[test]
+fn sectors_that_cannot_be_read_cost_the_events_in_them() {
+    let whole = segment(0, &[990; 40]);
+    let end = whole.len();
+    for (bad, most) in [
+        (4096..8192, 6),
+        (4096..12_288, 10),
+        (20_000..20_001, 6),
+        (end - 100..end, 1),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), whole.clone());
+        let segments = segments::open(&dir).unwrap().segments;
+        dir.disk().unreadable = bad.clone();
+        let (lines, missing) = read(&mut Reader::new(Arc::new(dir), 0), &segments);
+        assert_eq!(lines.lines().count() as u64 + missing, 40, "{bad:?}");
+        assert!((1..=most).contains(&missing), "{bad:?}: {missing}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_cut_off_is_opened_again() {
+    let dir = FakeDir::default();
+    let whole = segment(0, &[100, 100]);
+    put(&dir, name(0), whole.clone());
+    let segments = segments::open(&dir).unwrap().segments;
+    dir.disk().files[0].bytes.truncate(whole.len() - 10);
+    let mut reader = Reader::new(Arc::new(dir.clone()), 0);
+    for _ in 0..2 {
+        let view = reader.view(&segments);
+        reader.read(&view, &mut Chunk::default()).unwrap();
+    }
+    dir.disk().files[0].bytes = whole;
+    assert_eq!(read(&mut reader, &segments), (format!("{:0100}\n", 1), 0));
+}

@@ -1,0 +1,298 @@
+//! Nights with files, each with what must have come of it: the same world, in which nothing is left to chance.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use super::world::{Op, World, event};
+use crate::source::spec::FileStart;
+
+/// What came of a night, besides that everything on disk was delivered once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Outcome {
+    /// On disk, but not delivered.
+    passed: BTreeSet<u64>,
+    /// Delivered more than once.
+    twice: BTreeSet<u64>,
+    /// What was no event.
+    malformed: u64,
+    /// Files that were taken for copies.
+    copies: u64,
+    /// Contents that were reported as gone, and the bytes that were lost with them.
+    gone: (u64, u64),
+    /// Not in order.
+    is_mixed: bool,
+    /// The agent has not come to rest.
+    is_busy: bool,
+}
+
+fn passed(events: RangeInclusive<u64>) -> Outcome {
+    let passed = events.collect();
+    Outcome {
+        passed,
+        ..Outcome::default()
+    }
+}
+
+fn twice(events: RangeInclusive<u64>) -> Outcome {
+    let twice = events.collect();
+    Outcome {
+        twice,
+        ..Outcome::default()
+    }
+}
+
+fn copies(copies: u64) -> Outcome {
+    Outcome {
+        copies,
+        ..Outcome::default()
+    }
+}
+
+fn gone(files: u64, events: u64) -> Outcome {
+    let bytes = (1..=events).map(|number| event(number).len() as u64).sum();
+    Outcome {
+        gone: (files, bytes),
+        ..Outcome::default()
+    }
+}
+
+fn outcome(world: &World) -> Outcome {
+    let delivered = &world.hook.delivered;
+    let on_disk = world.on_disk().into_iter();
+    let twice = delivered.iter().filter(|(_, times)| **times > 1);
+    Outcome {
+        passed: on_disk
+            .filter(|number| !delivered.contains_key(number))
+            .collect(),
+        twice: twice.map(|(number, _)| *number).collect(),
+        malformed: world.hook.malformed,
+        copies: world.hook.copies,
+        gone: (world.hook.gone, world.hook.lost),
+        is_mixed: world.hook.is_mixed,
+        is_busy: !world.is_idle(),
+    }
+}
+
+fn op(word: &str, count: u8) -> Op {
+    match word {
+        "write" => Op::Write(count),
+        "write-old" => Op::WriteOld(count),
+        "write-both" => Op::WriteBoth(count),
+        "hole" => Op::Hole,
+        "outside" => Op::Outside,
+        "wait" => Op::Wait(count),
+        "unlink" => Op::Unlink(count),
+        "steps" => Op::Steps(count),
+        "half" => Op::Half,
+        "part" => Op::Part,
+        "rest" => Op::Rest,
+        "rename" => Op::Rename { create: true },
+        "move" => Op::Rename { create: false },
+        "date" => Op::Date,
+        "copytruncate" => Op::Copytruncate,
+        "copy" => Op::Copy,
+        "truncate" => Op::Truncate,
+        "gzip" => Op::Gzip,
+        "gzip-keep" => Op::GzipKeep,
+        "zstd" => Op::Zstd,
+        "remove" => Op::RemoveOldest,
+        "respell" => Op::Respell,
+        "upgrade" => Op::Upgrade,
+        "switch" => Op::Switch,
+        "settle" => Op::Settle,
+        "outage" => Op::Outage,
+        "deliver" => Op::Deliver,
+        "stop" => Op::Stop,
+        "kill" => Op::Kill,
+        "start" => Op::Start,
+        _ => panic!("{word}"),
+    }
+}
+
+fn ops(line: &str) -> Vec<Op> {
+    let mut words = line.split_whitespace().peekable();
+    let mut ops = Vec::new();
+    while let Some(word) = words.next() {
+        let count = words.peek().and_then(|count| count.parse().ok());
+        ops.push(op(word, count.unwrap_or(0)));
+        if count.is_some() {
+            words.next();
+        }
+    }
+    ops
+}
+
+const BOTH: &[bool] = &[false, true];
+const PATH: &[bool] = &[false];
+const GLOB: &[bool] = &[true];
+
+/// Tries each line, a name and what happens, with a path and with a pattern, or with one of them.
+#[track_caller]
+fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
+    let mut wrong = String::new();
+    for line in lines.lines().filter(|line| line.contains(':')) {
+        let (what, line) = line.split_once(':').unwrap();
+        for is_glob in kinds {
+            let mut world = World::new(*is_glob, false);
+            if what.contains("from the end") {
+                world.from = FileStart::End;
+            }
+            ops(line).into_iter().for_each(|op| world.apply(op));
+            world.finish();
+            let found = outcome(&world);
+            if found != *expected {
+                wrong.push_str(&format!("{what}, {is_glob}: {found:?}\n"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}not {expected:?}");
+}
+
+#[test]
+fn what_was_read_is_known_again() {
+    let lines = "
+        renamed while it runs: start write 20 settle rename write 2 settle
+        moved, and written on: start write 20 settle move write-old 2 settle write 3
+        renamed meanwhile: start write 3 settle stop rename write 2
+        renamed twice meanwhile: start write 30 settle stop rename write 2 rename write 30
+        copied and truncated while it runs: start write 20 settle copytruncate settle write 9
+        copied and truncated meanwhile: start write 20 settle stop copytruncate write 9
+        a few events, copied and truncated: start write 3 settle stop copytruncate write 9
+        compressed while it runs: start write 20 settle rename settle gzip settle write 2
+        compressed meanwhile: start write 20 settle stop rename gzip write 2
+        compressed before it was read: start write 60 outage steps 3 kill rename gzip write 2
+        killed after a truncation in an outage: start outage write 20 settle copytruncate settle kill start settle
+        half an event: start write 20 half settle stop start settle write 2
+        killed before it was delivered: start outage write 20 settle kill
+        stopped while forwarding is off: start write 20 switch settle stop
+        rewritten with the same length: start write 9 settle truncate write 20 settle truncate write 20 settle
+        much at once: start outage write 250 settle deliver steps 3 outage settle deliver write 1 settle stop start settle
+        an entry in two files: start write 20 part settle rename settle rest write 2 settle stop start settle
+        an entry in two files, found late: start write 20 part settle rename rest write 2 settle stop start settle
+        an entry in two files, and killed: start write 20 part settle rename settle kill rest write 2 start
+        written on after its removal: start write 20 settle unlink 2 write 3
+        in two files, and not looked at: start write 20 settle rename write 2 rename write 2
+        a hole: start write 20 settle hole settle write 2 settle stop start settle
+        a hole at its end: start write 20 settle hole settle stop start settle write 2
+        moved elsewhere: start outage write 60 settle outside write 2 settle
+        moved elsewhere meanwhile: start outage write 60 settle kill outside write 2 start settle
+        removed beside another: start write 20 settle rename write 5 settle unlink 2 write 3
+        under another pattern: start write 20 settle stop respell write 2
+        under another pattern and its own again: start write 20 settle stop respell write 2 start settle stop respell write 2
+        under its own pattern, and another before: start write 20 settle stop respell write 2 start settle stop respell write 2 start settle stop start settle
+        new under another pattern: start write 20 settle stop respell rename write 2 rename write 2
+        copied and truncated, under another pattern: start write 20 settle stop respell copytruncate write 2
+        compressed, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle deliver steps 3 outage settle deliver
+        compressed, and unknown: start write 2 settle stop rename write 200 rename gzip write 2";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn copies_are_read_once() {
+    let lines = "
+        beside its original: start write 20 settle copy settle
+        of a few events: start write 3 settle copy settle
+        longer at once: start write 20 settle copy write-old 2 settle
+        whose original grows: start write 20 settle copy settle write 2 settle
+        with half an event: start write 20 half settle copy settle write 2
+        compressed: start write 20 settle rename settle gzip-keep settle
+        of a later file: start write 20 settle date write 20 settle copy settle
+        of a file that began with half an event: start half settle write 20 settle copy settle";
+    all(BOTH, &copies(1), lines);
+    let lines = "
+        before the start: write 20 copy start settle";
+    all(GLOB, &copies(1), lines);
+    let lines = "
+        that grows: start write 20 settle copy settle write-old 2 settle";
+    all(BOTH, &copies(2), lines);
+    let lines = "
+        explained by a truncation: start write 20 settle copy steps 20 truncate settle write 2";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        too short to be sure, with half an event: start write 3 half settle copy settle write 2";
+    let expected = Outcome {
+        is_mixed: true,
+        ..twice(1..=3)
+    };
+    all(BOTH, &expected, lines);
+    // The event that took the last room counts as read when the next one is taken.
+    let expected = Outcome {
+        copies: 1,
+        ..twice(40..=40)
+    };
+    let lines = "
+        truncated early: start outage write 250 write 250 write 250 write 250 write 250 settle copy settle truncate settle";
+    all(BOTH, &expected, lines);
+}
+
+#[test]
+fn the_first_start_passes_over_what_was_there() {
+    let lines = "
+        renamed from a path: write 3 rename write 2
+        renamed, written on: write 3 rename start settle write-old 2
+        renamed again later: write 3 rename write 2 start settle stop rename write 2
+        renamed before 0.1 was replaced: write 3 rename write 2 start settle stop upgrade";
+    all(PATH, &passed(1..=3), lines);
+    let lines = "
+        renamed, of a pattern: write 3 rename write 2";
+    all(GLOB, &Outcome::default(), lines);
+    let lines = "
+        compressed: write 3 rename gzip write 2
+        compressed, renamed later: write 3 rename gzip write 2 start settle stop rename write 2
+        from the end: write 3 half start settle write 2
+        from the end, the next file: write 3 start settle rename write 2";
+    all(BOTH, &passed(1..=3), lines);
+    let lines = "
+        compressed otherwise: zstd write 3 start settle stop start settle";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn what_is_gone_is_reported_with_what_was_not_read() {
+    let lines = "
+        read, removed while it runs: start write 20 settle rename rename remove settle
+        truncated after it was read: start write 20 settle truncate write 3 settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        read, removed meanwhile: start write 20 settle stop rename rename remove
+        truncated meanwhile and again: start write 20 settle stop truncate write 3 start settle truncate write 3 settle
+        truncated meanwhile: start write 20 settle stop truncate write 3";
+    all(BOTH, &gone(1, 0), lines);
+    let lines = "
+        not read, removed meanwhile: start write 60 outage settle kill rename rename remove";
+    all(BOTH, &gone(1, 60), lines);
+}
+
+#[test]
+fn a_copy_and_its_original_go_their_own_ways() {
+    let expected = Outcome {
+        is_mixed: true,
+        ..copies(1)
+    };
+    let lines = "
+        both grow: start write 20 settle copy settle write-old 2 write 3 settle
+        both grow by much: start write 20 settle copy settle write-both 40 settle";
+    all(BOTH, &expected, lines);
+    // Both complete the same event.
+    let expected = Outcome {
+        twice: BTreeSet::from([21]),
+        ..expected
+    };
+    let lines = "
+        a copy: start write 20 half settle copy settle write-both 2 settle";
+    all(BOTH, &expected, lines);
+}
+
+#[test]
+fn a_removed_file_is_kept_open_for_a_minute() {
+    let kept = |line: &str| {
+        let mut world = World::new(true, false);
+        ops(line).into_iter().for_each(|op| world.apply(op));
+        world.kept()
+    };
+    let removed = "start write 20 settle rename settle write 2 settle unlink 2";
+    assert_eq!(kept(&format!("{removed} wait 40")), 1);
+    assert_eq!(kept(&format!("{removed} wait 60")), 0);
+    // Without any other file, its successor may be yet to come.
+    assert_eq!(kept("start write 20 settle unlink 2 wait 100"), 1);
+}
