@@ -2,8 +2,8 @@
 //! something is missing. Every event has a number: the queue's own, continued from start to start. What is dropped
 //! before it is queued gets a number too, so that every loss is a hole, and a record accounts for it.
 //!
-//! [`Trail`] has no clock, threads or I/O. A record is first saved, then queued, and kept until it is final: so it
-//! survives a kill.
+//! [`Trail`] has no clock, threads or I/O. A record is first saved, then queued, and kept until it is delivered: so it
+//! survives a kill, and a webhook that rejects it for a while.
 
 pub mod record;
 pub mod running;
@@ -63,6 +63,8 @@ pub struct Trail {
     interval: Duration,
     next_checkpoint: Duration,
     next_gaps: Duration,
+    /// When the webhook gets records again that it has rejected.
+    next_trial: Duration,
     /// The counts of earlier starts.
     before: record::Totals,
 }
@@ -83,6 +85,7 @@ impl Trail {
             interval,
             next_checkpoint: interval,
             next_gaps: Duration::ZERO,
+            next_trial: interval,
             before: saved.totals.clone(),
             saved,
         };
@@ -109,6 +112,10 @@ impl Trail {
     /// [queued](Self::queue).
     pub fn tick(&mut self, losses: Gaps, queue: &mut impl Numbers, view: &View) {
         self.note(losses, view);
+        if view.elapsed >= self.next_trial {
+            self.next_trial = view.elapsed + self.interval;
+            self.try_again();
+        }
         let is_due = view.elapsed >= self.next_checkpoint;
         if view.is_forwarding && (is_due || view.elapsed >= self.next_gaps) {
             self.next_gaps = view.elapsed + GATHER;
@@ -124,6 +131,7 @@ impl Trail {
     /// The agent stops, and all sources have ended.
     pub fn stop(&mut self, losses: Gaps, queue: &mut impl Numbers, view: &View) {
         self.note(losses, view);
+        self.try_again();
         self.record_gaps(queue, view);
         self.add("stop", "stop".into(), self.balance(view), view);
     }
@@ -150,7 +158,7 @@ impl Trail {
             return;
         }
         for entry in &mut self.saved.outbox {
-            if entry.seq.is_none() {
+            if entry.seq.is_none() && !entry.is_refused {
                 entry.seq = queue.push(&entry.line);
             }
         }
@@ -163,14 +171,21 @@ impl Trail {
         self.saved.totals = self.before.plus(&view.balance);
     }
 
+    fn try_again(&mut self) {
+        let entries = self.saved.outbox.iter_mut();
+        entries.for_each(|entry| entry.is_refused = false);
+    }
+
     /// Notes losses, and which records are final.
     fn note(&mut self, losses: Gaps, view: &View) {
         self.keep_numbers(view);
         let base = self.base;
         for ((source, reason), mut gap) in losses {
-            // If a webhook does not take records, no further record says so.
-            for seq in self.saved.outbox.iter().filter_map(|entry| entry.seq) {
-                gap.numbers.remove(seq..seq + 1);
+            // A record that is lost has explained nothing: it is sent again, with another number.
+            for entry in &mut self.saved.outbox {
+                if entry.seq.is_some_and(|seq| gap.numbers.contains(seq)) {
+                    (entry.seq, entry.is_refused) = (None, true);
+                }
             }
             let numbers = gap.numbers.iter();
             gap.numbers = numbers
@@ -231,7 +246,11 @@ impl Trail {
         self.saved.record += 1;
         let (stream, host) = (&self.saved.stream, &self.host);
         let line = record::line(kind, number, stream, host, view.time, more);
-        let seq = None;
-        self.saved.outbox.push(Entry { key, seq, line });
+        self.saved.outbox.push(Entry {
+            key,
+            seq: None,
+            line,
+            is_refused: false,
+        });
     }
 }

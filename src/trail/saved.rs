@@ -22,6 +22,8 @@ pub struct Entry {
     pub seq: Option<Seq>,
     /// The line as it is sent.
     pub line: String,
+    /// The webhook has rejected it, and it is not tried again yet. Not saved.
+    pub is_refused: bool,
 }
 
 /// What is saved.
@@ -156,6 +158,7 @@ impl Saved {
                 key: text(&entry["key"])?,
                 seq: None,
                 line: text(&entry["line"])?,
+                is_refused: false,
             })
         });
         Some(Saved {
