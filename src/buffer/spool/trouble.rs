@@ -92,11 +92,9 @@ impl Shared {
             }
             .log(),
         }
-        let since = state
-            .trouble
-            .as_ref()
-            .map_or_else(Instant::now, |trouble| trouble.since);
-        let bytes = state.trouble.as_ref().map_or(0, |trouble| trouble.bytes);
+        let known = state.trouble.as_ref();
+        let known = known.map(|trouble| (trouble.since, trouble.bytes));
+        let (since, bytes) = known.unwrap_or_else(|| (Instant::now(), 0));
         state.trouble = Some(Trouble {
             since,
             retry_at,

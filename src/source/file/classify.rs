@@ -408,7 +408,7 @@ impl Follower {
         self.resume(original, &known, file);
     }
 
-    /// Logs copies that nothing has explained, such as that the original is gone: then it was compressed, or moved.
+    /// Logs copies that nothing has explained by now. If the original is gone, it was compressed or moved.
     pub(super) fn log_copies(&mut self, now: Instant, sink: &mut impl Sink) {
         let due: Vec<u64> = self
             .copies
