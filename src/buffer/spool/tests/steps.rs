@@ -425,6 +425,9 @@ fn chunk(line: &str) -> Chunk {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However often the disk fails, and the agent or the machine ends.
     #[test]
     fn what_sources_were_told_holds(sync in sync_mode(), acts in vec(act(), 1..80)) {
         let mut world = World::new(sync);
