@@ -191,7 +191,9 @@ fn with_settings_of_root(script: &str, path: &str) -> Option<(Option<i32>, Strin
     let binary = TempDir::new().unwrap();
     fs::set_permissions(binary.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = binary.path().join("agent");
-    fs::copy(BINARY, &copy).unwrap();
+    // Not by this process: while another thread starts one, that would have the copy open for writing.
+    let status = Command::new("cp").arg(BINARY).arg(&copy).status().unwrap();
+    assert!(status.success());
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", &format!("{before}{script}")])
         .arg(&copy)

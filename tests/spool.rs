@@ -875,19 +875,17 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
         .metrics()
         .of("events_dropped_total", "reason", "corrupt") as usize;
     let came = arrived(&host.hook);
-    assert_eq!(came.len() + corrupt, count, "{name}: {corrupt} corrupt");
-    assert_eq!(corrupt > 0, is_counted, "{name}: {corrupt}");
-    assert!(corrupt <= 6000 * 3, "{name}: {corrupt}");
     let mut numbers: Vec<usize> = came
         .iter()
         .map(|event| event[5..event.len() - 1].parse().unwrap())
         .collect();
-    let is_sorted = numbers.is_sorted();
+    assert!(numbers.is_sorted(), "{name}: in order");
     numbers.dedup();
-    assert!(
-        is_sorted && numbers.len() == came.len(),
-        "{name}: in order, once"
-    );
+    // The killed agent may just have posted the first one.
+    assert!(came.len() <= numbers.len() + 1, "{name}: once");
+    assert_eq!(numbers.len() + corrupt, count, "{name}: {corrupt} corrupt");
+    assert_eq!(corrupt > 0, is_counted, "{name}: {corrupt}");
+    assert!(corrupt <= 6000 * 3, "{name}: {corrupt}");
     let (balance, log) = stop(agent);
     assert_eq!(
         balance.recovered,

@@ -26,6 +26,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// A server that hangs up later than this has served, and may be back at once.
 const AT_ONCE: Duration = Duration::from_millis(500);
+/// How long a record's separator is waited for: the server's thread may have to wait for a processor between the two.
+const SEPARATOR: Duration = Duration::from_secs(2);
 
 /// A socket to read from.
 pub(super) struct Reader {
@@ -111,7 +113,7 @@ impl Connection {
 
     /// Closes it so that nothing is lost between the two sides, and nothing is taken twice.
     fn close(mut self, framer: &mut Framer, output: &mut SourceOutput) {
-        let until = Instant::now() + stream::LAST_READS;
+        let until = Instant::now() + SEPARATOR;
         while self.has_separators() && self.last == b'}' {
             let rest = until.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(self.stream.as_fd())];

@@ -12,6 +12,7 @@ mod files;
 mod group;
 mod marks;
 mod memory;
+mod noting;
 pub mod position;
 pub mod reader;
 pub mod record;

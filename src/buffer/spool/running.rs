@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::feed::Feed;
 use super::files::Files;
 use super::group::{Appended, SyncMode, result_of};
+use super::noting::Noted;
 use super::position::Position;
 use super::reread::Rereader;
 use super::shared::Shared;
@@ -83,9 +84,7 @@ impl Spool {
             open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
             position,
             lock,
-            noted: at,
-            durable: at,
-            is_failing: false,
+            noted: Noted::at(at),
         };
         upkeep.report();
         let (alive, ended) = bounded(0);

@@ -4,6 +4,7 @@ mod again;
 mod disk;
 mod found;
 mod model;
+mod steps;
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};

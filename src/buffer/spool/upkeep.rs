@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, SyncMode, Unsynced, result_of};
-use super::position::{Position, PositionFile};
+use super::noting::{Change, Noted, Reached};
+use super::position::PositionFile;
 use super::record::Record;
 use super::shared::{Shared, now};
 use super::writer::{Writer, Written};
@@ -64,10 +65,7 @@ pub(super) struct Upkeep {
     pub(super) position: Option<PositionFile>,
     /// Keeps other agents out.
     pub(super) lock: Option<File>,
-    /// What the position file says, and what it says on disk.
-    pub(super) noted: Position,
-    pub(super) durable: Position,
-    pub(super) is_failing: bool,
+    pub(super) noted: Noted,
 }
 
 impl Upkeep {
@@ -128,7 +126,7 @@ impl Upkeep {
             Ok(mut files) => {
                 let mut state = self.shared.lock();
                 self.shared.install(&mut state, &mut files);
-                (self.noted, self.durable) = (files.at, files.at);
+                self.noted = Noted::at(files.at);
                 (self.position, self.lock) = (Some(files.position), Some(files.lock));
                 self.shared.worked(&mut state);
             }
@@ -141,7 +139,7 @@ impl Upkeep {
     }
 
     /// Syncs what was written to disk.
-    fn sync(&self, is_due: bool) {
+    pub(super) fn sync(&self, is_due: bool) {
         let mut state = self.shared.lock();
         let unsynced = std::mem::take(&mut state.unsynced);
         let dir = state.dir.clone().filter(|_| {
@@ -232,64 +230,55 @@ impl Upkeep {
     }
 
     /// Notes how far the spool was delivered, and written. If due, syncs that, and removes what lies before it.
-    fn note(&mut self, is_due: bool, is_last: bool) {
-        let watermark = self.stats.watermark();
-        let mut state = self.shared.lock();
-        let acked = self.shared.marks().advance(watermark);
-        if (is_last || state.is_in_trouble())
-            && state.segments.next() <= acked
-            && let Some(writer) = &mut state.writer
-        {
-            // Nothing is in it any more.
-            writer.leave();
-            state.segments.close();
-        }
-        let end = match self.shared.sync {
-            // No writer was told that these events are safe.
-            SyncMode::Always if !state.unsynced.is_empty() => self.noted.end,
-            _ => state.segments.next(),
-        };
-        let now = Position { acked, end };
-        let can_release = state.segments.can_release(acked);
-        let is_pressing = can_release
-            && state.segments.bytes() + 2 * self.shared.segment_bytes > self.shared.limit;
-        drop(state);
+    pub(super) fn note(&mut self, is_due: bool, is_last: bool) {
+        let reached = self.reached(is_last);
         let Some(position) = &mut self.position else {
             return;
         };
-        let is_behind = is_due && now != self.durable && self.shared.sync != SyncMode::Never;
-        let must_release = can_release && (is_due || is_pressing);
-        let must_sync = must_release || is_behind;
-        let is_new = acked != self.noted.acked || (is_due && now != self.noted);
-        if !is_new && !must_sync {
+        let Some(step) = self.noted.step(self.shared.sync, reached, is_due) else {
             return;
-        }
-        let noted = self.watchdog.state_dir(IF_IT_HANGS, || {
-            if is_new {
-                position.write(now)?;
+        };
+        let taken = self.watchdog.state_dir(IF_IT_HANGS, || {
+            if step.writes {
+                position.write(step.at)?;
             }
-            if must_sync { position.sync() } else { Ok(()) }
+            if step.syncs { position.sync() } else { Ok(()) }
         });
-        let was_failing = std::mem::replace(&mut self.is_failing, noted.is_err());
         let path = format!("{}/{}", self.shared.path, super::position::NAME);
-        match noted {
-            Ok(()) => {
-                self.noted = if is_new { now } else { self.noted };
-                if was_failing {
-                    Message::CheckpointRestored { path }.log();
-                }
-                if must_sync {
-                    self.durable = self.noted;
-                }
-                if must_release {
-                    self.release(acked);
-                }
-            }
-            Err(error) if !was_failing => {
+        match (self.noted.taken(step, taken.is_ok()), &taken) {
+            (Some(Change::Failed), Err(error)) => {
                 let error = error.to_string();
                 Message::CheckpointFailed { path, error }.log();
             }
-            Err(_) => {}
+            (Some(Change::Restored), _) => Message::CheckpointRestored { path }.log(),
+            _ => {}
+        }
+        if taken.is_ok() && step.releases {
+            self.release(step.at.acked);
+        }
+    }
+
+    /// How far the spool is. If nothing in the newest segment is needed, it is not written to any more, so that it can
+    /// be removed: at the end, and when its room may be what is missing.
+    fn reached(&self, is_last: bool) -> Reached {
+        let watermark = self.stats.watermark();
+        let mut state = self.shared.lock();
+        let acked = self.shared.marks().advance(watermark);
+        let next = state.segments.next();
+        if (is_last || state.is_in_trouble())
+            && next <= acked
+            && let Some(writer) = &mut state.writer
+        {
+            writer.leave();
+            state.segments.close();
+        }
+        let is_awaited = self.shared.sync == SyncMode::Always && !state.unsynced.is_empty();
+        let room = state.segments.bytes() + 2 * self.shared.segment_bytes;
+        Reached {
+            acked,
+            end: (!is_awaited).then_some(next),
+            can_release: state.segments.can_release(acked),
+            is_pressing: room > self.shared.limit,
         }
     }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::follower::{Follower, Sink};
 use super::label;
 use super::listing::Listed;
-use super::missing::{Candidate as _, ends_event, known_by, prefixes};
+use super::missing::known_by;
 use super::tracked::{Probe, State, Tracked};
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
+use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 
 /// What compressed files begin with.
@@ -21,8 +21,6 @@ const COMPRESSED: [(&[u8], &str); 4] = [
 ];
 /// A compressed file is looked into when it has not been written to for this long.
 const SETTLES: Duration = Duration::from_secs(2);
-/// At most this many files that begin alike are compared with a new one.
-const MAX_ALIKE: usize = 32;
 /// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
 const EXPLAINED: Duration = Duration::from_secs(2);
 
@@ -198,7 +196,7 @@ impl Follower {
         if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
             return Class::Compressed(name);
         }
-        let alike = self.begins_alike(number, head);
+        let alike = self.alike(number, file, head);
         for other in &alike {
             self.check_rewritten(*other, now);
         }
@@ -209,28 +207,20 @@ impl Follower {
         if let Some((_, entry)) = self.others.take_content(&mut probe) {
             return Class::Known(number, entry);
         }
-        if let Some(class) = self.compare(&alike, file) {
-            return class;
+        let found = alike.iter().find_map(|original| {
+            let (covered, is_longer) = self.common(*original, file)?;
+            Some((*original, covered, is_longer))
+        });
+        match found {
+            Some((original, covered, true)) => return Class::Longer { original, covered },
+            Some((original, covered, false)) => return Class::Copy { original, covered },
+            None => {}
         }
         let age = SystemTime::now().duration_since(file.now.modified);
         if file.is_gzip && age.is_ok_and(|age| age < SETTLES) {
             return Class::Later;
         }
         Class::New
-    }
-
-    /// The followed files that begin as this one does, or are the beginning of it.
-    fn begins_alike(&self, number: u64, head: &[u8]) -> Vec<u64> {
-        let mut alike = Vec::new();
-        for prefix in prefixes(head) {
-            let hash = prefix.hash;
-            let range = self.by_head.range((hash, 0)..=(hash, u64::MAX));
-            let others = range.map(|(_, other)| *other);
-            alike.extend(others.filter(|other| *other != number).take(MAX_ALIKE));
-        }
-        alike.reverse();
-        alike.truncate(MAX_ALIKE);
-        alike
     }
 
     /// A file that has changed, or that another may be a copy of, may have been truncated since.
@@ -256,58 +246,6 @@ impl Follower {
             self.by_head.insert((file.head.hash, number));
         }
         Ok(is_rewritten)
-    }
-
-    fn compare(&mut self, alike: &[u64], file: &mut Tracked) -> Option<Class> {
-        alike.iter().find_map(|&original| {
-            let (covered, is_longer) = self.common(original, file)?;
-            Some(if is_longer {
-                Class::Longer { original, covered }
-            } else {
-                Class::Copy { original, covered }
-            })
-        })
-    }
-
-    /// How many bytes a file shares with a followed one that begins alike, if the longer one begins with all of the
-    /// shorter one; and whether the file is longer.
-    fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
-        let other = self.files.get_mut(&original)?;
-        if other.is_gzip {
-            return None;
-        }
-        let common = match file.is_gzip {
-            true => other.now.length,
-            false => other.now.length.min(file.now.length),
-        };
-        let bytes = usize::try_from(common)
-            .unwrap_or(usize::MAX)
-            .min(HEAD_BYTES);
-        let was_open = other.is_open();
-        let theirs = other.read_at(common - bytes as u64, bytes).ok();
-        if !was_open {
-            other.close();
-        }
-        if file.is_gzip {
-            let mut probe = Probe { file, head: &[] };
-            let is_same = probe.has_before(common, Fingerprint::of(&theirs?));
-            return is_same.then_some((other.offset, false));
-        }
-        let own = file.read_at(common - bytes as u64, bytes).ok()?;
-        if theirs.as_ref() != Some(&own) || own.len() < bytes {
-            return None;
-        }
-        let whole = own.iter().rposition(|byte| *byte == b'\n');
-        let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
-        if bytes < HEAD_BYTES && !is_whole {
-            return None;
-        }
-        let rest = if is_whole {
-            0
-        } else {
-            bytes - whole.map_or(0, |at| at + 1)
-        };
-        Some((common - rest as u64, file.now.length > other.now.length))
     }
 
     fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {

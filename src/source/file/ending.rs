@@ -411,15 +411,15 @@ pub(super) fn may_have_been(path: &Path, before: &Path) -> bool {
 
 /// Whether a name is one of `names`, or was before something was appended to it.
 fn is_renamed_from(name: &OsStr, names: &HashSet<OsString>) -> bool {
+    names.contains(name) || stems(name).any(|stem| names.contains(stem))
+}
+
+/// What a name may have been before something was appended to it.
+pub(super) fn stems(name: &OsStr) -> impl Iterator<Item = &OsStr> {
     let bytes = name.as_bytes();
-    let ends = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| b".-".contains(byte));
-    names.contains(name)
-        || ends
-            .into_iter()
-            .any(|(end, _)| names.contains(OsStr::from_bytes(&bytes[..end])))
+    let ends = bytes.iter().enumerate();
+    let ends = ends.filter(|(_, byte)| b".-".contains(byte));
+    ends.map(|(end, _)| OsStr::from_bytes(&bytes[..end]))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`Follower`] knows the files and decides what is read; the loop here tells it the time and takes its events. It
 //! polls rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
+mod alike;
 mod claims;
 mod classify;
 mod ending;

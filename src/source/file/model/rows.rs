@@ -203,7 +203,9 @@ fn copies_are_read_once() {
         before the start: write 20 copy start settle";
     all(GLOB, &copies(1), lines);
     let lines = "
-        that grows: start write 20 settle copy settle write-old 2 settle";
+        that grows: start write 20 settle copy settle write-old 2 settle
+        of a few events, whose original grows, and a restart: start write 3 settle copy settle write 2 settle stop start settle
+        of a few events, found when its original has grown: start write 3 settle stop copy write 2 start settle stop start settle";
     all(BOTH, &copies(2), lines);
     let lines = "
         explained by a truncation: start write 20 settle copy steps 20 truncate settle write 2";

@@ -1,0 +1,439 @@
+//! The steps of a spool's threads, one at a time and in any order, on a disk that fails: what sources were told holds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::disk::FakeDir;
+use crate::buffer::chunk::{Chunk, Extent};
+use crate::buffer::queue::{Consumer, Producer, Taken, queue};
+use crate::buffer::run::Run;
+use crate::buffer::spool::noting::Noted;
+use crate::buffer::spool::reader::{Reader, View};
+use crate::buffer::spool::shared::{Shared, State};
+use crate::buffer::spool::upkeep::Upkeep;
+use crate::buffer::spool::{Appended, Files, SyncMode, segments};
+use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::{Report, ReportedSource};
+
+const LIMIT: u64 = 64 << 10;
+const SEGMENT: u64 = LIMIT / 8;
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// A client sends an event of this length, and waits.
+    Client(usize),
+    /// A stream brings an event of this length.
+    Stream(usize),
+    /// The writing thread's turn.
+    Write,
+    /// The syncing thread's turn; once a second everything is due.
+    Tick(bool),
+    /// After this many calls the disk fails, because it is full or not; `shrinks`: files can still be made shorter.
+    Fail {
+        calls: usize,
+        is_full: bool,
+        shrinks: bool,
+    },
+    Heal,
+    /// A failed disk is due to be tried again.
+    Retry,
+    /// What is in the spool is passed to the queue.
+    Read,
+    /// This many batches become final.
+    Finish(usize),
+    Kill,
+    /// The power fails.
+    Power(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let length = || prop_oneof![4 => 1..200_usize, 1 => 1..20_000_usize];
+    prop_oneof![
+        6 => length().prop_map(Act::Client),
+        6 => length().prop_map(Act::Stream),
+        4 => Just(Act::Write),
+        4 => any::<bool>().prop_map(Act::Tick),
+        2 => (0..12_usize, any::<bool>(), prop::bool::weighted(0.8))
+            .prop_map(|(calls, is_full, shrinks)| Act::Fail { calls, is_full, shrinks }),
+        2 => Just(Act::Heal),
+        2 => Just(Act::Retry),
+        4 => Just(Act::Read),
+        3 => (1..9_usize).prop_map(Act::Finish),
+        1 => Just(Act::Kill),
+        1 => any::<u64>().prop_map(Act::Power),
+    ]
+}
+
+fn sync_mode() -> impl Strategy<Value = SyncMode> {
+    prop_oneof![
+        Just(SyncMode::Never),
+        Just(SyncMode::Second),
+        Just(SyncMode::Always)
+    ]
+}
+
+/// What must become of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It comes, even after this.
+    Comes(After),
+    /// It was refused.
+    Stays,
+    /// It may come: nobody was told that it would, or the agent or the machine ended before it was safe.
+    May,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum After {
+    Nothing,
+    Kill,
+    PowerFailure,
+}
+
+/// A running spool.
+struct Life {
+    shared: Arc<Shared>,
+    upkeep: Upkeep,
+    producer: Producer,
+    consumer: Consumer,
+    reader: Option<Reader>,
+    runs: VecDeque<Run>,
+    /// Events are missing from it.
+    missing: bool,
+    /// How often each line was read in it.
+    seen: BTreeMap<String, usize>,
+    /// How many events count as received, if that is known.
+    received: Option<u64>,
+    report: Arc<Report>,
+}
+
+impl Life {
+    fn new(dir: &FakeDir, sync: SyncMode) -> Self {
+        let lock = tempfile::tempfile().unwrap();
+        let mut files = Files::of(Arc::new(dir.clone()), lock).unwrap();
+        let source = ReportedSource {
+            name: "http".into(),
+            resumes: false,
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(10), vec![source]));
+        let (producer, consumer) = queue(Extent {
+            events: 1 << 20,
+            bytes: 1 << 30,
+        });
+        let shared = Shared::new("spool".into(), LIMIT, sync, Arc::clone(&report));
+        shared.install(&mut shared.lock(), &mut files);
+        let shared = Arc::new(shared);
+        Life {
+            upkeep: Upkeep {
+                shared: Arc::clone(&shared),
+                stats: producer.stats(),
+                watchdog: Watchdog::default(),
+                open: Box::new(|| Err(ErrorKind::NotFound.into())),
+                position: Some(files.position),
+                lock: Some(files.lock),
+                noted: Noted::at(files.at),
+            },
+            shared,
+            producer,
+            consumer,
+            reader: None,
+            runs: VecDeque::new(),
+            missing: false,
+            seen: BTreeMap::new(),
+            received: Some(0),
+            report,
+        }
+    }
+
+    fn write(&self) {
+        let state = self.shared.lock();
+        if state.can_write() {
+            drop(self.shared.write(state));
+        } else if state.must_try_out() {
+            drop(self.shared.try_out(state));
+        }
+    }
+
+    fn client(&self, line: &str) -> Appended {
+        let mut chunk = chunk(line);
+        thread::scope(|scope| {
+            let shared = &self.shared;
+            let client = scope.spawn(|| shared.append(&mut chunk, 0, true));
+            while !client.is_finished() {
+                self.write();
+                self.upkeep.sync(false);
+                thread::yield_now();
+            }
+            client.join().unwrap()
+        })
+    }
+
+    /// What the reading thread does.
+    fn read(&mut self) {
+        loop {
+            let state = self.shared.lock();
+            let (dir, from) = (state.dir.clone().unwrap(), state.queued);
+            let reader = self.reader.get_or_insert_with(|| Reader::new(dir, from));
+            let view = reader.view(&state.segments);
+            drop(state);
+            if matches!(view, View::End(0)) {
+                return;
+            }
+            let mut chunk = Chunk::default();
+            let damage = reader.read(&view, &mut chunk).unwrap();
+            if damage.is_some() {
+                assert!(chunk.is_empty());
+                self.missing = true;
+            }
+            let (mut first, end) = (reader.position() - chunk.events as u64, reader.position());
+            while !chunk.is_empty() {
+                self.producer
+                    .offer_noting(&mut chunk, Duration::ZERO, |seqs| {
+                        let events = seqs.end - seqs.start;
+                        self.shared.marks().add(seqs, first, 1);
+                        first += events;
+                    });
+            }
+            self.shared.marks().pass(end);
+            self.shared.lock().queued = end;
+            let any = Extent {
+                events: 1,
+                bytes: 1,
+            };
+            while let Taken::Events(run) = self.consumer.take(any, Some(Instant::now())) {
+                for line in std::str::from_utf8(run.lines()).unwrap().lines() {
+                    *self.seen.entry(line.into()).or_default() += 1;
+                }
+                self.runs.push_back(run);
+            }
+        }
+    }
+
+    fn finish(&mut self, batches: usize) {
+        for run in self.runs.drain(..batches.min(self.runs.len())) {
+            self.consumer.finish(run.extent(), [run.seqs()]);
+        }
+    }
+}
+
+struct World {
+    dir: FakeDir,
+    sync: SyncMode,
+    life: Life,
+    fates: BTreeMap<String, Fate>,
+    /// What was read in earlier lives.
+    seen_before: BTreeSet<String>,
+    lost_power: bool,
+    /// The disk fails so that what was written can't be taken back.
+    may_stay: bool,
+}
+
+impl World {
+    fn new(sync: SyncMode) -> Self {
+        let dir = FakeDir::default();
+        World {
+            life: Life::new(&dir, sync),
+            dir,
+            sync,
+            fates: BTreeMap::new(),
+            seen_before: BTreeSet::new(),
+            lost_power: false,
+            may_stay: false,
+        }
+    }
+
+    fn line(&self, length: usize) -> String {
+        format!("{}-{}", self.fates.len(), "x".repeat(length))
+    }
+
+    fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {
+        match *act {
+            Act::Client(length) => self.client(length),
+            Act::Stream(length) => {
+                let line = self.line(length);
+                let taken = self.life.shared.append(&mut chunk(&line), 0, false);
+                let fate = match taken {
+                    Appended::Taken => Fate::Comes(After::Nothing),
+                    _ => Fate::Stays,
+                };
+                self.fates.insert(line, fate);
+            }
+            Act::Write => self.life.write(),
+            Act::Tick(is_due) => {
+                self.life.upkeep.note(is_due, false);
+                self.life.upkeep.report();
+                self.life.upkeep.sync(is_due);
+            }
+            Act::Fail {
+                calls,
+                is_full,
+                shrinks,
+            } => {
+                let kind = match is_full {
+                    true => ErrorKind::StorageFull,
+                    false => ErrorKind::Other,
+                };
+                let mut disk = self.dir.disk();
+                disk.failing = Some((calls, kind));
+                disk.shrinks = shrinks;
+                self.may_stay |= !shrinks;
+            }
+            Act::Heal => self.dir.disk().failing = None,
+            Act::Retry => retry(&mut self.life.shared.lock()),
+            Act::Read => self.life.read(),
+            Act::Finish(batches) => self.life.finish(batches),
+            Act::Kill => self.die(None),
+            Act::Power(seed) => self.die(Some(seed | 1)),
+        }
+        self.note_what_is_written();
+        self.check()
+    }
+
+    fn client(&mut self, length: usize) {
+        let line = self.line(length);
+        let fate = match self.life.client(&line) {
+            Appended::Taken if self.sync == SyncMode::Always => Fate::Comes(After::PowerFailure),
+            Appended::Taken => Fate::Comes(After::Kill),
+            // What could not be synced, or taken back, may come.
+            _ if self.sync == SyncMode::Always || self.may_stay => Fate::May,
+            _ => Fate::Stays,
+        };
+        if let Some(received) = &mut self.life.received {
+            *received += u64::from(matches!(fate, Fate::Comes(_)));
+        }
+        if fate == Fate::May {
+            self.life.received = None;
+        }
+        self.fates.insert(line, fate);
+    }
+
+    /// What streams have brought is safe from a kill once nothing waits to be written.
+    fn note_what_is_written(&mut self) {
+        if self.life.shared.lock().pending.is_empty() {
+            for fate in self.fates.values_mut() {
+                if let Fate::Comes(after) = fate {
+                    *after = (*after).max(After::Kill);
+                }
+            }
+        }
+    }
+
+    /// The process ends, with or without the machine; the next one finds a disk that works.
+    fn die(&mut self, power: Option<u64>) {
+        let end = power.map_or(After::Kill, |_| After::PowerFailure);
+        for (line, fate) in &mut self.fates {
+            let is_seen = self.life.seen.contains_key(line) || self.seen_before.contains(line);
+            if let Fate::Comes(after) = *fate
+                && after < end
+                && !is_seen
+            {
+                *fate = Fate::May;
+            }
+        }
+        self.dir.disk().failing = None;
+        if let Some(mut random) = power {
+            self.dir.lose_power(|| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % 2 == 0
+            });
+        }
+        let next = Life::new(&self.dir, self.sync);
+        let life = std::mem::replace(&mut self.life, next);
+        self.seen_before.extend(life.seen.into_keys());
+        self.lost_power |= power.is_some();
+    }
+
+    /// What holds at any moment.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let state = self.life.shared.lock();
+        let on_disk = self.dir.disk();
+        let on_disk: usize = on_disk
+            .names
+            .iter()
+            .filter(|(name, _)| name.contains(".spool"))
+            .map(|(_, file)| on_disk.files[*file].bytes.len())
+            .sum();
+        prop_assert!(on_disk as u64 <= LIMIT + 2 * SEGMENT, "{} bytes", on_disk);
+        prop_assert!(state.writer.is_some());
+        prop_assert!(self.lost_power || !self.life.missing);
+        prop_assert!(state.pending.bytes <= state.claimed);
+        Ok(())
+    }
+
+    /// The disk works, and everything is delivered.
+    fn end(&mut self) -> Result<(), TestCaseError> {
+        self.dir.disk().failing = None;
+        for _ in 0..3 {
+            retry(&mut self.life.shared.lock());
+            self.life.write();
+            self.life.upkeep.sync(true);
+            self.life.upkeep.note(true, false);
+            self.life.read();
+            self.life.finish(usize::MAX);
+        }
+        self.life.upkeep.note(true, true);
+        for (line, fate) in &self.fates {
+            let count = self.life.seen.get(line).copied().unwrap_or_default();
+            let is_seen = count > 0 || self.seen_before.contains(line);
+            let number = line.split('-').next();
+            match fate {
+                Fate::Comes(_) => prop_assert!(is_seen, "{:?} is lost", number),
+                Fate::Stays => prop_assert!(!is_seen, "{:?} was refused", number),
+                Fate::May => {}
+            }
+            prop_assert!(count <= 1, "{:?} came twice", number);
+        }
+        if let Some(received) = self.life.received {
+            prop_assert_eq!(self.life.report.snapshot().balance.received(), received);
+        }
+        let state = self.life.shared.lock();
+        prop_assert!(!state.is_in_trouble());
+        prop_assert!(state.pending.is_empty());
+        prop_assert_eq!(state.claimed, 0);
+        let disk = self.dir.disk();
+        let left: Vec<_> = (disk.names.keys())
+            .filter(|name| segments::is_segment(name))
+            .collect();
+        // One that was begun on a full disk may stay until its name is needed, or the next start.
+        prop_assert!(left.is_empty() || self.may_stay, "{:?}", left);
+        prop_assert_eq!(state.segments.bytes(), state.segments.set_aside);
+        Ok(())
+    }
+}
+
+fn retry(state: &mut State) {
+    if let Some(trouble) = &mut state.trouble
+        && trouble.retry_at.is_some()
+    {
+        trouble.retry_at = Some(Instant::now());
+    }
+}
+
+fn chunk(line: &str) -> Chunk {
+    Chunk {
+        bytes: format!("{line}\n").into_bytes(),
+        events: 1,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However often the disk fails, and the agent or the machine ends.
+    #[test]
+    fn what_sources_were_told_holds(sync in sync_mode(), acts in vec(act(), 1..80)) {
+        let mut world = World::new(sync);
+        for act in &acts {
+            world.act(act)?;
+        }
+        world.end()?;
+    }
+}
