@@ -181,3 +181,34 @@ impl Dir for RealDir {
         self.handle.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_read_renamed_and_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        fs::create_dir(path.join("not a file")).unwrap();
+        assert_eq!(dir.list().unwrap(), []);
+        let file = dir.open("one", Access::New).unwrap();
+        let parts = [IoSlice::new(b"first"), IoSlice::new(b" and last")];
+        assert_eq!(file.append(&parts).unwrap(), 14);
+        file.truncate(5).unwrap();
+        assert_eq!(file.append(&[IoSlice::new(b"!")]).unwrap(), 1);
+        let again = dir.open("one", Access::New).map(drop);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        dir.rename("one", "other").unwrap();
+        assert_eq!(dir.list().unwrap(), [("other".to_owned(), 6)]);
+        let file = dir.open("other", Access::Update).unwrap();
+        file.write_at(b"F", 0).unwrap();
+        let mut bytes = [0; 9];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 6);
+        assert_eq!(&bytes[..6], b"First!");
+        dir.remove("other").unwrap();
+        assert!(dir.open("other", Access::Read).is_err());
+        assert_eq!(dir.list().unwrap(), []);
+    }
+}

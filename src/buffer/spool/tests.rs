@@ -5,6 +5,7 @@ mod disk;
 mod found;
 mod model;
 mod steps;
+mod stop;
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};

@@ -97,11 +97,11 @@ enum After {
 }
 
 /// A running spool.
-struct Life {
-    shared: Arc<Shared>,
+pub(super) struct Life {
+    pub(super) shared: Arc<Shared>,
     upkeep: Upkeep,
-    producer: Producer,
-    consumer: Consumer,
+    pub(super) producer: Producer,
+    pub(super) consumer: Consumer,
     reader: Option<Reader>,
     runs: VecDeque<Run>,
     /// Events are missing from it.
@@ -114,7 +114,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(dir: &FakeDir, sync: SyncMode) -> Self {
+    pub(super) fn new(dir: &FakeDir, sync: SyncMode) -> Self {
         let lock = tempfile::tempfile().unwrap();
         let mut files = Files::of(Arc::new(dir.clone()), lock).unwrap();
         let source = ReportedSource {
@@ -417,7 +417,7 @@ fn retry(state: &mut State) {
     }
 }
 
-fn chunk(line: &str) -> Chunk {
+pub(super) fn chunk(line: &str) -> Chunk {
     Chunk {
         bytes: format!("{line}\n").into_bytes(),
         events: 1,
