@@ -95,6 +95,12 @@ mod tests {
     }
 
     #[test]
+    fn only_that_of_no_bytes_is_empty() {
+        assert!(Fingerprint::default().is_empty() && Fingerprint::of(b"").is_empty());
+        assert!(!Fingerprint::of(b"a").is_empty());
+    }
+
+    #[test]
     fn hashes_do_not_change_with_the_program() {
         assert_eq!(hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(hash(b"a"), 0xaf63_dc4c_8601_ec8c);

@@ -294,4 +294,14 @@ mod tests {
         }
         assert!(replay(text.as_bytes(), None).is_ok());
     }
+    #[test]
+    fn damaged_records_are_counted_except_for_a_torn_one() {
+        let text = header("file:/a") + "x\n{}\n{\"id\":";
+        let replayed = replay(text.as_bytes(), None).unwrap();
+        assert_eq!((replayed.damaged, replayed.files.len()), (2, 0));
+        assert!(is_one(text.as_bytes()));
+        for other in ["", "{", "{}", "{\"checkpoint\":1}"] {
+            assert!(!is_one(other.as_bytes()), "{other}");
+        }
+    }
 }

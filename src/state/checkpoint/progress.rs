@@ -402,4 +402,49 @@ mod tests {
         assert_eq!(numbers(progress.commit(4, true)), [0; 0]);
         assert_eq!(numbers(progress.commit(5, true)), [3]);
     }
+    #[test]
+    fn what_was_read_and_is_complete_is_gone_at_once() {
+        for (length, marked, is_gone) in [(0, false, true), (9, false, false), (0, true, false)] {
+            let progress = Progress::default();
+            let file = FileOffset {
+                length,
+                ..FileOffset::default()
+            };
+            progress.start(1, file);
+            if marked {
+                progress.mark(4, 1, reached(0));
+            }
+            progress.gone(5, 1);
+            assert_eq!(files(&progress)[&1].is_gone, is_gone, "{length} {marked}");
+            progress.advance(5);
+            assert!(files(&progress)[&1].is_gone);
+        }
+    }
+
+    #[test]
+    fn what_is_not_final_and_what_became_so_is_counted() {
+        let progress = Progress::default();
+        assert!(!progress.is_ready());
+        progress.ready();
+        assert!(progress.is_ready());
+        for (number, offset, length, is_gone) in
+            [(1, 20, 100, false), (2, 50, 50, false), (3, 0, 30, true)]
+        {
+            let file = FileOffset {
+                offset,
+                length,
+                is_gone,
+                ..FileOffset::default()
+            };
+            progress.start(number, file);
+        }
+        assert_eq!((progress.behind(), progress.done()), (80, 0));
+        progress.mark(10, 1, reached(60));
+        assert_eq!((progress.behind(), progress.done()), (80, 0));
+        progress.advance(10);
+        assert_eq!((progress.behind(), progress.done()), (40, 40));
+        progress.mark(11, 1, reached(100));
+        progress.advance(11);
+        assert_eq!((progress.behind(), progress.done()), (0, 80));
+    }
 }

@@ -327,10 +327,48 @@ mod tests {
         assert!(store.append(&vec![(1, Some(file(1)))]).unwrap());
         assert!(!store.sync().unwrap());
         store.rewrite(&Progress::default()).unwrap();
-        let mut appended = 0;
-        while store.append(&vec![(1, Some(file(appended)))]).unwrap() {
-            appended += 1;
+        let changes = vec![(1, Some(file(1)))];
+        for (beyond, is_taken) in [(0, true), (1, false)] {
+            let open = store.open.as_mut().unwrap();
+            open.bytes = open.compact * 2 + SLACK + beyond;
+            assert_eq!(store.append(&changes).unwrap(), is_taken);
         }
-        assert!((1000..10_000).contains(&appended), "{appended}");
+    }
+
+    #[test]
+    fn what_was_appended_is_synced_once_and_errors_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let store = Store::open(&state, "host", Path::new("/a")).unwrap();
+        let mut store = store.unwrap();
+        let changes = vec![(1, Some(file(1)))];
+        store.rewrite(&Progress::default()).unwrap();
+        for _ in 0..2 {
+            assert!(store.append(&changes).unwrap() && store.sync().unwrap());
+        }
+        assert!(store.append(&changes).unwrap());
+        fs::remove_dir_all(&state).unwrap();
+        fs::write(&state, "in the way").unwrap();
+        assert!(store.sync().is_err());
+        assert!(!store.append(&changes).unwrap(), "it must be rewritten");
+        assert!(matches!(store.read(), Found::Unusable(_)));
+    }
+
+    #[test]
+    fn the_checkpoint_of_another_source_counts_if_it_is_not_older() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &str| Store::open(dir.path(), "host", Path::new(path)).unwrap();
+        let mut store = open("/a").unwrap();
+        store
+            .rewrite(&progress(&BTreeMap::from([(1, file(7))])))
+            .unwrap();
+        let written = fs::metadata(store.path()).unwrap().modified().unwrap();
+        drop(store);
+        let other = open("/b").unwrap();
+        for (later, count) in [(0, 1), (1, 0)] {
+            let since = written + std::time::Duration::from_nanos(later);
+            assert_eq!(other.read_others("host", Some(since)).len(), count);
+        }
     }
 }
