@@ -31,6 +31,8 @@ pub(super) struct Content {
     pub(super) taken: [Vec<u16>; 3],
     /// The events that were refused, each alone.
     pub(super) refused: BTreeSet<Id>,
+    /// How often a record of a trail was refused alone. It is sent again.
+    pub(super) refused_records: u64,
     /// How often each record of a trail was taken, by its number.
     pub(super) records: BTreeMap<u64, usize>,
     /// `verify`, which reads everything as it comes.
@@ -142,8 +144,9 @@ impl Archive {
             };
         }
         let body = request.text().into_bytes();
-        let events: Vec<_> = lines(&body).filter_map(|line| id(&line)).collect();
-        if endpoint.is_picky && events.iter().any(|(_, number)| number % POISON == 0) {
+        let events: Vec<_> = lines(&body).map(|line| id(&line)).collect();
+        let mut numbers = events.iter().flatten().map(|(_, number)| number);
+        if endpoint.is_picky && numbers.any(|number| number % POISON == 0) {
             content.refuse(&events);
             return Answer::status(400);
         }
@@ -216,9 +219,11 @@ impl Content {
         }
     }
 
-    fn refuse(&mut self, events: &[Id]) {
-        if let [only] = events {
-            self.refused.insert(*only);
+    fn refuse(&mut self, events: &[Option<Id>]) {
+        match events {
+            [Some(only)] => _ = self.refused.insert(*only),
+            [None] => self.refused_records += 1,
+            _ => {}
         }
     }
 
