@@ -220,7 +220,8 @@ mod tests {
                 acked = expected;
                 let known = marks.known([(0..seq), (seq..seq + 5)]);
                 let places: Vec<_> = known.iter().flat_map(|seqs| marks.find(seqs)).collect();
-                prop_assert!(places.iter().all(|(seqs, _)| !seqs.is_empty()));
+                let parts = (0..seq).flat_map(|end| marks.find(0..end));
+                prop_assert!(places.iter().cloned().chain(parts).all(|(seqs, _)| !seqs.is_empty()));
                 let places = places.into_iter();
                 let found: BTreeMap<_, _> = places.flat_map(|(seqs, first)| seqs.zip(first..)).collect();
                 table.retain(|seq, _| *seq >= watermark);

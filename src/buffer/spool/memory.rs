@@ -165,8 +165,10 @@ mod tests {
         assert!(bytes == all, "not in order");
         let events: u32 = records.iter().map(|record| record.events).sum();
         assert_eq!(events, number);
-        assert!(
-            records.len() < number as usize,
+        let sizes: Vec<_> = records.iter().map(|record| record.bytes.len()).collect();
+        assert_eq!(
+            sizes,
+            [11, 20_045, 40_012, 65_012],
             "the small ones are together"
         );
     }

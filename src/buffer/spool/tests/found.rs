@@ -6,10 +6,13 @@ use std::sync::Arc;
 use super::disk::{FakeDir, FileState};
 use crate::buffer::chunk::Chunk;
 use crate::buffer::spool::position;
-use crate::buffer::spool::reader::Reader;
+use crate::buffer::spool::reader::{Reader, View};
 use crate::buffer::spool::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
 use crate::buffer::spool::segments::{self, Segments, bad_name, name, unfinished_name};
 use crate::buffer::spool::writer::Writer;
+
+/// When these events were written.
+const TIME: u32 = 9;
 
 fn put(dir: &FakeDir, name: String, bytes: Vec<u8>) {
     let mut disk = dir.disk();
@@ -24,7 +27,7 @@ fn segment(first: u64, lengths: &[usize]) -> Vec<u8> {
     let mut bytes = segment_head().to_vec();
     for (number, length) in (first..).zip(lengths) {
         let record = Record::new(format!("{number:0length$}\n").into_bytes(), 1);
-        bytes.extend(record.head(number, 9));
+        bytes.extend(record.head(number, TIME));
         bytes.extend(&record.bytes);
     }
     bytes
@@ -193,4 +196,63 @@ fn a_segment_that_is_cut_off_is_opened_again() {
     }
     dir.disk().files[0].bytes = whole;
     assert_eq!(read(&mut reader, &segments), (format!("{:0100}\n", 1), 0));
+}
+
+#[test]
+fn what_cannot_be_read_is_tried_three_times() {
+    let dir = FakeDir::default();
+    // More than is read at once.
+    put(&dir, name(0), segment(0, &[60_000; 6]));
+    let segments = segments::open(&dir).unwrap().segments;
+    let mut reader = Reader::new(Arc::new(dir.clone()), 0);
+    let mut try_to_read = |unreadable| {
+        dir.disk().unreadable = unreadable;
+        let mut chunk = Chunk::default();
+        let result = reader.read(&reader.view(&segments), &mut chunk);
+        (result.is_err(), chunk.events, reader.time())
+    };
+    let all = 0..usize::MAX;
+    for _ in 0..2 {
+        assert_eq!(try_to_read(all.clone()), (true, 0, 0));
+    }
+    // What can be read in between begins the count again.
+    for _ in 0..4 {
+        assert_eq!(try_to_read(0..0), (false, 1, TIME));
+    }
+    for is_error in [true, true, false] {
+        assert_eq!(try_to_read(all.clone()), (is_error, 0, TIME));
+    }
+}
+
+#[test]
+fn gaps_and_damaged_bytes_are_told_before_what_follows_them() {
+    let record = |number: u64| segment(number, &[100]).split_off(SEGMENT_HEAD);
+    let damaged = vec![0; 64];
+    for (between, next, missing, bytes) in [
+        (&[][..], 1, 0, 0),
+        (&[], 5, 4, 0),
+        (&damaged, 1, 0, 64),
+        (&damaged, 5, 4, 64),
+    ] {
+        let dir = FakeDir::default();
+        let parts = [segment(0, &[100]), between.to_vec(), record(next)];
+        put(&dir, name(0), parts.concat());
+        let segments = segments::open(&dir).unwrap().segments;
+        let mut reader = Reader::new(Arc::new(dir), 0);
+        let (mut found, mut events) = ((0, 0), Vec::new());
+        while let view @ View::Segment(_) = reader.view(&segments) {
+            let is_new = reader.position() == 0;
+            assert_eq!(reader.is_done(&view), is_new, "one that was not looked at");
+            let mut chunk = Chunk::default();
+            if let Some(damage) = reader.read(&view, &mut chunk).unwrap() {
+                assert_eq!((damage.segment, events.len()), (0, 1), "after the first");
+                found = (found.0 + damage.events, found.1 + damage.bytes);
+            }
+            events.extend((chunk.events > 0).then_some(chunk.bytes));
+        }
+        assert_eq!(found, (missing, bytes), "{next}");
+        let expected = [0, next].map(|number| format!("{number:0100}\n").into_bytes());
+        assert_eq!(events, expected);
+        assert!(reader.is_done(&View::End(0)));
+    }
 }
