@@ -252,7 +252,7 @@ impl Sender {
                 Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
             },
             cause: match &outcome {
-                Outcome::Failed(error) => Some(error.cause.label()),
+                Outcome::Failed(error) => Some(error.cause),
                 _ => None,
             },
             took: now - began,

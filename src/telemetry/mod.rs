@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod expiry;
 pub mod gaps;
+mod labelled;
 pub mod log;
 pub mod message;
 pub mod metric;
