@@ -102,6 +102,7 @@ impl Agent {
                 .log();
                 if let Some(notify) = &self.notify {
                     notify.stopping(timeout.saturating_add(STOP_MARGIN));
+                self.lines.iter().for_each(Line::wake);
                 }
                 self.shutdown.trigger();
                 self.producer = None;

@@ -19,10 +19,9 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
-use crate::delivery::sender::{Change, Line};
+use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::LiveRules;
-use crate::sys::latest_value::LatestValue;
 use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Message, Rules};
@@ -45,7 +44,7 @@ pub struct SettingsWatcher {
     arguments: Vec<OsString>,
     report: Arc<Report>,
     /// The way to each sender.
-    senders: Vec<LatestValue<Change>>,
+    senders: Vec<Line>,
     /// How many targets there have been.
     generation: u64,
     /// The rules that the sources apply.
@@ -81,7 +80,7 @@ impl SettingsWatcher {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
-            senders: lines.iter().map(|line| line.changes.clone()).collect(),
+            senders: lines.to_vec(),
             generation: 1,
             rules,
             requests,
@@ -218,10 +217,10 @@ impl SettingsWatcher {
         self.generation += 1;
         for sender in self.senders.iter().skip(1) {
             let another = targets.as_ref().map(Targets::another);
-            sender.put((self.generation, another));
+            sender.change((self.generation, another));
         }
         if let Some(first) = self.senders.first() {
-            first.put((self.generation, targets));
+            first.change((self.generation, targets));
         }
     }
 

@@ -228,8 +228,7 @@ impl Start<'_> {
         let (min, max) = (options.backoff_min, options.backoff_max);
         let backoff = Backoff::new(min, max, random::seed());
         let (rejects, rejects_ended) = self.rejects()?;
-        let lines = (0..connections).map(|_| Line::new());
-        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let lines: Vec<_> = (0..connections).map(|_| Line::default()).collect();
         let senders = Arc::new(Senders {
             consumer,
             pace: Mutex::new(Pace::new(options.max_rate)),
