@@ -105,7 +105,7 @@ impl SettingsWatcher {
     /// # Errors
     /// No more threads can be started.
     pub fn spawn(self) -> io::Result<()> {
-        thread::spawn("settings", || self.run()).map(drop)
+        thread::spawn("settings", || self.run())
     }
 
     fn run(mut self) {

@@ -36,6 +36,7 @@ use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread::Worker;
 use crate::sys::{random, thread};
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
@@ -70,7 +71,7 @@ pub(super) fn start(
     provenance: &Provenance,
 ) -> Result<Agent, CommandError> {
     let (sources, listening) = (opened.sources, opened.listening);
-    let (tell, told) = unbounded();
+    let (tell, events) = unbounded();
     let (alive, others) = bounded(0);
     let (producer, consumer) = queue(spooling::memory(options));
     let start = Start {
@@ -125,7 +126,7 @@ pub(super) fn start(
         abort: start.abort,
         producer: Some(start.producer),
         lines,
-        told,
+        events,
         sources: running,
     })
 }
@@ -155,6 +156,27 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
     }
     report.filters(&rules.excluding());
     report
+}
+
+/// The settings of delivery with this many senders.
+fn delivery_settings(options: &RunOptions, connections: usize) -> Settings {
+    // At most half the buffer, so that sources find room during a request, and at most a second's worth.
+    let max_bytes = (options.buffer_bytes.div_ceil(2))
+        .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
+    // Otherwise files, which read ahead by the amount that suited the settings at the start, could not fill a body.
+    let ahead = spooling::ahead(options).bytes / (options.connections + 1);
+    Settings {
+        body: Extent {
+            events: options
+                .batch_events
+                .min(options.buffer_events().div_ceil(2)),
+            bytes: options.batch_bytes.min(max_bytes),
+        },
+        raw_bytes: (options.batch_raw_bytes().min(max_bytes)).min(ahead.max(options.batch_bytes)),
+        age: options.batch_age,
+        reject_after: options.reject_after,
+        connections,
+    }
 }
 
 impl Start<'_> {
@@ -207,24 +229,7 @@ impl Start<'_> {
             true => 1,
             false => options.connections,
         };
-        // At most half the buffer, so that sources find room during a request, and at most a second's worth.
-        let max_bytes = (options.buffer_bytes.div_ceil(2))
-            .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
-        // Otherwise files, which read ahead by the amount that suited the settings at the start, could not fill a body.
-        let ahead = spooling::ahead(options).bytes / (options.connections + 1);
-        let settings = Settings {
-            body: Extent {
-                events: options
-                    .batch_events
-                    .min(options.buffer_events().div_ceil(2)),
-                bytes: options.batch_bytes.min(max_bytes),
-            },
-            raw_bytes: (options.batch_raw_bytes().min(max_bytes))
-                .min(ahead.max(options.batch_bytes)),
-            age: options.batch_age,
-            reject_after: options.reject_after,
-            connections,
-        };
+        let settings = delivery_settings(options, connections);
         let (min, max) = (options.backoff_min, options.backoff_max);
         let backoff = Backoff::new(min, max, random::seed());
         let (rejects, rejects_ended) = self.rejects()?;
@@ -308,7 +313,7 @@ impl Start<'_> {
         &self,
         opened: Option<trail::running::Opened>,
         others: Receiver<()>,
-    ) -> Result<Option<trail::running::Running>, CommandError> {
+    ) -> Result<Option<Worker>, CommandError> {
         let Some(opened) = opened else {
             return Ok(None);
         };
