@@ -128,7 +128,9 @@ impl SettingsWatcher {
         }
         self.attempted = found;
         match self.apply(is_requested) {
-            Ok(()) => self.report.settings(None),
+            Ok(true) => self.report.settings(None),
+            // The next poll finds what has changed meanwhile.
+            Ok(false) => {}
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
             Err(error) => self.report.settings(Some(error)),
@@ -145,25 +147,39 @@ impl SettingsWatcher {
         }
     }
 
-    fn apply(&mut self, is_requested: bool) -> Result<(), String> {
+    /// What the settings are now.
+    fn settings(&self) -> Result<(Box<RunOptions>, Provenance), String> {
         let invocation = Invocation::read(self.arguments.iter().cloned());
         let Invocation {
             command,
             provenance,
         } = invocation.map_err(|error| first_line(&error))?;
         let Command::Run(options) = command else {
-            return Ok(());
+            return Err("these are not the arguments of an agent".into());
         };
-        let file = &provenance.file;
-        if let (Err(kind), true) = (&file.settings, self.had_file) {
+        if let (Err(kind), true) = (&provenance.file.settings, self.had_file) {
             let what = match kind {
                 ErrorKind::NotFound => "it is not there".into(),
                 kind => kind.to_string(),
             };
-            return Err(format!("{}: can't be read: {what}", file.path.display()));
+            let path = provenance.file.path.display();
+            return Err(format!("{path}: can't be read: {what}"));
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
+        Ok((options, provenance))
+    }
+
+    /// Applies the settings, unless they change meanwhile. Returns whether they are in effect.
+    fn apply(&mut self, is_requested: bool) -> Result<bool, String> {
+        let (options, provenance) = self.settings()?;
+        let file = &provenance.file;
         let found = contents(&options);
+        if found.first() != self.attempted.first() {
+            return Ok(false);
+        }
+        // The files that they name are followed from now on, even if they can't be used yet.
+        self.attempted.clone_from(&found);
+        self.polled.clone_from(&found);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
@@ -178,15 +194,12 @@ impl SettingsWatcher {
                 Opt::Endpoint.variable()
             ));
         }
-        if found.first() != self.attempted.first() || found != contents(&options) {
-            // Changed since it was parsed: the next poll finds that.
-            return Ok(());
+        if found != contents(&options) {
+            return Ok(false);
         }
         self.had_file = file.settings.is_ok();
         let (changed_options, changed_rules) = self.changed_options(&provenance);
         let changed = [self.changed_files(&found), changed_options].concat();
-        self.attempted.clone_from(&found);
-        self.polled.clone_from(&found);
         self.applied = found;
         if !changed_rules.is_empty() {
             let description = Rules(rules.describe());
@@ -209,7 +222,7 @@ impl SettingsWatcher {
         } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Hands each sender the target, with its own connection.
