@@ -189,6 +189,7 @@ impl Delivery {
         }
         Some(one.into())
     }
+
     /// One event from far behind those that were rejected in a row: does the webhook reject that one, too?
     pub(super) fn take_other(&mut self) -> Option<Flight> {
         self.others += 1;
