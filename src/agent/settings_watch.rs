@@ -228,12 +228,9 @@ impl SettingsWatcher {
     /// Hands each sender the target, with its own connection.
     fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
-        for sender in self.senders.iter().skip(1) {
-            let another = targets.as_ref().map(Targets::another);
-            sender.change((self.generation, another));
-        }
-        if let Some(first) = self.senders.first() {
-            first.change((self.generation, targets));
+        let each = Targets::each(targets, self.senders.len());
+        for (sender, targets) in self.senders.iter().zip(each) {
+            sender.change((self.generation, targets));
         }
     }
 

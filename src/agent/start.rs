@@ -246,9 +246,7 @@ impl Start<'_> {
             lines: lines.clone(),
             running: AtomicUsize::new(connections),
         });
-        let others = (1..connections).map(|_| targets.as_ref().map(Targets::another));
-        let mut each: Vec<_> = others.collect();
-        each.push(targets);
+        let each = Targets::each(targets, connections);
         let is_awaited = matches!(self.report.forwarding(), Some(Forwarding::Awaited(_)));
         for (place, targets) in each.into_iter().enumerate() {
             let senders = Arc::clone(&senders);

@@ -204,13 +204,17 @@ impl Delivery {
 
     /// How many events are not final.
     pub fn buffered(&self) -> usize {
+        let waiting = self.waiting().map(Batch::extent);
+        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
+        let events = waiting.chain(in_flight).map(|extent| extent.events);
+        events.sum::<usize>() + self.posted()
+    }
+
+    /// The events that are in memory and not in flight.
+    fn waiting(&self) -> impl Iterator<Item = &Batch> {
         let retries = self.retry.iter().map(|attempt| &attempt.batch);
         let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
-        let open = retries.chain(suspects).chain([&self.fresh]);
-        let open = open.map(Batch::extent);
-        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
-        let events = open.chain(in_flight).map(|extent| extent.events);
-        events.sum::<usize>() + self.posted()
+        retries.chain(suspects).chain([&self.fresh])
     }
 
     /// Whether nothing passes.
@@ -438,11 +442,8 @@ impl Delivery {
 
     /// Whether an event in this range of numbers is not final.
     pub(super) fn is_open(&self, range: &Range<Seq>) -> bool {
-        let retries = self.retry.iter().map(|attempt| &attempt.batch);
-        let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
-        let open = retries.chain(suspects).chain([&self.fresh]);
         let in_flight = self.in_flight.iter().flat_map(|flight| &flight.seqs);
-        let mut open = open.flat_map(Batch::seqs).chain(in_flight.cloned());
+        let mut open = (self.waiting().flat_map(Batch::seqs)).chain(in_flight.cloned());
         open.any(|seqs| overlap(&seqs, range))
     }
 }

@@ -111,8 +111,15 @@ impl Targets {
         }
     }
 
-    /// The same, with connections of their own.
-    pub fn another(&self) -> Self {
+    /// For each of these senders the same, with connections of its own.
+    pub fn each(targets: Option<Targets>, senders: usize) -> Vec<Option<Targets>> {
+        let others = (1..senders).map(|_| targets.as_ref().map(Targets::another));
+        let mut each: Vec<_> = others.collect();
+        each.push(targets);
+        each
+    }
+
+    fn another(&self) -> Self {
         Targets {
             all: self.all.iter().map(|target| target.another()).collect(),
             names: self.names.clone(),
