@@ -257,11 +257,10 @@ impl Start<'_> {
                 is_awaited,
                 spool: spool.map(|spool| spool.rereader(self.watchdog.clone())),
             };
-            let tell = self.tell.clone();
+            let tell = self.teller(Event::SendersEnded);
             thread::spawn("sender", move || {
                 if sender.run() {
-                    // The main thread may have ended: then it does not matter.
-                    let _ = tell.send(Event::SendersEnded);
+                    tell();
                 }
             })?;
         }
@@ -323,11 +322,7 @@ impl Start<'_> {
             watchdog: self.watchdog.clone(),
             others,
         };
-        let tell = self.tell.clone();
-        let stopped = move || {
-            // The main thread may have ended: then it does not matter.
-            let _ = tell.send(Event::SourceEnded);
-        };
+        let stopped = self.teller(Event::SourceEnded);
         Ok(Some(trail::running::start(opened, parts, stopped)?))
     }
 
@@ -358,14 +353,19 @@ impl Start<'_> {
         name: &str,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), CommandError> {
-        let (tell, alive) = (self.tell.clone(), self.alive.clone());
+        let (tell, alive) = (self.teller(Event::SourceEnded), self.alive.clone());
         thread::spawn(name, move || {
             run();
             drop(alive);
-            // The main thread may have ended: then it does not matter.
-            let _ = tell.send(Event::SourceEnded);
+            tell();
         })?;
         Ok(())
+    }
+
+    /// Tells the main thread of this event, if that has not ended.
+    fn teller(&self, event: Event) -> impl FnOnce() + Send + use<> {
+        let tell = self.tell.clone();
+        move || _ = tell.send(event)
     }
 }
 
