@@ -15,7 +15,7 @@ use s3_audit_webhook::telemetry::counters::{Reason, Refusal};
 use s3_audit_webhook::telemetry::expiry::Expiries;
 use s3_audit_webhook::telemetry::message::{DESCRIPTIONS, Description};
 use s3_audit_webhook::telemetry::metric::metrics;
-use s3_audit_webhook::telemetry::requests::{CAUSES, RequestResult};
+use s3_audit_webhook::telemetry::requests::{Cause, RequestResult};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -246,7 +246,7 @@ fn metrics_page() -> String {
             "a rule of `--exclude`, as it was given".to_owned(),
         ),
         ("`result`", listed(&results)),
-        ("`cause`", listed(&CAUSES)),
+        ("`cause`", listed(&Cause::ALL.map(Cause::label))),
         (
             "`endpoint`",
             "one of several endpoints, as it was given".to_owned(),

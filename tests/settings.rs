@@ -540,6 +540,29 @@ fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
     );
 }
 
+/// A ConfigMap and a Secret are mounted by themselves, in any order.
+#[test]
+fn new_settings_wait_for_the_file_that_they_name() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    let place = Place::new();
+    place.write(&webhook(&first.url(), TOKEN));
+    let mut agent = place.start(&[]);
+    let token = place.0.path().join("token");
+    place.write(&format!(
+        "S3_AUDIT_WEBHOOK_ENDPOINT={}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE={}\n",
+        second.url(),
+        token.display()
+    ));
+    agent.wait_for_log("token can't be read");
+    fs::write(&token, OTHER).unwrap();
+    agent.wait_for_log("the settings are valid again");
+    let events = numbered(0..5);
+    feed(&mut agent, &events);
+    second.wait_for_events(5);
+    assert_eq!(second.requests()[0].header("Authorization"), Some(OTHER));
+    finish(agent, &second, &events);
+}
+
 #[test]
 fn settings_that_do_nothing_are_told_at_start() {
     let hook = Webhook::start();

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
@@ -16,17 +16,17 @@ use crate::source::Spec;
 use crate::state;
 use crate::state::checkpoint::{FileOffset, Found, Progress, Restored, Store};
 use crate::sys::host;
-use crate::sys::thread::spawn;
+use crate::sys::thread::Worker;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::Watchdog;
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// How often what has become final is written, if anything has: after a kill, events final since then are repeated.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is synced to disk: after a power failure, events final since then are repeated.
 const SYNC: Duration = Duration::from_secs(1);
 /// What it means if the directory hangs.
-const IF_IT_HANGS: &str = "a start before it does would read again what has come since";
+const IF_IT_HANGS: &str =
+    "until it answers, a restart would read again what has been delivered since";
 
 /// What a `file:` source gets of this.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Memory {
 pub(super) struct CheckpointWriter {
     dir: PathBuf,
     entries: Vec<Entry>,
-    /// Sent to when there is something to write again, or at the end.
+    /// Sent to when there is something to write again.
     wake: Sender<()>,
     woken: Receiver<()>,
     /// What the operator should know at start: why a source has none, or has one that can't be used.
@@ -61,14 +61,6 @@ struct Entry {
     /// The whole checkpoint is rewritten the next time.
     is_stale: bool,
     is_failing: bool,
-}
-
-/// The running thread.
-#[derive(Debug)]
-pub(super) struct Running {
-    end: Arc<AtomicBool>,
-    wake: Sender<()>,
-    ended: Receiver<()>,
 }
 
 /// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Returns
@@ -160,39 +152,28 @@ impl CheckpointWriter {
         })
     }
 
-    /// Writes them from now on, if there are any, and logs it if the directory does not respond.
+    /// Writes them from now on, if there are any, and for the last time when it is told to end. Logs it if the directory
+    /// does not respond.
     ///
     /// # Errors
     /// No more threads can be started.
-    pub(super) fn start(
-        self,
-        stats: QueueStats,
-        watchdog: Watchdog,
-    ) -> io::Result<Option<Running>> {
+    pub(super) fn start(self, stats: QueueStats, watchdog: Watchdog) -> io::Result<Option<Worker>> {
         if self.entries.is_empty() {
             return Ok(None);
         }
-        let (alive, ended) = bounded(0);
-        let end = Arc::new(AtomicBool::new(false));
-        let running = Running {
-            end: Arc::clone(&end),
-            wake: self.wake.clone(),
-            ended,
-        };
-        spawn("checkpoint", move || {
-            self.run(&stats, &end, &watchdog);
-            drop(alive);
-        })?;
-        Ok(Some(running))
+        Worker::start("checkpoint", move |end| self.run(&stats, end, &watchdog)).map(Some)
     }
 
-    fn run(mut self, stats: &QueueStats, end: &AtomicBool, watchdog: &Watchdog) {
+    fn run(mut self, stats: &QueueStats, end: &Receiver<()>, watchdog: &Watchdog) {
         stats.wake_when_it_rises(self.wake.clone());
         let mut synced = Instant::now();
         let mut written = synced;
         loop {
-            let _ = self.woken.recv_timeout(SYNC);
-            let is_last = end.load(Ordering::SeqCst);
+            let is_last = select! {
+                recv(end) -> _ => true,
+                recv(self.woken) -> _ => false,
+                default(SYNC) => false,
+            };
             if !is_last {
                 thread::sleep(INTERVAL.saturating_sub(written.elapsed()));
             }
@@ -306,15 +287,5 @@ impl Entry {
             Ok(()) if was_failing => Message::CheckpointRestored { path }.log(),
             _ => {}
         }
-    }
-}
-
-impl Running {
-    /// Has them written for the last time, once no more events become final, and waits for that up to `patience`.
-    pub(super) fn finish(self, patience: Duration) {
-        self.end.store(true, Ordering::SeqCst);
-        // If there is no room, the thread wakes anyway.
-        let _ = self.wake.try_send(());
-        let _ = self.ended.recv_timeout(patience);
     }
 }

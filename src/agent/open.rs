@@ -31,14 +31,11 @@ use crate::sys::{descriptors, host};
 use crate::telemetry::log;
 use crate::telemetry::message::{Message, Rules, Spooled};
 use crate::telemetry::snapshot::Forwarding;
-use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
 use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
-
-/// What it means if the state directory hangs at this point.
-const AT_START: &str = "the start waits for it";
 
 /// All that an agent works with.
 pub(super) struct Opened {

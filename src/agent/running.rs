@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::checkpoints;
 use super::memory::Memory;
 use super::supervise::{Action, Event, LAST_WRITES_AT_ONCE, Supervisor};
 use super::systemd::Notify;
@@ -16,13 +15,12 @@ use crate::buffer::spool;
 use crate::delivery::sender::Line;
 use crate::state::status;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::sys::thread::spawn;
+use crate::sys::thread::{Worker, spawn};
 use crate::sys::{code, exit, glibc};
 use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
 use crate::text::quantity::HumanDuration;
-use crate::trail;
 
 /// systemd is told that stopping may take this much longer than `--shutdown-timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -37,9 +35,9 @@ pub(super) struct Agent {
     /// Writes the file for `show`.
     pub(super) status_file: Option<status::Writer>,
     /// Writes the files' checkpoints.
-    pub(super) checkpoints: Option<checkpoints::Running>,
+    pub(super) checkpoints: Option<Worker>,
     pub(super) spool: Option<spool::Running>,
-    pub(super) trail: Option<trail::running::Running>,
+    pub(super) trail: Option<Worker>,
     /// Disconnected when all rejected events are in their file.
     pub(super) rejects: Option<Receiver<()>>,
     pub(super) shutdown: ShutdownSignal,
@@ -48,7 +46,7 @@ pub(super) struct Agent {
     pub(super) producer: Option<Producer>,
     /// The ways to the senders.
     pub(super) lines: Vec<Line>,
-    pub(super) told: Receiver<Event>,
+    pub(super) events: Receiver<Event>,
     /// The number of sources that run.
     pub(super) sources: usize,
 }
@@ -78,7 +76,7 @@ impl Agent {
             }
             let wake = supervisor.wake().min(memory.due());
             let wake = self.give_sign(now).map_or(wake, |sign| sign.min(wake));
-            let event = match self.told.recv_deadline(wake) {
+            let event = match self.events.recv_deadline(wake) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => continue,
                 // The thread that forwards signals is gone.
@@ -104,6 +102,7 @@ impl Agent {
                     notify.stopping(timeout.saturating_add(STOP_MARGIN));
                 }
                 self.shutdown.trigger();
+                self.lines.iter().for_each(Line::wake);
                 self.producer = None;
             }
             Action::CloseQueue => self.producer = None,
@@ -136,7 +135,7 @@ impl Agent {
     fn finish(self, supervisor: &Supervisor) -> ExitCode {
         let end = supervisor.end_by(Instant::now());
         let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
-        end_at_signal(self.told, !gave_up);
+        end_at_signal(self.events, !gave_up);
         // Each of these gets half of the remaining time, the last one all of it.
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
@@ -164,10 +163,10 @@ impl Agent {
 }
 
 /// A signal does not wait for last writes that hang.
-fn end_at_signal(told: Receiver<Event>, is_success: bool) {
+fn end_at_signal(events: Receiver<Event>, is_success: bool) {
     // Without this thread, the end is bounded all the same.
     let _ = spawn("end", move || {
-        if told.iter().any(|event| event == Event::Signal) {
+        if events.iter().any(|event| event == Event::Signal) {
             thread::sleep(LAST_WRITES_AT_ONCE);
             exit::at_once(is_success);
         }

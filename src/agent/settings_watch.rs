@@ -19,10 +19,9 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
-use crate::delivery::sender::{Change, Line};
+use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::LiveRules;
-use crate::sys::latest_value::LatestValue;
 use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::message::{Message, Rules};
@@ -45,7 +44,7 @@ pub struct SettingsWatcher {
     arguments: Vec<OsString>,
     report: Arc<Report>,
     /// The way to each sender.
-    senders: Vec<LatestValue<Change>>,
+    senders: Vec<Line>,
     /// How many targets there have been.
     generation: u64,
     /// The rules that the sources apply.
@@ -81,7 +80,7 @@ impl SettingsWatcher {
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
-            senders: lines.iter().map(|line| line.changes.clone()).collect(),
+            senders: lines.to_vec(),
             generation: 1,
             rules,
             requests,
@@ -106,7 +105,7 @@ impl SettingsWatcher {
     /// # Errors
     /// No more threads can be started.
     pub fn spawn(self) -> io::Result<()> {
-        thread::spawn("settings", || self.run()).map(drop)
+        thread::spawn("settings", || self.run())
     }
 
     fn run(mut self) {
@@ -129,7 +128,9 @@ impl SettingsWatcher {
         }
         self.attempted = found;
         match self.apply(is_requested) {
-            Ok(()) => self.report.settings(None),
+            Ok(true) => self.report.settings(None),
+            // The next poll finds what has changed meanwhile.
+            Ok(false) => {}
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
             Err(error) => self.report.settings(Some(error)),
@@ -146,25 +147,39 @@ impl SettingsWatcher {
         }
     }
 
-    fn apply(&mut self, is_requested: bool) -> Result<(), String> {
+    /// What the settings are now.
+    fn settings(&self) -> Result<(Box<RunOptions>, Provenance), String> {
         let invocation = Invocation::read(self.arguments.iter().cloned());
         let Invocation {
             command,
             provenance,
         } = invocation.map_err(|error| first_line(&error))?;
         let Command::Run(options) = command else {
-            return Ok(());
+            return Err("these are not the arguments of an agent".into());
         };
-        let file = &provenance.file;
-        if let (Err(kind), true) = (&file.settings, self.had_file) {
+        if let (Err(kind), true) = (&provenance.file.settings, self.had_file) {
             let what = match kind {
                 ErrorKind::NotFound => "it is not there".into(),
                 kind => kind.to_string(),
             };
-            return Err(format!("{}: can't be read: {what}", file.path.display()));
+            let path = provenance.file.path.display();
+            return Err(format!("{path}: can't be read: {what}"));
         }
         limits::check(&options, &provenance).map_err(|error| error.0)?;
+        Ok((options, provenance))
+    }
+
+    /// Applies the settings, unless they change meanwhile. Returns whether they are in effect.
+    fn apply(&mut self, is_requested: bool) -> Result<bool, String> {
+        let (options, provenance) = self.settings()?;
+        let file = &provenance.file;
         let found = contents(&options);
+        if found.first() != self.attempted.first() {
+            return Ok(false);
+        }
+        // The files that they name are followed from now on, even if they can't be used yet.
+        self.attempted.clone_from(&found);
+        self.polled.clone_from(&found);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
@@ -179,15 +194,12 @@ impl SettingsWatcher {
                 Opt::Endpoint.variable()
             ));
         }
-        if found.first() != self.attempted.first() || found != contents(&options) {
-            // Changed since it was parsed: the next poll finds that.
-            return Ok(());
+        if found != contents(&options) {
+            return Ok(false);
         }
         self.had_file = file.settings.is_ok();
         let (changed_options, changed_rules) = self.changed_options(&provenance);
         let changed = [self.changed_files(&found), changed_options].concat();
-        self.attempted.clone_from(&found);
-        self.polled.clone_from(&found);
         self.applied = found;
         if !changed_rules.is_empty() {
             let description = Rules(rules.describe());
@@ -210,18 +222,15 @@ impl SettingsWatcher {
         } else if is_requested && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Hands each sender the target, with its own connection.
     fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
-        for sender in self.senders.iter().skip(1) {
-            let another = targets.as_ref().map(Targets::another);
-            sender.put((self.generation, another));
-        }
-        if let Some(first) = self.senders.first() {
-            first.put((self.generation, targets));
+        let each = Targets::each(targets, self.senders.len());
+        for (sender, targets) in self.senders.iter().zip(each) {
+            sender.change((self.generation, targets));
         }
     }
 

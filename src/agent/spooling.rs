@@ -11,11 +11,8 @@ use crate::config::provenance::Provenance;
 use crate::source::Spec;
 use crate::state;
 use crate::telemetry::message::{Message, Spooled};
-use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
-
-/// What it means if the directory hangs at this point.
-const AT_START: &str = "the start waits for it";
 
 /// The spool that is configured.
 pub(super) struct OpenSpool {

@@ -36,6 +36,7 @@ use crate::state::reject_file::Rejects;
 use crate::state::status::{self, Place};
 use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::thread::Worker;
 use crate::sys::{random, thread};
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
@@ -70,7 +71,7 @@ pub(super) fn start(
     provenance: &Provenance,
 ) -> Result<Agent, CommandError> {
     let (sources, listening) = (opened.sources, opened.listening);
-    let (tell, told) = unbounded();
+    let (tell, events) = unbounded();
     let (alive, others) = bounded(0);
     let (producer, consumer) = queue(spooling::memory(options));
     let start = Start {
@@ -125,7 +126,7 @@ pub(super) fn start(
         abort: start.abort,
         producer: Some(start.producer),
         lines,
-        told,
+        events,
         sources: running,
     })
 }
@@ -155,6 +156,27 @@ fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Repor
     }
     report.filters(&rules.excluding());
     report
+}
+
+/// The settings of delivery with this many senders.
+fn delivery_settings(options: &RunOptions, connections: usize) -> Settings {
+    // At most half the buffer, so that sources find room during a request, and at most a second's worth.
+    let max_bytes = (options.buffer_bytes.div_ceil(2))
+        .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
+    // Otherwise files, which read ahead by the amount that suited the settings at the start, could not fill a body.
+    let ahead = spooling::ahead(options).bytes / (options.connections + 1);
+    Settings {
+        body: Extent {
+            events: options
+                .batch_events
+                .min(options.buffer_events().div_ceil(2)),
+            bytes: options.batch_bytes.min(max_bytes),
+        },
+        raw_bytes: (options.batch_raw_bytes().min(max_bytes)).min(ahead.max(options.batch_bytes)),
+        age: options.batch_age,
+        reject_after: options.reject_after,
+        connections,
+    }
 }
 
 impl Start<'_> {
@@ -207,29 +229,11 @@ impl Start<'_> {
             true => 1,
             false => options.connections,
         };
-        // At most half the buffer, so that sources find room during a request, and at most a second's worth.
-        let max_bytes = (options.buffer_bytes.div_ceil(2))
-            .min(NonZero::new(options.max_rate).map_or(usize::MAX, NonZero::get));
-        // Otherwise files, which read ahead by the amount that suited the settings at the start, could not fill a body.
-        let ahead = spooling::ahead(options).bytes / (options.connections + 1);
-        let settings = Settings {
-            body: Extent {
-                events: options
-                    .batch_events
-                    .min(options.buffer_events().div_ceil(2)),
-                bytes: options.batch_bytes.min(max_bytes),
-            },
-            raw_bytes: (options.batch_raw_bytes().min(max_bytes))
-                .min(ahead.max(options.batch_bytes)),
-            age: options.batch_age,
-            reject_after: options.reject_after,
-            connections,
-        };
+        let settings = delivery_settings(options, connections);
         let (min, max) = (options.backoff_min, options.backoff_max);
         let backoff = Backoff::new(min, max, random::seed());
         let (rejects, rejects_ended) = self.rejects()?;
-        let lines = (0..connections).map(|_| Line::new());
-        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let lines: Vec<_> = (0..connections).map(|_| Line::default()).collect();
         let senders = Arc::new(Senders {
             consumer,
             pace: Mutex::new(Pace::new(options.max_rate)),
@@ -242,9 +246,7 @@ impl Start<'_> {
             lines: lines.clone(),
             running: AtomicUsize::new(connections),
         });
-        let others = (1..connections).map(|_| targets.as_ref().map(Targets::another));
-        let mut each: Vec<_> = others.collect();
-        each.push(targets);
+        let each = Targets::each(targets, connections);
         let is_awaited = matches!(self.report.forwarding(), Some(Forwarding::Awaited(_)));
         for (place, targets) in each.into_iter().enumerate() {
             let senders = Arc::clone(&senders);
@@ -255,11 +257,10 @@ impl Start<'_> {
                 is_awaited,
                 spool: spool.map(|spool| spool.rereader(self.watchdog.clone())),
             };
-            let tell = self.tell.clone();
+            let tell = self.teller(Event::SendersEnded);
             thread::spawn("sender", move || {
                 if sender.run() {
-                    // The main thread may have ended: then it does not matter.
-                    let _ = tell.send(Event::SendersEnded);
+                    tell();
                 }
             })?;
         }
@@ -309,7 +310,7 @@ impl Start<'_> {
         &self,
         opened: Option<trail::running::Opened>,
         others: Receiver<()>,
-    ) -> Result<Option<trail::running::Running>, CommandError> {
+    ) -> Result<Option<Worker>, CommandError> {
         let Some(opened) = opened else {
             return Ok(None);
         };
@@ -321,11 +322,7 @@ impl Start<'_> {
             watchdog: self.watchdog.clone(),
             others,
         };
-        let tell = self.tell.clone();
-        let stopped = move || {
-            // The main thread may have ended: then it does not matter.
-            let _ = tell.send(Event::SourceEnded);
-        };
+        let stopped = self.teller(Event::SourceEnded);
         Ok(Some(trail::running::start(opened, parts, stopped)?))
     }
 
@@ -356,14 +353,19 @@ impl Start<'_> {
         name: &str,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), CommandError> {
-        let (tell, alive) = (self.tell.clone(), self.alive.clone());
+        let (tell, alive) = (self.teller(Event::SourceEnded), self.alive.clone());
         thread::spawn(name, move || {
             run();
             drop(alive);
-            // The main thread may have ended: then it does not matter.
-            let _ = tell.send(Event::SourceEnded);
+            tell();
         })?;
         Ok(())
+    }
+
+    /// Tells the main thread of this event, if that has not ended.
+    fn teller(&self, event: Event) -> impl FnOnce() + Send + use<> {
+        let tell = self.tell.clone();
+        move || _ = tell.send(event)
     }
 }
 

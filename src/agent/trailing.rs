@@ -8,14 +8,12 @@ use crate::config::provenance::Provenance;
 use crate::delivery::target::Numbering;
 use crate::sys::host;
 use crate::telemetry::message::Message;
-use crate::telemetry::watchdog::Watchdog;
+use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::certificate::hex;
 use crate::trail::Saved;
 use crate::trail::running::Opened;
 use crate::trail::store::Store;
 
-/// What it means if the directory hangs at this point.
-const AT_START: &str = "the start waits for it";
 /// Options left out of the digest: whoever knows the digest of a secret can test guesses.
 const SECRET: [Opt; 4] = [Opt::AuthToken, Opt::Header, Opt::Proxy, Opt::Endpoint];
 

@@ -4,8 +4,7 @@
 use std::process::ExitCode;
 
 use crate::agent;
-use crate::cli::steps::show;
-use crate::cli::terminal::note;
+use crate::cli::terminal::{note, show};
 use crate::cli::{doubts, service};
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;

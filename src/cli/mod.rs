@@ -10,6 +10,7 @@ use crate::config::error;
 use crate::config::invocation::Invocation;
 use crate::config::options::Command;
 
+pub mod agent_text;
 pub mod check;
 pub mod doubts;
 pub mod enable;

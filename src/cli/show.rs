@@ -28,7 +28,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::agent::destination;
-use crate::cli::terminal::{Paint, block, columns, print, shown};
+use crate::cli::agent_text::block;
+use crate::cli::terminal::{Paint, columns, print, shown};
 use crate::config::error::CommandError;
 use crate::config::file::SettingsFile;
 use crate::config::invocation::{Invocation, first_line};

@@ -1,10 +1,9 @@
 //! For `test`: shows each step of a connection, with its duration, as it is made.
 
-use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::text::escape;
+use crate::cli::terminal::show;
 use crate::text::quantity::HumanDuration;
 use crate::webhook::observer::Observer;
 
@@ -53,11 +52,4 @@ impl Step {
             since: Instant::now(),
         }
     }
-}
-
-/// Writes a line of the output of `test`.
-pub fn show(name: &str, what: &str) {
-    // The test goes on even if nobody reads this.
-    let what = escape::shown(what, usize::MAX);
-    let _ = writeln!(io::stdout(), "{name:<9} {what}");
 }

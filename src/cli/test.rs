@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::agent::destination;
 use crate::cli::service;
-use crate::cli::steps::{Steps, show};
-use crate::cli::terminal::{Paint, note};
+use crate::cli::steps::Steps;
+use crate::cli::terminal::{Paint, note, show};
 use crate::config::error::CommandError;
 use crate::config::limits;
 use crate::config::opt::Opt;

@@ -59,7 +59,7 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
         (Opt::TrailInterval, options.trail.trail, "--trail"),
         (
             Opt::MaxEventBytes,
-            options.max_event_bytes <= options.buffer_bytes || has_spool,
+            options.max_event_bytes <= options.buffer_bytes,
             "a --buffer-bytes that is as large",
         ),
     ]
@@ -128,7 +128,6 @@ mod tests {
             ("--batch-raw-bytes 1MiB", "--compress gzip"),
             ("--trail-interval 1m", "--trail"),
             ("--max-event-bytes 65MiB", "--buffer-bytes 65MiB"),
-            ("--max-event-bytes 65MiB", "--spool-bytes 1GiB"),
             ("--file-start end", "--source file:/x"),
             ("--exclude-files *.gz", "--source stdin,file:/x"),
             ("--max-deleted-bytes 1GiB", "--source file:/x"),
@@ -156,6 +155,12 @@ mod tests {
         assert_eq!(idle("--config /missing"), [""; 0]);
         let spread = "--config /missing --endpoint http://i/ --endpoint-mode spread --failback 1m";
         assert_eq!(idle(spread).len(), 1, "spread goes nowhere back");
+        let spooled = "--config /missing --max-event-bytes 65MiB --spool-bytes 1GiB";
+        assert_eq!(
+            idle(spooled).len(),
+            1,
+            "the buffer is a limit with a spool, too"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub use crate::config::command_options::{DisableOptions, EnableOptions, ShowOptions, TestOptions};
 pub use crate::config::opt::Opt;
 pub use crate::config::rules_options::RulesOptions;
-pub use crate::config::shared_options::{ColorOption, ConfigOption, DEFAULT_CONFIG, StateOption};
+pub use crate::config::shared_options::ConfigOption;
 pub use crate::config::spool_options::{SpoolAction, SpoolOptions, SpoolRunOptions};
 pub use crate::config::trail_options::{TrailOptions, VerifyOptions};
 pub use crate::config::webhook_options::WebhookOptions;

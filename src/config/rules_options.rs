@@ -23,41 +23,25 @@ pub struct RulesOptions {
     /// that an event does not have. The first of all --include and --exclude rules that matches decides, in the order of
     /// the command line; from variables and the settings file, those of --include come first. Excluded events are counted
     /// by rule.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_EXCLUDE",
-        value_name = "RULE",
-        value_delimiter = SEPARATOR
-    )]
+    #[arg(long, value_name = "RULE", value_delimiter = SEPARATOR)]
     pub exclude: Vec<Conditions>,
 
     /// Rule for events that are sent despite later --exclude rules, such as http_status>=400; repeatable
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_INCLUDE",
-        value_name = "RULE",
-        value_delimiter = SEPARATOR
-    )]
+    #[arg(long, value_name = "RULE", value_delimiter = SEPARATOR)]
     pub include: Vec<Conditions>,
 
     /// Mask secrets in events: signatures, tokens, cookies and encryption keys of S3
     ///
     /// They are replaced by REDACTED, or by as many * if they are shorter: parameters of URLs anywhere in an event, members
     /// that are headers, and JSON in a string of JSON. Access key ids stay.
-    #[arg(long, env = "S3_AUDIT_WEBHOOK_REDACT", value_name = "s3", value_parser = parse_redact)]
+    #[arg(long, value_name = "s3", value_parser = parse_redact)]
     pub redact: Option<String>,
 
     /// Name of a member to mask too, anywhere in an event; repeatable
     ///
     /// Several in one value are separated by commas. Case does not matter, - and _ are the same, and HTTP_ may be before
     /// it. Numbers become 0, true and false null.
-    #[arg(
-        long,
-        env = "S3_AUDIT_WEBHOOK_REDACT_FIELD",
-        value_name = "NAME",
-        value_delimiter = ',',
-        value_parser = parse_field
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = parse_field)]
     pub redact_field: Vec<String>,
 }
 

@@ -54,7 +54,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, SyntaxError> {
 /// The first line that is not a setting, or that sets one of ours again.
 pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
     let mut settings: Vec<Setting> = Vec::new();
-    for (index, line) in lines(text).enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let wrong = |what: String| SyntaxError {
             line: index + 1,
             what,
@@ -114,11 +114,6 @@ fn append(text: &mut String, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         *text += &format!("{name}={}\n", quote(value));
     }
-}
-
-/// Lines without their line ends.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.trim_start_matches('\u{feff}').lines()
 }
 
 /// Name and value, the latter with its quotes; `None` for a blank line or a comment.

@@ -97,7 +97,7 @@ impl Delivery {
                     number: self.launches + 1,
                     ..Launch::default()
                 };
-                self.held(launch, error, now, &mut effects);
+                self.hold_off(launch, error, now, &mut effects);
             }
             Err(error) => effects.push(Effect::QueryFailed(error)),
         }

@@ -16,8 +16,7 @@ impl Delivery {
     /// What a sender does that has nowhere to send to, and the events that are dropped: all except those that wait, and
     /// those in flight.
     pub fn disabled(&mut self, waiting: &Ranges, now: Instant) -> (Batch, Step) {
-        let suspects = std::mem::take(&mut self.suspects).into_iter();
-        self.retry.extend(suspects.map(|suspect| suspect.attempt));
+        self.release_suspects();
         let fresh = Attempt::from(std::mem::take(&mut self.fresh));
         self.fresh_since = None;
         self.retry.push_back(fresh);
@@ -27,10 +26,10 @@ impl Delivery {
             dropped = all.batch.take_without(waiting);
         }
         self.retry.retain(|attempt| !attempt.batch.is_empty());
-        (dropped, self.idle(now))
+        (dropped, self.wait_disabled(now))
     }
 
-    fn idle(&mut self, now: Instant) -> Step {
+    fn wait_disabled(&mut self, now: Instant) -> Step {
         if self.has_ended && self.in_flight.is_empty() {
             return Step::Finished;
         }

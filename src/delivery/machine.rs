@@ -89,7 +89,7 @@ pub struct Delivery {
     /// The queue was looked at since the last wait.
     has_looked: bool,
     /// Events that were rejected since one passed.
-    pub(super) fruitless: u32,
+    pub(super) rejected_in_a_row: u32,
     /// The next event must be another one, far from those that were rejected.
     pub(super) wants_other: bool,
     /// How often it had to be.
@@ -136,7 +136,7 @@ impl Delivery {
             is_content_suspicious: false,
             trouble: None,
             has_looked: true,
-            fruitless: 0,
+            rejected_in_a_row: 0,
             wants_other: false,
             others: 0,
             family: 0,
@@ -195,10 +195,8 @@ impl Delivery {
         self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;
-        self.fruitless = 0;
-        let suspects = std::mem::take(&mut self.suspects);
-        self.retry
-            .extend(suspects.into_iter().map(|suspect| suspect.attempt));
+        self.rejected_in_a_row = 0;
+        self.release_suspects();
         self.join_retries();
         self.pauses.fill(None);
         true
@@ -206,13 +204,17 @@ impl Delivery {
 
     /// How many events are not final.
     pub fn buffered(&self) -> usize {
+        let waiting = self.waiting().map(Batch::extent);
+        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
+        let events = waiting.chain(in_flight).map(|extent| extent.events);
+        events.sum::<usize>() + self.posted()
+    }
+
+    /// The events that are in memory and not in flight.
+    fn waiting(&self) -> impl Iterator<Item = &Batch> {
         let retries = self.retry.iter().map(|attempt| &attempt.batch);
         let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
-        let open = retries.chain(suspects).chain([&self.fresh]);
-        let open = open.map(Batch::extent);
-        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
-        let events = open.chain(in_flight).map(|extent| extent.events);
-        events.sum::<usize>() + self.posted()
+        retries.chain(suspects).chain([&self.fresh])
     }
 
     /// Whether nothing passes.
@@ -256,18 +258,8 @@ impl Delivery {
     }
 
     fn next_body(&mut self, sender: usize, now: Instant) -> Step {
-        if let Some(until) = self.wait_until {
-            if now < until {
-                return Step::Wait(Some(until));
-            }
-            self.wait_until = None;
-            self.has_looked = false;
-        }
-        if let Some(until) = self.pauses[sender] {
-            if now < until {
-                return Step::Wait(Some(until));
-            }
-            self.pauses[sender] = None;
+        if let Some(until) = self.rests_until(sender, now) {
+            return Step::Wait(Some(until));
         }
         let trial = self.route.due(now).filter(|_| !self.stopping);
         let mut limit = self.limit();
@@ -302,6 +294,24 @@ impl Delivery {
             let batch = self.take_next(limit, now);
             return self.send(Attempt::from(batch).into(), sender, trial, now);
         }
+        self.idle(limit)
+    }
+
+    /// Until when the sender must wait because of a failure, if that is not over.
+    fn rests_until(&mut self, sender: usize, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.wait_until {
+            if now < until {
+                return Some(until);
+            }
+            self.wait_until = None;
+            self.has_looked = false;
+        }
+        self.pauses[sender].take_if(|until| *until <= now);
+        self.pauses[sender]
+    }
+
+    /// What a sender does while there is nothing to send.
+    fn idle(&mut self, limit: Extent) -> Step {
         let due = self.next_suspect();
         if self.has_ended {
             return match due {
@@ -432,11 +442,8 @@ impl Delivery {
 
     /// Whether an event in this range of numbers is not final.
     pub(super) fn is_open(&self, range: &Range<Seq>) -> bool {
-        let retries = self.retry.iter().map(|attempt| &attempt.batch);
-        let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
-        let open = retries.chain(suspects).chain([&self.fresh]);
         let in_flight = self.in_flight.iter().flat_map(|flight| &flight.seqs);
-        let mut open = open.flat_map(Batch::seqs).chain(in_flight.cloned());
+        let mut open = (self.waiting().flat_map(Batch::seqs)).chain(in_flight.cloned());
         open.any(|seqs| overlap(&seqs, range))
     }
 }

@@ -181,14 +181,9 @@ impl Delivery {
             let suspect = self.suspects.remove(place - waiting)?;
             return Some(suspect.into());
         }
-        let attempt = self.retry.front_mut()?;
-        let one = attempt.batch.take_one(place);
-        let one = attempt.of(one);
-        if attempt.batch.is_empty() {
-            self.retry.pop_front();
-        }
-        Some(one.into())
+        self.take_one_retry(0, place)
     }
+
     /// One event from far behind those that were rejected in a row: does the webhook reject that one, too?
     pub(super) fn take_other(&mut self) -> Option<Flight> {
         self.others += 1;
@@ -200,12 +195,18 @@ impl Delivery {
             }
             return Some(Attempt::from(one).into());
         }
-        let attempt = self.retry.back_mut()?;
-        let place = spread(self.others, attempt.batch.extent().events)?;
+        let events = self.retry.back()?.batch.extent().events;
+        let place = spread(self.others, events)?;
+        self.take_one_retry(self.retry.len() - 1, place)
+    }
+
+    /// One event of an attempt.
+    fn take_one_retry(&mut self, index: usize, place: usize) -> Option<Flight> {
+        let attempt = self.retry.get_mut(index)?;
         let one = attempt.batch.take_one(place);
         let one = attempt.of(one);
         if attempt.batch.is_empty() {
-            self.retry.pop_back();
+            self.retry.remove(index);
         }
         Some(one.into())
     }

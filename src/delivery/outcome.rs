@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::requests::CAUSES;
+pub use crate::telemetry::requests::Cause;
 
 /// What became of a posted body.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,45 +51,6 @@ pub struct Overhead {
     pub per_event: usize,
     /// Once per body.
     pub per_body: usize,
-}
-
-/// Whose fault a failed request is, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// There was no connection, so nothing of the body was sent.
-    Unreachable,
-    /// The settings: token, path, certificate. Only an operator can fix it.
-    Settings,
-    /// The webhook answered that it does not take the body now, or the reason is unknown.
-    Answer,
-    /// The connection ended before an answer.
-    Disconnected,
-    /// No answer in time.
-    Timeout,
-    /// The agent itself ended the request, because it stops.
-    Aborted,
-}
-
-impl Cause {
-    /// Its label in metrics.
-    pub fn label(self) -> &'static str {
-        let [
-            unreachable,
-            settings,
-            answer,
-            disconnected,
-            timeout,
-            aborted,
-        ] = CAUSES;
-        match self {
-            Cause::Unreachable => unreachable,
-            Cause::Settings => settings,
-            Cause::Answer => answer,
-            Cause::Disconnected => disconnected,
-            Cause::Timeout => timeout,
-            Cause::Aborted => aborted,
-        }
-    }
 }
 
 /// The reason why a body was not taken.
@@ -144,16 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_cause_has_its_label() {
-        let causes = [
-            Cause::Unreachable,
-            Cause::Settings,
-            Cause::Answer,
-            Cause::Disconnected,
-            Cause::Timeout,
-            Cause::Aborted,
-        ];
-        assert_eq!(causes.map(Cause::label), CAUSES);
+    fn a_permanent_error_is_one_of_the_settings() {
         let error = DeliveryError::permanent("no", "give another token").hint("look there");
         assert_eq!(
             (error.message.as_str(), error.cause),

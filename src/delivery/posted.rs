@@ -56,7 +56,7 @@ struct Channel {
     /// No query before this time.
     due: Instant,
     /// How many bodies may wait: fewer after a doubt, since it may come again.
-    most: usize,
+    max_bodies: usize,
 }
 
 impl Posted {
@@ -84,7 +84,7 @@ impl Posted {
                 last: None,
                 bodies: BTreeMap::new(),
                 due: now,
-                most: usize::MAX,
+                max_bodies: usize::MAX,
             }
         });
         Some(channel.number)
@@ -131,7 +131,7 @@ impl Posted {
         channel.last = None;
         let bodies = std::mem::take(&mut channel.bodies);
         if !bodies.is_empty() {
-            channel.most = bodies.len().div_ceil(2);
+            channel.max_bodies = bodies.len().div_ceil(2);
         }
         self.doubted(bodies.into_values().collect(), why)
     }
@@ -191,7 +191,7 @@ impl Posted {
     /// Whether the sender may post one more body.
     pub(super) fn may_post(&self, sender: usize) -> bool {
         self.of(sender)
-            .all(|(_, channel)| channel.bodies.len() < channel.most)
+            .all(|(_, channel)| channel.bodies.len() < channel.max_bodies)
     }
 
     /// The sender's channels with posted bodies that wait.
@@ -220,7 +220,7 @@ impl Posted {
             body.spooled.iter().for_each(|seqs| _ = spooled.add(seqs));
         }
         if !indexed.is_empty() || !spooled.is_empty() {
-            channel.most = channel.most.saturating_mul(2);
+            channel.max_bodies = channel.max_bodies.saturating_mul(2);
         }
         let oldest = channel.bodies.values().map(|body| body.at).min();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));

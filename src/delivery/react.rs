@@ -63,7 +63,7 @@ impl Delivery {
                         }
                         None => self.retry.push_front(attempt),
                     }
-                    self.held(launch, error, now, &mut effects);
+                    self.hold_off(launch, error, now, &mut effects);
                 }
                 Cause::Answer | Cause::Disconnected | Cause::Timeout => {
                     attempt.failed(self.passes);
@@ -162,7 +162,7 @@ impl Delivery {
     pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
         self.passes += 1;
         self.failed_in_a_row = 0;
-        self.fruitless = 0;
+        self.rejected_in_a_row = 0;
         self.backoff.reset();
         let mut chance = std::mem::take(&mut self.chance);
         chance.passed(|range| self.is_open(range));
@@ -194,29 +194,29 @@ impl Delivery {
             return self.split(attempt, true);
         }
         effects.push(Effect::Rejected(attempt.batch, error.message));
-        self.slow_down_if_fruitless(true, 1, launch, now);
+        self.slow_down_if_none_passes(true, 1, launch, now);
     }
 
     /// Slows down if the webhook rejects one event after the other, once it has also rejected another one far from
     /// them; or if it has rejected each of several `events`.
-    fn slow_down_if_fruitless(
+    fn slow_down_if_none_passes(
         &mut self,
-        is_fruitless: bool,
+        none_passed: bool,
         events: usize,
         launch: Launch,
         now: Instant,
     ) {
-        self.fruitless = match is_fruitless {
-            true => self.fruitless.saturating_add(1),
+        self.rejected_in_a_row = match none_passed {
+            true => self.rejected_in_a_row.saturating_add(1),
             false => 0,
         };
-        self.wants_other = events == 1 && self.fruitless > 2;
+        self.wants_other = events == 1 && self.rejected_in_a_row > 2;
         let enough = match events {
             // What is in flight was chosen before that.
             1 => 3 + self.in_flight.len(),
             _ => 1,
         };
-        if self.fruitless as usize > enough {
+        if self.rejected_in_a_row as usize > enough {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         }
@@ -261,14 +261,14 @@ impl Delivery {
                 EventOutcome::Retry => again.append(event),
             }
         }
-        let is_fruitless = delivered.is_empty();
+        let none_passed = delivered.is_empty();
         if !rejected.is_empty() {
             let message = partial
                 .rejection
                 .map_or_else(String::new, |error| error.message);
             effects.push(Effect::Rejected(rejected, message));
         }
-        if !is_fruitless {
+        if !none_passed {
             effects.push(Effect::Delivered(delivered));
             self.passed(effects);
         }
@@ -276,13 +276,13 @@ impl Delivery {
             self.refresh(again, now);
         }
         match partial.failure {
-            Some(error) => self.held(launch, error, now, effects),
-            None => self.slow_down_if_fruitless(is_fruitless, events, launch, now),
+            Some(error) => self.hold_off(launch, error, now, effects),
+            None => self.slow_down_if_none_passes(none_passed, events, launch, now),
         }
     }
 
     /// A request failed and its events are back: wait.
-    pub(super) fn held(
+    pub(super) fn hold_off(
         &mut self,
         launch: Launch,
         error: DeliveryError,

@@ -1,13 +1,11 @@
 //! The sender threads: loops around one [`Delivery`], which decides. They take events from the queue, one sender at a
 //! time, post bodies, and count what became of them.
 
-use std::io;
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{AcqRel, Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{self as channel, Receiver, bounded};
 
 use super::attempt::Flight;
 use super::batch::Batch;
@@ -20,16 +18,12 @@ use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Taken};
 use crate::buffer::spool::Rereader;
 use crate::state::reject_file::Rejects;
-use crate::sys::latest_value::LatestValue;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::Report;
 use crate::telemetry::counters::Reason;
 use crate::telemetry::requests::{Finished, RequestResult};
 use crate::telemetry::watchdog::Watchdog;
 use crate::text::ranges::Ranges;
-
-/// How long to wait for a first target before looking again.
-const AWAITED: Duration = Duration::from_secs(60);
 
 /// Another target for a sender, or none while forwarding is disabled; counted from 1, the same for all senders.
 pub type Change = (u64, Option<Targets>);
@@ -61,33 +55,55 @@ pub struct Senders {
 /// The way to one sender.
 #[derive(Clone)]
 pub struct Line {
-    /// Where its bodies go from the next request on.
-    pub changes: LatestValue<Change>,
-    /// Ends its request in flight, which is always one to the target in use.
-    pub aborter: Arc<Mutex<Abort>>,
-    /// It waits for something that others do.
-    is_waiting: Arc<AtomicBool>,
+    change: Arc<Mutex<Option<Change>>>,
+    /// Ends the request in flight, which is always one to the target in use.
+    aborter: Arc<Mutex<Option<Abort>>>,
+    wake: channel::Sender<()>,
+    woken: Receiver<()>,
+}
+
+impl Default for Line {
+    /// A line to a sender that has not started.
+    fn default() -> Self {
+        let (wake, woken) = bounded(1);
+        Line {
+            change: Arc::default(),
+            aborter: Arc::default(),
+            wake,
+            woken,
+        }
+    }
 }
 
 impl Line {
-    /// A line to a sender that has not started.
-    ///
-    /// # Errors
-    /// No descriptors left.
-    pub fn new() -> io::Result<Self> {
-        Ok(Line {
-            changes: LatestValue::new()?,
-            aborter: Arc::new(Mutex::new(Box::new(|| ()))),
-            is_waiting: Arc::default(),
-        })
+    /// Its bodies go to this target from the next request on. A previous change that it has not seen is replaced.
+    pub fn change(&self, change: Change) {
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
+        self.wake();
+    }
+
+    /// Lets it look again at what it waits for: now, or as soon as it would wait.
+    pub fn wake(&self) {
+        // If there is no room, it will look anyway.
+        let _ = self.wake.try_send(());
     }
 
     /// Ends the request in flight, and all later ones to the same target.
     pub fn abort(&self) {
         let mut aborter = self.aborter.lock().unwrap_or_else(PoisonError::into_inner);
-        let abort = std::mem::replace(&mut *aborter, Box::new(|| ()));
+        let abort = aborter.take();
         drop(aborter);
-        abort();
+        if let Some(abort) = abort {
+            abort();
+        }
+        self.wake();
+    }
+
+    fn wait(&self, until: Option<Instant>) {
+        match until {
+            Some(until) => drop(self.woken.recv_deadline(until)),
+            None => drop(self.woken.recv()),
+        }
     }
 }
 
@@ -132,25 +148,15 @@ impl Sender {
                 }
                 Step::Send(flight) => {
                     while self.is_awaited && !senders.abort.is_triggered() {
-                        line.changes.wait(&senders.abort, AWAITED);
+                        line.wait(None);
                         self.retarget(line);
                     }
                     self.send(flight);
                 }
                 Step::Ask(query) => self.ask(&query),
                 Step::Read(seqs) => self.read(&seqs),
-                Step::Wait(until) => {
-                    // A stop leads to one more attempt, and is waited through after that.
-                    let awaited = match is_stopping {
-                        true => &senders.abort,
-                        false => &senders.shutdown,
-                    };
-                    let delay = until.map_or(Duration::MAX, |until| {
-                        until.saturating_duration_since(Instant::now())
-                    });
-                    line.changes.wait(awaited, delay);
-                    line.is_waiting.store(false, Relaxed);
-                }
+                // A stop ends this once, for one more attempt.
+                Step::Wait(until) => line.wait(until),
                 Step::Finished => break,
             }
         }
@@ -163,7 +169,10 @@ impl Sender {
 
     /// Takes over a new target, if there is one.
     fn retarget(&mut self, line: &Line) {
-        if let Some((generation, targets)) = line.changes.take() {
+        let mut change = line.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = change.take();
+        drop(change);
+        if let Some((generation, targets)) = latest {
             (self.targets, self.is_awaited) = (targets, false);
             self.install(generation);
         }
@@ -188,11 +197,6 @@ impl Sender {
             }
             _ => delivery.next(self.place, now),
         };
-        if let Step::Wait(_) = step {
-            // Set under the lock, so that nothing changes in between.
-            let line = &self.senders.lines[self.place];
-            line.is_waiting.store(true, Relaxed);
-        }
         self.senders.wake(&mut delivery);
         step
     }
@@ -252,7 +256,7 @@ impl Sender {
                 Outcome::Partial(_) | Outcome::Failed(_) => RequestResult::Retried,
             },
             cause: match &outcome {
-                Outcome::Failed(error) => Some(error.cause.label()),
+                Outcome::Failed(error) => Some(error.cause),
                 _ => None,
             },
             took: now - began,
@@ -314,10 +318,9 @@ impl Sender {
     /// Installs a target as if there had been none before.
     fn install(&self, generation: u64) {
         let targets = self.targets.as_ref();
-        let abort = targets.map(Targets::cut);
         let aborter = &self.senders.lines[self.place].aborter;
         let mut aborter = aborter.lock().unwrap_or_else(PoisonError::into_inner);
-        *aborter = abort.unwrap_or_else(|| Box::new(|| ()));
+        *aborter = targets.map(Targets::cut);
         drop(aborter);
         let terms = targets.map(Targets::terms).unwrap_or_default();
         if self.senders.lock().retarget(generation, terms) {
@@ -339,13 +342,8 @@ impl Senders {
 
     /// Lets all senders that wait look again, if there is a reason.
     fn wake(&self, delivery: &mut Delivery) {
-        if !delivery.wakes_others() {
-            return;
-        }
-        for line in &self.lines {
-            if line.is_waiting.swap(false, Relaxed) {
-                line.changes.wake();
-            }
+        if delivery.wakes_others() {
+            self.lines.iter().for_each(Line::wake);
         }
     }
 

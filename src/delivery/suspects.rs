@@ -52,6 +52,12 @@ impl Delivery {
         self.suspects.push_back(suspect);
     }
 
+    /// Lets all of them be sent together with others again.
+    pub(super) fn release_suspects(&mut self) {
+        let suspects = std::mem::take(&mut self.suspects).into_iter();
+        self.retry.extend(suspects.map(|suspect| suspect.attempt));
+    }
+
     /// Takes out a suspect whose failures can't be chance.
     pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
         let least = self.settings.reject_after;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::compression::Packed;
-use super::outcome::{DeliveryError, Outcome, Overhead};
+use super::outcome::{DeliveryError, Outcome};
 use super::route::Policy;
 use super::step::Terms;
 use crate::telemetry::expiry::Expiries;
@@ -21,8 +21,8 @@ pub struct Numbering {
 
 /// Where bodies go.
 pub trait Target: Send {
-    /// Makes the body of the next post from these events. If it is compressed, returns its size; a body larger than `max_bytes` is of no
-    /// use.
+    /// Makes the body of the next post from these events. If it is compressed, returns its size; a body larger than
+    /// `max_bytes` is of no use.
     fn prepare(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed>;
 
     /// Begins to make the next body while the prepared one is posted: [`prepare`](Self::prepare) has less to do if it
@@ -52,17 +52,8 @@ pub trait Target: Send {
     /// The longest that a post can take; longer only if something is broken.
     fn time_limit(&self) -> Duration;
 
-    /// How long a request may take until it counts as failed.
-    fn request_timeout(&self) -> Duration;
-
-    /// How many events a body takes at most.
-    fn max_events(&self) -> usize;
-
-    /// Whether bodies are compressed.
-    fn is_compressed(&self) -> bool;
-
-    /// What encoding adds to a body.
-    fn overhead(&self) -> Overhead;
+    /// What delivery must know of its bodies and requests; the rest is not for a single target to say.
+    fn terms(&self) -> Terms;
 
     /// What the operator should know although all is delivered; each thing once.
     fn advice(&mut self) -> Option<&'static str> {
@@ -120,8 +111,15 @@ impl Targets {
         }
     }
 
-    /// The same, with connections of their own.
-    pub fn another(&self) -> Self {
+    /// For each of these senders the same, with connections of its own.
+    pub fn each(targets: Option<Targets>, senders: usize) -> Vec<Option<Targets>> {
+        let others = (1..senders).map(|_| targets.as_ref().map(Targets::another));
+        let mut each: Vec<_> = others.collect();
+        each.push(targets);
+        each
+    }
+
+    fn another(&self) -> Self {
         Targets {
             all: self.all.iter().map(|target| target.another()).collect(),
             names: self.names.clone(),
@@ -143,16 +141,14 @@ impl Targets {
 
     /// What delivery must know of them: all take the same bodies.
     pub fn terms(&self) -> Terms {
-        let (policy, ack_timeout) = (self.policy, self.ack_timeout);
-        self.all
-            .first()
-            .map_or_else(Terms::default, |target| Terms {
-                max_events: target.max_events(),
-                overhead: target.overhead(),
-                is_compressed: target.is_compressed(),
-                timeout: target.request_timeout(),
-                policy,
-                ack_timeout,
-            })
+        Terms {
+            policy: self.policy,
+            ack_timeout: self.ack_timeout,
+            ..self
+                .all
+                .first()
+                .map(|target| target.terms())
+                .unwrap_or_default()
+        }
     }
 }

@@ -19,7 +19,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(60);
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// No agent's file is as large as this.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// An agent, as its status file describes it.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ fn read_file(path: &Path) -> io::Result<(SystemTime, Value)> {
         return Err(io::Error::other("is no regular file"));
     }
     let mut text = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut text)?;
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
     let state = serde_json::from_slice(&text).unwrap_or(Value::Null);
     if state["program"] != PROGRAM || !state["host"].is_string() {
         return Err(io::Error::other("is no agent's state"));

@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 const REMIND: Duration = Duration::from_secs(60);
 /// What it means if the directory hangs.
-const IF_IT_HANGS: &str = "`show` does not tell of this agent until it does";
+const IF_IT_HANGS: &str = "until it answers, `show` shows an old status of this agent";
 
 /// An agent's file, which nobody else may use while this lives.
 #[derive(Debug)]

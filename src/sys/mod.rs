@@ -8,7 +8,6 @@ pub mod epoll;
 pub mod exit;
 pub mod glibc;
 pub mod host;
-pub mod latest_value;
 pub mod lock;
 pub mod lookup;
 pub mod poll;

@@ -1,13 +1,16 @@
 //! Threads, all started by the same code: a copy of it for each kind of thread would add two kilobytes to the program.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Starts a thread with this name.
 ///
 /// # Errors
 /// No more threads can be started.
-pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     start(Builder::new().name(name.into()), Box::new(run))
 }
 
@@ -19,11 +22,40 @@ pub fn spawn_small(
     name: &str,
     stack: usize,
     run: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<()> {
     let thread = Builder::new().name(name.into()).stack_size(stack);
     start(thread, Box::new(run))
 }
 
-fn start(thread: Builder, run: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-    thread.spawn(run)
+/// A thread that works until it is told to end.
+#[derive(Debug)]
+pub struct Worker {
+    end: Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Worker {
+    /// Starts it. `run` should return soon after the channel that it gets is disconnected.
+    ///
+    /// # Errors
+    /// No more threads can be started.
+    pub fn start(name: &str, run: impl FnOnce(&Receiver<()>) + Send + 'static) -> io::Result<Self> {
+        let (end, is_ending) = bounded(0);
+        let (alive, ended) = bounded(0);
+        spawn(name, move || {
+            run(&is_ending);
+            drop(alive);
+        })?;
+        Ok(Worker { end, ended })
+    }
+
+    /// Tells it to end, and waits for that up to `patience`.
+    pub fn finish(self, patience: Duration) {
+        drop(self.end);
+        let _ = self.ended.recv_timeout(patience);
+    }
+}
+
+fn start(thread: Builder, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread.spawn(run).map(drop)
 }

@@ -7,28 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::telemetry::labelled::labelled;
 use crate::telemetry::requests::Requests;
 
-/// A closed set of causes: each with its label in metrics, and with its name in the log.
+/// A [`labelled`] set of causes, each also with its name in the log.
 macro_rules! causes {
     ($(#[$about:meta])* $causes:ident { $($(#[$doc:meta])* $cause:ident = $label:literal $name:literal;)* }) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $causes {
-            $($(#[$doc])* $cause,)*
-        }
+        labelled! { $(#[$about])* $causes { $($(#[$doc])* $cause = $label;)* } }
 
         impl $causes {
-            /// All of them, in the order in which they are declared and shown.
-            pub const ALL: [$causes; [$($label),*].len()] = [$($causes::$cause,)*];
-
-            /// As a label of metrics.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $($causes::$cause => $label,)*
-                }
-            }
-
             /// As the log shows it.
             pub fn name(self) -> &'static str {
                 match self {

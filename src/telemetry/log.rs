@@ -2,7 +2,8 @@
 //! journal, which has the time anyway, each line begins with its priority, so that `journalctl -p warning` finds what
 //! went wrong.
 //!
-//! Lines go through a bounded backlog to a thread of its own: whoever logs never waits for whoever reads the log.
+//! Lines go through a queue, which is bounded in bytes, to a thread of its own: whoever logs never waits for whoever
+//! reads the log.
 
 use std::env;
 use std::fs::File;
@@ -11,15 +12,16 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::str::FromStr;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log as _, Metadata};
 use serde_json::Value;
 
-use super::backlog::{Backlog, Entry};
 use super::message::{MAX_TEXT, Message};
 use crate::sys::thread::spawn;
 use crate::text::choice::choose;
@@ -56,14 +58,33 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Lines on their way to a sink.
+/// Lines on their way to a sink. Nobody waits for room: lines that find none are counted.
 struct Queue {
-    backlog: Mutex<Backlog>,
-    /// Something was added.
-    added: Condvar,
-    /// Everything was written.
-    written: Condvar,
+    entries: Sender<Entry>,
+    queued: Receiver<Entry>,
+    /// The memory that queued lines take, and may take.
+    bytes: AtomicUsize,
+    limit: usize,
+    /// Lines that found no room since the last that did.
+    lost: AtomicU64,
     style: Style,
+}
+
+/// What the log's thread does next.
+enum Entry {
+    /// Writes a line, before which so many are missing. After the last one it writes nothing.
+    Line {
+        lost: u64,
+        text: String,
+        is_last: bool,
+    },
+    /// Says that everything before this is written.
+    Flush(Sender<()>),
+}
+
+/// The memory that a queued line takes.
+fn cost(text: &String) -> usize {
+    text.capacity() + size_of::<Entry>()
 }
 
 /// How lines are formatted.
@@ -107,7 +128,7 @@ impl Message {
     /// for is counted instead.
     pub fn log(&self) {
         if let Some(queue) = queue(self.level()) {
-            queue.push(self);
+            queue.push(self, false);
         }
     }
 }
@@ -115,7 +136,7 @@ impl Message {
 /// Logs the last message: there is always room for it, and nothing follows.
 pub fn write_last(message: &Message) {
     if let Some(queue) = queue(message.level()) {
-        queue.push_last(message);
+        queue.push(message, true);
     }
 }
 
@@ -152,73 +173,82 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
 
 impl Queue {
     fn new(style: Style, limit: usize) -> Self {
+        let (entries, queued) = unbounded();
         Queue {
-            backlog: Mutex::new(Backlog::new(limit)),
-            added: Condvar::new(),
-            written: Condvar::new(),
+            entries,
+            queued,
+            bytes: AtomicUsize::new(0),
+            limit,
+            lost: AtomicU64::new(0),
             style,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Backlog> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds a line if there is room, which there always is for the last one.
+    fn push(&self, message: &Message, is_last: bool) {
+        let text = self.style.line(message, SystemTime::now());
+        let cost = cost(&text);
+        let used = self.bytes.fetch_add(cost, SeqCst) + cost;
+        if used > self.limit && !is_last {
+            self.bytes.fetch_sub(cost, SeqCst);
+            self.lost.fetch_add(1, SeqCst);
+            return;
+        }
+        let lost = self.lost.swap(0, SeqCst);
+        self.send(Entry::Line {
+            lost,
+            text,
+            is_last,
+        });
     }
 
-    fn push(&self, message: &Message) {
-        let line = self.style.line(message, SystemTime::now());
-        self.lock().push(line);
-        self.added.notify_one();
+    fn send(&self, entry: Entry) {
+        // Both ends are here, so it can't fail.
+        let _ = self.entries.send(entry);
     }
 
-    fn push_last(&self, message: &Message) {
-        let line = self.style.line(message, SystemTime::now());
-        self.lock().push_last(line);
-        self.added.notify_one();
-    }
-
-    /// Writes lines as they come, up to the last one.
+    /// Writes lines as they come.
     fn run(&self, sink: &mut impl Write) {
-        while let Some(entry) = self.next() {
-            let line = match entry {
-                Entry::Line(line) => line,
-                Entry::Lost(lines) => {
-                    let message = Message::LogLinesLost { lines };
-                    self.style.line(&message, SystemTime::now())
+        let mut is_over = false;
+        for entry in &self.queued {
+            let mut flushed = None;
+            match entry {
+                Entry::Line { .. } if is_over => {}
+                Entry::Line {
+                    lost,
+                    text,
+                    is_last,
+                } => {
+                    self.write_lost(lost, sink);
+                    write_whole(sink, text.as_bytes());
+                    self.bytes.fetch_sub(cost(&text), SeqCst);
+                    is_over = is_last;
                 }
-            };
+                Entry::Flush(written) => flushed = Some(written),
+            }
+            // It may take long until another line follows.
+            if self.queued.is_empty() && !is_over {
+                self.write_lost(self.lost.swap(0, SeqCst), sink);
+            }
+            if let Some(written) = flushed {
+                // Nobody may wait for it any more.
+                let _ = written.send(());
+            }
+        }
+    }
+
+    fn write_lost(&self, lines: u64, sink: &mut impl Write) {
+        if lines > 0 {
+            let message = Message::LogLinesLost { lines };
+            let line = self.style.line(&message, SystemTime::now());
             write_whole(sink, line.as_bytes());
         }
     }
 
-    /// The next entry, once the one before it is written. `None` after the last one.
-    fn next(&self) -> Option<Entry> {
-        let mut backlog = self.lock();
-        loop {
-            let entry = backlog.pop();
-            if entry.is_some() {
-                return entry;
-            }
-            self.written.notify_all();
-            if backlog.is_over() {
-                return None;
-            }
-            let waited = self.added.wait(backlog);
-            backlog = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     fn flush(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut backlog = self.lock();
-        while !backlog.is_written() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.written.wait_timeout(backlog, left);
-            backlog = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        let (written, is_written) = bounded(1);
+        self.send(Entry::Flush(written));
+        is_written.recv_timeout(timeout).is_ok()
     }
 }
 
@@ -290,124 +320,4 @@ fn is_filter(part: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    use super::*;
-
-    const TEXT: Style = Style {
-        format: LogFormat::Text,
-        is_journal: false,
-    };
-
-    /// Takes a line when it is allowed to, and passes it on.
-    struct Sink {
-        allowed: Receiver<()>,
-        written: Sender<String>,
-    }
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.allowed.try_recv().is_err() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            let _ = self
-                .written
-                .send(String::from_utf8_lossy(bytes).into_owned());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A running queue of `limit` bytes, the sender that lets it write a line, and what it has written.
-    fn blocked(limit: usize) -> (Arc<Queue>, Sender<()>, Receiver<String>) {
-        let queue = Arc::new(Queue::new(TEXT, limit));
-        let ((allow, allowed), (written, lines)) = (channel(), channel());
-        let running = Arc::clone(&queue);
-        thread::spawn(move || running.run(&mut Sink { allowed, written }));
-        (queue, allow, lines)
-    }
-
-    fn message(number: usize) -> Message {
-        Message::SettingNeedsRestart {
-            setting: format!("number {number}"),
-        }
-    }
-
-    #[test]
-    fn a_sink_that_takes_nothing_delays_nobody_and_what_did_not_fit_is_counted() {
-        let (queue, allow, lines) = blocked(1 << 10);
-        for number in 0..100 {
-            queue.push(&message(number));
-        }
-        assert!(!queue.flush(Duration::from_millis(20)));
-        for _ in 0..100 {
-            allow.send(()).unwrap();
-        }
-        assert!(queue.flush(Duration::from_secs(60)));
-        let (mut accounted, mut lost) = (0, 0);
-        for line in lines.try_iter() {
-            if line.contains(" log lines were lost ") {
-                let count = line.split_whitespace().nth(2).unwrap();
-                lost += count.parse::<usize>().unwrap();
-                accounted += count.parse::<usize>().unwrap();
-            } else {
-                let expected = format!("number {accounted} has changed");
-                assert!(line.contains(&expected), "{line}");
-                accounted += 1;
-            }
-        }
-        assert_eq!(accounted, 100);
-        assert!((1..100).contains(&lost), "{lost}");
-
-        queue.push(&message(100));
-        queue.push_last(&message(101));
-        queue.push(&message(102));
-        assert!(queue.flush(Duration::from_secs(60)));
-        assert_eq!(lines.try_iter().count(), 2);
-    }
-
-    #[test]
-    fn a_line_is_text_or_json_for_a_terminal_or_for_the_journal() {
-        let message = Message::SourceUnavailable {
-            source: "file:/a\u{1b}[2J".into(),
-            error: "no \"b\"\nc".into(),
-        };
-        for (format, is_journal, expected) in [
-            (
-                LogFormat::Text,
-                false,
-                "1970-01-01T00:00:00Z WARN  file:/a\\u{1b}[2J: unavailable: no \"b\"\\nc; retrying\n",
-            ),
-            (
-                LogFormat::Text,
-                true,
-                "<4>WARN  file:/a\\u{1b}[2J: unavailable: no \"b\"\\nc; retrying\n",
-            ),
-            (
-                LogFormat::Json,
-                false,
-                "{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"warn\",\"message\":\"source_unavailable\",\
-                 \"text\":\"file:/a\\\\u{1b}[2J: unavailable: no \\\"b\\\"\\\\nc; retrying\",\"fields\":{\
-                 \"error\":\"no \\\"b\\\"\\\\nc\",\"source\":\"file:/a\\\\u{1b}[2J\"}}\n",
-            ),
-        ] {
-            let style = Style { format, is_journal };
-            assert_eq!(style.line(&message, SystemTime::UNIX_EPOCH), expected);
-        }
-    }
-
-    #[test]
-    fn only_levels_of_this_program_are_filters() {
-        for filter in ["info", "WARN", "s3_audit_webhook=debug", "off"] {
-            assert!(is_filter(filter), "{filter}");
-        }
-        for filter in ["", "verbose", "ureq=trace", "info=ureq"] {
-            assert!(!is_filter(filter), "{filter}");
-        }
-    }
-}
+mod tests;

@@ -259,7 +259,7 @@ mod tests {
     use crate::telemetry::counters::Refusal;
     use crate::telemetry::expiry::Expiries;
     use crate::telemetry::metric::Metric;
-    use crate::telemetry::requests::Finished;
+    use crate::telemetry::requests::{Cause, Finished};
     use crate::telemetry::snapshot::{SpoolState, TrailState};
     use crate::telemetry::{Report, ReportedSource};
 
@@ -307,7 +307,7 @@ mod tests {
         report.redelivered(3, "timeout");
         report.request_finished(Finished {
             result: RequestResult::Delivered,
-            cause: Some("timeout"),
+            cause: Some(Cause::Timeout),
             took: Duration::from_millis(7),
             bytes: 300,
         });

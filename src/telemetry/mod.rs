@@ -1,9 +1,9 @@
 //! What the agent counts and logs: counters, messages, the log's writer, and what `show` and `/metrics` get.
 
-mod backlog;
 pub mod counters;
 pub mod expiry;
 pub mod gaps;
+mod labelled;
 pub mod log;
 pub mod message;
 pub mod metric;

@@ -2,55 +2,48 @@
 
 use std::time::Duration;
 
+use crate::telemetry::labelled::labelled;
+
 /// Upper bounds of the histogram's buckets, in milliseconds; the last bucket counts all requests and has no bound.
 pub const BOUNDS: [u64; 11] = [5, 20, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
 
-/// What became of a request to the webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestResult {
-    /// Its events were taken.
-    Delivered,
-    /// It failed, and its events are sent again.
-    Retried,
-    /// It had events that were rejected.
-    Rejected,
-}
-
-impl RequestResult {
-    /// All of them.
-    pub const ALL: [RequestResult; 3] = [
-        RequestResult::Delivered,
-        RequestResult::Retried,
-        RequestResult::Rejected,
-    ];
-
-    /// As a label of metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            RequestResult::Delivered => "delivered",
-            RequestResult::Retried => "retried",
-            RequestResult::Rejected => "rejected",
-        }
+labelled! {
+    /// What became of a request to the webhook.
+    RequestResult {
+        /// Its events were taken.
+        Delivered = "delivered";
+        /// It failed, and its events are sent again.
+        Retried = "retried";
+        /// It had events that were rejected.
+        Rejected = "rejected";
     }
 }
 
-/// Why requests fail, as labels of metrics.
-pub const CAUSES: [&str; 6] = [
-    "unreachable",
-    "settings",
-    "answer",
-    "disconnected",
-    "timeout",
-    "aborted",
-];
+labelled! {
+    /// Whose fault a failed request is, as far as that is known.
+    Cause {
+        /// There was no connection, so nothing of the body was sent.
+        Unreachable = "unreachable";
+        /// The settings: token, path, certificate. Only an operator can fix it.
+        Settings = "settings";
+        /// The webhook answered that it does not take the body now, or the reason is unknown.
+        Answer = "answer";
+        /// The connection ended before an answer.
+        Disconnected = "disconnected";
+        /// No answer in time.
+        Timeout = "timeout";
+        /// The agent itself ended the request, because it stops.
+        Aborted = "aborted";
+    }
+}
 
 /// A request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
     /// What became of it.
     pub result: RequestResult,
-    /// Why it failed, if it did: one of [`CAUSES`].
-    pub cause: Option<&'static str>,
+    /// Why it failed, if it did.
+    pub cause: Option<Cause>,
     /// The time from its beginning to its answer, or to the failure that took the answer's place.
     pub took: Duration,
     /// How many bytes its events have.
@@ -67,7 +60,7 @@ pub struct Requests {
     /// Bytes of events in requests that the webhook has taken.
     pub delivered_bytes: u64,
     /// By cause.
-    failures: [u64; CAUSES.len()],
+    failures: [u64; Cause::ALL.len()],
 }
 
 impl Requests {
@@ -83,8 +76,8 @@ impl Requests {
         if finished.result == RequestResult::Delivered {
             self.delivered_bytes += finished.bytes as u64;
         }
-        for (cause, failures) in CAUSES.iter().zip(&mut self.failures) {
-            *failures += u64::from(finished.cause == Some(*cause));
+        if let Some(cause) = finished.cause {
+            self.failures[cause as usize] += 1;
         }
     }
 
@@ -95,7 +88,7 @@ impl Requests {
 
     /// Failures by cause.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CAUSES.into_iter().zip(self.failures)
+        Cause::ALL.map(Cause::label).into_iter().zip(self.failures)
     }
 
     /// As Prometheus defines it: each bucket's bound in seconds and its count, the sum in seconds, the total count.
@@ -118,7 +111,7 @@ mod tests {
             (5, RequestResult::Delivered, None),
             (6, RequestResult::Delivered, None),
             (90, RequestResult::Rejected, None),
-            (40_000, RequestResult::Retried, Some("timeout")),
+            (40_000, RequestResult::Retried, Some(Cause::Timeout)),
         ] {
             let took = Duration::from_millis(millis);
             requests.add(Finished {

@@ -12,6 +12,9 @@ use crate::sys::thread::spawn;
 use crate::telemetry::message::Message;
 use crate::text::quantity::HumanDuration;
 
+/// The effect of a state directory that takes long while the agent starts.
+pub const AT_START: &str = "the start waits for it";
+
 /// How long work in the state directory may take.
 const DIR_LIMIT: Duration = Duration::from_secs(5);
 /// The time between two checks.

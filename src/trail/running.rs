@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, select};
 
 use super::store::Store;
 use super::{Numbers, Saved, Trail, View, Was};
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::rules::LiveRules;
-use crate::sys::thread;
+use crate::sys::thread::Worker;
 use crate::telemetry::Report;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::Message;
@@ -54,22 +54,8 @@ pub struct Parts {
     pub others: Receiver<()>,
 }
 
-/// A running trail.
-#[derive(Debug)]
-pub struct Running {
-    end: Sender<()>,
-    ended: Receiver<()>,
-}
-
-impl Running {
-    /// Has the trail saved for the last time, once nothing becomes final any more, and waits for that up to `patience`.
-    pub fn finish(self, patience: Duration) {
-        drop(self.end);
-        let _ = self.ended.recv_timeout(patience);
-    }
-}
-
-/// Starts the thread. It calls `stopped` when all other sources have ended and its last record is queued.
+/// Starts the thread. It calls `stopped` when all other sources have ended and its last record is queued. It is told to
+/// end when nothing becomes final any more, and then saves the trail for the last time.
 ///
 /// # Errors
 /// No more threads can be started.
@@ -77,14 +63,8 @@ pub fn start(
     opened: Opened,
     parts: Parts,
     stopped: impl FnOnce() + Send + 'static,
-) -> io::Result<Running> {
-    let (end, told) = bounded(0);
-    let (alive, ended) = bounded(0);
-    thread::spawn("trail", move || {
-        run(opened, parts, &told, stopped);
-        drop(alive);
-    })?;
-    Ok(Running { end, ended })
+) -> io::Result<Worker> {
+    Worker::start("trail", move |end| run(opened, parts, end, stopped))
 }
 
 fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce()) {

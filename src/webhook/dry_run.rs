@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
-use crate::delivery::outcome::{Cause, DeliveryError, Outcome, Overhead};
+use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
+use crate::delivery::step::Terms;
 use crate::delivery::target::{Abort, Numbering, Target};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
@@ -52,20 +53,12 @@ impl Target for DryRun {
         Duration::MAX
     }
 
-    fn request_timeout(&self) -> Duration {
-        Duration::MAX
-    }
-
-    fn max_events(&self) -> usize {
-        self.encoder.format().max_events()
-    }
-
-    fn is_compressed(&self) -> bool {
-        false
-    }
-
-    fn overhead(&self) -> Overhead {
-        self.encoder.overhead()
+    fn terms(&self) -> Terms {
+        Terms {
+            max_events: self.encoder.format().max_events(),
+            overhead: self.encoder.overhead(),
+            ..Terms::default()
+        }
     }
 
     fn cut(&self) -> Abort {

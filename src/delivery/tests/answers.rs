@@ -290,7 +290,7 @@ fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
     ] {
         let (mut delivery, mut flight) = in_flight(terms());
         flight.attempt.batch = Batch::of(&b"{}\n".repeat(events));
-        delivery.fruitless = rejected_before;
+        delivery.rejected_in_a_row = rejected_before;
         for _ in 0..others_fly {
             delivery.in_flight.push(Airborne {
                 launch: Launch::default(),

@@ -23,7 +23,7 @@ pub(super) fn start(service: &Arc<Service>, newcomer: Option<Waiting>) -> io::Re
     let service = Arc::clone(service);
     let is_tls = service.settings.tls.is_some();
     let stack = if is_tls { TLS_STACK } else { STACK };
-    thread::spawn_small("http", stack, move || run(&service, newcomer)).map(drop)
+    thread::spawn_small("http", stack, move || run(&service, newcomer))
 }
 
 fn run(service: &Arc<Service>, newcomer: Option<Waiting>) {

@@ -16,7 +16,7 @@ pub(super) struct Clock {
     skew: Option<i64>,
     /// Since when it has been wrong, or right.
     since: Option<(bool, Instant)>,
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// How long it has to be right until that is reported: behind a balancer there may be several, one of them wrong.
@@ -29,7 +29,7 @@ impl Clock {
             patience,
             skew: None,
             since: None,
-            is_told: false,
+            is_reported: false,
         }
     }
 
@@ -43,10 +43,10 @@ impl Clock {
         };
         self.since = Some((is_wrong, since));
         let patience = if is_wrong { self.patience } else { CALM };
-        if is_wrong == self.is_told || now - since < patience {
+        if is_wrong == self.is_reported || now - since < patience {
             return None;
         }
-        self.is_told = is_wrong;
+        self.is_reported = is_wrong;
         if !is_wrong {
             return Some(Message::ClockAgrees { what: what.into() });
         }

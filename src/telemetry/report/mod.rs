@@ -3,10 +3,10 @@
 //! with how long it took.
 
 mod clock;
+mod counted;
 mod source;
 mod state;
 mod times;
-mod told;
 mod trail;
 mod webhook;
 
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use self::counted::Kind;
 use self::state::{Now, State};
-use self::told::Kind;
 use crate::telemetry::counters::{Balance, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
@@ -202,7 +202,7 @@ impl Report {
     pub fn rejects_unsaved(&self, events: usize, error: &str) {
         self.update(|state, now| {
             state.went_wrong(format!("rejected events not saved: {error}"), now);
-            state.tell(Kind::RejectsUnsaved, events as u64, error)
+            state.count(Kind::RejectsUnsaved, events as u64, error)
         });
     }
 
@@ -251,7 +251,7 @@ impl Report {
     /// Events are sent again that may have arrived, after a request that ended with `message`.
     pub fn redelivered(&self, events: usize, message: &str) {
         if events > 0 {
-            self.update(|state, _| state.tell(Kind::Redelivered, events as u64, message));
+            self.update(|state, _| state.count(Kind::Redelivered, events as u64, message));
         }
     }
 
@@ -274,7 +274,7 @@ impl Report {
 
     /// An event keeps failing while others are delivered. It is not counted: it may still be delivered or rejected.
     pub fn event_set_aside(&self, message: &str) {
-        self.update(|state, _| state.tell(Kind::SetAside, 1, message));
+        self.update(|state, _| state.count(Kind::SetAside, 1, message));
     }
 
     /// A client's request was refused; `peer` is the client's address, if it has one. Its events are in no count.

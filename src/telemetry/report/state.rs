@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::Clock;
+use super::counted::{Counted, Kind};
 use super::source::Source;
-use super::told::{Kind, Told};
 use crate::telemetry::counters::{Balance, Reason};
 use crate::telemetry::expiry::{DAY, Expiries};
 use crate::telemetry::log;
@@ -29,7 +29,7 @@ pub(super) struct State {
     /// What a snapshot shows as it was reported; its other fields are filled in when one is taken.
     pub(super) known: Snapshot,
     pub(super) dropped: [Burst; Reason::ALL.len()],
-    told: [Told; Kind::ALL.len()],
+    counted: [Counted; Kind::ALL.len()],
     pub(super) webhook: Outages,
     /// Outages of queries for what is indexed.
     pub(super) queries: Outages,
@@ -86,13 +86,13 @@ impl State {
             .then(|| dropped(reason, events, None, burst))
     }
 
-    pub(super) fn tell(&mut self, kind: Kind, events: u64, error: &str) -> Option<Message> {
-        self.told[kind as usize].add(kind, events, error)
+    pub(super) fn count(&mut self, kind: Kind, events: u64, error: &str) -> Option<Message> {
+        self.counted[kind as usize].add(kind, events, error)
     }
 
     pub(super) fn rejected(&mut self, events: u64, error: &str, now: Now) -> Option<Message> {
         self.went_wrong(format!("webhook rejected an event: {error}"), now);
-        self.tell(Kind::Rejected, events, error)
+        self.count(Kind::Rejected, events, error)
     }
 
     pub(super) fn source_failed(
@@ -173,9 +173,9 @@ impl State {
             posted: known.posted.min(balance.buffered()),
             clock_skew: self.clocks.iter().filter_map(Clock::skew).max(),
             sources: sources.collect(),
-            redelivered: self.told[Kind::Redelivered as usize].total(),
+            redelivered: self.counted[Kind::Redelivered as usize].total(),
             rejects: Rejects {
-                unsaved: self.told[Kind::RejectsUnsaved as usize].total(),
+                unsaved: self.counted[Kind::RejectsUnsaved as usize].total(),
                 ..known.rejects
             },
             spool: known.spool.map(|spool| SpoolState {
@@ -248,7 +248,7 @@ impl State {
             }
         }
         for kind in Kind::ALL {
-            messages.extend(self.told[kind as usize].sum_up(kind, within));
+            messages.extend(self.counted[kind as usize].sum_up(kind, within));
         }
         for (endpoint, outages) in &mut self.endpoints {
             let unlogged = outages.summarize();

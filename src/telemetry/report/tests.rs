@@ -60,7 +60,7 @@ fn losses_are_logged_at_once_and_then_summed_up() {
     let line = "rejected 1 event (HTTP 400 Invalid data format); 1 since start";
     assert_eq!(rejected, [line]);
     assert_eq!(texts(story.state.rejected(4, "HTTP 422", now)), [""; 0]);
-    let redelivered = texts(story.state.tell(Kind::Redelivered, 7, "timeout"));
+    let redelivered = texts(story.state.count(Kind::Redelivered, 7, "timeout"));
     let line = "redelivered 7 events that may have arrived already (timeout); 7 since start";
     assert_eq!(redelivered, [line]);
     assert_eq!(
@@ -333,8 +333,8 @@ fn what_is_logged_once_or_summed_up() {
     let state = &mut story.state;
     let mut lines = Vec::new();
     for _ in 0..2 {
-        lines.extend(state.tell(Kind::RejectsUnsaved, 2, "no space"));
-        lines.extend(state.tell(Kind::SetAside, 1, "HTTP 500"));
+        lines.extend(state.count(Kind::RejectsUnsaved, 2, "no space"));
+        lines.extend(state.count(Kind::SetAside, 1, "HTTP 500"));
         lines.extend(state.source_lost_bytes(0, 7, "truncated", now));
     }
     let lost = "http:a: 7 bytes lost: truncated";

@@ -8,7 +8,8 @@ use super::Webhook;
 use super::advice::{FLUENT_BIT_RAW, NO_TIME};
 use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
-use crate::delivery::outcome::{DeliveryError, Outcome, Overhead};
+use crate::delivery::outcome::{DeliveryError, Outcome};
+use crate::delivery::step::Terms;
 use crate::delivery::target::{Abort, Numbering, Target};
 use crate::telemetry::expiry::Expiries;
 
@@ -79,20 +80,15 @@ impl Target for Webhook {
             .saturating_add(SLACK)
     }
 
-    fn request_timeout(&self) -> Duration {
-        self.shared.timeouts.request
-    }
-
-    fn max_events(&self) -> usize {
-        self.template.encoder.format().max_events()
-    }
-
-    fn is_compressed(&self) -> bool {
-        self.template.encoder.content_encoding().is_some()
-    }
-
-    fn overhead(&self) -> Overhead {
-        self.template.encoder.overhead()
+    fn terms(&self) -> Terms {
+        let encoder = &self.template.encoder;
+        Terms {
+            max_events: encoder.format().max_events(),
+            overhead: encoder.overhead(),
+            is_compressed: encoder.content_encoding().is_some(),
+            timeout: self.shared.timeouts.request,
+            ..Terms::default()
+        }
     }
 
     fn cut(&self) -> Abort {

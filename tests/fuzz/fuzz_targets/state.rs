@@ -8,7 +8,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::cli::terminal::{Paint, block};
+use s3_audit_webhook::cli::agent_text::block;
+use s3_audit_webhook::cli::terminal::Paint;
 use s3_audit_webhook::state::agents::Agent;
 
 fuzz_target!(|data: &[u8]| {

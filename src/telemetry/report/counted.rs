@@ -26,12 +26,12 @@ impl Kind {
 
 /// Events of one kind; the last reason is logged.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Counted {
     burst: Burst,
     error: String,
 }
 
-impl Told {
+impl Counted {
     /// How many there were so far.
     pub(super) fn total(&self) -> u64 {
         self.burst.total()
