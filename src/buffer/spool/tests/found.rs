@@ -92,6 +92,13 @@ fn only_plain_numbers_are_segments() {
     ] {
         assert!(!segments::is_segment(other), "{other}");
     }
+    let dir = FakeDir::default();
+    for name in ["7.spool", &*name(7), &*name(3), &*bad_name(1)] {
+        put(&dir, name.into(), Vec::new());
+    }
+    let listed = segments::list(&dir).unwrap();
+    let firsts: Vec<_> = listed.iter().map(|segment| segment.first).collect();
+    assert_eq!(firsts, [3, 7]);
 }
 
 #[test]
@@ -148,18 +155,19 @@ fn a_segment_is_full_when_no_more_fits_unless_it_is_empty() {
     }
 }
 
-/// Reads until nothing more comes: the events' lines, and how many are missing.
-fn read(reader: &mut Reader, segments: &Segments) -> (String, u64) {
-    let (mut lines, mut missing) = (Vec::new(), 0);
+/// Reads until nothing more comes: the events' lines, how many are missing, and how many bytes are damaged.
+fn read(reader: &mut Reader, segments: &Segments) -> (String, u64, u64) {
+    let (mut lines, mut missing, mut bytes) = (Vec::new(), 0, 0);
     for _ in 0..200 {
         let view = reader.view(segments);
         let mut chunk = Chunk::default();
         if let Ok(Some(damage)) = reader.read(&view, &mut chunk) {
             missing += damage.events;
+            bytes += damage.bytes;
         }
         lines.extend(chunk.bytes);
     }
-    (String::from_utf8(lines).unwrap(), missing)
+    (String::from_utf8(lines).unwrap(), missing, bytes)
 }
 
 #[test]
@@ -176,8 +184,11 @@ fn sectors_that_cannot_be_read_cost_the_events_in_them() {
         put(&dir, name(0), whole.clone());
         let segments = segments::open(&dir).unwrap().segments;
         dir.disk().unreadable = bad.clone();
-        let (lines, missing) = read(&mut Reader::new(Arc::new(dir), 0), &segments);
-        assert_eq!(lines.lines().count() as u64 + missing, 40, "{bad:?}");
+        let (lines, missing, damaged) = read(&mut Reader::new(Arc::new(dir), 0), &segments);
+        let count = lines.lines().count();
+        assert_eq!(count as u64 + missing, 40, "{bad:?}");
+        let sound = SEGMENT_HEAD + count * RECORD_HEAD + lines.len();
+        assert_eq!(sound as u64 + damaged, end as u64, "{bad:?}");
         assert!((1..=most).contains(&missing), "{bad:?}: {missing}");
     }
 }
@@ -195,7 +206,8 @@ fn a_segment_that_is_cut_off_is_opened_again() {
         reader.read(&view, &mut Chunk::default()).unwrap();
     }
     dir.disk().files[0].bytes = whole;
-    assert_eq!(read(&mut reader, &segments), (format!("{:0100}\n", 1), 0));
+    let (lines, ..) = read(&mut reader, &segments);
+    assert_eq!(lines, format!("{:0100}\n", 1));
 }
 
 #[test]
@@ -254,5 +266,46 @@ fn gaps_and_damaged_bytes_are_told_before_what_follows_them() {
         let expected = [0, next].map(|number| format!("{number:0100}\n").into_bytes());
         assert_eq!(events, expected);
         assert!(reader.is_done(&View::End(0)));
+    }
+}
+
+#[test]
+fn what_stays_cut_off_or_is_of_a_newer_version_is_damaged() {
+    let whole = segment(0, &[100, 100]);
+    let mut newer = whole.clone();
+    newer[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    let sum = crc32fast::hash(&newer[..12]);
+    newer[12..16].copy_from_slice(&sum.to_le_bytes());
+    for (what, bytes, expected) in [
+        ("cut off", whole[..whole.len() - 10].to_vec(), (1, 10)),
+        ("newer", newer, (2, whole.len() as u64)),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), whole.clone());
+        let segments = segments::open(&dir).unwrap().segments;
+        dir.disk().files[0].bytes = bytes;
+        let mut reader = Reader::new(Arc::new(dir), 0);
+        let (_, missing, damaged) = read(&mut reader, &segments);
+        assert_eq!((missing, damaged), expected, "{what}");
+        assert!(matches!(reader.view(&segments), View::End(0)));
+    }
+}
+
+#[test]
+fn damage_has_the_name_of_its_segment() {
+    let whole = segment(0, &[100, 100]);
+    for (cut, expected) in [(0, vec![(2, 8, 0)]), (10, vec![(0, 9, 10)])] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), whole.clone());
+        put(&dir, name(10), segment(10, &[100]));
+        let segments = segments::open(&dir).unwrap().segments;
+        dir.disk().files[0].bytes.truncate(whole.len() - cut);
+        let mut reader = Reader::new(Arc::new(dir), 0);
+        let mut found = Vec::new();
+        while let view @ View::Segment(_) = reader.view(&segments) {
+            let damage = reader.read(&view, &mut Chunk::default()).unwrap();
+            found.extend(damage.map(|damage| (damage.segment, damage.events, damage.bytes)));
+        }
+        assert_eq!(found, expected, "{cut} bytes cut off");
     }
 }
