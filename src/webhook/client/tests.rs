@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -249,13 +249,16 @@ fn only_what_nobody_can_have_read_is_repeated_silently() {
     assert_eq!(*connections.lock().unwrap(), 1);
 
     // It closes while idle: the next connection is made silently.
-    let (address, connections) = raw_server(|_, socket| {
+    let (close, closed) = crossbeam_channel::unbounded();
+    let (address, connections) = raw_server(move |_, socket| {
         let _ = read_request(socket) && socket.write_all(OK).is_ok();
+        close.send(socket.shutdown(Shutdown::Both).is_ok()).unwrap();
     });
     let (mut idle, _) = webhook(&[address]);
     for count in 1..4 {
         assert_eq!(post(&mut idle), Outcome::Delivered);
         assert_eq!(*connections.lock().unwrap(), count);
+        assert!(closed.recv().unwrap());
     }
 }
 
