@@ -241,6 +241,7 @@ chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED 
 	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1
 	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::chaos --ignored --nocapture
 	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 40 )) cargo test --locked --lib -- source::file::model
+	PROPTEST_CASES=$$(( $(CHAOS_SECONDS) * 10 )) cargo test --locked --lib -- buffer:: delivery:: rules:: state::
 	@$(call command,logrotate,logrotate)
 	$(CARGO_BUILD) --example receiver
 	AGENT=$(TARGET_DIR)/release/s3-audit-webhook RECEIVER=$(TARGET_DIR)/release/examples/receiver tests/chaos/logrotate.py $(CHAOS_SECONDS)

@@ -20,3 +20,11 @@ pub mod telemetry;
 pub mod text;
 pub mod trail;
 pub mod webhook;
+
+/// How many cases a property test tries: as many as usual, or `PROPTEST_CASES`.
+#[cfg(test)]
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES");
+    let cases = cases.ok().and_then(|cases| cases.parse().ok());
+    proptest::test_runner::Config::with_cases(cases.unwrap_or(usual))
+}

@@ -28,7 +28,7 @@ use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases(2000))]
 
     /// However it ends: everything written comes, in order, once; after a power failure everything that was on disk.
     #[test]
@@ -158,7 +158,7 @@ fn events_are_missed_whose_segment_is_gone_though_none_is_behind_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases(64))]
 
     /// Whether they are passed on at once or read back because the queue was full.
     #[test]

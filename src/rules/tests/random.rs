@@ -197,7 +197,7 @@ fn masked(value: &Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases(2000))]
 
     #[test]
     fn secrets_are_found_wherever_they_are(value in with_secrets(), how: u64) {

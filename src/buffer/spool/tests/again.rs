@@ -120,7 +120,7 @@ impl Taker {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases(64))]
 
     /// The same events come again, with the same numbers; and after a restart everything from the first that is not
     /// final.

@@ -425,7 +425,7 @@ pub(super) fn chunk(line: &str) -> Chunk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases(64))]
 
     /// However often the disk fails, and the agent or the machine ends.
     #[test]
