@@ -104,7 +104,7 @@ impl Target for Webhook {
     }
 
     fn another(&self) -> Box<dyn Target> {
-        let (shared, template) = (Arc::clone(&self.shared), self.template.another());
+        let (shared, template) = (Arc::clone(&self.shared), self.template.clone());
         let config = self.agent.config().clone();
         Box::new(Webhook::connecting(shared, template, config))
     }
