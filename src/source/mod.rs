@@ -25,7 +25,6 @@ pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
-pub use stream::BACKLOG;
 
 use std::time::Duration;
 
@@ -46,6 +45,7 @@ pub fn open(
     files: &FileSettings,
     restored: Option<Receiver<Restored>>,
 ) -> Result<Box<dyn Source>, OpenError> {
+    check(spec, http, listen)?;
     let (spec, http, listen, files) = (spec.clone(), http.clone(), listen.clone(), files.clone());
     let open = move || -> Result<Box<dyn Source>, OpenError> {
         let listen = listen.clone();

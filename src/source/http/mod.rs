@@ -44,6 +44,7 @@ use super::spec::{NO_CERTIFICATE, OpenError};
 use super::stream;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
+use crate::sys::tcp;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
 
@@ -90,7 +91,6 @@ impl Listener {
         settings: &Settings,
         is_tls: bool,
     ) -> Result<Self, OpenError> {
-        check(address, settings, is_tls)?;
         let mut settings = settings.clone();
         settings.tls = settings.tls.filter(|_| is_tls);
         let tokens = settings
@@ -100,7 +100,7 @@ impl Listener {
         let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
         tokens.and(tls).map_err(OpenError::Missing)?;
         Ok(Listener {
-            listener: stream::listen(address)?,
+            listener: tcp::listen(address).map_err(OpenError::listening)?,
             settings,
         })
     }
