@@ -218,13 +218,11 @@ impl SourceOutput {
             self.chunk.events += part.events;
             rest = behind;
         }
-        lines.bytes.clear();
-        lines.events = 0;
+        lines.clear();
     }
 
     fn clear(&mut self) {
-        self.chunk.bytes.clear();
-        self.chunk.events = 0;
+        self.chunk.clear();
         self.counted = Extent::default();
     }
 

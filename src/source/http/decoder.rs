@@ -92,8 +92,7 @@ impl<'a> BodyDecoder<'a> {
         if self.chunk.bytes.capacity() > FIRST_CHUNK {
             self.chunk.bytes = Vec::new();
         }
-        self.chunk.bytes.clear();
-        self.chunk.events = 0;
+        self.chunk.clear();
     }
 
     /// More of the body.
