@@ -27,7 +27,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use answer::Answer;
 use budget::Budget;
 use client::{Client, Waiting};
 use connections::{BURST, Connections, Member};
@@ -44,8 +43,8 @@ use super::spec::{NO_CERTIFICATE, OpenError};
 use super::stream;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
-use crate::sys::tcp;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::tcp;
 use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
@@ -192,12 +191,12 @@ fn receive(
     let member = Arc::new(Member::new(stream));
     let patience = if *is_full { Duration::ZERO } else { BURST };
     let admitted = service.connections.admit(number, &member, peer, patience);
-    *is_full = !matches!(admitted, Ok(None) | Err(Answer::TooManyOfPeer));
+    *is_full = !matches!(admitted, Ok(None) | Err(Refusal::PeerLimit));
     match admitted {
         Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
         Ok(None) => {}
-        Err(answer) => {
-            worker::turn_away(service, member.stream(), peer, answer);
+        Err(refusal) => {
+            worker::turn_away(service, member.stream(), peer, refusal);
             return Ok(());
         }
     }

@@ -88,17 +88,17 @@ impl Service {
         if let Some(tokens) = &self.settings.tokens
             && route.is_none_or(Route::needs_token)
         {
-            let given = head.authorization.ok_or(Answer::NoToken)?;
+            let given = head.authorization.ok_or(Refusal::Unauthorized)?;
             if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
-                return Err(Answer::WrongToken);
+                return Err(Refusal::Forbidden.into());
             }
             self.trust(client);
         }
-        let route = route.ok_or(Answer::OtherMethod)?;
+        let route = route.ok_or(Refusal::Method)?;
         match head.length {
-            _ if head.lacks_length() => return Err(Answer::NoLength),
+            _ if head.lacks_length() => return Err(Refusal::LengthRequired.into()),
             Length::Known(length) if length > self.settings.max_body as u64 => {
-                return Err(Answer::TooLarge);
+                return Err(Refusal::TooLarge.into());
             }
             _ => {}
         }

@@ -67,21 +67,19 @@ fn let_in(service: &Service, waiting: &Waiting) -> bool {
     match admitted {
         Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
         Ok(None) => {}
-        Err(answer) => turn_away(service, waiting.socket.stream(), peer, answer),
+        Err(refusal) => turn_away(service, waiting.socket.stream(), peer, refusal),
     }
     admitted.is_ok()
 }
 
 /// A client beyond the limit gets an answer if that needs no waiting.
-pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, answer: Answer) {
-    if let Some(reason) = answer.refusal() {
-        service.refused(reason, peer);
-    }
+pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, refusal: Refusal) {
+    service.refused(refusal, peer);
     if service.settings.tls.is_some() {
         return;
     }
     let mut bytes = Vec::new();
-    answer.write(false, false, &mut bytes);
+    Answer::Refused(refusal).write(false, false, &mut bytes);
     if stream.set_nonblocking(true).is_ok() {
         let _ = stream.write(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
