@@ -153,16 +153,15 @@ pub fn hex(bytes: &[u8]) -> String {
 /// It is not a SHA-256 digest.
 pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
     let digits: String = text.trim().split(':').collect();
-    let mut fingerprint = [0; 32];
-    let is_hex = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let wrong = || {
-        "is no SHA-256 of 64 hexadecimal digits; fix: use one that `s3-audit-webhook test` shows"
-            .into()
-    };
-    for (place, byte) in fingerprint.iter_mut().enumerate().filter(|_| is_hex) {
-        *byte = u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).map_err(|_| wrong())?;
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("is no SHA-256 of 64 hexadecimal digits; fix: use one that `s3-audit-webhook test` shows".into());
     }
-    is_hex.then_some(fingerprint).ok_or_else(wrong)
+    let mut fingerprint = [0; 32];
+    for (byte, pair) in fingerprint.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
+        *byte = pair.iter().fold(0, |byte, digit| byte << 4 | value(*digit));
+    }
+    Ok(fingerprint)
 }
 
 /// The day of a time, in UTC.
