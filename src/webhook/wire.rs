@@ -1,6 +1,8 @@
 //! What the client must know of its connection that ureq does not know: the request as it is written, whether it was
 //! written whole, whether any of it can have been read, and whether anything came unasked.
 
+pub mod socket;
+
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,8 +173,6 @@ impl Wire {
         matches!(result, Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock)
     }
 }
-
-pub mod socket;
 
 #[cfg(test)]
 mod tests {
