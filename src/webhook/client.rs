@@ -193,7 +193,7 @@ impl Webhook {
     pub fn try_out(&mut self, event: &Batch) -> Result<Reply, DeliveryError> {
         self.template.encoder.encode(event, usize::MAX);
         let channel = self.template.ack_uri.as_ref().map(|_| 0);
-        let (answer, server) = self
+        let answer = self
             .try_post(event, channel)
             .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so the answer may repeat it.
@@ -202,12 +202,13 @@ impl Webhook {
         Ok(Reply {
             outcome: answer.outcome(&question, SystemTime::now()),
             shown: answer.shown(&question),
-            note: self.makes_one_record(&server).then_some(FLUENT_BIT_RAW),
+            note: self.makes_one_record(&answer).then_some(FLUENT_BIT_RAW),
         })
     }
 
-    fn makes_one_record(&self, server: &str) -> bool {
-        self.shared.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(server)
+    fn makes_one_record(&self, answer: &Answer) -> bool {
+        self.shared.endpoint.collector() == Some(Collector::Raw)
+            && (answer.server.as_deref()).is_some_and(foreign::is_fluent_bit)
     }
 
     fn is_connection_old(&self) -> bool {
@@ -239,12 +240,8 @@ impl Webhook {
         }
     }
 
-    /// Posts these events, which were encoded last. Returns the `Server` header too.
-    fn try_post(
-        &self,
-        events: &Batch,
-        channel: Option<u64>,
-    ) -> Result<(Answer, String), Unanswered> {
+    /// Posts these events, which were encoded last.
+    fn try_post(&self, events: &Batch, channel: Option<u64>) -> Result<Answer, Unanswered> {
         let RequestTemplate { encoder, uri, .. } = &self.template;
         let mut request = self.request(uri, channel);
         if let Some(content_type) = self.template.content_type() {
@@ -266,44 +263,45 @@ impl Webhook {
             }
         }
         let mut response = self.send(request, body, channel)?;
-        Ok(self.read(&mut response, events.extent().events))
-    }
-
-    /// Reads an answer up to a limit; to its end if that is near, so that the connection can be kept. The status says what
-    /// became of the body, so a cut-off or endless text only costs the connection. Returns the `Server` header too.
-    fn read(&self, response: &mut Response<ureq::Body>, events: usize) -> (Answer, String) {
-        let status = response.status();
-        let header = |name| {
-            let value: &HeaderValue = response.headers().get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let mut answer = Answer {
-            status: status.as_u16(),
-            content_type: header(header::CONTENT_TYPE),
-            retry_after: header(header::RETRY_AFTER),
-            date: header(header::DATE),
-            location: header(header::LOCATION),
-            events,
-            ..Answer::default()
-        };
-        let server = header(header::SERVER).unwrap_or_default();
-        let is_bulk = self.template.encoder.has_prefix() && status.is_success();
+        let events = events.extent().events;
+        let is_bulk = encoder.has_prefix() && response.status().is_success();
         let more = if is_bulk {
             ITEM_BYTES * events as u64
         } else {
             0
         };
-        let mut from = response.body_mut().as_reader().take(ANSWER_BYTES + more);
-        let end = from.read_to_end(&mut answer.text);
+        let (mut answer, is_whole) = read(&mut response, ANSWER_BYTES + more);
+        answer.events = events;
         if is_bulk {
             answer.items = Items::read(&answer.text);
             // What breaks off before it says that there are no errors may have had some to tell.
             let may_be_json = matches!(answer.text.trim_ascii_start(), [] | [b'{', ..]);
             let is_clear = answer.items.errors == Some(false) || !may_be_json;
-            answer.items.cut_off |= end.is_err() && !is_clear;
+            answer.items.cut_off |= !is_whole && !is_clear;
         }
-        (answer, server)
+        Ok(answer)
     }
+}
+
+/// Reads an answer up to this many bytes of its text; to its end if that is near, so that the connection can be kept. The
+/// status says what became of a body, so a cut-off or endless text only costs the connection. False if it was cut off.
+fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
+    let header = |name| {
+        let value: &HeaderValue = response.headers().get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        content_type: header(header::CONTENT_TYPE),
+        retry_after: header(header::RETRY_AFTER),
+        date: header(header::DATE),
+        location: header(header::LOCATION),
+        server: header(header::SERVER),
+        ..Answer::default()
+    };
+    let mut from = response.body_mut().as_reader().take(limit);
+    let is_whole = from.read_to_end(&mut answer.text).is_ok();
+    (answer, is_whole)
 }
 
 #[cfg(test)]

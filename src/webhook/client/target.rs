@@ -30,8 +30,8 @@ impl Target for Webhook {
     fn post(&mut self, events: &Batch, channel: Option<u64>) -> Outcome {
         let result = self.over_kept_connection(|webhook| webhook.try_post(events, channel));
         match result {
-            Ok((answer, server)) => {
-                self.is_one_record = self.makes_one_record(&server);
+            Ok(answer) => {
+                self.is_one_record = self.makes_one_record(&answer);
                 answer.outcome(&self.question(events), SystemTime::now())
             }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
