@@ -166,7 +166,7 @@ impl<S: Read + Write> Write for TlsStream<S> {
     }
 }
 
-/// What a client is counted as whose handshake failed. `None` if the error is the connection's.
+/// How a client whose handshake failed is counted. `None` if the connection broke.
 pub fn handshake_error(error: &io::Error) -> Option<Refusal> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {

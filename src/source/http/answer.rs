@@ -94,7 +94,7 @@ impl Answer {
     }
 }
 
-/// The same of a request that is refused.
+/// Status line, text and Splunk's code for a request that is refused.
 fn content_of(refusal: Refusal) -> (&'static str, &'static str, u8) {
     match refusal {
         Refusal::BufferFull | Refusal::ConnectionLimit | Refusal::PeerLimit => {

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::Answer;
 use super::budget::Budget;
 use super::client::{Client, Waiting};
 use super::connections::Connections;
@@ -83,22 +82,22 @@ impl Service {
     }
 
     /// Whether a client's request may come in, and what it wants.
-    pub(super) fn check(&self, client: &mut Client, head: &Head<'_>) -> Result<Asked, Answer> {
+    pub(super) fn check(&self, client: &mut Client, head: &Head<'_>) -> Result<Asked, Refusal> {
         let route = Route::of(head.method, head.target);
         if let Some(tokens) = &self.settings.tokens
             && route.is_none_or(Route::needs_token)
         {
             let given = head.authorization.ok_or(Refusal::Unauthorized)?;
             if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
-                return Err(Refusal::Forbidden.into());
+                return Err(Refusal::Forbidden);
             }
             self.trust(client);
         }
         let route = route.ok_or(Refusal::Method)?;
         match head.length {
-            _ if head.lacks_length() => return Err(Refusal::LengthRequired.into()),
+            _ if head.lacks_length() => return Err(Refusal::LengthRequired),
             Length::Known(length) if length > self.settings.max_body as u64 => {
-                return Err(Refusal::TooLarge.into());
+                return Err(Refusal::TooLarge);
             }
             _ => {}
         }

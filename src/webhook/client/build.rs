@@ -25,6 +25,7 @@ use crate::webhook::wire::socket::Tcp;
 
 /// How long an answer's body may take once its status is known.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+
 /// ureq's settings.
 pub(super) fn config(proxy: Option<&Proxy>, timeouts: Timeouts) -> Config {
     Agent::config_builder()
