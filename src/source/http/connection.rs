@@ -89,10 +89,10 @@ pub(super) fn serve<'a>(
     memory: &mut Memory<'a>,
 ) -> Option<Waiting> {
     let Waiting { mut client, socket } = waiting;
-    let Some(tls) = &service.settings.tls else {
+    let Some(tls) = &service.settings.listen.tls else {
         return Connection::new(Transport::Plain(socket), client, service, memory).serve();
     };
-    let deadline = Instant::now() + service.settings.timeout;
+    let deadline = Instant::now() + service.settings.listen.timeout;
     match Transport::secure(socket, tls, deadline) {
         Ok(transport) => {
             if tls.wants_client_cert() {
@@ -304,7 +304,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             self.memory.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        let timeout = self.service.settings.timeout;
+        let timeout = self.service.settings.listen.timeout;
         if !is_new {
             let phase = if self.has_events { phase } else { Phase::Head };
             // In a body, each part is waited for by itself; otherwise the whole.

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::budget::Budget;
 use super::client::{Client, Waiting};
@@ -12,9 +11,9 @@ use super::lot::Lot;
 use super::request::{Head, Length};
 use super::route::Route;
 use super::tokens::Tokens;
+use crate::source::listen::ListenSettings;
 use crate::source::output::SourceOutput;
 use crate::source::spec::HecInput;
-use crate::source::tls::TlsServer;
 use crate::source::watched::Watched;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
@@ -22,18 +21,14 @@ use crate::telemetry::counters::Refusal;
 /// The settings of the listener.
 #[derive(Clone)]
 pub struct Settings {
+    /// Those that all sources that listen have.
+    pub listen: ListenSettings,
     /// What `Authorization` must be, if anything.
     pub tokens: Option<Arc<Watched<Tokens>>>,
-    /// For `https:`.
-    pub tls: Option<Arc<TlsServer>>,
-    /// Connections at a time, if that is set.
-    pub connections: Option<usize>,
-    /// Of these, from one address; 0: as many as in all.
+    /// Connections at a time from one address; 0: as many as in all.
     pub connections_per_peer: usize,
     /// Max bytes of a body, also when decompressed.
     pub max_body: usize,
-    /// A request's time from its first byte to its last.
-    pub timeout: Duration,
     /// What becomes of the envelopes of HTTP Event Collector.
     pub hec_input: HecInput,
 }

@@ -21,7 +21,7 @@ const TLS_STACK: usize = 512 << 10;
 /// No more threads.
 pub(super) fn start(service: &Arc<Service>, newcomer: Option<Waiting>) -> io::Result<()> {
     let service = Arc::clone(service);
-    let is_tls = service.settings.tls.is_some();
+    let is_tls = service.settings.listen.tls.is_some();
     let stack = if is_tls { TLS_STACK } else { STACK };
     thread::spawn_small("http", stack, move || run(&service, newcomer))
 }
@@ -75,7 +75,7 @@ fn let_in(service: &Service, waiting: &Waiting) -> bool {
 /// A client beyond the limit gets an answer if that needs no waiting.
 pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, refusal: Refusal) {
     service.refused(refusal, peer);
-    if service.settings.tls.is_some() {
+    if service.settings.listen.tls.is_some() {
         return;
     }
     let mut bytes = Vec::new();
