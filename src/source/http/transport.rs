@@ -140,7 +140,9 @@ impl Transport {
             }),
         };
         let mut stream = server.accept(socket).map_err(failed)?;
-        stream.handshake().map_err(failed)?;
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(failed)?;
+        }
         Ok(Transport::Tls(Box::new(stream)))
     }
 
@@ -164,7 +166,9 @@ impl Transport {
     /// Says that nothing follows, where that takes more than closing the socket.
     pub(super) fn close(&mut self) {
         if let Transport::Tls(stream) = self {
-            stream.close();
+            stream.conn.send_close_notify();
+            // If the client is gone, it need not know.
+            let _ = stream.flush();
         }
     }
 

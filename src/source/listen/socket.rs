@@ -17,20 +17,41 @@ use crate::source::unix::{self, check_socket_path};
 use crate::sys::tcp;
 
 /// A client's connection. It never waits.
-pub(crate) trait Stream: Read + Write + AsFd {
+pub(crate) trait Stream: Read + Write {
+    /// The socket.
+    fn socket(&self) -> BorrowedFd<'_>;
+
     /// Whether bytes to set up the connection were sent, but it is not set up yet.
     fn is_handshaking(&self) -> bool {
         false
     }
 }
 
-impl Stream for UnixStream {}
+impl Stream for UnixStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
 
-impl Stream for TcpStream {}
+impl Stream for TcpStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
 
 impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+
     fn is_handshaking(&self) -> bool {
-        TlsStream::is_handshaking(self)
+        self.conn.is_handshaking()
+    }
+}
+
+impl AsFd for dyn Stream + '_ {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket()
     }
 }
 
