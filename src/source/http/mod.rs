@@ -89,16 +89,12 @@ impl Listener {
     ) -> Result<Self, OpenError> {
         let mut settings = settings.clone();
         settings.listen.tls = settings.listen.tls.filter(|_| is_tls);
-        let tokens = settings
-            .tokens
-            .as_ref()
-            .map_or(Ok(()), |tokens| tokens.current().map(drop));
-        let tls = settings
-            .listen
-            .tls
-            .as_ref()
-            .map_or(Ok(()), |tls| tls.check());
-        tokens.and(tls).map_err(OpenError::Missing)?;
+        if let Some(tokens) = &settings.tokens {
+            tokens.current().map_err(OpenError::Missing)?;
+        }
+        if let Some(tls) = &settings.listen.tls {
+            tls.check().map_err(OpenError::Missing)?;
+        }
         Ok(Listener {
             listener: tcp::listen(address).map_err(OpenError::listening)?,
             settings,
