@@ -38,8 +38,6 @@ struct State {
     is_written: bool,
     /// Reads must return at once if nothing has arrived.
     is_probing: bool,
-    /// A connection to a proxy is being made.
-    is_to_proxy: bool,
     /// No read waits beyond this.
     deadline: Option<Instant>,
     /// The peer closed the connection before the request was written whole.
@@ -135,16 +133,6 @@ impl Wire {
         let is_acked =
             state.acked_when_idle.is_none() || state.acked_when_idle != state.acked_at_end;
         !is_acked && !state.is_reset
-    }
-
-    /// Whether a connection to a proxy is being made.
-    pub fn is_to_proxy(&self) -> bool {
-        self.state().is_to_proxy
-    }
-
-    /// Sets whether a connection to a proxy is being made.
-    pub fn set_to_proxy(&self, is_to_proxy: bool) {
-        self.state().is_to_proxy = is_to_proxy;
     }
 
     /// Notes when the certificates on a new connection expire.

@@ -59,7 +59,11 @@ pub(super) fn agent(
     };
     let tunnel = Tunnel::new(wire.clone(), Arc::clone(&observer));
     let tls = Tls::new(Arc::clone(tls), wire.clone(), Arc::clone(&observer));
-    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
+    let answers = Answers {
+        wire: wire.clone(),
+        has_proxy: config.proxy().is_some(),
+    };
+    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(answers);
     let resolver = Resolve {
         names,
         known: known.clone(),

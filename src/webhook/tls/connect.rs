@@ -143,7 +143,7 @@ impl Connector<Box<dyn Transport>> for Tls {
         let Some(socket) = socket else {
             return Ok(None);
         };
-        if !details.needs_tls() || self.wire.is_to_proxy() {
+        if !details.needs_tls() {
             return Ok(Some(socket));
         }
         self.observer.begin("TLS", "");
