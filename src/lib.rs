@@ -5,7 +5,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub use s3_audit_framer as framer;
-pub use s3_audit_framer::json;
 
 pub mod agent;
 pub mod buffer;

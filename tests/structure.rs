@@ -100,9 +100,6 @@ impl Module {
                 rest.next();
                 // The framer is a crate of its own.
                 base.truncate(usize::from(base[0] == "framer"));
-                if rest.peek() == Some(&"json") && base.is_empty() {
-                    base.push("framer");
-                }
             }
             "self" => drop(rest.next()),
             "super" => {}
@@ -411,7 +408,6 @@ fn the_scanner_finds_what_is_imported() {
             "mod inner {\n    use super::{Name, c::Other};\n}\nuse super::Name;",
             vec!["a", "a::b::c"],
         ),
-        ("a", "use crate::json::Scan;", vec!["framer::json"]),
         ("framer", "use crate::json::Scan;", vec!["framer::json"]),
         ("a", "use std::fmt;\nlet x = e::f();", vec![]),
     ] {

@@ -17,11 +17,10 @@ use crate::webhook::encode::Format;
 
 /// What was opened.
 pub(super) struct Listening {
+    /// Those of all listeners, and of HTTP's.
     pub(super) http: Settings,
     /// The tokens that the status page requires of its clients.
     pub(super) status_tokens: Option<Arc<Watched<Tokens>>>,
-    /// For the sources that keep their clients' connections.
-    pub(super) listen: ListenSettings,
     /// To be checked for changes while the agent runs.
     pub(super) files: Vec<Arc<dyn Watch>>,
     /// What an operator should know.
@@ -49,19 +48,16 @@ pub(super) fn open(
     let is_given = provenance.origin(Opt::ListenConnections) > Origin::Default;
     let connections = is_given.then_some(options.listen_connections);
     Ok(Listening {
-        listen: ListenSettings {
-            connections,
-            timeout: options.listen_timeout,
-            socket_mode: options.socket_mode,
-            tls: tls.clone(),
-        },
         http: Settings {
+            listen: ListenSettings {
+                connections,
+                timeout: options.listen_timeout,
+                socket_mode: options.socket_mode,
+                tls,
+            },
             tokens,
-            tls,
-            connections,
             connections_per_peer: options.listen_connections_per_peer,
             max_body: options.max_body_bytes,
-            timeout: options.listen_timeout,
             hec_input: options.hec_input.unwrap_or(match options.webhook.format {
                 Format::Hec => HecInput::Keep,
                 _ => HecInput::Unwrap,

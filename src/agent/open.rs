@@ -197,8 +197,7 @@ pub fn check(
     })?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
-        source::check(spec, &listening.http, &listening.listen)
-            .map_err(|error| of_source(error, spec, provenance))?;
+        source::check(spec, &listening.http).map_err(|error| of_source(error, spec, provenance))?;
     }
     // An agent waits for these files.
     let files = [
@@ -343,14 +342,8 @@ fn open_sources(
         claims: has_several.then(Claims::default),
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
-        let (http, listen) = (&listening.http, &listening.listen);
-        let opened = source::open(
-            spec,
-            http,
-            listen,
-            &files,
-            memory.map(|memory| memory.restored),
-        );
+        let restored = memory.map(|memory| memory.restored);
+        let opened = source::open(spec, &listening.http, &files, restored);
         opened.map_err(|error| of_source(error, spec, provenance))
     });
     let sources = sources.collect::<Result<_, CommandError>>()?;

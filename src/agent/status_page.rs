@@ -2,19 +2,16 @@
 //! the same counters as the log's.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-
-use socket2::SockRef;
 
 use crate::buffer::queue::QueueStats;
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::source::BACKLOG;
 use crate::source::http::connections::{Connections, Member};
 use crate::source::http::registry::Limits;
 use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
@@ -22,6 +19,7 @@ use crate::source::http::tokens::Tokens;
 use crate::source::watched::Watched;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::tcp;
 use crate::sys::thread;
 use crate::telemetry::Report;
 use crate::telemetry::metrics::{self, BufferState};
@@ -75,7 +73,7 @@ pub fn open(
     let Some(address) = options.status_listen else {
         return Ok(None);
     };
-    listen(address).map(Some).map_err(|error| {
+    tcp::listen(address).map(Some).map_err(|error| {
         let what = format!("{address}: can't listen: {error}");
         match error.kind() {
             // An address that is not available may become this host's later.
@@ -85,14 +83,6 @@ pub fn open(
             _ => provenance.error(Opt::StatusListen, what).into(),
         }
     })
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    // Silent clients must not fill the kernel's backlog of connections to be accepted.
-    SockRef::from(&listener).listen(BACKLOG)?;
-    Ok(listener)
 }
 
 impl Status {

@@ -9,7 +9,7 @@ use crate::delivery::target::Numbering;
 use crate::sys::host;
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
-use crate::text::certificate::hex;
+use crate::text::hex;
 use crate::trail::Saved;
 use crate::trail::running::Opened;
 use crate::trail::store::Store;
@@ -78,5 +78,5 @@ fn digest_of(provenance: &Provenance) -> String {
             context.update(b"\n");
         }
     }
-    hex(context.finish().as_ref())
+    hex::encode(context.finish().as_ref())
 }

@@ -70,9 +70,15 @@ impl Chunk {
         }
     }
 
-    /// An empty chunk, without its memory.
+    /// Whether it has no events.
     pub fn is_empty(&self) -> bool {
         self.events == 0
+    }
+
+    /// Forgets its events; the memory stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.events = 0;
     }
 }
 

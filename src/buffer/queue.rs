@@ -169,8 +169,7 @@ impl Producer {
             self.append(state, lines, piece);
             rest = behind;
         }
-        chunk.bytes.clear();
-        chunk.events = 0;
+        chunk.clear();
     }
 
     /// Takes all of `chunk`, waiting for room for `patience` at most. What is left in it when this returns was not

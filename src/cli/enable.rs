@@ -20,7 +20,7 @@ use crate::config::options::{DisableOptions, EnableOptions, RunOptions, WebhookO
 use crate::config::provenance::{Origin, Provenance};
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
-use crate::text::certificate::hex;
+use crate::text::hex;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::header;
@@ -153,7 +153,7 @@ fn changes(webhook: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Chan
             (Opt::PinSha256, _) => webhook
                 .pins
                 .iter()
-                .map(|pin| hex(pin))
+                .map(|pin| hex::encode(pin))
                 .collect::<Vec<_>>()
                 .join(",")
                 .into(),

@@ -69,12 +69,11 @@ impl Framer {
             return Step::Continue;
         }
         match self.next_part() {
-            Step::Wait => Step::Wait,
-            Step::Continue => Step::Continue,
-            _ => {
+            Step::Lost(_) => {
                 self.mode = Mode::Between;
                 Step::Continue
             }
+            step => step,
         }
     }
 

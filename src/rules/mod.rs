@@ -69,11 +69,6 @@ impl Rules {
         }
     }
 
-    /// Whether every event is sent as it is.
-    pub fn is_empty(&self) -> bool {
-        self.filter.is_empty() && self.redactor.is_none()
-    }
-
     /// All rules in one line: `include http_status>=400, exclude operation=get_*, redact s3`. Empty if there are none.
     pub fn describe(&self) -> String {
         let rules = self.filter.rules().map(|(action, text)| match action {
@@ -161,11 +156,7 @@ impl LiveRules {
 
     /// Removes and masks what the current rules require, in a chunk's lines from this byte on.
     pub fn screen(&self, chunk: &mut Chunk, from: usize) -> Screened {
-        let rules = self.current();
-        match rules.is_empty() {
-            true => Screened::default(),
-            false => rules.screen(chunk, from),
-        }
+        self.current().screen(chunk, from)
     }
 
     /// All rules in one line; see [`Rules::describe`].

@@ -119,8 +119,7 @@ impl Redactor {
     /// # Errors
     /// It can't be such a name.
     pub fn check(field: &str) -> Result<(), &'static str> {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if field.is_empty() || field.len() > MAX_NAME || !field.bytes().all(is_name) {
+        if field.is_empty() || field.len() > MAX_NAME || !field.bytes().all(is_of_name) {
             return Err("fix: give the name of a member: at most 64 letters, digits, - and _");
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use crate::telemetry::counters::Refusal;
 
-/// What a connection is counted as that begins with these bytes, if they show that it speaks another protocol: TLS,
-/// HTTP/2, a balancer's PROXY header of version 1 or 2, or HTTP.
+/// How a connection that begins with these bytes is counted, if they are of another protocol: TLS, HTTP/2, HTTP, or a
+/// balancer's PROXY header of version 1 or 2.
 pub(super) fn of(first: &[u8]) -> Option<Refusal> {
     let word = first.iter().position(|byte| !byte.is_ascii_uppercase());
     match first {

@@ -6,26 +6,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadGzip;
 
-/// Decompresses a stream of gzip.
-#[derive(Debug)]
-pub struct Gunzip {
-    decompress: Decompress,
-    /// The current member has ended: only another one may follow.
-    member_ended: bool,
-    has_begun: bool,
-}
-
-impl Default for Gunzip {
-    /// Before the first byte.
-    fn default() -> Self {
-        Gunzip {
-            // 15 bits of window, and a gzip header around it.
-            decompress: Decompress::new_gzip(15),
-            member_ended: false,
-            has_begun: false,
-        }
-    }
-}
+/// Decompresses a stream of gzip: `None` where a member may begin, and the stream may end.
+#[derive(Debug, Default)]
+pub struct Gunzip(Option<Decompress>);
 
 impl Gunzip {
     /// Memory that it takes: a window and tables.
@@ -33,7 +16,7 @@ impl Gunzip {
 
     /// Whether it may end here.
     pub fn is_done(&self) -> bool {
-        self.member_ended || !self.has_begun
+        self.0.is_none()
     }
 
     /// Inflates some bytes of `input` to the beginning of `out`. Returns how many came out.
@@ -41,20 +24,16 @@ impl Gunzip {
     /// # Errors
     /// This is not gzip.
     pub fn next(&mut self, input: &mut &[u8], out: &mut [u8]) -> Result<usize, BadGzip> {
-        if self.member_ended {
-            self.decompress = Decompress::new_gzip(15);
-            self.member_ended = false;
-        }
-        self.has_begun = true;
-        let (before_in, before_out) = (self.decompress.total_in(), self.decompress.total_out());
-        let status = self
-            .decompress
-            .decompress(input, out, FlushDecompress::None);
-        let used = (self.decompress.total_in() - before_in) as usize;
-        let made = (self.decompress.total_out() - before_out) as usize;
+        // 15 bits of window, and a gzip header around it.
+        let new = || Decompress::new_gzip(15);
+        let member = self.0.get_or_insert_with(new);
+        let (before_in, before_out) = (member.total_in(), member.total_out());
+        let status = member.decompress(input, out, FlushDecompress::None);
+        let used = (member.total_in() - before_in) as usize;
+        let made = (member.total_out() - before_out) as usize;
         *input = input.get(used..).unwrap_or_default();
         match status {
-            Ok(Status::StreamEnd) => self.member_ended = true,
+            Ok(Status::StreamEnd) => self.0 = None,
             Ok(_) if used + made > 0 => {}
             _ => return Err(BadGzip),
         }

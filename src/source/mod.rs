@@ -25,7 +25,6 @@ pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
-pub use stream::BACKLOG;
 
 use std::time::Duration;
 
@@ -42,13 +41,13 @@ use crate::sys::shutdown::ShutdownSignal;
 pub fn open(
     spec: &Spec,
     http: &http::Settings,
-    listen: &ListenSettings,
     files: &FileSettings,
     restored: Option<Receiver<Restored>>,
 ) -> Result<Box<dyn Source>, OpenError> {
-    let (spec, http, listen, files) = (spec.clone(), http.clone(), listen.clone(), files.clone());
+    check(spec, http)?;
+    let (spec, http, files) = (spec.clone(), http.clone(), files.clone());
     let open = move || -> Result<Box<dyn Source>, OpenError> {
-        let listen = listen.clone();
+        let listen = http.listen.clone();
         Ok(match &spec {
             Spec::Stdin => Box::new(stdin::Stdin::open()?),
             Spec::File(path) => Box::new(file::FileSource {
@@ -75,13 +74,13 @@ pub fn open(
 ///
 /// # Errors
 /// As for [`open`].
-pub fn check(spec: &Spec, http: &http::Settings, listen: &ListenSettings) -> Result<(), OpenError> {
+pub fn check(spec: &Spec, http: &http::Settings) -> Result<(), OpenError> {
     match spec {
+        Spec::Https(_) | Spec::Fluents(_) if http.listen.tls.is_none() => Err(OpenError::Wrong(
+            "needs a certificate; fix: give --listen-cert and --listen-key".into(),
+        )),
         Spec::Http(address) => http::check(*address, http, false),
         Spec::Https(address) => http::check(*address, http, true),
-        Spec::Fluents(_) if listen.tls.is_none() => {
-            Err(OpenError::Wrong(spec::NO_CERTIFICATE.into()))
-        }
         _ => Ok(()),
     }
 }

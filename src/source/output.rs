@@ -127,8 +127,8 @@ impl SourceOutput {
 
     fn lose(&mut self, lost: Lost, if_malformed: Option<Reason>) {
         match lost {
-            Lost::Malformed => self.refuse(if_malformed.unwrap_or(Reason::Malformed), 1),
-            Lost::TooLarge => self.refuse(Reason::TooLarge, 1),
+            Lost::Malformed => self.count_dropped(if_malformed.unwrap_or(Reason::Malformed), 1),
+            Lost::TooLarge => self.count_dropped(Reason::TooLarge, 1),
         }
     }
 
@@ -191,7 +191,7 @@ impl SourceOutput {
 
     fn append(&mut self, event: &Event<'_>) {
         if !self.could_ever_take(event) {
-            return self.refuse(Reason::TooLarge, 1);
+            return self.count_dropped(Reason::TooLarge, 1);
         }
         event.append_line(&mut self.chunk.bytes);
         self.chunk.events += 1;
@@ -218,13 +218,11 @@ impl SourceOutput {
             self.chunk.events += part.events;
             rest = behind;
         }
-        lines.bytes.clear();
-        lines.events = 0;
+        lines.clear();
     }
 
     fn clear(&mut self) {
-        self.chunk.bytes.clear();
-        self.chunk.events = 0;
+        self.chunk.clear();
         self.counted = Extent::default();
     }
 
@@ -378,7 +376,7 @@ impl SourceOutput {
     }
 
     /// Counts the events of a client that are all dropped, for this reason.
-    pub fn refuse(&self, reason: Reason, events: usize) {
+    pub fn count_dropped(&self, reason: Reason, events: usize) {
         self.report.received(self.source, events);
         self.report.dropped(reason, Some(self.source), events);
     }

@@ -164,10 +164,6 @@ impl FromStr for WhenFull {
     }
 }
 
-/// What TLS needs.
-pub(super) const NO_CERTIFICATE: &str =
-    "needs a certificate; fix: give --listen-cert and --listen-key";
-
 /// Why a source can't be opened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OpenError {

@@ -1,15 +1,11 @@
-//! What standard input and sockets have in common: listening for clients, and reading one stream to its end.
+//! What standard input and sockets have in common: reading one stream to its end.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
 use super::output::SourceOutput;
 use super::rest::Rest;
-use super::spec::OpenError;
 use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
@@ -19,18 +15,6 @@ pub(super) const LAST_READS: Duration = Duration::from_millis(500);
 
 /// Time between two looks at whether forwarding was enabled.
 const DISABLED: Duration = Duration::from_millis(200);
-
-/// Clients that may wait to be accepted. With the standard library's 128, the last ones of a burst would retry after a
-/// second, when some have given up.
-pub const BACKLOG: i32 = 4096;
-
-/// Listens at an address; accepting a client never waits.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, OpenError> {
-    let listener = TcpListener::bind(address).map_err(OpenError::listening)?;
-    let listens = SockRef::from(&listener).listen(BACKLOG);
-    let ready = listens.and_then(|()| listener.set_nonblocking(true));
-    ready.map(|()| listener).map_err(OpenError::listening)
-}
 
 /// Whether this error means only that nothing has arrived.
 pub(super) fn is_passing(error: &io::Error) -> bool {

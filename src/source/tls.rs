@@ -1,7 +1,6 @@
 //! TLS for sources that listen: rustls' server side, with files that may be renewed while the agent runs.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -101,7 +100,7 @@ impl TlsServer {
     pub fn accept<S: Read + Write>(&self, stream: S) -> io::Result<TlsStream<S>> {
         let config = self.config.current().map_err(io::Error::other)?;
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(TlsStream(StreamOwned::new(connection, stream)))
+        Ok(StreamOwned::new(connection, stream))
     }
 }
 
@@ -112,61 +111,9 @@ impl Watch for TlsServer {
 }
 
 /// A connection inside TLS. Works over streams that block and over those that do not.
-pub struct TlsStream<S: Read + Write>(StreamOwned<ServerConnection, S>);
+pub type TlsStream<S> = StreamOwned<ServerConnection, S>;
 
-impl<S: Read + Write> TlsStream<S> {
-    /// Whether the handshake has not ended.
-    pub fn is_handshaking(&self) -> bool {
-        self.0.conn.is_handshaking()
-    }
-
-    /// Does the handshake now. Over a stream that blocks, returns when it has ended.
-    ///
-    /// # Errors
-    /// It failed, or the stream did: [`handshake_error`] tells which.
-    pub fn handshake(&mut self) -> io::Result<()> {
-        while self.0.conn.is_handshaking() {
-            self.0.conn.complete_io(&mut self.0.sock)?;
-        }
-        Ok(())
-    }
-
-    /// The connection below.
-    pub fn get_ref(&self) -> &S {
-        self.0.get_ref()
-    }
-
-    /// Says that nothing follows.
-    pub fn close(&mut self) {
-        self.0.conn.send_close_notify();
-        // If the client is gone, it need not know.
-        let _ = self.0.flush();
-    }
-}
-
-impl<S: Read + Write + AsFd> AsFd for TlsStream<S> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.get_ref().as_fd()
-    }
-}
-
-impl<S: Read + Write> Read for TlsStream<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<S: Read + Write> Write for TlsStream<S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// What a client is counted as whose handshake failed. `None` if the error is the connection's.
+/// How a client whose handshake failed is counted. `None` if the connection broke.
 pub fn handshake_error(error: &io::Error) -> Option<Refusal> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
@@ -313,10 +260,10 @@ mod tests {
             let mut stream = server.accept(ours).unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
-            assert!(!stream.is_handshaking());
+            assert!(!stream.conn.is_handshaking());
             stream.write_all(&byte).unwrap();
             assert_eq!(client.join().unwrap(), *b"a");
-            stream.close();
+            stream.conn.send_close_notify();
         }
     }
 

@@ -1,8 +1,26 @@
-//! What the kernel knows about a TCP connection.
+//! TCP: listening, and what the kernel knows about a connection.
 
+use std::io;
 use std::mem::{offset_of, size_of};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
+
+use socket2::SockRef;
+
+/// Clients that may wait to be accepted. With the standard library's 128, silent clients could fill the queue, and the
+/// last ones of a burst would retry after a second, when some have given up.
+pub const BACKLOG: i32 = 4096;
+
+/// Listens at an address; accepting a client never waits.
+///
+/// # Errors
+/// The address is in use, or is not this host's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
+}
 
 /// The beginning of Linux's `struct tcp_info`. libc's version lacks the fields at its end.
 #[repr(C)]
@@ -40,7 +58,6 @@ pub fn bytes_acked(stream: &TcpStream) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
 
     use super::*;
 

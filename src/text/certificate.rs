@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
 
+use crate::text::hex;
+
 /// A SHA-256 digest.
 pub type Fingerprint = [u8; 32];
 
@@ -142,27 +144,17 @@ pub fn sha256(bytes: &[u8]) -> Fingerprint {
     fingerprint
 }
 
-/// Bytes, such as a fingerprint, in lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Reads a SHA-256 digest, with or without colons between its bytes, as `openssl x509 -fingerprint -sha256` prints it.
 ///
 /// # Errors
 /// It is not a SHA-256 digest.
 pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
     let digits: String = text.trim().split(':').collect();
-    let mut fingerprint = [0; 32];
-    let is_hex = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let wrong = || {
+    let bytes = hex::decode(&digits).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| {
         "is no SHA-256 of 64 hexadecimal digits; fix: use one that `s3-audit-webhook test` shows"
             .into()
-    };
-    for (place, byte) in fingerprint.iter_mut().enumerate().filter(|_| is_hex) {
-        *byte = u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).map_err(|_| wrong())?;
-    }
-    is_hex.then_some(fingerprint).ok_or_else(wrong)
+    })
 }
 
 /// The day of a time, in UTC.
@@ -323,11 +315,11 @@ mod tests {
         assert_eq!(date(certificate.not_after), "2126-11-04");
         // As `openssl x509 -fingerprint -sha256` and `openssl pkey -pubin -outform der | sha256sum` print them.
         assert_eq!(
-            hex(&certificate.fingerprint),
+            hex::encode(&certificate.fingerprint),
             "efbf440c1bc60b15d8d74e5bc6f68fbce5032db98f6ed99d79449027d94341e1"
         );
         assert_eq!(
-            hex(&certificate.key_fingerprint),
+            hex::encode(&certificate.key_fingerprint),
             "4d9b6ecd3e9325830a7ede8bd199e77e78f69782b4b5b48944fb435bc10a055a"
         );
     }
@@ -391,7 +383,7 @@ mod tests {
 
     #[test]
     fn fingerprints_are_read_as_openssl_writes_them() {
-        let text = hex(&sha256(b""));
+        let text = hex::encode(&sha256(b""));
         let pairs: Vec<_> = text
             .as_bytes()
             .chunks(2)

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod choice;
 pub mod envelope;
 pub mod escape;
+pub mod hex;
 pub mod path;
 pub mod pem;
 pub mod quantity;

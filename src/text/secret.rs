@@ -157,35 +157,23 @@ fn decoded(text: &str) -> String {
 
 /// The character that an escape at the beginning of the text stands for, and the escape's length.
 fn escape(text: &str) -> Option<(Option<char>, usize)> {
-    let hex = |from: usize, to: usize| {
-        let digits = text.as_bytes().get(from..to)?;
-        let value = digits.iter().try_fold(0, |value, digit| {
-            Some(value << 4 | char::from(*digit).to_digit(16)?)
-        })?;
+    let digits = |from: usize, to: usize, radix: u32| {
+        let value = u32::from_str_radix(text.get(from..to)?, radix).ok()?;
         Some((char::from_u32(value), to))
     };
+    let digits_before = |end: char, from: usize, radix: u32| {
+        let end = text.find(end).filter(|end| *end <= 9)?;
+        digits(from, end, radix).map(|(c, end)| (c, end + 1))
+    };
     match text.as_bytes() {
-        [b'%', ..] => hex(1, 3),
-        [b'\\', b'u', b'{', ..] => {
-            let end = text.find('}').filter(|end| *end <= 9)?;
-            hex(3, end).map(|(c, end)| (c, end + 1))
-        }
-        [b'\\', b'u', ..] => hex(2, 6),
-        [b'\\', b'x', ..] => hex(2, 4),
+        [b'%', ..] => digits(1, 3, 16),
+        [b'\\', b'u', b'{', ..] => digits_before('}', 3, 16),
+        [b'\\', b'u', ..] => digits(2, 6, 16),
+        [b'\\', b'x', ..] => digits(2, 4, 16),
         [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
-        [b'\\', b'0'..=b'7', ..] => {
-            let value = u8::from_str_radix(text.get(1..4)?, 8).ok()?;
-            Some((Some(value.into()), 4))
-        }
-        [b'&', b'#', b'x' | b'X', ..] => {
-            let end = text.find(';').filter(|end| *end <= 9)?;
-            hex(3, end).map(|(c, end)| (c, end + 1))
-        }
-        [b'&', b'#', ..] => {
-            let end = text.find(';').filter(|end| *end <= 9)?;
-            let value: u32 = text.get(2..end)?.parse().ok()?;
-            Some((char::from_u32(value), end + 1))
-        }
+        [b'\\', b'0'..=b'7', ..] => digits(1, 4, 8),
+        [b'&', b'#', b'x' | b'X', ..] => digits_before(';', 3, 16),
+        [b'&', b'#', ..] => digits_before(';', 2, 10),
         _ => None,
     }
 }

@@ -158,7 +158,7 @@ impl Trail {
             return;
         }
         for entry in &mut self.saved.outbox {
-            if entry.seq.is_none() && !entry.is_refused {
+            if entry.seq.is_none() && !entry.is_rejected {
                 entry.seq = queue.push(&entry.line);
             }
         }
@@ -173,7 +173,7 @@ impl Trail {
 
     fn try_again(&mut self) {
         let entries = self.saved.outbox.iter_mut();
-        entries.for_each(|entry| entry.is_refused = false);
+        entries.for_each(|entry| entry.is_rejected = false);
     }
 
     /// Notes losses, and which records are final.
@@ -184,7 +184,7 @@ impl Trail {
             // A record that is lost has explained nothing: it is sent again, with another number.
             for entry in &mut self.saved.outbox {
                 if entry.seq.is_some_and(|seq| gap.numbers.contains(seq)) {
-                    (entry.seq, entry.is_refused) = (None, true);
+                    (entry.seq, entry.is_rejected) = (None, true);
                 }
             }
             let numbers = gap.numbers.iter();
@@ -204,12 +204,12 @@ impl Trail {
         for ((source, reason), mut gap) in std::mem::take(&mut self.saved.gaps) {
             let key = format!("gap {source} {reason}");
             let numbers = match gap.unnumbered {
-                0 => Some(0..0),
                 // While records of the same kind can't be delivered, more of them would only pile up.
                 _ if self.is_pending(&key) => None,
+                0 => Some(0..0),
                 events => queue.skip(events),
             };
-            match numbers.filter(|_| !self.is_pending(&key)) {
+            match numbers {
                 Some(numbers) => {
                     gap.unnumbered = 0;
                     gap.numbers
@@ -250,7 +250,7 @@ impl Trail {
             key,
             seq: None,
             line,
-            is_refused: false,
+            is_rejected: false,
         });
     }
 }

@@ -76,7 +76,7 @@ fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce())
             report: Arc::clone(&report),
             source: parts.source,
         }),
-        keeper: Keeper {
+        writer: Writer {
             store: opened.store,
             watchdog: parts.watchdog,
             is_failing: false,
@@ -103,13 +103,13 @@ fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce())
     let _ = end.recv();
     let (view, losses) = (thread.view(), thread.report.take_gaps());
     trail.end(losses, &thread.stats.unfinished(), &view);
-    thread.keeper.keep(trail.saved());
+    thread.writer.write(trail.saved());
 }
 
 struct Thread {
     /// Dropped when the last record is queued, so that the queue can close.
     queue: Option<Counted>,
-    keeper: Keeper,
+    writer: Writer,
     report: Arc<Report>,
     stats: QueueStats,
     rules: LiveRules,
@@ -139,7 +139,7 @@ impl Thread {
         let losses = self.report.take_gaps();
         step(trail, losses, queue, &view);
         // A record is saved before it is queued, so that its number is never given to another one.
-        self.keeper.keep(trail.saved());
+        self.writer.write(trail.saved());
         trail.queue(queue, &view);
         self.report.trail(TrailState {
             stream: trail.saved().stream.clone(),
@@ -150,15 +150,15 @@ impl Thread {
 }
 
 /// Writes the file, and logs it if it can't.
-struct Keeper {
+struct Writer {
     store: Option<Store>,
     watchdog: Watchdog,
     is_failing: bool,
     last: Option<Saved>,
 }
 
-impl Keeper {
-    fn keep(&mut self, saved: &Saved) {
+impl Writer {
+    fn write(&mut self, saved: &Saved) {
         let Some(store) = &self.store else { return };
         if self.last.as_ref() == Some(saved) {
             return;

@@ -23,7 +23,7 @@ pub struct Entry {
     /// The line as it is sent.
     pub line: String,
     /// The webhook has rejected it, and it is not tried again yet. Not saved.
-    pub is_refused: bool,
+    pub is_rejected: bool,
 }
 
 /// What is saved.
@@ -158,7 +158,7 @@ impl Saved {
                 key: text(&entry["key"])?,
                 seq: None,
                 line: text(&entry["line"])?,
-                is_refused: false,
+                is_rejected: false,
             })
         });
         Some(Saved {

@@ -52,6 +52,8 @@ pub struct Answer {
     pub date: Option<String>,
     /// Where a redirect leads.
     pub location: Option<String>,
+    /// Which program answers.
+    pub server: Option<String>,
     /// The beginning of the body; of a success perhaps only what is needed to recognise it.
     pub text: Vec<u8>,
     /// How many events it is about.

@@ -11,22 +11,28 @@ use crate::webhook::wire::Wire;
 
 /// Makes ureq understand answers. Must be the last of a chain.
 #[derive(Debug)]
-pub struct Answers(pub Wire);
+pub struct Answers {
+    /// Learns of each request.
+    pub wire: Wire,
+    /// The webhook is reached through a proxy.
+    pub has_proxy: bool,
+}
 
 impl Connector<Box<dyn Transport>> for Answers {
     type Out = Box<dyn Transport>;
 
     fn connect(
         &self,
-        _: &ConnectionDetails,
+        details: &ConnectionDetails,
         inner: Option<Box<dyn Transport>>,
     ) -> Result<Option<Self::Out>, Error> {
-        Ok(inner.map(|inner| match self.0.is_to_proxy() {
-            // TLS will be spoken over it.
+        // ureq connects to the proxy itself as if there were none. Over that, CONNECT and TLS will be spoken.
+        let is_to_proxy = self.has_proxy && details.config.proxy().is_none();
+        Ok(inner.map(|inner| match is_to_proxy {
             true => inner,
             false => Box::new(Answering {
                 inner,
-                wire: self.0.clone(),
+                wire: self.wire.clone(),
                 head: Some(Head::default()),
                 input: Vec::new(),
                 read: 0,

@@ -1,7 +1,16 @@
 //! One POST over one kept-alive connection, and what became of it.
 
+mod acks;
+mod advice;
+mod ahead;
+mod build;
+mod clock;
+mod exchange;
+mod session;
+mod target;
+
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -184,8 +193,8 @@ impl Webhook {
     pub fn try_out(&mut self, event: &Batch) -> Result<Reply, DeliveryError> {
         self.template.encoder.encode(event, usize::MAX);
         let channel = self.template.ack_uri.as_ref().map(|_| 0);
-        let (answer, server) = self
-            .try_post(event, channel, true)
+        let answer = self
+            .try_post(event, channel)
             .map_err(|unanswered| self.error(&unanswered))?;
         // A test event is no secret, so the answer may repeat it.
         let nothing = Batch::default();
@@ -193,12 +202,13 @@ impl Webhook {
         Ok(Reply {
             outcome: answer.outcome(&question, SystemTime::now()),
             shown: answer.shown(&question),
-            note: self.makes_one_record(&server).then_some(FLUENT_BIT_RAW),
+            note: self.makes_one_record(&answer).then_some(FLUENT_BIT_RAW),
         })
     }
 
-    fn makes_one_record(&self, server: &str) -> bool {
-        self.shared.endpoint.collector() == Some(Collector::Raw) && foreign::is_fluent_bit(server)
+    fn makes_one_record(&self, answer: &Answer) -> bool {
+        self.shared.endpoint.collector() == Some(Collector::Raw)
+            && (answer.server.as_deref()).is_some_and(foreign::is_fluent_bit)
     }
 
     fn is_connection_old(&self) -> bool {
@@ -230,14 +240,8 @@ impl Webhook {
         }
     }
 
-    /// Posts these events, which were encoded last. The text of a successful answer is only read where it says more
-    /// than the status, or is `wanted`. Returns the `Server` header too.
-    fn try_post(
-        &self,
-        events: &Batch,
-        channel: Option<u64>,
-        is_text_wanted: bool,
-    ) -> Result<(Answer, String), Unanswered> {
+    /// Posts these events, which were encoded last.
+    fn try_post(&self, events: &Batch, channel: Option<u64>) -> Result<Answer, Unanswered> {
         let RequestTemplate { encoder, uri, .. } = &self.template;
         let mut request = self.request(uri, channel);
         if let Some(content_type) = self.template.content_type() {
@@ -259,81 +263,47 @@ impl Webhook {
             }
         }
         let mut response = self.send(request, body, channel)?;
-        Ok(self.read(&mut response, events.extent().events, is_text_wanted))
-    }
-
-    /// Reads as much of an answer as is needed, and all of it if the end is near, so that the connection can be kept.
-    /// The status says what became of the body, so a cut-off or endless text only costs the connection.
-    fn read(
-        &self,
-        response: &mut Response<ureq::Body>,
-        events: usize,
-        is_text_wanted: bool,
-    ) -> (Answer, String) {
-        let status = response.status();
-        let header = |name| {
-            let value: &HeaderValue = response.headers().get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let mut answer = Answer {
-            status: status.as_u16(),
-            content_type: header(header::CONTENT_TYPE),
-            events,
-            ..Answer::default()
-        };
-        let mut server = String::new();
-        if is_text_wanted || self.shared.endpoint.collector() == Some(Collector::Raw) {
-            server = header(header::SERVER).unwrap_or_default();
-        }
-        if !status.is_success() || is_text_wanted {
-            answer.retry_after = header(header::RETRY_AFTER);
-            answer.date = header(header::DATE);
-            answer.location = header(header::LOCATION);
-        }
-        let is_bulk = self.template.encoder.has_prefix() && status.is_success();
+        let events = events.extent().events;
+        let is_bulk = encoder.has_prefix() && response.status().is_success();
         let more = if is_bulk {
             ITEM_BYTES * events as u64
         } else {
             0
         };
-        let mut from = response.body_mut().as_reader().take(ANSWER_BYTES + more);
-        let text = &mut answer.text;
-        if !status.is_success() || self.template.is_splunk || is_text_wanted {
-            let _ = from.by_ref().take(ANSWER_BYTES).read_to_end(text);
-        } else {
-            // Enough to recognise a page. An empty read is the end.
-            let mut piece = [0; 4096];
-            while text.trim_ascii().is_empty() && text.len() < piece.len() {
-                match from.read(&mut piece) {
-                    Ok(length @ 1..) => text.extend_from_slice(&piece[..length]),
-                    end => {
-                        answer.items.cut_off = is_bulk && end.is_err() && text.is_empty();
-                        break;
-                    }
-                }
-            }
+        let (mut answer, is_whole) = read(&mut response, ANSWER_BYTES + more);
+        answer.events = events;
+        if is_bulk {
+            answer.items = Items::read(&answer.text);
+            // What breaks off before it says that there are no errors may have had some to tell.
+            let may_be_json = matches!(answer.text.trim_ascii_start(), [] | [b'{', ..]);
+            let is_clear = answer.items.errors == Some(false) || !may_be_json;
+            answer.items.cut_off |= !is_whole && !is_clear;
         }
-        if is_bulk && !answer.items.cut_off {
-            answer.items = Items::read(text);
-            if answer.items.cut_off {
-                let end = from.read_to_end(text);
-                answer.items = Items::read(text);
-                answer.items.cut_off |= end.is_err();
-            }
-        }
-        let _ = io::copy(&mut from, &mut io::sink());
-        (answer, server)
+        Ok(answer)
     }
 }
 
-mod acks;
-mod advice;
-mod ahead;
-mod build;
-mod clock;
-mod exchange;
-mod session;
-mod target;
+/// Reads an answer up to this many bytes of its text; to its end if that is near, so that the connection can be kept. The
+/// status says what became of a body, so a cut-off or endless text only costs the connection. False if it was cut off.
+fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
+    let header = |name| {
+        let value: &HeaderValue = response.headers().get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        content_type: header(header::CONTENT_TYPE),
+        retry_after: header(header::RETRY_AFTER),
+        date: header(header::DATE),
+        location: header(header::LOCATION),
+        server: header(header::SERVER),
+        ..Answer::default()
+    };
+    let mut from = response.body_mut().as_reader().take(limit);
+    let is_whole = from.read_to_end(&mut answer.text).is_ok();
+    (answer, is_whole)
+}
+
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

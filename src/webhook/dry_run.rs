@@ -12,7 +12,7 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::webhook::encode::{Encoder, Format};
 
 /// Prints each body as it would be posted, but never compressed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DryRun {
     /// Makes the bodies.
     pub encoder: Encoder,
@@ -70,9 +70,6 @@ impl Target for DryRun {
     }
 
     fn another(&self) -> Box<dyn Target> {
-        Box::new(DryRun {
-            encoder: self.encoder.another(),
-            cut_off: self.cut_off.clone(),
-        })
+        Box::new(self.clone())
     }
 }

@@ -11,7 +11,7 @@ use crate::delivery::compression::Packed;
 use crate::delivery::outcome::Overhead;
 use crate::delivery::target::Numbering;
 use crate::text::choice::choose;
-use crate::text::envelope;
+use crate::text::envelope::Envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
 use crate::webhook::header::Header;
@@ -90,9 +90,9 @@ impl FromStr for Compressed {
 }
 
 /// Makes bodies, one after the other.
+#[derive(Clone)]
 pub struct Encoder {
-    envelope: Envelope,
-    compressed: Compressed,
+    around: Around,
     gzip: Option<Gzip>,
     /// The last body, unless it is just the lines.
     made: Piece,
@@ -100,7 +100,7 @@ pub struct Encoder {
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Encoder({:?})", self.envelope.format)
+        write!(f, "Encoder({:?})", self.around.format)
     }
 }
 
@@ -118,65 +118,57 @@ impl Encoder {
             ((*name).to_owned(), format!(",\"{name}\":{value}"))
         };
         let members: Vec<_> = members.iter().map(member).collect();
-        let end_of_envelope = members.iter().map(|(_, text)| text.as_str());
-        let end_of_envelope = end_of_envelope.chain(["}\n"]).collect::<String>();
+        let envelope_end = members.iter().map(|(_, text)| text.as_str());
+        let envelope_end = envelope_end.chain(["}\n"]).collect::<String>();
         let end = if prefix.is_empty() { "" } else { "\n" };
         Encoder {
-            envelope: Envelope {
+            around: Around {
                 format,
                 prefix: format!("{prefix}{end}").into(),
                 members,
-                envelope: end_of_envelope.into(),
+                envelope_end: envelope_end.into(),
                 numbered: None,
                 time_path: None,
                 saw_event_without_time: false,
             },
-            compressed,
-            gzip: gzip(compressed),
-            made: Piece::default(),
-        }
-    }
-
-    /// The same with its own memory.
-    pub fn another(&self) -> Self {
-        Encoder {
-            envelope: self.envelope.clone(),
-            compressed: self.compressed,
-            gzip: gzip(self.compressed),
+            gzip: match compressed {
+                Compressed::No => None,
+                Compressed::Gzip(level) => Some(Gzip::new(level)),
+            },
             made: Piece::default(),
         }
     }
 
     /// Where events say when they happened, instead of where the time is looked for otherwise.
     pub fn with_time_path(mut self, path: Option<TimePath>) -> Self {
-        self.envelope.time_path = path;
+        self.around.time_path = path;
         self
     }
 
     /// Has each event say which one it is: in HEC's `fields`, or in the `_id` of `_bulk`.
     pub fn number(&mut self, numbering: &Numbering) {
-        self.envelope.numbered = Some(Numbered::new(
+        self.around.numbered = Some(Numbered::new(
             numbering,
-            self.envelope.format == Format::Hec,
-            &self.envelope.prefix,
+            self.around.format == Format::Hec,
+            &self.around.prefix,
         ));
     }
 
     /// The headers that say which events a request has, where bodies can't.
     pub fn audit_headers(&self, events: &Batch) -> Vec<Header> {
-        let numbered = self.envelope.numbered.as_ref();
+        let numbered = self.around.numbered.as_ref();
         let headers = numbered.and_then(|numbered| numbered.headers(events));
         headers.into_iter().flatten().collect()
     }
 
     /// Whether an event was put into HEC's envelope without a time because none was found.
     pub fn saw_event_without_time(&self) -> bool {
-        self.envelope.saw_event_without_time
+        self.around.saw_event_without_time
     }
 
     /// What bodies look like.
     pub fn format(&self) -> Format {
-        self.envelope.format
+        self.around.format
     }
 
     /// What they are compressed with, for the `Content-Encoding` header.
@@ -186,18 +178,18 @@ impl Encoder {
 
     /// Whether there is a line before each event.
     pub fn has_prefix(&self) -> bool {
-        !self.envelope.prefix.is_empty()
+        !self.around.prefix.is_empty()
     }
 
     /// What encoding adds to the events' bytes at most, before compression.
     pub fn overhead(&self) -> Overhead {
-        let Envelope {
+        let Around {
             format,
             prefix,
-            envelope,
+            envelope_end,
             numbered,
             ..
-        } = &self.envelope;
+        } = &self.around;
         let number = numbered.as_ref().map_or(0, Numbered::bytes);
         match format {
             // A bracket or comma takes the place of each newline.
@@ -206,7 +198,7 @@ impl Encoder {
                 per_body: 1,
             },
             Format::Hec => Overhead {
-                per_event: LONGEST_HEC_START + envelope.len() + number,
+                per_event: LONGEST_HEC_START + envelope_end.len() + number,
                 per_body: 0,
             },
             Format::Ndjson | Format::Single => Overhead {
@@ -219,25 +211,20 @@ impl Encoder {
     /// Makes the body of these events, which [`body`](Self::body) then returns. If it is compressed, returns its size;
     /// beyond `max_bytes` only a part was compressed.
     pub fn encode(&mut self, events: &Batch, max_bytes: usize) -> Option<Packed> {
-        let Encoder {
-            envelope,
-            compressed: _,
-            gzip,
-            made,
-        } = self;
+        let Encoder { around, gzip, made } = self;
         let mut bytes = std::mem::take(made).into_memory().unwrap_or_default();
         bytes.clear();
         // A body is in memory twice while it is sent; the memory of an unusually large one must not stay.
         bytes.shrink_to(KEPT);
         let packed = match gzip {
-            None if envelope.is_plain() => None,
+            None if around.is_plain() => None,
             None => {
-                envelope.write(events, |piece| bytes.extend_from_slice(piece));
+                around.write(events, |piece| bytes.extend_from_slice(piece));
                 None
             }
             Some(gzip) => {
                 gzip.begin(std::mem::take(&mut bytes));
-                envelope.write(events, |piece| {
+                around.write(events, |piece| {
                     if gzip.bytes() <= max_bytes {
                         gzip.add(piece);
                     }
@@ -255,7 +242,7 @@ impl Encoder {
 
     /// The body of these events, which were encoded last.
     pub fn body(&self, events: &Batch) -> Vec<Piece> {
-        if self.gzip.is_none() && self.envelope.is_plain() {
+        if self.gzip.is_none() && self.around.is_plain() {
             events.pieces().cloned().collect()
         } else {
             Vec::from([self.made.clone()])
@@ -271,20 +258,20 @@ const KEPT: usize = 2 << 20;
 
 /// What is around the events.
 #[derive(Clone)]
-struct Envelope {
+struct Around {
     format: Format,
     /// A line before each event, with its newline, or nothing.
     prefix: Vec<u8>,
     /// Members of HEC's envelope besides time and event: the name, and `,"host":"…"`.
     members: Vec<(String, String)>,
     /// The end of HEC's envelope: these, `}` and a newline.
-    envelope: Vec<u8>,
+    envelope_end: Vec<u8>,
     numbered: Option<Numbered>,
     time_path: Option<TimePath>,
     saw_event_without_time: bool,
 }
 
-impl Envelope {
+impl Around {
     /// Whether nothing is around them: a body is the lines as they are.
     fn is_plain(&self) -> bool {
         matches!(self.format, Format::Ndjson | Format::Single) && self.prefix.is_empty()
@@ -316,7 +303,7 @@ impl Envelope {
                         out(std::mem::replace(&mut before, b","));
                         out(event);
                     }
-                    Format::Hec => match envelope::Envelope::of(event) {
+                    Format::Hec => match Envelope::of(event) {
                         Some(given) => self.complete(event, &given, &mut out),
                         None => self.wrap(event, &mut out),
                     },
@@ -341,16 +328,11 @@ impl Envelope {
         if let Some(numbered) = &mut self.numbered {
             out(format!(",\"fields\":{{{}}}", numbered.fields()).as_bytes());
         }
-        out(&self.envelope);
+        out(&self.envelope_end);
     }
 
     /// Adds to an envelope what its sender has not set.
-    fn complete(
-        &mut self,
-        line: &[u8],
-        given: &envelope::Envelope<'_>,
-        out: &mut impl FnMut(&[u8]),
-    ) {
+    fn complete(&mut self, line: &[u8], given: &Envelope<'_>, out: &mut impl FnMut(&[u8])) {
         let line = line.strip_suffix(b"}").unwrap_or(line);
         match (&mut self.numbered, given.fields) {
             (None, _) => out(line),
@@ -382,13 +364,6 @@ impl Envelope {
             }
         }
         out(b"}\n");
-    }
-}
-
-fn gzip(compressed: Compressed) -> Option<Gzip> {
-    match compressed {
-        Compressed::No => None,
-        Compressed::Gzip(level) => Some(Gzip::new(level)),
     }
 }
 

@@ -49,7 +49,7 @@ impl Endpoint {
             .rsplit_once(':')
             .filter(|(_, port)| !port.ends_with(']'));
         if port.is_some_and(|(_, port)| !port.parse().is_ok_and(|port: u16| port > 0)) {
-            return Err(wrong("has a port that is none"));
+            return Err(wrong("has an invalid port"));
         }
         Ok(Endpoint(uri))
     }

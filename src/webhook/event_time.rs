@@ -13,7 +13,6 @@ use memchr::memrchr;
 
 use crate::framer::walk::{self, Text};
 use crate::text::path;
-use crate::text::quantity::parse_decimal;
 
 /// A moment, to the millisecond: HEC's `time` is no finer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,17 +123,15 @@ fn parse(value: &[u8]) -> Option<EventTime> {
 
 /// Epoch seconds, or milli-, micro- or nanoseconds: the size tells which, from 2001 to 5138.
 fn epoch(text: &str) -> Option<u64> {
-    const BILLION: u128 = 1_000_000_000;
-    let billionths = parse_decimal(text)?;
-    // How many of them make a millisecond.
-    let unit = match billionths / BILLION {
-        1_000_000_000..100_000_000_000 => BILLION / 1000,
-        100_000_000_000..100_000_000_000_000 => BILLION,
-        100_000_000_000_000..100_000_000_000_000_000 => BILLION * 1000,
-        100_000_000_000_000_000..100_000_000_000_000_000_000 => BILLION * 1_000_000,
+    let number: f64 = text.parse().ok()?;
+    let milliseconds = match number {
+        1e9..1e11 => number * 1e3,
+        1e11..1e14 => number,
+        1e14..1e17 => number / 1e3,
+        1e17..1e20 => number / 1e6,
         _ => return None,
     };
-    u64::try_from((billionths + unit / 2) / unit).ok()
+    Some(milliseconds.round() as u64)
 }
 
 /// A date and time of day as log files write them. Without an offset it is UTC.
@@ -302,6 +299,9 @@ mod tests {
             (r#""1774075049.5""#, 1_774_075_049_500),
             ("1774075049.5", 1_774_075_049_500),
             (" 1774075049171 ", 1_774_075_049_171),
+            ("1774075049.171e0", 1_774_075_049_171),
+            ("1774075049171567", 1_774_075_049_172),
+            (r#""1774075049171567890""#, 1_774_075_049_172),
         ] {
             let event = format!(r#"{{"time" :{time},"x":[]}}"#);
             assert_eq!(of(&event), Some(milliseconds), "{event}");
@@ -335,6 +335,10 @@ mod tests {
             r#"{"time":null}"#,
             r#"{"time":"yesterday"}"#,
             r#"{"time":12}"#,
+            r#"{"time":1e20}"#,
+            r#"{"time":"inf"}"#,
+            r#"{"time":"nan"}"#,
+            r#"{"time":-1774075049}"#,
             r#"{"time":"2026-13-01T00:00:00Z"}"#,
             r#"{"time":"1969-01-01T00:00:00Z"}"#,
             r#"{"Records":[]}"#,

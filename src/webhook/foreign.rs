@@ -33,17 +33,16 @@ pub fn plain(text: &str) -> String {
             .rsplit('(')
             .next()
             .unwrap_or(word);
-        let is_start = |place: usize| name[..place].ends_with(|c: char| c.is_lowercase());
-        let starts = name
-            .char_indices()
-            .filter(|(place, c)| c.is_uppercase() && is_start(*place));
-        let mut starts: Vec<_> = starts.map(|(place, _)| place).collect();
-        if starts.is_empty() {
+        let mut spaced = String::new();
+        for c in name.chars() {
+            let is_start = c.is_uppercase() && spaced.ends_with(char::is_lowercase);
+            spaced.extend(is_start.then_some(' '));
+            spaced.push(c);
+        }
+        if !spaced.contains(' ') {
             return word.to_owned();
         }
-        starts.insert(0, 0);
-        starts.push(name.len());
-        let parts = starts.windows(2).map(|pair| &name[pair[0]..pair[1]]);
+        let parts = spaced.split(' ');
         let parts = parts.map(|part| match part.chars().any(char::is_lowercase) {
             true => part.to_lowercase(),
             false => part.to_owned(),

@@ -11,7 +11,17 @@ const PIECE: usize = 16 << 10;
 
 /// A compressor that is reused: a new one for each body would cost a quarter of a megabyte of zeroes each time. Writing
 /// to it never fails, since it writes to memory.
-pub struct Gzip(BufWriter<Summed>);
+pub struct Gzip {
+    level: u8,
+    writer: BufWriter<Summed>,
+}
+
+impl Clone for Gzip {
+    /// Another one of this level, without a body.
+    fn clone(&self) -> Self {
+        Gzip::new(self.level)
+    }
+}
 
 /// Sums up what is compressed. flate2's own sum takes four times as long.
 struct Summed {
@@ -41,14 +51,17 @@ impl Gzip {
             crc: Hasher::new(),
             bytes: 0,
         };
-        Gzip(BufWriter::with_capacity(PIECE, summed))
+        Gzip {
+            level,
+            writer: BufWriter::with_capacity(PIECE, summed),
+        }
     }
 
     /// Begins a body after what is in `out`.
     pub fn begin(&mut self, mut out: Vec<u8>) {
         // Deflate, no name, no time, of an unknown system.
         out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
-        let summed = self.0.get_mut();
+        let summed = self.writer.get_mut();
         summed.crc.reset();
         summed.bytes = 0;
         *summed.deflate.get_mut() = out;
@@ -56,18 +69,18 @@ impl Gzip {
 
     /// Adds a piece to the body.
     pub fn add(&mut self, bytes: &[u8]) {
-        let _ = self.0.write_all(bytes);
+        let _ = self.writer.write_all(bytes);
     }
 
     /// The size of the body so far, in bytes; some of the last pieces may not be in it yet.
     pub fn bytes(&self) -> usize {
-        self.0.get_ref().deflate.get_ref().len()
+        self.writer.get_ref().deflate.get_ref().len()
     }
 
     /// Ends the body. Returns how many bytes it was made from.
     pub fn end(&mut self, body: &mut Vec<u8>) -> usize {
-        let _ = self.0.flush();
-        let summed = self.0.get_mut();
+        let _ = self.writer.flush();
+        let summed = self.writer.get_mut();
         *body = summed.deflate.reset(Vec::new()).unwrap_or_default();
         body.extend_from_slice(&summed.crc.clone().finalize().to_le_bytes());
         // Modulo 2^32, as gzip has it.

@@ -47,7 +47,7 @@ impl Proxy {
             None => Some(PORT),
         };
         let (Some(port), false) = (port, host.is_empty()) else {
-            return Err(wrong("lacks a host, or has a port that is none"));
+            return Err(wrong("lacks a host, or has an invalid port"));
         };
         let at = if user.is_empty() { "" } else { "@" };
         let address = format!("{host}:{port}");

@@ -10,7 +10,8 @@ use ureq::http::HeaderName;
 use crate::buffer::acks::Seq;
 use crate::buffer::piece::Piece;
 use crate::sys::random;
-use crate::text::certificate::{hex, sha256};
+use crate::text::certificate::sha256;
+use crate::text::hex;
 
 /// The headers of a signed request.
 pub const HEADERS: [HeaderName; 3] = [
@@ -90,7 +91,7 @@ pub fn message_id(seqs: &[Range<Seq>]) -> String {
     if seqs.len() > 1 {
         let numbers = seqs.iter().flat_map(|range| [range.start, range.end]);
         let numbers: Vec<u8> = numbers.flat_map(Seq::to_be_bytes).collect();
-        id += &format!("_{}", hex(&sha256(&numbers)[..8]));
+        id += &format!("_{}", hex::encode(&sha256(&numbers)[..8]));
     }
     id
 }

@@ -10,6 +10,7 @@ use crate::webhook::header::Header;
 use crate::webhook::sign::Signer;
 
 /// What requests look like.
+#[derive(Clone)]
 pub struct RequestTemplate {
     /// Makes their bodies.
     pub encoder: Encoder,
@@ -33,18 +34,6 @@ impl fmt::Debug for RequestTemplate {
 }
 
 impl RequestTemplate {
-    /// The same with an encoder of its own.
-    pub fn another(&self) -> Self {
-        RequestTemplate {
-            encoder: self.encoder.another(),
-            uri: self.uri.clone(),
-            ack_uri: self.ack_uri.clone(),
-            headers: self.headers.clone(),
-            signer: self.signer.clone(),
-            is_splunk: self.is_splunk,
-        }
-    }
-
     /// `Content-Type`, unless the options name one.
     pub fn content_type(&self) -> Option<&'static str> {
         let is_own = |(name, _): &Header| *name == header::CONTENT_TYPE;

@@ -44,7 +44,7 @@ impl Connector for Tunnel {
             return Ok(None);
         }
         let deadline = Instant::now().checked_add(*details.timeout.after);
-        let (wire, observer) = (self.wire.clone(), Arc::clone(&self.observer));
+        let observer = Arc::clone(&self.observer);
         let scheme = details.uri.scheme_str().unwrap_or_default();
         let authority = details
             .uri
@@ -62,10 +62,7 @@ impl Connector for Tunnel {
             timeout: details.timeout,
             current_time: Arc::clone(&details.current_time),
             run_connector: Arc::new(move |details: &ConnectionDetails| {
-                wire.set_to_proxy(true);
-                let proxy = connect(details);
-                wire.set_to_proxy(false);
-                let proxy = proxy?;
+                let proxy = connect(details)?;
                 observer.begin("tunnel", &webhook);
                 Ok(proxy)
             }),

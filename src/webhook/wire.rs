@@ -1,6 +1,8 @@
 //! What the client must know of its connection that ureq does not know: the request as it is written, whether it was
 //! written whole, whether any of it can have been read, and whether anything came unasked.
 
+pub mod socket;
+
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +38,6 @@ struct State {
     is_written: bool,
     /// Reads must return at once if nothing has arrived.
     is_probing: bool,
-    /// A connection to a proxy is being made.
-    is_to_proxy: bool,
     /// No read waits beyond this.
     deadline: Option<Instant>,
     /// The peer closed the connection before the request was written whole.
@@ -135,16 +135,6 @@ impl Wire {
         !is_acked && !state.is_reset
     }
 
-    /// Whether a connection to a proxy is being made.
-    pub fn is_to_proxy(&self) -> bool {
-        self.state().is_to_proxy
-    }
-
-    /// Sets whether a connection to a proxy is being made.
-    pub fn set_to_proxy(&self, is_to_proxy: bool) {
-        self.state().is_to_proxy = is_to_proxy;
-    }
-
     /// Notes when the certificates on a new connection expire.
     pub fn set_expiries(&self, expiries: Expiries) {
         self.state().expiries = Some(expiries);
@@ -171,8 +161,6 @@ impl Wire {
         matches!(result, Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock)
     }
 }
-
-pub mod socket;
 
 #[cfg(test)]
 mod tests {

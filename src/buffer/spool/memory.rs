@@ -49,8 +49,7 @@ impl State {
             record.add(&chunk.bytes, events);
             records.push(record);
         }
-        chunk.bytes.clear();
-        chunk.events = 0;
+        chunk.clear();
     }
 
     /// Keeps the memory of full chunks.

@@ -112,8 +112,7 @@ impl Record {
         } else {
             vec![Record::new(chunk.bytes.clone(), whole.events)]
         };
-        chunk.bytes.clear();
-        chunk.events = 0;
+        chunk.clear();
         records
     }
 

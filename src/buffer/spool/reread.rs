@@ -116,8 +116,7 @@ impl Rereader {
                     return Ok(Some(Run::new(chunk, first)));
                 }
                 Ok(None) => {
-                    chunk.bytes.clear();
-                    chunk.events = 0;
+                    chunk.clear();
                 }
                 Err(error) => {
                     if self.shared.unreadable(&error, abort) {

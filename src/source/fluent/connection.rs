@@ -145,7 +145,7 @@ impl Connection {
         self.form = form;
         if taken.is_err() {
             output.complain(NOT_FLUENT);
-            output.refuse(Reason::Malformed, 1);
+            output.count_dropped(Reason::Malformed, 1);
             return Err(self.break_off(output, Refusal::MalformedEvents));
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Connection {
         if is_kept {
             output.refused(Refusal::TooLarge, self.peer);
         } else {
-            output.refuse(Reason::TooLarge, 1);
+            output.count_dropped(Reason::TooLarge, 1);
         }
     }
 
@@ -319,7 +319,7 @@ impl Connection {
             (Reason::Malformed, mem::take(&mut self.batch.malformed)),
         ] {
             if events > 0 {
-                output.refuse(reason, events);
+                output.count_dropped(reason, events);
             }
         }
     }
@@ -365,7 +365,7 @@ fn count_other(parsed: &Parsed<'_>, output: &SourceOutput) {
         Parsed::Other => NOT_FLUENT,
     };
     output.complain(complaint);
-    output.refuse(Reason::Malformed, 1);
+    output.count_dropped(Reason::Malformed, 1);
 }
 
 impl Protocol for Connection {

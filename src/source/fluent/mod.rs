@@ -18,7 +18,7 @@ use std::path::Path;
 use super::listen::{self, ListenSettings, ListeningSocket};
 use super::output::SourceOutput;
 use super::reader::Source;
-use super::spec::{NO_CERTIFICATE, OpenError};
+use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 use connection::Connection;
@@ -39,9 +39,6 @@ impl Listener {
         is_tls: bool,
     ) -> Result<Self, OpenError> {
         let tls = settings.tls.clone().filter(|_| is_tls);
-        if is_tls && tls.is_none() {
-            return Err(OpenError::Wrong(NO_CERTIFICATE.into()));
-        }
         let wants_cert = tls.as_ref().is_some_and(|tls| tls.wants_client_cert());
         Ok(Listener {
             socket: ListeningSocket::tcp(address, tls)?,

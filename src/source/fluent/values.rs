@@ -10,6 +10,7 @@ const FIRST_BUFFER: usize = 16 << 10;
 const USUAL_BUFFER: usize = 128 << 10;
 /// Memory is lent from value to value up to this size: getting it from the kernel costs as much as writing an event.
 pub const MAX_SPARE: usize = 2 << 20;
+
 /// What comes next in the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {

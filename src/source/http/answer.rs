@@ -23,70 +23,31 @@ pub enum Answer {
     NoAcknowledgements,
     /// Nothing of the body was taken: this event of it, from 0, is not a JSON object.
     BadEvent(usize),
-    /// Nothing of the body was taken: the buffer is full, or the memory for bodies is used up.
-    Busy,
-    /// There are as many connections as are allowed.
-    TooManyConnections,
-    /// The same of this client's address.
-    TooManyOfPeer,
     /// Not HTTP, or framed in a way that could be understood differently.
     Malformed(&'static str),
-    /// The client speaks another protocol, as this says.
-    Foreign(Refusal),
-    /// Line and headers are too long, or more headers than anybody needs.
-    HeadTooLarge,
-    /// A transfer coding other than `chunked`.
-    UnknownTransferCoding,
-    /// A content coding other than `gzip`, or more than one.
-    UnknownContentCoding,
-    /// The body is not chunked as it says.
-    BadChunking,
-    /// The client does not speak TLS.
-    NotTls,
-    /// The body, or an event in it, is too large.
-    TooLarge,
-    /// The body does not have the coding that its head says.
-    BadCoding,
-    /// The request was not complete in time.
-    TooSlow,
-    /// No token.
-    NoToken,
-    /// Another token.
-    WrongToken,
-    /// A method that the path does not know.
-    OtherMethod,
-    /// It is not known where the body ends.
-    NoLength,
+    /// Nothing was taken, for another reason.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Answer::Refused(refusal)
+    }
 }
 
 impl Answer {
     /// Why the request is refused, if it is: then its events are not counted, since the client still has them.
     pub fn refusal(self) -> Option<Refusal> {
-        Some(match self {
+        match self {
             Answer::Taken
             | Answer::Healthy
             | Answer::Full
             | Answer::Options
-            | Answer::NoAcknowledgements => return None,
-            Answer::BadEvent(_) => Refusal::MalformedEvents,
-            Answer::Busy => Refusal::BufferFull,
-            Answer::TooManyConnections => Refusal::ConnectionLimit,
-            Answer::TooManyOfPeer => Refusal::PeerLimit,
-            Answer::Malformed(_) => Refusal::MalformedHead,
-            Answer::Foreign(refusal) => refusal,
-            Answer::HeadTooLarge => Refusal::HeadTooLarge,
-            Answer::UnknownTransferCoding => Refusal::NotImplemented,
-            Answer::UnknownContentCoding => Refusal::Encoding,
-            Answer::BadChunking => Refusal::BadChunking,
-            Answer::NotTls => Refusal::NotTls,
-            Answer::TooLarge => Refusal::TooLarge,
-            Answer::BadCoding => Refusal::BadEncoding,
-            Answer::TooSlow => Refusal::Timeout,
-            Answer::NoToken => Refusal::Unauthorized,
-            Answer::WrongToken => Refusal::Forbidden,
-            Answer::OtherMethod => Refusal::Method,
-            Answer::NoLength => Refusal::LengthRequired,
-        })
+            | Answer::NoAcknowledgements => None,
+            Answer::BadEvent(_) => Some(Refusal::MalformedEvents),
+            Answer::Malformed(_) => Some(Refusal::MalformedHead),
+            Answer::Refused(refusal) => Some(refusal),
+        }
     }
 
     /// Status line, text and Splunk's code.
@@ -97,33 +58,8 @@ impl Answer {
             Answer::Full => (UNAVAILABLE, "HEC is unhealthy, queues are full", 18),
             Answer::NoAcknowledgements => (BAD_REQUEST, "ACK is disabled", 14),
             Answer::BadEvent(_) => (BAD_REQUEST, "Invalid data format", 6),
-            Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {
-                (UNAVAILABLE, "Server is busy", 9)
-            }
             Answer::Malformed(what) => (BAD_REQUEST, what, 6),
-            Answer::Foreign(Refusal::TlsHello) => (BAD_REQUEST, "no TLS here: use http", 6),
-            Answer::Foreign(Refusal::Http2Preface) => (BAD_REQUEST, "no HTTP/2 here", 6),
-            Answer::Foreign(_) => (BAD_REQUEST, "no PROXY header here", 6),
-            Answer::HeadTooLarge => (
-                "431 Request Header Fields Too Large",
-                "Headers too large",
-                6,
-            ),
-            Answer::UnknownTransferCoding => {
-                ("501 Not Implemented", "Unknown Transfer-Encoding", 6)
-            }
-            Answer::UnknownContentCoding => {
-                ("415 Unsupported Media Type", "Unknown Content-Encoding", 6)
-            }
-            Answer::BadChunking => (BAD_REQUEST, "bad chunked coding", 6),
-            Answer::NotTls => (BAD_REQUEST, "TLS is required: use https", 6),
-            Answer::TooLarge => ("413 Content Too Large", "Content too large", 6),
-            Answer::BadCoding => (BAD_REQUEST, "Invalid content coding", 6),
-            Answer::TooSlow => ("408 Request Timeout", "Request not complete in time", 6),
-            Answer::NoToken => ("401 Unauthorized", "Token is required", 2),
-            Answer::WrongToken => ("403 Forbidden", "Invalid token", 4),
-            Answer::OtherMethod => ("405 Method Not Allowed", "Method not allowed", 6),
-            Answer::NoLength => ("411 Length Required", "Content-Length is required", 6),
+            Answer::Refused(refusal) => content_of(refusal),
         }
     }
 
@@ -135,10 +71,10 @@ impl Answer {
             _ => String::new(),
         };
         let more = match self {
-            Answer::Busy | Answer::TooManyConnections | Answer::TooManyOfPeer => {
-                "Retry-After: 1\r\n"
-            }
-            Answer::Options | Answer::OtherMethod => ALLOW,
+            Answer::Refused(
+                Refusal::BufferFull | Refusal::ConnectionLimit | Refusal::PeerLimit,
+            ) => "Retry-After: 1\r\n",
+            Answer::Options | Answer::Refused(Refusal::Method) => ALLOW,
             _ => "",
         };
         let close = if keep_alive {
@@ -155,6 +91,43 @@ impl Answer {
         if !head_only {
             out.extend_from_slice(body.as_bytes());
         }
+    }
+}
+
+/// Status line, text and Splunk's code for a request that is refused.
+fn content_of(refusal: Refusal) -> (&'static str, &'static str, u8) {
+    match refusal {
+        Refusal::BufferFull | Refusal::ConnectionLimit | Refusal::PeerLimit => {
+            (UNAVAILABLE, "Server is busy", 9)
+        }
+        Refusal::TlsHello => (BAD_REQUEST, "no TLS here: use http", 6),
+        Refusal::Http2Preface => (BAD_REQUEST, "no HTTP/2 here", 6),
+        Refusal::ProxyHeader => (BAD_REQUEST, "no PROXY header here", 6),
+        Refusal::HeadTooLarge => (
+            "431 Request Header Fields Too Large",
+            "Headers too large",
+            6,
+        ),
+        Refusal::NotImplemented => ("501 Not Implemented", "Unknown Transfer-Encoding", 6),
+        Refusal::Encoding => ("415 Unsupported Media Type", "Unknown Content-Encoding", 6),
+        Refusal::BadChunking => (BAD_REQUEST, "bad chunked coding", 6),
+        Refusal::NotTls => (BAD_REQUEST, "TLS is required: use https", 6),
+        Refusal::TooLarge => ("413 Content Too Large", "Content too large", 6),
+        Refusal::BadEncoding => (BAD_REQUEST, "Invalid content coding", 6),
+        Refusal::Timeout => ("408 Request Timeout", "Request not complete in time", 6),
+        Refusal::Unauthorized => ("401 Unauthorized", "Token is required", 2),
+        Refusal::Forbidden => ("403 Forbidden", "Invalid token", 4),
+        Refusal::Method => ("405 Method Not Allowed", "Method not allowed", 6),
+        Refusal::LengthRequired => ("411 Length Required", "Content-Length is required", 6),
+        // The first two have answers of their own; for the others, the connection ends without one.
+        Refusal::MalformedEvents
+        | Refusal::MalformedHead
+        | Refusal::Http
+        | Refusal::Disconnected
+        | Refusal::Handshake
+        | Refusal::ClientCertificate
+        | Refusal::Displaced
+        | Refusal::MemoryLimit => (BAD_REQUEST, "bad request", 6),
     }
 }
 

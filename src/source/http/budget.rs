@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::answer::Answer;
+use crate::telemetry::counters::Refusal;
 
 /// Memory that every connection has without asking, in bytes: enough for a small body.
 pub const OWN: usize = 32 << 10;
@@ -46,19 +46,19 @@ impl<'a> Share<'a> {
     ///
     /// # Errors
     /// There is not that much memory, now or ever.
-    pub fn cover(&mut self, bytes: usize) -> Result<(), Answer> {
+    pub fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
         let needed = bytes.saturating_sub(OWN);
         if needed <= self.taken {
             return Ok(());
         }
         if needed > self.budget.total {
-            return Err(Answer::TooLarge);
+            return Err(Refusal::TooLarge);
         }
         let more = needed - self.taken;
         let take = |left: usize| left.checked_sub(more);
         let order = Ordering::Relaxed;
         let taken = self.budget.left.fetch_update(order, order, take);
-        taken.map_err(|_| Answer::Busy)?;
+        taken.map_err(|_| Refusal::BufferFull)?;
         self.taken = needed;
         Ok(())
     }
@@ -88,10 +88,10 @@ mod tests {
         assert!(budget.is_whole());
         assert_eq!(one.cover(OWN + 70), Ok(()));
         assert_eq!(one.cover(OWN + 10), Ok(()));
-        assert_eq!(other.cover(OWN + 31), Err(Answer::Busy));
+        assert_eq!(other.cover(OWN + 31), Err(Refusal::BufferFull));
         assert_eq!(other.cover(OWN + 30), Ok(()));
-        assert_eq!(one.cover(OWN + 71), Err(Answer::Busy));
-        assert_eq!(one.cover(OWN + 101), Err(Answer::TooLarge));
+        assert_eq!(one.cover(OWN + 71), Err(Refusal::BufferFull));
+        assert_eq!(one.cover(OWN + 101), Err(Refusal::TooLarge));
         one.give_back();
         assert_eq!(other.cover(OWN + 100), Ok(()));
         drop(other);

@@ -13,6 +13,7 @@ use super::route::Route;
 use super::service::Service;
 use super::transport::{NoTls, Patience, Transport};
 use crate::source::spec::HecInput;
+use crate::telemetry::counters::Refusal;
 
 /// What is read at once: a whole request of the usual kind.
 const BUFFER: usize = HEAD_BYTES + (16 << 10);
@@ -75,9 +76,9 @@ enum Broken {
     Refused(Answer),
 }
 
-impl From<Answer> for Broken {
-    fn from(answer: Answer) -> Self {
-        Broken::Refused(answer)
+impl<A: Into<Answer>> From<A> for Broken {
+    fn from(answer: A) -> Self {
+        Broken::Refused(answer.into())
     }
 }
 
@@ -88,10 +89,10 @@ pub(super) fn serve<'a>(
     memory: &mut Memory<'a>,
 ) -> Option<Waiting> {
     let Waiting { mut client, socket } = waiting;
-    let Some(tls) = &service.settings.tls else {
+    let Some(tls) = &service.settings.listen.tls else {
         return Connection::new(Transport::Plain(socket), client, service, memory).serve();
     };
-    let deadline = Instant::now() + service.settings.timeout;
+    let deadline = Instant::now() + service.settings.listen.timeout;
     match Transport::secure(socket, tls, deadline) {
         Ok(transport) => {
             if tls.wants_client_cert() {
@@ -99,8 +100,8 @@ pub(super) fn serve<'a>(
             }
             return Connection::new(transport, client, service, memory).serve();
         }
-        Err(NoTls::Plain(transport, answer)) => {
-            Connection::new(transport, client, service, memory).end(answer);
+        Err(NoTls::Plain(transport, refusal)) => {
+            Connection::new(transport, client, service, memory).end(refusal.into());
         }
         Err(NoTls::Failed(Some(reason))) => service.refused(reason, client.peer),
         Err(NoTls::Failed(None)) => service.disconnected(&client),
@@ -252,7 +253,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             }
             match chunked
                 .next(&self.memory.buffer[self.unread.clone()])
-                .map_err(|_| Answer::BadChunking)?
+                .map_err(|_| Refusal::BadChunking)?
             {
                 Piece::Data { skip, take } => {
                     self.unread.start += skip;
@@ -284,14 +285,14 @@ impl<'a, 'm> Connection<'a, 'm> {
         }
         let events = &mut self.memory.decoder.chunk;
         if !output.could_take(events.extent()) {
-            return Answer::TooLarge;
+            return Refusal::TooLarge.into();
         }
         let screened = output.screen(events);
         if output.take_whole(events, &screened) {
             return Answer::Taken;
         }
         self.service.health.no_room();
-        Answer::Busy
+        Refusal::BufferFull.into()
     }
 
     /// Reads more of a head or a body, after what is unread; or a new request's beginning, whenever it comes.
@@ -303,7 +304,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             self.memory.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        let timeout = self.service.settings.timeout;
+        let timeout = self.service.settings.listen.timeout;
         if !is_new {
             let phase = if self.has_events { phase } else { Phase::Head };
             // In a body, each part is waited for by itself; otherwise the whole.
@@ -337,7 +338,7 @@ impl<'a, 'm> Connection<'a, 'm> {
                 Ok(())
             }
             _ if is_new => Err(Broken::Gone),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Answer::TooSlow.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Refusal::Timeout.into()),
             _ => Err(Broken::Disconnected),
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::counters::Refusal;
 
-use super::answer::Answer;
 use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
 
 /// If no connection may be ended yet, one soon may, unless threads do not get to run.
@@ -100,7 +100,7 @@ impl Connections {
         member: &Arc<Member>,
         peer: IpAddr,
         patience: Duration,
-    ) -> Result<Option<IpAddr>, Answer> {
+    ) -> Result<Option<IpAddr>, Refusal> {
         self.make_room(patience, |open, now| open.admit(number, peer, member, now))
     }
 
@@ -109,7 +109,7 @@ impl Connections {
     ///
     /// # Errors
     /// Too many connections have a thread.
-    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, Answer> {
+    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, Refusal> {
         self.make_room(Duration::ZERO, |open, now| open.resume(number, now))
     }
 
@@ -117,7 +117,7 @@ impl Connections {
         &self,
         patience: Duration,
         mut admit: impl FnMut(&mut Registry<Arc<Member>>, Instant) -> Admission,
-    ) -> Result<Option<IpAddr>, Answer> {
+    ) -> Result<Option<IpAddr>, Refusal> {
         let mut now = Instant::now();
         let deadline = now + patience;
         let mut open = self.lock();
@@ -125,7 +125,7 @@ impl Connections {
         loop {
             match admit(&mut open, now) {
                 Admission::Admitted => return Ok(ended),
-                Admission::PeerFull => return Err(Answer::TooManyOfPeer),
+                Admission::PeerFull => return Err(Refusal::PeerLimit),
                 Admission::Full if now < deadline => {
                     open = self.wait(open, deadline - now);
                 }
@@ -142,7 +142,7 @@ impl Connections {
                             || self.stop.is_triggered()
                             || !open.will_have_waiting() =>
                         {
-                            return Err(Answer::TooManyConnections);
+                            return Err(Refusal::ConnectionLimit);
                         }
                         None => open = self.wait(open, TURN),
                     }

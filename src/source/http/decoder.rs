@@ -7,6 +7,7 @@ use super::budget::{Budget, OWN, Share};
 use crate::buffer::chunk::Chunk;
 use crate::framer::{Event, Frame, Framer, Lost};
 use crate::source::gunzip::{BadGzip, Gunzip};
+use crate::telemetry::counters::Refusal;
 use crate::text::envelope::Envelope;
 
 /// Bytes inflated at a time.
@@ -49,7 +50,7 @@ pub struct BodyDecoder<'a> {
 
 impl From<BadGzip> for Answer {
     fn from(_: BadGzip) -> Self {
-        Answer::BadCoding
+        Refusal::BadEncoding.into()
     }
 }
 
@@ -92,8 +93,7 @@ impl<'a> BodyDecoder<'a> {
         if self.chunk.bytes.capacity() > FIRST_CHUNK {
             self.chunk.bytes = Vec::new();
         }
-        self.chunk.bytes.clear();
-        self.chunk.events = 0;
+        self.chunk.clear();
     }
 
     /// More of the body.
@@ -117,7 +117,7 @@ impl<'a> BodyDecoder<'a> {
     pub fn finish(&mut self) -> Result<(), Answer> {
         let is_cut_off = (self.gunzip.as_ref()).is_some_and(|(gunzip, _)| !gunzip.is_done());
         if is_cut_off && self.bad.is_none() {
-            return Err(Answer::BadCoding);
+            return Err(Refusal::BadEncoding.into());
         }
         self.framer.end();
         self.take_frames()?;
@@ -127,7 +127,7 @@ impl<'a> BodyDecoder<'a> {
     fn count(&mut self, bytes: usize) -> Result<(), Answer> {
         self.bytes += bytes;
         if self.bytes > self.limit {
-            return Err(Answer::TooLarge);
+            return Err(Refusal::TooLarge.into());
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl<'a> BodyDecoder<'a> {
                     append(&event, &mut self.chunk, &mut self.share, others)?;
                     None
                 }
-                Frame::Lost(Lost::TooLarge) => Some(Answer::TooLarge),
+                Frame::Lost(Lost::TooLarge) => Some(Refusal::TooLarge.into()),
                 Frame::Lost(Lost::Malformed) => Some(Answer::BadEvent(self.objects)),
             };
             self.objects += 1;
@@ -180,7 +180,7 @@ impl<'a> BodyDecoder<'a> {
     fn inflate(&mut self, mut bytes: &[u8]) -> Result<(), Answer> {
         self.coded_bytes += bytes.len();
         if self.coded_bytes > self.limit {
-            return Err(Answer::TooLarge);
+            return Err(Refusal::TooLarge.into());
         }
         if self.gunzip.is_none() {
             self.share.cover(OWN + INFLATE_BYTES)?;
@@ -202,7 +202,7 @@ fn append(
     chunk: &mut Chunk,
     share: &mut Share<'_>,
     others: usize,
-) -> Result<(), Answer> {
+) -> Result<(), Refusal> {
     if is_empty(event.raw()) {
         return Ok(());
     }
@@ -289,12 +289,16 @@ mod tests {
             (PLAIN, &b"{\"n\":1},{\"n\":2}"[..], Ok(both)),
             (GZIP, &two, Ok(both)),
             (GZIP, b"", Ok("")),
-            (GZIP, &two[..two.len() - 1], Err(Answer::BadCoding)),
-            (GZIP, &two[..4], Err(Answer::BadCoding)),
-            (GZIP, b"{\"n\":1}", Err(Answer::BadCoding)),
+            (
+                GZIP,
+                &two[..two.len() - 1],
+                Err(Refusal::BadEncoding.into()),
+            ),
+            (GZIP, &two[..4], Err(Refusal::BadEncoding.into())),
+            (GZIP, b"{\"n\":1}", Err(Refusal::BadEncoding.into())),
             (PLAIN, b"{}\n{ }{\"n\":1}", Ok("{\"n\":1}\n")),
             (PLAIN, b"{}{\"n\":1}x", Err(Answer::BadEvent(2))),
-            (PLAIN, long.as_bytes(), Err(Answer::TooLarge)),
+            (PLAIN, long.as_bytes(), Err(Refusal::TooLarge.into())),
             (
                 PLAIN,
                 br#"{"event":{"n":1}}"#,
@@ -326,7 +330,7 @@ mod tests {
             decoder.start(GZIP);
             decoder.feed(&body)
         });
-        assert!(fed.any(|fed| fed == Err(Answer::Busy)));
+        assert!(fed.any(|fed| fed == Err(Refusal::BufferFull.into())));
         let events = decoders
             .iter()
             .map(|decoder| decoder.chunk.bytes.capacity());
@@ -342,7 +346,7 @@ mod tests {
         let mut decoder = BodyDecoder::new(&small, 1 << 20, 1 << 20);
         assert_eq!(
             decode(&mut decoder, GZIP, &body, 1 << 20),
-            Err(Answer::TooLarge)
+            Err(Refusal::TooLarge.into())
         );
     }
 

@@ -27,7 +27,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use answer::Answer;
 use budget::Budget;
 use client::{Client, Waiting};
 use connections::{BURST, Connections, Member};
@@ -40,11 +39,12 @@ use transport::Socket;
 
 use super::output::SourceOutput;
 use super::reader::Source;
-use super::spec::{NO_CERTIFICATE, OpenError};
+use super::spec::OpenError;
 use super::stream;
 use crate::sys::descriptors;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::tcp;
 use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
@@ -68,10 +68,7 @@ pub(super) fn check(
     settings: &Settings,
     is_tls: bool,
 ) -> Result<(), OpenError> {
-    let tls = settings.tls.as_ref().filter(|_| is_tls);
-    if is_tls && tls.is_none() {
-        return Err(OpenError::Wrong(NO_CERTIFICATE.into()));
-    }
+    let tls = settings.listen.tls.as_ref().filter(|_| is_tls);
     let wants_cert = tls.is_some_and(|tls| tls.wants_client_cert());
     if !address.ip().is_loopback() && settings.tokens.is_none() && !wants_cert {
         return Err(OpenError::Wrong(
@@ -90,17 +87,16 @@ impl Listener {
         settings: &Settings,
         is_tls: bool,
     ) -> Result<Self, OpenError> {
-        check(address, settings, is_tls)?;
         let mut settings = settings.clone();
-        settings.tls = settings.tls.filter(|_| is_tls);
-        let tokens = settings
-            .tokens
-            .as_ref()
-            .map_or(Ok(()), |tokens| tokens.current().map(drop));
-        let tls = settings.tls.as_ref().map_or(Ok(()), |tls| tls.check());
-        tokens.and(tls).map_err(OpenError::Missing)?;
+        settings.listen.tls = settings.listen.tls.filter(|_| is_tls);
+        if let Some(tokens) = &settings.tokens {
+            tokens.current().map_err(OpenError::Missing)?;
+        }
+        if let Some(tls) = &settings.listen.tls {
+            tls.check().map_err(OpenError::Missing)?;
+        }
         Ok(Listener {
-            listener: stream::listen(address)?,
+            listener: tcp::listen(address).map_err(OpenError::listening)?,
             settings,
         })
     }
@@ -109,13 +105,13 @@ impl Listener {
         let settings = &self.settings;
         let body = settings.max_body.saturating_add(BODY_OVERHEAD);
         // A connection that waits for its next request costs next to nothing.
-        let connections = match settings.tls {
+        let connections = match settings.listen.tls {
             Some(_) => BUSY,
             None => descriptors::for_files(),
         };
         let limits = Limits {
-            connections: settings.connections.unwrap_or(connections),
-            busy: settings.connections.unwrap_or(BUSY),
+            connections: settings.listen.connections.unwrap_or(connections),
+            busy: settings.listen.connections.unwrap_or(BUSY),
             per_peer: settings.connections_per_peer,
         };
         Service {
@@ -192,12 +188,12 @@ fn receive(
     let member = Arc::new(Member::new(stream));
     let patience = if *is_full { Duration::ZERO } else { BURST };
     let admitted = service.connections.admit(number, &member, peer, patience);
-    *is_full = !matches!(admitted, Ok(None) | Err(Answer::TooManyOfPeer));
+    *is_full = !matches!(admitted, Ok(None) | Err(Refusal::PeerLimit));
     match admitted {
         Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
         Ok(None) => {}
-        Err(answer) => {
-            worker::turn_away(service, member.stream(), peer, answer);
+        Err(refusal) => {
+            worker::turn_away(service, member.stream(), peer, refusal);
             return Ok(());
         }
     }
@@ -207,7 +203,7 @@ fn receive(
         is_trusted: false,
         is_served: false,
     };
-    let Ok(socket) = Socket::new(member, service.settings.timeout) else {
+    let Ok(socket) = Socket::new(member, service.settings.listen.timeout) else {
         // Without its timeouts, a client could occupy a thread forever: it is better not to serve it.
         service.connections.close(number);
         return Ok(());

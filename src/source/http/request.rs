@@ -61,7 +61,7 @@ impl<'a> Head<'a> {
                 self.set_length(Length::Known(parse_length(value)?))?;
             } else if is("transfer-encoding") {
                 if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Answer::UnknownTransferCoding);
+                    return Err(Refusal::NotImplemented.into());
                 }
                 self.set_length(Length::Chunked)?;
             } else if is("content-encoding") {
@@ -97,7 +97,7 @@ impl<'a> Head<'a> {
             (Length::Known(_), Length::Known(_)) => {
                 Err(Answer::Malformed("more than one Content-Length"))
             }
-            (Length::Chunked, Length::Chunked) => Err(Answer::UnknownTransferCoding),
+            (Length::Chunked, Length::Chunked) => Err(Refusal::NotImplemented.into()),
             _ => Err(Answer::Malformed("Content-Length and Transfer-Encoding")),
         }
     }
@@ -109,7 +109,7 @@ impl<'a> Head<'a> {
                 continue;
             }
             if self.is_gzip || !(is(b"gzip") || is(b"x-gzip")) {
-                return Err(Answer::UnknownContentCoding);
+                return Err(Refusal::Encoding.into());
             }
             self.is_gzip = true;
         }
@@ -127,12 +127,14 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, Answer> {
     let bounded = &bytes[..bytes.len().min(HEAD_BYTES)];
     let length = match request.parse_with_uninit_headers(bounded, &mut headers) {
         Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(Answer::HeadTooLarge),
+        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => {
+            return Err(Refusal::HeadTooLarge.into());
+        }
         Ok(Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Answer::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge.into()),
         Err(_) => {
             let foreign = foreign::of(bytes).filter(|foreign| *foreign != Refusal::Http);
-            return Err(foreign.map_or(Answer::Malformed("not HTTP"), Answer::Foreign));
+            return Err(foreign.map_or(Answer::Malformed("not HTTP"), Answer::Refused));
         }
     };
     // httparse takes a lone line feed for a line's end; a proxy before us may not.
@@ -283,21 +285,21 @@ mod tests {
         for value in "deflate;zstd;br;gzip, gzip;gzip, zstd;gzi;x".split(';') {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: {value}\r\n\r\n");
             let refused = parse_head(text.as_bytes());
-            assert_eq!(refused, Err(Answer::UnknownContentCoding), "{value}");
+            assert_eq!(refused, Err(Refusal::Encoding.into()), "{value}");
         }
     }
 
     #[test]
     fn other_protocols_are_refused_as_what_they_are() {
         for (bytes, error) in [
-            (&b"\x16\x03\x01"[..], Answer::Foreign(Refusal::TlsHello)),
+            (&b"\x16\x03\x01"[..], Answer::Refused(Refusal::TlsHello)),
             (
                 b"PRI * HTTP/2.0\r\n",
-                Answer::Foreign(Refusal::Http2Preface),
+                Answer::Refused(Refusal::Http2Preface),
             ),
             (
                 b"\r\n\r\n\0\r\nQUIT\n",
-                Answer::Foreign(Refusal::ProxyHeader),
+                Answer::Refused(Refusal::ProxyHeader),
             ),
             (b"POST / HTTP/7\r\n", Answer::Malformed("not HTTP")),
             (b"{\"n\":1}\n", Answer::Malformed("not HTTP")),
@@ -309,9 +311,15 @@ mod tests {
     #[test]
     fn a_head_has_a_limit() {
         let long = format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES));
-        assert_eq!(parse_head(long.as_bytes()), Err(Answer::HeadTooLarge));
+        assert_eq!(
+            parse_head(long.as_bytes()),
+            Err(Refusal::HeadTooLarge.into())
+        );
         let many = format!("POST / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS + 1));
-        assert_eq!(parse_head(many.as_bytes()), Err(Answer::HeadTooLarge));
+        assert_eq!(
+            parse_head(many.as_bytes()),
+            Err(Refusal::HeadTooLarge.into())
+        );
     }
 
     proptest! {

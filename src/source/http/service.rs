@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::answer::Answer;
 use super::budget::Budget;
 use super::client::{Client, Waiting};
 use super::connections::Connections;
@@ -13,9 +11,9 @@ use super::lot::Lot;
 use super::request::{Head, Length};
 use super::route::Route;
 use super::tokens::Tokens;
+use crate::source::listen::ListenSettings;
 use crate::source::output::SourceOutput;
 use crate::source::spec::HecInput;
-use crate::source::tls::TlsServer;
 use crate::source::watched::Watched;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
@@ -23,18 +21,14 @@ use crate::telemetry::counters::Refusal;
 /// The settings of the listener.
 #[derive(Clone)]
 pub struct Settings {
+    /// Those that all sources that listen have.
+    pub listen: ListenSettings,
     /// What `Authorization` must be, if anything.
     pub tokens: Option<Arc<Watched<Tokens>>>,
-    /// For `https:`.
-    pub tls: Option<Arc<TlsServer>>,
-    /// Connections at a time, if that is set.
-    pub connections: Option<usize>,
-    /// Of these, from one address; 0: as many as in all.
+    /// Connections at a time from one address; 0: as many as in all.
     pub connections_per_peer: usize,
     /// Max bytes of a body, also when decompressed.
     pub max_body: usize,
-    /// A request's time from its first byte to its last.
-    pub timeout: Duration,
     /// What becomes of the envelopes of HTTP Event Collector.
     pub hec_input: HecInput,
 }
@@ -83,22 +77,22 @@ impl Service {
     }
 
     /// Whether a client's request may come in, and what it wants.
-    pub(super) fn check(&self, client: &mut Client, head: &Head<'_>) -> Result<Asked, Answer> {
+    pub(super) fn check(&self, client: &mut Client, head: &Head<'_>) -> Result<Asked, Refusal> {
         let route = Route::of(head.method, head.target);
         if let Some(tokens) = &self.settings.tokens
             && route.is_none_or(Route::needs_token)
         {
-            let given = head.authorization.ok_or(Answer::NoToken)?;
+            let given = head.authorization.ok_or(Refusal::Unauthorized)?;
             if !tokens.current().is_ok_and(|tokens| tokens.accept(given)) {
-                return Err(Answer::WrongToken);
+                return Err(Refusal::Forbidden);
             }
             self.trust(client);
         }
-        let route = route.ok_or(Answer::OtherMethod)?;
+        let route = route.ok_or(Refusal::Method)?;
         match head.length {
-            _ if head.lacks_length() => return Err(Answer::NoLength),
+            _ if head.lacks_length() => return Err(Refusal::LengthRequired),
             Length::Known(length) if length > self.settings.max_body as u64 => {
-                return Err(Answer::TooLarge);
+                return Err(Refusal::TooLarge);
             }
             _ => {}
         }

@@ -6,7 +6,6 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
 use super::connections::Member;
 use crate::source::foreign;
 use crate::source::tls::{self, TlsServer, TlsStream};
@@ -107,8 +106,8 @@ pub(super) enum Transport {
 pub(super) enum NoTls {
     /// The client is gone, or has sent nothing in time.
     Gone,
-    /// It does not speak TLS, and can get this answer.
-    Plain(Transport, Answer),
+    /// It does not speak TLS, and can get an answer.
+    Plain(Transport, Refusal),
     /// The handshake failed: what that is counted as, unless the connection broke.
     Failed(Option<Refusal>),
 }
@@ -123,14 +122,14 @@ impl Transport {
         socket.patience.set(Patience::Until(deadline));
         let mut first = [0; 16];
         let first = socket.peek(&mut first).unwrap_or_default();
-        let answer = match foreign::of(first) {
+        let refusal = match foreign::of(first) {
             _ if first.is_empty() => return Err(NoTls::Gone),
             Some(Refusal::TlsHello) => None,
-            Some(Refusal::ProxyHeader) => Some(Answer::Foreign(Refusal::ProxyHeader)),
-            _ => Some(Answer::NotTls),
+            Some(Refusal::ProxyHeader) => Some(Refusal::ProxyHeader),
+            _ => Some(Refusal::NotTls),
         };
-        if let Some(answer) = answer {
-            return Err(NoTls::Plain(Transport::Plain(socket), answer));
+        if let Some(refusal) = refusal {
+            return Err(NoTls::Plain(Transport::Plain(socket), refusal));
         }
         let failed = |error: io::Error| match error.kind() {
             ErrorKind::WouldBlock => NoTls::Failed(Some(Refusal::Timeout)),
@@ -141,7 +140,9 @@ impl Transport {
             }),
         };
         let mut stream = server.accept(socket).map_err(failed)?;
-        stream.handshake().map_err(failed)?;
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(failed)?;
+        }
         Ok(Transport::Tls(Box::new(stream)))
     }
 
@@ -165,7 +166,9 @@ impl Transport {
     /// Says that nothing follows, where that takes more than closing the socket.
     pub(super) fn close(&mut self) {
         if let Transport::Tls(stream) = self {
-            stream.close();
+            stream.conn.send_close_notify();
+            // If the client is gone, it need not know.
+            let _ = stream.flush();
         }
     }
 

@@ -21,7 +21,7 @@ const TLS_STACK: usize = 512 << 10;
 /// No more threads.
 pub(super) fn start(service: &Arc<Service>, newcomer: Option<Waiting>) -> io::Result<()> {
     let service = Arc::clone(service);
-    let is_tls = service.settings.tls.is_some();
+    let is_tls = service.settings.listen.tls.is_some();
     let stack = if is_tls { TLS_STACK } else { STACK };
     thread::spawn_small("http", stack, move || run(&service, newcomer))
 }
@@ -67,21 +67,19 @@ fn let_in(service: &Service, waiting: &Waiting) -> bool {
     match admitted {
         Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
         Ok(None) => {}
-        Err(answer) => turn_away(service, waiting.socket.stream(), peer, answer),
+        Err(refusal) => turn_away(service, waiting.socket.stream(), peer, refusal),
     }
     admitted.is_ok()
 }
 
 /// A client beyond the limit gets an answer if that needs no waiting.
-pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, answer: Answer) {
-    if let Some(reason) = answer.refusal() {
-        service.refused(reason, peer);
-    }
-    if service.settings.tls.is_some() {
+pub(super) fn turn_away(service: &Service, mut stream: &TcpStream, peer: IpAddr, refusal: Refusal) {
+    service.refused(refusal, peer);
+    if service.settings.listen.tls.is_some() {
         return;
     }
     let mut bytes = Vec::new();
-    answer.write(false, false, &mut bytes);
+    Answer::Refused(refusal).write(false, false, &mut bytes);
     if stream.set_nonblocking(true).is_ok() {
         let _ = stream.write(&bytes);
         let _ = stream.shutdown(Shutdown::Write);

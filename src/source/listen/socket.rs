@@ -12,25 +12,46 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::source::spec::OpenError;
-use crate::source::stream;
 use crate::source::tls::{TlsServer, TlsStream};
 use crate::source::unix::{self, check_socket_path};
+use crate::sys::tcp;
 
 /// A client's connection. It never waits.
-pub(crate) trait Stream: Read + Write + AsFd {
+pub(crate) trait Stream: Read + Write {
+    /// The socket.
+    fn socket(&self) -> BorrowedFd<'_>;
+
     /// Whether bytes to set up the connection were sent, but it is not set up yet.
     fn is_handshaking(&self) -> bool {
         false
     }
 }
 
-impl Stream for UnixStream {}
+impl Stream for UnixStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
 
-impl Stream for TcpStream {}
+impl Stream for TcpStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
 
 impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+
     fn is_handshaking(&self) -> bool {
-        TlsStream::is_handshaking(self)
+        self.conn.is_handshaking()
+    }
+}
+
+impl AsFd for dyn Stream + '_ {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket()
     }
 }
 
@@ -81,7 +102,8 @@ impl ListeningSocket {
         if let Some(tls) = &tls {
             tls.check().map_err(OpenError::Missing)?;
         }
-        Ok(ListeningSocket::Tcp(stream::listen(address)?, tls))
+        let listener = tcp::listen(address).map_err(OpenError::listening)?;
+        Ok(ListeningSocket::Tcp(listener, tls))
     }
 
     /// Whether its clients are inside TLS.
@@ -138,7 +160,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     }
     socket.bind(&SockAddr::unix(path)?)?;
     let ready = fs::set_permissions(path, Permissions::from_mode(mode));
-    if let Err(error) = ready.and_then(|()| socket.listen(stream::BACKLOG)) {
+    if let Err(error) = ready.and_then(|()| socket.listen(tcp::BACKLOG)) {
         let _ = fs::remove_file(path);
         return Err(error);
     }

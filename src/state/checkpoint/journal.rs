@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::file_offset::FileOffset;
 use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
-use crate::text::certificate::hex;
+use crate::text::hex;
 
 /// The version of the format.
 pub const VERSION: u64 = 2;
@@ -62,7 +62,7 @@ fn describe(number: u64, file: &FileOffset) -> String {
         "{{\"id\":{number},\"path\":{shown},\"inode\":{inode},\"offset\":{offset},\"length\":{length},\"head\":{head}"
     );
     if str::from_utf8(path).is_err() {
-        let _ = write!(record, ",\"path_hex\":\"{}\"", hex(path));
+        let _ = write!(record, ",\"path_hex\":\"{}\"", hex::encode(path));
     }
     if file.device != 0 {
         let _ = write!(record, ",\"device\":{}", file.device);
@@ -150,13 +150,10 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
 }
 
 fn path(record: &Value) -> Option<Arc<Path>> {
-    let Some(hex) = record["path_hex"].as_str() else {
+    let Some(digits) = record["path_hex"].as_str() else {
         return Some(Path::new(record["path"].as_str()?).into());
     };
-    let digits = hex.as_bytes().chunks(2);
-    let bytes = digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
-    Some(Path::new(OsStr::from_bytes(&bytes)).into())
+    Some(Path::new(OsStr::from_bytes(&hex::decode(digits)?)).into())
 }
 
 fn show(fingerprint: Fingerprint) -> String {

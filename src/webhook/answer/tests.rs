@@ -332,6 +332,7 @@ proptest! {
             status,
             content_type: Some(header.clone()),
             location: Some(header.clone()),
+            server: None,
             date: Some(header.clone()),
             retry_after: Some(header),
             items: Items::read(text.as_slice()),

@@ -1,12 +1,11 @@
 //! Splunk's indexer acknowledgement: the query for what is indexed.
 
-use std::io::Read as _;
 use std::time::SystemTime;
 
 use serde_json::json;
 use ureq::http::header;
 
-use super::{ANSWER_BYTES, Webhook};
+use super::{ANSWER_BYTES, Webhook, read};
 use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::webhook::answer::Answer;
@@ -60,14 +59,8 @@ impl Webhook {
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let body = json!({ "acks": ids }).to_string().into_bytes();
         let mut response = self.send(request, vec![body.into()], Some(channel))?;
-        let mut answer = Answer {
-            status: response.status().as_u16(),
-            ..Answer::default()
-        };
-        let limit = ANSWER_BYTES + ID_BYTES * ids.len() as u64;
-        let from = response.body_mut().as_reader();
         // An answer that is cut off is not JSON.
-        let _ = from.take(limit).read_to_end(&mut answer.text);
+        let (answer, _) = read(&mut response, ANSWER_BYTES + ID_BYTES * ids.len() as u64);
         Ok(answer)
     }
 }

@@ -29,7 +29,7 @@ impl Ahead {
     /// Begins to make a body of these events, of `max_bytes` at most.
     pub(super) fn begin(&mut self, events: Batch, max_bytes: usize, like: &Encoder) {
         let spare = self.spare.take();
-        let mut encoder = spare.unwrap_or_else(|| like.another());
+        let mut encoder = spare.unwrap_or_else(|| like.clone());
         let (tell, made) = bounded(1);
         let make = move || {
             let packed = encoder.encode(&events, max_bytes);

@@ -25,6 +25,7 @@ use crate::webhook::wire::socket::Tcp;
 
 /// How long an answer's body may take once its status is known.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+
 /// ureq's settings.
 pub(super) fn config(proxy: Option<&Proxy>, timeouts: Timeouts) -> Config {
     Agent::config_builder()
@@ -58,7 +59,11 @@ pub(super) fn agent(
     };
     let tunnel = Tunnel::new(wire.clone(), Arc::clone(&observer));
     let tls = Tls::new(Arc::clone(tls), wire.clone(), Arc::clone(&observer));
-    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(Answers(wire.clone()));
+    let answers = Answers {
+        wire: wire.clone(),
+        has_proxy: config.proxy().is_some(),
+    };
+    let connector = ().chain(tunnel).chain(tcp).chain(tls).chain(answers);
     let resolver = Resolve {
         names,
         known: known.clone(),

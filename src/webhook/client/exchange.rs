@@ -27,7 +27,7 @@ impl Webhook {
             request = request.header(name, value);
         }
         match channel {
-            Some(channel) => self.session.borrow().dress(request, channel),
+            Some(channel) => self.session.borrow().add_headers(request, channel),
             None => request,
         }
     }

@@ -34,7 +34,7 @@ impl Default for Session {
 
 impl Session {
     /// Adds the channel of this number, and the cookies.
-    pub(super) fn dress(
+    pub(super) fn add_headers(
         &self,
         mut request: RequestBuilder<WithBody>,
         channel: u64,

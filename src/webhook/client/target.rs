@@ -28,10 +28,10 @@ impl Target for Webhook {
     }
 
     fn post(&mut self, events: &Batch, channel: Option<u64>) -> Outcome {
-        let result = self.over_kept_connection(|webhook| webhook.try_post(events, channel, false));
+        let result = self.over_kept_connection(|webhook| webhook.try_post(events, channel));
         match result {
-            Ok((answer, server)) => {
-                self.is_one_record = self.makes_one_record(&server);
+            Ok(answer) => {
+                self.is_one_record = self.makes_one_record(&answer);
                 answer.outcome(&self.question(events), SystemTime::now())
             }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
@@ -104,7 +104,7 @@ impl Target for Webhook {
     }
 
     fn another(&self) -> Box<dyn Target> {
-        let (shared, template) = (Arc::clone(&self.shared), self.template.another());
+        let (shared, template) = (Arc::clone(&self.shared), self.template.clone());
         let config = self.agent.config().clone();
         Box::new(Webhook::connecting(shared, template, config))
     }

@@ -1,6 +1,6 @@
 //! The same over TLS, where what nobody asked for can also wait in the socket below it.
 
-use std::io::BufRead as _;
+use std::io::{self, BufRead as _};
 use std::sync::Mutex;
 
 use rcgen::{CertificateParams, KeyPair};

@@ -18,7 +18,8 @@ use super::below::Below;
 use super::handshake::Handshake;
 use super::{TlsSettings, Trust};
 use crate::telemetry::expiry::Expiries;
-use crate::text::certificate::{Certificate, date, hex};
+use crate::text::certificate::{Certificate, date};
+use crate::text::hex;
 use crate::text::pem;
 use crate::webhook::observer::Observer;
 use crate::webhook::wire::Wire;
@@ -99,11 +100,11 @@ fn describe(leaf: &Certificate) -> Vec<(&'static str, String)> {
         ("expires", date(leaf.not_after)),
         (
             "sha256",
-            format!("{} (certificate)", hex(&leaf.fingerprint)),
+            format!("{} (certificate)", hex::encode(&leaf.fingerprint)),
         ),
         (
             "sha256",
-            format!("{} (public key)", hex(&leaf.key_fingerprint)),
+            format!("{} (public key)", hex::encode(&leaf.key_fingerprint)),
         ),
     ]
 }
@@ -125,7 +126,7 @@ fn advice(error: &rustls::Error, leaf: &Certificate) -> Option<String> {
             "if {name} is the webhook: --tls-server-name {name}"
         )),
         _ => {
-            let pin = hex(&leaf.key_fingerprint);
+            let pin = hex::encode(&leaf.key_fingerprint);
             Some(format!("if this key is the webhook's: --pin-sha256 {pin}"))
         }
     }
@@ -142,7 +143,7 @@ impl Connector<Box<dyn Transport>> for Tls {
         let Some(socket) = socket else {
             return Ok(None);
         };
-        if !details.needs_tls() || self.wire.is_to_proxy() {
+        if !details.needs_tls() {
             return Ok(Some(socket));
         }
         self.observer.begin("TLS", "");

@@ -31,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
         retry_after: header(),
         date: header(),
         location: header(),
+        server: None,
         text: text.to_owned(),
         events,
         items,

@@ -3,10 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::text::certificate::{
-    Certificate, date, first, hex, parse_fingerprint, sha256,
-};
-use s3_audit_webhook::text::pem;
+use s3_audit_webhook::text::certificate::{Certificate, date, first, parse_fingerprint, sha256};
+use s3_audit_webhook::text::{hex, pem};
 
 fuzz_target!(|data: &[u8]| {
     check(data);
@@ -33,7 +31,7 @@ fn check(der: &[u8]) {
     assert_eq!(certificate.fingerprint, sha256(whole));
     assert_eq!(Certificate::parse(whole).as_ref(), Some(&certificate));
     assert_eq!(
-        parse_fingerprint(&hex(&certificate.key_fingerprint)),
+        parse_fingerprint(&hex::encode(&certificate.key_fingerprint)),
         Ok(certificate.key_fingerprint)
     );
     let (algorithm, key) = &certificate.key;

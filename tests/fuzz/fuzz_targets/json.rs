@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_audit_webhook::json::{Scan, Scanner};
+use s3_audit_webhook::framer::json::{Scan, Scanner};
 use serde::de::IgnoredAny;
 
 fuzz_target!(|data: &[u8]| {
