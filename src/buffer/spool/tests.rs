@@ -19,7 +19,9 @@ use self::disk::FakeDir;
 use self::model::{Act, Fate, Model, acts, start};
 use super::position::{self, Position, Stored};
 use super::reader::View;
+use super::record;
 use super::segments;
+use super::shared::Shared;
 use super::{Appended, Files, Settings, Spool, SyncMode};
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Taken, queue};
@@ -281,6 +283,16 @@ fn refuse(kind: ErrorKind, fails_at: usize) {
         counted + 1,
         "{kind}, {fails_at}"
     );
+}
+
+#[test]
+fn only_what_fits_with_its_head_could_ever_be_taken() {
+    let (limit, head) = (1000, record::RECORD_HEAD);
+    let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+    let shared = Shared::new("spool".into(), limit as u64, SyncMode::Second, report);
+    for (bytes, could) in [(0, true), (limit - head, true), (limit - head + 1, false)] {
+        assert_eq!(shared.could_take(bytes), could, "{bytes}");
+    }
 }
 
 fn chunk(line: &str) -> Chunk {

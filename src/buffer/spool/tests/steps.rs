@@ -160,17 +160,25 @@ impl Life {
         }
     }
 
-    fn client(&self, line: &str) -> Appended {
+    /// What a client is told, and whether its event is on disk then.
+    fn client(&self, line: &str, dir: &FakeDir) -> (Appended, bool) {
         let mut chunk = chunk(line);
+        let bytes = chunk.bytes.clone();
+        let is_in = |durable: &[u8]| durable.windows(bytes.len()).any(|part| part == bytes);
         thread::scope(|scope| {
             let shared = &self.shared;
-            let client = scope.spawn(|| shared.append(&mut chunk, 0, true));
+            let client = scope.spawn(move || {
+                let appended = shared.append(&mut chunk, 0, true);
+                (appended, dir.disk().clone())
+            });
             while !client.is_finished() {
                 self.write();
                 self.upkeep.sync(false);
                 thread::yield_now();
             }
-            client.join().unwrap()
+            let (appended, disk) = client.join().unwrap();
+            let is_durable = disk.files.iter().any(|file| is_in(&file.durable));
+            (appended, is_durable)
         })
     }
 
@@ -297,7 +305,11 @@ impl World {
 
     fn client(&mut self, length: usize) {
         let line = self.line(length);
-        let fate = match self.life.client(&line) {
+        let (appended, is_durable) = self.life.client(&line, &self.dir);
+        if self.sync == SyncMode::Always && appended == Appended::Taken {
+            assert!(is_durable, "told before it is on disk");
+        }
+        let fate = match appended {
             Appended::Taken if self.sync == SyncMode::Always => Fate::Comes(After::PowerFailure),
             Appended::Taken => Fate::Comes(After::Kill),
             // What could not be synced, or taken back, may come.
@@ -418,10 +430,7 @@ fn retry(state: &mut State) {
 }
 
 pub(super) fn chunk(line: &str) -> Chunk {
-    Chunk {
-        bytes: format!("{line}\n").into_bytes(),
-        events: 1,
-    }
+    super::chunk(&format!("{line}\n"))
 }
 
 proptest! {
