@@ -56,7 +56,7 @@ impl Delivery {
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
                 Cause::Aborted => self.retry.push_front(attempt),
-                Cause::Unreachable | Cause::Settings => {
+                Cause::Unreachable => {
                     match suspect {
                         Some(suspect) => {
                             self.set_aside(Some(suspect), attempt, &error.message, now)
@@ -65,7 +65,7 @@ impl Delivery {
                     }
                     self.hold_off(launch, error, now, &mut effects);
                 }
-                Cause::Answer | Cause::Disconnected | Cause::Timeout => {
+                Cause::Settings | Cause::Answer | Cause::Disconnected | Cause::Timeout => {
                     attempt.failed(self.passes);
                     let flight = Flight {
                         attempt,

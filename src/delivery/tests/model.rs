@@ -70,7 +70,7 @@ impl Allowed {
                 Outcome::TooLarge(DeliveryError::transient(Cause::Answer, "HTTP 413"))
             }
             Answer::Failed(cause) => {
-                if matches!(cause, Cause::Answer | Cause::Disconnected | Cause::Timeout) {
+                if !matches!(cause, Cause::Unreachable | Cause::Aborted) {
                     seqs.iter()
                         .for_each(|seq| *self.failures.entry(*seq).or_default() += 1);
                 }

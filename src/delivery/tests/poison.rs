@@ -2,7 +2,12 @@
 
 use super::*;
 
-const CAUSES: [Cause; 3] = [Cause::Answer, Cause::Disconnected, Cause::Timeout];
+const CAUSES: [Cause; 4] = [
+    Cause::Answer,
+    Cause::Disconnected,
+    Cause::Timeout,
+    Cause::Settings,
+];
 
 /// Answers as `cause` says if one of these is in the request.
 fn poison(culprits: &[Seq], cause: Cause) -> impl FnMut(&Request) -> (Outcome, Duration) + use<> {
@@ -224,7 +229,7 @@ fn a_flaky_webhook_costs_no_event_in_an_hour() {
             let mut state = seed * 1000 + percent;
             simulation.run_until(Duration::from_secs(2 * 3600), |_| {
                 match random(&mut state) % 100 < percent {
-                    true => (failed(CAUSES[(state % 2) as usize]), QUICK),
+                    true => (failed(CAUSES[(state % 4) as usize]), QUICK),
                     false => (Outcome::Delivered, QUICK),
                 }
             });
