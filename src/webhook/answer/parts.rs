@@ -93,7 +93,7 @@ fn simplest(parts: Partial) -> Outcome {
     }
 }
 
-fn broken_off(status: u16) -> DeliveryError {
+pub(super) fn broken_off(status: u16) -> DeliveryError {
     DeliveryError {
         may_have_arrived: true,
         ..DeliveryError::transient(
