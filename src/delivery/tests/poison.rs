@@ -297,3 +297,29 @@ fn a_balancer_that_takes_turns_between_a_good_and_a_broken_server_costs_no_event
         }
     }
 }
+
+#[test]
+fn one_in_many_of_a_stream_holds_nobody_up() {
+    for (one_in, connections) in [(1000, 1), (300, 1), (100, 4)] {
+        let settings = Settings {
+            connections,
+            ..settings()
+        };
+        let mut simulation = Simulation::with(settings, 6000);
+        simulation.arrivals = (0..6000)
+            .map(|event| Duration::from_millis(event * 10))
+            .collect();
+        let culprits: Vec<Seq> = (0..6000).step_by(one_in).collect();
+        let limit = Duration::from_secs(120);
+        simulation.run_until(limit, poison(&culprits, Cause::Answer));
+        let place = format!("one in {one_in}, {connections}");
+        assert!(simulation.delivered_all_but(&culprits), "{place}");
+        let late = simulation
+            .delivered
+            .iter()
+            .map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
+        let late = late.max().unwrap();
+        assert!(late < Duration::from_secs(20), "{place}: {late:?}");
+        assert!(simulation.rejected.len() > culprits.len() / 2, "{place}");
+    }
+}
