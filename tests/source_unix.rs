@@ -627,16 +627,41 @@ fn a_successors_socket_is_not_removed() {
     let hook = Webhook::start();
     let place = Place::new();
     let agent = start(&hook, &[&place.unix_listen()]);
-    place.connect();
+    let mut writer = place.connect();
 
-    fs::remove_file(place.path()).unwrap();
-    let successor = start(&hook, &[&place.unix_listen()]);
-    place.connect();
-    end_without_loss(agent, &hook);
-
-    place.connect().write_all(event(1).as_bytes()).unwrap();
+    // In one step: the agent would take an empty place again.
+    let other = place.path().with_extension("new");
+    let successor = UnixListener::bind(&other).unwrap();
+    fs::rename(&other, place.path()).unwrap();
+    agent.wait_for_log("unavailable: the socket's file was removed: another process listens");
+    writer.write_all(event(1).as_bytes()).unwrap();
     assert_arrive(&hook, [1]);
-    end_without_loss(successor, &hook);
+    end_without_loss(agent, &hook);
+    UnixStream::connect(place.path()).unwrap();
+    drop(successor);
+}
+
+#[test]
+fn a_socket_file_that_is_removed_is_made_again() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let agent = start(&hook, &[&place.unix_listen()]);
+    let mut early = place.connect();
+    fs::remove_file(place.path()).unwrap();
+    let mut late = place.connect();
+    late.write_all(event(1).as_bytes()).unwrap();
+    assert_arrive(&hook, [1]);
+    early.write_all(event(2).as_bytes()).unwrap();
+    assert_arrive(&hook, [1, 2]);
+    let log = agent.log();
+    for text in [
+        "unavailable: the socket's file was removed",
+        "available again",
+    ] {
+        assert!(log.contains(text), "{log}");
+    }
+    end_without_loss(agent, &hook);
+    assert!(!place.path().exists());
 }
 
 #[test]

@@ -147,6 +147,12 @@ impl BodySize {
         self.failed = Some(self.failed.map_or(size, |failed| failed.min(size)));
     }
 
+    /// A body of this size is divided, as what is to blame for its failure may be in many bodies: the next ones grow
+    /// from one half.
+    pub fn divided(&mut self, size: usize) {
+        self.ramp = Some(self.limit().min(size / 2).max(1));
+    }
+
     /// A body of one event failed: no smaller one can help, so the size is not to blame.
     pub fn excuse(&mut self) {
         self.excused = true;

@@ -80,25 +80,26 @@ impl Chance {
 
     /// How often requests without this event fail at most: in the long run, or just now, whichever is worse.
     fn rate_without(&self, seq: Seq) -> f64 {
-        let others = self.open.iter().filter(|seqs| !hold(seqs, seq)).count();
-        let in_the_long_run = highest_rate(self.passed, self.failed + others as f64);
+        let open = distinct(self.open.iter(), seq);
+        let in_the_long_run = highest_rate(self.passed, self.failed + open);
         let passed = self.latest.iter().filter(|request| request.is_none());
-        let just_now = highest_rate(passed.count() as f64, self.distinct_failures(seq) as f64);
+        let failed = distinct(self.latest.iter().flatten(), seq);
+        let just_now = highest_rate(passed.count() as f64, failed);
         in_the_long_run.max(just_now)
     }
+}
 
-    /// How many of the latest failures share no event with each other, nor with this one: another event that fails
-    /// again and again counts once.
-    fn distinct_failures(&self, seq: Seq) -> usize {
-        let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
-        for seqs in self.latest.iter().rev().flatten() {
-            let is_known = distinct.iter().any(|other| share_events(other, seqs));
-            if !is_known && !hold(seqs, seq) {
-                distinct.push(seqs);
-            }
+/// How many of these failures share no event with each other, nor with this one: another event that fails again and
+/// again counts once.
+fn distinct<'a>(failures: impl DoubleEndedIterator<Item = &'a Vec<Range<Seq>>>, seq: Seq) -> f64 {
+    let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
+    for seqs in failures.rev() {
+        let is_known = distinct.iter().any(|other| share_events(other, seqs));
+        if !is_known && !hold(seqs, seq) {
+            distinct.push(seqs);
         }
-        distinct.len()
     }
+    distinct.len() as f64
 }
 
 /// The highest rate that this few requests allow: the upper end of Wilson's interval, one standard deviation wide.

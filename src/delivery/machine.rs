@@ -37,9 +37,9 @@ use crate::sys::backoff::Backoff;
 /// After this many failures in a row the webhook is taken for down: a body twice.
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
-pub(super) const DOWN_IN_BETWEEN: u32 = 4;
-/// While it drains and the webhook is up, the agent waits no longer than this after a failure.
-const HURRY: Duration = Duration::from_millis(100);
+pub(super) const DOWN_IN_BETWEEN: u32 = 10;
+/// The wait after a failure while the webhook is up and what is to blame is looked for; at most, while the agent stops.
+pub(super) const HURRY: Duration = Duration::from_millis(100);
 
 /// The state machine that all senders share.
 #[derive(Debug)]

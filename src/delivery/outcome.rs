@@ -41,6 +41,8 @@ pub enum EventOutcome {
     Rejected,
     /// It must be sent again.
     Retry,
+    /// The same, but the webhook may have it: its part of the answer is missing.
+    Unknown,
 }
 
 /// What the encoding of a body adds to its events' lines at most, in bytes, before compression: an encoded body is

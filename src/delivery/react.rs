@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
-use super::machine::{DOWN_IN_BETWEEN, Delivery};
+use super::machine::{DOWN_IN_BETWEEN, Delivery, HURRY};
 use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
 use super::posted::{Body, CHANGED};
 use super::step::Effect;
@@ -56,7 +56,7 @@ impl Delivery {
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
             Outcome::Failed(error) => match error.cause {
                 Cause::Aborted => self.retry.push_front(attempt),
-                Cause::Unreachable | Cause::Settings => {
+                Cause::Unreachable => {
                     match suspect {
                         Some(suspect) => {
                             self.set_aside(Some(suspect), attempt, &error.message, now)
@@ -65,7 +65,7 @@ impl Delivery {
                     }
                     self.hold_off(launch, error, now, &mut effects);
                 }
-                Cause::Answer | Cause::Disconnected | Cause::Timeout => {
+                Cause::Settings | Cause::Answer | Cause::Disconnected | Cause::Timeout => {
                     attempt.failed(self.passes);
                     let flight = Flight {
                         attempt,
@@ -93,7 +93,7 @@ impl Delivery {
 
     /// Ends what is over once nothing that failed is left.
     fn conclude(&mut self) -> Option<Effect> {
-        if self.retry.is_empty() && !self.is_down() {
+        if self.retry.is_empty() && self.suspects.is_empty() && !self.is_down() {
             self.trouble = None;
         }
         if self.is_calm() {
@@ -251,14 +251,15 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let (mut delivered, mut again) = (Batch::default(), Batch::default());
-        let mut rejected = Batch::default();
+        let (mut delivered, mut rejected) = (Batch::default(), Batch::default());
+        let (mut again, mut unknown) = (Batch::default(), Batch::default());
         let events = partial.events.len();
         for (event, outcome) in attempt.batch.events().zip(&partial.events) {
             match outcome {
                 EventOutcome::Delivered => delivered.append(event),
                 EventOutcome::Rejected => rejected.append(event),
                 EventOutcome::Retry => again.append(event),
+                EventOutcome::Unknown => unknown.append(event),
             }
         }
         let none_passed = delivered.is_empty();
@@ -271,6 +272,11 @@ impl Delivery {
         if !none_passed {
             effects.push(Effect::Delivered(delivered));
             self.passed(effects);
+        }
+        if let (false, Some(error)) = (unknown.is_empty(), &partial.failure) {
+            let mut attempt = Attempt::from(unknown);
+            attempt.doubt = Some(error.message.clone());
+            self.retry.push_front(attempt);
         }
         if !again.is_empty() {
             self.refresh(again, now);
@@ -303,6 +309,12 @@ impl Delivery {
         self.wait_after(launch, is_new, error, now, effects);
     }
 
+    /// Whether the webhook is up, and what is to blame for failures is being looked for.
+    fn is_searching(&self) -> bool {
+        let is_up = self.others_pass() && self.failed_in_a_row <= DOWN_IN_BETWEEN / 2;
+        is_up && self.is_content_suspicious
+    }
+
     fn wait_after(
         &mut self,
         launch: Launch,
@@ -317,6 +329,7 @@ impl Delivery {
             asked => {
                 let delay = match asked {
                     Some(asked) => self.backoff.clamp(asked),
+                    None if self.is_searching() => HURRY,
                     None => self.backoff.next_delay(),
                 };
                 self.wait(launch.sender, delay, now)
@@ -363,7 +376,13 @@ impl Delivery {
             self.size.failed(size, error.cause == Cause::Timeout);
             // What took too long would take as long again.
             match self.others_pass() || error.cause == Cause::Timeout {
-                true => self.split(attempt, false),
+                true => {
+                    if !self.suspects.is_empty() {
+                        // There may be more like them in each of the next bodies.
+                        self.size.divided(size);
+                    }
+                    self.split(attempt, false);
+                }
                 false => self.retry.push_front(attempt),
             }
         }

@@ -208,7 +208,7 @@ impl Route {
         let endpoint = &mut self.endpoints[launch.endpoint];
         let did_work = endpoint.works();
         let is_news = launch.number > endpoint.failed_at;
-        let mut is_sure = matches!(error.cause, Cause::Unreachable | Cause::Settings);
+        let mut is_sure = error.cause == Cause::Unreachable;
         if is_news {
             endpoint.failed_at = launches;
             endpoint.error = Some(error.clone());

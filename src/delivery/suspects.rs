@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::attempt::{Attempt, Flight, Suspect};
+use super::attempt::{Attempt, Flight, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::Delivery;
 
@@ -11,9 +11,13 @@ impl Delivery {
     pub(super) fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
         let is_empty = self.fresh.is_empty() && self.retry.is_empty();
         let is_last = self.stopping && self.has_ended && is_empty;
+        let is_turn = self.is_suspects_turn();
         let is_due = |suspect: &Suspect| match is_last {
             true => !suspect.had_last_chance,
-            false => !self.stopping && (suspect.due <= now || suspect.is_awaited(self.passes)),
+            false => {
+                let is_due = suspect.due <= now || suspect.is_awaited(self.passes);
+                !self.stopping && is_turn && is_due
+            }
         };
         let place = self.suspects.iter().position(is_due)?;
         let mut suspect = self.suspects.remove(place)?;
@@ -23,8 +27,15 @@ impl Delivery {
 
     /// When the next suspect may be tried; none at the end if all had their last chance.
     pub(super) fn next_suspect(&self) -> Option<Instant> {
-        let suspects = self.suspects.iter().filter(|_| !self.stopping);
+        let is_turn = !self.stopping && self.is_suspects_turn();
+        let suspects = self.suspects.iter().filter(|_| is_turn);
         suspects.map(|suspect| suspect.due).min()
+    }
+
+    /// Two may fail between others that are waiting: more of them would look like an outage.
+    fn is_suspects_turn(&self) -> bool {
+        let is_empty = self.fresh.is_empty() && self.retry.is_empty();
+        is_empty || self.failed_in_a_row < PER_GAP
     }
 
     /// Sets a single event aside from the others.

@@ -29,14 +29,14 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+    fn run(mut self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         let events = |output: &SourceOutput, _| Events {
             framer: output.framer(),
             finished: 0,
             has_read_all: false,
         };
         let limits = self.settings.limits(&self.socket, &output);
-        listen::serve(&self.socket, limits, events, output, stop);
+        listen::serve(&mut self.socket, limits, events, output, stop);
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// Which program answers.
     pub server: Option<String>,
+    /// What AWS WAF wants instead of passing the request on.
+    pub firewall: Option<String>,
     /// The beginning of the body; of a success perhaps only what is needed to recognise it.
     pub text: Vec<u8>,
     /// How many events it is about.
@@ -65,6 +67,16 @@ pub struct Answer {
 impl Answer {
     /// What it means for the body; `now` is the time by our clock.
     pub fn outcome(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
+        if let Some(action) = &self.firewall {
+            let (status, action) = (self.status, question.shown(action));
+            return Outcome::Failed(DeliveryError {
+                fix: Some(meaning::BROWSER),
+                ..DeliveryError::transient(
+                    Cause::Answer,
+                    format!("HTTP {status} of AWS WAF, which wants a browser ({action})"),
+                )
+            });
+        }
         let is_success = (200..300).contains(&self.status);
         if is_success && self.is_page() {
             let title = foreign::title(&String::from_utf8_lossy(&self.text))
@@ -93,6 +105,7 @@ impl Answer {
         if meaning == Meaning::Delivered && question.wants_id {
             return match member("ackId").and_then(Value::as_u64) {
                 Some(id) => Outcome::Accepted(id),
+                None if self.items.cut_off => Outcome::Failed(parts::broken_off(self.status)),
                 None => Outcome::Failed(DeliveryError {
                     may_have_arrived: true,
                     ..DeliveryError::permanent(
@@ -213,14 +226,15 @@ impl Answer {
         }
     }
 
-    /// Whether it is a page for people, as web servers have at many paths. PHP labels empty answers `text/html`, too.
+    /// Whether it is a page for people, as web servers have at many paths. Flask, Express and PHP label any answer
+    /// `text/html`, be it a plain `ok` or empty.
     fn is_page(&self) -> bool {
         let is_html = self
             .content_type
             .as_ref()
             .and_then(|value| value.trim_start().get(..9))
             .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
-        foreign::is_page(&self.text) || (is_html && !self.text.trim_ascii().is_empty())
+        foreign::is_page(&self.text) || (is_html && !foreign::is_plain(&self.text))
     }
 
     /// What `Retry-After` asks for. A date is relative to the webhook's own clock, if there is a `Date`.

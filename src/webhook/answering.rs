@@ -30,14 +30,17 @@ impl Connector<Box<dyn Transport>> for Answers {
         let is_to_proxy = self.has_proxy && details.config.proxy().is_none();
         Ok(inner.map(|inner| match is_to_proxy {
             true => inner,
-            false => Box::new(Answering {
-                inner,
-                wire: self.wire.clone(),
-                head: Some(Head::default()),
-                input: Vec::new(),
-                read: 0,
-                can_use_input: false,
-            }),
+            false => {
+                self.wire.set_unwanted(false);
+                Box::new(Answering {
+                    inner,
+                    wire: self.wire.clone(),
+                    head: Some(Head::default()),
+                    input: Vec::new(),
+                    read: 0,
+                    can_use_input: false,
+                })
+            }
         }))
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
 use ureq::config::Config;
-use ureq::http::{HeaderValue, Response, header};
+use ureq::http::{HeaderName, HeaderValue, Response, header};
 
 use crate::delivery::batch::Batch;
 use crate::delivery::outcome::{DeliveryError, Outcome};
@@ -28,6 +28,7 @@ use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{Collector, Endpoint};
 use crate::webhook::error::{self, Timeouts, Unanswered};
 use crate::webhook::foreign;
+use crate::webhook::head::FIREWALL;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
 use crate::webhook::resolve::{AddressFamily, Known, Names, SystemNames};
@@ -278,6 +279,8 @@ impl Webhook {
             let may_be_json = matches!(answer.text.trim_ascii_start(), [] | [b'{', ..]);
             let is_clear = answer.items.errors == Some(false) || !may_be_json;
             answer.items.cut_off |= !is_whole && !is_clear;
+        } else {
+            answer.items.cut_off = !is_whole && channel.is_some();
         }
         Ok(answer)
     }
@@ -297,6 +300,7 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
         date: header(header::DATE),
         location: header(header::LOCATION),
         server: header(header::SERVER),
+        firewall: header(HeaderName::from_static(FIREWALL)),
         ..Answer::default()
     };
     let mut from = response.body_mut().as_reader().take(limit);

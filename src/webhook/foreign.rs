@@ -124,6 +124,11 @@ pub fn is_page(text: &[u8]) -> bool {
     text.iter().find(|byte| !is_blank(byte)) == Some(&b'<')
 }
 
+/// Whether a text has no markup, whatever its label says. A compressed one may have some.
+pub fn is_plain(text: &[u8]) -> bool {
+    !text.contains(&b'<') && !text.starts_with(b"\x1f\x8b")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +201,9 @@ mod tests {
         assert!(is_page(b"\xff\xfe<\x00h\x00"));
         for text in ["", " ", "ok", "{\"a\":\"<html>\"}", "a<b"] {
             assert!(!is_page(text.as_bytes()), "{text}");
+            assert_eq!(is_plain(text.as_bytes()), !text.contains('<'), "{text}");
         }
+        assert!(!is_plain(b"\x1f\x8b\x08\0"), "a compressed page");
         assert_eq!(title("\u{130}<title>\u{130}</title>"), Some("\u{130}"));
         assert_eq!(title("<TITLE>a</title>"), Some("a"));
         assert_eq!(title("<title lang=\"en\">a</title>"), Some("a"));

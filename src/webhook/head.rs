@@ -10,8 +10,10 @@ use memchr::memchr;
 const LINE: usize = 8 << 10;
 /// A head longer than this is rejected, in bytes.
 const LONGEST: usize = 1 << 20;
+/// What AWS WAF says when it answers with a challenge instead of passing the request on: with 202, as if it had.
+pub const FIREWALL: &str = "x-amzn-waf-action";
 /// Headers that are needed.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 10] = [
     "connection",
     "content-length",
     "content-type",
@@ -21,6 +23,7 @@ const NEEDED: [&str; 9] = [
     "server",
     "set-cookie",
     "transfer-encoding",
+    FIREWALL,
 ];
 
 /// The webhook's answer is not HTTP.
@@ -157,7 +160,14 @@ impl Head {
         if is_doubtful || self.list("connection").iter().any(|word| word == "close") {
             add("connection", b"close");
         }
-        for name in ["content-type", "date", "location", "retry-after", "server"] {
+        for name in [
+            "content-type",
+            "date",
+            "location",
+            "retry-after",
+            "server",
+            FIREWALL,
+        ] {
             if let Some(value) = self.values(name).next() {
                 add(name, value);
             }

@@ -38,6 +38,8 @@ struct State {
     is_written: bool,
     /// Reads must return at once if nothing has arrived.
     is_probing: bool,
+    /// The next request must go over another connection.
+    is_unwanted: bool,
     /// No read waits beyond this.
     deadline: Option<Instant>,
     /// The peer closed the connection before the request was written whole.
@@ -59,10 +61,12 @@ impl Wire {
     /// To be called before each request, with its body. Returns the body's length in bytes.
     pub fn begin(&self, body: Vec<Piece>) -> usize {
         let length = body.iter().map(|piece| piece.len()).sum();
-        *self.state() = State {
+        let mut state = self.state();
+        *state = State {
             body,
             length,
             left: length,
+            is_unwanted: state.is_unwanted,
             ..State::default()
         };
         length
@@ -145,14 +149,20 @@ impl Wire {
         self.state().expiries.take()
     }
 
+    /// Sets whether the next request must go over another connection.
+    pub fn set_unwanted(&self, is_unwanted: bool) {
+        self.state().is_unwanted = is_unwanted;
+    }
+
     /// Lets no read wait beyond this time, if there is one.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         self.state().deadline = deadline;
     }
 
-    /// Whether the connection is open and nothing has arrived on it at any level: in the socket, in TLS, or above.
+    /// Whether the connection is wanted and open, and nothing has arrived on it at any level: in the socket, in TLS, or
+    /// above.
     pub fn is_idle(&self, transport: &mut dyn Transport) -> bool {
-        if !transport.buffers().input().is_empty() {
+        if self.state().is_unwanted || !transport.buffers().input().is_empty() {
             return false;
         }
         self.state().is_probing = true;

@@ -310,7 +310,8 @@ fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
 fn bodies_begin_small_after_an_outage_of_what_was_reached() {
     for (cause, failures, is_growing) in [
         (Cause::Unreachable, 5, false),
-        (Cause::Settings, 0, true),
+        (Cause::Settings, 0, false),
+        (Cause::Settings, 5, true),
         (Cause::Answer, 0, false),
         (Cause::Answer, 5, true),
     ] {

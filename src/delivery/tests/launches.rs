@@ -38,7 +38,8 @@ fn after_a_failure_one_sender_waits_or_all_and_not_for_long_at_the_end() {
         (2, false, 2, DELAY, true),
         (2, true, 1, hurry, false),
         (2, true, 3, hurry, true),
-        (2, true, 4, DELAY, true),
+        (2, true, 9, hurry, true),
+        (2, true, 10, DELAY, true),
     ] {
         let (now, mut delivery) = (Instant::now(), of(connections));
         (delivery.stopping, delivery.failed_in_a_row) = (stopping, failures);

@@ -30,6 +30,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(EventOutcome::Delivered),
         Just(EventOutcome::Rejected),
         Just(EventOutcome::Retry),
+        Just(EventOutcome::Unknown),
     ];
     prop_oneof![
         6 => Just(Answer::Delivered),
@@ -70,7 +71,7 @@ impl Allowed {
                 Outcome::TooLarge(DeliveryError::transient(Cause::Answer, "HTTP 413"))
             }
             Answer::Failed(cause) => {
-                if matches!(cause, Cause::Answer | Cause::Disconnected | Cause::Timeout) {
+                if !matches!(cause, Cause::Unreachable | Cause::Aborted) {
                     seqs.iter()
                         .for_each(|seq| *self.failures.entry(*seq).or_default() += 1);
                 }
@@ -82,13 +83,15 @@ impl Allowed {
                     match event {
                         EventOutcome::Delivered => drop(self.delivered.insert(*seq)),
                         EventOutcome::Rejected => drop(self.rejected.insert(*seq)),
-                        EventOutcome::Retry => {}
+                        EventOutcome::Retry | EventOutcome::Unknown => {}
                     }
                 }
                 let error = || DeliveryError::transient(Cause::Answer, "partly");
                 Outcome::Partial(Partial {
                     rejection: events.contains(&EventOutcome::Rejected).then(error),
-                    failure: events.contains(&EventOutcome::Retry).then(error),
+                    failure: (events.contains(&EventOutcome::Retry)
+                        || events.contains(&EventOutcome::Unknown))
+                    .then(error),
                     events,
                 })
             }

@@ -2,7 +2,12 @@
 
 use super::*;
 
-const CAUSES: [Cause; 3] = [Cause::Answer, Cause::Disconnected, Cause::Timeout];
+const CAUSES: [Cause; 4] = [
+    Cause::Answer,
+    Cause::Disconnected,
+    Cause::Timeout,
+    Cause::Settings,
+];
 
 /// Answers as `cause` says if one of these is in the request.
 fn poison(culprits: &[Seq], cause: Cause) -> impl FnMut(&Request) -> (Outcome, Duration) + use<> {
@@ -224,7 +229,7 @@ fn a_flaky_webhook_costs_no_event_in_an_hour() {
             let mut state = seed * 1000 + percent;
             simulation.run_until(Duration::from_secs(2 * 3600), |_| {
                 match random(&mut state) % 100 < percent {
-                    true => (failed(CAUSES[(state % 2) as usize]), QUICK),
+                    true => (failed(CAUSES[(state % 4) as usize]), QUICK),
                     false => (Outcome::Delivered, QUICK),
                 }
             });
@@ -290,5 +295,31 @@ fn a_balancer_that_takes_turns_between_a_good_and_a_broken_server_costs_no_event
             );
             assert!(simulation.delivered_all_but(&[]), "{place}");
         }
+    }
+}
+
+#[test]
+fn one_in_many_of_a_stream_holds_nobody_up() {
+    for (one_in, connections) in [(1000, 1), (300, 1), (100, 4)] {
+        let settings = Settings {
+            connections,
+            ..settings()
+        };
+        let mut simulation = Simulation::with(settings, 6000);
+        simulation.arrivals = (0..6000)
+            .map(|event| Duration::from_millis(event * 10))
+            .collect();
+        let culprits: Vec<Seq> = (0..6000).step_by(one_in).collect();
+        let limit = Duration::from_secs(120);
+        simulation.run_until(limit, poison(&culprits, Cause::Answer));
+        let place = format!("one in {one_in}, {connections}");
+        assert!(simulation.delivered_all_but(&culprits), "{place}");
+        let late = simulation
+            .delivered
+            .iter()
+            .map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
+        let late = late.max().unwrap();
+        assert!(late < Duration::from_secs(20), "{place}: {late:?}");
+        assert!(simulation.rejected.len() > culprits.len() / 2, "{place}");
     }
 }

@@ -196,7 +196,7 @@ proptest! {
             };
             match answer {
                 0 | 1 if request.seqs.len() == 1 => refused.extend(&request.seqs),
-                2 | 3 => request.seqs.iter().for_each(|seq| *failures.entry(*seq).or_default() += 1),
+                2 | 3 | 5 => request.seqs.iter().for_each(|seq| *failures.entry(*seq).or_default() += 1),
                 _ => {}
             }
             (outcome, Duration::from_millis(took))

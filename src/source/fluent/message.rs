@@ -173,10 +173,12 @@ fn is_option(option: Option<&[u8]>, behind: Option<&[u8]>) -> bool {
     option.is_none_or(|option| option == [0xc0] || is_map(option)) && behind.is_none()
 }
 
+/// Some clients leave the time to the server: nil.
 fn is_time(head: Head) -> bool {
+    use Head::{Ext, Float32, Float64, Nil, Signed, Unsigned};
     matches!(
         head,
-        Head::Unsigned(_) | Head::Signed(_) | Head::Float32(_) | Head::Float64(_) | Head::Ext(..)
+        Unsigned(_) | Signed(_) | Float32(_) | Float64(_) | Ext(..) | Nil
     )
 }
 
@@ -229,7 +231,9 @@ impl<'a> Iterator for Parts<'a> {
 pub fn parse_json(message: &[u8]) -> Parsed<'_> {
     let mut parts = elements(message);
     let [tag, second, third, fourth] = [parts.next(), parts.next(), parts.next(), parts.next()];
-    let is_option = |option: Option<&[u8]>| option.is_none_or(|option| option.starts_with(b"{"));
+    let is_option = |option: Option<&[u8]>| {
+        option.is_none_or(|option| option == b"null" || option.starts_with(b"{"))
+    };
     let events = |entries, option: Option<&[u8]>| {
         let ack = option.and_then(json_ack_of);
         Parsed::Events(Events { entries, ack })
@@ -243,7 +247,7 @@ pub fn parse_json(message: &[u8]) -> Parsed<'_> {
         {
             events(Entries::Many(entries), option)
         }
-        (Some([b'"', ..]), Some([b'0'..=b'9' | b'-', ..]), Some(record @ [b'{', ..]))
+        (Some([b'"', ..]), Some([b'0'..=b'9' | b'-' | b'n', ..]), Some(record @ [b'{', ..]))
             if is_option(fourth) && parts.next().is_none() =>
         {
             events(Entries::Record(record), fourth)

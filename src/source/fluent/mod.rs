@@ -57,7 +57,7 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
+    fn run(mut self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         if self.is_open {
             Message::FluentUnprotected {
                 source: output.name().to_owned(),
@@ -66,6 +66,6 @@ impl Source for Listener {
         }
         let limits = self.settings.limits(&self.socket, &output);
         let connection = |output: &SourceOutput, peer| Connection::new(limits.memory, output, peer);
-        listen::serve(&self.socket, limits, connection, output, stop);
+        listen::serve(&mut self.socket, limits, connection, output, stop);
     }
 }

@@ -2,6 +2,8 @@
 
 /// Max bytes of a chunk's size line, or of a trailer's line.
 const LINE_BYTES: usize = 1 << 10;
+/// Max bytes of a chunk.
+const MAX_SIZE: u64 = u32::MAX as u64;
 
 /// This is not chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +17,16 @@ pub struct Chunked {
     left: u64,
     /// Bytes of the current line.
     line: usize,
-    /// Digits of the current size.
-    digits: u8,
+    /// The current size has digits.
+    has_digits: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Size,
+    /// Before an extension.
+    Blank,
     Extension,
     SizeEnd,
     Data,
@@ -61,19 +65,20 @@ impl Chunked {
                 return Err(BadChunking);
             }
             self.state = match (self.state, byte) {
-                (State::Size, _) if byte.is_ascii_hexdigit() && self.digits < 8 => {
+                (State::Size, _) if byte.is_ascii_hexdigit() && self.left <= MAX_SIZE >> 4 => {
                     let digit = (byte as char).to_digit(16).unwrap_or(0);
                     self.left = self.left << 4 | u64::from(digit);
-                    self.digits += 1;
+                    self.has_digits = true;
                     State::Size
                 }
-                (State::Size, b'\r') if self.digits > 0 => State::SizeEnd,
-                (State::Size, b';') if self.digits > 0 => State::Extension,
+                (State::Size, b'\r') if self.has_digits => State::SizeEnd,
+                (State::Size | State::Blank, b';') if self.has_digits => State::Extension,
+                (State::Size | State::Blank, b' ' | b'\t') if self.has_digits => State::Blank,
                 (State::Extension, b'\r') => State::SizeEnd,
-                (State::Extension, b'\t' | b' '..=b'~') => State::Extension,
+                (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
                 (State::SizeEnd, b'\n') => {
                     self.line = 0;
-                    self.digits = 0;
+                    self.has_digits = false;
                     if self.left == 0 {
                         State::Trailer
                     } else {
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn chunked_coding() {
-        let whole = b"3\r\n{\"a\r\n1;x=y\r\n\"\r\n0003\r\n:1}\r\n0\r\nTrailer: x\r\n\r\n";
+        let whole = b"3\r\n{\"a\r\n1 \t; x = \"\xfc;\"\r\n\"\r\n00000000000000003\r\n:1}\r\n0\r\nTrailer: x\r\n\r\n";
         assert_eq!(dechunk(&[whole]), Ok((b"{\"a\":1}".to_vec(), true)));
         for bad in [
             "\r\n",
@@ -153,6 +158,8 @@ mod tests {
             ";\r\n",
             "123456789\r\n",
             "1 \r\nx\r\n",
+            "1 1\r\nx\r\n",
+            " ;x\r\n",
             "0\r\n\n",
             "0\r\nA: b\n\r\n",
             "1;\u{0}\r\n",

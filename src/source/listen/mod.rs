@@ -1,6 +1,7 @@
 //! Listening for clients that keep their connection: one thread serves them all, since each is
 //! only read from when there is something to read.
 
+mod keep;
 mod protocol;
 mod roster;
 mod settings;
@@ -48,7 +49,7 @@ const FIRST: u64 = 2;
 
 /// Serves clients until the agent stops; then reads what they have sent already, with a bound.
 pub(super) fn serve<P: Protocol>(
-    socket: &ListeningSocket,
+    socket: &mut ListeningSocket,
     limits: Limits,
     protocol: impl Fn(&SourceOutput, Option<IpAddr>) -> P,
     output: SourceOutput,
@@ -77,6 +78,7 @@ pub(super) fn serve<P: Protocol>(
         deferred: VecDeque::new(),
         just_deferred: Vec::new(),
         next_room_check: Duration::ZERO,
+        next_file_check: Duration::ZERO,
         rests_until: None,
         clock: Clock {
             now: Duration::ZERO,
@@ -115,7 +117,7 @@ impl Clock {
 }
 
 struct Server<'a, P, F> {
-    socket: &'a ListeningSocket,
+    socket: &'a mut ListeningSocket,
     protocol: F,
     output: SourceOutput,
     epoll: Epoll,
@@ -130,6 +132,7 @@ struct Server<'a, P, F> {
     /// Those that have begun to wait since the last poll.
     just_deferred: Vec<u64>,
     next_room_check: Duration,
+    next_file_check: Duration,
     /// No connection is accepted until then.
     rests_until: Option<Duration>,
     clock: Clock,
@@ -161,6 +164,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             }
             self.offer_deferred();
             self.enforce_limits();
+            self.keep_file();
             self.clock.advance(MAX_ROUND);
         }
         self.finish();
@@ -197,14 +201,15 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     /// How long there is nothing to do if nothing comes.
     fn patience(&self) -> Option<Duration> {
         let room_check = (!self.deferred.is_empty()).then_some(self.next_room_check);
-        let times = [self.roster.next_due(), room_check, self.rests_until];
-        let next = times.into_iter().flatten().min()?;
+        let others = [self.roster.next_due(), room_check, self.next_file_check()];
+        let times = others.into_iter().chain([self.rests_until]);
+        let next = times.flatten().min()?;
         Some(next.saturating_sub(self.clock.now))
     }
 
     fn accept_all(&mut self) {
         for _ in 0..ACCEPTS {
-            if descriptors::are_scarce(self.socket) && !self.close_longest_unfinished() {
+            if descriptors::are_scarce(&*self.socket) && !self.close_longest_unfinished() {
                 let what = "too many connections; fix: raise the limit of open files (LimitNOFILE)";
                 return self.rest(what);
             }
@@ -232,7 +237,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     fn rest(&mut self, what: &str) {
         self.output.failed(what);
         self.rests_until = Some(self.clock.now + REST);
-        let _ = self.epoll.modify(self.socket, SOCKET, Interest::Hangup);
+        let _ = self.epoll.modify(&*self.socket, SOCKET, Interest::Hangup);
     }
 
     fn admit(&mut self, stream: Box<dyn Stream>, peer: Option<IpAddr>) {
@@ -394,7 +399,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             .is_some_and(|until| until <= self.clock.now)
         {
             self.rests_until = None;
-            let _ = self.epoll.modify(self.socket, SOCKET, Interest::Read);
+            let _ = self.epoll.modify(&*self.socket, SOCKET, Interest::Read);
         }
     }
 

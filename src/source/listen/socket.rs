@@ -67,8 +67,15 @@ pub(crate) enum ListeningSocket {
 pub(crate) struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
+    mode: u32,
     /// The socket file's identity, so that no successor's file is removed.
     inode: u64,
+}
+
+impl SocketFile {
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
 }
 
 impl ListeningSocket {
@@ -93,6 +100,7 @@ impl ListeningSocket {
         Ok(ListeningSocket::Unix(SocketFile {
             listener,
             path,
+            mode,
             inode,
         }))
     }
@@ -104,6 +112,26 @@ impl ListeningSocket {
         }
         let listener = tcp::listen(address).map_err(OpenError::listening)?;
         Ok(ListeningSocket::Tcp(listener, tls))
+    }
+
+    /// Whether somebody has removed or replaced its file, so that no client finds it.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, ListeningSocket::Unix(file) if !file.is_there())
+    }
+
+    /// Takes its path again. Those who have connected should have been accepted before.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub(super) fn take_again(&mut self) -> Result<(), String> {
+        if let ListeningSocket::Unix(file) = self {
+            let taken = ListeningSocket::unix(&file.path, file.mode);
+            let why = |error| match error {
+                OpenError::Wrong(why) | OpenError::Missing(why) | OpenError::InUse(why) => why,
+            };
+            *self = taken.map_err(why)?;
+        }
+        Ok(())
     }
 
     /// Whether its clients are inside TLS.
@@ -188,7 +216,7 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -66,15 +66,16 @@ pub(super) fn outcome(
         }
     }
     if found.items.len() < events {
-        parts.events[found.items.len()..].fill(EventOutcome::Retry);
-        parts.failure.get_or_insert_with(|| broken_off(status));
+        parts.events[found.items.len()..].fill(EventOutcome::Unknown);
+        parts.failure = Some(broken_off(status));
     }
     simplest(parts)
 }
 
 /// The simplest outcome that says the same.
 fn simplest(parts: Partial) -> Outcome {
-    let all = |what| parts.events.iter().all(|event| *event == what);
+    let is_again =
+        |event: &EventOutcome| matches!(event, EventOutcome::Retry | EventOutcome::Unknown);
     match parts {
         Partial {
             rejection: None,
@@ -84,7 +85,7 @@ fn simplest(parts: Partial) -> Outcome {
         Partial {
             failure: Some(error),
             ..
-        } if all(EventOutcome::Retry) => Outcome::Failed(error),
+        } if parts.events.iter().all(is_again) => Outcome::Failed(error),
         Partial {
             rejection: Some(error),
             ..
@@ -93,7 +94,7 @@ fn simplest(parts: Partial) -> Outcome {
     }
 }
 
-fn broken_off(status: u16) -> DeliveryError {
+pub(super) fn broken_off(status: u16) -> DeliveryError {
     DeliveryError {
         may_have_arrived: true,
         ..DeliveryError::transient(

@@ -128,14 +128,61 @@ fn a_web_page_is_no_success() {
             content_type: Some("Text/HTML; charset=utf-8".into()),
             ..answer(200, text)
         };
-        assert_settings(outcome_of(&page("Sign in"), is_splunk, "{}"), "text/html");
-        assert_eq!(outcome_of(&page(" "), is_splunk, "{}"), Outcome::Delivered);
+        for text in ["Please <a href=/login>sign in</a>", " <br>ok"] {
+            assert_settings(outcome_of(&page(text), is_splunk, "{}"), text);
+        }
+        // What Flask, Express and PHP make of a webhook's own answer.
+        for text in ["", " ", "ok", "Thank you!\n", r#"{"ok":true}"#, "grüß"] {
+            let outcome = outcome_of(&page(text), is_splunk, "{}");
+            assert_eq!(outcome, Outcome::Delivered, "{text}");
+        }
     }
     let message = error(others(200, "<title>Sign\nin</title>")).message;
     assert_eq!(
         message,
         "HTTP 200 with a web page, not the webhook's answer (Sign in)"
     );
+}
+
+#[test]
+fn without_splunks_id_of_the_body_it_is_not_known_unless_the_answer_broke_off() {
+    for (text, cut_off, is_setting) in [
+        (r#"{"text":"Success","code":0}"#, false, true),
+        ("", false, true),
+        (r#"{"text":"Succ"#, true, false),
+        ("", true, false),
+    ] {
+        let mut answer = answer(200, text);
+        answer.items.cut_off = cut_off;
+        let question = Question {
+            wants_id: true,
+            is_splunk: true,
+            token: None,
+            secrets: &Secrets::default(),
+            is_compressed: false,
+            body: &Batch::of(b""),
+        };
+        let error = error(answer.outcome(&question, now()));
+        assert!(error.may_have_arrived, "{text}");
+        assert_eq!(error.cause == Cause::Settings, is_setting, "{text}");
+        assert_eq!(error.fix.is_some(), is_setting, "{text}");
+    }
+}
+
+#[test]
+fn a_firewall_that_wants_a_browser_has_delivered_nothing() {
+    for (status, action) in [(202, "challenge"), (405, "captcha")] {
+        let answer = Answer {
+            firewall: Some(action.into()),
+            ..answer(status, "")
+        };
+        let error = error(outcome_of(&answer, status == 202, "{}"));
+        assert_eq!(
+            error.message,
+            format!("HTTP {status} of AWS WAF, which wants a browser ({action})")
+        );
+        assert!(error.cause == Cause::Answer && error.fix.is_some());
+    }
 }
 
 #[test]
@@ -334,7 +381,8 @@ proptest! {
             location: Some(header.clone()),
             server: None,
             date: Some(header.clone()),
-            retry_after: Some(header),
+            retry_after: Some(header.clone()),
+            firewall: (status % 2 == 0).then_some(header),
             items: Items::read(text.as_slice()),
             events: 1,
             text,

@@ -59,8 +59,9 @@ impl Webhook {
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let body = json!({ "acks": ids }).to_string().into_bytes();
         let mut response = self.send(request, vec![body.into()], Some(channel))?;
-        // An answer that is cut off is not JSON.
-        let (answer, _) = read(&mut response, ANSWER_BYTES + ID_BYTES * ids.len() as u64);
+        let limit = ANSWER_BYTES + ID_BYTES * ids.len() as u64;
+        let (mut answer, is_whole) = read(&mut response, limit);
+        answer.items.cut_off = !is_whole;
         Ok(answer)
     }
 }

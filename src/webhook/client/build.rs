@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::config::{AutoHeaderValue, Config};
+use ureq::config::Config;
 use ureq::http::header;
 use ureq::unversioned::transport::Connector;
 
@@ -35,7 +35,8 @@ pub(super) fn config(proxy: Option<&Proxy>, timeouts: Timeouts) -> Config {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("s3-audit-webhook/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding(AutoHeaderValue::None)
+        // Without this header, any coding would be allowed.
+        .accept_encoding("identity")
         .max_idle_connections(1)
         .timeout_resolve(Some(timeouts.connect))
         .timeout_connect(Some(timeouts.connect))

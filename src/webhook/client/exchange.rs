@@ -84,6 +84,13 @@ impl Webhook {
         result
     }
 
+    /// Has the next request look the name up, and go over another connection: a balancer may lead it to a server that
+    /// works, while one that fails would answer each request over this connection.
+    pub(super) fn leave_connection(&mut self) {
+        self.wire.set_unwanted(true);
+        self.kept_since = None;
+    }
+
     /// Whether a request over a kept connection may be repeated at once and silently, since nobody can have read it:
     /// the webhook had closed the connection while it was idle, or has moved to another address.
     fn may_repeat(&self, Unanswered { error, sent }: &Unanswered) -> bool {

@@ -32,7 +32,14 @@ impl Target for Webhook {
         match result {
             Ok(answer) => {
                 self.is_one_record = self.makes_one_record(&answer);
-                answer.outcome(&self.question(events), SystemTime::now())
+                let outcome = answer.outcome(&self.question(events), SystemTime::now());
+                // Who asks for time works; and Splunk's channels should stay with their indexer.
+                if matches!(&outcome, Outcome::Failed(error) if error.retry_after.is_none())
+                    && channel.is_none()
+                {
+                    self.leave_connection();
+                }
+                outcome
             }
             Err(unanswered) => Outcome::Failed(self.error(&unanswered)),
         }

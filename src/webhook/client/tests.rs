@@ -263,6 +263,24 @@ fn only_what_nobody_can_have_read_is_repeated_silently() {
 }
 
 #[test]
+fn what_fails_over_one_connection_is_tried_over_another() {
+    for bad in ["503 Busy", "403 x", "421 Misdirected Request", "302 x"] {
+        let bad = format!("HTTP/1.1 {bad}\r\nContent-Length: 0\r\n\r\n");
+        // A balancer that gives each connection to another server, the first of which is broken.
+        let (address, connections) = raw_server(move |place, socket| {
+            let answer = if place == 0 { bad.as_bytes() } else { OK };
+            while read_request(socket) && socket.write_all(answer).is_ok() {}
+        });
+        let (mut webhook, _) = webhook(&[address]);
+        failure(post(&mut webhook));
+        for _ in 0..3 {
+            assert_eq!(post(&mut webhook), Outcome::Delivered);
+        }
+        assert_eq!(*connections.lock().unwrap(), 2);
+    }
+}
+
+#[test]
 fn the_agents_own_end_is_not_the_webhooks_fault() {
     let (address, _) = raw_server(|_, socket| {
         read_request(socket);

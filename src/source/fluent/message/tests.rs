@@ -24,7 +24,13 @@ fn a_message_in_json_holds_one_event() {
     let spaced = "[ \"a\\\"\\\\\" , 1.5 ,\n{ } , { \"chunk\" : \"p8n9==\" } ]";
     let parsed = one(parse_json(spaced.as_bytes()));
     assert_eq!(parsed, record(b"{ }", Some(r#"{"ack":"p8n9=="}"#)));
-    assert_eq!(one(parse_json(br#"["",0,{}]"#)), record(b"{}", None));
+    for bare in [r#"["",0,{}]"#, r#"["",null,{}]"#, r#"["",0,{},null]"#] {
+        assert_eq!(
+            one(parse_json(bare.as_bytes())),
+            record(b"{}", None),
+            "{bare}"
+        );
+    }
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn what_is_no_message_is_known() {
         b"\x80",
         b"\x92\xa1t\x01",
         b"\x93\xa1t\x01\x02",
-        b"\x93\xa1t\xc0\x80",
+        b"\x93\xa1t\xc2\x80",
         b"\x93\x01\x01\x80",
         b"\x94\xa1t\x01\x80\x01",
         b"\x95\xa1t\x01\x80\x80\x80",
@@ -134,6 +140,7 @@ fn a_message_in_messagepack_holds_one_event() {
     let chunk = b"\x81\xa5chunk\xa3abc".as_slice();
     for time in [
         &b"\x01"[..],
+        b"\xc0",
         b"\xce\x6b\x02\x81\xef",
         b"\xd7\x00\0\0\0\x01\0\0\0\x02",
     ] {
