@@ -5,6 +5,7 @@
 //! polls rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
 mod alike;
+mod changed;
 mod claims;
 mod classify;
 mod ending;
@@ -19,6 +20,7 @@ mod model;
 mod pace;
 mod pattern;
 mod reading;
+mod search;
 mod tracked;
 mod trouble;
 

@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::ending::may_have_been;
 use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
+use super::search::may_have_been;
 use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;
 
@@ -96,7 +96,7 @@ impl Follower {
         }
     }
 
-    fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
+    pub(super) fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
         let Some(file) = self.files.get(&number) else {
             return;
         };
@@ -250,19 +250,14 @@ impl Follower {
         };
         match count {
             Err(error) if file.is_gzip && error.kind() != ErrorKind::Interrupted => {
-                Message::FileDamaged {
-                    file: label(&file.now.path),
-                    offset: file.offset,
-                    error: error.to_string(),
-                }
-                .log();
+                self.damaged.insert(number, error);
             }
             Err(error) => {
                 file.is_touched = true;
                 let is_passing = error.kind() == ErrorKind::Interrupted;
                 return if is_passing { Ok(()) } else { Err(error) };
             }
-            Ok(_) => {}
+            Ok(_) => drop(self.damaged.remove(&number)),
         }
         file.stop_unpacking();
         Ok(())
