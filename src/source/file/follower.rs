@@ -19,6 +19,7 @@ use crate::source::output::Broken;
 use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored};
 use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A file that has not changed for this long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
@@ -65,6 +66,8 @@ pub struct FileSettings {
     pub max_deleted: u64,
     /// Which source reads which file, if there are several.
     pub claims: Option<Claims>,
+    /// Logs it if a mount does not answer.
+    pub watchdog: Watchdog,
 }
 
 /// How it is known that all of a content was read.

@@ -25,6 +25,7 @@ mod tracked;
 mod trouble;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -78,15 +79,20 @@ impl Source for FileSource {
                 }
             }
         }
+        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
         let max_open = descriptors::for_files();
-        let mut follower = Follower::new(&self.path, self.settings, max_open, restored);
+        let mut follower = watchdog.files(&name, || {
+            Follower::new(&self.path, self.settings, max_open, restored)
+        });
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {
             let now = Instant::now();
-            follower.look_if_due(now, &mut output);
             let before = output.events();
-            let step = follower.read_some(now, &mut output);
+            let step = watchdog.files(&name, || {
+                follower.look_if_due(now, &mut output);
+                follower.read_some(now, &mut output)
+            });
             if let Some(position) = output.try_position() {
                 follower.mark_endings(position);
             }
