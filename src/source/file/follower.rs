@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -204,8 +205,10 @@ impl Follower {
         if let Found::Files(checkpoint) = restored.found {
             self.is_first = false;
             self.old_before = checkpoint.is_old.then_some(checkpoint.written);
-            for (number, file) in checkpoint.files {
+            for (number, mut file) in checkpoint.files {
                 self.next = self.next.max(number + 1);
+                // One that is excluded now is not awaited, but known if it is included again.
+                file.is_gone |= self.is_excluded(&file.path);
                 if file.length == 0 && !file.is_skipped {
                     // It was empty: what is in it now may be the copy of another one.
                     self.progress.drop_file(number);
@@ -223,6 +226,12 @@ impl Follower {
         for (number, file) in (0..).zip(restored.others) {
             self.others.insert(number, file);
         }
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let dir = path.parent().unwrap_or(Path::new("."));
+        self.listing.pattern().is_excluded(dir, name)
     }
 
     /// A number that no content has.

@@ -97,6 +97,7 @@ fn op(word: &str, count: u8) -> Op {
         "hide" => Op::Hide,
         "recycle" => Op::Recycle,
         "damage" => Op::Damage,
+        "exclude" => Op::Exclude,
         "gzip" => Op::Gzip,
         "gzip-keep" => Op::GzipKeep,
         "zstd" => Op::Zstd,
@@ -195,6 +196,7 @@ fn what_was_read_is_known_again() {
         with the inode of an old one: write 3 rename gzip start write 20 settle recycle write 9
         with the inode of an old one, meanwhile: write 3 rename gzip start write 20 settle stop recycle write 9
         not to be looked at after a start: start write 5 settle rename write 60 outage settle kill hide start settle hide settle
+        excluded for a while: start write 5 settle move write 60 outage settle kill exclude start settle stop exclude
         not to be looked at: start write 5 settle rename write 60 outage settle hide settle hide settle";
     all(BOTH, &Outcome::default(), lines);
 }

@@ -42,6 +42,8 @@ pub(super) enum Op {
     Recycle,
     /// The checkpoint is damaged.
     Damage,
+    /// From the next start on, the log is excluded; or it no longer is.
+    Exclude,
     /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
     WriteBoth(u8),
     /// The first part of a log entry; and its rest, even to another file.
@@ -125,6 +127,7 @@ pub(super) struct World {
     pub(super) scattered: BTreeSet<u64>,
     is_upgrade: bool,
     is_damaged: bool,
+    is_excluded: bool,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
     /// Files that the agent knew to their end, and that were removed while it did not run.
@@ -168,6 +171,7 @@ impl World {
             scattered: BTreeSet::new(),
             is_upgrade: false,
             is_damaged: false,
+            is_excluded: false,
             has_removed: false,
             removed_meanwhile: 0,
         }
@@ -304,6 +308,11 @@ impl World {
         let settings = FileSettings {
             start: self.from,
             max_deleted: 1 << 30,
+            exclude: self
+                .is_excluded
+                .then(|| "audit.log".into())
+                .into_iter()
+                .collect(),
             ..FileSettings::default()
         };
         self.agent = Some(Agent {
@@ -358,6 +367,7 @@ impl World {
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
             }
+            Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),
