@@ -209,7 +209,8 @@ macro_rules! source_messages {
         /// of being available.
         StateDirAwaited { error: String } = "state_dir_awaited" Warn
             "{error}; waiting for it; until then no file is read, and `show` can't show this agent";
-        /// The checkpoint is damaged, or of a newer version. Events of these files are sent again, once.
+        /// The checkpoint is damaged, or of a newer version. Events of these files, and of those renamed from them, are sent
+        /// again, once; compressed ones are not read.
         /// **Fix:** for a damaged one, check the disk; after a downgrade, install the newer version.
         CheckpointUnusable { path: String, error: String, source: String } = "checkpoint_unusable" Warn
             "{path}: {error}; {source} is read from its beginning";
