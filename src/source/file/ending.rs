@@ -23,7 +23,7 @@ const MAX_LINES: u64 = 20;
 const REMIND: Duration = Duration::from_secs(600);
 /// For this long after a start, a directory without files may not be mounted yet.
 const MOUNTS: Duration = Duration::from_secs(60);
-/// While there are no files, missing contents are searched for this often.
+/// While there are no files, or some can't be looked at, missing contents are searched for this often.
 const SEARCH: Duration = Duration::from_secs(2);
 
 impl Follower {
@@ -214,6 +214,12 @@ impl Follower {
             self.must_search = false;
             return;
         }
+        let is_due = self
+            .searched
+            .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
+        if !self.unclear.is_empty() && !is_due {
+            return;
+        }
         let originals: HashSet<u64> = self.files.keys().copied().collect();
         let is_orphan = |file: &Tracked| match file.state {
             State::CopyOf { original } => !originals.contains(&original),
@@ -233,11 +239,8 @@ impl Follower {
                 self.troubles.note(&path, error.to_string(), now);
             }
         }
-        let is_due = self
-            .searched
-            .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
         let is_nothing_there = self.files.values().all(|file| file.is_gone);
-        if (is_nothing_there || !self.unclear.is_empty()) && !is_due {
+        if is_nothing_there && !is_due {
             return;
         }
         self.searched = Some(now);
