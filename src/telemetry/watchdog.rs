@@ -2,7 +2,6 @@
 //! server is down, the same for files that are followed, and a request to the webhook that its own timeouts do not end.
 //! The thread doing such work can't report it, so a separate thread does.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +46,7 @@ struct Tasks {
     /// The same for the state directory.
     slow: Option<Instant>,
     /// The same for the files of sources.
-    silent: BTreeMap<Arc<str>, Instant>,
+    silent: Vec<(Arc<str>, Instant)>,
     last: u64,
 }
 
@@ -178,25 +177,24 @@ impl Tasks {
             Task::Files { source } => Some((Arc::clone(source), since)),
             _ => None,
         });
-        let silent: BTreeMap<_, _> = silent.collect();
-        for (source, since) in silent
-            .iter()
-            .filter(|(source, _)| !self.silent.contains_key(*source))
-        {
-            messages.push(Message::FilesSlow {
-                source: source.to_string(),
-                lasts: for_long(*since),
-            });
+        let silent: Vec<_> = silent.collect();
+        let is_in =
+            |all: &[(Arc<str>, Instant)], source: &str| all.iter().any(|(it, _)| **it == *source);
+        for (source, since) in &silent {
+            if !is_in(&self.silent, source) {
+                messages.push(Message::FilesSlow {
+                    source: source.to_string(),
+                    lasts: for_long(*since),
+                });
+            }
         }
-        for (source, since) in self
-            .silent
-            .iter()
-            .filter(|(source, _)| !silent.contains_key(*source))
-        {
-            messages.push(Message::FilesRestored {
-                source: source.to_string(),
-                lasted: for_long(*since),
-            });
+        for (source, since) in &self.silent {
+            if !is_in(&silent, source) {
+                messages.push(Message::FilesRestored {
+                    source: source.to_string(),
+                    lasted: for_long(*since),
+                });
+            }
         }
         self.silent = silent;
         messages

@@ -69,7 +69,7 @@ impl Follower {
     /// Logs compressed files that are damaged, or incomplete and no longer written.
     pub(super) fn log_damaged(&mut self, now: Instant) {
         let files = &self.files;
-        self.damaged.retain(|number, error| {
+        self.damaged.retain(|(number, error)| {
             let Some(file) = files.get(number) else {
                 return false;
             };

@@ -103,7 +103,7 @@ pub(super) struct Follower {
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
     /// Compressed files that ended early, and how: they may still be written.
-    pub(super) damaged: BTreeMap<u64, io::Error>,
+    pub(super) damaged: Vec<(u64, io::Error)>,
     /// Files that begin within a log entry, and the file in which that entry began.
     pub(super) heirs: BTreeMap<u64, u64>,
     /// A reading that is not in use.

@@ -248,16 +248,17 @@ impl Follower {
         let Some(file) = self.files.get_mut(&number) else {
             return Ok(());
         };
+        self.damaged.retain(|(damaged, _)| *damaged != number);
         match count {
             Err(error) if file.is_gzip && error.kind() != ErrorKind::Interrupted => {
-                self.damaged.insert(number, error);
+                self.damaged.push((number, error));
             }
             Err(error) => {
                 file.is_touched = true;
                 let is_passing = error.kind() == ErrorKind::Interrupted;
                 return if is_passing { Ok(()) } else { Err(error) };
             }
-            Ok(_) => drop(self.damaged.remove(&number)),
+            Ok(_) => {}
         }
         file.stop_unpacking();
         Ok(())

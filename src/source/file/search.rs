@@ -6,7 +6,7 @@ use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirEntryExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::classify::read_head;
@@ -39,7 +39,7 @@ impl Follower {
                 Ok(entries) => entries.flatten(),
                 Err(error) if is_there(&error) => {
                     let is_inside = |_, file: &FileOffset| file.path.parent() == Some(&dir);
-                    unclear.extend(self.awaited_where(is_inside));
+                    unclear.extend(self.awaited_where(&is_inside));
                     continue;
                 }
                 Err(_) => continue,
@@ -57,7 +57,7 @@ impl Follower {
                 let is_it = |_, file: &FileOffset| {
                     (file.inode == entry.ino() && !is_link) || *file.path == *path
                 };
-                let hidden = self.awaited_where(is_it);
+                let hidden = self.awaited_where(&is_it);
                 if !hidden.is_empty() {
                     self.troubles.note(&path, error.to_string(), now);
                 }
@@ -70,13 +70,15 @@ impl Follower {
     /// Contents of an earlier start whose directories have no file now.
     pub(super) fn unmounted(&self) -> Vec<u64> {
         let there = self.files.values().filter(|file| !file.is_gone);
-        let dirs: HashSet<_> = there.map(|file| file.now.path.parent()).collect();
-        self.awaited_where(|number, file| {
-            self.restored.contains(&number) && !dirs.contains(&file.path.parent())
+        let dirs = there.filter_map(|file| file.now.path.parent());
+        let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
+        self.awaited_where(&|number, file| {
+            let dir = file.path.parent().unwrap_or(Path::new("."));
+            self.restored.contains(&number) && !dirs.contains(dir)
         })
     }
 
-    fn awaited_where(&self, is_it: impl Fn(u64, &FileOffset) -> bool) -> Vec<u64> {
+    fn awaited_where(&self, is_it: &dyn Fn(u64, &FileOffset) -> bool) -> Vec<u64> {
         let awaited = self.missing.awaited();
         let awaited = awaited.filter(|(number, file)| is_it(*number, file));
         awaited.map(|(number, _)| number).collect()
