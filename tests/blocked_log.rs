@@ -1,7 +1,9 @@
 //! A log that nobody reads: a full pipe, as a hung journal or a stopped terminal are, has no effect on anything but the log.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -220,7 +222,7 @@ fn lost_while_blocked(time: Duration) -> Option<u64> {
     unread.ends_within(GRACE);
     let lines = reader.join().unwrap();
     let place = |text: &str| lines.iter().position(|line| line.contains(text));
-    let lost = place(" log lines were lost while standard error was blocked");
+    let lost = place(" log lines were lost while standard error was blocked or failing");
     let ends = place("stopped: received 10, delivered 10, dropped 0");
     assert!(
         place("started: ") < lost.or(ends) && lost < ends,
@@ -228,4 +230,37 @@ fn lost_while_blocked(time: Duration) -> Option<u64> {
     );
     let count = lines[lost?].split_whitespace().nth(2)?;
     count.parse().ok()
+}
+
+#[test]
+fn a_log_that_may_not_grow_any_more_stops_nothing() {
+    let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
+    let log = dir.path().join("log");
+    let mut command = Command::new(BINARY);
+    command
+        .args(["run", "--auth-token=x", "--batch-age=0"])
+        .args(["--endpoint", &hook.url()])
+        .env_clear()
+        .env(STATE_DIR, dir.path())
+        .stdin(Stdio::piped())
+        .stderr(File::create(&log).unwrap());
+    // Less than the first line.
+    let limit = libc::rlimit {
+        rlim_cur: 40,
+        rlim_max: 40,
+    };
+    let set_limit = move || match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    // SAFETY: setrlimit is allowed between fork and exec.
+    unsafe { command.pre_exec(set_limit) };
+    let mut agent = Process::start(&mut command).unwrap();
+    let mut stdin = agent.child.stdin.take().unwrap();
+    writeln!(stdin, "{}", numbered(0..10).join("\n")).unwrap();
+    hook.wait_for_events(10);
+    drop(stdin);
+    let status = eventually("the agent ends", || agent.try_wait());
+    assert!(status.success(), "{status}");
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 40);
 }

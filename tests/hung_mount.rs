@@ -76,3 +76,21 @@ fn a_start_that_waits_for_a_mount_that_hangs_says_so_and_can_be_ended() {
     agent.signal(libc::SIGTERM);
     agent.wait();
 }
+
+#[test]
+fn files_on_a_mount_that_hangs_are_named_and_other_sources_and_the_end_do_not_wait() {
+    let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let Some(_hung) = hang(&mount) else {
+        return;
+    };
+    let source = format!("file:{}/*.log", mount.display());
+    let agent = command(&hook, dir.path()).source(&source).spawn();
+    std::fs::write(dir.path().join("audit.log"), "{\"n\":1}\n").unwrap();
+    hook.wait_for_events(1);
+    agent.wait_for_log(&format!("{source}: no answer for "));
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    assert_eq!((ended.code, ended.balance().delivered), (Some(0), 1));
+}

@@ -340,6 +340,7 @@ fn open_sources(
         exclude: options.exclude_files.clone(),
         max_deleted: options.max_deleted_bytes as u64,
         claims: has_several.then(Claims::default),
+        watchdog: watchdog.clone(),
     };
     let sources = specs.iter().zip(memories).map(|(spec, memory)| {
         let restored = memory.map(|memory| memory.restored);

@@ -9,6 +9,15 @@ pub fn without_a_dump() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
 }
 
+/// From now on, a write beyond a limit on the size of files fails, and one to a terminal from the background succeeds:
+/// without this, the first would end the process, and the second halt it.
+pub fn not_by_writing() {
+    for signal in [libc::SIGXFSZ, libc::SIGTTOU] {
+        // SAFETY: it has a signal ignored and touches no memory.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Ends the process without waiting for what other threads hold, such as the lock of standard output.
 pub fn at_once(is_success: bool) -> ! {
     // SAFETY: _exit ends the process; it touches no memory of this program.

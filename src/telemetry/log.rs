@@ -22,6 +22,7 @@ use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log as _, Metadata};
 use serde_json::Value;
 
+use super::line_writer::LineWriter;
 use super::message::{MAX_TEXT, Message};
 use crate::sys::thread::spawn;
 use crate::text::choice::choose;
@@ -34,9 +35,6 @@ pub const VARIABLE: &str = "S3_AUDIT_WEBHOOK_LOG";
 const BACKLOG_BYTES: usize = 256 << 10;
 /// How long a panic waits for the log.
 const LAST_WAIT: Duration = Duration::from_millis(300);
-
-/// The time between two attempts to write to a non-blocking sink that is full.
-const NEXT_TRY: Duration = Duration::from_millis(10);
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,8 +205,14 @@ impl Queue {
         let _ = self.entries.send(entry);
     }
 
-    /// Writes lines as they come.
+    /// Writes lines as they come. What the sink does not take, such as on a full disk, is counted, and reported when it
+    /// takes something again.
     fn run(&self, sink: &mut impl Write) {
+        let gap = |lines| {
+            let message = Message::LogLinesLost { lines };
+            self.style.line(&message, SystemTime::now())
+        };
+        let mut lines = LineWriter::new(sink, gap);
         let mut is_over = false;
         for entry in &self.queued {
             let mut flushed = None;
@@ -219,8 +223,8 @@ impl Queue {
                     text,
                     is_last,
                 } => {
-                    self.write_lost(lost, sink);
-                    write_whole(sink, text.as_bytes());
+                    lines.lose(lost);
+                    lines.write(&text);
                     self.bytes.fetch_sub(cost(&text), SeqCst);
                     is_over = is_last;
                 }
@@ -228,7 +232,7 @@ impl Queue {
             }
             // It may take long until another line follows.
             if self.queued.is_empty() && !is_over {
-                self.write_lost(self.lost.swap(0, SeqCst), sink);
+                lines.lose(self.lost.swap(0, SeqCst));
             }
             if let Some(written) = flushed {
                 // Nobody may wait for it any more.
@@ -237,31 +241,10 @@ impl Queue {
         }
     }
 
-    fn write_lost(&self, lines: u64, sink: &mut impl Write) {
-        if lines > 0 {
-            let message = Message::LogLinesLost { lines };
-            let line = self.style.line(&message, SystemTime::now());
-            write_whole(sink, line.as_bytes());
-        }
-    }
-
     fn flush(&self, timeout: Duration) -> bool {
         let (written, is_written) = bounded(1);
         self.send(Entry::Flush(written));
         is_written.recv_timeout(timeout).is_ok()
-    }
-}
-
-/// Standard error may be a terminal or a pipe that another process has made non-blocking.
-fn write_whole(sink: &mut impl Write, mut line: &[u8]) {
-    while !line.is_empty() {
-        match sink.write(line) {
-            Ok(0) => return,
-            Ok(count) => line = &line[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NEXT_TRY),
-            Err(_) => return,
-        }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod counters;
 pub mod expiry;
 pub mod gaps;
 mod labelled;
+mod line_writer;
 pub mod log;
 pub mod message;
 pub mod metric;

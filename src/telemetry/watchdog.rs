@@ -1,6 +1,6 @@
 //! Notices work that takes longer than it should: a state directory that does not respond, such as one on a mount whose
-//! server is down, and a request to the webhook that its own timeouts do not end. The thread doing such work can't
-//! report it, so a separate thread does.
+//! server is down, the same for files that are followed, and a request to the webhook that its own timeouts do not end.
+//! The thread doing such work can't report it, so a separate thread does.
 
 use std::io;
 use std::path::Path;
@@ -17,6 +17,8 @@ pub const AT_START: &str = "the start waits for it";
 
 /// How long work in the state directory may take.
 const DIR_LIMIT: Duration = Duration::from_secs(5);
+/// How long looking at a source's files, and one turn of reading, may take.
+const FILES_LIMIT: Duration = Duration::from_secs(10);
 /// The time between two checks.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -25,12 +27,14 @@ const CHECK: Duration = Duration::from_secs(1);
 pub struct Watchdog(Arc<Mutex<Tasks>>);
 
 /// A kind of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
     /// A request to the webhook.
     Request,
     /// Work in the state directory, and the effect if that takes long.
     StateDir { effect: &'static str },
+    /// Looking at the files of a source, and reading them.
+    Files { source: Arc<str> },
 }
 
 /// All work under way. No clock: time is an argument.
@@ -41,10 +45,12 @@ struct Tasks {
     stuck: Option<Instant>,
     /// The same for the state directory.
     slow: Option<Instant>,
+    /// The same for the files of sources.
+    silent: Vec<(Arc<str>, Instant)>,
     last: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Running {
     id: u64,
     task: Task,
@@ -81,9 +87,17 @@ impl Watchdog {
         self.during(Task::StateDir { effect }, DIR_LIMIT, work)
     }
 
+    /// Runs `work` on the files of this source.
+    pub fn files<T>(&self, source: &Arc<str>, work: impl FnOnce() -> T) -> T {
+        let source = Arc::clone(source);
+        self.during(Task::Files { source }, FILES_LIMIT, work)
+    }
+
     /// Whether a request has not ended within its limit.
     pub fn is_request_stuck(&self, now: Instant) -> bool {
-        self.lock().overdue(now, true).is_some()
+        self.lock()
+            .overdue(now)
+            .any(|(task, _)| *task == Task::Request)
     }
 
     fn during<T>(&self, task: Task, limit: Duration, work: impl FnOnce() -> T) -> T {
@@ -114,20 +128,21 @@ impl Tasks {
         self.running.retain(|running| running.id != id);
     }
 
-    /// The oldest work that is beyond its limit, of requests or of the state directory.
-    fn overdue(&self, now: Instant, is_request: bool) -> Option<Running> {
-        let overdue = self.running.iter().filter(|running| {
-            (running.task == Task::Request) == is_request
-                && now.duration_since(running.since) > running.limit
-        });
-        overdue.min_by_key(|running| running.since).copied()
+    /// Work that is beyond its limit, and since when it runs, the oldest first.
+    fn overdue(&self, now: Instant) -> impl Iterator<Item = (&Task, Instant)> {
+        let is_overdue =
+            move |running: &&Running| now.duration_since(running.since) > running.limit;
+        let overdue = self.running.iter().filter(is_overdue);
+        overdue.map(|running| (&running.task, running.since))
     }
 
     /// What should be logged: each time something begins to take too long, and when that is over.
     fn check(&mut self, now: Instant, dir: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         let for_long = |since| HumanDuration(now.duration_since(since));
-        let request = self.overdue(now, true).map(|running| running.since);
+        let mut overdue = self.overdue(now);
+        let request = overdue.find_map(|(task, since)| (*task == Task::Request).then_some(since));
+        drop(overdue);
         match (self.stuck, request) {
             (None, Some(since)) => messages.push(Message::RequestStuck {
                 lasts: for_long(since),
@@ -138,9 +153,12 @@ impl Tasks {
             _ => {}
         }
         self.stuck = request.and(self.stuck.or(request));
-        let slow = self.overdue(now, false);
-        match (self.slow, slow.map(|running| (running.since, running.task))) {
-            (None, Some((since, Task::StateDir { effect }))) => {
+        let slow = self.overdue(now).find_map(|(task, since)| match task {
+            Task::StateDir { effect } => Some((since, *effect)),
+            _ => None,
+        });
+        match (self.slow, slow) {
+            (None, Some((since, effect))) => {
                 messages.push(Message::StateDirSlow {
                     dir: dir.to_owned(),
                     lasts: for_long(since),
@@ -153,8 +171,32 @@ impl Tasks {
             }),
             _ => {}
         }
-        let since = slow.map(|running| running.since);
+        let since = slow.map(|(since, _)| since);
         self.slow = since.and(self.slow.or(since));
+        let silent = self.overdue(now).filter_map(|(task, since)| match task {
+            Task::Files { source } => Some((Arc::clone(source), since)),
+            _ => None,
+        });
+        let silent: Vec<_> = silent.collect();
+        let is_in =
+            |all: &[(Arc<str>, Instant)], source: &str| all.iter().any(|(it, _)| **it == *source);
+        for (source, since) in &silent {
+            if !is_in(&self.silent, source) {
+                messages.push(Message::FilesSlow {
+                    source: source.to_string(),
+                    lasts: for_long(*since),
+                });
+            }
+        }
+        for (source, since) in &self.silent {
+            if !is_in(&silent, source) {
+                messages.push(Message::FilesRestored {
+                    source: source.to_string(),
+                    lasted: for_long(*since),
+                });
+            }
+        }
+        self.silent = silent;
         messages
     }
 }
@@ -170,18 +212,20 @@ mod tests {
     fn what_takes_too_long_is_logged_once_and_so_is_its_end() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
-        for task in [Task::Request, Task::StateDir { effect: EFFECT }] {
+        let source = Arc::from("file:/a");
+        let state_dir = Task::StateDir { effect: EFFECT };
+        for task in [Task::Request, state_dir, Task::Files { source }] {
             let mut tasks = Tasks::default();
             let names =
                 |messages: Vec<Message>| -> Vec<_> { messages.iter().map(Message::name).collect() };
             let (slow, over) = match task {
                 Task::Request => ("request_stuck", "request_unstuck"),
                 Task::StateDir { .. } => ("state_dir_slow", "state_dir_restored"),
+                Task::Files { .. } => ("files_slow", "files_restored"),
             };
-            let first = tasks.begin(task, MINUTE, at(0));
+            let first = tasks.begin(task.clone(), MINUTE, at(0));
             assert_eq!(names(tasks.check(at(60), "")), [""; 0]);
             assert_eq!(names(tasks.check(at(61), "")), [slow]);
-            assert_eq!(tasks.overdue(at(61), true).is_some(), task == Task::Request);
             let second = tasks.begin(task, MINUTE, at(62));
             assert_eq!(names(tasks.check(at(70), "")), [""; 0]);
             tasks.end(first);

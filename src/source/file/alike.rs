@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use super::ending::stems;
 use super::follower::Follower;
 use super::listing::Listed;
 use super::missing::{Candidate as _, ends_event, prefixes};
+use super::search::stems;
 use super::tracked::{Probe, Tracked};
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 

@@ -4,17 +4,18 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{Follower, Sink};
+use super::gzip;
 use super::label;
 use super::listing::Listed;
 use super::missing::known_by;
 use super::tracked::{Probe, State, Tracked};
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::FileOffset;
+use crate::state::checkpoint::{FileOffset, Fingerprint};
 use crate::telemetry::message::Message;
 
 /// What compressed files begin with.
 const COMPRESSED: [(&[u8], &str); 4] = [
-    (b"\x1f\x8b", "gzip"),
+    (gzip::MAGIC, "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
@@ -116,6 +117,7 @@ impl Follower {
         self.orphans.remove(&number);
         if known.is_skipped {
             file.state = State::Skipped;
+            file.head = known.head;
             file.is_touched = false;
             file.close();
             self.progress.start(number, known.clone());
@@ -133,7 +135,10 @@ impl Follower {
         {
             self.progress.start(number, file.known());
         }
+        let before = if file.is_gzip { 0 } else { known.length };
+        let cut = before.saturating_sub(file.longest);
         self.put(number, file);
+        self.note_cut(number, cut);
     }
 
     fn place_new(&mut self, mut file: Tracked, head: &[u8], was_known: bool, now: Instant) {
@@ -143,8 +148,9 @@ impl Follower {
         let is_old = self
             .old_before
             .is_some_and(|before| file.now.modified < before);
-        let is_passed = (is_start_over && (is_sibling || self.settings.start == FileStart::End))
-            || (is_old && is_sibling);
+        let is_from_end = is_sibling || self.settings.start == FileStart::End;
+        let is_passed =
+            (is_start_over && !self.reads_again && is_from_end) || (is_old && is_sibling);
         if is_passed && !file.is_gzip {
             let number = self.number();
             file.head = known_by(head);
@@ -183,6 +189,7 @@ impl Follower {
                 return Err(error);
             }
         };
+        file.longest = file.longest.max(file.now.length);
         let class = self.classify(number, &mut file, &head, now);
         self.apply(number, file, &head, class);
         Ok(())
@@ -217,35 +224,12 @@ impl Follower {
             None => {}
         }
         let age = SystemTime::now().duration_since(file.now.modified);
-        if file.is_gzip && age.is_ok_and(|age| age < SETTLES) {
+        // Its time may be another host's, whose clock is ahead.
+        let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
+        if file.is_gzip && age < SETTLES {
             return Class::Later;
         }
         Class::New
-    }
-
-    /// A file that has changed, or that another may be a copy of, may have been truncated since.
-    pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
-        let was_open = self.open.contains(&number);
-        if self.is_rewritten(number).unwrap_or(false) {
-            // A file that can't be looked at now is looked at when it is read.
-            let _ = self.rewritten(number, now);
-        } else if !was_open && let Some(file) = self.files.get_mut(&number) {
-            file.close();
-        }
-    }
-
-    /// Whether a file has other content than what was read of it.
-    pub(super) fn is_rewritten(&mut self, number: u64) -> std::io::Result<bool> {
-        let Some(file) = self.files.get_mut(&number) else {
-            return Ok(false);
-        };
-        let head = file.head;
-        let is_rewritten = file.is_rewritten()?;
-        if head != file.head {
-            self.by_head.remove(&(head.hash, number));
-            self.by_head.insert((file.head.hash, number));
-        }
-        Ok(is_rewritten)
     }
 
     fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {
@@ -315,7 +299,7 @@ impl Follower {
 
     /// Notes a file as known, but does not read it.
     fn pass(&mut self, number: u64, mut file: Tracked, head: &[u8]) {
-        file.head = known_by(head);
+        file.head = Fingerprint::of(head);
         file.is_touched = false;
         file.close();
         let entry = FileOffset {
@@ -378,8 +362,7 @@ impl Follower {
 /// What a file begins with; for a compressed one, what its uncompressed content begins with.
 pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
     let head = file.read_head()?;
-    let (gzip, _) = COMPRESSED[0];
-    file.is_gzip = head.starts_with(gzip);
+    file.is_gzip = head.starts_with(gzip::MAGIC);
     if file.is_gzip {
         Ok(file.new_gzip()?.head())
     } else {

@@ -1,20 +1,16 @@
 //! What happens when a file was truncated, moved or removed: its content is searched for, and reported if it can't be
 //! found.
 
-use std::collections::{BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry};
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::classify::read_head;
 use super::follower::{COOLS, Ending, Follower, QUIET, Sink};
 use super::label;
-use super::listing::Listed;
-use super::tracked::{Probe, State, Tracked};
+use super::search::may_have_been;
+use super::tracked::{State, Tracked};
 use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
@@ -25,7 +21,9 @@ const MAX_IDLE: usize = 64;
 const MAX_LINES: u64 = 20;
 /// How often it is logged that removed files take much space.
 const REMIND: Duration = Duration::from_secs(600);
-/// While there are no files, missing contents are searched for this often.
+/// For this long after a start, a directory without files may not be mounted yet.
+const MOUNTS: Duration = Duration::from_secs(60);
+/// While there are no files, or some can't be looked at, missing contents are searched for this often.
 const SEARCH: Duration = Duration::from_secs(2);
 
 impl Follower {
@@ -68,6 +66,27 @@ impl Follower {
         self.must_search = true;
     }
 
+    /// Logs compressed files that are damaged, or incomplete and no longer written.
+    pub(super) fn log_damaged(&mut self, now: Instant) {
+        let files = &self.files;
+        self.damaged.retain(|(number, error)| {
+            let Some(file) = files.get(number) else {
+                return false;
+            };
+            let is_written = now.saturating_duration_since(file.active) < QUIET && !file.is_gone;
+            if error.kind() == ErrorKind::UnexpectedEof && is_written {
+                return true;
+            }
+            Message::FileDamaged {
+                file: label(&file.now.path),
+                offset: file.offset,
+                error: error.to_string(),
+            }
+            .log();
+            false
+        });
+    }
+
     /// Handles files that no longer have a name.
     pub(super) fn tend_gone(&mut self, now: Instant, sink: &mut impl Sink) {
         let numbers: Vec<u64> = self.hot.iter().copied().collect();
@@ -83,8 +102,15 @@ impl Follower {
                 self.lose(number, Ending::Unclear);
                 continue;
             }
-            if file.is_gone
-                && let Ok(found) = file.look_at_open(now)
+            let found = file.is_gone.then(|| file.look_at_open(now));
+            if let Some(Err(_)) = found
+                && now.saturating_duration_since(file.active) > QUIET
+            {
+                // On NFS, after another host has removed it.
+                self.lose(number, Ending::Unclear);
+                continue;
+            }
+            if let Some(Ok(found)) = found
                 && found.nlink() == 0
             {
                 // Files that were read to their end go first.
@@ -188,6 +214,12 @@ impl Follower {
             self.must_search = false;
             return;
         }
+        let is_due = self
+            .searched
+            .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
+        if !self.unclear.is_empty() && !is_due {
+            return;
+        }
         let originals: HashSet<u64> = self.files.keys().copied().collect();
         let is_orphan = |file: &Tracked| match file.state {
             State::CopyOf { original } => !originals.contains(&original),
@@ -207,15 +239,17 @@ impl Follower {
                 self.troubles.note(&path, error.to_string(), now);
             }
         }
-        let is_due = self
-            .searched
-            .is_none_or(|searched| now.saturating_duration_since(searched) >= SEARCH);
         let is_nothing_there = self.files.values().all(|file| file.is_gone);
         if is_nothing_there && !is_due {
             return;
         }
         self.searched = Some(now);
-        self.search(now);
+        self.unclear = self.search(now);
+        let began = *self.began.get_or_insert(now);
+        if now.saturating_duration_since(began) < MOUNTS {
+            let unmounted = self.unmounted();
+            self.unclear.extend(unmounted);
+        }
         if is_nothing_there && self.files.values().all(|file| file.is_gone) {
             // Its filesystem may not be mounted yet.
             if !std::mem::replace(&mut self.is_waiting, true) {
@@ -231,7 +265,7 @@ impl Follower {
         if self.files.values().any(|file| is_unclear(file)) {
             return;
         }
-        self.must_search = false;
+        self.must_search = !self.unclear.is_empty();
         self.report_missing(sink);
     }
 
@@ -239,6 +273,9 @@ impl Follower {
         let awaited: Vec<u64> = self.missing.awaited().map(|(number, _)| number).collect();
         let mut lines = 0;
         for number in awaited {
+            if self.unclear.contains(&number) {
+                continue;
+            }
             let Some(entry) = self.missing.remove(number) else {
                 continue;
             };
@@ -274,68 +311,6 @@ impl Follower {
         }
     }
 
-    /// Searches for missing contents under names that the source does not mean: of their inode, or renamed from theirs.
-    fn search(&mut self, now: Instant) {
-        let mut dirs = BTreeSet::new();
-        let mut names = HashSet::new();
-        let mut inodes = HashSet::new();
-        for (number, file) in self.missing.awaited() {
-            if self.complete.get(&number) == Some(&Ending::Finished) {
-                continue;
-            }
-            dirs.insert(file.path.parent().unwrap_or(Path::new(".")).to_owned());
-            inodes.insert(file.inode);
-            names.extend(file.path.file_name().map(OsStr::to_owned));
-        }
-        for dir in dirs {
-            let Ok(entries) = fs::read_dir(&dir) else {
-                continue;
-            };
-            let entries = entries.flatten();
-            let entries = entries.filter(|entry| {
-                inodes.contains(&entry.ino()) || is_renamed_from(&entry.file_name(), &names)
-            });
-            let entries: Vec<DirEntry> = entries.collect();
-            for entry in entries {
-                self.search_one(&entry, &dir, now);
-            }
-        }
-    }
-
-    fn search_one(&mut self, entry: &DirEntry, dir: &Path, now: Instant) {
-        let path = entry.path();
-        let Ok(found) = fs::metadata(&path) else {
-            return;
-        };
-        let listed = Listed::of(path.into(), entry.ino(), &found);
-        let name = entry.file_name();
-        if !found.is_file()
-            || self.find(listed.identity).is_some()
-            || self.listing.pattern().is_excluded(dir, name.as_bytes())
-        {
-            return;
-        }
-        let mut file = Tracked::new(listed, now);
-        let Ok(head) = read_head(&mut file) else {
-            return;
-        };
-        let mut probe = Probe {
-            file: &mut file,
-            head: &head,
-        };
-        let same = self.missing.take_same(&mut probe);
-        let Some((number, known)) = same.or_else(|| self.missing.take_content(&mut probe)) else {
-            return;
-        };
-        Message::FileResumed {
-            file: label(&file.now.path),
-            offset: known.offset,
-        }
-        .log();
-        file.is_outside = true;
-        self.resume(number, &known, file);
-    }
-
     pub(super) fn report_compressed(&self, path: &Path, kind: &'static str) {
         // It was compressed from the file of its name without the ending, or from one that had been renamed before.
         let original = path.with_extension("");
@@ -368,7 +343,10 @@ impl Follower {
         };
         self.open.insert(number);
         let is_passed = matches!(file.state, State::Skipped | State::CopyOf { .. });
-        if self.open.len() > MAX_IDLE && !file.is_gone && (is_passed || file.is_read()) {
+        // What has just been written to may be removed next.
+        let is_hot = self.hot.contains(&number) && self.open.len() * 2 <= self.max_open;
+        let is_idle = !is_hot && !file.is_gone && (is_passed || file.is_read());
+        if self.open.len() > MAX_IDLE && is_idle {
             file.close();
             self.open.remove(&number);
         }
@@ -399,46 +377,5 @@ fn report_gone(
             offset,
             unknown,
         });
-    }
-}
-
-/// Whether a file at `path` may have been at `before`: it is still there, or something was appended to its name.
-pub(super) fn may_have_been(path: &Path, before: &Path) -> bool {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
-    let names = HashSet::from([name(before)]);
-    path.parent() == before.parent() && is_renamed_from(&name(path), &names)
-}
-
-/// Whether a name is one of `names`, or was before something was appended to it.
-fn is_renamed_from(name: &OsStr, names: &HashSet<OsString>) -> bool {
-    names.contains(name) || stems(name).any(|stem| names.contains(stem))
-}
-
-/// What a name may have been before something was appended to it.
-pub(super) fn stems(name: &OsStr) -> impl Iterator<Item = &OsStr> {
-    let bytes = name.as_bytes();
-    let ends = bytes.iter().enumerate();
-    let ends = ends.filter(|(_, byte)| b".-".contains(byte));
-    ends.map(|(end, _)| OsStr::from_bytes(&bytes[..end]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_renamed_file_is_in_the_same_directory_and_has_a_longer_name() {
-        for (path, before, expected) in [
-            ("/a/log", "/a/log", true),
-            ("/a/log.1", "/a/log", true),
-            ("/a/log-2.gz", "/a/log", true),
-            ("/a/log.1.gz", "/a/log.1", true),
-            ("/b/log.1", "/a/log", false),
-            ("/a/logs", "/a/log", false),
-            ("/a/log", "/a/log.1", false),
-        ] {
-            let found = may_have_been(Path::new(path), Path::new(before));
-            assert_eq!(found, expected, "{path} {before}");
-        }
     }
 }

@@ -4,6 +4,8 @@
 //! of a truncated one inherits it. The current time is an argument; events go to a [`Sink`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +20,7 @@ use crate::source::output::Broken;
 use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored};
 use crate::telemetry::message::Message;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A file that has not changed for this long is looked at less often.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
@@ -64,6 +67,8 @@ pub struct FileSettings {
     pub max_deleted: u64,
     /// Which source reads which file, if there are several.
     pub claims: Option<Claims>,
+    /// Logs it if a mount does not answer.
+    pub watchdog: Watchdog,
 }
 
 /// How it is known that all of a content was read.
@@ -97,6 +102,8 @@ pub(super) struct Follower {
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
+    /// Compressed files that ended early, and how: they may still be written.
+    pub(super) damaged: Vec<(u64, io::Error)>,
     /// Files that begin within a log entry, and the file in which that entry began.
     pub(super) heirs: BTreeMap<u64, u64>,
     /// A reading that is not in use.
@@ -112,6 +119,8 @@ pub(super) struct Follower {
     pub(super) look_cost: Duration,
     /// Nothing was known before, and this is the first look.
     pub(super) is_first: bool,
+    /// The checkpoint can't be used, so that what was read before is read again.
+    pub(super) reads_again: bool,
     /// The checkpoint is from 0.1, which has seen the files from before this time.
     pub(super) old_before: Option<SystemTime>,
     /// Files that may have something to read.
@@ -129,9 +138,15 @@ pub(super) struct Follower {
     pub(super) dirty: HashSet<PathBuf>,
     /// Contents that are complete, once all that was read of them is final.
     pub(super) endings: Vec<u64>,
+    /// Bytes that were cut off before they were read, and where.
+    pub(super) cuts: Vec<(u64, String)>,
     /// Missing contents are searched for at the next look.
     pub(super) must_search: bool,
     pub(super) searched: Option<Instant>,
+    /// When that was done for the first time.
+    pub(super) began: Option<Instant>,
+    /// Missing contents of which it can't be told yet whether they are gone.
+    pub(super) unclear: HashSet<u64>,
     /// Nothing of what was read before is there.
     pub(super) is_waiting: bool,
     /// Bytes that files without a name take.
@@ -186,11 +201,14 @@ impl Follower {
 
     fn restore(&mut self, restored: Restored) {
         self.progress = restored.progress;
+        self.reads_again = matches!(restored.found, Found::Unusable(_));
         if let Found::Files(checkpoint) = restored.found {
             self.is_first = false;
             self.old_before = checkpoint.is_old.then_some(checkpoint.written);
-            for (number, file) in checkpoint.files {
+            for (number, mut file) in checkpoint.files {
                 self.next = self.next.max(number + 1);
+                // One that is excluded now is not awaited, but known if it is included again.
+                file.is_gone |= self.is_excluded(&file.path);
                 if file.length == 0 && !file.is_skipped {
                     // It was empty: what is in it now may be the copy of another one.
                     self.progress.drop_file(number);
@@ -210,6 +228,12 @@ impl Follower {
         }
     }
 
+    fn is_excluded(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let dir = path.parent().unwrap_or(Path::new("."));
+        self.listing.pattern().is_excluded(dir, name)
+    }
+
     /// A number that no content has.
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
@@ -224,11 +248,18 @@ impl Follower {
         self.hot.insert(number);
         self.pending.insert(number);
         if file.state != State::Skipped {
+            self.note_seen(number);
+        }
+    }
+
+    /// Notes where a file is, how long it is, and what it begins with. False if it was not known.
+    pub(super) fn note_seen(&self, number: u64) -> bool {
+        self.files.get(&number).is_some_and(|file| {
             let (device, inode) = file.now.identity;
             let path = &file.now.path;
             self.progress
-                .seen(number, path, device, inode, file.longest, file.head);
-        }
+                .seen(number, path, device, inode, file.longest, file.head)
+        })
     }
 
     /// A file is one of the source's from now on, under this number.

@@ -8,6 +8,8 @@ use flate2::read::MultiGzDecoder;
 
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
+/// What such a file begins with.
+pub(super) const MAGIC: &[u8] = b"\x1f\x8b";
 /// Bytes read at a time where content is only passed over.
 const STEP: usize = 32 << 10;
 

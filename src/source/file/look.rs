@@ -81,6 +81,7 @@ impl Follower {
         self.poll(now);
         self.claim(&new, sink.name());
         self.add(new, now);
+        self.log_damaged(now);
         self.tend_gone(now, sink);
         self.resolve_missing(now, sink);
         self.close_some();
@@ -173,7 +174,7 @@ impl Follower {
             file.look = self.looks;
             file.is_outside = false;
             self.relocate(number, |file| file.see(listed, now));
-            self.noticed(number);
+            self.touched(number, now);
         }
         // However coarse times are, what was renamed from a path is older than what took its place.
         let main = self.listing.pattern().path();
@@ -279,15 +280,6 @@ impl Follower {
         }
     }
 
-    /// Finds out whether a file that was written to continues what was seen of it, or was truncated and written again.
-    fn touched(&mut self, number: u64, now: Instant) {
-        let state = self.files.get(&number).map(|file| file.state);
-        if matches!(state, Some(State::New | State::Followed)) {
-            self.check_rewritten(number, now);
-        }
-        self.noticed(number);
-    }
-
     /// Its directory says whether it has another name.
     fn go_or_read_dir(&mut self, number: u64, is_outside: bool, now: Instant) {
         if is_outside {
@@ -320,6 +312,9 @@ impl Follower {
                 offset: broken.offset,
             }
             .log();
+        }
+        for (bytes, reason) in std::mem::take(&mut self.cuts) {
+            sink.lost(bytes, &reason);
         }
         let main = self.listing.pattern().path().map(Path::to_owned);
         let trouble = main.as_deref().and_then(|path| self.troubles.of(path));

@@ -36,7 +36,8 @@ impl Missing {
     pub(super) fn insert(&mut self, number: u64, file: FileOffset) -> Vec<u64> {
         self.by_inode.insert((file.inode, number));
         self.by_head.insert((file.head, number));
-        if file.is_gone {
+        // There are as many of those that are skipped as there are files.
+        if file.is_gone && !file.is_skipped {
             self.gone.insert(number);
         }
         self.files.insert(number, file);
@@ -138,7 +139,7 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
     if is_weak && file.is_gone && candidate.length().is_some() && !is_same_inode {
         return false;
     }
-    if file.head.is_empty() && !is_same_inode {
+    if file.head.is_empty() && (!is_same_inode || file.is_skipped) {
         return false;
     }
     file.tail.is_empty() || candidate.has_before(file.offset, file.tail)

@@ -5,6 +5,7 @@
 //! polls rather than using inotify, because that works on network mounts too. The delay grows while nothing happens.
 
 mod alike;
+mod changed;
 mod claims;
 mod classify;
 mod ending;
@@ -19,10 +20,12 @@ mod model;
 mod pace;
 mod pattern;
 mod reading;
+mod search;
 mod tracked;
 mod trouble;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -76,15 +79,20 @@ impl Source for FileSource {
                 }
             }
         }
+        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
         let max_open = descriptors::for_files();
-        let mut follower = Follower::new(&self.path, self.settings, max_open, restored);
+        let mut follower = watchdog.files(&name, || {
+            Follower::new(&self.path, self.settings, max_open, restored)
+        });
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {
             let now = Instant::now();
-            follower.look_if_due(now, &mut output);
             let before = output.events();
-            let step = follower.read_some(now, &mut output);
+            let step = watchdog.files(&name, || {
+                follower.look_if_due(now, &mut output);
+                follower.read_some(now, &mut output)
+            });
             if let Some(position) = output.try_position() {
                 follower.mark_endings(position);
             }

@@ -23,6 +23,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<bool>().prop_map(|create| Op::Rename { create }),
         1 => Just(Op::Date),
         2 => Just(Op::Copytruncate),
+        1 => Just(Op::Truncate),
         1 => Just(Op::Gzip),
         1 => Just(Op::RemoveOldest),
         1 => (1..5_u8).prop_map(Op::WriteOld),
@@ -77,8 +78,31 @@ fn stub() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
+/// The log can't be looked at for a while, maybe over a start.
+fn hidden() -> impl Strategy<Value = Vec<Op>> {
+    let end = prop_oneof![Just(None), Just(Some(Op::Stop)), Just(Some(Op::Kill))];
+    (any::<bool>(), end, 1..60_u8).prop_map(|(is_away, end, count)| {
+        let ops = [
+            is_away.then_some(Op::Outage),
+            Some(Op::Write(count)),
+            Some(Op::Settle),
+            end,
+            Some(Op::Hide),
+            Some(Op::Start),
+            Some(Op::Settle),
+            Some(Op::Hide),
+        ];
+        ops.into_iter().flatten().collect()
+    })
+}
+
+/// What is cut off is noticed only if that is not made up for at once.
+fn cut() -> impl Strategy<Value = Vec<Op>> {
+    (0..9_u8).prop_map(|count| vec![Op::Cut(count), Op::Settle])
+}
+
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let some = prop_oneof![24 => op().prop_map(|op| vec![op]), 2 => night(), 1 => stub()];
+    let some = prop_oneof![24 => op().prop_map(|op| vec![op]), 2 => night(), 1 => stub(), 1 => hidden(), 1 => cut()];
     vec(some, 1..29).prop_map(|ops| ops.concat())
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::ending::may_have_been;
 use super::follower::{BrokenAt, Follower, Sink};
 use super::label;
+use super::search::may_have_been;
 use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;
 
@@ -96,7 +96,7 @@ impl Follower {
         }
     }
 
-    fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
+    pub(super) fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
         let Some(file) = self.files.get(&number) else {
             return;
         };
@@ -248,14 +248,10 @@ impl Follower {
         let Some(file) = self.files.get_mut(&number) else {
             return Ok(());
         };
+        self.damaged.retain(|(damaged, _)| *damaged != number);
         match count {
             Err(error) if file.is_gzip && error.kind() != ErrorKind::Interrupted => {
-                Message::FileDamaged {
-                    file: label(&file.now.path),
-                    offset: file.offset,
-                    error: error.to_string(),
-                }
-                .log();
+                self.damaged.push((number, error));
             }
             Err(error) => {
                 file.is_touched = true;

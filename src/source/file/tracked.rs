@@ -328,7 +328,8 @@ impl Tracked {
     /// Whether it is no longer what was read: shorter, or with other bytes at its beginning or before the offset.
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
         if self.is_gzip {
-            return Ok(false);
+            let is_gzip = self.read_head()?.starts_with(super::gzip::MAGIC);
+            return Ok(!is_gzip || !self.head.fits(&self.new_gzip()?.head()));
         }
         let length = self.open()?.metadata()?.len();
         let reached = self.reached();
@@ -343,7 +344,7 @@ impl Tracked {
         if head.len() > self.head.len() {
             self.head = known_by(&head);
         }
-        self.longest = self.longest.max(length);
+        self.longest = length;
         Ok(false)
     }
 

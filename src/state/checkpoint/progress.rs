@@ -111,13 +111,13 @@ impl Progress {
             };
             let is_same =
                 file.path == *path && file.inode == inode && file.device == device && !file.is_gone;
-            file.head = head;
             let has_grown = std::mem::replace(&mut file.length, length) != length;
+            let has_begun = std::mem::replace(&mut file.head, head) != head;
             if !is_same {
                 file.path = Arc::clone(path);
                 (file.device, file.inode, file.is_gone) = (device, inode, false);
                 state.changed.insert(number);
-            } else if has_grown {
+            } else if has_grown || has_begun {
                 state.grown.insert(number);
             }
             if has_grown {

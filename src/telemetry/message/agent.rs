@@ -36,7 +36,7 @@ macro_rules! agent_messages {
         /// Nobody read the log for a while, as with a full pipe or a hanging journal. Events are not affected.
         /// **Fix:** repair what reads the log.
         LogLinesLost { lines: u64 } = "log_lines_lost" Warn
-            "{lines} log lines were lost while standard error was blocked";
+            "{lines} log lines were lost while standard error was blocked or failing";
         /// systemd will consider the start failed, and end the agent.
         /// **Fix:** check whether a drop-in of the unit restricts access to the socket that `$NOTIFY_SOCKET` names.
         NotifyFailed { error: String } = "notify_failed" Warn

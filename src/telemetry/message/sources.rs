@@ -119,6 +119,14 @@ macro_rules! source_messages {
         /// The file can be read again.
         FileRestored { file: String } = "file_restored" Info
             "{file} can be read again";
+        /// Looking at the files of this source, or reading them, takes long: a mount does not answer, or there are very
+        /// many files. None of them is read meanwhile; other sources are.
+        /// **Fix:** repair the mount, or use a source of its own for each mount.
+        FilesSlow { source: String, lasts: HumanDuration } = "files_slow" Warn
+            "{source}: no answer for {lasts}, as on a mount whose server is down; its files are not read meanwhile";
+        /// The files of the source are read again.
+        FilesRestored { source: String, lasted: HumanDuration } = "files_restored" Info
+            "{source}: its files are read again after {lasted}";
         /// A directory, FIFO, socket or device has a name that the pattern matches.
         FileNotRegular { file: String, reason: String } = "file_not_regular" Info
             "{file} is not read: {reason}";
@@ -201,7 +209,8 @@ macro_rules! source_messages {
         /// of being available.
         StateDirAwaited { error: String } = "state_dir_awaited" Warn
             "{error}; waiting for it; until then no file is read, and `show` can't show this agent";
-        /// The checkpoint is damaged, or of a newer version. Events of these files are sent again, once.
+        /// The checkpoint is damaged, or of a newer version. Events of these files, and of those renamed from them, are sent
+        /// again, once; compressed ones are not read.
         /// **Fix:** for a damaged one, check the disk; after a downgrade, install the newer version.
         CheckpointUnusable { path: String, error: String, source: String } = "checkpoint_unusable" Warn
             "{path}: {error}; {source} is read from its beginning";

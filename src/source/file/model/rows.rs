@@ -1,7 +1,7 @@
 //! Nights with files, each with what must have come of it: the same world, in which nothing is left to chance.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use super::world::{Op, World, event};
 use crate::source::spec::FileStart;
@@ -48,8 +48,8 @@ fn copies(copies: u64) -> Outcome {
     }
 }
 
-fn gone(files: u64, events: u64) -> Outcome {
-    let bytes = (1..=events).map(|number| event(number).len() as u64).sum();
+fn gone(files: u64, events: Range<u64>) -> Outcome {
+    let bytes = events.map(|number| event(number).len() as u64).sum();
     Outcome {
         gone: (files, bytes),
         ..Outcome::default()
@@ -84,6 +84,7 @@ fn op(word: &str, count: u8) -> Op {
         "unlink" => Op::Unlink(count),
         "steps" => Op::Steps(count),
         "half" => Op::Half,
+        "stub" => Op::Stub,
         "part" => Op::Part,
         "rest" => Op::Rest,
         "rename" => Op::Rename { create: true },
@@ -92,6 +93,11 @@ fn op(word: &str, count: u8) -> Op {
         "copytruncate" => Op::Copytruncate,
         "copy" => Op::Copy,
         "truncate" => Op::Truncate,
+        "cut" => Op::Cut(count),
+        "hide" => Op::Hide,
+        "recycle" => Op::Recycle,
+        "damage" => Op::Damage,
+        "exclude" => Op::Exclude,
         "gzip" => Op::Gzip,
         "gzip-keep" => Op::GzipKeep,
         "zstd" => Op::Zstd,
@@ -183,7 +189,15 @@ fn what_was_read_is_known_again() {
         new under another pattern: start write 20 settle stop respell rename write 2 rename write 2
         copied and truncated, under another pattern: start write 20 settle stop respell copytruncate write 2
         compressed, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle deliver steps 3 outage settle deliver
-        compressed, and unknown: start write 2 settle stop rename write 200 rename gzip write 2";
+        compressed, and unknown: start write 2 settle stop rename write 200 rename gzip write 2
+        with the inode of another: start write 20 zstd settle recycle write 9
+        with the inode of another, meanwhile: start write 20 zstd settle stop recycle write 9
+        with the inode of a compressed one: start write 20 settle rename settle gzip wait 100 recycle write 30
+        with the inode of an old one: write 3 rename gzip start write 20 settle recycle write 9
+        with the inode of an old one, meanwhile: write 3 rename gzip start write 20 settle stop recycle write 9
+        not to be looked at after a start: start write 5 settle rename write 60 outage settle kill hide start settle hide settle
+        excluded for a while: start write 5 settle move write 60 outage settle kill exclude start settle stop exclude
+        not to be looked at: start write 5 settle rename write 60 outage settle hide settle hide settle";
     all(BOTH, &Outcome::default(), lines);
 }
 
@@ -258,11 +272,34 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
     let lines = "
         read, removed meanwhile: start write 20 settle stop rename rename remove
         truncated meanwhile and again: start write 20 settle stop truncate write 3 start settle truncate write 3 settle
-        truncated meanwhile: start write 20 settle stop truncate write 3";
-    all(BOTH, &gone(1, 0), lines);
+        truncated meanwhile: start write 20 settle stop truncate write 3
+        compressed, and its inode another's meanwhile: start write 20 settle rename settle gzip wait 100 stop recycle write 30";
+    all(BOTH, &gone(1, 1..1), lines);
     let lines = "
         not read, removed meanwhile: start write 60 outage settle kill rename rename remove";
-    all(BOTH, &gone(1, 60), lines);
+    all(BOTH, &gone(1, 1..61), lines);
+}
+
+#[test]
+fn what_is_cut_off_before_it_was_read_is_reported() {
+    let lines = "
+        cut: start outage write 250 write 250 write 250 write 250 write 250 settle cut 10 settle
+        cut meanwhile: start outage write 250 write 250 write 250 write 250 write 250 settle kill cut 10
+        cut meanwhile, and reported once: start outage write 250 write 250 write 250 write 250 write 250 settle kill cut 10 start settle kill start settle";
+    all(BOTH, &gone(1, 1241..1251), lines);
+    let lines = "
+        truncated before its turn: start outage write 60 settle rename settle write 20 settle truncate settle write 3
+        truncated before its turn, meanwhile: start outage write 60 settle rename settle write 20 settle kill truncate write 3";
+    all(BOTH, &gone(1, 61..81), lines);
+}
+
+#[test]
+fn without_a_checkpoint_that_can_be_used_all_is_read_again() {
+    let lines = "
+        damaged: start write 20 settle stop write 5 damage
+        from the end, damaged: start write 20 settle stop write 5 damage
+        damaged, and renamed: start write 20 settle stop write 5 rename write 2 damage";
+    all(BOTH, &twice(1..=20), lines);
 }
 
 #[test]

@@ -34,6 +34,16 @@ pub(super) enum Op {
     Copy,
     /// The log is emptied.
     Truncate,
+    /// The log loses its last events.
+    Cut(u8),
+    /// The log's name leads nowhere, as while its filesystem does not answer; or it leads there again.
+    Hide,
+    /// A compressed file is removed, and the next log has its inode.
+    Recycle,
+    /// The checkpoint is damaged.
+    Damage,
+    /// From the next start on, the log is excluded; or it no longer is.
+    Exclude,
     /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
     WriteBoth(u8),
     /// The first part of a log entry; and its rest, even to another file.
@@ -116,6 +126,8 @@ pub(super) struct World {
     /// Events that are in no file as a whole.
     pub(super) scattered: BTreeSet<u64>,
     is_upgrade: bool,
+    is_damaged: bool,
+    is_excluded: bool,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
     /// Files that the agent knew to their end, and that were removed while it did not run.
@@ -158,6 +170,8 @@ impl World {
             vague: BTreeSet::new(),
             scattered: BTreeSet::new(),
             is_upgrade: false,
+            is_damaged: false,
+            is_excluded: false,
             has_removed: false,
             removed_meanwhile: 0,
         }
@@ -274,7 +288,8 @@ impl World {
             .unwrap()
             .unwrap();
         let mut found = store.read();
-        assert!(!matches!(found, Found::Unusable(_)));
+        let is_unusable = matches!(found, Found::Unusable(_));
+        assert_eq!(is_unusable, std::mem::take(&mut self.is_damaged));
         if let Found::Files(checkpoint) = &mut found
             && std::mem::take(&mut self.is_upgrade)
         {
@@ -293,6 +308,11 @@ impl World {
         let settings = FileSettings {
             start: self.from,
             max_deleted: 1 << 30,
+            exclude: self
+                .is_excluded
+                .then(|| "audit.log".into())
+                .into_iter()
+                .collect(),
             ..FileSettings::default()
         };
         self.agent = Some(Agent {
@@ -342,6 +362,12 @@ impl World {
                 self.pattern = if self.pattern == path { glob } else { path };
             }
             Op::Upgrade => self.is_upgrade = true,
+            Op::Damage => {
+                let store = Store::open(self.state.path(), "host", &self.pattern).unwrap();
+                fs::write(store.unwrap().path(), "{").unwrap();
+                self.is_damaged = true;
+            }
+            Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
             Op::Start => self.start(),

@@ -77,7 +77,6 @@ impl World {
         let log = self.log();
         match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
-            Op::Truncate => File::create(&log).map(drop).unwrap(),
             Op::WriteBoth(count) => {
                 let number = self.half.take().map(|(_, number)| number);
                 for path in [self.numbered(1), log] {
@@ -115,6 +114,47 @@ impl World {
             Op::GzipKeep => self.gzip(false),
             Op::Zstd => {
                 fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
+            }
+            op => self.take_away(op),
+        }
+    }
+
+    /// The log loses some of its content, or is hidden or replaced.
+    fn take_away(&mut self, op: Op) {
+        let log = self.log();
+        match op {
+            Op::Truncate if log.exists() => {
+                self.has_removed = true;
+                self.half = None;
+                File::create(&log).map(drop).unwrap();
+            }
+            Op::Cut(count) if log.exists() => {
+                let text = fs::read(&log).unwrap();
+                let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+                let end = ends.map(|(at, _)| at + 1).rev().nth(count.into());
+                if self.agent.is_none() {
+                    self.vague.extend(Self::events(&text));
+                }
+                let file = OpenOptions::new().write(true).open(&log).unwrap();
+                file.set_len(end.unwrap_or(0) as u64).unwrap();
+                (self.has_removed, self.half) = (true, None);
+            }
+            Op::Hide => {
+                let hidden = self.dir.path().join("hidden");
+                if hidden.exists() {
+                    fs::rename(hidden, &log).unwrap();
+                } else if log.exists() {
+                    fs::rename(&log, hidden).unwrap();
+                    std::os::unix::fs::symlink("audit.log", log).unwrap();
+                }
+            }
+            Op::Recycle => {
+                let ends = ["1.gz", "2.gz", "2.zst"];
+                let names = ends.map(|end| self.logs().join(format!("audit.log.{end}")));
+                let old = names.into_iter().find(|name| name.exists()).unwrap();
+                fs::rename(&log, self.logs().join("audit.log.0")).unwrap();
+                fs::rename(old, &log).unwrap();
+                File::create(log).unwrap();
             }
             _ => {}
         }
