@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::buffer::acks::{Seq, overlap};
+use crate::buffer::acks::Seq;
+use crate::text::ranges::Ranges;
 
 /// What is less likely than this is not chance. Every event is tested, and an agent carries millions of them.
 const UNLIKELY: f64 = 1e-9;
@@ -75,7 +76,9 @@ impl Chance {
 
     /// Whether `failures` in a row of the event with this number, with others passing in between, can't be chance.
     pub fn rules_out(&self, failures: u32, seq: Seq) -> bool {
-        self.rate_without(seq).powf(f64::from(failures)) < UNLIKELY
+        let is_unlikely = |rate: f64| rate.powf(f64::from(failures)) < UNLIKELY;
+        // Mostly what has failed by chance is enough, and the rest need not be looked at.
+        is_unlikely(highest_rate(self.passed, self.failed)) && is_unlikely(self.rate_without(seq))
     }
 
     /// How often requests without this event fail at most: in the long run, or just now, whichever is worse.
@@ -92,14 +95,17 @@ impl Chance {
 /// How many of these failures share no event with each other, nor with this one: another event that fails again and
 /// again counts once.
 fn distinct<'a>(failures: impl DoubleEndedIterator<Item = &'a Vec<Range<Seq>>>, seq: Seq) -> f64 {
-    let mut distinct: Vec<&Vec<Range<Seq>>> = Vec::new();
+    let (mut known, mut count) = (Ranges::default(), 0);
     for seqs in failures.rev() {
-        let is_known = distinct.iter().any(|other| share_events(other, seqs));
+        let is_known = seqs.iter().any(|range| known.meets(range));
         if !is_known && !hold(seqs, seq) {
-            distinct.push(seqs);
+            for range in seqs {
+                known.add(range.clone());
+            }
+            count += 1;
         }
     }
-    distinct.len() as f64
+    f64::from(count)
 }
 
 /// The highest rate that this few requests allow: the upper end of Wilson's interval, one standard deviation wide.
@@ -111,11 +117,6 @@ fn highest_rate(passed: f64, failed: f64) -> f64 {
     let rate = failed / requests;
     let spread = (rate * (1.0 - rate) / requests + 0.25 / (requests * requests)).sqrt();
     (rate + 0.5 / requests + spread) / (1.0 + 1.0 / requests)
-}
-
-fn share_events(some: &[Range<Seq>], others: &[Range<Seq>]) -> bool {
-    some.iter()
-        .any(|one| others.iter().any(|other| overlap(one, other)))
 }
 
 fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {

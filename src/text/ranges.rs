@@ -66,6 +66,12 @@ impl Ranges {
         }
     }
 
+    /// Whether some of these numbers are in it.
+    pub fn meets(&self, range: &Range<u64>) -> bool {
+        let (is_in, next) = self.run(range.start);
+        !range.is_empty() && (is_in || next < range.end)
+    }
+
     /// How many numbers are in it.
     pub fn count(&self) -> u64 {
         self.iter().map(|range| range.end - range.start).sum()
@@ -179,6 +185,10 @@ mod tests {
                     let next = (number..60).find(|next| model.contains(next) != is_in);
                     prop_assert_eq!(ranges.contains(number), is_in);
                     prop_assert_eq!(ranges.run(number), (is_in, next.unwrap_or(u64::MAX)));
+                }
+                for end in 0..60 {
+                    let meets = model.range(20..end.max(20)).next().is_some();
+                    prop_assert_eq!(ranges.meets(&(20..end)), meets);
                 }
                 // No two touch, so that there are no more ranges than holes require.
                 let all: Vec<_> = ranges.iter().collect();

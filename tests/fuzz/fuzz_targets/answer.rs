@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
         date: header(),
         location: header(),
         server: None,
+        firewall: header().filter(|_| flags & 16 > 0),
         text: text.to_owned(),
         events,
         items,
