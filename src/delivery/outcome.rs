@@ -68,6 +68,8 @@ pub struct DeliveryError {
     pub hint: Option<&'static str>,
     /// How long the webhook asked to be left alone.
     pub retry_after: Option<Duration>,
+    /// The webhook asked for fewer requests: 429 or 503.
+    pub is_overload: bool,
     /// The webhook may have taken the body all the same: sent again, its events may be duplicates.
     pub may_have_arrived: bool,
 }
@@ -81,6 +83,7 @@ impl DeliveryError {
             fix: None,
             hint: None,
             retry_after: None,
+            is_overload: false,
             may_have_arrived: false,
         }
     }

@@ -329,7 +329,7 @@ impl Delivery {
             asked => {
                 let delay = match asked {
                     Some(asked) => self.backoff.clamp(asked),
-                    None if self.is_searching() => HURRY,
+                    None if self.is_searching() && !error.is_overload => HURRY,
                     None => self.backoff.next_delay(),
                 };
                 self.wait(launch.sender, delay, now)

@@ -177,6 +177,7 @@ impl Answer {
         };
         let transient = DeliveryError {
             retry_after: self.wait(now),
+            is_overload: matches!(self.status, 429 | 503),
             // A proxy answers for the webhook, which may have the body all the same.
             may_have_arrived: matches!(self.status, 502 | 504),
             ..DeliveryError::transient(Cause::Answer, message.clone())

@@ -323,3 +323,24 @@ fn one_in_many_of_a_stream_holds_nobody_up() {
         assert!(simulation.rejected.len() > culprits.len() / 2, "{place}");
     }
 }
+
+#[test]
+fn a_webhook_that_wants_fewer_requests_is_not_hurried() {
+    for is_overload in [false, true] {
+        let mut simulation = Simulation::new(2000);
+        let culprits = [100, 700, 1300];
+        simulation.run_until(MAX, |request| {
+            let error = DeliveryError {
+                is_overload,
+                ..DeliveryError::transient(Cause::Answer, "HTTP 503")
+            };
+            match request.seqs.iter().any(|seq| culprits.contains(seq)) {
+                true => (Outcome::Failed(error), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        assert!(simulation.delivered_all_but(&culprits), "{is_overload}");
+        let is_hurried = simulation.delays.contains(&Duration::from_millis(100));
+        assert_eq!(is_hurried, !is_overload);
+    }
+}

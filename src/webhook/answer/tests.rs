@@ -220,6 +220,7 @@ fn otherwise_the_status_decides() {
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
         assert!(error.cause == Cause::Answer && error.fix.is_none() && error.hint.is_some());
         assert_eq!(error.may_have_arrived, [502, 504].contains(&status));
+        assert_eq!(error.is_overload, [429, 503].contains(&status));
     }
     // These may be about the settings, or may be a firewall's answer to one event.
     for status in [402, 403, 404, 405, 410, 451, 101, 600] {
