@@ -273,9 +273,9 @@ impl Delivery {
             effects.push(Effect::Delivered(delivered));
             self.passed(effects);
         }
-        if let (false, Some(error)) = (unknown.is_empty(), &partial.failure) {
+        if !unknown.is_empty() {
             let mut attempt = Attempt::from(unknown);
-            attempt.doubt = Some(error.message.clone());
+            attempt.doubt = partial.failure.as_ref().map(|error| error.message.clone());
             self.retry.push_front(attempt);
         }
         if !again.is_empty() {

@@ -4,7 +4,7 @@ use super::group::SyncMode;
 use super::position::Position;
 
 /// What the position file says, and what it says on disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Noted {
     written: Position,
     durable: Position,
@@ -102,6 +102,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::tests::sync_mode;
     use super::*;
 
     fn position(acked: u64, end: u64) -> Position {
@@ -257,14 +258,6 @@ mod tests {
                     sync_works,
                 },
             )
-    }
-
-    fn sync_mode() -> impl Strategy<Value = SyncMode> {
-        prop_oneof![
-            Just(SyncMode::Never),
-            Just(SyncMode::Second),
-            Just(SyncMode::Always)
-        ]
     }
 
     proptest! {

@@ -70,13 +70,7 @@ proptest! {
 #[test]
 fn with_always_no_power_failure_costs_what_was_acknowledged() {
     for seed in 1..=25_u64 {
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut dice = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut dice = disk::dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let dir = FakeDir::default();
         let lock = tempfile::tempfile().unwrap();
         let files = Files::of(Arc::new(dir.clone()), lock);
@@ -118,7 +112,7 @@ fn with_always_no_power_failure_costs_what_was_acknowledged() {
             (acknowledged, FakeDir(Arc::new(Mutex::new(disk))))
         });
         running.finish(Duration::from_secs(10));
-        after.lose_power(|| dice() % 2 == 0);
+        after.lose_power(|| dice().is_multiple_of(2));
         let found = lines_in(&after);
         for line in &acknowledged {
             assert!(found.contains(line), "{line} of {}", acknowledged.len());
@@ -293,6 +287,14 @@ fn only_what_fits_with_its_head_could_ever_be_taken() {
     for (bytes, could) in [(0, true), (limit - head, true), (limit - head + 1, false)] {
         assert_eq!(shared.could_take(bytes), could, "{bytes}");
     }
+}
+
+pub(super) fn sync_mode() -> impl Strategy<Value = SyncMode> {
+    prop_oneof![
+        Just(SyncMode::Never),
+        Just(SyncMode::Second),
+        Just(SyncMode::Always)
+    ]
 }
 
 fn chunk(line: &str) -> Chunk {

@@ -1,6 +1,7 @@
 //! Which followed files begin as another one does, and how much they have in common.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::follower::Follower;
 use super::listing::Listed;
@@ -42,8 +43,8 @@ impl Follower {
         let names = copy.path.file_name().map(stems).into_iter().flatten();
         names.filter_map(move |name| {
             let found = fs::metadata(copy.path.with_file_name(name)).ok()?;
-            let identity = Listed::of(copy.path.clone(), 0, &found).identity;
-            self.find(identity).filter(|other| *other != number)
+            let other = self.find((found.dev(), found.ino()));
+            other.filter(|other| *other != number)
         })
     }
 

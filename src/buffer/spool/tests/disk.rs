@@ -10,6 +10,17 @@ use super::super::dir::{Access, Dir, SpoolFile};
 /// A page is written to disk as a whole or not at all.
 const PAGE: usize = 64;
 
+/// Numbers as if by chance, the same for the same seed.
+pub(super) fn dice(seed: u64) -> impl FnMut() -> u64 {
+    let mut random = seed | 1;
+    move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    }
+}
+
 /// A disk in memory: what is on it, and what is only in the page cache.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Disk {

@@ -13,7 +13,7 @@ use super::super::reader::{Reader, View};
 use super::super::record::Record;
 use super::super::segments::{self, Segments};
 use super::super::writer::Writer;
-use super::disk::FakeDir;
+use super::disk::{FakeDir, dice};
 use crate::buffer::chunk::Chunk;
 
 const SEGMENT: u64 = 400;
@@ -260,13 +260,8 @@ impl Model {
             Act::Ack(is_durable) => self.ack(*is_durable),
             Act::Kill => self.restart(false)?,
             Act::Power(seed) => {
-                let mut random = *seed | 1;
-                self.dir.lose_power(|| {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    random % 2 == 0
-                });
+                let mut dice = dice(*seed);
+                self.dir.lose_power(|| dice().is_multiple_of(2));
                 self.restart(true)?;
             }
             Act::Flip(file, at, flip) => {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::disk::FakeDir;
+use super::disk::{FakeDir, dice};
+use super::sync_mode;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Consumer, Producer, Taken, queue};
 use crate::buffer::run::Run;
@@ -67,14 +68,6 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (1..9_usize).prop_map(Act::Finish),
         1 => Just(Act::Kill),
         1 => any::<u64>().prop_map(Act::Power),
-    ]
-}
-
-fn sync_mode() -> impl Strategy<Value = SyncMode> {
-    prop_oneof![
-        Just(SyncMode::Never),
-        Just(SyncMode::Second),
-        Just(SyncMode::Always)
     ]
 }
 
@@ -297,7 +290,7 @@ impl World {
             Act::Read => self.life.read(),
             Act::Finish(batches) => self.life.finish(batches),
             Act::Kill => self.die(None),
-            Act::Power(seed) => self.die(Some(seed | 1)),
+            Act::Power(seed) => self.die(Some(seed)),
         }
         self.note_what_is_written();
         self.check()
@@ -349,13 +342,9 @@ impl World {
             }
         }
         self.dir.disk().failing = None;
-        if let Some(mut random) = power {
-            self.dir.lose_power(|| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                random % 2 == 0
-            });
+        if let Some(seed) = power {
+            let mut dice = dice(seed);
+            self.dir.lose_power(|| dice().is_multiple_of(2));
         }
         let next = Life::new(&self.dir, self.sync);
         let life = std::mem::replace(&mut self.life, next);
