@@ -116,16 +116,11 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
     assert_eq!(balance.rejected, 2);
     let requests = hook.requests();
     let again: Vec<_> = requests[1..].iter().map(documents).collect();
-    let five = "{\"number\":5}".to_owned();
-    let second = [
-        five.clone(),
-        "{\"number\":6}".into(),
-        "{\"number\":99}".into(),
-    ];
+    let event = |number: usize| format!("{{\"number\":{number}}}");
     assert_eq!(
         again,
-        [&second[..], &[five]],
-        "what must be sent again goes alone"
+        [vec![event(99)], vec![event(5), event(6)], vec![event(5)]],
+        "what must be sent again goes alone, and what may be to blame first"
     );
     // 3 and 6 were refused, and 7 was there before.
     let taken = taken.lock().unwrap();
@@ -175,6 +170,17 @@ fn a_buffer_that_is_always_full_loses_nothing_and_repeats_nothing() {
         .filter(|event| !late.contains(event) && !refused.contains(event))
         .collect();
     assert_eq!(in_time, expected, "all others stay in order");
+}
+
+#[test]
+fn an_event_that_always_fails_is_rejected_while_others_pass() {
+    let (hook, taken) = elastic(&[(3, &[500; 99]), (444, &[403; 99])]);
+    let mut agent = begin(&hook, &["--batch-events=10"]);
+    feed(&mut agent, &numbered(0..3000));
+    let (balance, log) = end_input(agent);
+    assert_eq!((balance.delivered, balance.rejected), (2998, 2), "{log}");
+    let taken = taken.lock().unwrap();
+    assert_eq!((taken.len(), unique(&taken)), (2998, 2998));
 }
 
 #[test]

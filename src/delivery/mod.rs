@@ -13,6 +13,7 @@ pub mod machine;
 mod next_body;
 pub mod outcome;
 pub mod pace;
+mod parts;
 mod posted;
 mod react;
 pub mod route;

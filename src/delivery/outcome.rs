@@ -39,8 +39,10 @@ pub enum EventOutcome {
     Delivered,
     /// The webhook does not take it.
     Rejected,
-    /// It must be sent again.
+    /// It must be sent again: the webhook asked for fewer events.
     Retry,
+    /// The same for another reason, which may be the event itself.
+    Failed,
     /// The same, but the webhook may have it: its part of the answer is missing.
     Unknown,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery, HURRY};
-use super::outcome::{Cause, DeliveryError, EventOutcome, Outcome, Partial};
+use super::outcome::{Cause, DeliveryError, Outcome};
 use super::posted::{Body, CHANGED};
 use super::step::Effect;
 
@@ -199,7 +199,7 @@ impl Delivery {
 
     /// Slows down if the webhook rejects one event after the other, once it has also rejected another one far from
     /// them; or if it has rejected each of several `events`.
-    fn slow_down_if_none_passes(
+    pub(super) fn slow_down_if_none_passes(
         &mut self,
         none_passed: bool,
         events: usize,
@@ -240,51 +240,6 @@ impl Delivery {
         self.size.too_large(size);
         effects.push(Effect::Divided);
         self.retry.push_front(attempt);
-    }
-
-    /// Each event has an outcome of its own.
-    fn partial(
-        &mut self,
-        attempt: Attempt,
-        launch: Launch,
-        partial: Partial,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (mut delivered, mut rejected) = (Batch::default(), Batch::default());
-        let (mut again, mut unknown) = (Batch::default(), Batch::default());
-        let events = partial.events.len();
-        for (event, outcome) in attempt.batch.events().zip(&partial.events) {
-            match outcome {
-                EventOutcome::Delivered => delivered.append(event),
-                EventOutcome::Rejected => rejected.append(event),
-                EventOutcome::Retry => again.append(event),
-                EventOutcome::Unknown => unknown.append(event),
-            }
-        }
-        let none_passed = delivered.is_empty();
-        if !rejected.is_empty() {
-            let message = partial
-                .rejection
-                .map_or_else(String::new, |error| error.message);
-            effects.push(Effect::Rejected(rejected, message));
-        }
-        if !none_passed {
-            effects.push(Effect::Delivered(delivered));
-            self.passed(effects);
-        }
-        if !unknown.is_empty() {
-            let mut attempt = Attempt::from(unknown);
-            attempt.doubt = partial.failure.as_ref().map(|error| error.message.clone());
-            self.retry.push_front(attempt);
-        }
-        if !again.is_empty() {
-            self.refresh(again, now);
-        }
-        match partial.failure {
-            Some(error) => self.hold_off(launch, error, now, effects),
-            None => self.slow_down_if_none_passes(none_passed, events, launch, now),
-        }
     }
 
     /// A request failed and its events are back: wait.

@@ -6,6 +6,7 @@ mod launches;
 mod model;
 mod next_body;
 mod packed;
+mod parts;
 mod poison;
 mod posted;
 mod route;

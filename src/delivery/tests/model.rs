@@ -3,8 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::parts::partial;
 use super::*;
-use crate::delivery::outcome::{EventOutcome, Partial};
+use crate::delivery::outcome::EventOutcome;
 
 /// What a webhook answers to one request, whatever is in it.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(EventOutcome::Delivered),
         Just(EventOutcome::Rejected),
         Just(EventOutcome::Retry),
+        Just(EventOutcome::Failed),
         Just(EventOutcome::Unknown),
     ];
     prop_oneof![
@@ -83,17 +85,13 @@ impl Allowed {
                     match event {
                         EventOutcome::Delivered => drop(self.delivered.insert(*seq)),
                         EventOutcome::Rejected => drop(self.rejected.insert(*seq)),
+                        EventOutcome::Failed => {
+                            *self.failures.entry(*seq).or_default() += 1;
+                        }
                         EventOutcome::Retry | EventOutcome::Unknown => {}
                     }
                 }
-                let error = || DeliveryError::transient(Cause::Answer, "partly");
-                Outcome::Partial(Partial {
-                    rejection: events.contains(&EventOutcome::Rejected).then(error),
-                    failure: (events.contains(&EventOutcome::Retry)
-                        || events.contains(&EventOutcome::Unknown))
-                    .then(error),
-                    events,
-                })
+                partial(events)
             }
         }
     }

@@ -1,7 +1,6 @@
-//! Batching, backoff, outages, stop, changed settings, and answers about single events.
+//! Batching, backoff, outages, stop and changed settings.
 
 use super::*;
-use crate::delivery::outcome::{EventOutcome, Partial};
 
 fn ok(_: &Request) -> (Outcome, Duration) {
     (Outcome::Delivered, QUICK)
@@ -284,88 +283,4 @@ fn a_webhook_that_rejects_everything_is_not_asked_in_a_hurry() {
         simulation.rejected.len()
     );
     simulation.assert_nothing_forgotten();
-}
-
-fn partial(events: Vec<EventOutcome>) -> Outcome {
-    let has = |what| events.contains(&what);
-    Outcome::Partial(Partial {
-        rejection: has(EventOutcome::Rejected)
-            .then(|| DeliveryError::transient(Cause::Answer, "bad")),
-        failure: (has(EventOutcome::Retry) || has(EventOutcome::Unknown))
-            .then(|| DeliveryError::transient(Cause::Answer, "busy")),
-        events,
-    })
-}
-
-#[test]
-fn each_event_of_a_body_may_end_by_itself() {
-    let mut simulation = Simulation::new(9);
-    let mut is_first = true;
-    simulation.run_until(MAX, |request| {
-        if !std::mem::take(&mut is_first) {
-            return (Outcome::Delivered, QUICK);
-        }
-        let outcome = |seq: &Seq| {
-            [
-                EventOutcome::Delivered,
-                EventOutcome::Rejected,
-                EventOutcome::Retry,
-            ][*seq as usize % 3]
-        };
-        (partial(request.seqs.iter().map(outcome).collect()), QUICK)
-    });
-    assert_eq!(
-        simulation.rejected.keys().copied().collect::<Vec<_>>(),
-        [1, 4, 7]
-    );
-    assert_eq!(simulation.requests[1].seqs, [2, 5, 8]);
-    assert!(simulation.delivered_all_but(&[1, 4, 7]));
-}
-
-#[test]
-fn what_may_have_arrived_of_a_body_is_counted_when_it_is_sent_again() {
-    let mut simulation = Simulation::new(9);
-    let mut is_first = true;
-    simulation.run_until(MAX, |request| {
-        if !std::mem::take(&mut is_first) {
-            return (Outcome::Delivered, QUICK);
-        }
-        let outcome = |seq: &Seq| match seq {
-            0..5 => EventOutcome::Delivered,
-            5 => EventOutcome::Retry,
-            _ => EventOutcome::Unknown,
-        };
-        (partial(request.seqs.iter().map(outcome).collect()), QUICK)
-    });
-    assert!(simulation.delivered_all_but(&[]));
-    assert_eq!(simulation.redelivered, 3);
-}
-
-#[test]
-fn events_that_are_put_off_again_and_again_keep_no_others_waiting() {
-    let mut simulation = Simulation::new(2000);
-    simulation.arrivals = (0..2000)
-        .map(|event| Duration::from_millis(event * 10))
-        .collect();
-    simulation.run_until(Duration::from_secs(30), |request| {
-        let outcome = |seq: &Seq| match seq % 100 {
-            0 => EventOutcome::Retry,
-            _ => EventOutcome::Delivered,
-        };
-        let outcomes: Vec<_> = request.seqs.iter().map(outcome).collect();
-        match outcomes
-            .iter()
-            .all(|outcome| *outcome == EventOutcome::Delivered)
-        {
-            true => (Outcome::Delivered, QUICK),
-            false => (partial(outcomes), QUICK),
-        }
-    });
-    assert_eq!(simulation.delivered.len(), 1980);
-    assert!(simulation.rejected.is_empty());
-    let late = simulation
-        .delivered
-        .iter()
-        .map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
-    assert!(late.max().unwrap() < Duration::from_secs(5));
 }

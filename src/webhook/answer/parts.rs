@@ -53,7 +53,10 @@ pub(super) fn outcome(
                     .get_or_insert_with(|| DeliveryError::transient(Cause::Answer, message()));
             }
             meaning => {
-                *outcome = EventOutcome::Retry;
+                *outcome = match item.status {
+                    429 | 503 => EventOutcome::Retry,
+                    _ => EventOutcome::Failed,
+                };
                 parts.failure.get_or_insert_with(|| DeliveryError {
                     fix: (!matches!(meaning, Meaning::Busy(_))).then_some(TARGET),
                     retry_after,
@@ -75,7 +78,7 @@ pub(super) fn outcome(
 /// The simplest outcome that says the same.
 fn simplest(parts: Partial) -> Outcome {
     let is_again =
-        |event: &EventOutcome| matches!(event, EventOutcome::Retry | EventOutcome::Unknown);
+        |event: &EventOutcome| !matches!(event, EventOutcome::Delivered | EventOutcome::Rejected);
     match parts {
         Partial {
             rejection: None,

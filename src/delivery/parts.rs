@@ -1,0 +1,92 @@
+//! What follows from an answer that says of each event what became of it.
+
+use std::time::Instant;
+
+use super::attempt::{Attempt, Launch};
+use super::batch::Batch;
+use super::machine::Delivery;
+use super::outcome::{EventOutcome, Partial};
+use super::step::Effect;
+
+/// If more than one in this many events of a body failed, none of them is to blame.
+const FEW: usize = 10;
+
+impl Delivery {
+    /// Each event has an outcome of its own.
+    pub(super) fn partial(
+        &mut self,
+        attempt: Attempt,
+        launch: Launch,
+        partial: Partial,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (mut delivered, mut rejected) = (Batch::default(), Batch::default());
+        let (mut again, mut unknown) = (Batch::default(), Batch::default());
+        let mut failed = attempt.of(Batch::default());
+        let events = partial.events.len();
+        for (event, outcome) in attempt.batch.events().zip(&partial.events) {
+            match outcome {
+                EventOutcome::Delivered => delivered.append(event),
+                EventOutcome::Rejected => rejected.append(event),
+                EventOutcome::Retry => again.append(event),
+                EventOutcome::Failed => failed.batch.append(event),
+                EventOutcome::Unknown => unknown.append(event),
+            }
+        }
+        let none_passed = delivered.is_empty();
+        let fail = failed.batch.extent().events;
+        if fail > 1 && fail * FEW > events {
+            // That is the webhook's fault rather than theirs.
+            again.merge(std::mem::take(&mut failed.batch));
+        } else if fail > 0 {
+            // The others of this body have passed since.
+            self.trouble.get_or_insert(self.passes);
+        }
+        let is_one_apart = fail == 1 && again.is_empty() && unknown.is_empty() && !none_passed;
+        if !rejected.is_empty() {
+            let message = partial
+                .rejection
+                .map_or_else(String::new, |error| error.message);
+            effects.push(Effect::Rejected(rejected, message));
+        }
+        if !none_passed {
+            effects.push(Effect::Delivered(delivered));
+            self.passed(effects);
+        }
+        if !unknown.is_empty() {
+            let mut attempt = Attempt::from(unknown);
+            attempt.doubt = partial.failure.as_ref().map(|error| error.message.clone());
+            self.retry.push_front(attempt);
+        }
+        if !again.is_empty() {
+            self.refresh(again, now);
+        }
+        if !failed.batch.is_empty() {
+            let message = partial.failure.as_ref().map(|error| &*error.message);
+            self.failed_apart(failed, message.unwrap_or_default(), now, effects);
+        }
+        match partial.failure {
+            Some(error) if !is_one_apart => self.hold_off(launch, error, now, effects),
+            _ => self.slow_down_if_none_passes(none_passed, events, launch, now),
+        }
+    }
+
+    /// Of a body whose other events may have passed, these failed: they are kept apart from newer ones, so that it
+    /// shows whether they are to blame.
+    fn failed_apart(
+        &mut self,
+        mut attempt: Attempt,
+        message: &str,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        attempt.failed(self.passes);
+        self.chance.failed(attempt.batch.seqs());
+        if attempt.batch.extent().events > 1 {
+            return self.retry.push_front(attempt);
+        }
+        self.set_aside(None, attempt, message, now);
+        effects.push(Effect::SetAside(message.to_owned()));
+    }
+}

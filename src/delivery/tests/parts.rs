@@ -1,0 +1,157 @@
+//! Answers that say of each event what became of it.
+
+use super::poison::random;
+use super::*;
+use crate::delivery::outcome::{EventOutcome, Partial};
+
+/// An answer with these outcomes.
+pub(super) fn partial(events: Vec<EventOutcome>) -> Outcome {
+    use EventOutcome::{Failed, Rejected, Retry, Unknown};
+    let has_any = |any: &[EventOutcome]| any.iter().any(|what| events.contains(what));
+    let error = |text: &str| DeliveryError::transient(Cause::Answer, text);
+    Outcome::Partial(Partial {
+        rejection: has_any(&[Rejected]).then(|| error("bad")),
+        failure: has_any(&[Retry, Failed, Unknown]).then(|| error("busy")),
+        events,
+    })
+}
+
+#[test]
+fn each_event_of_a_body_may_end_by_itself() {
+    let mut simulation = Simulation::new(9);
+    let mut is_first = true;
+    simulation.run_until(MAX, |request| {
+        if !std::mem::take(&mut is_first) {
+            return (Outcome::Delivered, QUICK);
+        }
+        let outcome = |seq: &Seq| {
+            [
+                EventOutcome::Delivered,
+                EventOutcome::Rejected,
+                EventOutcome::Retry,
+            ][*seq as usize % 3]
+        };
+        (partial(request.seqs.iter().map(outcome).collect()), QUICK)
+    });
+    assert_eq!(
+        simulation.rejected.keys().copied().collect::<Vec<_>>(),
+        [1, 4, 7]
+    );
+    assert_eq!(simulation.requests[1].seqs, [2, 5, 8]);
+    assert!(simulation.delivered_all_but(&[1, 4, 7]));
+}
+
+#[test]
+fn what_may_have_arrived_of_a_body_is_counted_when_it_is_sent_again() {
+    let mut simulation = Simulation::new(9);
+    let mut is_first = true;
+    simulation.run_until(MAX, |request| {
+        if !std::mem::take(&mut is_first) {
+            return (Outcome::Delivered, QUICK);
+        }
+        let outcome = |seq: &Seq| match seq {
+            0..5 => EventOutcome::Delivered,
+            5 => EventOutcome::Retry,
+            _ => EventOutcome::Unknown,
+        };
+        (partial(request.seqs.iter().map(outcome).collect()), QUICK)
+    });
+    assert!(simulation.delivered_all_but(&[]));
+    assert_eq!(simulation.redelivered, 3);
+}
+
+#[test]
+fn events_that_are_put_off_again_and_again_keep_no_others_waiting() {
+    let mut simulation = Simulation::new(2000);
+    simulation.arrivals = (0..2000)
+        .map(|event| Duration::from_millis(event * 10))
+        .collect();
+    simulation.run_until(Duration::from_secs(30), |request| {
+        let outcome = |seq: &Seq| match seq % 100 {
+            0 => EventOutcome::Retry,
+            _ => EventOutcome::Delivered,
+        };
+        let outcomes: Vec<_> = request.seqs.iter().map(outcome).collect();
+        match outcomes
+            .iter()
+            .all(|outcome| *outcome == EventOutcome::Delivered)
+        {
+            true => (Outcome::Delivered, QUICK),
+            false => (partial(outcomes), QUICK),
+        }
+    });
+    assert_eq!(simulation.delivered.len(), 1980);
+    assert!(simulation.rejected.is_empty());
+    let late = simulation
+        .delivered
+        .iter()
+        .map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
+    assert!(late.max().unwrap() < Duration::from_secs(5));
+}
+
+/// The same, said as simply as the webhook's side does.
+fn answer(events: Vec<EventOutcome>) -> Outcome {
+    let all = |outcome| events.iter().all(|event| *event == outcome);
+    match (all(EventOutcome::Delivered), all(EventOutcome::Failed)) {
+        (true, _) => Outcome::Delivered,
+        (_, true) => failed(Cause::Answer),
+        _ => partial(events),
+    }
+}
+
+/// One event comes every 10 ms. Of the first ones, one in `share` fails whatever it is sent with.
+fn fails_now_and_then(share: Seq, limit: Duration) -> Simulation {
+    let mut simulation = Simulation::new(20_000);
+    simulation.arrivals = (0..20_000)
+        .map(|event| Duration::from_millis(event * 10))
+        .collect();
+    simulation.run_until(limit, |request| {
+        let outcomes: Vec<_> = (request.seqs.iter())
+            .map(|seq| match seq % share {
+                0 if *seq < 1500 => EventOutcome::Failed,
+                _ => EventOutcome::Delivered,
+            })
+            .collect();
+        (answer(outcomes), QUICK)
+    });
+    simulation
+}
+
+#[test]
+fn an_event_that_fails_whenever_others_of_its_body_pass_is_rejected() {
+    for share in [1000, 300] {
+        let simulation = fails_now_and_then(share, Duration::from_secs(240));
+        let poison: Vec<Seq> = (0..1500).step_by(share as usize).collect();
+        assert!(simulation.delivered_all_but(&poison), "{share}");
+        assert!(simulation.rejected.keys().eq(&poison), "{share}");
+        let late =
+            (simulation.delivered.iter()).map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
+        let late = late.max().unwrap();
+        assert!(late < Duration::from_secs(5), "{share}: {late:?}");
+        let requests = simulation.requests.len();
+        assert!(requests < 220 + 25 * poison.len(), "{share}: {requests}");
+    }
+}
+
+#[test]
+fn events_that_fail_by_chance_in_bodies_that_pass_are_not_rejected() {
+    for percent in [1, 5, 20, 50, 90] {
+        let mut simulation = Simulation::new(20_000);
+        simulation.arrivals = (0..20_000)
+            .map(|event| Duration::from_millis(event * 20))
+            .collect();
+        let mut state = percent;
+        simulation.run_until(Duration::from_secs(3600), |request| {
+            let mut outcome = |_: &Seq| match random(&mut state) % 100 < percent {
+                true => EventOutcome::Failed,
+                false => EventOutcome::Delivered,
+            };
+            (
+                answer(request.seqs.iter().map(&mut outcome).collect()),
+                QUICK,
+            )
+        });
+        assert!(simulation.rejected.is_empty(), "{percent} %");
+        assert!(simulation.delivered_all_but(&[]), "{percent} %");
+    }
+}
