@@ -183,9 +183,11 @@ fn batch_bytes_count_what_is_sent() {
         end(agent, 20_000, 0);
         let requests = hook.requests();
         let sizes: Vec<_> = requests.iter().map(|request| request.body.len()).collect();
-        let plain: usize = events.iter().map(|event| event.len() + 1).sum();
         assert!(sizes.iter().all(|size| *size <= 20_000), "{sizes:?}");
-        assert!(sizes.len() < plain / 30_000, "{sizes:?} of {plain}");
+        // 20,000 bytes of events are some 6,000 bytes compressed. How soon bodies grow depends on how soon the webhook
+        // answers the first large one.
+        let large = sizes.iter().filter(|size| **size > 15_000).count();
+        assert!(large > 3, "{sizes:?}");
     }
 }
 
