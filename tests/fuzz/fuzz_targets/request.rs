@@ -161,12 +161,15 @@ fn judge(coded: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (mut body, mut rest) = (Vec::new(), coded);
     loop {
         let line = next_line(&mut rest)?;
-        let digits = line.split(|byte| *byte == b';').next()?;
-        let is_size = digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit);
-        if !is_size || !line.is_ascii() {
+        let digits = match line.iter().position(|byte| *byte == b';') {
+            Some(end) => line[..end].trim_ascii_end(),
+            None => line,
+        };
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
-        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        let size = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        let size = u32::try_from(size).ok()? as usize;
         if size == 0 {
             while !next_line(&mut rest)?.is_empty() {}
             return Some((body, coded.len() - rest.len()));
