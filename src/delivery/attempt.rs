@@ -11,7 +11,7 @@ use crate::sys::backoff::Backoff;
 use crate::text::ranges::Ranges;
 
 /// A suspect is retried this many times as soon as another request has passed; after that, only after its backoff.
-const EAGER: u32 = 8;
+const EAGER: u32 = 24;
 /// Of an event's failures between two requests that pass, only this many count: more may be an outage.
 pub(super) const PER_GAP: u32 = 2;
 
@@ -72,6 +72,8 @@ pub(super) struct Launch {
     pub(super) is_probe: bool,
     /// Where it goes.
     pub(super) endpoint: usize,
+    /// It holds a suspect.
+    pub(super) is_suspect: bool,
     /// It is sent to see whether this endpoint is still down, while others work.
     pub(super) is_trial: bool,
     /// It is larger than what has passed, so it may be too large.
@@ -197,6 +199,11 @@ impl Suspect {
         seqs.next().map_or(Seq::MAX, |seqs| seqs.start)
     }
 
+    /// Whether it need not wait for its backoff.
+    pub(super) fn is_eager(&self) -> bool {
+        self.tries < EAGER
+    }
+
     /// Whether its next try tells more, since another request has passed after its last one.
     ///
     /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between
@@ -206,7 +213,7 @@ impl Suspect {
         let seed = self.seq() ^ u64::from(self.tries).wrapping_mul(GOLDEN);
         let is_twice = seed.wrapping_mul(GOLDEN) >> 63 == 1;
         let (times, at) = self.attempt.latest;
-        self.tries < EAGER && (at != passes || (times == 1 && (is_twice || !self.failed_twice)))
+        self.is_eager() && (at != passes || (times == 1 && (is_twice || !self.failed_twice)))
     }
 }
 

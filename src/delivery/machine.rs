@@ -366,6 +366,7 @@ impl Delivery {
             generation: self.generation,
             is_probe: self.is_down(),
             endpoint,
+            is_suspect: flight.suspect.is_some(),
             is_trial: trial.is_some(),
             is_larger: size > self.size.proven(),
             max_bytes: self.size.learned_limit(),

@@ -36,8 +36,9 @@ impl Delivery {
         }
         let none_passed = delivered.is_empty();
         let fail = failed.batch.extent().events;
-        if fail > 1 && fail * FEW > events {
-            // That is the webhook's fault rather than theirs.
+        let is_late = launch.generation != self.generation;
+        if is_late || (fail > 1 && fail * FEW > events) {
+            // That is the webhook's fault rather than theirs, or another webhook's.
             again.merge(std::mem::take(&mut failed.batch));
         } else if fail > 0 {
             // The others of this body have passed since.
@@ -81,6 +82,11 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        // While there are many, smaller bodies let more pass between two tries of each.
+        let many = self.suspects.len().min(10);
+        if many > 0 {
+            self.size.divided(self.size.limit() >> many);
+        }
         attempt.failed(self.passes);
         self.chance.failed(attempt.batch.seqs());
         if attempt.batch.extent().events > 1 {

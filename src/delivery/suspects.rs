@@ -6,20 +6,23 @@ use super::attempt::{Attempt, Flight, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::Delivery;
 
+/// So many suspects are tried as soon as others pass: if there were more, their failures would look like chance.
+const PLACES: usize = 3;
+
 impl Delivery {
     /// A suspect that may be tried: when its time has come, or as a last chance before the end.
     pub(super) fn take_due_suspect(&mut self, now: Instant) -> Option<Flight> {
         let is_empty = self.fresh.is_empty() && self.retry.is_empty();
         let is_last = self.stopping && self.has_ended && is_empty;
         let is_turn = self.is_suspects_turn();
-        let is_due = |suspect: &Suspect| match is_last {
+        let is_due = |(place, suspect): (usize, &Suspect)| match is_last {
             true => !suspect.had_last_chance,
             false => {
-                let is_due = suspect.due <= now || suspect.is_awaited(self.passes);
-                !self.stopping && is_turn && is_due
+                let is_awaited = place < PLACES && suspect.is_awaited(self.passes);
+                !self.stopping && is_turn && (suspect.due <= now || is_awaited)
             }
         };
-        let place = self.suspects.iter().position(is_due)?;
+        let place = self.suspects.iter().enumerate().position(is_due)?;
         let mut suspect = self.suspects.remove(place)?;
         suspect.had_last_chance |= is_last;
         Some(suspect.into())
@@ -34,8 +37,12 @@ impl Delivery {
 
     /// Two may fail between others that are waiting: more of them would look like an outage.
     fn is_suspects_turn(&self) -> bool {
-        let is_empty = self.fresh.is_empty() && self.retry.is_empty();
-        is_empty || self.failed_in_a_row < PER_GAP
+        let in_flight = self.in_flight.iter();
+        let tried = in_flight.filter(|flight| flight.launch.is_suspect).count();
+        match self.fresh.is_empty() && self.retry.is_empty() {
+            true => tried == 0,
+            false => self.failed_in_a_row as usize + tried < PER_GAP as usize,
+        }
     }
 
     /// Sets a single event aside from the others.
@@ -46,6 +53,10 @@ impl Delivery {
         message: &str,
         now: Instant,
     ) {
+        let place = match suspect.as_ref().is_some_and(Suspect::is_eager) {
+            true => self.suspects.len().min(PLACES - 1),
+            false => self.suspects.len(),
+        };
         let mut suspect = suspect.unwrap_or_else(|| Suspect {
             attempt: Attempt::default(),
             backoff: self.backoff.anew(),
@@ -60,7 +71,7 @@ impl Delivery {
         suspect.failed_twice |= self.failed_in_a_row > 1;
         suspect.due = now + suspect.backoff.next_delay();
         suspect.message = message.to_owned();
-        self.suspects.push_back(suspect);
+        self.suspects.insert(place, suspect);
     }
 
     /// Lets all of them be sent together with others again.

@@ -10,7 +10,7 @@ fn events() -> Attempt {
 }
 
 /// Three events are in flight.
-fn in_flight(terms: Terms) -> (Delivery, Box<Flight>) {
+pub(super) fn in_flight(terms: Terms) -> (Delivery, Box<Flight>) {
     let settings = Settings {
         connections: 2,
         ..settings()

@@ -1,5 +1,6 @@
 //! Answers that say of each event what became of it.
 
+use super::answers::in_flight;
 use super::poison::random;
 use super::*;
 use crate::delivery::outcome::{EventOutcome, Partial};
@@ -82,11 +83,7 @@ fn events_that_are_put_off_again_and_again_keep_no_others_waiting() {
     });
     assert_eq!(simulation.delivered.len(), 1980);
     assert!(simulation.rejected.is_empty());
-    let late = simulation
-        .delivered
-        .iter()
-        .map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
-    assert!(late.max().unwrap() < Duration::from_secs(5));
+    assert!(latest(&simulation) < Duration::from_secs(5));
 }
 
 /// The same, said as simply as the webhook's side does.
@@ -99,37 +96,76 @@ fn answer(events: Vec<EventOutcome>) -> Outcome {
     }
 }
 
-/// One event comes every 10 ms. Of the first ones, one in `share` fails whatever it is sent with.
-fn fails_now_and_then(share: Seq, limit: Duration) -> Simulation {
-    let mut simulation = Simulation::new(20_000);
-    simulation.arrivals = (0..20_000)
-        .map(|event| Duration::from_millis(event * 10))
-        .collect();
+/// So many events come at this distance. Of those before `last`, one in `share` fails whatever it is sent with.
+fn some_fail(
+    settings: Settings,
+    (events, gap): (u64, Duration),
+    share: Seq,
+    last: Seq,
+) -> Simulation {
+    let mut simulation = Simulation::with(settings, events as usize);
+    simulation.arrivals = (0..events).map(|event| gap * event as u32).collect();
+    let limit = gap * events as u32 + Duration::from_secs(60);
     simulation.run_until(limit, |request| {
-        let outcomes: Vec<_> = (request.seqs.iter())
-            .map(|seq| match seq % share {
-                0 if *seq < 1500 => EventOutcome::Failed,
-                _ => EventOutcome::Delivered,
-            })
-            .collect();
-        (answer(outcomes), QUICK)
+        let outcome = |seq: &Seq| match seq % share {
+            0 if *seq < last => EventOutcome::Failed,
+            _ => EventOutcome::Delivered,
+        };
+        (answer(request.seqs.iter().map(outcome).collect()), QUICK)
     });
     simulation
+}
+
+/// How long the slowest of the delivered events took.
+fn latest(simulation: &Simulation) -> Duration {
+    let late =
+        (simulation.delivered.iter()).map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
+    late.max().unwrap()
 }
 
 #[test]
 fn an_event_that_fails_whenever_others_of_its_body_pass_is_rejected() {
     for share in [1000, 300] {
-        let simulation = fails_now_and_then(share, Duration::from_secs(240));
+        let stream = (20_000, Duration::from_millis(10));
+        let simulation = some_fail(settings(), stream, share, 1500);
         let poison: Vec<Seq> = (0..1500).step_by(share as usize).collect();
         assert!(simulation.delivered_all_but(&poison), "{share}");
         assert!(simulation.rejected.keys().eq(&poison), "{share}");
-        let late =
-            (simulation.delivered.iter()).map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
-        let late = late.max().unwrap();
-        assert!(late < Duration::from_secs(5), "{share}: {late:?}");
+        assert!(latest(&simulation) < Duration::from_secs(5), "{share}");
         let requests = simulation.requests.len();
         assert!(requests < 220 + 25 * poison.len(), "{share}: {requests}");
+    }
+}
+
+#[test]
+fn a_share_of_events_that_always_fails_holds_nobody_up() {
+    for (share, connections) in [(1000, 1), (300, 1), (1000, 4), (300, 4)] {
+        let settings = Settings {
+            connections,
+            ..settings()
+        };
+        let stream = (30_000, Duration::from_millis(2));
+        let simulation = some_fail(settings, stream, share, Seq::MAX);
+        let poison: Vec<Seq> = (0..30_000).step_by(share as usize).collect();
+        let place = format!("one in {share}, {connections}");
+        assert!(simulation.delivered_all_but(&poison), "{place}");
+        assert!(latest(&simulation) < Duration::from_secs(20), "{place}");
+        assert!(simulation.rejected.len() > poison.len() / 2, "{place}");
+    }
+}
+
+#[test]
+fn an_event_that_failed_is_set_aside_unless_that_was_another_webhook() {
+    for is_late in [false, true] {
+        let (mut delivery, flight) = in_flight(terms());
+        if is_late {
+            delivery.retarget(2, terms());
+        }
+        let (passed, failed) = (EventOutcome::Delivered, EventOutcome::Failed);
+        let outcome = partial(vec![passed, failed, passed]);
+        delivery.on(flight, outcome, QUICK, Instant::now());
+        let aside = (delivery.suspects.len(), delivery.fresh.extent().events);
+        assert_eq!(aside, if is_late { (0, 1) } else { (1, 0) });
     }
 }
 

@@ -300,7 +300,7 @@ fn a_balancer_that_takes_turns_between_a_good_and_a_broken_server_costs_no_event
 
 #[test]
 fn one_in_many_of_a_stream_holds_nobody_up() {
-    for (one_in, connections) in [(1000, 1), (300, 1), (100, 4)] {
+    for (one_in, connections) in [(1000, 1), (300, 1), (300, 4), (100, 4)] {
         let settings = Settings {
             connections,
             ..settings()

@@ -132,8 +132,8 @@ fn a_suspect_is_tried_when_that_tells_more() {
         };
         (0..1000).filter(is_awaited).count()
     };
-    assert_eq!(awaited(7, 1, 1, true), 1000, "others have passed since");
-    assert_eq!(awaited(8, 1, 1, true), 0, "that was often enough");
+    assert_eq!(awaited(23, 1, 1, true), 1000, "others have passed since");
+    assert_eq!(awaited(24, 1, 1, true), 0, "that was often enough");
     assert_eq!(awaited(1, 1, 0, false), 1000, "once more in between");
     assert_eq!(awaited(1, 2, 0, false), 0, "that was twice in between");
     assert!((400..600).contains(&awaited(1, 1, 0, true)), "by chance");
