@@ -193,9 +193,19 @@ impl Stream {
             .collect()
     }
 
-    /// The numbers that should be there but are not.
+    /// The numbers that should be there but are not, and those that a record says are lost, even if no record behind it
+    /// calls them final: an agent's last losses.
     pub fn missing(&self) -> Ranges {
-        self.expected().without(&self.seen).without(&self.killed)
+        let mut numbers = self.expected();
+        if !numbers.is_empty() {
+            let end = self.end();
+            let lost = self.owned();
+            let last = lost.iter().map(|range| range.start.max(end)..range.end);
+            last.filter(|range| !range.is_empty()).for_each(|range| {
+                numbers.add(range);
+            });
+        }
+        numbers.without(&self.seen).without(&self.killed)
     }
 
     /// All numbers that records account for.
@@ -309,8 +319,9 @@ mod tests {
             let stream = &found.streams[S];
             let there: BTreeSet<_> = seen.iter().copied().collect();
             let first = seen.iter().copied().chain(killed.map(|(from, length)| from + length)).min().unwrap();
-            let missing = (first..end).filter(|number| !there.contains(number) && !unknown.contains(number));
-            let missing: BTreeSet<_> = missing.collect();
+            let lost = owned.iter().copied().filter(|number| first < end && *number >= end);
+            let missing = (first..end).chain(lost);
+            let missing: BTreeSet<_> = missing.filter(|number| !there.contains(number) && !unknown.contains(number)).collect();
             prop_assert_eq!(stream.missing().iter().flatten().collect::<BTreeSet<_>>(), missing.clone());
             let unexplained: BTreeSet<_> = missing.difference(&owned).copied().collect();
             prop_assert_eq!(stream.unexplained().iter().flatten().collect::<BTreeSet<_>>(), unexplained.clone());
