@@ -240,8 +240,8 @@ fn with_a_spool_an_agent_that_was_killed_sends_again_what_was_not_indexed() {
     agent.signal(libc::SIGKILL);
     agent.wait();
     splunk.change(|state| state.bodies.clear());
-    let agent = splunk.start_agent(&[&options[..], &["--shutdown-timeout=100ms"]].concat());
     let before = splunk.requests("/raw").len();
+    let agent = splunk.start_agent(&[&options[..], &["--shutdown-timeout=100ms"]].concat());
     splunk.wait_for_posts(before + 10);
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
@@ -389,8 +389,8 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
         format!("--state-dir={}", dir.path().display()),
     );
     for signal in [libc::SIGTERM, libc::SIGKILL] {
-        let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms"]);
         let before = splunk.requests("/raw").len();
+        let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms"]);
         splunk.wait_for_posts(before + 2);
         agent.signal(signal);
         let ended = agent.wait();
