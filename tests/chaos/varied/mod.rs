@@ -60,7 +60,7 @@ fn run(seed: u64, faults: usize) -> Sums {
     let mut dice = Dice(seed);
     let draw = Draw::new(&mut dice);
     eprintln!("VARIED_SEED={seed} repeats {draw:?}");
-    let has_kills = draw.kills;
+    let (has_kills, connections) = (draw.kills, draw.connections as usize * draw.endpoints);
     let mut rig = Rig::start(draw, BURST);
     let mut first: Option<Sums> = None;
     for number in 1..=faults {
@@ -73,7 +73,9 @@ fn run(seed: u64, faults: usize) -> Sums {
             eprintln!("  {sums:?}");
             let first = first.get_or_insert_with(|| sums.clone());
             // A new process has another size.
-            sums.is_flat(first, if has_kills { usize::MAX } else { GROWTH_KIB });
+            let growth_kib = if has_kills { usize::MAX } else { GROWTH_KIB };
+            // Each of the faults may have rotated the log, and the file stays open for a minute.
+            sums.is_flat(first, growth_kib, connections + number);
         }
     }
     rig.end()

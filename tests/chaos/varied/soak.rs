@@ -42,7 +42,7 @@ fn millions_of_events_with_all_options_leave_nothing_behind() {
         if looks <= WARM_UP {
             warm.add(&sums);
         } else {
-            sums.is_flat(&warm, GROWTH_KIB);
+            sums.is_flat(&warm, GROWTH_KIB, 0);
         }
     }
     let sums = rig.end();
