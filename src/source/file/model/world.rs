@@ -44,7 +44,7 @@ pub(super) enum Op {
     Damage,
     /// From the next start on, the log is excluded; or it no longer is.
     Exclude,
-    /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
+    /// What is begun is written to the log and to `.1`, and then whole events, one after the other.
     WriteBoth(u8),
     /// The first part of a log entry; and its rest, even to another file.
     Part,

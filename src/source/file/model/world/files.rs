@@ -79,7 +79,7 @@ impl World {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::WriteBoth(count) => {
                 let number = self.half.take().map(|(_, number)| number);
-                for path in [self.numbered(1), log] {
+                for path in [log, self.numbered(1)] {
                     self.half = number.map(|number| (path.clone(), number));
                     self.write(&path, count);
                 }
