@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
-use super::world::{Op, World, event};
+use super::op::ops;
+use super::world::{World, event};
 use crate::source::spec::FileStart;
 
 /// What came of a night, besides that everything on disk was delivered once.
@@ -23,6 +24,8 @@ struct Outcome {
     is_mixed: bool,
     /// The agent has not come to rest.
     is_busy: bool,
+    /// Something counts as not yet delivered.
+    is_behind: bool,
 }
 
 fn passed(events: RangeInclusive<u64>) -> Outcome {
@@ -70,62 +73,8 @@ fn outcome(world: &World) -> Outcome {
         gone: (world.hook.gone, world.hook.lost),
         is_mixed: world.hook.is_mixed,
         is_busy: !world.is_idle(),
+        is_behind: world.behind() > 0,
     }
-}
-
-fn op(word: &str, count: u8) -> Op {
-    match word {
-        "write" => Op::Write(count),
-        "write-old" => Op::WriteOld(count),
-        "write-both" => Op::WriteBoth(count),
-        "hole" => Op::Hole,
-        "outside" => Op::Outside,
-        "wait" => Op::Wait(count),
-        "unlink" => Op::Unlink(count),
-        "steps" => Op::Steps(count),
-        "half" => Op::Half,
-        "stub" => Op::Stub,
-        "part" => Op::Part,
-        "rest" => Op::Rest,
-        "rename" => Op::Rename { create: true },
-        "move" => Op::Rename { create: false },
-        "date" => Op::Date,
-        "copytruncate" => Op::Copytruncate,
-        "copy" => Op::Copy,
-        "truncate" => Op::Truncate,
-        "cut" => Op::Cut(count),
-        "hide" => Op::Hide,
-        "recycle" => Op::Recycle,
-        "damage" => Op::Damage,
-        "exclude" => Op::Exclude,
-        "gzip" => Op::Gzip,
-        "gzip-keep" => Op::GzipKeep,
-        "zstd" => Op::Zstd,
-        "remove" => Op::RemoveOldest,
-        "respell" => Op::Respell,
-        "upgrade" => Op::Upgrade,
-        "switch" => Op::Switch,
-        "settle" => Op::Settle,
-        "outage" => Op::Outage,
-        "deliver" => Op::Deliver,
-        "stop" => Op::Stop,
-        "kill" => Op::Kill,
-        "start" => Op::Start,
-        _ => panic!("{word}"),
-    }
-}
-
-fn ops(line: &str) -> Vec<Op> {
-    let mut words = line.split_whitespace().peekable();
-    let mut ops = Vec::new();
-    while let Some(word) = words.next() {
-        let count = words.peek().and_then(|count| count.parse().ok());
-        ops.push(op(word, count.unwrap_or(0)));
-        if count.is_some() {
-            words.next();
-        }
-    }
-    ops
 }
 
 const BOTH: &[bool] = &[false, true];
@@ -139,7 +88,7 @@ fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
     for line in lines.lines().filter(|line| line.contains(':')) {
         let (what, line) = line.split_once(':').unwrap();
         for is_glob in kinds {
-            let mut world = World::new(*is_glob, false);
+            let mut world = World::new(*is_glob, what.contains("all begin alike"));
             if what.contains("from the end") {
                 world.from = FileStart::End;
             }
@@ -197,13 +146,60 @@ fn what_was_read_is_known_again() {
         with the inode of an old one, meanwhile: write 3 rename gzip start write 20 settle stop recycle write 9
         not to be looked at after a start: start write 5 settle rename write 60 outage settle kill hide start settle hide settle
         excluded for a while: start write 5 settle move write 60 outage settle kill exclude start settle stop exclude
-        not to be looked at: start write 5 settle rename write 60 outage settle hide settle hide settle";
+        not to be looked at: start write 5 settle rename write 60 outage settle hide settle hide settle
+        being compressed over a start: start write 20 settle stop rename compressing start steps 9 stop start settle
+        quiet for long: start write 20 settle rename write 2 settle wait 100 write 3 settle
+        with two names: start write 20 settle alias settle write 2 settle stop start settle
+        with two names, of which one goes: start write 20 settle alias settle unlink 2
+        behind a link: start write 20 settle link settle write 2 settle link settle write 3 settle link write 4 settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        half an event, and then another one: start write 20 half settle cut 0 write 2 settle";
+    let expected = Outcome {
+        malformed: 1,
+        ..Outcome::default()
+    };
+    all(BOTH, &expected, lines);
+    // The number of what all begin with is 0.
+    let lines = "
+        written again where all begin alike: start write 20 settle truncate write 20 settle";
+    let expected = Outcome {
+        is_mixed: true,
+        ..twice(0..=0)
+    };
+    all(BOTH, &expected, lines);
+    // A part of an entry is left.
+    let lines = "
+        before an entry in another file: start write 5 settle rename write 5 settle part-old settle write 2 settle
+        beside an entry: start write 20 settle empty settle part settle write-old 2 settle";
+    let expected = Outcome {
+        is_behind: true,
+        ..Outcome::default()
+    };
+    all(BOTH, &expected, lines);
+    let lines = "
+        in the same tick, renamed: start write 1 settle stop rename write 20 rename write 20 tick";
+    all(PATH, &Outcome::default(), lines);
+    let lines = "
+        in a directory that is not mounted yet: beside start write 60 outage settle kill unmount start settle unmount settle
+        in a directory that cannot be read: beside start write 20 settle stop maze start settle wait 70 maze settle
+        an entry in two files, of which one has any name: beside start write 20 part settle outside settle rest write 2 settle";
+    all(GLOB, &Outcome::default(), lines);
+}
+
+#[test]
+fn what_was_written_first_is_read_first() {
+    let lines = "
+        first in the newer file: start write 1 settle rename settle write 2 write-old 2 old settle
+        gone: start outage write 60 settle rename write 5 settle rename write 5 settle rename write 5 settle remove settle remove settle";
     all(BOTH, &Outcome::default(), lines);
 }
 
 #[test]
 fn copies_are_read_once() {
     let lines = "
+        over a file that was empty: start write 20 settle empty settle stop copy start settle
+        removed then: start write 20 settle copy settle rename settle remove settle
         beside its original: start write 20 settle copy settle
         of a few events: start write 3 settle copy settle
         longer at once: start write 20 settle copy write-old 2 settle
@@ -217,6 +213,7 @@ fn copies_are_read_once() {
         before the start: write 20 copy start settle";
     all(GLOB, &copies(1), lines);
     let lines = "
+        over a compressed one: start write 2 settle stop rename write 200 rename gzip write 2 start settle copy settle gzip settle
         that grows: start write 20 settle copy settle write-old 2 settle
         of a few events, whose original grows, and a restart: start write 3 settle copy settle write 2 settle stop start settle
         of a few events, found when its original has grown: start write 3 settle stop copy write 2 start settle stop start settle";
@@ -228,6 +225,7 @@ fn copies_are_read_once() {
         too short to be sure, with half an event: start write 3 half settle copy settle write 2";
     let expected = Outcome {
         is_mixed: true,
+        is_behind: true,
         ..twice(1..=3)
     };
     all(BOTH, &expected, lines);
@@ -237,6 +235,7 @@ fn copies_are_read_once() {
         ..twice(40..=40)
     };
     let lines = "
+        to a file that was empty, truncated early: start outage write 60 settle empty settle copy settle truncate settle
         truncated early: start outage write 250 write 250 write 250 write 250 write 250 settle copy settle truncate settle";
     all(BOTH, &expected, lines);
 }
@@ -273,11 +272,34 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
         read, removed meanwhile: start write 20 settle stop rename rename remove
         truncated meanwhile and again: start write 20 settle stop truncate write 3 start settle truncate write 3 settle
         truncated meanwhile: start write 20 settle stop truncate write 3
+        beside a compressed one: start write 2 settle rename settle gzip settle write 20 settle stop truncate write 3
         compressed, and its inode another's meanwhile: start write 20 settle rename settle gzip wait 100 stop recycle write 30";
     all(BOTH, &gone(1, 1..1), lines);
     let lines = "
-        not read, removed meanwhile: start write 60 outage settle kill rename rename remove";
+        not read, removed meanwhile: start write 60 outage settle kill rename rename remove
+        reported once: start write 60 outage settle kill rename rename remove start settle deliver stop start settle";
     all(BOTH, &gone(1, 1..61), lines);
+    let lines = "
+        beside one that is not to be looked at: start write 3 settle rename write 5 settle rename write 60 outage settle kill remove hide start settle hide";
+    all(BOTH, &gone(1, 1..4), lines);
+    let lines = "
+        removed while it was not to be looked at: start write 5 settle rename write 60 outage settle kill hide start settle vanish settle";
+    all(BOTH, &gone(1, 6..66), lines);
+    let lines = "
+        in a directory that stays away: beside start write 20 settle stop unmount start settle wait 70";
+    all(GLOB, &gone(1, 1..1), lines);
+    // What its first read brought does not count, though most of that found no room.
+    let Outcome {
+        gone: (_, bytes), ..
+    } = gone(1, 1..1001);
+    let expected = Outcome {
+        gone: (1, bytes - (16 << 10)),
+        malformed: 1,
+        ..Outcome::default()
+    };
+    let lines = "
+        truncated while it was read: start outage write 250 write 250 write 250 write 250 settle truncate write 3 settle";
+    all(BOTH, &expected, lines);
 }
 
 #[test]
@@ -320,16 +342,115 @@ fn a_copy_and_its_original_go_their_own_ways() {
     all(BOTH, &expected, lines);
 }
 
+/// The world of a pattern after what happens in a line.
+fn after(mut world: World, line: &str) -> World {
+    ops(line).into_iter().for_each(|op| world.apply(op));
+    world
+}
+
+fn of_pattern(line: &str) -> World {
+    after(World::new(true, false), line)
+}
+
 #[test]
 fn a_removed_file_is_kept_open_for_a_minute() {
-    let kept = |line: &str| {
-        let mut world = World::new(true, false);
-        ops(line).into_iter().for_each(|op| world.apply(op));
-        world.kept()
-    };
     let removed = "start write 20 settle rename settle write 2 settle unlink 2";
-    assert_eq!(kept(&format!("{removed} wait 40")), 1);
-    assert_eq!(kept(&format!("{removed} wait 60")), 0);
-    // Without any other file, its successor may be yet to come.
-    assert_eq!(kept("start write 20 settle unlink 2 wait 100"), 1);
+    let compressed =
+        "start write 20 settle stop write 5 rename gzip write 1 start settle rename settle remove";
+    for (line, kept) in [
+        (&*format!("{removed} wait 40"), 1),
+        (&format!("{removed} wait 60"), 0),
+        // Without any other file, its successor may be yet to come.
+        ("start write 20 settle unlink 2 wait 100", 1),
+        // Longer if it was not read.
+        (
+            "start outage write 60 settle rename write 5 settle unlink 0 wait 100",
+            1,
+        ),
+        ("start write 20 settle rename settle unlink 0 wait 20", 1),
+        ("start write 20 settle rename settle unlink 0 wait 60", 0),
+        (&format!("{compressed} wait 40"), 1),
+        (&format!("{compressed} wait 80"), 0),
+        // Behind a link, or under a name that the source does not mean.
+        ("start write 20 settle link settle link settle", 1),
+        (
+            "start outage write 60 settle kill outside write 2 start settle vanish settle",
+            1,
+        ),
+    ] {
+        assert_eq!(of_pattern(line).kept().0, kept, "{line}");
+    }
+}
+
+#[test]
+fn while_many_are_open_a_removed_file_is_kept_open_for_a_second() {
+    let removed = "start write 20 settle date write 2 settle date write 2 settle unlink 0";
+    for (max_open, kept) in [(5, 0), (6, 1)] {
+        let mut world = World::new(true, false);
+        world.max_open = max_open;
+        assert_eq!(after(world, removed).kept(), (kept, 2 + kept));
+    }
+}
+
+#[test]
+fn only_some_of_many_files_stay_open() {
+    let many = "start ".to_owned() + &"write 1 steps 9 date ".repeat(70);
+    for (max_open, open) in [(200, 70), (138, 69), (100, 64)] {
+        let mut world = World::new(true, false);
+        world.max_open = max_open;
+        assert_eq!(after(world, &many).kept(), (0, open), "{max_open}");
+    }
+}
+
+#[test]
+fn removed_files_take_no_more_than_they_may() {
+    let files = "start outage write 60 settle rename write 30 settle rename write 40 settle rename write 1 settle";
+    let removed = format!("{files} remove settle remove settle");
+    let size =
+        |events: Range<u64>| -> u64 { events.map(|number| event(number).len() as u64).sum() };
+    let (read, unread) = (size(1..61), size(61..91));
+    // The first one was read.
+    for (max, kept, lost) in [
+        (read + unread, 2, 0),
+        (read + unread - 1, 1, 0),
+        (unread, 1, 0),
+        (unread - 1, 0, unread),
+    ] {
+        let mut world = World::new(true, false);
+        world.max_deleted = max;
+        let world = after(world, &removed);
+        assert_eq!((world.kept().0, world.hook.lost), (kept, lost), "{max}");
+    }
+}
+
+#[test]
+fn what_is_no_file_and_where_files_are_is_known() {
+    let world = of_pattern("start write 20 settle directory settle");
+    assert!(
+        world
+            .trouble("audit.log.d")
+            .unwrap()
+            .contains("a directory")
+    );
+    assert_eq!(world.trouble("audit.log"), None);
+    let world = of_pattern("start write 20 settle link settle link settle");
+    assert!(world.trouble("audit.log").is_some(), "it leads nowhere");
+    let world = of_pattern("start write 20 settle rename settle deliver");
+    let names = ["audit.log", "audit.log.1"].map(str::to_owned);
+    assert_eq!(world.known_names(), BTreeSet::from(names));
+}
+
+#[test]
+fn the_oldest_unread_file_says_how_late_events_are() {
+    let hours = |line: &str| of_pattern(line).oldest_unread().as_secs() / 3600;
+    assert_eq!(hours("start outage write 60 settle old settle"), 1);
+    assert_eq!(
+        hours("start outage write 60 settle old settle deliver settle"),
+        0
+    );
+    assert_eq!(
+        hours("start write 20 settle copy settle old settle"),
+        0,
+        "read"
+    );
 }
