@@ -1,0 +1,207 @@
+//! What a spool takes and refuses while its limit is reached or its disk fails, and what it removes to have room.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::FakeDir;
+use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use crate::buffer::spool::shared::{Shared, State, UNWRITTEN};
+use crate::buffer::spool::{Appended, Files, SyncMode, segments};
+use crate::telemetry::Report;
+
+/// A spool of this many bytes, with its files.
+fn shared(limit: u64) -> Shared {
+    let lock = tempfile::tempfile().unwrap();
+    let mut files = Files::of(Arc::new(FakeDir::default()), lock).unwrap();
+    let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+    let shared = Shared::new("spool".into(), limit, SyncMode::Second, report);
+    shared.install(&mut shared.lock(), &mut files);
+    shared
+}
+
+fn fail(shared: &Shared, state: &mut State) {
+    let error = io::Error::from(ErrorKind::Other);
+    shared.fail(state, Appended::Unavailable, Some(&error));
+}
+
+#[test]
+fn a_full_spool_waits_for_room_and_a_failed_disk_for_its_time() {
+    let shared = shared(LIMIT);
+    let mut state = shared.lock();
+    let what = |state: &State| {
+        let (is_full, is_failing) = (state.is_full(), state.is_failing());
+        (
+            state.is_in_trouble(),
+            is_full,
+            is_failing,
+            state.must_try_out(),
+        )
+    };
+    assert_eq!(what(&state), (false, false, false, false));
+    shared.fail(&mut state, Appended::Full, None);
+    assert_eq!(what(&state), (true, true, false, false));
+    fail(&shared, &mut state);
+    assert_eq!(what(&state), (true, false, true, false));
+    shared.look_for_room(&mut state, 0);
+    assert_eq!(what(&state), (true, false, true, false), "room is not all");
+    retry(&mut state);
+    assert_eq!(what(&state), (true, false, false, true));
+    // What there is to write shows it as well.
+    state.collect(&mut chunk("event"), false);
+    assert!(!state.must_try_out());
+    state.pending = Default::default();
+    let writer = state.writer.take();
+    assert!(!state.must_try_out(), "it is being tried");
+    state.writer = writer;
+    shared.worked(&mut state);
+    assert_eq!(what(&state), (false, false, false, false));
+}
+
+#[test]
+fn a_disk_is_tried_out_with_as_much_as_was_refused_since_it_failed() {
+    let shared = shared(LIMIT);
+    let mut state = shared.lock();
+    state.refused(9);
+    fail(&shared, &mut state);
+    let bytes = |state: &State| state.trouble.as_ref().unwrap().bytes;
+    assert_eq!(bytes(&state), 0, "it had not failed yet");
+    for (refused, most) in [(5, 5), (3, 5), (7, 7)] {
+        state.refused(refused);
+        fail(&shared, &mut state);
+        assert_eq!(bytes(&state), most);
+    }
+    let since = state.trouble.as_ref().unwrap().since;
+    shared.fail(&mut state, Appended::Full, None);
+    let trouble = state.trouble.as_ref().unwrap();
+    assert_eq!((trouble.since, trouble.bytes), (since, 7), "one trouble");
+}
+
+#[test]
+fn events_are_refused_that_the_limit_has_no_room_for() {
+    let (full, busy) = (Some(Appended::Full), UNWRITTEN);
+    // What still must be written, what comes, whether its source waits, and the answer.
+    for (limit, claimed, bytes, waits, expected, is_trouble) in [
+        (LIMIT, 0, LIMIT, false, None, false),
+        (LIMIT, 0, LIMIT + 1, false, full, true),
+        (LIMIT, 1, LIMIT, true, full, true),
+        (8 * busy, busy - 1, 1, false, None, false),
+        (8 * busy, busy, 1, false, full, false),
+        (8 * busy, busy, 1, true, None, false),
+    ] {
+        let shared = shared(limit);
+        let mut state = shared.lock();
+        state.claimed = claimed;
+        let refusal = shared.refusal(&mut state, bytes, waits);
+        let found = (refusal, state.is_in_trouble());
+        assert_eq!(found, (expected, is_trouble), "{claimed} {bytes} {waits}");
+    }
+    let shared = shared(LIMIT);
+    let mut state = shared.lock();
+    state.dir = None;
+    let refusal = shared.refusal(&mut state, 1, true);
+    assert_eq!(refusal, Some(Appended::Unavailable));
+    fail(&shared, &mut state);
+    let refusal = shared.refusal(&mut state, 1, true);
+    assert_eq!(refusal, Some(Appended::Unavailable));
+}
+
+/// Not for every single event that has room.
+#[test]
+fn a_full_spool_takes_events_again_when_a_segment_has_room() {
+    for (claimed, bytes, is_taken) in [
+        (LIMIT - SEGMENT, 1, true),
+        (LIMIT - SEGMENT + 1, 1, false),
+        (LIMIT - 2 * SEGMENT, 2 * SEGMENT, true),
+        (LIMIT - 2 * SEGMENT, 2 * SEGMENT + 1, false),
+    ] {
+        let shared = shared(LIMIT);
+        let mut state = shared.lock();
+        shared.fail(&mut state, Appended::Full, None);
+        state.claimed = claimed;
+        let refusal = shared.refusal(&mut state, bytes, true);
+        assert_eq!(refusal.is_none(), is_taken, "{claimed} {bytes}");
+    }
+}
+
+/// A spool with this many segments, each of one event, all of which are final.
+fn delivered(count: usize) -> (FakeDir, Life) {
+    let dir = FakeDir::default();
+    let mut life = Life::new(&dir, SyncMode::Second);
+    for _ in 0..count {
+        let line = "x".repeat(SEGMENT as usize - 100);
+        life.shared.append(&mut chunk(&line), 0, true);
+    }
+    life.read();
+    life.finish(usize::MAX);
+    (dir, life)
+}
+
+fn count(dir: &FakeDir) -> usize {
+    let disk = dir.disk();
+    let names = disk.names.keys();
+    names.filter(|name| segments::is_segment(name)).count()
+}
+
+#[test]
+fn what_was_delivered_is_removed_once_a_second_or_when_room_is_needed() {
+    // The limit is eight segments, and two of them are kept free. The newest one stays.
+    for (segments, is_due, left) in [(6, false, 6), (7, false, 1), (6, true, 1), (1, true, 1)] {
+        let (dir, mut life) = delivered(segments);
+        assert_eq!(count(&dir), segments);
+        life.upkeep.note(is_due, false);
+        assert_eq!(count(&dir), left, "{segments} {is_due}");
+    }
+}
+
+#[test]
+fn the_newest_segment_is_removed_at_the_end_and_when_its_room_may_be_what_is_missing() {
+    for (is_last, is_in_trouble, is_read, left) in [
+        (false, false, true, 1),
+        (true, false, true, 0),
+        (false, true, true, 0),
+        (true, true, false, 1),
+    ] {
+        let (dir, mut life) = delivered(1);
+        if !is_read {
+            life.shared.append(&mut chunk("more"), 0, true);
+        }
+        if is_in_trouble {
+            let mut state = life.shared.lock();
+            life.shared.fail(&mut state, Appended::Full, None);
+        }
+        life.upkeep.note(true, is_last);
+        assert_eq!(count(&dir), left, "{is_last} {is_in_trouble} {is_read}");
+    }
+}
+
+#[test]
+fn the_report_has_what_is_in_the_spool_and_not_in_memory() {
+    let dir = FakeDir::default();
+    let mut life = Life::new(&dir, SyncMode::Second);
+    let state = |life: &Life| {
+        life.upkeep.report();
+        life.report.snapshot().spool.unwrap()
+    };
+    let found = state(&life);
+    assert_eq!((found.bytes, found.limit, found.events), (0, LIMIT, 0));
+    for line in ["one", "two"] {
+        life.shared.append(&mut chunk(line), 0, true);
+    }
+    let found = state(&life);
+    assert_eq!(
+        (found.bytes, found.events),
+        (life.shared.lock().segments.bytes(), 2)
+    );
+    assert_eq!(found.oldest, Duration::ZERO, "nothing was read yet");
+    life.read();
+    // Their time is in 1970.
+    let found = state(&life);
+    assert!(found.events == 0 && found.oldest > Duration::from_secs(1 << 30));
+    life.finish(usize::MAX);
+    life.upkeep.note(true, false);
+    life.shared.lock().read_at = Some(1);
+    assert_eq!(state(&life).oldest, Duration::ZERO, "all are final");
+    life.shared.append(&mut chunk("three"), 0, true);
+    assert!(state(&life).oldest > Duration::ZERO, "since the last one");
+}
