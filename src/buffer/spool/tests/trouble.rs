@@ -78,6 +78,39 @@ fn a_disk_is_tried_out_with_as_much_as_was_refused_since_it_failed() {
 }
 
 #[test]
+fn a_disk_is_tried_out_with_a_sync_only_if_events_are_synced() {
+    for (sync, is_in_trouble) in [(SyncMode::Never, false), (SyncMode::Second, true)] {
+        let dir = FakeDir::default();
+        let shared = Life::new(&dir, sync).shared;
+        let mut state = shared.lock();
+        fail(&shared, &mut state);
+        // It is opened and written to, and then syncs fail.
+        dir.disk().failing = Some((2, ErrorKind::Other));
+        dir.disk().shrinks = true;
+        let state = shared.try_out(state);
+        assert_eq!(state.is_in_trouble(), is_in_trouble, "{sync:?}");
+    }
+}
+
+#[test]
+fn a_spool_that_could_not_be_opened_is_opened_later() {
+    let dir = FakeDir::default();
+    delivered_to(&dir, 2);
+    let mut life = Life::new(&FakeDir::default(), SyncMode::Second);
+    life.upkeep.position = None;
+    life.upkeep.reopen();
+    assert!(life.shared.lock().is_failing());
+    life.upkeep.open = Box::new(move || {
+        let lock = tempfile::tempfile()?;
+        Files::of(Arc::new(dir.clone()), lock)
+    });
+    life.upkeep.reopen();
+    let state = life.shared.lock();
+    assert!(!state.is_in_trouble() && life.upkeep.position.is_some());
+    assert_eq!(state.segments.next(), 2);
+}
+
+#[test]
 fn events_are_refused_that_the_limit_has_no_room_for() {
     let (full, busy) = (Some(Appended::Full), UNWRITTEN);
     // What still must be written, what comes, whether its source waits, and the answer.
@@ -127,14 +160,19 @@ fn a_full_spool_takes_events_again_when_a_segment_has_room() {
 /// A spool with this many segments, each of one event, all of which are final.
 fn delivered(count: usize) -> (FakeDir, Life) {
     let dir = FakeDir::default();
-    let mut life = Life::new(&dir, SyncMode::Second);
+    let life = delivered_to(&dir, count);
+    (dir, life)
+}
+
+fn delivered_to(dir: &FakeDir, count: usize) -> Life {
+    let mut life = Life::new(dir, SyncMode::Second);
     for _ in 0..count {
         let line = "x".repeat(SEGMENT as usize - 100);
         life.shared.append(&mut chunk(&line), 0, true);
     }
     life.read();
     life.finish(usize::MAX);
-    (dir, life)
+    life
 }
 
 fn count(dir: &FakeDir) -> usize {

@@ -38,6 +38,8 @@ pub(super) enum Op {
     Hole,
     /// The log gets a name that the source does not mean.
     Outside,
+    /// It has its own name again.
+    Back,
     /// What is hidden, or has such a name, is removed.
     Vanish,
     /// An empty `.1`.
@@ -69,8 +71,10 @@ pub(super) enum Op {
     Gzip,
     /// The same, and it stays.
     GzipKeep,
-    /// `.1` is replaced by a compressed file that is still being written, on a host whose clock is ahead.
-    Compressing,
+    /// `.1` is replaced by a compressed file of which this many percent are written, on a host whose clock is ahead; and
+    /// then by all of it.
+    Compressing(u8),
+    Compressed,
     /// A file that zstd has compressed.
     Zstd,
     /// The oldest one is removed, as by `rotate 3`.
@@ -103,6 +107,7 @@ fn op(word: &str, count: u8) -> Op {
         "write-both" => Op::WriteBoth(count),
         "hole" => Op::Hole,
         "outside" => Op::Outside,
+        "back" => Op::Back,
         "vanish" => Op::Vanish,
         "empty" => Op::Empty,
         "alias" => Op::Alias,
@@ -134,7 +139,8 @@ fn op(word: &str, count: u8) -> Op {
         "exclude" => Op::Exclude,
         "gzip" => Op::Gzip,
         "gzip-keep" => Op::GzipKeep,
-        "compressing" => Op::Compressing,
+        "compressing" => Op::Compressing(count),
+        "compressed" => Op::Compressed,
         "zstd" => Op::Zstd,
         "remove" => Op::RemoveOldest,
         "respell" => Op::Respell,

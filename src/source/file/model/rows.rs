@@ -147,7 +147,10 @@ fn what_was_read_is_known_again() {
         not to be looked at after a start: start write 5 settle rename write 60 outage settle kill hide start settle hide settle
         excluded for a while: start write 5 settle move write 60 outage settle kill exclude start settle stop exclude
         not to be looked at: start write 5 settle rename write 60 outage settle hide settle hide settle
-        being compressed over a start: start write 20 settle stop rename compressing start steps 9 stop start settle
+        being compressed over a start: start write 20 settle stop rename compressing 50 start steps 9 stop start steps 9 compressed settle
+        just compressed, and unknown: start write 2 settle stop rename write 20 rename compressing 100 start settle
+        just compressed, and little: start write 2 settle stop rename write 5 rename compressing 100 start settle
+        before a hole: start write 20 settle hole write 2 settle
         quiet for long: start write 20 settle rename write 2 settle wait 100 write 3 settle
         with two names: start write 20 settle alias settle write 2 settle stop start settle
         with two names, of which one goes: start write 20 settle alias settle unlink 2
@@ -212,6 +215,13 @@ fn copies_are_read_once() {
     let lines = "
         before the start: write 20 copy start settle";
     all(GLOB, &copies(1), lines);
+    let lines = "
+        with half an event, removed then: start write 20 half settle copy settle rename settle remove settle";
+    let expected = Outcome {
+        is_behind: true,
+        ..copies(1)
+    };
+    all(BOTH, &expected, lines);
     let lines = "
         over a compressed one: start write 2 settle stop rename write 200 rename gzip write 2 start settle copy settle gzip settle
         that grows: start write 20 settle copy settle write-old 2 settle
@@ -371,6 +381,11 @@ fn a_removed_file_is_kept_open_for_a_minute() {
         ("start write 20 settle rename settle unlink 0 wait 60", 0),
         (&format!("{compressed} wait 40"), 1),
         (&format!("{compressed} wait 80"), 0),
+        (
+            &format!("{} wait 80", compressed.replace("write 5", "write 5 half")),
+            0,
+        ),
+        ("start write 20 settle outside settle back settle", 0),
         // Behind a link, or under a name that the source does not mean.
         ("start write 20 settle link settle link settle", 1),
         (
@@ -404,22 +419,23 @@ fn only_some_of_many_files_stay_open() {
 
 #[test]
 fn removed_files_take_no_more_than_they_may() {
-    let files = "start outage write 60 settle rename write 30 settle rename write 40 settle rename write 1 settle";
+    let files = "start outage write 60 settle rename write 30 old settle rename write 40 settle rename write 1 settle";
     let removed = format!("{files} remove settle remove settle");
     let size =
         |events: Range<u64>| -> u64 { events.map(|number| event(number).len() as u64).sum() };
     let (read, unread) = (size(1..61), size(61..91));
-    // The first one was read.
-    for (max, kept, lost) in [
-        (read + unread, 2, 0),
-        (read + unread - 1, 1, 0),
-        (unread, 1, 0),
-        (unread - 1, 0, unread),
+    // The first one was read, and goes first, though the time of the other is earlier.
+    for (max, kept, gone, lost) in [
+        (read + unread, 2, 0, 0),
+        (read + unread - 1, 1, 0, 0),
+        (unread, 1, 0, 0),
+        (unread - 1, 0, 1, unread),
     ] {
         let mut world = World::new(true, false);
         world.max_deleted = max;
         let world = after(world, &removed);
-        assert_eq!((world.kept().0, world.hook.lost), (kept, lost), "{max}");
+        let found = (world.kept().0, world.hook.gone, world.hook.lost);
+        assert_eq!(found, (kept, gone, lost), "{max}");
     }
 }
 

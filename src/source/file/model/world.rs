@@ -58,6 +58,8 @@ pub(super) struct World {
     is_excluded: bool,
     /// The event of which a part was written.
     part: u64,
+    /// All of the file that is being compressed.
+    compressed: Vec<u8>,
     /// At most this many files are kept open.
     pub(super) max_open: usize,
     /// At most this many bytes of files without a name are.
@@ -107,6 +109,7 @@ impl World {
             is_damaged: false,
             is_excluded: false,
             part: 0,
+            compressed: Vec::new(),
             max_open: 100,
             max_deleted: 1 << 30,
             has_removed: false,

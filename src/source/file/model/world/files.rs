@@ -78,7 +78,7 @@ impl World {
 
     /// What only rows do.
     fn apply_row(&mut self, op: Op) {
-        let log = self.log();
+        let (log, compressed) = (self.log(), self.logs().join("audit.log.1.gz"));
         match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::WriteBoth(count) => {
@@ -101,6 +101,7 @@ impl World {
                 file.set_len(length + (1 << 20)).unwrap();
             }
             Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
+            Op::Back => fs::rename(self.logs().join("other"), &log).unwrap(),
             Op::Unlink(count) => {
                 let mut file = OpenOptions::new().append(true).open(&log).unwrap();
                 fs::remove_file(&log).unwrap();
@@ -116,12 +117,16 @@ impl World {
             Op::Alias => fs::hard_link(&log, self.numbered(1)).unwrap(),
             Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
-            Op::Compressing => {
+            Op::Compressing(percent) => {
                 self.gzip(true);
-                Self::set_time(
-                    &self.logs().join("audit.log.1.gz"),
-                    SystemTime::now() + HOUR,
-                );
+                self.compressed = fs::read(&compressed).unwrap();
+                let part = self.compressed.len() * usize::from(percent) / 100;
+                fs::write(&compressed, &self.compressed[..part]).unwrap();
+                Self::set_time(&compressed, SystemTime::now() + HOUR);
+            }
+            Op::Compressed => {
+                fs::write(&compressed, &self.compressed).unwrap();
+                Self::set_time(&compressed, SystemTime::now() - LATER);
             }
             Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
             Op::Tick => {
