@@ -144,7 +144,7 @@ impl Life {
         }
     }
 
-    fn write(&self) {
+    pub(super) fn write(&self) {
         let state = self.shared.lock();
         if state.can_write() {
             drop(self.shared.write(state));

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use crate::buffer::spool::position::{self, Position, Stored};
+use crate::buffer::spool::reader::Damage;
+use crate::buffer::spool::record::Record;
 use crate::buffer::spool::shared::{Shared, State, UNWRITTEN};
+use crate::buffer::spool::writer::Writer;
 use crate::buffer::spool::{Appended, Files, SyncMode, segments};
 use crate::telemetry::Report;
 
@@ -242,4 +246,105 @@ fn the_report_has_what_is_in_the_spool_and_not_in_memory() {
     assert_eq!(state(&life).oldest, Duration::ZERO, "all are final");
     life.shared.append(&mut chunk("three"), 0, true);
     assert!(state(&life).oldest > Duration::ZERO, "since the last one");
+}
+
+#[test]
+fn what_is_not_synced_is_known_by_its_segment_until_that_is_removed() {
+    let unsynced = |life: &Life| -> Vec<u64> {
+        let state = life.shared.lock();
+        state
+            .unsynced
+            .iter()
+            .map(|unsynced| unsynced.segment)
+            .collect()
+    };
+    let (_, mut life) = delivered(3);
+    assert_eq!(unsynced(&life), [0, 1, 2]);
+    life.upkeep.note(true, false);
+    assert_eq!(unsynced(&life), [2]);
+    // Somebody waits for these.
+    let mut life = Life::new(&FakeDir::default(), SyncMode::Always);
+    for _ in 0..3 {
+        let line = "x".repeat(SEGMENT as usize - 100);
+        life.shared.append(&mut chunk(&line), 0, false);
+        life.write();
+    }
+    life.read();
+    life.finish(usize::MAX);
+    life.upkeep.note(true, false);
+    assert_eq!(unsynced(&life), [0, 1, 2]);
+    assert_eq!(life.shared.lock().segments.after(0).unwrap().first, 2);
+}
+
+#[test]
+fn the_position_does_not_say_that_events_are_there_whose_writers_wait_for_that() {
+    for (sync, end) in [(SyncMode::Second, 1), (SyncMode::Always, 0)] {
+        let dir = FakeDir::default();
+        let mut life = Life::new(&dir, sync);
+        let note = |life: &mut Life| {
+            life.upkeep.note(true, false);
+            position::read(&dir).unwrap()
+        };
+        life.shared.append(&mut chunk("event"), 0, false);
+        life.write();
+        let at = |end| Stored::At(Position { acked: 0, end });
+        assert_eq!(note(&mut life), at(end), "{sync:?}");
+        life.upkeep.sync(true);
+        assert_eq!(note(&mut life), at(1), "{sync:?}");
+    }
+}
+
+#[test]
+fn damaged_bytes_are_counted_whether_or_not_their_segment_was_known_to_be_damaged() {
+    let life = Life::new(&FakeDir::default(), SyncMode::Second);
+    life.upkeep.report();
+    for bytes in [5, 2] {
+        let damage = Damage {
+            segment: 0,
+            events: 1,
+            bytes,
+        };
+        life.shared.found_damaged(&damage);
+    }
+    assert_eq!(life.report.snapshot().spool.unwrap().corrupt_bytes, 7);
+}
+
+#[test]
+fn after_a_failure_that_a_full_disk_does_not_explain_another_segment_is_begun() {
+    for (kind, shrinks, is_new) in [
+        (ErrorKind::StorageFull, true, false),
+        (ErrorKind::StorageFull, false, true),
+        (ErrorKind::Other, true, true),
+    ] {
+        let dir = FakeDir::default();
+        let mut writer = Writer::new(Arc::new(dir.clone()), SEGMENT);
+        let mut write = |number| {
+            let record = Record::new(b"event\n".to_vec(), 1);
+            let written = writer.write(&[record], number, 9);
+            let is_new = written.ok().map(|written| written.is_new);
+            (is_new, writer.may_have_written())
+        };
+        assert_eq!(write(0), (Some(true), false));
+        dir.disk().failing = Some((0, kind));
+        dir.disk().shrinks = shrinks;
+        assert_eq!(write(1), (None, !shrinks), "{kind}");
+        dir.disk().failing = None;
+        assert_eq!(write(1), (Some(is_new), false), "{kind} {shrinks}");
+    }
+}
+
+#[test]
+fn as_many_bytes_are_tried_out_as_are_asked_for() {
+    // A file is opened, and its head and each block are written.
+    for (bytes, calls) in [(0, 2), (1, 3), (256 << 10, 3), ((256 << 10) + 1, 4)] {
+        for (left, is_ok) in [(calls - 1, false), (calls, true)] {
+            let dir = FakeDir::default();
+            let writer = Writer::new(Arc::new(dir.clone()), SEGMENT);
+            dir.disk().failing = Some((left, ErrorKind::StorageFull));
+            dir.disk().shrinks = true;
+            let tried = writer.try_out(0, bytes, false);
+            assert_eq!(tried.is_ok(), is_ok, "{bytes} {left}");
+            assert_eq!(dir.disk().names.len(), 0);
+        }
+    }
 }
