@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use crate::buffer::chunk::Extent;
+use crate::buffer::queue::queue;
+use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::position::{self, Position, Stored};
 use crate::buffer::spool::reader::Damage;
-use crate::buffer::spool::record::Record;
+use crate::buffer::spool::record::{Record, SEGMENT_HEAD};
 use crate::buffer::spool::shared::{Shared, State, UNWRITTEN};
 use crate::buffer::spool::writer::Writer;
-use crate::buffer::spool::{Appended, Files, SyncMode, segments};
+use crate::buffer::spool::{Appended, Files, Settings, Spool, SyncMode, segments};
 use crate::telemetry::Report;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A spool of this many bytes, with its files.
 fn shared(limit: u64) -> Shared {
@@ -214,6 +218,15 @@ fn the_newest_segment_is_removed_at_the_end_and_when_its_room_may_be_what_is_mis
         }
         life.upkeep.note(true, is_last);
         assert_eq!(count(&dir), left, "{is_last} {is_in_trouble} {is_read}");
+        if left > 0 {
+            continue;
+        }
+        // What comes then is not written to what was removed.
+        let mut state = life.shared.lock();
+        life.shared.worked(&mut state);
+        drop(state);
+        life.shared.append(&mut chunk("later"), 0, true);
+        assert_eq!(count(&dir), 1, "{is_last} {is_in_trouble}");
     }
 }
 
@@ -246,6 +259,13 @@ fn the_report_has_what_is_in_the_spool_and_not_in_memory() {
     assert_eq!(state(&life).oldest, Duration::ZERO, "all are final");
     life.shared.append(&mut chunk("three"), 0, true);
     assert!(state(&life).oldest > Duration::ZERO, "since the last one");
+    life.read();
+    assert_eq!(state(&life).events, 0);
+    life.consumer.release(Extent {
+        events: 1,
+        bytes: "three\n".len(),
+    });
+    assert_eq!(state(&life).events, 1, "only the spool has it now");
 }
 
 #[test]
@@ -346,5 +366,73 @@ fn as_many_bytes_are_tried_out_as_are_asked_for() {
             assert_eq!(tried.is_ok(), is_ok, "{bytes} {left}");
             assert_eq!(dir.disk().names.len(), 0);
         }
+    }
+}
+
+#[test]
+fn a_name_that_is_needed_again_is_freed() {
+    let dir = FakeDir::default();
+    dir.open(&segments::name(0), Access::New).unwrap();
+    let mut writer = Writer::new(Arc::new(dir.clone()), SEGMENT);
+    let record = Record::new(b"event\n".to_vec(), 1);
+    assert!(writer.write(&[record], 0, 9).unwrap().is_new);
+    let names: Vec<_> = dir.disk().names.keys().cloned().collect();
+    assert_eq!(names, [segments::name(0), segments::bad_name(0)]);
+}
+
+#[test]
+fn what_could_not_be_synced_is_copied_to_a_segment_of_its_own() {
+    // More than one block.
+    for bytes in [100, 600_000] {
+        let dir = FakeDir::default();
+        let mut writer = Writer::new(Arc::new(dir.clone()), u64::MAX);
+        let mut write = |number, bytes| {
+            let record = Record::new(vec![b'x'; bytes], 1);
+            writer.write(&[record], number, 9).unwrap()
+        };
+        write(0, 10);
+        let lost = write(1, bytes);
+        let range = lost.from..lost.from + lost.bytes;
+        let rescued = writer
+            .rescue(&[], Some((&*lost.file, range)), 1, 9)
+            .unwrap();
+        assert_eq!((rescued.segment, rescued.bytes), (1, lost.bytes));
+        let disk = dir.disk();
+        let durable = |name: u64| &disk.files[disk.names[&segments::name(name)]].durable;
+        let whole = &disk.files[disk.names[&segments::name(0)]].bytes;
+        assert!(durable(1)[SEGMENT_HEAD..] == whole[lost.from as usize..]);
+    }
+}
+
+#[test]
+fn an_appender_says_what_it_takes() {
+    for is_open in [true, false] {
+        let files = match is_open {
+            true => Files::of(Arc::new(FakeDir::default()), tempfile::tempfile().unwrap()),
+            false => Err(ErrorKind::Other.into()),
+        };
+        let settings = Settings {
+            path: "spool".into(),
+            limit: LIMIT,
+            sync: SyncMode::Second,
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+        let (producer, _consumer) = queue(Extent {
+            events: 1,
+            bytes: 1 << 20,
+        });
+        let running = Spool::start(
+            &settings,
+            files,
+            producer.stats(),
+            report,
+            Watchdog::default(),
+        )
+        .unwrap();
+        let appender = running.spool().appender(0);
+        let could_take = |bytes| appender.could_take(Extent { events: 1, bytes });
+        assert!(could_take(1) && !could_take(LIMIT as usize));
+        assert_eq!(appender.max_line(), LIMIT as usize / 2);
+        assert_eq!(appender.takes_nothing(), !is_open);
     }
 }
