@@ -392,6 +392,7 @@ fn what_could_not_be_synced_is_copied_to_a_segment_of_its_own() {
         };
         write(0, 10);
         let lost = write(1, bytes);
+        write(2, 10);
         let range = lost.from..lost.from + lost.bytes;
         let rescued = writer
             .rescue(&[], Some((&*lost.file, range)), 1, 9)
@@ -400,7 +401,8 @@ fn what_could_not_be_synced_is_copied_to_a_segment_of_its_own() {
         let disk = dir.disk();
         let durable = |name: u64| &disk.files[disk.names[&segments::name(name)]].durable;
         let whole = &disk.files[disk.names[&segments::name(0)]].bytes;
-        assert!(durable(1)[SEGMENT_HEAD..] == whole[lost.from as usize..]);
+        let end = lost.from + lost.bytes;
+        assert!(durable(1)[SEGMENT_HEAD..] == whole[lost.from as usize..end as usize]);
     }
 }
 
