@@ -126,6 +126,7 @@ fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {
 #[cfg(test)]
 mod tests {
     use std::iter::once;
+    use std::slice;
 
     use super::*;
 
@@ -214,20 +215,21 @@ mod tests {
         chance.failed(once(5..6));
         chance.failed(once(7..8));
         chance.explained(5);
-        assert_eq!(chance.open, [vec![7..8]]);
-        assert_eq!(chance.latest, [Some(vec![7..8])]);
+        let left: Vec<_> = once(7..8).collect();
+        assert_eq!(chance.open, slice::from_ref(&left));
+        assert_eq!(chance.latest, [Some(left)]);
     }
 
     #[test]
     fn failures_count_that_share_no_event_with_each_other_nor_with_this_one() {
-        let failures = [vec![0..2], vec![1..3, 8..9], vec![5..6]];
+        let failures = [&[0..2][..], &[1..3, 8..9], &[5..6]].map(<[_]>::to_vec);
         for (seq, count) in [(9, 2.0), (5, 1.0), (8, 2.0), (0, 2.0)] {
             assert_eq!(distinct(failures.iter(), seq), count, "{seq}");
         }
         let chance = Chance {
             passed: 10.0,
             failed: 30.0,
-            open: vec![vec![0..1]],
+            open: vec![once(0..1).collect()],
             latest: vec![None; LATEST].into(),
             ..Chance::default()
         };
