@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn failures_count_that_share_no_event_with_each_other_nor_with_this_one() {
-        let failures = [&[0..2][..], &[1..3, 8..9], &[5..6]].map(<[_]>::to_vec);
+        let failures = [[0..2, 3..4], [1..3, 8..9], [5..6, 10..11]].map(Vec::from);
         for (seq, count) in [(9, 2.0), (5, 1.0), (8, 2.0), (0, 2.0)] {
             assert_eq!(distinct(failures.iter(), seq), count, "{seq}");
         }

@@ -64,7 +64,7 @@ fn a_few_events_that_fail_are_kept_apart_from_newer_ones() {
         let limited = Settings { body, ..settings() };
         let mut simulation = Simulation::with(limited, 2 * size);
         let mut is_first = true;
-        simulation.run_until(MAX, |request| {
+        simulation.run_until(MAX, |_| {
             if !std::mem::take(&mut is_first) {
                 return (Outcome::Delivered, QUICK);
             }

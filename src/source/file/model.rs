@@ -5,6 +5,7 @@
 //! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
 mod hook;
+mod kept;
 mod op;
 mod rows;
 mod tracked;
