@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_has_the_numbers_that_it_is_given() {
+        let run = run().numbered(100);
+        assert_eq!((run.seqs(), run.extent().events), (100..103, 3));
+        assert_eq!(&run.piece()[..], run.lines());
+    }
+
+    #[test]
     fn a_run_is_split_and_joined_again() {
         let mut rest = run();
         assert_eq!(rest.extent_of_first(9), rest.extent());

@@ -126,6 +126,7 @@ fn hold(seqs: &[Range<Seq>], seq: Seq) -> bool {
 #[cfg(test)]
 mod tests {
     use std::iter::once;
+    use std::slice;
 
     use super::*;
 
@@ -193,5 +194,60 @@ mod tests {
             chance.passed(|_| false);
         }
         assert!(needed(&chance) < 8, "{}", needed(&chance));
+    }
+
+    #[test]
+    fn what_is_long_ago_counts_half() {
+        for (passed, failed, expected) in [
+            (128, 0, (128.0, 0.0)),
+            (129, 0, (64.5, 0.0)),
+            (124, 4, (124.0, 4.0)),
+            (125, 4, (62.5, 2.0)),
+        ] {
+            let chance = seen(passed, failed);
+            assert_eq!((chance.passed, chance.failed), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_rejected_event_was_part_of_is_forgotten() {
+        let mut chance = Chance::default();
+        chance.failed(once(5..6));
+        chance.failed(once(7..8));
+        chance.explained(5);
+        let left: Vec<_> = once(7..8).collect();
+        assert_eq!(chance.open, slice::from_ref(&left));
+        assert_eq!(chance.latest, [Some(left)]);
+    }
+
+    #[test]
+    fn failures_count_that_share_no_event_with_each_other_nor_with_this_one() {
+        let failures = [[0..2, 3..4], [1..3, 8..9], [5..6, 10..11]].map(Vec::from);
+        for (seq, count) in [(9, 2.0), (5, 1.0), (8, 2.0), (0, 2.0)] {
+            assert_eq!(distinct(failures.iter(), seq), count, "{seq}");
+        }
+        let chance = Chance {
+            passed: 10.0,
+            failed: 30.0,
+            open: vec![once(0..1).collect()],
+            latest: vec![None; LATEST].into(),
+            ..Chance::default()
+        };
+        assert_eq!(chance.rate_without(9), highest_rate(10.0, 31.0));
+        assert_eq!(chance.rate_without(0), highest_rate(10.0, 30.0));
+    }
+
+    #[test]
+    fn the_highest_rate_is_the_end_of_an_interval() {
+        for (passed, failed, rate) in [
+            (0.0, 0.0, 1.0),
+            (1.0, 0.0, 0.5),
+            (10.0, 0.0, 0.0909),
+            (5.0, 5.0, 0.6508),
+            (90.0, 10.0, 0.1341),
+        ] {
+            let found = highest_rate(passed, failed);
+            assert!((found - rate).abs() < 1e-4, "{passed} {failed}: {found}");
+        }
     }
 }

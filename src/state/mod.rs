@@ -84,4 +84,19 @@ mod tests {
             assert_eq!(file_name(host), name);
         }
     }
+
+    #[test]
+    fn the_directory_is_made_if_its_parent_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let [new, file] = ["new", "file"].map(|name| dir.path().join(name));
+        for _ in 0..2 {
+            create_dir(&new).unwrap();
+            let mode = fs::metadata(&new).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+        }
+        fs::write(&file, "").unwrap();
+        create_dir(&file).unwrap();
+        let error = create_dir(&dir.path().join("none/new")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
 }

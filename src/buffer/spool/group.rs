@@ -137,3 +137,31 @@ pub(super) fn bytes_of(lines: usize) -> u64 {
     // Of two successive records one is at least half full.
     ((lines / CHUNK_BYTES * 2 + 1) * RECORD_HEAD + lines) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_have_names() {
+        for (name, mode) in [
+            ("never", Some(SyncMode::Never)),
+            ("second", Some(SyncMode::Second)),
+            ("always", Some(SyncMode::Always)),
+            ("Always", None),
+        ] {
+            assert_eq!(name.parse().ok(), mode, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_failure() {
+        for (kind, result) in [
+            (io::ErrorKind::StorageFull, Appended::Full),
+            (io::ErrorKind::QuotaExceeded, Appended::Full),
+            (io::ErrorKind::Other, Appended::Unavailable),
+        ] {
+            assert_eq!(result_of(&kind.into()), result, "{kind}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod found;
 mod model;
 mod steps;
 mod stop;
+mod trouble;
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};

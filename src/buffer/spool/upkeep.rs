@@ -121,7 +121,7 @@ impl Upkeep {
         }
     }
 
-    fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         match self.watchdog.state_dir(IF_IT_HANGS, &self.open) {
             Ok(mut files) => {
                 let mut state = self.shared.lock();

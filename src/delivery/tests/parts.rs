@@ -42,6 +42,45 @@ fn each_event_of_a_body_may_end_by_itself() {
     assert!(simulation.delivered_all_but(&[1, 4, 7]));
 }
 
+/// Those that failed are sent apart, unless they are so many that the webhook is to blame; and only what a single one is
+/// to blame for holds nobody off.
+#[test]
+fn a_few_events_that_fail_are_kept_apart_from_newer_ones() {
+    use EventOutcome::{Delivered, Failed, Rejected, Retry, Unknown};
+    // The first events of a body, and the others; how many are set aside, how many failures are waited after, and how
+    // many events are sent next.
+    for (first, others, size, set_aside, waits, next) in [
+        (&[Failed][..], Delivered, 5, 1, 0, 1),
+        (&[Failed], Delivered, 20, 1, 0, 1),
+        (&[Failed, Failed], Delivered, 20, 0, 1, 2),
+        (&[Failed, Failed, Failed], Delivered, 20, 0, 1, 20),
+        (&[Failed, Retry], Delivered, 20, 1, 1, 1),
+        (&[Failed, Unknown], Delivered, 20, 1, 1, 1),
+        (&[Failed], Rejected, 20, 1, 1, 1),
+    ] {
+        let body = Extent {
+            events: size,
+            ..settings().body
+        };
+        let limited = Settings { body, ..settings() };
+        let mut simulation = Simulation::with(limited, 2 * size);
+        let mut is_first = true;
+        simulation.run_until(MAX, |_| {
+            if !std::mem::take(&mut is_first) {
+                return (Outcome::Delivered, QUICK);
+            }
+            let rest = vec![others; size - first.len()];
+            (partial([first, &rest].concat()), QUICK)
+        });
+        let found = (
+            simulation.set_aside,
+            simulation.delays.len(),
+            simulation.requests[1].seqs.len(),
+        );
+        assert_eq!(found, (set_aside, waits, next), "{first:?} of {size}");
+    }
+}
+
 #[test]
 fn what_may_have_arrived_of_a_body_is_counted_when_it_is_sent_again() {
     let mut simulation = Simulation::new(9);

@@ -35,6 +35,36 @@ fn a_suspect_is_tried_after_its_backoff_and_at_the_end_when_nothing_else_is_left
 }
 
 #[test]
+fn a_suspect_is_tried_early_eight_times() {
+    let (mut delivery, now) = (Simulation::new(0).delivery, Instant::now());
+    let event = Attempt::from(Batch::of(b"{}\n"));
+    delivery.set_aside(None, event, "no", now);
+    for tries in 1..10 {
+        let mut suspect = delivery.suspects.pop_front().unwrap();
+        assert_eq!(suspect.tries, tries);
+        assert_eq!(suspect.is_awaited(1), tries < 8, "{tries}");
+        let event = std::mem::take(&mut suspect.attempt);
+        delivery.set_aside(Some(suspect), event, "no", now);
+    }
+    delivery.release_suspects();
+    assert_eq!((delivery.suspects.len(), delivery.retry.len()), (0, 1));
+}
+
+#[test]
+fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
+    for (others_wait, failed, is_turn) in [(true, 1, true), (true, 2, false), (false, 2, true)] {
+        let mut delivery = Simulation::new(0).delivery;
+        let event = || Batch::of(b"{}\n");
+        delivery.set_aside(None, Attempt::from(event()), "no", Instant::now());
+        if others_wait {
+            delivery.fresh = event();
+        }
+        delivery.failed_in_a_row = failed;
+        assert_eq!(delivery.next_suspect().is_some(), is_turn, "{failed}");
+    }
+}
+
+#[test]
 fn a_suspect_keeps_no_memory_of_others() {
     let (mut delivery, mut others) = (Simulation::new(0).delivery, Batch::of(b"{}\n[1]\n{}\n"));
     let one = Attempt::from(others.take_one(1));

@@ -52,7 +52,8 @@ impl Follower {
     /// shorter one; and whether the file is longer.
     pub(super) fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
         let other = self.files.get_mut(&original)?;
-        if other.is_gzip {
+        // Everything begins as an empty file does.
+        if other.is_gzip || other.now.length == 0 {
             return None;
         }
         let common = match file.is_gzip {

@@ -182,6 +182,7 @@ mod tests {
         assert_eq!(age(4, 100, 100), 2, "what came in second 2");
         assert_eq!(age(5, 200, 0), 0);
         assert_eq!(age(9, 200, 10), 0);
+        assert_eq!(age(12, 205, 0), 0, "the rest was cut off");
     }
 
     #[test]
@@ -200,9 +201,12 @@ mod tests {
         let start = Instant::now();
         let mut meter = LagMeter::default();
         let mut lines = Vec::new();
+        assert_eq!(meter.last(), None);
         for second in 0..140 {
+            // The backlog is 300 MiB, and 7 MiB were done before.
             let done = u64::from(second) * 2 * MIB;
-            let line = meter.catch_up(start + SECOND * second, seen(done, 300 * MIB - done));
+            let seen = seen(7 * MIB + done, 300 * MIB - done);
+            let line = meter.catch_up(start + SECOND * second, seen);
             lines.extend(line.map(|line| (second, line)));
         }
         let seconds: Vec<_> = lines.iter().map(|(second, _)| *second).collect();
@@ -219,9 +223,15 @@ mod tests {
             "140 of 300 MiB (46 %), 20971 events/s, about 1m20s left"
         );
         assert_eq!(
-            meter.catch_up(start + SECOND * 200, seen(300 * MIB, 0)),
+            meter.last().map(|last| last.done),
+            Some(260 * MIB),
+            "as it was measured every ten seconds"
+        );
+        assert_eq!(
+            meter.catch_up(start + SECOND * 200, seen(307 * MIB, 0)),
             None
         );
+        assert_eq!(meter.last(), None);
     }
 
     #[test]
@@ -233,5 +243,15 @@ mod tests {
             .catch_up(start + SECOND * 10, seen(0, 9 * MIB))
             .unwrap();
         assert_eq!((line.left, line.rate, line.done), (None, 0, 0));
+    }
+
+    #[test]
+    fn less_than_a_mib_is_no_backlog() {
+        for (behind, is_one) in [(BACKLOG - 1, false), (BACKLOG, true)] {
+            let (start, mut meter) = (Instant::now(), LagMeter::default());
+            meter.catch_up(start, seen(0, behind));
+            let line = meter.catch_up(start + PERIOD, seen(0, behind));
+            assert_eq!(line.is_some(), is_one, "{behind}");
+        }
     }
 }

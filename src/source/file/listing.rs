@@ -253,10 +253,17 @@ mod tests {
             fs::create_dir_all(root.join(path)).unwrap();
             fs::write(root.join(path).join("1.log"), "").unwrap();
         }
+        // Where a directory is looked for.
+        fs::write(root.join("file"), "").unwrap();
         let pattern = Pattern::new(&root.join("*/x/*.log"), &[]);
         let mut listing = Listing::new(pattern);
         let start = Instant::now();
-        let mut look = |seconds: u32| listing.look(start + SECOND * seconds, &HashSet::new());
+        let mut look = |seconds: u32| {
+            // However busy the host is.
+            let dirs = listing.dirs.values_mut();
+            dirs.for_each(|dir| dir.cost = Duration::ZERO);
+            listing.look(start + SECOND * seconds, &HashSet::new())
+        };
         assert_eq!(names(&look(0), root), ["a/x/1.log", "b/x/1.log"]);
         // Not settled yet, so all directories are read.
         assert_eq!(look(4).dirs.len(), 5);
@@ -268,7 +275,49 @@ mod tests {
         let changes = look(7);
         assert!(changes.dirs.contains(&root.join("a/x")), "{changes:?}");
         assert!(changes.errors.is_empty(), "{changes:?}");
-        assert!(look(100).dirs.len() >= 3, "anyway");
+        assert!(!look(63).dirs.contains(&root.join("b")));
+        assert!(look(64).dirs.contains(&root.join("b")), "anyway");
+    }
+
+    #[test]
+    fn what_takes_long_to_read_is_read_seldom_unless_it_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let mut listing = Listing::new(Pattern::new(&root.join("*.log"), &[]));
+        let start = Instant::now();
+        listing.look(start, &HashSet::new());
+        fs::write(root.join("1.log"), "").unwrap();
+        let forced = HashSet::from([root.to_owned()]);
+        for (seconds, must, is_read) in [(299, false, false), (300, false, true), (1, true, true)] {
+            let dir = listing.dirs.get_mut(root).unwrap();
+            (dir.read, dir.cost, dir.is_settled) = (start, SECOND, false);
+            let forced = if must { &forced } else { &HashSet::new() };
+            let changes = listing.look(start + SECOND * seconds, forced);
+            assert_eq!(!changes.names.is_empty(), is_read, "{seconds} {must}");
+        }
+    }
+
+    #[test]
+    fn a_star_follows_links_to_directories_and_two_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("in/a")).unwrap();
+        fs::create_dir(root.join("out")).unwrap();
+        for path in ["in/a", "out"] {
+            fs::write(root.join(path).join("1.log"), "").unwrap();
+        }
+        for (link, to) in [("in/dir", "../out"), ("in/file", "a/1.log")] {
+            std::os::unix::fs::symlink(to, root.join(link)).unwrap();
+        }
+        for (pattern, expected) in [
+            ("in/*/*.log", &["in/a/1.log", "in/dir/1.log"][..]),
+            ("in/**/*.log", &["in/a/1.log"]),
+        ] {
+            let mut listing = Listing::new(Pattern::new(&root.join(pattern), &[]));
+            let changes = listing.look(Instant::now(), &HashSet::new());
+            assert_eq!(names(&changes, root), expected);
+            assert!(changes.errors.is_empty(), "{changes:?}");
+        }
     }
 
     #[test]
@@ -296,6 +345,7 @@ mod tests {
         let mut listing = Listing::new(pattern);
         let changes = listing.look(Instant::now(), &HashSet::new());
         assert!(changes.errors.is_empty() && changes.names.is_empty());
+        assert!(changes.dirs.is_empty(), "{changes:?}");
         fs::create_dir(dir.path().join("later")).unwrap();
         fs::write(dir.path().join("later/a.log"), "").unwrap();
         let changes = listing.look(Instant::now(), &HashSet::new());
@@ -305,5 +355,9 @@ mod tests {
         std::os::unix::fs::symlink("later", dir.path().join("later")).unwrap();
         let changes = listing.look(Instant::now(), &HashSet::new());
         assert_eq!(changes.errors.len(), 1, "{changes:?}");
+        assert!(
+            changes.dirs.is_empty(),
+            "its files may be there: {changes:?}"
+        );
     }
 }

@@ -340,8 +340,32 @@ mod tests {
             is_gone: true,
             ..FileOffset::default()
         };
-        let forgotten = (0..10_002).flat_map(|number| missing.insert(number, gone.clone()));
-        assert_eq!(forgotten.collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(missing.awaited().count(), 0);
+        let skipped = FileOffset {
+            is_skipped: true,
+            ..gone.clone()
+        };
+        missing.insert(0, FileOffset::default());
+        missing.insert(1, skipped);
+        let forgotten = (2..10_004).flat_map(|number| missing.insert(number, gone.clone()));
+        assert_eq!(forgotten.collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(missing.awaited().count(), 1);
+    }
+
+    #[test]
+    fn of_an_empty_file_only_the_inode_is_known_unless_it_was_not_read_at_all() {
+        for (inode, is_skipped, is_found) in [(7, false, true), (7, true, false), (8, false, false)]
+        {
+            let mut missing = Missing::default();
+            let empty = FileOffset {
+                is_skipped,
+                ..read(7, b"", 0)
+            };
+            missing.insert(1, empty);
+            let mut found = file(inode, &events(0..3));
+            let found = missing
+                .take_same(&mut found)
+                .or(missing.take_content(&mut found));
+            assert_eq!(found.is_some(), is_found, "{inode} {is_skipped}");
+        }
     }
 }

@@ -5,7 +5,10 @@
 //! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
 mod hook;
+mod kept;
+mod op;
 mod rows;
+mod tracked;
 mod world;
 
 use std::collections::BTreeSet;
@@ -14,7 +17,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use self::world::{Op, World, event};
+use self::op::Op;
+use self::world::{World, event};
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![

@@ -342,7 +342,7 @@ mod tests {
             ("a?c", "abc a*c", "ac abbc"),
             ("a*b*c", "abc aXbYc abbcc", "ab acb"),
             ("log.[0-9]", "log.1 log.9", "log.a log. log.10"),
-            ("log.[!0-9]", "log.a log.-", "log.1"),
+            ("log.[!0-9]", "log.a log.- log.! log.[", "log.1"),
             ("log.[^0-9x]", "log.a", "log.1 log.x"),
             ("[]a]", "] a", "b []a]"),
             ("[a-]", "a -", "b"),

@@ -142,6 +142,7 @@ impl Follower {
         let step = self.read_turn(number, sink)?;
         if step == Step::Idle
             && let Some(file) = self.files.get(&number)
+            && !file.is_gone
         {
             let path = file.now.path.clone();
             self.troubles.solved(&path);

@@ -124,3 +124,60 @@ impl Troubles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_name_is_tried_again_until_it_is_not_noted_any_more() {
+        let (start, path) = (Instant::now(), Path::new("/l/a"));
+        let mut troubles = Troubles::default();
+        troubles.note(path, "why".into(), start);
+        assert_eq!(troubles.of(path).as_deref(), Some("why"));
+        for (second, is_tried) in [(0, true), (1, false), (2, true), (4, true), (6, false)] {
+            let mut dirs = HashSet::new();
+            troubles.retry(start + SECOND * second, &mut dirs);
+            assert_eq!(dirs.contains(Path::new("/l")), is_tried, "{second}");
+        }
+        assert_eq!(troubles.of(path), None);
+        troubles.note(path, "why".into(), start);
+        troubles.solved(path);
+        assert_eq!(troubles.of(path), None);
+    }
+
+    #[test]
+    fn each_reason_is_logged_once_and_then_rarely() {
+        let (start, path) = (Instant::now(), Path::new("/l/a"));
+        let mut troubles = Troubles::default();
+        // A reason, if it is noted anew, and whether it is logged then.
+        for (second, reason, except, is_logged) in [
+            (0, "one", Some(path), false),
+            (0, "one", None, true),
+            (599, "one", None, false),
+            (600, "one", Some(path), false),
+            (600, "one", None, true),
+            (601, "two", None, true),
+            (602, "two", None, false),
+        ] {
+            let now = start + SECOND * second;
+            troubles.note(path, reason.into(), now);
+            let before = troubles.names[path].logged;
+            troubles.log(now, except);
+            let after = troubles.names[path].logged;
+            assert_eq!(after != before, is_logged, "{second} {reason} {except:?}");
+        }
+    }
+
+    #[test]
+    fn of_very_many_names_some_are_remembered() {
+        let mut troubles = Troubles::default();
+        for number in 0..=MAX {
+            let path = PathBuf::from(number.to_string());
+            troubles.note(&path, String::new(), Instant::now());
+        }
+        assert_eq!(troubles.names.len(), MAX);
+    }
+}

@@ -22,8 +22,8 @@ use crate::buffer::spool::{Appended, Files, SyncMode, segments};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
 
-const LIMIT: u64 = 64 << 10;
-const SEGMENT: u64 = LIMIT / 8;
+pub(super) const LIMIT: u64 = 64 << 10;
+pub(super) const SEGMENT: u64 = LIMIT / 8;
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -92,7 +92,7 @@ enum After {
 /// A running spool.
 pub(super) struct Life {
     pub(super) shared: Arc<Shared>,
-    upkeep: Upkeep,
+    pub(super) upkeep: Upkeep,
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
     reader: Option<Reader>,
@@ -103,7 +103,7 @@ pub(super) struct Life {
     seen: BTreeMap<String, usize>,
     /// How many events count as received, if that is known.
     received: Option<u64>,
-    report: Arc<Report>,
+    pub(super) report: Arc<Report>,
 }
 
 impl Life {
@@ -144,7 +144,7 @@ impl Life {
         }
     }
 
-    fn write(&self) {
+    pub(super) fn write(&self) {
         let state = self.shared.lock();
         if state.can_write() {
             drop(self.shared.write(state));
@@ -176,7 +176,7 @@ impl Life {
     }
 
     /// What the reading thread does.
-    fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         loop {
             let state = self.shared.lock();
             let (dir, from) = (state.dir.clone().unwrap(), state.queued);
@@ -216,7 +216,7 @@ impl Life {
         }
     }
 
-    fn finish(&mut self, batches: usize) {
+    pub(super) fn finish(&mut self, batches: usize) {
         for run in self.runs.drain(..batches.min(self.runs.len())) {
             self.consumer.finish(run.extent(), [run.seqs()]);
         }
@@ -410,7 +410,8 @@ impl World {
     }
 }
 
-fn retry(state: &mut State) {
+/// A failed disk is due to be tried again.
+pub(super) fn retry(state: &mut State) {
     if let Some(trouble) = &mut state.trouble
         && trouble.retry_at.is_some()
     {

@@ -82,6 +82,7 @@ impl Sink for Hook {
     }
 
     fn lost(&mut self, bytes: u64, _: &str) {
+        assert!(bytes > 0, "nothing is no loss");
         self.lost += bytes;
         self.gone += 1;
     }

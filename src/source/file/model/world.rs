@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::hook::{Hook, ROOM};
+use super::op::Op;
 use crate::framer::{Frame, Framer};
 use crate::source::file::follower::{FileSettings, Follower};
 use crate::source::file::reading::Step;
@@ -16,79 +17,6 @@ use crate::source::spec::FileStart;
 use crate::state::checkpoint::{Found, Progress, Restored, Store};
 
 mod files;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Op {
-    /// Whole events.
-    Write(u8),
-    /// The first half of an event; the next write writes the rest.
-    Half,
-    /// As logrotate does: `.1` to `.2`, and so on, then the log to `.1`; and a new one with `create`.
-    Rename {
-        create: bool,
-    },
-    /// To a name with a date.
-    Date,
-    Copytruncate,
-    /// The log is copied to `.1`.
-    Copy,
-    /// The log is emptied.
-    Truncate,
-    /// The log loses its last events.
-    Cut(u8),
-    /// The log's name leads nowhere, as while its filesystem does not answer; or it leads there again.
-    Hide,
-    /// A compressed file is removed, and the next log has its inode.
-    Recycle,
-    /// The checkpoint is damaged.
-    Damage,
-    /// From the next start on, the log is excluded; or it no longer is.
-    Exclude,
-    /// What is begun is written to `.1` and to the log, and then whole events, one after the other.
-    WriteBoth(u8),
-    /// The first part of a log entry; and its rest, even to another file.
-    Part,
-    Rest,
-    /// Zeros that take no space on disk, more than one read takes.
-    Hole,
-    /// The log gets a name that the source does not mean.
-    Outside,
-    /// Time passes, in which nothing happens to the files.
-    Wait(u8),
-    /// The log is removed, and written on.
-    Unlink(u8),
-    /// The source is a path instead of a pattern from the next start on, or the other way round.
-    Respell,
-    /// The next start finds what 0.1 would have left.
-    Upgrade,
-    /// `.1` is compressed.
-    Gzip,
-    /// The same, and it stays.
-    GzipKeep,
-    /// A file that zstd has compressed.
-    Zstd,
-    /// The oldest one is removed, as by `rotate 3`.
-    RemoveOldest,
-    /// The writer continues in the renamed file.
-    WriteOld(u8),
-    /// For a while, something that can't be read takes the log's place.
-    BadEntry,
-    /// A file with no more than half an event, with which no other file begins.
-    Stub,
-    /// The directory disappears, like a mount that comes later; or it comes back.
-    Unmount,
-    /// Forwarding is disabled, or enabled.
-    Switch,
-    /// The agent, if it runs, has time to look at all files.
-    Settle,
-    /// The agent takes this many steps.
-    Steps(u8),
-    Deliver,
-    Outage,
-    Stop,
-    Kill,
-    Start,
-}
 
 /// A long time for a source.
 const LATER: Duration = Duration::from_secs(4);
@@ -128,6 +56,14 @@ pub(super) struct World {
     is_upgrade: bool,
     is_damaged: bool,
     is_excluded: bool,
+    /// The event of which a part was written.
+    part: u64,
+    /// All of the file that is being compressed.
+    compressed: Vec<u8>,
+    /// At most this many files are kept open.
+    pub(super) max_open: usize,
+    /// At most this many bytes of files without a name are.
+    pub(super) max_deleted: u64,
     /// Something was removed, overwritten or compressed.
     pub(super) has_removed: bool,
     /// Files that the agent knew to their end, and that were removed while it did not run.
@@ -172,6 +108,10 @@ impl World {
             is_upgrade: false,
             is_damaged: false,
             is_excluded: false,
+            part: 0,
+            compressed: Vec::new(),
+            max_open: 100,
+            max_deleted: 1 << 30,
             has_removed: false,
             removed_meanwhile: 0,
         }
@@ -307,7 +247,7 @@ impl World {
         };
         let settings = FileSettings {
             start: self.from,
-            max_deleted: 1 << 30,
+            max_deleted: self.max_deleted,
             exclude: self
                 .is_excluded
                 .then(|| "audit.log".into())
@@ -316,7 +256,7 @@ impl World {
             ..FileSettings::default()
         };
         self.agent = Some(Agent {
-            follower: Follower::new(&self.pattern, settings, 100, Some(restored)),
+            follower: Follower::new(&self.pattern, settings, self.max_open, Some(restored)),
             progress,
             store,
         });
@@ -361,6 +301,14 @@ impl World {
                 let (path, glob) = (self.log(), self.logs().join("audit.log*"));
                 self.pattern = if self.pattern == path { glob } else { path };
             }
+            Op::Beside => {
+                let dir = self.dir.path().join("beside");
+                fs::create_dir(&dir).unwrap();
+                Self::append(&dir.join("audit.log"), &event(self.next));
+                self.scattered.insert(self.next);
+                self.next += 1;
+                self.pattern = self.dir.path().join("*/*");
+            }
             Op::Upgrade => self.is_upgrade = true,
             Op::Damage => {
                 let store = Store::open(self.state.path(), "host", &self.pattern).unwrap();
@@ -372,13 +320,23 @@ impl World {
             Op::Kill => self.end(true),
             Op::Start => self.start(),
             Op::Unmount => {
-                let (here, away) = (self.logs(), self.dir.path().join("away"));
+                let (here, away) = (self.logs(), self.dir.path().join(".away"));
                 let (from, to) = if away.exists() {
                     (away, here)
                 } else {
                     (here, away)
                 };
                 fs::rename(from, to).unwrap();
+            }
+            Op::Maze => {
+                let logs = self.logs();
+                if logs.exists() {
+                    self.apply(Op::Unmount);
+                    std::os::unix::fs::symlink("log", logs).unwrap();
+                } else {
+                    fs::remove_file(logs).unwrap();
+                    self.apply(Op::Unmount);
+                }
             }
             _ if self.logs().exists() => self.apply_to_files(op),
             _ => {}
@@ -403,11 +361,40 @@ impl World {
         agent.is_some_and(|agent| agent.follower.pending.is_empty())
     }
 
-    /// How many files the agent keeps that are gone.
-    pub(super) fn kept(&self) -> usize {
-        let agent = self.agent.as_ref().unwrap();
-        let files = agent.follower.files.values();
-        files.filter(|file| file.is_gone).count()
+    fn follower(&self) -> &Follower {
+        &self.agent.as_ref().unwrap().follower
+    }
+
+    /// How many files the agent keeps that are gone, and how many it has open.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let files = || self.follower().files.values();
+        let gone = files().filter(|file| file.is_gone);
+        (gone.count(), files().filter(|file| file.is_open()).count())
+    }
+
+    /// How long ago the oldest file with something unread was written to.
+    pub(super) fn oldest_unread(&self) -> Duration {
+        self.follower().oldest_unread()
+    }
+
+    /// Bytes that the agent knows of, and that are not final.
+    pub(super) fn behind(&self) -> u64 {
+        self.agent.as_ref().unwrap().progress.behind()
+    }
+
+    /// Why a name can't be used.
+    pub(super) fn trouble(&self, name: &str) -> Option<String> {
+        self.follower().troubles.of(&self.logs().join(name))
+    }
+
+    /// Where the checkpoint says that files are.
+    pub(super) fn known_names(&self) -> BTreeSet<String> {
+        let Found::Files(checkpoint) = self.agent.as_ref().unwrap().store.read() else {
+            return BTreeSet::new();
+        };
+        let files = checkpoint.files.into_values();
+        let names = files.map(|file| file.path.file_name().unwrap().to_string_lossy().into());
+        names.collect()
     }
 
     /// In the end everything works, and all arrives.

@@ -2,9 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::{LATER, Op, World, event};
 use crate::source::gunzip::gzip;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl World {
     pub(super) fn apply_to_files(&mut self, op: Op) {
@@ -74,25 +78,22 @@ impl World {
 
     /// What only rows do.
     fn apply_row(&mut self, op: Op) {
-        let log = self.log();
+        let (log, compressed) = (self.log(), self.logs().join("audit.log.1.gz"));
         match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::WriteBoth(count) => {
                 let number = self.half.take().map(|(_, number)| number);
-                for path in [self.numbered(1), log] {
+                for path in [log, self.numbered(1)] {
                     self.half = number.map(|number| (path.clone(), number));
                     self.write(&path, count);
                 }
             }
-            Op::Part => {
-                self.scattered.insert(self.next);
-                let part = &event(self.next)[..10];
-                Self::append(&log, &format!("2026-01-01T00:00:00Z stdout P {part}\n"));
-            }
+            Op::Part => self.part(&log),
+            Op::PartOld => self.part(&self.numbered(1)),
             Op::Rest => {
-                let rest = &event(self.next)[10..];
+                let rest = &event(self.part)[10..];
                 Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
-                self.next += 1;
+                self.scattered.insert(self.part);
             }
             Op::Hole => {
                 let file = OpenOptions::new().write(true).open(&log).unwrap();
@@ -100,6 +101,7 @@ impl World {
                 file.set_len(length + (1 << 20)).unwrap();
             }
             Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
+            Op::Back => fs::rename(self.logs().join("other"), &log).unwrap(),
             Op::Unlink(count) => {
                 let mut file = OpenOptions::new().append(true).open(&log).unwrap();
                 fs::remove_file(&log).unwrap();
@@ -111,7 +113,27 @@ impl World {
                 }
                 self.settle();
             }
+            Op::Empty => drop(File::create(self.numbered(1)).unwrap()),
+            Op::Alias => fs::hard_link(&log, self.numbered(1)).unwrap(),
+            Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
+            Op::Compressing(percent) => {
+                self.gzip(true);
+                self.compressed = fs::read(&compressed).unwrap();
+                let part = self.compressed.len() * usize::from(percent) / 100;
+                fs::write(&compressed, &self.compressed[..part]).unwrap();
+                Self::set_time(&compressed, SystemTime::now() + HOUR);
+            }
+            Op::Compressed => {
+                fs::write(&compressed, &self.compressed).unwrap();
+                Self::set_time(&compressed, SystemTime::now() - LATER);
+            }
+            Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
+            Op::Tick => {
+                let now = SystemTime::now();
+                let files = fs::read_dir(self.logs()).unwrap();
+                files.for_each(|file| Self::set_time(&file.unwrap().path(), now));
+            }
             Op::Zstd => {
                 fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
             }
@@ -156,8 +178,44 @@ impl World {
                 fs::rename(old, &log).unwrap();
                 File::create(log).unwrap();
             }
+            Op::Vanish => {
+                let _ = fs::remove_file(self.dir.path().join("hidden"));
+                let other = self.logs().join("other");
+                fs::remove_file(if other.exists() { other } else { log }).unwrap();
+            }
+            Op::Link => self.link(&log),
             _ => {}
         }
+    }
+
+    fn link(&mut self, log: &Path) {
+        let real = self.dir.path().join("real");
+        if real.exists() {
+            let number = fs::read_dir(&real).unwrap().count();
+            let file = real.join("log");
+            self.scattered
+                .extend(Self::events(&fs::read(&file).unwrap()));
+            fs::rename(&file, real.join(number.to_string())).unwrap();
+        } else {
+            fs::create_dir(&real).unwrap();
+            fs::rename(log, real.join("log")).unwrap();
+            std::os::unix::fs::symlink(real.join("log"), log).unwrap();
+        }
+    }
+
+    fn part(&mut self, path: &Path) {
+        let part = &event(self.next)[..10];
+        Self::append(path, &format!("2026-01-01T00:00:00Z stdout P {part}\n"));
+        (self.part, self.next) = (self.next, self.next + 1);
+    }
+
+    fn set_time(path: &Path, time: SystemTime) {
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
     }
 
     fn shift(&mut self) {
