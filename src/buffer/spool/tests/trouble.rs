@@ -413,8 +413,9 @@ fn an_appender_says_what_it_takes() {
             true => Files::of(Arc::new(FakeDir::default()), tempfile::tempfile().unwrap()),
             false => Err(ErrorKind::Other.into()),
         };
+        // If no files are given, it can't open any.
         let settings = Settings {
-            path: "spool".into(),
+            path: "/dev/null/spool".into(),
             limit: LIMIT,
             sync: SyncMode::Second,
         };
