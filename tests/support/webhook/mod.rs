@@ -6,6 +6,7 @@ mod answer;
 mod request;
 
 use std::collections::{HashMap, VecDeque};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -175,10 +176,28 @@ impl Webhook {
         self.shared.lock().connections
     }
 
-    /// Waits until every connection is closed: what comes next needs a new one.
+    /// Waits until every connection is closed, and clients can see it: what comes next needs a new one.
     #[track_caller]
     pub(crate) fn wait_until_closed(&self) {
         drop(self.wait("no connection", |state| state.open.is_empty()));
+        let SocketAddr::V4(address) = self.address else {
+            return;
+        };
+        // As the kernel lists sockets: its own address, the other one, and the state, of which 01 is established. On a
+        // busy host the end takes a moment to arrive.
+        let [ip, port] = [
+            u32::from_ne_bytes(address.ip().octets()),
+            address.port().into(),
+        ];
+        let client = format!(" {ip:08X}:{port:04X} 01 ");
+        let began = Instant::now();
+        while fs::read_to_string("/proc/net/tcp")
+            .unwrap()
+            .contains(&client)
+        {
+            assert!(began.elapsed() < PATIENCE, "clients see no end");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until all connections that clients have made so far were accepted. They are accepted in order, so it is
