@@ -1,7 +1,7 @@
 //! Single events that keep failing: when they are tried again.
 
 use super::*;
-use crate::delivery::attempt::{Attempt, Suspect};
+use crate::delivery::attempt::{Airborne, Attempt, Launch, Suspect};
 
 #[test]
 fn a_suspect_is_tried_after_its_backoff_and_at_the_end_when_nothing_else_is_left() {
@@ -35,14 +35,14 @@ fn a_suspect_is_tried_after_its_backoff_and_at_the_end_when_nothing_else_is_left
 }
 
 #[test]
-fn a_suspect_is_tried_early_eight_times() {
+fn a_suspect_is_not_tried_early_for_ever() {
     let (mut delivery, now) = (Simulation::new(0).delivery, Instant::now());
     let event = Attempt::from(Batch::of(b"{}\n"));
     delivery.set_aside(None, event, "no", now);
-    for tries in 1..10 {
+    for tries in 1..30 {
         let mut suspect = delivery.suspects.pop_front().unwrap();
         assert_eq!(suspect.tries, tries);
-        assert_eq!(suspect.is_awaited(1), tries < 8, "{tries}");
+        assert_eq!(suspect.is_awaited(1), tries < 24, "{tries}");
         let event = std::mem::take(&mut suspect.attempt);
         delivery.set_aside(Some(suspect), event, "no", now);
     }
@@ -51,8 +51,32 @@ fn a_suspect_is_tried_early_eight_times() {
 }
 
 #[test]
+fn three_suspects_take_turns_before_the_others() {
+    let (mut delivery, now) = (Simulation::new(0).delivery, Instant::now());
+    for event in Batch::of(b"1\n2\n3\n4\n").events() {
+        delivery.set_aside(None, Attempt::from(event), "no", now);
+    }
+    let mut tried = Vec::new();
+    for _ in 0..6 {
+        delivery.passes += 1;
+        let mut flight = delivery.take_due_suspect(now).unwrap();
+        tried.extend(flight.attempt.batch.seqs().map(|seqs| seqs.start));
+        flight.attempt.failed(delivery.passes);
+        delivery.set_aside(flight.suspect, flight.attempt, "no", now);
+    }
+    assert_eq!(tried, [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
 fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
-    for (others_wait, failed, is_turn) in [(true, 1, true), (true, 2, false), (false, 2, true)] {
+    for (others_wait, failed, tried, is_turn) in [
+        (true, 1, 0, true),
+        (true, 2, 0, false),
+        (true, 0, 1, true),
+        (true, 1, 1, false),
+        (false, 2, 0, true),
+        (false, 0, 1, false),
+    ] {
         let mut delivery = Simulation::new(0).delivery;
         let event = || Batch::of(b"{}\n");
         delivery.set_aside(None, Attempt::from(event()), "no", Instant::now());
@@ -60,7 +84,18 @@ fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
             delivery.fresh = event();
         }
         delivery.failed_in_a_row = failed;
-        assert_eq!(delivery.next_suspect().is_some(), is_turn, "{failed}");
+        for is_suspect in [false, true].into_iter().take(2 * tried) {
+            delivery.in_flight.push(Airborne {
+                launch: Launch {
+                    is_suspect,
+                    ..Launch::default()
+                },
+                extent: Extent::default(),
+                seqs: Vec::new(),
+            });
+        }
+        let place = format!("{others_wait} {failed} {tried}");
+        assert_eq!(delivery.next_suspect().is_some(), is_turn, "{place}");
     }
 }
 
