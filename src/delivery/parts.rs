@@ -10,6 +10,8 @@ use super::step::Effect;
 
 /// If more than one in this many events of a body failed, none of them is to blame.
 const FEW: usize = 10;
+/// Bodies are halved this often at most because of other suspects.
+const HALVINGS: usize = 10;
 
 impl Delivery {
     /// Each event has an outcome of its own.
@@ -35,16 +37,16 @@ impl Delivery {
             }
         }
         let none_passed = delivered.is_empty();
-        let fail = failed.batch.extent().events;
+        let failures = failed.batch.extent().events;
         let is_late = launch.generation != self.generation;
-        if is_late || (fail > 1 && fail * FEW > events) {
-            // That is the webhook's fault rather than theirs, or another webhook's.
+        if is_late || (failures > 1 && failures * FEW > events) {
+            // So many are the webhook's fault, and what another webhook refused is not theirs either.
             again.merge(std::mem::take(&mut failed.batch));
-        } else if fail > 0 {
+        } else if failures > 0 {
             // The others of this body have passed since.
             self.trouble.get_or_insert(self.passes);
         }
-        let is_one_apart = fail == 1 && again.is_empty() && unknown.is_empty() && !none_passed;
+        let is_one_apart = failures == 1 && again.is_empty() && unknown.is_empty() && !none_passed;
         if !rejected.is_empty() {
             let message = partial
                 .rejection
@@ -83,7 +85,7 @@ impl Delivery {
         effects: &mut Vec<Effect>,
     ) {
         // While there are many, smaller bodies let more pass between two tries of each.
-        let many = self.suspects.len().min(10);
+        let many = self.suspects.len().min(HALVINGS);
         if many > 0 {
             self.size.divided(self.size.limit() >> many);
         }

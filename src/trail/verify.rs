@@ -198,10 +198,8 @@ impl Stream {
     pub fn missing(&self) -> Ranges {
         let mut numbers = self.expected();
         if !numbers.is_empty() {
-            let end = self.end();
-            let lost = self.owned();
-            let last = lost.iter().map(|range| range.start.max(end)..range.end);
-            last.filter(|range| !range.is_empty()).for_each(|range| {
+            let last = self.owned().without(&Ranges::from(0..self.end()));
+            last.iter().for_each(|range| {
                 numbers.add(range);
             });
         }

@@ -325,6 +325,13 @@ impl Simulation {
         assert_eq!(is_final + self.delivery.buffered(), self.taken);
     }
 
+    /// How long the slowest of the delivered events took.
+    fn latest(&self) -> Duration {
+        let took = self.delivered.iter();
+        let took = took.map(|(seq, at)| *at - self.arrivals[*seq as usize]);
+        took.max().unwrap()
+    }
+
     fn delivered_all_but(&self, lost: &[Seq]) -> bool {
         let expected: BTreeSet<Seq> = (0..self.arrivals.len() as Seq)
             .filter(|seq| !lost.contains(seq))

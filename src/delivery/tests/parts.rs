@@ -122,7 +122,7 @@ fn events_that_are_put_off_again_and_again_keep_no_others_waiting() {
     });
     assert_eq!(simulation.delivered.len(), 1980);
     assert!(simulation.rejected.is_empty());
-    assert!(latest(&simulation) < Duration::from_secs(5));
+    assert!(simulation.latest() < Duration::from_secs(5));
 }
 
 /// The same, said as simply as the webhook's side does.
@@ -155,13 +155,6 @@ fn some_fail(
     simulation
 }
 
-/// How long the slowest of the delivered events took.
-fn latest(simulation: &Simulation) -> Duration {
-    let late =
-        (simulation.delivered.iter()).map(|(seq, at)| *at - simulation.arrivals[*seq as usize]);
-    late.max().unwrap()
-}
-
 #[test]
 fn an_event_that_fails_whenever_others_of_its_body_pass_is_rejected() {
     for share in [1000, 300] {
@@ -170,7 +163,7 @@ fn an_event_that_fails_whenever_others_of_its_body_pass_is_rejected() {
         let poison: Vec<Seq> = (0..1500).step_by(share as usize).collect();
         assert!(simulation.delivered_all_but(&poison), "{share}");
         assert!(simulation.rejected.keys().eq(&poison), "{share}");
-        assert!(latest(&simulation) < Duration::from_secs(5), "{share}");
+        assert!(simulation.latest() < Duration::from_secs(5), "{share}");
         let requests = simulation.requests.len();
         assert!(requests < 220 + 25 * poison.len(), "{share}: {requests}");
     }
@@ -188,7 +181,7 @@ fn a_share_of_events_that_always_fails_holds_nobody_up() {
         let poison: Vec<Seq> = (0..30_000).step_by(share as usize).collect();
         let place = format!("one in {share}, {connections}");
         assert!(simulation.delivered_all_but(&poison), "{place}");
-        assert!(latest(&simulation) < Duration::from_secs(20), "{place}");
+        assert!(simulation.latest() < Duration::from_secs(20), "{place}");
         assert!(simulation.rejected.len() > poison.len() / 2, "{place}");
     }
 }

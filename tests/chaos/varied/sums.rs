@@ -15,8 +15,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Since a first look, memory has grown by no more than this, descriptors by no more than these and some, and
-    /// threads only by those of probes and of connections that are just being made or closed.
+    /// Since a first look, memory has grown by no more than this, and descriptors by no more than this many, besides
+    /// those of probes and of connections that are just being made or closed; threads only by theirs.
     #[track_caller]
     pub(super) fn is_flat(&self, first: &Sums, growth_kib: usize, descriptors: usize) {
         let is_flat = self.resident_kib <= first.resident_kib.saturating_add(growth_kib)
