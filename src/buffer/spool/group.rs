@@ -2,7 +2,8 @@
 
 use std::io;
 use std::str::FromStr;
-use std::sync::{Arc, Condvar, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, MutexGuard, OnceLock, PoisonError};
 
 use super::dir::SpoolFile;
 use super::record::{RECORD_HEAD, Record};
@@ -93,7 +94,9 @@ impl Group {
         if let Some(ticket) = &self.ticket {
             // For those who have their result already, a part may have been written again.
             let _ = ticket.result.set(result);
-            ticket.done.notify_all();
+            if ticket.has_sleepers.load(Relaxed) {
+                ticket.done.notify_all();
+            }
         }
     }
 }
@@ -102,12 +105,28 @@ impl Group {
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     result: OnceLock<Appended>,
-    pub(super) done: Condvar,
+    done: Condvar,
+    /// To wake somebody takes a system call, even if nobody sleeps.
+    has_sleepers: AtomicBool,
 }
 
 impl Ticket {
     pub(super) fn result(&self) -> Option<Appended> {
         self.result.get().copied()
+    }
+
+    /// Sleeps until it is likely that the group was written, or can be.
+    pub(super) fn sleep<'a, T>(&self, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.has_sleepers.store(true, Relaxed);
+        let waited = self.done.wait(state);
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes one of those who sleep. To be called while the state is locked.
+    pub(super) fn wake_one(&self) {
+        if self.has_sleepers.load(Relaxed) {
+            self.done.notify_one();
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod group;
 mod marks;
 mod memory;
 mod noting;
+mod overdue;
 pub mod position;
 pub mod reader;
 pub mod record;

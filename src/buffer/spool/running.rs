@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::files::Files;
 use super::group::{Appended, SyncMode, result_of};
 use super::noting::Noted;
+use super::overdue::Overdue;
 use super::position::Position;
 use super::reread::Rereader;
 use super::shared::Shared;
@@ -85,6 +86,7 @@ impl Spool {
             position,
             lock,
             noted: Noted::at(at),
+            overdue: Overdue::new(Instant::now()),
         };
         upkeep.report();
         let (alive, ended) = bounded(0);

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -14,6 +14,7 @@ use super::marks::Marks;
 use super::reader::Damage;
 use super::record::Record;
 use super::segments::{self, Segments};
+use super::trouble::Trouble;
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
@@ -35,16 +36,6 @@ const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
 const YIELDS: usize = 4;
-/// The reason why nothing is appended.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) since: Instant,
-    /// None if the limit is reached; else the disk fails, and is tried again at this time.
-    pub(super) retry_at: Option<Instant>,
-    pub(super) result: Appended,
-    /// How many bytes of events were refused at once because of it.
-    pub(super) bytes: u64,
-}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -256,10 +247,7 @@ impl Shared {
             }
             state = match state.can_write() {
                 true => self.write(state).0,
-                false => ticket
-                    .done
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                false => ticket.sleep(state),
             };
         }
     }
@@ -367,7 +355,7 @@ impl Shared {
         state.writer = Some(writer);
         if !state.pending.is_empty() {
             match &state.pending.ticket {
-                Some(ticket) => ticket.done.notify_one(),
+                Some(ticket) => ticket.wake_one(),
                 None => self.unwritten.notify_one(),
             }
         }

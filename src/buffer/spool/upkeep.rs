@@ -10,6 +10,7 @@ use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, SyncMode, Unsynced, result_of};
 use super::noting::{Change, Noted, Reached};
+use super::overdue::Overdue;
 use super::position::PositionFile;
 use super::record::Record;
 use super::shared::{Shared, now};
@@ -21,8 +22,11 @@ use crate::telemetry::watchdog::Watchdog;
 
 /// How often it is noted what has become final: a kill repeats what became final in between.
 const TICK: Duration = Duration::from_millis(20);
-/// How often everything is synced with [`SyncMode::Second`], and what is not needed any more is removed.
-const SYNC: Duration = Duration::from_secs(1);
+/// How often everything is noted, and what is not needed any more is removed.
+const NOTE: Duration = Duration::from_secs(1);
+/// With [`SyncMode::Second`], the age of events that are not final at which they are synced: less than a second at the
+/// next tick.
+const UNSYNCED: Duration = NOTE.saturating_sub(TICK);
 /// With [`SyncMode::Always`], the least time between two calls of fdatasync(2).
 const GROUP: Duration = Duration::from_millis(2);
 /// What streams have appended may be written this much later, or a multiple of that.
@@ -49,7 +53,7 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
             return;
         } else {
             // A failed disk is tried again.
-            let waited = shared.unwritten.wait_timeout(state, SYNC / 2);
+            let waited = shared.unwritten.wait_timeout(state, NOTE / 2);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -66,19 +70,19 @@ pub(super) struct Upkeep {
     /// Keeps other agents out.
     pub(super) lock: Option<File>,
     pub(super) noted: Noted,
+    pub(super) overdue: Overdue,
 }
 
 impl Upkeep {
     /// Runs until the spool ends.
     pub(super) fn run(mut self) {
-        let (mut synced, mut grouped, mut ticked) =
-            (Instant::now(), Instant::now(), Instant::now());
+        let (mut noted, mut grouped, mut ticked) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             let is_last = self.wait(grouped, ticked);
             let now = Instant::now();
-            let is_due = is_last || now.duration_since(synced) >= SYNC;
+            let is_due = is_last || now.duration_since(noted) >= NOTE;
             if is_due {
-                synced = now;
+                noted = now;
             }
             if self.position.is_none() && is_due {
                 self.reopen();
@@ -86,20 +90,30 @@ impl Upkeep {
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));
             }
+            let mut syncs = is_last || self.shared.sync == SyncMode::Always;
             // First what can be removed, since it need not be on disk.
             if is_due || now.duration_since(ticked) >= TICK {
                 ticked = now;
                 self.note(is_due, is_last);
                 self.report();
+                syncs |= self.is_overdue(now);
             }
-            if is_due || self.shared.sync == SyncMode::Always {
+            if syncs {
                 grouped = now;
-                self.sync(is_due);
+                self.sync();
             }
             if is_last {
                 return;
             }
         }
+    }
+
+    /// Whether something must be synced that is not final.
+    fn is_overdue(&mut self, now: Instant) -> bool {
+        let acked = self.acked();
+        let next = self.shared.lock().segments.next();
+        let is_overdue = self.overdue.is_overdue(now, acked, next, UNSYNCED);
+        is_overdue && self.shared.sync == SyncMode::Second
     }
 
     /// Waits until there is something to do. True if the spool ends.
@@ -139,13 +153,11 @@ impl Upkeep {
     }
 
     /// Syncs what was written to disk.
-    pub(super) fn sync(&self, is_due: bool) {
+    pub(super) fn sync(&self) {
         let mut state = self.shared.lock();
         let unsynced = std::mem::take(&mut state.unsynced);
-        let dir = state.dir.clone().filter(|_| {
-            let waits = self.shared.sync == SyncMode::Always && !unsynced.is_empty();
-            (is_due || waits) && std::mem::take(&mut state.dir_is_unsynced)
-        });
+        let has_new = !unsynced.is_empty() && std::mem::take(&mut state.dir_is_unsynced);
+        let dir = state.dir.clone().filter(|_| has_new);
         drop(state);
         let dir_synced = dir.map_or(Ok(()), |dir| self.io(|| dir.sync()));
         for unsynced in unsynced {
@@ -258,12 +270,18 @@ impl Upkeep {
         }
     }
 
+    /// The number of the first event that is not final.
+    fn acked(&self) -> u64 {
+        // First the watermark, then the marks: the queue locks them while it is locked itself.
+        let watermark = self.stats.watermark();
+        self.shared.marks().advance(watermark)
+    }
+
     /// How far the spool is. If nothing in the newest segment is needed, it is not written to any more, so that it can
     /// be removed: at the end, and when its room may be what is missing.
     fn reached(&self, is_last: bool) -> Reached {
-        let watermark = self.stats.watermark();
+        let acked = self.acked();
         let mut state = self.shared.lock();
-        let acked = self.shared.marks().advance(watermark);
         let next = state.segments.next();
         if (is_last || state.is_in_trouble())
             && next <= acked

@@ -15,6 +15,7 @@ use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Consumer, Producer, Taken, queue};
 use crate::buffer::run::Run;
 use crate::buffer::spool::noting::Noted;
+use crate::buffer::spool::overdue::Overdue;
 use crate::buffer::spool::reader::{Reader, View};
 use crate::buffer::spool::shared::{Shared, State};
 use crate::buffer::spool::upkeep::Upkeep;
@@ -131,6 +132,7 @@ impl Life {
                 position: Some(files.position),
                 lock: Some(files.lock),
                 noted: Noted::at(files.at),
+                overdue: Overdue::new(Instant::now()),
             },
             shared,
             producer,
@@ -166,7 +168,7 @@ impl Life {
             });
             while !client.is_finished() {
                 self.write();
-                self.upkeep.sync(false);
+                self.upkeep.sync();
                 thread::yield_now();
             }
             let (appended, disk) = client.join().unwrap();
@@ -269,7 +271,7 @@ impl World {
             Act::Tick(is_due) => {
                 self.life.upkeep.note(is_due, false);
                 self.life.upkeep.report();
-                self.life.upkeep.sync(is_due);
+                self.life.upkeep.sync();
             }
             Act::Fail {
                 calls,
@@ -375,7 +377,7 @@ impl World {
         for _ in 0..3 {
             retry(&mut self.life.shared.lock());
             self.life.write();
-            self.life.upkeep.sync(true);
+            self.life.upkeep.sync();
             self.life.upkeep.note(true, false);
             self.life.read();
             self.life.finish(usize::MAX);

@@ -309,7 +309,7 @@ fn the_position_does_not_say_that_events_are_there_whose_writers_wait_for_that()
         life.write();
         let at = |end| Stored::At(Position { acked: 0, end });
         assert_eq!(note(&mut life), at(end), "{sync:?}");
-        life.upkeep.sync(true);
+        life.upkeep.sync();
         assert_eq!(note(&mut life), at(1), "{sync:?}");
     }
 }
