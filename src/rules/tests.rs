@@ -125,12 +125,14 @@ fn secrets_are_masked_and_nothing_else() {
 
 #[test]
 fn an_event_whose_secret_has_no_end_is_not_sent() {
-    let lines = "{\"a\":1}\n{\"sig\":\"abcdefgh\",\"cookie\":\"abc\n{\"cookie\":\n{\"b\":2}\n";
+    // The last one follows events that are sent.
+    let lines = "{\"a\":1}\n{\"sig\":\"abcdefgh\",\"cookie\":\"abc\n{\"cookie\":\n{\"b\":2}\n\
+                 {\"c\":3}\n{\"cookie\":\n{\"d\":4}\n";
     let mut chunk = chunk(lines);
     let screened = redacting().screen(&mut chunk, 0);
-    assert_eq!(chunk.bytes, b"{\"a\":1}\n{\"b\":2}\n");
-    assert_eq!((screened.unredactable, chunk.events), (2, 2));
-    assert_eq!(screened.events(), 2);
+    assert_eq!(chunk.bytes, b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n{\"d\":4}\n");
+    assert_eq!((screened.unredactable, chunk.events), (3, 4));
+    assert_eq!(screened.events(), 3);
 }
 
 #[test]

@@ -158,3 +158,6 @@ impl Agent {
         Some(written.duration_since(at).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -276,6 +276,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_or_not_waits_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
+        let path = dir.path().join("file");
+        let (rejects, ended) = Rejects::start(path.clone(), 500, Arc::clone(&report)).unwrap();
+        let waiting = Arc::clone(&rejects.waiting);
+        let large = format!("{{\"large\":\"{}\"}}\n", "x".repeat(500));
+        rejects.offer(
+            String::new(),
+            "HTTP 400",
+            3,
+            &[b"{\"n\":1}\n", large.as_bytes(), b"{}\n"],
+        );
+        rejects.offer(String::new(), "HTTP 400", 1, &[b"{\"n\":2}\n"]);
+        drop(rejects);
+        assert!(ended.recv().is_err());
+        let rejects = report.snapshot().rejects;
+        assert_eq!((rejects.saved, rejects.unsaved), (2, 2));
+        assert_eq!(text(&path).lines().count(), 2);
+        assert_eq!(waiting.load(std::sync::atomic::Ordering::Acquire), 0);
+    }
+
+    #[test]
     fn what_waits_is_bounded() {
         let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
         let (entries, queue) = unbounded();
@@ -293,9 +316,15 @@ mod tests {
         rejects
             .waiting
             .store(0, std::sync::atomic::Ordering::Release);
+        // Each of the first four takes a quarter of the room.
         for _ in 0..10 {
-            rejects.offer(String::new(), "", 1, &[&large[..MAX_WAITING / 4]]);
+            rejects.offer(
+                String::new(),
+                "",
+                1,
+                &[&large[..MAX_WAITING / 4 - OVERHEAD]],
+            );
         }
-        assert_eq!(queue.len(), 1 + 3);
+        assert_eq!(queue.len(), 1 + 4);
     }
 }

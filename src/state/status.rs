@@ -96,13 +96,18 @@ impl StatusFile {
         }
     }
 
-    /// Opens it as soon as the directory can be used, and until then logs now and then that it can't. `None` if the
-    /// agent ends first.
-    fn await_dir(dir: &Path, host: &str, told: &Receiver<Snapshot>) -> Option<Self> {
+    /// Opens it as soon as the directory can be used, trying every `retry`, and until then logs now and then that it
+    /// can't. `None` if the agent ends first.
+    fn await_dir(
+        dir: &Path,
+        host: &str,
+        told: &Receiver<Snapshot>,
+        retry: Duration,
+    ) -> Option<Self> {
         let mut logged = Instant::now();
         loop {
             // What was sent is the last snapshot, which then can't be written anywhere.
-            if told.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
+            if told.recv_timeout(retry) != Err(RecvTimeoutError::Timeout) {
                 return None;
             }
             match StatusFile::open(dir, host.to_owned()) {
@@ -245,7 +250,7 @@ impl Place {
         spawn("state", move || {
             let file = match self {
                 Place::Taken(file) => Some(file),
-                Place::Awaited => StatusFile::await_dir(&dir, &host::name(), &told),
+                Place::Awaited => StatusFile::await_dir(&dir, &host::name(), &told, RETRY),
             };
             if let Some(mut file) = file {
                 file.watchdog = watchdog;
@@ -327,52 +332,4 @@ fn time(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::MetadataExt as _;
-
-    use super::*;
-
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    fn written(file: &StatusFile) -> Option<u64> {
-        Some(fs::metadata(file.path()).ok()?.ino())
-    }
-
-    #[test]
-    fn a_heartbeat_is_written_when_nothing_has_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = StatusFile::open(dir.path(), "host".into()).unwrap();
-        let report = Report::new(INTERVAL, Vec::new());
-        let (last, told) = bounded(1);
-        let (look, heartbeat) = (Duration::from_millis(1), Duration::from_millis(300));
-        let (file, report) = (&file, &report);
-        // If this fails, it drops its end of the channel, which ends the thread.
-        std::thread::scope(move |scope| {
-            let began = Instant::now();
-            scope.spawn(move || file.run(report, &told, look, heartbeat));
-            let mut versions = Vec::new();
-            while versions.len() < 3 && began.elapsed() < INTERVAL {
-                let version = written(file);
-                if version.is_some() && versions.last() != Some(&version) {
-                    versions.push(version);
-                }
-            }
-            assert_eq!(versions.len(), 3);
-            assert!(began.elapsed() >= 2 * heartbeat, "{:?}", began.elapsed());
-            last.send(report.stopped()).unwrap();
-        });
-        let state: Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
-        assert!(state["ended"].is_string(), "{state}");
-    }
-
-    #[test]
-    fn the_last_snapshot_is_not_waited_for_where_the_directory_hangs() {
-        let report = Report::new(INTERVAL, Vec::new());
-        let (last, _told) = bounded(1);
-        let (_end, ended) = bounded(0);
-        let began = Instant::now();
-        Writer { last, ended }.finish(report.stopped(), Duration::from_millis(10));
-        assert!(began.elapsed() < INTERVAL);
-    }
-}
+mod tests;

@@ -188,6 +188,16 @@ fn released_events_leave_room_and_are_not_final() {
 }
 
 #[test]
+fn only_what_is_taken_is_noted() {
+    let (producer, _consumer) = queue(bound(5, 1000));
+    for (events, expected) in [(0, None), (3, Some(0..3)), (4, Some(3..5)), (2, None)] {
+        let (mut events, mut noted) = (chunk(b'a', events, 2), Vec::new());
+        producer.offer_noting(&mut events, Duration::ZERO, |seqs| noted.push(seqs));
+        assert_eq!(noted, Vec::from_iter(expected));
+    }
+}
+
+#[test]
 fn who_waits_for_the_watermark_is_woken_when_it_rises() {
     let (producer, consumer) = queue(bound(99, 1000));
     let (wake, woken) = bounded(1);

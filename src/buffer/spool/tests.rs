@@ -3,6 +3,7 @@
 mod again;
 mod disk;
 mod found;
+mod meanwhile;
 mod model;
 mod steps;
 mod stop;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delivery::attempt::Attempt;
+use crate::delivery::compression::{Compression, Packed};
 
 fn delivery() -> Delivery {
     Delivery::new(settings(), Backoff::new(MIN, MIN, 7))
@@ -53,6 +54,48 @@ fn newer_events_are_looked_for_while_there_are_few() {
         };
         let place = format!("{is_down} {fresh} {retry} {has_ended}");
         assert_eq!(delivery.has_room(limit), has_room, "{place}");
+    }
+}
+
+/// What is different.
+type Change = fn(&mut Delivery);
+
+/// A delivery for which another body may be made while this one is posted.
+fn looking_ahead() -> Delivery {
+    let mut delivery = delivery();
+    delivery.fresh = events(10);
+    delivery.compression.learn(Packed {
+        plain: 100,
+        bytes: 10,
+    });
+    delivery.ahead.collected(true);
+    delivery
+}
+
+#[test]
+fn the_queue_is_looked_at_for_another_body_unless_there_is_none_or_one_already() {
+    let changes: [(Change, bool); 11] = [
+        (|_| (), true),
+        (|it| it.fresh = events(9), false),
+        (|it| it.fresh = events(20), true),
+        (|it| it.fresh = events(21), false),
+        (|it| it.is_collecting = true, false),
+        (|it| it.has_ended = true, false),
+        (|it| it.ahead.collected(false), false),
+        // None is made ahead.
+        (|it| it.settings.connections = 2, false),
+        (|it| it.compression = Compression::new(None), false),
+        (|it| it.failed_in_a_row = 9, false),
+        (|it| it.retry.push_back(Attempt::from(events(1))), false),
+    ];
+    let limit = Extent {
+        events: 10,
+        ..Extent::MAX
+    };
+    for (place, (change, looks)) in changes.into_iter().enumerate() {
+        let mut delivery = looking_ahead();
+        change(&mut delivery);
+        assert_eq!(delivery.looks_ahead(limit), looks, "{place}");
     }
 }
 

@@ -81,6 +81,28 @@ fn a_few_events_that_fail_are_kept_apart_from_newer_ones() {
     }
 }
 
+/// The others of its body have passed since.
+#[test]
+fn only_an_event_that_fails_is_trouble_before_its_body_has_passed() {
+    use EventOutcome::{Delivered, Failed, Retry, Unknown};
+    for (outcome, trouble) in [
+        (Failed, Some(0)),
+        // What is put off, or may have arrived, is a failure of the webhook after what it took.
+        (Unknown, Some(1)),
+        (Retry, None),
+        (Delivered, None),
+    ] {
+        let (mut delivery, flight) = in_flight(terms());
+        let outcomes = partial(vec![Delivered, outcome, Delivered]);
+        delivery.on(flight, outcomes, QUICK, Instant::now());
+        assert_eq!(
+            (delivery.trouble, delivery.passes),
+            (trouble, 1),
+            "{outcome:?}"
+        );
+    }
+}
+
 #[test]
 fn what_may_have_arrived_of_a_body_is_counted_when_it_is_sent_again() {
     let mut simulation = Simulation::new(9);

@@ -66,6 +66,14 @@ fn a_rule_holds_for_what_it_says() {
         ("star!=a*c", false),
         ("api.name=Head*,http_status>=400", true),
         (" api.name = Head* , http_status < 400 ", false),
+        // What comes behind an array, or an object, of which only a part is looked at.
+        ("Records[0].api.name=s3:Get*,ok=true", true),
+        (
+            "Records[0].api.name=s3:Get*,Records[1].user=backup,ok=true",
+            true,
+        ),
+        ("Records[5].user!=x,ok=true", false),
+        ("api.name=Head*,deep.name.x=1", true),
         ("*", true),
     ] {
         let found = excluded(&[(Action::Exclude, rule)], event);

@@ -250,7 +250,7 @@ impl Follower {
             let unmounted = self.unmounted();
             self.unclear.extend(unmounted);
         }
-        if is_nothing_there && self.files.values().all(|file| file.is_gone) {
+        if self.files.values().all(|file| file.is_gone) {
             // Its filesystem may not be mounted yet.
             if !std::mem::replace(&mut self.is_waiting, true) {
                 let source = sink.name().to_owned();

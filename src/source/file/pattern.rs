@@ -190,9 +190,9 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
         } else if let Some(length) = match_one(&pattern[at..], name[seen]) {
             at += length;
             seen += 1;
-        } else if let Some((behind, taken)) = star {
-            (at, seen) = (behind, taken + 1);
-            star = Some((behind, taken + 1));
+        } else if let Some((behind, taken)) = &mut star {
+            *taken += 1;
+            (at, seen) = (*behind, *taken);
         } else {
             return false;
         }

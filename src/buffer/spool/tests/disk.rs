@@ -1,6 +1,7 @@
 //! A disk in memory that is killed, loses power, fails, and is damaged.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -35,6 +36,26 @@ pub(super) struct Disk {
     pub(super) shrinks: bool,
     /// Bytes that can't be read, of every file.
     pub(super) unreadable: Range<usize>,
+    /// How often files can't be opened for reading from now on.
+    pub(super) unopenable: usize,
+    /// What others do during the next call that may fail, and its result.
+    pub(super) meanwhile: Meanwhile,
+}
+
+/// Something that is done once.
+#[derive(Default, Clone)]
+pub(super) struct Meanwhile(Option<Arc<dyn Fn() -> io::Result<()> + Send + Sync>>);
+
+impl Meanwhile {
+    pub(super) fn new(others: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Meanwhile(Some(Arc::new(others)))
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Meanwhile({})", self.0.is_some())
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -62,6 +83,10 @@ impl FakeDir {
 
     /// One more call that may fail.
     fn call(&self) -> io::Result<()> {
+        let meanwhile = self.disk().meanwhile.0.take();
+        if let Some(others) = meanwhile {
+            others()?;
+        }
         let mut disk = self.disk();
         match &mut disk.failing {
             Some((0, kind)) => Err((*kind).into()),
@@ -126,6 +151,10 @@ impl Dir for FakeDir {
             self.call()?;
         }
         let mut disk = self.disk();
+        if access == Access::Read && disk.unopenable > 0 {
+            disk.unopenable -= 1;
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         let number = match (disk.names.get(name), access) {
             (Some(_), Access::New) => return Err(ErrorKind::AlreadyExists.into()),
             (Some(number), _) => *number,

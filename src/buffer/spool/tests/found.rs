@@ -237,6 +237,24 @@ fn what_cannot_be_read_is_tried_three_times() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_opened_is_tried_three_times() {
+    let whole = segment(0, &[100, 100]);
+    for (unopenable, expected) in [
+        (0, (200, 0, 0)),
+        (2, (200, 0, 0)),
+        (3, (0, 2, whole.len() as u64)),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), whole.clone());
+        let segments = segments::open(&dir).unwrap().segments;
+        dir.disk().unopenable = unopenable;
+        let (lines, missing, damaged) = read(&mut Reader::new(Arc::new(dir), 0), &segments);
+        let digits = lines.bytes().filter(u8::is_ascii_digit).count();
+        assert_eq!((digits, missing, damaged), expected, "{unopenable}");
+    }
+}
+
+#[test]
 fn gaps_and_damaged_bytes_are_told_before_what_follows_them() {
     let record = |number: u64| segment(number, &[100]).split_off(SEGMENT_HEAD);
     let damaged = vec![0; 64];

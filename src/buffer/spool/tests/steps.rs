@@ -101,7 +101,7 @@ pub(super) struct Life {
     /// Events are missing from it.
     missing: bool,
     /// How often each line was read in it.
-    seen: BTreeMap<String, usize>,
+    pub(super) seen: BTreeMap<String, usize>,
     /// How many events count as received, if that is known.
     received: Option<u64>,
     pub(super) report: Arc<Report>,

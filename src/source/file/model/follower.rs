@@ -1,0 +1,95 @@
+//! The steps of a source's files, each alone.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::hook::Hook;
+use super::tracked::tracked;
+use crate::source::file::follower::Follower;
+use crate::source::file::gzip::MAGIC;
+use crate::source::file::tracked::{State, Tracked};
+use crate::state::checkpoint::FileOffset;
+
+/// All logs of a directory.
+fn follower(dir: &Path) -> Follower {
+    Follower::new(&dir.join("*.log"), Default::default(), 100, None)
+}
+
+/// A file that was just found, and holds this.
+fn found(dir: &Path, name: &str, text: &[u8]) -> Tracked {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    tracked(&path, &fs::metadata(&path).unwrap())
+}
+
+/// Its time is ahead, so that it does not matter how long the test takes.
+#[test]
+fn what_can_not_be_told_yet_is_looked_into_again_if_it_has_anything() {
+    for (text, waits) in [(&b""[..], false), (MAGIC, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut follower = follower(dir.path());
+        let path = dir.path().join("a.log");
+        fs::write(&path, text).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        let file = File::options().append(true).open(&path).unwrap();
+        file.set_modified(later).unwrap();
+        let now = Instant::now();
+        let mut file = tracked(&path, &fs::metadata(&path).unwrap());
+        file.active = now;
+        follower.put(1, file);
+        follower.examine(1, now).unwrap();
+        let file = &follower.files[&1];
+        let found = (file.state, file.is_touched, follower.pending.contains(&1));
+        assert_eq!(found, (State::New, waits, waits), "{text:?}");
+    }
+}
+
+/// Its content may be in a file that is just being compressed.
+#[test]
+fn missing_contents_are_reported_at_once_if_there_are_files_unless_one_can_not_be_told_yet() {
+    for (state, is_gzip, is_touched, is_reported) in [
+        (State::Followed, false, true, true),
+        (State::Followed, true, true, true),
+        (State::New, false, true, true),
+        (State::New, true, false, true),
+        (State::New, true, true, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        let mut file = found(dir.path(), "a.log", b"");
+        (file.state, file.is_gzip, file.is_touched) = (state, is_gzip, is_touched);
+        follower.put(1, file);
+        let gone = FileOffset {
+            path: dir.path().join("gone.log").into(),
+            length: 5,
+            ..FileOffset::default()
+        };
+        follower.missing.insert(2, gone);
+        let now = Instant::now();
+        // They were searched for a moment ago.
+        follower.searched = Some(now);
+        follower.resolve_missing(now, &mut hook);
+        let place = format!("{state:?} {is_gzip} {is_touched}");
+        let lost = if is_reported { 5 } else { 0 };
+        assert_eq!(
+            (hook.lost, follower.must_search),
+            (lost, !is_reported),
+            "{place}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_read_waits_for_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+    let mut file = found(dir.path(), "a.log", b"{}\n");
+    file.state = State::Followed;
+    follower.put(1, file);
+    fs::remove_file(dir.path().join("a.log")).unwrap();
+    follower.read_some(Instant::now(), &mut hook);
+    assert!(follower.pending.is_empty());
+    let dirty: Vec<&PathBuf> = follower.dirty.iter().collect();
+    assert_eq!(dirty, [dir.path()], "is it renamed, or gone?");
+}
