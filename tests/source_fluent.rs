@@ -349,6 +349,7 @@ fn what_is_no_message_costs_itself_alone_and_never_the_connection() {
         let expected: Vec<_> = (0..lost).flat_map(|number| [number, number + 1]).collect();
         assert_eq!(arrived(&hook), events(expected.into_iter().chain([1000])));
         let line = "a client sends something that is no fluent message";
+        agent.wait_for_log(line);
         let log = agent.log();
         assert_eq!(log.matches(line).count(), 1, "{log}");
         assert!(!log.contains("geheim"), "{log}");

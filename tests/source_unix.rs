@@ -216,11 +216,10 @@ fn a_server_that_always_hangs_up_is_told_of_once_and_not_asked_in_a_hurry() {
     reader.events([1]);
 
     assert_arrive(&hook, [1]);
+    let line = ": unavailable: closed by the server";
+    agent.wait_for_log(line);
     let log = agent.log();
-    assert_eq!(
-        log.matches(": unavailable: closed by the server").count(),
-        1
-    );
+    assert_eq!(log.matches(line).count(), 1);
     end_without_loss(agent, &hook);
 }
 
