@@ -61,6 +61,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"u":"?a=1\u0026X-Amz-Security-Token=«abcdefghij»\u0026X-Amz-Credential=AKIA"}"#,
         r#"{"u":"?sig\u003d«abcdefgh\/ij»"}"#,
         r#"{"u":"?X%2DAmz%2dSIGNATURE=«abcdefghij»"}"#,
+        r#"{"u":"\\%74oken=«abcdefgh»"}"#,
         r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3D«abcdefghij»%26b%3D1"}"#,
         r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253D«abcdefghij»"}"#,
         r#"{"u":"?LDAPPassword=«a,b;c?d(e)f» g&Token=«x.y~z-aaa»"}"#,
@@ -82,6 +83,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"cookie":[{"Authorization":"«Bearer abcdefgh»"},{"token":"«abcdefgh»"},"«abcdefgh»"]}"#,
         r#"{"sig":"«abcdefgh»"}"#,
         // In quotes.
+        r#"{"m":"token=\"«abcdefgh»\nkeyId=\"x\""}"#,
         r#"{"m":"Signature=\"«abcdefgh»\",keyId=\"x\" token=\u0022«ab cdefgh»\" z","u":"?sig="}"#,
         // Credentials for RGW's admin API, Swift and S3 Express.
         r#"{"uri":"PUT /admin/user?uid=x&access-key=AKIA&secret-key=«a%2Fbcdefgh»&caps=b HTTP/1.1"}"#,
@@ -89,6 +91,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"x-amz-s3session-token":"«abcdefgh»","c":{"secretKey":"«abcdefgh»","sessionToken":"«abcdefgh»","accessKeyId":"AKIA"}}"#,
         // With an unknown scheme, everything is secret.
         r#"{"Authorization":"«abcdefghijk »","Proxy-Authorization":"Basic «abcdefghijk»"}"#,
+        r#"{"Authorization":["AWS4-HMAC-SHA256 «Signature=»"]}"#,
         r#"{"Authorization":["AWS4-HMAC-SHA256 «abcdefgh»","AWS4-HMAC-SHA256 «Signature= abcdefgh»"]}"#,
         r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=«abcdefgh»"}"#,
         // Headers as lists of names and values, and as texts.
@@ -99,6 +102,7 @@ fn secrets_are_masked_and_nothing_else() {
         // JSON within JSON.
         r#"{"log":"{\"Authorization\" : \"Bearer «a\\\"bcdefghi»\",\"u\":\"?sig=«abcdefgh»\\u0026a\"}"}"#,
         r#"{"log":"{\"cookie\":«[\"abcdefgh\"]}»","b":1}"#,
+        r#"{"log":"{\\u0022cookie\\u0022:«\\u0022abcdefgh\\u0022}»","b":1}"#,
         r#"{"log":"{\u0022cookie\u0022:«\u0022abcdefgh\u0022}»","b":1}"#,
         r#"{"log":"{\"cookie\":\"«abcdefgh»","b":1}"#,
     ] {
@@ -115,6 +119,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"ua":"\"token\": [x","tokens":["abcdefgh"],"cookie":null}"#,
         r#"{"log":"{\"u\":\"?sig=\",\"b\":\"abcdefgh\",\"t\":\"?token=\"}"}"#,
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
+        r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":"abcdefgh","m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
     ] {
         if !unchanged.contains("[x") {
