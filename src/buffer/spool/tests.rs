@@ -5,6 +5,7 @@ mod disk;
 mod found;
 mod meanwhile;
 mod model;
+mod second;
 mod steps;
 mod stop;
 mod trouble;

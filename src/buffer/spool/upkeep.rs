@@ -109,7 +109,7 @@ impl Upkeep {
     }
 
     /// Whether something must be synced that is not final.
-    fn is_overdue(&mut self, now: Instant) -> bool {
+    pub(super) fn is_overdue(&mut self, now: Instant) -> bool {
         let acked = self.acked();
         let next = self.shared.lock().segments.next();
         let is_overdue = self.overdue.is_overdue(now, acked, next, UNSYNCED);
