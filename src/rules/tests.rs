@@ -119,7 +119,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"ua":"\"token\": [x","tokens":["abcdefgh"],"cookie":null}"#,
         r#"{"log":"{\"u\":\"?sig=\",\"b\":\"abcdefgh\",\"t\":\"?token=\"}"}"#,
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
-        r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":"abcdefgh","m":"Cookie%3A abcdefgh"}"#,
+        r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
     ] {
         if !unchanged.contains("[x") {
