@@ -235,8 +235,13 @@ fn what_there_is_no_room_for_is_acknowledged_when_there_is_some() {
         weed.send(message(&event(11), r#"{"chunk":"later"}"#).as_bytes());
     }
     agent.wait_for_log("request refused (503 buffer full)");
+    hook.wait_for_requests(1);
+    let descriptors = agent.descriptors().len();
     // One gives up: it will send its message again.
     drop(other);
+    eventually("that is noticed", || {
+        (agent.descriptors().len() < descriptors).then_some(())
+    });
     hook.release();
     weed.expect_ack("late");
     weed.expect_ack("later");

@@ -24,6 +24,11 @@ use crate::telemetry::watchdog::Watchdog;
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is synced to disk: after a power failure, events final since then are repeated.
 const SYNC: Duration = Duration::from_secs(1);
+/// How soon one that failed is tried again: until its first checkpoint, a restart does not know of files that were
+/// renamed.
+const RETRY: Duration = Duration::from_millis(200);
+/// How many times as long as an attempt took passes before the next: a large checkpoint takes long.
+const PAUSE: u32 = 10;
 /// What it means if the directory hangs.
 const IF_IT_HANGS: &str =
     "until it answers, a restart would read again what has been delivered since";
@@ -60,7 +65,8 @@ struct Entry {
     restored: Sender<Restored>,
     /// The whole checkpoint is rewritten the next time.
     is_stale: bool,
-    is_failing: bool,
+    /// The last attempt has failed; when to try again.
+    retry_at: Option<Instant>,
 }
 
 /// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Returns
@@ -114,7 +120,7 @@ impl CheckpointWriter {
             progress: Progress::waking(self.wake.clone()),
             restored,
             is_stale: true,
-            is_failing: false,
+            retry_at: None,
         };
         let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
         let problem = match open_store(&self.dir, path) {
@@ -169,10 +175,11 @@ impl CheckpointWriter {
         let mut synced = Instant::now();
         let mut written = synced;
         loop {
+            let is_failing = self.entries.iter().any(|entry| entry.retry_at.is_some());
             let is_last = select! {
                 recv(end) -> _ => true,
                 recv(self.woken) -> _ => false,
-                default(SYNC) => false,
+                default(if is_failing { RETRY } else { SYNC }) => false,
             };
             if !is_last {
                 thread::sleep(INTERVAL.saturating_sub(written.elapsed()));
@@ -270,13 +277,18 @@ impl Entry {
     }
 
     fn write_and_log(&mut self, watermark: u64, sync: bool) {
-        // A checkpoint that fails is retried once a second.
-        if !self.progress.is_ready() || (self.is_failing && !sync) {
+        let began = Instant::now();
+        let must_wait = self.retry_at.is_some_and(|at| began < at) && !sync;
+        if !self.progress.is_ready() || must_wait {
             return;
         }
         let result = self.write(watermark, sync);
         self.is_stale |= result.is_err();
-        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
+        let was_failing = self.retry_at.is_some();
+        self.retry_at = result.is_err().then(|| {
+            let took = began.elapsed();
+            began + took + RETRY.max(took * PAUSE)
+        });
         let Some(store) = &self.store else { return };
         let path = store.path().display().to_string();
         match result {

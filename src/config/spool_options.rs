@@ -92,8 +92,8 @@ pub struct SpoolRunOptions {
 
     /// When the spool is flushed to disk for power failures: never, second or always
     ///
-    /// A kill or crash of the agent loses nothing of the spool, whatever this says. second: once a second. always: before a
-    /// client is answered.
+    /// A kill or crash of the agent loses nothing of the spool, whatever this says. second: within a second, except what was
+    /// delivered by then. always: before a client is answered.
     #[arg(long, value_name = "never|second|always", default_value = "second")]
     pub spool_sync: SyncMode,
 }

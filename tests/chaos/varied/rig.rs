@@ -142,6 +142,14 @@ impl Rig {
 
     /// kill -9, and the next start.
     fn kill(&mut self) {
+        // Until its first checkpoint, an agent does not know of a file that was renamed.
+        let dir = self.dir.path();
+        let is_checkpoint = |path: PathBuf| path.extension().is_some_and(|it| it == "checkpoint");
+        poll(Duration::from_secs(2), || {
+            let mut files = fs::read_dir(dir).unwrap();
+            let is_there = files.any(|file| is_checkpoint(file.unwrap().path()));
+            is_there.then_some(())
+        });
         self.agent.kill();
         self.was_killed = true;
         self.agent = spawn(
