@@ -103,6 +103,11 @@ fn open_store(dir: &Path, path: &Path) -> io::Result<Option<Store>> {
     Store::open(dir, &state::file_name(&host::name()), path)
 }
 
+/// How long to wait after a failed attempt that took this long.
+fn pause_after(took: Duration) -> Duration {
+    RETRY.max(took * PAUSE)
+}
+
 impl CheckpointWriter {
     fn add(
         &mut self,
@@ -285,10 +290,9 @@ impl Entry {
         let result = self.write(watermark, sync);
         self.is_stale |= result.is_err();
         let was_failing = self.retry_at.is_some();
-        self.retry_at = result.is_err().then(|| {
-            let took = began.elapsed();
-            began + took + RETRY.max(took * PAUSE)
-        });
+        let now = Instant::now();
+        let failed = result.is_err().then(|| now.duration_since(began));
+        self.retry_at = failed.map(|took| now + pause_after(took));
         let Some(store) = &self.store else { return };
         let path = store.path().display().to_string();
         match result {
@@ -301,3 +305,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
