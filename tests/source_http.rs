@@ -35,10 +35,13 @@ pub(crate) fn free_address() -> SocketAddr {
 
 /// A port that is free on all addresses, and is none that the system gives to connections.
 pub(crate) fn free_port_everywhere() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests in another process may look for one, too.
+    let of_process = 20_000 + (std::process::id() % 100) as u16 * 100;
     loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(port < 32_000, "no port is free");
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(next < 100, "no port is free");
+        let port = of_process + next;
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return port;
         }

@@ -156,8 +156,8 @@ impl Upkeep {
     pub(super) fn sync(&self) {
         let mut state = self.shared.lock();
         let unsynced = std::mem::take(&mut state.unsynced);
-        let has_new = !unsynced.is_empty() && std::mem::take(&mut state.dir_is_unsynced);
-        let dir = state.dir.clone().filter(|_| has_new);
+        let has_new_files = std::mem::take(&mut state.dir_is_unsynced);
+        let dir = state.dir.clone().filter(|_| has_new_files);
         drop(state);
         let dir_synced = dir.map_or(Ok(()), |dir| self.io(|| dir.sync()));
         for unsynced in unsynced {
