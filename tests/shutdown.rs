@@ -245,8 +245,8 @@ fn whatever_the_webhook_does_the_end_comes_in_time_and_the_rest_is_counted() {
             });
         }
     });
-    // A few attempts at once, in case one event is to blame, and then the usual wait.
-    assert!((2..=4).contains(&busy.request_count()));
+    // At most a few attempts at once, in case one event is to blame, and then the usual wait.
+    assert!((1..=4).contains(&busy.request_count()));
 }
 
 /// Waits for the sign that the webhook does to this agent what it does.
