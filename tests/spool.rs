@@ -127,6 +127,14 @@ fn kill(agent: Agent) -> String {
     agent.wait().log
 }
 
+/// Lets the webhook take all that comes afterwards: not what is still under way to it.
+fn kill_and_serve(agent: Agent, hook: &Webhook) {
+    kill(agent);
+    hook.accept_all();
+    hook.wait_until_closed();
+    hook.always(Answer::ok());
+}
+
 /// What an agent that ends by itself, or is told to, says of its events.
 #[track_caller]
 fn stop(agent: Agent) -> (crate::support::Balance, String) {
@@ -239,8 +247,7 @@ fn an_agent_without_a_spool_says_that_there_is_one() {
         line.contains(host.spool().to_str().unwrap()) && line.contains("--spool-bytes"),
         "{line}"
     );
-    kill(agent);
-    host.hook.always(Answer::ok());
+    kill_and_serve(agent, &host.hook);
     let agent = host.start(&[]);
     host.hook.wait_for_events(10);
     stop(agent);
@@ -283,8 +290,7 @@ fn streams_go_through_the_spool_and_an_input_that_ends_is_delivered() {
     eventually("it is written", || {
         (host.cli("cat", &[]).1.lines().count() == 5000).then_some(())
     });
-    kill(agent);
-    host.hook.always(Answer::ok());
+    kill_and_serve(agent, &host.hook);
     let agent = host.bare().source("stdin").arg("--spool-bytes=8MiB");
     let ended = agent.input(lines(5000..6000)).spawn().wait();
     let balance = ended.done();
@@ -702,8 +708,7 @@ fn a_sync_that_fails_is_final_for_its_segment_and_costs_nothing() {
         });
         assert_eq!(host.post(&lines(11..12)), 200);
         assert!(host.segments().len() >= 2, "{:?}", host.segments());
-        kill(agent);
-        host.hook.always(Answer::ok());
+        kill_and_serve(agent, &host.hook);
         let agent = faulty.start(&[]);
         host.hook.wait_for_events(12);
         let (balance, log) = stop(agent);
@@ -994,8 +999,7 @@ fn no_more_is_sent_a_second_than_max_rate() {
         .map(|n| format!("{{\"n\":{n},\"pad\":\"{pad}\"}}\n"))
         .collect();
     assert_eq!(host.post(&body), 200);
-    kill(agent);
-    host.hook.always(Answer::ok());
+    kill_and_serve(agent, &host.hook);
     let began = Instant::now();
     let agent = host.start(&["--max-rate=50KiB"]);
     host.hook.wait_for_events(100);
