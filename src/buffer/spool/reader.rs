@@ -105,7 +105,8 @@ impl Reader {
     /// be emptied before more is read.
     ///
     /// # Errors
-    /// Something can't be read now. After some attempts it is treated as damaged.
+    /// Something can't be read now. After some attempts it is treated as damaged, unless it is the host that lacks
+    /// something.
     pub fn read(&mut self, view: &View, chunk: &mut Chunk) -> io::Result<Option<Damage>> {
         let segment = match view {
             View::End(missing) => return Ok(self.missing(*missing)),
@@ -128,6 +129,7 @@ impl Reader {
         let result = self.read_record(segment, chunk);
         match &result {
             Ok(_) => self.failures = 0,
+            Err(error) if is_of_the_host(error) => {}
             Err(_) if self.failures + 1 < ATTEMPTS => self.failures += 1,
             Err(_) => {
                 self.failures = 0;
@@ -229,6 +231,12 @@ impl Reader {
             bytes,
         })
     }
+}
+
+/// Whether it says nothing of the file: descriptors or memory are missing.
+fn is_of_the_host(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    (error.raw_os_error()).is_some_and(|code| codes.contains(&code))
 }
 
 /// Where the first `events` of some lines end.

@@ -36,8 +36,8 @@ pub(super) struct Disk {
     pub(super) shrinks: bool,
     /// Bytes that can't be read, of every file.
     pub(super) unreadable: Range<usize>,
-    /// How often files can't be opened for reading from now on.
-    pub(super) unopenable: usize,
+    /// How often files can't be opened for reading from now on, and the system's reason.
+    pub(super) unopenable: (usize, i32),
     /// What others do during the next call that may fail, and its result.
     pub(super) meanwhile: Meanwhile,
 }
@@ -151,9 +151,9 @@ impl Dir for FakeDir {
             self.call()?;
         }
         let mut disk = self.disk();
-        if access == Access::Read && disk.unopenable > 0 {
-            disk.unopenable -= 1;
-            return Err(ErrorKind::PermissionDenied.into());
+        if access == Access::Read && disk.unopenable.0 > 0 {
+            disk.unopenable.0 -= 1;
+            return Err(io::Error::from_raw_os_error(disk.unopenable.1));
         }
         let number = match (disk.names.get(name), access) {
             (Some(_), Access::New) => return Err(ErrorKind::AlreadyExists.into()),
