@@ -4,6 +4,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use super::dir::SpoolFile;
 use super::record::{RECORD_HEAD, Record};
@@ -42,6 +43,17 @@ pub enum Appended {
     Full,
     /// The disk fails.
     Unavailable,
+}
+
+/// The reason why nothing is appended.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    /// None if the limit is reached; else the disk fails, and is tried again at this time.
+    pub(super) retry_at: Option<Instant>,
+    pub(super) result: Appended,
+    /// How many bytes of events were refused at once because of it.
+    pub(super) bytes: u64,
 }
 
 /// Some events that are written in one call.

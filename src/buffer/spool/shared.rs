@@ -9,12 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
-use super::group::{Appended, Group, SyncMode, Unsynced, bytes_of, result_of};
+use super::group::{Appended, Group, SyncMode, Trouble, Unsynced, bytes_of, result_of};
 use super::marks::Marks;
 use super::reader::Damage;
 use super::record::Record;
 use super::segments::{self, Segments};
-use super::trouble::Trouble;
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use super::group::{Appended, SyncMode, result_of};
+use super::group::{Appended, SyncMode, Trouble, result_of};
 use super::shared::{Shared, State, UNWRITTEN};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
@@ -12,17 +12,6 @@ use crate::text::quantity::{HumanDuration, Size};
 
 /// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// The reason why nothing is appended.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) since: Instant,
-    /// None if the limit is reached; else the disk fails, and is tried again at this time.
-    pub(super) retry_at: Option<Instant>,
-    pub(super) result: Appended,
-    /// How many bytes of events were refused at once because of it.
-    pub(super) bytes: u64,
-}
 
 impl State {
     /// Whether nothing is appended.
