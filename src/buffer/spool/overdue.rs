@@ -35,11 +35,10 @@ impl Overdue {
         while self.seen.get(1).is_some_and(|(_, next)| *next <= acked) {
             self.seen.pop_front();
         }
-        let is_overdue = self.seen.len() > 1
-            && (self.seen.front()).is_some_and(|(at, _)| now.duration_since(*at) >= patience);
+        let oldest = self.seen.front();
+        let is_overdue = oldest.is_some_and(|(at, _)| now.duration_since(*at) >= patience);
         if is_overdue {
-            self.seen.clear();
-            self.seen.push_back((now, next));
+            self.seen = VecDeque::from([(now, next)]);
         }
         is_overdue
     }

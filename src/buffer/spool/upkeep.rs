@@ -110,10 +110,12 @@ impl Upkeep {
 
     /// Whether something must be synced that is not final.
     pub(super) fn is_overdue(&mut self, now: Instant) -> bool {
+        if self.shared.sync != SyncMode::Second {
+            return false;
+        }
         let acked = self.acked();
         let next = self.shared.lock().segments.next();
-        let is_overdue = self.overdue.is_overdue(now, acked, next, UNSYNCED);
-        is_overdue && self.shared.sync == SyncMode::Second
+        self.overdue.is_overdue(now, acked, next, UNSYNCED)
     }
 
     /// Waits until there is something to do. True if the spool ends.
