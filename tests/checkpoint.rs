@@ -904,16 +904,13 @@ fn without_a_state_directory_it_says_so_once_and_reads_from_the_beginning_each_t
         };
         expected.extend(1..=10);
         story.assert_arrive(expected.clone());
+        let line = agent.wait_for_log("no checkpoint of file:");
+        assert!(
+            line.contains("name another directory with --state-dir"),
+            "{line}"
+        );
         agent.kill();
         let log = agent.wait().log;
-        let line = log
-            .lines()
-            .find(|line| line.contains("no checkpoint of file:"));
-        assert!(
-            line.unwrap()
-                .contains("name another directory with --state-dir"),
-            "{log}"
-        );
         assert_eq!(log.matches("no checkpoint of").count(), 1, "{log}");
     }
 }

@@ -114,7 +114,7 @@ fn bodies_that_grow_do_not_get_the_sidecar_killed() {
             }
         });
     }
-    assert!(agent.log().contains(" refused ("), "{}", agent.log());
+    agent.wait_for_log(" refused (");
     all_arrive(agent, &hook, &cgroup, accepted.into_inner());
 }
 
