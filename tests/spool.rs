@@ -127,12 +127,9 @@ fn kill(agent: Agent) -> String {
     agent.wait().log
 }
 
-/// Lets the webhook take all that comes afterwards: not what is still under way to it.
 fn kill_and_serve(agent: Agent, hook: &Webhook) {
     kill(agent);
-    hook.accept_all();
-    hook.wait_until_closed();
-    hook.always(Answer::ok());
+    hook.serve_what_comes();
 }
 
 /// What an agent that ends by itself, or is told to, says of its events.

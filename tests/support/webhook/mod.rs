@@ -176,6 +176,13 @@ impl Webhook {
         self.shared.lock().connections
     }
 
+    /// Takes all that comes from now on: not what is still under way from an agent that has ended.
+    pub(crate) fn serve_what_comes(&self) {
+        self.accept_all();
+        self.wait_until_closed();
+        self.always(Answer::ok());
+    }
+
     /// Waits until every connection is closed, and clients can see it: what comes next needs a new one.
     #[track_caller]
     pub(crate) fn wait_until_closed(&self) {
