@@ -345,6 +345,17 @@ fn a_token_with_other_settings_is_said_so() {
         "{}",
         refused.log
     );
+    let refused = Agent::command()
+        .args(["check", "--config=/dev/null", "--auth-token=x", "--hec-ack"])
+        .args(["--header", "X-Splunk-Request-Channel: mine"])
+        .endpoint("http://127.0.0.1:9/services/collector/raw")
+        .run();
+    assert_eq!(refused.code, Some(2), "{}", refused.log);
+    assert!(
+        refused.log.contains("is what --hec-ack sets"),
+        "{}",
+        refused.log
+    );
 }
 
 #[test]

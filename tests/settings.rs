@@ -242,6 +242,25 @@ fn a_request_in_flight_is_finished_and_not_sent_to_the_next_webhook_too() {
 }
 
 #[test]
+fn what_the_last_webhook_rejects_goes_to_the_next() {
+    let (first, second) = (Webhook::start(), Webhook::start());
+    first.always(Answer::status(400));
+    let place = Place::new();
+    place.write(&webhook(&first.url(), TOKEN));
+    let mut agent = place.start(&[]);
+    let events = numbered(0..1);
+    first.hold();
+    feed(&mut agent, &events);
+    first.wait_for_requests(1);
+    place.write(&webhook(&second.url(), TOKEN));
+    agent.wait_for_log("changed (");
+    first.release();
+    second.wait_for_events(1);
+    let (balance, log) = end_input(agent);
+    assert_eq!((balance.delivered, balance.rejected), (1, 0), "{log}");
+}
+
+#[test]
 fn a_webhook_that_is_away_does_not_delay_the_change_to_another() {
     let hook = Webhook::start();
     for away in ["http://127.0.0.1:9/raw", &BlackHole::start().url()] {

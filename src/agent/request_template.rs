@@ -50,6 +50,11 @@ pub(super) fn template(
             r#"_bulk wants a line before each event; fix: give --event-prefix '{"create":{}}'"#;
         return Err(provenance.error(Opt::Endpoint, what));
     }
+    if is_bulk && hides_errors(endpoint.uri().query().unwrap_or_default()) {
+        let what = "the answer to _bulk would not tell of events that were not taken; fix: leave format out, and have \
+                    `errors` and `items.*.status` in the filter_path";
+        return Err(provenance.error(Opt::Endpoint, what));
+    }
     let metadata = metadata(options, provenance)?;
     if options.hec_ack && collector.is_none() {
         let what = "is for Splunk's /services/collector endpoints; fix: leave it out, or give such an --endpoint";
@@ -75,6 +80,24 @@ pub(super) fn template(
         headers: headers(options, provenance)?,
         signer: signer(options, provenance)?,
         is_splunk: format == Format::Hec || collector.is_some(),
+    })
+}
+
+/// Whether these parameters of a `_bulk` have its answer in another format, or without what tells of errors.
+fn hides_errors(query: &str) -> bool {
+    let mut parameters = query.split('&').filter_map(|part| part.split_once('='));
+    parameters.any(|(name, value)| {
+        let value = value.replace("%2C", ",").replace("%2c", ",");
+        let mut parts = value.split(',');
+        match name {
+            "format" => value != "json",
+            // What begins with a minus is left out, and all else is there.
+            "filter_path" if parts.clone().all(|part| part.starts_with('-')) => {
+                parts.any(|part| part == "-errors" || part.starts_with("-*"))
+            }
+            "filter_path" => !parts.any(|part| part == "errors" || part.starts_with('*')),
+            _ => false,
+        }
     })
 }
 
@@ -193,8 +216,11 @@ fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Head
     let mut headers: Vec<Header> = Vec::new();
     for text in &options.headers {
         let (name, value) = header::parse(text).map_err(wrong)?;
-        if options.sign_key_file.is_some() && sign::HEADERS.contains(&name) {
-            let option = provenance.name(Opt::SignKeyFile);
+        let owner = match options.sign_key_file {
+            Some(_) if sign::HEADERS.contains(&name) => Some(Opt::SignKeyFile),
+            _ => (options.hec_ack && name == header::CHANNEL).then_some(Opt::HecAck),
+        };
+        if let Some(option) = owner.map(|option| provenance.name(option)) {
             return Err(wrong(format!(
                 "{name} is what {option} sets; fix: leave one of both out"
             )));
@@ -211,6 +237,25 @@ fn headers(options: &WebhookOptions, provenance: &Provenance) -> Result<Vec<Head
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bulk_must_tell_of_errors() {
+        for (query, hides) in [
+            ("", false),
+            ("pipeline=x&format=json", false),
+            ("format=yaml", true),
+            ("filter_path=items.*.error", true),
+            ("refresh&filter_path=took", true),
+            ("filter_path=", true),
+            ("filter_path=errors,items.*.status", false),
+            ("filter_path=took%2Cerrors%2citems", false),
+            ("filter_path=*", false),
+            ("filter_path=-took,-items.*._id", false),
+            ("filter_path=-took,-errors", true),
+        ] {
+            assert_eq!(hides_errors(query), hides, "{query}");
+        }
+    }
 
     #[test]
     fn parameters_go_behind_those_of_the_url() {

@@ -124,6 +124,11 @@ impl Flight {
         self.spooled = seqs;
     }
 
+    /// There is another target by now: what this one says of the events does not count for that.
+    pub fn outdated(&mut self) {
+        self.launch.generation = 0;
+    }
+
     /// The endpoint to post it to, by its place.
     pub fn endpoint(&self) -> usize {
         self.launch.endpoint

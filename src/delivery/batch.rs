@@ -108,13 +108,13 @@ impl Batch {
         one
     }
 
-    /// Both halves of two events or more.
-    pub fn split(mut self) -> (Batch, Batch) {
-        let half = Extent {
-            events: self.extent.events / 2,
+    /// The first `events`, at least one, and the others.
+    pub fn split(mut self, events: usize) -> (Batch, Batch) {
+        let first = Extent {
+            events,
             ..Extent::MAX
         };
-        (self.take(half, Overhead::default()), self)
+        (self.take(first, Overhead::default()), self)
     }
 
     /// Each event by itself, in order, so that they can be sorted anew.
@@ -347,7 +347,9 @@ mod tests {
             let one = batch.take_one(place.index(lengths.len()));
             batch.merge(one);
             prop_assert_eq!(text(&batch), &*whole);
-            let (first, second) = batch.split();
+            let events = place.index(lengths.len()).max(1);
+            let (first, second) = batch.split(events);
+            prop_assert_eq!(first.extent().events, events);
             prop_assert_eq!(text(&first) + &text(&second), &*whole);
             let mut batch = first;
             batch.append(second);

@@ -423,7 +423,7 @@ impl Delivery {
     /// Waits this long before the next request; not long if the agent stops and the webhook is up. While requests of
     /// other senders pass, only this one waits.
     pub(super) fn wait(&mut self, sender: usize, delay: Duration, now: Instant) -> Duration {
-        let delay = match self.stopping && self.failed_in_a_row < DOWN_IN_BETWEEN {
+        let delay = match self.hurries() {
             true => delay.min(HURRY),
             false => delay,
         };

@@ -74,6 +74,8 @@ pub struct DeliveryError {
     pub is_overload: bool,
     /// The webhook may have taken the body all the same: sent again, its events may be duplicates.
     pub may_have_arrived: bool,
+    /// Which event of the body is wrong, from 0, if the webhook said so: it may have taken those before it.
+    pub wrong: Option<usize>,
 }
 
 impl DeliveryError {
@@ -87,6 +89,7 @@ impl DeliveryError {
             retry_after: None,
             is_overload: false,
             may_have_arrived: false,
+            wrong: None,
         }
     }
 

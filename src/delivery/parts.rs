@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::attempt::{Attempt, Launch};
 use super::batch::Batch;
 use super::machine::Delivery;
-use super::outcome::{EventOutcome, Partial};
+use super::outcome::{Cause, DeliveryError, EventOutcome, Partial};
 use super::step::Effect;
 
 /// If more than one in this many events of a body failed, none of them is to blame.
@@ -17,7 +17,7 @@ impl Delivery {
     /// Each event has an outcome of its own.
     pub(super) fn partial(
         &mut self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         launch: Launch,
         partial: Partial,
         now: Instant,
@@ -27,7 +27,8 @@ impl Delivery {
         let (mut again, mut unknown) = (Batch::default(), Batch::default());
         let mut failed = attempt.of(Batch::default());
         let events = partial.events.len();
-        for (event, outcome) in attempt.batch.events().zip(&partial.events) {
+        let batch = std::mem::take(&mut attempt.batch);
+        for (event, outcome) in batch.events().zip(&partial.events) {
             match outcome {
                 EventOutcome::Delivered => delivered.append(event),
                 EventOutcome::Rejected => rejected.append(event),
@@ -39,8 +40,12 @@ impl Delivery {
         let none_passed = delivered.is_empty();
         let failures = failed.batch.extent().events;
         let is_late = launch.generation != self.generation;
+        if is_late {
+            // What another webhook refused is not their fault.
+            again.merge(std::mem::take(&mut rejected));
+        }
         if is_late || (failures > 1 && failures * FEW > events) {
-            // So many are the webhook's fault, and what another webhook refused is not theirs either.
+            // So many are the webhook's fault.
             again.merge(std::mem::take(&mut failed.batch));
         } else if failures > 0 {
             // The others of this body have passed since.
@@ -48,10 +53,13 @@ impl Delivery {
         }
         let is_one_apart = failures == 1 && again.is_empty() && unknown.is_empty() && !none_passed;
         if !rejected.is_empty() {
-            let message = partial
-                .rejection
-                .map_or_else(String::new, |error| error.message);
-            effects.push(Effect::Rejected(rejected, message));
+            let error = (partial.rejection)
+                .unwrap_or_else(|| DeliveryError::transient(Cause::Answer, String::new()));
+            match none_passed {
+                // That may be the webhook's fault, too.
+                true => self.rejected(attempt.of(rejected), launch, error, now, effects),
+                false => effects.push(Effect::Rejected(rejected, error.message)),
+            }
         }
         if !none_passed {
             effects.push(Effect::Delivered(delivered));
@@ -69,9 +77,8 @@ impl Delivery {
             let message = partial.failure.as_ref().map(|error| &*error.message);
             self.failed_apart(failed, message.unwrap_or_default(), now, effects);
         }
-        match partial.failure {
-            Some(error) if !is_one_apart => self.hold_off(launch, error, now, effects),
-            _ => self.slow_down_if_none_passes(none_passed, events, launch, now),
+        if let Some(error) = partial.failure.filter(|_| !is_one_apart) {
+            self.hold_off(launch, error, now, effects);
         }
     }
 

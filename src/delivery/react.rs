@@ -180,7 +180,7 @@ impl Delivery {
     }
 
     /// The webhook definitely does not take this content.
-    fn rejected(
+    pub(super) fn rejected(
         &mut self,
         attempt: Attempt,
         launch: Launch,
@@ -190,36 +190,36 @@ impl Delivery {
     ) {
         self.failed_in_a_row = 0;
         if attempt.batch.extent().events > 1 {
-            effects.push(Effect::Divided);
-            return self.split(attempt, true);
+            if !self.rejects_all() {
+                effects.push(Effect::Divided);
+            }
+            return self.split(attempt, true, error.wrong.map(|at| (at, error.message)));
         }
-        effects.push(Effect::Rejected(attempt.batch, error.message));
-        self.slow_down_if_none_passes(true, 1, launch, now);
+        effects.push(Effect::Rejected(attempt.batch, error.message.clone()));
+        self.rejected_in_a_row = self.rejected_in_a_row.saturating_add(1);
+        self.wants_other = self.rejected_in_a_row > 2;
+        if self.rejects_all() {
+            let delay = self.backoff.next_delay();
+            let delay = self.wait(launch.sender, delay, now);
+            let error = DeliveryError {
+                message: format!("each event is rejected: {}", error.message),
+                fix: error.fix.or(error.hint),
+                ..error
+            };
+            effects.push(Effect::Failed(error, delay));
+        }
     }
 
-    /// Slows down if the webhook rejects one event after the other, once it has also rejected another one far from
-    /// them; or if it has rejected each of several `events`.
-    pub(super) fn slow_down_if_none_passes(
-        &mut self,
-        none_passed: bool,
-        events: usize,
-        launch: Launch,
-        now: Instant,
-    ) {
-        self.rejected_in_a_row = match none_passed {
-            true => self.rejected_in_a_row.saturating_add(1),
-            false => 0,
-        };
-        self.wants_other = events == 1 && self.rejected_in_a_row > 2;
-        let enough = match events {
-            // What is in flight was chosen before that.
-            1 => 3 + self.in_flight.len(),
-            _ => 1,
-        };
-        if self.rejected_in_a_row as usize > enough {
-            let delay = self.backoff.next_delay();
-            self.wait(launch.sender, delay, now);
-        }
+    /// Whether the webhook has rejected one event after the other, also one that is far from them: then it may be the
+    /// webhook that is wrong, and each that is tried now may be one more that is lost.
+    fn rejects_all(&self) -> bool {
+        // What is in flight was chosen before that.
+        self.rejected_in_a_row as usize > 3 + self.in_flight.len()
+    }
+
+    /// Whether the agent stops and what is left should pass soon.
+    pub(super) fn hurries(&self) -> bool {
+        self.stopping && self.failed_in_a_row < DOWN_IN_BETWEEN && !self.rejects_all()
     }
 
     /// The body is too large: the next ones are smaller.
@@ -336,7 +336,7 @@ impl Delivery {
                         // There may be more like them in each of the next bodies.
                         self.size.divided(size);
                     }
-                    self.split(attempt, false);
+                    self.split(attempt, false, None);
                 }
                 false => self.retry.push_front(attempt),
             }
@@ -348,18 +348,27 @@ impl Delivery {
         self.wait_after(launch, is_new, error, now, effects);
     }
 
-    /// Queues both halves: at the front, or behind the other half of what this was a half of, if that is next.
-    fn split(&mut self, attempt: Attempt, at_once: bool) {
+    /// Queues both halves: at the front, or behind the other half of what this was a half of, if that is next. If it is
+    /// known which event is `wrong` and why, what is before it is apart: the webhook may have taken that.
+    fn split(&mut self, attempt: Attempt, at_once: bool, wrong: Option<(usize, String)>) {
         self.family += 1;
         let history = attempt.of(Batch::default());
-        let (first, second) = attempt.batch.split();
+        let events = attempt.batch.extent().events;
+        let wrong = wrong.filter(|(at, _)| *at < events);
+        let at = wrong.as_ref().map_or(events / 2, |(at, _)| *at);
+        let (first, second) = attempt.batch.split(at);
         let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
         let place = match self.retry.front() {
             Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
             _ => 0,
         };
+        let mut first = history.half(first, self.family);
+        let second = history.half(second, self.family);
+        first.doubt = first
+            .doubt
+            .or(wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why));
         for half in [second, first] {
-            self.retry.insert(place, history.half(half, self.family));
+            self.retry.insert(place, half);
         }
     }
 

@@ -82,6 +82,11 @@ impl Line {
         self.wake();
     }
 
+    fn has_change(&self) -> bool {
+        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        change.is_some()
+    }
+
     /// Lets it look again at what it waits for: now, or as soon as it would wait.
     pub fn wake(&self) {
         // If there is no room, it will look anyway.
@@ -262,6 +267,9 @@ impl Sender {
             took: now - began,
             bytes: flight.batch().extent().bytes,
         });
+        if senders.lines[self.place].has_change() {
+            flight.outdated();
+        }
         let mut delivery = senders.lock();
         if has_moved {
             delivery.moved(self.place, flight.endpoint());

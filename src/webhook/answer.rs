@@ -126,7 +126,15 @@ impl Answer {
                 question,
             ),
         };
-        self.failure(meaning, message, question, now)
+        // As Splunk says it of single events of a body.
+        let wrong = member("invalid-event-number").and_then(Value::as_u64);
+        match self.failure(meaning, message, question, now) {
+            Outcome::Rejected(error) => Outcome::Rejected(DeliveryError {
+                wrong: wrong.and_then(|at| at.try_into().ok()),
+                ..error
+            }),
+            outcome => outcome,
+        }
     }
 
     /// The ids of the bodies that are indexed; none if this is no answer to that query.

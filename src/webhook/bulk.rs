@@ -5,15 +5,21 @@
 
 use crate::framer::walk::{self, Text};
 
+/// How answers begin in two of the formats that Elasticsearch has beside JSON; the third, CBOR, is no text.
+const YAML: &[u8] = b"---";
+const SMILE: &[u8] = b":)\n";
+
 /// An answer, as far as it was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Items {
     /// Whether some events were not taken, if it says so.
     pub errors: Option<bool>,
-    /// One for each event, in the order in which they were sent; only filled if there are errors.
+    /// One for each event, in the order in which they were sent; not filled if it says that there are no errors.
     pub items: Vec<Item>,
     /// The answer broke off.
     pub cut_off: bool,
+    /// It is no text, or none in JSON, as when something has compressed it.
+    pub is_unreadable: bool,
 }
 
 /// What became of one event.
@@ -35,14 +41,29 @@ impl Items {
             Some(value) if value.starts_with(b"true") => Some(true),
             _ => None,
         };
-        let items = walk::behind(text, b"items").filter(|_| errors == Some(true));
+        let items = walk::behind(text, b"items").filter(|_| errors != Some(false));
         let items = walk::elements(items.unwrap_or_default()).map(Item::of);
+        let items: Vec<_> = items.collect();
+        // As with a filter_path that leaves `errors` out.
+        let errors = errors.or_else(|| items.iter().any(Item::is_wrong).then_some(true));
+        let is_of_another_format = text.starts_with(YAML) || text.starts_with(SMILE);
         Items {
             errors,
-            items: items.collect(),
+            items,
             cut_off: errors != Some(false) && text.starts_with(b"{") && walk::value(text).is_none(),
+            is_unreadable: !is_text(text) || is_of_another_format,
         }
     }
+}
+
+/// Judging by its beginning.
+fn is_text(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(64)];
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    // The last character may be cut.
+    let is_utf8 =
+        std::str::from_utf8(start).map_or_else(|wrong| wrong.error_len().is_none(), |_| true);
+    is_utf8 && !start.iter().any(is_control)
 }
 
 impl Item {
@@ -62,6 +83,10 @@ impl Item {
             }
         }
         Item { status, error }
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.status >= 300 || !self.error.is_empty()
     }
 }
 
@@ -101,6 +126,40 @@ mod tests {
         assert_eq!((items.errors, items.items), (Some(false), Vec::new()));
         for text in ["{}", "", r#"{"text":"Success","code":0}"#, "<html>", "[]"] {
             assert_eq!(Items::read(text.as_bytes()), Items::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_found_without_a_summary() {
+        for (text, errors) in [
+            (
+                r#"{"items":[{"create":{"error":{"type":"x"}}}]}"#,
+                Some(true),
+            ),
+            (
+                r#"{"items":[{"create":{"status":201}},{"create":{"status":429}}]}"#,
+                Some(true),
+            ),
+            (r#"{"items":[{"create":{"status":201}}]}"#, None),
+            (r#"{"items":[]}"#, None),
+        ] {
+            assert_eq!(Items::read(text.as_bytes()).errors, errors, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_taken_for_an_answer_without_errors() {
+        for (text, is_unreadable) in [
+            (&b"\x28\xb5\x2f\xfd"[..], true),
+            (b"\x1f\x8b\x08", true),
+            (b"---\nerrors: true\n", true),
+            (b":)\n\x00", true),
+            (b"\xbfferrors", true),
+            (b" {}", false),
+            (b"", false),
+            (b"ok", false),
+        ] {
+            assert_eq!(Items::read(text).is_unreadable, is_unreadable, "{text:?}");
         }
     }
 

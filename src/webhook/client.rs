@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flate2::read::MultiGzDecoder;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue, Response, header};
@@ -40,6 +41,8 @@ use advice::FLUENT_BIT_RAW;
 use ahead::Ahead;
 use session::Session;
 
+/// How a compressed text begins.
+const GZIP: &[u8] = b"\x1f\x8b";
 /// How much of an answer is read, in bytes. After a longer one the connection is closed.
 const ANSWER_BYTES: u64 = 64 << 10;
 /// How much more is read of an answer with a part for each event, per event.
@@ -304,7 +307,13 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
         ..Answer::default()
     };
     let mut from = response.body_mut().as_reader().take(limit);
-    let is_whole = from.read_to_end(&mut answer.text).is_ok();
+    let mut is_whole = from.read_to_end(&mut answer.text).is_ok();
+    if answer.text.starts_with(GZIP) {
+        // Nobody asked for that, but some proxies do it.
+        let packed = std::mem::take(&mut answer.text);
+        let mut plain = MultiGzDecoder::new(&*packed).take(limit);
+        is_whole &= plain.read_to_end(&mut answer.text).is_ok();
+    }
     (answer, is_whole)
 }
 

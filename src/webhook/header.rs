@@ -9,6 +9,9 @@ use crate::text::small_file;
 /// Separates several headers where only one text fits: in a variable, and in the settings file.
 pub const SEPARATOR: char = '|';
 
+/// What Splunk knows bodies that it must acknowledge by.
+pub const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
+
 /// A header that is sent with each request. Its value may be a secret, and is shown nowhere.
 pub type Header = (HeaderName, HeaderValue);
 

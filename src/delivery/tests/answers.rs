@@ -1,8 +1,9 @@
 //! What follows from one answer.
 
+use super::parts::partial;
 use super::*;
 use crate::delivery::attempt::{Airborne, Attempt, Launch};
-use crate::delivery::outcome::{EventOutcome, Partial};
+use crate::delivery::outcome::EventOutcome;
 use crate::delivery::posted::{CHANGED, MOVED};
 
 fn events() -> Attempt {
@@ -268,28 +269,26 @@ fn a_failure_that_is_part_of_another_one_makes_nobody_wait_longer() {
 
 #[test]
 fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
-    let all = |events: usize| {
-        let partial = Partial {
-            events: vec![EventOutcome::Rejected; events],
-            rejection: None,
-            failure: None,
-        };
-        (events, Outcome::Partial(partial))
-    };
-    for ((events, outcome), rejected_before, others_fly, wants_other, waits) in [
-        ((1, rejected()), 1, 0, false, false),
-        ((1, rejected()), 2, 0, true, false),
-        ((1, rejected()), 3, 0, true, true),
-        ((1, rejected()), 4, 0, true, true),
-        ((1, rejected()), 3, 1, true, false),
-        ((1, rejected()), 4, 1, true, true),
-        (all(1), 3, 0, true, true),
-        (all(3), 0, 0, false, false),
-        (all(3), 1, 0, false, true),
-        (all(3), 2, 0, false, true),
+    for (outcome, rejected_before, others_fly, stops, wants_other, waits) in [
+        (rejected(), 1, 0, false, false, false),
+        (rejected(), 2, 0, false, true, false),
+        (rejected(), 3, 0, false, true, true),
+        (rejected(), 4, 0, false, true, true),
+        (rejected(), 3, 1, false, true, false),
+        (rejected(), 4, 1, false, true, true),
+        // What is tried in a hurry at the end would be lost, too.
+        (rejected(), 3, 0, true, true, true),
+        (
+            partial(vec![EventOutcome::Rejected]),
+            3,
+            0,
+            false,
+            true,
+            true,
+        ),
     ] {
         let (mut delivery, mut flight) = in_flight(terms());
-        flight.attempt.batch = Batch::of(&b"{}\n".repeat(events));
+        flight.attempt.batch = Batch::of(b"{}\n");
         delivery.rejected_in_a_row = rejected_before;
         for _ in 0..others_fly {
             delivery.in_flight.push(Airborne {
@@ -298,11 +297,85 @@ fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
                 seqs: Vec::new(),
             });
         }
+        if stops {
+            delivery.stop();
+        }
         let now = Instant::now();
-        delivery.on(flight, outcome, QUICK, now);
-        let got = (delivery.wants_other, !delivery.waits_for(0, now).is_zero());
-        let place = format!("{events} {rejected_before} {others_fly}");
+        let effects = delivery.on(flight, outcome, QUICK, now);
+        let wait = delivery.waits_for(0, now);
+        let place = format!("{rejected_before} {others_fly}");
+        let got = (delivery.wants_other, !wait.is_zero());
         assert_eq!(got, (wants_other, waits), "{place}");
+        let told = effects.iter().find_map(|effect| match effect {
+            Effect::Failed(error, delay) => Some((&*error.message, *delay)),
+            _ => None,
+        });
+        let expected = "each event is rejected: ";
+        assert_eq!(told.is_some(), waits, "{place}");
+        assert!(
+            told.is_none_or(|(text, delay)| text.starts_with(expected) && delay == wait),
+            "{told:?}"
+        );
+    }
+}
+
+/// Else a webhook that refuses all for a while would cost whole bodies.
+#[test]
+fn events_of_a_body_that_are_all_rejected_are_divided_first() {
+    use EventOutcome::{Delivered, Rejected, Retry};
+    for (events, lost) in [
+        (vec![Rejected; 8], 0),
+        (vec![Rejected, Rejected, Retry], 0),
+        (vec![Rejected, Retry], 1),
+        (vec![Rejected, Rejected, Delivered], 2),
+    ] {
+        let (mut delivery, mut flight) = in_flight(terms());
+        let count = events.len();
+        flight.attempt.batch = Batch::of(&b"{}\n".repeat(count));
+        let passed = events.iter().filter(|event| **event == Delivered).count();
+        let now = Instant::now();
+        let effects = delivery.on(flight, partial(events.clone()), QUICK, now);
+        let rejected = effects.iter().map(|effect| match effect {
+            Effect::Rejected(batch, _) => batch.extent().events,
+            _ => 0,
+        });
+        assert_eq!(rejected.sum::<usize>(), lost, "{events:?}");
+        assert_eq!(delivery.buffered(), count - lost - passed, "{events:?}");
+    }
+}
+
+/// Splunk has taken those before the one that it names.
+#[test]
+fn a_body_is_divided_where_the_webhook_says() {
+    for (at, halves, redelivered) in [
+        (None, [5, 5], 0),
+        (Some(0), [1, 9], 0),
+        (Some(1), [1, 9], 1),
+        (Some(7), [7, 3], 7),
+        (Some(9), [9, 1], 9),
+        (Some(10), [5, 5], 0),
+    ] {
+        let (mut delivery, mut flight) = in_flight(terms());
+        flight.attempt.batch = Batch::of(&b"{}\n".repeat(10));
+        let error = DeliveryError {
+            wrong: at,
+            ..DeliveryError::transient(Cause::Answer, "HTTP 400")
+        };
+        let now = Instant::now();
+        delivery.on(flight, Outcome::Rejected(error), QUICK, now);
+        let (mut sizes, mut again) = (Vec::new(), 0);
+        for _ in 0..2 {
+            let Step::Send(half) = delivery.next(0, now) else {
+                panic!("{at:?}: not sent")
+            };
+            sizes.push(half.batch().extent().events);
+            let effects = delivery.on(half, Outcome::Delivered, QUICK, now);
+            again += effects.iter().fold(0, |sum, effect| match effect {
+                Effect::Redelivered(events, _) => sum + events,
+                _ => sum,
+            });
+        }
+        assert_eq!((sizes, again), (halves.to_vec(), redelivered), "{at:?}");
     }
 }
 

@@ -42,6 +42,29 @@ fn each_event_of_a_body_may_end_by_itself() {
     assert!(simulation.delivered_all_but(&[1, 4, 7]));
 }
 
+#[test]
+fn a_webhook_that_rejects_all_for_a_while_costs_few_events() {
+    for is_told_apart in [false, true] {
+        for stop_at in [None, Some(Duration::from_secs(20))] {
+            let mut simulation = Simulation::new(3000);
+            simulation.stop_at = stop_at;
+            simulation.run_until(Duration::from_secs(25), |request| {
+                let events = vec![EventOutcome::Rejected; request.seqs.len()];
+                let outcome = if is_told_apart {
+                    partial(events)
+                } else {
+                    rejected()
+                };
+                (outcome, QUICK)
+            });
+            let lost = simulation.rejected.len();
+            assert!(lost < 20, "{is_told_apart} {stop_at:?}: {lost}");
+            assert_eq!(simulation.delivered.len(), 0);
+            simulation.assert_nothing_forgotten();
+        }
+    }
+}
+
 /// Those that failed are sent apart, unless they are so many that the webhook is to blame; and only what a single one is
 /// to blame for holds nobody off.
 #[test]

@@ -107,8 +107,8 @@ macro_rules! agent_messages {
         /// **Fix:** check whether it is too large, or whether a firewall before the webhook blocks it.
         EventSetAside { events: Events, within: Within, error: String } = "event_set_aside" Warn
             "set aside {events}{within} that failed while others were delivered ({error})";
-        /// The webhook does not take these events (400, 413, 422 and the like); each was sent alone to make sure. They are
-        /// lost.
+        /// The webhook does not take these events (400, 413, 422 and the like); each was sent alone to make sure, or had an
+        /// answer of its own (Elasticsearch's `_bulk`). They are lost.
         /// **Fix:** if all events are rejected, check whether the webhook takes this `--format`; if only some are, compare
         /// their size with the webhook's limit. `--reject-file` keeps them.
         Rejected { events: Events, within: Within, error: String, total: u64 } = "rejected" Warn

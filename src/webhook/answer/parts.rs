@@ -11,6 +11,8 @@ const CONFLICT: u16 = 409;
 
 const ITEMS: &str =
     "leave `errors` and `items.*.status` in the answer, if the --endpoint has a filter_path";
+const READABLE: &str = "let no proxy compress answers, and leave `format` out of the --endpoint: what became of each event \
+                        is in the answer";
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
@@ -22,6 +24,13 @@ pub(super) fn outcome(
     retry_after: Option<Duration>,
     shown: impl Fn(&str) -> String,
 ) -> Outcome {
+    if found.is_unreadable {
+        let message = format!("HTTP {status} with an answer that is not in JSON");
+        return Outcome::Failed(DeliveryError {
+            may_have_arrived: true,
+            ..DeliveryError::permanent(message, READABLE)
+        });
+    }
     match found.errors {
         None if found.cut_off => return Outcome::Failed(broken_off(status)),
         None | Some(false) => return Outcome::Delivered,
@@ -48,9 +57,9 @@ pub(super) fn outcome(
             Meaning::Delivered => {}
             Meaning::Content(_) | Meaning::TooLarge(_) => {
                 *outcome = EventOutcome::Rejected;
-                parts
-                    .rejection
-                    .get_or_insert_with(|| DeliveryError::transient(Cause::Answer, message()));
+                parts.rejection.get_or_insert_with(|| {
+                    DeliveryError::transient(Cause::Answer, message()).hint(TARGET)
+                });
             }
             meaning => {
                 *outcome = match item.status {

@@ -393,3 +393,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn splunk_says_which_event_is_wrong() {
+    for (text, wrong) in [
+        (r#"{"text":"?","code":6,"invalid-event-number":3}"#, Some(3)),
+        (
+            r#"{"text":"?","code":12,"invalid-event-number":0}"#,
+            Some(0),
+        ),
+        (r#"{"text":"?","code":6,"invalid-event-number":-1}"#, None),
+        (r#"{"text":"?","code":6}"#, None),
+    ] {
+        match outcome(400, text) {
+            Outcome::Rejected(error) => assert_eq!(error.wrong, wrong, "{text}"),
+            outcome => panic!("{text}: {outcome:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_a_bulk_that_is_no_json_is_no_success() {
+    let mut answer = answer(200, "");
+    answer.items = Items::read(b"\x28\xb5\x2f\xfd");
+    match outcome_of(&answer, false, "{}") {
+        Outcome::Failed(error) => {
+            assert!(error.fix.is_some() && error.may_have_arrived, "{error:?}");
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}

@@ -7,6 +7,7 @@ use ureq::http::{HeaderMap, header};
 use ureq::typestate::WithBody;
 
 use crate::sys::random;
+use crate::webhook::header::CHANNEL;
 
 /// How many cookies are kept.
 const COOKIES: usize = 32;
@@ -39,7 +40,7 @@ impl Session {
         mut request: RequestBuilder<WithBody>,
         channel: u64,
     ) -> RequestBuilder<WithBody> {
-        request = request.header("X-Splunk-Request-Channel", self.guid(channel));
+        request = request.header(CHANNEL, self.guid(channel));
         if !self.cookies.is_empty() {
             let pairs = self
                 .cookies

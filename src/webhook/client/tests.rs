@@ -12,6 +12,9 @@ use crate::webhook::encode::{Compressed, Encoder, Format};
 use crate::webhook::resolve;
 use crate::webhook::tls::Trust;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use super::*;
 
 /// A webhook that takes everything, and how many connections it has had.
@@ -231,6 +234,37 @@ fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
             assert_eq!(post(&mut webhook), Outcome::Delivered);
             thread::sleep(Duration::from_millis(150));
             assert_eq!(*connections.lock().unwrap(), count);
+        }
+    }
+}
+
+/// As some proxies have it, though the agent asks for `identity`.
+#[test]
+fn an_answer_that_is_compressed_is_read_all_the_same() {
+    let text = br#"{"text":"Success","code":0,"ackId":7}"#;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(text).unwrap();
+    let packed = gzip.finish().unwrap();
+    for (body, expected) in [
+        (packed.clone(), text.as_slice()),
+        (packed[..packed.len() / 2].to_vec(), b""),
+        (text.to_vec(), text),
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let sent = [head.as_bytes(), &body].concat();
+        let (address, _) = raw_server(move |_, socket| {
+            let _ = read_request(socket) && socket.write_all(&sent).is_ok();
+        });
+        let (mut webhook, _) = webhook(&[address]);
+        let events = Batch::of(b"{}\n");
+        webhook.prepare(&events, usize::MAX);
+        let answer = webhook.try_post(&events, Some(1)).unwrap();
+        match expected {
+            b"" => assert!(answer.items.cut_off && !answer.text.starts_with(GZIP)),
+            text => assert_eq!(answer.text, text),
         }
     }
 }
