@@ -577,3 +577,53 @@ fn settings_that_do_nothing_are_told_at_start() {
     let (_, log) = end_input(agent);
     assert_eq!(lines_of("WARN", &log).len(), 2, "{log}");
 }
+
+/// Names with another case or without what all begin with, and settings that only the environment can have.
+#[test]
+fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    place.write(&format!(
+        "{}S3_AUDIT_WEBHOOK_LOG=off\nS3_AUDIT_WEBHOOK_CONFIG=/x\nBATCH_BYTES=1\n\
+         s3_audit_webhook_batch_bytes=1\nAUDIT=1\nNO_PROXY=h\n",
+        webhook(&hook.url(), TOKEN)
+    ));
+    let command = place.command(&[]).env("NO_PROXY", "h");
+    let agent = command.spawn();
+    let here = "is not a setting of the settings file; ignored; fix: set it in the environment";
+    let write =
+        "is not a setting of this version; ignored; fix: write S3_AUDIT_WEBHOOK_BATCH_BYTES";
+    agent.wait_for_log(&format!(":3: S3_AUDIT_WEBHOOK_LOG {here}"));
+    agent.wait_for_log(&format!(":4: S3_AUDIT_WEBHOOK_CONFIG {here}"));
+    agent.wait_for_log(&format!(":5: BATCH_BYTES {write}"));
+    agent.wait_for_log(&format!(":6: s3_audit_webhook_batch_bytes {write}"));
+    let (_, log) = end_input(agent);
+    assert_eq!(lines_of("WARN", &log).len(), 4, "{log}");
+}
+
+/// Someone who adds a rule with a typo to the file of a running agent must not believe that it is in force.
+#[test]
+fn settings_that_do_nothing_are_told_when_a_running_agent_reads_them_and_when_it_is_asked() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let old = format!("{}S3_AUDIT_WEBHOOK_OLD=x\n", webhook(&hook.url(), TOKEN));
+    place.write(&old);
+    let agent = place.start(&[]);
+    place.write(&format!(
+        "{old}S3_AUDIT_WEBHOOK_REDCT=s3\nS3_AUDIT_WEBHOOK_SPOOL_SYNC=always\n"
+    ));
+    let unknown = ":4: S3_AUDIT_WEBHOOK_REDCT is not a setting of this version; ignored";
+    agent.wait_for_log(unknown);
+    agent.wait_for_log(":5: S3_AUDIT_WEBHOOK_SPOOL_SYNC: has no effect without --spool-bytes");
+    assert_eq!(
+        agent.log().matches("WEBHOOK_OLD is").count(),
+        1,
+        "{}",
+        agent.log()
+    );
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_log("settings read again: nothing changed");
+    let (_, log) = end_input(agent);
+    assert_eq!(log.matches(unknown).count(), 2, "{log}");
+    assert_eq!(log.matches("WEBHOOK_OLD is").count(), 2, "{log}");
+}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::destination;
+use crate::config::effect;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -21,10 +22,10 @@ use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
-use crate::rules::LiveRules;
+use crate::rules::{LiveRules, Rules};
 use crate::sys::thread;
 use crate::telemetry::Report;
-use crate::telemetry::message::{Message, Rules};
+use crate::telemetry::message::{self, Message};
 use crate::telemetry::snapshot::Forwarding;
 use crate::text::small_file;
 use crate::webhook::header;
@@ -53,6 +54,8 @@ pub struct SettingsWatcher {
     requests: Receiver<()>,
     /// The options' values that are in effect, or whose change was logged.
     values: BTreeMap<Opt, Vec<OsString>>,
+    /// Warnings about settings that were logged already.
+    warned: Vec<String>,
     /// There was a settings file.
     had_file: bool,
     /// What the current settings were read from.
@@ -68,10 +71,9 @@ pub struct SettingsWatcher {
 }
 
 impl SettingsWatcher {
-    /// Follows the settings that the agent has started with: those read from `contents`, or from later ones.
+    /// Follows the settings that the agent has started with: those read from these contents, or from later ones.
     pub fn new(
-        contents: Contents,
-        provenance: &Provenance,
+        (contents, options, provenance): (Contents, &RunOptions, &Provenance),
         report: Arc<Report>,
         lines: &[Line],
         rules: LiveRules,
@@ -85,6 +87,7 @@ impl SettingsWatcher {
             rules,
             requests,
             values: values(provenance),
+            warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
             applied: contents.clone(),
             // The first poll finds what has changed since then.
@@ -180,6 +183,7 @@ impl SettingsWatcher {
         // The files that they name are followed from now on, even if they can't be used yet.
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
+        self.warn(effect::warnings(&options, &provenance), is_requested);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
@@ -202,15 +206,7 @@ impl SettingsWatcher {
         let changed = [self.changed_files(&found), changed_options].concat();
         self.applied = found;
         if !changed_rules.is_empty() {
-            let description = Rules(rules.describe());
-            self.rules.replace(rules);
-            self.report.filters(&self.rules.excluding());
-            // Only now, so that whoever reads this line can rely on it.
-            Message::RulesChanged {
-                changed: changed_rules.join(", "),
-                rules: description,
-            }
-            .log();
+            self.change_rules(rules, &changed_rules);
         }
         if !changed.is_empty() {
             for warning in destination.warnings {
@@ -223,6 +219,26 @@ impl SettingsWatcher {
             Message::SettingsUnchanged {}.log();
         }
         Ok(true)
+    }
+
+    /// Logs what is new about settings that do nothing, or all of it for who asks.
+    fn warn(&mut self, warnings: Vec<Message>, is_requested: bool) {
+        let known = std::mem::replace(&mut self.warned, texts(&warnings));
+        let due = |warning: &&Message| is_requested || !known.contains(&warning.text());
+        warnings.iter().filter(due).for_each(Message::log);
+    }
+
+    /// Has the sources apply other rules.
+    fn change_rules(&self, rules: Rules, changed: &[String]) {
+        let description = message::Rules(rules.describe());
+        self.rules.replace(rules);
+        self.report.filters(&self.rules.excluding());
+        // Only now, so that whoever reads this line can rely on it.
+        Message::RulesChanged {
+            changed: changed.join(", "),
+            rules: description,
+        }
+        .log();
     }
 
     /// Hands each sender the target, with its own connection.
@@ -270,6 +286,10 @@ impl SettingsWatcher {
         }
         (changed, changed_rules)
     }
+}
+
+fn texts(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(Message::text).collect()
 }
 
 fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {

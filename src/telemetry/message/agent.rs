@@ -191,10 +191,11 @@ macro_rules! agent_messages {
         /// `chmod 640`.
         SettingsUnreadable { path: String, error: String } = "settings_unreadable" Warn
             "{path}: can't be read: {error}; its settings are not used";
-        /// A typo, or a setting of another version.
+        /// A typo, a setting of another version, or one that only the environment can have. A running agent logs it too, when
+        /// it reads the changed file.
         /// **Fix:** correct the name, or remove the line.
-        UnknownSetting { setting: String } = "unknown_setting" Warn
-            "{setting} is not a setting of this version; ignored";
+        UnknownSetting { setting: String, of: String, fix: String } = "unknown_setting" Warn
+            "{setting} is not a setting of {of}; ignored; fix: {fix}";
         /// The option is set and does nothing, because what it belongs to is not set.
         /// **Fix:** set that too, or leave the option out.
         WithoutEffect { option: String, needed: String } = "setting_without_effect" Warn
