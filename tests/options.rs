@@ -107,7 +107,9 @@ impl Row {
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let endpoint = match self.flag {
-            "pin-sha256" | "tls-server-name" => "https://127.0.0.1:9/",
+            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key" => {
+                "https://127.0.0.1:9/"
+            }
             flag if flag.starts_with("hec-ack") => COLLECTOR,
             _ => NOWHERE,
         };
@@ -491,6 +493,25 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
     }
 }
 
+/// Who gives them believes that the webhook is verified, or knows this host.
+#[test]
+fn what_belongs_to_tls_is_refused_without_it() {
+    let pin = format!("--pin-sha256={}", "0a".repeat(32));
+    for option in [
+        "--ca-file=ca.pem",
+        "--client-cert=mine.pem",
+        "--client-key=mine.key",
+        "--tls-server-name=h",
+        &pin,
+    ] {
+        let (name, _) = option.split_once('=').unwrap();
+        let endpoints = format!("--endpoint={NOWHERE}");
+        let log = refusal(&["run", &endpoints, "--auth-token=none", option], &[]);
+        let expected = format!("{name}: is of no use with http://; fix: ");
+        assert!(log.contains(&expected), "no {expected:?} in {log}");
+    }
+}
+
 #[test]
 fn what_an_option_names_and_is_not_there_is_waited_for() {
     let dir = TempDir::new().unwrap();
@@ -522,8 +543,8 @@ fn what_an_option_names_and_is_not_there_is_waited_for() {
             let options = options.replace("PATH", path).replace(" --", "\n--");
             let token =
                 (!options.contains("--auth-token")).then(|| format!("--auth-token={TOKEN}"));
-            let endpoint = format!("--endpoint={NOWHERE}");
-            let agent = Agent::command().without(STATE_DIR).args(["run", &endpoint]);
+            let endpoint = "--endpoint=https://127.0.0.1:9/";
+            let agent = Agent::command().without(STATE_DIR).args(["run", endpoint]);
             let agent = agent.args(options.lines()).args(token).spawn();
             agent.wait_for_log("started: ");
             agent.signal(libc::SIGTERM);
