@@ -295,7 +295,11 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
         ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
         ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
-        ("--listen-token-file=/missing", 1, "/missing can't be read"),
+        (
+            "--listen-token-file=/missing",
+            1,
+            "--listen-token-file: /missing can't be read",
+        ),
         (&long, 2, "a socket's path has 107 bytes at most"),
         ("--source=unix:@a", 2, "unix:@a: an abstract socket"),
         ("--source=unix-listen:@a", 2, "fix: use a path, or ./@"),

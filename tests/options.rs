@@ -1,8 +1,10 @@
 //! Options: where they may stand, which one wins, how a wrong one is refused, and what is never shown.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::iter;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -490,6 +492,65 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
                 assert!(secret || log.contains(shown), "no {shown:?} in:\n{log}");
             }
         }
+    }
+}
+
+/// What clap, and the parsers of values, say alone names neither the option nor what is wrong.
+#[test]
+fn what_is_wrong_with_a_value_is_said_wherever_it_is_found() {
+    for (args, expected) in [
+        (
+            &["--batch-bytes", "-1"][..],
+            "--batch-bytes: '-1' is no size; fix: ",
+        ),
+        (
+            &["--redact", "S3"],
+            "--redact: 'S3' is not known; fix: use s3",
+        ),
+        (
+            &["--address-family=5"],
+            "--address-family: '5' is not known; fix: use 4, 6 or any",
+        ),
+        (
+            &["--redact-field=a b"],
+            "--redact-field: 'a b' is no name; fix: ",
+        ),
+        (&["--endpoint=http://h/x # note"], "--endpoint: is no URL"),
+        (
+            &["--header=X-Key s3cret"],
+            "--header: lacks the colon behind the name; fix: ",
+        ),
+    ] {
+        let endpoint = format!("--endpoint={NOWHERE}");
+        let args = [&["run", "--auth-token=none", &endpoint], args].concat();
+        let message = refusal(&args, &[]);
+        assert!(message.contains(expected), "no {expected:?} in {message}");
+    }
+    let message = refusal(&["spool", "nope"], &[]);
+    assert!(
+        message.contains("'nope' is not known; fix: use list, cat or verify"),
+        "{message}"
+    );
+
+    let bytes = OsStr::from_bytes(b"s3cr\xe9t");
+    let flag = OsStr::from_bytes(b"--auth-token=s3cr\xe9t");
+    let command = || Agent::command().arg("run");
+    for (command, name) in [
+        (
+            command().env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", bytes),
+            "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
+        ),
+        (command().arg(flag), "--auth-token"),
+        (command().arg("--auth-token").arg(bytes), "--auth-token"),
+    ] {
+        let ended = command.run();
+        let expected = format!("{name}: contains bytes that are not UTF-8; fix: ");
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(
+            ended.log.contains(&expected) && !ended.log.contains("s3cr"),
+            "{}",
+            ended.log
+        );
     }
 }
 

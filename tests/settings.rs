@@ -492,6 +492,28 @@ fn what_takes_a_restart_is_said_once_and_the_rest_taken_over() {
     );
 }
 
+/// What was never in effect needs no restart when it goes.
+#[test]
+fn what_is_removed_takes_a_restart_only_if_the_agent_was_started_with_it() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let right = webhook(&hook.url(), TOKEN);
+    let started = format!("{right}S3_AUDIT_WEBHOOK_BATCH_EVENTS=7\n");
+    place.write(&started);
+    let agent = place.start(&[]);
+    place.write(&format!("{right}S3_AUDIT_WEBHOOK_BATCH_BYTES=5\n"));
+    agent
+        .wait_for_log("  S3_AUDIT_WEBHOOK_BATCH_EVENTS was removed; restart the agent to apply it");
+    agent.wait_for_log(
+        ":3: S3_AUDIT_WEBHOOK_BATCH_BYTES has changed; restart the agent to apply it",
+    );
+    place.write(&disabled(&started));
+    agent.wait_for_log("webhook disabled by");
+    let (_, log) = end_input(agent);
+    let count = log.matches("restart the agent to apply it").count();
+    assert_eq!(count, 2, "{log}");
+}
+
 #[test]
 fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
     let place = Place::new();

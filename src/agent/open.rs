@@ -205,15 +205,17 @@ pub fn check(
     }
     // An agent waits for these files.
     let files = [
-        &options.listen_token_file,
-        &options.status_token_file,
-        &options.listen_cert,
-        &options.listen_key,
-        &options.listen_client_ca,
+        (Opt::ListenTokenFile, &options.listen_token_file),
+        (Opt::StatusTokenFile, &options.status_token_file),
+        (Opt::ListenCert, &options.listen_cert),
+        (Opt::ListenKey, &options.listen_key),
+        (Opt::ListenClientCa, &options.listen_client_ca),
     ];
-    for path in files.into_iter().flatten() {
+    for (option, path) in files {
+        let Some(path) = path else { continue };
         File::open(path).map_err(|error| {
-            CommandError::Failed(format!("{} can't be read: {error}", path.display()))
+            let what = format!("{} can't be read: {error}", path.display());
+            CommandError::Failed(provenance.error(option, what).0)
         })?;
     }
     let mut warnings = effect::warnings(options, provenance);

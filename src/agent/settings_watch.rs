@@ -36,6 +36,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is logged that something has been missing since the start.
 const REMIND: Duration = Duration::from_secs(60);
 
+/// What has happened to a setting that is not there any more.
+const REMOVED: &str = "was removed";
+
 /// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
 
@@ -52,7 +55,9 @@ pub struct SettingsWatcher {
     rules: LiveRules,
     /// Requests to read the settings now.
     requests: Receiver<()>,
-    /// The options' values that are in effect, or whose change was logged.
+    /// The options' values with which the agent was started.
+    started: BTreeMap<Opt, Vec<OsString>>,
+    /// Those that are in effect, or whose change was logged.
     values: BTreeMap<Opt, Vec<OsString>>,
     /// Warnings about settings that were logged already.
     warned: Vec<String>,
@@ -86,6 +91,7 @@ impl SettingsWatcher {
             generation: 1,
             rules,
             requests,
+            started: values(provenance),
             values: values(provenance),
             warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
@@ -272,16 +278,20 @@ impl SettingsWatcher {
             if value == previous.get(&option) {
                 continue;
             }
-            let name = match provenance.origin(option) {
-                Origin::Default => format!("{} removed", option.variable()),
-                _ => provenance.name(option),
+            let (setting, what) = match provenance.origin(option) {
+                Origin::Default => (option.variable(), REMOVED),
+                _ => (provenance.name(option), "has changed"),
             };
-            if is_live(option) {
-                changed.push(name);
-            } else if RulesOptions::ALL.contains(&option) {
-                changed_rules.push(name);
+            let is_rule = RulesOptions::ALL.contains(&option);
+            let list = if is_rule {
+                &mut changed_rules
             } else {
-                Message::SettingNeedsRestart { setting: name }.log();
+                &mut changed
+            };
+            if is_rule || is_live(option) {
+                list.push(setting + if what == REMOVED { " removed" } else { "" });
+            } else if value != self.started.get(&option) {
+                Message::SettingNeedsRestart { setting, what }.log();
             }
         }
         (changed, changed_rules)

@@ -129,7 +129,9 @@ fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     if line.is_empty() || line.starts_with(['#', ';']) {
         return Ok(None);
     }
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let exported = line.strip_prefix("export");
+    let exported = exported.filter(|rest| rest.starts_with([' ', '\t']));
+    let line = exported.unwrap_or(line).trim_start();
     let (name, value) = line.split_once('=').ok_or(EXPECTED)?;
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -139,7 +141,10 @@ fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
         return Err("has a space before the =; fix: write NAME=value");
     }
     if !is_name(name) {
-        return Err(EXPECTED);
+        return Err(
+            "has another name than a variable's, of letters, digits and _; fix: write a line such as \
+             S3_AUDIT_WEBHOOK_BATCH_BYTES=1MiB",
+        );
     }
     Ok(Some((name, value)))
 }
@@ -216,7 +221,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_by_shells_and_systemd() {
-        let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport B='it $1'\n\
+        let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport\tB='it $1'\n\
                     C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b\n\
                     S3_AUDIT_WEBHOOK_A='a #b' # comment\nS3_AUDIT_WEBHOOK_B=#a#";
         let expected = [
@@ -242,7 +247,9 @@ mod tests {
             ("A=\"s3cret\\", 1, "lacks its closing quote"),
             ("A=\"s3cret\" x", 1, "continues"),
             ("A =s3cret", 1, "space before the ="),
-            ("1A=s3cret", 1, "neither"),
+            ("1A=s3cret", 1, "another name than a variable's"),
+            ("A-B=s3cret", 1, "another name than a variable's"),
+            ("--batch-bytes=s3cret", 1, "another name than a variable's"),
             ("A=s3cret\0", 1, "NUL"),
             ("S3_AUDIT_WEBHOOK_A=s3cret # s3cret", 1, "# behind a space"),
             ("S3_AUDIT_WEBHOOK_A=s3cret \t#s3cret", 1, "# behind a space"),

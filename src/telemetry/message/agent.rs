@@ -184,8 +184,8 @@ macro_rules! agent_messages {
             "settings read again: nothing changed";
         /// A running agent does not apply changes of this setting.
         /// **Fix:** `systemctl restart s3-audit-webhook`
-        SettingNeedsRestart { setting: String } = "setting_needs_restart" Warn
-            "{setting} has changed; restart the agent to apply it";
+        SettingNeedsRestart { setting: String, what: &'static str } = "setting_needs_restart" Warn
+            "{setting} {what}; restart the agent to apply it";
         /// The settings file exists, but this user may not read it.
         /// **Fix:** restart the service, which lets its group read the file; elsewhere `chgrp` it to the agent's group and
         /// `chmod 640`.
