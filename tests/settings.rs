@@ -2,9 +2,9 @@
 //! nothing is lost or sent twice by that; what is wrong in it changes nothing and is said.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -37,6 +37,7 @@ impl Place {
     fn write(&self, text: &str) {
         let new = self.0.path().join("new");
         fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
         fs::rename(new, self.file()).unwrap();
     }
 

@@ -1,6 +1,9 @@
 //! Options that are set and have no effect, because of others: most likely a mistake, such as `--spool-sync always`
 //! without a spool.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
@@ -18,7 +21,37 @@ pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     let mut warnings = provenance.warnings();
     warnings.extend(without_effect(options, provenance));
     warnings.extend(tiny(options, provenance));
+    warnings.extend(open_files(options, provenance));
     warnings
+}
+
+/// A message for each file of secrets that every user can read or change, and for settings that every user can change.
+/// Those of the webhook's keys come with the webhook.
+fn open_files(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+    let has_secret = |option| provenance.file.setting(option).is_some();
+    let is_secret = [Opt::AuthToken, Opt::Header, Opt::Proxy].map(has_secret);
+    let settings = (Opt::Config, Some(&provenance.file.path));
+    let files = [
+        settings,
+        (Opt::AuthTokenFile, options.webhook.auth_token_file.as_ref()),
+        (Opt::ListenTokenFile, options.listen_token_file.as_ref()),
+        (Opt::StatusTokenFile, options.status_token_file.as_ref()),
+        (Opt::ListenKey, options.listen_key.as_ref()),
+    ];
+    let open = files.into_iter().filter_map(|(option, path)| {
+        let path = path?;
+        let rights = match option {
+            Opt::Config if !is_secret.contains(&true) => 0o002,
+            _ => 0o006,
+        };
+        let file = fs::metadata(path).ok()?;
+        // Everybody may write to /dev/null.
+        (file.is_file() && file.mode() & rights != 0).then(|| Message::KeyReadable {
+            option: provenance.name(option),
+            path: path.display().to_string(),
+        })
+    });
+    open.collect()
 }
 
 /// A message for each limit below the size of a usual event.
@@ -142,19 +175,25 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::config::invocation::Invocation;
     use crate::config::options::Command;
 
-    fn idle(arguments: &str) -> Vec<String> {
-        let arguments = format!("x run --endpoint http://h/ --auth-token none {arguments}");
-        let arguments = arguments.split_whitespace().map(OsString::from);
+    fn read(arguments: impl IntoIterator<Item = OsString>) -> (Box<RunOptions>, Provenance) {
         let invocation = Invocation::read(arguments).unwrap();
         let Command::Run(options) = invocation.command else {
             panic!("not run");
         };
-        let idle = without_effect(&options, &invocation.provenance);
+        (options, invocation.provenance)
+    }
+
+    fn idle(arguments: &str) -> Vec<String> {
+        let arguments = format!("x run --endpoint http://h/ --auth-token none {arguments}");
+        let arguments = arguments.split_whitespace().map(OsString::from);
+        let (options, provenance) = read(arguments);
+        let idle = without_effect(&options, &provenance);
         idle.iter().map(Message::text).collect()
     }
 
@@ -236,6 +275,44 @@ mod tests {
             1,
             "the buffer is a limit with a spool, too"
         );
+    }
+
+    #[test]
+    fn files_of_secrets_are_for_their_owner_and_group() {
+        const TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN=x\n";
+        const OTHER: &str = "S3_AUDIT_WEBHOOK_BATCH_EVENTS=1\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(path("token"), "x").unwrap();
+        for (text, mode, token_mode, open) in [
+            (TOKEN, 0o640, 0o640, &[][..]),
+            (TOKEN, 0o644, 0o640, &["--config"]),
+            (OTHER, 0o644, 0o600, &[]),
+            (OTHER, 0o646, 0o600, &["--config"]),
+            (OTHER, 0o600, 0o604, &["--listen-token-file"]),
+            (OTHER, 0o600, 0o602, &["--listen-token-file"]),
+        ] {
+            fs::write(path("env"), text).unwrap();
+            for (name, mode) in [("env", mode), ("token", token_mode)] {
+                fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let arguments = [
+                "x",
+                "run",
+                "--config",
+                &path("env"),
+                "--listen-token-file",
+                &path("token"),
+            ];
+            let (options, provenance) = read(arguments.map(OsString::from));
+            let found = open_files(&options, &provenance)
+                .into_iter()
+                .map(|message| message.text());
+            let names: Vec<_> = found
+                .map(|text| text.split(':').next().unwrap().to_owned())
+                .collect();
+            assert_eq!(names, open, "{text} {mode:o} {token_mode:o}");
+        }
     }
 
     #[test]
