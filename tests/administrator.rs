@@ -276,10 +276,11 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     settings.enable(&[]);
     let socket = settings.dir.path().join("socket");
     let source = format!("--source=unix-listen:{}", socket.display());
+    let long = format!("--source=unix-listen:/{}", "x".repeat(107));
     let said = settings.must(&["check", &source]);
     for part in [
         &*format!("source    unix-listen:{}", socket.display()),
-        "webhook   webhook http://127.0.0.1:9",
+        "webhook   webhook https://127.0.0.1:9",
         "valid ",
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");
@@ -294,11 +295,64 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
         ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
         ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
-        ("--listen-token-file=/missing", 1, "/missing can't be read"),
+        (
+            "--listen-token-file=/missing",
+            1,
+            "--listen-token-file: /missing can't be read",
+        ),
+        (&long, 2, "a socket's path has 107 bytes at most"),
+        ("--source=unix:@a", 2, "unix:@a: an abstract socket"),
+        ("--source=unix-listen:@a", 2, "fix: use a path, or ./@"),
+        (
+            "--source=http:127.0.0.1:9,fluent:127.0.0.1:9",
+            2,
+            "--source: fluent:127.0.0.1:9: http:127.0.0.1:9 listens there; fix: ",
+        ),
     ] {
         let said = settings.run(&["check", &source, flag]);
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.stderr.contains(what), "{said:?}");
+        if code == 2 {
+            let said = settings.run(&["run", &source, flag]);
+            assert_eq!(said.code, Some(code), "{said:?}");
+            assert!(said.stderr.contains(what), "{said:?}");
+        }
+    }
+    let page = "--status-listen=127.0.0.1:9";
+    let said = settings.run(&["check", "--source=http:127.0.0.1:9", page]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let what = "--status-listen: http:127.0.0.1:9 listens there; fix: ";
+    assert!(said.stderr.contains(what), "{said:?}");
+    let level = [("S3_AUDIT_WEBHOOK_LOG", "debugg")];
+    let said = settings.run_with(&["check", &source], "", &level);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let what = "S3_AUDIT_WEBHOOK_LOG: 'debugg' is no log level; fix: ";
+    assert!(said.stderr.contains(what), "{said:?}");
+    for (options, what) in [
+        (
+            "--source=fluent:0.0.0.0:9",
+            "fluent:0.0.0.0:9: anyone who can reach this address can send forged events",
+        ),
+        ("--source=http:127.0.0.1:0", "http:127.0.0.1:0: port 0 is"),
+        (
+            "--status-listen=127.0.0.1:0",
+            "--status-listen: 127.0.0.1:0: port 0 is",
+        ),
+        (
+            "--buffer-bytes=64",
+            "--buffer-bytes: no event may be longer than 64 bytes; fix: ",
+        ),
+        (
+            "--max-event-bytes=4",
+            "--max-event-bytes: no event may be longer than 4 bytes; fix: ",
+        ),
+    ] {
+        let said = settings.run(&["check", options]);
+        let warning = format!("warning: {what}");
+        assert!(
+            said.code == Some(0) && said.stderr.contains(&warning),
+            "{said:?}"
+        );
     }
 }
 

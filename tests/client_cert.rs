@@ -241,7 +241,7 @@ fn a_key_that_every_user_can_read_is_warned_of() {
     let agent = world.start(&hook, PAIR);
     let line = agent.wait_for_log("WARN");
     assert!(
-        line.contains("--client-key: every user of this host can read the key"),
+        line.contains("--client-key: every user of this host can read or change"),
         "{line}"
     );
 }

@@ -1,8 +1,10 @@
 //! Options: where they may stand, which one wins, how a wrong one is refused, and what is never shown.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::iter;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -107,7 +109,9 @@ impl Row {
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let endpoint = match self.flag {
-            "pin-sha256" | "tls-server-name" => "https://127.0.0.1:9/",
+            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key" => {
+                "https://127.0.0.1:9/"
+            }
             flag if flag.starts_with("hec-ack") => COLLECTOR,
             _ => NOWHERE,
         };
@@ -491,6 +495,84 @@ fn a_bad_value_is_refused_with_the_name_that_its_user_wrote_and_what_would_be_ri
     }
 }
 
+/// What clap, and the parsers of values, say alone names neither the option nor what is wrong.
+#[test]
+fn what_is_wrong_with_a_value_is_said_wherever_it_is_found() {
+    for (args, expected) in [
+        (
+            &["--batch-bytes", "-1"][..],
+            "--batch-bytes: '-1' is no size; fix: ",
+        ),
+        (
+            &["--redact", "S3"],
+            "--redact: 'S3' is not known; fix: use s3",
+        ),
+        (
+            &["--address-family=5"],
+            "--address-family: '5' is not known; fix: use 4, 6 or any",
+        ),
+        (
+            &["--redact-field=a b"],
+            "--redact-field: 'a b' is no name; fix: ",
+        ),
+        (&["--endpoint=http://h/x # note"], "--endpoint: is no URL"),
+        (
+            &["--header=X-Key s3cret"],
+            "--header: lacks the colon behind the name; fix: ",
+        ),
+    ] {
+        let endpoint = format!("--endpoint={NOWHERE}");
+        let args = [&["run", "--auth-token=none", &endpoint], args].concat();
+        let message = refusal(&args, &[]);
+        assert!(message.contains(expected), "no {expected:?} in {message}");
+    }
+    let message = refusal(&["spool", "nope"], &[]);
+    assert!(
+        message.contains("'nope' is not known; fix: use list, cat or verify"),
+        "{message}"
+    );
+
+    let bytes = OsStr::from_bytes(b"s3cr\xe9t");
+    let flag = OsStr::from_bytes(b"--auth-token=s3cr\xe9t");
+    let command = || Agent::command().arg("run");
+    for (command, name) in [
+        (
+            command().env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", bytes),
+            "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
+        ),
+        (command().arg(flag), "--auth-token"),
+        (command().arg("--auth-token").arg(bytes), "--auth-token"),
+    ] {
+        let ended = command.run();
+        let expected = format!("{name}: contains bytes that are not UTF-8; fix: ");
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(
+            ended.log.contains(&expected) && !ended.log.contains("s3cr"),
+            "{}",
+            ended.log
+        );
+    }
+}
+
+/// Who gives them believes that the webhook is verified, or knows this host.
+#[test]
+fn what_belongs_to_tls_is_refused_without_it() {
+    let pin = format!("--pin-sha256={}", "0a".repeat(32));
+    for option in [
+        "--ca-file=ca.pem",
+        "--client-cert=mine.pem",
+        "--client-key=mine.key",
+        "--tls-server-name=h",
+        &pin,
+    ] {
+        let (name, _) = option.split_once('=').unwrap();
+        let endpoints = format!("--endpoint={NOWHERE}");
+        let log = refusal(&["run", &endpoints, "--auth-token=none", option], &[]);
+        let expected = format!("{name}: is of no use with http://; fix: ");
+        assert!(log.contains(&expected), "no {expected:?} in {log}");
+    }
+}
+
 #[test]
 fn what_an_option_names_and_is_not_there_is_waited_for() {
     let dir = TempDir::new().unwrap();
@@ -522,8 +604,8 @@ fn what_an_option_names_and_is_not_there_is_waited_for() {
             let options = options.replace("PATH", path).replace(" --", "\n--");
             let token =
                 (!options.contains("--auth-token")).then(|| format!("--auth-token={TOKEN}"));
-            let endpoint = format!("--endpoint={NOWHERE}");
-            let agent = Agent::command().without(STATE_DIR).args(["run", &endpoint]);
+            let endpoint = "--endpoint=https://127.0.0.1:9/";
+            let agent = Agent::command().without(STATE_DIR).args(["run", endpoint]);
             let agent = agent.args(options.lines()).args(token).spawn();
             agent.wait_for_log("started: ");
             agent.signal(libc::SIGTERM);

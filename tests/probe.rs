@@ -502,7 +502,7 @@ fn settings_come_from_file_variable_and_flag_and_it_is_told_from_which() {
         Some(&*format!("not shown (from {config}:3)"))
     );
     let slip = format!(
-        "s3-audit-webhook: {config}:5: S3_AUDIT_WEBHOOK_AUTH_TOKN is not a setting of this version; ignored\n"
+        "s3-audit-webhook: {config}:5: S3_AUDIT_WEBHOOK_AUTH_TOKN is not a setting of this version; ignored; fix: correct the name, or remove it\n"
     );
     assert_eq!(tested.said, slip);
 

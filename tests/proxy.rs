@@ -24,15 +24,13 @@ fn events_go_through_the_proxy_that_alone_knows_the_webhook() {
     for (scheme, hook) in [("http", plain), ("https", secure)] {
         let proxy = Proxy::to(hook.address());
         let endpoint = format!("{scheme}://{NAME}:8088/services/collector/raw");
-        let options = [
-            "--ca-file",
-            ca.to_str().unwrap(),
-            "--proxy",
-            &proxy.address(),
-        ];
+        let address = proxy.address();
+        let mut options = vec!["--proxy", &address];
+        if scheme == "https" {
+            options.extend(["--ca-file", ca.to_str().unwrap()]);
+        }
         let mut agent = start(&endpoint, &options);
         let line = agent.wait_for_log("started:");
-        let address = proxy.address();
         let told = format!("webhook {scheme}://{NAME}:8088 through proxy {address}");
         assert!(line.contains(&told), "{line}");
         let events = numbered(0..3);

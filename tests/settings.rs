@@ -2,9 +2,9 @@
 //! nothing is lost or sent twice by that; what is wrong in it changes nothing and is said.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -37,6 +37,7 @@ impl Place {
     fn write(&self, text: &str) {
         let new = self.0.path().join("new");
         fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
         fs::rename(new, self.file()).unwrap();
     }
 
@@ -511,6 +512,28 @@ fn what_takes_a_restart_is_said_once_and_the_rest_taken_over() {
     );
 }
 
+/// What was never in effect needs no restart when it goes.
+#[test]
+fn what_is_removed_takes_a_restart_only_if_the_agent_was_started_with_it() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let right = webhook(&hook.url(), TOKEN);
+    let started = format!("{right}S3_AUDIT_WEBHOOK_BATCH_EVENTS=7\n");
+    place.write(&started);
+    let agent = place.start(&[]);
+    place.write(&format!("{right}S3_AUDIT_WEBHOOK_BATCH_BYTES=5\n"));
+    agent
+        .wait_for_log("  S3_AUDIT_WEBHOOK_BATCH_EVENTS was removed; restart the agent to apply it");
+    agent.wait_for_log(
+        ":3: S3_AUDIT_WEBHOOK_BATCH_BYTES has changed; restart the agent to apply it",
+    );
+    place.write(&disabled(&started));
+    agent.wait_for_log("webhook disabled by");
+    let (_, log) = end_input(agent);
+    let count = log.matches("restart the agent to apply it").count();
+    assert_eq!(count, 2, "{log}");
+}
+
 #[test]
 fn a_new_token_in_its_file_and_a_new_ca_in_its_file_are_taken_over() {
     let place = Place::new();
@@ -595,4 +618,54 @@ fn settings_that_do_nothing_are_told_at_start() {
     agent.wait_for_log(":5: S3_AUDIT_WEBHOOK_SPOOL_SYNC: has no effect without --spool-bytes");
     let (_, log) = end_input(agent);
     assert_eq!(lines_of("WARN", &log).len(), 2, "{log}");
+}
+
+/// Names with another case or without what all begin with, and settings that only the environment can have.
+#[test]
+fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    place.write(&format!(
+        "{}S3_AUDIT_WEBHOOK_LOG=off\nS3_AUDIT_WEBHOOK_CONFIG=/x\nBATCH_BYTES=1\n\
+         s3_audit_webhook_batch_bytes=1\nAUDIT=1\nNO_PROXY=h\n",
+        webhook(&hook.url(), TOKEN)
+    ));
+    let command = place.command(&[]).env("NO_PROXY", "h");
+    let agent = command.spawn();
+    let here = "is not a setting of the settings file; ignored; fix: set it in the environment";
+    let write =
+        "is not a setting of this version; ignored; fix: write S3_AUDIT_WEBHOOK_BATCH_BYTES";
+    agent.wait_for_log(&format!(":3: S3_AUDIT_WEBHOOK_LOG {here}"));
+    agent.wait_for_log(&format!(":4: S3_AUDIT_WEBHOOK_CONFIG {here}"));
+    agent.wait_for_log(&format!(":5: BATCH_BYTES {write}"));
+    agent.wait_for_log(&format!(":6: s3_audit_webhook_batch_bytes {write}"));
+    let (_, log) = end_input(agent);
+    assert_eq!(lines_of("WARN", &log).len(), 4, "{log}");
+}
+
+/// Someone who adds a rule with a typo to the file of a running agent must not believe that it is in force.
+#[test]
+fn settings_that_do_nothing_are_told_when_a_running_agent_reads_them_and_when_it_is_asked() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let old = format!("{}S3_AUDIT_WEBHOOK_OLD=x\n", webhook(&hook.url(), TOKEN));
+    place.write(&old);
+    let agent = place.start(&[]);
+    place.write(&format!(
+        "{old}S3_AUDIT_WEBHOOK_REDCT=s3\nS3_AUDIT_WEBHOOK_SPOOL_SYNC=always\n"
+    ));
+    let unknown = ":4: S3_AUDIT_WEBHOOK_REDCT is not a setting of this version; ignored";
+    agent.wait_for_log(unknown);
+    agent.wait_for_log(":5: S3_AUDIT_WEBHOOK_SPOOL_SYNC: has no effect without --spool-bytes");
+    assert_eq!(
+        agent.log().matches("WEBHOOK_OLD is").count(),
+        1,
+        "{}",
+        agent.log()
+    );
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_log("settings read again: nothing changed");
+    let (_, log) = end_input(agent);
+    assert_eq!(log.matches(unknown).count(), 2, "{log}");
+    assert_eq!(log.matches("WEBHOOK_OLD is").count(), 2, "{log}");
 }

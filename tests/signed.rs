@@ -98,7 +98,7 @@ fn two_keys_make_two_signatures_and_a_running_agent_follows() {
     let hook = Webhook::start();
     let file = format!("--sign-key-file={}", key.display());
     let mut agent = start(&hook.url(), &[&file]);
-    agent.wait_for_log("WARN  --sign-key-file: every user of this host can read the key in");
+    agent.wait_for_log("WARN  --sign-key-file: every user of this host can read or change");
     for (number, keys) in [(0, vec![OLD]), (1, vec![OLD, NEW]), (2, vec![NEW])] {
         if number > 0 {
             fs::write(&key, keys.join("\n")).unwrap();

@@ -161,6 +161,9 @@ fn tls_settings(
     for (option, is_given) in [
         (Opt::PinSha256, !options.pins.is_empty()),
         (Opt::TlsServerName, options.tls_server_name.is_some()),
+        (Opt::CaFile, options.ca_file.is_some()),
+        (Opt::ClientCert, options.client_cert.is_some()),
+        (Opt::ClientKey, options.client_key.is_some()),
     ] {
         if is_given && !is_https {
             return Err(provenance.error(

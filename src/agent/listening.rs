@@ -45,6 +45,7 @@ pub(super) fn open(
         .collect();
     let tls = open_tls(options, provenance)?;
     files.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Watch>));
+    let wants_cert = tls.as_ref().is_some_and(|tls| tls.wants_client_cert());
     let is_given = provenance.origin(Opt::ListenConnections) > Origin::Default;
     let connections = is_given.then_some(options.listen_connections);
     Ok(Listening {
@@ -64,7 +65,7 @@ pub(super) fn open(
             }),
         },
         files,
-        warnings: warnings(options, status_tokens.as_deref()),
+        warnings: warnings(options, status_tokens.as_deref(), wants_cert),
         status_tokens,
     })
 }
@@ -124,11 +125,32 @@ fn open_tls(
     }
 }
 
-fn warnings(options: &RunOptions, status_tokens: Option<&Watched<Tokens>>) -> Vec<Message> {
-    let is_open = |spec: &&Spec| matches!(spec, Spec::Http(address) if !address.ip().is_loopback());
-    let warning = |spec: &Spec| Message::PlainListener {
-        source: spec.to_string(),
+fn warnings(
+    options: &RunOptions,
+    status_tokens: Option<&Watched<Tokens>>,
+    wants_cert: bool,
+) -> Vec<Message> {
+    let warning = |spec: &Spec| {
+        let source = spec.to_string();
+        match spec {
+            Spec::Http(address) if !address.ip().is_loopback() => {
+                Some(Message::PlainListener { source })
+            }
+            Spec::Fluent(address) if !address.ip().is_loopback() => {
+                Some(Message::FluentUnprotected { source })
+            }
+            Spec::Fluents(address) if !address.ip().is_loopback() && !wants_cert => {
+                Some(Message::FluentUnprotected { source })
+            }
+            _ => None,
+        }
     };
+    let sources = options.sources.iter();
+    let ports = sources.clone().filter(|spec| spec.lacks_port());
+    let page = options.status_listen.filter(|address| address.port() == 0);
+    let ports = ports.map(ToString::to_string);
+    let ports = ports.chain(page.map(|page| format!("{}: {page}", Opt::StatusListen.flag())));
+    let ports = ports.map(|listener| Message::PortUnknown { listener });
     let status = options
         .status_listen
         .filter(|address| !address.ip().is_loopback());
@@ -136,7 +158,7 @@ fn warnings(options: &RunOptions, status_tokens: Option<&Watched<Tokens>>) -> Ve
     let status = status.map(|address| Message::StatusExposed {
         address: address.to_string(),
     });
-    let sources = options.sources.iter().filter(is_open).map(warning);
+    let sources = sources.filter_map(warning).chain(ports);
     let awaited = status_tokens.and_then(Watched::awaited);
     sources.chain(status).chain(awaited).collect()
 }

@@ -88,8 +88,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         notify.is_some(),
         &destination.forwarding,
     )?;
-    log::start(options.log_format)
-        .map_err(|what| UsageError(format!("{}: {what}", log::VARIABLE)))?;
+    log::start(options.log_format).map_err(of_log)?;
     check_reject_file(options, provenance)?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
@@ -123,6 +122,10 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
             .chain(trail_notices)
             .collect(),
     })
+}
+
+fn of_log(what: String) -> UsageError {
+    UsageError(format!("{}: {what}", log::VARIABLE))
 }
 
 /// Rejects what can't work whatever the files say, and a start without a webhook while an unreadable file may name one.
@@ -188,6 +191,7 @@ pub fn check(
     check_options(options, provenance)?;
     options.rules.rules(provenance)?;
     distinct(options, provenance)?;
+    log::filters().map_err(of_log)?;
     let unused = ShutdownSignal::new()?;
     let destination = choose_destination(options, provenance, &unused).map_err(|error| {
         match is_awaited(&error, options) {
@@ -201,15 +205,17 @@ pub fn check(
     }
     // An agent waits for these files.
     let files = [
-        &options.listen_token_file,
-        &options.status_token_file,
-        &options.listen_cert,
-        &options.listen_key,
-        &options.listen_client_ca,
+        (Opt::ListenTokenFile, &options.listen_token_file),
+        (Opt::StatusTokenFile, &options.status_token_file),
+        (Opt::ListenCert, &options.listen_cert),
+        (Opt::ListenKey, &options.listen_key),
+        (Opt::ListenClientCa, &options.listen_client_ca),
     ];
-    for path in files.into_iter().flatten() {
+    for (option, path) in files {
+        let Some(path) = path else { continue };
         File::open(path).map_err(|error| {
-            CommandError::Failed(format!("{} can't be read: {error}", path.display()))
+            let what = format!("{} can't be read: {error}", path.display());
+            CommandError::Failed(provenance.error(option, what).0)
         })?;
     }
     let mut warnings = effect::warnings(options, provenance);
@@ -230,18 +236,31 @@ fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandE
     }
 }
 
-/// Checks that each source is given only once.
+/// Checks that each source is given only once, and that no two listen at one address.
 fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
     let specs = &options.sources;
     for (place, spec) in specs.iter().enumerate() {
-        if specs[..place].contains(spec) {
+        let earlier = &specs[..place];
+        if earlier.contains(spec) {
             return Err(provenance.error(
                 Opt::Source,
                 format!("{spec}: given twice; fix: give it once"),
             ));
         }
+        if let Some(other) = earlier.iter().find(|other| other.meets(spec)) {
+            let what = format!("{spec}: {other} listens there; fix: give each its own address");
+            return Err(provenance.error(Opt::Source, what));
+        }
     }
-    Ok(())
+    let page = options.status_listen.map(Spec::Http);
+    let other = page.and_then(|page| specs.iter().find(|other| other.meets(&page)));
+    match other {
+        Some(other) => Err(provenance.error(
+            Opt::StatusListen,
+            format!("{other} listens there; fix: give each its own address"),
+        )),
+        None => Ok(()),
+    }
 }
 
 impl Opened {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::destination;
+use crate::config::effect;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -21,10 +22,10 @@ use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
-use crate::rules::LiveRules;
+use crate::rules::{LiveRules, Rules};
 use crate::sys::thread;
 use crate::telemetry::Report;
-use crate::telemetry::message::{Message, Rules};
+use crate::telemetry::message::{self, Message};
 use crate::telemetry::snapshot::Forwarding;
 use crate::text::small_file;
 use crate::webhook::header;
@@ -34,6 +35,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is logged that something has been missing since the start.
 const REMIND: Duration = Duration::from_secs(60);
+
+/// What has happened to a setting that is not there any more.
+const REMOVED: &str = "was removed";
 
 /// The settings file and the files that it names, each with its content.
 pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
@@ -51,8 +55,12 @@ pub struct SettingsWatcher {
     rules: LiveRules,
     /// Requests to read the settings now.
     requests: Receiver<()>,
-    /// The options' values that are in effect, or whose change was logged.
+    /// The options' values with which the agent was started.
+    started: BTreeMap<Opt, Vec<OsString>>,
+    /// Those that are in effect, or whose change was logged.
     values: BTreeMap<Opt, Vec<OsString>>,
+    /// Warnings about settings that were logged already.
+    warned: Vec<String>,
     /// There was a settings file.
     had_file: bool,
     /// What the current settings were read from.
@@ -68,10 +76,9 @@ pub struct SettingsWatcher {
 }
 
 impl SettingsWatcher {
-    /// Follows the settings that the agent has started with: those read from `contents`, or from later ones.
+    /// Follows the settings that the agent has started with: those read from these contents, or from later ones.
     pub fn new(
-        contents: Contents,
-        provenance: &Provenance,
+        (contents, options, provenance): (Contents, &RunOptions, &Provenance),
         report: Arc<Report>,
         lines: &[Line],
         rules: LiveRules,
@@ -84,7 +91,9 @@ impl SettingsWatcher {
             generation: 1,
             rules,
             requests,
+            started: values(provenance),
             values: values(provenance),
+            warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
             applied: contents.clone(),
             // The first poll finds what has changed since then.
@@ -180,6 +189,7 @@ impl SettingsWatcher {
         // The files that they name are followed from now on, even if they can't be used yet.
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
+        self.warn(effect::warnings(&options, &provenance), is_requested);
         let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
@@ -202,15 +212,7 @@ impl SettingsWatcher {
         let changed = [self.changed_files(&found), changed_options].concat();
         self.applied = found;
         if !changed_rules.is_empty() {
-            let description = Rules(rules.describe());
-            self.rules.replace(rules);
-            self.report.filters(&self.rules.excluding());
-            // Only now, so that whoever reads this line can rely on it.
-            Message::RulesChanged {
-                changed: changed_rules.join(", "),
-                rules: description,
-            }
-            .log();
+            self.change_rules(rules, &changed_rules);
         }
         if !changed.is_empty() {
             for warning in destination.warnings {
@@ -223,6 +225,26 @@ impl SettingsWatcher {
             Message::SettingsUnchanged {}.log();
         }
         Ok(true)
+    }
+
+    /// Logs what is new about settings that do nothing, or all of it for who asks.
+    fn warn(&mut self, warnings: Vec<Message>, is_requested: bool) {
+        let known = std::mem::replace(&mut self.warned, texts(&warnings));
+        let due = |warning: &&Message| is_requested || !known.contains(&warning.text());
+        warnings.iter().filter(due).for_each(Message::log);
+    }
+
+    /// Has the sources apply other rules.
+    fn change_rules(&self, rules: Rules, changed: &[String]) {
+        let description = message::Rules(rules.describe());
+        self.rules.replace(rules);
+        self.report.filters(&self.rules.excluding());
+        // Only now, so that whoever reads this line can rely on it.
+        Message::RulesChanged {
+            changed: changed.join(", "),
+            rules: description,
+        }
+        .log();
     }
 
     /// Hands each sender the target, with its own connection.
@@ -256,20 +278,28 @@ impl SettingsWatcher {
             if value == previous.get(&option) {
                 continue;
             }
-            let name = match provenance.origin(option) {
-                Origin::Default => format!("{} removed", option.variable()),
-                _ => provenance.name(option),
+            let (setting, what) = match provenance.origin(option) {
+                Origin::Default => (option.variable(), REMOVED),
+                _ => (provenance.name(option), "has changed"),
             };
-            if is_live(option) {
-                changed.push(name);
-            } else if RulesOptions::ALL.contains(&option) {
-                changed_rules.push(name);
+            let is_rule = RulesOptions::ALL.contains(&option);
+            let list = if is_rule {
+                &mut changed_rules
             } else {
-                Message::SettingNeedsRestart { setting: name }.log();
+                &mut changed
+            };
+            if is_rule || is_live(option) {
+                list.push(setting + if what == REMOVED { " removed" } else { "" });
+            } else if value != self.started.get(&option) {
+                Message::SettingNeedsRestart { setting, what }.log();
             }
         }
         (changed, changed_rules)
     }
+}
+
+fn texts(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(Message::text).collect()
 }
 
 fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {

@@ -105,7 +105,8 @@ pub(super) fn start(
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let (report, rules) = (Arc::clone(&start.report), start.rules.clone());
-        SettingsWatcher::new(opened.contents, provenance, report, &lines, rules, asked)
+        let settings = (opened.contents, options, provenance);
+        SettingsWatcher::new(settings, report, &lines, rules, asked)
             .numbering(numbering)
             .spawn()?;
     }

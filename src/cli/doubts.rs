@@ -15,20 +15,11 @@ pub fn doubts(webhook: &WebhookOptions) -> Vec<String> {
         (None, Some(path)) => Token::from_file(path).ok(),
         (None, None) => None,
     };
-    let token = token.map_or(String::new(), |token| token.reveal().to_ascii_lowercase());
-    let doubt = match &*token {
-        token if is_guid(token) => {
-            "is a bare GUID; Splunk takes it only with its scheme: 'Splunk <token>'"
-        }
-        "splunk" | "bearer" | "basic" => "is a scheme alone; give both: 'Splunk <token>'",
-        token if token.starts_with("authorization:") => {
-            "begins with the header's name; give its value alone: 'Splunk <token>'"
-        }
-        _ => "",
-    };
-    if !doubt.is_empty() {
-        doubts.push(format!("the token {doubt}"));
-    }
+    let doubt = token.and_then(|token| match is_guid(token.reveal()) {
+        true => Some("is a bare GUID; Splunk takes it only with its scheme: 'Splunk <token>'"),
+        false => token.mistake(),
+    });
+    doubts.extend(doubt.map(|doubt| format!("the token {doubt}")));
     for endpoint in webhook.endpoints() {
         let Ok(endpoint) = Endpoint::parse(endpoint) else {
             continue;

@@ -104,6 +104,9 @@ fn with_variable(argument: Arg) -> Arg {
 pub(crate) fn grouped(argument: Arg) -> Arg {
     match Opt::from_id(argument.get_id().as_str()) {
         Some(option) if !Opt::FLAGS_ONLY.contains(&option) => {
+            // A negative number is a wrong value, not an option.
+            let takes_value = argument.get_action().takes_values();
+            let argument = argument.allow_negative_numbers(takes_value);
             with_variable(argument).help_heading(option.heading())
         }
         _ => argument,

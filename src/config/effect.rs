@@ -1,18 +1,71 @@
 //! Options that are set and have no effect, because of others: most likely a mistake, such as `--spool-sync always`
 //! without a spool.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::route::Mode;
+use crate::source::{Spec, WhenFull};
 use crate::telemetry::message::Message;
+use crate::text::quantity::Size;
 use crate::webhook::encode::{Compressed, Format};
+
+/// Many events of S3 are longer.
+const EVENT_BYTES: usize = 1 << 10;
 
 /// What an operator should know of the settings of `run`: such options, and the [rest](Provenance::warnings).
 pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     let mut warnings = provenance.warnings();
     warnings.extend(without_effect(options, provenance));
+    warnings.extend(tiny(options, provenance));
+    warnings.extend(open_files(options, provenance));
     warnings
+}
+
+/// A message for each file of secrets that every user can read or change, and for settings that every user can change.
+/// Those of the webhook's keys come with the webhook.
+fn open_files(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+    let has_secret = |option| provenance.file.setting(option).is_some();
+    let is_secret = [Opt::AuthToken, Opt::Header, Opt::Proxy].map(has_secret);
+    let settings = (Opt::Config, Some(&provenance.file.path));
+    let files = [
+        settings,
+        (Opt::AuthTokenFile, options.webhook.auth_token_file.as_ref()),
+        (Opt::ListenTokenFile, options.listen_token_file.as_ref()),
+        (Opt::StatusTokenFile, options.status_token_file.as_ref()),
+        (Opt::ListenKey, options.listen_key.as_ref()),
+    ];
+    let open = files.into_iter().filter_map(|(option, path)| {
+        let path = path?;
+        let rights = match option {
+            Opt::Config if !is_secret.contains(&true) => 0o002,
+            _ => 0o006,
+        };
+        let file = fs::metadata(path).ok()?;
+        // Everybody may write to /dev/null.
+        (file.is_file() && file.mode() & rights != 0).then(|| Message::KeyReadable {
+            option: provenance.name(option),
+            path: path.display().to_string(),
+        })
+    });
+    open.collect()
+}
+
+/// A message for each limit below the size of a usual event.
+fn tiny(options: &RunOptions, provenance: &Provenance) -> impl Iterator<Item = Message> {
+    let limits = [
+        (Opt::BufferBytes, options.buffer_bytes),
+        (Opt::MaxEventBytes, options.max_event_bytes),
+        (Opt::MaxBodyBytes, options.max_body_bytes),
+    ];
+    let tiny = limits.into_iter().filter(|(_, size)| *size < EVENT_BYTES);
+    tiny.map(|(option, size)| Message::LimitTiny {
+        option: provenance.name(option),
+        size: Size(size),
+    })
 }
 
 /// A message for each of them.
@@ -43,6 +96,7 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
     let has_rejects = options.reject_file.is_some();
     let has_gzip = webhook.compress != Compressed::No;
     let is_hec = webhook.format == Format::Hec;
+    let has_status = options.status_listen.is_some();
     vec![
         (Opt::EndpointMode, has_several, "a second --endpoint"),
         (
@@ -57,6 +111,13 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
         (Opt::RejectBytes, has_rejects, "--reject-file"),
         (Opt::BatchRawBytes, has_gzip, "--compress"),
         (Opt::TrailInterval, options.trail.trail, "--trail"),
+        (Opt::StatusTokenFile, has_status, "--status-listen"),
+        (Opt::UnhealthyAfter, has_status, "--status-listen"),
+        (
+            Opt::CaFile,
+            !webhook.insecure && webhook.pins.is_empty(),
+            "verification by CAs, which --insecure or --pin-sha256 replaces",
+        ),
         (
             Opt::MaxEventBytes,
             options.max_event_bytes <= options.buffer_bytes,
@@ -72,6 +133,11 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
     let has_http = has(&["http", "https"]);
     let has_tls = has(&["https", "fluents"]);
     let listens = has_http || has_tls || has(&["fluent", "unix-listen"]);
+    let has_path = |it: &Spec| matches!(it, Spec::FluentUnix(_) | Spec::UnixListen(_));
+    let is_http = |it: &Spec| matches!(it, Spec::Http(_) | Spec::Https(_));
+    let is_file = |it: &Spec| matches!(it, Spec::File(_));
+    let waits = options.when_full == Some(WhenFull::Wait);
+    let spools = options.spool.spool_bytes > 0;
     let (file, http) = ("a source file:", "a source http: or https:");
     let tls = "a source https: or fluents:";
     let listener = "a source that listens";
@@ -90,8 +156,18 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
         (Opt::ListenTimeout, listens, listener),
         (
             Opt::SocketMode,
-            has(&["fluent", "unix-listen"]),
+            options.sources.iter().any(has_path),
             "a source fluent: or unix-listen: with a path",
+        ),
+        (
+            Opt::WhenFull,
+            !(waits && options.sources.iter().all(is_http)),
+            "a source other than http: and https:, which never wait",
+        ),
+        (
+            Opt::SpoolBytes,
+            !(spools && options.sources.iter().all(is_file)),
+            "a source other than file:, which reads again what was not sent",
         ),
     ]
 }
@@ -99,19 +175,25 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::config::invocation::Invocation;
     use crate::config::options::Command;
 
-    fn idle(arguments: &str) -> Vec<String> {
-        let arguments = format!("x run --endpoint http://h/ --auth-token none {arguments}");
-        let arguments = arguments.split_whitespace().map(OsString::from);
+    fn read(arguments: impl IntoIterator<Item = OsString>) -> (Box<RunOptions>, Provenance) {
         let invocation = Invocation::read(arguments).unwrap();
         let Command::Run(options) = invocation.command else {
             panic!("not run");
         };
-        let idle = without_effect(&options, &invocation.provenance);
+        (options, invocation.provenance)
+    }
+
+    fn idle(arguments: &str) -> Vec<String> {
+        let arguments = format!("x run --endpoint http://h/ --auth-token none {arguments}");
+        let arguments = arguments.split_whitespace().map(OsString::from);
+        let (options, provenance) = read(arguments);
+        let idle = without_effect(&options, &provenance);
         idle.iter().map(Message::text).collect()
     }
 
@@ -127,6 +209,8 @@ mod tests {
             ("--reject-bytes 1MiB", "--reject-file /x"),
             ("--batch-raw-bytes 1MiB", "--compress gzip"),
             ("--trail-interval 1m", "--trail"),
+            ("--status-token-file /x", "--status-listen 127.0.0.1:1"),
+            ("--unhealthy-after 1s", "--status-listen 127.0.0.1:1"),
             ("--max-event-bytes 65MiB", "--buffer-bytes 65MiB"),
             ("--file-start end", "--source file:/x"),
             ("--exclude-files *.gz", "--source stdin,file:/x"),
@@ -152,6 +236,36 @@ mod tests {
             let with = idle(&format!("--config /missing {option} {needed}"));
             assert_eq!(with, [""; 0], "{option} {needed}");
         }
+        for (without, with) in [
+            (
+                "--socket-mode 0600 --source fluent:127.0.0.1:1",
+                "--socket-mode 0600 --source unix-listen:/x",
+            ),
+            (
+                "--when-full wait --source http:127.0.0.1:1",
+                "--when-full wait --source http:127.0.0.1:1,fluent:127.0.0.1:2",
+            ),
+            (
+                "--when-full wait --source https:127.0.0.1:1",
+                "--when-full wait",
+            ),
+            (
+                "--spool-bytes 1GiB --source file:/x",
+                "--spool-bytes 1GiB --source file:/x,stdin",
+            ),
+            ("--ca-file /x --insecure", "--ca-file /x"),
+            (
+                &*format!("--ca-file /x --pin-sha256 {}", "0a".repeat(32)),
+                "--insecure",
+            ),
+        ] {
+            for (options, count) in [(without, 1), (with, 0)] {
+                let found = idle(&format!("--config /missing {options}"));
+                assert_eq!(found.len(), count, "{options}: {found:?}");
+                let name = options.split(' ').next().unwrap();
+                assert!(found.iter().all(|text| text.starts_with(name)), "{found:?}");
+            }
+        }
         assert_eq!(idle("--config /missing"), [""; 0]);
         let spread = "--config /missing --endpoint http://i/ --endpoint-mode spread --failback 1m";
         assert_eq!(idle(spread).len(), 1, "spread goes nowhere back");
@@ -161,6 +275,44 @@ mod tests {
             1,
             "the buffer is a limit with a spool, too"
         );
+    }
+
+    #[test]
+    fn files_of_secrets_are_for_their_owner_and_group() {
+        const TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN=x\n";
+        const OTHER: &str = "S3_AUDIT_WEBHOOK_BATCH_EVENTS=1\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(path("token"), "x").unwrap();
+        for (text, mode, token_mode, open) in [
+            (TOKEN, 0o640, 0o640, &[][..]),
+            (TOKEN, 0o644, 0o640, &["--config"]),
+            (OTHER, 0o644, 0o600, &[]),
+            (OTHER, 0o646, 0o600, &["--config"]),
+            (OTHER, 0o600, 0o604, &["--listen-token-file"]),
+            (OTHER, 0o600, 0o602, &["--listen-token-file"]),
+        ] {
+            fs::write(path("env"), text).unwrap();
+            for (name, mode) in [("env", mode), ("token", token_mode)] {
+                fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let arguments = [
+                "x",
+                "run",
+                "--config",
+                &path("env"),
+                "--listen-token-file",
+                &path("token"),
+            ];
+            let (options, provenance) = read(arguments.map(OsString::from));
+            let found = open_files(&options, &provenance)
+                .into_iter()
+                .map(|message| message.text());
+            let names: Vec<_> = found
+                .map(|text| text.split(':').next().unwrap().to_owned())
+                .collect();
+            assert_eq!(names, open, "{text} {mode:o} {token_mode:o}");
+        }
     }
 
     #[test]

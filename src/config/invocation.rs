@@ -159,6 +159,11 @@ fn clarify(
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
+    if error.kind() == ClapErrorKind::InvalidUtf8 {
+        let name = not_utf8(arguments).unwrap_or_else(|| "an argument".into());
+        let what = "contains bytes that are not UTF-8; fix: write it in UTF-8";
+        return usage(&format!("{name}: {what}"));
+    }
     let Some(argument) = context(ContextKind::InvalidArg) else {
         return error;
     };
@@ -184,6 +189,21 @@ fn clarify(
         ),
         _ => error,
     }
+}
+
+/// The flag or variable whose value is not UTF-8.
+fn not_utf8(arguments: &[OsString]) -> Option<String> {
+    let is_wrong = |text: &OsString| text.to_str().is_none();
+    if let Some(place) = arguments.iter().position(is_wrong) {
+        let argument = arguments[place].to_string_lossy();
+        // The value, which may be secret, is behind the = or an argument of its own.
+        return match argument.split_once('=') {
+            Some((flag, _)) if flag.starts_with('-') => Some(flag.into()),
+            _ => arguments[place.checked_sub(1)?].clone().into_string().ok(),
+        };
+    }
+    let mut variables = Opt::ALL.iter().map(|option| option.variable());
+    variables.find(|name| env::var_os(name).is_some_and(|value| is_wrong(&value)))
 }
 
 /// The variable or line of the settings file that sets the option; `None` if the command line does.

@@ -62,7 +62,7 @@ pub enum Command {
     term_width = 0,
     after_help = "Each option is also a variable, and a line of the settings file: --batch-bytes is \
                   S3_AUDIT_WEBHOOK_BATCH_BYTES.\nThe log goes to standard error; S3_AUDIT_WEBHOOK_LOG sets its level: error, warn, info (default) \
-                  or off.\nExit codes: 0 success, 1 failure, 2 wrong usage."
+                  or off, in the environment only.\nExit codes: 0 success, 1 failure, 2 wrong usage."
 )]
 pub struct RunOptions {
     /// The webhook.

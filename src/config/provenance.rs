@@ -138,29 +138,55 @@ impl Provenance {
     /// What an operator should know at the start: that this user may not read the settings file, and which names in it
     /// and in the environment look like settings but are not, so that typing errors are noticed.
     pub fn warnings(&self) -> Vec<Message> {
-        let is_unknown = |name: &str| {
-            let is_variable =
-                |option: &Opt| !Opt::FLAGS_ONLY.contains(option) && option.variable() == name;
-            name.starts_with(PREFIX) && name != log::VARIABLE && !Opt::ALL.iter().any(is_variable)
-        };
         let path = self.file.path.display();
         let in_file = self.file.settings().iter();
-        let in_file =
-            in_file.map(|setting| (format!("{path}:{}: ", setting.line), setting.name.clone()));
-        let in_environment =
-            env::vars_os().filter_map(|(name, _)| Some((String::new(), name.into_string().ok()?)));
+        let in_file = in_file.filter_map(|setting| {
+            let place = format!("{path}:{}: ", setting.line);
+            unknown(&setting.name, true, place)
+        });
+        let in_environment = env::vars_os().filter_map(|(name, _)| {
+            let name = name.into_string().ok()?;
+            unknown(&name, false, String::new())
+        });
         let unreadable = self.file.settings.as_ref().err();
         let unreadable = unreadable.filter(|kind| **kind != ErrorKind::NotFound);
         let unreadable = unreadable.map(|kind| Message::SettingsUnreadable {
             path: path.to_string(),
             error: kind.to_string(),
         });
-        let unknown = in_file
-            .chain(in_environment)
-            .filter(|(_, name)| is_unknown(name))
-            .map(|(place, name)| Message::UnknownSetting {
-                setting: format!("{place}{name}"),
-            });
-        unreadable.into_iter().chain(unknown).collect()
+        let unreadable = unreadable.into_iter();
+        unreadable.chain(in_file).chain(in_environment).collect()
     }
+}
+
+/// A message if a name looks like a setting and is none where it is.
+fn unknown(name: &str, in_file: bool, place: String) -> Option<Message> {
+    let wanted = name.to_ascii_uppercase();
+    let mut variables = Opt::ALL
+        .iter()
+        .filter(|option| !Opt::FLAGS_ONLY.contains(option))
+        .map(|option| option.variable());
+    // In the environment, short names are those of others.
+    let known = variables
+        .find(|variable| wanted == *variable || in_file && wanted == variable[PREFIX.len()..]);
+    let of_environment = [log::VARIABLE.to_owned(), Opt::Config.variable()];
+    let (of, fix) = match known {
+        _ if in_file && of_environment.contains(&wanted) => {
+            ("the settings file", "set it in the environment".to_owned())
+        }
+        _ if !in_file && name == log::VARIABLE => return None,
+        Some(variable) if variable == name => return None,
+        Some(variable) => ("this version", format!("write {variable}")),
+        None if wanted.starts_with(PREFIX) => {
+            ("this version", "correct the name, or remove it".to_owned())
+        }
+        None => return None,
+    };
+    // The environment may be made of this file.
+    let is_in_both = in_file && env::var_os(name).is_some();
+    (!is_in_both).then(|| Message::UnknownSetting {
+        setting: format!("{place}{name}"),
+        of: of.to_owned(),
+        fix,
+    })
 }

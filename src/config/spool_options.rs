@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::buffer::spool::SyncMode;
 use crate::config::shared_options::{ConfigOption, StateOption};
+use crate::text::choice::choose;
 use crate::text::quantity::parse_size;
 
 /// The spool's directory.
@@ -46,12 +47,12 @@ impl FromStr for SpoolAction {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "list" => Ok(SpoolAction::List),
-            "cat" => Ok(SpoolAction::Cat),
-            "verify" => Ok(SpoolAction::Verify),
-            _ => Err("fix: use list, cat or verify".into()),
-        }
+        let actions = [
+            ("list", SpoolAction::List),
+            ("cat", SpoolAction::Cat),
+            ("verify", SpoolAction::Verify),
+        ];
+        choose(text, &actions)
     }
 }
 

@@ -62,7 +62,13 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
         let Some((name, value)) = parse_line(line).map_err(|what| wrong(what.into()))? else {
             continue;
         };
-        let value = unquote(value).map_err(|what| wrong(format!("{name}: {what}")))?;
+        // A shell and systemd disagree on it, and whoever wrote it may mean either.
+        if name.starts_with(PREFIX) && has_comment(value) {
+            return Err(wrong(format!(
+                "{name}: has a # behind a space; fix: put quotes around the value, or the comment on a line of its own"
+            )));
+        }
+        let value = unquote(value.trim_start()).map_err(|what| wrong(format!("{name}: {what}")))?;
         let earlier = settings.iter().find(|setting| setting.name == name);
         if let Some(earlier) = earlier.filter(|_| name.starts_with(PREFIX)) {
             return Err(wrong(format!(
@@ -116,14 +122,16 @@ fn append(text: &mut String, name: &str, value: Option<&str>) {
     }
 }
 
-/// Name and value, the latter with its quotes; `None` for a blank line or a comment.
+/// Name and value, the latter with its quotes and blanks; `None` for a blank line or a comment.
 fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     const EXPECTED: &str = "is neither NAME=value nor a comment; fix: begin comments with #";
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() || line.starts_with(['#', ';']) {
         return Ok(None);
     }
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let exported = line.strip_prefix("export");
+    let exported = exported.filter(|rest| rest.starts_with([' ', '\t']));
+    let line = exported.unwrap_or(line).trim_start();
     let (name, value) = line.split_once('=').ok_or(EXPECTED)?;
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -133,9 +141,18 @@ fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
         return Err("has a space before the =; fix: write NAME=value");
     }
     if !is_name(name) {
-        return Err(EXPECTED);
+        return Err(
+            "has another name than a variable's, of letters, digits and _; fix: write a line such as \
+             S3_AUDIT_WEBHOOK_BATCH_BYTES=1MiB",
+        );
     }
-    Ok(Some((name, value.trim_start())))
+    Ok(Some((name, value)))
+}
+
+/// Whether a value without quotes seems to have a comment behind it.
+fn has_comment(value: &str) -> bool {
+    let is_bare = !value.trim_start().starts_with(['"', '\'']);
+    is_bare && (value.contains(" #") || value.contains("\t#"))
 }
 
 const UNCLOSED: &str = "lacks its closing quote; fix: end it with the quote that it begins with";
@@ -204,8 +221,9 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_by_shells_and_systemd() {
-        let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport B='it $1'\n\
-                    C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b";
+        let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport\tB='it $1'\n\
+                    C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b\n\
+                    S3_AUDIT_WEBHOOK_A='a #b' # comment\nS3_AUDIT_WEBHOOK_B=#a#";
         let expected = [
             ("A", "bare value # no comment", 4),
             ("B", "it $1", 5),
@@ -213,6 +231,8 @@ mod tests {
             ("D", "", 7),
             ("E", "", 8),
             ("F", "a=b", 9),
+            ("S3_AUDIT_WEBHOOK_A", "a #b", 10),
+            ("S3_AUDIT_WEBHOOK_B", "#a#", 11),
         ];
         let expected = expected.map(|(name, value, line)| (name.into(), value.into(), line));
         assert_eq!(values(text), expected);
@@ -227,8 +247,13 @@ mod tests {
             ("A=\"s3cret\\", 1, "lacks its closing quote"),
             ("A=\"s3cret\" x", 1, "continues"),
             ("A =s3cret", 1, "space before the ="),
-            ("1A=s3cret", 1, "neither"),
+            ("1A=s3cret", 1, "another name than a variable's"),
+            ("A-B=s3cret", 1, "another name than a variable's"),
+            ("--batch-bytes=s3cret", 1, "another name than a variable's"),
             ("A=s3cret\0", 1, "NUL"),
+            ("S3_AUDIT_WEBHOOK_A=s3cret # s3cret", 1, "# behind a space"),
+            ("S3_AUDIT_WEBHOOK_A=s3cret \t#s3cret", 1, "# behind a space"),
+            ("S3_AUDIT_WEBHOOK_A= # s3cret", 1, "# behind a space"),
             (
                 "S3_AUDIT_WEBHOOK_A=1\n\nS3_AUDIT_WEBHOOK_A=2",
                 3,

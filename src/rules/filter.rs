@@ -162,6 +162,16 @@ impl Filter {
                 let value = filter.value_of(&path);
                 tests.push((value.map_err(|what| (action, what))?, test));
             }
+            // Whatever it matches, an earlier one with no more conditions has decided already.
+            let is_dead = |rule: &&Rule| rule.tests.iter().all(|test| tests.contains(test));
+            if let Some(earlier) = filter.rules.iter().find(is_dead) {
+                let what = format!(
+                    "`{}` changes nothing, since `{}` before it matches all of its events; fix: put it first, or leave \
+                     it out",
+                    conditions.text, earlier.text
+                );
+                return Err((action, what));
+            }
             filter.rules.push(Rule {
                 action,
                 text: conditions.text,

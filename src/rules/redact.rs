@@ -120,7 +120,9 @@ impl Redactor {
     /// It can't be such a name.
     pub fn check(field: &str) -> Result<(), &'static str> {
         if field.is_empty() || field.len() > MAX_NAME || !field.bytes().all(is_of_name) {
-            return Err("fix: give the name of a member: at most 64 letters, digits, - and _");
+            return Err(
+                "is no name; fix: give the name of a member: at most 64 letters, digits, - and _",
+            );
         }
         Ok(())
     }

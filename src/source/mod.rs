@@ -81,6 +81,9 @@ pub fn check(spec: &Spec, http: &http::Settings) -> Result<(), OpenError> {
         )),
         Spec::Http(address) => http::check(*address, http, false),
         Spec::Https(address) => http::check(*address, http, true),
+        Spec::Unix(path) | Spec::UnixListen(path) | Spec::FluentUnix(path) => {
+            unix::check_socket_path(path)
+        }
         _ => Ok(()),
     }
 }

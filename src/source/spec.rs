@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::text::choice::choose;
@@ -84,6 +84,47 @@ impl Spec {
             Spec::Fluents(_) => "fluents",
         }
     }
+
+    /// Whether only one of both can listen.
+    pub fn meets(&self, other: &Spec) -> bool {
+        match (self.place(), other.place()) {
+            (Some(Place::Tcp(one)), Some(Place::Tcp(two))) => {
+                let is_any = |one: IpAddr, two: IpAddr| {
+                    one.is_unspecified() && one.is_ipv4() == two.is_ipv4()
+                };
+                let (one_ip, two_ip) = (one.ip(), two.ip());
+                // Port 0 is a free one.
+                one.port() == two.port()
+                    && one.port() > 0
+                    && (one_ip == two_ip || is_any(one_ip, two_ip) || is_any(two_ip, one_ip))
+            }
+            (Some(Place::Unix(one)), Some(Place::Unix(two))) => one == two,
+            _ => false,
+        }
+    }
+
+    /// Whether it listens, at a port that nobody knows.
+    pub fn lacks_port(&self) -> bool {
+        matches!(self.place(), Some(Place::Tcp(address)) if address.port() == 0)
+    }
+
+    /// Where it listens, if it does.
+    fn place(&self) -> Option<Place<'_>> {
+        match self {
+            Spec::Http(address)
+            | Spec::Https(address)
+            | Spec::Fluent(address)
+            | Spec::Fluents(address) => Some(Place::Tcp(address)),
+            Spec::UnixListen(path) | Spec::FluentUnix(path) => Some(Place::Unix(path)),
+            Spec::Stdin | Spec::File(_) | Spec::Unix(_) => None,
+        }
+    }
+}
+
+/// Where a source listens.
+enum Place<'a> {
+    Tcp(&'a SocketAddr),
+    Unix(&'a Path),
 }
 
 impl fmt::Display for Spec {
@@ -188,6 +229,27 @@ impl OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_that_listen_need_two_addresses() {
+        for (one, two, is_one) in [
+            ("http:127.0.0.1:1", "fluent:127.0.0.1:1", true),
+            ("https:127.0.0.1:1", "http:127.0.0.1:1", true),
+            ("fluents:0.0.0.0:1", "http:127.0.0.1:1", true),
+            ("http:[::]:1", "http:[::1]:1", true),
+            ("http:127.0.0.1:1", "http:127.0.0.1:2", false),
+            ("http:127.0.0.1:1", "http:127.0.0.2:1", false),
+            ("http:0.0.0.0:1", "http:[::1]:1", false),
+            ("http:127.0.0.1:0", "fluent:127.0.0.1:0", false),
+            ("unix-listen:/x", "fluent:/x", true),
+            ("unix-listen:/x", "fluent:/y", false),
+            ("unix-listen:/x", "unix:/x", false),
+            ("stdin", "stdin", false),
+        ] {
+            let [a, b] = [one, two].map(|text| text.parse::<Spec>().unwrap());
+            assert_eq!((a.meets(&b), b.meets(&a)), (is_one, is_one), "{one} {two}");
+        }
+    }
 
     #[test]
     fn a_source_reads_as_it_is_shown() {

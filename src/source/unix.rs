@@ -39,7 +39,6 @@ pub(super) struct Reader {
 impl Reader {
     /// A server that is not there yet is not an error.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        check_socket_path(path)?;
         if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(OpenError::Wrong(
                 "is no socket; fix: for a file use file:PATH".into(),
@@ -163,6 +162,11 @@ impl AsFd for Connection {
 
 /// Checks that `path` can be the address of a unix socket.
 pub(super) fn check_socket_path(path: &Path) -> Result<(), OpenError> {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"@") {
+        let what = "an abstract socket has no file, and its mode can't be set; fix: use a path, or ./@… for a file of \
+                    this name";
+        return Err(OpenError::Wrong(what.into()));
+    }
     std::os::unix::net::SocketAddr::from_pathname(path)
         .map(drop)
         .map_err(|_| {

@@ -96,17 +96,26 @@ struct Style {
 /// The log of this process. Libraries write headers and addresses to their own logs, so those go nowhere.
 static LOG: OnceLock<(Logger, Queue)> = OnceLock::new();
 
+/// The levels that the variable sets.
+///
+/// # Errors
+/// Its value is none.
+pub fn filters() -> Result<String, String> {
+    let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
+    match filters.split(',').all(is_filter) {
+        true => Ok(filters),
+        false => Err(format!(
+            "'{filters}' is no log level; fix: use error, warn, info or off"
+        )),
+    }
+}
+
 /// Starts the log, and has panics logged. Until then, and in programs other than the agent, nothing is logged.
 ///
 /// # Errors
 /// The variable's value is not a level, or no more threads can be started.
 pub fn start(format: LogFormat) -> Result<(), String> {
-    let filters = env::var(VARIABLE).unwrap_or_else(|_| "info".into());
-    if !filters.split(',').all(is_filter) {
-        return Err(format!(
-            "'{filters}' is no log level; fix: use error, warn, info or off"
-        ));
-    }
+    let filters = filters()?;
     let style = Style {
         format,
         is_journal: is_journal(),

@@ -54,6 +54,19 @@ impl Token {
         &self.0
     }
 
+    /// Why it is none that anybody would send.
+    pub fn mistake(&self) -> Option<&'static str> {
+        match &*self.0.to_ascii_lowercase() {
+            "splunk" | "bearer" | "basic" => {
+                Some("is a scheme alone; fix: give both: 'Splunk <token>'")
+            }
+            token if token.starts_with("authorization:") => {
+                Some("begins with the header's name; fix: give its value alone: 'Splunk <token>'")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a scheme such as `Splunk` comes before the secret.
     pub fn has_scheme(&self) -> bool {
         self.0.contains(' ')

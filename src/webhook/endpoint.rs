@@ -30,7 +30,9 @@ impl Endpoint {
         }
         // The same where the URL is too wrong to tell where they end, and for a query.
         let wrong = |what: &str| match text.split(['?', '#']).next() {
-            Some(shown) if !text.contains('@') => format!("'{shown}' {what}; {WANTED}"),
+            Some(shown) if !text.contains('@') && shown.is_empty() == text.is_empty() => {
+                format!("'{shown}' {what}; {WANTED}")
+            }
             _ => format!("{what}; {WANTED}"),
         };
         let uri: Uri = text

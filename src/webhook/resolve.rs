@@ -19,6 +19,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 use crate::sys::lookup::{Family, LookupError, lookup};
 use crate::sys::thread;
+use crate::text::choice::choose;
 use crate::webhook::observer::Observer;
 
 /// How many addresses ureq takes.
@@ -134,12 +135,12 @@ impl FromStr for AddressFamily {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "any" => Ok(AddressFamily::Any),
-            "4" => Ok(AddressFamily::Only(Family::V4)),
-            "6" => Ok(AddressFamily::Only(Family::V6)),
-            _ => Err("fix: use 4, 6 or any".into()),
-        }
+        let families = [
+            ("4", AddressFamily::Only(Family::V4)),
+            ("6", AddressFamily::Only(Family::V6)),
+            ("any", AddressFamily::Any),
+        ];
+        choose(text, &families)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 /// The part of the token that must not be shown.
 pub(crate) const SECRET: &str = "B5A79AAD-D822";
 /// Nobody listens here.
-pub(crate) const ENDPOINT: &str = "http://127.0.0.1:9/services/collector/raw";
+pub(crate) const ENDPOINT: &str = "https://127.0.0.1:9/services/collector/raw";
 
 /// Enables it without a test event.
 pub(crate) const ENABLE: [&str; 6] = [

@@ -124,6 +124,25 @@ fn the_first_rule_that_holds_decides() {
 
 #[test]
 fn rules_that_can_t_work_together_are_refused() {
+    for (rules, dead) in [
+        ("*|b=1", Some("`b=1` changes nothing, since `*` before it")),
+        (
+            "a=1|b=1|a=1,b=2",
+            Some("`a=1,b=2` changes nothing, since `a=1` before it"),
+        ),
+        (
+            "a=1|a=1",
+            Some("`a=1` changes nothing, since `a=1` before it"),
+        ),
+        ("a=1,b=2|a=1|b!=2|b=1|*", None),
+    ] {
+        let rules = rules
+            .split('|')
+            .map(|rule| (Action::Exclude, rule.parse().unwrap()));
+        let error = Filter::new(rules).err().map(|(_, error)| error);
+        assert_eq!(error.is_some(), dead.is_some(), "{error:?}");
+        assert!(error.is_none_or(|error| error.starts_with(dead.unwrap())));
+    }
     let rules = |count: usize, action| {
         let rules = (0..count).map(|number| format!("m{number}=1").parse().unwrap());
         Filter::new(rules.map(|rule| (action, rule)).collect::<Vec<_>>())
@@ -192,7 +211,8 @@ proptest! {
         if is_escaped {
             text = text.replace("\"a\"", r#""\u0061""#);
         }
-        let rules = paths.iter().map(|path| (Action::Exclude, format!("{}=x", path.join(".")).parse().unwrap()));
+        let rules = paths.iter().enumerate();
+        let rules = rules.map(|(place, path)| (Action::Exclude, format!("{}=x{place}", path.join(".")).parse().unwrap()));
         let filter = Filter::new(rules).unwrap();
         let values = filter.values(text.as_bytes());
         for (place, path) in filter.paths.iter().enumerate() {

@@ -20,15 +20,12 @@ use super::output::SourceOutput;
 use super::reader::Source;
 use super::spec::OpenError;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::message::Message;
 use connection::Connection;
 
 /// A socket for fluent clients.
 pub(super) struct Listener {
     socket: ListeningSocket,
     settings: ListenSettings,
-    /// Others on the network can connect without knowing any secret.
-    is_open: bool,
 }
 
 impl Listener {
@@ -39,11 +36,9 @@ impl Listener {
         is_tls: bool,
     ) -> Result<Self, OpenError> {
         let tls = settings.tls.clone().filter(|_| is_tls);
-        let wants_cert = tls.as_ref().is_some_and(|tls| tls.wants_client_cert());
         Ok(Listener {
             socket: ListeningSocket::tcp(address, tls)?,
             settings,
-            is_open: !address.ip().is_loopback() && !wants_cert,
         })
     }
 
@@ -51,19 +46,12 @@ impl Listener {
         Ok(Listener {
             socket: ListeningSocket::unix(path, settings.socket_mode)?,
             settings,
-            is_open: false,
         })
     }
 }
 
 impl Source for Listener {
     fn run(mut self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
-        if self.is_open {
-            Message::FluentUnprotected {
-                source: output.name().to_owned(),
-            }
-            .log();
-        }
         let limits = self.settings.limits(&self.socket, &output);
         let connection = |output: &SourceOutput, peer| Connection::new(limits.memory, output, peer);
         listen::serve(&mut self.socket, limits, connection, output, stop);

@@ -28,7 +28,7 @@ impl Tokens {
     /// Reads the file's content: blank lines, and lines that begin with `#`, mean nothing.
     ///
     /// # Errors
-    /// There is no token in it, or a line can't be one. The error does not show the line.
+    /// There is no token in it, or a line can't be one or is one that nobody would send. The error does not show the line.
     pub fn parse(content: &[u8]) -> Result<Self, String> {
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let mut tokens = Tokens::default();
@@ -38,6 +38,10 @@ impl Tokens {
                 continue;
             }
             let token = Token::parse(&String::from_utf8_lossy(line));
+            let token = token.and_then(|token| match token.mistake() {
+                Some(what) => Err(what.into()),
+                None => Ok(token),
+            });
             let token = token.map_err(|what| format!("line {number} {what}"))?;
             tokens.add(token.reveal());
         }
@@ -164,6 +168,14 @@ mod tests {
             ),
             (b"a\0b", "line 1 contains a control character"),
             (b"''", "line 1 is empty"),
+            (
+                b"Splunk a\nsplunk\n",
+                "line 2 is a scheme alone; fix: give both",
+            ),
+            (
+                b"Authorization: Bearer geheim",
+                "line 1 begins with the header's name; fix: give its value",
+            ),
         ] {
             let error = Tokens::parse(content).err().unwrap();
             assert!(

@@ -42,6 +42,7 @@ fn blocked(limit: usize) -> (Arc<Queue>, Sender<()>, Receiver<String>) {
 fn message(number: usize) -> Message {
     Message::SettingNeedsRestart {
         setting: format!("number {number}"),
+        what: "has changed",
     }
 }
 

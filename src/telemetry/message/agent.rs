@@ -184,21 +184,26 @@ macro_rules! agent_messages {
             "settings read again: nothing changed";
         /// A running agent does not apply changes of this setting.
         /// **Fix:** `systemctl restart s3-audit-webhook`
-        SettingNeedsRestart { setting: String } = "setting_needs_restart" Warn
-            "{setting} has changed; restart the agent to apply it";
+        SettingNeedsRestart { setting: String, what: &'static str } = "setting_needs_restart" Warn
+            "{setting} {what}; restart the agent to apply it";
         /// The settings file exists, but this user may not read it.
         /// **Fix:** restart the service, which lets its group read the file; elsewhere `chgrp` it to the agent's group and
         /// `chmod 640`.
         SettingsUnreadable { path: String, error: String } = "settings_unreadable" Warn
             "{path}: can't be read: {error}; its settings are not used";
-        /// A typo, or a setting of another version.
+        /// A typo, a setting of another version, or one that only the environment can have. A running agent logs it too, when
+        /// it reads the changed file.
         /// **Fix:** correct the name, or remove the line.
-        UnknownSetting { setting: String } = "unknown_setting" Warn
-            "{setting} is not a setting of this version; ignored";
+        UnknownSetting { setting: String, of: String, fix: String } = "unknown_setting" Warn
+            "{setting} is not a setting of {of}; ignored; fix: {fix}";
         /// The option is set and does nothing, because what it belongs to is not set.
         /// **Fix:** set that too, or leave the option out.
         WithoutEffect { option: String, needed: String } = "setting_without_effect" Warn
             "{option}: has no effect without {needed}";
+        /// Perhaps the size lacks its unit: a number alone means bytes.
+        /// **Fix:** use a unit such as MiB.
+        LimitTiny { option: String, size: Size } = "limit_tiny" Warn
+            "{option}: no event may be longer than {size}; fix: use a unit, such as 64 MiB";
         /// Anyone on the network path can read the token and the events.
         /// **Fix:** use an `https://` endpoint, or one on this host.
         PlainHttp { option: String } = "plain_http" Warn
@@ -207,10 +212,10 @@ macro_rules! agent_messages {
         /// **Fix:** use `--ca-file` or [`--pin-sha256`](tls.md#certificates-that-cant-be-verified) instead.
         CertificateUnverified { option: String } = "certificate_unverified" Warn
             "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
-        /// The mode of this private key's file lets every user read it.
+        /// The mode of this file lets every user read a key or token, or change it or the settings.
         /// **Fix:** `chmod o= FILE`, as the line says.
         KeyReadable { option: String, path: String } = "key_readable" Warn
-            "{option}: every user of this host can read the key in {path}; fix: chmod o= {path}";
+            "{option}: every user of this host can read or change {path}; fix: chmod o= {path}";
         /// The certificate of the webhook, of its CA (if it is in `--ca-file`) or of this host (`--client-cert`) expires within
         /// 14 days, or has expired. Logged once a day. A pinned certificate is trusted whatever its expiry, so that is not
         /// reported.

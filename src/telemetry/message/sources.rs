@@ -53,6 +53,10 @@ macro_rules! source_messages {
         /// **Fix:** use `--status-token-file`, or listen on 127.0.0.1.
         StatusExposed { address: String } = "status_exposed" Warn
             "--status-listen: anyone who can reach {address} can read the metrics; use --status-token-file, or listen on 127.0.0.1";
+        /// Each start takes another port, which no client knows.
+        /// **Fix:** give a port other than 0.
+        PortUnknown { listener: String } = "port_unknown" Warn
+            "{listener}: port 0 is another free one at each start; fix: give the port that clients use";
         /// No source was given, and standard input is a terminal.
         StdinIsTerminal {} = "stdin_is_terminal" Info
             "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
