@@ -422,6 +422,11 @@ impl SourceOutput {
         self.report.source_up(self.source, false);
     }
 
+    /// The stream can't be read any more, and has not come to its end.
+    pub fn ended_early(&self) {
+        self.report.source_up(self.source, false);
+    }
+
     /// Bytes of the stream are lost that are not counted as events.
     pub fn lost_bytes(&self, bytes: u64, reason: &str) {
         self.report.source_lost_bytes(self.source, bytes, reason);

@@ -56,7 +56,7 @@ macro_rules! source_messages {
         /// No source was given, and standard input is a terminal.
         StdinIsTerminal {} = "stdin_is_terminal" Info
             "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
-        /// The agent sends what it has, and ends.
+        /// The agent sends what it has, and ends with exit code 1 if there are no other sources.
         /// **Fix:** check the program that writes into the pipe.
         StdinFailed { error: String } = "stdin_failed" Error
             "stdin: can't be read any more: {error}; draining and stopping";
