@@ -22,7 +22,7 @@ macro_rules! source_messages {
         /// A client sends what this source can't take. Logged once for each problem and client, for up to 16 clients.
         /// **Fix:** change the client's settings as the line says.
         SourceComplaint { source: String, problem: &'static str, peer: Peer } = "source_complaint" Error
-            "{source}: a client {problem}{peer}";
+            "{source}: a client{peer:#} {problem}";
         /// Data was gone before it was read; how many events it had is unknown.
         /// **Fix:** by the reason in the line. For rotated files, use a pattern that matches the rotated names too.
         SourceLostBytes { source: String, bytes: u64, reason: String } = "source_lost_bytes" Warn
