@@ -14,7 +14,9 @@ use serde::de::IgnoredAny;
 use tempfile::TempDir;
 
 use crate::source_http::{end_with, events, free_address, free_port_everywhere, start};
-use crate::support::{Agent, Webhook, arrived, end, event, eventually, wait_for_end};
+use crate::support::{
+    Agent, Webhook, arrived, end, event, eventually, unchanged_for, wait_for_end,
+};
 
 const JSON: &[u8] = include_bytes!("data/seaweedfs-fluent.json.bin");
 const JSON_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.json.bin");
@@ -353,8 +355,10 @@ fn what_is_no_message_costs_itself_alone_and_never_the_connection() {
         hook.wait_for_events(2 * lost + 1);
         let expected: Vec<_> = (0..lost).flat_map(|number| [number, number + 1]).collect();
         assert_eq!(arrived(&hook), events(expected.into_iter().chain([1000])));
-        let line = "a client sends something that is no fluent message";
-        agent.wait_for_log(line);
+        let line = " sends something that is no fluent message";
+        let logged = agent.wait_for_log(line);
+        let is_named = logged.contains("a client at 127.");
+        assert_eq!(is_named, matches!(place, Place::Tcp(_)), "{logged}");
         let log = agent.log();
         assert_eq!(log.matches(line).count(), 1, "{log}");
         assert!(!log.contains("geheim"), "{log}");
@@ -474,10 +478,28 @@ fn a_client_that_asks_for_ever_and_never_reads_is_let_go_and_costs_others_nothin
         let many = message("{}", r#"{"chunk":"p8n9gmxTQVC8/nh2wlKKeQ=="}"#).repeat(1000);
         eventually("it is let go", || deaf.0.write_all(many.as_bytes()).err());
         other.ask("{}");
+        agent.wait_for_log("1 request refused (the client does not read its answers)");
+        let log = agent.log();
+        assert_eq!(log.matches(" refused (").count(), 1, "{log}");
         let balance = end(agent, &hook);
         assert!(balance.received > 1000, "{balance:?}");
         assert_eq!(balance.dropped, 0, "{balance:?}");
     }
+}
+
+/// With a shared key, a client waits for the server to begin.
+#[test]
+fn a_client_that_waits_and_leaves_is_logged_and_one_that_only_looks_is_not() {
+    let (hook, place) = (Webhook::start(), Place::tcp());
+    let agent = start(&hook, &[&place.option()]);
+    let silent = place.connect();
+    drop(place.connect());
+    let hint = "connected, waited and left without a message";
+    let log = unchanged_for(Duration::from_secs(3), "it waits", || agent.log());
+    assert!(!log.contains(hint), "{log}");
+    drop(silent);
+    agent.wait_for_log(hint);
+    end_with(agent, &hook, &[]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::delivery::{feed, numbered};
 use crate::source_http::{
     Listener, TokenFile, end_with, events, free_port_everywhere, gzip, post, request, start,
 };
-use crate::support::{Agent, Authority, Client, Webhook, end, event, eventually, poll};
+use crate::support::{Agent, Authority, Client, PATIENCE, Webhook, end, event, eventually, poll};
 
 /// Files of a listener, and who vouches for them.
 struct Files {
@@ -140,6 +140,29 @@ fn events_come_over_tls_as_they_do_without() {
     let count = numbers.next().unwrap();
     listener.hook.wait_for_events(count);
     listener.end_with(&events(0..count));
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_is_logged_over_tls_too() {
+    let files = Files::new();
+    let listener = files.start(&["--listen-timeout=1s", "--report-interval=500ms"]);
+    for version in [&TLS12, &TLS13] {
+        let mut client = files.connect(&listener, None, version).unwrap();
+        let requests = request("OPTIONS /", b"").repeat(200);
+        client
+            .stream
+            .get_ref()
+            .get_ref()
+            .set_write_timeout(Some(PATIENCE))
+            .unwrap();
+        while client.send(&requests).is_ok() {}
+    }
+    let deaf = "(the client does not read its answers), last from 127.0.0.1";
+    eventually("both are logged", || {
+        let log = listener.agent.log();
+        (log.matches(deaf).count() == 2).then_some(())
+    });
+    listener.end();
 }
 
 #[test]

@@ -3,10 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use crate::support::{Agent, Request, Webhook, eventually};
 
@@ -99,6 +103,32 @@ fn an_event_that_the_end_cuts_off_is_malformed_and_the_others_arrive() {
     let balance = ended.balance();
     assert_eq!((balance.received, balance.by_reason["malformed"]), (3, 1));
     balance.holds();
+}
+
+/// A socket that is reset, and a descriptor that can only be written.
+#[test]
+fn what_can_not_be_read_to_its_end_is_sent_but_is_no_success() {
+    let hook = Webhook::start();
+    let start = |input: OwnedFd| {
+        let agent = Agent::command().arg("run").endpoint(&hook.url());
+        agent.token(TOKEN).stdin(Stdio::from(input)).spawn()
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let agent = start(listener.accept().unwrap().0.into());
+    writer.write_all(b"{\"n\":0}\n{\"n\":1}\n{\"n\":").unwrap();
+    hook.wait_for_events(2);
+    let writer = Socket::from(writer);
+    writer.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(writer);
+    let ended = agent.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let balance = ended.balance();
+    assert_eq!((balance.delivered, balance.by_reason["malformed"]), (2, 1));
+
+    let dir = tempfile::tempdir().unwrap();
+    let ended = start(File::create(dir.path().join("file")).unwrap().into()).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
 }
 
 #[test]

@@ -134,8 +134,17 @@ impl Agent {
     /// Has everything written for the last time. What is not final now never will be.
     fn finish(self, supervisor: &Supervisor) -> ExitCode {
         let end = supervisor.end_by(Instant::now());
-        let gave_up = !supervisor.was_signalled() && self.abort.is_triggered();
-        end_at_signal(self.events, !gave_up);
+        // Where all sources have ended by themselves, each was read to its end, or is down.
+        let is_down = || {
+            self.report
+                .snapshot()
+                .sources
+                .iter()
+                .any(|source| !source.is_up)
+        };
+        let has_failed = self.abort.is_triggered() || is_down();
+        let is_success = supervisor.was_signalled() || !has_failed;
+        end_at_signal(self.events, is_success);
         // Each of these gets half of the remaining time, the last one all of it.
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
@@ -156,9 +165,9 @@ impl Agent {
         }
         let is_logged = log::flush(left());
         if !is_logged || supervisor.has_threads() {
-            exit::at_once(!gave_up);
+            exit::at_once(is_success);
         }
-        exit::code(!gave_up)
+        exit::code(is_success)
     }
 }
 

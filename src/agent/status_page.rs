@@ -1,7 +1,7 @@
 //! `--status-listen`: `/healthz` for probes, and `/metrics` in Prometheus' text format. The figures come from
 //! the same counters as the log's.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
-use crate::source::http::connections::{Connections, Member};
+use crate::source::http::connections::{Connections, Member, WRITE_TIME};
 use crate::source::http::registry::Limits;
 use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
 use crate::source::http::tokens::Tokens;
@@ -138,9 +138,9 @@ impl Status {
     }
 
     fn answer(&self, probe: &Probe, started: SystemTime) -> io::Result<()> {
-        let mut stream = probe.member.stream();
+        let stream = probe.member.stream();
         stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(WRITE_TIME))?;
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = vec![0; HEAD_BYTES];
         let mut filled = 0;
@@ -169,7 +169,7 @@ impl Status {
         if !head_only {
             answer += &body;
         }
-        stream.write_all(answer.as_bytes())
+        probe.member.write_all(answer.as_bytes(), PATIENCE)
     }
 
     fn page(&self, head: &Head<'_>, started: SystemTime) -> (&'static str, &'static str, String) {

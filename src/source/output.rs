@@ -371,8 +371,8 @@ impl SourceOutput {
 
     /// Counts and logs that a client was refused, for this reason.
     pub fn refused(&self, reason: Refusal, peer: impl Into<Option<IpAddr>>) {
-        let peer = peer.into().map(|peer| peer.to_canonical().to_string());
-        self.report.request_refused(self.source, reason, peer);
+        self.report
+            .request_refused(self.source, reason, shown(peer.into()));
     }
 
     /// Counts the events of a client that are all dropped, for this reason.
@@ -381,9 +381,9 @@ impl SourceOutput {
         self.report.dropped(reason, Some(self.source), events);
     }
 
-    /// Logs, once, what must be configured differently at this source.
-    pub fn complain(&self, what: &'static str) {
-        self.report.source_complaint(self.source, what);
+    /// Logs, once, what must be configured differently at a client.
+    pub fn complain(&self, what: &'static str, peer: Option<IpAddr>) {
+        self.report.source_complaint(self.source, what, shown(peer));
     }
 
     /// The source's name.
@@ -422,8 +422,17 @@ impl SourceOutput {
         self.report.source_up(self.source, false);
     }
 
+    /// The stream can't be read any more, and has not come to its end.
+    pub fn ended_early(&self) {
+        self.report.source_up(self.source, false);
+    }
+
     /// Bytes of the stream are lost that are not counted as events.
     pub fn lost_bytes(&self, bytes: u64, reason: &str) {
         self.report.source_lost_bytes(self.source, bytes, reason);
     }
+}
+
+fn shown(peer: Option<IpAddr>) -> Option<String> {
+    peer.map(|peer| peer.to_canonical().to_string())
 }

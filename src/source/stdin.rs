@@ -67,6 +67,7 @@ impl Source for Stdin {
             Err(error) => {
                 let error = error.to_string();
                 Message::StdinFailed { error }.log();
+                output.ended_early();
                 output.take_last(&mut framer);
             }
         }

@@ -102,6 +102,8 @@ causes! {
         BadEncoding = "bad_encoding" "400 body not as its Content-Encoding says";
         /// No answer: closed during an unfinished request, to make room for another connection.
         Displaced = "displaced" "closed in an unfinished request, to make room; see --listen-connections";
+        /// No answer: the client has not read earlier ones.
+        Unread = "unread" "the client does not read its answers";
         /// No answer: closed during an unfinished request, because such requests took too much memory.
         MemoryLimit = "memory_limit" "too much memory for unfinished messages";
     }

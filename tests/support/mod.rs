@@ -32,6 +32,6 @@ pub(crate) use metrics::Metrics;
 pub(crate) use mount::Mount;
 pub(crate) use process::Process;
 pub(crate) use proxy::Proxy;
-pub(crate) use wait::{eventually, poll, unchanged_for, within};
+pub(crate) use wait::{PATIENCE, eventually, poll, unchanged_for, within};
 pub(crate) use webhook::{Answer, Request, Webhook, own_loopback};
 pub(crate) use wire::{Fault as WireFault, Wire};

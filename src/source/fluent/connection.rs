@@ -3,12 +3,13 @@
 //! An acknowledgement means that each event of its message is in the buffer, or can never be: it is malformed or over
 //! `--max-event-bytes`, and counted as such. Sending those again would not help, and would block all that follows.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
+use super::complaint::{HANDSHAKE, NOT_FLUENT, NOT_GZIP, SILENT, SPEAKS_TLS, TOO_LARGE};
 use super::head::Fault;
 use super::message::{self, Entries, Events, Parsed};
 use super::parts::{Parts, Step};
@@ -29,18 +30,6 @@ const FIRST_READ: usize = 4 << 10;
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// First bytes from here on are MessagePack's: its arrays, and other values that begin no JSON text.
 const MSGPACK: u8 = 0x80;
-
-const NOT_FLUENT: &str = "sends something that is no fluent message";
-const NOT_GZIP: &str =
-    "sends chunks in a compression that the agent does not know; fix: set its compression to gzip";
-const TOO_LARGE: &str = "sends messages in JSON that are too large to be taken at once; fix: have it send MessagePack, or \
-                         fewer events in a message";
-const HANDSHAKE: &str = "wants the shared-key handshake, which the agent does not support; fix: remove the shared key \
-                         from its output; a source fluents: with --listen-client-ca knows clients by their certificates";
-const SILENT: &str = "connected, waited and left without a message; fix: if a shared key is set in its output, remove it: \
-                      the agent does not support that handshake";
-const SPEAKS_TLS: &str =
-    "speaks TLS; fix: name the source fluents:ADDR:PORT, or turn TLS off in its output";
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -100,7 +89,7 @@ impl Connection {
     fn begin(&mut self, mut first: &[u8], output: &SourceOutput) -> io::Result<()> {
         if let Some(refusal) = foreign::of(first) {
             if refusal == Refusal::TlsHello {
-                output.complain(SPEAKS_TLS);
+                output.complain(SPEAKS_TLS, self.peer);
             }
             return Err(self.break_off(output, refusal));
         }
@@ -144,7 +133,7 @@ impl Connection {
         };
         self.form = form;
         if taken.is_err() {
-            output.complain(NOT_FLUENT);
+            output.complain(NOT_FLUENT, self.peer);
             output.count_dropped(Reason::Malformed, 1);
             return Err(self.break_off(output, Refusal::MalformedEvents));
         }
@@ -178,7 +167,7 @@ impl Connection {
                 Some(Found::TooLarge(beginning)) => {
                     let opening = message::opening(beginning);
                     if opening.is_none() {
-                        count_other(&Parsed::Other, output);
+                        count_other(&Parsed::Other, self.peer, output);
                     }
                     opening
                 }
@@ -189,7 +178,7 @@ impl Connection {
                         message::opening(bytes).filter(|_| !is_taken)
                     }
                     other => {
-                        count_other(&other, output);
+                        count_other(&other, self.peer, output);
                         self.acks
                             .extend(message::ack_at_end(bytes).unwrap_or_default());
                         None
@@ -209,7 +198,7 @@ impl Connection {
         values.set_limit(self.max_message());
         let ack = message::ack_of(option);
         if message::is_unknown_compression(option) && ack.is_some() {
-            output.complain(NOT_GZIP);
+            output.complain(NOT_GZIP, self.peer);
             self.batch.clear();
             output.refused(Refusal::Encoding, self.peer);
         } else {
@@ -233,20 +222,20 @@ impl Connection {
                         }
                     }
                     other => {
-                        count_other(&other, output);
+                        count_other(&other, self.peer, output);
                         let ack = message::json_ack_at_end(text.raw());
                         self.acks.extend(ack.unwrap_or_default());
                     }
                 },
                 Frame::Lost(Lost::TooLarge) => self.refuse_json(false, output),
-                Frame::Lost(Lost::Malformed) => count_other(&Parsed::Other, output),
+                Frame::Lost(Lost::Malformed) => count_other(&Parsed::Other, self.peer, output),
             }
         }
     }
 
     /// A message can't be taken at once, nor in parts.
     fn refuse_json(&self, is_kept: bool, output: &SourceOutput) {
-        output.complain(TOO_LARGE);
+        output.complain(TOO_LARGE, self.peer);
         if is_kept {
             output.refused(Refusal::TooLarge, self.peer);
         } else {
@@ -262,7 +251,7 @@ impl Connection {
         fill: impl FnOnce(&mut Batch, usize) -> bool,
     ) -> bool {
         if events.entries == Entries::Unknown {
-            output.complain(NOT_GZIP);
+            output.complain(NOT_GZIP, self.peer);
             if events.ack.is_some() {
                 // Its client keeps it.
                 output.refused(Refusal::Encoding, self.peer);
@@ -331,9 +320,12 @@ impl Connection {
         // What is acknowledged is in the buffer, or counted as dropped.
         output.flush();
         // A client that does not read acknowledgements, but asks for more and more, must go.
-        stream
-            .write_all(&mem::take(&mut self.acks))
-            .map_err(io::Error::other)
+        let sent = stream.write_all(&mem::take(&mut self.acks));
+        sent.map_err(|error| match error.kind() {
+            // The latter inside TLS.
+            ErrorKind::WouldBlock | ErrorKind::WriteZero => self.break_off(output, Refusal::Unread),
+            _ => io::Error::other(error),
+        })
     }
 
     /// Bytes of memory for incomplete messages.
@@ -358,13 +350,13 @@ impl Connection {
 }
 
 /// Counts what carries no events.
-fn count_other(parsed: &Parsed<'_>, output: &SourceOutput) {
+fn count_other(parsed: &Parsed<'_>, peer: Option<IpAddr>, output: &SourceOutput) {
     let complaint = match parsed {
         Parsed::Heartbeat | Parsed::Events(_) => return,
         Parsed::Handshake => HANDSHAKE,
         Parsed::Other => NOT_FLUENT,
     };
-    output.complain(complaint);
+    output.complain(complaint, peer);
     output.count_dropped(Reason::Malformed, 1);
 }
 
@@ -375,6 +367,9 @@ impl Protocol for Connection {
             Form::Unknown => {
                 let mut first = [0; FIRST_READ];
                 let count = stream.read(&mut first)?;
+                if count == 0 {
+                    return Ok(0);
+                }
                 self.begin(first.get(..count).unwrap_or_default(), output)?;
                 count
             }
@@ -443,7 +438,7 @@ impl Protocol for Connection {
             output.refused(Refusal::Disconnected, self.peer);
         }
         if matches!(self.form, Form::Unknown) && self.connected.elapsed() >= HANDSHAKE_WAIT {
-            output.complain(SILENT);
+            output.complain(SILENT, self.peer);
         }
     }
 }

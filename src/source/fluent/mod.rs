@@ -4,6 +4,7 @@
 //! The agent never closes first a connection whose messages are whole: SeaweedFS would lose the message in flight.
 
 pub mod batch;
+mod complaint;
 mod connection;
 pub mod head;
 pub mod message;

@@ -36,6 +36,11 @@ pub fn take_whole(batch: &mut Batch, entries: Entries<'_>, max: usize) -> bool {
                 return false;
             }
             unpacker.finish(batch);
+            if unpacker.is_corrupt {
+                // What came out before may be garbled too: which of it, nobody knows.
+                batch.clear();
+                batch.lose(Fault::Malformed);
+            }
         }
         Entries::Unknown => batch.lose(Fault::Malformed),
     }
@@ -63,6 +68,8 @@ pub struct Unpacker {
     gunzip: Option<Gunzip>,
     /// Nothing after this can be understood.
     is_bad: bool,
+    /// They can't be decompressed, or not as they were compressed.
+    is_corrupt: bool,
 }
 
 impl Unpacker {
@@ -73,6 +80,7 @@ impl Unpacker {
             has_begun: false,
             gunzip: None,
             is_bad: false,
+            is_corrupt: false,
         }
     }
 
@@ -119,7 +127,10 @@ impl Unpacker {
                     self.entries.filled(count);
                     inflated += count;
                 }
-                Err(_) => self.break_off(batch),
+                Err(_) => {
+                    self.is_corrupt = true;
+                    self.break_off(batch);
+                }
             }
         }
     }
@@ -138,6 +149,7 @@ impl Unpacker {
     pub fn finish(&mut self, batch: &mut Batch) {
         let is_cut_off = (self.gunzip.as_ref()).is_some_and(|gunzip| !gunzip.is_done());
         if !self.is_bad && (is_cut_off || self.entries.is_unfinished()) {
+            self.is_corrupt = is_cut_off;
             self.break_off(batch);
         }
     }
@@ -237,8 +249,13 @@ mod tests {
         assert_eq!(whole(Entries::Many(cut)), Some((line.clone(), 0, 1)));
         assert_eq!(whole(Entries::Gzip(&gzip(cut))), Some((line, 0, 1)));
         let packed = gzip(&entries);
-        let (_, _, malformed) = whole(Entries::Gzip(&packed[..packed.len() - 4])).unwrap();
-        assert_eq!(malformed, 1);
+        let nothing = Some((Vec::new(), 0, 1));
+        assert_eq!(whole(Entries::Gzip(&packed[..packed.len() - 4])), nothing);
+        let mut wrong_sum = packed.clone();
+        wrong_sum[packed.len() - 8] ^= 1;
+        assert_eq!(whole(Entries::Gzip(&wrong_sum)), nothing);
+        let behind_others = [packed, wrong_sum].concat();
+        assert_eq!(whole(Entries::Gzip(&behind_others)), nothing);
         assert_eq!(whole(Entries::Gzip(b"no gzip")), Some((Vec::new(), 0, 1)));
         assert_eq!(whole(Entries::Unknown), Some((Vec::new(), 0, 1)));
         assert_eq!(whole(Entries::Many(b"")), Some((Vec::new(), 0, 0)));

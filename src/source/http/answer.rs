@@ -127,6 +127,7 @@ fn content_of(refusal: Refusal) -> (&'static str, &'static str, u8) {
         | Refusal::Handshake
         | Refusal::ClientCertificate
         | Refusal::Displaced
+        | Refusal::Unread
         | Refusal::MemoryLimit => (BAD_REQUEST, "bad request", 6),
     }
 }

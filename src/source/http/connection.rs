@@ -104,7 +104,7 @@ pub(super) fn serve<'a>(
             Connection::new(transport, client, service, memory).end(refusal.into());
         }
         Err(NoTls::Failed(Some(reason))) => service.refused(reason, client.peer),
-        Err(NoTls::Failed(None)) => service.disconnected(&client),
+        Err(NoTls::Failed(None)) => service.unanswered(Refusal::Disconnected, &client),
         Err(NoTls::Gone) => {}
     }
     None
@@ -143,8 +143,11 @@ impl<'a, 'm> Connection<'a, 'm> {
         };
         self.memory.decoder.clear();
         match broken {
+            Broken::Gone | Broken::Disconnected if self.transport.is_unread() => {
+                self.service.unanswered(Refusal::Unread, &self.client);
+            }
             Broken::Gone => {}
-            Broken::Disconnected => self.service.disconnected(&self.client),
+            Broken::Disconnected => self.service.unanswered(Refusal::Disconnected, &self.client),
             Broken::Refused(answer) => {
                 self.end(answer);
                 return None;
@@ -165,6 +168,9 @@ impl<'a, 'm> Connection<'a, 'm> {
     /// reset it.
     fn end(mut self, answer: Answer) {
         if self.write(answer, false).is_err() || self.transport.finish().is_err() {
+            if self.transport.is_unread() {
+                self.service.unanswered(Refusal::Unread, &self.client);
+            }
             return;
         }
         self.enter(Phase::Head);
@@ -348,10 +354,13 @@ impl<'a, 'm> Connection<'a, 'm> {
             self.service.refused(reason, self.client.peer);
         }
         if answer == Answer::Taken && keep_alive {
-            return self.transport.write_all(TAKEN);
+            self.transport.write_all(TAKEN)?;
+        } else {
+            self.memory.answer.clear();
+            answer.write(keep_alive, self.head_only, &mut self.memory.answer);
+            self.transport.write_all(&self.memory.answer)?;
         }
-        self.memory.answer.clear();
-        answer.write(keep_alive, self.head_only, &mut self.memory.answer);
-        self.transport.write_all(&self.memory.answer)
+        // TLS keeps what it could not write, and says nothing.
+        self.transport.flush()
     }
 }

@@ -1,5 +1,6 @@
 //! The connections of a listener: their sockets, so that they can be ended, and the rules of the [`Registry`] for them.
 
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -10,21 +11,30 @@ use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
 
-use super::registry::{Admission, BODY_TIME, Limits, Phase, Registry};
+use super::registry::{Admission, BODY_TIME, HEAD_TIME, Limits, Phase, Registry};
 
 /// If no connection may be ended yet, one soon may, unless threads do not get to run.
 const GRACE: Duration = BODY_TIME.saturating_mul(2);
+/// The same after a client was turned away: the others in the kernel's queue must not wait as long, one after the other.
+const SHORT_GRACE: Duration = HEAD_TIME.saturating_mul(2);
+/// How long a write may wait by itself. After that its client is one that does not read, and may be replaced.
+pub const WRITE_TIME: Duration = BODY_TIME;
 /// When all connections are taken, one is likely to be free within this time, since a burst has come. If not, the next
 /// clients displace others at once, or are turned away.
 pub const BURST: Duration = Duration::from_millis(100);
 /// Time between two looks for it.
 const TURN: Duration = Duration::from_millis(1);
 
+/// Why a connection was ended for another one, and its client's address.
+pub type Ended = (Refusal, IpAddr);
+
 /// The connections that there are.
 pub struct Connections {
     open: Mutex<Registry<Arc<Member>>>,
     closed: Condvar,
     stop: ShutdownSignal,
+    /// The last client has waited for a place in vain.
+    turned_away: AtomicBool,
 }
 
 /// A connection's socket.
@@ -33,6 +43,8 @@ pub struct Member {
     stream: TcpStream,
     /// Its thread waits for something to read.
     is_waiting: AtomicBool,
+    /// Its thread waits for its client to read.
+    is_unread: AtomicBool,
 }
 
 impl Member {
@@ -41,10 +53,11 @@ impl Member {
         Member {
             stream,
             is_waiting: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
         }
     }
 
-    /// The socket. Not for reading.
+    /// The socket. Not for reading and writing.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -55,6 +68,31 @@ impl Member {
         let read = read(&self.stream);
         self.is_waiting.store(false, SeqCst);
         read
+    }
+
+    /// Writes all of this within about this time, if the socket's writes time out after [`WRITE_TIME`]. While its client
+    /// does not read, the connection may be ended for another one.
+    ///
+    /// # Errors
+    /// `TimedOut` if the client has not read, or the connection is broken.
+    pub fn write_all(&self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + patience;
+        while !bytes.is_empty() {
+            match (&self.stream).write(bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                Err(_) if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
+                Err(_) => self.is_unread.store(true, SeqCst),
+            }
+        }
+        self.is_unread.store(false, SeqCst);
+        Ok(())
+    }
+
+    /// Whether it waits for its client to read.
+    fn is_unread(&self) -> bool {
+        self.is_unread.load(SeqCst)
     }
 
     /// Whether it waits, and nothing unread is there.
@@ -72,6 +110,7 @@ impl Connections {
             open: Mutex::new(Registry::new(limits)),
             closed: Condvar::new(),
             stop: stop.clone(),
+            turned_away: AtomicBool::new(false),
         }
     }
 
@@ -89,8 +128,9 @@ impl Connections {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Lets a connection in. If all places are taken, waits `patience` for one; and then ends the connection that has
-    /// waited longest, and returns its address.
+    /// Lets a connection in. If all places are taken, waits `patience` for one; and then ends one whose client does not
+    /// read its answers, or else the connection that has waited longest, and returns what that is counted as, and its
+    /// address.
     ///
     /// # Errors
     /// It is not let in.
@@ -100,7 +140,7 @@ impl Connections {
         member: &Arc<Member>,
         peer: IpAddr,
         patience: Duration,
-    ) -> Result<Option<IpAddr>, Refusal> {
+    ) -> Result<Option<Ended>, Refusal> {
         self.make_room(patience, |open, now| open.admit(number, peer, member, now))
     }
 
@@ -109,7 +149,7 @@ impl Connections {
     ///
     /// # Errors
     /// Too many connections have a thread.
-    pub fn resume(&self, number: u64) -> Result<Option<IpAddr>, Refusal> {
+    pub fn resume(&self, number: u64) -> Result<Option<Ended>, Refusal> {
         self.make_room(Duration::ZERO, |open, now| open.resume(number, now))
     }
 
@@ -117,31 +157,45 @@ impl Connections {
         &self,
         patience: Duration,
         mut admit: impl FnMut(&mut Registry<Arc<Member>>, Instant) -> Admission,
-    ) -> Result<Option<IpAddr>, Refusal> {
+    ) -> Result<Option<Ended>, Refusal> {
         let mut now = Instant::now();
         let deadline = now + patience;
+        let grace = match self.turned_away.load(SeqCst) {
+            true => SHORT_GRACE,
+            false => GRACE,
+        };
         let mut open = self.lock();
         let mut ended = None;
         loop {
             match admit(&mut open, now) {
-                Admission::Admitted => return Ok(ended),
+                Admission::Admitted => {
+                    self.turned_away.store(false, SeqCst);
+                    return Ok(ended);
+                }
                 Admission::PeerFull => return Err(Refusal::PeerLimit),
                 Admission::Full if now < deadline => {
                     open = self.wait(open, deadline - now);
                 }
                 Admission::Full => {
-                    match open.longest_waiting(now, |member| member.waits_in_vain()) {
+                    let unread = open.longest_waiting(now, |member| member.is_unread());
+                    let reason = match unread {
+                        Some(_) => Refusal::Unread,
+                        None => Refusal::Displaced,
+                    };
+                    let in_vain = || open.longest_waiting(now, |member| member.waits_in_vain());
+                    match unread.or_else(in_vain) {
                         Some((victim, address)) => {
                             if let Some(member) = open.remove(victim) {
                                 // Its thread finds the end of the stream.
                                 let _ = member.stream.shutdown(Shutdown::Both);
                             }
-                            ended = Some(address);
+                            ended = Some((reason, address));
                         }
-                        None if now >= deadline + GRACE
+                        None if now >= deadline + grace
                             || self.stop.is_triggered()
                             || !open.will_have_waiting() =>
                         {
+                            self.turned_away.store(now >= deadline + grace, SeqCst);
                             return Err(Refusal::ConnectionLimit);
                         }
                         None => open = self.wait(open, TURN),
@@ -208,5 +262,42 @@ impl Connections {
         for member in open.members() {
             let _ = member.stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// They are turned away one after the other, by the thread that accepts clients.
+    #[test]
+    fn clients_behind_one_that_was_turned_away_wait_less() {
+        let limits = Limits {
+            connections: 1,
+            busy: 1,
+            per_peer: 0,
+        };
+        let connections = Connections::new(limits, &ShutdownSignal::new().unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let admit = |number| {
+            let member = Arc::new(Member::new(TcpStream::connect(address).unwrap()));
+            let start = Instant::now();
+            let admitted = connections.admit(number, &member, address.ip(), Duration::ZERO);
+            (admitted, start.elapsed())
+        };
+        assert_eq!(admit(0).0, Ok(None));
+        // The first is busy: it may wait soon.
+        let (first, waited) = admit(1);
+        assert_eq!(first, Err(Refusal::ConnectionLimit));
+        assert!(waited >= GRACE, "{waited:?}");
+        let (second, waited) = admit(2);
+        assert_eq!(second, Err(Refusal::ConnectionLimit));
+        assert!(waited < GRACE, "{waited:?}");
+        connections.close(0);
+        assert_eq!(admit(3).0, Ok(None));
+        assert!(admit(4).1 >= GRACE, "there was room meanwhile");
     }
 }

@@ -190,7 +190,7 @@ fn receive(
     let admitted = service.connections.admit(number, &member, peer, patience);
     *is_full = !matches!(admitted, Ok(None) | Err(Refusal::PeerLimit));
     match admitted {
-        Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
+        Ok(Some((reason, displaced))) => service.refused(reason, displaced),
         Ok(None) => {}
         Err(refusal) => {
             worker::turn_away(service, member.stream(), peer, refusal);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Time that a connection has for its head before another one may take its place. Under a flood, new ones wait that
 /// long in the kernel's queue, rather than displacing a client that was about to send.
-const HEAD_TIME: Duration = Duration::from_millis(20);
+pub const HEAD_TIME: Duration = Duration::from_millis(20);
 /// The same for more of a body of events: longer than a live client pauses.
 pub const BODY_TIME: Duration = Duration::from_millis(500);
 /// The same for all of such a body, however it trickles.

@@ -69,10 +69,10 @@ impl Service {
     }
 
     /// Counts a request that got no answer, unless it was the agent that ended the connection.
-    pub(super) fn disconnected(&self, client: &Client) {
+    pub(super) fn unanswered(&self, reason: Refusal, client: &Client) {
         let is_ours = self.stop.is_triggered() || !self.connections.close(client.number);
         if !is_ours {
-            self.refused(Refusal::Disconnected, client.peer);
+            self.refused(reason, client.peer);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connections::Member;
+use super::connections::{Member, WRITE_TIME};
 use crate::source::foreign;
 use crate::source::tls::{self, TlsServer, TlsStream};
 use crate::telemetry::counters::Refusal;
@@ -20,9 +20,13 @@ pub(super) enum Patience {
     Until(Instant),
 }
 
-/// A socket whose reads end in time, with `WouldBlock`.
+/// A socket whose reads end in time, with `WouldBlock`; its writes with `TimedOut`.
 pub(super) struct Socket {
     member: Arc<Member>,
+    /// How long a write may take.
+    write_time: Duration,
+    /// A write took too long.
+    is_unread: bool,
     patience: Cell<Patience>,
     /// What the socket's own timeout is.
     timeout: Cell<Option<Duration>>,
@@ -33,9 +37,11 @@ impl Socket {
     pub(super) fn new(member: Arc<Member>, timeout: Duration) -> io::Result<Self> {
         let stream = member.stream();
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout.min(WRITE_TIME)))?;
         Ok(Socket {
             member,
+            write_time: timeout,
+            is_unread: false,
             patience: Cell::new(Patience::Each(timeout)),
             timeout: Cell::new(None),
         })
@@ -85,8 +91,15 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
+    /// Writes all of it, so that an answer has one deadline.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.member.stream().write(bytes)
+        if self.is_unread {
+            // TLS tries again.
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let written = self.member.write_all(bytes, self.write_time);
+        self.is_unread = (written.as_ref()).is_err_and(|error| error.kind() == ErrorKind::TimedOut);
+        written.map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -151,6 +164,11 @@ impl Transport {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_ref(),
         }
+    }
+
+    /// Whether the client has not read an answer in time.
+    pub(super) fn is_unread(&self) -> bool {
+        self.socket().is_unread
     }
 
     /// How long the next reads may wait.

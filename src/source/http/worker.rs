@@ -65,7 +65,7 @@ fn let_in(service: &Service, waiting: &Waiting) -> bool {
     let peer = waiting.client.peer;
     let admitted = service.connections.resume(waiting.client.number);
     match admitted {
-        Ok(Some(displaced)) => service.refused(Refusal::Displaced, displaced),
+        Ok(Some((reason, displaced))) => service.refused(reason, displaced),
         Ok(None) => {}
         Err(refusal) => turn_away(service, waiting.socket.stream(), peer, refusal),
     }

@@ -126,13 +126,14 @@ impl Field for Within {
     }
 }
 
-/// The last client of several, `, last from 10.0.0.7`, where it has an address.
+/// The last client of several, `, last from 10.0.0.7`, where it has an address; as `{:#}` a client, ` at 10.0.0.7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer(pub Option<String>);
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Some(address) if f.alternate() => write!(f, " at {address}"),
             Some(address) => write!(f, ", last from {address}"),
             None => Ok(()),
         }

@@ -19,10 +19,10 @@ macro_rules! source_messages {
         /// them.
         SourceRestored { source: String, lasted: HumanDuration } = "source_restored" Info
             "{source}: available again after {lasted}";
-        /// A client sends what this source can't take. Logged once for each problem.
+        /// A client sends what this source can't take. Logged once for each problem and client, for up to 16 clients.
         /// **Fix:** change the client's settings as the line says.
-        SourceComplaint { source: String, problem: &'static str } = "source_complaint" Error
-            "{source}: a client {problem}";
+        SourceComplaint { source: String, problem: &'static str, peer: Peer } = "source_complaint" Error
+            "{source}: a client{peer:#} {problem}";
         /// Data was gone before it was read; how many events it had is unknown.
         /// **Fix:** by the reason in the line. For rotated files, use a pattern that matches the rotated names too.
         SourceLostBytes { source: String, bytes: u64, reason: String } = "source_lost_bytes" Warn
@@ -60,7 +60,7 @@ macro_rules! source_messages {
         /// No source was given, and standard input is a terminal.
         StdinIsTerminal {} = "stdin_is_terminal" Info
             "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
-        /// The agent sends what it has, and ends.
+        /// The agent sends what it has, and ends with exit code 1 if there are no other sources.
         /// **Fix:** check the program that writes into the pipe.
         StdinFailed { error: String } = "stdin_failed" Error
             "stdin: can't be read any more: {error}; draining and stopping";

@@ -295,9 +295,9 @@ impl Report {
         self.update(|state, now| state.sources.get_mut(source)?.restored(now.instant));
     }
 
-    /// A client of a source must be configured differently. Logged once.
-    pub fn source_complaint(&self, source: usize, problem: &'static str) {
-        self.update(|state, now| state.source_complaint(source, problem, now));
+    /// A client of a source must be configured differently. Logged once for each client, up to a limit.
+    pub fn source_complaint(&self, source: usize, problem: &'static str, peer: Option<String>) {
+        self.update(|state, now| state.source_complaint(source, problem, peer, now));
     }
 
     /// Bytes of a source are lost; how many events they had is unknown.

@@ -11,6 +11,8 @@ use crate::text::quantity::HumanDuration;
 
 /// After how many intervals it is logged that a source is still unavailable: by default once a minute.
 const INTERVALS: u32 = 6;
+/// Clients with the same problem that are logged, each once.
+const COMPLAINTS: usize = 16;
 
 /// The changing state of a source.
 #[derive(Debug, Default)]
@@ -18,7 +20,7 @@ pub(super) struct Source {
     /// What a snapshot shows as it was reported; its other fields are filled in when one is taken.
     pub(super) known: SourceState,
     outages: Outages,
-    complaints: Vec<&'static str>,
+    complaints: Vec<(&'static str, Option<String>)>,
     refused: [Burst; Refusal::ALL.len()],
     clock: Clock,
 }
@@ -95,14 +97,20 @@ impl Source {
         })
     }
 
-    pub(super) fn complaint(&mut self, problem: &'static str) -> Option<Message> {
-        if self.complaints.contains(&problem) {
+    pub(super) fn complaint(
+        &mut self,
+        problem: &'static str,
+        peer: Option<String>,
+    ) -> Option<Message> {
+        let same = self.complaints.iter().filter(|of| of.0 == problem);
+        if same.clone().count() >= COMPLAINTS || same.into_iter().any(|of| of.1 == peer) {
             return None;
         }
-        self.complaints.push(problem);
+        self.complaints.push((problem, peer.clone()));
         Some(Message::SourceComplaint {
             source: self.known.name.clone(),
             problem,
+            peer: Peer(peer),
         })
     }
 

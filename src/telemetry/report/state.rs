@@ -113,9 +113,10 @@ impl State {
         &mut self,
         source: usize,
         problem: &'static str,
+        peer: Option<String>,
         now: Now,
     ) -> Option<Message> {
-        let message = self.sources.get_mut(source)?.complaint(problem)?;
+        let message = self.sources.get_mut(source)?.complaint(problem, peer)?;
         self.went_wrong(message.text(), now);
         Some(message)
     }

@@ -237,12 +237,20 @@ fn a_source_fails_and_recovers_and_a_complaint_is_logged_once() {
         texts(story.state.sources[0].restored(now)),
         ["http:a: available again after 1m02s"]
     );
-    let complain = |story: &mut Story| {
-        let now = story.at(13);
-        texts(story.state.source_complaint(0, "sends MessagePack", now))
+    let mut complain = |peer: Option<&str>| {
+        let (now, peer) = (story.at(13), peer.map(str::to_owned));
+        let message = story
+            .state
+            .source_complaint(0, "sends MessagePack", peer, now);
+        texts(message).pop()
     };
-    assert_eq!(complain(&mut story), ["http:a: a client sends MessagePack"]);
-    assert_eq!(complain(&mut story), [""; 0]);
+    for (peer, client) in [(None, "client"), (Some("10.0.0.7"), "client at 10.0.0.7")] {
+        let line = format!("http:a: a {client} sends MessagePack");
+        assert_eq!(complain(peer), Some(line));
+        assert_eq!(complain(peer), None);
+    }
+    let others = (0..100).filter_map(|number| complain(Some(&format!("10.0.1.{number}"))));
+    assert_eq!(others.count(), 14, "with those, 16");
     let report = Report::new(INTERVAL, Vec::new());
     report.source_failed(7, "a source that is not there");
     report.request_refused(7, Refusal::Method, None);

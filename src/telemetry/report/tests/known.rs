@@ -103,7 +103,7 @@ fn a_report_knows_its_sources() {
     report.source_deleted_bytes(1, 7);
     (0..2).for_each(|_| report.source_copied(1));
     report.request_refused(0, Refusal::Method, Some("10.0.0.7".into()));
-    report.source_complaint(0, "sends MessagePack");
+    report.source_complaint(0, "sends MessagePack", None);
     let snapshot = report.snapshot();
     let (http, file) = (&snapshot.sources[0], &snapshot.sources[1]);
     assert_eq!((file.deleted_bytes, file.copies), (7, 2));
