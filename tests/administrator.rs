@@ -321,7 +321,7 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     let page = "--status-listen=127.0.0.1:9";
     let said = settings.run(&["check", "--source=http:127.0.0.1:9", page]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    let what = "--status-listen: http:127.0.0.1:9 listens there; fix: ";
+    let what = "--status-listen: http:127.0.0.1:9: http:127.0.0.1:9 listens there; fix: ";
     assert!(said.stderr.contains(what), "{said:?}");
     let level = [("S3_AUDIT_WEBHOOK_LOG", "debugg")];
     let said = settings.run_with(&["check", &source], "", &level);

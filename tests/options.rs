@@ -541,7 +541,7 @@ fn what_is_wrong_with_a_value_is_said_wherever_it_is_found() {
             "S3_AUDIT_WEBHOOK_AUTH_TOKEN",
         ),
         (command().arg(flag), "--auth-token"),
-        (command().arg("--auth-token").arg(bytes), "--auth-token"),
+        (command().arg("--auth-token").arg(bytes), "an argument"),
     ] {
         let ended = command.run();
         let expected = format!("{name}: contains bytes that are not UTF-8; fix: ");

@@ -130,35 +130,34 @@ fn warnings(
     status_tokens: Option<&Watched<Tokens>>,
     wants_cert: bool,
 ) -> Vec<Message> {
-    let warning = |spec: &Spec| {
+    let mut warnings = Vec::new();
+    for spec in &options.sources {
         let source = spec.to_string();
+        if spec.lacks_port() {
+            let listener = source.clone();
+            warnings.push(Message::PortUnknown { listener });
+        }
         match spec {
             Spec::Http(address) if !address.ip().is_loopback() => {
-                Some(Message::PlainListener { source })
+                warnings.push(Message::PlainListener { source });
             }
-            Spec::Fluent(address) if !address.ip().is_loopback() => {
-                Some(Message::FluentUnprotected { source })
+            Spec::Fluents(_) if wants_cert => {}
+            Spec::Fluent(address) | Spec::Fluents(address) if !address.ip().is_loopback() => {
+                warnings.push(Message::FluentUnprotected { source });
             }
-            Spec::Fluents(address) if !address.ip().is_loopback() && !wants_cert => {
-                Some(Message::FluentUnprotected { source })
-            }
-            _ => None,
+            _ => {}
         }
-    };
-    let sources = options.sources.iter();
-    let ports = sources.clone().filter(|spec| spec.lacks_port());
-    let page = options.status_listen.filter(|address| address.port() == 0);
-    let ports = ports.map(ToString::to_string);
-    let ports = ports.chain(page.map(|page| format!("{}: {page}", Opt::StatusListen.flag())));
-    let ports = ports.map(|listener| Message::PortUnknown { listener });
-    let status = options
-        .status_listen
-        .filter(|address| !address.ip().is_loopback());
-    let status = status.filter(|_| status_tokens.is_none());
-    let status = status.map(|address| Message::StatusExposed {
-        address: address.to_string(),
-    });
-    let sources = sources.filter_map(warning).chain(ports);
-    let awaited = status_tokens.and_then(Watched::awaited);
-    sources.chain(status).chain(awaited).collect()
+    }
+    if let Some(address) = options.status_listen {
+        if address.port() == 0 {
+            let listener = format!("{}: {address}", Opt::StatusListen.flag());
+            warnings.push(Message::PortUnknown { listener });
+        }
+        if !address.ip().is_loopback() && status_tokens.is_none() {
+            let address = address.to_string();
+            warnings.push(Message::StatusExposed { address });
+        }
+    }
+    warnings.extend(status_tokens.and_then(Watched::awaited));
+    warnings
 }

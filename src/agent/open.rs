@@ -239,28 +239,29 @@ fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandE
 /// Checks that each source is given only once, and that no two listen at one address.
 fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
     let specs = &options.sources;
-    for (place, spec) in specs.iter().enumerate() {
-        let earlier = &specs[..place];
-        if earlier.contains(spec) {
-            return Err(provenance.error(
-                Opt::Source,
-                format!("{spec}: given twice; fix: give it once"),
-            ));
-        }
-        if let Some(other) = earlier.iter().find(|other| other.meets(spec)) {
-            let what = format!("{spec}: {other} listens there; fix: give each its own address");
-            return Err(provenance.error(Opt::Source, what));
-        }
-    }
     let page = options.status_listen.map(Spec::Http);
-    let other = page.and_then(|page| specs.iter().find(|other| other.meets(&page)));
-    match other {
-        Some(other) => Err(provenance.error(
-            Opt::StatusListen,
-            format!("{other} listens there; fix: give each its own address"),
-        )),
-        None => Ok(()),
+    for (place, spec) in specs.iter().chain(&page).enumerate() {
+        let mut earlier = specs[..place].iter();
+        let Some(other) = earlier.find(|other| *other == spec || other.meets(spec)) else {
+            continue;
+        };
+        let (option, what) = match place < specs.len() {
+            true if other == spec => (Opt::Source, "given twice; fix: give it once".into()),
+            is_source => {
+                let what = format!("{other} listens there; fix: give each its own address");
+                (
+                    if is_source {
+                        Opt::Source
+                    } else {
+                        Opt::StatusListen
+                    },
+                    what,
+                )
+            }
+        };
+        return Err(provenance.error(option, format!("{spec}: {what}")));
     }
+    Ok(())
 }
 
 impl Opened {

@@ -193,17 +193,18 @@ fn clarify(
 
 /// The flag or variable whose value is not UTF-8.
 fn not_utf8(arguments: &[OsString]) -> Option<String> {
-    let is_wrong = |text: &OsString| text.to_str().is_none();
-    if let Some(place) = arguments.iter().position(is_wrong) {
-        let argument = arguments[place].to_string_lossy();
+    if let Some(place) = arguments.iter().position(|text| text.to_str().is_none()) {
         // The value, which may be secret, is behind the = or an argument of its own.
-        return match argument.split_once('=') {
-            Some((flag, _)) if flag.starts_with('-') => Some(flag.into()),
-            _ => arguments[place.checked_sub(1)?].clone().into_string().ok(),
-        };
+        let argument = arguments[place].to_string_lossy();
+        let (flag, _) = argument.split_once('=')?;
+        return flag.starts_with('-').then(|| flag.to_owned());
     }
-    let mut variables = Opt::ALL.iter().map(|option| option.variable());
-    variables.find(|name| env::var_os(name).is_some_and(|value| is_wrong(&value)))
+    let is_wrong =
+        |option: &&Opt| env::var_os(option.variable()).is_some_and(|it| it.to_str().is_none());
+    Opt::ALL
+        .iter()
+        .find(is_wrong)
+        .map(|option| option.variable())
 }
 
 /// The variable or line of the settings file that sets the option; `None` if the command line does.

@@ -161,32 +161,25 @@ impl Provenance {
 
 /// A message if a name looks like a setting and is none where it is.
 fn unknown(name: &str, in_file: bool, place: String) -> Option<Message> {
-    let wanted = name.to_ascii_uppercase();
-    let mut variables = Opt::ALL
-        .iter()
-        .filter(|option| !Opt::FLAGS_ONLY.contains(option))
-        .map(|option| option.variable());
-    // In the environment, short names are those of others.
-    let known = variables
-        .find(|variable| wanted == *variable || in_file && wanted == variable[PREFIX.len()..]);
-    let of_environment = [log::VARIABLE.to_owned(), Opt::Config.variable()];
-    let (of, fix) = match known {
-        _ if in_file && of_environment.contains(&wanted) => {
+    let upper = name.to_ascii_uppercase();
+    let rest = upper.strip_prefix(PREFIX);
+    // In the environment, names without the prefix are those of others.
+    let id = rest.or(in_file.then_some(&*upper))?.to_ascii_lowercase();
+    let option = Opt::from_id(&id).filter(|option| !Opt::FLAGS_ONLY.contains(option));
+    let is_log = name == log::VARIABLE;
+    let (of, fix) = match option {
+        _ if in_file && (is_log || rest.is_some() && option == Some(Opt::Config)) => {
             ("the settings file", "set it in the environment".to_owned())
         }
-        _ if !in_file && name == log::VARIABLE => return None,
-        Some(variable) if variable == name => return None,
-        Some(variable) => ("this version", format!("write {variable}")),
-        None if wanted.starts_with(PREFIX) => {
-            ("this version", "correct the name, or remove it".to_owned())
-        }
-        None => return None,
+        Some(option) if option.variable() == name => return None,
+        Some(option) => ("this version", format!("write {}", option.variable())),
+        None if is_log || rest.is_none() => return None,
+        None => ("this version", "correct the name, or remove it".to_owned()),
     };
     // The environment may be made of this file.
-    let is_in_both = in_file && env::var_os(name).is_some();
-    (!is_in_both).then(|| Message::UnknownSetting {
-        setting: format!("{place}{name}"),
-        of: of.to_owned(),
-        fix,
-    })
+    if in_file && env::var_os(name).is_some() {
+        return None;
+    }
+    let setting = format!("{place}{name}");
+    Some(Message::UnknownSetting { setting, of, fix })
 }

@@ -194,7 +194,7 @@ macro_rules! agent_messages {
         /// A typo, a setting of another version, or one that only the environment can have. A running agent logs it too, when
         /// it reads the changed file.
         /// **Fix:** correct the name, or remove the line.
-        UnknownSetting { setting: String, of: String, fix: String } = "unknown_setting" Warn
+        UnknownSetting { setting: String, of: &'static str, fix: String } = "unknown_setting" Warn
             "{setting} is not a setting of {of}; ignored; fix: {fix}";
         /// The option is set and does nothing, because what it belongs to is not set.
         /// **Fix:** set that too, or leave the option out.
