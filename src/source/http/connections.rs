@@ -28,6 +28,14 @@ const TURN: Duration = Duration::from_millis(1);
 /// Why a connection was ended for another one, and its client's address.
 pub type Ended = (Refusal, IpAddr);
 
+/// Whether a connection waits so that it may be ended for another one.
+type Waits = fn(&Member) -> bool;
+/// The ways to wait, those that go first before the others, and what they are counted as.
+const WAITS: [(Refusal, Waits); 2] = [
+    (Refusal::Unread, Member::is_unread),
+    (Refusal::Displaced, Member::waits_in_vain),
+];
+
 /// The connections that there are.
 pub struct Connections {
     open: Mutex<Registry<Arc<Member>>>,
@@ -177,14 +185,12 @@ impl Connections {
                     open = self.wait(open, deadline - now);
                 }
                 Admission::Full => {
-                    let unread = open.longest_waiting(now, |member| member.is_unread());
-                    let reason = match unread {
-                        Some(_) => Refusal::Unread,
-                        None => Refusal::Displaced,
-                    };
-                    let in_vain = || open.longest_waiting(now, |member| member.waits_in_vain());
-                    match unread.or_else(in_vain) {
-                        Some((victim, address)) => {
+                    let found = WAITS.into_iter().find_map(|(reason, waits)| {
+                        let found = open.longest_waiting(now, |member| waits(member));
+                        Some((reason, found?))
+                    });
+                    match found {
+                        Some((reason, (victim, address))) => {
                             if let Some(member) = open.remove(victim) {
                                 // Its thread finds the end of the stream.
                                 let _ = member.stream.shutdown(Shutdown::Both);
