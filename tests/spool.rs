@@ -956,6 +956,12 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
         fs::write(dir.join("1.spool"), "hello").unwrap();
         fs::create_dir(dir.join("00000000000000000001.spool")).unwrap();
     };
+    let add_zeros: Damage = |segments| {
+        let last = segments.last().unwrap();
+        let mut bytes = fs::read(last).unwrap();
+        bytes.extend([0; 5000]);
+        fs::write(last, bytes).unwrap();
+    };
     let position: Damage = |segments| {
         fs::write(segments[0].parent().unwrap().join("position"), "nonsense").unwrap();
     };
@@ -981,6 +987,7 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
             true,
         ),
         ("a torn end", tear, true, true),
+        ("zeros at the end", add_zeros, false, true),
         ("foreign files", foreign, false, false),
         ("a bad position", position, false, false),
         ("no position", no_position, false, false),

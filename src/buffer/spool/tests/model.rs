@@ -39,10 +39,8 @@ pub(super) enum Act {
     Flip(prop::sample::Index, prop::sample::Index, u8),
     /// Somebody removes a segment.
     Remove(prop::sample::Index),
-    /// So many bytes of a file, and of no other, can't be read from now on.
+    /// So many bytes of a file can't be read from now on. There is one such file.
     Spoil(prop::sample::Index, prop::sample::Index, usize),
-    /// They can be read again.
-    Heal,
 }
 
 pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
@@ -52,7 +50,6 @@ pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
         (index(), index(), 1..=255_u8).prop_map(|(file, at, flip)| Act::Flip(file, at, flip)),
         index().prop_map(Act::Remove),
         (index(), index(), 1..600_usize).prop_map(|(file, at, len)| Act::Spoil(file, at, len)),
-        Just(Act::Heal),
     ];
     let act = prop_oneof![
         8 => lines().prop_map(Act::Write),
@@ -62,7 +59,7 @@ pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
         4 => any::<bool>().prop_map(Act::Ack),
         2 => Just(Act::Kill),
         2 => any::<u64>().prop_map(Act::Power),
-        if with_damage { 4 } else { 0 } => damage,
+        if with_damage { 3 } else { 0 } => damage,
     ];
     vec(act, 1..40)
 }
@@ -291,10 +288,9 @@ impl Model {
                     }
                 }
             }
-            Act::Heal => self.dir.disk().unreadable = 0..0,
             Act::Spoil(file, at, len) => {
                 let mut disk = self.dir.disk();
-                if !disk.names.is_empty() {
+                if !disk.names.is_empty() && disk.unreadable_file.is_none() {
                     let numbers: Vec<_> = disk.names.values().copied().collect();
                     let number = numbers[file.index(numbers.len())];
                     let at = at.index(disk.files[number].bytes.len() + 1);
