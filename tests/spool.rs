@@ -244,10 +244,20 @@ fn an_agent_without_a_spool_says_that_there_is_one() {
         line.contains(host.spool().to_str().unwrap()) && line.contains("--spool-bytes"),
         "{line}"
     );
+    kill(agent);
+    // Another directory doesn't have them either.
+    let other = tempfile::tempdir().unwrap();
+    let agent = host.start(&[&format!("--spool-dir={}", other.path().display())]);
+    let line = agent.wait_for_log("is there and not used");
+    assert!(
+        line.contains(&format!("{}: ", host.spool().display())),
+        "{line}"
+    );
     kill_and_serve(agent, &host.hook);
     let agent = host.start(&[]);
     host.hook.wait_for_events(10);
-    stop(agent);
+    let (_, log) = stop(agent);
+    assert!(!log.contains("not used"), "{log}");
 }
 
 #[test]
@@ -747,16 +757,107 @@ fn a_disk_that_is_full_before_the_limit_refuses_and_recovers() {
 #[test]
 fn a_spool_that_can_not_be_opened_stops_no_start_and_is_opened_later() {
     let host = Host::new();
+    host.hook.always(Answer::status(503));
+    let agent = host.start(&[]);
+    assert_eq!(host.post(&lines(0..3)), 200);
+    kill_and_serve(agent, &host.hook);
+    let away = host.dir.path().join("away");
+    fs::rename(host.spool(), &away).unwrap();
     fs::write(host.spool(), "in the way").unwrap();
     let agent = host.start(&[]);
     agent.wait_for_log("the spool can't be used: ");
-    assert_eq!(host.post(&lines(0..1)), 503);
+    assert_eq!(host.post(&lines(3..4)), 503);
     fs::remove_file(host.spool()).unwrap();
+    fs::rename(away, host.spool()).unwrap();
+    agent.wait_for_log("spool: 3 events recovered");
     agent.wait_for_log("the spool takes events again");
-    assert_eq!(host.post(&lines(1..3)), 200);
-    host.hook.wait_for_events(2);
+    assert_eq!(host.post(&lines(4..6)), 200);
+    host.hook.wait_for_events(5);
     let (balance, _) = stop(agent);
-    assert_eq!((balance.received, balance.delivered), (2, 2));
+    assert_eq!((balance.received, balance.delivered), (2, 5));
+}
+
+#[test]
+fn a_directory_of_others_is_not_made_a_spool_and_keeps_its_permissions() {
+    let host = Host::new();
+    let dir = tempfile::tempdir().unwrap();
+    let set_mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode));
+    let mode = || fs::metadata(dir.path()).unwrap().permissions().mode() & 0o7777;
+    let option = format!("--spool-dir={}", dir.path().display());
+    set_mode(0o1777).unwrap();
+    fs::write(dir.path().join("others"), "").unwrap();
+    let ended = host.command().args(["--spool-bytes=1MiB", &option]).run();
+    let reason = "there are files of others; fix: use a directory of its own";
+    assert!(
+        ended.log.contains("--spool-dir") && ended.log.contains(reason),
+        "{}",
+        ended.log
+    );
+    assert_eq!((ended.code, mode()), (Some(1), 0o1777));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    // An empty one may be meant for it, with permissions that its agent needs, and is known then.
+    fs::rename(dir.path().join("others"), dir.path().join("lost+found")).unwrap();
+    set_mode(0o2775).unwrap();
+    for start in 0..2 {
+        let agent = host.start(&[&option]);
+        assert_eq!(host.post(&lines(start..start + 1)), 200);
+        stop(agent);
+        assert_eq!(mode(), 0o2775);
+        fs::write(dir.path().join("others"), "").unwrap();
+    }
+}
+
+/// Of each segment, also of the newest, by agent and command.
+#[test]
+fn a_page_that_can_not_be_read_costs_its_events_and_is_logged_once() {
+    let Some(faulty) = Faulty::new() else { return };
+    let host = &faulty.host;
+    host.hook.always(Answer::status(503));
+    let agent = faulty.start(&["--spool-bytes=1MiB"]);
+    let mut count = 0;
+    while host.segments().len() < 2 {
+        assert_eq!(host.post(&lines(count..count + 1000)), 200);
+        count += 1000;
+    }
+    assert_eq!(host.post(&lines(count..count + 1000)), 200);
+    count += 1000;
+    wait_until_noted(host, count);
+    kill(agent);
+    faulty.fail("pread-page 5");
+    let segments = host.segments();
+    for action in ["cat", "list", "verify"] {
+        let ended = Agent::command()
+            .args(["spool", action, "--state-dir"])
+            .arg(host.dir.path())
+            .env("LD_PRELOAD", &faulty.library)
+            .env("FAULTS", &faulty.faults)
+            .run();
+        assert_eq!(ended.code, Some(1), "{action}");
+        for segment in &segments {
+            let name = segment.file_name().unwrap().to_str().unwrap();
+            assert!(
+                ended.log.contains(&format!("{name}: ")),
+                "{action}: {}",
+                ended.log
+            );
+        }
+        let printed = String::from_utf8(ended.stdout).unwrap().lines().count();
+        assert!(
+            action != "cat" || (1..count).contains(&printed),
+            "{printed}"
+        );
+    }
+    host.hook.always(Answer::ok());
+    let agent = faulty.start(&[]);
+    eventually("all is sent", || host.is_idle().then_some(()));
+    let (balance, log) = stop(agent);
+    assert!(balance.dropped > 0 && balance.delivered > 0, "{log}");
+    assert_eq!(balance.delivered + balance.dropped, count as u64, "{log}");
+    for segment in &segments {
+        let what = format!("{} can't be read: ", segment.display());
+        assert_eq!(log.matches(&what).count(), 1, "{log}");
+    }
+    assert_eq!(files(&host.spool(), ".bad").len(), segments.len(), "{log}");
 }
 
 #[test]
@@ -778,7 +879,19 @@ fn a_newer_versions_spool_is_not_touched() {
     assert_eq!(host.post(&lines(3..4)), 503);
     kill(agent);
     assert_eq!(fs::read(&segment).unwrap(), bytes);
-    assert_eq!(host.cli("cat", &[]).0, 1);
+    // The others are printed.
+    fs::copy(&segment, host.spool().join(format!("{:020}.spool", 9))).unwrap();
+    bytes[8] = 1;
+    let mut crc = flate2::Crc::new();
+    crc.update(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&crc.sum().to_le_bytes());
+    fs::write(&segment, &bytes).unwrap();
+    let (code, text) = host.cli("cat", &[]);
+    assert!(code == 1 && text.starts_with(&lines(0..3)), "{text}");
+    assert!(
+        text.contains(&format!("{:020}.spool: a newer version", 9)),
+        "{text}"
+    );
 }
 
 /// A spool with a few segments of a few hundred numbered events, whose agent was killed. Gives how many.
@@ -827,6 +940,11 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
     let remove: Damage = |segments| fs::remove_file(&segments[1]).unwrap();
     let remove_the_newest: Damage = |segments| fs::remove_file(segments.last().unwrap()).unwrap();
     let empty: Damage = |segments| fs::write(&segments[1], "").unwrap();
+    let no_room_for_the_newest: Damage = |segments| {
+        let newest = segments.last().unwrap();
+        fs::write(newest, vec![0; 9000]).unwrap();
+        fs::create_dir(newest.with_extension("spool.bad")).unwrap();
+    };
     let tear: Damage = |segments| {
         let last = segments.last().unwrap();
         let bytes = fs::read(last).unwrap();
@@ -838,8 +956,17 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
         fs::write(dir.join("1.spool"), "hello").unwrap();
         fs::create_dir(dir.join("00000000000000000001.spool")).unwrap();
     };
+    let add_zeros: Damage = |segments| {
+        let last = segments.last().unwrap();
+        let mut bytes = fs::read(last).unwrap();
+        bytes.extend([0; 5000]);
+        fs::write(last, bytes).unwrap();
+    };
     let position: Damage = |segments| {
         fs::write(segments[0].parent().unwrap().join("position"), "nonsense").unwrap();
+    };
+    let no_position: Damage = |segments| {
+        fs::remove_file(segments[0].parent().unwrap().join("position")).unwrap();
     };
     let cases = [
         ("a zeroed page", zero_a_page, true, true),
@@ -853,9 +980,17 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
         ("a missing segment", remove, true, false),
         ("no newest segment", remove_the_newest, true, false),
         ("an emptied segment", empty, true, true),
-        ("a torn end", tear, true, false),
+        (
+            "a newest segment that can't be set aside",
+            no_room_for_the_newest,
+            true,
+            true,
+        ),
+        ("a torn end", tear, true, true),
+        ("zeros at the end", add_zeros, false, true),
         ("foreign files", foreign, false, false),
-        ("no position", position, false, false),
+        ("a bad position", position, false, false),
+        ("no position", no_position, false, false),
     ];
     // Each waits for what is noted once a second.
     thread::scope(|scope| {
@@ -902,8 +1037,8 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
         "{name}: {log}"
     );
     assert_eq!(
-        log.contains("position is damaged"),
-        name == "no position",
+        log.contains("position is damaged or missing"),
+        name.ends_with(" position"),
         "{log}"
     );
 }

@@ -93,7 +93,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
-    let (spool, spool_notice) = spooling::open(options, provenance, &watchdog)?;
+    let (spool, spool_notices) = spooling::open(options, provenance, &watchdog)?;
     let (trail, trail_notices) = trailing::open(options, provenance, &watchdog);
     if let (Some(targets), Some(trail)) = (&mut destination.targets, &trail) {
         targets.number(&trailing::numbering(trail));
@@ -118,7 +118,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
         notices: notice
             .into_iter()
-            .chain(spool_notice)
+            .chain(spool_notices)
             .chain(trail_notices)
             .collect(),
     })

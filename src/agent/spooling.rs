@@ -1,6 +1,8 @@
 //! Opens the spool, or reports what is left of an unused one.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use crate::buffer::chunk::Extent;
 use crate::buffer::spool::{self, Files};
@@ -24,21 +26,20 @@ pub(super) struct OpenSpool {
 /// Opens the spool, if one is configured, and returns what the operator should know about it.
 ///
 /// # Errors
-/// Another agent has it.
+/// Another agent has it, or the directory is used for something else.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
     watchdog: &Watchdog,
-) -> Result<(Option<OpenSpool>, Option<Message>), CommandError> {
+) -> Result<(Option<OpenSpool>, Vec<Message>), CommandError> {
     let path = options.spool.dir.directory();
     let dir = path.display().to_string();
     if options.dry_run {
-        return Ok((None, None));
+        return Ok((None, Vec::new()));
     }
+    let mut notices = watchdog.state_dir(AT_START, || unused(options, &path));
     if options.spool.spool_bytes == 0 {
-        let left = watchdog.state_dir(AT_START, || spool::left_in(&path));
-        let size = left.map(|bytes| Size(usize::try_from(bytes).unwrap_or(usize::MAX)));
-        return Ok((None, size.map(|size| Message::SpoolUnused { dir, size })));
+        return Ok((None, notices));
     }
     let files = watchdog.state_dir(AT_START, || {
         if options.spool.dir.spool_dir.is_none() {
@@ -46,23 +47,41 @@ pub(super) fn open(
         }
         Files::open(&path)
     });
+    let refused = |what: &dyn Display| {
+        let name = provenance.name(Opt::SpoolDir);
+        Err(CommandError::Failed(format!("{name}: {dir}: {what}")))
+    };
     let files = match files {
-        Ok(None) => {
-            let name = provenance.name(Opt::SpoolDir);
-            let what = format!("{dir}: another agent has it; fix: give each agent its own");
-            return Err(CommandError::Failed(format!("{name}: {what}")));
-        }
+        Ok(None) => return refused(&"another agent has it; fix: give each agent its own"),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => return refused(&error),
         Ok(Some(files)) => Ok(files),
         Err(error) => Err(error),
     };
-    let is_damaged = files.as_ref().is_ok_and(|files| files.position_is_damaged);
+    let is_lost = files.as_ref().is_ok_and(|files| files.position_is_lost);
+    notices.extend(is_lost.then_some(Message::SpoolPositionLost { dir }));
     let settings = spool::Settings {
         path,
         limit: options.spool.spool_bytes as u64,
         sync: options.spool.spool_sync,
     };
-    let notice = is_damaged.then_some(Message::SpoolPositionLost { dir });
-    Ok((Some(OpenSpool { settings, files }), notice))
+    Ok((Some(OpenSpool { settings, files }), notices))
+}
+
+/// What is in spools that this start does not use: the one in `path` if there is none, and the default one if that is
+/// another.
+fn unused(options: &RunOptions, path: &Path) -> Vec<Message> {
+    let default = options.spool.dir.default_directory();
+    let is_other = path.canonicalize().ok() != default.canonicalize().ok();
+    let without = options.spool.spool_bytes == 0;
+    let dirs = [(path, without), (&*default, is_other)].into_iter();
+    let dirs = dirs.filter(|(_, is_unused)| *is_unused);
+    let found = dirs.filter_map(|(dir, _)| Some((dir, spool::left_in(dir)?)));
+    found
+        .map(|(dir, bytes)| Message::SpoolUnused {
+            dir: dir.display().to_string(),
+            size: Size(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        })
+        .collect()
 }
 
 impl OpenSpool {

@@ -10,16 +10,18 @@
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds;
 use memchr::memchr_iter;
 use serde_json::{Value, json};
 
-use crate::buffer::spool::dir::{Access, Dir, RealDir};
+use crate::buffer::spool::dir::{Access, Dir, RealDir, SpoolFile};
 use crate::buffer::spool::position::{self, Stored};
-use crate::buffer::spool::segments::{self, Scan, Scanned, Segment};
-use crate::cli::terminal::{columns, print, shown};
+use crate::buffer::spool::scan::{Scan, Scanned};
+use crate::buffer::spool::segments::{self, Segment};
+use crate::cli::terminal::{columns, note, print, shown};
 use crate::config::error::CommandError;
 use crate::config::options::{SpoolAction, SpoolOptions};
 use crate::sys::exit;
@@ -34,6 +36,8 @@ struct Found {
     damaged: u64,
     missing: u64,
     times: Option<(u32, u32)>,
+    /// Why not all of it can be read.
+    error: Option<String>,
 }
 
 impl Found {
@@ -46,53 +50,68 @@ impl Found {
             damaged: 0,
             missing,
             times: None,
+            error: None,
         }
     }
 
     /// The missing segment, if events with these numbers were written but are not there.
     fn missing_after(next: u64, end: u64) -> Option<Self> {
         let missing = end.checked_sub(next).filter(|missing| *missing > 0)?;
-        let segment = Segment {
-            first: next,
-            bytes: 0,
-            is_bad: true,
-        };
-        Some(Found::in_segment(segment, missing))
+        Some(Found::in_segment(Segment::new(next, 0), missing))
     }
 }
 
 /// Does what the options ask for.
 ///
 /// # Errors
-/// There is no spool, it can't be read, or `verify` has found damage.
+/// There is no spool, some of it can't be read, or `verify` has found damage.
 pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
     let dir = RealDir::existing(&path).map_err(failed)?;
     // Must come before the segments are listed: a running agent adds to them.
-    let end = match position::read(&dir).map_err(failed)? {
-        Stored::At(position) => position.end,
-        _ => 0,
-    };
+    let end = position::read(&dir).map_err(failed)?.resume(None).end;
     let segments = segments::list(&dir).map_err(failed)?;
+    let stored = position::read(&dir).map_err(failed)?;
     // Without a readable position, the agent would deliver everything.
-    let position = match position::read(&dir).map_err(failed)? {
-        Stored::At(position) => position.acked,
-        _ => segments.first().map_or(0, |segment| segment.first),
-    };
+    let position = stored
+        .resume(segments.first().map(|segment| segment.first))
+        .acked;
+    let mut has_failed = stored == Stored::Damaged;
+    if has_failed {
+        note(&format!(
+            "{}: damaged; so all events are taken for undelivered",
+            position::NAME
+        ));
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let is_cat = options.action == SpoolAction::Cat;
     let mut next = Some(position);
     let mut all = Vec::new();
     for segment in segments {
-        let print = |lines: &[u8]| if is_cat { out.write_all(lines) } else { Ok(()) };
-        match read(&dir, segment, position, &mut next, print) {
-            Ok(found) => all.push(found),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        let file = match dir.open(&segment.name(), Access::Read) {
             // The agent has delivered and removed it, so it is not missing.
-            Err(error) if error.kind() == ErrorKind::NotFound => next = None,
-            Err(error) => return Err(failed(error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                next = None;
+                continue;
+            }
+            opened => opened,
+        };
+        let print = |lines: &[u8]| if is_cat { out.write_all(lines) } else { Ok(()) };
+        let found = match read(file, segment, position, &mut next, print) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(CommandError::Failed(format!("standard output: {error}"))),
+            Ok(found) => found,
+        };
+        if let Some(error) = &found.error {
+            has_failed = true;
+            note(&format!(
+                "{}: {error}; {} bytes are left out",
+                found.segment.name(),
+                found.damaged
+            ));
         }
+        all.push(found);
     }
     all.extend(next.and_then(|next| Found::missing_after(next, end)));
     let damage = all.iter().any(|found| found.damaged + found.missing > 0);
@@ -103,26 +122,37 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     };
     print(out, &text)?;
     let is_wrong = damage && options.action == SpoolAction::Verify;
-    Ok(exit::code(!is_wrong))
+    Ok(exit::code(!is_wrong && !has_failed))
 }
 
-/// Goes through a segment, and shows the lines of those of its events that were not delivered.
+/// Goes through a segment, whatever of it can't be read, and shows the lines of those of its events that were not
+/// delivered.
+///
+/// # Errors
+/// They can't be shown.
 fn read(
-    dir: &dyn Dir,
+    file: io::Result<Arc<dyn SpoolFile>>,
     segment: Segment,
     position: u64,
     following: &mut Option<u64>,
     mut show: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Found> {
-    let file = dir.open(&segment.name(), Access::Read)?;
-    let mut scan = Scan::default();
     let next = following.get_or_insert(segment.first);
     let missing = segment.first.saturating_sub(*next);
     let mut found = Found::in_segment(segment, missing);
     *next += found.missing;
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => {
+            found.damaged = found.segment.bytes;
+            found.error = Some(error.to_string());
+            return Ok(found);
+        }
+    };
+    let mut scan = Scan::default();
     loop {
-        match scan.next(&*file, found.segment.bytes)? {
-            Scanned::Record(head, lines) => {
+        match scan.next(&*file, found.segment.bytes) {
+            Ok(Scanned::Record(head, lines)) => {
                 found.events += u64::from(head.events);
                 found.times = Some((found.times.map_or(head.time, |times| times.0), head.time));
                 found.missing += head.first.saturating_sub(*next);
@@ -141,12 +171,21 @@ fn read(
                     found.left += u64::from(head.events) - known;
                 }
             }
-            Scanned::Damaged(bytes) => found.damaged += bytes as u64,
-            Scanned::Newer => {
+            Ok(Scanned::Damaged(bytes)) => found.damaged += bytes as u64,
+            Ok(Scanned::Newer) => {
                 let what = "a newer version of this program has written it";
-                return Err(io::Error::new(ErrorKind::Unsupported, what));
+                (found.damaged, found.error) = (found.segment.bytes, Some(what.into()));
+                return Ok(found);
             }
-            Scanned::End(_) => return Ok(found),
+            Ok(Scanned::End(_)) => return Ok(found),
+            Err(error) => {
+                found.error.get_or_insert(error.to_string());
+                let skipped = scan.skip_unreadable(Some(&*file), found.segment.bytes);
+                found.damaged += skipped;
+                if skipped == 0 {
+                    return Ok(found);
+                }
+            }
         }
     }
 }

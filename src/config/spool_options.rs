@@ -27,8 +27,13 @@ pub struct SpoolOption {
 impl SpoolOption {
     /// Where the spool is.
     pub fn directory(&self) -> PathBuf {
-        let default = || self.state.state_dir.join("spool");
-        self.spool_dir.clone().unwrap_or_else(default)
+        let given = self.spool_dir.clone();
+        given.unwrap_or_else(|| self.default_directory())
+    }
+
+    /// Where the spool is by default.
+    pub fn default_directory(&self) -> PathBuf {
+        self.state.state_dir.join("spool")
     }
 }
 

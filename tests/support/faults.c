@@ -59,6 +59,13 @@ int ftruncate64(int fd, off64_t length) {
 
 ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) {
     FAIL("pread", fd);
+    /* Only the second page. */
+    if (at < 8192 && at + (off64_t)count > 4096) {
+        if (at >= 4096)
+            FAIL("pread-page", fd);
+        else if (fault("pread-page", fd))
+            count = 4096 - at;
+    }
     ssize_t (*next)(int, void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pread64");
     return next(fd, bytes, count, at);
 }

@@ -1,11 +1,9 @@
 //! The directory of a spool, as far as the spool needs one: a trait, so that tests can have one that loses power.
 
 use std::fmt::Debug;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,6 +84,12 @@ pub trait Dir: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Whether it says nothing of the file: descriptors or memory are missing.
+pub(super) fn is_of_the_host(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    (error.raw_os_error()).is_some_and(|code| codes.contains(&code))
+}
+
 impl SpoolFile for File {
     fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut file = self;
@@ -118,15 +122,15 @@ pub struct RealDir {
 }
 
 impl RealDir {
-    /// The directory at this path. It is created if its parent exists, and nobody else may look into it.
+    /// The directory at this path. It is created if its parent exists, and nobody else may look into it then. One that
+    /// exists keeps its permissions, which others may need: files are private anyway.
     ///
     /// # Errors
-    /// It can't be created, or is not this user's.
+    /// It can't be created.
     pub fn create(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
             DirBuilder::new().mode(0o700).create(path)?;
         }
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
         RealDir::existing(path)
     }
 
@@ -160,7 +164,8 @@ impl Dir for RealDir {
         options
             .read(true)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW);
+            // Something else of this name, such as a pipe, must not block.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         match access {
             Access::Read => {}
             Access::New => _ = options.append(true).create_new(true),

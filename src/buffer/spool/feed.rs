@@ -94,14 +94,16 @@ impl Feed {
             let dir = state.dir.clone();
             *reader = dir.map(|dir| Reader::new(dir, state.queued));
         }
-        let view = reader.as_ref().map(|reader| reader.view(&state.segments));
-        if is_stopping {
-            return Next::End;
-        }
+        let view = reader.as_ref().and_then(|reader| {
+            let view = reader.view(&state.segments);
+            let is_all = matches!(view, View::End(0)) && !reader.has_damage();
+            (!is_all).then_some(view)
+        });
         match view {
-            Some(View::End(0)) | None if self.is_over(&state) => Next::End,
-            Some(View::End(0)) | None => Next::Wait,
+            _ if is_stopping => Next::End,
             Some(view) => Next::Read(view),
+            None if self.is_over(&state) => Next::End,
+            None => Next::Wait,
         }
     }
 
@@ -173,7 +175,7 @@ impl Feed {
                 Ok(None) if reader.is_done(view) => break,
                 Ok(None) => {}
                 Err(error) => {
-                    self.shared.unreadable(&error, &self.stop);
+                    self.shared.unreadable(reader, &error, &self.stop);
                     break;
                 }
             }

@@ -1,17 +1,21 @@
 //! The files of a spool, as found at a start.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::dir::{Dir, RealDir};
-use super::position::{Position, PositionFile};
+use super::position::{self, Position, PositionFile};
 use super::segments::{self, Segment, Segments};
 use crate::sys::lock;
+use crate::telemetry::message::{Events, Message};
 
 /// The file that is locked by the agent that uses the spool.
 const LOCK: &str = ".lock";
+
+/// Why a directory is not made a spool.
+const OF_OTHERS: &str = "there are files of others; fix: use a directory of its own";
 
 /// A spool that was opened.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub struct Files {
     pub(super) at: Position,
     pub(super) damaged: Vec<Segment>,
     /// It is not known how far the spool was delivered: what is there is delivered again.
-    pub position_is_damaged: bool,
+    pub position_is_lost: bool,
 }
 
 impl Files {
@@ -33,10 +37,30 @@ impl Files {
     /// It can't be used now.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let dir: Arc<dyn Dir> = Arc::new(RealDir::create(path)?);
-        let Some(lock) = lock::try_lock(&path.join(LOCK))? else {
+        if is_of_others(path)? {
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, OF_OTHERS));
+        }
+        let locked = lock::try_lock(&path.join(LOCK));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{LOCK}: {error}"));
+        let Some(lock) = locked.map_err(named)? else {
             return Ok(None);
         };
         Files::of(dir, lock).map(Some)
+    }
+
+    /// The same when a start could not open it, which logs what is in it.
+    ///
+    /// # Errors
+    /// It still can't be used.
+    pub(super) fn open_late(path: &Path) -> io::Result<Self> {
+        let files = Files::open(path)?.ok_or(io::ErrorKind::ResourceBusy)?;
+        let dir = path.display().to_string();
+        if files.position_is_lost {
+            Message::SpoolPositionLost { dir: dir.clone() }.log();
+        }
+        let events = Events(files.recovered());
+        Message::SpoolRecovered { dir, events }.log();
+        Ok(files)
     }
 
     /// Opens the spool in a directory that this agent has locked.
@@ -53,7 +77,7 @@ impl Files {
             segments: opened.segments,
             at,
             damaged: opened.damaged,
-            position_is_damaged: opened.position_is_damaged,
+            position_is_lost: opened.position_is_lost,
         })
     }
 
@@ -61,6 +85,20 @@ impl Files {
     pub fn recovered(&self) -> u64 {
         self.at.end - self.at.acked
     }
+}
+
+/// Whether a directory that has files has none of a spool. Those that are hidden may be the filesystem's own.
+fn is_of_others(path: &Path) -> io::Result<bool> {
+    let mut has_others = false;
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if [LOCK, position::NAME].contains(&&*name) || segments::is_segment(&name) {
+            return Ok(false);
+        }
+        has_others |= !name.starts_with('.') && name != "lost+found";
+    }
+    Ok(has_others)
 }
 
 /// The bytes of events in a directory that may be a spool, if there are any.

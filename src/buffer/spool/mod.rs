@@ -19,6 +19,7 @@ pub mod reader;
 pub mod record;
 mod reread;
 mod running;
+pub mod scan;
 pub mod segments;
 mod shared;
 mod trouble;

@@ -4,11 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::dir::{Access, Dir, SpoolFile};
+use super::dir::{Access, Dir, SpoolFile, is_of_the_host};
 use super::record::VERSION;
 
 /// The file's name.
 pub const NAME: &str = "position";
+/// The name of a file that could not be used.
+const BAD: &str = "position.bad";
 /// Disks write this much at once or not at all.
 const SLOT: usize = 512;
 const MAGIC: [u8; 8] = *b"s3aPOSIT";
@@ -28,9 +30,11 @@ pub struct Position {
 pub enum Stored {
     /// This position.
     At(Position),
+    /// This position or a later one: the other slot is damaged.
+    Older(Position),
     /// There is no file.
     Missing,
-    /// There is a file, but it can't be used.
+    /// There is a file, but it can't be read, or says nothing.
     Damaged,
     /// A newer version of this program has written the file.
     Newer,
@@ -44,16 +48,34 @@ pub struct PositionFile {
     slot: u64,
 }
 
+impl Stored {
+    /// Where to go on in a spool whose oldest segment begins with this event. What may have been delivered, and is not
+    /// there, is not missed.
+    pub fn resume(&self, oldest: Option<u64>) -> Position {
+        let acked = oldest.unwrap_or_default();
+        match *self {
+            Stored::At(position) => position,
+            Stored::Older(position) => Position {
+                acked: position.acked.max(acked),
+                ..position
+            },
+            Stored::Missing | Stored::Damaged | Stored::Newer => Position { acked, end: 0 },
+        }
+    }
+}
+
 /// Reads the file.
 ///
 /// # Errors
-/// It can't be read.
+/// The host lacks something.
 pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
-    let file = match dir.open(NAME, Access::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::Missing),
-        opened => opened?,
-    };
-    Ok(read_slots(&*file)?.0)
+    let opened = dir.open(NAME, Access::Read);
+    match opened.and_then(|file| read_slots(&*file)) {
+        Ok((stored, _)) => Ok(stored),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Missing),
+        Err(error) if is_of_the_host(&error) => Err(error),
+        Err(_) => Ok(Stored::Damaged),
+    }
 }
 
 /// What the slots say, and which one to write next.
@@ -72,7 +94,8 @@ fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
         [Some((version, _)), _] | [_, Some((version, _))] if version > VERSION => Stored::Newer,
         [None, None] if filled == 0 => Stored::Missing,
         [None, None] => Stored::Damaged,
-        [one, other] => Stored::At(one.max(other).unwrap_or_default().1),
+        [Some((_, one)), Some((_, other))] => Stored::At(one.max(other)),
+        [Some((_, one)), None] | [None, Some((_, one))] => Stored::Older(one),
     };
     let older = slots[0] > slots[1];
     Ok((stored, older.into()))
@@ -90,11 +113,25 @@ fn parse(slot: &[u8]) -> Option<(u32, Position)> {
 }
 
 impl PositionFile {
-    /// Opens the file, or creates it with the position `begin`.
+    /// Opens the file, or creates it with the position `begin`. What can't be used as such is set aside.
     ///
     /// # Errors
     /// The file can't be written.
     pub fn open(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
+        let opened = match PositionFile::open_or_create(dir, begin) {
+            Err(error)
+                if !is_of_the_host(&error)
+                    && error.kind() != io::ErrorKind::StorageFull
+                    && dir.rename(NAME, BAD).is_ok() =>
+            {
+                PositionFile::open_or_create(dir, begin)
+            }
+            opened => opened,
+        };
+        opened.map_err(|error| io::Error::new(error.kind(), format!("{NAME}: {error}")))
+    }
+
+    fn open_or_create(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
         let file = dir.open(NAME, Access::Update)?;
         let (stored, slot) = read_slots(&*file)?;
         let mut position = PositionFile { file, slot };
@@ -164,8 +201,11 @@ mod tests {
         let file = path.join(NAME);
         let whole = std::fs::read(&file).unwrap();
         for (damaged, expected) in [
-            (vec![0], vec![Stored::At(at(12)), Stored::At(at(20))]),
-            (vec![SLOT], vec![Stored::At(at(12)), Stored::At(at(20))]),
+            (vec![0], vec![Stored::Older(at(12)), Stored::Older(at(20))]),
+            (
+                vec![SLOT],
+                vec![Stored::Older(at(12)), Stored::Older(at(20))],
+            ),
             (vec![16, SLOT + 16], vec![Stored::Damaged]),
         ] {
             let mut bytes = whole.clone();
@@ -205,6 +245,24 @@ mod tests {
         }
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink(NAME, &file).unwrap();
-        assert!(read(&dir).is_err(), "a loop of links");
+        assert_eq!(read(&dir).unwrap(), Stored::Damaged, "a loop of links");
+        // Whatever has the name, it is set aside.
+        let fifo = |path: &std::path::Path| {
+            let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+            // SAFETY: the path is a string that ends with a zero.
+            assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        };
+        let directory = |path: &std::path::Path| std::fs::create_dir(path).unwrap();
+        for other in [None, Some(&fifo as &dyn Fn(&_)), Some(&directory)] {
+            if let Some(other) = other {
+                std::fs::remove_file(&file).unwrap();
+                let _ = std::fs::remove_file(path.join(BAD));
+                other(&file);
+            }
+            assert_eq!(read(&dir).unwrap(), Stored::Damaged);
+            PositionFile::open(&dir, at(12)).unwrap();
+            assert_eq!(read(&dir).unwrap(), Stored::At(at(12)));
+            assert!(path.join(BAD).symlink_metadata().is_ok());
+        }
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use memchr::memchr_iter;
 
-use super::dir::{Access, Dir, SpoolFile};
-use super::segments::{Scan, Scanned, Segment, Segments};
+use super::dir::{Access, Dir, SpoolFile, is_of_the_host};
+use super::record::RECORD_HEAD;
+use super::scan::{Scan, Scanned};
+use super::segments::{Segment, Segments};
 use crate::buffer::chunk::Chunk;
 
-/// What can't be read is skipped in pieces of this size,
-const SECTOR: u64 = 4096;
-/// after this many attempts.
+/// The first that can't be read of a segment is skipped after this many attempts, what follows at once.
 const ATTEMPTS: u32 = 3;
 
 /// Reads the segments, one after the other.
@@ -23,7 +23,6 @@ pub struct Reader {
     /// When the last one was written, in seconds since 1970.
     time: u32,
     current: Option<Current>,
-    failures: u32,
     /// Damaged bytes that no [`Damage`] has reported yet.
     damaged: u64,
 }
@@ -36,7 +35,12 @@ struct Current {
     scan: Scan,
     /// Everything was read when it had this many bytes.
     done_at: Option<u64>,
+    /// The bytes at its end that are no whole record.
+    torn: u64,
     was_reopened: bool,
+    failures: u32,
+    /// A failure was reported.
+    was_reported: bool,
 }
 
 /// What is missing from the spool.
@@ -67,7 +71,6 @@ impl Reader {
             next,
             time: 0,
             current: None,
-            failures: 0,
             damaged: 0,
         }
     }
@@ -96,7 +99,7 @@ impl Reader {
             },
         };
         match found {
-            Some(segment) => View::Segment(segment.clone()),
+            Some(segment) => View::Segment(segments.view(segment)),
             None => View::End(segments.next().saturating_sub(self.next)),
         }
     }
@@ -120,24 +123,46 @@ impl Reader {
                 file: None,
                 scan: Scan::default(),
                 done_at: None,
+                torn: 0,
                 was_reopened: false,
+                failures: 0,
+                was_reported: false,
             });
             if damage.is_some() {
                 return Ok(damage);
             }
         }
         let result = self.read_record(segment, chunk);
+        let Some(current) = &mut self.current else {
+            return result;
+        };
         match &result {
-            Ok(_) => self.failures = 0,
-            Err(error) if is_of_the_host(error) => {}
-            Err(_) if self.failures + 1 < ATTEMPTS => self.failures += 1,
-            Err(_) => {
-                self.failures = 0;
-                self.skip(segment);
-                return Ok(None);
+            Ok(_) if current.failures < ATTEMPTS => current.failures = 0,
+            Err(error) if !is_of_the_host(error) => {
+                current.failures += 1;
+                if current.failures >= ATTEMPTS {
+                    let file = current.file.as_deref();
+                    self.damaged += current.scan.skip_unreadable(file, segment.bytes);
+                    let is_done = current.scan.offset() >= segment.bytes;
+                    current.done_at = is_done.then_some(segment.bytes);
+                    return Ok(None);
+                }
             }
+            _ => {}
         }
         result
+    }
+
+    /// Whether damage was found that is not reported yet.
+    pub fn has_damage(&self) -> bool {
+        self.damaged > 0
+    }
+
+    /// The segment that can't be read, the first time after that was found.
+    pub fn newly_unreadable(&mut self) -> Option<u64> {
+        let current = self.current.as_mut()?;
+        let was_reported = std::mem::replace(&mut current.was_reported, true);
+        (!was_reported).then_some(current.first)
     }
 
     /// Whether everything that `view` shows has been read.
@@ -166,6 +191,12 @@ impl Reader {
         };
         match current.scan.next(&*file, segment.bytes)? {
             Scanned::Record(head, lines) => {
+                if head.end() > segment.until {
+                    if segment.is_unsure || head.first < segment.until {
+                        self.damaged += (RECORD_HEAD + lines.len()) as u64;
+                    }
+                    return Ok(None);
+                }
                 let known = self.next.saturating_sub(head.first);
                 let missing = head.first.saturating_sub(self.next);
                 if missing > 0 || self.damaged > 0 {
@@ -193,6 +224,7 @@ impl Reader {
                     current.scan.back(left as u64);
                 } else {
                     self.damaged += short;
+                    current.torn = left as u64;
                     current.done_at = Some(segment.bytes);
                     // So that removing it now frees its room.
                     current.file = None;
@@ -202,25 +234,14 @@ impl Reader {
         Ok(None)
     }
 
-    /// Skips what can't be read.
-    fn skip(&mut self, segment: &Segment) {
-        if let Some(current) = &mut self.current {
-            let left = segment.bytes.saturating_sub(current.scan.read_to());
-            let skipped = match current.file {
-                Some(_) => left.min(SECTOR),
-                None => left,
-            };
-            self.damaged += skipped + current.scan.skip(skipped);
-            if skipped == left {
-                current.done_at = Some(segment.bytes);
-            }
-        }
-    }
-
     /// These events are missing, possibly because of damaged bytes.
     fn missing(&mut self, events: u64) -> Option<Damage> {
-        let bytes = std::mem::take(&mut self.damaged);
         let current = self.current.as_ref();
+        // A record that was not written whole is missed only if others know of it.
+        let torn = current
+            .filter(|_| events > 0)
+            .map_or(0, |current| current.torn);
+        let bytes = std::mem::take(&mut self.damaged) + torn;
         let current = current.filter(|current| bytes > 0 || current.done_at.is_none());
         // Between two whole segments a third one is missing.
         let segment = current.map_or(self.next, |current| current.first);
@@ -231,12 +252,6 @@ impl Reader {
             bytes,
         })
     }
-}
-
-/// Whether it says nothing of the file: descriptors or memory are missing.
-fn is_of_the_host(error: &io::Error) -> bool {
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
-    (error.raw_os_error()).is_some_and(|code| codes.contains(&code))
 }
 
 /// Where the first `events` of some lines end.

@@ -119,7 +119,7 @@ impl Rereader {
                     chunk.clear();
                 }
                 Err(error) => {
-                    if self.shared.unreadable(&error, abort) {
+                    if self.shared.unreadable(reader, &error, abort) {
                         return Err(error);
                     }
                 }

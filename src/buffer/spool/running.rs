@@ -82,7 +82,7 @@ impl Spool {
             shared: Arc::clone(&shared),
             stats,
             watchdog: watchdog.clone(),
-            open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
+            open: Box::new(move || Files::open_late(&path)),
             position,
             lock,
             noted: Noted::at(at),

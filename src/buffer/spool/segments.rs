@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::dir::{Access, Dir, SpoolFile};
-use super::position::{self, Position, Stored};
-use super::record::{self, Found, SEGMENT_HEAD};
+use super::dir::{Access, Dir, is_of_the_host};
+use super::position::{self, Stored};
+use super::record::SEGMENT_HEAD;
+use super::scan::{Scan, Scanned};
 
 /// The ending of a segment's name; the number of its first event comes before it.
 const ENDING: &str = ".spool";
@@ -15,8 +16,6 @@ const BAD: &str = ".spool.bad";
 const UNFINISHED: &str = ".spool.new";
 /// Digits of that number, so that names sort like numbers.
 const DIGITS: usize = 20;
-/// How much is read at once.
-const BLOCK: usize = 256 << 10;
 
 /// A segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +26,10 @@ pub struct Segment {
     pub bytes: u64,
     /// Whether parts of it are damaged.
     pub is_bad: bool,
+    /// What it has from this number on does not count: the next segment has it, or others that got the same numbers.
+    pub until: u64,
+    /// Its end could not be read, so there may be such others.
+    pub is_unsure: bool,
 }
 
 /// All segments, the oldest first.
@@ -50,13 +53,24 @@ pub struct Opened {
     pub segments: Segments,
     /// All events with lower numbers were delivered or dropped.
     pub acked: u64,
-    /// The position can't be read, so the oldest segment is read from its beginning.
-    pub position_is_damaged: bool,
+    /// The position is damaged, or it is missing though there are segments: events may be delivered again.
+    pub position_is_lost: bool,
     /// Segments that can't be read at all, and were set aside.
     pub damaged: Vec<Segment>,
 }
 
 impl Segment {
+    /// A segment whose first event has this number.
+    pub fn new(first: u64, bytes: u64) -> Self {
+        Segment {
+            first,
+            bytes,
+            is_bad: false,
+            until: u64::MAX,
+            is_unsure: false,
+        }
+    }
+
     /// The name of its file.
     pub fn name(&self) -> String {
         name(self.first)
@@ -85,14 +99,15 @@ pub fn unfinished_name(first: u64) -> String {
 
 /// Whether a file of this name is a segment.
 pub fn is_segment(name: &str) -> bool {
-    parse_name(name).is_some()
+    number_of(name, ENDING).is_some()
 }
 
-/// The number of a segment's first event, from its name.
-fn parse_name(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(ENDING)?;
+/// The number of a segment's first event, from its name. So large a number that others can't follow is not ours.
+fn number_of(name: &str, ending: &str) -> Option<u64> {
+    let number = name.strip_suffix(ending)?;
     let is_plain = number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_plain.then(|| number.parse().ok()).flatten()
+    let number = number.parse().ok().filter(|_| is_plain)?;
+    (number <= u64::MAX / 2).then_some(number)
 }
 
 /// The segments of a directory, the oldest first.
@@ -104,13 +119,8 @@ pub fn list(dir: &dyn Dir) -> io::Result<Vec<Segment>> {
 }
 
 fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
-    let segments = files.into_iter().filter_map(|(name, bytes)| {
-        Some(Segment {
-            first: parse_name(&name)?,
-            bytes,
-            is_bad: false,
-        })
-    });
+    let segments = (files.into_iter())
+        .filter_map(|(name, bytes)| Some(Segment::new(number_of(&name, ENDING)?, bytes)));
     let mut segments: Vec<_> = segments.collect();
     segments.sort_unstable_by_key(|segment| segment.first);
     segments
@@ -119,59 +129,73 @@ fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
 /// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only one.
 ///
 /// # Errors
-/// The directory or a file can't be read, or a newer version of this program has written to it.
+/// The directory can't be read, the host lacks something, or a newer version of this program has written to it.
 pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     let files = dir.list()?;
-    for (name, _) in files.iter().filter(|(name, _)| name.ends_with(UNFINISHED)) {
-        dir.remove(name)?;
+    for (name, _) in &files {
+        if number_of(name, UNFINISHED).is_some() {
+            // If it stays, it only takes room.
+            let _ = dir.remove(name);
+        }
     }
-    let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
+    let bad = files
+        .iter()
+        .filter(|file| number_of(&file.0, BAD).is_some());
     let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
     let mut list = of(files);
     let stored = position::read(dir)?;
-    let (mut end, mut damaged) = (None, Vec::new());
+    if stored == Stored::Newer {
+        return Err(newer());
+    }
+    let known_end = stored.resume(None).end;
+    let (mut end, mut damaged, mut is_unsure) = (None, Vec::new(), false);
     while let Some(last) = list.last() {
         let found = last_event(dir, last)?;
         if found.is_newer {
             return Err(newer());
         }
+        is_unsure = found.is_unreadable;
         end = end.max(Some(found.end));
-        if found.end > last.first {
+        if found.end.max(known_end) > last.first {
             break;
         }
         // Its name is needed again. What was begun in it was never acknowledged; the one before it may have more than
         // that begins with.
-        match found.is_damaged {
-            true => dir.rename(&last.name(), &last.bad_name())?,
-            false => dir.remove(&last.name())?,
+        let freed = match (is_unsure, found.is_damaged) {
+            (true, _) => Err(io::ErrorKind::Other.into()),
+            (_, true) => dir.rename(&last.name(), &last.bad_name()),
+            (_, false) => dir.remove(&last.name()),
+        };
+        if freed.is_err() {
+            // It stays, and the reader finds out what can be read by then. The next one needs another name.
+            end = end.max(Some(last.first + 1));
+            break;
         }
         let last = list.pop().filter(|_| found.is_damaged);
         set_aside += last.as_ref().map_or(0, |last| last.bytes);
         damaged.extend(last);
     }
     let oldest = list.first().map(|segment| segment.first);
-    let Position {
-        acked,
-        end: known_end,
-    } = match stored {
-        Stored::At(position) => position,
-        Stored::Newer => return Err(newer()),
-        Stored::Missing | Stored::Damaged => Position {
-            acked: oldest.or(end).unwrap_or_default(),
-            end: 0,
-        },
-    };
+    let at = stored.resume(oldest.or(end));
+    // What is missing at the end is not forgotten, and its numbers are not used again.
+    let next = at.acked.max(at.end).max(end.unwrap_or_default());
+    if let Some(last) = list.last_mut().filter(|_| is_unsure) {
+        (last.until, last.is_unsure) = (next, true);
+    }
     Ok(Opened {
+        position_is_lost: match stored {
+            Stored::At(_) | Stored::Newer => false,
+            Stored::Older(_) | Stored::Missing => oldest.is_some(),
+            Stored::Damaged => true,
+        },
         segments: Segments {
             bytes: list.iter().map(|segment| segment.bytes).sum(),
             list: list.into(),
-            // What is missing at the end is not forgotten, and its numbers are not used again.
-            next: acked.max(known_end).max(end.unwrap_or_default()),
+            next,
             is_open: false,
             set_aside,
         },
-        acked,
-        position_is_damaged: stored == Stored::Damaged,
+        acked: at.acked,
         damaged,
     })
 }
@@ -185,154 +209,46 @@ fn newer() -> io::Error {
 
 /// What the last segment contains.
 struct Last {
-    /// The number after its last event.
+    /// The number after its last event, as far as it can be read.
     end: u64,
     is_newer: bool,
     is_damaged: bool,
+    /// Some of it can't be read, perhaps not now.
+    is_unreadable: bool,
 }
 
 fn last_event(dir: &dyn Dir, segment: &Segment) -> io::Result<Last> {
-    let file = dir.open(&segment.name(), Access::Read)?;
     let mut last = Last {
         end: segment.first,
         is_newer: false,
         is_damaged: false,
+        is_unreadable: false,
+    };
+    let file = match dir.open(&segment.name(), Access::Read) {
+        Err(error) if !is_of_the_host(&error) => {
+            last.is_unreadable = true;
+            return Ok(last);
+        }
+        opened => opened?,
     };
     let mut scan = Scan::default();
     loop {
-        match scan.next(&*file, segment.bytes)? {
-            Scanned::Record(head, _) => last.end = last.end.max(head.end()),
-            Scanned::Damaged(_) => last.is_damaged = true,
-            Scanned::Newer => {
+        match scan.next(&*file, segment.bytes) {
+            Ok(Scanned::Record(head, _)) => last.end = last.end.max(head.end()),
+            Ok(Scanned::Damaged(_)) => last.is_damaged = true,
+            Ok(Scanned::Newer) => {
                 last.is_newer = true;
                 return Ok(last);
             }
-            Scanned::End(_) => return Ok(last),
-        }
-    }
-}
-
-/// Scans a segment.
-#[derive(Debug, Default)]
-pub struct Scan {
-    /// Never shortened, so that no byte is zeroed before it is read.
-    buffer: Vec<u8>,
-    /// How many bytes of the buffer were read.
-    filled: usize,
-    /// How many bytes of the buffer were dealt with.
-    used: usize,
-    /// How many were before the last record.
-    last: usize,
-    /// The offset in the file up to which it was read.
-    read: u64,
-}
-
-/// What comes next in a segment.
-#[derive(Debug)]
-pub enum Scanned<'a> {
-    /// A record and its lines.
-    Record(record::Head, &'a [u8]),
-    /// This many bytes are damaged.
-    Damaged(usize),
-    /// The segment has the format of a newer version.
-    Newer,
-    /// There is no more, except for this many bytes of a record that was not written whole.
-    End(usize),
-}
-
-impl Scan {
-    /// Continues in `file`, which has `len` bytes.
-    ///
-    /// # Errors
-    /// It can't be read; try again, or [skip](Self::skip).
-    pub fn next(&mut self, file: &dyn SpoolFile, len: u64) -> io::Result<Scanned<'_>> {
-        if self.offset() == 0 {
-            if !self.fill(file, len, SEGMENT_HEAD)? {
-                return Ok(Scanned::End(self.drain()));
-            }
-            let version = record::segment_version(&self.buffer[..self.filled]);
-            if version.is_some_and(|version| version > record::VERSION) {
-                return Ok(Scanned::Newer);
-            }
-            self.used = SEGMENT_HEAD;
-            if version.is_none() {
-                return Ok(Scanned::Damaged(SEGMENT_HEAD));
-            }
-        }
-        loop {
-            match record::find(&self.buffer[self.used..self.filled]) {
-                Found::Record(head, lines) => {
-                    let start = self.used;
-                    (self.last, self.used) = (start, start + lines.end);
-                    let lines = start + lines.start..start + lines.end;
-                    return Ok(Scanned::Record(head, &self.buffer[lines]));
-                }
-                Found::Damaged(bytes) => {
-                    self.used += bytes;
-                    return Ok(Scanned::Damaged(bytes));
-                }
-                Found::Incomplete(wanted) => {
-                    if !self.fill(file, len, wanted)? {
-                        return Ok(Scanned::End(self.drain()));
-                    }
+            Ok(Scanned::End(_)) => return Ok(last),
+            Err(error) if is_of_the_host(&error) => return Err(error),
+            Err(_) => {
+                last.is_unreadable = true;
+                if scan.skip_unreadable(Some(&*file), segment.bytes) == 0 {
+                    return Ok(last);
                 }
             }
         }
-    }
-
-    fn drain(&mut self) -> usize {
-        let left = self.filled - self.used;
-        self.used = self.filled;
-        left
-    }
-
-    /// Reads on until `wanted` bytes are there. False if there are fewer.
-    fn fill(&mut self, file: &dyn SpoolFile, len: u64, wanted: usize) -> io::Result<bool> {
-        self.buffer.copy_within(self.used..self.filled, 0);
-        self.filled -= self.used;
-        (self.used, self.last) = (0, 0);
-        while self.filled < wanted {
-            let left = usize::try_from(len.saturating_sub(self.read)).unwrap_or(usize::MAX);
-            let end = self.filled + (wanted - self.filled).max(BLOCK).min(left);
-            if self.buffer.len() < end {
-                self.buffer.resize(end, 0);
-            }
-            let count = file.read_at(&mut self.buffer[self.filled..end], self.read)?;
-            if count == 0 {
-                return Ok(false);
-            }
-            self.filled += count;
-            self.read += count as u64;
-        }
-        Ok(true)
-    }
-
-    /// Returns to the last record, so that it comes once more.
-    pub fn unread(&mut self) {
-        self.used = self.last;
-    }
-
-    /// Goes back by this many bytes, which are read again.
-    pub fn back(&mut self, bytes: u64) {
-        (self.filled, self.used, self.last) = (0, 0, 0);
-        self.read -= bytes;
-    }
-
-    /// Skips what can't be read. Returns how many bytes before that are skipped as well.
-    pub fn skip(&mut self, bytes: u64) -> u64 {
-        let left = self.drain() as u64;
-        self.read += bytes;
-        left
-    }
-
-    /// The offset up to which it has read.
-    pub fn read_to(&self) -> u64 {
-        self.read
-    }
-
-    /// The offset up to which it has scanned.
-    pub fn offset(&self) -> u64 {
-        self.read - (self.filled - self.used) as u64
     }
 }
 
@@ -353,6 +269,16 @@ impl Segments {
         self.list.get(place.saturating_sub(1))
     }
 
+    /// This segment, as it is to be read.
+    pub fn view(&self, segment: &Segment) -> Segment {
+        let next = self.at_or_after(segment.first + 1);
+        let until = next.map_or(u64::MAX, |next| next.first);
+        Segment {
+            until: segment.until.min(until),
+            ..*segment
+        }
+    }
+
     /// The segment whose first event has this number, or the first one after it.
     pub fn at_or_after(&self, first: u64) -> Option<&Segment> {
         let place = self.list.partition_point(|segment| segment.first < first);
@@ -367,14 +293,7 @@ impl Segments {
             self.bytes -= old;
         }
         self.is_open |= place == self.list.len();
-        self.list.insert(
-            place,
-            Segment {
-                first,
-                bytes: 0,
-                is_bad: false,
-            },
-        );
+        self.list.insert(place, Segment::new(first, 0));
         self.appended(first, SEGMENT_HEAD as u64, 0);
     }
 

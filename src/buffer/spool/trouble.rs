@@ -5,6 +5,8 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use super::group::{Appended, SyncMode, Trouble, result_of};
+use super::reader::Reader;
+use super::segments;
 use super::shared::{Shared, State, UNWRITTEN};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
@@ -122,14 +124,20 @@ impl Shared {
         state
     }
 
-    /// What is in the spool can't be read: logs that, and waits until it is to be tried again. True if `stop` is
-    /// triggered.
-    pub(super) fn unreadable(&self, error: &io::Error, stop: &ShutdownSignal) -> bool {
-        Message::SpoolUnreadable {
-            dir: self.path.clone(),
-            error: error.to_string(),
+    /// A segment can't be read: logs that once, and waits until it is to be tried again. True if `stop` is triggered.
+    pub(super) fn unreadable(
+        &self,
+        reader: &mut Reader,
+        error: &io::Error,
+        stop: &ShutdownSignal,
+    ) -> bool {
+        if let Some(segment) = reader.newly_unreadable() {
+            Message::SpoolUnreadable {
+                file: format!("{}/{}", self.path, segments::name(segment)),
+                error: error.to_string(),
+            }
+            .log();
         }
-        .log();
         stop.wait(RETRY)
     }
 

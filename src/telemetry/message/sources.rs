@@ -174,19 +174,23 @@ macro_rules! source_messages {
         /// **Fix:** check the disk, and remove `NAME.bad` when you no longer need it.
         SpoolDamaged { file: String, events: Events, bytes: u64 } = "spool_damaged" Error
             "{file} is damaged: {events} and {bytes} bytes are lost so far; the rest is delivered";
-        /// The disk is failing. What can't be read after some attempts is skipped, and counted as damaged.
-        /// **Fix:** check the disk.
-        SpoolUnreadable { dir: String, error: String } = "spool_unreadable" Warn
-            "{dir}: can't read from the spool: {error}; retrying";
+        /// A spool that the start could not use is there. Its events are sent now.
+        SpoolRecovered { dir: String, events: Events } = "spool_recovered" Info
+            "{dir}: {events} recovered";
+        /// The disk is failing, or the agent may not read the file. What can't be read after some attempts is skipped, and
+        /// counted as damaged.
+        /// **Fix:** check the disk, and who owns the file.
+        SpoolUnreadable { file: String, error: String } = "spool_unreadable" Warn
+            "{file} can't be read: {error}; retrying";
         /// How far the spool was delivered is unknown, so all of it is sent again, once.
         /// **Fix:** none; expect duplicates.
         SpoolPositionLost { dir: String } = "spool_position_lost" Warn
-            "{dir}: the spool's position is damaged; events that were delivered may be sent again";
-        /// An earlier start used a spool, this one does not. Its files stay until a start with a spool delivers them.
+            "{dir}: the spool's position is damaged or missing; events that were delivered may be sent again";
+        /// An earlier start used a spool that this one does not use. Its files stay until a start with it delivers them.
         /// **Fix:** as the line says.
         SpoolUnused { dir: String, size: Size } = "spool_unused" Warn
-            "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes to deliver them, or print them \
-             with `s3-audit-webhook spool cat`";
+            "{dir}: a spool with {size} of events is there and not used; fix: start with --spool-bytes and \
+             --spool-dir {dir} to deliver them, or print them with `s3-audit-webhook spool cat --spool-dir {dir}`";
 
         in "Losses in the archive":
 

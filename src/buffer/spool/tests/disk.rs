@@ -34,8 +34,15 @@ pub(super) struct Disk {
     pub(super) failing: Option<(usize, ErrorKind)>,
     /// Even then files can be made shorter, and removed.
     pub(super) shrinks: bool,
-    /// Bytes that can't be read, of every file.
+    /// Bytes that can't be read, of every file or of this one.
     pub(super) unreadable: Range<usize>,
+    pub(super) unreadable_file: Option<usize>,
+    /// How often that was tried.
+    pub(super) failed_reads: usize,
+    /// A file that can't be opened for reading, and the system's reason.
+    pub(super) unopenable_file: Option<(String, i32)>,
+    /// No file gets this name or loses it.
+    pub(super) stuck: Option<String>,
     /// How often files can't be opened for reading from now on, and the system's reason.
     pub(super) unopenable: (usize, i32),
     /// What others do during the next call that may fail, and its result.
@@ -69,6 +76,15 @@ pub(super) struct FakeDir(pub(super) Arc<Mutex<Disk>>);
 
 #[derive(Debug)]
 struct FakeFile(FakeDir, usize);
+
+impl Disk {
+    fn refuse_if_stuck(&self, name: &str) -> io::Result<()> {
+        match self.stuck.as_deref() == Some(name) {
+            true => Err(ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
+    }
+}
 
 impl FakeDir {
     pub(super) fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
@@ -155,6 +171,11 @@ impl Dir for FakeDir {
             disk.unopenable.0 -= 1;
             return Err(io::Error::from_raw_os_error(disk.unopenable.1));
         }
+        if let Some((file, error)) = &disk.unopenable_file
+            && (file.as_str(), access) == (name, Access::Read)
+        {
+            return Err(io::Error::from_raw_os_error(*error));
+        }
         let number = match (disk.names.get(name), access) {
             (Some(_), Access::New) => return Err(ErrorKind::AlreadyExists.into()),
             (Some(number), _) => *number,
@@ -172,6 +193,8 @@ impl Dir for FakeDir {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.call()?;
         let mut disk = self.disk();
+        disk.refuse_if_stuck(from)?;
+        disk.refuse_if_stuck(to)?;
         let file = disk.names.remove(from).ok_or(ErrorKind::NotFound)?;
         disk.names.insert(to.into(), file);
         Ok(())
@@ -179,8 +202,9 @@ impl Dir for FakeDir {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.shrink()?;
-        self.disk()
-            .names
+        let mut disk = self.disk();
+        disk.refuse_if_stuck(name)?;
+        disk.names
             .remove(name)
             .map(drop)
             .ok_or(ErrorKind::NotFound.into())
@@ -224,9 +248,16 @@ impl SpoolFile for FakeFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        let disk = self.0.disk();
-        let (at, bad) = (at as usize, &disk.unreadable);
-        if bad.contains(&at) {
+        let mut disk = self.0.disk();
+        let is_bad = disk.unreadable_file.is_none_or(|file| file == self.1);
+        let bad = if is_bad {
+            disk.unreadable.clone()
+        } else {
+            0..0
+        };
+        let at = at as usize;
+        if bad.contains(&at) && at < disk.files[self.1].bytes.len() {
+            disk.failed_reads += 1;
             return Err(ErrorKind::Other.into());
         }
         let rest = disk.files[self.1].bytes.get(at..).unwrap_or_default();

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::disk::{FakeDir, FileState};
 use crate::buffer::chunk::Chunk;
-use crate::buffer::spool::position;
+use crate::buffer::spool::Files;
+use crate::buffer::spool::position::{self, Position, PositionFile, Stored};
 use crate::buffer::spool::reader::{Reader, View};
 use crate::buffer::spool::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
-use crate::buffer::spool::segments::{self, Segments, bad_name, name, unfinished_name};
+use crate::buffer::spool::segments::{self, Opened, Segments, bad_name, name, unfinished_name};
 use crate::buffer::spool::writer::Writer;
 
 /// When these events were written.
@@ -63,10 +64,152 @@ fn the_end_of_a_spool_is_that_of_its_last_segment_with_events() {
         assert_eq!(opened.segments.set_aside, bytes);
         assert_eq!(opened.segments.bytes(), sound().1.len() as u64 + bytes);
         assert_eq!(opened.damaged.len(), usize::from(bytes > 100));
-        assert!(!opened.position_is_damaged);
-        put(&dir, position::NAME.into(), vec![0; 600]);
-        assert!(segments::open(&dir).unwrap().position_is_damaged);
+        assert!(!opened.is_unsure());
     }
+}
+
+impl Opened {
+    fn is_unsure(&self) -> bool {
+        let last = self.segments.after(u64::MAX);
+        last.is_some_and(|last| last.is_unsure)
+    }
+}
+
+/// Whatever of the newest segment can't be read: the spool can be used, and what can be read then comes, once.
+#[test]
+fn a_newest_segment_that_can_not_be_read_stops_no_start() {
+    let whole = segment(3, &[990; 20]);
+    let end = whole.len();
+    let middle = 4096..8192;
+    // What can't be read, whether the file can't be opened, how much was written, and the next number.
+    for (unreadable, unopenable, known, next) in [
+        (0..end, 0, 0, 4),
+        (0..end, 0, 23, 23),
+        (0..0, libc::EACCES, 0, 4),
+        (0..0, libc::EACCES, 23, 23),
+        (middle, 0, 0, 23),
+        (end - 100..end, 0, 0, 22),
+        (end - 100..end, 0, 23, 23),
+    ] {
+        for is_healed in [false, true] {
+            let dir = FakeDir::default();
+            put(&dir, name(0), segment(0, &[990; 3]));
+            put(&dir, name(3), whole.clone());
+            let at = Position {
+                acked: 0,
+                end: known,
+            };
+            PositionFile::open(&dir, at).unwrap();
+            {
+                let mut disk = dir.disk();
+                (disk.unreadable, disk.unreadable_file) = (unreadable.clone(), Some(1));
+                // The position is opened first.
+                disk.unopenable_file = (unopenable != 0).then(|| (name(3), unopenable));
+            }
+            let mut opened = segments::open(&dir).unwrap();
+            assert_eq!(
+                opened.segments.next(),
+                next,
+                "{unreadable:?} {unopenable} {known}"
+            );
+            assert!(opened.is_unsure() && opened.damaged.is_empty());
+            // Others get the numbers behind it.
+            let mut writer = Writer::new(Arc::new(dir.clone()), 1 << 20);
+            let record = Record::new(b"new\n".to_vec(), 1);
+            let written = writer.write(&[record], next, TIME).unwrap();
+            opened.segments.created(written.segment);
+            opened.segments.appended(written.segment, written.bytes, 1);
+            if is_healed {
+                let mut disk = dir.disk();
+                (disk.unreadable, disk.unopenable_file) = (0..0, None);
+            }
+            // Also for a start that knows nothing of this one.
+            for segments in [opened.segments, segments::open(&dir).unwrap().segments] {
+                let mut reader = Reader::new(Arc::new(dir.clone()), 0);
+                let (lines, missing, _) = read(&mut reader, &segments);
+                let old = lines.lines().count() as u64 - 1;
+                assert_eq!(old + missing, next, "{unreadable:?} {unopenable} {known}");
+                assert!(lines.ends_with("new\n") && lines.matches("new").count() == 1);
+                assert!(!is_healed || missing == 0 || known == 0, "{missing}");
+                assert_eq!(reader.position(), next + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_can_not_be_set_aside_or_removed_stops_no_start() {
+    for (bytes, stuck) in [
+        (vec![0; 100], bad_name(3)),
+        (vec![0; 100], name(3)),
+        (segment(3, &[]), name(3)),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), segment(0, &[5, 5, 5]));
+        put(&dir, name(3), bytes);
+        put(&dir, unfinished_name(9), Vec::new());
+        for (stuck, next) in [(stuck, 4), (unfinished_name(9), 3)] {
+            dir.disk().stuck = Some(stuck);
+            assert_eq!(segments::open(&dir).unwrap().segments.next(), next);
+        }
+    }
+}
+
+#[test]
+fn a_start_waits_until_the_host_has_what_it_needs() {
+    for (name, error) in [
+        (name(0), libc::EMFILE),
+        (position::NAME.into(), libc::ENOMEM),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, self::name(0), segment(0, &[5]));
+        PositionFile::open(&dir, Position::default()).unwrap();
+        dir.disk().unopenable_file = Some((name, error));
+        assert!(segments::open(&dir).is_err());
+        dir.disk().unopenable_file = None;
+        assert!(!segments::open(&dir).unwrap().is_unsure());
+    }
+}
+
+/// What can be read of the position, and from where a spool with the events 4 to 6 is delivered then.
+#[test]
+fn without_a_sound_position_all_is_delivered_that_is_there_and_nothing_else_is_missed() {
+    let at = |acked| Position { acked, end: 7 };
+    for (what, damage, acked, is_lost) in [
+        ("sound", None, 5, false),
+        ("the newer slot is damaged", Some(0), 4, true),
+        ("missing", Some(1), 4, true),
+        ("unreadable", Some(2), 4, true),
+        ("nonsense", Some(3), 4, true),
+    ] {
+        let dir = FakeDir::default();
+        let mut file = PositionFile::open(&dir, at(2)).unwrap();
+        file.write(at(5)).unwrap();
+        put(&dir, name(4), segment(4, &[5, 5, 5]));
+        {
+            let mut disk = dir.disk();
+            match damage {
+                Some(0) => disk.files[0].bytes[0] ^= 1,
+                Some(1) => drop(disk.names.remove(position::NAME)),
+                Some(2) => (disk.unreadable, disk.unreadable_file) = (0..9, Some(0)),
+                Some(_) => disk.files[0].bytes.fill(b'x'),
+                None => {}
+            }
+        }
+        let files = Files::of(Arc::new(dir.clone()), tempfile::tempfile().unwrap()).unwrap();
+        assert_eq!(
+            (files.at, files.position_is_lost),
+            (at(acked), is_lost),
+            "{what}"
+        );
+        let read = position::read(&dir).unwrap();
+        assert_eq!(read, Stored::At(at(acked)), "{what}: it is sound again");
+        let is_kept = dir.disk().names.contains_key("position.bad");
+        assert_eq!(is_kept, what == "unreadable", "{what}");
+    }
+    // A new spool has none.
+    let files = Files::of(Arc::new(FakeDir::default()), tempfile::tempfile().unwrap());
+    assert!(!files.unwrap().position_is_lost);
 }
 
 #[test]
@@ -89,16 +232,28 @@ fn only_plain_numbers_are_segments() {
         "7.spool",
         "+0000000000000000007.spool",
         "0000000000000000000x.spool",
+        // None could follow it.
+        &*name(u64::MAX),
+        &*name(1 << 63),
     ] {
         assert!(!segments::is_segment(other), "{other}");
     }
     let dir = FakeDir::default();
     for name in ["7.spool", &*name(7), &*name(3), &*bad_name(1)] {
-        put(&dir, name.into(), Vec::new());
+        put(&dir, name.into(), segment(7, &[9]));
     }
     let listed = segments::list(&dir).unwrap();
     let firsts: Vec<_> = listed.iter().map(|segment| segment.first).collect();
     assert_eq!(firsts, [3, 7]);
+    let others = ["backup.spool.new", "backup.spool.bad", &*name(u64::MAX)];
+    for name in others {
+        put(&dir, name.into(), segment(0, &[9]));
+    }
+    let opened = segments::open(&dir).unwrap();
+    assert_eq!(opened.segments.next(), 8);
+    assert_eq!(opened.segments.set_aside, segment(7, &[9]).len() as u64);
+    let names = &dir.disk().names;
+    assert!(others.iter().all(|name| names.contains_key(*name)));
 }
 
 #[test]
@@ -190,6 +345,38 @@ fn sectors_that_cannot_be_read_cost_the_events_in_them() {
         let sound = SEGMENT_HEAD + count * RECORD_HEAD + lines.len();
         assert_eq!(sound as u64 + damaged, end as u64, "{bad:?}");
         assert!((1..=most).contains(&missing), "{bad:?}: {missing}");
+    }
+}
+
+/// However long it is: each attempt may take a failing disk seconds, and what is behind it waits.
+#[test]
+fn a_long_stretch_that_can_not_be_read_is_skipped_at_once_and_nothing_else() {
+    let whole = segment(0, &[990; 4000]);
+    let end = whole.len();
+    let record = (990 + 1 + RECORD_HEAD) as u64;
+    for bad in [40_960..106_496, 40_960..3_000_000, 40_960..end, 0..end] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), whole.clone());
+        let segments = segments::open(&dir).unwrap().segments;
+        let before = dir.disk().failed_reads;
+        dir.disk().unreadable = bad.clone();
+        let mut reader = Reader::new(Arc::new(dir.clone()), 0);
+        let (mut count, mut missing, mut failures, mut reported) = (0, 0, 0, Vec::new());
+        while count + missing < 4000 {
+            let mut chunk = Chunk::default();
+            match reader.read(&reader.view(&segments), &mut chunk) {
+                Ok(damage) => missing += damage.map_or(0, |damage| damage.events),
+                Err(_) => {
+                    failures += 1;
+                    reported.extend(reader.newly_unreadable());
+                }
+            }
+            count += chunk.events as u64;
+        }
+        assert_eq!((failures, reported), (2, vec![0]), "{bad:?}");
+        assert!(dir.disk().failed_reads - before < 40, "{bad:?}");
+        let most = (bad.end - bad.start) as u64 / record + 3;
+        assert!(missing <= most.min(4000), "{bad:?}: {missing}");
     }
 }
 
@@ -298,7 +485,11 @@ fn what_stays_cut_off_or_is_of_a_newer_version_is_damaged() {
     let sum = crc32fast::hash(&newer[..12]);
     newer[12..16].copy_from_slice(&sum.to_le_bytes());
     for (what, bytes, expected) in [
-        ("cut off", whole[..whole.len() - 10].to_vec(), (1, 10)),
+        (
+            "cut off",
+            whole[..whole.len() - 10].to_vec(),
+            (1, (whole.len() - SEGMENT_HEAD) as u64 / 2),
+        ),
         ("newer", newer, (2, whole.len() as u64)),
     ] {
         let dir = FakeDir::default();
@@ -315,12 +506,21 @@ fn what_stays_cut_off_or_is_of_a_newer_version_is_damaged() {
 #[test]
 fn damage_has_the_name_of_its_segment() {
     let whole = segment(0, &[100, 100]);
-    for (cut, expected) in [(0, vec![(2, 8, 0)]), (10, vec![(0, 9, 10)])] {
+    let torn = (whole.len() - SEGMENT_HEAD) as u64 / 2 - 10;
+    for (cut, was_before, expected) in [
+        (0, false, vec![(2, 8, 0)]),
+        (10, false, vec![(0, 9, 10 + torn)]),
+        (10, true, vec![(0, 9, torn)]),
+    ] {
         let dir = FakeDir::default();
         put(&dir, name(0), whole.clone());
         put(&dir, name(10), segment(10, &[100]));
+        let left = whole.len() - cut;
+        if was_before {
+            dir.disk().files[0].bytes.truncate(left);
+        }
         let segments = segments::open(&dir).unwrap().segments;
-        dir.disk().files[0].bytes.truncate(whole.len() - cut);
+        dir.disk().files[0].bytes.truncate(left);
         let mut reader = Reader::new(Arc::new(dir), 0);
         let mut found = Vec::new();
         while let view @ View::Segment(_) = reader.view(&segments) {

@@ -39,12 +39,18 @@ pub(super) enum Act {
     Flip(prop::sample::Index, prop::sample::Index, u8),
     /// Somebody removes a segment.
     Remove(prop::sample::Index),
+    /// So many bytes of a file can't be read from now on. There is one such file.
+    Spoil(prop::sample::Index, prop::sample::Index, usize),
 }
 
 pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
     let lines = || vec(0..200_usize, 1..5);
     let index = any::<prop::sample::Index>;
-    let damage = if with_damage { 1 } else { 0 };
+    let damage = prop_oneof![
+        (index(), index(), 1..=255_u8).prop_map(|(file, at, flip)| Act::Flip(file, at, flip)),
+        index().prop_map(Act::Remove),
+        (index(), index(), 1..600_usize).prop_map(|(file, at, len)| Act::Spoil(file, at, len)),
+    ];
     let act = prop_oneof![
         8 => lines().prop_map(Act::Write),
         1 => (lines(), 0..6_usize, any::<bool>()).prop_map(|(lines, calls, full)| Act::Fail(lines, calls, full)),
@@ -53,8 +59,7 @@ pub(super) fn acts(with_damage: bool) -> impl Strategy<Value = Vec<Act>> {
         4 => any::<bool>().prop_map(Act::Ack),
         2 => Just(Act::Kill),
         2 => any::<u64>().prop_map(Act::Power),
-        damage => (index(), index(), 1..=255_u8).prop_map(|(file, at, flip)| Act::Flip(file, at, flip)),
-        damage => index().prop_map(Act::Remove),
+        if with_damage { 3 } else { 0 } => damage,
     ];
     vec(act, 1..40)
 }
@@ -167,7 +172,9 @@ impl Model {
                 return Ok(());
             }
             let (from, mut chunk) = (self.reader.position(), Chunk::default());
-            let damage = self.reader.read(&view, &mut chunk).unwrap();
+            let read = self.reader.read(&view, &mut chunk);
+            prop_assert!(read.is_ok() || self.is_damaged);
+            let Ok(damage) = read else { continue };
             if let Some(damage) = damage {
                 prop_assert!(chunk.is_empty());
                 prop_assert_eq!(self.reader.position(), from + damage.events);
@@ -225,8 +232,10 @@ impl Model {
                 prop_assert!(segments.next() > *last, "what is on disk is found");
             }
         }
-        // Numbers from here on are given out again.
-        self.written.split_off(&segments.next());
+        // Numbers from here on are given out again. What could not be read may come before that.
+        if self.dir.disk().unreadable_file.is_none() {
+            self.written.split_off(&segments.next());
+        }
         self.kept.clear();
         for (_, fate) in self.written.values_mut() {
             *fate = match *fate {
@@ -277,6 +286,16 @@ impl Model {
                         }
                         self.is_damaged = true;
                     }
+                }
+            }
+            Act::Spoil(file, at, len) => {
+                let mut disk = self.dir.disk();
+                if !disk.names.is_empty() && disk.unreadable_file.is_none() {
+                    let numbers: Vec<_> = disk.names.values().copied().collect();
+                    let number = numbers[file.index(numbers.len())];
+                    let at = at.index(disk.files[number].bytes.len() + 1);
+                    (disk.unreadable_file, disk.unreadable) = (Some(number), at..at + len);
+                    self.is_damaged = true;
                 }
             }
             Act::Remove(file) => {
