@@ -99,9 +99,13 @@ impl Feed {
             return Next::End;
         }
         match view {
-            Some(View::End(0)) | None if self.is_over(&state) => Next::End,
-            Some(View::End(0)) | None => Next::Wait,
-            Some(view) => Next::Read(view),
+            Some(view) if !state.is_at_end(&view, first) => Next::Read(view),
+            _ if self.is_over(&state) => Next::End,
+            _ => {
+                // What is missing may be in a file of the same name later.
+                reader.take_if(|_| state.unread() > 0);
+                Next::Wait
+            }
         }
     }
 

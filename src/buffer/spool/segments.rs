@@ -116,6 +116,12 @@ fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
     segments
 }
 
+/// The bytes of those of these files that are damaged segments which were set aside.
+pub fn set_aside(files: &[(String, u64)]) -> u64 {
+    let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
+    bad.map(|(_, bytes)| bytes).sum()
+}
+
 /// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only one.
 ///
 /// # Errors
@@ -125,8 +131,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     for (name, _) in files.iter().filter(|(name, _)| name.ends_with(UNFINISHED)) {
         dir.remove(name)?;
     }
-    let bad = files.iter().filter(|(name, _)| name.ends_with(BAD));
-    let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
+    let mut set_aside = self::set_aside(&files);
     let mut list = of(files);
     let stored = position::read(dir)?;
     let (mut end, mut damaged) = (None, Vec::new());
