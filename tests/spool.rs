@@ -643,6 +643,11 @@ fn a_disk_that_fails_refuses_clients_until_it_works_again() {
         faulty.fail(&format!("writev {errno}"));
         assert_eq!(host.post(&lines(5..7)), 503);
         agent.wait_for_log("the spool can't be used: ");
+        let is_full = [libc::ENOSPC, libc::EDQUOT].contains(&errno);
+        agent.wait_for_log(match is_full {
+            true => "events of other sources dropped",
+            false => "events of other sources kept in memory",
+        });
         assert_eq!(host.post(&lines(7..9)), 503);
         faulty.fail("");
         agent.wait_for_log("the spool takes events again");
@@ -858,6 +863,62 @@ fn a_page_that_can_not_be_read_costs_its_events_and_is_logged_once() {
         assert_eq!(log.matches(&what).count(), 1, "{log}");
     }
     assert_eq!(files(&host.spool(), ".bad").len(), segments.len(), "{log}");
+}
+
+/// As somebody who is short of disk space might do.
+#[test]
+fn what_is_answered_after_the_spools_files_were_removed_outlasts_a_kill() {
+    for is_whole in [false, true] {
+        let host = Host::new();
+        let agent = host.start(&[]);
+        assert_eq!(host.post(&lines(0..1)), 200);
+        host.hook.wait_for_events(1);
+        host.hook.always(Answer::status(503));
+        match is_whole {
+            true => fs::remove_dir_all(host.spool()).unwrap(),
+            false => (host.segments().iter()).for_each(|path| fs::remove_file(path).unwrap()),
+        }
+        for number in 1..100 {
+            assert_eq!(host.post(&lines(number..number + 1)), 200);
+        }
+        agent.wait_for_log("00.spool was removed; ");
+        eventually("it takes events", || {
+            (host.post(&lines(100..101)) == 200).then_some(())
+        });
+        let second = host
+            .bare()
+            .source(&format!("http:{}", free_address()))
+            .arg("--spool-bytes=1MiB")
+            .run();
+        let refusal = "another agent has it";
+        assert!(second.log.contains(refusal), "{}", second.log);
+        kill_and_serve(agent, &host.hook);
+        let agent = host.start(&[]);
+        // The first may come again: that it was delivered may not have been noted.
+        eventually("all arrive", || {
+            let arrived = arrived(&host.hook);
+            (0..101).all(|n| arrived.contains(&event(n))).then_some(())
+        });
+        let (balance, log) = stop(agent);
+        assert_eq!(balance.dropped, 0, "{log}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_missed_even_if_only_the_start_after_a_kill_knew_of_it() {
+    let host = Host::new();
+    host.hook.always(Answer::status(503));
+    let agent = host.start(&[]);
+    assert_eq!(host.post(&lines(0..5)), 200);
+    kill(agent);
+    let agent = host.start(&[]);
+    wait_until_noted(&host, 5);
+    kill(agent);
+    (host.segments().iter()).for_each(|path| fs::remove_file(path).unwrap());
+    let agent = host.start(&[]);
+    agent.wait_for_log("dropped 5 events (corrupt)");
+    let (balance, _) = stop(agent);
+    assert_eq!((balance.recovered, balance.dropped), (5, 5));
 }
 
 #[test]

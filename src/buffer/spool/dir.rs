@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,6 +82,9 @@ pub trait Dir: Debug + Send + Sync {
     /// # Errors
     /// Those of fsync(2).
     fn sync(&self) -> io::Result<()>;
+
+    /// Whether somebody has removed it, or put another one in its place.
+    fn is_replaced(&self) -> bool;
 }
 
 /// Whether it says nothing of the file: descriptors or memory are missing.
@@ -185,6 +188,14 @@ impl Dir for RealDir {
     fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
+
+    fn is_replaced(&self) -> bool {
+        match (fs::metadata(&self.path), self.handle.metadata()) {
+            (Ok(found), Ok(own)) => (found.dev(), found.ino()) != (own.dev(), own.ino()),
+            // Other errors may pass.
+            (found, _) => found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,5 +226,18 @@ mod tests {
         dir.remove("other").unwrap();
         assert!(dir.open("other", Access::Read).is_err());
         assert_eq!(dir.list().unwrap(), []);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_or_replaced_is_not_the_one_that_was_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        assert!(!dir.is_replaced());
+        fs::remove_dir(&path).unwrap();
+        assert!(dir.is_replaced());
+        fs::create_dir(&path).unwrap();
+        assert!(dir.is_replaced());
+        assert!(!RealDir::create(&path).unwrap().is_replaced());
     }
 }

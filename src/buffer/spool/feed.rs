@@ -96,14 +96,21 @@ impl Feed {
         }
         let view = reader.as_ref().and_then(|reader| {
             let view = reader.view(&state.segments);
-            let is_all = matches!(view, View::End(0)) && !reader.has_damage();
-            (!is_all).then_some(view)
+            let waits = match view {
+                View::End(0) => !reader.has_damage(),
+                _ => state.is_at_end(&view, first),
+            };
+            (!waits).then_some(view)
         });
         match view {
             _ if is_stopping => Next::End,
             Some(view) => Next::Read(view),
             None if self.is_over(&state) => Next::End,
-            None => Next::Wait,
+            None => {
+                // What is missing may be in a file of the same name later.
+                reader.take_if(|_| state.unread() > 0);
+                Next::Wait
+            }
         }
     }
 

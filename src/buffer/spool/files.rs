@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dir::{Dir, RealDir};
-use super::position::{self, Position, PositionFile};
+use super::position::{self, Position, PositionFile, Stored};
 use super::segments::{self, Segment, Segments};
 use crate::sys::lock;
 use crate::telemetry::message::{Events, Message};
@@ -48,19 +48,17 @@ impl Files {
         Files::of(dir, lock).map(Some)
     }
 
-    /// The same when a start could not open it, which logs what is in it.
-    ///
-    /// # Errors
-    /// It still can't be used.
-    pub(super) fn open_late(path: &Path) -> io::Result<Self> {
-        let files = Files::open(path)?.ok_or(io::ErrorKind::ResourceBusy)?;
-        let dir = path.display().to_string();
-        if files.position_is_lost {
-            Message::SpoolPositionLost { dir: dir.clone() }.log();
+    /// Logs what is in it, if the start could not open it.
+    pub(super) fn log_late(&self, path: &str) {
+        if self.position_is_lost {
+            Message::SpoolPositionLost { dir: path.into() }.log();
         }
-        let events = Events(files.recovered());
-        Message::SpoolRecovered { dir, events }.log();
-        Ok(files)
+        let events = Events(self.recovered());
+        Message::SpoolRecovered {
+            dir: path.into(),
+            events,
+        }
+        .log();
     }
 
     /// Opens the spool in a directory that this agent has locked.
@@ -79,6 +77,14 @@ impl Files {
             damaged: opened.damaged,
             position_is_lost: opened.position_is_lost,
         })
+    }
+
+    /// What the position file says: what was found may be more.
+    pub(super) fn noted(&self) -> Position {
+        match position::read(&*self.dir) {
+            Ok(Stored::At(noted)) => noted,
+            _ => Position::default(),
+        }
     }
 
     /// How many events are in it that were not delivered.

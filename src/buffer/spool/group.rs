@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::dir::SpoolFile;
 use super::record::{RECORD_HEAD, Record};
+use super::writer::Written;
 use crate::buffer::chunk::CHUNK_BYTES;
 
 /// When written events are on disk.
@@ -153,6 +154,28 @@ pub(super) struct Unsynced {
     pub(super) first: u64,
     /// The events themselves, if somebody waits until they are on disk.
     pub(super) groups: Vec<Group>,
+}
+
+impl Unsynced {
+    /// What was written, from the event with the number `first` on.
+    pub(super) fn new(written: &Written, first: u64) -> Self {
+        Unsynced {
+            segment: written.segment,
+            file: Arc::clone(&written.file),
+            from: written.from,
+            first,
+            groups: Vec::new(),
+        }
+    }
+
+    /// The same bytes, without the events.
+    pub(super) fn again(&self) -> Self {
+        Unsynced {
+            file: Arc::clone(&self.file),
+            groups: Vec::new(),
+            ..*self
+        }
+    }
 }
 
 /// What an error means for events.

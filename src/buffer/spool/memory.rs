@@ -2,7 +2,8 @@
 
 use std::iter;
 
-use super::group::Group;
+use super::group::{Group, Unsynced};
+use super::reader::View;
 use super::record::Record;
 use super::shared::{FEW, FRESH, State};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
@@ -14,6 +15,26 @@ impl State {
     /// How many bytes were written and wait in memory for the queue.
     pub(super) fn fresh_bytes(&self) -> u64 {
         self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)
+    }
+
+    /// How many bytes were written to the segment with this first event, if it is still needed.
+    pub(super) fn bytes_of(&self, first: u64) -> Option<u64> {
+        let found = self.segments.at_or_after(first);
+        found
+            .filter(|found| found.first == first)
+            .map(|found| found.bytes)
+    }
+
+    /// Whether nothing comes after this event for now. What is missing may still be rescued.
+    pub(super) fn is_at_end(&self, view: &View, next: u64) -> bool {
+        let is_unseen = |unseen: &Unsynced| unseen.first < self.segments.next();
+        match view {
+            View::End(0) => true,
+            View::End(_) => !self.lost.is_empty() || self.unseen.last().is_some_and(is_unseen),
+            View::Segment(segment) => {
+                (!self.lost.is_empty() || self.unseen.len() > 1) && segment.first > next
+            }
+        }
     }
 
     /// Keeps what was written for the queue, if that has taken enough of what came before; else all is read back.

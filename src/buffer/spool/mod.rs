@@ -18,6 +18,7 @@ pub mod position;
 pub mod reader;
 pub mod record;
 mod reread;
+mod rescue;
 mod running;
 pub mod scan;
 pub mod segments;

@@ -53,6 +53,11 @@ impl Noted {
         }
     }
 
+    /// All events with lower numbers were written, as the file says.
+    pub(super) fn end(&self) -> u64 {
+        self.written.end
+    }
+
     /// What to do, if anything. `is_due` is true once a second and at the end: only then everything is noted, and a file
     /// that has failed is tried again.
     pub(super) fn step(&self, sync: SyncMode, reached: Reached, is_due: bool) -> Option<Step> {

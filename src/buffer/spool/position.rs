@@ -136,13 +136,20 @@ impl PositionFile {
         let (stored, slot) = read_slots(&*file)?;
         let mut position = PositionFile { file, slot };
         if !matches!(stored, Stored::At(_)) {
-            // Both slots, so that the disk has room for them.
-            position.write(begin)?;
-            position.write(begin)?;
-            position.sync()?;
+            position.fill(begin)?;
             dir.sync()?;
         }
         Ok(position)
+    }
+
+    /// Writes the position to both slots, so that the disk has room for them, and whatever they said before. Syncs them.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn fill(&mut self, position: Position) -> io::Result<()> {
+        self.write(position)?;
+        self.write(position)?;
+        self.sync()
     }
 
     /// Writes the position.

@@ -65,13 +65,14 @@ impl Spool {
         watchdog: Watchdog,
     ) -> io::Result<Running> {
         let path = settings.path.display().to_string();
-        let shared = Shared::new(path, settings.limit, settings.sync, report);
+        let shared = Shared::new(path, settings.limit, settings.sync, report, watchdog);
         let (mut position, mut lock, mut at) = (None, None, Position::default());
         let mut state = shared.lock();
         match files {
             Ok(mut files) => {
                 shared.install(&mut state, &mut files);
-                (position, lock, at) = (Some(files.position), Some(files.lock), files.at);
+                at = files.noted();
+                (position, lock) = (Some(files.position), Some(files.lock));
             }
             Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),
         }
@@ -81,18 +82,18 @@ impl Spool {
         let upkeep = Upkeep {
             shared: Arc::clone(&shared),
             stats,
-            watchdog: watchdog.clone(),
-            open: Box::new(move || Files::open_late(&path)),
+            open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
             position,
             lock,
             noted: Noted::at(at),
             overdue: Overdue::new(Instant::now()),
+            left: Vec::new(),
         };
         upkeep.report();
         let (alive, ended) = bounded(0);
         let (of_writer, also_alive) = (Arc::clone(&shared), alive.clone());
         thread::spawn("spool-write", move || {
-            upkeep::write(&of_writer, &watchdog);
+            upkeep::write(&of_writer);
             drop(also_alive);
         })?;
         thread::spawn("spool-sync", move || {

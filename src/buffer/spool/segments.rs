@@ -126,6 +126,14 @@ fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
     segments
 }
 
+/// The bytes of those of these files that are damaged segments which were set aside.
+pub fn set_aside(files: &[(String, u64)]) -> u64 {
+    let bad = files
+        .iter()
+        .filter(|file| number_of(&file.0, BAD).is_some());
+    bad.map(|(_, bytes)| bytes).sum()
+}
+
 /// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only one.
 ///
 /// # Errors
@@ -138,10 +146,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
             let _ = dir.remove(name);
         }
     }
-    let bad = files
-        .iter()
-        .filter(|file| number_of(&file.0, BAD).is_some());
-    let mut set_aside = bad.map(|(_, bytes)| bytes).sum();
+    let mut set_aside = self::set_aside(&files);
     let mut list = of(files);
     let stored = position::read(dir)?;
     if stored == Stored::Newer {

@@ -18,6 +18,7 @@ use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
 use crate::telemetry::message::{Events, Message};
+use crate::telemetry::watchdog::Watchdog;
 
 /// How many bytes may wait to be written whose source does not wait for that.
 pub(super) const UNWRITTEN: u64 = 2 << 20;
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) const FRESH: u64 = 3 << 20;
 /// Up to this many bytes of events are copied to others: one large record costs less than many small ones.
 pub(super) const FEW: usize = CHUNK_BYTES / 4;
+/// What a hanging directory means.
+pub(super) const IF_IT_HANGS: &str = "clients of the spool wait";
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
@@ -55,6 +58,12 @@ pub(super) struct State {
     waiting_for_room: usize,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
+    /// What was written since it was looked whether these files are still there. The last one is the newest segment.
+    pub(super) unseen: Vec<Unsynced>,
+    /// What no other segment has taken yet, of those that could not be synced or were removed.
+    pub(super) lost: Vec<Unsynced>,
+    /// Somebody has removed the directory, or replaced it: nothing is written before it was opened again.
+    pub(super) must_reopen: bool,
     /// The number after the last event that was passed to the queue, and when that was written.
     pub(super) queued: u64,
     pub(super) read_at: Option<u32>,
@@ -87,6 +96,7 @@ pub(super) struct Shared {
     pub(super) segment_bytes: u64,
     pub(super) sync: SyncMode,
     pub(super) report: Arc<Report>,
+    pub(super) watchdog: Watchdog,
 }
 
 impl State {
@@ -102,6 +112,9 @@ impl State {
             waiting_for_room: 0,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
+            unseen: Vec::new(),
+            lost: Vec::new(),
+            must_reopen: false,
             queued: 0,
             read_at: None,
             trouble: None,
@@ -115,7 +128,8 @@ impl State {
 
     /// Whether something can be written now.
     pub(super) fn can_write(&self) -> bool {
-        self.writer.is_some() && !self.pending.is_empty() && !self.is_failing()
+        let is_free = self.writer.is_some() && !self.must_reopen;
+        is_free && !self.pending.is_empty() && !self.is_failing()
     }
 
     /// How often the writing thread waits for more events, or for the queue to take earlier ones.
@@ -140,7 +154,13 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(path: String, limit: u64, sync: SyncMode, report: Arc<Report>) -> Self {
+    pub(super) fn new(
+        path: String,
+        limit: u64,
+        sync: SyncMode,
+        report: Arc<Report>,
+        watchdog: Watchdog,
+    ) -> Self {
         Shared {
             state: Mutex::new(State::new()),
             marks: Mutex::new(Marks::new(0)),
@@ -153,6 +173,7 @@ impl Shared {
             segment_bytes: segment_bytes(limit),
             sync,
             report,
+            watchdog,
         }
     }
 
@@ -314,7 +335,8 @@ impl Shared {
         drop(state);
         let awaited_from = group.records.len();
         group.records.append(&mut group.awaited);
-        let written = writer.write(&group.records, first, now());
+        let write = || writer.write(&group.records, first, now());
+        let written = self.watchdog.state_dir(IF_IT_HANGS, write);
         let mut state = self.lock();
         let result = match written {
             Ok(written) => {
@@ -324,11 +346,10 @@ impl Shared {
             Err(error) => {
                 let result = result_of(&error);
                 self.fail(&mut state, result, Some(&error));
-                let mut behind = std::mem::take(&mut state.pending);
-                behind.end(result);
+                state.refuse_pending(result);
+                let behind = std::mem::take(&mut state.pending);
                 group.end(result);
                 group.ticket = None;
-                state.claimed -= behind.leave_out_awaited();
                 if !writer.may_have_written() {
                     group.records.truncate(awaited_from);
                     let refused = group.leave_out_awaited();
@@ -368,6 +389,7 @@ impl Shared {
         if written.is_new {
             state.segments.created(written.segment);
             state.dir_is_unsynced = true;
+            state.unseen.push(Unsynced::new(&written, first));
         }
         for (source, events) in group.uncounted.drain(..) {
             self.report.received(source, events);
@@ -389,13 +411,7 @@ impl Shared {
                 .last()
                 .is_none_or(|last| last.segment != segment)
             {
-                state.unsynced.push(Unsynced {
-                    segment,
-                    file: written.file,
-                    from: written.from,
-                    first,
-                    groups: Vec::new(),
-                });
+                state.unsynced.push(Unsynced::new(&written, first));
             }
             if self.sync == SyncMode::Always
                 && let Some(last) = state.unsynced.last_mut()

@@ -5,6 +5,7 @@ mod disk;
 mod found;
 mod meanwhile;
 mod model;
+mod rescue;
 mod second;
 mod steps;
 mod stop;
@@ -286,7 +287,13 @@ fn refuse(kind: ErrorKind, fails_at: usize) {
 fn only_what_fits_with_its_head_could_ever_be_taken() {
     let (limit, head) = (1000, record::RECORD_HEAD);
     let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
-    let shared = Shared::new("spool".into(), limit as u64, SyncMode::Second, report);
+    let shared = Shared::new(
+        "spool".into(),
+        limit as u64,
+        SyncMode::Second,
+        report,
+        Watchdog::default(),
+    );
     for (bytes, could) in [(0, true), (limit - head, true), (limit - head + 1, false)] {
         assert_eq!(shared.could_take(bytes), could, "{bytes}");
     }

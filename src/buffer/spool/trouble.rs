@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::group::{Appended, SyncMode, Trouble, result_of};
 use super::reader::Reader;
 use super::segments;
-use super::shared::{Shared, State, UNWRITTEN};
+use super::shared::{IF_IT_HANGS, Shared, State, UNWRITTEN};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{IfAny, Message};
 use crate::text::quantity::{HumanDuration, Size};
 
 /// How long until a disk that has failed is tried again.
@@ -31,7 +31,20 @@ impl State {
     /// Whether a disk that has failed is to be tried out now: there is nothing to write that would show it.
     pub(super) fn must_try_out(&self) -> bool {
         let has_failed = self.is_in_trouble() && !self.is_full() && !self.is_failing();
-        has_failed && self.writer.is_some() && self.pending.is_empty()
+        let is_idle = self.writer.is_some() && self.pending.is_empty();
+        has_failed && is_idle && !self.has_lost()
+    }
+
+    /// Whether events that were taken are not where they should be.
+    fn has_lost(&self) -> bool {
+        self.must_reopen || !self.lost.is_empty()
+    }
+
+    /// Those whose writers wait are not written.
+    pub(super) fn refuse_pending(&mut self, result: Appended) {
+        self.pending.end(result);
+        self.pending.ticket = None;
+        self.claimed -= self.pending.leave_out_awaited();
     }
 
     /// Whether nothing is appended because the limit is reached.
@@ -54,8 +67,12 @@ impl Shared {
         if let Some(trouble) = &state.trouble {
             return Some(trouble.result);
         }
-        if state.segments.bytes() + state.claimed + bytes > self.limit {
-            self.fail(state, Appended::Full, None);
+        let used = state.segments.bytes() + state.claimed;
+        if used + bytes > self.limit {
+            // Not because of a body that is larger than what is left, if others have room.
+            if used + self.segment_bytes > self.limit {
+                self.fail(state, Appended::Full, None);
+            }
             return Some(Appended::Full);
         }
         let is_busy = !waits && state.claimed >= UNWRITTEN;
@@ -81,18 +98,16 @@ impl Shared {
         let is_known = state.trouble.as_ref().is_some_and(|trouble| {
             trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
         });
-        match error {
+        match error.map(io::Error::to_string) {
             _ if is_known => {}
             None => Message::SpoolFull {
                 dir,
                 limit: Size(usize::try_from(self.limit).unwrap_or(usize::MAX)),
+                set_aside: IfAny("bytes set aside", state.segments.set_aside),
             }
             .log(),
-            Some(error) => Message::SpoolFailed {
-                dir,
-                error: error.to_string(),
-            }
-            .log(),
+            Some(error) if result == Appended::Full => Message::SpoolDiskFull { dir, error }.log(),
+            Some(error) => Message::SpoolFailed { dir, error }.log(),
         }
         let known = state.trouble.as_ref();
         let known = known.map(|trouble| (trouble.since, trouble.bytes));
@@ -114,7 +129,8 @@ impl Shared {
         let (first, trouble) = (state.segments.next(), state.trouble.as_ref());
         let bytes = trouble.map_or(0, |trouble| trouble.bytes);
         drop(state);
-        let tried = writer.try_out(first, bytes, self.sync != SyncMode::Never);
+        let try_out = || writer.try_out(first, bytes, self.sync != SyncMode::Never);
+        let tried = self.watchdog.state_dir(IF_IT_HANGS, try_out);
         let mut state = self.lock();
         match tried {
             Ok(()) => self.worked(&mut state),
@@ -141,8 +157,11 @@ impl Shared {
         stop.wait(RETRY)
     }
 
-    /// Something was written, or there is room for it.
+    /// Something was written, or there is room for it. Not all is well while earlier events are lost.
     pub(super) fn worked(&self, state: &mut State) {
+        if state.has_lost() {
+            return;
+        }
         if let Some(trouble) = state.trouble.take() {
             Message::SpoolRestored {
                 dir: self.path.clone(),

@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::dir::Dir;
 use super::files::Files;
-use super::group::{Appended, SyncMode, Unsynced, result_of};
+use super::group::{Appended, SyncMode};
 use super::noting::{Change, Noted, Reached};
 use super::overdue::Overdue;
-use super::position::PositionFile;
-use super::record::Record;
-use super::shared::{Shared, now};
-use super::writer::{Writer, Written};
+use super::position::{self, PositionFile};
+use super::segments::{self, Segment};
+use super::shared::{IF_IT_HANGS, Shared, now};
 use crate::buffer::queue::QueueStats;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::SpoolState;
-use crate::telemetry::watchdog::Watchdog;
 
 /// How often it is noted what has become final: a kill repeats what became final in between.
 const TICK: Duration = Duration::from_millis(20);
@@ -31,11 +29,11 @@ const UNSYNCED: Duration = NOTE.saturating_sub(TICK);
 const GROUP: Duration = Duration::from_millis(2);
 /// What streams have appended may be written this much later, or a multiple of that.
 const GATHER: Duration = Duration::from_millis(1);
-/// What a hanging directory means.
-const IF_IT_HANGS: &str = "clients of the spool wait";
+/// What a hanging directory means while clients don't wait for syncs.
+const IF_SYNC_HANGS: &str = "events of the spool are not synced to disk";
 
 /// Writes what streams have appended, until the spool ends.
-pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
+pub(super) fn write(shared: &Shared) {
     let mut state = shared.lock();
     let mut waited = 0;
     loop {
@@ -46,9 +44,9 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
             waited += 1;
         } else if state.can_write() {
             waited = 0;
-            state = watchdog.state_dir(IF_IT_HANGS, || shared.write(state)).0;
+            state = shared.write(state).0;
         } else if state.must_try_out() {
-            state = watchdog.state_dir(IF_IT_HANGS, || shared.try_out(state));
+            state = shared.try_out(state);
         } else if state.is_ending {
             return;
         } else {
@@ -63,7 +61,6 @@ pub(super) fn write(shared: &Shared, watchdog: &Watchdog) {
 pub(super) struct Upkeep {
     pub(super) shared: Arc<Shared>,
     pub(super) stats: QueueStats,
-    pub(super) watchdog: Watchdog,
     /// Tries again to open the spool.
     pub(super) open: Box<dyn Fn() -> io::Result<Files> + Send>,
     pub(super) position: Option<PositionFile>,
@@ -71,11 +68,14 @@ pub(super) struct Upkeep {
     pub(super) lock: Option<File>,
     pub(super) noted: Noted,
     pub(super) overdue: Overdue,
+    /// Segments that are not needed, but can't be removed.
+    pub(super) left: Vec<Segment>,
 }
 
 impl Upkeep {
     /// Runs until the spool ends.
     pub(super) fn run(mut self) {
+        self.take_over();
         let (mut noted, mut grouped, mut ticked) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             let is_last = self.wait(grouped, ticked);
@@ -84,8 +84,9 @@ impl Upkeep {
             if is_due {
                 noted = now;
             }
-            if self.position.is_none() && is_due {
-                self.reopen();
+            if is_due {
+                self.look();
+                self.free();
             }
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));
@@ -137,23 +138,6 @@ impl Upkeep {
         }
     }
 
-    pub(super) fn reopen(&mut self) {
-        match self.watchdog.state_dir(IF_IT_HANGS, &self.open) {
-            Ok(mut files) => {
-                let mut state = self.shared.lock();
-                self.shared.install(&mut state, &mut files);
-                self.noted = Noted::at(files.at);
-                (self.position, self.lock) = (Some(files.position), Some(files.lock));
-                self.shared.worked(&mut state);
-            }
-            Err(error) => {
-                let mut state = self.shared.lock();
-                self.shared
-                    .fail(&mut state, result_of(&error), Some(&error));
-            }
-        }
-    }
-
     /// Syncs what was written to disk.
     pub(super) fn sync(&self) {
         let mut state = self.shared.lock();
@@ -173,92 +157,44 @@ impl Upkeep {
                     let groups = &unsynced.groups;
                     self.shared.end(&mut state, groups, Appended::Taken);
                 }
-                Err(error) => self.rescue(unsynced, &error),
+                Err(error) => {
+                    let file = self.path(&segments::name(unsynced.segment));
+                    let error = error.to_string();
+                    Message::SpoolSyncFailed { file, error }.log();
+                    self.rescue(unsynced);
+                }
             }
         }
     }
 
-    fn io<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.watchdog.state_dir(IF_IT_HANGS, work)
+    pub(super) fn io<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.shared.watchdog.state_dir(self.effect(), work)
     }
 
-    /// Writes once more, to another segment, what could not be synced: syncing again would not help, since the kernel
-    /// may have forgotten it.
-    fn rescue(&self, mut lost: Unsynced, error: &io::Error) {
-        Message::SpoolSyncFailed {
-            file: format!(
-                "{}/{}",
-                self.shared.path,
-                super::segments::name(lost.segment)
-            ),
-            error: error.to_string(),
-        }
-        .log();
-        let mut state = self.shared.lock();
-        let mut writer = loop {
-            if let Some(writer) = state.writer.take() {
-                break writer;
-            }
-            state.is_rescuing = true;
-            let waited = self.shared.unsynced.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        };
-        state.is_rescuing = false;
-        writer.leave();
-        let segment = lost.segment;
-        for more in state
-            .unsynced
-            .extract_if(.., |more| more.segment == segment)
-        {
-            lost.groups.extend(more.groups);
-        }
-        let found = state.segments.at_or_after(segment);
-        let Some(end) = found
-            .filter(|found| found.first == segment)
-            .map(|found| found.bytes)
-        else {
-            // It was delivered and removed meanwhile.
-            self.shared.hand_back(&mut state, writer);
-            return self.shared.end(&mut state, &lost.groups, Appended::Taken);
-        };
-        let dir = state.dir.clone();
-        drop(state);
-        let written = match dir {
-            Some(dir) => self.io(|| write_again(&dir, &mut lost, end)),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        let mut state = self.shared.lock();
-        self.shared.hand_back(&mut state, writer);
-        match written {
-            Ok(written) => {
-                state.segments.created(written.segment);
-                state.segments.appended(written.segment, written.bytes, 0);
-                self.shared.end(&mut state, &lost.groups, Appended::Taken);
-            }
-            Err(error) => {
-                let result = result_of(&error);
-                self.shared.fail(&mut state, result, Some(&error));
-                self.shared.end(&mut state, &lost.groups, result);
-            }
+    /// What it means if this thread hangs.
+    fn effect(&self) -> &'static str {
+        match self.shared.sync {
+            SyncMode::Always => IF_IT_HANGS,
+            _ => IF_SYNC_HANGS,
         }
     }
 
     /// Notes how far the spool was delivered, and written. If due, syncs that, and removes what lies before it.
     pub(super) fn note(&mut self, is_due: bool, is_last: bool) {
-        let reached = self.reached(is_last);
+        let (reached, effect) = (self.reached(is_last), self.effect());
         let Some(position) = &mut self.position else {
             return;
         };
         let Some(step) = self.noted.step(self.shared.sync, reached, is_due) else {
             return;
         };
-        let taken = self.watchdog.state_dir(IF_IT_HANGS, || {
+        let taken = self.shared.watchdog.state_dir(effect, || {
             if step.writes {
                 position.write(step.at)?;
             }
             if step.syncs { position.sync() } else { Ok(()) }
         });
-        let path = format!("{}/{}", self.shared.path, super::position::NAME);
+        let path = self.path(position::NAME);
         match (self.noted.taken(step, taken.is_ok()), &taken) {
             (Some(Change::Failed), Err(error)) => {
                 let error = error.to_string();
@@ -273,7 +209,7 @@ impl Upkeep {
     }
 
     /// The number of the first event that is not final.
-    fn acked(&self) -> u64 {
+    pub(super) fn acked(&self) -> u64 {
         // First the watermark, then the marks: the queue locks them while it is locked itself.
         let watermark = self.stats.watermark();
         self.shared.marks().advance(watermark)
@@ -303,7 +239,7 @@ impl Upkeep {
     }
 
     /// Removes the segments before this event; the position on disk has its number.
-    fn release(&self, acked: u64) {
+    fn release(&mut self, acked: u64) {
         let mut state = self.shared.lock();
         let Some(dir) = state.dir.clone() else {
             return;
@@ -313,16 +249,61 @@ impl Upkeep {
                 unsynced.segment != segment.first || !unsynced.groups.is_empty()
             });
             drop(state);
-            // What can't be removed is found by the next start, and removed then.
-            let _ = self.io(|| match segment.is_bad {
-                true => dir.rename(&segment.name(), &segment.bad_name()),
-                false => dir.remove(&segment.name()),
-            });
+            let removed = self.remove(&*dir, &segment);
             state = self.shared.lock();
+            // Until it is removed, it takes its room: a damaged one is counted already.
+            match removed {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && segment.is_bad => {
+                    state.segments.set_aside -= segment.bytes;
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    if !segment.is_bad {
+                        state.segments.set_aside += segment.bytes;
+                    }
+                    if self.left.is_empty() {
+                        let (file, error) = (self.path(&segment.name()), error.to_string());
+                        Message::SpoolNotRemoved { file, error }.log();
+                    }
+                    self.left.push(segment);
+                }
+                _ => {}
+            }
             self.shared.look_for_room(&mut state, 0);
         }
         drop(state);
         let _ = self.io(|| dir.sync());
+    }
+
+    fn remove(&self, dir: &dyn Dir, segment: &Segment) -> io::Result<()> {
+        self.io(|| match segment.is_bad {
+            true => dir.rename(&segment.name(), &segment.bad_name()),
+            false => dir.remove(&segment.name()),
+        })
+    }
+
+    /// Tries again to remove what could not be removed; while the spool is full, counts again what was set aside, which
+    /// somebody may have removed.
+    pub(super) fn free(&mut self) {
+        let state = self.shared.lock();
+        let is_full = state.is_full() && state.segments.set_aside > 0;
+        let dir = state.dir.clone();
+        drop(state);
+        let Some(dir) = dir.filter(|_| is_full || !self.left.is_empty()) else {
+            return;
+        };
+        let mut left = std::mem::take(&mut self.left);
+        left.retain(|segment| {
+            let removed = self.remove(&*dir, segment);
+            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+        });
+        self.left = left;
+        // Nobody else changes what is counted here.
+        if let Ok(files) = self.io(|| dir.list()) {
+            let left: u64 = self.left.iter().map(|segment| segment.bytes).sum();
+            let mut state = self.shared.lock();
+            state.segments.set_aside = segments::set_aside(&files) + left;
+            self.shared.look_for_room(&mut state, 0);
+        }
     }
 
     /// Gives the report the spool's state.
@@ -340,12 +321,4 @@ impl Upkeep {
         drop(state);
         self.shared.report.spool(spool);
     }
-}
-
-fn write_again(dir: &Arc<dyn Dir>, lost: &mut Unsynced, end: u64) -> io::Result<Written> {
-    let writer = Writer::new(Arc::clone(dir), u64::MAX);
-    let groups = lost.groups.iter_mut();
-    let records: Vec<Record> = groups.flat_map(|group| group.records.drain(..)).collect();
-    let copy = records.is_empty().then_some((&*lost.file, lost.from..end));
-    writer.rescue(&records, copy, lost.first, now())
 }

@@ -210,8 +210,7 @@ impl Writer {
             };
             let mut written = writer.append(records, first, time, true)?;
             if let Some((from, range)) = copy {
-                written.bytes += range.end - range.start;
-                copy_range(from, range, &*file)?;
+                written.bytes += copy_range(from, range, &*file)?;
             }
             file.sync()?;
             // The other segment may have the same name, and is not needed then.
@@ -239,17 +238,20 @@ fn write_all(file: &dyn SpoolFile, pieces: &mut [IoSlice<'_>]) -> io::Result<()>
     Ok(())
 }
 
-fn copy_range(from: &dyn SpoolFile, range: Range<u64>, to: &dyn SpoolFile) -> io::Result<()> {
+/// Copies what can be read: of the rest, the reader finds that it is missing. Returns how many bytes that is.
+fn copy_range(from: &dyn SpoolFile, range: Range<u64>, to: &dyn SpoolFile) -> io::Result<u64> {
     let mut block = vec![0; BLOCK];
     let mut at = range.start;
     while at < range.end {
         let wanted = usize::try_from(range.end - at).map_or(BLOCK, |left| left.min(BLOCK));
-        let count = from.read_at(&mut block[..wanted], at)?;
-        if count == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
+        match from.read_at(&mut block[..wanted], at) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+            Ok(count) => {
+                write_all(to, &mut [IoSlice::new(&block[..count])])?;
+                at += count as u64;
+            }
         }
-        write_all(to, &mut [IoSlice::new(&block[..count])])?;
-        at += count as u64;
     }
-    Ok(())
+    Ok(at - range.start)
 }

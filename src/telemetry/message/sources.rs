@@ -153,12 +153,17 @@ macro_rules! source_messages {
 
         in "The spool":
 
-        /// The webhook was unavailable for longer than `--spool-bytes` lasts, or is too slow.
-        /// **Fix:** repair the webhook, or give the spool more room: [sizing](sizing.md).
-        SpoolFull { dir: String, limit: Size } = "spool_full" Warn
-            "{dir}: the spool is full ({limit}); until there is room, clients are refused, and events of other sources dropped";
-        /// The disk is full or failing, the agent may not write to the directory, or a newer version of the agent has written
-        /// to it. The agent tries again every second.
+        /// The webhook was unavailable for longer than `--spool-bytes` lasts, or is too slow. Bytes set aside are those of
+        /// damaged files, `NAME.bad`, and of files that can't be removed.
+        /// **Fix:** repair the webhook, give the spool more room: [sizing](sizing.md), or remove `NAME.bad`.
+        SpoolFull { dir: String, limit: Size, set_aside: IfAny } = "spool_full" Warn
+            "{dir}: the spool is full ({limit}{set_aside}); until there is room, clients are refused, and events of other sources dropped";
+        /// The disk is full before `--spool-bytes` is reached. The agent tries again every second.
+        /// **Fix:** give the disk more room, or the spool a lower limit.
+        SpoolDiskFull { dir: String, error: String } = "spool_disk_full" Error
+            "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources dropped";
+        /// The disk is failing, the agent may not write to the directory, or a newer version of the agent has written to it.
+        /// The agent tries again every second.
         /// **Fix:** by the reason in the line.
         SpoolFailed { dir: String, error: String } = "spool_failed" Error
             "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources kept in memory";
@@ -169,6 +174,16 @@ macro_rules! source_messages {
         /// **Fix:** check the disk.
         SpoolSyncFailed { file: String, error: String } = "spool_sync_failed" Error
             "{file}: can't have it on disk: {error}; writing its last events again, to another file";
+        /// The events in this file, and perhaps in more, were delivered, but it can't be removed. It counts towards
+        /// `--spool-bytes`. The agent tries again every second.
+        /// **Fix:** by the reason in the line: let the agent remove files in this directory.
+        SpoolNotRemoved { file: String, error: String } = "spool_not_removed" Error
+            "{file}: can't remove it: {error}; it takes room in the spool; retrying";
+        /// Somebody has removed this file of the spool while it was written to. Earlier events in it that were not delivered
+        /// are lost, and counted as `corrupt`.
+        /// **Fix:** of a running agent's spool, remove no files but `NAME.bad`.
+        SpoolRemoved { file: String } = "spool_removed" Error
+            "{file} was removed; what was written to it last is written again, to another file";
         /// A part of this file can't be read as it was written, or the file is gone. The events are counted as `corrupt`. What
         /// is left of the file stays as `NAME.bad`, and counts towards `--spool-bytes`.
         /// **Fix:** check the disk, and remove `NAME.bad` when you no longer need it.

@@ -34,6 +34,10 @@ pub(super) struct Disk {
     pub(super) failing: Option<(usize, ErrorKind)>,
     /// Even then files can be made shorter, and removed.
     pub(super) shrinks: bool,
+    /// It is not at its place any more.
+    pub(super) is_replaced: bool,
+    /// No file can be removed or renamed.
+    pub(super) keeps: bool,
     /// Bytes that can't be read, of every file or of this one.
     pub(super) unreadable: Range<usize>,
     pub(super) unreadable_file: Option<usize>,
@@ -95,6 +99,13 @@ impl FakeDir {
     fn shrink(&self) -> io::Result<()> {
         let shrinks = self.disk().shrinks;
         if shrinks { Ok(()) } else { self.call() }
+    }
+
+    fn keep(&self) -> io::Result<()> {
+        match self.disk().keeps {
+            true => Err(ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
     }
 
     /// One more call that may fail.
@@ -192,6 +203,7 @@ impl Dir for FakeDir {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.call()?;
+        self.keep()?;
         let mut disk = self.disk();
         disk.refuse_if_stuck(from)?;
         disk.refuse_if_stuck(to)?;
@@ -202,6 +214,7 @@ impl Dir for FakeDir {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.shrink()?;
+        self.keep()?;
         let mut disk = self.disk();
         disk.refuse_if_stuck(name)?;
         disk.names
@@ -215,6 +228,10 @@ impl Dir for FakeDir {
         let mut disk = self.disk();
         disk.durable_names = disk.names.clone();
         Ok(())
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.disk().is_replaced
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is written, and what of it is lost, while a call that fails has not returned yet.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::disk::{FakeDir, Meanwhile};
@@ -110,4 +110,33 @@ fn what_was_written_to_a_segment_while_its_sync_failed_is_rescued_with_the_rest(
     life.read();
     let lines = ["1 synced", "2 fails", "3 behind", "4        "];
     assert_eq!(seen(&life), lines.map(|line| (line, 1)));
+}
+
+/// A disk that hangs is logged with what that means for clients, whose thread may be the one that hangs.
+#[test]
+fn a_call_that_hangs_is_watched_whoever_makes_it() {
+    for (sync, syncing) in [
+        (SyncMode::Second, "events of the spool are not synced"),
+        (SyncMode::Always, "clients of the spool wait"),
+    ] {
+        let dir = FakeDir::default();
+        let life = Life::new(&dir, sync);
+        let watched = |work: &dyn Fn()| {
+            let seen = Arc::new(Mutex::new(String::new()));
+            dir.disk().meanwhile = Meanwhile::new({
+                let (seen, shared) = (Arc::clone(&seen), Arc::clone(&life.shared));
+                move || {
+                    *seen.lock().unwrap() = format!("{:?}", shared.watchdog);
+                    Ok(())
+                }
+            });
+            work();
+            seen.lock().unwrap().clone()
+        };
+        life.shared.append(&mut chunk("event"), 0, false);
+        let found = watched(&|| life.write());
+        assert!(found.contains("clients of the spool wait"), "{found}");
+        let found = watched(&|| life.upkeep.sync());
+        assert!(found.contains(syncing), "{found}");
+    }
 }

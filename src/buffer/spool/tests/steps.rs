@@ -16,7 +16,7 @@ use crate::buffer::queue::{Consumer, Producer, Taken, queue};
 use crate::buffer::run::Run;
 use crate::buffer::spool::noting::Noted;
 use crate::buffer::spool::overdue::Overdue;
-use crate::buffer::spool::reader::{Reader, View};
+use crate::buffer::spool::reader::Reader;
 use crate::buffer::spool::shared::{Shared, State};
 use crate::buffer::spool::upkeep::Upkeep;
 use crate::buffer::spool::{Appended, Files, SyncMode, segments};
@@ -52,6 +52,8 @@ enum Act {
     Kill,
     /// The power fails.
     Power(u64),
+    /// Somebody removes the segments, or even the position with them.
+    Remove(bool),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -69,6 +71,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (1..9_usize).prop_map(Act::Finish),
         1 => Just(Act::Kill),
         1 => any::<u64>().prop_map(Act::Power),
+        1 => any::<bool>().prop_map(Act::Remove),
     ]
 }
 
@@ -120,19 +123,26 @@ impl Life {
             events: 1 << 20,
             bytes: 1 << 30,
         });
-        let shared = Shared::new("spool".into(), LIMIT, sync, Arc::clone(&report));
+        let shared = Shared::new(
+            "spool".into(),
+            LIMIT,
+            sync,
+            Arc::clone(&report),
+            Watchdog::default(),
+        );
         shared.install(&mut shared.lock(), &mut files);
         let shared = Arc::new(shared);
-        Life {
+        let again = dir.clone();
+        let life = Life {
             upkeep: Upkeep {
                 shared: Arc::clone(&shared),
                 stats: producer.stats(),
-                watchdog: Watchdog::default(),
-                open: Box::new(|| Err(ErrorKind::NotFound.into())),
+                open: Box::new(move || Files::of(Arc::new(again.clone()), tempfile::tempfile()?)),
+                noted: Noted::at(files.noted()),
                 position: Some(files.position),
                 lock: Some(files.lock),
-                noted: Noted::at(files.at),
                 overdue: Overdue::new(Instant::now()),
+                left: Vec::new(),
             },
             shared,
             producer,
@@ -143,7 +153,9 @@ impl Life {
             seen: BTreeMap::new(),
             received: Some(0),
             report,
-        }
+        };
+        life.upkeep.take_over();
+        life
     }
 
     pub(super) fn write(&self) {
@@ -184,10 +196,11 @@ impl Life {
             let (dir, from) = (state.dir.clone().unwrap(), state.queued);
             let reader = self.reader.get_or_insert_with(|| Reader::new(dir, from));
             let view = reader.view(&state.segments);
-            drop(state);
-            if matches!(view, View::End(0)) {
+            if state.is_at_end(&view, from) {
+                self.reader.take_if(|_| state.unread() > 0);
                 return;
             }
+            drop(state);
             let mut chunk = Chunk::default();
             let damage = reader.read(&view, &mut chunk).unwrap();
             if damage.is_some() {
@@ -232,13 +245,20 @@ struct World {
     fates: BTreeMap<String, Fate>,
     /// What was read in earlier lives.
     seen_before: BTreeSet<String>,
-    lost_power: bool,
+    /// Events may be missing: the power has failed, or somebody has removed them.
+    may_miss: bool,
+    /// Somebody has removed what is written to, and the agent has not noticed that.
+    is_removed: bool,
+    /// Whether everything of an earlier life was synced is not known.
+    is_left: bool,
     /// The disk fails so that what was written can't be taken back.
     may_stay: bool,
+    /// Somebody removes files; else the disk fails. Both together may cost what was answered in the last second.
+    is_removing: bool,
 }
 
 impl World {
-    fn new(sync: SyncMode) -> Self {
+    fn new(sync: SyncMode, is_removing: bool) -> Self {
         let dir = FakeDir::default();
         World {
             life: Life::new(&dir, sync),
@@ -246,8 +266,11 @@ impl World {
             sync,
             fates: BTreeMap::new(),
             seen_before: BTreeSet::new(),
-            lost_power: false,
+            may_miss: false,
+            is_removed: false,
+            is_left: false,
             may_stay: false,
+            is_removing,
         }
     }
 
@@ -267,8 +290,13 @@ impl World {
                 };
                 self.fates.insert(line, fate);
             }
+            Act::Remove(_) if !self.is_removing => {}
+            Act::Fail { .. } if self.is_removing => {}
             Act::Write => self.life.write(),
             Act::Tick(is_due) => {
+                if is_due {
+                    self.look();
+                }
                 self.life.upkeep.note(is_due, false);
                 self.life.upkeep.report();
                 self.life.upkeep.sync();
@@ -293,6 +321,7 @@ impl World {
             Act::Finish(batches) => self.life.finish(batches),
             Act::Kill => self.die(None),
             Act::Power(seed) => self.die(Some(seed)),
+            Act::Remove(all) => self.remove(all),
         }
         self.note_what_is_written();
         self.check()
@@ -320,13 +349,37 @@ impl World {
         self.fates.insert(line, fate);
     }
 
-    /// What streams have brought is safe from a kill once nothing waits to be written.
+    /// What streams have brought is safe from a kill once nothing waits to be written, and from a power failure once
+    /// nothing waits to be synced.
     fn note_what_is_written(&mut self) {
-        if self.life.shared.lock().pending.is_empty() {
-            for fate in self.fates.values_mut() {
-                if let Fate::Comes(after) = fate {
-                    *after = (*after).max(After::Kill);
-                }
+        let state = self.life.shared.lock();
+        let is_lost = self.is_left || self.is_removed || !state.lost.is_empty();
+        let is_synced = state.unsynced.is_empty() && !state.dir_is_unsynced && !is_lost;
+        let is_safe_from = match (state.pending.is_empty(), self.sync) {
+            (false, _) => After::Nothing,
+            (true, SyncMode::Second | SyncMode::Always) if is_synced => After::PowerFailure,
+            (true, _) => After::Kill,
+        };
+        for fate in self.fates.values_mut() {
+            if let Fate::Comes(after) = fate {
+                *after = (*after).max(is_safe_from);
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        self.life.upkeep.look();
+        let state = self.life.shared.lock();
+        self.is_removed &= state.must_reopen || !state.lost.is_empty();
+    }
+
+    /// What was there is lost, unless it was read or comes from memory.
+    fn remove(&mut self, all: bool) {
+        (self.dir.disk().names).retain(|name, _| !all && !segments::is_segment(name));
+        (self.is_removed, self.may_miss) = (true, true);
+        for fate in self.fates.values_mut() {
+            if let Fate::Comes(_) = fate {
+                *fate = Fate::May;
             }
         }
     }
@@ -334,10 +387,12 @@ impl World {
     /// The process ends, with or without the machine; the next one finds a disk that works.
     fn die(&mut self, power: Option<u64>) {
         let end = power.map_or(After::Kill, |_| After::PowerFailure);
+        self.is_left |= !self.life.shared.lock().lost.is_empty();
+        let is_removed = std::mem::take(&mut self.is_removed);
         for (line, fate) in &mut self.fates {
             let is_seen = self.life.seen.contains_key(line) || self.seen_before.contains(line);
             if let Fate::Comes(after) = *fate
-                && after < end
+                && (after < end || is_removed)
                 && !is_seen
             {
                 *fate = Fate::May;
@@ -351,7 +406,7 @@ impl World {
         let next = Life::new(&self.dir, self.sync);
         let life = std::mem::replace(&mut self.life, next);
         self.seen_before.extend(life.seen.into_keys());
-        self.lost_power |= power.is_some();
+        self.may_miss |= power.is_some();
     }
 
     /// What holds at any moment.
@@ -366,7 +421,7 @@ impl World {
             .sum();
         prop_assert!(on_disk as u64 <= LIMIT + 2 * SEGMENT, "{} bytes", on_disk);
         prop_assert!(state.writer.is_some());
-        prop_assert!(self.lost_power || !self.life.missing);
+        prop_assert!(self.may_miss || !self.life.missing);
         prop_assert!(state.pending.bytes <= state.claimed);
         Ok(())
     }
@@ -376,6 +431,7 @@ impl World {
         self.dir.disk().failing = None;
         for _ in 0..3 {
             retry(&mut self.life.shared.lock());
+            self.look();
             self.life.write();
             self.life.upkeep.sync();
             self.life.upkeep.note(true, false);
@@ -430,8 +486,8 @@ proptest! {
 
     /// However often the disk fails, and the agent or the machine ends.
     #[test]
-    fn what_sources_were_told_holds(sync in sync_mode(), acts in vec(act(), 1..80)) {
-        let mut world = World::new(sync);
+    fn what_sources_were_told_holds(sync in sync_mode(), is_removing: bool, acts in vec(act(), 1..80)) {
+        let mut world = World::new(sync, is_removing);
         for act in &acts {
             world.act(act)?;
         }

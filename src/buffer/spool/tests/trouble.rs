@@ -23,7 +23,13 @@ fn shared(limit: u64) -> Shared {
     let lock = tempfile::tempfile().unwrap();
     let mut files = Files::of(Arc::new(FakeDir::default()), lock).unwrap();
     let report = Arc::new(Report::new(Duration::from_secs(10), Vec::new()));
-    let shared = Shared::new("spool".into(), limit, SyncMode::Second, report);
+    let shared = Shared::new(
+        "spool".into(),
+        limit,
+        SyncMode::Second,
+        report,
+        Watchdog::default(),
+    );
     shared.install(&mut shared.lock(), &mut files);
     shared
 }
@@ -106,6 +112,7 @@ fn a_spool_that_could_not_be_opened_is_opened_later() {
     delivered_to(&dir, 2);
     let mut life = Life::new(&FakeDir::default(), SyncMode::Second);
     life.upkeep.position = None;
+    life.upkeep.open = Box::new(|| Err(ErrorKind::NotFound.into()));
     life.upkeep.reopen();
     assert!(life.shared.lock().is_failing());
     life.upkeep.open = Box::new(move || {
@@ -124,8 +131,10 @@ fn events_are_refused_that_the_limit_has_no_room_for() {
     // What still must be written, what comes, whether its source waits, and the answer.
     for (limit, claimed, bytes, waits, expected, is_trouble) in [
         (LIMIT, 0, LIMIT, false, None, false),
-        (LIMIT, 0, LIMIT + 1, false, full, true),
-        (LIMIT, 1, LIMIT, true, full, true),
+        // Others have room.
+        (LIMIT, 0, LIMIT + 1, false, full, false),
+        (LIMIT, LIMIT - SEGMENT, SEGMENT + 1, true, full, false),
+        (LIMIT, LIMIT - SEGMENT + 1, SEGMENT, true, full, true),
         (8 * busy, busy - 1, 1, false, None, false),
         (8 * busy, busy, 1, false, full, false),
         (8 * busy, busy, 1, true, None, false),
