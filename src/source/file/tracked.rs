@@ -1,7 +1,7 @@
 //! One file that is followed, under whatever name.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
 /// How far back the beginning of a file's last line is searched for.
-const LINE_BYTES: u64 = 64 << 10;
+const LINE_BYTES: usize = 64 << 10;
 /// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
@@ -166,10 +166,8 @@ impl Tracked {
     pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
         let file = self.open()?;
         let length = file.metadata()?.len();
-        let from = length.saturating_sub(LINE_BYTES);
-        let mut last = Vec::new();
-        (&mut &*file).seek(SeekFrom::Start(from))?;
-        (&mut &*file).take(length - from).read_to_end(&mut last)?;
+        let from = length.saturating_sub(LINE_BYTES as u64);
+        let last = self.read_at(from, LINE_BYTES)?;
         let line = last.iter().rposition(|byte| *byte == b'\n');
         self.start_at(line.map_or(length, |at| from + at as u64 + 1))
     }
@@ -181,9 +179,7 @@ impl Tracked {
 
     /// A reader of its uncompressed content, from the beginning.
     pub(super) fn new_gzip(&mut self) -> io::Result<Gzip> {
-        let mut file = self.open()?.try_clone()?;
-        file.rewind()?;
-        Ok(Gzip::new(file))
+        Ok(Gzip::new(self.open()?.try_clone()?))
     }
 
     /// Bytes from `offset` on, fewer at its end.
@@ -380,10 +376,7 @@ impl Tracked {
         let space = &mut space[..most];
         let count = match (&mut reading.gzip, &self.file) {
             (Some(gzip), _) => gzip.read(space)?,
-            (None, Some(file)) => {
-                (&mut &*file).seek(SeekFrom::Start(self.offset))?;
-                (&mut &*file).read(space)?
-            }
+            (None, Some(file)) => file.read_at(space, self.offset)?,
             (None, None) => 0,
         };
         // A long run of zeros is a hole, or was written as if it were one.
