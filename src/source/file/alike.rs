@@ -48,45 +48,102 @@ impl Follower {
         })
     }
 
-    /// How many bytes a file shares with a followed one that begins alike, if the longer one begins with all of the
-    /// shorter one; and whether the file is longer.
-    pub(super) fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
+    /// What a file shares with a followed one that begins alike, if the longer one begins with all of the shorter one.
+    pub(super) fn common(&mut self, original: u64, file: &mut Tracked) -> Option<Common> {
         let other = self.files.get_mut(&original)?;
         // Everything begins as an empty file does.
-        if other.is_gzip || other.now.length == 0 {
+        if other.now.length == 0 {
             return None;
         }
-        let common = match file.is_gzip {
-            true => other.now.length,
-            false => other.now.length.min(file.now.length),
-        };
-        let bytes = usize::try_from(common)
-            .unwrap_or(usize::MAX)
-            .min(HEAD_BYTES);
         let was_open = other.is_open();
-        let theirs = other.read_at(common - bytes as u64, bytes).ok();
+        let common = match (other.is_gzip, file.is_gzip) {
+            (false, false) => plain(other, file),
+            (false, true) => compressed(other, file),
+            (true, false) => unpacked(other, file),
+            (true, true) => None,
+        };
         if !was_open {
             other.close();
         }
-        if file.is_gzip {
-            let mut probe = Probe { file, head: &[] };
-            let is_same = probe.has_before(common, Fingerprint::of(&theirs?));
-            return is_same.then_some((other.offset, false));
-        }
-        let own = file.read_at(common - bytes as u64, bytes).ok()?;
-        if theirs.as_ref() != Some(&own) || own.len() < bytes {
-            return None;
-        }
-        let whole = own.iter().rposition(|byte| *byte == b'\n');
-        let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
-        if bytes < HEAD_BYTES && !is_whole {
-            return None;
-        }
-        let rest = if is_whole {
-            0
-        } else {
-            bytes - whole.map_or(0, |at| at + 1)
-        };
-        Some((common - rest as u64, file.now.length > other.now.length))
+        common
     }
+}
+
+/// What two files have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Common {
+    /// So many bytes at their beginning.
+    pub(super) covered: u64,
+    /// The file has all of the followed one, and is read in its place.
+    pub(super) is_longer: bool,
+    /// The file is compressed, and ends early.
+    pub(super) is_partial: bool,
+}
+
+fn plain(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let common = other.now.length.min(file.now.length);
+    let theirs = before(other, common)?;
+    let own = before(file, common)?;
+    if theirs != own {
+        return None;
+    }
+    let whole = own.iter().rposition(|byte| *byte == b'\n');
+    let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
+    if own.len() < HEAD_BYTES && !is_whole {
+        return None;
+    }
+    let rest = if is_whole {
+        0
+    } else {
+        own.len() - whole.map_or(0, |at| at + 1)
+    };
+    Some(Common {
+        covered: common - rest as u64,
+        is_longer: file.now.length > other.now.length,
+        is_partial: false,
+    })
+}
+
+/// A compressed file has no more than the beginning of another one while it is written.
+fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let mut gzip = file.new_gzip().ok()?;
+    let is_partial = gzip.skip_to(other.now.length).is_err();
+    let (covered, last) = gzip.last();
+    let is_enough =
+        is_partial || last.len() == HEAD_BYTES || last.last().is_some_and(|byte| ends_event(*byte));
+    let is_same = is_enough && before(other, covered)? == last;
+    is_same.then_some(Common {
+        covered,
+        is_longer: false,
+        is_partial,
+    })
+}
+
+/// What was unpacked is read on where the compressed file was, if that is gone.
+fn unpacked(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let (is_gone, read, length) = (other.is_gone, other.reached().offset, file.now.length);
+    let mut probe = Probe {
+        file: other,
+        head: &[],
+    };
+    let mut is_same = |at: &u64| {
+        let own = before(file, *at).filter(|own| !own.is_empty());
+        own.is_some_and(|own| probe.has_before(*at, Fingerprint::of(&own)))
+    };
+    // It may be longer than the compressed file by now.
+    let covered = [length, read].into_iter().find(|at| is_same(at))?;
+    Some(Common {
+        covered,
+        is_longer: is_gone && length >= read,
+        is_partial: false,
+    })
+}
+
+/// At most [`HEAD_BYTES`] right before an offset, if the file has as much.
+fn before(file: &mut Tracked, offset: u64) -> Option<Vec<u8>> {
+    let bytes = offset.min(HEAD_BYTES as u64);
+    let found = file
+        .read_at(offset - bytes, usize::try_from(bytes).ok()?)
+        .ok()?;
+    (found.len() as u64 == bytes).then_some(found)
 }

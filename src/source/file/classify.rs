@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::{Follower, Sink};
+use super::alike::Common;
+use super::follower::{Follower, QUIET, Sink};
 use super::gzip;
 use super::label;
 use super::listing::Listed;
@@ -203,6 +204,12 @@ impl Follower {
         if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
             return Class::Compressed(name);
         }
+        let age = SystemTime::now().duration_since(file.now.modified);
+        // Its time may be another host's, whose clock is ahead.
+        let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
+        if file.is_gzip && age < SETTLES {
+            return Class::Later;
+        }
         let alike = self.alike(number, file, head);
         for other in &alike {
             self.check_rewritten(*other, now);
@@ -214,20 +221,21 @@ impl Follower {
         if let Some((_, entry)) = self.others.take_content(&mut probe) {
             return Class::Known(number, entry);
         }
-        let found = alike.iter().find_map(|original| {
-            let (covered, is_longer) = self.common(*original, file)?;
-            Some((*original, covered, is_longer))
-        });
-        match found {
-            Some((original, covered, true)) => return Class::Longer { original, covered },
-            Some((original, covered, false)) => return Class::Copy { original, covered },
-            None => {}
-        }
-        let age = SystemTime::now().duration_since(file.now.modified);
-        // Its time may be another host's, whose clock is ahead.
-        let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
-        if file.is_gzip && age < SETTLES {
-            return Class::Later;
+        for original in alike {
+            let Some(common) = self.common(original, file) else {
+                continue;
+            };
+            let covered = common.covered;
+            return match common {
+                // Its original is just being compressed.
+                Common {
+                    is_partial: true, ..
+                } if age < QUIET => Class::Later,
+                Common {
+                    is_longer: true, ..
+                } => Class::Longer { original, covered },
+                _ => Class::Copy { original, covered },
+            };
         }
         Class::New
     }
@@ -260,7 +268,7 @@ impl Follower {
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                let is_covered = (1..=file.now.length).contains(&covered_so_far);
+                let is_covered = (1..=file.now.length).contains(&covered_so_far) && !file.is_gzip;
                 if is_covered && file.start_at(covered_so_far).is_err() {
                     file.restart();
                 }

@@ -148,7 +148,7 @@ impl Follower {
     }
 
     /// A file is no longer one of the source's.
-    fn lose(&mut self, number: u64, ending: Ending) {
+    pub(super) fn lose(&mut self, number: u64, ending: Ending) {
         let Some(mut file) = self.take(number) else {
             return;
         };
@@ -346,7 +346,7 @@ impl Follower {
         // What has just been written to may be removed next.
         let is_hot = self.hot.contains(&number) && self.open.len() * 2 <= self.max_open;
         let is_idle = !is_hot && !file.is_gone && (is_passed || file.is_read());
-        if self.open.len() > MAX_IDLE && is_idle {
+        if self.open.len() > MAX_IDLE.min(self.max_open) && is_idle {
             file.close();
             self.open.remove(&number);
         }

@@ -107,11 +107,16 @@ impl Gzip {
         Ok(true)
     }
 
+    /// How far it was read, and at most the [`HEAD_BYTES`] right before that.
+    pub(super) fn last(&self) -> (u64, Vec<u8>) {
+        (self.offset, self.recent.iter().copied().collect())
+    }
+
     /// Whether it was read up to `offset`, and these bytes are right before that.
     pub(super) fn has_before(&self, offset: u64, bytes: Fingerprint) -> bool {
-        let skip = self.recent.len().saturating_sub(bytes.len());
-        let last: Vec<u8> = self.recent.iter().skip(skip).copied().collect();
-        self.offset == offset && Fingerprint::of(&last) == bytes
+        let (at, last) = self.last();
+        let skip = last.len().saturating_sub(bytes.len());
+        at == offset && Fingerprint::of(&last[skip..]) == bytes
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::{COOLS, Follower, MAX_HOT, QUIET, Sink};
+use super::follower::{COOLS, Ending, Follower, MAX_HOT, QUIET, Sink};
 use super::label;
 use super::listing::{Listed, Name};
 use super::tracked::{State, Tracked};
@@ -208,6 +208,10 @@ impl Follower {
     }
 
     fn go(&mut self, number: u64, now: Instant) {
+        // What was in a closed file may be in one that was just found.
+        if !self.files.get(&number).is_some_and(|file| file.is_open()) {
+            return self.lose(number, Ending::Unclear);
+        }
         if let Some(file) = self.files.get_mut(&number) {
             file.is_gone = true;
             file.active = now;

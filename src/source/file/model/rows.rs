@@ -89,6 +89,9 @@ fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
         let (what, line) = line.split_once(':').unwrap();
         for is_glob in kinds {
             let mut world = World::new(*is_glob, what.contains("all begin alike"));
+            if what.contains("all closed") {
+                world.max_open = 0;
+            }
             if what.contains("from the end") {
                 world.from = FileStart::End;
             }
@@ -156,6 +159,58 @@ fn what_was_read_is_known_again() {
         with two names, of which one goes: start write 20 settle alias settle unlink 2
         behind a link: start write 20 settle link settle write 2 settle link settle write 3 settle link write 4 settle";
     all(BOTH, &Outcome::default(), lines);
+}
+
+/// Of a file that is closed nothing can be read when it has no name any more.
+#[test]
+fn what_was_read_and_closed_is_known_again() {
+    let lines = "
+        all closed, renamed: start write 20 settle rename write 2 settle
+        all closed, copied and truncated: start write 20 settle copytruncate settle write 2
+        all closed, compressed: start write 20 settle rename settle gzip settle write 2
+        all closed, renamed and compressed: start write 20 settle rename gzip write 2 settle
+        all closed, moved and compressed: start write 20 settle move gzip settle write 2
+        all closed, replaced by its copy: start write 20 settle replace settle write 2 settle
+        all closed, replaced by a longer copy: start write 20 settle replace write 2 settle
+        all closed, unpacked: start write 20 settle rename gzip write 2 settle gunzip settle
+        all closed, unpacked when unknown: start write 2 settle stop rename write 20 rename gzip start settle gunzip settle";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn what_is_compressed_slowly_is_known_again() {
+    let lines = "
+        slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
+        very slowly: start write 60 settle rename settle stalled 10 settle stalled 40 settle stalled 90 settle compressed settle
+        all closed, slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
+        slowly, and written on: start write 60 settle rename settle stalled 50 write-old 2 settle compressed settle
+        slowly, over a start: start write 60 settle rename settle stalled 50 settle stop start settle compressed settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        compressed to a half: start write 60 settle rename settle aborted 50 settle
+        compressed to a half, and at last: start write 60 settle rename settle aborted 50 settle compressed settle";
+    all(BOTH, &copies(1), lines);
+}
+
+#[test]
+fn what_was_read_and_is_unpacked_is_known_again() {
+    let lines = "
+        unpacked: start write 20 settle rename settle gzip settle gunzip settle
+        unpacked later: start write 20 settle rename settle gzip wait 100 gunzip settle
+        unpacked, a few events: start write 3 settle rename settle gzip settle gunzip settle
+        unpacked when unknown: start write 2 settle stop rename write 20 rename gzip write 2 start settle gunzip settle
+        unpacked and written on: start write 20 settle rename settle gzip settle gunzip write-old 2 settle write 2
+        unpacked, then written on: start write 20 settle rename settle gzip settle gunzip settle write-old 2 settle write 2
+        unpacked meanwhile: start write 20 settle rename settle gzip settle stop gunzip write 2";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        unpacked in part: start write 60 settle rename settle gzip wait 100 gunzip-keep 50 settle gunzip settle
+        unpacked beside it: start write 20 settle rename settle gzip wait 100 gunzip-keep 100 settle gunzip settle write 2";
+    all(BOTH, &copies(1), lines);
+    // The event that took the last room counts as read when the next one is taken.
+    let lines = "
+        unpacked, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle gunzip settle";
+    all(BOTH, &twice(42..=42), lines);
 }
 
 #[test]

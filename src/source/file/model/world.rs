@@ -184,11 +184,11 @@ impl World {
             };
             let bytes = if bytes.starts_with(b"\x1f\x8b") {
                 let mut plain = Vec::new();
-                std::io::Read::read_to_end(
+                // It may end early.
+                let _ = std::io::Read::read_to_end(
                     &mut flate2::read::MultiGzDecoder::new(&bytes[..]),
                     &mut plain,
-                )
-                .unwrap();
+                );
                 plain
             } else {
                 bytes

@@ -1,9 +1,11 @@
 //! What happens to the files of the model.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use flate2::read::MultiGzDecoder;
 
 use super::{LATER, Op, World, event};
 use crate::source::gunzip::gzip;
@@ -119,14 +121,40 @@ impl World {
             Op::GzipKeep => self.gzip(false),
             Op::Compressing(percent) => {
                 self.gzip(true);
-                self.compressed = fs::read(&compressed).unwrap();
-                let part = self.compressed.len() * usize::from(percent) / 100;
-                fs::write(&compressed, &self.compressed[..part]).unwrap();
-                Self::set_time(&compressed, SystemTime::now() + HOUR);
+                self.compress_to(percent, SystemTime::now() + HOUR);
+            }
+            Op::Stalled(percent) => {
+                self.gzip(false);
+                self.compress_to(percent, SystemTime::now() - LATER);
+            }
+            Op::Aborted(percent) => {
+                self.gzip(false);
+                self.compress_to(percent, SystemTime::now() - HOUR);
             }
             Op::Compressed => {
+                if self.numbered(1).exists() {
+                    self.gzip(true);
+                    return;
+                }
                 fs::write(&compressed, &self.compressed).unwrap();
                 Self::set_time(&compressed, SystemTime::now() - LATER);
+            }
+            Op::Replace if log.exists() => {
+                let copy = self.dir.path().join("copy");
+                fs::copy(&log, &copy).unwrap();
+                fs::rename(copy, log).unwrap();
+            }
+            Op::Gunzip | Op::GunzipKeep(_) if compressed.exists() => {
+                let bytes = fs::read(&compressed).unwrap();
+                let mut plain = Vec::new();
+                let _ = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain);
+                if let Op::GunzipKeep(percent) = op {
+                    plain.truncate(plain.len() * usize::from(percent) / 100);
+                }
+                fs::write(self.numbered(1), plain).unwrap();
+                if matches!(op, Op::Gunzip) {
+                    fs::remove_file(compressed).unwrap();
+                }
             }
             Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
             Op::Tick => {
@@ -227,6 +255,15 @@ impl World {
                 let _ = fs::rename(from, to);
             }
         }
+    }
+
+    /// Only so much of the compressed file is written, at this time.
+    fn compress_to(&mut self, percent: u8, time: SystemTime) {
+        let compressed = self.logs().join("audit.log.1.gz");
+        self.compressed = fs::read(&compressed).unwrap();
+        let part = self.compressed.len() * usize::from(percent) / 100;
+        fs::write(&compressed, &self.compressed[..part]).unwrap();
+        Self::set_time(&compressed, time);
     }
 
     fn gzip(&mut self, removes: bool) {
