@@ -127,6 +127,11 @@ impl Follower {
             return;
         }
         file.resume(known);
+        if file.is_gzip {
+            // It may have more than its original had when that was last seen.
+            let is_other = known.inode != file.now.identity.1;
+            file.longest = known.length.max(known.offset + u64::from(is_other));
+        }
         let (device, inode) = file.now.identity;
         let path = &file.now.path;
         // What was read before may not be final yet: then the checkpoint says less than `known`.
@@ -136,7 +141,9 @@ impl Follower {
         {
             self.progress.start(number, file.known());
         }
-        let before = if file.is_gzip { 0 } else { known.length };
+        // That of a compressed file is a guess.
+        let is_guess = file.is_gzip || known.path.extension().is_some_and(|end| end == "gz");
+        let before = if is_guess { 0 } else { known.length };
         let cut = before.saturating_sub(file.longest);
         self.put(number, file);
         self.note_cut(number, cut);

@@ -107,6 +107,12 @@ impl Gzip {
         Ok(true)
     }
 
+    /// How many compressed bytes are left of so many.
+    pub(super) fn rest(&self, length: u64) -> u64 {
+        let unused = self.input.len() - self.used;
+        length.saturating_sub(self.at - unused as u64)
+    }
+
     /// How far it was read, and at most the [`HEAD_BYTES`] right before that.
     pub(super) fn last(&self) -> (u64, Vec<u8>) {
         (self.offset, self.recent.iter().copied().collect())

@@ -81,7 +81,7 @@ impl Follower {
         self.poll(now);
         self.claim(&new, sink.name());
         self.add(new, now);
-        self.log_damaged(now);
+        self.report_damaged(now, sink);
         self.tend_gone(now, sink);
         self.resolve_missing(now, sink);
         self.close_some();

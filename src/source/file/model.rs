@@ -4,6 +4,7 @@
 //! those must have been delivered at the end. What the agent has seen, and is gone, must have been reported, and
 //! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
+mod compressed;
 mod follower;
 mod hook;
 mod kept;

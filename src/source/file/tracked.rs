@@ -77,7 +77,8 @@ pub(super) struct Tracked {
     /// Closed while many others are open.
     file: Option<File>,
     pub(super) is_gzip: bool,
-    /// The greatest length of this content, when it was last known to be still the same.
+    /// The greatest length of this content, when it was last known to be still the same. That of a compressed file is
+    /// not known before it was read to its end: at least what was read, and as much as its compressed rest.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
@@ -245,7 +246,11 @@ impl Tracked {
             device: self.now.identity.0,
             inode: self.now.identity.1,
             offset: reached.offset,
-            length: self.now.length,
+            length: if self.is_gzip {
+                self.longest
+            } else {
+                self.now.length
+            },
             head: reached.head,
             tail: reached.tail,
             is_gone: false,
@@ -375,7 +380,19 @@ impl Tracked {
         let most = space.len().min(READ_BYTES);
         let space = &mut space[..most];
         let count = match (&mut reading.gzip, &self.file) {
-            (Some(gzip), _) => gzip.read(space)?,
+            (Some(gzip), _) => {
+                let count = gzip.read(space)?;
+                let read = self.offset + count as u64;
+                // Even if all compressed bytes were taken, there may be more to come of them.
+                let rest = gzip.rest(self.now.length).max(1);
+                self.longest = match count {
+                    0 => read,
+                    _ if self.longest > self.offset => self.longest.max(read + rest),
+                    // All that is known of it was read, or is damaged.
+                    _ => read,
+                };
+                count
+            }
             (None, Some(file)) => file.read_at(space, self.offset)?,
             (None, None) => 0,
         };
