@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use super::follower::Follower;
 use super::listing::Listed;
 use super::missing::{Candidate as _, ends_event, prefixes};
+use super::probe::Probe;
 use super::search::stems;
-use super::tracked::{Probe, Tracked};
+use super::tracked::Tracked;
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
 /// At most this many files that begin alike are compared with a new one.

@@ -13,7 +13,8 @@ use super::classify::read_head;
 use super::follower::{Ending, Follower};
 use super::label;
 use super::listing::Listed;
-use super::tracked::{Probe, Tracked};
+use super::probe::Probe;
+use super::tracked::Tracked;
 use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 

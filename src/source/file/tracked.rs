@@ -2,15 +2,15 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::gzip::Gzip;
-use super::listing::{Identity, Listed};
-use super::missing::{Candidate, known_by};
+use super::listing::Listed;
+use super::missing::known_by;
+use super::zeros::{before_zeros, end_of_zeros};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
@@ -78,7 +78,8 @@ pub(super) struct Tracked {
     file: Option<File>,
     pub(super) is_gzip: bool,
     /// The greatest length of this content, when it was last known to be still the same. That of a compressed file is
-    /// not known before it was read to its end: at least what was read, and as much as its compressed rest.
+    /// not known before it was read to its end: at least what was read, and as much as its compressed rest. Zeros that
+    /// nothing follows do not count.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
@@ -318,7 +319,8 @@ impl Tracked {
         if self.is_gzip {
             return !self.is_touched && reading.is_none_or(|reading| reading.gzip.is_none());
         }
-        self.offset == self.now.length && !self.has_pending()
+        let is_blank = self.offset == self.longest && !self.is_touched;
+        (self.offset == self.now.length || is_blank) && !self.has_pending()
     }
 
     /// Whether some of it may not have been read.
@@ -360,7 +362,7 @@ impl Tracked {
     }
 
     /// Whether these bytes are right before `offset`.
-    fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
+    pub(super) fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(true);
         }
@@ -375,7 +377,7 @@ impl Tracked {
         let Some(reading) = &mut self.reading else {
             return Ok(0);
         };
-        let is_between = reading.framer.is_done() && reading.gzip.is_none();
+        let (is_done, is_plain) = (reading.framer.is_done(), reading.gzip.is_none());
         let space = reading.framer.space();
         let most = space.len().min(READ_BYTES);
         let space = &mut space[..most];
@@ -396,65 +398,29 @@ impl Tracked {
             (None, Some(file)) => file.read_at(space, self.offset)?,
             (None, None) => 0,
         };
-        // A long run of zeros is a hole, or was written as if it were one.
-        let read = space.get(..count).unwrap_or_default();
-        if is_between && read.first() == Some(&0) && read.iter().all(|byte| *byte == 0) {
-            reading.recent.clear();
-            self.tail = Fingerprint::default();
-            self.offset += self.skip_hole(count as u64);
-            return Ok(count);
+        let mut read = &space[..count];
+        if is_plain && count > 0 && read[count - 1] == 0 {
+            // Zeros at its end may be filled later, and those in an event belong to that.
+            read = &read[..before_zeros(read)];
+            if read.is_empty() {
+                let Some(file) = &self.file else { return Ok(0) };
+                let Some(end) = end_of_zeros(file, self.offset + count as u64)? else {
+                    self.longest = self.offset;
+                    return Ok(0);
+                };
+                if is_done {
+                    reading.recent.clear();
+                    self.tail = Fingerprint::default();
+                    self.offset = end;
+                    return Ok(count);
+                }
+                read = &space[..count];
+            }
         }
+        let count = read.len();
         reading.recent.extend(read);
         self.offset += count as u64;
         reading.framer.filled(count);
         Ok(count)
-    }
-
-    /// At least how many zeros there are at the offset, of which `read` were read.
-    fn skip_hole(&self, read: u64) -> u64 {
-        let Some(file) = &self.file else { return read };
-        let from = i64::try_from(self.offset).unwrap_or(i64::MAX);
-        // SAFETY: lseek touches no memory, and the descriptor is open.
-        let data = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
-        let error = io::Error::last_os_error();
-        let data = match u64::try_from(data) {
-            Ok(data) => data,
-            // There is only a hole up to its end.
-            Err(_) if error.raw_os_error() == Some(libc::ENXIO) => self.now.length,
-            Err(_) => return read,
-        };
-        data.min(self.now.length)
-            .saturating_sub(self.offset)
-            .max(read)
-    }
-}
-
-/// A file that may have the content of another one.
-pub(super) struct Probe<'a> {
-    pub(super) file: &'a mut Tracked,
-    pub(super) head: &'a [u8],
-}
-
-impl Candidate for Probe<'_> {
-    fn identity(&self) -> Identity {
-        self.file.now.identity
-    }
-
-    fn length(&self) -> Option<u64> {
-        (!self.file.is_gzip).then_some(self.file.now.length)
-    }
-
-    fn head(&self) -> &[u8] {
-        self.head
-    }
-
-    fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
-        if !self.file.is_gzip {
-            return self.file.has(offset, bytes).unwrap_or(false);
-        }
-        let Ok(mut gzip) = self.file.new_gzip() else {
-            return false;
-        };
-        gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes)
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Op {
     PartOld,
     /// Zeros that take no space on disk, more than one read takes.
     Hole,
+    /// Events where the hole begins.
+    Fill(u8),
     /// The log gets a name that the source does not mean.
     Outside,
     /// It has its own name again.
@@ -114,6 +116,7 @@ fn op(word: &str, count: u8) -> Op {
         "write-old" => Op::WriteOld(count),
         "write-both" => Op::WriteBoth(count),
         "hole" => Op::Hole,
+        "fill" => Op::Fill(count),
         "outside" => Op::Outside,
         "back" => Op::Back,
         "vanish" => Op::Vanish,

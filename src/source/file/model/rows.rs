@@ -161,6 +161,28 @@ fn what_was_read_is_known_again() {
     all(BOTH, &Outcome::default(), lines);
 }
 
+#[test]
+fn zeros_at_a_files_end_are_waited_for_until_anything_follows() {
+    let lines = "
+        for ever: start write 20 settle hole settle stop start settle
+        filled: start write 20 settle hole settle fill 3 settle fill 2 settle
+        filled at once: start write 20 hole settle fill 3 settle
+        all closed, filled: start write 20 settle hole settle fill 3 settle
+        filled, and written on: start write 20 settle hole settle fill 3 settle write 2 settle
+        filled after a start: start write 20 settle hole settle stop start settle fill 3 settle
+        filled meanwhile: start write 20 settle hole settle stop fill 3
+        in an event: start write 20 half hole settle fill 3 settle
+        in an event, and killed: start write 20 half hole settle kill start settle fill 3 settle
+        renamed and filled: start write 20 settle hole settle rename settle write 2 settle
+        compressed: start write 20 settle hole settle rename settle gzip settle write 2
+        all closed, compressed: start write 20 settle hole settle rename gzip settle write 2
+        from the start: hole start settle fill 3 settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        removed: start write 20 settle hole settle stop rename rename remove";
+    all(BOTH, &gone(1, 1..1), lines);
+}
+
 /// Of a file that is closed nothing can be read when it has no name any more.
 #[test]
 fn what_was_read_and_closed_is_known_again() {

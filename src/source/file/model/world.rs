@@ -58,6 +58,8 @@ pub(super) struct World {
     is_excluded: bool,
     /// The event of which a part was written.
     part: u64,
+    /// Where the hole begins.
+    hole: u64,
     /// All of the file that is being compressed.
     compressed: Vec<u8>,
     /// At most this many files are kept open.
@@ -109,6 +111,7 @@ impl World {
             is_damaged: false,
             is_excluded: false,
             part: 0,
+            hole: 0,
             compressed: Vec::new(),
             max_open: 100,
             max_deleted: 1 << 30,
@@ -139,6 +142,12 @@ impl World {
     }
 
     fn write(&mut self, path: &Path, count: u8) {
+        let text = self.text(path, count);
+        Self::append(path, &text);
+    }
+
+    /// What is written next to a file.
+    fn text(&mut self, path: &Path, count: u8) -> String {
         let mut text = String::new();
         if self.has_banner && fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             text.push_str(&banner());
@@ -154,7 +163,7 @@ impl World {
             text.push_str(&event(self.next));
             self.next += 1;
         }
-        Self::append(path, &text);
+        text
     }
 
     /// The content of a file, whole events only.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -98,9 +99,20 @@ impl World {
                 self.scattered.insert(self.part);
             }
             Op::Hole => {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&log)
+                    .unwrap();
+                self.hole = file.metadata().unwrap().len();
+                file.set_len(self.hole + (1 << 20)).unwrap();
+            }
+            Op::Fill(count) => {
+                let text = self.text(&log, count);
                 let file = OpenOptions::new().write(true).open(&log).unwrap();
-                let length = file.metadata().unwrap().len();
-                file.set_len(length + (1 << 20)).unwrap();
+                file.write_all_at(text.as_bytes(), self.hole).unwrap();
+                self.hole += text.len() as u64;
             }
             Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
             Op::Back => fs::rename(self.logs().join("other"), &log).unwrap(),
