@@ -9,7 +9,7 @@ use super::gzip;
 use super::label;
 use super::listing::Listed;
 use super::missing::known_by;
-use super::probe::Probe;
+use super::probe::{Probe, read_head};
 use super::tracked::{State, Tracked};
 use crate::source::spec::FileStart;
 use crate::state::checkpoint::{FileOffset, Fingerprint};
@@ -372,16 +372,5 @@ impl Follower {
                 sink.copied();
             }
         }
-    }
-}
-
-/// What a file begins with; for a compressed one, what its uncompressed content begins with.
-pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
-    let head = file.read_head()?;
-    file.is_gzip = head.starts_with(gzip::MAGIC);
-    if file.is_gzip {
-        Ok(file.new_gzip()?.head())
-    } else {
-        Ok(head)
     }
 }

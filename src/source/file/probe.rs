@@ -1,5 +1,6 @@
 //! Compares a file with what is known of contents.
 
+use super::gzip;
 use super::listing::Identity;
 use super::missing::Candidate;
 use super::tracked::Tracked;
@@ -32,5 +33,16 @@ impl Candidate for Probe<'_> {
             return false;
         };
         gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes)
+    }
+}
+
+/// What a file begins with; for a compressed one, what its uncompressed content begins with.
+pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
+    let head = file.read_head()?;
+    file.is_gzip = head.starts_with(gzip::MAGIC);
+    if file.is_gzip {
+        Ok(file.new_gzip()?.head())
+    } else {
+        Ok(head)
     }
 }

@@ -176,7 +176,13 @@ impl Tracked {
 
     /// At most its first [`HEAD_BYTES`], as they are now.
     pub(super) fn read_head(&mut self) -> io::Result<Vec<u8>> {
-        self.read_at(0, HEAD_BYTES)
+        let mut head = self.read_at(0, HEAD_BYTES)?;
+        // Zeros behind its events may be filled later.
+        match before_zeros(&head) {
+            0 => {}
+            bytes => head.truncate(bytes),
+        }
+        Ok(head)
     }
 
     /// A reader of its uncompressed content, from the beginning.

@@ -167,6 +167,8 @@ fn zeros_at_a_files_end_are_waited_for_until_anything_follows() {
         for ever: start write 20 settle hole settle stop start settle
         filled: start write 20 settle hole settle fill 3 settle fill 2 settle
         filled at once: start write 20 hole settle fill 3 settle
+        a few events, and filled: start write 3 hole settle fill 3 settle fill 30 settle
+        a few events, and filled meanwhile: start write 3 hole settle stop fill 30 start settle
         all closed, filled: start write 20 settle hole settle fill 3 settle
         filled, and written on: start write 20 settle hole settle fill 3 settle write 2 settle
         filled after a start: start write 20 settle hole settle stop start settle fill 3 settle

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::framer::Framer;
-use crate::source::file::classify::read_head;
 use crate::source::file::gzip::MAGIC;
 use crate::source::file::listing::Listed;
 use crate::source::file::missing::known_by;
+use crate::source::file::probe::read_head;
 use crate::source::file::tracked::{Reading, Tracked};
 use crate::source::gunzip::gzip;
 

@@ -81,7 +81,7 @@ impl World {
 
     /// What only rows do.
     fn apply_row(&mut self, op: Op) {
-        let (log, compressed) = (self.log(), self.logs().join("audit.log.1.gz"));
+        let log = self.log();
         match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::WriteBoth(count) => {
@@ -97,22 +97,6 @@ impl World {
                 let rest = &event(self.part)[10..];
                 Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
                 self.scattered.insert(self.part);
-            }
-            Op::Hole => {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .open(&log)
-                    .unwrap();
-                self.hole = file.metadata().unwrap().len();
-                file.set_len(self.hole + (1 << 20)).unwrap();
-            }
-            Op::Fill(count) => {
-                let text = self.text(&log, count);
-                let file = OpenOptions::new().write(true).open(&log).unwrap();
-                file.write_all_at(text.as_bytes(), self.hole).unwrap();
-                self.hole += text.len() as u64;
             }
             Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
             Op::Back => fs::rename(self.logs().join("other"), &log).unwrap(),
@@ -131,6 +115,29 @@ impl World {
             Op::Alias => fs::hard_link(&log, self.numbered(1)).unwrap(),
             Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
+            Op::Replace if log.exists() => {
+                let copy = self.dir.path().join("copy");
+                fs::copy(&log, &copy).unwrap();
+                fs::rename(copy, log).unwrap();
+            }
+            Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
+            Op::Tick => {
+                let now = SystemTime::now();
+                let files = fs::read_dir(self.logs()).unwrap();
+                files.for_each(|file| Self::set_time(&file.unwrap().path(), now));
+            }
+            Op::Zstd => {
+                fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
+            }
+            Op::Hole | Op::Fill(_) => self.make_room(op),
+            op => self.apply_slowly(op),
+        }
+    }
+
+    /// `.1` is compressed bit by bit, or uncompressed.
+    fn apply_slowly(&mut self, op: Op) {
+        let compressed = self.logs().join("audit.log.1.gz");
+        match op {
             Op::Compressing(percent) => {
                 self.gzip(true);
                 self.compress_to(percent, SystemTime::now() + HOUR);
@@ -151,11 +158,6 @@ impl World {
                 fs::write(&compressed, &self.compressed).unwrap();
                 Self::set_time(&compressed, SystemTime::now() - LATER);
             }
-            Op::Replace if log.exists() => {
-                let copy = self.dir.path().join("copy");
-                fs::copy(&log, &copy).unwrap();
-                fs::rename(copy, log).unwrap();
-            }
             Op::Gunzip | Op::GunzipKeep(_) if compressed.exists() => {
                 let bytes = fs::read(&compressed).unwrap();
                 let mut plain = Vec::new();
@@ -168,17 +170,26 @@ impl World {
                     fs::remove_file(compressed).unwrap();
                 }
             }
-            Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
-            Op::Tick => {
-                let now = SystemTime::now();
-                let files = fs::read_dir(self.logs()).unwrap();
-                files.for_each(|file| Self::set_time(&file.unwrap().path(), now));
-            }
-            Op::Zstd => {
-                fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
-            }
             op => self.take_away(op),
         }
+    }
+
+    /// Zeros at the log's end, which take no space, and what is written in their place.
+    fn make_room(&mut self, op: Op) {
+        let log = self.log();
+        let text = match op {
+            Op::Fill(count) => self.text(&log, count),
+            _ => String::new(),
+        };
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let file = options.open(&log).unwrap();
+        if text.is_empty() {
+            self.hole = file.metadata().unwrap().len();
+            file.set_len(self.hole + (1 << 20)).unwrap();
+        }
+        file.write_all_at(text.as_bytes(), self.hole).unwrap();
+        self.hole += text.len() as u64;
     }
 
     /// The log loses some of its content, or is hidden or replaced.
