@@ -67,6 +67,8 @@ pub(super) enum Op {
     Unlink(u8),
     /// The source is a path instead of a pattern from the next start on, or the other way round.
     Respell,
+    /// The host has another name from the next start on, or its own again.
+    Rehost,
     /// The next start finds what 0.1 would have left.
     Upgrade,
     /// The log is replaced by its copy, as by an editor.
@@ -160,6 +162,7 @@ fn op(word: &str, count: u8) -> Op {
         "zstd" => Op::Zstd,
         "remove" => Op::RemoveOldest,
         "respell" => Op::Respell,
+        "rehost" => Op::Rehost,
         "upgrade" => Op::Upgrade,
         "switch" => Op::Switch,
         "settle" => Op::Settle,

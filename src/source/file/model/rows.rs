@@ -129,6 +129,8 @@ fn what_was_read_is_known_again() {
         an entry in two files, found late: start write 20 part settle rename rest write 2 settle stop start settle
         an entry in two files, and killed: start write 20 part settle rename settle kill rest write 2 start
         written on after its removal: start write 20 settle unlink 2 write 3
+        on a host with another name: start write 20 settle stop rehost write 5 rename write 2
+        on a host with another name for a while: start write 20 settle stop rehost write 5 rename write 2 start settle stop rehost write 3 rename write 2
         in two files, and not looked at: start write 20 settle rename write 2 rename write 2
         a hole: start write 20 settle hole settle write 2 settle stop start settle
         a hole at its end: start write 20 settle hole settle stop start settle write 2

@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) vague: BTreeSet<u64>,
     /// Events that are in no file as a whole.
     pub(super) scattered: BTreeSet<u64>,
+    /// The host's name.
+    host: &'static str,
     is_upgrade: bool,
     is_damaged: bool,
     is_excluded: bool,
@@ -107,6 +109,7 @@ impl World {
             held: BTreeSet::new(),
             vague: BTreeSet::new(),
             scattered: BTreeSet::new(),
+            host: "host",
             is_upgrade: false,
             is_damaged: false,
             is_excluded: false,
@@ -233,7 +236,7 @@ impl World {
         if self.agent.is_some() {
             return;
         }
-        let store = Store::open(self.state.path(), "host", &self.pattern)
+        let store = Store::open(self.state.path(), self.host, &self.pattern)
             .unwrap()
             .unwrap();
         let mut found = store.read();
@@ -251,7 +254,7 @@ impl World {
         let progress = Progress::default();
         let restored = Restored {
             found,
-            others: store.read_others("host", None),
+            others: store.read_others(self.host, None),
             progress: progress.clone(),
         };
         let settings = FileSettings {
@@ -310,6 +313,7 @@ impl World {
                 let (path, glob) = (self.log(), self.logs().join("audit.log*"));
                 self.pattern = if self.pattern == path { glob } else { path };
             }
+            Op::Rehost => self.host = if self.host == "host" { "other" } else { "host" },
             Op::Beside => {
                 let dir = self.dir.path().join("beside");
                 fs::create_dir(&dir).unwrap();
@@ -320,7 +324,7 @@ impl World {
             }
             Op::Upgrade => self.is_upgrade = true,
             Op::Damage => {
-                let store = Store::open(self.state.path(), "host", &self.pattern).unwrap();
+                let store = Store::open(self.state.path(), self.host, &self.pattern).unwrap();
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
             }
