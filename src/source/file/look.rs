@@ -67,7 +67,7 @@ impl Follower {
         let began = Instant::now();
         self.looks = self.looks.wrapping_add(1);
         self.looked = Some(now);
-        self.look_at_main();
+        self.look_at_main(now);
         self.troubles.retry(now, &mut self.dirty);
         let forced = std::mem::take(&mut self.dirty);
         let changes = self.listing.look(now, &forced);
@@ -95,12 +95,17 @@ impl Follower {
     }
 
     /// The file at a path is looked at each time: its directory may be large, or on another filesystem.
-    fn look_at_main(&mut self) {
+    fn look_at_main(&mut self, now: Instant) {
         let Some(path) = self.listing.pattern().path() else {
             return;
         };
-        let found = fs::metadata(path).ok();
-        self.main = found.map(|found| (found.dev(), found.ino()));
+        let found = fs::metadata(path);
+        if let Err(error) = &found
+            && !is_gone_error(error)
+        {
+            self.troubles.note(path, error.to_string(), now);
+        }
+        self.main = found.ok().map(|found| (found.dev(), found.ino()));
         if self.main.is_none() || self.main_file().is_some() {
             return;
         }
