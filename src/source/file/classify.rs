@@ -12,7 +12,7 @@ use super::missing::known_by;
 use super::probe::{Probe, read_head};
 use super::tracked::{State, Tracked};
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::{FileOffset, Fingerprint};
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
 /// What compressed files begin with.
@@ -276,7 +276,9 @@ impl Follower {
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                let is_covered = (1..=file.now.length).contains(&covered_so_far) && !file.is_gzip;
+                // As little as one event may be the same by chance.
+                let covered = HEAD_BYTES as u64..=file.now.length;
+                let is_covered = covered.contains(&covered_so_far) && !file.is_gzip;
                 if is_covered && file.start_at(covered_so_far).is_err() {
                     file.restart();
                 }
