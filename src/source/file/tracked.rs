@@ -1,7 +1,7 @@
 //! One file that is followed, under whatever name.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -401,7 +401,11 @@ impl Tracked {
                 };
                 count
             }
-            (None, Some(file)) => file.read_at(space, self.offset)?,
+            (None, Some(file)) => {
+                // So that `lsof` shows how far it was read.
+                (&mut &*file).seek(SeekFrom::Start(self.offset))?;
+                (&mut &*file).read(space)?
+            }
             (None, None) => 0,
         };
         let mut read = &space[..count];
