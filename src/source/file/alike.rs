@@ -5,11 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::follower::Follower;
 use super::listing::Listed;
-use super::missing::{Candidate as _, ends_event, prefixes};
-use super::probe::Probe;
+use super::missing::{ends_event, prefixes};
 use super::search::stems;
 use super::tracked::Tracked;
-use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
+use crate::state::checkpoint::HEAD_BYTES;
 
 /// At most this many files that begin alike are compared with a new one.
 const MAX_ALIKE: usize = 32;
@@ -110,9 +109,7 @@ fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     let mut gzip = file.new_gzip().ok()?;
     let is_partial = gzip.skip_to(other.now.length).is_err();
     let (covered, last) = gzip.last();
-    let is_enough =
-        is_partial || last.len() == HEAD_BYTES || last.last().is_some_and(|byte| ends_event(*byte));
-    let is_same = is_enough && before(other, covered)? == last;
+    let is_same = (is_partial || is_enough(&last)) && before(other, covered)? == last;
     is_same.then_some(Common {
         covered,
         is_longer: false,
@@ -120,24 +117,26 @@ fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     })
 }
 
-/// What was unpacked is read on where the compressed file was, if that is gone.
+/// What was unpacked is read in place of the compressed file if that is gone, or has less.
 fn unpacked(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
-    let (is_gone, read, length) = (other.is_gone, other.reached().offset, file.now.length);
-    let mut probe = Probe {
-        file: other,
-        head: &[],
-    };
-    let mut is_same = |at: &u64| {
-        let own = before(file, *at).filter(|own| !own.is_empty());
-        own.is_some_and(|own| probe.has_before(*at, Fingerprint::of(&own)))
-    };
-    // It may be longer than the compressed file by now.
-    let covered = [length, read].into_iter().find(|at| is_same(at))?;
+    let length = file.now.length;
+    let mut gzip = other.new_gzip().ok()?;
+    let is_as_long = gzip.skip_to(length).ok()?;
+    let (covered, last) = gzip.last();
+    if !is_enough(&last) || before(file, covered)? != last {
+        return None;
+    }
+    let has_all = !is_as_long || gzip.read(&mut [0]).ok()? == 0;
     Some(Common {
         covered,
-        is_longer: is_gone && length >= read,
+        is_longer: has_all && (length > covered || other.is_gone),
         is_partial: false,
     })
+}
+
+/// Whether two files are alike if they have this in common right before an offset.
+fn is_enough(last: &[u8]) -> bool {
+    last.len() == HEAD_BYTES || last.last().is_some_and(|byte| ends_event(*byte))
 }
 
 /// At most [`HEAD_BYTES`] right before an offset, if the file has as much.

@@ -233,6 +233,15 @@ fn what_was_read_and_is_unpacked_is_known_again() {
         unpacked in part: start write 60 settle rename settle gzip wait 100 gunzip-keep 50 settle gunzip settle
         unpacked beside it: start write 20 settle rename settle gzip wait 100 gunzip-keep 100 settle gunzip settle write 2";
     all(BOTH, &copies(1), lines);
+    // What they begin with is all that one of them has.
+    let lines = "
+        all begin alike, as one that was compressed: start settle write 1 settle cut 1 settle move gzip write 1 settle move write 1 settle";
+    let expected = Outcome {
+        is_mixed: true,
+        copies: 1,
+        ..twice(0..=0)
+    };
+    all(BOTH, &expected, lines);
     // The event that took the last room counts as read when the next one is taken.
     let lines = "
         unpacked, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle gunzip settle";
