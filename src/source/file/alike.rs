@@ -110,9 +110,11 @@ fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     let is_partial = gzip.skip_to(other.now.length).is_err();
     let (covered, last) = gzip.last();
     let is_same = (is_partial || is_enough(&last)) && before(other, covered)? == last;
+    // A copy of what is gone may have been written on before it was compressed.
+    let is_longer = is_same && other.is_gone && matches!(gzip.read(&mut [0]), Ok(1));
     is_same.then_some(Common {
         covered,
-        is_longer: false,
+        is_longer,
         is_partial,
     })
 }

@@ -338,7 +338,12 @@ impl Tracked {
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
         if self.is_gzip {
             let is_gzip = self.read_head()?.starts_with(super::gzip::MAGIC);
-            return Ok(!is_gzip || !self.head.fits(&self.new_gzip()?.head()));
+            if !is_gzip || !self.head.fits(&self.new_gzip()?.head()) {
+                return Ok(true);
+            }
+            let (mut gzip, Reached { offset, tail, .. }) = (self.new_gzip()?, self.reached());
+            let has_all = gzip.skip_to(offset)?;
+            return Ok(!has_all || !(tail.is_empty() || gzip.has_before(offset, tail)));
         }
         let length = self.open()?.metadata()?.len();
         let reached = self.reached();
