@@ -149,9 +149,10 @@ fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     let gone: Vec<u64> = gone.copied().collect();
     let bytes: usize = gone.iter().map(|number| event(*number).len()).sum();
     let reported = world.hook.lost;
+    // What is queued from a file that is let go early may be lost with a kill.
     // Of two files that begin alike, one that is gone before any of it was read may seem to be the other.
     prop_assert!(
-        kind.has_banner || reported >= bytes as u64,
+        kind.has_banner || kind.is_closed || reported >= bytes as u64,
         "{gone:?} are gone, {bytes} bytes; reported: {reported}"
     );
     prop_assert!(

@@ -116,6 +116,8 @@ impl World {
             Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
             Op::Replace if log.exists() => {
+                // A copy can't be recognised by half an event.
+                self.has_removed |= Self::events(&fs::read(&log).unwrap()).is_empty();
                 let copy = self.dir.path().join("copy");
                 fs::copy(&log, &copy).unwrap();
                 fs::rename(copy, log).unwrap();
