@@ -34,7 +34,9 @@ impl Gunzip {
         *input = input.get(used..).unwrap_or_default();
         match status {
             Ok(Status::StreamEnd) => self.0 = None,
-            Ok(_) if used + made > 0 => {}
+            // What came out before an error counts; the next call has the error again.
+            _ if made > 0 => {}
+            Ok(_) if used > 0 => {}
             _ => return Err(BadGzip),
         }
         Ok(made)

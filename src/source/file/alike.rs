@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::follower::Follower;
 use super::listing::Listed;
-use super::missing::{Candidate as _, ends_event, prefixes};
+use super::missing::{ends_event, prefixes};
 use super::search::stems;
-use super::tracked::{Probe, Tracked};
-use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
+use super::tracked::Tracked;
+use crate::state::checkpoint::HEAD_BYTES;
 
 /// At most this many files that begin alike are compared with a new one.
 const MAX_ALIKE: usize = 32;
@@ -48,45 +48,104 @@ impl Follower {
         })
     }
 
-    /// How many bytes a file shares with a followed one that begins alike, if the longer one begins with all of the
-    /// shorter one; and whether the file is longer.
-    pub(super) fn common(&mut self, original: u64, file: &mut Tracked) -> Option<(u64, bool)> {
+    /// What a file shares with a followed one that begins alike, if the longer one begins with all of the shorter one.
+    pub(super) fn common(&mut self, original: u64, file: &mut Tracked) -> Option<Common> {
         let other = self.files.get_mut(&original)?;
         // Everything begins as an empty file does.
-        if other.is_gzip || other.now.length == 0 {
+        if other.now.length == 0 {
             return None;
         }
-        let common = match file.is_gzip {
-            true => other.now.length,
-            false => other.now.length.min(file.now.length),
-        };
-        let bytes = usize::try_from(common)
-            .unwrap_or(usize::MAX)
-            .min(HEAD_BYTES);
         let was_open = other.is_open();
-        let theirs = other.read_at(common - bytes as u64, bytes).ok();
+        let common = match (other.is_gzip, file.is_gzip) {
+            (false, false) => plain(other, file),
+            (false, true) => compressed(other, file),
+            (true, false) => unpacked(other, file),
+            (true, true) => None,
+        };
         if !was_open {
             other.close();
         }
-        if file.is_gzip {
-            let mut probe = Probe { file, head: &[] };
-            let is_same = probe.has_before(common, Fingerprint::of(&theirs?));
-            return is_same.then_some((other.offset, false));
-        }
-        let own = file.read_at(common - bytes as u64, bytes).ok()?;
-        if theirs.as_ref() != Some(&own) || own.len() < bytes {
-            return None;
-        }
-        let whole = own.iter().rposition(|byte| *byte == b'\n');
-        let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
-        if bytes < HEAD_BYTES && !is_whole {
-            return None;
-        }
-        let rest = if is_whole {
-            0
-        } else {
-            bytes - whole.map_or(0, |at| at + 1)
-        };
-        Some((common - rest as u64, file.now.length > other.now.length))
+        common
     }
+}
+
+/// What two files have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Common {
+    /// So many bytes at their beginning.
+    pub(super) covered: u64,
+    /// The file has all of the followed one, and is read in its place.
+    pub(super) is_longer: bool,
+    /// The file is compressed, and ends early.
+    pub(super) is_partial: bool,
+}
+
+fn plain(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let common = other.now.length.min(file.now.length);
+    let theirs = before(other, common)?;
+    let own = before(file, common)?;
+    if theirs != own {
+        return None;
+    }
+    let whole = own.iter().rposition(|byte| *byte == b'\n');
+    let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
+    if own.len() < HEAD_BYTES && !is_whole {
+        return None;
+    }
+    let rest = if is_whole {
+        0
+    } else {
+        own.len() - whole.map_or(0, |at| at + 1)
+    };
+    Some(Common {
+        covered: common - rest as u64,
+        is_longer: file.now.length > other.now.length,
+        is_partial: false,
+    })
+}
+
+/// A compressed file has no more than the beginning of another one while it is written.
+fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let mut gzip = file.new_gzip().ok()?;
+    let is_partial = gzip.skip_to(other.now.length).is_err();
+    let (covered, last) = gzip.last();
+    let is_same = (is_partial || is_enough(&last)) && before(other, covered)? == last;
+    // A copy of what is gone may have been written on before it was compressed.
+    let is_longer = is_same && other.is_gone && matches!(gzip.read(&mut [0]), Ok(1));
+    is_same.then_some(Common {
+        covered,
+        is_longer,
+        is_partial,
+    })
+}
+
+/// What was unpacked is read in place of the compressed file if that is gone, or has less.
+fn unpacked(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let length = file.now.length;
+    let mut gzip = other.new_gzip().ok()?;
+    let is_as_long = gzip.skip_to(length).ok()?;
+    let (covered, last) = gzip.last();
+    if !is_enough(&last) || before(file, covered)? != last {
+        return None;
+    }
+    let has_all = !is_as_long || gzip.read(&mut [0]).ok()? == 0;
+    Some(Common {
+        covered,
+        is_longer: has_all && (length > covered || other.is_gone),
+        is_partial: false,
+    })
+}
+
+/// Whether two files are alike if they have this in common right before an offset.
+fn is_enough(last: &[u8]) -> bool {
+    last.len() == HEAD_BYTES || last.last().is_some_and(|byte| ends_event(*byte))
+}
+
+/// At most [`HEAD_BYTES`] right before an offset, if the file has as much.
+fn before(file: &mut Tracked, offset: u64) -> Option<Vec<u8>> {
+    let bytes = offset.min(HEAD_BYTES as u64);
+    let found = file
+        .read_at(offset - bytes, usize::try_from(bytes).ok()?)
+        .ok()?;
+    (found.len() as u64 == bytes).then_some(found)
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::classify::read_head;
 use super::follower::Follower;
 use super::label;
+use super::probe::read_head;
 use super::tracked::State;
 
 impl Follower {

@@ -3,14 +3,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::{Follower, Sink};
+use super::alike::Common;
+use super::follower::{Follower, QUIET, Sink};
 use super::gzip;
 use super::label;
 use super::listing::Listed;
 use super::missing::known_by;
-use super::tracked::{Probe, State, Tracked};
+use super::probe::{Probe, read_head};
+use super::tracked::{State, Tracked};
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::{FileOffset, Fingerprint};
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
 /// What compressed files begin with.
@@ -126,6 +128,11 @@ impl Follower {
             return;
         }
         file.resume(known);
+        if file.is_gzip {
+            // It may have more than its original had when that was last seen.
+            let is_other = known.inode != file.now.identity.1;
+            file.longest = known.length.max(known.offset + u64::from(is_other));
+        }
         let (device, inode) = file.now.identity;
         let path = &file.now.path;
         // What was read before may not be final yet: then the checkpoint says less than `known`.
@@ -135,7 +142,9 @@ impl Follower {
         {
             self.progress.start(number, file.known());
         }
-        let before = if file.is_gzip { 0 } else { known.length };
+        // That of a compressed file is a guess.
+        let is_guess = file.is_gzip || known.path.extension().is_some_and(|end| end == "gz");
+        let before = if is_guess { 0 } else { known.length };
         let cut = before.saturating_sub(file.longest);
         self.put(number, file);
         self.note_cut(number, cut);
@@ -203,6 +212,12 @@ impl Follower {
         if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
             return Class::Compressed(name);
         }
+        let age = SystemTime::now().duration_since(file.now.modified);
+        // Its time may be another host's, whose clock is ahead.
+        let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
+        if file.is_gzip && age < SETTLES {
+            return Class::Later;
+        }
         let alike = self.alike(number, file, head);
         for other in &alike {
             self.check_rewritten(*other, now);
@@ -214,20 +229,21 @@ impl Follower {
         if let Some((_, entry)) = self.others.take_content(&mut probe) {
             return Class::Known(number, entry);
         }
-        let found = alike.iter().find_map(|original| {
-            let (covered, is_longer) = self.common(*original, file)?;
-            Some((*original, covered, is_longer))
-        });
-        match found {
-            Some((original, covered, true)) => return Class::Longer { original, covered },
-            Some((original, covered, false)) => return Class::Copy { original, covered },
-            None => {}
-        }
-        let age = SystemTime::now().duration_since(file.now.modified);
-        // Its time may be another host's, whose clock is ahead.
-        let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
-        if file.is_gzip && age < SETTLES {
-            return Class::Later;
+        for original in alike {
+            let Some(common) = self.common(original, file) else {
+                continue;
+            };
+            let covered = common.covered;
+            return match common {
+                // Its original is just being compressed.
+                Common {
+                    is_partial: true, ..
+                } if age < QUIET => Class::Later,
+                Common {
+                    is_longer: true, ..
+                } => Class::Longer { original, covered },
+                _ => Class::Copy { original, covered },
+            };
         }
         Class::New
     }
@@ -260,7 +276,9 @@ impl Follower {
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                let is_covered = (1..=file.now.length).contains(&covered_so_far);
+                // As little as one event may be the same by chance.
+                let covered = HEAD_BYTES as u64..=file.now.length;
+                let is_covered = covered.contains(&covered_so_far) && !file.is_gzip;
                 if is_covered && file.start_at(covered_so_far).is_err() {
                     file.restart();
                 }
@@ -356,16 +374,5 @@ impl Follower {
                 sink.copied();
             }
         }
-    }
-}
-
-/// What a file begins with; for a compressed one, what its uncompressed content begins with.
-pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
-    let head = file.read_head()?;
-    file.is_gzip = head.starts_with(gzip::MAGIC);
-    if file.is_gzip {
-        Ok(file.new_gzip()?.head())
-    } else {
-        Ok(head)
     }
 }

@@ -56,7 +56,7 @@ impl Follower {
             ..file.known()
         };
         // Half an event at its end counts as read, too.
-        if file.offset >= file.longest || file.is_gzip {
+        if file.offset >= file.longest {
             self.complete.insert(number, ending);
         }
         if let Some(rest) = file.rest() {
@@ -66,23 +66,31 @@ impl Follower {
         self.must_search = true;
     }
 
-    /// Logs compressed files that are damaged, or incomplete and no longer written.
-    pub(super) fn log_damaged(&mut self, now: Instant) {
-        let files = &self.files;
+    /// Reports compressed files that are damaged, or incomplete and no longer written.
+    pub(super) fn report_damaged(&mut self, now: Instant, sink: &mut impl Sink) {
+        let (files, progress) = (&mut self.files, &self.progress);
         self.damaged.retain(|(number, error)| {
-            let Some(file) = files.get(number) else {
+            let Some(file) = files.get_mut(number) else {
                 return false;
             };
             let is_written = now.saturating_duration_since(file.active) < QUIET && !file.is_gone;
             if error.kind() == ErrorKind::UnexpectedEof && is_written {
                 return true;
             }
-            Message::FileDamaged {
+            let file_damaged = Message::FileDamaged {
                 file: label(&file.now.path),
                 offset: file.offset,
                 error: error.to_string(),
+            };
+            file_damaged.log();
+            let unread = file.longest.saturating_sub(file.offset);
+            if unread > 0 {
+                let reason = format!("{} is damaged", label(&file.now.path));
+                sink.lost(unread, &reason);
             }
-            .log();
+            // Not even half an event at its end is awaited.
+            file.longest = file.reached().offset;
+            progress.lost(*number, file.longest);
             false
         });
     }
@@ -148,7 +156,7 @@ impl Follower {
     }
 
     /// A file is no longer one of the source's.
-    fn lose(&mut self, number: u64, ending: Ending) {
+    pub(super) fn lose(&mut self, number: u64, ending: Ending) {
         let Some(mut file) = self.take(number) else {
             return;
         };
@@ -346,7 +354,7 @@ impl Follower {
         // What has just been written to may be removed next.
         let is_hot = self.hot.contains(&number) && self.open.len() * 2 <= self.max_open;
         let is_idle = !is_hot && !file.is_gone && (is_passed || file.is_read());
-        if self.open.len() > MAX_IDLE && is_idle {
+        if self.open.len() > MAX_IDLE.min(self.max_open) && is_idle {
             file.close();
             self.open.remove(&number);
         }

@@ -2,20 +2,26 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt as _;
 
-use flate2::read::MultiGzDecoder;
-
+use crate::source::gunzip::Gunzip;
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
 /// What such a file begins with.
 pub(super) const MAGIC: &[u8] = b"\x1f\x8b";
-/// Bytes read at a time where content is only passed over.
+/// Bytes read at a time.
 const STEP: usize = 32 << 10;
 
 /// Such a file. Its offsets are those of the uncompressed content.
 pub(super) struct Gzip {
-    decoder: MultiGzDecoder<File>,
+    file: File,
+    /// Where it is read on: all duplicates of a descriptor share one position, so that cannot be used.
+    at: u64,
+    /// Compressed bytes, of which some are used.
+    input: Vec<u8>,
+    used: usize,
+    gunzip: Gunzip,
     offset: u64,
     /// The last bytes before the offset.
     recent: VecDeque<u8>,
@@ -24,21 +30,55 @@ pub(super) struct Gzip {
 impl Gzip {
     pub(super) fn new(file: File) -> Self {
         Gzip {
-            decoder: MultiGzDecoder::new(file),
+            file,
+            at: 0,
+            input: Vec::new(),
+            used: 0,
+            gunzip: Gunzip::default(),
             offset: 0,
             recent: VecDeque::new(),
         }
     }
 
+    /// Its next bytes; none where it ends.
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let count = self.decoder.read(space)?;
-        self.offset += count as u64;
-        let last = &space[..count];
-        let last = &last[last.len().saturating_sub(HEAD_BYTES)..];
-        self.recent.extend(last);
-        let surplus = self.recent.len().saturating_sub(HEAD_BYTES);
-        self.recent.drain(..surplus);
-        Ok(count)
+        loop {
+            let is_at_end = self.used == self.input.len() && !self.fill()?;
+            let mut input = &self.input[self.used..];
+            if self.gunzip.is_done() {
+                // Some fill up the last block with zeros.
+                let zeros = input.iter().take_while(|byte| **byte == 0);
+                input = &input[zeros.count()..];
+            }
+            let count = match self.gunzip.is_done() && input.is_empty() {
+                true => 0,
+                false => match self.gunzip.next(&mut input, space) {
+                    Ok(count) => count,
+                    Err(_) if is_at_end => return Err(ErrorKind::UnexpectedEof.into()),
+                    Err(_) => return Err(io::Error::other("corrupt deflate stream")),
+                },
+            };
+            self.used = self.input.len() - input.len();
+            if count > 0 || space.is_empty() || (is_at_end && self.gunzip.is_done()) {
+                self.offset += count as u64;
+                let last = &space[..count];
+                self.recent
+                    .extend(&last[count.saturating_sub(HEAD_BYTES)..]);
+                let surplus = self.recent.len().saturating_sub(HEAD_BYTES);
+                self.recent.drain(..surplus);
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Reads compressed bytes. False if there are no more.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.input.resize(STEP, 0);
+        self.used = STEP;
+        let count = self.file.read_at(&mut self.input, self.at)?;
+        self.input.truncate(count);
+        (self.at, self.used) = (self.at + count as u64, 0);
+        Ok(count > 0)
     }
 
     /// At most the first [`HEAD_BYTES`], if nothing of it was read yet.
@@ -67,11 +107,22 @@ impl Gzip {
         Ok(true)
     }
 
+    /// How many compressed bytes are left of so many.
+    pub(super) fn rest(&self, length: u64) -> u64 {
+        let unused = self.input.len() - self.used;
+        length.saturating_sub(self.at - unused as u64)
+    }
+
+    /// How far it was read, and at most the [`HEAD_BYTES`] right before that.
+    pub(super) fn last(&self) -> (u64, Vec<u8>) {
+        (self.offset, self.recent.iter().copied().collect())
+    }
+
     /// Whether it was read up to `offset`, and these bytes are right before that.
     pub(super) fn has_before(&self, offset: u64, bytes: Fingerprint) -> bool {
-        let skip = self.recent.len().saturating_sub(bytes.len());
-        let last: Vec<u8> = self.recent.iter().skip(skip).copied().collect();
-        self.offset == offset && Fingerprint::of(&last) == bytes
+        let (at, last) = self.last();
+        let skip = last.len().saturating_sub(bytes.len());
+        at == offset && Fingerprint::of(&last[skip..]) == bytes
     }
 }
 
@@ -93,9 +144,7 @@ mod tests {
             file.write_all(&gzip(part)).unwrap();
         }
         for offset in [0, 1, 1000, 69_999, 70_001, text.len()] {
-            let mut copy = file.try_clone().unwrap();
-            io::Seek::rewind(&mut copy).unwrap();
-            let mut gzip = Gzip::new(copy);
+            let mut gzip = Gzip::new(file.try_clone().unwrap());
             assert!(gzip.skip_to(offset as u64).unwrap());
             let tail = Fingerprint::of(&text[offset.saturating_sub(HEAD_BYTES)..offset]);
             assert!(gzip.has_before(offset as u64, tail));
@@ -110,6 +159,50 @@ mod tests {
             assert!(rest[..filled] == text[offset..]);
             assert_eq!(gzip.offset, text.len() as u64);
             assert!(!gzip.skip_to(u64::MAX).unwrap());
+        }
+    }
+
+    #[test]
+    fn zeros_after_a_member_are_its_end_and_all_else_is_an_error() {
+        let text = b"{\"n\":1}\n".repeat(9000);
+        let whole = gzip(&text);
+        // All of it comes out before that is known.
+        let mut wrong_sum = whole.clone();
+        wrong_sum[whole.len() - 8] ^= 1;
+        let half = &whole[..whole.len() / 2];
+        let (early, corrupt) = (Some(ErrorKind::UnexpectedEof), Some(ErrorKind::Other));
+        for (bytes, error, is_whole) in [
+            (&whole[..], None, true),
+            (&[&whole, &[0; 70_000][..]].concat(), None, true),
+            (&[&whole, &[0; 5][..], &gzip(b"")].concat(), None, true),
+            (&whole[..whole.len() - 1], early, true),
+            (half, early, false),
+            (&whole[..1], early, false),
+            (&wrong_sum, corrupt, true),
+            (&[half, &[0; 70_000][..]].concat(), corrupt, false),
+            (&[&whole, &b"garbage"[..]].concat(), corrupt, true),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            // One byte at a time, the decoder has more to say after it has taken the last of its input.
+            for step in [1, 100_000] {
+                let mut gzip = Gzip::new(file.try_clone().unwrap());
+                let mut space = vec![0; step];
+                let end = loop {
+                    match gzip.read(&mut space) {
+                        Ok(0) => break None,
+                        Ok(_) => {}
+                        Err(error) => break Some(error.kind()),
+                    }
+                };
+                assert_eq!(end, error, "{} {step}", bytes.len());
+                assert_eq!(
+                    gzip.offset == text.len() as u64,
+                    is_whole,
+                    "{}",
+                    bytes.len()
+                );
+            }
         }
     }
 }

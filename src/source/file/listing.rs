@@ -194,7 +194,20 @@ impl Listing {
     ) -> io::Result<Vec<(PathBuf, Vec<usize>)>> {
         let mut inside = Vec::new();
         let before = changes.names.len();
-        for entry in fs::read_dir(path)? {
+        let entries = fs::read_dir(path).inspect_err(|error| {
+            // In a directory that can be entered only, the file of a path can be read, and nothing else.
+            let is_refused = error.kind() == ErrorKind::PermissionDenied;
+            if let Some(main) = self.pattern.path().filter(|_| is_refused)
+                && let Ok(found) = fs::metadata(main)
+            {
+                changes.dirs.insert(path.to_owned());
+                changes.names.push(Name {
+                    path: main.into(),
+                    entry: found.ino(),
+                });
+            }
+        })?;
+        for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -231,6 +244,8 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -318,6 +333,39 @@ mod tests {
             assert_eq!(names(&changes, root), expected);
             assert!(changes.errors.is_empty(), "{changes:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_can_only_be_entered_has_the_file_of_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_owned();
+        fs::write(root.join("a.log"), "").unwrap();
+        for (pattern, mode, found) in [
+            ("a.log", 0o311, &["a.log"][..]),
+            ("b.log", 0o311, &[]),
+            ("*.log", 0o311, &[]),
+            ("a.log", 0o200, &[]),
+        ] {
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+            let root = root.clone();
+            let look = move || {
+                // SAFETY: that of this thread only, so that the superuser is refused, too.
+                unsafe { libc::setfsuid(65534) };
+                let mut listing = Listing::new(Pattern::new(&root.join(pattern), &[]));
+                let changes = listing.look(Instant::now(), &HashSet::new());
+                (names(&changes, &root), changes.errors.len())
+            };
+            let (names, errors) = std::thread::spawn(look).join().unwrap();
+            assert_eq!(
+                (&names[..], errors),
+                (
+                    &found.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()[..],
+                    1
+                ),
+                "{pattern} {mode:o}"
+            );
+        }
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::follower::{COOLS, Follower, MAX_HOT, QUIET, Sink};
+use super::follower::{COOLS, Ending, Follower, MAX_HOT, QUIET, Sink};
 use super::label;
 use super::listing::{Listed, Name};
 use super::tracked::{State, Tracked};
@@ -67,7 +67,7 @@ impl Follower {
         let began = Instant::now();
         self.looks = self.looks.wrapping_add(1);
         self.looked = Some(now);
-        self.look_at_main();
+        self.look_at_main(now);
         self.troubles.retry(now, &mut self.dirty);
         let forced = std::mem::take(&mut self.dirty);
         let changes = self.listing.look(now, &forced);
@@ -81,7 +81,7 @@ impl Follower {
         self.poll(now);
         self.claim(&new, sink.name());
         self.add(new, now);
-        self.log_damaged(now);
+        self.report_damaged(now, sink);
         self.tend_gone(now, sink);
         self.resolve_missing(now, sink);
         self.close_some();
@@ -95,12 +95,17 @@ impl Follower {
     }
 
     /// The file at a path is looked at each time: its directory may be large, or on another filesystem.
-    fn look_at_main(&mut self) {
+    fn look_at_main(&mut self, now: Instant) {
         let Some(path) = self.listing.pattern().path() else {
             return;
         };
-        let found = fs::metadata(path).ok();
-        self.main = found.map(|found| (found.dev(), found.ino()));
+        let found = fs::metadata(path);
+        if let Err(error) = &found
+            && !is_gone_error(error)
+        {
+            self.troubles.note(path, error.to_string(), now);
+        }
+        self.main = found.ok().map(|found| (found.dev(), found.ino()));
         if self.main.is_none() || self.main_file().is_some() {
             return;
         }
@@ -208,6 +213,10 @@ impl Follower {
     }
 
     fn go(&mut self, number: u64, now: Instant) {
+        // What was in a closed file may be in one that was just found.
+        if !self.files.get(&number).is_some_and(|file| file.is_open()) {
+            return self.lose(number, Ending::Unclear);
+        }
         if let Some(file) = self.files.get_mut(&number) {
             file.is_gone = true;
             file.active = now;

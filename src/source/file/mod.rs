@@ -19,10 +19,12 @@ mod missing;
 mod model;
 mod pace;
 mod pattern;
+mod probe;
 mod reading;
 mod search;
 mod tracked;
 mod trouble;
+mod zeros;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

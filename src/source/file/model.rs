@@ -4,6 +4,7 @@
 //! those must have been delivered at the end. What the agent has seen, and is gone, must have been reported, and
 //! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
+mod compressed;
 mod follower;
 mod hook;
 mod kept;
@@ -30,6 +31,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Copytruncate),
         1 => Just(Op::Truncate),
         1 => Just(Op::Gzip),
+        1 => Just(Op::Gunzip),
+        1 => Just(Op::Replace),
         1 => Just(Op::RemoveOldest),
         1 => (1..5_u8).prop_map(Op::WriteOld),
         1 => Just(Op::BadEntry),
@@ -113,6 +116,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     let mut world = World::new(kind.is_glob, kind.has_banner);
+    if kind.is_closed {
+        world.max_open = 0;
+    }
     // Files that were rotated before the first start don't belong to a path.
     if !kind.is_late {
         world.apply(Op::Write(3));
@@ -133,16 +139,20 @@ fn run(kind: Kind, ops: &[Op]) -> Result<(), TestCaseError> {
     prop_assert!(lost.is_empty(), "lost: {lost:?}");
     let let_go = world.held.difference(&delivered);
     let let_go: Vec<u64> = let_go.copied().collect();
-    prop_assert!(let_go.is_empty(), "removed while it was open: {let_go:?}");
+    prop_assert!(
+        kind.is_closed || let_go.is_empty(),
+        "removed while it was open: {let_go:?}"
+    );
     // What was seen, and is gone with its file, is reported with its bytes.
     let gone = world.known.difference(&delivered);
     let gone = gone.filter(|number| !world.vague.contains(number) && !expected.contains(number));
     let gone: Vec<u64> = gone.copied().collect();
     let bytes: usize = gone.iter().map(|number| event(*number).len()).sum();
     let reported = world.hook.lost;
+    // What is queued from a file that is let go early may be lost with a kill.
     // Of two files that begin alike, one that is gone before any of it was read may seem to be the other.
     prop_assert!(
-        kind.has_banner || reported >= bytes as u64,
+        kind.has_banner || kind.is_closed || reported >= bytes as u64,
         "{gone:?} are gone, {bytes} bytes; reported: {reported}"
     );
     prop_assert!(
@@ -184,13 +194,16 @@ struct Kind {
     has_banner: bool,
     /// There is no file when the agent starts.
     is_late: bool,
+    /// No file stays open that was read.
+    is_closed: bool,
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    any::<(bool, bool, bool)>().prop_map(|(is_glob, has_banner, is_late)| Kind {
+    any::<(bool, bool, bool, bool)>().prop_map(|(is_glob, has_banner, is_late, is_closed)| Kind {
         is_glob,
         has_banner,
         is_late,
+        is_closed,
     })
 }
 

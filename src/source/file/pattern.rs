@@ -39,9 +39,12 @@ pub(super) struct Meaning {
 }
 
 impl Pattern {
-    /// A path is a pattern if it has `*`, `?` or `[`, unless a file has just that name.
+    /// A path is a pattern if it has `*`, `?` or `[`, unless a file has just that name, and the pattern does not match it:
+    /// `*.log` stays one.
     pub(super) fn new(path: &Path, exclude: &[String]) -> Self {
-        let is_glob = has_wildcard(path.as_os_str()) && fs::symlink_metadata(path).is_err();
+        let bytes = path.as_os_str().as_bytes();
+        let is_glob = has_wildcard(path.as_os_str())
+            && (matches_path(bytes, bytes) || fs::symlink_metadata(path).is_err());
         let mut root = PathBuf::new();
         let mut parts = Vec::new();
         for component in path.components() {
@@ -104,7 +107,7 @@ impl Pattern {
         let is_last = place + 1 == self.parts.len();
         match self.parts.get(place) {
             Some(Part::Path(own)) => meaning.is_file |= is_or_was(own, name),
-            Some(Part::Matching(pattern)) if matches(pattern, name) => {
+            Some(Part::Matching(pattern)) if pattern == name || matches(pattern, name) => {
                 if is_last {
                     meaning.is_file = true;
                 } else {
@@ -268,6 +271,36 @@ mod tests {
             .filter(is_meant)
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_pattern_is_meant_too_and_alone_only_if_it_does_not_match_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, is_there, others, is_path) in [
+            ("*.log", false, "a.log *.log", false),
+            ("*.log", true, "a.log *.log", false),
+            ("a[1].log", false, "a1.log a[1].log", false),
+            ("a[1].log", true, "a[1].log a[1].log.1", true),
+        ] {
+            let path = dir.path().join(name);
+            if is_there {
+                fs::write(&path, "").unwrap();
+            }
+            let path = path.to_str().unwrap();
+            let prefix = format!("{}/", dir.path().display());
+            let paths = ["a.log", "*.log", "a1.log", "a[1].log", "a[1].log.1", "b"];
+            let paths = paths.map(|name| format!("{prefix}{name}")).join(" ");
+            let found = meant(path, &[], &paths).replace(&prefix, "");
+            let expected: Vec<&str> = others.split(' ').collect();
+            for name in expected {
+                assert!(
+                    found.split(' ').any(|it| it == name),
+                    "{name} {is_there}: {found}"
+                );
+            }
+            let is_it = Pattern::new(Path::new(path), &[]).path().is_some();
+            assert_eq!(is_it, is_path, "{name} {is_there}");
+        }
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl Follower {
             return Ok(Step::Worked);
         }
         let step = self.read_turn(number, sink)?;
+        self.note_seen(number);
         if step == Step::Idle
             && let Some(file) = self.files.get(&number)
             && !file.is_gone

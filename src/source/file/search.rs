@@ -9,11 +9,11 @@ use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::classify::read_head;
 use super::follower::{Ending, Follower};
 use super::label;
 use super::listing::Listed;
-use super::tracked::{Probe, Tracked};
+use super::probe::{Probe, read_head};
+use super::tracked::Tracked;
 use crate::state::checkpoint::FileOffset;
 use crate::telemetry::message::Message;
 

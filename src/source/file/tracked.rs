@@ -2,20 +2,20 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::gzip::Gzip;
-use super::listing::{Identity, Listed};
-use super::missing::{Candidate, known_by};
+use super::listing::Listed;
+use super::missing::known_by;
+use super::zeros::{before_zeros, end_of_zeros};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
 /// How far back the beginning of a file's last line is searched for.
-const LINE_BYTES: u64 = 64 << 10;
+const LINE_BYTES: usize = 64 << 10;
 /// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
@@ -77,7 +77,9 @@ pub(super) struct Tracked {
     /// Closed while many others are open.
     file: Option<File>,
     pub(super) is_gzip: bool,
-    /// The greatest length of this content, when it was last known to be still the same.
+    /// The greatest length of this content, when it was last known to be still the same. That of a compressed file is
+    /// not known before it was read to its end: at least what was read, and as much as its compressed rest. Zeros that
+    /// nothing follows do not count.
     pub(super) longest: u64,
     /// How far it was read.
     pub(super) offset: u64,
@@ -166,24 +168,26 @@ impl Tracked {
     pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
         let file = self.open()?;
         let length = file.metadata()?.len();
-        let from = length.saturating_sub(LINE_BYTES);
-        let mut last = Vec::new();
-        (&mut &*file).seek(SeekFrom::Start(from))?;
-        (&mut &*file).take(length - from).read_to_end(&mut last)?;
+        let from = length.saturating_sub(LINE_BYTES as u64);
+        let last = self.read_at(from, LINE_BYTES)?;
         let line = last.iter().rposition(|byte| *byte == b'\n');
         self.start_at(line.map_or(length, |at| from + at as u64 + 1))
     }
 
     /// At most its first [`HEAD_BYTES`], as they are now.
     pub(super) fn read_head(&mut self) -> io::Result<Vec<u8>> {
-        self.read_at(0, HEAD_BYTES)
+        let mut head = self.read_at(0, HEAD_BYTES)?;
+        // Zeros behind its events may be filled later.
+        match before_zeros(&head) {
+            0 => {}
+            bytes => head.truncate(bytes),
+        }
+        Ok(head)
     }
 
     /// A reader of its uncompressed content, from the beginning.
     pub(super) fn new_gzip(&mut self) -> io::Result<Gzip> {
-        let mut file = self.open()?.try_clone()?;
-        file.rewind()?;
-        Ok(Gzip::new(file))
+        Ok(Gzip::new(self.open()?.try_clone()?))
     }
 
     /// Bytes from `offset` on, fewer at its end.
@@ -249,7 +253,11 @@ impl Tracked {
             device: self.now.identity.0,
             inode: self.now.identity.1,
             offset: reached.offset,
-            length: self.now.length,
+            length: if self.is_gzip {
+                self.longest
+            } else {
+                self.now.length
+            },
             head: reached.head,
             tail: reached.tail,
             is_gone: false,
@@ -317,7 +325,8 @@ impl Tracked {
         if self.is_gzip {
             return !self.is_touched && reading.is_none_or(|reading| reading.gzip.is_none());
         }
-        self.offset == self.now.length && !self.has_pending()
+        let is_blank = self.offset == self.longest && !self.is_touched;
+        (self.offset == self.now.length || is_blank) && !self.has_pending()
     }
 
     /// Whether some of it may not have been read.
@@ -329,7 +338,12 @@ impl Tracked {
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
         if self.is_gzip {
             let is_gzip = self.read_head()?.starts_with(super::gzip::MAGIC);
-            return Ok(!is_gzip || !self.head.fits(&self.new_gzip()?.head()));
+            if !is_gzip || !self.head.fits(&self.new_gzip()?.head()) {
+                return Ok(true);
+            }
+            let (mut gzip, Reached { offset, tail, .. }) = (self.new_gzip()?, self.reached());
+            let has_all = gzip.skip_to(offset)?;
+            return Ok(!has_all || !(tail.is_empty() || gzip.has_before(offset, tail)));
         }
         let length = self.open()?.metadata()?.len();
         let reached = self.reached();
@@ -359,7 +373,7 @@ impl Tracked {
     }
 
     /// Whether these bytes are right before `offset`.
-    fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
+    pub(super) fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(true);
         }
@@ -374,77 +388,54 @@ impl Tracked {
         let Some(reading) = &mut self.reading else {
             return Ok(0);
         };
-        let is_between = reading.framer.is_done() && reading.gzip.is_none();
+        let (is_done, is_plain) = (reading.framer.is_done(), reading.gzip.is_none());
         let space = reading.framer.space();
         let most = space.len().min(READ_BYTES);
         let space = &mut space[..most];
         let count = match (&mut reading.gzip, &self.file) {
-            (Some(gzip), _) => gzip.read(space)?,
+            (Some(gzip), _) => {
+                let count = gzip.read(space)?;
+                let read = self.offset + count as u64;
+                // Even if all compressed bytes were taken, there may be more to come of them.
+                let rest = gzip.rest(self.now.length).max(1);
+                self.longest = match count {
+                    0 => read,
+                    _ if self.longest > self.offset => self.longest.max(read + rest),
+                    // All that is known of it was read, or is damaged.
+                    _ => read,
+                };
+                count
+            }
             (None, Some(file)) => {
+                // So that `lsof` shows how far it was read.
                 (&mut &*file).seek(SeekFrom::Start(self.offset))?;
                 (&mut &*file).read(space)?
             }
             (None, None) => 0,
         };
-        // A long run of zeros is a hole, or was written as if it were one.
-        let read = space.get(..count).unwrap_or_default();
-        if is_between && read.first() == Some(&0) && read.iter().all(|byte| *byte == 0) {
-            reading.recent.clear();
-            self.tail = Fingerprint::default();
-            self.offset += self.skip_hole(count as u64);
-            return Ok(count);
+        let mut read = &space[..count];
+        if is_plain && count > 0 && read[count - 1] == 0 {
+            // Zeros at its end may be filled later, and those in an event belong to that.
+            read = &read[..before_zeros(read)];
+            if read.is_empty() {
+                let Some(file) = &self.file else { return Ok(0) };
+                let Some(end) = end_of_zeros(file, self.offset + count as u64)? else {
+                    self.longest = self.offset;
+                    return Ok(0);
+                };
+                if is_done {
+                    reading.recent.clear();
+                    self.tail = Fingerprint::default();
+                    self.offset = end;
+                    return Ok(count);
+                }
+                read = &space[..count];
+            }
         }
+        let count = read.len();
         reading.recent.extend(read);
         self.offset += count as u64;
         reading.framer.filled(count);
         Ok(count)
-    }
-
-    /// At least how many zeros there are at the offset, of which `read` were read.
-    fn skip_hole(&self, read: u64) -> u64 {
-        let Some(file) = &self.file else { return read };
-        let from = i64::try_from(self.offset).unwrap_or(i64::MAX);
-        // SAFETY: lseek touches no memory, and the descriptor is open.
-        let data = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
-        let error = io::Error::last_os_error();
-        let data = match u64::try_from(data) {
-            Ok(data) => data,
-            // There is only a hole up to its end.
-            Err(_) if error.raw_os_error() == Some(libc::ENXIO) => self.now.length,
-            Err(_) => return read,
-        };
-        data.min(self.now.length)
-            .saturating_sub(self.offset)
-            .max(read)
-    }
-}
-
-/// A file that may have the content of another one.
-pub(super) struct Probe<'a> {
-    pub(super) file: &'a mut Tracked,
-    pub(super) head: &'a [u8],
-}
-
-impl Candidate for Probe<'_> {
-    fn identity(&self) -> Identity {
-        self.file.now.identity
-    }
-
-    fn length(&self) -> Option<u64> {
-        (!self.file.is_gzip).then_some(self.file.now.length)
-    }
-
-    fn head(&self) -> &[u8] {
-        self.head
-    }
-
-    fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
-        if !self.file.is_gzip {
-            return self.file.has(offset, bytes).unwrap_or(false);
-        }
-        let Ok(mut gzip) = self.file.new_gzip() else {
-            return false;
-        };
-        gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes)
     }
 }

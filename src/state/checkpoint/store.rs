@@ -111,10 +111,11 @@ impl Store {
         parse(&text, Some(&self.source), written).map_or_else(Found::Unusable, Found::Files)
     }
 
-    /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, if
-    /// it was written after `since`. The newest is last.
+    /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, and
+    /// what this source knew when the host had another name, if it was written after `since`. The newest is last.
     pub fn read_others(&self, host: &str, since: Option<SystemTime>) -> Vec<FileOffset> {
         let prefix = format!("{host}.");
+        let own = self.name.strip_prefix(host).unwrap_or(&self.name);
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -122,7 +123,7 @@ impl Store {
             let Some(name) = name.strip_suffix(".checkpoint") else {
                 continue;
             };
-            if name == self.name || !name.starts_with(&prefix) {
+            if name == self.name || !(name.starts_with(&prefix) || name.ends_with(own)) {
                 continue;
             }
             let lock = lock::try_lock(&self.dir.join(format!(".{name}.checkpoint.lock")));
@@ -302,6 +303,11 @@ mod tests {
         drop(store);
         assert_eq!(other.read_others("host", None), [file(8), file(9)]);
         assert!(other.read_others("ho", None).is_empty(), "another host's");
+        // The host has another name now.
+        let renamed = Store::open(dir.path(), "h", Path::new("/var/log/a b*.log"));
+        let renamed = renamed.unwrap().unwrap();
+        assert_eq!(renamed.read(), Found::Nothing);
+        assert_eq!(renamed.read_others("h", None), [file(8), file(9)]);
         assert!(
             other
                 .read_others(

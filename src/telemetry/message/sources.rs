@@ -112,7 +112,8 @@ macro_rules! source_messages {
         /// **Fix:** keep more of them (`rotate`), raise `--max-deleted-bytes`, or find out why the webhook is slow.
         DeletedHeld { source: String, held: Size, limit: Size } = "deleted_held" Warn
             "{source}: removed files that were not read yet take {held}; beyond {limit} (--max-deleted-bytes) the oldest are let go";
-        /// The compressed file is damaged or incomplete.
+        /// The compressed file is damaged, or incomplete and not written to for a minute. What it lacks, as far as that is
+        /// known, is counted by the `source_lost_bytes` line that follows.
         /// **Fix:** check the disk, and what made the file.
         FileDamaged { file: String, offset: u64, error: String } = "file_damaged" Warn
             "{file}: can't be decompressed after byte {offset}: {error}; what follows is lost";

@@ -36,6 +36,8 @@ pub(super) enum Op {
     PartOld,
     /// Zeros that take no space on disk, more than one read takes.
     Hole,
+    /// Events where the hole begins.
+    Fill(u8),
     /// The log gets a name that the source does not mean.
     Outside,
     /// It has its own name again.
@@ -65,8 +67,12 @@ pub(super) enum Op {
     Unlink(u8),
     /// The source is a path instead of a pattern from the next start on, or the other way round.
     Respell,
+    /// The host has another name from the next start on, or its own again.
+    Rehost,
     /// The next start finds what 0.1 would have left.
     Upgrade,
+    /// The log is replaced by its copy, as by an editor.
+    Replace,
     /// `.1` is compressed.
     Gzip,
     /// The same, and it stays.
@@ -74,7 +80,13 @@ pub(super) enum Op {
     /// `.1` is replaced by a compressed file of which this many percent are written, on a host whose clock is ahead; and
     /// then by all of it.
     Compressing(u8),
+    /// The same beside `.1`, but it is not written to now; nor for the last hour.
+    Stalled(u8),
+    Aborted(u8),
     Compressed,
+    /// `.1` is uncompressed; or this many percent of it are written, and the compressed file stays.
+    Gunzip,
+    GunzipKeep(u8),
     /// A file that zstd has compressed.
     Zstd,
     /// The oldest one is removed, as by `rotate 3`.
@@ -106,6 +118,7 @@ fn op(word: &str, count: u8) -> Op {
         "write-old" => Op::WriteOld(count),
         "write-both" => Op::WriteBoth(count),
         "hole" => Op::Hole,
+        "fill" => Op::Fill(count),
         "outside" => Op::Outside,
         "back" => Op::Back,
         "vanish" => Op::Vanish,
@@ -140,10 +153,16 @@ fn op(word: &str, count: u8) -> Op {
         "gzip" => Op::Gzip,
         "gzip-keep" => Op::GzipKeep,
         "compressing" => Op::Compressing(count),
+        "stalled" => Op::Stalled(count),
+        "aborted" => Op::Aborted(count),
         "compressed" => Op::Compressed,
+        "replace" => Op::Replace,
+        "gunzip" => Op::Gunzip,
+        "gunzip-keep" => Op::GunzipKeep(count),
         "zstd" => Op::Zstd,
         "remove" => Op::RemoveOldest,
         "respell" => Op::Respell,
+        "rehost" => Op::Rehost,
         "upgrade" => Op::Upgrade,
         "switch" => Op::Switch,
         "settle" => Op::Settle,

@@ -89,6 +89,9 @@ fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
         let (what, line) = line.split_once(':').unwrap();
         for is_glob in kinds {
             let mut world = World::new(*is_glob, what.contains("all begin alike"));
+            if what.contains("all closed") {
+                world.max_open = 0;
+            }
             if what.contains("from the end") {
                 world.from = FileStart::End;
             }
@@ -126,6 +129,8 @@ fn what_was_read_is_known_again() {
         an entry in two files, found late: start write 20 part settle rename rest write 2 settle stop start settle
         an entry in two files, and killed: start write 20 part settle rename settle kill rest write 2 start
         written on after its removal: start write 20 settle unlink 2 write 3
+        on a host with another name: start write 20 settle stop rehost write 5 rename write 2
+        on a host with another name for a while: start write 20 settle stop rehost write 5 rename write 2 start settle stop rehost write 3 rename write 2
         in two files, and not looked at: start write 20 settle rename write 2 rename write 2
         a hole: start write 20 settle hole settle write 2 settle stop start settle
         a hole at its end: start write 20 settle hole settle stop start settle write 2
@@ -156,6 +161,91 @@ fn what_was_read_is_known_again() {
         with two names, of which one goes: start write 20 settle alias settle unlink 2
         behind a link: start write 20 settle link settle write 2 settle link settle write 3 settle link write 4 settle";
     all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn zeros_at_a_files_end_are_waited_for_until_anything_follows() {
+    let lines = "
+        for ever: start write 20 settle hole settle stop start settle
+        filled: start write 20 settle hole settle fill 3 settle fill 2 settle
+        filled at once: start write 20 hole settle fill 3 settle
+        a few events, and filled: start write 3 hole settle fill 3 settle fill 30 settle
+        a few events, and filled meanwhile: start write 3 hole settle stop fill 30 start settle
+        all closed, filled: start write 20 settle hole settle fill 3 settle
+        filled, and written on: start write 20 settle hole settle fill 3 settle write 2 settle
+        filled after a start: start write 20 settle hole settle stop start settle fill 3 settle
+        filled meanwhile: start write 20 settle hole settle stop fill 3
+        in an event: start write 20 half hole settle fill 3 settle
+        in an event, and killed: start write 20 half hole settle kill start settle fill 3 settle
+        renamed and filled: start write 20 settle hole settle rename settle write 2 settle
+        compressed: start write 20 settle hole settle rename settle gzip settle write 2
+        all closed, compressed: start write 20 settle hole settle rename gzip settle write 2
+        from the start: hole start settle fill 3 settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        removed: start write 20 settle hole settle stop rename rename remove";
+    all(BOTH, &gone(1, 1..1), lines);
+}
+
+/// Of a file that is closed nothing can be read when it has no name any more.
+#[test]
+fn what_was_read_and_closed_is_known_again() {
+    let lines = "
+        all closed, renamed: start write 20 settle rename write 2 settle
+        all closed, copied and truncated: start write 20 settle copytruncate settle write 2
+        all closed, compressed: start write 20 settle rename settle gzip settle write 2
+        all closed, renamed and compressed: start write 20 settle rename gzip write 2 settle
+        all closed, moved and compressed: start write 20 settle move gzip settle write 2
+        all closed, replaced by its copy: start write 20 settle replace settle write 2 settle
+        all closed, replaced by a longer copy: start write 20 settle replace write 2 settle
+        all closed, unpacked: start write 20 settle rename gzip write 2 settle gunzip settle
+        all closed, unpacked when unknown: start write 2 settle stop rename write 20 rename gzip start settle gunzip settle";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn what_is_compressed_slowly_is_known_again() {
+    let lines = "
+        slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
+        very slowly: start write 60 settle rename settle stalled 10 settle stalled 40 settle stalled 90 settle compressed settle
+        all closed, slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
+        slowly, and written on: start write 60 settle rename settle stalled 50 write-old 2 settle compressed settle
+        slowly, over a start: start write 60 settle rename settle stalled 50 settle stop start settle compressed settle";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        compressed to a half: start write 60 settle rename settle aborted 50 settle
+        compressed to a half, and at last: start write 60 settle rename settle aborted 50 settle compressed settle";
+    all(BOTH, &copies(1), lines);
+}
+
+#[test]
+fn what_was_read_and_is_unpacked_is_known_again() {
+    let lines = "
+        unpacked: start write 20 settle rename settle gzip settle gunzip settle
+        unpacked later: start write 20 settle rename settle gzip wait 100 gunzip settle
+        unpacked, a few events: start write 3 settle rename settle gzip settle gunzip settle
+        unpacked when unknown: start write 2 settle stop rename write 20 rename gzip write 2 start settle gunzip settle
+        unpacked and written on: start write 20 settle rename settle gzip settle gunzip write-old 2 settle write 2
+        unpacked, then written on: start write 20 settle rename settle gzip settle gunzip settle write-old 2 settle write 2
+        unpacked meanwhile: start write 20 settle rename settle gzip settle stop gunzip write 2";
+    all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        unpacked in part: start write 60 settle rename settle gzip wait 100 gunzip-keep 50 settle gunzip settle
+        unpacked beside it: start write 20 settle rename settle gzip wait 100 gunzip-keep 100 settle gunzip settle write 2";
+    all(BOTH, &copies(1), lines);
+    // What they begin with is all that one of them has.
+    let lines = "
+        all begin alike, as one that was compressed: start settle write 1 settle cut 1 settle move gzip write 1 settle move write 1 settle";
+    let expected = Outcome {
+        is_mixed: true,
+        copies: 1,
+        ..twice(0..=0)
+    };
+    all(BOTH, &expected, lines);
+    // The event that took the last room counts as read when the next one is taken.
+    let lines = "
+        unpacked, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle gunzip settle";
+    all(BOTH, &twice(42..=42), lines);
 }
 
 #[test]
@@ -321,6 +411,15 @@ fn a_copy_and_its_original_go_their_own_ways() {
         both grow: start write 20 settle copy settle write 3 write-old 2 settle
         both grow by much: start write 20 settle copy settle write-both 40 settle";
     all(BOTH, &copies(1), lines);
+    // As little may be the same by chance.
+    let expected = Outcome {
+        is_mixed: true,
+        copies: 1,
+        ..twice(1..=3)
+    };
+    let lines = "
+        a few events: start write 3 settle copy settle write 3 write-old 2 settle";
+    all(BOTH, &expected, lines);
     // Both complete the same event.
     let expected = Outcome {
         is_mixed: true,

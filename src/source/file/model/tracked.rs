@@ -8,8 +8,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::framer::Framer;
+use crate::source::file::gzip::MAGIC;
 use crate::source::file::listing::Listed;
+use crate::source::file::missing::known_by;
+use crate::source::file::probe::read_head;
 use crate::source::file::tracked::{Reading, Tracked};
+use crate::source::gunzip::gzip;
 
 pub(super) fn tracked(path: &Path, found: &Metadata) -> Tracked {
     Tracked::new(Listed::of(path.into(), 0, found), Instant::now())
@@ -61,4 +65,30 @@ fn a_compressed_file_is_read_when_it_is_neither_written_to_nor_unpacked() {
         file.reading = Some(reading.into());
         assert_eq!(file.is_read(), is_read, "{is_touched} {is_unpacked}");
     }
+}
+
+/// A file that is written to, or only touched, is looked into while it is being read.
+#[test]
+fn a_compressed_file_is_read_on_after_it_was_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file.gz");
+    let mut seed = 1_u64;
+    let text: Vec<u8> = (0..200_000)
+        .map(|_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            b"0123456789abcdef"[(seed >> 60) as usize]
+        })
+        .collect();
+    fs::write(&path, gzip(&text)).unwrap();
+    let mut file = tracked(&path, &fs::metadata(&path).unwrap());
+    let head = read_head(&mut file).unwrap();
+    file.head = known_by(&head);
+    let (mut gzip, mut read) = (file.new_gzip().unwrap(), Vec::<u8>::new());
+    let mut space = vec![0; 10_000];
+    while let count @ 1.. = gzip.read(&mut space).unwrap() {
+        read.extend(&space[..count]);
+        assert!(!file.is_rewritten().unwrap());
+        assert_eq!(file.read_at(0, 2).unwrap(), MAGIC);
+    }
+    assert!(read == text, "{} of {}", read.len(), text.len());
 }

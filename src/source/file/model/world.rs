@@ -53,11 +53,15 @@ pub(super) struct World {
     pub(super) vague: BTreeSet<u64>,
     /// Events that are in no file as a whole.
     pub(super) scattered: BTreeSet<u64>,
+    /// The host's name.
+    host: &'static str,
     is_upgrade: bool,
     is_damaged: bool,
     is_excluded: bool,
     /// The event of which a part was written.
     part: u64,
+    /// Where the hole begins.
+    hole: u64,
     /// All of the file that is being compressed.
     compressed: Vec<u8>,
     /// At most this many files are kept open.
@@ -105,10 +109,12 @@ impl World {
             held: BTreeSet::new(),
             vague: BTreeSet::new(),
             scattered: BTreeSet::new(),
+            host: "host",
             is_upgrade: false,
             is_damaged: false,
             is_excluded: false,
             part: 0,
+            hole: 0,
             compressed: Vec::new(),
             max_open: 100,
             max_deleted: 1 << 30,
@@ -139,6 +145,12 @@ impl World {
     }
 
     fn write(&mut self, path: &Path, count: u8) {
+        let text = self.text(path, count);
+        Self::append(path, &text);
+    }
+
+    /// What is written next to a file.
+    fn text(&mut self, path: &Path, count: u8) -> String {
         let mut text = String::new();
         if self.has_banner && fs::metadata(path).map_or(0, |found| found.len()) == 0 {
             text.push_str(&banner());
@@ -154,7 +166,7 @@ impl World {
             text.push_str(&event(self.next));
             self.next += 1;
         }
-        Self::append(path, &text);
+        text
     }
 
     /// The content of a file, whole events only.
@@ -184,11 +196,11 @@ impl World {
             };
             let bytes = if bytes.starts_with(b"\x1f\x8b") {
                 let mut plain = Vec::new();
-                std::io::Read::read_to_end(
+                // It may end early.
+                let _ = std::io::Read::read_to_end(
                     &mut flate2::read::MultiGzDecoder::new(&bytes[..]),
                     &mut plain,
-                )
-                .unwrap();
+                );
                 plain
             } else {
                 bytes
@@ -224,7 +236,7 @@ impl World {
         if self.agent.is_some() {
             return;
         }
-        let store = Store::open(self.state.path(), "host", &self.pattern)
+        let store = Store::open(self.state.path(), self.host, &self.pattern)
             .unwrap()
             .unwrap();
         let mut found = store.read();
@@ -242,7 +254,7 @@ impl World {
         let progress = Progress::default();
         let restored = Restored {
             found,
-            others: store.read_others("host", None),
+            others: store.read_others(self.host, None),
             progress: progress.clone(),
         };
         let settings = FileSettings {
@@ -301,6 +313,7 @@ impl World {
                 let (path, glob) = (self.log(), self.logs().join("audit.log*"));
                 self.pattern = if self.pattern == path { glob } else { path };
             }
+            Op::Rehost => self.host = if self.host == "host" { "other" } else { "host" },
             Op::Beside => {
                 let dir = self.dir.path().join("beside");
                 fs::create_dir(&dir).unwrap();
@@ -311,7 +324,7 @@ impl World {
             }
             Op::Upgrade => self.is_upgrade = true,
             Op::Damage => {
-                let store = Store::open(self.state.path(), "host", &self.pattern).unwrap();
+                let store = Store::open(self.state.path(), self.host, &self.pattern).unwrap();
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
             }

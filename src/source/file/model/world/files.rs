@@ -1,9 +1,12 @@
 //! What happens to the files of the model.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use flate2::read::MultiGzDecoder;
 
 use super::{LATER, Op, World, event};
 use crate::source::gunzip::gzip;
@@ -78,7 +81,7 @@ impl World {
 
     /// What only rows do.
     fn apply_row(&mut self, op: Op) {
-        let (log, compressed) = (self.log(), self.logs().join("audit.log.1.gz"));
+        let log = self.log();
         match op {
             Op::Copy => drop(fs::copy(&log, self.numbered(1)).unwrap()),
             Op::WriteBoth(count) => {
@@ -94,11 +97,6 @@ impl World {
                 let rest = &event(self.part)[10..];
                 Self::append(&log, &format!("2026-01-01T00:00:00Z stdout F {rest}"));
                 self.scattered.insert(self.part);
-            }
-            Op::Hole => {
-                let file = OpenOptions::new().write(true).open(&log).unwrap();
-                let length = file.metadata().unwrap().len();
-                file.set_len(length + (1 << 20)).unwrap();
             }
             Op::Outside => fs::rename(&log, self.logs().join("other")).unwrap(),
             Op::Back => fs::rename(self.logs().join("other"), &log).unwrap(),
@@ -117,16 +115,12 @@ impl World {
             Op::Alias => fs::hard_link(&log, self.numbered(1)).unwrap(),
             Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
-            Op::Compressing(percent) => {
-                self.gzip(true);
-                self.compressed = fs::read(&compressed).unwrap();
-                let part = self.compressed.len() * usize::from(percent) / 100;
-                fs::write(&compressed, &self.compressed[..part]).unwrap();
-                Self::set_time(&compressed, SystemTime::now() + HOUR);
-            }
-            Op::Compressed => {
-                fs::write(&compressed, &self.compressed).unwrap();
-                Self::set_time(&compressed, SystemTime::now() - LATER);
+            Op::Replace if log.exists() => {
+                // A copy can't be recognised by half an event.
+                self.has_removed |= Self::events(&fs::read(&log).unwrap()).is_empty();
+                let copy = self.dir.path().join("copy");
+                fs::copy(&log, &copy).unwrap();
+                fs::rename(copy, log).unwrap();
             }
             Op::Old => Self::set_time(&log, SystemTime::now() - HOUR),
             Op::Tick => {
@@ -137,8 +131,67 @@ impl World {
             Op::Zstd => {
                 fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
             }
+            Op::Hole | Op::Fill(_) => self.make_room(op),
+            op => self.apply_slowly(op),
+        }
+    }
+
+    /// `.1` is compressed bit by bit, or uncompressed.
+    fn apply_slowly(&mut self, op: Op) {
+        let compressed = self.logs().join("audit.log.1.gz");
+        match op {
+            Op::Compressing(percent) => {
+                self.gzip(true);
+                self.compress_to(percent, SystemTime::now() + HOUR);
+            }
+            Op::Stalled(percent) => {
+                self.gzip(false);
+                self.compress_to(percent, SystemTime::now() - LATER);
+            }
+            Op::Aborted(percent) => {
+                self.gzip(false);
+                self.compress_to(percent, SystemTime::now() - HOUR);
+            }
+            Op::Compressed => {
+                if self.numbered(1).exists() {
+                    self.gzip(true);
+                    return;
+                }
+                fs::write(&compressed, &self.compressed).unwrap();
+                Self::set_time(&compressed, SystemTime::now() - LATER);
+            }
+            Op::Gunzip | Op::GunzipKeep(_) if compressed.exists() => {
+                let bytes = fs::read(&compressed).unwrap();
+                let mut plain = Vec::new();
+                let _ = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain);
+                if let Op::GunzipKeep(percent) = op {
+                    plain.truncate(plain.len() * usize::from(percent) / 100);
+                }
+                fs::write(self.numbered(1), plain).unwrap();
+                if matches!(op, Op::Gunzip) {
+                    fs::remove_file(compressed).unwrap();
+                }
+            }
             op => self.take_away(op),
         }
+    }
+
+    /// Zeros at the log's end, which take no space, and what is written in their place.
+    fn make_room(&mut self, op: Op) {
+        let log = self.log();
+        let text = match op {
+            Op::Fill(count) => self.text(&log, count),
+            _ => String::new(),
+        };
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let file = options.open(&log).unwrap();
+        if text.is_empty() {
+            self.hole = file.metadata().unwrap().len();
+            file.set_len(self.hole + (1 << 20)).unwrap();
+        }
+        file.write_all_at(text.as_bytes(), self.hole).unwrap();
+        self.hole += text.len() as u64;
     }
 
     /// The log loses some of its content, or is hidden or replaced.
@@ -227,6 +280,15 @@ impl World {
                 let _ = fs::rename(from, to);
             }
         }
+    }
+
+    /// Only so much of the compressed file is written, at this time.
+    fn compress_to(&mut self, percent: u8, time: SystemTime) {
+        let compressed = self.logs().join("audit.log.1.gz");
+        self.compressed = fs::read(&compressed).unwrap();
+        let part = self.compressed.len() * usize::from(percent) / 100;
+        fs::write(&compressed, &self.compressed[..part]).unwrap();
+        Self::set_time(&compressed, time);
     }
 
     fn gzip(&mut self, removes: bool) {
