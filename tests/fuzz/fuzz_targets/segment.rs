@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use libfuzzer_sys::fuzz_target;
 use s3_audit_webhook::buffer::spool::dir::SpoolFile;
 use s3_audit_webhook::buffer::spool::record::{Record, segment_head};
-use s3_audit_webhook::buffer::spool::segments::{Scan, Scanned};
+use s3_audit_webhook::buffer::spool::scan::{Scan, Scanned};
 
 #[derive(Debug)]
 struct Memory(Vec<u8>);
