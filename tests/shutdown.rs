@@ -246,8 +246,10 @@ fn whatever_the_webhook_does_the_end_comes_in_time_and_the_rest_is_counted() {
             });
         }
     });
-    // At most a few attempts at once, in case one event is to blame, and then the usual wait.
-    assert!((1..=4).contains(&busy.request_count()));
+    // At most one attempt per 100 ms, in case one event is to blame, until the end, which a busy machine delays.
+    let most = 2 + (Duration::from_millis(300) + GRACE).as_millis() / 100;
+    let count = busy.request_count();
+    assert!((1..=most).contains(&(count as u128)), "{count}");
 }
 
 /// Waits for the sign that the webhook does to this agent what it does.
