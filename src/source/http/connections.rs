@@ -84,17 +84,26 @@ impl Member {
     /// # Errors
     /// `TimedOut` if the client has not read, or the connection is broken.
     pub fn write_all(&self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
-        let deadline = Instant::now() + patience;
+        // The time is only asked for once a write has waited: hardly any does.
+        let mut deadline = None;
         while !bytes.is_empty() {
             match (&self.stream).write(bytes) {
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-                Err(_) if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
-                Err(_) => self.is_unread.store(true, SeqCst),
+                Err(_) => {
+                    let now = Instant::now();
+                    let left = patience.saturating_sub(WRITE_TIME);
+                    if now >= *deadline.get_or_insert(now + left) {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    self.is_unread.store(true, SeqCst);
+                }
             }
         }
-        self.is_unread.store(false, SeqCst);
+        if deadline.is_some() {
+            self.is_unread.store(false, SeqCst);
+        }
         Ok(())
     }
 
