@@ -251,7 +251,7 @@ impl Follower {
     fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {
         let path = file.now.path.clone();
         // What was covered by another file was read there.
-        let covered_so_far = std::mem::take(&mut file.offset);
+        let covered = std::mem::take(&mut file.offset).min(self.read_of_original(&file));
         match class {
             Class::Known(known, entry) => {
                 Message::FileResumed {
@@ -276,13 +276,13 @@ impl Follower {
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                // As little as one event may be the same by chance.
-                let covered = HEAD_BYTES as u64..=file.now.length;
-                let is_covered = covered.contains(&covered_so_far) && !file.is_gzip;
-                if is_covered && file.start_at(covered_so_far).is_err() {
-                    file.restart();
-                }
                 self.progress.start(number, file.known());
+                // As little as one event may be the same by chance.
+                let is_covered = (HEAD_BYTES as u64..=file.now.length).contains(&covered);
+                // If it can't be read now, it is read from its beginning.
+                if is_covered && !file.is_gzip && file.start_at(covered).is_ok() {
+                    self.parted.push(number);
+                }
                 self.put(number, file);
             }
             Class::Later => {
@@ -313,6 +313,17 @@ impl Follower {
                 self.pass(number, file, head);
             }
         }
+    }
+
+    /// How far the original of a copy was read.
+    fn read_of_original(&self, copy: &Tracked) -> u64 {
+        let State::CopyOf { original } = copy.state else {
+            return 0;
+        };
+        let there = self.files.get(&original);
+        let there = there.map(|file| file.reached().offset);
+        let missing = self.missing.get(original).map(|file| file.offset);
+        there.or(missing).unwrap_or(0)
     }
 
     /// Notes a file as known, but does not read it.

@@ -411,6 +411,24 @@ fn a_copy_and_its_original_go_their_own_ways() {
         both grow: start write 20 settle copy settle write 3 write-old 2 settle
         both grow by much: start write 20 settle copy settle write-both 40 settle";
     all(BOTH, &copies(1), lines);
+    // What was read of an original that is gone is not final yet: its copy has it, too.
+    let lines = "
+        killed: start outage write 20 settle replace cut 1 settle write 1 settle kill";
+    all(BOTH, &gone(1, 1..21), lines);
+    // What was not read of the original is in the copy, too; what its first read brought is passed on.
+    let Outcome {
+        gone: (_, bytes), ..
+    } = gone(1, 1..252);
+    let expected = Outcome {
+        gone: (1, bytes - (16 << 10)),
+        malformed: 1,
+        is_mixed: true,
+        copies: 1,
+        ..twice(40..=239)
+    };
+    let lines = "
+        read in part: start outage write 250 settle copy settle write 1 settle truncate settle";
+    all(BOTH, &expected, lines);
     // As little may be the same by chance.
     let expected = Outcome {
         is_mixed: true,
