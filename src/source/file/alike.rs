@@ -89,7 +89,8 @@ fn plain(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     }
     let whole = own.iter().rposition(|byte| *byte == b'\n');
     let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
-    if own.len() < HEAD_BYTES && !is_whole {
+    // Half an event alone is the beginning of too many.
+    if own.len() < HEAD_BYTES && !is_whole && whole.is_none() {
         return None;
     }
     let rest = if is_whole {
