@@ -409,10 +409,15 @@ fn a_copy_and_its_original_go_their_own_ways() {
     let lines = "
         killed: start outage write 20 settle replace cut 1 settle write 1 settle kill";
     all(BOTH, &gone(1, 1..21), lines);
+    let expected = Outcome {
+        is_behind: true,
+        ..gone(1, 1..21)
+    };
+    let lines = "
+        the copy beside a stub, copied and truncated: start outage write 20 settle replace cut 1 settle stub settle copytruncate settle kill";
+    all(BOTH, &expected, lines);
     // What was not read of the original is in the copy, too; what its first read brought is passed on.
-    let Outcome {
-        gone: (_, bytes), ..
-    } = gone(1, 1..252);
+    let bytes = gone(1, 1..252).gone.1;
     let expected = Outcome {
         gone: (1, bytes - (16 << 10)),
         malformed: 1,
