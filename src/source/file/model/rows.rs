@@ -115,6 +115,7 @@ fn what_was_read_is_known_again() {
         renamed twice meanwhile: start write 30 settle stop rename write 2 rename write 30
         copied and truncated while it runs: start write 20 settle copytruncate settle write 9
         copied and truncated meanwhile: start write 20 settle stop copytruncate write 9
+        replaced by its copy, and written anew: start write 20 settle replace settle copytruncate write 20 settle
         a few events, copied and truncated: start write 3 settle stop copytruncate write 9
         compressed while it runs: start write 20 settle rename settle gzip settle write 2
         compressed meanwhile: start write 20 settle stop rename gzip write 2
