@@ -7,7 +7,7 @@ use super::follower::Follower;
 use super::listing::Listed;
 use super::missing::{ends_event, prefixes};
 use super::search::stems;
-use super::tracked::Tracked;
+use super::tracked::{State, Tracked};
 use crate::state::checkpoint::HEAD_BYTES;
 
 /// At most this many files that begin alike are compared with a new one.
@@ -43,8 +43,12 @@ impl Follower {
         let names = copy.path.file_name().map(stems).into_iter().flatten();
         names.filter_map(move |name| {
             let found = fs::metadata(copy.path.with_file_name(name)).ok()?;
-            let other = self.find((found.dev(), found.ino()));
-            other.filter(|other| *other != number)
+            // What a copy has was not read there.
+            let is_followed = |file: &Tracked| file.state == State::Followed;
+            let other = self.find((found.dev(), found.ino()))?;
+            let is_it =
+                other != number && self.files.get(&other).is_some_and(|file| is_followed(file));
+            is_it.then_some(other)
         })
     }
 
@@ -89,7 +93,8 @@ fn plain(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     }
     let whole = own.iter().rposition(|byte| *byte == b'\n');
     let is_whole = own.last().is_some_and(|byte| ends_event(*byte));
-    if own.len() < HEAD_BYTES && !is_whole {
+    // Half an event alone is the beginning of too many.
+    if own.len() < HEAD_BYTES && !is_whole && whole.is_none() {
         return None;
     }
     let rest = if is_whole {

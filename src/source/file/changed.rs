@@ -16,7 +16,7 @@ impl Follower {
         };
         match file.state {
             _ if !file.is_touched => {}
-            State::New if file.now.length > 0 => {
+            State::New | State::CopyOf { .. } if file.now.length > 0 => {
                 if let Err(error) = self.examine(number, now) {
                     self.note_read_error(number, &error, now);
                 }

@@ -251,7 +251,9 @@ impl Follower {
     fn apply(&mut self, number: u64, mut file: Tracked, head: &[u8], class: Class) {
         let path = file.now.path.clone();
         // What was covered by another file was read there.
-        let covered_so_far = std::mem::take(&mut file.offset);
+        let was = file.reached();
+        let covered = was.offset.min(self.read_of_original(&file));
+        file.resume(&FileOffset::default());
         match class {
             Class::Known(known, entry) => {
                 Message::FileResumed {
@@ -263,8 +265,8 @@ impl Follower {
                 self.resume(known, &entry, file);
             }
             Class::Copy { original, covered } => {
+                let _ = file.start_at(covered);
                 file.state = State::CopyOf { original };
-                file.offset = covered;
                 file.is_touched = false;
                 self.progress.drop_file(number);
                 self.put(number, file);
@@ -276,13 +278,15 @@ impl Follower {
                 file.head = known_by(head);
                 file.state = State::Followed;
                 file.is_touched = true;
-                // As little as one event may be the same by chance.
-                let covered = HEAD_BYTES as u64..=file.now.length;
-                let is_covered = covered.contains(&covered_so_far) && !file.is_gzip;
-                if is_covered && file.start_at(covered_so_far).is_err() {
-                    file.restart();
-                }
                 self.progress.start(number, file.known());
+                // As little as one event may be the same by chance.
+                let is_covered = (HEAD_BYTES as u64..=file.now.length).contains(&covered);
+                // It may have been written anew.
+                let is_same = !file.is_gzip && file.has(was.offset, was.tail).unwrap_or(false);
+                // If it can't be read now, it is read from its beginning.
+                if is_covered && is_same && file.start_at(covered).is_ok() {
+                    self.parted.push(number);
+                }
                 self.put(number, file);
             }
             Class::Later => {
@@ -315,6 +319,17 @@ impl Follower {
         }
     }
 
+    /// How far the original of a copy was read.
+    fn read_of_original(&self, copy: &Tracked) -> u64 {
+        let State::CopyOf { original } = copy.state else {
+            return 0;
+        };
+        let there = self.files.get(&original);
+        let there = there.map(|file| file.reached().offset);
+        let missing = self.missing.get(original).map(|file| file.offset);
+        there.or(missing).unwrap_or(0)
+    }
+
     /// Notes a file as known, but does not read it.
     fn pass(&mut self, number: u64, mut file: Tracked, head: &[u8]) {
         file.head = Fingerprint::of(head);
@@ -339,8 +354,8 @@ impl Follower {
         let known = other.known();
         other.restart();
         other.is_touched = false;
+        let _ = other.start_at(covered);
         other.state = State::CopyOf { original };
-        other.offset = covered;
         self.progress.drop_file(number);
         self.copies.insert(number, other.active);
         self.put(number, other);

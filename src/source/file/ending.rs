@@ -137,7 +137,9 @@ impl Follower {
             return;
         };
         let is_passed = match file.state {
-            State::Skipped | State::CopyOf { .. } => true,
+            State::Skipped => true,
+            // It may have grown since.
+            State::CopyOf { .. } => !file.is_touched,
             State::New => file.now.length == 0,
             State::Followed => file.is_read() && !file.has_pending(),
         };

@@ -138,6 +138,8 @@ pub(super) struct Follower {
     pub(super) dirty: HashSet<PathBuf>,
     /// Contents that are complete, once all that was read of them is final.
     pub(super) endings: Vec<u64>,
+    /// Former copies: what is before their offsets was read in their originals, and is final when that is.
+    pub(super) parted: Vec<u64>,
     /// Bytes that were cut off before they were read, and where.
     pub(super) cuts: Vec<(u64, String)>,
     /// Missing contents are searched for at the next look.

@@ -59,6 +59,11 @@ impl Missing {
         Some(file)
     }
 
+    /// What is known of a missing content.
+    pub(super) fn get(&self, number: u64) -> Option<&FileOffset> {
+        self.files.get(&number)
+    }
+
     /// Those that may still be delivered.
     pub(super) fn awaited(&self) -> impl Iterator<Item = (u64, &FileOffset)> {
         let awaited = self.files.iter().filter(|(_, file)| !file.is_gone);

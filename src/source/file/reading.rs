@@ -309,13 +309,18 @@ impl Follower {
         true
     }
 
-    /// Marks what has ended, when all that was read before is queued.
+    /// Marks what has ended, or was read in another file, when all that was read before is queued.
     pub(super) fn mark_endings(&mut self, position: u64) {
         if !self.remainders.is_empty() {
             return;
         }
         for number in std::mem::take(&mut self.endings) {
             self.progress.gone(position, number);
+        }
+        for number in std::mem::take(&mut self.parted) {
+            if let Some(file) = self.files.get(&number) {
+                self.progress.mark(position, number, file.reached());
+            }
         }
     }
 }

@@ -52,6 +52,15 @@ fn a_removed_file_is_kept_open_for_a_minute() {
 }
 
 #[test]
+fn a_copy_that_has_grown_and_is_removed_is_read_before_it_is_let_go() {
+    let line = "start outage write 60 settle copy settle write-old 2 settle rename remove settle";
+    let mut world = of_pattern(line);
+    world.finish();
+    let delivered: BTreeSet<u64> = world.hook.delivered.keys().copied().collect();
+    assert_eq!(delivered, (1..=62).collect());
+}
+
+#[test]
 fn while_many_are_open_a_removed_file_is_kept_open_for_a_second() {
     let removed = "start write 20 settle date write 2 settle date write 2 settle unlink 0";
     for (max_open, kept) in [(5, 0), (6, 1)] {

@@ -115,6 +115,7 @@ fn what_was_read_is_known_again() {
         renamed twice meanwhile: start write 30 settle stop rename write 2 rename write 30
         copied and truncated while it runs: start write 20 settle copytruncate settle write 9
         copied and truncated meanwhile: start write 20 settle stop copytruncate write 9
+        replaced by its copy, and written anew: start write 20 settle replace settle copytruncate write 20 settle
         a few events, copied and truncated: start write 3 settle stop copytruncate write 9
         compressed while it runs: start write 20 settle rename settle gzip settle write 2
         compressed meanwhile: start write 20 settle stop rename gzip write 2
@@ -278,6 +279,7 @@ fn copies_are_read_once() {
         longer at once: start write 20 settle copy write-old 2 settle
         whose original grows: start write 20 settle copy settle write 2 settle
         with half an event: start write 20 half settle copy settle write 2
+        of a few events, with half an event: start write 3 half settle copy settle write 2
         compressed: start write 20 settle rename settle gzip-keep settle
         of a later file: start write 20 settle date write 20 settle copy settle
         of a file that began with half an event: start half settle write 20 settle copy settle";
@@ -299,16 +301,9 @@ fn copies_are_read_once() {
         of a few events, found when its original has grown: start write 3 settle stop copy write 2 start settle stop start settle";
     all(BOTH, &copies(2), lines);
     let lines = "
-        explained by a truncation: start write 20 settle copy steps 20 truncate settle write 2";
+        explained by a truncation: start write 20 settle copy steps 20 truncate settle write 2
+        in the place of a few events and half of one: start write 3 half switch replace settle write 2 settle switch settle";
     all(BOTH, &Outcome::default(), lines);
-    let lines = "
-        too short to be sure, with half an event: start write 3 half settle copy settle write 2";
-    let expected = Outcome {
-        is_mixed: true,
-        is_behind: true,
-        ..twice(1..=3)
-    };
-    all(BOTH, &expected, lines);
     // The event that took the last room counts as read when the next one is taken.
     let expected = Outcome {
         copies: 1,
@@ -411,6 +406,29 @@ fn a_copy_and_its_original_go_their_own_ways() {
         both grow: start write 20 settle copy settle write 3 write-old 2 settle
         both grow by much: start write 20 settle copy settle write-both 40 settle";
     all(BOTH, &copies(1), lines);
+    // What was read of an original that is gone is not final yet: its copy has it, too.
+    let lines = "
+        killed: start outage write 20 settle replace cut 1 settle write 1 settle kill";
+    all(BOTH, &gone(1, 1..21), lines);
+    let expected = Outcome {
+        is_behind: true,
+        ..gone(1, 1..21)
+    };
+    let lines = "
+        the copy beside a stub, copied and truncated: start outage write 20 settle replace cut 1 settle stub settle copytruncate settle kill";
+    all(BOTH, &expected, lines);
+    // What was not read of the original is in the copy, too; what its first read brought is passed on.
+    let bytes = gone(1, 1..252).gone.1;
+    let expected = Outcome {
+        gone: (1, bytes - (16 << 10)),
+        malformed: 1,
+        is_mixed: true,
+        copies: 1,
+        ..twice(40..=239)
+    };
+    let lines = "
+        read in part: start outage write 250 settle copy settle write 1 settle truncate settle";
+    all(BOTH, &expected, lines);
     // As little may be the same by chance.
     let expected = Outcome {
         is_mixed: true,

@@ -1,5 +1,6 @@
 //! What happens to the files of the model.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -40,8 +41,7 @@ impl World {
             Op::Copytruncate if log.exists() => {
                 self.shift();
                 let events = Self::events(&fs::read(&log).unwrap());
-                // A copy can't be recognised by half an event.
-                self.has_removed |= events.is_empty();
+                self.copied(&events);
                 self.vague.extend(events);
                 fs::copy(&log, self.numbered(1)).unwrap();
                 OpenOptions::new()
@@ -116,8 +116,7 @@ impl World {
             Op::Directory => fs::create_dir(self.logs().join("audit.log.d")).unwrap(),
             Op::GzipKeep => self.gzip(false),
             Op::Replace if log.exists() => {
-                // A copy can't be recognised by half an event.
-                self.has_removed |= Self::events(&fs::read(&log).unwrap()).is_empty();
+                self.copied(&Self::events(&fs::read(&log).unwrap()));
                 let copy = self.dir.path().join("copy");
                 fs::copy(&log, &copy).unwrap();
                 fs::rename(copy, log).unwrap();
@@ -280,6 +279,11 @@ impl World {
                 let _ = fs::rename(from, to);
             }
         }
+    }
+
+    /// A copy can't be recognised if no more is known of its original than half an event, even if that is whole now.
+    fn copied(&mut self, events: &BTreeSet<u64>) {
+        self.has_removed |= self.known.is_disjoint(events);
     }
 
     /// Only so much of the compressed file is written, at this time.
