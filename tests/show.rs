@@ -176,6 +176,8 @@ fn an_outage_is_shown_with_how_long_and_why_and_so_is_its_end() {
     hook.always(Answer::hec(403, "Invalid token", 4));
     let missing = format!("unix:{}/missing.sock", dir.path().display());
     let mut agent = dir.start(&hook.url(), &["--source=stdin", "--source", &missing]);
+    // The webhook's error is to be the last one.
+    agent.wait_for_log("no such socket");
     feed(&mut agent, &numbered(0..5));
     let text = wait_for(&dir, "buffered 5");
     let unreachable = format!("http://{} failing for ", hook.address());
