@@ -411,7 +411,7 @@ fn what_a_stream_can_not_put_into_a_full_spool_is_dropped_and_counted() {
         ["spool full"],
         "{log}"
     );
-    host.hook.always(Answer::ok());
+    host.hook.serve_what_comes();
     let ended = host
         .bare()
         .source("stdin")
@@ -536,7 +536,7 @@ fn survive_kills(kills: u64, options: &[&str]) {
             assert!(!log.contains(wrong), "after {round} kills:\n{log}");
         }
     }
-    host.hook.always(Answer::ok());
+    host.hook.serve_what_comes();
     let agent = host.start(options);
     stop_load.store(true, SeqCst);
     let taken: Vec<u64> = clients
@@ -965,7 +965,7 @@ fn filled(host: &Host) -> usize {
         count += 3000;
     }
     wait_until_noted(host, count);
-    kill(agent);
+    kill_and_serve(agent, &host.hook);
     count
 }
 
@@ -1066,7 +1066,6 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
     let host = Host::new();
     let count = filled(&host);
     damage(&host.segments());
-    host.hook.always(Answer::ok());
     let agent = host.start(&[]);
     eventually(name, || host.is_idle().then_some(()));
     let corrupt = host
