@@ -124,8 +124,8 @@ impl Process {
         open.flatten().map(|open| open.path()).collect()
     }
 
-    /// Leaves it this many more descriptors, as `prlimit --nofile` does.
-    pub(crate) fn leave_descriptors(&self, count: usize) {
+    /// Leaves it this many more descriptors, as `prlimit --nofile` does. Returns the limit.
+    pub(crate) fn leave_descriptors(&self, count: usize) -> u64 {
         // The limit applies to their numbers.
         let open = self.descriptors();
         let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
@@ -138,6 +138,7 @@ impl Process {
         // SAFETY: the kernel reads `limit` and writes nothing.
         let done = unsafe { libc::prlimit(self.pid(), libc::RLIMIT_NOFILE, set, old) };
         assert_eq!(done, 0);
+        limit.rlim_cur
     }
 
     /// Seconds on a CPU so far, and how often its threads have waited for something, for all threads together.
