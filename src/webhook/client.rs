@@ -29,6 +29,7 @@ use crate::webhook::bulk::Items;
 use crate::webhook::endpoint::{Collector, Endpoint};
 use crate::webhook::error::{self, Timeouts, Unanswered};
 use crate::webhook::foreign;
+use crate::webhook::gzip;
 use crate::webhook::head::FIREWALL;
 use crate::webhook::observer::{Nobody, Observer};
 use crate::webhook::proxy::Proxy;
@@ -41,8 +42,6 @@ use advice::FLUENT_BIT_RAW;
 use ahead::Ahead;
 use session::Session;
 
-/// How a compressed text begins.
-const GZIP: &[u8] = b"\x1f\x8b";
 /// How much of an answer is read, in bytes. After a longer one the connection is closed.
 const ANSWER_BYTES: u64 = 64 << 10;
 /// How much more is read of an answer with a part for each event, per event.
@@ -308,7 +307,7 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
     };
     let mut from = response.body_mut().as_reader().take(limit);
     let mut is_whole = from.read_to_end(&mut answer.text).is_ok();
-    if answer.text.starts_with(GZIP) {
+    if answer.text.starts_with(gzip::MAGIC) {
         // Nobody asked for that, but some proxies do it.
         let packed = std::mem::take(&mut answer.text);
         let mut plain = MultiGzDecoder::new(&*packed).take(limit);

@@ -4,6 +4,8 @@
 use memchr::memmem;
 use rustls::CertificateError;
 
+use crate::webhook::gzip;
+
 /// The status with which a proxy answered CONNECT, from ureq's `proxy server responded 407/407`.
 pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
@@ -126,7 +128,7 @@ pub fn is_page(text: &[u8]) -> bool {
 
 /// Whether a text has no markup, whatever its label says. A compressed one may have some.
 pub fn is_plain(text: &[u8]) -> bool {
-    !text.contains(&b'<') && !text.starts_with(b"\x1f\x8b")
+    !text.contains(&b'<') && !text.starts_with(gzip::MAGIC)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use crc32fast::Hasher;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
+/// How compressed texts begin.
+pub const MAGIC: &[u8] = b"\x1f\x8b";
 /// Small pieces are joined up to this size, in bytes: each costs as much as compressing some hundred bytes.
 const PIECE: usize = 16 << 10;
 

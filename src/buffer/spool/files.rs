@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dir::{Dir, RealDir};
-use super::position::{self, Position, PositionFile, Stored};
+use super::position::{self, Position, PositionFile};
 use super::segments::{self, Segment, Segments};
 use crate::sys::lock;
 use crate::telemetry::message::{Events, Message};
@@ -77,14 +77,6 @@ impl Files {
             damaged: opened.damaged,
             position_is_lost: opened.position_is_lost,
         })
-    }
-
-    /// What the position file says: what was found may be more.
-    pub(super) fn noted(&self) -> Position {
-        match position::read(&*self.dir) {
-            Ok(Stored::At(noted)) => noted,
-            _ => Position::default(),
-        }
     }
 
     /// How many events are in it that were not delivered.

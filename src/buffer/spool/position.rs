@@ -46,6 +46,8 @@ pub struct PositionFile {
     file: Arc<dyn SpoolFile>,
     /// The slot that is written next.
     slot: u64,
+    /// What it says.
+    at: Position,
 }
 
 impl Stored {
@@ -134,8 +136,11 @@ impl PositionFile {
     fn open_or_create(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
         let file = dir.open(NAME, Access::Update)?;
         let (stored, slot) = read_slots(&*file)?;
-        let mut position = PositionFile { file, slot };
-        if !matches!(stored, Stored::At(_)) {
+        let at = Position::default();
+        let mut position = PositionFile { file, slot, at };
+        if let Stored::At(at) = stored {
+            position.at = at;
+        } else {
             position.fill(begin)?;
             dir.sync()?;
         }
@@ -166,7 +171,13 @@ impl PositionFile {
         slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
         self.file.write_at(&slot, self.slot * SLOT as u64)?;
         self.slot = 1 - self.slot;
+        self.at = position;
         Ok(())
+    }
+
+    /// What it says: what was found in the spool may be more.
+    pub(super) fn at(&self) -> Position {
+        self.at
     }
 
     /// Syncs the file to disk.

@@ -65,7 +65,7 @@ impl Upkeep {
         let opened = self.io(&self.open);
         match opened.and_then(|files| self.check(files)) {
             Ok(mut files) => {
-                self.noted = Noted::at(files.noted());
+                self.noted = Noted::at(files.position.at());
                 let mut state = self.shared.lock();
                 let is_late = !state.must_reopen;
                 if state.must_reopen {

@@ -71,7 +71,7 @@ impl Spool {
         match files {
             Ok(mut files) => {
                 shared.install(&mut state, &mut files);
-                at = files.noted();
+                at = files.position.at();
                 (position, lock) = (Some(files.position), Some(files.lock));
             }
             Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),

@@ -26,13 +26,7 @@ impl Candidate for Probe<'_> {
     }
 
     fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool {
-        if !self.file.is_gzip {
-            return self.file.has(offset, bytes).unwrap_or(false);
-        }
-        let Ok(mut gzip) = self.file.new_gzip() else {
-            return false;
-        };
-        gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes)
+        self.file.has(offset, bytes).unwrap_or(false)
     }
 }
 

@@ -341,9 +341,8 @@ impl Tracked {
             if !is_gzip || !self.head.fits(&self.new_gzip()?.head()) {
                 return Ok(true);
             }
-            let (mut gzip, Reached { offset, tail, .. }) = (self.new_gzip()?, self.reached());
-            let has_all = gzip.skip_to(offset)?;
-            return Ok(!has_all || !(tail.is_empty() || gzip.has_before(offset, tail)));
+            let reached = self.reached();
+            return Ok(!self.has(reached.offset, reached.tail)?);
         }
         let length = self.open()?.metadata()?.len();
         let reached = self.reached();
@@ -374,6 +373,10 @@ impl Tracked {
 
     /// Whether these bytes are right before `offset`.
     pub(super) fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
+        if self.is_gzip {
+            let mut gzip = self.new_gzip()?;
+            return Ok(gzip.skip_to(offset)? && gzip.has_before(offset, bytes));
+        }
         if bytes.is_empty() {
             return Ok(true);
         }

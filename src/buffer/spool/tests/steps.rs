@@ -138,7 +138,7 @@ impl Life {
                 shared: Arc::clone(&shared),
                 stats: producer.stats(),
                 open: Box::new(move || Files::of(Arc::new(again.clone()), tempfile::tempfile()?)),
-                noted: Noted::at(files.noted()),
+                noted: Noted::at(files.position.at()),
                 position: Some(files.position),
                 lock: Some(files.lock),
                 overdue: Overdue::new(Instant::now()),
