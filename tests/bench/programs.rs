@@ -189,7 +189,7 @@ fn agent(setup: &Setup, way: &Way) -> Command {
         command.arg("--compress=gzip:1");
     }
     if let Some(sync) = way.spool {
-        command.args(["--spool-bytes=2GiB", "--spool-sync", sync]);
+        command.args(["--spool-bytes=16GiB", "--spool-sync", sync]);
     }
     command
 }
