@@ -148,6 +148,8 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     }
     let mut set_aside = self::set_aside(&files);
     let mut list = of(files);
+    // Of what others have it would take the numbers from its own on.
+    list.retain(|segment| segment.bytes > 0 || dir.remove(&segment.name()).is_err());
     let stored = position::read(dir)?;
     if stored == Stored::Newer {
         return Err(newer());

@@ -68,6 +68,26 @@ fn the_end_of_a_spool_is_that_of_its_last_segment_with_events() {
     }
 }
 
+/// Somebody has made it, or a power failure has left nothing of it: what others have of its numbers is delivered.
+#[test]
+fn an_empty_file_with_the_name_of_a_segment_costs_nothing() {
+    for end in [0, 2, 3, 7] {
+        for empty in [1, 2, 4, 6, 7, 100] {
+            let dir = FakeDir::default();
+            PositionFile::open(&dir, Position { acked: 0, end }).unwrap();
+            put(&dir, name(empty), Vec::new());
+            let many = Record::new(b"0\n1\n2\n".to_vec(), 3);
+            put(&dir, name(0), [&segment_head()[..], &many.head(0, TIME), &many.bytes].concat());
+            put(&dir, name(3), segment(3, &[5, 5, 5, 5]));
+            let segments = segments::open(&dir).unwrap().segments;
+            assert_eq!(segments.next(), 7, "{empty} {end}");
+            let (lines, missing, damaged) = read(&mut Reader::new(Arc::new(dir), 0), &segments);
+            let all = "0\n1\n2\n00003\n00004\n00005\n00006\n";
+            assert_eq!((&*lines, missing, damaged), (all, 0, 0), "{empty} {end}");
+        }
+    }
+}
+
 impl Opened {
     fn is_unsure(&self) -> bool {
         let last = self.segments.after(u64::MAX);
