@@ -148,13 +148,17 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     }
     let mut set_aside = self::set_aside(&files);
     let mut list = of(files);
-    // Of what others have it would take the numbers from its own on.
-    list.retain(|segment| segment.bytes > 0 || dir.remove(&segment.name()).is_err());
     let stored = position::read(dir)?;
     if stored == Stored::Newer {
         return Err(newer());
     }
     let known_end = stored.resume(None).end;
+    let known = known_end.max(list.last().map_or(0, |last| last.first));
+    list.retain(|segment| match segment.bytes {
+        // It would take from the one before it what that has of the numbers from its own on.
+        0 if segment.first < known => dir.rename(&segment.name(), &segment.bad_name()).is_err(),
+        _ => true,
+    });
     let (mut end, mut damaged, mut is_unsure) = (None, Vec::new(), false);
     while let Some(last) = list.last() {
         let found = last_event(dir, last)?;

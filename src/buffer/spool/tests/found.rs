@@ -72,12 +72,16 @@ fn the_end_of_a_spool_is_that_of_its_last_segment_with_events() {
 #[test]
 fn an_empty_file_with_the_name_of_a_segment_costs_nothing() {
     for end in [0, 2, 3, 7] {
-        for empty in [1, 2, 4, 6, 7, 100] {
+        for empty in [1, 2, 4, 6, 7] {
             let dir = FakeDir::default();
             PositionFile::open(&dir, Position { acked: 0, end }).unwrap();
             put(&dir, name(empty), Vec::new());
             let many = Record::new(b"0\n1\n2\n".to_vec(), 3);
-            put(&dir, name(0), [&segment_head()[..], &many.head(0, TIME), &many.bytes].concat());
+            put(
+                &dir,
+                name(0),
+                [&segment_head()[..], &many.head(0, TIME), &many.bytes].concat(),
+            );
             put(&dir, name(3), segment(3, &[5, 5, 5, 5]));
             let segments = segments::open(&dir).unwrap().segments;
             assert_eq!(segments.next(), 7, "{empty} {end}");
