@@ -241,9 +241,16 @@ fn honest_clients_are_served_beside(beginning: &[u8]) {
                 scope.spawn(|| {
                     for _ in 0..POSTS {
                         let number = posted.fetch_add(1, Ordering::Relaxed);
-                        let mut client = listener.client();
-                        client.send(&post(&event(number))).unwrap();
-                        assert_eq!(client.read_answer().unwrap().0, 200, "client {number}");
+                        let request = post(&event(number));
+                        let answer = || {
+                            let mut client = listener.client();
+                            client.send(&request).ok()?;
+                            client.read_answer().ok()
+                        };
+                        // On a busy machine one may not get to send its request before others need its place.
+                        let answer = (0..3).find_map(|_| answer());
+                        let status = answer.map(|(status, _)| status);
+                        assert_eq!(status, Some(200), "client {number}");
                     }
                 })
             })

@@ -174,21 +174,7 @@ fn another_agent_can_be_the_client_and_show_a_certificate() {
         .write_pem(files.dir.path(), "agent");
     let client_ca = format!("--listen-client-ca={}", files.path("clients.pem").display());
     let listener = files.start(&[&client_ca]);
-    let port = listener.address.port();
-    // The certificate has no name for this address of loopback.
-    drop(listener);
-    let address = format!("127.0.0.1:{port}");
-    let hook = Webhook::start();
-    let [cert, key] = files.options();
-    let second = start(
-        &hook,
-        &[
-            &format!("--source=https:{address}"),
-            &cert,
-            &key,
-            &client_ca,
-        ],
-    );
+    let address = listener.address;
     let ca = format!("--ca-file={}", files.path("ca.pem").display());
     let show = |more: &[String]| {
         let first = Agent::command()
@@ -200,6 +186,8 @@ fn another_agent_can_be_the_client_and_show_a_certificate() {
                 "none",
             ])
             .args(["--backoff-min", "10ms", "--shutdown-timeout", "100ms", &ca])
+            // The certificate has no name for this address of loopback.
+            .args(["--tls-server-name", "localhost"])
             .args(more)
             .input("{\"n\":0}\n{\"n\":1}\n")
             .spawn();
@@ -215,8 +203,9 @@ fn another_agent_can_be_the_client_and_show_a_certificate() {
         format!("--client-{option}={}", files.path(name).display())
     });
     assert_eq!(show(&ours), 2);
-    second.wait_for_log("(no valid client certificate), last from 127.0.0.1");
-    end_with(second, &hook, &events(0..2));
+    let refused = "(no valid client certificate), last from 127.0.0.1";
+    listener.agent.wait_for_log(refused);
+    end_with(listener.agent, &listener.hook, &events(0..2));
 }
 
 #[test]
