@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use memchr::{memchr, memchr_iter, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 
 use super::name::{decoded, is_of_name, unescaped};
 use crate::framer::walk;
@@ -237,6 +237,12 @@ impl<'a> Pass<'a> {
         let is_any = |schemes: &[&[u8]]| schemes.iter().any(|scheme| begins(scheme));
         let is_signed = is_any(&[b"AWS4-", b"GOOG4-"]);
         let signature = memmem::find(value, SIGNATURE).map(|at| at + SIGNATURE.len());
+        // The secret of another name before it could reach to the end, and would take its name away.
+        let is_alone = |at: &usize| {
+            let before = &value[..*at];
+            memchr2(b':', b'"', before).is_none() && memmem::find(before, b"\\u").is_none()
+        };
+        let signature = signature.filter(is_alone);
         let kept = match kind {
             Kind::Authorization
                 if is_signed
