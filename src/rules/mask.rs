@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 use super::name::{decoded, is_of_name, unescaped};
 use crate::framer::walk;
@@ -14,6 +14,15 @@ const MAX_SCHEME: usize = 8 << 10;
 
 /// The name before the signature in a header, with its first letter in either case.
 const SIGNATURE: &[u8] = b"ignature=";
+/// The names up to there, in a header that is well-formed.
+const KEPT: [&[u8]; 6] = [
+    b"Credential",
+    b"SignedHeaders",
+    b" Signature",
+    b",Signature",
+    b" signature",
+    b",signature",
+];
 
 /// For each byte, whether it occurs unescaped in signatures and tokens.
 static PLAIN: [bool; 256] = {
@@ -237,10 +246,14 @@ impl<'a> Pass<'a> {
         let is_any = |schemes: &[&[u8]]| schemes.iter().any(|scheme| begins(scheme));
         let is_signed = is_any(&[b"AWS4-", b"GOOG4-"]);
         let signature = memmem::find(value, SIGNATURE).map(|at| at + SIGNATURE.len());
-        // The secret of another name before it could reach to the end, and would take its name away.
+        // The secret of another name before it could reach beyond it, and take its name away.
         let is_alone = |at: &usize| {
             let before = &value[..*at];
-            memchr2(b':', b'"', before).is_none() && memmem::find(before, b"\\u").is_none()
+            let is_known = |end: usize| KEPT.iter().any(|name| before[..end].ends_with(name));
+            let is_plain = |byte: &u8| !b":\"%".contains(byte);
+            memchr_iter(b'=', before).all(is_known)
+                && before.iter().all(is_plain)
+                && memmem::find(before, b"\\u").is_none()
         };
         let signature = signature.filter(is_alone);
         let kept = match kind {

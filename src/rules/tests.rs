@@ -93,7 +93,11 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"Authorization":"«abcdefghijk »","Proxy-Authorization":"Basic «abcdefghijk»"}"#,
         r#"{"Authorization":["AWS4-HMAC-SHA256 «Signature=»"]}"#,
         r#"{"Authorization":["AWS4-HMAC-SHA256 «abcdefgh»","AWS4-HMAC-SHA256 «Signature= abcdefgh»"]}"#,
-        // A header in it would take the signature's name away.
+        // Another name in it would take the signature's name away.
+        r#"{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x,SignedHeaders=host;range,Signature=«abcdefgh»"}"#,
+        r#"{"Authorization":"AWS4-HMAC-SHA256 «?sig=a.c, Signature=abcdefgh»"}"#,
+        r#"{"Authorization":"AWS4-HMAC-SHA256 «token%3Dabc, Signature=abcdefgh»"}"#,
+        r#"{"Authorization":"AWS4-HMAC-SHA256 «Credential=AKIA/x, riSignature=abcdefgh»"}"#,
         r#"{"Authorization":"AWS4-HMAC-SHA256 «X-Amz-Signature: abcdefgh, Signature=abcdefgh»"}"#,
         r#"{"Authorization":"«AWS4-a=b&token=\u0022abcdefgh, Signature=abcdefgh\u0022»"}"#,
         r#"{"Authorization":"GOOG4-RSA-SHA256 Credential=a@b/x, SignedHeaders=host, Signature=«abcdefgh»"}"#,
