@@ -1,6 +1,7 @@
 //! A spool without threads on a disk that is killed, loses power, and is damaged, compared with a naive model.
 
 mod again;
+mod damage;
 mod disk;
 mod found;
 mod meanwhile;
