@@ -22,6 +22,8 @@ pub(super) struct Source {
     outages: Outages,
     complaints: Vec<(&'static str, Option<String>)>,
     refused: [Burst; Refusal::ALL.len()],
+    /// The last client that was refused for each reason.
+    refused_peers: [Option<String>; Refusal::ALL.len()],
     clock: Clock,
 }
 
@@ -53,7 +55,8 @@ impl Source {
         reason: Refusal,
         peer: Option<String>,
     ) -> Option<Message> {
-        self.known.last_refused = peer;
+        self.known.last_refused.clone_from(&peer);
+        self.refused_peers[reason as usize] = peer;
         let is_first = self.refused[reason as usize].add(1);
         is_first.then(|| self.refused_message(reason, 1, None))
     }
@@ -64,7 +67,7 @@ impl Source {
             requests: Requests(requests),
             within: Within(within),
             reason: reason.name(),
-            peer: Peer(self.known.last_refused.clone()),
+            peer: Peer(self.refused_peers[reason as usize].clone()),
         }
     }
 

@@ -202,6 +202,13 @@ fn refused_requests_are_summed_up_by_reason_with_the_last_client() {
         story.tick(10),
         ["http:a: 20 requests refused in 10s (403 invalid token), last from 10.0.0.7"]
     );
+    // Another reason has another culprit.
+    refuse(&mut story, Refusal::Forbidden, "10.0.0.7");
+    refuse(&mut story, Refusal::Method, "10.0.0.8");
+    assert_eq!(
+        story.tick(20),
+        ["http:a: 1 request refused in 10s (403 invalid token), last from 10.0.0.7"]
+    );
 }
 
 #[test]
