@@ -171,7 +171,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn a_second_signal_does_not_wait_for_the_last_lines() {
     let hook = Webhook::start();
-    // Nothing is buffered, so that the first signal is followed by the last writes at once: these have 1.5 s.
+    // Nothing is buffered, so that the first signal is followed by the last writes at once: these have 5 s.
     let at_once = || {
         let mut unread = Unread::start(&hook, Duration::from_secs(3600), &[]);
         unread.feed(&numbered(0..1));

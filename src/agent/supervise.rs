@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 const ABORT_WAIT: Duration = Duration::from_millis(400);
 /// The end comes within this time after `--shutdown-timeout`.
 const OVERTIME: Duration = Duration::from_millis(900);
-/// How long checkpoints, status file and log may take to be written for the last time.
-const LAST_WRITES: Duration = Duration::from_millis(1500);
+/// How long checkpoints, status file and log may take to be written for the last time, if `--shutdown-timeout` does not
+/// end before. A disk may well take a second for one of them, and the balance in the log comes last.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 /// The same two after a second signal.
 const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
 pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
