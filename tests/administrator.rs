@@ -318,6 +318,13 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             assert!(said.stderr.contains(what), "{said:?}");
         }
     }
+    for command in ["check", "run"] {
+        let excluded = ["--source=file:/a.log", "--exclude-files=*.gz,a.*"];
+        let said = settings.run(&[command, excluded[0], excluded[1]]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        let what = "--source: file:/a.log: --exclude-files leaves it out; fix: ";
+        assert!(said.stderr.contains(what), "{said:?}");
+    }
     let page = "--status-listen=127.0.0.1:9";
     let said = settings.run(&["check", "--source=http:127.0.0.1:9", page]);
     assert_eq!(said.code, Some(2), "{said:?}");
@@ -345,6 +352,10 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         (
             "--max-event-bytes=4",
             "--max-event-bytes: no event may be longer than 4 bytes; fix: ",
+        ),
+        (
+            "--config=/missing.env",
+            "/missing.env: can't be read: no such file (fix: correct the name, or create it); its settings are not used",
         ),
     ] {
         let said = settings.run(&["check", options]);

@@ -256,7 +256,10 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[&format!("fluent:{long}")], PATH),
         option("exclude", "user=*|api.name=Head*,api.statusCode<400|*")
             .refuses(&["", "user", "user>1", "b"], "is no condition; fix: write")
-            .refuses(&["user==a", "n<=1"], "fix: use =, !=, >= or <")
+            .refuses(
+                &["user==a", "n<=1", "n=>400", "n=<400", "n!=>4", "user=~a"],
+                "fix: use =, !=, >= or <",
+            )
             .refuses(&["n>=many", "n<", "n<inf"], "fix: use =, or a number")
             .refuses(
                 &["=a", "a..b=1", "[0]=1", "a.*=1"],
@@ -302,7 +305,7 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["some"], COUNT)
             .refuses(&["0"], "fix: use 1 or more"),
         option("socket-mode", "0600").refuses(
-            &["", "rw", "0888", "01777", "+660"],
+            &["", "rw", "0888", "01777", "+660", "0", "0555"],
             "fix: use three octal digits such as 0660",
         ),
         option("listen-timeout", "5s")

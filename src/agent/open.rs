@@ -201,7 +201,8 @@ pub fn check(
     })?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
-        source::check(spec, &listening.http).map_err(|error| of_source(error, spec, provenance))?;
+        source::check(spec, &listening.http, &options.exclude_files)
+            .map_err(|error| of_source(error, spec, provenance))?;
     }
     // An agent waits for these files.
     let files = [

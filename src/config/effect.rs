@@ -2,6 +2,7 @@
 //! without a spool.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::config::opt::Opt;
@@ -19,10 +20,21 @@ const EVENT_BYTES: usize = 1 << 10;
 /// What an operator should know of the settings of `run`: such options, and the [rest](Provenance::warnings).
 pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     let mut warnings = provenance.warnings();
+    warnings.extend(missing_file(provenance));
     warnings.extend(without_effect(options, provenance));
     warnings.extend(tiny(options, provenance));
     warnings.extend(open_files(options, provenance));
     warnings
+}
+
+/// A message if there is no settings file, although it was named. At the default place there may well be none.
+fn missing_file(provenance: &Provenance) -> Option<Message> {
+    let file = &provenance.file;
+    let is_missing = file.is_given && file.settings.as_ref().err() == Some(&ErrorKind::NotFound);
+    is_missing.then(|| Message::SettingsUnreadable {
+        path: file.path.display().to_string(),
+        error: "no such file (fix: correct the name, or create it)".into(),
+    })
 }
 
 /// A message for each file of secrets that every user can read or change, and for settings that every user can change.

@@ -309,8 +309,12 @@ fn parse_pattern(text: &str) -> Result<String, String> {
 /// A file's mode, as chmod takes it.
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
-        _ => Err("is no mode; fix: use three octal digits such as 0660".into()),
+        Ok(mode @ ..=0o777) if !text.starts_with('+') && mode & 0o222 != 0 => Ok(mode),
+        // Who connects to a socket needs the right to write to it.
+        _ => Err(
+            "is no mode with which anybody could connect; fix: use three octal digits such as 0660"
+                .into(),
+        ),
     }
 }
 

@@ -70,7 +70,10 @@ fn condition(text: &str) -> Result<Condition, String> {
     let operator = operators.find(|operator| rest.starts_with(operator));
     let operator = operator.ok_or_else(expected)?;
     let value = rest[operator.len()..].trim();
-    if value.starts_with('=') {
+    let compares = value.strip_prefix(['<', '>']);
+    if value.starts_with(['=', '~'])
+        || compares.is_some_and(|rest| number(rest.as_bytes()).is_some())
+    {
         return Err(wrong(
             "has an operator that is not known; fix: use =, !=, >= or <",
         ));

@@ -44,7 +44,7 @@ pub fn open(
     files: &FileSettings,
     restored: Option<Receiver<Restored>>,
 ) -> Result<Box<dyn Source>, OpenError> {
-    check(spec, http)?;
+    check(spec, http, &files.exclude)?;
     let (spec, http, files) = (spec.clone(), http.clone(), files.clone());
     let open = move || -> Result<Box<dyn Source>, OpenError> {
         let listen = http.listen.clone();
@@ -70,12 +70,13 @@ pub fn open(
     }
 }
 
-/// Whether a source's settings are enough for it. Opens nothing.
+/// Whether a source's settings are enough for it, and leave it something to read. Opens nothing.
 ///
 /// # Errors
 /// As for [`open`].
-pub fn check(spec: &Spec, http: &http::Settings) -> Result<(), OpenError> {
+pub fn check(spec: &Spec, http: &http::Settings, exclude: &[String]) -> Result<(), OpenError> {
     match spec {
+        Spec::File(path) => file::check(path, exclude),
         Spec::Https(_) | Spec::Fluents(_) if http.listen.tls.is_none() => Err(OpenError::Wrong(
             "needs a certificate; fix: give --listen-cert and --listen-key".into(),
         )),

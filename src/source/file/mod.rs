@@ -37,9 +37,11 @@ pub use self::follower::FileSettings;
 use self::follower::{Follower, Sink};
 use self::lag::{LagMeter, Observation};
 use self::pace::Pace;
+use self::pattern::Pattern;
 use self::reading::Step;
 use super::output::{Broken, SourceOutput};
 use super::reader::Source;
+use super::spec::OpenError;
 use crate::framer::Framer;
 use crate::state::checkpoint::Restored;
 use crate::sys::descriptors;
@@ -61,6 +63,19 @@ pub(super) struct FileSource {
     pub(super) settings: FileSettings,
     /// What the last start left, once the state directory is there.
     pub(super) restored: Option<Receiver<Restored>>,
+}
+
+/// Whether anything is left of this path or pattern.
+///
+/// # Errors
+/// It is a file that is excluded.
+pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
+    match Pattern::new(path, exclude).is_in_vain() {
+        true => Err(OpenError::Wrong(
+            "--exclude-files leaves it out; fix: have its patterns match other files only".into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 impl Source for FileSource {

@@ -83,6 +83,11 @@ impl Pattern {
         self.path.as_deref()
     }
 
+    /// Whether it means a single file, and that is excluded.
+    pub(super) fn is_in_vain(&self) -> bool {
+        matches!(&self.parts[..], [Part::Path(name)] if self.is_excluded(&self.root, name))
+    }
+
     /// Where the walk over directories begins.
     pub(super) fn root(&self) -> &Path {
         &self.root
