@@ -8,13 +8,20 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::source::spec::OpenError;
 use crate::source::tls::{TlsServer, TlsStream};
 use crate::source::unix;
 use crate::sys::tcp;
+
+/// When an idle client's host is asked whether it is still there: four times in two minutes. After that it is not.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
 
 /// A client's connection. It never waits.
 pub(crate) trait Stream: Read + Write {
@@ -150,6 +157,8 @@ impl ListeningSocket {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
+                // One that was idle may wait for days; a peer that has vanished would keep its place for ever.
+                SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
                 let stream: Box<dyn Stream> = match tls {
                     Some(tls) => Box::new(tls.accept(stream)?),
                     None => Box::new(stream),
@@ -247,5 +256,23 @@ mod tests {
         let second = ListeningSocket::unix(&path, 0o660).err().unwrap();
         assert!(matches!(second, OpenError::InUse(_)), "{second:?}");
         drop(socket);
+    }
+
+    /// Else peers that have vanished would keep their places for ever.
+    #[test]
+    fn a_client_over_tcp_is_asked_whether_it_is_there() {
+        let socket = ListeningSocket::tcp(([127, 0, 0, 1], 0).into(), None);
+        let Ok(ListeningSocket::Tcp(listener, tls)) = socket else {
+            panic!("can't listen");
+        };
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = ListeningSocket::Tcp(listener, tls).accept().unwrap();
+        let fd = stream.socket();
+        let stream = SockRef::from(&fd);
+        let times = (stream.tcp_keepalive_time(), stream.tcp_keepalive_interval());
+        let seconds = |time: io::Result<Duration>| time.unwrap().as_secs();
+        assert_eq!((seconds(times.0), seconds(times.1)), (60, 15));
+        assert_eq!(stream.tcp_keepalive_retries().unwrap(), 4);
+        assert!(stream.keepalive().unwrap());
     }
 }
