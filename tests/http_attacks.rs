@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::source_http::{
-    Listener, TokenFile, ask, free_address, post, post_gzip, request, success,
+    Listener, TokenFile, ask, events, free_address, lines, post, post_gzip, request, success,
 };
 use crate::support::{Client, Metrics, PATIENCE, event, eventually, poll, unchanged_for, within};
 
@@ -285,6 +285,38 @@ fn half_bodies_do_not_turn_honest_clients_away() {
 #[test]
 fn silent_connections_do_not_turn_honest_clients_away() {
     honest_clients_are_served_beside(b"");
+}
+
+/// They share the memory for bodies with everybody else.
+#[test]
+fn half_bodies_do_not_keep_the_memory_of_others() {
+    let listener = Listener::start(&["--max-body-bytes=1MiB", "--listen-timeout=1h"]);
+    let head = "POST /\nContent-Length: 1000000";
+    let half = request(
+        head,
+        format!("{{\"a\":\"{}", "x".repeat(900_000)).as_bytes(),
+    );
+    let halves = (0..8).map(|_| {
+        let mut client = listener.client();
+        // Some are refused while they send.
+        let _ = client.send(&half);
+        client
+    });
+    let halves: Vec<_> = halves.collect();
+    let log = &listener.agent;
+    log.wait_for_log("1 request refused (too much memory for unfinished messages)");
+    let body = lines(0..50_000);
+    assert!(body.len() > 500_000);
+    eventually("an honest client is served", || {
+        let mut client = listener.client();
+        // It may be refused before it has sent all.
+        let sent = client.send(&post(&body)).is_ok();
+        let answer = client.read_answer();
+        (sent && answer.is_ok_and(|answer| answer.0 == 200)).then_some(())
+    });
+    log.wait_for_log("to make room");
+    drop(halves);
+    listener.end_with(&events(0..50_000));
 }
 
 #[test]

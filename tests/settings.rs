@@ -13,9 +13,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::delivery::{feed, finish, lines_of, numbered, taken};
+use super::source_http::{ask, free_address, request, success};
 use super::support::{
-    Agent, AgentCommand, Answer, Authority, BlackHole, Webhook, end_input, eventually,
-    unchanged_for,
+    Agent, AgentCommand, Answer, Authority, BlackHole, Client, Request, Webhook, end_input,
+    eventually, unchanged_for,
 };
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
@@ -483,6 +484,50 @@ fn kubernetes_swap_of_symbolic_links_is_followed() {
     feed(&mut agent, &events);
     second.wait_for_events(5);
     finish(agent, &second, &events);
+}
+
+/// Sources remove envelopes unless the format needs them, so what they do follows the format.
+#[test]
+fn with_another_format_envelopes_are_kept_or_removed() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let plain = webhook(&hook.url(), TOKEN);
+    let in_envelopes = format!(
+        "{}S3_AUDIT_WEBHOOK_FORMAT=hec\nS3_AUDIT_WEBHOOK_HEC_HOST=own\n",
+        webhook(&hook.url().replace("/raw", "/event"), TOKEN)
+    );
+    let envelope = r#"{"event":{"n":1},"host":"its"}"#;
+    let request = request(
+        &format!(
+            "POST /services/collector/event\nContent-Length: {}",
+            envelope.len()
+        ),
+        envelope.as_bytes(),
+    );
+    let run = |first: &str, then: &str, options: &[&str]| {
+        let address = free_address();
+        let source = format!("http:{address}");
+        place.write(first);
+        let agent = place.start(&[&["--source", &source], options].concat());
+        let before = hook.request_count();
+        let mut client = Client::connect(address);
+        ask(&mut client, &request, &success(""));
+        hook.wait_for_requests(before + 1);
+        place.write(then);
+        agent.wait_for_log("settings changed");
+        ask(&mut client, &request, &success(""));
+        let requests = hook.wait_for_requests(before + 2);
+        agent.signal(libc::SIGTERM);
+        agent.wait();
+        let text = |request: &Request| request.text().trim().to_owned();
+        requests[before..].iter().map(text).collect::<Vec<_>>()
+    };
+    let wrapped = r#"{"event":{"n":1},"host":"own"}"#;
+    assert_eq!(run(&plain, &in_envelopes, &[]), [r#"{"n":1}"#, envelope]);
+    assert_eq!(run(&in_envelopes, &plain, &[]), [envelope, r#"{"n":1}"#]);
+    // What was asked for at the start holds.
+    let unwrap = ["--hec-input=unwrap"];
+    assert_eq!(run(&in_envelopes, &plain, &unwrap), [wrapped, r#"{"n":1}"#]);
 }
 
 #[test]

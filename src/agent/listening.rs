@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::config::error::CommandError;
 use crate::config::opt::Opt;
@@ -11,9 +12,8 @@ use crate::source::http::Settings;
 use crate::source::http::tokens::Tokens;
 use crate::source::tls::{TlsFile, TlsFiles, TlsServer};
 use crate::source::watched::{Watch, Watched};
-use crate::source::{HecInput, ListenSettings, Spec};
+use crate::source::{ListenSettings, Spec};
 use crate::telemetry::message::Message;
-use crate::webhook::encode::Format;
 
 /// What was opened.
 pub(super) struct Listening {
@@ -59,10 +59,7 @@ pub(super) fn open(
             tokens,
             connections_per_peer: options.listen_connections_per_peer,
             max_body: options.max_body_bytes,
-            hec_input: options.hec_input.unwrap_or(match options.webhook.format {
-                Format::Hec => HecInput::Keep,
-                _ => HecInput::Unwrap,
-            }),
+            unwraps: Arc::new(AtomicBool::new(options.unwraps_envelopes())),
         },
         files,
         warnings: warnings(options, status_tokens.as_deref(), wants_cert),

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -28,6 +29,7 @@ use crate::telemetry::Report;
 use crate::telemetry::message::{self, Message};
 use crate::telemetry::snapshot::Forwarding;
 use crate::text::small_file;
+use crate::webhook::encode::Format;
 use crate::webhook::header;
 
 /// The time between two polls. A change takes effect after at most three of them.
@@ -71,6 +73,8 @@ pub struct SettingsWatcher {
     polled: Contents,
     /// How events are numbered, if there is a trail.
     numbering: Option<Numbering>,
+    /// Whether `http:` sources remove envelopes.
+    unwraps: Arc<AtomicBool>,
     /// When it was last logged that a file of the webhook's settings has been missing since the start.
     reminded: Instant,
 }
@@ -100,6 +104,7 @@ impl SettingsWatcher {
             attempted: Vec::new(),
             polled: contents,
             numbering: None,
+            unwraps: Arc::default(),
             reminded: Instant::now(),
         }
     }
@@ -107,6 +112,11 @@ impl SettingsWatcher {
     /// Has webhooks that are switched to number events in this way.
     pub fn numbering(self, numbering: Option<Numbering>) -> Self {
         SettingsWatcher { numbering, ..self }
+    }
+
+    /// Has sources remove envelopes, or not, as suits the format of what is sent.
+    pub fn unwraps(self, unwraps: Arc<AtomicBool>) -> Self {
+        SettingsWatcher { unwraps, ..self }
     }
 
     /// Follows the settings in a thread of its own, until the agent ends.
@@ -219,6 +229,11 @@ impl SettingsWatcher {
                 warning.log();
             }
             let changed = changed.join(", ");
+            // What was given at the start holds until the next one.
+            if !self.started.contains_key(&Opt::HecInput) {
+                let is_hec = options.webhook.format == Format::Hec;
+                self.unwraps.store(!is_hec, Ordering::Relaxed);
+            }
             self.change(destination.targets);
             self.report.forwards(destination.forwarding, &changed);
         } else if is_requested && changed_rules.is_empty() {

@@ -71,6 +71,7 @@ pub(super) fn start(
     provenance: &Provenance,
 ) -> Result<Agent, CommandError> {
     let (sources, listening) = (opened.sources, opened.listening);
+    let unwraps = listening.http.unwraps;
     let (tell, events) = unbounded();
     let (alive, others) = bounded(0);
     let (producer, consumer) = queue(spooling::memory(options));
@@ -108,6 +109,7 @@ pub(super) fn start(
         let settings = (opened.contents, options, provenance);
         SettingsWatcher::new(settings, report, &lines, rules, asked)
             .numbering(numbering)
+            .unwraps(unwraps)
             .spawn()?;
     }
     let ask_files = watched::watch(listening.files)?;

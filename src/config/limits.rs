@@ -6,8 +6,9 @@ use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
 use crate::config::provenance::Provenance;
+use crate::source::HecInput;
 use crate::text::quantity::{HumanDuration, Size};
-use crate::webhook::encode::Compressed;
+use crate::webhook::encode::{Compressed, Format};
 
 const MIN_TIME: Duration = Duration::from_millis(1);
 /// Events and bodies are held in memory as a whole.
@@ -26,6 +27,14 @@ impl RunOptions {
     pub fn buffer_events(&self) -> usize {
         let default = || self.buffer_bytes.div_ceil(SHORT_EVENT);
         self.buffer_events.unwrap_or_else(default)
+    }
+
+    /// Whether envelopes of HTTP Event Collector that come in are removed: `--hec-input`, or what suits `--format`.
+    pub fn unwraps_envelopes(&self) -> bool {
+        match self.hec_input {
+            Some(input) => input == HecInput::Unwrap,
+            None => self.webhook.format != Format::Hec,
+        }
     }
 
     /// `--batch-raw-bytes`, or the default that follows from `--batch-bytes`.

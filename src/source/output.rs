@@ -375,6 +375,12 @@ impl SourceOutput {
             .request_refused(self.source, reason, shown(peer.into()));
     }
 
+    /// What counts and logs refused clients, for those who see them elsewhere.
+    pub fn refusals(&self) -> impl Fn(Refusal, IpAddr) + Send + Sync + 'static {
+        let (report, source) = (Arc::clone(&self.report), self.source);
+        move |reason, peer| report.request_refused(source, reason, shown(Some(peer)))
+    }
+
     /// Counts the events of a client that are all dropped, for this reason.
     pub fn count_dropped(&self, reason: Reason, events: usize) {
         self.report.received(self.source, events);

@@ -72,7 +72,10 @@ impl Answer {
         };
         let more = match self {
             Answer::Refused(
-                Refusal::BufferFull | Refusal::ConnectionLimit | Refusal::PeerLimit,
+                Refusal::BufferFull
+                | Refusal::MemoryLimit
+                | Refusal::ConnectionLimit
+                | Refusal::PeerLimit,
             ) => "Retry-After: 1\r\n",
             Answer::Options | Answer::Refused(Refusal::Method) => ALLOW,
             _ => "",
@@ -97,9 +100,10 @@ impl Answer {
 /// Status line, text and Splunk's code for a request that is refused.
 fn content_of(refusal: Refusal) -> (&'static str, &'static str, u8) {
     match refusal {
-        Refusal::BufferFull | Refusal::ConnectionLimit | Refusal::PeerLimit => {
-            (UNAVAILABLE, "Server is busy", 9)
-        }
+        Refusal::BufferFull
+        | Refusal::MemoryLimit
+        | Refusal::ConnectionLimit
+        | Refusal::PeerLimit => (UNAVAILABLE, "Server is busy", 9),
         Refusal::TlsHello => (BAD_REQUEST, "no TLS here: use http", 6),
         Refusal::Http2Preface => (BAD_REQUEST, "no HTTP/2 here", 6),
         Refusal::ProxyHeader => (BAD_REQUEST, "no PROXY header here", 6),
@@ -127,8 +131,7 @@ fn content_of(refusal: Refusal) -> (&'static str, &'static str, u8) {
         | Refusal::Handshake
         | Refusal::ClientCertificate
         | Refusal::Displaced
-        | Refusal::Unread
-        | Refusal::MemoryLimit => (BAD_REQUEST, "bad request", 6),
+        | Refusal::Unread => (BAD_REQUEST, "bad request", 6),
     }
 }
 

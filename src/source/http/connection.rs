@@ -1,6 +1,7 @@
 //! One client's connection: requests in, answers out, one after the other.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, TAKEN};
@@ -12,7 +13,6 @@ use super::request::{HEAD_BYTES, Length, parse_head};
 use super::route::Route;
 use super::service::Service;
 use super::transport::{NoTls, Patience, Transport};
-use crate::source::spec::HecInput;
 use crate::telemetry::counters::Refusal;
 
 /// What is read at once: a whole request of the usual kind.
@@ -182,7 +182,9 @@ impl<'a, 'm> Connection<'a, 'm> {
     /// From now on, the connection waits for this.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.service.connections.enter(self.client.number, phase);
+        let holds_memory = self.memory.decoder.holds_memory();
+        let number = self.client.number;
+        self.service.connections.enter(number, phase, holds_memory);
     }
 
     /// One request. True if another may follow.
@@ -212,7 +214,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             is_gzip: asked.is_gzip,
             is_ignored: !self.has_events,
             unwraps: asked.route == Route::Envelopes
-                && service.settings.hec_input == HecInput::Unwrap,
+                && service.settings.unwraps.load(Ordering::Relaxed),
         });
         match asked.length {
             Length::None => {}

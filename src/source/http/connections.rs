@@ -11,7 +11,7 @@ use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
 
-use super::registry::{Admission, BODY_TIME, HEAD_TIME, Limits, Phase, Registry};
+use super::registry::{Admission, BODY_TIME, HEAD_TIME, Limits, Need, Phase, Registry};
 
 /// If no connection may be ended yet, one soon may, unless threads do not get to run.
 const GRACE: Duration = BODY_TIME.saturating_mul(2);
@@ -200,7 +200,7 @@ impl Connections {
                 }
                 Admission::Full => {
                     let found = WAITS.into_iter().find_map(|(reason, waits)| {
-                        let found = open.longest_waiting(now, |member| waits(member));
+                        let found = open.longest_waiting(now, Need::Place, |member| waits(member));
                         Some((reason, found?))
                     });
                     match found {
@@ -227,15 +227,27 @@ impl Connections {
     }
 
     /// A connection waits for something else from now on.
-    pub fn enter(&self, number: u64, phase: Phase) {
-        self.lock().enter(number, phase, Instant::now());
+    pub fn enter(&self, number: u64, phase: Phase, holds_memory: bool) {
+        (self.lock()).enter(number, phase, holds_memory, Instant::now());
+    }
+
+    /// Ends the connection with memory for a body that has waited longest for more of that, as one is ended for another
+    /// connection; and returns its address.
+    pub fn end_body(&self) -> Option<IpAddr> {
+        let mut open = self.lock();
+        let waits = |member: &Arc<Member>| member.waits_in_vain();
+        let (victim, peer) = open.longest_waiting(Instant::now(), Need::Memory, waits)?;
+        if let Some(member) = open.remove(victim) {
+            let _ = member.stream.shutdown(Shutdown::Both);
+        }
+        Some(peer)
     }
 
     /// A connection waits for its next request. True if it is to give up its thread.
     pub fn rest(&self, number: u64, can_park: bool) -> bool {
         let now = Instant::now();
         let mut open = self.lock();
-        open.enter(number, Phase::Idle, now);
+        open.enter(number, Phase::Idle, false, now);
         let was_busy = open.is_busy();
         let parked = if can_park { open.park(number) } else { None };
         if let Some(member) = parked {

@@ -89,6 +89,11 @@ impl<'a> BodyDecoder<'a> {
         self.share.give_back();
     }
 
+    /// Whether it has some of the memory that all share.
+    pub fn holds_memory(&self) -> bool {
+        self.share.is_used()
+    }
+
     fn drop_events(&mut self) {
         if self.chunk.bytes.capacity() > FIRST_CHUNK {
             self.chunk.bytes = Vec::new();
@@ -272,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_made_of_bodies() {
-        let budget = Budget::new(1 << 20);
+        let budget = Budget::new(1 << 20, || false);
         let mut decoder = BodyDecoder::new(&budget, 1 << 20, 1000);
         let unwraps = Coding {
             unwraps: true,
@@ -323,14 +328,14 @@ mod tests {
     fn what_is_produced_counts() {
         const TOTAL: usize = 2 << 20;
         let body = gzip(&[b"{\"a\":\"", &b"\xff".repeat(300 << 10)[..], b"\"}"].concat());
-        let budget = Budget::new(TOTAL);
+        let budget = Budget::new(TOTAL, || false);
         let decoder = || BodyDecoder::new(&budget, 1 << 20, 1 << 20);
         let mut decoders: Vec<_> = (0..16).map(|_| decoder()).collect();
         let mut fed = decoders.iter_mut().map(|decoder| {
             decoder.start(GZIP);
             decoder.feed(&body)
         });
-        assert!(fed.any(|fed| fed == Err(Refusal::BufferFull.into())));
+        assert!(fed.any(|fed| fed == Err(Refusal::MemoryLimit.into())));
         let events = decoders
             .iter()
             .map(|decoder| decoder.chunk.bytes.capacity());
@@ -342,7 +347,7 @@ mod tests {
         drop(decoders);
         assert!(budget.is_whole());
         // A body for which there is never enough memory is not asked for again.
-        let small = Budget::new(100 << 10);
+        let small = Budget::new(100 << 10, || false);
         let mut decoder = BodyDecoder::new(&small, 1 << 20, 1 << 20);
         assert_eq!(
             decode(&mut decoder, GZIP, &body, 1 << 20),
@@ -360,7 +365,7 @@ mod tests {
             let lines = lines.iter().map(|text| serde_json::json!({ "k": text }).to_string() + "\n");
             let body: String = lines.collect();
             let (first, second) = body.as_bytes().split_at(cut.index(body.len() + 1));
-            let budget = Budget::new(1 << 20);
+            let budget = Budget::new(1 << 20, || false);
             let mut decoder = BodyDecoder::new(&budget, 1 << 20, 1000);
             let members = [gzip(first), gzip(second)].concat();
             let made = decode(&mut decoder, GZIP, &members, piece);

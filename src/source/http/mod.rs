@@ -114,12 +114,21 @@ impl Listener {
             busy: settings.listen.connections.unwrap_or(BUSY),
             per_peer: settings.connections_per_peer,
         };
+        let connections = Arc::new(Connections::new(limits, stop));
+        let (ending, refused) = (Arc::clone(&connections), output.refusals());
+        let end_one = move || {
+            let ended = ending.end_body();
+            ended.is_some_and(|peer| {
+                refused(Refusal::Displaced, peer);
+                true
+            })
+        };
         Service {
             settings: settings.clone(),
             output,
-            connections: Connections::new(limits, stop),
+            connections,
             lot,
-            budget: Budget::new(body.saturating_mul(BODIES)),
+            budget: Budget::new(body.saturating_mul(BODIES), end_one),
             health: Health::default(),
             stop: stop.clone(),
         }

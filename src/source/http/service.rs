@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::budget::Budget;
 use super::client::{Client, Waiting};
@@ -13,7 +14,6 @@ use super::route::Route;
 use super::tokens::Tokens;
 use crate::source::listen::ListenSettings;
 use crate::source::output::SourceOutput;
-use crate::source::spec::HecInput;
 use crate::source::watched::Watched;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Refusal;
@@ -29,15 +29,15 @@ pub struct Settings {
     pub connections_per_peer: usize,
     /// Max bytes of a body, also when decompressed.
     pub max_body: usize,
-    /// What becomes of the envelopes of HTTP Event Collector.
-    pub hec_input: HecInput,
+    /// Envelopes of HTTP Event Collector are removed. It may change with the format of what is sent.
+    pub unwraps: Arc<AtomicBool>,
 }
 
 /// What all connections share.
 pub(super) struct Service {
     pub(super) settings: Settings,
     pub(super) output: SourceOutput,
-    pub(super) connections: Connections,
+    pub(super) connections: Arc<Connections>,
     pub(super) lot: Lot<Waiting>,
     pub(super) budget: Budget,
     pub(super) health: Health,
