@@ -78,7 +78,9 @@ pub fn open(
         match error.kind() {
             // An address that is not available may become this host's later.
             io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
-                CommandError::Failed(format!("{}: {what}", provenance.name(Opt::StatusListen)))
+                let name = provenance.name(Opt::StatusListen);
+                let fix = "fix: use a free port and an address of this host";
+                CommandError::Failed(format!("{name}: {what}; {fix}"))
             }
             _ => provenance.error(Opt::StatusListen, what).into(),
         }

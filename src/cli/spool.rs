@@ -68,7 +68,10 @@ impl Found {
 pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
-    let dir = RealDir::existing(&path).map_err(failed)?;
+    let dir = RealDir::existing(&path).map_err(|error| {
+        let fix = "fix: give --spool-dir, or --state-dir, as the agent has it";
+        CommandError::Failed(format!("{}: {error}; {fix}", path.display()))
+    })?;
     // Must come before the segments are listed: a running agent adds to them.
     let end = position::read(&dir).map_err(failed)?.resume(None).end;
     let segments = segments::list(&dir).map_err(failed)?;
