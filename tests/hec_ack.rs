@@ -32,6 +32,8 @@ struct State {
     ack: Option<Answer>,
     /// What the balancer calls it.
     cookie: u32,
+    /// Each answer has another cookie.
+    renews: bool,
 }
 
 impl Splunk {
@@ -134,6 +136,7 @@ impl State {
                 Answer::ok().body(json!({"text": "Success", "code": 0, "ackId": id}).to_string())
             }
         };
+        self.cookie += u32::from(self.renews);
         answer.header("Set-Cookie", &format!("SERVERID=s{}; path=/", self.cookie))
     }
 
@@ -291,6 +294,37 @@ fn another_cookie_or_count_has_what_was_posted_sent_again() {
         let (redelivered, log) = splunk.finish(agent, 30);
         assert!(redelivered >= 20, "{log}");
     }
+}
+
+#[test]
+fn a_cookie_that_each_answer_renews_is_no_other_indexer() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    splunk.change(|state| state.renews = true);
+    let mut agent = splunk.start_agent(&[]);
+    feed(&mut agent, &numbered(0..50));
+    let (redelivered, log) = splunk.finish(agent, 50);
+    let posts = splunk.requests("/raw").len();
+    assert!(redelivered <= 20 && posts < 12, "{posts}: {log}");
+}
+
+/// After a doubt only one body may wait at the first endpoint, which indexes nothing.
+#[test]
+fn an_endpoint_that_indexes_nothing_does_not_hold_up_another() {
+    let (deaf, other) = (Splunk::start(None), Splunk::start(Some(Duration::ZERO)));
+    let urls = format!("{} {}", deaf.url(), other.url());
+    let mut agent = start(&urls, &["--hec-ack", "--batch-events=10"]);
+    feed(&mut agent, &numbered(0..10));
+    deaf.wait_for_posts(1);
+    deaf.change(|state| state.cookie = 1);
+    deaf.wait_for_posts(2);
+    feed(&mut agent, &numbered(10..50));
+    eventually("the other one has the rest", || {
+        (other.indexed().len() == 40).then_some(())
+    });
+    deaf.index_from_now_on();
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(ended.balance().delivered, 50, "{}", ended.log);
 }
 
 #[test]

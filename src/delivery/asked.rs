@@ -17,16 +17,22 @@ impl Delivery {
         launch: Launch,
         id: u64,
         took: Duration,
+        now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         let size = self.sent_size(launch, &body.attempt.batch);
         self.size.passed(size, took);
         let (released, again) = self.posted.accepted(launch, id, body);
+        let is_given_up = !again.is_empty();
         self.post_again(again);
         if !released.is_empty() {
             effects.push(Effect::Released(released));
         }
-        if !self.is_distrusted {
+        if is_given_up {
+            // Nothing was gained, and the same may happen again.
+            let delay = self.backoff.next_delay();
+            self.wait(launch.sender, delay, now);
+        } else if !self.is_distrusted {
             effects.push(Effect::Posted);
             self.passed(effects);
         }

@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 
 use super::again::Again;
 use super::ahead::Ahead;
-use super::attempt::{Airborne, Attempt, Flight, Launch, Suspect};
+use super::attempt::{Airborne, Attempt, Launch, Suspect};
 use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
 use super::compression::Compression;
 use super::posted::{CHANGED, Posted};
-use super::route::Route;
+use super::route::{Route, Ways};
 use super::step::{Settings, Step, Terms};
 use crate::buffer::acks::{Seq, overlap};
 use crate::buffer::chunk::Extent;
@@ -239,7 +239,10 @@ impl Delivery {
             return Step::Ask(query);
         }
         let due = self.posted.next_due(sender);
-        if !self.posted.may_post(sender) {
+        let has_room = |place| self.posted.may_post(sender, place);
+        let usual = self.route.pick(sender, now, has_room);
+        let trial = self.route.due(now, has_room).filter(|_| !self.stopping);
+        if usual.is_none() && trial.is_none() {
             return Step::Wait(due);
         }
         if self.retry.is_empty()
@@ -247,7 +250,7 @@ impl Delivery {
         {
             return Step::Read(seqs);
         }
-        match self.next_body(sender, now) {
+        match self.next_body(sender, (usual, trial), now) {
             Step::Wait(until) => Step::Wait(until.into_iter().chain(due).min()),
             Step::Collect { wanted, until } => Step::Collect {
                 wanted,
@@ -257,14 +260,14 @@ impl Delivery {
         }
     }
 
-    fn next_body(&mut self, sender: usize, now: Instant) -> Step {
+    fn next_body(&mut self, sender: usize, ways: Ways, now: Instant) -> Step {
         if let Some(until) = self.rests_until(sender, now) {
             return Step::Wait(Some(until));
         }
-        let trial = self.route.due(now).filter(|_| !self.stopping);
         let mut limit = self.limit();
-        if trial.is_some() {
+        if let (_, Some(_)) = ways {
             limit.events = 1;
+            self.ahead.forget();
         }
         if self.has_room(limit)
             && !self.is_collecting
@@ -285,14 +288,14 @@ impl Delivery {
                 .or_else(|| self.take_retry(limit)),
         };
         if let Some(flight) = flight {
-            return self.send(flight, sender, trial, now);
+            return self.send(flight, sender, ways, now);
         }
         if self.is_ready(limit, now) {
             if self.looks_ahead(limit) {
                 return self.collect(limit, Some(now));
             }
             let batch = self.take_next(limit, now);
-            return self.send(Attempt::from(batch).into(), sender, trial, now);
+            return self.send(Attempt::from(batch).into(), sender, ways, now);
         }
         self.idle(limit)
     }
@@ -340,50 +343,6 @@ impl Delivery {
     pub(super) fn collect(&mut self, wanted: Extent, until: Option<Instant>) -> Step {
         self.is_collecting = true;
         Step::Collect { wanted, until }
-    }
-
-    fn send(
-        &mut self,
-        mut flight: Flight,
-        sender: usize,
-        trial: Option<usize>,
-        now: Instant,
-    ) -> Step {
-        // What has failed before may itself be to blame.
-        let trial = trial.filter(|_| flight.suspect.is_none() && flight.attempt.failures == 0);
-        trial.into_iter().for_each(|place| self.route.tries(place));
-        // Another sender should go to the queue.
-        self.wakes |= !self.is_collecting;
-        self.launches += 1;
-        self.ahead.forget();
-        let endpoint = trial.unwrap_or_else(|| self.route.pick(sender, now));
-        let size = self
-            .compression
-            .packed(self.size_of(&flight.attempt.batch).bytes);
-        flight.launch = Launch {
-            number: self.launches,
-            sender,
-            generation: self.generation,
-            is_probe: self.is_down(),
-            endpoint,
-            is_suspect: flight.suspect.is_some(),
-            is_trial: trial.is_some(),
-            is_larger: size > self.size.proven(),
-            max_bytes: self.size.learned_limit(),
-            packed: None,
-            channel: self.posted.channel(sender, endpoint, now),
-        };
-        self.in_flight.push(Airborne {
-            launch: flight.launch,
-            extent: flight.attempt.batch.extent(),
-            seqs: flight.attempt.batch.seqs().collect(),
-        });
-        Step::Send(Box::new(flight))
-    }
-
-    pub(super) fn landed(&mut self, launch: Launch) {
-        self.in_flight
-            .retain(|flight| flight.launch.number != launch.number);
     }
 
     /// Counts a failure, unless it is part of the last one: sent before that was known.

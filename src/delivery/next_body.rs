@@ -41,11 +41,20 @@ impl Delivery {
 
     /// This body turned out too large when it was compressed, and was not sent: the next ones are smaller.
     pub fn oversized(&mut self, flight: Box<Flight>, packed: Packed, now: Instant) {
-        self.landed(flight.launch);
-        self.compression.was_wrong(packed);
-        match flight.attempt.is_new() {
-            true => self.refresh(flight.attempt.batch, now),
-            false => self.retry.push_front(flight.attempt),
+        let Flight {
+            mut attempt,
+            launch,
+            ..
+        } = *flight;
+        self.landed(launch);
+        match launch.generation == self.generation {
+            true => self.compression.was_wrong(packed),
+            // The endpoints that it failed at are other ones by now.
+            false => attempt = attempt.without_history(),
+        }
+        match attempt.is_new() {
+            true => self.refresh(attempt.batch, now),
+            false => self.retry.push_front(attempt),
         }
         self.wakes = true;
     }

@@ -90,7 +90,8 @@ impl Posted {
         Some(channel.number)
     }
 
-    /// A body was taken under this id. Takes what the spool has out of it, and returns what must be posted again.
+    /// A body was taken under this id. Takes what the spool has out of it, and returns what must be posted again: with
+    /// this body, if anything.
     pub(super) fn accepted(
         &mut self,
         launch: Launch,
@@ -104,21 +105,21 @@ impl Posted {
             body.spooled = Ranges::default();
             return (Batch::default(), vec![body]);
         };
-        let is_repeated = channel.last.is_some_and(|last| id <= last);
+        if channel.last.is_some_and(|last| id <= last) {
+            let mut again = self.lose(launch.sender, launch.endpoint, REPEATED);
+            let released = body.release();
+            body.attempt.doubt = Some(REPEATED.into());
+            again.push(body);
+            return (released, again);
+        }
         if channel.bodies.is_empty() {
             channel.due = body.at + INTERVAL.0;
         }
         let released = body.release();
         self.events += body.events();
-        // Under a key of its own, whatever its id is.
-        let key = if is_repeated { u64::MAX } else { id };
-        channel.bodies.insert(key, body);
+        channel.bodies.insert(id, body);
         channel.last = Some(id);
-        let again = match is_repeated {
-            true => self.lose(launch.sender, launch.endpoint, REPEATED),
-            false => Vec::new(),
-        };
-        (released, again)
+        (released, Vec::new())
     }
 
     /// Nothing more will be known of what was posted over this channel. Returns what must be posted again.
@@ -188,10 +189,10 @@ impl Posted {
         self.of(sender).map(|(_, channel)| channel.due).min()
     }
 
-    /// Whether the sender may post one more body.
-    pub(super) fn may_post(&self, sender: usize) -> bool {
-        self.of(sender)
-            .all(|(_, channel)| channel.bodies.len() < channel.max_bodies)
+    /// Whether the sender may post one more body to this endpoint.
+    pub(super) fn may_post(&self, sender: usize, endpoint: usize) -> bool {
+        let channel = self.channels.get(&(sender, endpoint));
+        channel.is_none_or(|channel| channel.bodies.len() < channel.max_bodies)
     }
 
     /// The sender's channels with posted bodies that wait.

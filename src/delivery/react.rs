@@ -50,7 +50,7 @@ impl Delivery {
             }
             Outcome::Accepted(id) => {
                 let body = Body::new(attempt, spooled, now);
-                self.accepted(body, launch, id, took, &mut effects);
+                self.accepted(body, launch, id, took, now, &mut effects);
             }
             Outcome::Rejected(error) => self.rejected(attempt, launch, error, now, &mut effects),
             Outcome::TooLarge(error) => self.too_large(attempt, launch, error, now, &mut effects),
@@ -112,7 +112,6 @@ impl Delivery {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        self.route.landed(launch);
         if let Outcome::Failed(error) = outcome
             && error.may_have_arrived
         {

@@ -54,12 +54,15 @@ pub struct Policy {
     pub failback: Duration,
 }
 
+/// Where the next body may go: to the usual endpoint, if one is open, or to one that failed and should be tried.
+pub(super) type Ways = (Option<usize>, Option<usize>);
+
 /// The endpoints' health.
 #[derive(Debug)]
 pub(super) struct Route {
     policy: Policy,
     endpoints: Vec<Endpoint>,
-    /// When the first body was sent.
+    /// When a sender first asked for its way.
     begin: Option<Instant>,
     /// Failures since a request passed, or since all endpoints were tried in turn.
     round: usize,
@@ -124,9 +127,14 @@ impl Route {
         }
     }
 
-    /// Where the sender's next body goes: to its first endpoint that works, or, if none does, to the one that has been
-    /// untried for the longest time.
-    pub(super) fn pick(&mut self, sender: usize, now: Instant) -> usize {
+    /// Where the sender's next body goes: to its first endpoint that works and has room, or, if none works, to the one
+    /// that has been untried for the longest time.
+    pub(super) fn pick(
+        &mut self,
+        sender: usize,
+        now: Instant,
+        has_room: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let begin = *self.begin.get_or_insert(now);
         let turns = now.saturating_duration_since(begin).as_secs() / TURN.as_secs();
         let first = match self.policy.mode {
@@ -134,17 +142,20 @@ impl Route {
             Mode::Spread => sender + turns as usize,
         };
         let count = self.endpoints.len();
+        let any_works = self.endpoints.iter().any(Endpoint::works);
+        let is_open =
+            |place: &usize| self.endpoints[*place].works() == any_works && has_room(*place);
         let order = (0..count).map(|place| (first + place) % count);
         let rank = |place: &usize| match &self.endpoints[*place] {
             endpoint if endpoint.is_proven(now) => (0, 0),
             endpoint if endpoint.works() => (1, 0),
             endpoint => (2, endpoint.failed_at),
         };
-        order.min_by_key(rank).unwrap_or_default()
+        order.filter(is_open).min_by_key(rank)
     }
 
-    /// An endpoint that failed, at which one body should be tried now while others work.
-    pub(super) fn due(&self, now: Instant) -> Option<usize> {
+    /// An endpoint that failed and has room, at which one body should be tried now while others work.
+    pub(super) fn due(&self, now: Instant, has_room: impl Fn(usize) -> bool) -> Option<usize> {
         let is_due = |endpoint: &Endpoint| match endpoint.health {
             _ if endpoint.is_tried || endpoint.is_proven(now) => false,
             Health::Up => false,
@@ -152,7 +163,8 @@ impl Route {
                 due <= now
             }
         };
-        let place = self.endpoints.iter().position(is_due)?;
+        let mut endpoints = self.endpoints.iter().enumerate();
+        let (place, _) = endpoints.find(|(place, it)| is_due(it) && has_room(*place))?;
         self.others_work(place).then_some(place)
     }
 

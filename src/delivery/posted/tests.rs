@@ -10,6 +10,14 @@ fn posted() -> Posted {
     Posted::new(Some(TIMEOUT), 0)
 }
 
+impl Posted {
+    /// Whether the sender may post one more body there.
+    pub(in crate::delivery) fn has_room(&self, sender: usize, endpoint: usize) -> bool {
+        let channel = self.channels.get(&(sender, endpoint));
+        channel.is_none_or(|it| it.bodies.is_empty() || it.bodies.len() < it.max_bodies)
+    }
+}
+
 /// A body of two events of the first sender is taken at this time. Returns how many must be posted again.
 fn post(posted: &mut Posted, id: u64, at: Instant) -> usize {
     let launch = Launch {
@@ -73,7 +81,7 @@ fn after_a_doubt_half_as_many_bodies_wait_and_more_when_some_are_indexed() {
         let mut fill = |posted: &mut Posted| {
             let fits = |_: &usize| {
                 id += 1;
-                posted.may_post(0) && post(posted, id, now) == 0
+                posted.may_post(0, 0) && post(posted, id, now) == 0
             };
             (0..100).take_while(fits).count()
         };

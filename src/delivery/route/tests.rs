@@ -1,5 +1,7 @@
 //! When an endpoint's health changes, and what is decided by it; `delivery/tests/route.rs` follows the events.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,6 +31,23 @@ fn launch(number: u64, endpoint: usize) -> Launch {
 }
 
 impl Route {
+    /// The endpoints that work.
+    pub(in crate::delivery) fn working(&self) -> impl Iterator<Item = usize> {
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints
+            .filter(|(_, endpoint)| endpoint.works())
+            .map(|(place, _)| place)
+    }
+
+    /// The endpoints that are not tried because a body is on its way to do so.
+    pub(in crate::delivery) fn tried(&self) -> BTreeSet<usize> {
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints
+            .filter(|(_, endpoint)| endpoint.is_tried)
+            .map(|(place, _)| place)
+            .collect()
+    }
+
     /// The body of this number, the last one so far, fails after the time `took`.
     fn fails(
         &mut self,
@@ -56,21 +75,21 @@ fn one_that_is_down_is_tried_by_one_body_after_its_pause_while_others_work() {
         let (begin, mut route) = (Instant::now(), route(2, Mode::Failover));
         let took = Duration::from_millis(took);
         let due = begin + Duration::from_millis(pause);
-        assert_eq!(route.due(begin), None);
+        assert_eq!(route.due(begin, |_| true), None);
         route.fails(1, 0, Cause::Unreachable, took, begin);
-        assert_eq!(route.due(due - NANOSECOND), None);
-        assert_eq!(route.due(due), Some(0));
+        assert_eq!(route.due(due - NANOSECOND, |_| true), None);
+        assert_eq!(route.due(due, |_| true), Some(0));
         route.tries(0);
         route.landed(launch(2, 0));
-        assert_eq!(route.due(due), None, "it is being tried");
+        assert_eq!(route.due(due, |_| true), None, "it is being tried");
         let is_trial = true;
         route.landed(Launch {
             is_trial,
             ..launch(3, 0)
         });
-        assert_eq!(route.due(due), Some(0));
+        assert_eq!(route.due(due, |_| true), Some(0));
         route.fails(4, 1, Cause::Unreachable, took, begin);
-        assert_eq!(route.due(due), None, "no other one works");
+        assert_eq!(route.due(due, |_| true), None, "no other one works");
     }
 }
 
@@ -88,24 +107,33 @@ fn one_that_is_back_is_tried_now_and_then_until_it_has_worked_for_a_while() {
             route.fails(2, 1, Cause::Unreachable, Duration::ZERO, begin);
         }
         assert!(!route.passed(launch(1, 0), begin), "it was sent before");
-        assert_eq!(route.pick(0, begin), usize::from(others_work));
+        assert_eq!(
+            route.pick(0, begin, |_| true),
+            Some(usize::from(others_work))
+        );
         assert!(route.passed(launch(3, 0), begin), "it is back");
         assert!(!route.passed(launch(4, 0), begin), "that is known");
-        assert_eq!(route.pick(0, begin), usize::from(must_prove));
+        assert_eq!(
+            route.pick(0, begin, |_| true),
+            Some(usize::from(must_prove))
+        );
         if !must_prove {
             continue;
         }
         let mut last = begin;
         for number in 5..8 {
             let due = last + FAILBACK / 10;
-            assert_eq!(route.due(due - NANOSECOND), None);
-            assert_eq!(route.due(due), Some(0));
+            assert_eq!(route.due(due - NANOSECOND, |_| true), None);
+            assert_eq!(route.due(due, |_| true), Some(0));
             assert!(!route.passed(launch(number, 0), due));
             last = due;
         }
         let home = begin + FAILBACK;
-        assert_eq!(route.pick(0, home - NANOSECOND), 1);
-        assert_eq!((route.pick(0, home), route.due(home)), (0, None));
+        assert_eq!(route.pick(0, home - NANOSECOND, |_| true), Some(1));
+        assert_eq!(
+            (route.pick(0, home, |_| true), route.due(home, |_| true)),
+            (Some(0), None)
+        );
     }
 }
 
@@ -125,7 +153,7 @@ fn pauses_grow_until_the_endpoint_has_proven_itself() {
         route.passed(launch(12, 0), begin + proves_for);
         let now = begin + FAILBACK;
         route.fails(13, 0, Cause::Unreachable, Duration::ZERO, now);
-        let is_due = route.due(now + 2 * SECOND).is_some();
+        let is_due = route.due(now + 2 * SECOND, |_| true).is_some();
         assert_eq!(is_due, is_short, "{proves_for:?}");
     }
 }
@@ -144,7 +172,11 @@ fn each_endpoint_is_tried_before_it_may_be_the_body() {
             let mut route = route(count, Mode::Failover);
             for number in 0..3 * count {
                 let place = number % count;
-                assert_eq!(route.pick(0, now), place, "{cause:?} {number} of {count}");
+                assert_eq!(
+                    route.pick(0, now, |_| true),
+                    Some(place),
+                    "{cause:?} {number} of {count}"
+                );
                 let got = route.fails(number as u64 + 1, place, cause, SECOND, now);
                 let is_last = place == count - 1;
                 assert_eq!(
@@ -176,7 +208,7 @@ fn one_failure_may_be_the_bodys_and_two_while_others_work_are_the_endpoints() {
         None,
         "all have failed, so it may be the body"
     );
-    assert_eq!(route.pick(0, now), 1);
+    assert_eq!(route.pick(0, now, |_| true), Some(1));
     route.passed(launch(6, 0), now);
     route.fails(7, 1, Cause::Answer, SECOND, now);
     assert!(route.convict(1).is_some(), "the body has passed elsewhere");
@@ -237,8 +269,11 @@ fn senders_take_turns_with_spread_and_else_go_to_the_first() {
         let begin = Instant::now();
         for (mode, place) in [(Mode::Spread, place), (Mode::Failover, 0)] {
             let mut route = route(3, mode);
-            route.pick(0, begin);
-            assert_eq!(route.pick(sender, begin + SECOND * seconds), place);
+            route.pick(0, begin, |_| true);
+            assert_eq!(
+                route.pick(sender, begin + SECOND * seconds, |_| true),
+                Some(place)
+            );
         }
     }
 }
@@ -249,9 +284,38 @@ fn one_that_works_again_is_better_than_one_that_is_down() {
     route.fails(1, 1, Cause::Unreachable, SECOND, now);
     route.fails(2, 0, Cause::Unreachable, SECOND, now);
     route.passed(launch(3, 0), now);
-    assert_eq!(route.pick(0, now), 2, "this one has always worked");
+    assert_eq!(
+        route.pick(0, now, |_| true),
+        Some(2),
+        "this one has always worked"
+    );
     route.fails(4, 2, Cause::Unreachable, SECOND, now);
-    assert_eq!(route.pick(0, now), 0);
+    assert_eq!(route.pick(0, now, |_| true), Some(0));
+}
+
+#[test]
+fn one_that_has_no_room_is_passed_over_but_not_for_one_that_is_down() {
+    // Which are down, which have room, and where the next body and a trial go.
+    for (down, open, usual, trial) in [
+        (&[][..], &[0, 1, 2][..], Some(0), None),
+        (&[], &[1, 2], Some(1), None),
+        (&[], &[], None, None),
+        (&[0], &[0, 1, 2], Some(1), Some(0)),
+        (&[0], &[1, 2], Some(1), None),
+        (&[0, 1], &[0, 1], None, Some(0)),
+        (&[0, 1], &[1], None, Some(1)),
+        (&[0, 1, 2], &[0, 1, 2], Some(0), None),
+        (&[0, 1, 2], &[1, 2], Some(1), None),
+        (&[0, 1, 2], &[], None, None),
+    ] {
+        let (begin, mut route) = (Instant::now(), route(3, Mode::Failover));
+        for (number, place) in (1..).zip(down) {
+            route.fails(number, *place, Cause::Unreachable, Duration::ZERO, begin);
+        }
+        let (now, has_room) = (begin + SECOND, |place| open.contains(&place));
+        let ways = (route.pick(0, now, has_room), route.due(now, has_room));
+        assert_eq!(ways, (usual, trial), "{down:?} {open:?}");
+    }
 }
 
 #[test]

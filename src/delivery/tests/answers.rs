@@ -171,7 +171,7 @@ fn a_suspect_goes_to_another_endpoint_at_once() {
     assert!(matches!(effects[..], [Effect::EndpointFailed(0, _)]));
     let suspect = &delivery.suspects[0];
     assert_eq!((suspect.due, suspect.had_last_chance), (now, false));
-    assert_eq!(delivery.route.pick(0, now), 1);
+    assert_eq!(delivery.route.pick(0, now, |_| true), Some(1));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn the_agents_own_end_of_a_request_says_nothing_of_the_endpoint() {
             .on(flight, failed(Cause::Aborted), QUICK, now)
             .is_empty()
     );
-    assert_eq!(delivery.route.pick(0, now), 0);
+    assert_eq!(delivery.route.pick(0, now, |_| true), Some(0));
 }
 
 #[test]

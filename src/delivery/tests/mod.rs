@@ -14,6 +14,7 @@ mod rules;
 mod senders;
 mod several;
 mod size;
+mod splunk;
 mod suspects;
 mod vanish;
 
@@ -31,7 +32,7 @@ use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::run::Run;
 use crate::sys::backoff::Backoff;
 use crate::text::ranges::Ranges;
-use posted::Splunk;
+use splunk::Splunk;
 
 const MIN: Duration = Duration::from_millis(500);
 const MAX: Duration = Duration::from_secs(30);
@@ -154,6 +155,8 @@ struct Simulation {
     ahead: Option<Vec<Seq>>,
     ahead_made: usize,
     ahead_used: usize,
+    /// No sender may post before this time: its last post gained nothing.
+    rests: Vec<Instant>,
     /// While forwarding is disabled these events wait, and those were dropped.
     is_disabled: bool,
     waiting: Ranges,
@@ -173,6 +176,7 @@ impl Simulation {
     fn seeded(settings: Settings, events: usize, seed: u64) -> Self {
         let start = Instant::now();
         let senders = (0..settings.connections).map(|_| Doing::Nothing).collect();
+        let rests = vec![start; settings.connections];
         let mut delivery = Delivery::new(settings, Backoff::new(MIN, MAX, seed));
         delivery.retarget(1, terms());
         Simulation {
@@ -203,6 +207,7 @@ impl Simulation {
             ahead: None,
             ahead_made: 0,
             ahead_used: 0,
+            rests,
             is_disabled: false,
             waiting: Ranges::default(),
             dropped: BTreeSet::new(),
@@ -284,6 +289,7 @@ impl Simulation {
         for sender in 0..self.senders.len() {
             let doing = std::mem::replace(&mut self.senders[sender], Doing::Nothing);
             self.senders[sender] = self.act(sender, doing, webhook);
+            self.assert_only_trials_in_flight_are_tried();
             if self.delivery.wakes_others() {
                 self.wake(|doing| matches!(doing, Doing::Waiting(_)));
             }

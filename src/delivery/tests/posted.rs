@@ -4,177 +4,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::poison::random;
+use super::splunk::Trouble;
 use super::*;
 use crate::delivery::route::Mode;
 
 const ACK_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Indexers behind a balancer, behaving like Splunk's: each counts the bodies of a channel from 0, and says once of
-/// each that it is indexed.
-#[derive(Debug)]
-pub(super) struct Splunk {
-    indexers: Vec<Indexer>,
-    /// The balancer's cookie leads to the same indexer, as long as that is up.
-    is_sticky: bool,
-    /// There is no balancer: each indexer is an endpoint.
-    has_endpoints: bool,
-    /// The indexer that each sender's cookie names.
-    cookies: BTreeMap<usize, usize>,
-    /// How long indexing takes.
-    delay: Duration,
-    took: Duration,
-    dice: u64,
-    /// What goes wrong now and then.
-    trouble: Trouble,
-    /// What is indexed.
-    indexed: BTreeSet<Seq>,
-    /// Bodies that were posted and queries that were made.
-    posts: usize,
-    queries: usize,
-}
-
-/// How many of a hundred requests do this.
-#[derive(Debug, Clone, Copy, Default)]
-struct Trouble {
-    /// Are answered with 503.
-    busy: u64,
-    /// Arrive, but their answer is lost.
-    answer_lost: u64,
-    /// Find an indexer that has just restarted, and has forgotten what was not yet indexed.
-    restarts: u64,
-    /// Find that the indexer has forgotten an idle channel.
-    forgets: u64,
-}
-
-#[derive(Debug, Default)]
-struct Indexer {
-    channels: BTreeMap<u64, Channel>,
-}
-
-#[derive(Debug, Default)]
-struct Channel {
-    next: u64,
-    /// When each body is indexed.
-    bodies: BTreeMap<u64, (Vec<Seq>, Duration)>,
-}
-
-impl Splunk {
-    fn new(indexers: usize) -> Self {
-        Splunk {
-            indexers: (0..indexers).map(|_| Indexer::default()).collect(),
-            is_sticky: true,
-            has_endpoints: false,
-            cookies: BTreeMap::new(),
-            delay: Duration::from_secs(10),
-            took: QUICK,
-            dice: 1,
-            trouble: Trouble::default(),
-            indexed: BTreeSet::new(),
-            posts: 0,
-            queries: 0,
-        }
-    }
-
-    fn is(&mut self, percent: u64) -> bool {
-        random(&mut self.dice) % 100 < percent
-    }
-
-    /// Indexes what is due.
-    fn pass(&mut self, at: Duration) {
-        for channel in self
-            .indexers
-            .iter_mut()
-            .flat_map(|it| it.channels.values_mut())
-        {
-            for (seqs, due) in channel.bodies.values_mut() {
-                if *due <= at {
-                    self.indexed.extend(seqs.drain(..));
-                }
-            }
-        }
-    }
-
-    pub(super) fn has(&mut self, seq: Seq, at: Duration) -> bool {
-        self.pass(at);
-        self.indexed.contains(&seq)
-    }
-
-    fn restart(&mut self, indexer: usize, at: Duration) {
-        self.pass(at);
-        self.indexers[indexer] = Indexer::default();
-        // The balancer notices, and sends clients elsewhere.
-        self.cookies.retain(|_, place| *place != indexer);
-    }
-
-    /// The indexer that gets a sender's request, and whether its cookie has changed.
-    fn choose(&mut self, sender: usize, endpoint: usize, at: Duration) -> (usize, bool) {
-        let any = (random(&mut self.dice) % self.indexers.len() as u64) as usize;
-        let old = self.cookies.get(&sender).copied();
-        if self.is(self.trouble.restarts) {
-            let place = if self.has_endpoints {
-                endpoint
-            } else {
-                old.unwrap_or(any)
-            };
-            self.restart(place, at);
-        }
-        if self.has_endpoints {
-            return (endpoint, false);
-        }
-        if !self.is_sticky {
-            return (any, false);
-        }
-        let indexer = *self.cookies.entry(sender).or_insert(any);
-        if self.is(self.trouble.forgets) {
-            self.pass(at);
-            self.indexers[indexer].channels.clear();
-        }
-        (indexer, old.is_some_and(|old| old != indexer))
-    }
-
-    pub(super) fn post(&mut self, request: &Request, channel: u64) -> (Outcome, Duration, bool) {
-        self.posts += 1;
-        let (indexer, has_moved) = self.choose(request.sender, request.endpoint, request.at);
-        if self.is(self.trouble.busy) {
-            return (failed(Cause::Answer), self.took, has_moved);
-        }
-        let channel = self.indexers[indexer].channels.entry(channel).or_default();
-        let id = channel.next;
-        channel.next += 1;
-        let due = request.at + self.delay;
-        channel.bodies.insert(id, (request.seqs.clone(), due));
-        match self.is(self.trouble.answer_lost) {
-            true => (failed(Cause::Timeout), self.took, false),
-            false => (Outcome::Accepted(id), self.took, has_moved),
-        }
-    }
-
-    pub(super) fn ask(
-        &mut self,
-        query: &Query,
-        at: Duration,
-    ) -> (Result<Vec<u64>, DeliveryError>, Duration, bool) {
-        self.queries += 1;
-        let (indexer, has_moved) = self.choose(query.sender, query.endpoint, at);
-        let error = |cause| Err(DeliveryError::transient(cause, "query"));
-        if self.is(self.trouble.busy) {
-            return (error(Cause::Answer), self.took, has_moved);
-        }
-        self.pass(at);
-        let channel = self.indexers[indexer]
-            .channels
-            .entry(query.channel)
-            .or_default();
-        let is_indexed = |id: &&u64| channel.bodies.get(*id).is_some_and(|(_, due)| *due <= at);
-        let ids: Vec<_> = query.ids.iter().filter(is_indexed).copied().collect();
-        ids.iter().for_each(|id| drop(channel.bodies.remove(id)));
-        match self.is(self.trouble.answer_lost) {
-            true => (error(Cause::Timeout), self.took, false),
-            false => (Ok(ids), self.took, has_moved),
-        }
-    }
-}
 
 /// Events with this many milliseconds between two of them, for Splunk.
 fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simulation {
@@ -347,6 +181,53 @@ fn another_cookie_is_another_indexer() {
 }
 
 #[test]
+fn an_endpoint_that_does_not_index_does_not_hold_up_the_others() {
+    for mode in [Mode::Failover, Mode::Spread] {
+        let mut splunk = Splunk::new(2);
+        (splunk.has_endpoints, splunk.deaf) = (true, Some(0));
+        let mut simulation = stream(splunk, 1, 2000, 100);
+        let terms = Terms {
+            policy: Policy {
+                mode,
+                ..simulation.delivery.terms.policy
+            },
+            ..simulation.delivery.terms
+        };
+        simulation.delivery.retarget(3, terms);
+        // After a lost answer only a few bodies may be pending.
+        for (at, percent) in [(2000, 100), (2500, 0)] {
+            run(&mut simulation, Duration::from_millis(at))
+                .trouble
+                .answer_lost = percent;
+        }
+        run(&mut simulation, Duration::from_secs(200));
+        // Those that the deaf one has got, and the latest.
+        let missing = 2000 - simulation.delivered.len();
+        assert!(missing < 400, "{mode:?}: {missing}");
+        let last = simulation.delivered.keys().next_back();
+        assert!(last > Some(&1850), "{mode:?}: {last:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_gains_nothing_is_followed_by_a_wait() {
+    for (renews, first_id) in [(100, 0), (50, 0), (0, u64::MAX), (50, u64::MAX)] {
+        for connections in [1, 2] {
+            let mut splunk = Splunk::new(1);
+            splunk.trouble.renews = renews;
+            (splunk.first_id, splunk.delay) = (first_id, Duration::ZERO);
+            let mut simulation = stream(splunk, connections, 100, 10);
+            let splunk = run(&mut simulation, Duration::from_secs(60));
+            let place = format!("{renews} {first_id} {connections}");
+            assert!(splunk.posts < 200, "{place}: {}", splunk.posts);
+            splunk.trouble.renews = 0;
+            run(&mut simulation, MAX * 10);
+            assert!(simulation.delivered_all_but(&[]), "{place}");
+        }
+    }
+}
+
+#[test]
 fn what_forbids_queries_is_an_outage_with_one_event_at_a_time() {
     let mut simulation = stream(Splunk::new(1), 2, 10_000, 0);
     run(&mut simulation, Duration::from_millis(50));
@@ -415,15 +296,19 @@ proptest! {
         balancing in 0u8..3,
         connections in 1usize..4,
         trouble in (0u64..20, 0u64..15, 0u64..10, 0u64..5),
+        renews in prop_oneof![Just(0), 0u64..101],
+        deaf in proptest::option::of(0usize..3),
+        first_id in prop_oneof![2 => Just(0), 1 => Just(u64::MAX - 1), 1 => Just(u64::MAX)],
         delay in 0u64..40,
         unspooled in 1u64..4,
-        damaged in vec(0u64..200, 0..3),
-        gaps in vec(0u64..500, 1..200),
+        damaged in vec(0u64..100, 0..3),
+        gaps in vec(0u64..500, 1..100),
         seed: u64,
     ) {
         let mut splunk = Splunk::new(indexers);
         let (busy, answer_lost, restarts, forgets) = trouble;
-        splunk.trouble = Trouble { busy, answer_lost, restarts, forgets };
+        splunk.trouble = Trouble { busy, answer_lost, restarts, forgets, renews };
+        (splunk.deaf, splunk.first_id) = (deaf, first_id);
         (splunk.is_sticky, splunk.has_endpoints) = (balancing == 1, balancing == 2);
         (splunk.dice, splunk.delay) = (seed | 1, Duration::from_secs(delay));
         let mut simulation = stream(splunk, connections, gaps.len(), 0);
@@ -431,7 +316,8 @@ proptest! {
         simulation.damaged = damaged.into_iter().map(|seq| seq..seq + 1).collect();
         let mut at = 0;
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
-        run(&mut simulation, Duration::from_secs(3600)).trouble = Trouble::default();
+        let splunk = run(&mut simulation, Duration::from_secs(3600));
+        (splunk.trouble, splunk.deaf) = (Trouble::default(), None);
         simulation.assert_nothing_forgotten();
         // From then on nothing goes wrong any more, except with a balancer without cookies.
         run(&mut simulation, Duration::from_secs(3 * 86_400));

@@ -286,6 +286,36 @@ fn an_endpoint_that_is_down_is_not_tried_at_the_end() {
     simulation.assert_nothing_forgotten();
 }
 
+#[test]
+fn with_compression_too_an_endpoint_that_failed_is_tried_again_by_one_event_at_a_time() {
+    // A stretch that compresses well, and one that hardly does.
+    let packs = |request: &Request| match (request.seqs[0] / 9000) % 2 {
+        0 => request.bytes / 8,
+        _ => request.bytes,
+    };
+    for (mode, connections) in [(Mode::Failover, 1), (Mode::Spread, 1), (Mode::Spread, 3)] {
+        let mut simulation = to(2, mode, connections, 200_000);
+        let terms = Terms {
+            is_compressed: true,
+            ..simulation.delivery.terms
+        };
+        simulation.delivery.retarget(3, terms);
+        simulation.packs = Some(packs);
+        simulation.run_until(MAX * 20, |request| match request.endpoint {
+            0 => (failed(Cause::Answer), SLOW),
+            _ => (Outcome::Delivered, SLOW * 20),
+        });
+        let place = format!("{mode:?} {connections}");
+        assert!(simulation.delivered_all_but(&[]), "{place}");
+        assert!(simulation.oversized > 2, "{place}");
+        let tries = at(&simulation, 0).split_off(connections);
+        let is_one = |request: &&Request| request.seqs.len() == 1;
+        assert!(tries.iter().all(is_one), "{place}: {tries:?}");
+        let last = tries.last().unwrap().at;
+        assert!(last + MAX * 2 > simulation.elapsed(), "{place}: {last:?}");
+    }
+}
+
 proptest! {
     /// Each endpoint fails when and how it wants, but one always works: nothing is rejected or waits for a backoff.
     #[test]

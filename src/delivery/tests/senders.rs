@@ -17,7 +17,10 @@ impl Simulation {
                     true => Doing::Nothing,
                     false => Doing::Collecting { wanted, until },
                 },
-                Step::Wait(until) => Doing::Waiting(until),
+                Step::Wait(until) => {
+                    self.assert_no_endpoint_is_idle(sender);
+                    Doing::Waiting(until)
+                }
                 Step::Finished => Doing::Ended,
                 Step::Ask(query) => self.ask(query),
                 Step::Read(seqs) => self.read(&seqs),
@@ -35,8 +38,13 @@ impl Simulation {
                 if has_moved {
                     self.delivery.moved(sender, flight.endpoint());
                 }
+                let is_accepted = matches!(outcome, Outcome::Accepted(_));
+                let before = self.delivery.posted.events();
                 for effect in self.delivery.on(flight, outcome, took, self.now) {
                     self.apply(effect);
+                }
+                if is_accepted && self.delivery.posted.events() <= before {
+                    self.rests[sender] = self.now + MIN;
                 }
                 Doing::Nothing
             }
@@ -79,6 +87,8 @@ impl Simulation {
             bytes: text.len(),
         };
         assert_eq!(body.extent().events, request.seqs.len());
+        let is_rested = self.now >= self.rests[sender] || self.delivery.stopping;
+        assert!(is_rested, "no wait after a post that gained nothing");
         if let Some(packs) = self.packs {
             self.ahead_used += usize::from(self.ahead.take().as_ref() == Some(&request.seqs));
             let plain = request.bytes;
@@ -114,6 +124,31 @@ impl Simulation {
             has_moved,
             until: self.now + took,
         }
+    }
+
+    /// A sender waits: while nothing has failed, that is because there is nothing to send, or nowhere to send it.
+    fn assert_no_endpoint_is_idle(&self, sender: usize) {
+        let it = &self.delivery;
+        let is_old = |since| self.now >= since + it.settings.age;
+        let has_events = !it.retry.is_empty() || it.fresh_since.is_some_and(is_old);
+        if has_events
+            && !self.is_disabled
+            && !it.is_down()
+            && it.waits_for(sender, self.now).is_zero()
+        {
+            let mut open = it.route.working();
+            let open = open.find(|place| it.posted.has_room(sender, *place));
+            assert_eq!(open, None, "it works, but is idle");
+        }
+    }
+
+    /// An endpoint that failed is tried again, unless a body is on its way to do so.
+    pub(super) fn assert_only_trials_in_flight_are_tried(&self) {
+        let it = &self.delivery;
+        let trials = it.in_flight.iter().map(|flight| flight.launch);
+        let trials = trials.filter(|launch| launch.is_trial && launch.generation == it.generation);
+        let trials: BTreeSet<_> = trials.map(|launch| launch.endpoint).collect();
+        assert_eq!(it.route.tried(), trials);
     }
 
     fn read(&mut self, seqs: &Ranges) -> Doing {

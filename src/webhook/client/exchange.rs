@@ -59,7 +59,8 @@ impl Webhook {
             return Err(Unanswered { error, sent });
         }
         if channel.is_some() {
-            self.session.borrow_mut().note(response.headers());
+            let mut session = self.session.borrow_mut();
+            session.note(response.headers(), Instant::now());
         }
         Ok(response)
     }

@@ -1,6 +1,7 @@
 //! What an indexer, and the balancer before it, know a client by: channels and cookies.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use ureq::RequestBuilder;
 use ureq::http::{HeaderMap, header};
@@ -13,14 +14,25 @@ use crate::webhook::header::CHANNEL;
 const COOKIES: usize = 32;
 /// The value of AWS's balancer cookies changes with each answer, even of the same server.
 const RENEWED: &str = "AWSALB";
+/// So does that of any cookie that changes twice within this time: it names no server.
+const SOON: Duration = Duration::from_secs(5 * 60);
 
 /// The common part of the channels' names, and the cookies.
 #[derive(Debug)]
 pub(super) struct Session {
     /// The part of its channels' names that no other client has.
     id: u64,
-    cookies: BTreeMap<String, String>,
+    cookies: BTreeMap<String, Cookie>,
     has_moved: bool,
+}
+
+#[derive(Debug)]
+struct Cookie {
+    value: String,
+    /// When the value last changed.
+    changed: Option<Instant>,
+    /// Another value does not mean another server.
+    is_renewed: bool,
 }
 
 impl Default for Session {
@@ -45,7 +57,7 @@ impl Session {
             let pairs = self
                 .cookies
                 .iter()
-                .map(|(name, value)| format!("{name}={value}"));
+                .map(|(name, cookie)| format!("{name}={}", cookie.value));
             request = request.header(header::COOKIE, pairs.collect::<Vec<_>>().join("; "));
         }
         request
@@ -60,18 +72,30 @@ impl Session {
         )
     }
 
-    /// Keeps an answer's cookies. If a cookie's value has changed, another server has answered.
-    pub(super) fn note(&mut self, headers: &HeaderMap) {
+    /// Keeps an answer's cookies. If a cookie's value has changed, another server has answered, unless it changes often.
+    pub(super) fn note(&mut self, headers: &HeaderMap, now: Instant) {
         for cookie in headers.get_all(header::SET_COOKIE) {
             let pair = cookie.to_str().unwrap_or_default().split(';').next();
             let Some((name, value)) = pair.and_then(|pair| pair.split_once('=')) else {
                 continue;
             };
-            let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
-            let is_renewed = name.starts_with(RENEWED);
-            if self.cookies.len() < COOKIES || self.cookies.contains_key(&name) {
-                let old = self.cookies.insert(name, value.clone());
-                self.has_moved |= !is_renewed && old.is_some_and(|old| old != value);
+            let (name, value) = (name.trim(), value.trim());
+            let Some(cookie) = self.cookies.get_mut(name) else {
+                if self.cookies.len() < COOKIES {
+                    let cookie = Cookie {
+                        value: value.to_owned(),
+                        changed: None,
+                        is_renewed: name.starts_with(RENEWED),
+                    };
+                    self.cookies.insert(name.to_owned(), cookie);
+                }
+                continue;
+            };
+            if cookie.value != value {
+                value.clone_into(&mut cookie.value);
+                let last = cookie.changed.replace(now);
+                cookie.is_renewed |= last.is_some_and(|at| now.duration_since(at) < SOON);
+                self.has_moved |= !cookie.is_renewed;
             }
         }
     }
@@ -87,11 +111,15 @@ mod tests {
     use super::*;
 
     fn moves(session: &mut Session, cookies: &[&str]) -> bool {
+        moves_at(session, cookies, Instant::now())
+    }
+
+    fn moves_at(session: &mut Session, cookies: &[&str], now: Instant) -> bool {
         let mut headers = HeaderMap::new();
         for cookie in cookies {
             headers.append(header::SET_COOKIE, cookie.parse().unwrap());
         }
-        session.note(&headers);
+        session.note(&headers, now);
         session.has_moved()
     }
 
@@ -108,11 +136,37 @@ mod tests {
         assert!(!moves(&mut session, &["SERVERID=b"]));
         assert!(!moves(&mut session, &["AWSALB=1", "AWSALBCORS=1"]));
         assert!(!moves(&mut session, &["AWSALB=2", "AWSALBCORS=2"]));
-        assert_eq!(session.cookies["AWSALB"], "2");
+        assert_eq!(session.cookies["AWSALB"].value, "2");
         for number in 0..100 {
             moves(&mut session, &[&format!("c{number}=1")]);
         }
         assert_eq!(session.cookies.len(), COOKIES);
+    }
+
+    #[test]
+    fn a_cookie_that_changes_twice_soon_names_no_server() {
+        let begin = Instant::now();
+        let nearly = SOON - Duration::from_nanos(1);
+        for (pause, moved) in [
+            (Duration::ZERO, [true, false, false]),
+            (nearly, [true, false, false]),
+            (SOON, [true, true, true]),
+        ] {
+            let mut session = Session::default();
+            moves_at(&mut session, &["TS=0", "SERVERID=a"], begin);
+            for (change, moved) in (1..).zip(moved) {
+                let (cookie, now) = (format!("TS={change}"), begin + pause * change);
+                let has_moved = moves_at(&mut session, &[&cookie], now);
+                assert_eq!(has_moved, moved, "{pause:?} {change}");
+                assert!(!moves_at(&mut session, &[&cookie], now));
+            }
+            let now = begin + pause * 3;
+            assert!(moves_at(&mut session, &["SERVERID=b"], now), "another one");
+            let much_later = now + SOON * 9;
+            let is_known = pause < SOON;
+            assert_eq!(moves_at(&mut session, &["TS=9"], much_later), !is_known);
+            assert_eq!(session.cookies["TS"].value, "9", "it is sent back");
+        }
     }
 
     #[test]
