@@ -117,6 +117,8 @@ fn what_an_old_connection_could_not_write_says_nothing_of_a_request_over_a_new_o
     let config = server(&[&version::TLS13]);
     let requests = Arc::<Mutex<usize>>::default();
     let count = Arc::clone(&requests);
+    let (idle, is_idle) = crossbeam_channel::bounded(1);
+    let (end, has_ended) = crossbeam_channel::bounded(1);
     let (address, connections) = raw_server(move |place, socket| {
         let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = StreamOwned::new(connection, socket.try_clone().unwrap());
@@ -124,18 +126,22 @@ fn what_an_old_connection_could_not_write_says_nothing_of_a_request_over_a_new_o
             *count.lock().unwrap() += 1;
             io::Write::write_all(&mut stream, OK).unwrap();
             if place == 0 {
-                // When it is idle. The client wants to answer with an alert.
-                std::thread::sleep(Duration::from_millis(50));
+                // The client wants to answer with an alert.
+                is_idle.recv().unwrap();
                 io::Write::write_all(socket, b"not TLS").unwrap();
                 let no_time = Some(Duration::ZERO);
                 SockRef::from(&*socket).set_linger(no_time).unwrap();
+                end.send(()).unwrap();
                 return;
             }
         }
     });
     let mut webhook = webhook_at("https://hec.example.com/", &[address]);
     assert_eq!(post(&mut webhook), Outcome::Delivered);
-    std::thread::sleep(Duration::from_millis(150));
+    idle.send(()).unwrap();
+    has_ended.recv().unwrap();
+    // It is closed right after that.
+    std::thread::sleep(Duration::from_millis(100));
     assert_eq!(post(&mut webhook), Outcome::Delivered);
     assert_eq!(*connections.lock().unwrap(), 2);
     assert_eq!(*requests.lock().unwrap(), 2, "one each");
