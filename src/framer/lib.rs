@@ -32,6 +32,10 @@
 //!   even among the lines that it had swallowed; or on the same line after NUL or RS, or at a `}{"`, with or without a
 //!   header between the brackets. (`}{"` can't occur in an object, and in a string only at its end, where no object can
 //!   follow.) If the broken object's first line is only its `{`, lines that are indented deeper are its own.
+//! - An object may be appended on the line of one whose writing was cut (a full disk, a crash). It is an event if the
+//!   cut one broke at its `{`, at headers before that, or in a string that the quote of its `{"` has ended; and if it is
+//!   whole and followed by the line's end (perhaps after a comma) or by what reading resumes at. Where a value is
+//!   expected, after `:`, `[` or a comma in an array, it can't be told from a part of the cut one, and is lost with it.
 //! - An object over the limit counts as [`Lost::TooLarge`] and is followed to its end, but not kept.
 //!
 //! # Memory
@@ -98,8 +102,14 @@ enum Mode {
     Joined { start: usize, end: usize },
     /// In the rest of a CRI log entry after an object in it was counted as lost.
     EntryRest,
+    /// On the first line of an object that broke and was counted, before the place where it broke.
+    Torn,
     /// On the lines of an object that broke and was counted.
     Broken,
+    /// Inside the object that begins at this offset, on the line of one that broke there; its bytes are kept.
+    Appended(usize),
+    /// Behind it.
+    AppendedWhole(usize),
     /// Inside an object that is over the limit and was counted; its bytes are not kept.
     TooLarge,
 }
@@ -218,7 +228,9 @@ impl Framer {
         if moved > 0 {
             self.at -= moved;
             match &mut self.mode {
-                Mode::Object(start) => *start -= moved,
+                Mode::Object(start) | Mode::Appended(start) | Mode::AppendedWhole(start) => {
+                    *start -= moved
+                }
                 Mode::Joined { start, end } => (*start, *end) = (*start - moved, *end - moved),
                 _ => {}
             }
@@ -231,7 +243,8 @@ impl Framer {
     /// The first byte of the buffer that is still needed.
     fn kept_from(&self) -> usize {
         match self.mode {
-            Mode::Object(start) | Mode::Joined { start, .. } => start,
+            Mode::Object(start) | Mode::Appended(start) | Mode::AppendedWhole(start) => start,
+            Mode::Joined { start, .. } => start,
             _ => self.at,
         }
     }
@@ -306,6 +319,8 @@ impl Framer {
             let step = match self.mode {
                 Mode::Object(start) => self.scan_object(start),
                 Mode::Joined { start, end } => self.scan_joined(start, end),
+                Mode::Appended(start) => self.scan_appended(start),
+                Mode::AppendedWhole(start) => self.end_appended(start),
                 _ if self.at == self.buffer.filled => {
                     self.settle();
                     self.start_over_if_ended();
@@ -314,6 +329,7 @@ impl Framer {
                 Mode::Between => self.find_object(),
                 Mode::Garbage => self.pass_garbage(),
                 Mode::Comment => self.pass_comment(),
+                Mode::Torn => self.pass_torn(),
                 Mode::Broken => self.pass_broken(),
                 Mode::EntryRest => self.pass_entry_rest(),
                 Mode::TooLarge => self.pass_too_large(),
@@ -415,7 +431,9 @@ impl Framer {
     /// The stream ends within the current object.
     fn cut_off(&mut self) -> Step {
         match self.mode {
-            Mode::Object(start) => self.break_object(start, Lost::Malformed),
+            Mode::Object(start) | Mode::Appended(start) => {
+                self.break_object(start, Lost::Malformed)
+            }
             Mode::Joined { .. } => self.break_joined(Lost::Malformed),
             _ => Step::Continue,
         }

@@ -19,7 +19,7 @@ impl Framer {
     pub(crate) fn leave_object(&mut self, start: usize, lost: Lost) -> Step {
         self.own_indent = self.own_indent_of(start, self.broke_at);
         self.at = start + 1;
-        self.mode = Mode::Broken;
+        self.mode = Mode::Torn;
         self.count(lost)
     }
 
@@ -98,13 +98,87 @@ impl Framer {
         Step::Continue
     }
 
+    /// On the line of an object that broke, before that place: goes to the line's end, or to where it broke. What was
+    /// read as part of the object contains no other object, but one may have been appended to it.
+    pub(crate) fn pass_torn(&mut self) -> Step {
+        let line = &self.buffer.bytes()[self.at..self.broke_at];
+        self.mode = Mode::Broken;
+        if let Some(length) = memchr(b'\n', line) {
+            self.at += length;
+            return Step::Continue;
+        }
+        self.at = self.broke_at;
+        match self.appended() {
+            None => {
+                self.mode = Mode::Torn;
+                return Step::Wait;
+            }
+            Some(Some(start)) => {
+                self.scanner.reset();
+                self.at = start;
+                self.mode = Mode::Appended(start);
+            }
+            Some(None) => {}
+        }
+        Step::Continue
+    }
+
+    /// Where the object begins, if any, that made the one before it break: there, or before it if the latter was cut
+    /// off in a string, which the first quote of the other one ended. It can't be a part of what it broke. `None` if
+    /// more bytes are needed to tell.
+    fn appended(&self) -> Option<Option<usize>> {
+        let (before, behind) = self.buffer.bytes().split_at(self.at);
+        match (before, behind) {
+            _ if self.opening != b'{' => Some(None),
+            ([.., b'{', b'"'], [b' '..=0xFF, ..]) => Some(Some(self.at - 2)),
+            (_, [b'{', ..]) => Some(Some(self.at)),
+            _ => self.object_behind(self.at),
+        }
+    }
+
+    /// Inside an object that was appended to a broken one: an event only if it is whole, and followed by its line's end
+    /// or by what reading resumes at.
+    pub(crate) fn scan_appended(&mut self, start: usize) -> Step {
+        // Line ends are searched for by and by: many of these objects may break at once.
+        const WINDOW: usize = 64;
+        let limit = start.saturating_add(self.max_event);
+        let window = self.buffer.filled.min(limit).min(self.at + WINDOW);
+        let line = &self.buffer.bytes()[self.at..window];
+        let end = self.at + memchr(b'\n', line).unwrap_or(line.len());
+        let scan = (self.scanner).scan(&self.buffer.bytes()[start..end], self.at - start);
+        self.at = match scan {
+            Scan::Done(at) | Scan::Error(at) => start + at,
+            Scan::More => end,
+        };
+        match scan {
+            Scan::Done(_) => self.mode = Mode::AppendedWhole(start),
+            Scan::Error(_) => return self.break_object(start, Lost::Malformed),
+            Scan::More if end < window || end == limit => self.mode = Mode::Broken,
+            Scan::More if end == self.buffer.filled => return Step::Wait,
+            Scan::More => {}
+        }
+        Step::Continue
+    }
+
+    /// Behind an appended object.
+    pub(crate) fn end_appended(&mut self, start: usize) -> Step {
+        let rest = &self.buffer.bytes()[self.at..];
+        let rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let is_event = match rest.strip_prefix(b"\r").unwrap_or(rest) {
+            [] => self.ended.then_some(true),
+            [b'\n' | RS | 0, ..] => Some(true),
+            _ => self.object_behind(self.at).map(|start| start.is_some()),
+        };
+        match is_event {
+            None => return Step::Wait,
+            Some(true) if self.buffer.bytes()[start + 1] == b'"' => return self.end_object(start),
+            Some(_) => self.mode = Mode::Broken,
+        }
+        Step::Continue
+    }
+
     /// On a broken object's line: goes to its end, or to where an object can begin on it.
     pub(crate) fn pass_broken(&mut self) -> Step {
-        // What was read as part of the object contains no other object.
-        if self.at < self.broke_at {
-            let line = &self.buffer.bytes()[self.at..self.broke_at];
-            self.at += memchr(b'\n', line).unwrap_or(line.len());
-        }
         let closing = self.opening + 2; // in ASCII, of both kinds of bracket
         while let Some(&byte) = self.buffer.bytes().get(self.at) {
             if byte == b'\n' || byte == RS || byte == 0 {
@@ -117,13 +191,13 @@ impl Framer {
             if byte == closing {
                 match self.object_behind(self.at + 1) {
                     None => return Step::Wait,
-                    Some(true) => {
+                    Some(Some(_)) => {
                         self.at += 1;
                         self.own_indent = usize::MAX;
                         self.mode = Mode::Between;
                         return Step::Continue;
                     }
-                    Some(false) => {}
+                    Some(None) => {}
                 }
             }
             self.at += 1;
@@ -131,21 +205,22 @@ impl Framer {
         Step::Continue
     }
 
-    /// Whether an object with a member begins here, or after headers. `None` if more bytes are needed to tell.
-    fn object_behind(&self, at: usize) -> Option<bool> {
-        let mut rest = &self.buffer.bytes()[at..];
+    /// Where an object with a member begins: here, or behind headers that are here. `None` if more bytes are needed to
+    /// tell.
+    fn object_behind(&self, mut at: usize) -> Option<Option<usize>> {
         loop {
+            let rest = &self.buffer.bytes()[at..];
             match rest {
-                [first, b'"', ..] if *first == self.opening => return Some(true),
+                [first, b'"', ..] if *first == self.opening => return Some(Some(at)),
                 [first] if *first == self.opening && !self.ended => return None,
                 [] if !self.ended => return None,
                 [b'<' | b'0'..=b'9', ..] if self.opening == b'{' => {}
-                _ => return Some(false),
+                _ => return Some(None),
             }
             match header::find(rest, false) {
-                Found::Header(length, _) => rest = &rest[length..],
+                Found::Header(length, _) => at += length,
                 Found::Beginning if !self.ended => return None,
-                _ => return Some(false),
+                _ => return Some(None),
             }
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 
 mod framing;
 mod streams;
+mod torn;
 
 const LIMIT: usize = 300;
 
@@ -207,6 +208,14 @@ fn memory_and_time_stay_bounded_whatever_breaks_where() {
         "{\"a\":[\n{},\n",
         "[[{\"a\":[[",
         "{\n",
+        "{",
+        "{\"a\":\"",
+        "{\"a\":1 ",
+        "{\"a\":\"x{\"b\":1}z",
+        "{\"<1>1 - - - - - [",
+        "{<1>1 - - - - - [a b=\"{",
+        "{<1>",
+        "}<1>",
         "}{\"a\":",
         "{\"a\":{}}{\"b\"\n",
         "}<1>1 - - - - - [",
