@@ -8,6 +8,7 @@ use super::hook::Hook;
 use super::tracked::tracked;
 use crate::source::file::follower::Follower;
 use crate::source::file::gzip::MAGIC;
+use crate::source::file::listing::Listed;
 use crate::source::file::tracked::{State, Tracked};
 use crate::state::checkpoint::FileOffset;
 
@@ -92,4 +93,40 @@ fn a_file_that_can_not_be_read_waits_for_a_change() {
     assert!(follower.pending.is_empty());
     let dirty: Vec<&PathBuf> = follower.dirty.iter().collect();
     assert_eq!(dirty, [dir.path()], "is it renamed, or gone?");
+}
+
+/// In which order a directory lists its names is chance.
+#[test]
+fn of_a_files_names_the_path_of_the_source_comes_first() {
+    for (names, is_known) in [
+        (["a.log", "a.log-1"], false),
+        (["a.log-1", "a.log"], false),
+        (["a.log-1", "a.log"], true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let [main, other] = ["a.log", "a.log-1"].map(|name| dir.path().join(name));
+        fs::write(&other, "{}\n").unwrap();
+        fs::hard_link(&other, &main).unwrap();
+        let mut follower = Follower::new(&main, Default::default(), 100, None);
+        let listed = |name: &str| {
+            let path = dir.path().join(name);
+            let found = fs::metadata(&path).unwrap();
+            Listed::of(path.into(), 0, &found)
+        };
+        let now = Instant::now();
+        if is_known {
+            let mut file = Tracked::new(listed("a.log-1"), now);
+            // It was just seen there.
+            file.look = follower.looks;
+            follower.put(1, file);
+        }
+        let new = follower.place(names.map(listed).into(), now);
+        let known = follower.files.values().map(|file| &*file.now.path);
+        let found: Vec<_> = new
+            .iter()
+            .map(|listed| &*listed.path)
+            .chain(known)
+            .collect();
+        assert_eq!(found, [&*main], "{names:?} {is_known}");
+    }
 }

@@ -51,6 +51,8 @@ pub(super) enum Op {
     /// The log becomes a link to a file in another directory; then that is renamed, and the link leads nowhere until the
     /// log is written to.
     Link,
+    /// There is one more file of a day, and the log's name is a link to it.
+    Day,
     /// The log was last written to an hour ago, as far as its time says.
     Old,
     /// All files were last written to at the same time.
@@ -125,6 +127,7 @@ fn op(word: &str, count: u8) -> Op {
         "empty" => Op::Empty,
         "alias" => Op::Alias,
         "link" => Op::Link,
+        "day" => Op::Day,
         "old" => Op::Old,
         "tick" => Op::Tick,
         "directory" => Op::Directory,

@@ -1,110 +1,6 @@
 //! Nights with files, each with what must have come of it: the same world, in which nothing is left to chance.
 
-use std::collections::BTreeSet;
-use std::ops::{Range, RangeInclusive};
-
-use super::op::ops;
-use super::world::{World, event};
-use crate::source::spec::FileStart;
-
-/// What came of a night, besides that everything on disk was delivered once.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Outcome {
-    /// On disk, but not delivered.
-    passed: BTreeSet<u64>,
-    /// Delivered more than once.
-    twice: BTreeSet<u64>,
-    /// What was no event.
-    malformed: u64,
-    /// Files that were taken for copies.
-    copies: u64,
-    /// Contents that were reported as gone, and the bytes that were lost with them.
-    gone: (u64, u64),
-    /// Not in order.
-    is_mixed: bool,
-    /// The agent has not come to rest.
-    is_busy: bool,
-    /// Something counts as not yet delivered.
-    is_behind: bool,
-}
-
-fn passed(events: RangeInclusive<u64>) -> Outcome {
-    let passed = events.collect();
-    Outcome {
-        passed,
-        ..Outcome::default()
-    }
-}
-
-fn twice(events: RangeInclusive<u64>) -> Outcome {
-    let twice = events.collect();
-    Outcome {
-        twice,
-        ..Outcome::default()
-    }
-}
-
-fn copies(copies: u64) -> Outcome {
-    Outcome {
-        copies,
-        ..Outcome::default()
-    }
-}
-
-fn gone(files: u64, events: Range<u64>) -> Outcome {
-    let bytes = events.map(|number| event(number).len() as u64).sum();
-    Outcome {
-        gone: (files, bytes),
-        ..Outcome::default()
-    }
-}
-
-fn outcome(world: &World) -> Outcome {
-    let delivered = &world.hook.delivered;
-    let on_disk = world.on_disk().into_iter();
-    let twice = delivered.iter().filter(|(_, times)| **times > 1);
-    Outcome {
-        passed: on_disk
-            .filter(|number| !delivered.contains_key(number))
-            .collect(),
-        twice: twice.map(|(number, _)| *number).collect(),
-        malformed: world.hook.malformed,
-        copies: world.hook.copies,
-        gone: (world.hook.gone, world.hook.lost),
-        is_mixed: world.hook.is_mixed,
-        is_busy: !world.is_idle(),
-        is_behind: world.behind() > 0,
-    }
-}
-
-const BOTH: &[bool] = &[false, true];
-const PATH: &[bool] = &[false];
-const GLOB: &[bool] = &[true];
-
-/// Tries each line, a name and what happens, with a path and with a pattern, or with one of them.
-#[track_caller]
-fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
-    let mut wrong = String::new();
-    for line in lines.lines().filter(|line| line.contains(':')) {
-        let (what, line) = line.split_once(':').unwrap();
-        for is_glob in kinds {
-            let mut world = World::new(*is_glob, what.contains("all begin alike"));
-            if what.contains("all closed") {
-                world.max_open = 0;
-            }
-            if what.contains("from the end") {
-                world.from = FileStart::End;
-            }
-            ops(line).into_iter().for_each(|op| world.apply(op));
-            world.finish();
-            let found = outcome(&world);
-            if found != *expected {
-                wrong.push_str(&format!("{what}, {is_glob}: {found:?}\n"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}not {expected:?}");
-}
+use super::night::{BOTH, GLOB, Outcome, PATH, all, copies, gone, passed, twice};
 
 #[test]
 fn what_was_read_is_known_again() {
@@ -161,6 +57,19 @@ fn what_was_read_is_known_again() {
         with two names: start write 20 settle alias settle write 2 settle stop start settle
         with two names, of which one goes: start write 20 settle alias settle unlink 2
         behind a link: start write 20 settle link settle write 2 settle link settle write 3 settle link write 4 settle";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
+fn a_path_may_be_another_name_of_a_file_beside_it() {
+    let lines = "
+        linked before the start: write 20 day start settle write 2 settle
+        the next day: write 20 day start settle write 2 settle day write 3 settle
+        the next day, meanwhile: write 20 day start settle write 2 settle stop day write 3 start settle
+        the next day, but nothing is written yet: write 20 day start settle day settle write 3 settle
+        linked later: start write 20 settle day settle write 2 settle day write 3 settle
+        linked later, and a start: start write 20 settle day settle write 2 settle stop start settle write 2
+        with two names before the start: write 20 alias start settle write 2 settle";
     all(BOTH, &Outcome::default(), lines);
 }
 

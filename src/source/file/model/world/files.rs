@@ -236,6 +236,18 @@ impl World {
                 fs::remove_file(if other.exists() { other } else { log }).unwrap();
             }
             Op::Link => self.link(&log),
+            Op::Day => {
+                self.dates += 1;
+                let day = self.logs().join(format!("audit.log-{}", self.dates));
+                let is_link = fs::symlink_metadata(&log).is_ok_and(|found| found.is_symlink());
+                if log.exists() && !is_link {
+                    fs::rename(&log, &day).unwrap();
+                } else {
+                    File::create(&day).unwrap();
+                }
+                let _ = fs::remove_file(&log);
+                std::os::unix::fs::symlink(day, log).unwrap();
+            }
             _ => {}
         }
     }
