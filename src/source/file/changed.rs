@@ -50,11 +50,18 @@ impl Follower {
     /// A file that has changed, or that another may be a copy of, may have been truncated since.
     pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
         let was_open = self.open.contains(&number);
-        if self.is_rewritten(number).unwrap_or(false) {
-            // A file that can't be looked at now is looked at when it is read.
-            let _ = self.rewritten(number, now);
-        } else if !was_open && let Some(file) = self.files.get_mut(&number) {
-            file.close();
+        match self.is_rewritten(number) {
+            Ok(true) => {
+                // A file that can't be looked at now is looked at when it is read.
+                let _ = self.rewritten(number, now);
+            }
+            Ok(false) if was_open => {}
+            Ok(false) => {
+                if let Some(file) = self.files.get_mut(&number) {
+                    file.close();
+                }
+            }
+            Err(error) => self.note_read_error(number, &error, now),
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) enum Op {
     Link,
     /// There is one more file of a day, and the log's name is a link to it.
     Day,
+    /// What the agent has open can't be read any more, as after a mount was lost and is there again.
+    Break,
     /// The log was last written to an hour ago, as far as its time says.
     Old,
     /// All files were last written to at the same time.
@@ -127,6 +129,7 @@ fn op(word: &str, count: u8) -> Op {
         "empty" => Op::Empty,
         "alias" => Op::Alias,
         "link" => Op::Link,
+        "break" => Op::Break,
         "day" => Op::Day,
         "old" => Op::Old,
         "tick" => Op::Tick,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -327,6 +328,19 @@ impl World {
                 let store = Store::open(self.state.path(), self.host, &self.pattern).unwrap();
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
+            }
+            Op::Break => {
+                let files = self.agent.as_mut().unwrap().follower.files.values_mut();
+                files.filter(|file| file.is_open()).for_each(|file| {
+                    let number = file.open().unwrap().as_raw_fd();
+                    let path = format!("/proc/self/fd/{number}");
+                    let unreadable = OpenOptions::new().write(true).open(path).unwrap();
+                    // SAFETY: both are open.
+                    assert_eq!(
+                        unsafe { libc::dup2(unreadable.as_raw_fd(), number) },
+                        number
+                    );
+                });
             }
             Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
