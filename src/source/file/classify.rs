@@ -143,9 +143,14 @@ impl Follower {
             self.progress.start(number, file.known());
         }
         // That of a compressed file is a guess.
-        let is_guess = file.is_gzip || known.path.extension().is_some_and(|end| end == "gz");
-        let before = if is_guess { 0 } else { known.length };
-        let cut = before.saturating_sub(file.longest);
+        let is_guess = known.path.extension().is_some_and(|end| end == "gz");
+        let mut cut = 0;
+        if file.is_gzip && !is_guess {
+            // Its end shows whether it has all of that.
+            self.originals.insert(number, known.length);
+        } else if !is_guess {
+            cut = known.length.saturating_sub(file.longest);
+        }
         self.put(number, file);
         self.note_cut(number, cut);
     }

@@ -267,6 +267,7 @@ impl Follower {
             return Ok(());
         };
         self.damaged.retain(|(damaged, _)| *damaged != number);
+        let mut cut = 0;
         match count {
             // What the system reports is no damage.
             Err(error) if file.is_gzip && error.raw_os_error().is_none() => {
@@ -277,9 +278,14 @@ impl Follower {
                 let is_passing = error.kind() == ErrorKind::Interrupted;
                 return if is_passing { Ok(()) } else { Err(error) };
             }
+            Ok(_) if file.is_gzip => {
+                let original = self.originals.remove(&number).unwrap_or(0);
+                cut = original.saturating_sub(file.offset);
+            }
             Ok(_) => {}
         }
         file.stop_unpacking();
+        self.note_cut(number, cut);
         Ok(())
     }
 

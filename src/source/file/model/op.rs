@@ -81,6 +81,8 @@ pub(super) enum Op {
     Gzip,
     /// The same, and it stays.
     GzipKeep,
+    /// The same, but the file was written on after gzip had read this many percent of its events.
+    GzipEarly(u8),
     /// `.1` is replaced by a compressed file of which this many percent are written, on a host whose clock is ahead; and
     /// then by all of it.
     Compressing(u8),
@@ -157,6 +159,7 @@ fn op(word: &str, count: u8) -> Op {
         "damage" => Op::Damage,
         "exclude" => Op::Exclude,
         "gzip" => Op::Gzip,
+        "gzip-early" => Op::GzipEarly(count),
         "gzip-keep" => Op::GzipKeep,
         "compressing" => Op::Compressing(count),
         "stalled" => Op::Stalled(count),

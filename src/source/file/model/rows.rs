@@ -309,6 +309,11 @@ fn what_is_cut_off_before_it_was_read_is_reported() {
         cut meanwhile, and reported once: start outage write 250 write 250 write 250 write 250 write 250 settle kill cut 10 start settle kill start settle";
     all(BOTH, &gone(1, 1241..1251), lines);
     let lines = "
+        compressed before it was whole: start outage write 250 write 250 write 250 write 250 settle rename settle kill gzip-early 99 write 1
+        compressed before it was whole, and reported once: start outage write 250 write 250 write 250 write 250 settle rename settle kill gzip-early 99 write 1 start deliver steps 90 deliver stop start settle
+        all closed, compressed before it was whole: start write 3 switch write 250 write 250 write 250 write 247 settle rename settle gzip-early 99 settle switch write 1";
+    all(BOTH, &gone(1, 991..1001), lines);
+    let lines = "
         truncated before its turn: start outage write 60 settle rename settle write 20 settle truncate settle write 3
         truncated before its turn, meanwhile: start outage write 60 settle rename settle write 20 settle kill truncate write 3";
     all(BOTH, &gone(1, 61..81), lines);

@@ -171,6 +171,14 @@ impl World {
                     fs::remove_file(compressed).unwrap();
                 }
             }
+            Op::GzipEarly(percent) => {
+                let path = self.numbered(1);
+                let text = fs::read_to_string(&path).unwrap();
+                let lines: Vec<&str> = text.split_inclusive('\n').collect();
+                let part = lines.len() * usize::from(percent) / 100;
+                fs::write(path, lines[..part].concat()).unwrap();
+                self.gzip(true);
+            }
             op => self.take_away(op),
         }
     }
