@@ -231,6 +231,11 @@ impl Follower {
         if let Some((known, entry)) = self.missing.take_content(&mut probe) {
             return Class::Known(known, entry);
         }
+        if let State::CopyOf { original } = probe.file.state
+            && let Some(entry) = self.missing.take_original(original, &mut probe)
+        {
+            return Class::Known(original, entry);
+        }
         if let Some((_, entry)) = self.others.take_content(&mut probe) {
             return Class::Known(number, entry);
         }

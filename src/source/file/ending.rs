@@ -237,13 +237,13 @@ impl Follower {
             State::CopyOf { original } => !originals.contains(&original),
             _ => false,
         };
-        let copies: Vec<u64> = self
-            .files
-            .iter()
-            .filter(|(_, file)| is_orphan(file))
-            .map(|(number, _)| *number)
+        let copies = self.files.iter().filter(|(_, file)| is_orphan(file));
+        let mut copies: Vec<_> = copies
+            .map(|(number, file)| (file.now.length, *number))
             .collect();
-        for number in copies {
+        copies.sort_unstable();
+        // The longest has most of what is missing.
+        for (_, number) in copies.into_iter().rev() {
             if let Err(error) = self.examine(number, now)
                 && let Some(file) = self.files.get(&number)
             {
