@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::follower::Follower;
+use super::foreign::is_binary;
 use super::label;
 use super::probe::read_head;
 use super::tracked::State;
@@ -36,7 +37,9 @@ impl Follower {
         let found = read_head(&mut file);
         file.close();
         file.is_touched = found.is_err();
-        let is_other = |head: &Vec<u8>| file.head.is_empty() || !file.head.fits(head);
+        // `shred` overwrites a file several times.
+        let is_other =
+            |head: &Vec<u8>| (file.head.is_empty() || !file.head.fits(head)) && !is_binary(head);
         if found.as_ref().is_ok_and(is_other) {
             self.progress.drop_file(number);
             file.restart();

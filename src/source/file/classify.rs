@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::alike::Common;
 use super::follower::{Follower, QUIET, Sink};
-use super::gzip;
+use super::foreign::unreadable;
 use super::label;
 use super::listing::Listed;
 use super::missing::known_by;
@@ -15,13 +15,6 @@ use crate::source::spec::FileStart;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
-/// What compressed files begin with.
-const COMPRESSED: [(&[u8], &str); 4] = [
-    (gzip::MAGIC, "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-];
 /// A compressed file is looked into when it has not been written to for this long.
 const SETTLES: Duration = Duration::from_secs(2);
 /// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
@@ -39,7 +32,7 @@ enum Class {
     New,
     /// It is too early to tell.
     Later,
-    /// It can't be read, because it is compressed in this way.
+    /// It can't be read, because it is in this format.
     Compressed(&'static str),
     /// It was there before the agent.
     Old,
@@ -213,9 +206,10 @@ impl Follower {
         if file.now.length == 0 {
             return Class::Later;
         }
-        let magic = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic));
-        if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
-            return Class::Compressed(name);
+        if !file.is_gzip
+            && let Some(kind) = unreadable(head)
+        {
+            return Class::Compressed(kind);
         }
         let age = SystemTime::now().duration_since(file.now.modified);
         // Its time may be another host's, whose clock is ahead.
@@ -321,7 +315,7 @@ impl Follower {
                 file.state = State::Skipped;
                 Message::FileCompressed {
                     file: label(&path),
-                    kind: "gzip",
+                    kind: "compressed with gzip",
                 }
                 .log();
                 self.pass(number, file, head);

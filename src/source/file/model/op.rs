@@ -95,6 +95,8 @@ pub(super) enum Op {
     GunzipKeep(u8),
     /// A file that zstd has compressed.
     Zstd,
+    /// `.1` is overwritten with random bytes.
+    Shred,
     /// The oldest one is removed, as by `rotate 3`.
     RemoveOldest,
     /// The writer continues in the renamed file.
@@ -169,6 +171,7 @@ fn op(word: &str, count: u8) -> Op {
         "gunzip" => Op::Gunzip,
         "gunzip-keep" => Op::GunzipKeep(count),
         "zstd" => Op::Zstd,
+        "shred" => Op::Shred,
         "remove" => Op::RemoveOldest,
         "respell" => Op::Respell,
         "rehost" => Op::Rehost,

@@ -88,6 +88,16 @@ fn what_can_not_be_read_any_more_is_opened_again() {
 }
 
 #[test]
+fn what_is_no_text_is_not_read() {
+    let lines = "
+        shredded: start write 60 settle rename settle shred steps 3 shred settle shred settle write 2
+        shredded, and removed: start write 60 settle rename rename rename write 2 settle shred settle shred remove settle
+        compressed and shredded: start write 60 settle rename settle gzip-keep shred settle shred wait 9
+        shredded meanwhile: start write 60 settle rename settle gzip-keep stop shred start settle shred settle";
+    all(BOTH, &Outcome::default(), lines);
+}
+
+#[test]
 fn zeros_at_a_files_end_are_waited_for_until_anything_follows() {
     let lines = "
         for ever: start write 20 settle hole settle stop start settle

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use flate2::read::MultiGzDecoder;
 
 use super::{LATER, Op, World, event};
+use crate::source::file::foreign::random_bytes;
 use crate::source::gunzip::gzip;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -178,6 +179,16 @@ impl World {
                 let part = lines.len() * usize::from(percent) / 100;
                 fs::write(path, lines[..part].concat()).unwrap();
                 self.gzip(true);
+            }
+            Op::Shred => {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(self.numbered(1))
+                    .unwrap();
+                let length = file.metadata().unwrap().len();
+                self.dates += 1;
+                let random = random_bytes(self.dates.into(), usize::try_from(length).unwrap());
+                file.write_all_at(&random, 0).unwrap();
             }
             op => self.take_away(op),
         }
