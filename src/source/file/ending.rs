@@ -271,12 +271,8 @@ impl Follower {
             return;
         }
         self.is_waiting = false;
-        // A file that is just being compressed may have the missing content.
-        let is_unclear =
-            |file: &Tracked| file.is_gzip && file.is_touched && file.state == State::New;
-        if self.files.values().any(|file| is_unclear(file)) {
-            return;
-        }
+        let compressing = self.may_be_compressed(now);
+        self.unclear.extend(compressing);
         self.must_search = !self.unclear.is_empty();
         self.report_missing(sink);
     }
