@@ -18,10 +18,10 @@ const MIN_ODD: usize = 32;
 pub(super) fn unreadable(head: &[u8]) -> Option<&'static str> {
     let magic = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic));
     // Frames that zstd passes over: its parallel variant begins with one.
-    let is_skippable = |head: &[u8]| head[0] >> 4 == 5 && head[1..].starts_with(b"\x2a\x4d\x18");
+    let is_skippable = matches!(head, [0x50..=0x5f, b'\x2a', b'\x4d', b'\x18', ..]);
     match magic {
         Some((_, name)) => Some(name),
-        None if head.first().is_some() && is_skippable(head) => Some("compressed with zstd"),
+        None if is_skippable => Some("compressed with zstd"),
         None => is_binary(head).then_some("no text"),
     }
 }
