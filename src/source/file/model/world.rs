@@ -329,19 +329,7 @@ impl World {
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
             }
-            Op::Break => {
-                let files = self.agent.as_mut().unwrap().follower.files.values_mut();
-                files.filter(|file| file.is_open()).for_each(|file| {
-                    let number = file.open().unwrap().as_raw_fd();
-                    let path = format!("/proc/self/fd/{number}");
-                    let unreadable = OpenOptions::new().write(true).open(path).unwrap();
-                    // SAFETY: both are open.
-                    assert_eq!(
-                        unsafe { libc::dup2(unreadable.as_raw_fd(), number) },
-                        number
-                    );
-                });
-            }
+            Op::Break => self.break_open(),
             Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
@@ -367,6 +355,19 @@ impl World {
             }
             _ if self.logs().exists() => self.apply_to_files(op),
             _ => {}
+        }
+    }
+
+    /// Nothing can be read from what is open any more.
+    fn break_open(&mut self) {
+        let files = &mut self.agent.as_mut().unwrap().follower.files;
+        for file in files.values_mut().filter(|file| file.is_open()) {
+            let number = file.open().unwrap().as_raw_fd();
+            let path = format!("/proc/self/fd/{number}");
+            let unreadable = OpenOptions::new().write(true).open(path).unwrap();
+            // SAFETY: both are open.
+            let found = unsafe { libc::dup2(unreadable.as_raw_fd(), number) };
+            assert_eq!(found, number);
         }
     }
 
