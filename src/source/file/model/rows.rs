@@ -311,6 +311,14 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
     let lines = "
         in a directory that stays away: beside start write 20 settle stop unmount start settle wait 70";
     all(GLOB, &gone(1, 1..1), lines);
+    // Half an event of one byte, of which nothing was read.
+    let expected = Outcome {
+        gone: (1, 1),
+        ..Outcome::default()
+    };
+    let lines = "
+        all closed, its inode a compressed one's: write 3 start switch move write-old 1 stub write 1 settle hide settle hide stub gzip";
+    all(BOTH, &expected, lines);
     // What its first read brought does not count, though most of that found no room.
     let Outcome {
         gone: (_, bytes), ..
