@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::follower::Follower;
+use super::foreign::is_binary;
 use super::label;
 use super::probe::read_head;
 use super::tracked::State;
@@ -36,7 +37,9 @@ impl Follower {
         let found = read_head(&mut file);
         file.close();
         file.is_touched = found.is_err();
-        let is_other = |head: &Vec<u8>| file.head.is_empty() || !file.head.fits(head);
+        // `shred` overwrites a file several times.
+        let is_other =
+            |head: &Vec<u8>| (file.head.is_empty() || !file.head.fits(head)) && !is_binary(head);
         if found.as_ref().is_ok_and(is_other) {
             self.progress.drop_file(number);
             file.restart();
@@ -50,11 +53,18 @@ impl Follower {
     /// A file that has changed, or that another may be a copy of, may have been truncated since.
     pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
         let was_open = self.open.contains(&number);
-        if self.is_rewritten(number).unwrap_or(false) {
-            // A file that can't be looked at now is looked at when it is read.
-            let _ = self.rewritten(number, now);
-        } else if !was_open && let Some(file) = self.files.get_mut(&number) {
-            file.close();
+        match self.is_rewritten(number) {
+            Ok(true) => {
+                // A file that can't be looked at now is looked at when it is read.
+                let _ = self.rewritten(number, now);
+            }
+            Ok(false) if was_open => {}
+            Ok(false) => {
+                if let Some(file) = self.files.get_mut(&number) {
+                    file.close();
+                }
+            }
+            Err(error) => self.note_read_error(number, &error, now),
         }
     }
 

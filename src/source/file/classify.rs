@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::alike::Common;
 use super::follower::{Follower, QUIET, Sink};
-use super::gzip;
+use super::foreign::unreadable;
 use super::label;
 use super::listing::Listed;
 use super::missing::known_by;
@@ -15,13 +15,6 @@ use crate::source::spec::FileStart;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
-/// What compressed files begin with.
-const COMPRESSED: [(&[u8], &str); 4] = [
-    (gzip::MAGIC, "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-];
 /// A compressed file is looked into when it has not been written to for this long.
 const SETTLES: Duration = Duration::from_secs(2);
 /// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
@@ -39,7 +32,7 @@ enum Class {
     New,
     /// It is too early to tell.
     Later,
-    /// It can't be read, because it is compressed in this way.
+    /// It can't be read, because it is in this format.
     Compressed(&'static str),
     /// It was there before the agent.
     Old,
@@ -143,9 +136,14 @@ impl Follower {
             self.progress.start(number, file.known());
         }
         // That of a compressed file is a guess.
-        let is_guess = file.is_gzip || known.path.extension().is_some_and(|end| end == "gz");
-        let before = if is_guess { 0 } else { known.length };
-        let cut = before.saturating_sub(file.longest);
+        let is_guess = known.path.extension().is_some_and(|end| end == "gz");
+        let mut cut = 0;
+        if file.is_gzip && !is_guess {
+            // Its end shows whether it has all of that.
+            self.originals.insert(number, known.length);
+        } else if !is_guess {
+            cut = known.length.saturating_sub(file.longest);
+        }
         self.put(number, file);
         self.note_cut(number, cut);
     }
@@ -208,9 +206,10 @@ impl Follower {
         if file.now.length == 0 {
             return Class::Later;
         }
-        let magic = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic));
-        if let Some((_, name)) = magic.filter(|_| !file.is_gzip) {
-            return Class::Compressed(name);
+        if !file.is_gzip
+            && let Some(kind) = unreadable(head)
+        {
+            return Class::Compressed(kind);
         }
         let age = SystemTime::now().duration_since(file.now.modified);
         // Its time may be another host's, whose clock is ahead.
@@ -225,6 +224,11 @@ impl Follower {
         let mut probe = Probe { file, head };
         if let Some((known, entry)) = self.missing.take_content(&mut probe) {
             return Class::Known(known, entry);
+        }
+        if let State::CopyOf { original } = probe.file.state
+            && let Some(entry) = self.missing.take_original(original, &mut probe)
+        {
+            return Class::Known(original, entry);
         }
         if let Some((_, entry)) = self.others.take_content(&mut probe) {
             return Class::Known(number, entry);
@@ -311,7 +315,7 @@ impl Follower {
                 file.state = State::Skipped;
                 Message::FileCompressed {
                     file: label(&path),
-                    kind: "gzip",
+                    kind: "compressed with gzip",
                 }
                 .log();
                 self.pass(number, file, head);

@@ -69,6 +69,7 @@ impl Follower {
     /// Reports compressed files that are damaged, or incomplete and no longer written.
     pub(super) fn report_damaged(&mut self, now: Instant, sink: &mut impl Sink) {
         let (files, progress) = (&mut self.files, &self.progress);
+        let originals = &mut self.originals;
         self.damaged.retain(|(number, error)| {
             let Some(file) = files.get_mut(number) else {
                 return false;
@@ -88,6 +89,7 @@ impl Follower {
                 let reason = format!("{} is damaged", label(&file.now.path));
                 sink.lost(unread, &reason);
             }
+            originals.remove(number);
             // Not even half an event at its end is awaited.
             file.longest = file.reached().offset;
             progress.lost(*number, file.longest);
@@ -235,13 +237,13 @@ impl Follower {
             State::CopyOf { original } => !originals.contains(&original),
             _ => false,
         };
-        let copies: Vec<u64> = self
-            .files
-            .iter()
-            .filter(|(_, file)| is_orphan(file))
-            .map(|(number, _)| *number)
+        let copies = self.files.iter().filter(|(_, file)| is_orphan(file));
+        let mut copies: Vec<_> = copies
+            .map(|(number, file)| (file.now.length, *number))
             .collect();
-        for number in copies {
+        copies.sort_unstable();
+        // The longest has most of what is missing.
+        for (_, number) in copies.into_iter().rev() {
             if let Err(error) = self.examine(number, now)
                 && let Some(file) = self.files.get(&number)
             {
@@ -269,12 +271,8 @@ impl Follower {
             return;
         }
         self.is_waiting = false;
-        // A file that is just being compressed may have the missing content.
-        let is_unclear =
-            |file: &Tracked| file.is_gzip && file.is_touched && file.state == State::New;
-        if self.files.values().any(|file| is_unclear(file)) {
-            return;
-        }
+        let compressing = self.may_be_compressed(now);
+        self.unclear.extend(compressing);
         self.must_search = !self.unclear.is_empty();
         self.report_missing(sink);
     }
@@ -289,6 +287,7 @@ impl Follower {
             let Some(entry) = self.missing.remove(number) else {
                 continue;
             };
+            self.originals.remove(&number);
             let mut read = entry.offset;
             if let Some(rest) = self.orphans.remove(&number) {
                 // What was read of the content is passed on.

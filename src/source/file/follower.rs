@@ -102,6 +102,8 @@ pub(super) struct Follower {
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
+    /// How long the originals of compressed files were when they were last seen.
+    pub(super) originals: BTreeMap<u64, u64>,
     /// Compressed files that ended early, and how: they may still be written.
     pub(super) damaged: Vec<(u64, io::Error)>,
     /// Files that begin within a log entry, and the file in which that entry began.
@@ -147,6 +149,8 @@ pub(super) struct Follower {
     pub(super) searched: Option<Instant>,
     /// When that was done for the first time.
     pub(super) began: Option<Instant>,
+    /// Since when a file that is being compressed may have a missing content.
+    pub(super) compressing: Option<Instant>,
     /// Missing contents of which it can't be told yet whether they are gone.
     pub(super) unclear: HashSet<u64>,
     /// Nothing of what was read before is there.

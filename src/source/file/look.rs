@@ -155,7 +155,10 @@ impl Follower {
     }
 
     /// Handles known files that have other names now, and returns the unknown ones.
-    fn place(&mut self, found: Vec<Listed>, now: Instant) -> Vec<Listed> {
+    pub(super) fn place(&mut self, mut found: Vec<Listed>, now: Instant) -> Vec<Listed> {
+        // Of a file's names, the source's own counts: under another one it would be a file beside it.
+        let main = self.listing.pattern().path().map(Path::to_owned);
+        found.sort_by_key(|listed| Some(&*listed.path) != main.as_deref());
         let mut new: Vec<Listed> = Vec::new();
         let mut identities = HashSet::new();
         for listed in found {
@@ -169,10 +172,12 @@ impl Follower {
             let Some(file) = self.files.get_mut(&number) else {
                 continue;
             };
-            let is_alias = file.look == self.looks
-                || (file.now.path != listed.path
-                    && !file.is_gone
-                    && file.look(now).unwrap_or(false));
+            let is_main = Some(&*listed.path) == main.as_deref();
+            let is_alias = !is_main
+                && (file.look == self.looks
+                    || (file.now.path != listed.path
+                        && !file.is_gone
+                        && file.look(now).unwrap_or(false)));
             if is_alias {
                 continue;
             }
@@ -182,11 +187,10 @@ impl Follower {
             self.touched(number, now);
         }
         // However coarse times are, what was renamed from a path is older than what took its place.
-        let main = self.listing.pattern().path();
         let order = |file: &Listed| {
             (
                 file.modified,
-                Some(&*file.path) == main,
+                Some(&*file.path) == main.as_deref(),
                 Arc::clone(&file.path),
             )
         };

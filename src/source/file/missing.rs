@@ -98,6 +98,18 @@ impl Missing {
         Some((*best, self.remove(*best)?))
     }
 
+    /// The missing content of this number, of which this file was a copy. What was written to the original after it was
+    /// copied is in no other file.
+    pub(super) fn take_original(
+        &mut self,
+        number: u64,
+        copy: &mut impl Candidate,
+    ) -> Option<FileOffset> {
+        let file = self.files.get(&number)?;
+        let is_it = !file.is_gone && continues(file, copy, true);
+        if is_it { self.remove(number) } else { None }
+    }
+
     /// The content of a missing file that this file continues; of several, the one that was read farthest.
     pub(super) fn take_content(
         &mut self,

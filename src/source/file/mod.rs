@@ -10,6 +10,7 @@ mod claims;
 mod classify;
 mod ending;
 mod follower;
+mod foreign;
 mod gzip;
 mod lag;
 mod listing;

@@ -8,6 +8,7 @@ mod compressed;
 mod follower;
 mod hook;
 mod kept;
+mod night;
 mod op;
 mod rows;
 mod tracked;

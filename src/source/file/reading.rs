@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::follower::{BrokenAt, Follower, Sink};
+use super::follower::{BrokenAt, Ending, Follower, Sink};
 use super::label;
 use super::search::may_have_been;
 use super::tracked::{Reading, State, Tracked};
@@ -96,17 +96,33 @@ impl Follower {
         }
     }
 
+    /// A file can't be read. A descriptor may be dead while the file is not, as after a mount was lost: what has a name
+    /// is opened again at the next try, and what has none is lost.
     pub(super) fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
-        let Some(file) = self.files.get(&number) else {
+        let Some(file) = self.files.get_mut(&number) else {
             return;
         };
+        if error.kind() == ErrorKind::Interrupted {
+            return;
+        }
+        if file.state == State::Followed {
+            file.is_touched |= error.raw_os_error().is_some();
+            if !file.is_gzip {
+                file.longest = file.longest.max(file.now.length);
+            }
+        }
+        file.close();
+        if file.is_gone {
+            return self.lose(number, Ending::Unclear);
+        }
         let path = file.now.path.clone();
         if error.kind() != ErrorKind::NotFound {
             self.troubles.note(&path, error.to_string(), now);
-        } else if !file.is_gone {
+        } else {
             let parent = path.parent().unwrap_or(Path::new("."));
             self.dirty.insert(parent.to_owned());
         }
+        self.note_seen(number);
     }
 
     fn turn(&mut self, number: u64, now: Instant, sink: &mut impl Sink) -> io::Result<Step> {
@@ -251,8 +267,10 @@ impl Follower {
             return Ok(());
         };
         self.damaged.retain(|(damaged, _)| *damaged != number);
+        let mut cut = 0;
         match count {
-            Err(error) if file.is_gzip && error.kind() != ErrorKind::Interrupted => {
+            // What the system reports is no damage.
+            Err(error) if file.is_gzip && error.raw_os_error().is_none() => {
                 self.damaged.push((number, error));
             }
             Err(error) => {
@@ -260,9 +278,14 @@ impl Follower {
                 let is_passing = error.kind() == ErrorKind::Interrupted;
                 return if is_passing { Ok(()) } else { Err(error) };
             }
+            Ok(_) if file.is_gzip => {
+                let original = self.originals.remove(&number).unwrap_or(0);
+                cut = original.saturating_sub(file.offset);
+            }
             Ok(_) => {}
         }
         file.stop_unpacking();
+        self.note_cut(number, cut);
         Ok(())
     }
 

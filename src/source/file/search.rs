@@ -9,12 +9,13 @@ use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::follower::{Ending, Follower};
+use super::follower::{Ending, Follower, QUIET};
+use super::gzip::Gzip;
 use super::label;
 use super::listing::Listed;
 use super::probe::{Probe, read_head};
-use super::tracked::Tracked;
-use crate::state::checkpoint::FileOffset;
+use super::tracked::{State, Tracked};
+use crate::state::checkpoint::{FileOffset, HEAD_BYTES};
 use crate::telemetry::message::Message;
 
 impl Follower {
@@ -76,6 +77,32 @@ impl Follower {
             let dir = file.path.parent().unwrap_or(Path::new("."));
             self.restored.contains(&number) && !dirs.contains(dir)
         })
+    }
+
+    /// Contents that a file may have that is just being compressed: it begins with them, or that can't be told yet. One
+    /// that is written to for ever must not hold back what is gone.
+    pub(super) fn may_be_compressed(&mut self, now: Instant) -> Vec<u64> {
+        let mut heads = Vec::new();
+        for file in self.files.values_mut() {
+            if file.is_gzip && file.is_touched && file.state == State::New {
+                let was_open = file.is_open();
+                heads.push(file.new_gzip().map(Gzip::head).unwrap_or_default());
+                if !was_open {
+                    file.close();
+                }
+            }
+        }
+        if heads.is_empty() {
+            self.compressing = None;
+            return Vec::new();
+        }
+        let since = *self.compressing.get_or_insert(now);
+        if now.saturating_duration_since(since) >= QUIET {
+            return Vec::new();
+        }
+        let is_it =
+            |file: &FileOffset, head: &Vec<u8>| head.len() < HEAD_BYTES || file.head.fits(head);
+        self.awaited_where(&|_, file| heads.iter().any(|head| is_it(file, head)))
     }
 
     fn awaited_where(&self, is_it: &dyn Fn(u64, &FileOffset) -> bool) -> Vec<u64> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::foreign::unreadable;
 use super::gzip::Gzip;
 use super::listing::Listed;
 use super::missing::known_by;
@@ -350,6 +351,10 @@ impl Tracked {
             return Ok(true);
         }
         let head = self.read_head()?;
+        // A file of which nothing was read has nothing to compare, but its inode may be a compressed one's now.
+        if unreadable(&head).is_some() {
+            return Ok(true);
+        }
         let has_tail = self.has(reached.offset, reached.tail)?;
         if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
             return Ok(true);

@@ -95,14 +95,14 @@ macro_rules! source_messages {
         /// **Fix:** change one of them, so that only one means the file.
         FileReadTwice { file: String, source: String, other: String } = "file_read_twice" Warn
             "{file} is read by {source} and by {other}: its events are sent twice";
-        /// A compressed file was there before the agent, or is not gzip's. That is fine if it was read before it was
-        /// compressed, as with logrotate's `delaycompress`.
+        /// A compressed file was there before the agent, or is not gzip's; or a file is clearly no text, as one that
+        /// `shred` overwrites. That is fine if it was read before, as with logrotate's `delaycompress`.
         FileCompressed { file: String, kind: &'static str } = "file_compressed" Info
-            "{file} is compressed with {kind}; it is not read";
+            "{file} is {kind}; it is not read";
         /// The file was compressed before all of it was read, and not with gzip.
         /// **Fix:** compress with gzip, or later (logrotate's `delaycompress`).
         FileCompressedUnread { file: String, kind: &'static str, bytes: u64 } = "file_compressed_unread" Warn
-            "{file} is compressed with {kind}, which can't be read; {bytes} bytes or more of what it was made from were not delivered";
+            "{file} is {kind}, which can't be read; {bytes} bytes or more of what it was made from were not delivered";
         /// Where in the file the events are that the `dropped` line before this one counts.
         /// **Fix:** look at the file there: `tail -c +OFFSET FILE | head -c 1000`. Is it the right file, and does the server
         /// write JSON?

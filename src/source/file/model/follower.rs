@@ -6,9 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::hook::Hook;
 use super::tracked::tracked;
-use crate::source::file::follower::Follower;
+use crate::source::file::follower::{Follower, QUIET};
 use crate::source::file::gzip::MAGIC;
+use crate::source::file::listing::Listed;
+use crate::source::file::missing::known_by;
 use crate::source::file::tracked::{State, Tracked};
+use crate::source::gunzip::gzip;
 use crate::state::checkpoint::FileOffset;
 
 /// All logs of a directory.
@@ -45,24 +48,29 @@ fn what_can_not_be_told_yet_is_looked_into_again_if_it_has_anything() {
     }
 }
 
-/// Its content may be in a file that is just being compressed.
+/// Its content may be in a file that is just being compressed, unless that begins with something else.
 #[test]
 fn missing_contents_are_reported_at_once_if_there_are_files_unless_one_can_not_be_told_yet() {
-    for (state, is_gzip, is_touched, is_reported) in [
-        (State::Followed, false, true, true),
-        (State::Followed, true, true, true),
-        (State::New, false, true, true),
-        (State::New, true, false, true),
-        (State::New, true, true, false),
+    let gz = |text: &str| gzip(text.repeat(300).as_bytes());
+    let (same, other, short) = (gz("{\"n\":1}\n"), gz("{\"n\":2}\n"), &MAGIC[..1]);
+    for (state, is_gzip, is_touched, found_there, is_reported) in [
+        (State::Followed, false, true, short, true),
+        (State::Followed, true, true, short, true),
+        (State::New, false, true, short, true),
+        (State::New, true, false, short, true),
+        (State::New, true, true, short, false),
+        (State::New, true, true, &same, false),
+        (State::New, true, true, &other, true),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
-        let mut file = found(dir.path(), "a.log", b"");
+        let mut file = found(dir.path(), "a.log", found_there);
         (file.state, file.is_gzip, file.is_touched) = (state, is_gzip, is_touched);
         follower.put(1, file);
         let gone = FileOffset {
             path: dir.path().join("gone.log").into(),
             length: 5,
+            head: known_by(b"{\"n\":1}\n"),
             ..FileOffset::default()
         };
         follower.missing.insert(2, gone);
@@ -70,13 +78,17 @@ fn missing_contents_are_reported_at_once_if_there_are_files_unless_one_can_not_b
         // They were searched for a moment ago.
         follower.searched = Some(now);
         follower.resolve_missing(now, &mut hook);
-        let place = format!("{state:?} {is_gzip} {is_touched}");
+        let place = format!("{state:?} {is_gzip} {is_touched} {}", found_there.len());
         let lost = if is_reported { 5 } else { 0 };
         assert_eq!(
             (hook.lost, follower.must_search),
             (lost, !is_reported),
             "{place}"
         );
+        for (later, lost) in [(QUIET - Duration::from_secs(3), lost), (QUIET, 5)] {
+            follower.resolve_missing(now + later, &mut hook);
+            assert_eq!(hook.lost, lost, "{place}");
+        }
     }
 }
 
@@ -92,4 +104,40 @@ fn a_file_that_can_not_be_read_waits_for_a_change() {
     assert!(follower.pending.is_empty());
     let dirty: Vec<&PathBuf> = follower.dirty.iter().collect();
     assert_eq!(dirty, [dir.path()], "is it renamed, or gone?");
+}
+
+/// In which order a directory lists its names is chance.
+#[test]
+fn of_a_files_names_the_path_of_the_source_comes_first() {
+    for (names, is_known) in [
+        (["a.log", "a.log-1"], false),
+        (["a.log-1", "a.log"], false),
+        (["a.log-1", "a.log"], true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let [main, other] = ["a.log", "a.log-1"].map(|name| dir.path().join(name));
+        fs::write(&other, "{}\n").unwrap();
+        fs::hard_link(&other, &main).unwrap();
+        let mut follower = Follower::new(&main, Default::default(), 100, None);
+        let listed = |name: &str| {
+            let path = dir.path().join(name);
+            let found = fs::metadata(&path).unwrap();
+            Listed::of(path.into(), 0, &found)
+        };
+        let now = Instant::now();
+        if is_known {
+            let mut file = Tracked::new(listed("a.log-1"), now);
+            // It was just seen there.
+            file.look = follower.looks;
+            follower.put(1, file);
+        }
+        let new = follower.place(names.map(listed).into(), now);
+        let known = follower.files.values().map(|file| &*file.now.path);
+        let found: Vec<_> = new
+            .iter()
+            .map(|listed| &*listed.path)
+            .chain(known)
+            .collect();
+        assert_eq!(found, [&*main], "{names:?} {is_known}");
+    }
 }

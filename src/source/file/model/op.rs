@@ -51,6 +51,10 @@ pub(super) enum Op {
     /// The log becomes a link to a file in another directory; then that is renamed, and the link leads nowhere until the
     /// log is written to.
     Link,
+    /// There is one more file of a day, and the log's name is a link to it.
+    Day,
+    /// What the agent has open can't be read any more, as after a mount was lost and is there again.
+    Break,
     /// The log was last written to an hour ago, as far as its time says.
     Old,
     /// All files were last written to at the same time.
@@ -77,6 +81,8 @@ pub(super) enum Op {
     Gzip,
     /// The same, and it stays.
     GzipKeep,
+    /// The same, but the file was written on after gzip had read this many percent of its events.
+    GzipEarly(u8),
     /// `.1` is replaced by a compressed file of which this many percent are written, on a host whose clock is ahead; and
     /// then by all of it.
     Compressing(u8),
@@ -89,6 +95,8 @@ pub(super) enum Op {
     GunzipKeep(u8),
     /// A file that zstd has compressed.
     Zstd,
+    /// `.1` is overwritten with random bytes.
+    Shred,
     /// The oldest one is removed, as by `rotate 3`.
     RemoveOldest,
     /// The writer continues in the renamed file.
@@ -125,6 +133,8 @@ fn op(word: &str, count: u8) -> Op {
         "empty" => Op::Empty,
         "alias" => Op::Alias,
         "link" => Op::Link,
+        "break" => Op::Break,
+        "day" => Op::Day,
         "old" => Op::Old,
         "tick" => Op::Tick,
         "directory" => Op::Directory,
@@ -151,6 +161,7 @@ fn op(word: &str, count: u8) -> Op {
         "damage" => Op::Damage,
         "exclude" => Op::Exclude,
         "gzip" => Op::Gzip,
+        "gzip-early" => Op::GzipEarly(count),
         "gzip-keep" => Op::GzipKeep,
         "compressing" => Op::Compressing(count),
         "stalled" => Op::Stalled(count),
@@ -160,6 +171,7 @@ fn op(word: &str, count: u8) -> Op {
         "gunzip" => Op::Gunzip,
         "gunzip-keep" => Op::GunzipKeep(count),
         "zstd" => Op::Zstd,
+        "shred" => Op::Shred,
         "remove" => Op::RemoveOldest,
         "respell" => Op::Respell,
         "rehost" => Op::Rehost,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -328,6 +329,7 @@ impl World {
                 fs::write(store.unwrap().path(), "{").unwrap();
                 self.is_damaged = true;
             }
+            Op::Break => self.break_open(),
             Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
             Op::Kill => self.end(true),
@@ -353,6 +355,19 @@ impl World {
             }
             _ if self.logs().exists() => self.apply_to_files(op),
             _ => {}
+        }
+    }
+
+    /// Nothing can be read from what is open any more.
+    fn break_open(&mut self) {
+        let files = &mut self.agent.as_mut().unwrap().follower.files;
+        for file in files.values_mut().filter(|file| file.is_open()) {
+            let number = file.open().unwrap().as_raw_fd();
+            let path = format!("/proc/self/fd/{number}");
+            let unreadable = OpenOptions::new().write(true).open(path).unwrap();
+            // SAFETY: both are open.
+            let found = unsafe { libc::dup2(unreadable.as_raw_fd(), number) };
+            assert_eq!(found, number);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use flate2::read::MultiGzDecoder;
 
 use super::{LATER, Op, World, event};
+use crate::source::file::foreign::random_bytes;
 use crate::source::gunzip::gzip;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -171,6 +172,24 @@ impl World {
                     fs::remove_file(compressed).unwrap();
                 }
             }
+            Op::GzipEarly(percent) => {
+                let path = self.numbered(1);
+                let text = fs::read_to_string(&path).unwrap();
+                let lines: Vec<&str> = text.split_inclusive('\n').collect();
+                let part = lines.len() * usize::from(percent) / 100;
+                fs::write(path, lines[..part].concat()).unwrap();
+                self.gzip(true);
+            }
+            Op::Shred => {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(self.numbered(1))
+                    .unwrap();
+                let length = file.metadata().unwrap().len();
+                self.dates += 1;
+                let random = random_bytes(self.dates.into(), usize::try_from(length).unwrap());
+                file.write_all_at(&random, 0).unwrap();
+            }
             op => self.take_away(op),
         }
     }
@@ -236,6 +255,18 @@ impl World {
                 fs::remove_file(if other.exists() { other } else { log }).unwrap();
             }
             Op::Link => self.link(&log),
+            Op::Day => {
+                self.dates += 1;
+                let day = self.logs().join(format!("audit.log-{}", self.dates));
+                let is_link = fs::symlink_metadata(&log).is_ok_and(|found| found.is_symlink());
+                if log.exists() && !is_link {
+                    fs::rename(&log, &day).unwrap();
+                } else {
+                    File::create(&day).unwrap();
+                }
+                let _ = fs::remove_file(&log);
+                std::os::unix::fs::symlink(day, log).unwrap();
+            }
             _ => {}
         }
     }
