@@ -68,6 +68,10 @@ fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     end
 }
 
+fn begins_plain(text: &[u8]) -> bool {
+    text.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
+}
+
 fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
     schemes.iter().any(|scheme| {
         let beginning = value.get(..scheme.len());
@@ -193,9 +197,8 @@ impl<'a> Pass<'a> {
     pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
         // A quote that is followed by a value begins it: one that ends a JSON string does not.
         let next = if is_decoded { decoded } else { unescaped };
-        let quoted = next(&self.lines[start..]).filter(|(quote, value)| {
-            *quote == b'"' && value.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
-        });
+        let quoted = next(&self.lines[start..]);
+        let quoted = quoted.filter(|(quote, value)| *quote == b'"' && begins_plain(value));
         let value = quoted.map(|(_, value)| self.lines.len() - value.len());
         let end = match value {
             Some(value) => self.end_of_text(value, next, |byte, _| byte < b' ' || byte == b'"'),
@@ -209,8 +212,8 @@ impl<'a> Pass<'a> {
         let value = behind_blanks(&self.lines[colon..], b" \t\n\r", decoded);
         let start = self.lines.len() - value.len();
         match decoded(value) {
-            // One that is not escaped ends the string that contains all this.
-            Some((b'"', text)) if value[0] != b'"' => {
+            // As above, another one may end the string that contains all this.
+            Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
                 let text = self.lines.len() - text.len();
                 let end = self.end_of_text(text, decoded, |byte, _| byte < b' ' || byte == b'"');
                 self.mask(text, end);

@@ -137,7 +137,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
-        r#"{"u":"sig%22:","b":"x"}"#,
+        r#"{"u":"sig%22:","b":"x%22sig%22:\\\\","c":1}"#,
         r#"{"log":"{\"token\":null,\"sig\":0,\"cookie\":none}","m":"authorization:\n"}"#,
     ] {
         if !unchanged.contains("[x") {
