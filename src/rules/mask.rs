@@ -1,20 +1,16 @@
 //! Masks values in lines, in place.
 
-use std::collections::VecDeque;
+use memchr::{memchr, memchr_iter, memrchr};
 
-use memchr::{memchr, memchr_iter, memmem, memrchr};
-
-use super::name::{decoded, is_of_name, unescaped};
+use super::name::{Next, behind_blanks, decoded, is_of_name, unescaped};
+use super::work::looked_at;
 use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
 
-/// A header's signature is no farther than this from its beginning.
-const MAX_SCHEME: usize = 8 << 10;
-
-/// The name before the signature in a header, with its first letter in either case.
-const SIGNATURE: &[u8] = b"ignature=";
-/// The names up to there, in a header that is well-formed.
+/// Schemes whose headers have a signature with a name of its own.
+const SIGNED: [&[u8]; 2] = [b"AWS4-", b"GOOG4-"];
+/// The names up to there, the last one included, in a header that is well-formed.
 const KEPT: [&[u8]; 6] = [
     b"Credential",
     b"SignedHeaders",
@@ -64,10 +60,58 @@ fn backslashes(text: &[u8]) -> usize {
 /// if it is cut off after a backslash: an even number of backslashes escapes no quote.
 fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     let mut quotes = memchr_iter(b'"', line.get(from..)?).map(|at| from + at);
-    quotes.find_map(|quote| {
+    let end = quotes.find_map(|quote| {
         let escape = backslashes(&line[from..quote]) % (2 * depth + 2);
         (escape <= depth || escape.is_multiple_of(2)).then(|| quote - escape)
+    });
+    looked_at(2 * (end.unwrap_or(line.len()) - from));
+    end
+}
+
+fn begins_plain(text: &[u8]) -> bool {
+    text.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
+}
+
+fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
+    schemes.iter().any(|scheme| {
+        let beginning = value.get(..scheme.len());
+        beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
     })
+}
+
+/// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is well-formed:
+/// the secret of another name before it could reach beyond it, and take its name away. No more is examined.
+fn is_signed(value: &[u8], kind: Kind) -> bool {
+    if kind != Kind::Authorization || !begins_with_any(value, &SIGNED) {
+        return false;
+    }
+    let is_mark = |byte: &u8| *byte < b' ' || b"=:\"%\\".contains(byte);
+    let mut marks = value.iter().enumerate().filter(|(_, byte)| is_mark(byte));
+    let found = marks.find_map(|(at, byte)| {
+        let (before, next) = (&value[..at], value.get(at + 1));
+        match byte {
+            b'\\' if next.is_some_and(|next| b"/\\".contains(next)) => None,
+            b'=' if KEPT.iter().any(|name| before.ends_with(name)) => {
+                let is_plain = |next: &u8| *next == b'*' || PLAIN[usize::from(*next)];
+                before
+                    .ends_with(b"ignature")
+                    .then_some((at, next.is_some_and(is_plain)))
+            }
+            _ => Some((at, false)),
+        }
+    });
+    looked_at(found.map_or(value.len(), |(at, _)| at));
+    found.is_some_and(|(_, is_signed)| is_signed)
+}
+
+/// What a value other than a text becomes.
+fn mask_of(value: &[u8]) -> Option<&'static [u8]> {
+    match value {
+        b"true" | b"false" => Some(b"null"),
+        b"0" => None,
+        [b'0'..=b'9' | b'-', ..] => Some(b"0"),
+        _ => None,
+    }
 }
 
 /// Lines while they are masked: what is before `read` was looked at, and the result is written up to `written`.
@@ -82,10 +126,11 @@ pub(super) struct Pass<'a> {
     pub(super) escaped_up_to: usize,
     /// Where the line that was looked at last ends.
     line_end: usize,
-    /// Where values begin and end that are masked once all before them was looked at, and what replaces them, if given.
-    nested: VecDeque<(usize, usize, Option<&'static [u8]>)>,
-    /// All such values before this position are in `nested`.
-    nested_up_to: usize,
+    /// From here on, an object or array is masked, once all before was looked at: between its values may be names with
+    /// secrets.
+    nested: usize,
+    nested_end: usize,
+    nested_kind: Kind,
     redacted: Redacted,
 }
 
@@ -100,8 +145,9 @@ impl<'a> Pass<'a> {
             names_from: from,
             escaped_up_to: from,
             line_end: from,
-            nested: VecDeque::new(),
-            nested_up_to: from,
+            nested: from,
+            nested_end: from,
+            nested_kind: Kind::Member,
             redacted: Redacted::default(),
         }
     }
@@ -114,6 +160,7 @@ impl<'a> Pass<'a> {
     }
 
     fn copy_up_to(&mut self, end: usize) {
+        looked_at(end - self.read);
         if self.written < self.read {
             self.lines.copy_within(self.read..end, self.written);
         }
@@ -132,6 +179,7 @@ impl<'a> Pass<'a> {
     fn mask(&mut self, start: usize, end: usize) {
         let stars = |byte: &u8| *byte == b'*';
         let value = &self.lines[start..end];
+        looked_at(value.len());
         let first = value.iter().take_while(|byte| stars(byte)).count();
         let last = value[first..].iter().rev().take_while(|byte| stars(byte));
         let inner = &value[first..value.len() - last.count()];
@@ -148,50 +196,63 @@ impl<'a> Pass<'a> {
     /// Masks what follows a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
     pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
         // A quote that is followed by a value begins it: one that ends a JSON string does not.
-        let quoted = unescaped(&self.lines[start..]).filter(|(quote, value)| {
-            *quote == b'"' && value.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
-        });
+        let next = if is_decoded { decoded } else { unescaped };
+        let quoted = next(&self.lines[start..]);
+        let quoted = quoted.filter(|(quote, value)| *quote == b'"' && begins_plain(value));
         let value = quoted.map(|(_, value)| self.lines.len() - value.len());
         let end = match value {
-            Some(value) => self.end_of_text(value, false, |byte, _| byte < b' ' || byte == b'"'),
-            None => self.end_of_text(start, is_decoded, |byte, _| {
-                byte <= b' ' || stops.contains(&byte)
-            }),
+            Some(value) => self.end_of_text(value, next, |byte, _| byte < b' ' || byte == b'"'),
+            None => self.end_of_text(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
         };
         self.mask(value.unwrap_or(start), end);
+    }
+
+    /// Masks what follows the colon of a member in JSON that is escaped as in URLs: a string, or else the whole rest.
+    pub(super) fn mask_escaped_member(&mut self, colon: usize) {
+        let value = behind_blanks(&self.lines[colon..], b" \t\n\r", decoded);
+        let start = self.lines.len() - value.len();
+        match decoded(value) {
+            // As above, another one may end the string that contains all this.
+            Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
+                let text = self.lines.len() - text.len();
+                let end = self.end_of_text(text, decoded, |byte, _| byte < b' ' || byte == b'"');
+                self.mask(text, end);
+            }
+            _ => {
+                let is_end = |byte, _: &[u8]| byte <= b' ' || byte == b'"' || byte == b'&';
+                self.mask(start, self.end_of_text(start, unescaped, is_end));
+            }
+        }
     }
 
     /// Masks what follows a header's colon, up to the end of its line, or of the string that contains it: a quote in a
     /// cookie does not end it.
     pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
-        let blanks = self.lines[colon + 1..].iter();
-        let start = colon + 1 + blanks.take_while(|byte| **byte == b' ').count();
+        let value = behind_blanks(&self.lines[colon + 1..], b" \t", unescaped);
+        let start = self.lines.len() - value.len();
         // The end of a line that is left as it is may be far away, and there may be many headers in the line.
-        let near = (start + MAX_SCHEME).min(self.lines.len());
-        if self.secret_of(start, near, kind).is_none() {
+        if is_signed(value, kind) {
             return;
         }
-        let end = self.end_of_text(start, false, |byte, behind| {
-            let next = behind.trim_ascii_start().first();
-            byte < b' ' || byte == b'"' && next.is_none_or(|next| b",:]}".contains(next))
+        let end = self.end_of_text(start, unescaped, |byte, behind| {
+            let trimmed = behind.trim_ascii_start();
+            let is_last = trimmed.first().is_none_or(|next| b",:]}".contains(next));
+            looked_at(behind.len() - trimmed.len());
+            byte < b' ' && byte != b'\t' || byte == b'"' && is_last
         });
         if let Some(secret) = self.secret_of(start, end, kind) {
             self.mask(secret, end);
         }
     }
 
-    /// The position of the first byte that, decoded, is an end.
-    fn end_of_text(
-        &self,
-        start: usize,
-        is_decoded: bool,
-        is_end: impl Fn(u8, &[u8]) -> bool,
-    ) -> usize {
-        let next = if is_decoded { decoded } else { unescaped };
+    /// The position of the first byte that, as `next` reads it, is an end.
+    fn end_of_text(&self, start: usize, next: Next, is_end: impl Fn(u8, &[u8]) -> bool) -> usize {
         let mut end = start;
         loop {
             let plain = self.lines[end..].iter();
-            end += plain.take_while(|byte| PLAIN[usize::from(**byte)]).count();
+            let plain = plain.take_while(|byte| PLAIN[usize::from(**byte)]).count();
+            looked_at(plain);
+            end += plain;
             match next(&self.lines[end..]) {
                 Some((byte, rest)) if !is_end(byte, rest) => end = self.lines.len() - rest.len(),
                 _ => return end,
@@ -209,26 +270,24 @@ impl<'a> Pass<'a> {
         let value = text.trim_ascii_start();
         let start = colon + text.len() - value.len();
         let run = value.iter().take_while(|byte| **byte == b'\\').count();
-        let is_string = run == depth && value.get(run) == Some(&b'"');
-        let masked = if is_string {
-            let end = string_end(value, run + 1, depth);
-            let text = start + run + 1;
-            // In a member that is masked as a whole, nothing of it stays.
-            self.mask_nested_before(text + 1);
-            end.map(|end| {
-                if self.read <= text
-                    && let Some(secret) = self.secret_of(text, start + end, kind)
-                {
-                    self.mask(secret, start + end);
-                }
-            })
+        looked_at(start - colon + run);
+        let masked = if run == depth && value.get(run) == Some(&b'"') {
+            self.mask_string(start + run + 1, depth, kind)
         } else if depth == 0 {
-            let length = walk::value(value).map(<[u8]>::len);
-            length.map(|length| self.find_nested(start, start + length, kind))
+            self.mask_nested(start, kind)
         } else if let [b'[' | b'{' | b'\\', ..] = value {
-            // In JSON within JSON, if the value is more than a string, the whole rest is masked.
+            // In JSON within JSON, if the value is more than a string or a number, the whole rest is masked.
             string_end(value, 0, 0).map(|end| self.mask(start, start + end))
         } else {
+            let is_end = |byte, _: &[u8]| byte <= b' ' || b"\",]}".contains(&byte);
+            let end = self.end_of_text(start, unescaped, is_end);
+            let value = &self.lines[start..end];
+            match mask_of(value) {
+                Some(by) => self.replace(start, end, by),
+                // Whatever is escaped there.
+                None if value.contains(&b'\\') => self.mask(start, end),
+                None => {}
+            }
             Some(())
         };
         if masked.is_none() {
@@ -236,38 +295,34 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Masks the text of a string. `None` if it has no end.
+    fn mask_string(&mut self, text: usize, depth: usize, kind: Kind) -> Option<()> {
+        // In a member that is masked as a whole, nothing of it stays.
+        self.mask_nested_before(text + 1);
+        if self.read > text || is_signed(&self.lines[text..], kind) {
+            return Some(());
+        }
+        let end = string_end(&self.lines[..self.line_end], text, depth)?;
+        if let Some(secret) = self.secret_of(text, end, kind) {
+            self.mask(secret, end);
+        }
+        Some(())
+    }
+
     /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
     fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
         let value = &self.lines[start..end];
-        let begins = |scheme: &[u8]| {
-            let beginning = value.get(..scheme.len());
-            beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
-        };
-        let is_any = |schemes: &[&[u8]]| schemes.iter().any(|scheme| begins(scheme));
-        let is_signed = is_any(&[b"AWS4-", b"GOOG4-"]);
-        let signature = memmem::find(value, SIGNATURE).map(|at| at + SIGNATURE.len());
-        // The secret of another name before it could reach beyond it, and take its name away.
-        let is_alone = |at: &usize| {
-            let before = &value[..*at];
-            let is_known = |end: usize| KEPT.iter().any(|name| before[..end].ends_with(name));
-            let is_plain = |byte: &u8| !b":\"%".contains(byte);
-            memchr_iter(b'=', before).all(is_known)
-                && before.iter().all(is_plain)
-                && memmem::find(before, b"\\u").is_none()
-        };
-        let signature = signature.filter(is_alone);
+        looked_at(value.len());
+        if is_signed(value, kind) {
+            return None;
+        }
         let kept = match kind {
-            Kind::Authorization
-                if is_signed
-                    && signature
-                        .and_then(|at| value.get(at))
-                        .is_some_and(|byte| *byte > b' ') =>
-            {
-                return None;
-            }
             // The part before the colon says who it is.
-            Kind::Authorization if begins(b"AWS ") => memchr(b':', value),
-            Kind::Authorization if is_signed || is_any(&[b"Basic ", b"Bearer "]) => {
+            Kind::Authorization if begins_with_any(value, &[b"AWS "]) => memchr(b':', value),
+            Kind::Authorization
+                if begins_with_any(value, &SIGNED)
+                    || begins_with_any(value, &[b"Basic ", b"Bearer "]) =>
+            {
                 memchr(b' ', value)
             }
             _ => None,
@@ -281,49 +336,45 @@ impl<'a> Pass<'a> {
         Some(start + kept.filter(is_word).map_or(0, |at| at + 1))
     }
 
-    /// Finds the values in an object or array: texts will be masked, numbers become 0, true and false become null. This
-    /// is not done at once: between them may be names with secrets.
-    fn find_nested(&mut self, start: usize, end: usize, kind: Kind) {
-        let mut at = start.max(self.nested_up_to);
-        while at < end {
-            let value = match self.lines[at] {
-                b'{' | b'[' => None,
-                _ => walk::value(&self.lines[at..end]),
-            };
-            let Some(value) = value else {
-                at += 1;
-                continue;
-            };
-            let behind = at + value.len();
-            match value {
-                [b'"', ..] => {
-                    let rest = self.lines[behind..end].trim_ascii_start();
-                    let is_name = rest.starts_with(b":");
-                    let secret = self.secret_of(at + 1, behind - 1, kind);
-                    let secret = secret.filter(|_| !is_name);
-                    let found = secret.map(|secret| (secret, behind - 1, None));
-                    self.nested.extend(found);
-                }
-                b"null" | b"0" => {}
-                b"true" | b"false" => self.nested.push_back((at, behind, Some(b"null"))),
-                _ => self.nested.push_back((at, behind, Some(b"0"))),
-            }
-            at = behind;
+    /// From now on, masks a value that begins here. `None` if it has no end.
+    fn mask_nested(&mut self, start: usize, kind: Kind) -> Option<()> {
+        // Otherwise, it is in one that is masked.
+        if start >= self.nested_end {
+            let value = walk::value(&self.lines[start..self.line_end])?.len();
+            looked_at(value);
+            self.mask_nested_before(start);
+            (self.nested, self.nested_end) = (start, start + value);
+            self.nested_kind = kind;
         }
-        self.nested_up_to = self.nested_up_to.max(end);
+        Some(())
     }
 
-    /// Masks what [was found](Self::find_nested) before this byte.
+    /// Masks what begins before this byte in [the value that is masked](Self::mask_nested): texts; numbers become 0, true
+    /// and false become null.
     pub(super) fn mask_nested_before(&mut self, before: usize) {
-        while let Some(&(start, end, by)) = self.nested.front()
-            && start < before
-        {
-            self.nested.pop_front();
-            match by {
-                // It was masked because of a nearer name, or its event was dropped.
-                _ if start < self.read => {}
-                Some(by) => self.replace(start, end, by),
-                None => self.mask(start, end),
+        while self.nested < self.nested_end.min(before) {
+            // What is before that was masked because of a nearer name, or its event was dropped.
+            let at = self.nested.max(self.read);
+            self.nested = at + 1;
+            let value = match self.lines.get(at..self.nested_end) {
+                None | Some([] | [b'{' | b'[', ..]) => None,
+                Some(text) => walk::value(text),
+            };
+            let Some(value) = value else { continue };
+            looked_at(value.len());
+            let behind = at + value.len();
+            self.nested = behind;
+            if value[0] != b'"' {
+                let by = mask_of(value);
+                by.into_iter().for_each(|by| self.replace(at, behind, by));
+                continue;
+            }
+            let rest = self.lines[behind..self.nested_end].trim_ascii_start();
+            looked_at(self.nested_end - behind - rest.len());
+            let is_name = rest.starts_with(b":");
+            let secret = self.secret_of(at + 1, behind - 1, self.nested_kind);
+            if let Some(secret) = secret.filter(|_| !is_name) {
+                self.mask(secret, behind - 1);
             }
         }
     }

@@ -6,6 +6,7 @@ pub mod filter;
 mod mask;
 mod name;
 pub mod redact;
+mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};

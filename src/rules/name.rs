@@ -1,23 +1,31 @@
 //! Names of members and parameters in their plain form, however they are written: escaped as in JSON, as in URLs, or
 //! one of these within the other, in upper or lower case, with `_` for `-`.
 
+use super::work::looked_at;
+
 /// The maximum length of a name.
 pub(super) const MAX_NAME: usize = 64;
+
+/// A way to read a text, one of these: its first byte, and what follows it.
+pub(super) type Next = fn(&[u8]) -> Option<(u8, &[u8])>;
 
 /// The first byte of a JSON text, unescaped, and what follows it. A text may be JSON within JSON: any number of
 /// backslashes counts as one escape.
 pub(super) fn unescaped(text: &[u8]) -> Option<(u8, &[u8])> {
+    looked_at(1);
     let (&first, rest) = text.split_first()?;
     if first != b'\\' {
         return Some((first, rest));
     }
     let run = rest.iter().take_while(|byte| **byte == b'\\').count();
+    looked_at(run);
     let behind = &rest[run..];
     match behind {
         [b'u', digits @ ..] if let Some((byte, rest)) = unicode(digits) => Some((byte, rest)),
         [byte @ (b'/' | b'"'), rest @ ..] => Some((*byte, rest)),
         // An even number of backslashes stands for backslashes, or for an escape in the inner JSON.
-        [b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] if run % 2 == 0 => Some((b'\n', rest)),
+        [b't', rest @ ..] if run % 2 == 0 => Some((b'\t', rest)),
+        [b'b' | b'f' | b'n' | b'r', rest @ ..] if run % 2 == 0 => Some((b'\n', rest)),
         _ => Some((b'\\', behind)),
     }
 }
@@ -50,6 +58,17 @@ pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((byte, rest))
 }
 
+/// What follows these blanks.
+pub(super) fn behind_blanks<'a>(text: &'a [u8], blanks: &[u8], next: Next) -> &'a [u8] {
+    let mut rest = text;
+    while let Some((byte, behind)) = next(rest)
+        && blanks.contains(&byte)
+    {
+        rest = behind;
+    }
+    rest
+}
+
 /// The name that `text` ends with, in lower case and with `-` for `_`; empty if it is longer than [`MAX_NAME`].
 pub(super) fn last_name<'a>(text: &[u8], room: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
     let mut length = 0;
@@ -61,6 +80,7 @@ pub(super) fn last_name<'a>(text: &[u8], room: &'a mut [u8; MAX_NAME]) -> &'a [u
     };
     let plain = text.iter().rev().take_while(|byte| is_of_name(**byte));
     let (before, plain) = text.split_at(text.len() - plain.count());
+    looked_at(plain.len());
     if before.ends_with(b"%") || before.ends_with(b"\\") {
         let mut rest = text;
         while let Some((byte, behind)) = decoded(rest) {

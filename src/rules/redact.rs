@@ -8,7 +8,8 @@ use memchr::memrchr;
 
 use super::endings::{BEHIND, ESCAPES, Endings};
 use super::mask::{Kind, Pass};
-use super::name::{MAX_NAME, decoded, folded, is_of_name, last_name};
+use super::name::{MAX_NAME, behind_blanks, decoded, folded, is_of_name, last_name, unescaped};
+use super::work::looked_at;
 use crate::buffer::chunk::Chunk;
 
 pub use super::mask::Redacted;
@@ -132,6 +133,7 @@ impl Redactor {
         let mut pass = Pass::new(&mut chunk.bytes, from);
         let mut next = from;
         while let Some(window) = self.endings.next(pass.lines, next) {
+            looked_at(1);
             self.look_at(&mut pass, window);
             next = pass.read.max(window + 1);
         }
@@ -199,9 +201,17 @@ impl Redactor {
             // A member's name, possibly in JSON within JSON.
             b'"' if let Some(behind) = value_of_name(rest) => {
                 let colon = text.len() - behind.len() - 1;
-                let name = text.get(pass.read..end).unwrap_or_default();
+                let name = &text[pass.names_from.max(pass.read).min(end)..end];
+                looked_at(name.len());
                 let name = &name[memrchr(b'"', name).unwrap_or(0)..];
-                if let Some(name) = self.named(name) {
+                let name = self.named(name);
+                pass.names_from = pass.names_from.max(end);
+                if let Some(name) = name {
+                    if pass.lines[end] == b'%' {
+                        pass.mask_escaped_member(colon + 1);
+                        return;
+                    }
+                    let text = &pass.lines[..];
                     let depth = text[end..colon].iter().take_while(|byte| **byte == b'\\');
                     let depth = depth.count();
                     // An even number means that the name ends with a backslash: no secret's name does.
@@ -228,6 +238,7 @@ impl Redactor {
         let may_be_of_name = |byte: &&u8| is_of_name(**byte) || b".~%\\".contains(byte);
         let name = pass.lines[from..end].iter().rev();
         let start = end - name.take_while(may_be_of_name).count();
+        looked_at(end - start);
         self.named(&pass.lines[start..end])
     }
 }
@@ -240,15 +251,17 @@ fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
 /// What follows the colon of the member whose name's closing quote is right before this; or of the next member, if that
 /// has the value for what the first one names: `"name":"Cookie","value":…`.
 fn value_of_name(behind: &[u8]) -> Option<&[u8]> {
-    let mut rest = behind.trim_ascii_start();
+    // In JSON within JSON, line breaks are escaped.
+    let mut rest = behind_blanks(behind, b" \t\n\r", unescaped);
     if let Some(next) = rest.strip_prefix(b",") {
-        let (quote, name) = decoded(next.trim_ascii_start())?;
+        let (quote, name) = decoded(behind_blanks(next, b" \t\n\r", unescaped))?;
         let (name, behind) = name.split_at_checked(b"value".len())?;
         let is_value = quote == b'"' && name.eq_ignore_ascii_case(b"value");
         let (_, behind) = decoded(behind).filter(|(quote, _)| is_value && *quote == b'"')?;
-        rest = behind.trim_ascii_start();
+        rest = behind_blanks(behind, b" \t\n\r", unescaped);
     }
-    rest.strip_prefix(b":")
+    let (_, value) = unescaped(rest).filter(|(colon, _)| *colon == b':')?;
+    Some(value)
 }
 
 /// Ceph RGW writes headers as CGI does.

@@ -1,5 +1,6 @@
 //! What rules do to events: in tables, on the captured streams, and at random.
 
+mod cost;
 mod random;
 mod recipes;
 
@@ -44,7 +45,7 @@ fn expected(marked: &str) -> String {
         let (secret, rest) = part.split_once('»').unwrap();
         let mask = match secret {
             "true" | "false" => "null",
-            number if number.parse::<u8>().is_ok() => "0",
+            number if number.parse::<f64>().is_ok() => "0",
             secret if secret.len() < 8 => &"*******"[..secret.len()],
             _ => "REDACTED",
         };
@@ -112,6 +113,14 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"{\\u0022cookie\\u0022:«\\u0022abcdefgh\\u0022}»","b":1}"#,
         r#"{"log":"{\u0022cookie\u0022:«\u0022abcdefgh\u0022}»","b":1}"#,
         r#"{"log":"{\"cookie\":\"«abcdefgh»","b":1}"#,
+        r#"{"log":"{\"token\":«12»,\"secretKey\" : «true»,\"cookie\":\"«abcdefgh»\"}","b":1}"#,
+        r#"{"log":"{\n\t\"token\"\n:«12»\n, \"a\":{\"sig\": «7»}}","b":"{\"token\":«-1.5e3»"}"#,
+        r#"{"log":"{\"a\":\"{\\\"token\\\":«98»,\\\"sig\\\":«false»}\"}"}"#,
+        // Blanks before a header's value, and in it.
+        r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
+        // JSON in a URL.
+        r#"{"u":"?q={%22cookie%22:%22«ab%20cdefgh»%22,%22token%22:%20%22«abcdefgh»%22}&sig%3D%22«abcdefgh»%22","b":1}"#,
+        r#"{"u":"?q={%22token%22:«[%22abcdefgh%22]}»&b","c":"%22cookie%22:«abcdefgh»","d":1}"#,
     ] {
         let (event, expected) = (marked.replace(['«', '»'], ""), expected(marked));
         assert_eq!(redacted(&event), expected);
@@ -128,6 +137,8 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
+        r#"{"u":"sig%22:","b":"x%22sig%22:\\\\","c":1}"#,
+        r#"{"log":"{\"token\":null,\"sig\":0,\"cookie\":none}","m":"authorization:\n"}"#,
     ] {
         if !unchanged.contains("[x") {
             assert_eq!(redacted(unchanged), unchanged);

@@ -109,6 +109,10 @@ fn check(value: &Value, is_secret_here: bool) {
     match value {
         Value::String(text) => {
             assert!(!is_secret_here || is_masked(text), "{text}");
+            // JSON within JSON.
+            if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+                check(&inner, false);
+            }
             for parameter in text.split(['?', '&']) {
                 let Some((name, value)) = parameter.split_once('=') else {
                     continue;
