@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         1 => (true, body),
         _ => (true, &*compressed),
     };
-    let budget = Budget::new(MEMORY);
+    let budget = Budget::new(MEMORY, || false);
     let mut decoder = BodyDecoder::new(&budget, limit, limit);
     let whole = made_of(&mut decoder, gzip, [body]);
     let cut = made_of(&mut decoder, gzip, pieces(body, lengths));
