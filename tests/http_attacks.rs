@@ -1,6 +1,7 @@
 //! Clients that mean harm, or look like it: nobody else is kept waiting, memory stays within its bound, and each refusal
 //! shows in the log and in the figures.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,9 @@ use socket2::{Domain, Socket, Type};
 use crate::source_http::{
     Listener, TokenFile, ask, events, free_address, lines, post, post_gzip, request, success,
 };
-use crate::support::{Client, Metrics, PATIENCE, event, eventually, poll, unchanged_for, within};
+use crate::support::{
+    Client, Metrics, PATIENCE, arrived, event, eventually, poll, unchanged_for, within,
+};
 
 const HALF_A_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nX: ";
 
@@ -247,7 +250,8 @@ fn honest_clients_are_served_beside(beginning: &[u8]) {
                             client.send(&request).ok()?;
                             client.read_answer().ok()
                         };
-                        // On a busy machine one may not get to send its request before others need its place.
+                        // On a busy machine one may not get to send its request before others need its place, or its place
+                        // may be needed when the request has just come: then it comes twice.
                         let answer = (0..3).find_map(|_| answer());
                         let status = answer.map(|(status, _)| status);
                         assert_eq!(status, Some(200), "client {number}");
@@ -263,9 +267,12 @@ fn honest_clients_are_served_beside(beginning: &[u8]) {
             (listener.agent.log().matches(displaced).count() > 1).then_some(())
         });
     });
-    let posted = posted.into_inner();
-    listener.hook.wait_for_events(posted);
-    assert_eq!(listener.end().delivered, posted as u64);
+    let posted = events(0..posted.into_inner());
+    eventually("all are delivered", || {
+        let arrived: BTreeSet<_> = arrived(&listener.hook).into_iter().collect();
+        (arrived == posted.iter().cloned().collect()).then_some(())
+    });
+    assert!(listener.end().delivered >= posted.len() as u64);
 }
 
 #[test]
