@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::follower::{BrokenAt, Ending, Follower, Sink};
+use super::follower::{BrokenAt, Ending, Follower, QUIET, Sink};
 use super::label;
 use super::search::may_have_been;
 use super::tracked::{Reading, State, Tracked};
@@ -97,7 +97,7 @@ impl Follower {
     }
 
     /// A file can't be read. A descriptor may be dead while the file is not, as after a mount was lost: what has a name
-    /// is opened again at the next try, and what has none is lost.
+    /// is opened again at the next try. What has none is lost if that lasts, since its descriptor is all that is left.
     pub(super) fn note_read_error(&mut self, number: u64, error: &io::Error, now: Instant) {
         let Some(file) = self.files.get_mut(&number) else {
             return;
@@ -111,10 +111,13 @@ impl Follower {
                 file.longest = file.longest.max(file.now.length);
             }
         }
-        file.close();
         if file.is_gone {
-            return self.lose(number, Ending::Unclear);
+            if now.saturating_duration_since(file.active) >= QUIET {
+                self.lose(number, Ending::Unclear);
+            }
+            return;
         }
+        file.close();
         let path = file.now.path.clone();
         if error.kind() != ErrorKind::NotFound {
             self.troubles.note(&path, error.to_string(), now);

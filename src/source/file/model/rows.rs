@@ -330,9 +330,9 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
     };
     let lines = "
         truncated while it was read: start outage write 250 write 250 write 250 write 250 settle truncate write 3 settle
-        removed while it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle break remove settle deliver steps 90
-        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break settle deliver steps 90
-        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove settle deliver steps 90";
+        removed while it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle break remove wait 250 settle deliver steps 90
+        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break wait 250 settle deliver steps 90
+        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove wait 250 settle deliver steps 90";
     all(BOTH, &expected, lines);
 }
 
