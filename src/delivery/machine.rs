@@ -291,7 +291,8 @@ impl Delivery {
             return self.send(flight, sender, ways, now);
         }
         if self.is_ready(limit, now) {
-            if self.looks_ahead(limit) {
+            // A trial is followed by none that was made ahead.
+            if ways.1.is_none() && self.looks_ahead(limit) {
                 return self.collect(limit, Some(now));
             }
             let batch = self.take_next(limit, now);

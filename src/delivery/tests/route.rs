@@ -9,6 +9,17 @@ use crate::delivery::route::Mode;
 const FAILBACK: Duration = Duration::from_secs(300);
 pub(super) const SLOW: Duration = Duration::from_millis(50);
 
+/// The same with compression, or without.
+fn compressed(mut simulation: Simulation, is_compressed: bool) -> Simulation {
+    let terms = Terms {
+        is_compressed,
+        ..simulation.delivery.terms
+    };
+    simulation.delivery.retarget(3, terms);
+    simulation.packs = is_compressed.then_some(|request| request.bytes / 5);
+    simulation
+}
+
 pub(super) fn to(endpoints: usize, mode: Mode, connections: usize, events: usize) -> Simulation {
     let settings = Settings {
         connections,
@@ -316,6 +327,19 @@ fn with_compression_too_an_endpoint_that_failed_is_tried_again_by_one_event_at_a
     }
 }
 
+#[test]
+fn with_compression_too_a_trickle_of_events_goes_on_beside_an_endpoint_that_failed() {
+    for gap in [400, 1500] {
+        let mut simulation = compressed(stream(to(2, Mode::Failover, 1, 100), gap), true);
+        simulation.run_until(MAX * 100, |request| match request.endpoint {
+            0 => (failed(Cause::Answer), QUICK),
+            _ => (Outcome::Delivered, QUICK),
+        });
+        assert!(simulation.delivered_all_but(&[]), "{gap}");
+        assert!(at(&simulation, 0).len() > 3, "{gap}");
+    }
+}
+
 proptest! {
     /// Each endpoint fails when and how it wants, but one always works: nothing is rejected or waits for a backoff.
     #[test]
@@ -323,12 +347,13 @@ proptest! {
         endpoints in 2usize..5,
         is_spread: bool,
         connections in 1usize..5,
+        packs: bool,
         works in 0usize..5,
         script in vec((0usize..8, 1u64..400), 1..60),
         gaps in vec(0u64..200, 1..300),
     ) {
         let mode = if is_spread { Mode::Spread } else { Mode::Failover };
-        let mut simulation = to(endpoints, mode, connections, gaps.len());
+        let mut simulation = compressed(to(endpoints, mode, connections, gaps.len()), packs);
         let mut at = 0;
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
         let mut answers = script.iter().cycle();
@@ -359,11 +384,12 @@ proptest! {
         endpoints in 1usize..5,
         is_spread: bool,
         connections in 1usize..5,
+        packs: bool,
         script in vec((0usize..9, 0u64..3000), 1..60),
         gaps in vec(0u64..500, 1..200),
     ) {
         let mode = if is_spread { Mode::Spread } else { Mode::Failover };
-        let mut simulation = to(endpoints, mode, connections, gaps.len());
+        let mut simulation = compressed(to(endpoints, mode, connections, gaps.len()), packs);
         let mut at = 0;
         simulation.arrivals = gaps.iter().map(|gap| { at += gap; Duration::from_millis(at) }).collect();
         let mut answers = script.iter().cycle().take(300);
