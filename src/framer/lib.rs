@@ -175,6 +175,8 @@ pub struct Framer {
     own_indent: usize,
     /// Where the last broken object broke; everything before that is read for the second time.
     broke_at: usize,
+    /// It broke there because of what stands there, not because of the limit.
+    is_torn: bool,
     /// Where objects begin that the first reading has shown to break, ascending. Without this, re-reading could take
     /// quadratic time.
     doomed: Vec<usize>,
@@ -210,6 +212,7 @@ impl Framer {
             indent: 0,
             own_indent: usize::MAX,
             broke_at: 0,
+            is_torn: false,
             doomed: Vec::new(),
             max_event,
             opening,

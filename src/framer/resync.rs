@@ -13,13 +13,17 @@ impl Framer {
         self.doomed
             .extend(self.scanner.open_brackets().map(|offset| start + offset));
         self.broke_at = self.at;
+        self.is_torn = lost == Lost::Malformed;
         self.leave_object(start, lost)
     }
 
     pub(crate) fn leave_object(&mut self, start: usize, lost: Lost) -> Step {
         self.own_indent = self.own_indent_of(start, self.broke_at);
         self.at = start + 1;
-        self.mode = Mode::Torn;
+        self.mode = match self.is_torn {
+            true => Mode::Torn,
+            false => Mode::Broken,
+        };
         self.count(lost)
     }
 
@@ -179,6 +183,11 @@ impl Framer {
 
     /// On a broken object's line: goes to its end, or to where an object can begin on it.
     pub(crate) fn pass_broken(&mut self) -> Step {
+        // What was read as part of the object contains no other object.
+        if self.at < self.broke_at {
+            let line = &self.buffer.bytes()[self.at..self.broke_at];
+            self.at += memchr(b'\n', line).unwrap_or(line.len());
+        }
         let closing = self.opening + 2; // in ASCII, of both kinds of bracket
         while let Some(&byte) = self.buffer.bytes().get(self.at) {
             if byte == b'\n' || byte == RS || byte == 0 {

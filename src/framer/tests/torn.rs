@@ -119,9 +119,26 @@ fn a_part_of_a_broken_object_is_no_event() {
         "{\"id\":1,\"req\":{\"\u{1}{\"x\":1}",
         "{\n  \"bad\":tru,\n  \"req\": {\"x\":1}\n}",
         "{\n  \"bad\":\"x{\"x\":1}\n}",
+        "{\n  \"a\": \"x}{\",\n  \"c\": {\"d\": 1},\n  \"b\": oops\n}",
     ] {
         let found = outcome(&format!("{stream}\n{{\"ok\":1}}\n"));
         assert_eq!(found, (oks(1), 1), "{stream:?}");
+    }
+}
+
+/// Where the limit is reached, nothing has broken.
+#[test]
+fn a_part_of_an_object_over_the_limit_is_no_event() {
+    for length in LIMIT - 40..LIMIT {
+        let long = "y".repeat(length);
+        let stream = format!(
+            "{{\"p\":\"{long}\",\"r\":[\n{{\"a\":1}},{{\"c\":{{\"d\":1}}\n}}]}}\n{{\"ok\":1}}\n"
+        );
+        let (found, _) = outcome(&stream);
+        assert!(
+            !found.contains(&r#"{"d":1}"#.to_owned()),
+            "{length}: {found:?}"
+        );
     }
 }
 

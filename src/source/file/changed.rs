@@ -52,7 +52,7 @@ impl Follower {
 
     /// A file that has changed, or that another may be a copy of, may have been truncated since.
     pub(super) fn check_rewritten(&mut self, number: u64, now: Instant) {
-        let was_open = self.open.contains(&number);
+        let was_open = (self.files.get(&number)).is_some_and(|file| file.is_open());
         match self.is_rewritten(number) {
             Ok(true) => {
                 // A file that can't be looked at now is looked at when it is read.

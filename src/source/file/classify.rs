@@ -158,7 +158,7 @@ impl Follower {
         let is_from_end = is_sibling || self.settings.start == FileStart::End;
         let is_passed =
             (is_start_over && !self.reads_again && is_from_end) || (is_old && is_sibling);
-        if is_passed && !file.is_gzip {
+        if is_passed && !file.is_gzip && unreadable(head).is_none() {
             let number = self.number();
             file.head = known_by(head);
             if let Err(error) = file.skip_to_end() {

@@ -149,8 +149,10 @@ pub(super) struct Follower {
     pub(super) searched: Option<Instant>,
     /// When that was done for the first time.
     pub(super) began: Option<Instant>,
-    /// Since when a file that is being compressed may have a missing content.
-    pub(super) compressing: Option<Instant>,
+    /// Since when a file that is being compressed may have missing contents.
+    pub(super) compressing: BTreeMap<u64, Instant>,
+    /// Since when a removed file can't be read.
+    pub(super) failing: BTreeMap<u64, Instant>,
     /// Missing contents of which it can't be told yet whether they are gone.
     pub(super) unclear: HashSet<u64>,
     /// Nothing of what was read before is there.

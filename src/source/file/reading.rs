@@ -112,7 +112,9 @@ impl Follower {
             }
         }
         if file.is_gone {
-            if now.saturating_duration_since(file.active) >= QUIET {
+            let since = *self.failing.entry(number).or_insert(now);
+            if now.saturating_duration_since(since) >= QUIET {
+                self.failing.remove(&number);
                 self.lose(number, Ending::Unclear);
             }
             return;
@@ -159,6 +161,7 @@ impl Follower {
             return Ok(Step::Worked);
         }
         let step = self.read_turn(number, sink)?;
+        self.failing.remove(&number);
         self.note_seen(number);
         if step == Step::Idle
             && let Some(file) = self.files.get(&number)

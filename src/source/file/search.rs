@@ -1,6 +1,6 @@
 //! Searching for contents that are missing: under names that the source does not mean.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
@@ -82,24 +82,23 @@ impl Follower {
     /// Contents that a file may have that is just being compressed: it begins with them, or that can't be told yet. One
     /// that is written to for ever must not hold back what is gone.
     pub(super) fn may_be_compressed(&mut self, now: Instant) -> Vec<u64> {
-        let mut heads = Vec::new();
-        for file in self.files.values_mut() {
-            if file.is_gzip && file.is_touched && file.state == State::New {
-                let was_open = file.is_open();
-                heads.push(file.new_gzip().map(Gzip::head).unwrap_or_default());
-                if !was_open {
-                    file.close();
-                }
+        let (mut heads, mut compressing) = (Vec::new(), BTreeMap::new());
+        for (number, file) in &mut self.files {
+            if !(file.is_gzip && file.is_touched && file.state == State::New) {
+                continue;
+            }
+            let since = self.compressing.get(number).copied().unwrap_or(now);
+            compressing.insert(*number, since);
+            if now.saturating_duration_since(since) >= QUIET {
+                continue;
+            }
+            let was_open = file.is_open();
+            heads.push(file.new_gzip().map(Gzip::head).unwrap_or_default());
+            if !was_open {
+                file.close();
             }
         }
-        if heads.is_empty() {
-            self.compressing = None;
-            return Vec::new();
-        }
-        let since = *self.compressing.get_or_insert(now);
-        if now.saturating_duration_since(since) >= QUIET {
-            return Vec::new();
-        }
+        self.compressing = compressing;
         let is_it =
             |file: &FileOffset, head: &Vec<u8>| head.len() < HEAD_BYTES || file.head.fits(head);
         self.awaited_where(&|_, file| heads.iter().any(|head| is_it(file, head)))

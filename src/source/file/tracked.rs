@@ -352,7 +352,7 @@ impl Tracked {
         }
         let head = self.read_head()?;
         // A file of which nothing was read has nothing to compare, but its inode may be a compressed one's now.
-        if unreadable(&head).is_some() {
+        if self.head.is_empty() && unreadable(&head).is_some() {
             return Ok(true);
         }
         let has_tail = self.has(reached.offset, reached.tail)?;

@@ -60,6 +60,15 @@ fn what_was_read_is_known_again() {
         with two names, of which one goes: start write 20 settle alias settle unlink 2
         behind a link: start write 20 settle link settle write 2 settle link settle write 3 settle link write 4 settle";
     all(BOTH, &Outcome::default(), lines);
+    // Half an event was read of each.
+    let expected = Outcome {
+        twice: BTreeSet::from([40, 119]),
+        is_mixed: true,
+        ..Outcome::default()
+    };
+    let lines = "
+        compressed between two looks, twice: start outage write 60 settle copytruncate compressing 100 write 20 settle deliver steps 20 outage wait 70 write 60 settle copytruncate compressing 100 write 3 settle deliver";
+    all(BOTH, &expected, lines);
 }
 
 #[test]

@@ -129,7 +129,8 @@ impl World {
                 files.for_each(|file| Self::set_time(&file.unwrap().path(), now));
             }
             Op::Zstd => {
-                fs::write(self.logs().join("audit.log.2.zst"), b"\x28\xb5\x2f\xfd").unwrap();
+                let content = [b"\x28\xb5\x2f\xfd", &random_bytes(2, 4000)[..]].concat();
+                fs::write(self.logs().join("audit.log.2.zst"), content).unwrap();
             }
             Op::Hole | Op::Fill(_) => self.make_room(op),
             op => self.apply_slowly(op),
