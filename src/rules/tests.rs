@@ -116,6 +116,12 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"{\"token\":«12»,\"secretKey\" : «true»,\"cookie\":\"«abcdefgh»\"}","b":1}"#,
         r#"{"log":"{\n\t\"token\"\n:«12»\n, \"a\":{\"sig\": «7»}}","b":"{\"token\":«-1.5e3»"}"#,
         r#"{"log":"{\"a\":\"{\\\"token\\\":«98»,\\\"sig\\\":«false»}\"}"}"#,
+        // A header, and JSON behind it: no name of a secret is swallowed without the secret.
+        r#"{"m":"10.0.0.1\tAuthorization: Bearer «abcdefgh\tbody={\"sessionToken\":\"abcdefgh\"}»","b":1}"#,
+        r#"{"m":"Cookie: «x\tmeta={\"Authorization\" : \"Bearer abcdefgh\"}»","b":"Cookie: «x {\u0022token\u0022:\u0022abcdefgh\u0022}»"}"#,
+        r#"{"m":"x-amz-security-token: «abcdefgh {\"token\":[\"abcdefgh\",\"abcdefgh\"]}»\nHost: h","Cookie: «abcdefgh»" : 1}"#,
+        r#"{"m":"Cookie: «p={\"a\":\"b\",\"c\":1}; d=abcdefgh»\\","b":"Cookie: «abcdefgh»\\"}"#,
+        r#"{"log":"{\"m\":\"Cookie: «abcdefgh»\",\"token\":\"«abcdefgh»\"}"}"#,
         // Blanks before a header's value, and in it.
         r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
         // JSON in a URL.

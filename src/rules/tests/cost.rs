@@ -43,6 +43,8 @@ fn the_cost_of_an_event_grows_no_faster_than_its_length() {
             r#""}"#,
         ),
         (r#"{"u":""#, r"cookie:\n", r#""}"#),
+        (r#"{"u":""#, r#"cookie:\":\","#, r#""}"#),
+        (r#"{"u":"cookie:"#, r#"\\\\\\\" "#, r#""}"#),
         (r#"{"u":""#, r"authorization:AWS4-\n", r#""}"#),
         (r#"{"u":""#, "authorization: AWS4- Signature=*", r#""}"#),
         (r#"{"u":""#, "authorization:AWS4- Credential=a,", r#""}"#),
