@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::name::{Next, behind_blanks, decoded, is_of_name, unescaped};
+use super::name::{Next, behind_blanks, decoded, in_string, is_of_name, unescaped};
 use super::work::looked_at;
 use crate::framer::walk;
 
@@ -215,7 +215,7 @@ impl<'a> Pass<'a> {
             // As above, another one may end the string that contains all this.
             Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
                 let text = self.lines.len() - text.len();
-                let end = self.end_of_text(text, decoded, |byte, _| byte < b' ' || byte == b'"');
+                let end = self.end_of_text(text, in_string, |byte, _| byte < b' ' || byte == b'"');
                 self.mask(text, end);
             }
             _ => {

@@ -58,6 +58,19 @@ pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((byte, rest))
 }
 
+/// The same for a string of JSON in a URL: an escaped quote or backslash of it counts as a backslash. One that is not
+/// escaped for URLs, too, is the event's own.
+pub(super) fn in_string(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (byte, rest) = decoded(text)?;
+    if byte == b'\\'
+        && rest.starts_with(b"%")
+        && let Some((b'"' | b'\\', behind)) = decoded(rest)
+    {
+        return Some((byte, behind));
+    }
+    Some((byte, rest))
+}
+
 /// What follows these blanks.
 pub(super) fn behind_blanks<'a>(text: &'a [u8], blanks: &[u8], next: Next) -> &'a [u8] {
     let mut rest = text;

@@ -126,6 +126,9 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
         // JSON in a URL.
         r#"{"u":"?q={%22cookie%22:%22«ab%20cdefgh»%22,%22token%22:%20%22«abcdefgh»%22}&sig%3D%22«abcdefgh»%22","b":1}"#,
+        r#"{"u":"/c?q={%22Cookie%22:%22«a=%5C%22abcdefgh%5C%22;%20b=c»%22,%22a%22:%22b%5C%5C%22}","b":1}"#,
+        r#"{"u":"/c?q={%22token%22:%22«abcdefgh%5C%5C»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»","c":"%2522sig%2522:%2522«abcdefgh%255C%2522abc»%2522"}"#,
+        r#"{"u":"/c?q={%22token%22:%22«a%5Cn%5C%5C%5C%22bcdefgh\\%22\/\u005c%22»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»\"}"}"#,
         r#"{"u":"?q={%22token%22:«[%22abcdefgh%22]}»&b","c":"%22cookie%22:«abcdefgh»","d":1}"#,
     ] {
         let (event, expected) = (marked.replace(['«', '»'], ""), expected(marked));
