@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::name::{Next, behind_blanks, decoded, in_string, is_of_name, unescaped};
+use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, is_of_name, unescaped};
 use super::work::looked_at;
 use crate::framer::walk;
 
@@ -209,7 +209,7 @@ impl<'a> Pass<'a> {
 
     /// Masks what follows the colon of a member in JSON that is escaped as in URLs: a string, or else the whole rest.
     pub(super) fn mask_escaped_member(&mut self, colon: usize) {
-        let value = behind_blanks(&self.lines[colon..], b" \t\n\r", decoded);
+        let value = behind_blanks(&self.lines[colon..], BLANKS, decoded);
         let start = self.lines.len() - value.len();
         match decoded(value) {
             // As above, another one may end the string that contains all this.

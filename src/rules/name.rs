@@ -6,6 +6,9 @@ use super::work::looked_at;
 /// The maximum length of a name.
 pub(super) const MAX_NAME: usize = 64;
 
+/// What may be around a colon or comma in JSON, and in a URL a `+` for it.
+pub(super) const BLANKS: &[u8] = b" \t\n\r+";
+
 /// A way to read a text, one of these: its first byte, and what follows it.
 pub(super) type Next = fn(&[u8]) -> Option<(u8, &[u8])>;
 

@@ -129,6 +129,9 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"u":"/c?q={%22Cookie%22:%22«a=%5C%22abcdefgh%5C%22;%20b=c»%22,%22a%22:%22b%5C%5C%22}","b":1}"#,
         r#"{"u":"/c?q={%22token%22:%22«abcdefgh%5C%5C»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»","c":"%2522sig%2522:%2522«abcdefgh%255C%2522abc»%2522"}"#,
         r#"{"u":"/c?q={%22token%22:%22«a%5Cn%5C%5C%5C%22bcdefgh\\%22\/\u005c%22»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»\"}"}"#,
+        r#"{"u":"/c?q=%7B%22token%22%3A%22«abcdefgh»%22%2C%22sig%22%20%3A+%22«abcdefgh»%22%2C%22a%22%3A1%7D&token=«a»","b":1}"#,
+        r#"{"u":"/c?q=%7b%22name%22%3a+%22Cookie%22%2c+%22value%22%3a+%22«abcdefgh»%22%7d","b":"%2522sig%2522%253A%2522«abcdefgh»%2522"}"#,
+        r#"{"u":"/c?q=%7B%22sig%22%3A«12345%7D»&b","c":"{\"a\":\"%22token%22%3A%22«abcdefgh»\"}"}"#,
         r#"{"u":"?q={%22token%22:«[%22abcdefgh%22]}»&b","c":"%22cookie%22:«abcdefgh»","d":1}"#,
     ] {
         let (event, expected) = (marked.replace(['«', '»'], ""), expected(marked));
