@@ -45,7 +45,7 @@ const FOLDED: u64 = u64::from_be_bytes([0x72; 8]);
 
 /// The bytes that end a value: those that can't be in a signature or a token, or only those that can't be in any
 /// parameter.
-const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>");
+const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>\\");
 const ANY: Kind = Kind::Parameter(b"\"&");
 
 /// What `--redact s3` masks.
@@ -175,8 +175,21 @@ impl Redactor {
 
     fn named(&self, text: &[u8]) -> Option<&Name> {
         let mut room = [0; MAX_NAME];
-        let text = without_prefix(last_name(text, &mut room));
-        self.names.iter().find(|name| name.text == text)
+        let name = last_name(text, &mut room);
+        // In JSON within JSON, line breaks and tabs are a letter behind two or more backslashes.
+        let behind_escape = match name {
+            [b'n' | b'r' | b't', behind @ ..]
+                if text[..text.len() - name.len()].ends_with(b"\\") =>
+            {
+                behind
+            }
+            _ => name,
+        };
+        let find = |name| {
+            let name = without_prefix(name);
+            self.names.iter().find(|known| known.text == name)
+        };
+        find(name).or_else(|| find(behind_escape))
     }
 
     /// Masks the value after this end of a name, if the name is that of a secret.

@@ -116,6 +116,9 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"{\"token\":«12»,\"secretKey\" : «true»,\"cookie\":\"«abcdefgh»\"}","b":1}"#,
         r#"{"log":"{\n\t\"token\"\n:«12»\n, \"a\":{\"sig\": «7»}}","b":"{\"token\":«-1.5e3»"}"#,
         r#"{"log":"{\"a\":\"{\\\"token\\\":«98»,\\\"sig\\\":«false»}\"}"}"#,
+        r#"{"m":"{\"h\":\"Host: a\\r\\nAuthorization: Basic «abcdefgh\\r\\n»\"}","b":"{\"c\":\"{\\\"h\\\":\\\"a\\\\tHTTP_COOKIE:«abcdefgh»\\\"}\"}"}"#,
+        r#"{"m":"{\"h\":\"GET /?a\\nsig=«abcdefgh»\",\"b\":\"a\\rtoken=«abcdefgh»\"}"}"#,
+        r#"{"m":"{\"h\":\"Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=«abcdefgh»\\r\\nX-Amz-Security-Token: «abcd\/efgh\\r\\n»\"}"}"#,
         // A header, and JSON behind it: no name of a secret is swallowed without the secret.
         r#"{"m":"10.0.0.1\tAuthorization: Bearer «abcdefgh\tbody={\"sessionToken\":\"abcdefgh\"}»","b":1}"#,
         r#"{"m":"Cookie: «x\tmeta={\"Authorization\" : \"Bearer abcdefgh\"}»","b":"Cookie: «x {\u0022token\u0022:\u0022abcdefgh\u0022}»"}"#,
@@ -149,6 +152,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
+        r#"{"m":"ncookie: abcdefgh, rsig=a tsig=b, \\xsig=c, x\\nasig=d"}"#,
         r#"{"u":"sig%22:","b":"x%22sig%22:\\\\","c":1}"#,
         r#"{"log":"{\"token\":null,\"sig\":0,\"cookie\":none}","m":"authorization:\n"}"#,
     ] {

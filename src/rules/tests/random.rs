@@ -115,7 +115,7 @@ fn with_parameter() -> impl Strategy<Value = String> {
         Just("token"),
         Just("samlassertion"),
     ];
-    let parts = (filler(), "[?& ,;]", names, any::<[u64; 2]>(), secret());
+    let parts = (filler(), "[?& ,;\n\t]", names, any::<[u64; 2]>(), secret());
     (parts, any::<bool>(), "(&[a-c=&]{0,5}| HTTP|)").prop_map(
         |((before, separator, name, how, secret), is_nested, behind)| {
             let name = percent_encoded(&any_case(name, how[0], false), how[1]);
