@@ -92,7 +92,7 @@ fn percent_encoded(name: &str, how: u64) -> String {
 }
 
 /// Pieces of JSON in any order.
-const DAMAGED: &str = r#"(sig|cookie|Authorization|Bearer |AWS4-| Signature=a|my-field|%22|%22:|%5C|%3A|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
+const DAMAGED: &str = r#"(sig|n|cookie|Authorization|Bearer |AWS4-| Signature=a|my-field|%22|%22:|%5C|%3A|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
 
 fn secret() -> impl Strategy<Value = String> {
     "hush[a-zA-Z0-9]{4,20}"
