@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::name::{Next, behind_blanks, decoded, is_of_name, unescaped};
+use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, is_of_name, unescaped};
 use super::work::looked_at;
 use crate::framer::walk;
 
@@ -209,13 +209,13 @@ impl<'a> Pass<'a> {
 
     /// Masks what follows the colon of a member in JSON that is escaped as in URLs: a string, or else the whole rest.
     pub(super) fn mask_escaped_member(&mut self, colon: usize) {
-        let value = behind_blanks(&self.lines[colon..], b" \t\n\r", decoded);
+        let value = behind_blanks(&self.lines[colon..], BLANKS, decoded);
         let start = self.lines.len() - value.len();
         match decoded(value) {
             // As above, another one may end the string that contains all this.
             Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
                 let text = self.lines.len() - text.len();
-                let end = self.end_of_text(text, decoded, |byte, _| byte < b' ' || byte == b'"');
+                let end = self.end_of_text(text, in_string, |byte, _| byte < b' ' || byte == b'"');
                 self.mask(text, end);
             }
             _ => {
@@ -226,7 +226,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Masks what follows a header's colon, up to the end of its line, or of the string that contains it: a quote in a
-    /// cookie does not end it.
+    /// cookie, or JSON in it, does not end it.
     pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
         let value = behind_blanks(&self.lines[colon + 1..], b" \t", unescaped);
         let start = self.lines.len() - value.len();
@@ -234,11 +234,22 @@ impl<'a> Pass<'a> {
         if is_signed(value, kind) {
             return;
         }
+        let mut is_json = false;
         let end = self.end_of_text(start, unescaped, |byte, behind| {
+            if byte != b'"' {
+                return byte < b' ' && byte != b'\t';
+            }
             let trimmed = behind.trim_ascii_start();
-            let is_last = trimmed.first().is_none_or(|next| b",:]}".contains(next));
             looked_at(behind.len() - trimmed.len());
-            byte < b' ' && byte != b'\t' || byte == b'"' && is_last
+            let next = trimmed.first();
+            let quote = self.lines.len() - behind.len() - 1;
+            let escape = backslashes(&self.lines[..quote]);
+            looked_at(escape);
+            // The event's own quote ends every value. Another one before a colon ends a name, in JSON behind the value:
+            // it is masked, so all that may be its secret is masked with it.
+            let is_own = self.lines[quote] == b'"' && escape.is_multiple_of(2);
+            is_json |= !is_own && next == Some(&b':');
+            is_own || !is_json && next.is_none_or(|next| b",]}".contains(next))
         });
         if let Some(secret) = self.secret_of(start, end, kind) {
             self.mask(secret, end);
@@ -246,7 +257,12 @@ impl<'a> Pass<'a> {
     }
 
     /// The position of the first byte that, as `next` reads it, is an end.
-    fn end_of_text(&self, start: usize, next: Next, is_end: impl Fn(u8, &[u8]) -> bool) -> usize {
+    fn end_of_text(
+        &self,
+        start: usize,
+        next: Next,
+        mut is_end: impl FnMut(u8, &[u8]) -> bool,
+    ) -> usize {
         let mut end = start;
         loop {
             let plain = self.lines[end..].iter();

@@ -6,6 +6,9 @@ use super::work::looked_at;
 /// The maximum length of a name.
 pub(super) const MAX_NAME: usize = 64;
 
+/// What may be around a colon or comma in JSON, and in a URL a `+` for it.
+pub(super) const BLANKS: &[u8] = b" \t\n\r+";
+
 /// A way to read a text, one of these: its first byte, and what follows it.
 pub(super) type Next = fn(&[u8]) -> Option<(u8, &[u8])>;
 
@@ -54,6 +57,19 @@ pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
         && let Some((inner, behind)) = percent(rest)
     {
         (byte, rest) = (inner, behind);
+    }
+    Some((byte, rest))
+}
+
+/// The same for a string of JSON in a URL: an escaped quote or backslash of it counts as a backslash. One that is not
+/// escaped for URLs, too, is the event's own.
+pub(super) fn in_string(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (byte, rest) = decoded(text)?;
+    if byte == b'\\'
+        && rest.starts_with(b"%")
+        && let Some((b'"' | b'\\', behind)) = decoded(rest)
+    {
+        return Some((byte, behind));
     }
     Some((byte, rest))
 }

@@ -8,7 +8,9 @@ use memchr::memrchr;
 
 use super::endings::{BEHIND, ESCAPES, Endings};
 use super::mask::{Kind, Pass};
-use super::name::{MAX_NAME, behind_blanks, decoded, folded, is_of_name, last_name, unescaped};
+use super::name::{
+    BLANKS, MAX_NAME, behind_blanks, decoded, folded, is_of_name, last_name, unescaped,
+};
 use super::work::looked_at;
 use crate::buffer::chunk::Chunk;
 
@@ -43,7 +45,7 @@ const FOLDED: u64 = u64::from_be_bytes([0x72; 8]);
 
 /// The bytes that end a value: those that can't be in a signature or a token, or only those that can't be in any
 /// parameter.
-const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>");
+const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>\\");
 const ANY: Kind = Kind::Parameter(b"\"&");
 
 /// What `--redact s3` masks.
@@ -173,8 +175,21 @@ impl Redactor {
 
     fn named(&self, text: &[u8]) -> Option<&Name> {
         let mut room = [0; MAX_NAME];
-        let text = without_prefix(last_name(text, &mut room));
-        self.names.iter().find(|name| name.text == text)
+        let name = last_name(text, &mut room);
+        // In JSON within JSON, line breaks and tabs are a letter behind two or more backslashes.
+        let behind_escape = match name {
+            [b'n' | b'r' | b't', behind @ ..]
+                if text[..text.len() - name.len()].ends_with(b"\\") =>
+            {
+                behind
+            }
+            _ => name,
+        };
+        let find = |name| {
+            let name = without_prefix(name);
+            self.names.iter().find(|known| known.text == name)
+        };
+        find(name).or_else(|| find(behind_escape))
     }
 
     /// Masks the value after this end of a name, if the name is that of a secret.
@@ -199,7 +214,7 @@ impl Redactor {
                 }
             }
             // A member's name, possibly in JSON within JSON.
-            b'"' if let Some(behind) = value_of_name(rest) => {
+            b'"' if let Some(behind) = value_of_name(rest, text[end] == b'%') => {
                 let colon = text.len() - behind.len() - 1;
                 let name = &text[pass.names_from.max(pass.read).min(end)..end];
                 looked_at(name.len());
@@ -250,17 +265,18 @@ fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
 
 /// What follows the colon of the member whose name's closing quote is right before this; or of the next member, if that
 /// has the value for what the first one names: `"name":"Cookie","value":…`.
-fn value_of_name(behind: &[u8]) -> Option<&[u8]> {
+fn value_of_name(behind: &[u8], is_in_url: bool) -> Option<&[u8]> {
+    let next = if is_in_url { decoded } else { unescaped };
     // In JSON within JSON, line breaks are escaped.
-    let mut rest = behind_blanks(behind, b" \t\n\r", unescaped);
-    if let Some(next) = rest.strip_prefix(b",") {
-        let (quote, name) = decoded(behind_blanks(next, b" \t\n\r", unescaped))?;
+    let mut rest = behind_blanks(behind, BLANKS, next);
+    if let Some((b',', behind)) = next(rest) {
+        let (quote, name) = decoded(behind_blanks(behind, BLANKS, next))?;
         let (name, behind) = name.split_at_checked(b"value".len())?;
         let is_value = quote == b'"' && name.eq_ignore_ascii_case(b"value");
         let (_, behind) = decoded(behind).filter(|(quote, _)| is_value && *quote == b'"')?;
-        rest = behind_blanks(behind, b" \t\n\r", unescaped);
+        rest = behind_blanks(behind, BLANKS, next);
     }
-    let (_, value) = unescaped(rest).filter(|(colon, _)| *colon == b':')?;
+    let (_, value) = next(rest).filter(|(colon, _)| *colon == b':')?;
     Some(value)
 }
 

@@ -116,10 +116,25 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"{\"token\":«12»,\"secretKey\" : «true»,\"cookie\":\"«abcdefgh»\"}","b":1}"#,
         r#"{"log":"{\n\t\"token\"\n:«12»\n, \"a\":{\"sig\": «7»}}","b":"{\"token\":«-1.5e3»"}"#,
         r#"{"log":"{\"a\":\"{\\\"token\\\":«98»,\\\"sig\\\":«false»}\"}"}"#,
+        r#"{"m":"{\"h\":\"Host: a\\r\\nAuthorization: Basic «abcdefgh\\r\\n»\"}","b":"{\"c\":\"{\\\"h\\\":\\\"a\\\\tHTTP_COOKIE:«abcdefgh»\\\"}\"}"}"#,
+        r#"{"m":"{\"h\":\"GET /?a\\nsig=«abcdefgh»\",\"b\":\"a\\rtoken=«abcdefgh»\"}"}"#,
+        r#"{"m":"{\"h\":\"Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=«abcdefgh»\\r\\nX-Amz-Security-Token: «abcd\/efgh\\r\\n»\"}"}"#,
+        // A header, and JSON behind it: no name of a secret is swallowed without the secret.
+        r#"{"m":"10.0.0.1\tAuthorization: Bearer «abcdefgh\tbody={\"sessionToken\":\"abcdefgh\"}»","b":1}"#,
+        r#"{"m":"Cookie: «x\tmeta={\"Authorization\" : \"Bearer abcdefgh\"}»","b":"Cookie: «x {\u0022token\u0022:\u0022abcdefgh\u0022}»"}"#,
+        r#"{"m":"x-amz-security-token: «abcdefgh {\"token\":[\"abcdefgh\",\"abcdefgh\"]}»\nHost: h","Cookie: «abcdefgh»" : 1}"#,
+        r#"{"m":"Cookie: «p={\"a\":\"b\",\"c\":1}; d=abcdefgh»\\","b":"Cookie: «abcdefgh»\\"}"#,
+        r#"{"log":"{\"m\":\"Cookie: «abcdefgh»\",\"token\":\"«abcdefgh»\"}"}"#,
         // Blanks before a header's value, and in it.
         r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
         // JSON in a URL.
         r#"{"u":"?q={%22cookie%22:%22«ab%20cdefgh»%22,%22token%22:%20%22«abcdefgh»%22}&sig%3D%22«abcdefgh»%22","b":1}"#,
+        r#"{"u":"/c?q={%22Cookie%22:%22«a=%5C%22abcdefgh%5C%22;%20b=c»%22,%22a%22:%22b%5C%5C%22}","b":1}"#,
+        r#"{"u":"/c?q={%22token%22:%22«abcdefgh%5C%5C»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»","c":"%2522sig%2522:%2522«abcdefgh%255C%2522abc»%2522"}"#,
+        r#"{"u":"/c?q={%22token%22:%22«a%5Cn%5C%5C%5C%22bcdefgh\\%22\/\u005c%22»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»\"}"}"#,
+        r#"{"u":"/c?q=%7B%22token%22%3A%22«abcdefgh»%22%2C%22sig%22%20%3A+%22«abcdefgh»%22%2C%22a%22%3A1%7D&token=«a»","b":1}"#,
+        r#"{"u":"/c?q=%7b%22name%22%3a+%22Cookie%22%2c+%22value%22%3a+%22«abcdefgh»%22%7d","b":"%2522sig%2522%253A%2522«abcdefgh»%2522"}"#,
+        r#"{"u":"/c?q=%7B%22sig%22%3A«12345%7D»&b","c":"{\"a\":\"%22token%22%3A%22«abcdefgh»\"}"}"#,
         r#"{"u":"?q={%22token%22:«[%22abcdefgh%22]}»&b","c":"%22cookie%22:«abcdefgh»","d":1}"#,
     ] {
         let (event, expected) = (marked.replace(['«', '»'], ""), expected(marked));
@@ -137,6 +152,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
         r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
+        r#"{"m":"ncookie: abcdefgh, rsig=a tsig=b, \\xsig=c, x\\nasig=d"}"#,
         r#"{"u":"sig%22:","b":"x%22sig%22:\\\\","c":1}"#,
         r#"{"log":"{\"token\":null,\"sig\":0,\"cookie\":none}","m":"authorization:\n"}"#,
     ] {

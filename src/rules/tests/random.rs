@@ -92,7 +92,7 @@ fn percent_encoded(name: &str, how: u64) -> String {
 }
 
 /// Pieces of JSON in any order.
-const DAMAGED: &str = r#"(sig|cookie|Authorization|Bearer |AWS4-| Signature=a|my-field|%22|%22:|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
+const DAMAGED: &str = r#"(sig|n|cookie|Authorization|Bearer |AWS4-| Signature=a|my-field|%22|%22:|%5C|%3A|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
 
 fn secret() -> impl Strategy<Value = String> {
     "hush[a-zA-Z0-9]{4,20}"
@@ -115,7 +115,7 @@ fn with_parameter() -> impl Strategy<Value = String> {
         Just("token"),
         Just("samlassertion"),
     ];
-    let parts = (filler(), "[?& ,;]", names, any::<[u64; 2]>(), secret());
+    let parts = (filler(), "[?& ,;\n\t]", names, any::<[u64; 2]>(), secret());
     (parts, any::<bool>(), "(&[a-c=&]{0,5}| HTTP|)").prop_map(
         |((before, separator, name, how, secret), is_nested, behind)| {
             let name = percent_encoded(&any_case(name, how[0], false), how[1]);
