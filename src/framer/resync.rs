@@ -105,13 +105,11 @@ impl Framer {
     /// On the line of an object that broke, before that place: goes to the line's end, or to where it broke. What was
     /// read as part of the object contains no other object, but one may have been appended to it.
     pub(crate) fn pass_torn(&mut self) -> Step {
-        let line = &self.buffer.bytes()[self.at..self.broke_at];
         self.mode = Mode::Broken;
-        if let Some(length) = memchr(b'\n', line) {
-            self.at += length;
+        self.skip_read();
+        if self.at < self.broke_at {
             return Step::Continue;
         }
-        self.at = self.broke_at;
         match self.appended() {
             None => {
                 self.mode = Mode::Torn;
@@ -181,13 +179,17 @@ impl Framer {
         Step::Continue
     }
 
-    /// On a broken object's line: goes to its end, or to where an object can begin on it.
-    pub(crate) fn pass_broken(&mut self) -> Step {
-        // What was read as part of the object contains no other object.
+    /// Skips what was read as part of the object that broke, up to the line's end: that contains no other object.
+    fn skip_read(&mut self) {
         if self.at < self.broke_at {
             let line = &self.buffer.bytes()[self.at..self.broke_at];
             self.at += memchr(b'\n', line).unwrap_or(line.len());
         }
+    }
+
+    /// On a broken object's line: goes to its end, or to where an object can begin on it.
+    pub(crate) fn pass_broken(&mut self) -> Step {
+        self.skip_read();
         let closing = self.opening + 2; // in ASCII, of both kinds of bracket
         while let Some(&byte) = self.buffer.bytes().get(self.at) {
             if byte == b'\n' || byte == RS || byte == 0 {

@@ -79,8 +79,8 @@ fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
     })
 }
 
-/// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is well-formed:
-/// the secret of another name before it could reach beyond it, and take its name away. No more is examined.
+/// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is
+/// well-formed: the secret of another name before it could reach beyond it, and take its name away. No more is examined.
 fn is_signed(value: &[u8], kind: Kind) -> bool {
     if kind != Kind::Authorization || !begins_with_any(value, &SIGNED) {
         return false;
@@ -365,8 +365,8 @@ impl<'a> Pass<'a> {
         Some(())
     }
 
-    /// Masks what begins before this byte in [the value that is masked](Self::mask_nested): texts; numbers become 0, true
-    /// and false become null.
+    /// Masks what begins before this byte in [the value that is masked](Self::mask_nested): texts; numbers become 0,
+    /// true and false become null.
     pub(super) fn mask_nested_before(&mut self, before: usize) {
         while self.nested < self.nested_end.min(before) {
             // What is before that was masked because of a nearer name, or its event was dropped.

@@ -104,7 +104,7 @@ causes! {
         Displaced = "displaced" "closed in an unfinished request, to make room; see --listen-connections";
         /// No answer: the client has not read earlier ones.
         Unread = "unread" "the client does not read its answers";
-        /// No answer, or 503 over HTTP: refused during an unfinished request, because such requests took too much memory.
+        /// No answer, or 503 over HTTP: refused in an unfinished request, because such requests took too much memory.
         MemoryLimit = "memory_limit" "too much memory for unfinished messages";
     }
 }

@@ -58,9 +58,8 @@ impl Follower {
                 // A file that can't be looked at now is looked at when it is read.
                 let _ = self.rewritten(number, now);
             }
-            Ok(false) if was_open => {}
             Ok(false) => {
-                if let Some(file) = self.files.get_mut(&number) {
+                if let Some(file) = self.files.get_mut(&number).filter(|_| !was_open) {
                     file.close();
                 }
             }

@@ -205,10 +205,7 @@ impl Connections {
                     });
                     match found {
                         Some((reason, (victim, address))) => {
-                            if let Some(member) = open.remove(victim) {
-                                // Its thread finds the end of the stream.
-                                let _ = member.stream.shutdown(Shutdown::Both);
-                            }
+                            end(&mut open, victim);
                             ended = Some((reason, address));
                         }
                         None if now >= deadline + grace
@@ -237,9 +234,7 @@ impl Connections {
         let mut open = self.lock();
         let waits = |member: &Arc<Member>| member.waits_in_vain();
         let (victim, peer) = open.longest_waiting(Instant::now(), Need::Memory, waits)?;
-        if let Some(member) = open.remove(victim) {
-            let _ = member.stream.shutdown(Shutdown::Both);
-        }
+        end(&mut open, victim);
         Some(peer)
     }
 
@@ -294,6 +289,13 @@ impl Connections {
         for member in open.members() {
             let _ = member.stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Ends a connection: its thread finds the end of the stream.
+fn end(open: &mut Registry<Arc<Member>>, number: u64) {
+    if let Some(member) = open.remove(number) {
+        let _ = member.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -118,10 +118,9 @@ impl Listener {
         let (ending, refused) = (Arc::clone(&connections), output.refusals());
         let end_one = move || {
             let ended = ending.end_body();
-            ended.is_some_and(|peer| {
-                refused(Refusal::Displaced, peer);
-                true
-            })
+            ended
+                .map(|peer| refused(Refusal::Displaced, peer))
+                .is_some()
         };
         Service {
             settings: settings.clone(),

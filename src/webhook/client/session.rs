@@ -72,7 +72,8 @@ impl Session {
         )
     }
 
-    /// Keeps an answer's cookies. If a cookie's value has changed, another server has answered, unless it changes often.
+    /// Keeps an answer's cookies. If a cookie's value has changed, another server has answered, unless it changes
+    /// often.
     pub(super) fn note(&mut self, headers: &HeaderMap, now: Instant) {
         for cookie in headers.get_all(header::SET_COOKIE) {
             let pair = cookie.to_str().unwrap_or_default().split(';').next();
