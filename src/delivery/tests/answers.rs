@@ -34,13 +34,23 @@ fn splunk() -> Terms {
 
 #[test]
 fn what_the_previous_target_has_taken_is_delivered() {
-    for (outcome, delivered, doubt) in [
-        (Outcome::Delivered, 3, None),
-        (Outcome::Accepted(0), 0, Some(CHANGED)),
-        (failed(Cause::Answer), 0, None),
+    let accepted = || Outcome::Accepted(0);
+    let failed = || failed(Cause::Answer);
+    for (is_installed, outcome, delivered, doubt) in [
+        (true, Outcome::Delivered, 3, None),
+        (true, accepted(), 0, Some(CHANGED)),
+        (true, failed(), 0, None),
+        (true, rejected(), 0, None),
+        (false, Outcome::Delivered, 3, None),
+        (false, accepted(), 0, Some(CHANGED)),
+        (false, failed(), 0, None),
+        (false, rejected(), 0, None),
     ] {
-        let (mut delivery, flight) = in_flight(terms());
-        delivery.retarget(2, terms());
+        let (mut delivery, mut flight) = in_flight(terms());
+        match is_installed {
+            true => assert!(delivery.retarget(2, terms())),
+            false => flight.outdated(),
+        }
         let effects = delivery.on(flight, outcome, QUICK, Instant::now());
         let events = effects.iter().map(|effect| match effect {
             Effect::Delivered(batch) => batch.extent().events,
@@ -50,6 +60,7 @@ fn what_the_previous_target_has_taken_is_delivered() {
         assert_eq!(delivery.buffered(), 3 - delivered);
         let attempt = delivery.retry.front();
         assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt);
+        assert_eq!(delivery.suspects.len(), 0, "{is_installed}");
     }
 }
 
