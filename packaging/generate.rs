@@ -69,7 +69,7 @@ fn settings_page(command: &Command) -> String {
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
         "/etc/s3-audit-webhook/webhook.env, or the file of --config, has lines NAME=VALUE, as environment files of systemd \
-         have: quotes around a value, a backslash before a line end, and comments that begin with #. The commands enable and \
+         have: quotes around a value, and comments that begin with #. The commands enable and \
          disable of s3-audit-webhook(1) change it. Running agents follow what belongs to the webhook and the rules within \
          5 s; all else takes a restart. A file that is wrong is reported, and changes nothing. A flag or a variable of the \
          environment wins over it.",

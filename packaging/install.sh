@@ -40,7 +40,9 @@ install_it() {
     chmod 644 "$units/$name.service"
     [ -e "$settings/agent.env" ] || install -m 644 "$here/etc/agent.env" "$settings/agent.env"
     [ -z "$DESTDIR" ] || return 0
-    getent passwd $name >/dev/null || useradd --system --user-group --no-create-home \
+    # The group is there alone if the user was removed while others were in it.
+    getent group $name >/dev/null || groupadd --system $name
+    getent passwd $name >/dev/null || useradd --system --gid $name --no-create-home \
         --home-dir /var/lib/$name --shell /usr/sbin/nologin $name
     if has_systemd; then
         systemctl daemon-reload
