@@ -37,3 +37,10 @@ say 'tarball: purged'
 inside "/root/$unpacked/install.sh" purge
 check_purged
 ! inside getent passwd $name >/dev/null || fail 'the user is left'
+
+# Whom a page puts into its group leaves that behind, alone.
+say 'tarball: installed once more'
+inside groupadd --system $name
+inside "/root/$unpacked/install.sh"
+[ "$(inside id --group --name $name)" = $name ] || fail 'the user is in another group'
+inside "/root/$unpacked/install.sh" purge
