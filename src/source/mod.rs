@@ -89,6 +89,11 @@ pub fn check(spec: &Spec, http: &http::Settings, exclude: &[String]) -> Result<(
     }
 }
 
+/// Whether the source reads the file at `path`.
+pub fn reads(spec: &Spec, exclude: &[String], path: &Path) -> bool {
+    matches!(spec, Spec::File(own) if file::reads(own, exclude, path))
+}
+
 /// Time between two attempts to open a source.
 const RETRY: Duration = Duration::from_secs(1);
 

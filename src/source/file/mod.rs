@@ -79,6 +79,12 @@ pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
     }
 }
 
+/// Whether the source with this path or pattern reads the file at `file`.
+pub(super) fn reads(path: &Path, exclude: &[String], file: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    Pattern::new(&absolute(path), exclude).means(&absolute(file))
+}
+
 impl Source for FileSource {
     fn is_lasting(&self) -> bool {
         true

@@ -88,6 +88,20 @@ impl Pattern {
         matches!(&self.parts[..], [Part::Path(name)] if self.is_excluded(&self.root, name))
     }
 
+    /// Whether a file at this path is one of the source's.
+    pub(super) fn means(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix(&self.root) else {
+            return false;
+        };
+        let (mut directory, mut meaning) = (self.root.clone(), Meaning::default());
+        meaning.inside.push(0);
+        for name in rest {
+            meaning = self.meaning(&meaning.inside, &directory, name.as_bytes());
+            directory.push(name);
+        }
+        meaning.is_file
+    }
+
     /// Where the walk over directories begins.
     pub(super) fn root(&self) -> &Path {
         &self.root
@@ -250,30 +264,13 @@ mod tests {
 
     use super::*;
 
-    /// The names below a directory that a pattern means, by a walk over these paths.
+    /// Which of these paths a pattern means.
     fn meant(pattern: &str, exclude: &[&str], paths: &str) -> String {
         let exclude: Vec<_> = exclude.iter().map(|text| (*text).to_owned()).collect();
         let pattern = Pattern::new(Path::new(pattern), &exclude);
-        let is_meant = |path: &&str| {
-            let Ok(inside) = Path::new(path).strip_prefix(pattern.root()) else {
-                return false;
-            };
-            let mut directory = pattern.root().to_owned();
-            let mut places = vec![0];
-            let names: Vec<_> = inside.iter().collect();
-            for (at, name) in names.iter().enumerate() {
-                let meaning = pattern.meaning(&places, &directory, name.as_bytes());
-                if at + 1 == names.len() {
-                    return meaning.is_file;
-                }
-                directory.push(name);
-                places = meaning.inside;
-            }
-            false
-        };
         paths
             .split(' ')
-            .filter(is_meant)
+            .filter(|path| pattern.means(Path::new(path)))
             .collect::<Vec<_>>()
             .join(" ")
     }
