@@ -650,6 +650,27 @@ fn new_settings_wait_for_the_file_that_they_name() {
     finish(agent, &second, &events);
 }
 
+/// No file that the agent follows says when they can be used.
+#[test]
+fn settings_that_can_not_be_used_yet_are_tried_again() {
+    let authority = Authority::new("host");
+    let tls = authority.server(&["127.0.0.1"]).server_config();
+    let (plain, secure) = (Webhook::start(), Webhook::builder().tls(tls).start());
+    let place = Place::new();
+    place.write(&webhook(&plain.url(), TOKEN));
+    let roots = place.0.path().join("host.pem");
+    let mut agent = place.command(&[]).env("SSL_CERT_FILE", roots).spawn();
+    agent.wait_for_log("started:");
+    place.write(&webhook(&secure.url(), TOKEN));
+    agent.wait_for_log("no trusted roots there");
+    authority.write_pem(place.0.path(), "host");
+    agent.wait_for_log("the settings are valid again");
+    let events = numbered(0..5);
+    feed(&mut agent, &events);
+    secure.wait_for_events(5);
+    finish(agent, &secure, &events);
+}
+
 #[test]
 fn settings_that_do_nothing_are_told_at_start() {
     let hook = Webhook::start();

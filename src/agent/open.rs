@@ -311,12 +311,10 @@ fn choose_destination(
     destination::choose(options, provenance)
 }
 
-/// What can't be parsed is an error; a file that is missing or not readable yet is waited for.
+/// What can't be parsed is an error; a file that is missing or not readable yet is waited for, even if it is there now.
 fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
-    let files = settings_watch::contents(options).into_iter().skip(1);
-    let missing = files.filter(|(_, content)| content.is_err());
-    let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
-    missing.any(|what| error.0.contains(&what))
+    let mut files = settings_watch::named_files(&options.webhook);
+    files.any(|path| settings_watch::lacks(&error.0, &path))
 }
 
 fn open_destination(

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ pub struct SettingsWatcher {
     had_file: bool,
     /// What the current settings were read from.
     applied: Contents,
-    /// What the last attempt to apply settings has read.
+    /// What the last attempt to apply settings has read, unless it is to be repeated.
     attempted: Contents,
     /// What the last poll has read.
     polled: Contents,
@@ -88,6 +88,11 @@ impl SettingsWatcher {
         rules: LiveRules,
         requests: Receiver<()>,
     ) -> Self {
+        let mut applied = contents.clone();
+        if let Some(Forwarding::Awaited(error)) = report.forwarding() {
+            // Even if it was there a moment before, or is now: it is not in use.
+            applied.retain(|(path, _)| !lacks(&error, path));
+        }
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
@@ -99,7 +104,7 @@ impl SettingsWatcher {
             values: values(provenance),
             warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
-            applied: contents.clone(),
+            applied,
             // The first poll finds what has changed since then.
             attempted: Vec::new(),
             polled: contents,
@@ -146,9 +151,13 @@ impl SettingsWatcher {
             return;
         }
         self.attempted = found;
-        match self.apply(is_requested) {
+        let applied = self.apply(is_requested);
+        if applied != Ok(true) {
+            // It may be something that is not in these files, or that was in them for a moment only: the next poll retries.
+            self.attempted.clear();
+        }
+        match applied {
             Ok(true) => self.report.settings(None),
-            // The next poll finds what has changed meanwhile.
             Ok(false) => {}
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
@@ -329,6 +338,11 @@ pub fn contents(options: &RunOptions) -> Contents {
     read(config.into_iter().chain(named_files(&options.webhook)))
 }
 
+/// Whether this error says that the file can't be read.
+pub fn lacks(error: &str, path: &Path) -> bool {
+    error.contains(&format!("{} can't be read", path.display()))
+}
+
 /// The files that the webhook's settings name.
 pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
     let named = [
@@ -350,4 +364,36 @@ fn read(files: impl Iterator<Item = PathBuf>) -> Contents {
             (path, content)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crossbeam_channel::never;
+
+    use super::*;
+
+    /// While the agent started, the file was there, gone, and there again.
+    #[test]
+    fn a_file_that_was_only_missing_while_the_webhook_was_set_up_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        fs::write(&token, "Splunk x").unwrap();
+        let arguments = "x run --config /missing --endpoint http://h/ --auth-token-file";
+        let arguments = arguments.split(' ').map(OsString::from);
+        let invocation = Invocation::read(arguments.chain([token.clone().into()])).unwrap();
+        let Command::Run(options) = invocation.command else {
+            panic!("not run");
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(1), Vec::new()));
+        let error = format!("--auth-token-file: {} can't be read: x", token.display());
+        report.forwards(Forwarding::Awaited(error), "");
+        let settings = (contents(&options), &*options, &invocation.provenance);
+        let rules = LiveRules::new(Rules::default());
+        let mut watcher = SettingsWatcher::new(settings, Arc::clone(&report), &[], rules, never());
+        watcher.poll(false);
+        let now = report.forwarding();
+        assert!(matches!(now, Some(Forwarding::On(_))), "{now:?}");
+    }
 }
