@@ -304,10 +304,16 @@ fn options(dir: &Path) -> Vec<Row> {
         option("listen-connections", "1")
             .refuses(&["some"], COUNT)
             .refuses(&["0"], "fix: use 1 or more"),
-        option("socket-mode", "0600").refuses(
-            &["", "rw", "0888", "01777", "+660", "0", "0555"],
-            "fix: use three octal digits such as 0660",
-        ),
+        option("socket-mode", "0600")
+            .refuses(
+                &["", "rw", "0888", "01777", "+660"],
+                "is no file mode; fix: use three octal digits such as 0660",
+            )
+            // The last ones are 0660, 0640, 0622, 0770 and 0777 in decimal, as YAML reads them.
+            .refuses(
+                &["0", "0555", "0066", "432", "416", "402", "504", "511"],
+                "fix: use three octal digits such as 0660, in quotes in YAML: \"0660\"",
+            ),
         option("listen-timeout", "5s")
             .refuses(&["x"], TIME)
             .refuses(&["0"], "fix: use 1ms or more"),
