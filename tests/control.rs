@@ -272,6 +272,14 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
             2,
             "SOURCE",
         ),
+        ("S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n", 1, "--listen-cert"),
+        ("S3_AUDIT_WEBHOOK_SOURCE=stdin,stdin\n", 1, "given twice"),
+        ("S3_AUDIT_WEBHOOK_REJECT_FILE=/\n", 1, "not a regular file"),
+        (
+            "S3_AUDIT_WEBHOOK_EXCLUDE=*|op=get\n",
+            1,
+            "S3_AUDIT_WEBHOOK_EXCLUDE",
+        ),
     ] {
         let settings = Settings::of(text);
         let before = settings.version();

@@ -388,6 +388,19 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
             format!("{right}S3_AUDIT_WEBHOOK_CA_FILE={}\n", missing.display()),
             ":3: S3_AUDIT_WEBHOOK_CA_FILE",
         ),
+        // Nothing that a running agent applies, but it would not start again.
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n"),
+            ":3: S3_AUDIT_WEBHOOK_LISTEN_KEY: is of no use without --listen-cert",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_SOURCE=stdin,stdin\n"),
+            ":3: S3_AUDIT_WEBHOOK_SOURCE: stdin: given twice",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_REJECT_FILE=/\n"),
+            ":3: S3_AUDIT_WEBHOOK_REJECT_FILE: / is not a regular file",
+        ),
     ];
     place.write(&right);
     let mut agent = place.start(&[]);

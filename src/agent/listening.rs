@@ -88,19 +88,6 @@ fn open_tls(
     provenance: &Provenance,
 ) -> Result<Option<Arc<TlsServer>>, CommandError> {
     let Some(cert) = options.listen_cert.clone() else {
-        for (option, file) in [
-            (Opt::ListenKey, &options.listen_key),
-            (Opt::ListenClientCa, &options.listen_client_ca),
-        ] {
-            if file.is_some() {
-                return Err(provenance
-                    .error(
-                        option,
-                        "is of no use without --listen-cert; fix: give that too",
-                    )
-                    .into());
-            }
-        }
         return Ok(None);
     };
     let (key, client_ca) = (options.listen_key.clone(), options.listen_client_ca.clone());

@@ -17,10 +17,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::agent::destination;
 use crate::config::effect;
 use crate::config::invocation::{Invocation, first_line};
-use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::{LiveRules, Rules};
@@ -176,7 +176,7 @@ impl SettingsWatcher {
     }
 
     /// What the settings are now.
-    fn settings(&self) -> Result<(Box<RunOptions>, Provenance), String> {
+    fn settings(&self) -> Result<(Box<RunOptions>, Provenance, Rules), String> {
         let invocation = Invocation::read(self.arguments.iter().cloned());
         let Invocation {
             command,
@@ -193,13 +193,13 @@ impl SettingsWatcher {
             let path = provenance.file.path.display();
             return Err(format!("{path}: can't be read: {what}"));
         }
-        limits::check(&options, &provenance).map_err(|error| error.0)?;
-        Ok((options, provenance))
+        let rules = startable::check(&options, &provenance).map_err(|error| error.0)?;
+        Ok((options, provenance, rules))
     }
 
     /// Applies the settings, unless they change meanwhile. Returns whether they are in effect.
     fn apply(&mut self, is_requested: bool) -> Result<bool, String> {
-        let (options, provenance) = self.settings()?;
+        let (options, provenance, rules) = self.settings()?;
         let file = &provenance.file;
         let found = contents(&options);
         if found.first() != self.attempted.first() {
@@ -209,7 +209,6 @@ impl SettingsWatcher {
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
         self.warn(effect::warnings(&options, &provenance), is_requested);
-        let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
         if let (Some(targets), Some(numbering)) = (&mut destination.targets, &self.numbering) {

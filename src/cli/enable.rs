@@ -18,6 +18,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{DisableOptions, EnableOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
 use crate::text::hex;
@@ -274,7 +275,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination
     })
     .map_err(CommandError::Failed)?;
     let failed = |error: UsageError| CommandError::Failed(error.0);
-    limits::check(&options, &provenance).map_err(failed)?;
+    startable::check(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
     Ok((options, destination))
 }
