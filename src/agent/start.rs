@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::num::NonZero;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
@@ -203,6 +204,7 @@ impl Start<'_> {
             report: Arc::clone(&self.report),
             stats: self.producer.stats(),
             unhealthy_after: self.options.unhealthy_after,
+            started: Instant::now(),
             tokens,
         };
         let stop = self.shutdown.clone();
