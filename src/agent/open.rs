@@ -198,12 +198,8 @@ pub fn check(
     check_options(options, provenance)?;
     log::filters().map_err(of_log)?;
     let unused = ShutdownSignal::new()?;
-    let destination = choose_destination(options, provenance, &unused).map_err(|error| {
-        match is_awaited(&error, options) {
-            true => CommandError::Failed(error.0),
-            false => error.into(),
-        }
-    })?;
+    let destination = choose_destination(options, provenance, &unused);
+    let destination = destination.map_err(|error| of_webhook(error, options))?;
     check_reject_file(options, provenance, reject_file::check)?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
@@ -295,14 +291,23 @@ fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
     files.any(|path| settings_watch::lacks(&error.0, &path))
 }
 
+/// What a file contains may be replaced, as when it is just being written: then a service tries again.
+fn of_webhook(error: UsageError, options: &RunOptions) -> CommandError {
+    let mut files = settings_watch::named_files(&options.webhook);
+    match files.any(|path| error.0.contains(&format!(": {}", path.display()))) {
+        true => CommandError::Failed(error.0),
+        false => error.into(),
+    }
+}
+
 fn open_destination(
     options: &RunOptions,
     provenance: &Provenance,
     abort: &ShutdownSignal,
-) -> Result<Destination, UsageError> {
+) -> Result<Destination, CommandError> {
     choose_destination(options, provenance, abort).or_else(|error| {
         if !is_awaited(&error, options) {
-            return Err(error);
+            return Err(of_webhook(error, options));
         }
         let warning = Message::WebhookAwaited {
             error: error.0.clone(),

@@ -337,9 +337,10 @@ pub fn contents(options: &RunOptions) -> Contents {
     read(config.into_iter().chain(named_files(&options.webhook)))
 }
 
-/// Whether this error says that the file can't be read.
+/// Whether this error says that the file is missing or can't be read, and not what is wrong with its content.
 pub fn lacks(error: &str, path: &Path) -> bool {
-    error.contains(&format!("{} can't be read", path.display()))
+    let what = format!("{} can't be read", path.display());
+    error.contains(&what) && !error.contains(small_file::NOT_UTF8)
 }
 
 /// The files that the webhook's settings name.
