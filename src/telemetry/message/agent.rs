@@ -213,7 +213,7 @@ macro_rules! agent_messages {
         /// **Fix:** use `--ca-file` or [`--pin-sha256`](tls.md#certificates-that-cant-be-verified) instead.
         CertificateUnverified { option: String } = "certificate_unverified" Warn
             "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
-        /// The mode of this file lets every user read a key or token, or change it or the settings.
+        /// The mode of this file lets every user read a key, a token or rejected events, or change it or the settings.
         /// **Fix:** `chmod o= FILE`, as the line says.
         KeyReadable { option: String, path: String } = "key_readable" Warn
             "{option}: every user of this host can read or change {path}; fix: chmod o= {path}";
