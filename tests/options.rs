@@ -408,7 +408,7 @@ fn options(dir: &Path) -> Vec<Row> {
             .refuses(&[&empty, certificate], KEY)
             .refuses(&[other_key.to_str().unwrap()], "not the certificate's"),
         option("proxy", "http://proxy:3128")
-            .refuses(&["", "socks5://proxy", "proxy:x", "http://"], PROXY),
+            .refuses(&["", "socks5://proxy", "proxy:99999", "http://"], PROXY),
         option("no-proxy", "true").refuses(&["", "2"], SWITCH),
         option("pin-sha256", &"0a".repeat(32)).refuses(&["", "0a", &"0g".repeat(32)], PIN),
         option("tls-server-name", "hec.example.com")
