@@ -699,14 +699,15 @@ fn settings_that_do_nothing_are_told_at_start() {
     assert_eq!(lines_of("WARN", &log).len(), 2, "{log}");
 }
 
-/// Names with another case or without what all begin with, and settings that only the environment can have.
+/// Misspelt names, names with another case or without what all begin with, and settings that only the environment can
+/// have; but not what the environment has too, which may be made of this file.
 #[test]
-fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
+fn names_in_the_file_that_are_no_settings_are_told() {
     let hook = Webhook::start();
     let place = Place::new();
     place.write(&format!(
         "{}S3_AUDIT_WEBHOOK_LOG=off\nS3_AUDIT_WEBHOOK_CONFIG=/x\nBATCH_BYTES=1\n\
-         s3_audit_webhook_batch_bytes=1\nAUDIT=1\nNO_PROXY=h\n",
+         s3_audit_webhook_batch_bytes=1\nS3_AUDIT_WEBHOK_COMPRESS=gzip\nBATCH_BYTE=1\nNO_PROXY=h\n",
         webhook(&hook.url(), TOKEN)
     ));
     let command = place.command(&[]).env("NO_PROXY", "h");
@@ -718,8 +719,11 @@ fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
     agent.wait_for_log(&format!(":4: S3_AUDIT_WEBHOOK_CONFIG {here}"));
     agent.wait_for_log(&format!(":5: BATCH_BYTES {write}"));
     agent.wait_for_log(&format!(":6: s3_audit_webhook_batch_bytes {write}"));
+    let correct = "is not a setting of this version; ignored; fix: correct the name, or remove it";
+    agent.wait_for_log(&format!(":7: S3_AUDIT_WEBHOK_COMPRESS {correct}"));
+    agent.wait_for_log(&format!(":8: BATCH_BYTE {correct}"));
     let (_, log) = end_input(agent);
-    assert_eq!(lines_of("WARN", &log).len(), 4, "{log}");
+    assert_eq!(lines_of("WARN", &log).len(), 6, "{log}");
 }
 
 /// Someone who adds a rule with a typo to the file of a running agent must not believe that it is in force.
