@@ -15,7 +15,7 @@ use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
 use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
-use super::supervise::Event;
+use super::supervise::{Event, Requests};
 use super::systemd::Notify;
 use super::trailing;
 use crate::buffer::chunk::Extent;
@@ -382,13 +382,15 @@ fn forward(
 ) -> Result<(), CommandError> {
     let tell = tell.clone();
     thread::spawn("signals", move || {
+        let mut requests = Requests::default();
         for signal in signals.forever() {
             if signal == SIGHUP {
                 // A dry run does not follow its settings, and listeners may have no files.
                 for ask in &ask {
                     let _ = ask.send(());
                 }
-            } else if tell.send(Event::Signal).is_err() {
+            } else if requests.is_next(signal, Instant::now()) && tell.send(Event::Signal).is_err()
+            {
                 return;
             }
         }
