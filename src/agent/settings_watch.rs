@@ -260,7 +260,7 @@ impl SettingsWatcher {
     /// Has the sources apply other rules.
     fn change_rules(&self, rules: Rules, changed: &[String]) {
         let description = message::Rules(rules.describe());
-        self.rules.replace(rules);
+        let unmasked = self.rules.replace(rules);
         self.report.filters(&self.rules.excluding());
         // Only now, so that whoever reads this line can rely on it.
         Message::RulesChanged {
@@ -268,6 +268,10 @@ impl SettingsWatcher {
             rules: description,
         }
         .log();
+        if !unmasked.is_empty() {
+            let fields = unmasked.join(", ");
+            Message::MaskingRemoved { fields }.log();
+        }
     }
 
     /// Hands each sender the target, with its own connection.

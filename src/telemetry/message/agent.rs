@@ -162,6 +162,10 @@ macro_rules! agent_messages {
         /// The agent now uses the [rules](rules.md) after the colon, or none.
         RulesChanged { changed: String, rules: Rules } = "rules_changed" Info
             "settings changed ({changed}){rules}";
+        /// Values that `--redact` or `--redact-field` masked until now are sent as they are.
+        /// **Fix:** if this was not intended, such as by an empty settings file, set it again.
+        MaskingRemoved { fields: String } = "masking_removed" Warn
+            "no longer masked: {fields}";
         /// A rule names a member that these events don't have, so it never matches. Logged once.
         /// **Fix:** compare the name with an event: `run --dry-run` prints them.
         RuleUnseen { member: String, events: usize } = "rule_unseen" Warn
