@@ -328,6 +328,10 @@ fn what_wins_over_the_file_in_this_environment_is_told() {
         assert_eq!(said.code, Some(0), "{said:?}");
         let warning = format!("warning: {name} is also set in this environment");
         assert!(said.stderr.contains(&warning), "{said:?}");
+        // Nothing shows the flags and variables of agents.
+        let follow = "running agents follow within 5 s, unless their own flags or variables";
+        let is_unchanged = said.stdout.contains("is unchanged");
+        assert!(is_unchanged || said.stdout.contains(follow), "{said:?}");
         let said = settings.run(args);
         assert_eq!(said.stderr, "", "{args:?}");
     }

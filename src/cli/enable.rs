@@ -228,7 +228,9 @@ fn change(
     }
     let path = shown(&path.to_string_lossy());
     message += &match has_changed {
-        true => format!("written to {path}; running agents follow within 5 s\n"),
+        true => format!(
+            "written to {path}; running agents follow within 5 s, unless their own flags or variables say otherwise\n"
+        ),
         false => format!("{path} is unchanged\n"),
     };
     // If standard output is closed, the change stays.
