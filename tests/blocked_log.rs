@@ -162,9 +162,9 @@ fn a_second_signal_ends_at_once() {
     unread.feed(&numbered(0..10));
     hook.wait_for_requests(1);
     unread.signal();
-    // Two signals at once would be one.
-    thread::sleep(Duration::from_millis(200));
-    unread.signal();
+    // The same signal would be no second request so soon, and two at once would be one.
+    thread::sleep(Duration::from_millis(100));
+    unread.agent.signal(libc::SIGINT);
     unread.ends_within(GRACE);
 }
 
@@ -177,10 +177,10 @@ fn a_second_signal_does_not_wait_for_the_last_lines() {
         unread.feed(&numbered(0..1));
         hook.wait_for_requests(1);
         unread.signal();
-        // Two signals at once would be one.
+        // The same signal would be no second request so soon, and two at once would be one.
         thread::sleep(Duration::from_millis(100));
         let signalled = Instant::now();
-        unread.signal();
+        unread.agent.signal(libc::SIGINT);
         unread.ends_within(GRACE);
         signalled.elapsed() < Duration::from_secs(1)
     };

@@ -272,6 +272,14 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
             2,
             "SOURCE",
         ),
+        ("S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n", 1, "--listen-cert"),
+        ("S3_AUDIT_WEBHOOK_SOURCE=stdin,stdin\n", 1, "given twice"),
+        ("S3_AUDIT_WEBHOOK_REJECT_FILE=/\n", 1, "not a regular file"),
+        (
+            "S3_AUDIT_WEBHOOK_EXCLUDE=*|op=get\n",
+            1,
+            "S3_AUDIT_WEBHOOK_EXCLUDE",
+        ),
     ] {
         let settings = Settings::of(text);
         let before = settings.version();
@@ -320,6 +328,10 @@ fn what_wins_over_the_file_in_this_environment_is_told() {
         assert_eq!(said.code, Some(0), "{said:?}");
         let warning = format!("warning: {name} is also set in this environment");
         assert!(said.stderr.contains(&warning), "{said:?}");
+        // Nothing shows the flags and variables of agents.
+        let follow = "running agents follow within 5 s, unless their own flags or variables";
+        let is_unchanged = said.stdout.contains("is unchanged");
+        assert!(is_unchanged || said.stdout.contains(follow), "{said:?}");
         let said = settings.run(args);
         assert_eq!(said.stderr, "", "{args:?}");
     }

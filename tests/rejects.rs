@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::delivery::{feed, numbered, start};
 use super::source_http::free_address;
 use super::status::get;
-use super::support::{Agent, Answer, Metrics, Webhook, eventually};
+use super::support::{Agent, Answer, Ended, Metrics, Webhook, eventually};
 
 /// A webhook that rejects bodies with this in them.
 fn rejecting(words: &'static str) -> Webhook {
@@ -84,14 +84,37 @@ fn rejected_events_are_kept_with_the_answer_and_sent_again_by_the_line_of_the_pa
 
 #[test]
 fn a_directory_that_is_not_there_yet_is_no_wrong_usage() {
-    let ended = Agent::command()
-        .args(["run", "--source=unix-listen:unused"])
+    for command in ["run", "check"] {
+        let ended = with_file(command, "/not/mounted/rejected.json");
+        assert_eq!(ended.code, Some(1), "{command}: {}", ended.log);
+        let expected = "--reject-file: /not/mounted/rejected.json: No such file";
+        assert!(ended.log.contains(expected), "{command}: {}", ended.log);
+    }
+}
+
+fn with_file(command: &str, path: &str) -> Ended {
+    Agent::command()
+        .args([command, "--source=unix-listen:unused"])
         .args(["--endpoint=http://127.0.0.1:1/", "--auth-token=none"])
-        .arg("--reject-file=/not/mounted/rejected.json")
-        .run();
-    assert_eq!(ended.code, Some(1), "{}", ended.log);
-    let expected = "--reject-file: /not/mounted/rejected.json: No such file";
-    assert!(ended.log.contains(expected), "{}", ended.log);
+        .arg(format!("--reject-file={path}"))
+        .run()
+}
+
+#[test]
+fn check_makes_no_file_and_leaves_one_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rejected.json");
+    let check = || {
+        let ended = with_file("check", path.to_str().unwrap());
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
+    };
+    check();
+    assert!(!path.exists());
+    fs::write(&path, "{}\n").unwrap();
+    check();
+    assert_eq!(fs::read(&path).unwrap(), b"{}\n");
+    let ended = with_file("check", "/dev/null");
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
 }
 
 #[test]

@@ -248,6 +248,8 @@ fn a_running_agent_takes_other_rules_over() {
     assert_eq!(post(source, "{\"op\":\"put\"}"), 200);
     write("");
     agent.wait_for_log("S3_AUDIT_WEBHOOK_EXCLUDE removed, S3_AUDIT_WEBHOOK_REDACT removed)");
+    let line = agent.wait_for_log("no longer masked");
+    assert!(line.ends_with("WARN  no longer masked: s3"), "{line}");
     assert_eq!(post(source, "{\"op\":\"put\"}"), 200);
     hook.wait_for_events(3);
     let masked = "{\"op\":\"get\",\"sig\":\"REDACTED\"}";

@@ -388,6 +388,19 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
             format!("{right}S3_AUDIT_WEBHOOK_CA_FILE={}\n", missing.display()),
             ":3: S3_AUDIT_WEBHOOK_CA_FILE",
         ),
+        // Nothing that a running agent applies, but it would not start again.
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n"),
+            ":3: S3_AUDIT_WEBHOOK_LISTEN_KEY: is of no use without --listen-cert",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_SOURCE=stdin,stdin\n"),
+            ":3: S3_AUDIT_WEBHOOK_SOURCE: stdin: given twice",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_REJECT_FILE=/\n"),
+            ":3: S3_AUDIT_WEBHOOK_REJECT_FILE: / is not a regular file",
+        ),
     ];
     place.write(&right);
     let mut agent = place.start(&[]);
@@ -650,6 +663,27 @@ fn new_settings_wait_for_the_file_that_they_name() {
     finish(agent, &second, &events);
 }
 
+/// No file that the agent follows says when they can be used.
+#[test]
+fn settings_that_can_not_be_used_yet_are_tried_again() {
+    let authority = Authority::new("host");
+    let tls = authority.server(&["127.0.0.1"]).server_config();
+    let (plain, secure) = (Webhook::start(), Webhook::builder().tls(tls).start());
+    let place = Place::new();
+    place.write(&webhook(&plain.url(), TOKEN));
+    let roots = place.0.path().join("host.pem");
+    let mut agent = place.command(&[]).env("SSL_CERT_FILE", roots).spawn();
+    agent.wait_for_log("started:");
+    place.write(&webhook(&secure.url(), TOKEN));
+    agent.wait_for_log("no trusted roots there");
+    authority.write_pem(place.0.path(), "host");
+    agent.wait_for_log("the settings are valid again");
+    let events = numbered(0..5);
+    feed(&mut agent, &events);
+    secure.wait_for_events(5);
+    finish(agent, &secure, &events);
+}
+
 #[test]
 fn settings_that_do_nothing_are_told_at_start() {
     let hook = Webhook::start();
@@ -665,14 +699,15 @@ fn settings_that_do_nothing_are_told_at_start() {
     assert_eq!(lines_of("WARN", &log).len(), 2, "{log}");
 }
 
-/// Names with another case or without what all begin with, and settings that only the environment can have.
+/// Misspelt names, names with another case or without what all begin with, and settings that only the environment can
+/// have; but not what the environment has too, which may be made of this file.
 #[test]
-fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
+fn names_in_the_file_that_are_no_settings_are_told() {
     let hook = Webhook::start();
     let place = Place::new();
     place.write(&format!(
         "{}S3_AUDIT_WEBHOOK_LOG=off\nS3_AUDIT_WEBHOOK_CONFIG=/x\nBATCH_BYTES=1\n\
-         s3_audit_webhook_batch_bytes=1\nAUDIT=1\nNO_PROXY=h\n",
+         s3_audit_webhook_batch_bytes=1\nS3_AUDIT_WEBHOK_COMPRESS=gzip\nBATCH_BYTE=1\nNO_PROXY=h\n",
         webhook(&hook.url(), TOKEN)
     ));
     let command = place.command(&[]).env("NO_PROXY", "h");
@@ -684,8 +719,11 @@ fn names_that_look_like_settings_of_the_file_and_are_none_are_told() {
     agent.wait_for_log(&format!(":4: S3_AUDIT_WEBHOOK_CONFIG {here}"));
     agent.wait_for_log(&format!(":5: BATCH_BYTES {write}"));
     agent.wait_for_log(&format!(":6: s3_audit_webhook_batch_bytes {write}"));
+    let correct = "is not a setting of this version; ignored; fix: correct the name, or remove it";
+    agent.wait_for_log(&format!(":7: S3_AUDIT_WEBHOK_COMPRESS {correct}"));
+    agent.wait_for_log(&format!(":8: BATCH_BYTE {correct}"));
     let (_, log) = end_input(agent);
-    assert_eq!(lines_of("WARN", &log).len(), 4, "{log}");
+    assert_eq!(lines_of("WARN", &log).len(), 6, "{log}");
 }
 
 /// Someone who adds a rule with a typo to the file of a running agent must not believe that it is in force.

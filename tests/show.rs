@@ -522,7 +522,7 @@ fn figures_hold_when_an_agent_ends_with_events_unsent() {
     feed(&mut agent, &numbered(0..50));
     agent.signal(libc::SIGTERM);
     agent.wait_for_log("shutting down");
-    agent.signal(libc::SIGTERM);
+    agent.signal(libc::SIGINT);
     let ended = agent.wait();
     assert!(ended.log.contains("second signal"), "{}", ended.log);
     let state = &Show::of(&dir).json()["agents"][0];

@@ -151,6 +151,28 @@ fn a_second_signal_ends_at_once_with_the_balance() {
     assert!(log.contains("second signal"), "{log}");
 }
 
+/// As `timeout` sends it, to its child and then to the group.
+#[test]
+fn a_signal_that_comes_twice_is_one() {
+    let hook = Webhook::start();
+    hook.hold();
+    let mut agent = start(&hook.url(), &["--shutdown-timeout=1h"]);
+    feed(&mut agent, &numbered(0..10));
+    hook.wait_for_requests(1);
+    agent.signal(libc::SIGTERM);
+    agent.wait_for_log("shutting down");
+    agent.signal(libc::SIGTERM);
+    // After the second answer, the signal before the first request has been seen too.
+    for nth in 1..=2 {
+        agent.signal(libc::SIGHUP);
+        agent.wait_for_nth_log(nth, "settings read again");
+    }
+    hook.release();
+    let ended = agent.wait();
+    assert_eq!(ended.done().delivered, 10, "{}", ended.log);
+    assert!(!ended.log.contains("second signal"), "{}", ended.log);
+}
+
 #[test]
 fn a_second_signal_amid_deliveries_leaves_the_balance_whole() {
     for _ in 0..20 {
@@ -160,7 +182,7 @@ fn a_second_signal_amid_deliveries_leaves_the_balance_whole() {
         hook.wait_for_requests(1);
         agent.signal(libc::SIGTERM);
         agent.wait_for_log("shutting down");
-        let (_, balance, log) = end_by(libc::SIGTERM, agent);
+        let (_, balance, log) = end_by(libc::SIGINT, agent);
         // An answer on its way is one that the agent has not seen.
         let taken = taken(&hook).len() as u64;
         let unseen = taken - balance.delivered;

@@ -1483,7 +1483,7 @@ fn listening_for_all_the_network_without_a_token_is_refused() {
     for content in ["", "\n", "\u{fe}geheim"] {
         let file = TokenFile::new(content);
         let ended = run(&["--source=http:0.0.0.0:0", &file.option()]);
-        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert_eq!(ended.code, Some(1), "{}", ended.log);
         assert!(ended.log.contains("--listen-token-file: "), "{}", ended.log);
         assert!(!ended.log.contains("geheim"), "{}", ended.log);
     }

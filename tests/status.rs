@@ -2,6 +2,7 @@
 //! and of the webhook.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -604,6 +605,31 @@ fn an_agent_that_nobody_has_configured_is_unhealthy_until_somebody_does() {
     agent.wait_for_log("webhook disabled by");
     // Somebody wanted it so.
     assert_eq!(health().0, 200);
+}
+
+#[test]
+fn an_agent_that_waits_for_a_file_of_the_webhook_is_unhealthy_after_a_while() {
+    let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
+    let token = dir.path().join("token");
+    for (patience, expected) in [("1h", "ok; webhook unavailable"), ("10ms", "webhook un")] {
+        let address = free_address();
+        let agent = Agent::command().args(["run", "--source=unix-listen:s"]);
+        let agent = agent.in_dir(dir.path()).endpoint(&hook.url()).args([
+            format!("--status-listen={address}"),
+            format!("--unhealthy-after={patience}"),
+            format!("--auth-token-file={}", token.display()),
+        ]);
+        let agent = agent.spawn();
+        agent.wait_for_log("started:");
+        let health = || get(address, "/healthz");
+        let is_as_expected = || health().1.starts_with(expected).then(health);
+        let (status, body) = eventually(expected, is_as_expected);
+        assert_eq!(status, if patience == "1h" { 200 } else { 503 }, "{body}");
+        assert!(body.contains("token can't be read"), "{body}");
+        fs::write(&token, "Splunk x").unwrap();
+        eventually("it is healthy", || (health().1 == "ok\n").then_some(()));
+        fs::remove_file(&token).unwrap();
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) struct Listening {
 /// Reads the files.
 ///
 /// # Errors
-/// A file's content can't be used.
+/// A file's content can't be used, which passes if it is just being written.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -78,8 +78,10 @@ fn open_tokens(
         Tokens::parse(content).map_err(|what| (0, what))
     };
     let opened = Watched::open("tokens of clients", vec![path.clone()], parse);
-    let opened = opened
-        .map_err(|(_, what)| provenance.error(option, format!("{} {what}", path.display())))?;
+    let opened = opened.map_err(|(_, what)| {
+        let what = format!("{} {what}", path.display());
+        CommandError::Failed(provenance.error(option, what).0)
+    })?;
     Ok(Some(Arc::new(opened)))
 }
 
@@ -88,19 +90,6 @@ fn open_tls(
     provenance: &Provenance,
 ) -> Result<Option<Arc<TlsServer>>, CommandError> {
     let Some(cert) = options.listen_cert.clone() else {
-        for (option, file) in [
-            (Opt::ListenKey, &options.listen_key),
-            (Opt::ListenClientCa, &options.listen_client_ca),
-        ] {
-            if file.is_some() {
-                return Err(provenance
-                    .error(
-                        option,
-                        "is of no use without --listen-cert; fix: give that too",
-                    )
-                    .into());
-            }
-        }
         return Ok(None);
     };
     let (key, client_ca) = (options.listen_key.clone(), options.listen_client_ca.clone());
@@ -117,7 +106,8 @@ fn open_tls(
                 TlsFile::Key => Opt::ListenKey,
                 TlsFile::ClientCa => Opt::ListenClientCa,
             };
-            Err(provenance.error(option, error.message).into())
+            let error = provenance.error(option, error.message);
+            Err(CommandError::Failed(error.0))
         }
     }
 }

@@ -5,6 +5,7 @@ use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::net::TcpListener;
+use std::path::Path;
 
 use super::checkpoints::{self, CheckpointWriter};
 use super::destination::{self, Destination};
@@ -17,19 +18,19 @@ use super::trailing;
 use crate::agent::request_template;
 use crate::config::effect;
 use crate::config::error::{CommandError, UsageError};
-use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::delivery::target::Targets;
-use crate::rules::LiveRules;
+use crate::rules::{LiveRules, Rules};
 use crate::source::{self, Claims, FileSettings, OpenError, Source, Spec};
 use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
 use crate::telemetry::log;
-use crate::telemetry::message::{Message, Rules, Spooled};
+use crate::telemetry::message::{self, Message, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
@@ -73,14 +74,13 @@ pub(super) struct OpenSources {
 /// # Errors
 /// Names the option that is wrong, or what can't be opened now.
 pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Opened, CommandError> {
-    check_options(options, provenance)?;
+    let rules = LiveRules::new(check_options(options, provenance)?);
     descriptors::raise_limit();
     let notify = Notify::open(options.report_interval)
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
     let contents = settings_watch::contents(options);
-    let rules = LiveRules::new(options.rules.rules(provenance)?);
     let mut destination = open_destination(options, provenance, &abort)?;
     check_stdin(
         options,
@@ -89,7 +89,9 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         &destination.forwarding,
     )?;
     log::start(options.log_format).map_err(of_log)?;
-    check_reject_file(options, provenance)?;
+    check_reject_file(options, provenance, |path| {
+        reject_file::open(path).map(drop)
+    })?;
     let watchdog = Watchdog::start(&options.spool.dir.state.state_dir)?;
     let listening = listening::open(options, provenance)?;
     let sources = open_sources(options, provenance, &listening, &watchdog)?;
@@ -129,10 +131,11 @@ fn of_log(what: String) -> UsageError {
 }
 
 /// Rejects what can't work whatever the files say, and a start without a webhook while an unreadable file may name one.
-fn check_options(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
-    limits::check(options, provenance)?;
+fn check_options(options: &RunOptions, provenance: &Provenance) -> Result<Rules, CommandError> {
+    let rules = startable::check(options, provenance)?;
     let needs_webhook = options.enabled && !options.dry_run;
-    provenance.check_readable(!needs_webhook || !options.webhook.endpoints.is_empty())
+    provenance.check_readable(!needs_webhook || !options.webhook.endpoints.is_empty())?;
+    Ok(rules)
 }
 
 /// Rejects a standard input from which nothing would come, or whose events would be lost.
@@ -165,11 +168,15 @@ fn check_stdin(
 }
 
 /// Finds out now whether rejected events could be written to their file. Its directory may be mounted later.
-fn check_reject_file(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
+fn check_reject_file(
+    options: &RunOptions,
+    provenance: &Provenance,
+    can_write: fn(&Path) -> io::Result<()>,
+) -> Result<(), CommandError> {
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
-    reject_file::open(path).map(drop).map_err(|error| {
+    can_write(path).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
         let wrong = provenance.error(Opt::RejectFile, what);
@@ -189,16 +196,11 @@ pub fn check(
     provenance: &Provenance,
 ) -> Result<(Forwarding, Vec<Message>), CommandError> {
     check_options(options, provenance)?;
-    options.rules.rules(provenance)?;
-    distinct(options, provenance)?;
     log::filters().map_err(of_log)?;
     let unused = ShutdownSignal::new()?;
-    let destination = choose_destination(options, provenance, &unused).map_err(|error| {
-        match is_awaited(&error, options) {
-            true => CommandError::Failed(error.0),
-            false => error.into(),
-        }
-    })?;
+    let destination = choose_destination(options, provenance, &unused);
+    let destination = destination.map_err(|error| of_webhook(error, options))?;
+    check_reject_file(options, provenance, reject_file::check)?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
         source::check(spec, &listening.http, &options.exclude_files)
@@ -237,34 +239,6 @@ fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandE
     }
 }
 
-/// Checks that each source is given only once, and that no two listen at one address.
-fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageError> {
-    let specs = &options.sources;
-    let page = options.status_listen.map(Spec::Http);
-    for (place, spec) in specs.iter().chain(&page).enumerate() {
-        let mut earlier = specs[..place].iter();
-        let Some(other) = earlier.find(|other| *other == spec || other.meets(spec)) else {
-            continue;
-        };
-        let (option, what) = match place < specs.len() {
-            true if other == spec => (Opt::Source, "given twice; fix: give it once".into()),
-            is_source => {
-                let what = format!("{other} listens there; fix: give each its own address");
-                (
-                    if is_source {
-                        Opt::Source
-                    } else {
-                        Opt::StatusListen
-                    },
-                    what,
-                )
-            }
-        };
-        return Err(provenance.error(option, format!("{spec}: {what}")));
-    }
-    Ok(())
-}
-
 impl Opened {
     /// Logs that the agent starts, and what the operator should know.
     pub(super) fn log(&self, options: &RunOptions, provenance: &Provenance) {
@@ -275,7 +249,7 @@ impl Opened {
             buffer_bytes: Size(spooling::memory(options).bytes),
             spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),
-            rules: Rules(self.rules.describe()),
+            rules: message::Rules(self.rules.describe()),
         }
         .log();
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
@@ -311,22 +285,29 @@ fn choose_destination(
     destination::choose(options, provenance)
 }
 
-/// What can't be parsed is an error; a file that is missing or not readable yet is waited for.
+/// What can't be parsed is an error; a file that is missing or not readable yet is waited for, even if it is there now.
 fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
-    let files = settings_watch::contents(options).into_iter().skip(1);
-    let missing = files.filter(|(_, content)| content.is_err());
-    let mut missing = missing.map(|(path, _)| format!("{} can't be read", path.display()));
-    missing.any(|what| error.0.contains(&what))
+    let mut files = settings_watch::named_files(&options.webhook);
+    files.any(|path| settings_watch::lacks(&error.0, &path))
+}
+
+/// What a file contains may be replaced, as when it is just being written: then a service tries again.
+fn of_webhook(error: UsageError, options: &RunOptions) -> CommandError {
+    let mut files = settings_watch::named_files(&options.webhook);
+    match files.any(|path| error.0.contains(&format!(": {}", path.display()))) {
+        true => CommandError::Failed(error.0),
+        false => error.into(),
+    }
 }
 
 fn open_destination(
     options: &RunOptions,
     provenance: &Provenance,
     abort: &ShutdownSignal,
-) -> Result<Destination, UsageError> {
+) -> Result<Destination, CommandError> {
     choose_destination(options, provenance, abort).or_else(|error| {
         if !is_awaited(&error, options) {
-            return Err(error);
+            return Err(of_webhook(error, options));
         }
         let warning = Message::WebhookAwaited {
             error: error.0.clone(),
@@ -347,7 +328,6 @@ fn open_sources(
     watchdog: &Watchdog,
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
-    distinct(options, provenance)?;
     let (checkpoints, memories) =
         watchdog.state_dir(AT_START, || checkpoints::open(options, provenance))?;
     let resumes = memories

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::agent::destination;
 use crate::config::effect;
 use crate::config::invocation::{Invocation, first_line};
-use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::delivery::sender::Line;
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::{LiveRules, Rules};
@@ -67,7 +67,7 @@ pub struct SettingsWatcher {
     had_file: bool,
     /// What the current settings were read from.
     applied: Contents,
-    /// What the last attempt to apply settings has read.
+    /// What the last attempt to apply settings has read, unless it is to be repeated.
     attempted: Contents,
     /// What the last poll has read.
     polled: Contents,
@@ -88,6 +88,11 @@ impl SettingsWatcher {
         rules: LiveRules,
         requests: Receiver<()>,
     ) -> Self {
+        let mut applied = contents.clone();
+        if let Some(Forwarding::Awaited(error)) = report.forwarding() {
+            // Even if it was there a moment before, or is now: it is not in use.
+            applied.retain(|(path, _)| !lacks(&error, path));
+        }
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
             report,
@@ -99,7 +104,7 @@ impl SettingsWatcher {
             values: values(provenance),
             warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
-            applied: contents.clone(),
+            applied,
             // The first poll finds what has changed since then.
             attempted: Vec::new(),
             polled: contents,
@@ -146,9 +151,13 @@ impl SettingsWatcher {
             return;
         }
         self.attempted = found;
-        match self.apply(is_requested) {
+        let applied = self.apply(is_requested);
+        if applied != Ok(true) {
+            // It may be something that is not in these files, or that was in them for a moment only: the next poll retries.
+            self.attempted.clear();
+        }
+        match applied {
             Ok(true) => self.report.settings(None),
-            // The next poll finds what has changed meanwhile.
             Ok(false) => {}
             // Logged when the agent started.
             Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
@@ -167,7 +176,7 @@ impl SettingsWatcher {
     }
 
     /// What the settings are now.
-    fn settings(&self) -> Result<(Box<RunOptions>, Provenance), String> {
+    fn settings(&self) -> Result<(Box<RunOptions>, Provenance, Rules), String> {
         let invocation = Invocation::read(self.arguments.iter().cloned());
         let Invocation {
             command,
@@ -184,13 +193,13 @@ impl SettingsWatcher {
             let path = provenance.file.path.display();
             return Err(format!("{path}: can't be read: {what}"));
         }
-        limits::check(&options, &provenance).map_err(|error| error.0)?;
-        Ok((options, provenance))
+        let rules = startable::check(&options, &provenance).map_err(|error| error.0)?;
+        Ok((options, provenance, rules))
     }
 
     /// Applies the settings, unless they change meanwhile. Returns whether they are in effect.
     fn apply(&mut self, is_requested: bool) -> Result<bool, String> {
-        let (options, provenance) = self.settings()?;
+        let (options, provenance, rules) = self.settings()?;
         let file = &provenance.file;
         let found = contents(&options);
         if found.first() != self.attempted.first() {
@@ -200,7 +209,6 @@ impl SettingsWatcher {
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
         self.warn(effect::warnings(&options, &provenance), is_requested);
-        let rules = options.rules.rules(&provenance).map_err(|error| error.0)?;
         let mut destination =
             destination::choose(&options, &provenance).map_err(|error| error.0)?;
         if let (Some(targets), Some(numbering)) = (&mut destination.targets, &self.numbering) {
@@ -252,7 +260,7 @@ impl SettingsWatcher {
     /// Has the sources apply other rules.
     fn change_rules(&self, rules: Rules, changed: &[String]) {
         let description = message::Rules(rules.describe());
-        self.rules.replace(rules);
+        let unmasked = self.rules.replace(rules);
         self.report.filters(&self.rules.excluding());
         // Only now, so that whoever reads this line can rely on it.
         Message::RulesChanged {
@@ -260,6 +268,10 @@ impl SettingsWatcher {
             rules: description,
         }
         .log();
+        if !unmasked.is_empty() {
+            let fields = unmasked.join(", ");
+            Message::MaskingRemoved { fields }.log();
+        }
     }
 
     /// Hands each sender the target, with its own connection.
@@ -329,6 +341,12 @@ pub fn contents(options: &RunOptions) -> Contents {
     read(config.into_iter().chain(named_files(&options.webhook)))
 }
 
+/// Whether this error says that the file is missing or can't be read, and not what is wrong with its content.
+pub fn lacks(error: &str, path: &Path) -> bool {
+    let what = format!("{} can't be read", path.display());
+    error.contains(&what) && !error.contains(small_file::NOT_UTF8)
+}
+
 /// The files that the webhook's settings name.
 pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
     let named = [
@@ -350,4 +368,36 @@ fn read(files: impl Iterator<Item = PathBuf>) -> Contents {
             (path, content)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crossbeam_channel::never;
+
+    use super::*;
+
+    /// While the agent started, the file was there, gone, and there again.
+    #[test]
+    fn a_file_that_was_only_missing_while_the_webhook_was_set_up_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        fs::write(&token, "Splunk x").unwrap();
+        let arguments = "x run --config /missing --endpoint http://h/ --auth-token-file";
+        let arguments = arguments.split(' ').map(OsString::from);
+        let invocation = Invocation::read(arguments.chain([token.clone().into()])).unwrap();
+        let Command::Run(options) = invocation.command else {
+            panic!("not run");
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(1), Vec::new()));
+        let error = format!("--auth-token-file: {} can't be read: x", token.display());
+        report.forwards(Forwarding::Awaited(error), "");
+        let settings = (contents(&options), &*options, &invocation.provenance);
+        let rules = LiveRules::new(Rules::default());
+        let mut watcher = SettingsWatcher::new(settings, Arc::clone(&report), &[], rules, never());
+        watcher.poll(false);
+        let now = report.forwarding();
+        assert!(matches!(now, Some(Forwarding::On(_))), "{now:?}");
+    }
 }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::num::NonZero;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender as Events, bounded, unbounded};
 use signal_hook::consts::SIGHUP;
@@ -14,7 +15,7 @@ use super::running::Agent;
 use super::settings_watch::SettingsWatcher;
 use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
-use super::supervise::Event;
+use super::supervise::{Event, Requests};
 use super::systemd::Notify;
 use super::trailing;
 use crate::buffer::chunk::Extent;
@@ -203,6 +204,7 @@ impl Start<'_> {
             report: Arc::clone(&self.report),
             stats: self.producer.stats(),
             unhealthy_after: self.options.unhealthy_after,
+            started: Instant::now(),
             tokens,
         };
         let stop = self.shutdown.clone();
@@ -380,13 +382,15 @@ fn forward(
 ) -> Result<(), CommandError> {
     let tell = tell.clone();
     thread::spawn("signals", move || {
+        let mut requests = Requests::default();
         for signal in signals.forever() {
             if signal == SIGHUP {
                 // A dry run does not follow its settings, and listeners may have no files.
                 for ask in &ask {
                     let _ = ask.send(());
                 }
-            } else if tell.send(Event::Signal).is_err() {
+            } else if requests.is_next(signal, Instant::now()) && tell.send(Event::Signal).is_err()
+            {
                 return;
             }
         }

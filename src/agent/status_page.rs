@@ -45,6 +45,8 @@ pub struct Status {
     pub stats: QueueStats,
     /// How long the webhook may be failing before the agent counts as unhealthy.
     pub unhealthy_after: Duration,
+    /// Since when a file that the webhook needs may have been missing.
+    pub started: Instant,
     /// The tokens that `/metrics` requires of its clients.
     pub tokens: Option<Arc<Watched<Tokens>>>,
 }
@@ -209,7 +211,12 @@ impl Status {
                     "503 Service Unavailable",
                     format!("never configured: {reason}\n"),
                 ),
-                // This is intended: a restart of the agent would fix nothing.
+                Some(awaited @ Forwarding::Awaited(_))
+                    if self.started.elapsed() > self.unhealthy_after =>
+                {
+                    ("503 Service Unavailable", format!("{awaited}\n"))
+                }
+                // This is intended, or may end by itself.
                 Some(off @ (Forwarding::Off(_) | Forwarding::Awaited(_))) => {
                     ("200 OK", format!("ok; {off}\n"))
                 }

@@ -1,6 +1,7 @@
 //! When the agent reports, drains, gives up and ends: a state machine without clock or threads; the main thread's loop
 //! does the work for it.
 
+use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 /// How long threads may take to end once the request in flight was aborted.
@@ -13,6 +14,27 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 /// The same two after a second signal.
 const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
 pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
+
+/// The same signal within this time is no second request: `timeout` and shells signal a process, and then its group.
+const REPEAT: Duration = Duration::from_millis(500);
+
+/// Which signals are requests to end.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    latest: Option<(c_int, Instant)>,
+}
+
+impl Requests {
+    /// Whether this signal is one more request.
+    pub(super) fn is_next(&mut self, signal: c_int, now: Instant) -> bool {
+        let is_same = |(latest, time)| signal == latest && now.duration_since(time) < REPEAT;
+        let is_next = !self.latest.is_some_and(is_same);
+        if is_next {
+            self.latest = Some((signal, now));
+        }
+        is_next
+    }
+}
 
 /// An event for the main thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,6 +325,25 @@ mod tests {
                 assert_eq!(supervisor.is_over(), is_last, "{name} at {seconds}");
             }
             assert_eq!(supervisor.was_signalled(), is_signalled, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_same_signal_twice_within_a_moment_is_one_request() {
+        let begin = Instant::now();
+        for (signals, requests) in [
+            (&[(15, 0)][..], &[0][..]),
+            (&[(15, 0), (15, 0), (15, 499), (15, 500)], &[0, 500]),
+            (&[(15, 0), (15, 400), (15, 800), (15, 900)], &[0, 800]),
+            (&[(15, 0), (2, 1), (2, 2)], &[0, 1]),
+        ] {
+            let mut all = Requests::default();
+            let at = |time| begin + Duration::from_millis(time);
+            let next = signals
+                .iter()
+                .filter(|(signal, time)| all.is_next(*signal, at(*time)));
+            let next: Vec<_> = next.map(|(_, time)| *time).collect();
+            assert_eq!(next, requests, "{signals:?}");
         }
     }
 

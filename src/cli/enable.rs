@@ -18,6 +18,7 @@ use crate::config::limits;
 use crate::config::opt::Opt;
 use crate::config::options::{DisableOptions, EnableOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::config::text::{self, Setting, SyntaxError};
 use crate::telemetry::message::Message;
 use crate::text::hex;
@@ -227,7 +228,9 @@ fn change(
     }
     let path = shown(&path.to_string_lossy());
     message += &match has_changed {
-        true => format!("written to {path}; running agents follow within 5 s\n"),
+        true => format!(
+            "written to {path}; running agents follow within 5 s, unless their own flags or variables say otherwise\n"
+        ),
         false => format!("{path} is unchanged\n"),
     };
     // If standard output is closed, the change stays.
@@ -274,7 +277,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination
     })
     .map_err(CommandError::Failed)?;
     let failed = |error: UsageError| CommandError::Failed(error.0);
-    limits::check(&options, &provenance).map_err(failed)?;
+    startable::check(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
     Ok((options, destination))
 }

@@ -19,6 +19,8 @@ pub const NAME: &str = "s3-audit-webhook";
 pub struct Service {
     /// Its state, such as `active` or `failed`.
     pub state: String,
+    /// It ends again and again, and systemd is about to start it once more.
+    is_looping: bool,
     user: String,
     group: String,
     groups: Vec<String>,
@@ -40,6 +42,7 @@ impl Service {
             match (name, value) {
                 ("LoadState", value) => is_loaded = value == "loaded",
                 ("ActiveState", value) => service.state = value.into(),
+                ("SubState", value) => service.is_looping = value.starts_with("auto-restart"),
                 ("User", value) => service.user = value.into(),
                 ("Group", value) => service.group = value.into(),
                 ("SupplementaryGroups", value) => {
@@ -55,6 +58,19 @@ impl Service {
             }
         }
         is_loaded.then_some(service)
+    }
+
+    /// Why it does not run, if that is not because nobody has started it.
+    fn failure(&self) -> Option<String> {
+        match &*self.state {
+            "failed" => Some(format!(
+                "the service had failed; start it again: systemctl restart {NAME}"
+            )),
+            _ if self.is_looping => Some(format!(
+                "the service keeps failing; see why: journalctl -u {NAME} -n 20"
+            )),
+            _ => None,
+        }
     }
 
     /// Why the service can't read this file, if it can't.
@@ -92,12 +108,10 @@ impl Service {
 /// What to do so that an agent runs on this host; `None` if one runs, as its status in `state_dir` or systemd says.
 pub fn who_runs(state_dir: &Path) -> Option<String> {
     let service = Service::find();
-    let state = service.as_ref().map_or("", |service| &service.state);
-    if state == "failed" {
-        return Some(format!(
-            "the service had failed; start it again: systemctl restart {NAME}"
-        ));
+    if let Some(failure) = service.as_ref().and_then(Service::failure) {
+        return Some(failure);
     }
+    let state = service.as_ref().map_or("", |service| &service.state);
     let (agents, _) = agents::read(state_dir).unwrap_or_default();
     let (now, host) = (SystemTime::now(), host::name());
     let runs = |agent: &Agent| agent.state["host"] == *host && agent.status(now) == Status::Up;
@@ -180,5 +194,33 @@ mod tests {
             None
         );
         assert_eq!(Service::parse(""), None);
+    }
+
+    #[test]
+    fn a_service_that_fails_and_is_started_again_does_not_run() {
+        for (state, sub, what) in [
+            ("active", "running", None),
+            ("activating", "start", None),
+            ("inactive", "dead", None),
+            ("failed", "failed", Some("the service had failed; ")),
+            (
+                "activating",
+                "auto-restart",
+                Some("the service keeps failing; "),
+            ),
+            (
+                "activating",
+                "auto-restart-queued",
+                Some("the service keeps failing; "),
+            ),
+        ] {
+            let properties = format!("LoadState=loaded\nActiveState={state}\nSubState={sub}\n");
+            let failure = Service::parse(&properties).unwrap().failure();
+            let is_right = match what {
+                Some(what) => failure.as_ref().is_some_and(|text| text.starts_with(what)),
+                None => failure.is_none(),
+            };
+            assert!(is_right, "{sub}: {failure:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::source::{Spec, WhenFull};
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
 use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::header;
 
 /// Many events of S3 are longer.
 const EVENT_BYTES: usize = 1 << 10;
@@ -37,26 +38,34 @@ fn missing_file(provenance: &Provenance) -> Option<Message> {
     })
 }
 
-/// A message for each file of secrets that every user can read or change, and for settings that every user can change.
-/// Those of the webhook's keys come with the webhook.
+/// A message for each file of secrets or events that every user can read or change, and for settings that every user
+/// can change. Those of the webhook's keys come with the webhook.
 fn open_files(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     let has_secret = |option| provenance.file.setting(option).is_some();
     let is_secret = [Opt::AuthToken, Opt::Header, Opt::Proxy].map(has_secret);
-    let settings = (Opt::Config, Some(&provenance.file.path));
+    let in_headers = options.webhook.headers.iter();
+    let in_headers = in_headers.filter_map(|text| Some((Opt::Header, header::file(text)?)));
+    // Without a file of its own, the key is with the certificate.
+    let key = match &options.listen_key {
+        Some(_) => (Opt::ListenKey, &options.listen_key),
+        None => (Opt::ListenCert, &options.listen_cert),
+    };
     let files = [
-        settings,
-        (Opt::AuthTokenFile, options.webhook.auth_token_file.as_ref()),
-        (Opt::ListenTokenFile, options.listen_token_file.as_ref()),
-        (Opt::StatusTokenFile, options.status_token_file.as_ref()),
-        (Opt::ListenKey, options.listen_key.as_ref()),
+        (Opt::Config, &Some(provenance.file.path.clone())),
+        (Opt::AuthTokenFile, &options.webhook.auth_token_file),
+        (Opt::ListenTokenFile, &options.listen_token_file),
+        (Opt::StatusTokenFile, &options.status_token_file),
+        key,
+        (Opt::RejectFile, &options.reject_file),
     ];
-    let open = files.into_iter().filter_map(|(option, path)| {
-        let path = path?;
+    let files = files.map(|(option, path)| Some((option, path.clone()?)));
+    let open = files.into_iter().flatten().chain(in_headers);
+    let open = open.filter_map(|(option, path)| {
         let rights = match option {
             Opt::Config if !is_secret.contains(&true) => 0o002,
             _ => 0o006,
         };
-        let file = fs::metadata(path).ok()?;
+        let file = fs::metadata(&path).ok()?;
         // Everybody may write to /dev/null.
         (file.is_file() && file.mode() & rights != 0).then(|| Message::KeyReadable {
             option: provenance.name(option),
@@ -293,6 +302,14 @@ mod tests {
     fn files_of_secrets_are_for_their_owner_and_group() {
         const TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN=x\n";
         const OTHER: &str = "S3_AUDIT_WEBHOOK_BATCH_EVENTS=1\n";
+        const OPTIONS: [&str; 6] = [
+            "--auth-token-file",
+            "--listen-token-file",
+            "--status-token-file",
+            "--listen-cert",
+            "--reject-file",
+            "--header",
+        ];
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         fs::write(path("token"), "x").unwrap();
@@ -301,22 +318,25 @@ mod tests {
             (TOKEN, 0o644, 0o640, &["--config"]),
             (OTHER, 0o644, 0o600, &[]),
             (OTHER, 0o646, 0o600, &["--config"]),
-            (OTHER, 0o600, 0o604, &["--listen-token-file"]),
-            (OTHER, 0o600, 0o602, &["--listen-token-file"]),
+            (OTHER, 0o600, 0o604, &OPTIONS),
+            (OTHER, 0o600, 0o602, &OPTIONS),
         ] {
             fs::write(path("env"), text).unwrap();
             for (name, mode) in [("env", mode), ("token", token_mode)] {
                 fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
             }
+            let value = |option: &str| match option {
+                "--header" => format!("X-Key: @{}", path("token")),
+                _ => path("token"),
+            };
+            let files = OPTIONS.map(|option| format!("{option}={}", value(option)));
             let arguments = [
-                "x",
-                "run",
-                "--config",
-                &path("env"),
-                "--listen-token-file",
-                &path("token"),
+                "x".to_owned(),
+                "run".into(),
+                format!("--config={}", path("env")),
             ];
-            let (options, provenance) = read(arguments.map(OsString::from));
+            let arguments = arguments.into_iter().chain(files).map(OsString::from);
+            let (options, provenance) = read(arguments);
             let found = open_files(&options, &provenance)
                 .into_iter()
                 .map(|message| message.text());

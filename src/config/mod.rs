@@ -12,6 +12,7 @@ pub mod provenance;
 pub mod rules_options;
 pub mod shared_options;
 pub mod spool_options;
+pub mod startable;
 pub mod text;
 pub mod trail_options;
 mod webhook_options;

@@ -306,15 +306,17 @@ fn parse_pattern(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A file's mode, as chmod takes it.
+/// A file's mode, as chmod takes it. Who connects to a socket needs the right to write to it.
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode @ ..=0o777) if !text.starts_with('+') && mode & 0o222 != 0 => Ok(mode),
-        // Who connects to a socket needs the right to write to it.
-        _ => Err(
-            "is no mode with which anybody could connect; fix: use three octal digits such as 0660"
+        // It may be the decimal number that YAML has made of an octal one: 432 of 0660, with which others could write.
+        Ok(mode @ ..=0o777) if !text.starts_with('+') && mode & 0o600 != 0o600 => Err(
+            "is no mode with which the owner could read and write; fix: use three octal digits such as 0660, in quotes \
+             in YAML: \"0660\""
                 .into(),
         ),
+        Ok(mode @ ..=0o777) if !text.starts_with('+') => Ok(mode),
+        _ => Err("is no file mode; fix: use three octal digits such as 0660".into()),
     }
 }
 

@@ -135,8 +135,8 @@ impl Provenance {
         )))
     }
 
-    /// What an operator should know at the start: that this user may not read the settings file, and which names in it
-    /// and in the environment look like settings but are not, so that typing errors are noticed.
+    /// What an operator should know at the start: that this user may not read the settings file, which names in it are
+    /// none of a setting, and which in the environment only look like one, so that typing errors are noticed.
     pub fn warnings(&self) -> Vec<Message> {
         let path = self.file.path.display();
         let in_file = self.file.settings().iter();
@@ -159,7 +159,7 @@ impl Provenance {
     }
 }
 
-/// A message if a name looks like a setting and is none where it is.
+/// A message if a name is none of a setting where it is. In the environment it must look like one.
 fn unknown(name: &str, in_file: bool, place: String) -> Option<Message> {
     let upper = name.to_ascii_uppercase();
     let rest = upper.strip_prefix(PREFIX);
@@ -173,7 +173,7 @@ fn unknown(name: &str, in_file: bool, place: String) -> Option<Message> {
         }
         Some(option) if option.variable() == name => return None,
         Some(option) => ("this version", format!("write {}", option.variable())),
-        None if is_log || rest.is_none() => return None,
+        None if is_log => return None,
         None => ("this version", "correct the name, or remove it".to_owned()),
     };
     // The environment may be made of this file.

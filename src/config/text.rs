@@ -59,6 +59,11 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, SyntaxError> {
             line: index + 1,
             what,
         };
+        // In a file with such line ends alone, everything behind a comment would be one.
+        if line.trim_end().contains('\r') {
+            let what = "contains a carriage return; fix: end each line with a line feed";
+            return Err(wrong(what.into()));
+        }
         let Some((name, value)) = parse_line(line).map_err(|what| wrong(what.into()))? else {
             continue;
         };
@@ -223,7 +228,7 @@ mod tests {
     fn lines_are_read_as_by_shells_and_systemd() {
         let text = "\u{feff}# comment\n; comment\n\n A=bare value # no comment\r\nexport\tB='it $1'\n\
                     C=\"a \\\"b\\\" \\\\ \\$c \\d\" # comment\nD=\nE=\"\"\nF=a=b\n\
-                    S3_AUDIT_WEBHOOK_A='a #b' # comment\nS3_AUDIT_WEBHOOK_B=#a#";
+                    S3_AUDIT_WEBHOOK_A='a #b' # comment\nS3_AUDIT_WEBHOOK_B=#a#\r";
         let expected = [
             ("A", "bare value # no comment", 4),
             ("B", "it $1", 5),
@@ -251,6 +256,8 @@ mod tests {
             ("A-B=s3cret", 1, "another name than a variable's"),
             ("--batch-bytes=s3cret", 1, "another name than a variable's"),
             ("A=s3cret\0", 1, "NUL"),
+            ("A=1\n# x\rA=s3cret\r", 2, "carriage return"),
+            ("A=1\rB=s3cret", 1, "carriage return"),
             ("S3_AUDIT_WEBHOOK_A=s3cret # s3cret", 1, "# behind a space"),
             ("S3_AUDIT_WEBHOOK_A=s3cret \t#s3cret", 1, "# behind a space"),
             ("S3_AUDIT_WEBHOOK_A= # s3cret", 1, "# behind a space"),

@@ -173,9 +173,12 @@ impl LiveRules {
         excluding.map(|(_, text)| Arc::clone(text)).collect()
     }
 
-    /// Applies these rules from now on.
-    pub fn replace(&self, rules: Rules) {
+    /// Applies these rules from now on. Returns what is not masked any more.
+    pub fn replace(&self, rules: Rules) -> Vec<String> {
+        let mut unmasked = self.current().masked.clone();
+        unmasked.retain(|what| !rules.masked.contains(what));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        unmasked
     }
 }
 

@@ -331,3 +331,15 @@ fn no_secret_of_the_captured_streams_is_left_and_all_else_is() {
     }
     assert_eq!(counts, CAPTURED);
 }
+
+#[test]
+fn what_is_not_masked_any_more_is_said() {
+    let masking = |fields: &[&str]| {
+        let masked = fields.iter().map(ToString::to_string).collect();
+        Rules::new(Filter::default(), None, masked)
+    };
+    let live = LiveRules::new(masking(&["s3", "a"]));
+    assert_eq!(live.replace(masking(&["b", "s3", "a"])), [""; 0]);
+    assert_eq!(live.replace(masking(&["a"])), ["b", "s3"]);
+    assert_eq!(live.replace(masking(&[])), ["a"]);
+}

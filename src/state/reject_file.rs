@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::Value;
 
-use crate::sys::thread;
+use crate::sys::{atomic_file, host, thread};
 use crate::telemetry::Report;
 
 /// How many bytes of events may wait to be written; a larger event waits alone.
@@ -102,11 +102,28 @@ impl Rejects {
 /// # Errors
 /// It can't be written to, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
+    open_or_make(path, true)
+}
+
+/// Checks that the file could be opened. Makes none.
+///
+/// # Errors
+/// As for [`open`].
+pub fn check(path: &Path) -> io::Result<()> {
+    match open_or_make(path, false) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            host::check_writable(atomic_file::directory(path))
+        }
+        opened => opened.map(drop),
+    }
+}
+
+fn open_or_make(path: &Path, makes: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // A FIFO without a reader must not block the agent.
     options
         .append(true)
-        .create(true)
+        .create(makes)
         .mode(0o600)
         .custom_flags(libc::O_NONBLOCK);
     let file = options.open(path)?;

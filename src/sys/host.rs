@@ -1,6 +1,9 @@
 //! This host's name, and who runs this process.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// The kernel's name, or `localhost` if it has none. By a call, not from `/proc`, where the service's unit shows only
 /// processes.
@@ -12,6 +15,20 @@ pub fn name() -> String {
     match CStr::from_bytes_until_nul(&name) {
         Ok(name) if status == 0 && !name.is_empty() => name.to_string_lossy().into_owned(),
         _ => "localhost".into(),
+    }
+}
+
+/// Whether this user may make files in a directory.
+///
+/// # Errors
+/// The directory is not there, is read-only, or is others'.
+pub fn check_writable(directory: &Path) -> io::Result<()> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    let wanted = libc::W_OK | libc::X_OK;
+    // SAFETY: the path is a string that ends with a zero.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), wanted, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

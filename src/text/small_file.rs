@@ -9,6 +9,9 @@ use std::path::Path;
 /// Files with more bytes than this are an error: nothing that is read here is that long.
 const MAX: u64 = 1 << 20;
 
+/// What is wrong with a text file that could be read.
+pub const NOT_UTF8: &str = "it contains bytes that are not UTF-8";
+
 /// Reads a file of at most 1 MiB.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As for [`read`], or it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(read(path)?);
-    text.map_err(|_| Error::other("it contains bytes that are not UTF-8"))
+    text.map_err(|_| Error::other(NOT_UTF8))
 }
 
 #[cfg(test)]

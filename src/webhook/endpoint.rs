@@ -30,8 +30,8 @@ impl Endpoint {
         }
         // The same where the URL is too wrong to tell where they end, and for a query.
         let wrong = |what: &str| match text.split(['?', '#']).next() {
-            Some(shown) if !text.contains('@') && shown.is_empty() == text.is_empty() => {
-                format!("'{shown}' {what}; {WANTED}")
+            Some(path) if !may_hold_password(text) && path.is_empty() == text.is_empty() => {
+                format!("'{}' {what}; {WANTED}", shown(path))
             }
             _ => format!("{what}; {WANTED}"),
         };
@@ -139,6 +139,18 @@ impl Collector {
             _ => None,
         }
     }
+}
+
+/// Whether a text that is no valid URL may hold a password: it has an `@`, or behind a colon what is no port, as in
+/// `http://me:s3cret` without a host.
+pub fn may_hold_password(text: &str) -> bool {
+    let is_port = |part: &str| part.len() <= 5 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let holds = |part: &str| {
+        let address = part.strip_prefix('[').and_then(|part| part.split_once(']'));
+        let rest = address.map_or(part, |(_, rest)| rest);
+        rest.split(':').skip(1).any(|part| !is_port(part))
+    };
+    text.contains('@') || text.split(['/', '?', '#']).any(holds)
 }
 
 /// Path segments with more characters than this may be secrets. Slack's have 24.
@@ -257,9 +269,24 @@ mod tests {
             "ftp://user:s3cret@hec/?s3cret",
             "hec/?s3cret",
             "hec/#s3cret",
+            // The host was forgotten.
+            "http://user:s3cret",
+            "https:/user:s3cret/",
+            "htps://user:s3cret",
+            "user:s3cret",
+            "http://user:1234567:s3cret",
+            "htps://hec/a-long-part-s3cret-of-a-path",
         ] {
             let error = Endpoint::parse(text).unwrap_err();
             assert!(!error.contains("s3cret"), "{error}");
+        }
+        for text in [
+            "hec:8088",
+            "https://hec:99999/x",
+            "htps://[2001:db8::1]:88/",
+        ] {
+            let error = Endpoint::parse(text).unwrap_err();
+            assert!(error.contains(&format!("'{text}'")), "{error}");
         }
     }
 

@@ -32,13 +32,14 @@ pub fn parse(text: &str) -> Result<Header, String> {
     if let Some(reason) = reserved(&header) {
         return Err(format!("{name} {reason}"));
     }
-    let content;
-    let value = match file(text) {
-        None => value,
+    let (content, place);
+    let (name, value) = match file(text) {
+        None => (name, value),
         Some(path) => {
+            place = format!("{name}: {}", path.display());
             content = small_file::read_text(&path)
-                .map_err(|error| format!("{name}: {} can't be read: {error}", path.display()))?;
-            content.trim()
+                .map_err(|error| format!("{place} can't be read: {error}"))?;
+            (&*place, content.trim())
         }
     };
     let is_text = |byte: u8| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic();

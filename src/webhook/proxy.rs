@@ -4,6 +4,8 @@ use std::fmt;
 
 use ureq::http::Uri;
 
+use crate::webhook::endpoint;
+
 /// The port if a proxy's URL names none, as in curl.
 const PORT: u16 = 1080;
 
@@ -25,7 +27,7 @@ impl Proxy {
     pub fn parse(text: &str, place: &str) -> Result<Self, String> {
         let text = text.trim();
         const FIX: &str = "fix: use a URL such as http://proxy:3128";
-        let wrong = |what: &str| match text.contains('@') {
+        let wrong = |what: &str| match endpoint::may_hold_password(text) {
             true => format!("{what}; {FIX}, and in user and password %2F for / and so on"),
             false => format!("'{text}' {what}; {FIX}"),
         };
@@ -133,10 +135,13 @@ mod tests {
             "http://me:s3/cret@proxy:3128",
             "http://me:77/cret@proxy:3128",
             "http://me:s3%zzcret@pro xy:3128",
+            // The host was forgotten.
+            "http://me:s3cret",
+            "me:s3cret",
         ] {
             let error = Proxy::parse(text, "").unwrap_err();
             let is_told = ["s3", "cret", "77"].iter().any(|part| error.contains(part));
-            assert!(!is_told || !text.contains('@'), "{error}");
+            assert!(!is_told, "{error}");
             assert_eq!(shown(text), "…");
         }
     }

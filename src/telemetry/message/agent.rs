@@ -162,6 +162,10 @@ macro_rules! agent_messages {
         /// The agent now uses the [rules](rules.md) after the colon, or none.
         RulesChanged { changed: String, rules: Rules } = "rules_changed" Info
             "settings changed ({changed}){rules}";
+        /// Values that `--redact` or `--redact-field` masked until now are sent as they are.
+        /// **Fix:** if this was not intended, such as by an empty settings file, set it again.
+        MaskingRemoved { fields: String } = "masking_removed" Warn
+            "no longer masked: {fields}";
         /// A rule names a member that these events don't have, so it never matches. Logged once.
         /// **Fix:** compare the name with an event: `run --dry-run` prints them.
         RuleUnseen { member: String, events: usize } = "rule_unseen" Warn
@@ -213,7 +217,7 @@ macro_rules! agent_messages {
         /// **Fix:** use `--ca-file` or [`--pin-sha256`](tls.md#certificates-that-cant-be-verified) instead.
         CertificateUnverified { option: String } = "certificate_unverified" Warn
             "{option}: the webhook's certificate is not verified; anyone on the network path can read the token and the events";
-        /// The mode of this file lets every user read a key or token, or change it or the settings.
+        /// The mode of this file lets every user read a key, a token or rejected events, or change it or the settings.
         /// **Fix:** `chmod o= FILE`, as the line says.
         KeyReadable { option: String, path: String } = "key_readable" Warn
             "{option}: every user of this host can read or change {path}; fix: chmod o= {path}";
