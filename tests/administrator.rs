@@ -355,7 +355,7 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         ),
         (
             "--config=/missing.env",
-            "/missing.env: can't be read: no such file (fix: correct the name, or create it); its settings are not used",
+            "/missing.env: no such file; until it is there, only flags and variables count",
         ),
     ] {
         let said = settings.run(&["check", options]);

@@ -93,8 +93,12 @@ fn a_directory_that_is_not_there_yet_is_no_wrong_usage() {
 }
 
 fn with_file(command: &str, path: &str) -> Ended {
+    with_source(command, "unix-listen:unused", path)
+}
+
+fn with_source(command: &str, source: &str, path: &str) -> Ended {
     Agent::command()
-        .args([command, "--source=unix-listen:unused"])
+        .args([command, "--source", source])
         .args(["--endpoint=http://127.0.0.1:1/", "--auth-token=none"])
         .arg(format!("--reject-file={path}"))
         .run()
@@ -115,6 +119,23 @@ fn check_makes_no_file_and_leaves_one_as_it_was() {
     assert_eq!(fs::read(&path).unwrap(), b"{}\n");
     let ended = with_file("check", "/dev/null");
     assert_eq!(ended.code, Some(2), "{}", ended.log);
+}
+
+#[test]
+fn a_file_that_a_source_reads_is_refused() {
+    for (source, path, is_read) in [
+        ("file:/none/audit.log", "/none/audit.log.rejected", true),
+        ("file:/none/*.log", "/none/rejected.log", true),
+        ("file:/none/*.1", "/none/rejected", true),
+        ("file:none/**", "none/later/rejected", true),
+        ("file:/none/*.log", "/none/rejected.json", false),
+        ("file:/none/audit.log", "/none/rejected.log", false),
+    ] {
+        let ended = with_source("check", source, path);
+        let is_refused = ended.log.contains("would come again; fix: ");
+        assert_eq!(is_refused, is_read, "{source} {path}: {}", ended.log);
+        assert_eq!(ended.code == Some(2), is_read, "{}", ended.log);
+    }
 }
 
 #[test]

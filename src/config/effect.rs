@@ -32,9 +32,8 @@ pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
 fn missing_file(provenance: &Provenance) -> Option<Message> {
     let file = &provenance.file;
     let is_missing = file.is_given && file.settings.as_ref().err() == Some(&ErrorKind::NotFound);
-    is_missing.then(|| Message::SettingsUnreadable {
+    is_missing.then(|| Message::SettingsAbsent {
         path: file.path.display().to_string(),
-        error: "no such file (fix: correct the name, or create it)".into(),
     })
 }
 

@@ -9,7 +9,8 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::rules::Rules;
-use crate::source::Spec;
+use crate::source::{self, Spec};
+use crate::state::reject_file;
 
 /// Checks the options of `run`. Returns the rules that they make.
 ///
@@ -27,14 +28,32 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Rules, Usa
             return Err(provenance.error(option, what));
         }
     }
-    let rejects = options.reject_file.as_ref().filter(|_| !options.dry_run);
-    let is_no_file = |path: &&_| fs::metadata(path).is_ok_and(|found| !found.is_file());
-    if let Some(path) = rejects.filter(is_no_file) {
-        let path = path.display();
-        let what = format!("{path} is not a regular file; fix: name a file that can be written to");
-        return Err(provenance.error(Opt::RejectFile, what));
-    }
+    check_reject_file(options).map_err(|what| provenance.error(Opt::RejectFile, what))?;
     options.rules.rules(provenance)
+}
+
+/// Checks that `--reject-file` is a file, and one that no source reads: each of its events would be rejected again.
+fn check_reject_file(options: &RunOptions) -> Result<(), String> {
+    let Some(file) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
+        return Ok(());
+    };
+    let path = file.display();
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return Err(format!(
+            "{path} is not a regular file; fix: name a file that can be written to"
+        ));
+    }
+    let names = [file.clone(), reject_file::older(file)];
+    let reads = |spec: &&Spec| {
+        let mut names = names.iter();
+        names.any(|name| source::reads(spec, &options.exclude_files, name))
+    };
+    match options.sources.iter().find(reads) {
+        Some(spec) => Err(format!(
+            "{path} is read by {spec}, so what is rejected would come again; fix: put it into another directory"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Checks that each source is given only once, and that no two listen at one address.

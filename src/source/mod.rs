@@ -26,6 +26,7 @@ pub use output::{Broken, SourceOutput};
 pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
 
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;

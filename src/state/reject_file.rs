@@ -168,7 +168,7 @@ fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) 
 }
 
 /// The file with what was written before this one was full.
-fn older(path: &Path) -> PathBuf {
+pub fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()

@@ -190,10 +190,13 @@ macro_rules! agent_messages {
         /// **Fix:** `systemctl restart s3-audit-webhook`
         SettingNeedsRestart { setting: String, what: &'static str } = "setting_needs_restart" Warn
             "{setting} {what}; restart the agent to apply it";
-        /// The settings file exists, but this user may not read it; or it was named, and is not there. A running agent
-        /// reads it as soon as it is.
-        /// **Fix:** correct the name; or restart the service, which lets its group read the file; elsewhere `chgrp` it
-        /// to the agent's group and `chmod 640`.
+        /// The settings file was named, but is not there. A running agent reads it as soon as it is.
+        /// **Fix:** correct the name, or create it, as `enable` does.
+        SettingsAbsent { path: String } = "settings_absent" Info
+            "{path}: no such file; until it is there, only flags and variables count";
+        /// The settings file exists, but this user may not read it.
+        /// **Fix:** restart the service, which lets its group read the file; elsewhere `chgrp` it to the agent's group
+        /// and `chmod 640`.
         SettingsUnreadable { path: String, error: String } = "settings_unreadable" Warn
             "{path}: can't be read: {error}; its settings are not used";
         /// A typo, a setting of another version, or one that only the environment can have. A running agent logs it too, when
