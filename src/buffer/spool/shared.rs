@@ -350,7 +350,10 @@ impl Shared {
                 let behind = std::mem::take(&mut state.pending);
                 group.end(result);
                 group.ticket = None;
-                if !writer.may_have_written() {
+                if writer.may_have_written() {
+                    // Nothing of it can be left out any more, whatever happens next.
+                    self.count(&mut group);
+                } else {
                     group.records.truncate(awaited_from);
                     let refused = group.leave_out_awaited();
                     state.claimed -= refused;
@@ -384,6 +387,14 @@ impl Shared {
         }
     }
 
+    /// What is awaited of these events counts as received.
+    fn count(&self, group: &mut Group) {
+        for (source, events) in group.uncounted.drain(..) {
+            self.report.received(source, events);
+        }
+        group.awaited_bytes = 0;
+    }
+
     fn written(&self, state: &mut State, mut group: Group, written: Written, first: u64) {
         self.worked(state);
         if written.is_new {
@@ -391,9 +402,7 @@ impl Shared {
             state.dir_is_unsynced = true;
             state.unseen.push(Unsynced::new(&written, first));
         }
-        for (source, events) in group.uncounted.drain(..) {
-            self.report.received(source, events);
-        }
+        self.count(&mut group);
         let (segment, events) = (written.segment, group.events);
         state.segments.appended(segment, written.bytes, events);
         if self.sync != SyncMode::Always {

@@ -36,6 +36,8 @@ pub(super) struct Disk {
     pub(super) shrinks: bool,
     /// It is not at its place any more.
     pub(super) is_replaced: bool,
+    /// The same, until it was looked for this often.
+    pub(super) away: Option<usize>,
     /// No file can be removed or renamed.
     pub(super) keeps: bool,
     /// Bytes that can't be read, of every file or of this one.
@@ -82,6 +84,20 @@ pub(super) struct FakeDir(pub(super) Arc<Mutex<Disk>>);
 struct FakeFile(FakeDir, usize);
 
 impl Disk {
+    /// Looks for it where it should be.
+    pub(super) fn come_back(&mut self) -> io::Result<()> {
+        match &mut self.away {
+            None | Some(0) => {
+                self.away = None;
+                Ok(())
+            }
+            Some(left) => {
+                *left -= 1;
+                Err(ErrorKind::NotFound.into())
+            }
+        }
+    }
+
     fn refuse_if_stuck(&self, name: &str) -> io::Result<()> {
         match self.stuck.as_deref() == Some(name) {
             true => Err(ErrorKind::PermissionDenied.into()),
@@ -231,7 +247,8 @@ impl Dir for FakeDir {
     }
 
     fn is_replaced(&self) -> bool {
-        self.disk().is_replaced
+        let disk = self.disk();
+        disk.is_replaced || disk.away.is_some()
     }
 }
 
