@@ -196,7 +196,7 @@ impl CheckpointWriter {
             }
             let watermark = stats.watermark();
             for entry in &mut self.entries {
-                watchdog.state_dir(IF_IT_HANGS, || {
+                watchdog.dir(IF_IT_HANGS, || {
                     if is_due {
                         entry.look_for_store(&self.dir);
                     }

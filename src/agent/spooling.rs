@@ -37,11 +37,12 @@ pub(super) fn open(
     if options.dry_run {
         return Ok((None, Vec::new()));
     }
-    let mut notices = watchdog.state_dir(AT_START, || unused(options, &path));
+    let watchdog = watchdog.of(&path);
+    let mut notices = watchdog.dir(AT_START, || unused(options, &path));
     if options.spool.spool_bytes == 0 {
         return Ok((None, notices));
     }
-    let files = watchdog.state_dir(AT_START, || {
+    let files = watchdog.dir(AT_START, || {
         if options.spool.dir.spool_dir.is_none() {
             state::create_dir(&options.spool.dir.state.state_dir)?;
         }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -26,14 +26,12 @@ pub(super) const UNWRITTEN: u64 = 2 << 20;
 const GATHERED: u64 = 512 << 10;
 /// How often to wait until the queue has taken other events: reading events back would cost more.
 const FOR_ROOM: usize = 10;
-/// How long a stream is not read while too much is unwritten; then its events are dropped.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// How many bytes that were written may wait in memory for the queue.
 pub(super) const FRESH: u64 = 3 << 20;
 /// Up to this many bytes of events are copied to others: one large record costs less than many small ones.
 pub(super) const FEW: usize = CHUNK_BYTES / 4;
 /// What a hanging directory means.
-pub(super) const IF_IT_HANGS: &str = "clients of the spool wait";
+pub(super) const IF_IT_HANGS: &str = "clients of the spool wait, other events are kept in memory";
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
@@ -55,7 +53,9 @@ pub(super) struct State {
     /// An empty group with reused memory.
     blank: Group,
     /// How many streams wait until something was written.
-    waiting_for_room: usize,
+    pub(super) waiting_for_room: usize,
+    /// One of them has waited in vain, and since then too much was unwritten all the time.
+    pub(super) hangs: bool,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     /// What was written since it was looked whether these files are still there. The last one is the newest segment.
@@ -90,7 +90,7 @@ pub(super) struct Shared {
     /// For the reader: there is something to read.
     pub(super) unread: Condvar,
     /// For streams: something was written.
-    room: Condvar,
+    pub(super) room: Condvar,
     pub(super) path: String,
     pub(super) limit: u64,
     pub(super) segment_bytes: u64,
@@ -110,6 +110,7 @@ impl State {
             spare: Vec::new(),
             blank: Group::default(),
             waiting_for_room: 0,
+            hangs: false,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             unseen: Vec::new(),
@@ -272,25 +273,6 @@ impl Shared {
         }
     }
 
-    /// A stream is not read on while there is much to write.
-    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
-        if busy(&mut state) {
-            state.waiting_for_room += 1;
-            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting_for_room -= 1;
-        }
-        state
-    }
-
-    /// Wakes streams that wait, but only if there are any: it takes a system call.
-    fn made_room(&self, state: &State) {
-        if state.waiting_for_room > 0 {
-            self.room.notify_all();
-        }
-    }
-
     /// Reports once that a segment is damaged.
     pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
         Message::SpoolDamaged {
@@ -336,7 +318,7 @@ impl Shared {
         let awaited_from = group.records.len();
         group.records.append(&mut group.awaited);
         let write = || writer.write(&group.records, first, now());
-        let written = self.watchdog.state_dir(IF_IT_HANGS, write);
+        let written = self.watchdog.dir(IF_IT_HANGS, write);
         let mut state = self.lock();
         let result = match written {
             Ok(written) => {

@@ -1,7 +1,7 @@
 //! The time while nothing is appended: because the limit is reached, or because the disk fails.
 
 use std::io;
-use std::sync::MutexGuard;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::group::{Appended, SyncMode, Trouble, result_of};
@@ -12,6 +12,8 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::{IfAny, Message};
 use crate::text::quantity::{HumanDuration, Size};
 
+/// How long a stream is not read while too much is unwritten; then its events go through memory.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,29 @@ impl State {
 }
 
 impl Shared {
+    /// A stream is not read on while there is much to write; but no longer when one has waited in vain.
+    pub(super) fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
+        if busy(&mut state) && !state.hangs {
+            state.waiting_for_room += 1;
+            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting_for_room -= 1;
+        }
+        state.hangs = busy(&mut state);
+        state
+    }
+
+    /// Wakes streams that wait, but only if there are any: it takes a system call.
+    pub(super) fn made_room(&self, state: &State) {
+        if state.waiting_for_room > 0 {
+            self.room.notify_all();
+        }
+    }
+
     /// Why this much can't be taken now, if it can't.
     pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
         self.look_for_room(state, bytes);
@@ -78,7 +103,7 @@ impl Shared {
         let is_busy = !waits && state.claimed >= UNWRITTEN;
         match state.dir {
             None => Some(Appended::Unavailable),
-            Some(_) => is_busy.then_some(Appended::Full),
+            Some(_) => is_busy.then_some(Appended::Unavailable),
         }
     }
 
@@ -130,7 +155,7 @@ impl Shared {
         let bytes = trouble.map_or(0, |trouble| trouble.bytes);
         drop(state);
         let try_out = || writer.try_out(first, bytes, self.sync != SyncMode::Never);
-        let tried = self.watchdog.state_dir(IF_IT_HANGS, try_out);
+        let tried = self.watchdog.dir(IF_IT_HANGS, try_out);
         let mut state = self.lock();
         match tried {
             Ok(()) => self.worked(&mut state),

@@ -168,7 +168,7 @@ impl Upkeep {
     }
 
     pub(super) fn io<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.shared.watchdog.state_dir(self.effect(), work)
+        self.shared.watchdog.dir(self.effect(), work)
     }
 
     /// What it means if this thread hangs.
@@ -188,7 +188,7 @@ impl Upkeep {
         let Some(step) = self.noted.step(self.shared.sync, reached, is_due) else {
             return;
         };
-        let taken = self.shared.watchdog.state_dir(effect, || {
+        let taken = self.shared.watchdog.dir(effect, || {
             if step.writes {
                 position.write(step.at)?;
             }

@@ -254,7 +254,7 @@ macro_rules! source_messages {
         CheckpointRestored { path: String } = "checkpoint_restored" Info
             "{path}: checkpoint written again";
         /// The directory does not answer; the part after `;` says what waits for it. Events are delivered all the same.
-        /// **Fix:** repair the mount, or use another `--state-dir`.
+        /// **Fix:** repair the mount, or use another `--state-dir` or `--spool-dir`.
         StateDirSlow { dir: String, lasts: HumanDuration, effect: &'static str } = "state_dir_slow" Warn
             "{dir}: no answer for {lasts}, as on a mount whose server is down; {effect}";
         /// The directory answers again.

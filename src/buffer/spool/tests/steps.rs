@@ -115,6 +115,10 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(dir: &FakeDir, sync: SyncMode) -> Self {
+        Self::of(dir, sync, LIMIT)
+    }
+
+    pub(super) fn of(dir: &FakeDir, sync: SyncMode, limit: u64) -> Self {
         let lock = tempfile::tempfile().unwrap();
         let mut files = Files::of(Arc::new(dir.clone()), lock).unwrap();
         let source = ReportedSource {
@@ -128,7 +132,7 @@ impl Life {
         });
         let shared = Shared::new(
             "spool".into(),
-            LIMIT,
+            limit,
             sync,
             Arc::clone(&report),
             Watchdog::default(),
