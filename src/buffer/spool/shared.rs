@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) queued: u64,
     pub(super) read_at: Option<u32>,
     pub(super) trouble: Option<Trouble>,
+    /// The last one, and when it ended, until that is logged.
+    pub(super) past: Option<(Trouble, Instant)>,
     /// How many sources may append something.
     pub(super) appenders: usize,
     /// What was written last, if the queue gets it next: it need not be read back.
@@ -119,6 +121,7 @@ impl State {
             queued: 0,
             read_at: None,
             trouble: None,
+            past: None,
             appenders: 0,
             fresh: None,
             reader_waits: false,

@@ -8,6 +8,7 @@ use super::group::{Appended, SyncMode, Trouble, result_of};
 use super::reader::Reader;
 use super::segments;
 use super::shared::{IF_IT_HANGS, Shared, State, UNWRITTEN};
+use crate::buffer::chunk::CHUNK_BYTES;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::{IfAny, Message};
 use crate::text::quantity::{HumanDuration, Size};
@@ -16,6 +17,10 @@ use crate::text::quantity::{HumanDuration, Size};
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// With how many bytes. What is larger may not have room for longer, which is to keep nothing else out.
+pub(super) const TRIED: u64 = CHUNK_BYTES as u64;
+/// How long until what is over is over: a spool that is full may be so many times a second.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 impl State {
     /// Whether nothing is appended.
@@ -23,11 +28,46 @@ impl State {
         self.trouble.is_some()
     }
 
+    /// Nothing is appended from now on. True unless that is known.
+    pub(super) fn fail(&mut self, result: Appended, retry_at: Option<Instant>) -> bool {
+        let past = self.past.take().map(|(trouble, _)| trouble);
+        let known = self.trouble.take().or(past);
+        let is_known = known.as_ref().is_some_and(|trouble| {
+            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
+        });
+        self.trouble = Some(Trouble {
+            since: known
+                .as_ref()
+                .map_or_else(Instant::now, |known| known.since),
+            retry_at,
+            result,
+            too_large: known.and_then(|known| known.too_large),
+        });
+        !is_known
+    }
+
+    /// How long something was wrong, once that has been over for some time.
+    pub(super) fn over(&mut self, now: Instant) -> Option<Duration> {
+        let past = self
+            .past
+            .take_if(|(_, ended)| now.duration_since(*ended) >= QUIET);
+        past.map(|(trouble, ended)| ended - trouble.since)
+    }
+
     /// This much was refused because a write has failed.
     pub(super) fn refused(&mut self, bytes: u64) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.bytes = trouble.bytes.max(bytes);
+        let trouble = self.trouble.as_mut();
+        if let Some(trouble) = trouble.filter(|it| it.result == Appended::Full && bytes > TRIED) {
+            let known = trouble.too_large.unwrap_or(bytes);
+            trouble.too_large = Some(known.min(bytes));
         }
+    }
+
+    /// Whether the disk had no room for this much a moment ago, but has some.
+    fn is_too_large(&self, bytes: u64) -> bool {
+        let past = self.past.as_ref();
+        let too_large = past.and_then(|(trouble, _)| trouble.too_large);
+        too_large.is_some_and(|too_large| bytes >= too_large)
     }
 
     /// Whether a disk that has failed is to be tried out now: there is nothing to write that would show it.
@@ -92,6 +132,9 @@ impl Shared {
         if let Some(trouble) = &state.trouble {
             return Some(trouble.result);
         }
+        if state.is_too_large(bytes) {
+            return Some(Appended::Full);
+        }
         let used = state.segments.bytes() + state.claimed;
         if used + bytes > self.limit {
             // Not because of a body that is larger than what is left, if others have room.
@@ -120,11 +163,8 @@ impl Shared {
     pub(super) fn fail(&self, state: &mut State, result: Appended, error: Option<&io::Error>) {
         let retry_at = error.map(|_| Instant::now() + RETRY);
         let dir = self.path.clone();
-        let is_known = state.trouble.as_ref().is_some_and(|trouble| {
-            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
-        });
         match error.map(io::Error::to_string) {
-            _ if is_known => {}
+            _ if !state.fail(result, retry_at) => {}
             None => Message::SpoolFull {
                 dir,
                 limit: Size(usize::try_from(self.limit).unwrap_or(usize::MAX)),
@@ -134,27 +174,16 @@ impl Shared {
             Some(error) if result == Appended::Full => Message::SpoolDiskFull { dir, error }.log(),
             Some(error) => Message::SpoolFailed { dir, error }.log(),
         }
-        let known = state.trouble.as_ref();
-        let known = known.map(|trouble| (trouble.since, trouble.bytes));
-        let (since, bytes) = known.unwrap_or_else(|| (Instant::now(), 0));
-        state.trouble = Some(Trouble {
-            since,
-            retry_at,
-            result,
-            bytes,
-        });
     }
 
-    /// Tries out a disk that has failed, with as many bytes as it has not taken. To be called if
-    /// [`State::must_try_out`] says so.
+    /// Tries out a disk that has failed. To be called if [`State::must_try_out`] says so.
     pub(super) fn try_out<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(writer) = state.writer.take() else {
             return state;
         };
-        let (first, trouble) = (state.segments.next(), state.trouble.as_ref());
-        let bytes = trouble.map_or(0, |trouble| trouble.bytes);
+        let first = state.segments.next();
         drop(state);
-        let try_out = || writer.try_out(first, bytes, self.sync != SyncMode::Never);
+        let try_out = || writer.try_out(first, TRIED, self.sync != SyncMode::Never);
         let tried = self.watchdog.dir(IF_IT_HANGS, try_out);
         let mut state = self.lock();
         match tried {
@@ -188,9 +217,16 @@ impl Shared {
             return;
         }
         if let Some(trouble) = state.trouble.take() {
+            state.past = Some((trouble, Instant::now()));
+        }
+    }
+
+    /// Logs that the spool takes events again, once it has for some time.
+    pub(super) fn log_restored(&self, now: Instant) {
+        if let Some(lasted) = self.lock().over(now) {
             Message::SpoolRestored {
                 dir: self.path.clone(),
-                lasted: HumanDuration(trouble.since.elapsed()),
+                lasted: HumanDuration(lasted),
             }
             .log();
         }

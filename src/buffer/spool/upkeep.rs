@@ -14,6 +14,7 @@ use super::overdue::Overdue;
 use super::position::{self, PositionFile};
 use super::segments::{self, Segment};
 use super::shared::{IF_IT_HANGS, Shared, now};
+use super::trouble::QUIET;
 use crate::buffer::queue::QueueStats;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::SpoolState;
@@ -87,6 +88,9 @@ impl Upkeep {
             if is_due {
                 self.look();
                 self.free();
+                // At the end, this is its last chance.
+                self.shared
+                    .log_restored(if is_last { now + QUIET } else { now });
             }
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));

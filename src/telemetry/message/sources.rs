@@ -168,7 +168,7 @@ macro_rules! source_messages {
         /// **Fix:** by the reason in the line.
         SpoolFailed { dir: String, error: String } = "spool_failed" Error
             "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources kept in memory";
-        /// The spool can be used again.
+        /// The spool can be used again, for 5 s by now.
         SpoolRestored { dir: String, lasted: HumanDuration } = "spool_restored" Info
             "{dir}: the spool takes events again after {lasted}";
         /// The disk did not take what was written. The agent writes those events again, to another file.

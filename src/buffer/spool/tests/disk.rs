@@ -32,6 +32,8 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<String, usize>,
     /// How many calls until one fails, if that is planned.
     pub(super) failing: Option<(usize, ErrorKind)>,
+    /// How many bytes it has room for, if not for any number.
+    pub(super) room: Option<usize>,
     /// Even then files can be made shorter, and removed.
     pub(super) shrinks: bool,
     /// It is not at its place any more.
@@ -256,6 +258,17 @@ impl SpoolFile for FakeFile {
     fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.call()?;
         let mut disk = self.0.disk();
+        let used: usize = disk
+            .names
+            .values()
+            .map(|file| disk.files[*file].bytes.len())
+            .sum();
+        let mut room = disk
+            .room
+            .map_or(usize::MAX, |room| room.saturating_sub(used));
+        if room == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let bytes = &mut disk.files[self.1].bytes;
         // A whole piece and a part of the next, as on a disk that is nearly full.
         let mut count = 0;
@@ -265,6 +278,8 @@ impl SpoolFile for FakeFile {
             } else {
                 part.len()
             };
+            let taken = taken.min(room);
+            room -= taken;
             bytes.extend_from_slice(&part[..taken]);
             count += taken;
         }

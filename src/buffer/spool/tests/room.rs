@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
-use super::steps::{Life, chunk};
-use crate::buffer::spool::shared::UNWRITTEN;
+use super::steps::{Life, chunk, retry};
+use crate::buffer::spool::shared::{State, UNWRITTEN};
+use crate::buffer::spool::trouble::{QUIET, TRIED};
 use crate::buffer::spool::{Appended, SyncMode};
 
 #[test]
@@ -23,4 +24,79 @@ fn a_disk_that_hangs_delays_streams_once_until_it_has_written() {
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(500), "{took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// A body that does not fit keeps nobody out for longer than until the disk is tried again, however often it comes.
+#[test]
+fn what_the_disk_has_no_room_for_keeps_out_only_what_is_as_large() {
+    let dir = FakeDir::default();
+    let life = Life::of(&dir, SyncMode::Second, 16 << 20);
+    let post = |bytes: u64| {
+        let line = "x".repeat(bytes as usize);
+        life.shared.append(&mut chunk(&line), 0, true)
+    };
+    let size = |bytes| if bytes > TRIED { "large" } else { "small" };
+    dir.disk().room = Some(1 << 20);
+    let large = 2 << 20;
+    assert_eq!(post(large), Appended::Full);
+    assert_eq!(post(1), Appended::Full, "not every client tries it out");
+    retry(&mut life.shared.lock());
+    life.write();
+    for (bytes, expected) in [
+        (1, Appended::Taken),
+        (large, Appended::Full),
+        (1, Appended::Taken),
+        (300_000, Appended::Taken),
+        (large - 9, Appended::Full),
+        (1, Appended::Full),
+    ] {
+        assert_eq!(post(bytes), expected, "{} {bytes}", size(bytes));
+    }
+    retry(&mut life.shared.lock());
+    life.write();
+    assert_eq!(
+        (post(large - 9), post(1)),
+        (Appended::Full, Appended::Taken)
+    );
+    // After some time without trouble it is tried.
+    life.shared.log_restored(Instant::now() + QUIET);
+    dir.disk().room = None;
+    assert_eq!(post(large), Appended::Taken);
+}
+
+#[test]
+fn a_spool_that_is_full_again_and_again_is_so_once_for_the_log() {
+    let (full, failed) = (
+        (Appended::Full, None),
+        (Appended::Unavailable, Some(Instant::now())),
+    );
+    let disk_full = (Appended::Full, Some(Instant::now()));
+    // What happens, how long it has been over by then, and whether it is logged.
+    for steps in [
+        &[
+            (full, 0, true),
+            (full, 0, false),
+            (full, 4, false),
+            (full, 5, true),
+        ][..],
+        &[
+            (full, 0, true),
+            (disk_full, 1, true),
+            (failed, 1, true),
+            (failed, 1, false),
+        ],
+    ] {
+        let mut state = State::new();
+        let began = Instant::now();
+        let life = Life::new(&FakeDir::default(), SyncMode::Second);
+        for ((result, retry_at), seconds, is_news) in steps {
+            let over = state.over(Instant::now() + Duration::from_secs(*seconds));
+            assert_eq!(over.is_some(), *seconds == 5, "{steps:?}");
+            assert!(over.is_none_or(|lasted| lasted < began.elapsed()));
+            assert_eq!(state.fail(*result, *retry_at), *is_news, "{steps:?}");
+            assert!(state.over(Instant::now() + QUIET).is_none(), "it lasts");
+            life.shared.worked(&mut state);
+            assert!(!state.is_in_trouble());
+        }
+    }
 }

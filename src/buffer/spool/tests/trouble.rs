@@ -73,25 +73,6 @@ fn a_full_spool_waits_for_room_and_a_failed_disk_for_its_time() {
 }
 
 #[test]
-fn a_disk_is_tried_out_with_as_much_as_was_refused_since_it_failed() {
-    let shared = shared(LIMIT);
-    let mut state = shared.lock();
-    state.refused(9);
-    fail(&shared, &mut state);
-    let bytes = |state: &State| state.trouble.as_ref().unwrap().bytes;
-    assert_eq!(bytes(&state), 0, "it had not failed yet");
-    for (refused, most) in [(5, 5), (3, 5), (7, 7)] {
-        state.refused(refused);
-        fail(&shared, &mut state);
-        assert_eq!(bytes(&state), most);
-    }
-    let since = state.trouble.as_ref().unwrap().since;
-    shared.fail(&mut state, Appended::Full, None);
-    let trouble = state.trouble.as_ref().unwrap();
-    assert_eq!((trouble.since, trouble.bytes), (since, 7), "one trouble");
-}
-
-#[test]
 fn a_disk_is_tried_out_with_a_sync_only_if_events_are_synced() {
     for (sync, is_in_trouble) in [(SyncMode::Never, false), (SyncMode::Second, true)] {
         let dir = FakeDir::default();
@@ -99,7 +80,7 @@ fn a_disk_is_tried_out_with_a_sync_only_if_events_are_synced() {
         let mut state = shared.lock();
         fail(&shared, &mut state);
         // It is opened and written to, and then syncs fail.
-        dir.disk().failing = Some((2, ErrorKind::Other));
+        dir.disk().failing = Some((3, ErrorKind::Other));
         dir.disk().shrinks = true;
         let state = shared.try_out(state);
         assert_eq!(state.is_in_trouble(), is_in_trouble, "{sync:?}");
