@@ -211,6 +211,6 @@ impl Feed {
         self.shared.marks().pass(end);
         let mut state = self.shared.lock();
         state.queued = end;
-        state.read_at = Some(time);
+        state.unread_since = Some(time);
     }
 }

@@ -64,12 +64,15 @@ pub(super) struct State {
     pub(super) lost: Vec<Unsynced>,
     /// Somebody has removed the directory, or replaced it: nothing is written before it was opened again.
     pub(super) must_reopen: bool,
-    /// The number after the last event that was passed to the queue, and when that was written.
+    /// The number after the last event that was passed to the queue.
     pub(super) queued: u64,
-    pub(super) read_at: Option<u32>,
+    /// The next one was written then or later, in seconds since 1970.
+    pub(super) unread_since: Option<u32>,
     pub(super) trouble: Option<Trouble>,
     /// The last one, and when it ended, until that is logged.
     pub(super) past: Option<(Trouble, Instant)>,
+    /// The limit had no room for something.
+    pub(super) lacks_room: bool,
     /// How many sources may append something.
     pub(super) appenders: usize,
     /// What was written last, if the queue gets it next: it need not be read back.
@@ -119,9 +122,10 @@ impl State {
             lost: Vec::new(),
             must_reopen: false,
             queued: 0,
-            read_at: None,
+            unread_since: None,
             trouble: None,
             past: None,
+            lacks_room: false,
             appenders: 0,
             fresh: None,
             reader_waits: false,
@@ -190,7 +194,7 @@ impl Shared {
         state.writer = Some(Writer::new(Arc::clone(&files.dir), self.segment_bytes));
         state.segments = std::mem::take(&mut files.segments);
         *self.marks() = Marks::new(files.at.acked);
-        state.queued = files.at.acked;
+        (state.queued, state.unread_since) = (files.at.acked, files.unread_since);
         state.fresh = None;
         state.dir = Some(Arc::clone(&files.dir));
     }
@@ -388,6 +392,9 @@ impl Shared {
             state.unseen.push(Unsynced::new(&written, first));
         }
         self.count(&mut group);
+        if state.unread() == 0 {
+            state.unread_since = Some(now());
+        }
         let (segment, events) = (written.segment, group.events);
         state.segments.appended(segment, written.bytes, events);
         if self.sync != SyncMode::Always {

@@ -141,6 +141,7 @@ impl Shared {
             if used + self.segment_bytes > self.limit {
                 self.fail(state, Appended::Full, None);
             }
+            state.lacks_room = true;
             return Some(Appended::Full);
         }
         let is_busy = !waits && state.claimed >= UNWRITTEN;

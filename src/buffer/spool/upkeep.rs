@@ -225,7 +225,8 @@ impl Upkeep {
         let acked = self.acked();
         let mut state = self.shared.lock();
         let next = state.segments.next();
-        if (is_last || state.is_in_trouble())
+        let needs_room = std::mem::take(&mut state.lacks_room) || state.is_in_trouble();
+        if (is_last || needs_room)
             && next <= acked
             && let Some(writer) = &mut state.writer
         {
@@ -314,7 +315,7 @@ impl Upkeep {
     pub(super) fn report(&self) {
         let state = self.shared.lock();
         let oldest = self.shared.marks().oldest();
-        let oldest = oldest.or(state.read_at.filter(|_| state.unread() > 0));
+        let oldest = oldest.or(state.unread_since.filter(|_| state.unread() > 0));
         let spool = SpoolState {
             bytes: state.segments.bytes(),
             limit: self.shared.limit,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
-use super::steps::{Life, chunk, retry};
+use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::shared::{State, UNWRITTEN};
 use crate::buffer::spool::trouble::{QUIET, TRIED};
 use crate::buffer::spool::{Appended, SyncMode};
@@ -98,5 +98,26 @@ fn a_spool_that_is_full_again_and_again_is_so_once_for_the_log() {
             life.shared.worked(&mut state);
             assert!(!state.is_in_trouble());
         }
+    }
+}
+
+/// Its own newest segment, of which everything is final, is not what keeps a large body out.
+#[test]
+fn what_fits_into_an_empty_spool_is_taken_once_all_before_it_is_final() {
+    for bytes in [LIMIT - SEGMENT / 2, LIMIT - 200] {
+        let large = "x".repeat(bytes as usize);
+        let mut life = Life::new(&FakeDir::default(), SyncMode::Second);
+        let post = |life: &Life, line: &str| life.shared.append(&mut chunk(line), 0, true);
+        assert_eq!(
+            post(&life, &"x".repeat(SEGMENT as usize / 2)),
+            Appended::Taken
+        );
+        life.read();
+        life.upkeep.note(true, false);
+        assert_eq!(post(&life, &large), Appended::Full, "{bytes}");
+        life.finish(1);
+        assert_eq!(post(&life, &large), Appended::Full, "{bytes}");
+        life.upkeep.note(true, false);
+        assert_eq!(post(&life, &large), Appended::Taken, "{bytes}");
     }
 }

@@ -239,17 +239,29 @@ fn the_report_has_what_is_in_the_spool_and_not_in_memory() {
         (found.bytes, found.events),
         (life.shared.lock().segments.bytes(), 2)
     );
-    assert_eq!(found.oldest, Duration::ZERO, "nothing was read yet");
+    assert!(
+        life.shared.lock().unread_since > Some(1),
+        "nothing was read yet"
+    );
     life.read();
     // Their time is in 1970.
     let found = state(&life);
     assert!(found.events == 0 && found.oldest > Duration::from_secs(1 << 30));
     life.finish(usize::MAX);
     life.upkeep.note(true, false);
-    life.shared.lock().read_at = Some(1);
+    life.shared.lock().unread_since = Some(1);
     assert_eq!(state(&life).oldest, Duration::ZERO, "all are final");
     life.shared.append(&mut chunk("three"), 0, true);
-    assert!(state(&life).oldest > Duration::ZERO, "since the last one");
+    assert!(
+        state(&life).oldest < Duration::from_secs(60),
+        "not since the last one"
+    );
+    life.shared.lock().unread_since = Some(1);
+    life.shared.append(&mut chunk("four"), 0, true);
+    assert!(
+        state(&life).oldest > Duration::from_secs(60),
+        "since the first one"
+    );
     life.read();
     assert_eq!(state(&life).events, 0);
     life.consumer.release(Extent {
