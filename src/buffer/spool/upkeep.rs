@@ -202,7 +202,7 @@ impl Upkeep {
         match (self.noted.taken(step, taken.is_ok()), &taken) {
             (Some(Change::Failed), Err(error)) => {
                 let error = error.to_string();
-                Message::CheckpointFailed { path, error }.log();
+                Message::SpoolPositionFailed { path, error }.log();
             }
             (Some(Change::Restored), _) => Message::CheckpointRestored { path }.log(),
             _ => {}
