@@ -54,7 +54,7 @@ pub(super) struct State {
     blank: Group,
     /// How many streams wait until something was written.
     pub(super) waiting_for_room: usize,
-    /// One of them has waited in vain, and since then too much was unwritten all the time.
+    /// One of them has waited in vain, and since then nothing was written.
     pub(super) hangs: bool,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
@@ -358,7 +358,7 @@ impl Shared {
             }
         };
         self.hand_back(&mut state, writer);
-        self.made_room(&state);
+        self.made_room(&mut state);
         (state, result)
     }
 

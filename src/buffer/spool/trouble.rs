@@ -119,8 +119,9 @@ impl Shared {
         state
     }
 
-    /// Wakes streams that wait, but only if there are any: it takes a system call.
-    pub(super) fn made_room(&self, state: &State) {
+    /// Streams may wait again. Wakes those that do, but only if there are any: it takes a system call.
+    pub(super) fn made_room(&self, state: &mut State) {
+        state.hangs = false;
         if state.waiting_for_room > 0 {
             self.room.notify_all();
         }

@@ -12,18 +12,24 @@ use crate::buffer::spool::{Appended, SyncMode};
 fn a_disk_that_hangs_delays_streams_once_until_it_has_written() {
     let life = Life::of(&FakeDir::default(), SyncMode::Second, 8 * UNWRITTEN);
     let stream = |line: &str| life.shared.append(&mut chunk(line), 0, false);
-    let began = Instant::now();
-    for _ in 0..2 {
-        life.shared.lock().claimed += UNWRITTEN;
-        for _ in 0..20 {
-            assert_eq!(stream("through memory"), Appended::Unavailable);
+    for is_all_written in [true, false] {
+        let began = Instant::now();
+        for _ in 0..2 {
+            life.shared.lock().claimed += 2 * UNWRITTEN;
+            for _ in 0..20 {
+                assert_eq!(stream("through memory"), Appended::Unavailable);
+            }
+            life.shared.lock().claimed -= 2 * UNWRITTEN;
+            if is_all_written {
+                assert_eq!(stream("through the spool"), Appended::Taken);
+            } else {
+                life.shared.made_room(&mut life.shared.lock());
+            }
         }
-        life.shared.lock().claimed -= UNWRITTEN;
-        assert_eq!(stream("through the spool"), Appended::Taken);
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
-    let took = began.elapsed();
-    assert!(took >= Duration::from_millis(500), "{took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// A body that does not fit keeps nobody out for longer than until the disk is tried again, however often it comes.
