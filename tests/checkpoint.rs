@@ -882,6 +882,37 @@ fn a_second_agent_may_not_read_the_same_files_with_the_same_state_directory() {
     end(agent);
 }
 
+#[test]
+fn of_two_agents_whose_state_directory_comes_later_one_says_why_it_waits_and_reads_on_after_the_other()
+ {
+    let story = Files::new();
+    story.write("audit.log", [1]);
+    fs::remove_dir(story.state.path()).unwrap();
+    fs::write(story.state.path(), "in the way").unwrap();
+    let mut agents = [(); 2].map(|()| {
+        let agent = story.start("audit.log");
+        agent.wait_for_log("until then no file is read");
+        agent
+    });
+    fs::remove_file(story.state.path()).unwrap();
+    let waits = |agent: &Agent| {
+        let source = format!("checkpoint of file:{}", story.path("audit.log").display());
+        let log = agent.log();
+        log.contains("another agent keeps its") && log.contains(&source)
+    };
+    eventually("one of them says why it waits", || {
+        agents.iter().any(waits).then_some(())
+    });
+    agents.sort_by_key(|agent| waits(agent));
+    story.write("audit.log", [2]);
+    story.assert_arrive(1..=2);
+    let [reads, waits] = agents;
+    end(reads);
+    story.write("audit.log", [3]);
+    story.assert_arrive(1..=3);
+    end(waits);
+}
+
 /// An agent of a user who has no right to the default state directory. None if it can't be started so.
 fn start_as_nobody(story: &Files, options: &[&str]) -> Option<Agent> {
     fs::set_permissions(story.logs.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -67,6 +67,8 @@ struct Entry {
     is_stale: bool,
     /// The last attempt has failed; when to try again.
     retry_at: Option<Instant>,
+    /// It was logged that another agent has the store.
+    is_refused: bool,
 }
 
 /// Opens the checkpoints of all `file:` sources, in the order of the sources; a dry run reads and writes none. Returns
@@ -126,6 +128,7 @@ impl CheckpointWriter {
             restored,
             is_stale: true,
             retry_at: None,
+            is_refused: false,
         };
         let is_default = provenance.origin(Opt::StateDir) == Origin::Default;
         let problem = match open_store(&self.dir, path) {
@@ -196,7 +199,7 @@ impl CheckpointWriter {
             }
             let watermark = stats.watermark();
             for entry in &mut self.entries {
-                watchdog.state_dir(IF_IT_HANGS, || {
+                watchdog.dir(IF_IT_HANGS, || {
                     if is_due {
                         entry.look_for_store(&self.dir);
                     }
@@ -253,10 +256,20 @@ impl Entry {
 
     /// Opens the store, if the state directory is there now.
     fn look_for_store(&mut self, dir: &Path) {
-        if self.store.is_none()
-            && let Ok(Some(store)) = open_store(dir, &self.path)
-            && let Some(notice) = self.restore(store)
-        {
+        if self.store.is_some() {
+            return;
+        }
+        let notice = match open_store(dir, &self.path) {
+            Ok(Some(store)) => self.restore(store),
+            Ok(None) if !std::mem::replace(&mut self.is_refused, true) => {
+                Some(Message::CheckpointAwaited {
+                    dir: dir.display().to_string(),
+                    source: self.spec.to_string(),
+                })
+            }
+            _ => None,
+        };
+        if let Some(notice) = notice {
             notice.log();
         }
     }

@@ -101,8 +101,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         targets.number(&trailing::numbering(trail));
     }
     let status_page = status_page::open(options, provenance)?;
-    let (status_file, notice) =
-        watchdog.state_dir(AT_START, || open_status_file(options, provenance));
+    let (status_file, notice) = watchdog.dir(AT_START, || open_status_file(options, provenance));
     Ok(Opened {
         notify,
         shutdown,
@@ -329,7 +328,7 @@ fn open_sources(
 ) -> Result<OpenSources, CommandError> {
     let specs = &options.sources;
     let (checkpoints, memories) =
-        watchdog.state_dir(AT_START, || checkpoints::open(options, provenance))?;
+        watchdog.dir(AT_START, || checkpoints::open(options, provenance))?;
     let resumes = memories
         .iter()
         .map(|memory| memory.as_ref().is_some_and(|memory| memory.resumes))

@@ -37,11 +37,12 @@ pub(super) fn open(
     if options.dry_run {
         return Ok((None, Vec::new()));
     }
-    let mut notices = watchdog.state_dir(AT_START, || unused(options, &path));
+    let watchdog = watchdog.of(&path);
+    let mut notices = watchdog.dir(AT_START, || unused(options, &path));
     if options.spool.spool_bytes == 0 {
         return Ok((None, notices));
     }
-    let files = watchdog.state_dir(AT_START, || {
+    let files = watchdog.dir(AT_START, || {
         if options.spool.dir.spool_dir.is_none() {
             state::create_dir(&options.spool.dir.state.state_dir)?;
         }
@@ -120,18 +121,45 @@ pub(super) fn ahead(options: &RunOptions) -> Extent {
     }
 }
 
-/// The memory for events: with a spool, only what its reader needs.
+/// The memory for events: with a spool, only what its reader needs, and streams while its disk fails.
 pub(super) fn memory(options: &RunOptions) -> Extent {
     let bytes = match options.spool.spool_bytes {
         0 => options.buffer_bytes,
         _ => {
             let largest = options.body_bytes().max(options.max_event_bytes);
-            let enough = largest.saturating_mul(2).max(ahead(options).bytes);
-            options.buffer_bytes.min(enough)
+            let ahead = ahead(options).bytes;
+            options
+                .buffer_bytes
+                .min(largest.saturating_mul(2).saturating_add(ahead))
         }
     };
     Extent {
         events: options.buffer_events(),
         bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn while_the_disk_fails_streams_have_memory_that_the_spool_does_not_fill() {
+        for (connections, buffer) in [(1, "64MiB"), (2, "64MiB"), (8, "64MiB"), (8, "16MiB")] {
+            let command = RunOptions::augment_args(Command::new("run"));
+            let connections = format!("--connections={connections}");
+            let buffer = format!("--buffer-bytes={buffer}");
+            let args = ["run", "--spool-bytes=1GiB", &connections, &buffer];
+            let options = RunOptions::from_arg_matches(&command.get_matches_from(args)).unwrap();
+            let (ahead, memory) = (ahead(&options).bytes, memory(&options).bytes);
+            let left = (options.max_event_bytes).min(options.buffer_bytes / 4);
+            assert!(
+                ahead + left <= memory,
+                "{connections} {buffer}: {ahead} of {memory}"
+            );
+            assert!(memory <= options.buffer_bytes);
+        }
     }
 }

@@ -260,7 +260,7 @@ impl Start<'_> {
                 place,
                 targets,
                 is_awaited,
-                spool: spool.map(|spool| spool.rereader(self.watchdog.clone())),
+                spool: spool.map(|spool| spool.rereader()),
             };
             let tell = self.teller(Event::SendersEnded);
             thread::spawn("sender", move || {
@@ -345,11 +345,10 @@ impl Start<'_> {
     fn feed(&self, spool: Spool) -> Result<(), CommandError> {
         let producer = self.producer.while_below(spooling::ahead(self.options));
         let producer = producer.resuming().taking_large();
-        let watchdog = self.watchdog.clone();
         let stop = self.shutdown.clone();
         let last_events = self.options.batch_events;
         self.spawn_source("spool-read", move || {
-            spool.feed(producer, watchdog, stop, last_events);
+            spool.feed(producer, stop, last_events);
         })
     }
 

@@ -29,7 +29,7 @@ pub(super) fn open(
     let (host, dir) = (host::name(), &options.spool.dir.state.state_dir);
     let (mut notices, mut kept) = (Vec::new(), None);
     if !options.dry_run {
-        match watchdog.state_dir(AT_START, || Store::open(dir, &host)) {
+        match watchdog.dir(AT_START, || Store::open(dir, &host)) {
             Ok(found) => kept = Some(found),
             Err(error) => notices.push(Message::TrailUnkept {
                 error: error.to_string(),

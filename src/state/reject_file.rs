@@ -138,17 +138,18 @@ fn open_or_make(path: &Path, makes: bool) -> io::Result<File> {
 
 /// Appends an entry's events, one per line. Returns how many were written, even if not all could be.
 fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) {
-    let mut saved = 0;
+    let (mut saved, mut fitted) = (0, Ok(()));
     let result = (|| {
         let mut file = open(path)?;
         for event in entry.events.split_inclusive(|byte| *byte == b'\n') {
             let line = line(entry, event.trim_ascii_end());
             let length = line.len() as u64;
             if length > max_bytes {
-                return Err(io::Error::new(
+                fitted = Err(io::Error::new(
                     ErrorKind::FileTooLarge,
                     "an event is larger than --reject-bytes",
                 ));
+                continue;
             }
             let mut size = file.metadata()?.len();
             if size > 0 && size + length > max_bytes {
@@ -164,7 +165,7 @@ fn write(path: &Path, max_bytes: u64, entry: &Entry) -> (usize, io::Result<()>) 
         }
         file.sync_data()
     })();
-    (saved, result)
+    (saved, result.and(fitted))
 }
 
 /// The file with what was written before this one was full.
@@ -263,9 +264,10 @@ mod tests {
         let (saved, result) = write(
             &path,
             length,
-            &entry("HTTP 400", b"{\"n\":5}\n{\"n\":600}\n"),
+            &entry("HTTP 400", b"{\"n\":5}\n{\"n\":600}\n{\"n\":7}\n"),
         );
-        assert_eq!(saved, 1);
+        assert_eq!(saved, 2, "it costs no other one");
+        assert!(text(&path).contains("{\"n\":7}"));
         assert!(result.unwrap_err().to_string().contains("--reject-bytes"));
     }
 
@@ -310,8 +312,8 @@ mod tests {
         drop(rejects);
         assert!(ended.recv().is_err());
         let rejects = report.snapshot().rejects;
-        assert_eq!((rejects.saved, rejects.unsaved), (2, 2));
-        assert_eq!(text(&path).lines().count(), 2);
+        assert_eq!((rejects.saved, rejects.unsaved), (3, 1));
+        assert_eq!(text(&path).lines().count(), 3);
         assert_eq!(waiting.load(std::sync::atomic::Ordering::Acquire), 0);
     }
 

@@ -135,7 +135,7 @@ impl StatusFile {
             if is_due {
                 let at = Instant::now();
                 let state = self.describe(&now, started, None);
-                written = match self.watchdog.state_dir(IF_IT_HANGS, || self.write(&state)) {
+                written = match self.watchdog.dir(IF_IT_HANGS, || self.write(&state)) {
                     Ok(()) => {
                         report.status_file_restored();
                         Some((now, at))

@@ -24,15 +24,19 @@ const CHECK: Duration = Duration::from_secs(1);
 
 /// Knows what work is under way, and since when. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Watchdog(Arc<Mutex<Tasks>>);
+pub struct Watchdog {
+    tasks: Arc<Mutex<Tasks>>,
+    /// What it is told of is done here, unless it is something else.
+    dir: Arc<str>,
+}
 
 /// A kind of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
     /// A request to the webhook.
     Request,
-    /// Work in the state directory, and the effect if that takes long.
-    StateDir { effect: &'static str },
+    /// Work in a directory of the agent's, and the effect if that takes long.
+    Dir { dir: Arc<str>, effect: &'static str },
     /// Looking at the files of a source, and reading them.
     Files { source: Arc<str> },
 }
@@ -41,12 +45,8 @@ enum Task {
 #[derive(Debug, Default)]
 struct Tasks {
     running: Vec<Running>,
-    /// Since when a stuck request that was logged has been running.
-    stuck: Option<Instant>,
-    /// The same for the state directory.
-    slow: Option<Instant>,
-    /// The same for the files of sources.
-    silent: Vec<(Arc<str>, Instant)>,
+    /// What was logged, and since when that has been running.
+    known: Vec<(Task, Instant)>,
     last: u64,
 }
 
@@ -64,12 +64,12 @@ impl Watchdog {
     /// # Errors
     /// No more threads can be started.
     pub fn start(dir: &Path) -> io::Result<Self> {
-        let watchdog = Watchdog::default();
-        let (watched, dir) = (watchdog.clone(), dir.display().to_string());
+        let watchdog = Watchdog::default().of(dir);
+        let watched = watchdog.clone();
         spawn("watchdog", move || {
             loop {
                 thread::sleep(CHECK);
-                for message in watched.lock().check(Instant::now(), &dir) {
+                for message in watched.lock().check(Instant::now()) {
                     message.log();
                 }
             }
@@ -77,14 +77,24 @@ impl Watchdog {
         Ok(watchdog)
     }
 
+    /// The same one, for those who work in this directory.
+    #[must_use]
+    pub fn of(&self, dir: &Path) -> Self {
+        Watchdog {
+            tasks: Arc::clone(&self.tasks),
+            dir: dir.display().to_string().into(),
+        }
+    }
+
     /// Runs `work`, a request, which should end within `limit`.
     pub fn request<T>(&self, limit: Duration, work: impl FnOnce() -> T) -> T {
         self.during(Task::Request, limit, work)
     }
 
-    /// Runs `work` in the state directory. `effect` says what it means if that takes long.
-    pub fn state_dir<T>(&self, effect: &'static str, work: impl FnOnce() -> T) -> T {
-        self.during(Task::StateDir { effect }, DIR_LIMIT, work)
+    /// Runs `work` in the directory. `effect` says what it means if that takes long.
+    pub fn dir<T>(&self, effect: &'static str, work: impl FnOnce() -> T) -> T {
+        let dir = Arc::clone(&self.dir);
+        self.during(Task::Dir { dir, effect }, DIR_LIMIT, work)
     }
 
     /// Runs `work` on the files of this source.
@@ -108,7 +118,7 @@ impl Watchdog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tasks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,67 +147,68 @@ impl Tasks {
     }
 
     /// What should be logged: each time something begins to take too long, and when that is over.
-    fn check(&mut self, now: Instant, dir: &str) -> Vec<Message> {
-        let mut messages = Vec::new();
-        let for_long = |since| HumanDuration(now.duration_since(since));
-        let mut overdue = self.overdue(now);
-        let request = overdue.find_map(|(task, since)| (*task == Task::Request).then_some(since));
-        drop(overdue);
-        match (self.stuck, request) {
-            (None, Some(since)) => messages.push(Message::RequestStuck {
-                lasts: for_long(since),
-            }),
-            (Some(since), None) => messages.push(Message::RequestUnstuck {
-                lasted: for_long(since),
-            }),
-            _ => {}
-        }
-        self.stuck = request.and(self.stuck.or(request));
-        let slow = self.overdue(now).find_map(|(task, since)| match task {
-            Task::StateDir { effect } => Some((since, *effect)),
-            _ => None,
-        });
-        match (self.slow, slow) {
-            (None, Some((since, effect))) => {
-                messages.push(Message::StateDirSlow {
-                    dir: dir.to_owned(),
-                    lasts: for_long(since),
-                    effect,
-                });
-            }
-            (Some(since), None) => messages.push(Message::StateDirRestored {
-                dir: dir.to_owned(),
-                lasted: for_long(since),
-            }),
-            _ => {}
-        }
-        let since = slow.map(|(since, _)| since);
-        self.slow = since.and(self.slow.or(since));
-        let silent = self.overdue(now).filter_map(|(task, since)| match task {
-            Task::Files { source } => Some((Arc::clone(source), since)),
-            _ => None,
-        });
-        let silent: Vec<_> = silent.collect();
+    fn check(&mut self, now: Instant) -> Vec<Message> {
         let is_in =
-            |all: &[(Arc<str>, Instant)], source: &str| all.iter().any(|(it, _)| **it == *source);
-        for (source, since) in &silent {
-            if !is_in(&self.silent, source) {
-                messages.push(Message::FilesSlow {
-                    source: source.to_string(),
-                    lasts: for_long(*since),
-                });
+            |all: &[(Task, Instant)], task: &Task| all.iter().any(|(it, _)| it.is_like(task));
+        let mut overdue = Vec::new();
+        for (task, since) in self.overdue(now) {
+            if !is_in(&overdue, task) {
+                let known = self.known.iter().find(|(known, _)| known.is_like(task));
+                overdue.push(known.cloned().unwrap_or_else(|| (task.clone(), since)));
             }
         }
-        for (source, since) in &self.silent {
-            if !is_in(&silent, source) {
-                messages.push(Message::FilesRestored {
-                    source: source.to_string(),
-                    lasted: for_long(*since),
-                });
+        let known = std::mem::replace(&mut self.known, overdue);
+        let mut messages = Vec::new();
+        for (task, since) in &self.known {
+            if !is_in(&known, task) {
+                messages.push(task.slow(HumanDuration(now.duration_since(*since))));
             }
         }
-        self.silent = silent;
+        for (task, since) in &known {
+            if !is_in(&self.known, task) {
+                messages.push(task.over(HumanDuration(now.duration_since(*since))));
+            }
+        }
         messages
+    }
+}
+
+impl Task {
+    /// Whether both are logged as one.
+    fn is_like(&self, other: &Task) -> bool {
+        match (self, other) {
+            (Task::Dir { dir, .. }, Task::Dir { dir: other, .. }) => dir == other,
+            _ => self == other,
+        }
+    }
+
+    fn slow(&self, lasts: HumanDuration) -> Message {
+        match self {
+            Task::Request => Message::RequestStuck { lasts },
+            Task::Dir { dir, effect } => Message::StateDirSlow {
+                dir: dir.to_string(),
+                lasts,
+                effect,
+            },
+            Task::Files { source } => Message::FilesSlow {
+                source: source.to_string(),
+                lasts,
+            },
+        }
+    }
+
+    fn over(&self, lasted: HumanDuration) -> Message {
+        match self {
+            Task::Request => Message::RequestUnstuck { lasted },
+            Task::Dir { dir, .. } => Message::StateDirRestored {
+                dir: dir.to_string(),
+                lasted,
+            },
+            Task::Files { source } => Message::FilesRestored {
+                source: source.to_string(),
+                lasted,
+            },
+        }
     }
 }
 
@@ -213,28 +224,58 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let source = Arc::from("file:/a");
-        let state_dir = Task::StateDir { effect: EFFECT };
-        for task in [Task::Request, state_dir, Task::Files { source }] {
+        let dir = Task::Dir {
+            dir: "/b".into(),
+            effect: EFFECT,
+        };
+        for task in [Task::Request, dir, Task::Files { source }] {
             let mut tasks = Tasks::default();
             let names =
                 |messages: Vec<Message>| -> Vec<_> { messages.iter().map(Message::name).collect() };
             let (slow, over) = match task {
                 Task::Request => ("request_stuck", "request_unstuck"),
-                Task::StateDir { .. } => ("state_dir_slow", "state_dir_restored"),
+                Task::Dir { .. } => ("state_dir_slow", "state_dir_restored"),
                 Task::Files { .. } => ("files_slow", "files_restored"),
             };
             let first = tasks.begin(task.clone(), MINUTE, at(0));
-            assert_eq!(names(tasks.check(at(60), "")), [""; 0]);
-            assert_eq!(names(tasks.check(at(61), "")), [slow]);
+            assert_eq!(names(tasks.check(at(60))), [""; 0]);
+            assert_eq!(names(tasks.check(at(61))), [slow]);
             let second = tasks.begin(task, MINUTE, at(62));
-            assert_eq!(names(tasks.check(at(70), "")), [""; 0]);
+            assert_eq!(names(tasks.check(at(70))), [""; 0]);
             tasks.end(first);
-            assert_eq!(names(tasks.check(at(71), "")), [over]);
-            assert_eq!(names(tasks.check(at(123), "")), [slow]);
+            assert_eq!(names(tasks.check(at(71))), [over]);
+            assert_eq!(names(tasks.check(at(123))), [slow]);
             tasks.end(second);
-            assert_eq!(names(tasks.check(at(124), "")), [over]);
+            assert_eq!(names(tasks.check(at(124))), [over]);
             assert!(tasks.running.is_empty());
         }
+    }
+
+    #[test]
+    fn a_directory_is_logged_by_its_name_and_once_whatever_waits_for_it() {
+        let watchdog = Watchdog::default().of(Path::new("/state"));
+        let spool = watchdog.of(Path::new("/spool"));
+        let messages = |later| -> Vec<String> {
+            let messages = watchdog.lock().check(Instant::now() + later);
+            messages.iter().map(Message::to_string).collect()
+        };
+        spool.dir("clients wait", || {
+            spool.dir("events wait", || {
+                let [slow] = &messages(MINUTE)[..] else {
+                    panic!("one directory");
+                };
+                assert!(
+                    slow.starts_with("/spool: no answer for 1m") && slow.ends_with("clients wait")
+                );
+                watchdog.dir(EFFECT, || {
+                    let slow = messages(MINUTE);
+                    assert!(slow.len() == 1 && slow[0].starts_with("/state: no answer"));
+                });
+                assert!(messages(MINUTE)[0].starts_with("/state: answered"));
+            });
+            assert_eq!(messages(MINUTE), [""; 0]);
+        });
+        assert!(messages(MINUTE)[0].starts_with("/spool: answered"));
     }
 
     #[test]
@@ -248,6 +289,6 @@ mod tests {
         });
         assert!(!watchdog.is_request_stuck(late()));
         watchdog.request(Duration::MAX, || assert!(!seen.is_request_stuck(late())));
-        watchdog.state_dir(EFFECT, || assert!(!seen.is_request_stuck(late())));
+        watchdog.dir(EFFECT, || assert!(!seen.is_request_stuck(late())));
     }
 }

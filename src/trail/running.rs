@@ -164,7 +164,7 @@ impl Writer {
             return;
         }
         let path = store.path().display().to_string();
-        match self.watchdog.state_dir(IF_IT_HANGS, || store.save(saved)) {
+        match self.watchdog.dir(IF_IT_HANGS, || store.save(saved)) {
             Ok(()) => {
                 self.last = Some(saved.clone());
                 if std::mem::take(&mut self.is_failing) {

@@ -16,6 +16,7 @@ fn entry(dir: &Path) -> Entry {
         restored: bounded(1).0,
         is_stale: true,
         retry_at: None,
+        is_refused: false,
     }
 }
 

@@ -10,7 +10,6 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::buffer::queue::Producer;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Reason;
-use crate::telemetry::watchdog::Watchdog;
 
 /// How often to look whether the agent stops.
 const LOOK: Duration = Duration::from_millis(100);
@@ -23,7 +22,6 @@ const IF_IT_HANGS: &str = "what is in the spool waits";
 pub(super) struct Feed {
     pub(super) shared: Arc<Shared>,
     pub(super) producer: Producer,
-    pub(super) watchdog: Watchdog,
     pub(super) stop: ShutdownSignal,
     /// If more events than this are left when the agent stops, they wait for its next start.
     pub(super) last_events: usize,
@@ -161,8 +159,9 @@ impl Feed {
         let mut time = None;
         while chunk.bytes.len() < CHUNK_BYTES / 2 {
             let read = self
+                .shared
                 .watchdog
-                .state_dir(IF_IT_HANGS, || reader.read(view, chunk));
+                .dir(IF_IT_HANGS, || reader.read(view, chunk));
             if !chunk.is_empty() {
                 time.get_or_insert(reader.time());
             }
@@ -212,6 +211,6 @@ impl Feed {
         self.shared.marks().pass(end);
         let mut state = self.shared.lock();
         state.queued = end;
-        state.read_at = Some(time);
+        state.unread_since = Some(time);
     }
 }

@@ -26,6 +26,8 @@ pub struct Files {
     pub(super) position: PositionFile,
     pub(super) at: Position,
     pub(super) damaged: Vec<Segment>,
+    /// When the first event was written that was not delivered, in seconds since 1970, if that can be read.
+    pub(super) unread_since: Option<u32>,
     /// It is not known how far the spool was delivered: what is there is delivered again.
     pub position_is_lost: bool,
 }
@@ -75,6 +77,7 @@ impl Files {
             segments: opened.segments,
             at,
             damaged: opened.damaged,
+            unread_since: opened.unread_since,
             position_is_lost: opened.position_is_lost,
         })
     }

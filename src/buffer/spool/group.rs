@@ -53,8 +53,8 @@ pub(super) struct Trouble {
     /// None if the limit is reached; else the disk fails, and is tried again at this time.
     pub(super) retry_at: Option<Instant>,
     pub(super) result: Appended,
-    /// How many bytes of events were refused at once because of it.
-    pub(super) bytes: u64,
+    /// The disk has no room for this much at once, though it may have some.
+    pub(super) too_large: Option<u64>,
 }
 
 /// Some events that are written in one call.

@@ -14,8 +14,9 @@ pub const SEGMENT_HEAD: usize = 16;
 pub const RECORD_HEAD: usize = 32;
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
-/// The events of a record have at most this many bytes: an event has at most 1 GiB.
-const MAX_BYTES: u32 = (1 << 30) + (1 << 20);
+/// The events of a record have at most this many bytes: an event has at most 1 GiB, of which each byte may be replaced by
+/// three, because it is not UTF-8.
+const MAX_BYTES: u32 = 3 * (1 << 30) + (1 << 20);
 const SEGMENT_MAGIC: [u8; 8] = *b"s3aSPOOL";
 /// This is not UTF-8, so no event contains it.
 const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc0, 0xff, 0xee];
@@ -261,6 +262,7 @@ mod tests {
             ("no events", 8, 0, false),
             ("as many events as bytes", 8, 6, true),
             ("more events than bytes", 8, 7, false),
+            ("the largest event, none of it UTF-8", 4, 3 << 30, true),
             ("as long as can be", 4, MAX_BYTES, true),
             ("too long", 4, MAX_BYTES + 1, false),
             ("a number that is nearly too large", 20, u32::MAX, true),

@@ -10,7 +10,6 @@ use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Chunk;
 use crate::buffer::run::Run;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::watchdog::Watchdog;
 use crate::text::ranges::Ranges;
 
 /// What a hanging directory means.
@@ -20,17 +19,15 @@ const IF_IT_HANGS: &str = "events that must be sent again wait";
 #[derive(Debug)]
 pub struct Rereader {
     shared: Arc<Shared>,
-    watchdog: Watchdog,
     reader: Option<Reader>,
     /// What was read last and not asked for yet, under the spool's numbers.
     rest: Option<Run>,
 }
 
 impl Rereader {
-    pub(super) fn new(shared: Arc<Shared>, watchdog: Watchdog) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Rereader {
             shared,
-            watchdog,
             reader: None,
             rest: None,
         }
@@ -106,8 +103,9 @@ impl Rereader {
                 return Ok(None);
             }
             let read = self
+                .shared
                 .watchdog
-                .state_dir(IF_IT_HANGS, || reader.read(&view, &mut chunk));
+                .dir(IF_IT_HANGS, || reader.read(&view, &mut chunk));
             match read {
                 Ok(Some(damage)) => self.shared.found_damaged(&damage),
                 Ok(None) if chunk.is_empty() => {}

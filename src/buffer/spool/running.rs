@@ -65,6 +65,7 @@ impl Spool {
         watchdog: Watchdog,
     ) -> io::Result<Running> {
         let path = settings.path.display().to_string();
+        let watchdog = watchdog.of(&settings.path);
         let shared = Shared::new(path, settings.limit, settings.sync, report, watchdog);
         let (mut position, mut lock, mut at) = (None, None, Position::default());
         let mut state = shared.lock();
@@ -116,23 +117,16 @@ impl Spool {
     }
 
     /// For a sender.
-    pub fn rereader(&self, watchdog: Watchdog) -> Rereader {
-        Rereader::new(Arc::clone(&self.0), watchdog)
+    pub fn rereader(&self) -> Rereader {
+        Rereader::new(Arc::clone(&self.0))
     }
 
     /// Passes the spool's events to the queue until all sources have ended and everything was read, or until the agent
     /// stops: what is left then, if it is more than `last_events`, waits for the next start.
-    pub fn feed(
-        &self,
-        producer: Producer,
-        watchdog: Watchdog,
-        stop: ShutdownSignal,
-        last_events: usize,
-    ) {
+    pub fn feed(&self, producer: Producer, stop: ShutdownSignal, last_events: usize) {
         let feed = Feed {
             shared: Arc::clone(&self.0),
             producer,
-            watchdog,
             stop,
             last_events,
         };

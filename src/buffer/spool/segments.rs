@@ -57,6 +57,8 @@ pub struct Opened {
     pub position_is_lost: bool,
     /// Segments that can't be read at all, and were set aside.
     pub damaged: Vec<Segment>,
+    /// When the first event was written that is not below `acked`, in seconds since 1970, if that can be read.
+    pub unread_since: Option<u32>,
 }
 
 impl Segment {
@@ -134,7 +136,7 @@ pub fn set_aside(files: &[(String, u64)]) -> u64 {
     bad.map(|(_, bytes)| bytes).sum()
 }
 
-/// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only one.
+/// Opens the spool of a directory, whatever else is in it. Takes no longer with more segments: reads only two.
 ///
 /// # Errors
 /// The directory can't be read, the host lacks something, or a newer version of this program has written to it.
@@ -193,19 +195,22 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     if let Some(last) = list.last_mut().filter(|_| is_unsure) {
         (last.until, last.is_unsure) = (next, true);
     }
+    let segments = Segments {
+        bytes: list.iter().map(|segment| segment.bytes).sum(),
+        list: list.into(),
+        next,
+        is_open: false,
+        set_aside,
+    };
+    let unread = segments.after(at.acked);
     Ok(Opened {
+        unread_since: unread.and_then(|segment| time_of(dir, segment, at.acked)),
         position_is_lost: match stored {
             Stored::At(_) | Stored::Newer => false,
             Stored::Older(_) | Stored::Missing => oldest.is_some(),
             Stored::Damaged => true,
         },
-        segments: Segments {
-            bytes: list.iter().map(|segment| segment.bytes).sum(),
-            list: list.into(),
-            next,
-            is_open: false,
-            set_aside,
-        },
+        segments,
         acked: at.acked,
         damaged,
     })
@@ -259,6 +264,19 @@ fn last_event(dir: &dyn Dir, segment: &Segment) -> io::Result<Last> {
                     return Ok(last);
                 }
             }
+        }
+    }
+}
+
+/// When this event of a segment, or the one after it, was written.
+fn time_of(dir: &dyn Dir, segment: &Segment, number: u64) -> Option<u32> {
+    let file = dir.open(&segment.name(), Access::Read).ok()?;
+    let mut scan = Scan::default();
+    loop {
+        match scan.next(&*file, segment.bytes).ok()? {
+            Scanned::Record(head, _) if head.end() > number => return Some(head.time),
+            Scanned::Record(..) | Scanned::Damaged(_) => {}
+            Scanned::Newer | Scanned::End(_) => return None,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::dir::Dir;
 use super::files::Files;
@@ -26,14 +26,12 @@ pub(super) const UNWRITTEN: u64 = 2 << 20;
 const GATHERED: u64 = 512 << 10;
 /// How often to wait until the queue has taken other events: reading events back would cost more.
 const FOR_ROOM: usize = 10;
-/// How long a stream is not read while too much is unwritten; then its events are dropped.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// How many bytes that were written may wait in memory for the queue.
 pub(super) const FRESH: u64 = 3 << 20;
 /// Up to this many bytes of events are copied to others: one large record costs less than many small ones.
 pub(super) const FEW: usize = CHUNK_BYTES / 4;
 /// What a hanging directory means.
-pub(super) const IF_IT_HANGS: &str = "clients of the spool wait";
+pub(super) const IF_IT_HANGS: &str = "clients of the spool wait, other events are kept in memory";
 const MIN_SEGMENT: u64 = 4 << 10;
 const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
@@ -55,7 +53,9 @@ pub(super) struct State {
     /// An empty group with reused memory.
     blank: Group,
     /// How many streams wait until something was written.
-    waiting_for_room: usize,
+    pub(super) waiting_for_room: usize,
+    /// One of them has waited in vain, and since then nothing was written.
+    pub(super) hangs: bool,
     pub(super) unsynced: Vec<Unsynced>,
     pub(super) dir_is_unsynced: bool,
     /// What was written since it was looked whether these files are still there. The last one is the newest segment.
@@ -64,10 +64,15 @@ pub(super) struct State {
     pub(super) lost: Vec<Unsynced>,
     /// Somebody has removed the directory, or replaced it: nothing is written before it was opened again.
     pub(super) must_reopen: bool,
-    /// The number after the last event that was passed to the queue, and when that was written.
+    /// The number after the last event that was passed to the queue.
     pub(super) queued: u64,
-    pub(super) read_at: Option<u32>,
+    /// The next one was written then or later, in seconds since 1970.
+    pub(super) unread_since: Option<u32>,
     pub(super) trouble: Option<Trouble>,
+    /// The last one, and when it ended, until that is logged.
+    pub(super) past: Option<(Trouble, Instant)>,
+    /// The limit had no room for something.
+    pub(super) lacks_room: bool,
     /// How many sources may append something.
     pub(super) appenders: usize,
     /// What was written last, if the queue gets it next: it need not be read back.
@@ -90,7 +95,7 @@ pub(super) struct Shared {
     /// For the reader: there is something to read.
     pub(super) unread: Condvar,
     /// For streams: something was written.
-    room: Condvar,
+    pub(super) room: Condvar,
     pub(super) path: String,
     pub(super) limit: u64,
     pub(super) segment_bytes: u64,
@@ -110,14 +115,17 @@ impl State {
             spare: Vec::new(),
             blank: Group::default(),
             waiting_for_room: 0,
+            hangs: false,
             unsynced: Vec::new(),
             dir_is_unsynced: false,
             unseen: Vec::new(),
             lost: Vec::new(),
             must_reopen: false,
             queued: 0,
-            read_at: None,
+            unread_since: None,
             trouble: None,
+            past: None,
+            lacks_room: false,
             appenders: 0,
             fresh: None,
             reader_waits: false,
@@ -186,7 +194,7 @@ impl Shared {
         state.writer = Some(Writer::new(Arc::clone(&files.dir), self.segment_bytes));
         state.segments = std::mem::take(&mut files.segments);
         *self.marks() = Marks::new(files.at.acked);
-        state.queued = files.at.acked;
+        (state.queued, state.unread_since) = (files.at.acked, files.unread_since);
         state.fresh = None;
         state.dir = Some(Arc::clone(&files.dir));
     }
@@ -272,25 +280,6 @@ impl Shared {
         }
     }
 
-    /// A stream is not read on while there is much to write.
-    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
-        if busy(&mut state) {
-            state.waiting_for_room += 1;
-            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting_for_room -= 1;
-        }
-        state
-    }
-
-    /// Wakes streams that wait, but only if there are any: it takes a system call.
-    fn made_room(&self, state: &State) {
-        if state.waiting_for_room > 0 {
-            self.room.notify_all();
-        }
-    }
-
     /// Reports once that a segment is damaged.
     pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
         Message::SpoolDamaged {
@@ -336,7 +325,7 @@ impl Shared {
         let awaited_from = group.records.len();
         group.records.append(&mut group.awaited);
         let write = || writer.write(&group.records, first, now());
-        let written = self.watchdog.state_dir(IF_IT_HANGS, write);
+        let written = self.watchdog.dir(IF_IT_HANGS, write);
         let mut state = self.lock();
         let result = match written {
             Ok(written) => {
@@ -350,7 +339,10 @@ impl Shared {
                 let behind = std::mem::take(&mut state.pending);
                 group.end(result);
                 group.ticket = None;
-                if !writer.may_have_written() {
+                if writer.may_have_written() {
+                    // Nothing of it can be left out any more, whatever happens next.
+                    self.count(&mut group);
+                } else {
                     group.records.truncate(awaited_from);
                     let refused = group.leave_out_awaited();
                     state.claimed -= refused;
@@ -366,7 +358,7 @@ impl Shared {
             }
         };
         self.hand_back(&mut state, writer);
-        self.made_room(&state);
+        self.made_room(&mut state);
         (state, result)
     }
 
@@ -384,6 +376,14 @@ impl Shared {
         }
     }
 
+    /// What is awaited of these events counts as received.
+    fn count(&self, group: &mut Group) {
+        for (source, events) in group.uncounted.drain(..) {
+            self.report.received(source, events);
+        }
+        group.awaited_bytes = 0;
+    }
+
     fn written(&self, state: &mut State, mut group: Group, written: Written, first: u64) {
         self.worked(state);
         if written.is_new {
@@ -391,8 +391,9 @@ impl Shared {
             state.dir_is_unsynced = true;
             state.unseen.push(Unsynced::new(&written, first));
         }
-        for (source, events) in group.uncounted.drain(..) {
-            self.report.received(source, events);
+        self.count(&mut group);
+        if state.unread() == 0 {
+            state.unread_since = Some(now());
         }
         let (segment, events) = (written.segment, group.events);
         state.segments.appended(segment, written.bytes, events);

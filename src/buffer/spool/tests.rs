@@ -7,6 +7,7 @@ mod found;
 mod meanwhile;
 mod model;
 mod rescue;
+mod room;
 mod second;
 mod steps;
 mod stop;
@@ -178,8 +179,8 @@ proptest! {
         let running =
             Spool::start(&settings, files, producer.stats(), report, Watchdog::default()).unwrap();
         let (appender, spool) = (running.spool().appender(0), running.spool().clone());
-        let (watchdog, stop) = (Watchdog::default(), ShutdownSignal::new().unwrap());
-        let feed = thread::spawn(move || spool.feed(producer, watchdog, stop, usize::MAX));
+        let stop = ShutdownSignal::new().unwrap();
+        let feed = thread::spawn(move || spool.feed(producer, stop, usize::MAX));
         let taker = thread::spawn(move || {
             let mut all = Vec::new();
             let wanted = Extent { events: 1, bytes: 1 };

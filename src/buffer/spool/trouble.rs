@@ -1,19 +1,26 @@
 //! The time while nothing is appended: because the limit is reached, or because the disk fails.
 
 use std::io;
-use std::sync::MutexGuard;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::group::{Appended, SyncMode, Trouble, result_of};
 use super::reader::Reader;
 use super::segments;
 use super::shared::{IF_IT_HANGS, Shared, State, UNWRITTEN};
+use crate::buffer::chunk::CHUNK_BYTES;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::{IfAny, Message};
 use crate::text::quantity::{HumanDuration, Size};
 
+/// How long a stream is not read while too much is unwritten; then its events go through memory.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// With how many bytes. What is larger may not have room for longer, which is to keep nothing else out.
+pub(super) const TRIED: u64 = CHUNK_BYTES as u64;
+/// How long until what is over is over: a spool that is full may be so many times a second.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 impl State {
     /// Whether nothing is appended.
@@ -21,11 +28,46 @@ impl State {
         self.trouble.is_some()
     }
 
+    /// Nothing is appended from now on. True unless that is known.
+    pub(super) fn fail(&mut self, result: Appended, retry_at: Option<Instant>) -> bool {
+        let past = self.past.take().map(|(trouble, _)| trouble);
+        let known = self.trouble.take().or(past);
+        let is_known = known.as_ref().is_some_and(|trouble| {
+            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
+        });
+        self.trouble = Some(Trouble {
+            since: known
+                .as_ref()
+                .map_or_else(Instant::now, |known| known.since),
+            retry_at,
+            result,
+            too_large: known.and_then(|known| known.too_large),
+        });
+        !is_known
+    }
+
+    /// How long something was wrong, once that has been over for some time.
+    pub(super) fn over(&mut self, now: Instant) -> Option<Duration> {
+        let past = self
+            .past
+            .take_if(|(_, ended)| now.duration_since(*ended) >= QUIET);
+        past.map(|(trouble, ended)| ended - trouble.since)
+    }
+
     /// This much was refused because a write has failed.
     pub(super) fn refused(&mut self, bytes: u64) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.bytes = trouble.bytes.max(bytes);
+        let trouble = self.trouble.as_mut();
+        if let Some(trouble) = trouble.filter(|it| it.result == Appended::Full && bytes > TRIED) {
+            let known = trouble.too_large.unwrap_or(bytes);
+            trouble.too_large = Some(known.min(bytes));
         }
+    }
+
+    /// Whether the disk had no room for this much a moment ago, but has some.
+    fn is_too_large(&self, bytes: u64) -> bool {
+        let past = self.past.as_ref();
+        let too_large = past.and_then(|(trouble, _)| trouble.too_large);
+        too_large.is_some_and(|too_large| bytes >= too_large)
     }
 
     /// Whether a disk that has failed is to be tried out now: there is nothing to write that would show it.
@@ -61,11 +103,38 @@ impl State {
 }
 
 impl Shared {
+    /// A stream is not read on while there is much to write; but no longer when one has waited in vain.
+    pub(super) fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        let busy = |state: &mut State| state.claimed >= UNWRITTEN && state.trouble.is_none();
+        if busy(&mut state) && !state.hangs {
+            state.waiting_for_room += 1;
+            let waited = self.room.wait_timeout_while(state, PATIENCE, busy);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting_for_room -= 1;
+        }
+        state.hangs = busy(&mut state);
+        state
+    }
+
+    /// Streams may wait again. Wakes those that do, but only if there are any: it takes a system call.
+    pub(super) fn made_room(&self, state: &mut State) {
+        state.hangs = false;
+        if state.waiting_for_room > 0 {
+            self.room.notify_all();
+        }
+    }
+
     /// Why this much can't be taken now, if it can't.
     pub(super) fn refusal(&self, state: &mut State, bytes: u64, waits: bool) -> Option<Appended> {
         self.look_for_room(state, bytes);
         if let Some(trouble) = &state.trouble {
             return Some(trouble.result);
+        }
+        if state.is_too_large(bytes) {
+            return Some(Appended::Full);
         }
         let used = state.segments.bytes() + state.claimed;
         if used + bytes > self.limit {
@@ -73,12 +142,13 @@ impl Shared {
             if used + self.segment_bytes > self.limit {
                 self.fail(state, Appended::Full, None);
             }
+            state.lacks_room = true;
             return Some(Appended::Full);
         }
         let is_busy = !waits && state.claimed >= UNWRITTEN;
         match state.dir {
             None => Some(Appended::Unavailable),
-            Some(_) => is_busy.then_some(Appended::Full),
+            Some(_) => is_busy.then_some(Appended::Unavailable),
         }
     }
 
@@ -95,11 +165,8 @@ impl Shared {
     pub(super) fn fail(&self, state: &mut State, result: Appended, error: Option<&io::Error>) {
         let retry_at = error.map(|_| Instant::now() + RETRY);
         let dir = self.path.clone();
-        let is_known = state.trouble.as_ref().is_some_and(|trouble| {
-            trouble.result == result && trouble.retry_at.is_some() == retry_at.is_some()
-        });
         match error.map(io::Error::to_string) {
-            _ if is_known => {}
+            _ if !state.fail(result, retry_at) => {}
             None => Message::SpoolFull {
                 dir,
                 limit: Size(usize::try_from(self.limit).unwrap_or(usize::MAX)),
@@ -109,28 +176,17 @@ impl Shared {
             Some(error) if result == Appended::Full => Message::SpoolDiskFull { dir, error }.log(),
             Some(error) => Message::SpoolFailed { dir, error }.log(),
         }
-        let known = state.trouble.as_ref();
-        let known = known.map(|trouble| (trouble.since, trouble.bytes));
-        let (since, bytes) = known.unwrap_or_else(|| (Instant::now(), 0));
-        state.trouble = Some(Trouble {
-            since,
-            retry_at,
-            result,
-            bytes,
-        });
     }
 
-    /// Tries out a disk that has failed, with as many bytes as it has not taken. To be called if
-    /// [`State::must_try_out`] says so.
+    /// Tries out a disk that has failed. To be called if [`State::must_try_out`] says so.
     pub(super) fn try_out<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(writer) = state.writer.take() else {
             return state;
         };
-        let (first, trouble) = (state.segments.next(), state.trouble.as_ref());
-        let bytes = trouble.map_or(0, |trouble| trouble.bytes);
+        let first = state.segments.next();
         drop(state);
-        let try_out = || writer.try_out(first, bytes, self.sync != SyncMode::Never);
-        let tried = self.watchdog.state_dir(IF_IT_HANGS, try_out);
+        let try_out = || writer.try_out(first, TRIED, self.sync != SyncMode::Never);
+        let tried = self.watchdog.dir(IF_IT_HANGS, try_out);
         let mut state = self.lock();
         match tried {
             Ok(()) => self.worked(&mut state),
@@ -163,9 +219,16 @@ impl Shared {
             return;
         }
         if let Some(trouble) = state.trouble.take() {
+            state.past = Some((trouble, Instant::now()));
+        }
+    }
+
+    /// Logs that the spool takes events again, once it has for some time.
+    pub(super) fn log_restored(&self, now: Instant) {
+        if let Some(lasted) = self.lock().over(now) {
             Message::SpoolRestored {
                 dir: self.path.clone(),
-                lasted: HumanDuration(trouble.since.elapsed()),
+                lasted: HumanDuration(lasted),
             }
             .log();
         }

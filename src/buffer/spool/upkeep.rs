@@ -14,6 +14,7 @@ use super::overdue::Overdue;
 use super::position::{self, PositionFile};
 use super::segments::{self, Segment};
 use super::shared::{IF_IT_HANGS, Shared, now};
+use super::trouble::QUIET;
 use crate::buffer::queue::QueueStats;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::SpoolState;
@@ -87,6 +88,9 @@ impl Upkeep {
             if is_due {
                 self.look();
                 self.free();
+                // At the end, this is its last chance.
+                self.shared
+                    .log_restored(if is_last { now + QUIET } else { now });
             }
             if is_last && self.shared.lock().can_write() {
                 drop(self.shared.write(self.shared.lock()));
@@ -168,7 +172,7 @@ impl Upkeep {
     }
 
     pub(super) fn io<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.shared.watchdog.state_dir(self.effect(), work)
+        self.shared.watchdog.dir(self.effect(), work)
     }
 
     /// What it means if this thread hangs.
@@ -188,7 +192,7 @@ impl Upkeep {
         let Some(step) = self.noted.step(self.shared.sync, reached, is_due) else {
             return;
         };
-        let taken = self.shared.watchdog.state_dir(effect, || {
+        let taken = self.shared.watchdog.dir(effect, || {
             if step.writes {
                 position.write(step.at)?;
             }
@@ -198,7 +202,7 @@ impl Upkeep {
         match (self.noted.taken(step, taken.is_ok()), &taken) {
             (Some(Change::Failed), Err(error)) => {
                 let error = error.to_string();
-                Message::CheckpointFailed { path, error }.log();
+                Message::SpoolPositionFailed { path, error }.log();
             }
             (Some(Change::Restored), _) => Message::CheckpointRestored { path }.log(),
             _ => {}
@@ -221,7 +225,8 @@ impl Upkeep {
         let acked = self.acked();
         let mut state = self.shared.lock();
         let next = state.segments.next();
-        if (is_last || state.is_in_trouble())
+        let needs_room = std::mem::take(&mut state.lacks_room) || state.is_in_trouble();
+        if (is_last || needs_room)
             && next <= acked
             && let Some(writer) = &mut state.writer
         {
@@ -310,7 +315,7 @@ impl Upkeep {
     pub(super) fn report(&self) {
         let state = self.shared.lock();
         let oldest = self.shared.marks().oldest();
-        let oldest = oldest.or(state.read_at.filter(|_| state.unread() > 0));
+        let oldest = oldest.or(state.unread_since.filter(|_| state.unread() > 0));
         let spool = SpoolState {
             bytes: state.segments.bytes(),
             limit: self.shared.limit,

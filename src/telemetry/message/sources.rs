@@ -168,9 +168,13 @@ macro_rules! source_messages {
         /// **Fix:** by the reason in the line.
         SpoolFailed { dir: String, error: String } = "spool_failed" Error
             "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources kept in memory";
-        /// The spool can be used again.
+        /// The spool can be used again, for 5 s by now.
         SpoolRestored { dir: String, lasted: HumanDuration } = "spool_restored" Info
             "{dir}: the spool takes events again after {lasted}";
+        /// The disk is full, or failing. If that lasts, the spool gets full.
+        /// **Fix:** by the reason in the line.
+        SpoolPositionFailed { path: String, error: String } = "spool_position_failed" Warn
+            "{path}: can't write how far the spool was delivered: {error}; retrying; until then nothing is removed from it, and a restart sends events since the last one again";
         /// The disk did not take what was written. The agent writes those events again, to another file.
         /// **Fix:** check the disk.
         SpoolSyncFailed { file: String, error: String } = "spool_sync_failed" Error
@@ -246,15 +250,19 @@ macro_rules! source_messages {
         /// **Fix:** as the line says.
         NoCheckpoint { source: String, error: String, option: String } = "no_checkpoint" Warn
             "no checkpoint of {source}, so that the next start reads it from its beginning: {error}; fix: name another directory with {option}";
+        /// Two agents read the same files with one state directory.
+        /// **Fix:** end one of them, or give it its own `--state-dir`.
+        CheckpointAwaited { dir: String, source: String } = "checkpoint_awaited" Warn
+            "{dir}: another agent keeps its checkpoint of {source} there; waiting for it to end; until then it is not read";
         /// The disk is full, or the mount is unavailable. The agent tries again.
         /// **Fix:** make room, or repair the mount.
         CheckpointFailed { path: String, error: String } = "checkpoint_failed" Warn
             "{path}: can't write the checkpoint: {error}; retrying; a restart before that sends events since the last one again";
-        /// The checkpoint can be written again.
+        /// The checkpoint, or the spool's position, can be written again.
         CheckpointRestored { path: String } = "checkpoint_restored" Info
             "{path}: checkpoint written again";
         /// The directory does not answer; the part after `;` says what waits for it. Events are delivered all the same.
-        /// **Fix:** repair the mount, or use another `--state-dir`.
+        /// **Fix:** repair the mount, or use another `--state-dir` or `--spool-dir`.
         StateDirSlow { dir: String, lasts: HumanDuration, effect: &'static str } = "state_dir_slow" Warn
             "{dir}: no answer for {lasts}, as on a mount whose server is down; {effect}";
         /// The directory answers again.

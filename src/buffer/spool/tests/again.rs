@@ -138,12 +138,12 @@ proptest! {
         let running =
             Spool::start(&settings, files, producer.stats(), report, Watchdog::default()).unwrap();
         let (appender, spool) = (running.spool().appender(0), running.spool().clone());
-        let rereader = spool.rereader(Watchdog::default());
+        let rereader = spool.rereader();
         let taker = Taker { consumer, rereader, dice: seed | 1, released: BTreeMap::new() };
         let taker = thread::spawn(move || taker.run());
         let feeds = producer.clone();
         let stop = ShutdownSignal::new().unwrap();
-        let feed = thread::spawn(move || spool.feed(feeds, Watchdog::default(), stop, usize::MAX));
+        let feed = thread::spawn(move || spool.feed(feeds, stop, usize::MAX));
         let (mut spooled, mut others) = (0, 0);
         for (events, is_spooled) in pieces {
             if is_spooled {

@@ -32,10 +32,14 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<String, usize>,
     /// How many calls until one fails, if that is planned.
     pub(super) failing: Option<(usize, ErrorKind)>,
+    /// How many bytes it has room for, if not for any number.
+    pub(super) room: Option<usize>,
     /// Even then files can be made shorter, and removed.
     pub(super) shrinks: bool,
     /// It is not at its place any more.
     pub(super) is_replaced: bool,
+    /// The same, until it was looked for this often.
+    pub(super) away: Option<usize>,
     /// No file can be removed or renamed.
     pub(super) keeps: bool,
     /// Bytes that can't be read, of every file or of this one.
@@ -82,6 +86,20 @@ pub(super) struct FakeDir(pub(super) Arc<Mutex<Disk>>);
 struct FakeFile(FakeDir, usize);
 
 impl Disk {
+    /// Looks for it where it should be.
+    pub(super) fn come_back(&mut self) -> io::Result<()> {
+        match &mut self.away {
+            None | Some(0) => {
+                self.away = None;
+                Ok(())
+            }
+            Some(left) => {
+                *left -= 1;
+                Err(ErrorKind::NotFound.into())
+            }
+        }
+    }
+
     fn refuse_if_stuck(&self, name: &str) -> io::Result<()> {
         match self.stuck.as_deref() == Some(name) {
             true => Err(ErrorKind::PermissionDenied.into()),
@@ -231,7 +249,8 @@ impl Dir for FakeDir {
     }
 
     fn is_replaced(&self) -> bool {
-        self.disk().is_replaced
+        let disk = self.disk();
+        disk.is_replaced || disk.away.is_some()
     }
 }
 
@@ -239,6 +258,17 @@ impl SpoolFile for FakeFile {
     fn append(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.call()?;
         let mut disk = self.0.disk();
+        let used: usize = disk
+            .names
+            .values()
+            .map(|file| disk.files[*file].bytes.len())
+            .sum();
+        let mut room = disk
+            .room
+            .map_or(usize::MAX, |room| room.saturating_sub(used));
+        if room == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let bytes = &mut disk.files[self.1].bytes;
         // A whole piece and a part of the next, as on a disk that is nearly full.
         let mut count = 0;
@@ -248,6 +278,8 @@ impl SpoolFile for FakeFile {
             } else {
                 part.len()
             };
+            let taken = taken.min(room);
+            room -= taken;
             bytes.extend_from_slice(&part[..taken]);
             count += taken;
         }

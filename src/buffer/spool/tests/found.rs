@@ -68,6 +68,31 @@ fn the_end_of_a_spool_is_that_of_its_last_segment_with_events() {
     }
 }
 
+#[test]
+fn the_age_of_a_spool_is_that_of_its_first_event_that_was_not_delivered() {
+    let dir = FakeDir::default();
+    let mut writer = Writer::new(Arc::new(dir.clone()), 100);
+    for (number, time) in [(0, 10), (1, 20), (2, 30), (3, 40)] {
+        let record = Record::new(b"an event\n".to_vec(), 1);
+        writer.write(&[record], number, time).unwrap();
+    }
+    let names = dir.disk().names.len();
+    assert_eq!(names, 2, "several have a segment of their own");
+    let mut position = PositionFile::open(&dir, Position { acked: 0, end: 4 }).unwrap();
+    for (acked, since) in [
+        (0, Some(10)),
+        (1, Some(20)),
+        (2, Some(30)),
+        (3, Some(40)),
+        (4, None),
+    ] {
+        position.write(Position { acked, end: 4 }).unwrap();
+        let lock = tempfile::tempfile().unwrap();
+        let files = Files::of(Arc::new(dir.clone()), lock).unwrap();
+        assert_eq!(files.unread_since, since, "{acked}");
+    }
+}
+
 /// Somebody has made it, or a power failure has left nothing of it: what others have of its numbers is delivered.
 #[test]
 fn an_empty_file_with_the_name_of_a_segment_costs_nothing() {

@@ -117,6 +117,43 @@ fn a_directory_that_was_replaced_is_opened_again_unless_it_is_another_spool() {
     }
 }
 
+/// What was refused though a part of it may be there is written with the rest, whatever fails before that.
+#[test]
+fn events_have_their_numbers_after_a_failed_write_that_could_not_be_taken_back_and_other_failures()
+{
+    for attempts in 0..3 {
+        for fails_again in [false, true] {
+            let dir = FakeDir::default();
+            let mut life = Life::new(&dir, SyncMode::Second);
+            assert_eq!(post(&life, "before"), Appended::Taken);
+            life.read();
+            dir.disk().failing = Some((0, ErrorKind::Other));
+            assert_eq!(post(&life, "refused"), Appended::Unavailable);
+            dir.disk().failing = None;
+            dir.disk().names.clear();
+            dir.disk().away = Some(attempts);
+            for _ in 0..=attempts {
+                life.upkeep.look();
+            }
+            if fails_again {
+                dir.disk().failing = Some((0, ErrorKind::Other));
+                retry(&mut life.shared.lock());
+                life.write();
+                dir.disk().failing = None;
+            }
+            retry(&mut life.shared.lock());
+            life.write();
+            for line in ["one", "two"] {
+                assert_eq!(post(&life, line), Appended::Taken, "{attempts}");
+            }
+            let place = format!("{attempts} {fails_again}");
+            assert_eq!(life.shared.lock().segments.next(), 4, "{place}");
+            assert_eq!(life.report.snapshot().balance.received(), 4, "{place}");
+            assert_eq!(found(&dir), ["before", "one", "refused", "two"], "{place}");
+        }
+    }
+}
+
 #[test]
 fn what_can_not_be_removed_takes_its_room_and_is_removed_later() {
     for is_bad in [false, true] {

@@ -54,6 +54,8 @@ enum Act {
     Power(u64),
     /// Somebody removes the segments, or even the position with them.
     Remove(bool),
+    /// The directory is gone, and there is an empty one after this many attempts to open it.
+    Away(usize),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -72,6 +74,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Kill),
         1 => any::<u64>().prop_map(Act::Power),
         1 => any::<bool>().prop_map(Act::Remove),
+        1 => (0..3_usize).prop_map(Act::Away),
     ]
 }
 
@@ -112,6 +115,10 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(dir: &FakeDir, sync: SyncMode) -> Self {
+        Self::of(dir, sync, LIMIT)
+    }
+
+    pub(super) fn of(dir: &FakeDir, sync: SyncMode, limit: u64) -> Self {
         let lock = tempfile::tempfile().unwrap();
         let mut files = Files::of(Arc::new(dir.clone()), lock).unwrap();
         let source = ReportedSource {
@@ -125,7 +132,7 @@ impl Life {
         });
         let shared = Shared::new(
             "spool".into(),
-            LIMIT,
+            limit,
             sync,
             Arc::clone(&report),
             Watchdog::default(),
@@ -137,7 +144,10 @@ impl Life {
             upkeep: Upkeep {
                 shared: Arc::clone(&shared),
                 stats: producer.stats(),
-                open: Box::new(move || Files::of(Arc::new(again.clone()), tempfile::tempfile()?)),
+                open: Box::new(move || {
+                    again.disk().come_back()?;
+                    Files::of(Arc::new(again.clone()), tempfile::tempfile()?)
+                }),
                 noted: Noted::at(files.position.at()),
                 position: Some(files.position),
                 lock: Some(files.lock),
@@ -322,6 +332,11 @@ impl World {
             Act::Kill => self.die(None),
             Act::Power(seed) => self.die(Some(seed)),
             Act::Remove(all) => self.remove(all),
+            Act::Away(attempts) => {
+                self.remove(true);
+                self.dir.disk().away = Some(attempts);
+                self.look();
+            }
         }
         self.note_what_is_written();
         self.check()
@@ -429,6 +444,7 @@ impl World {
     /// The disk works, and everything is delivered.
     fn end(&mut self) -> Result<(), TestCaseError> {
         self.dir.disk().failing = None;
+        self.dir.disk().away = None;
         for _ in 0..3 {
             retry(&mut self.life.shared.lock());
             self.look();

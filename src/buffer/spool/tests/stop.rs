@@ -10,7 +10,6 @@ use crate::buffer::spool::feed::Feed;
 use crate::buffer::spool::group::Group;
 use crate::buffer::spool::{Appended, SyncMode};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::watchdog::Watchdog;
 
 /// How many of five events are passed on, if they wait in memory or only on disk.
 fn passed_on(is_fresh: bool, is_stopping: bool, last_events: usize) -> usize {
@@ -28,7 +27,6 @@ fn passed_on(is_fresh: bool, is_stopping: bool, last_events: usize) -> usize {
     let feed = Feed {
         shared: life.shared.clone(),
         producer: life.producer,
-        watchdog: Watchdog::default(),
         stop,
         last_events,
     };

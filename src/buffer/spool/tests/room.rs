@@ -1,0 +1,129 @@
+//! How long others wait for one that there is no room for, or for a disk that hangs.
+
+use std::time::{Duration, Instant};
+
+use super::disk::FakeDir;
+use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use crate::buffer::spool::shared::{State, UNWRITTEN};
+use crate::buffer::spool::trouble::{QUIET, TRIED};
+use crate::buffer::spool::{Appended, SyncMode};
+
+#[test]
+fn a_disk_that_hangs_delays_streams_once_until_it_has_written() {
+    let life = Life::of(&FakeDir::default(), SyncMode::Second, 8 * UNWRITTEN);
+    let stream = |line: &str| life.shared.append(&mut chunk(line), 0, false);
+    for is_all_written in [true, false] {
+        let began = Instant::now();
+        for _ in 0..2 {
+            life.shared.lock().claimed += 2 * UNWRITTEN;
+            for _ in 0..20 {
+                assert_eq!(stream("through memory"), Appended::Unavailable);
+            }
+            life.shared.lock().claimed -= 2 * UNWRITTEN;
+            if is_all_written {
+                assert_eq!(stream("through the spool"), Appended::Taken);
+            } else {
+                life.shared.made_room(&mut life.shared.lock());
+            }
+        }
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// A body that does not fit keeps nobody out for longer than until the disk is tried again, however often it comes.
+#[test]
+fn what_the_disk_has_no_room_for_keeps_out_only_what_is_as_large() {
+    let dir = FakeDir::default();
+    let life = Life::of(&dir, SyncMode::Second, 16 << 20);
+    let post = |bytes: u64| {
+        let line = "x".repeat(bytes as usize);
+        life.shared.append(&mut chunk(&line), 0, true)
+    };
+    let size = |bytes| if bytes > TRIED { "large" } else { "small" };
+    dir.disk().room = Some(1 << 20);
+    let large = 2 << 20;
+    assert_eq!(post(large), Appended::Full);
+    assert_eq!(post(1), Appended::Full, "not every client tries it out");
+    retry(&mut life.shared.lock());
+    life.write();
+    for (bytes, expected) in [
+        (1, Appended::Taken),
+        (large, Appended::Full),
+        (1, Appended::Taken),
+        (300_000, Appended::Taken),
+        (large - 9, Appended::Full),
+        (1, Appended::Full),
+    ] {
+        assert_eq!(post(bytes), expected, "{} {bytes}", size(bytes));
+    }
+    retry(&mut life.shared.lock());
+    life.write();
+    assert_eq!(
+        (post(large - 9), post(1)),
+        (Appended::Full, Appended::Taken)
+    );
+    // After some time without trouble it is tried.
+    life.shared.log_restored(Instant::now() + QUIET);
+    dir.disk().room = None;
+    assert_eq!(post(large), Appended::Taken);
+}
+
+#[test]
+fn a_spool_that_is_full_again_and_again_is_so_once_for_the_log() {
+    let (full, failed) = (
+        (Appended::Full, None),
+        (Appended::Unavailable, Some(Instant::now())),
+    );
+    let disk_full = (Appended::Full, Some(Instant::now()));
+    // What happens, how long it has been over by then, and whether it is logged.
+    for steps in [
+        &[
+            (full, 0, true),
+            (full, 0, false),
+            (full, 4, false),
+            (full, 5, true),
+        ][..],
+        &[
+            (full, 0, true),
+            (disk_full, 1, true),
+            (failed, 1, true),
+            (failed, 1, false),
+        ],
+    ] {
+        let mut state = State::new();
+        let began = Instant::now();
+        let life = Life::new(&FakeDir::default(), SyncMode::Second);
+        for ((result, retry_at), seconds, is_news) in steps {
+            let over = state.over(Instant::now() + Duration::from_secs(*seconds));
+            assert_eq!(over.is_some(), *seconds == 5, "{steps:?}");
+            assert!(over.is_none_or(|lasted| lasted < began.elapsed()));
+            assert_eq!(state.fail(*result, *retry_at), *is_news, "{steps:?}");
+            assert!(state.over(Instant::now() + QUIET).is_none(), "it lasts");
+            life.shared.worked(&mut state);
+            assert!(!state.is_in_trouble());
+        }
+    }
+}
+
+/// Its own newest segment, of which everything is final, is not what keeps a large body out.
+#[test]
+fn what_fits_into_an_empty_spool_is_taken_once_all_before_it_is_final() {
+    for bytes in [LIMIT - SEGMENT / 2, LIMIT - 200] {
+        let large = "x".repeat(bytes as usize);
+        let mut life = Life::new(&FakeDir::default(), SyncMode::Second);
+        let post = |life: &Life, line: &str| life.shared.append(&mut chunk(line), 0, true);
+        assert_eq!(
+            post(&life, &"x".repeat(SEGMENT as usize / 2)),
+            Appended::Taken
+        );
+        life.read();
+        life.upkeep.note(true, false);
+        assert_eq!(post(&life, &large), Appended::Full, "{bytes}");
+        life.finish(1);
+        assert_eq!(post(&life, &large), Appended::Full, "{bytes}");
+        life.upkeep.note(true, false);
+        assert_eq!(post(&life, &large), Appended::Taken, "{bytes}");
+    }
+}
