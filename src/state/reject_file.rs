@@ -14,7 +14,8 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::Value;
 
-use crate::sys::thread;
+use crate::sys::atomic_file::directory;
+use crate::sys::{owner, thread};
 use crate::telemetry::Report;
 
 /// How many bytes of events may wait to be written; a larger event waits alone.
@@ -110,6 +111,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NONBLOCK);
     let file = options.open(path)?;
+    owner::hand_over(&file, || fs::metadata(directory(path)));
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(

@@ -1,7 +1,7 @@
 //! What is written again, removed again, and counted again, once a second.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
@@ -65,39 +65,64 @@ fn what_an_earlier_run_wrote_last_is_synced_unless_nothing_is() {
     }
 }
 
+/// A spool with an event of 3.
+fn other() -> FakeDir {
+    let other = FakeDir::default();
+    post(&Life::new(&other, SyncMode::Second), "of another");
+    other
+}
+
+/// A spool whose events were all delivered.
+fn delivered() -> FakeDir {
+    let other = FakeDir::default();
+    let lock = tempfile::tempfile().unwrap();
+    let mut files = Files::of(Arc::new(other.clone()), lock).unwrap();
+    let at = Position { acked: 99, end: 99 };
+    files.position.write(at).unwrap();
+    other
+}
+
+/// The same files elsewhere.
+fn copy(dir: &FakeDir) -> FakeDir {
+    FakeDir(Arc::new(Mutex::new(dir.disk().clone())))
+}
+
+/// Files that only look the same.
+fn twin(dir: &FakeDir) -> FakeDir {
+    let twin = copy(dir);
+    twin.remove(position::NAME).unwrap();
+    let lock = tempfile::tempfile().unwrap();
+    Files::of(Arc::new(twin.clone()), lock).unwrap();
+    twin
+}
+
+/// A spool with two events, one in each of two segments, and something else is found at its path from now on.
+fn displaced(old: &FakeDir, new: impl Fn(&FakeDir) -> FakeDir) -> (Life, FakeDir) {
+    let mut life = Life::new(old, SyncMode::Second);
+    post(&life, &"x".repeat(SEGMENT as usize));
+    post(&life, "last");
+    let new = new(old);
+    old.disk().is_replaced = true;
+    let opened = new.clone();
+    life.upkeep.open = Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
+    (life, new)
+}
+
 #[test]
-fn a_directory_that_was_replaced_is_opened_again_unless_it_is_another_spool() {
-    let other = || {
-        let other = FakeDir::default();
-        post(&Life::new(&other, SyncMode::Second), "of another");
-        let names: Vec<_> = other.disk().names.keys().cloned().collect();
-        (other, names)
-    };
-    let delivered = || {
-        let (other, names) = other();
-        names
-            .iter()
-            .filter(|name| segments::is_segment(name))
-            .for_each(|name| other.remove(name).unwrap());
-        let at = Position { acked: 99, end: 99 };
-        let lock = tempfile::tempfile().unwrap();
-        let mut files = Files::of(Arc::new(other.clone()), lock).unwrap();
-        files.position.write(at).unwrap();
-        other
-    };
+fn a_directory_that_was_removed_is_opened_again_unless_it_is_another_spool() {
     for (new, is_taken) in [
-        (FakeDir::default(), true),
-        (other().0, false),
-        (delivered(), false),
+        (
+            &(|_: &FakeDir| FakeDir::default()) as &dyn Fn(&_) -> _,
+            true,
+        ),
+        (&copy, true),
+        (&twin, false),
+        (&|_: &FakeDir| other(), false),
+        (&|_: &FakeDir| delivered(), false),
     ] {
         let old = FakeDir::default();
-        let mut life = Life::new(&old, SyncMode::Second);
-        post(&life, &"x".repeat(SEGMENT as usize));
-        post(&life, "last");
-        old.disk().is_replaced = true;
-        let opened = new.clone();
-        life.upkeep.open =
-            Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
+        let (mut life, new) = displaced(&old, new);
+        old.disk().names.clear();
         life.upkeep.look();
         let expected = match is_taken {
             true => Appended::Taken,
@@ -113,8 +138,75 @@ fn a_directory_that_was_replaced_is_opened_again_unless_it_is_another_spool() {
         } else {
             life.write();
             assert!(new.open(&segments::name(2), Access::Read).is_err());
+            // What was lost with the directory is missed, and then nothing has the numbers any more.
+            life.read();
+            life.finish(usize::MAX);
+            life.upkeep.look();
+            assert_eq!(post(&life, "next"), Appended::Taken);
+            life.read();
+            assert!(life.seen.contains_key("next"));
         }
     }
+}
+
+/// As when something was mounted over it.
+#[test]
+fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_before_another_is_used() {
+    for (new, is_another) in [
+        (
+            &(|_: &FakeDir| FakeDir::default()) as &dyn Fn(&_) -> _,
+            false,
+        ),
+        (&twin, false),
+        (&|_: &FakeDir| other(), true),
+        (&|_: &FakeDir| delivered(), false),
+    ] {
+        let old = FakeDir::default();
+        let (mut life, new) = displaced(&old, new);
+        let untouched = format!("{:?}", new.disk());
+        life.upkeep.look();
+        assert_eq!(post(&life, "early"), Appended::Unavailable);
+        life.read();
+        life.upkeep.look();
+        assert_eq!(post(&life, "early"), Appended::Unavailable, "not final");
+        assert_eq!(format!("{:?}", new.disk()), untouched);
+        life.finish(usize::MAX);
+        life.upkeep.note(true, false);
+        life.upkeep.look();
+        assert_eq!(post(&life, "next"), Appended::Taken);
+        life.read();
+        let seen = |line: &str| life.seen.contains_key(line);
+        assert_eq!(
+            (seen("of another"), seen("last"), seen("next")),
+            (is_another, true, true)
+        );
+        life.finish(usize::MAX);
+        life.upkeep.note(true, true);
+        for dir in [&old, &new] {
+            let position = position::read(dir).unwrap();
+            assert!(matches!(position, Stored::At(at) if at.acked == at.end && at.end > 0));
+            assert!(segments::list(dir).unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_comes_back_is_used_as_before() {
+    let old = FakeDir::default();
+    let (mut life, new) = displaced(&old, |_| other());
+    life.upkeep.look();
+    assert_eq!(post(&life, "refused"), Appended::Unavailable);
+    old.disk().is_replaced = false;
+    life.upkeep.look();
+    assert_eq!(post(&life, "next"), Appended::Taken);
+    assert_eq!(found(&new), ["of another"]);
+    life.read();
+    let seen: Vec<_> = life
+        .seen
+        .keys()
+        .map(|line| line.get(..4).unwrap())
+        .collect();
+    assert_eq!(seen, ["last", "next", "xxxx"]);
 }
 
 #[test]
