@@ -94,9 +94,8 @@ pub trait Dir: Debug + Send + Sync {
 
 /// Whether it says nothing of what is in the file: descriptors, memory or permissions are missing.
 pub(super) fn is_of_the_host(error: &io::Error) -> bool {
-    let of_process = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
-    let of_access = [libc::EACCES, libc::EPERM, libc::ESTALE];
-    let codes = [of_process, of_access].concat();
+    use libc::{EACCES, EMFILE, ENFILE, ENOMEM, EPERM, ESTALE};
+    let codes = [EMFILE, ENFILE, ENOMEM, EACCES, EPERM, ESTALE];
     (error.raw_os_error()).is_some_and(|code| codes.contains(&code))
 }
 

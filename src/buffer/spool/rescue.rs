@@ -292,7 +292,7 @@ impl Upkeep {
 fn displaced(events: u64) -> io::Error {
     let events = Events(events);
     io::Error::other(format!(
-        "its directory was moved, or something was mounted over it; {events} in it are delivered first, then what is \
+        "its directory was moved or unmounted, or something was mounted over it; {events} in it are delivered first, then what is \
          there now is used (fix: wait for that, or put it back; a restart would not find them)"
     ))
 }

@@ -1,13 +1,16 @@
 //! What is written again, removed again, and counted again, once a second.
 
 use std::io::ErrorKind;
+use std::iter;
 use std::sync::{Arc, Mutex};
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::position::{self, Position, Stored};
-use crate::buffer::spool::{Appended, Files, SyncMode, segments};
+use crate::buffer::spool::{Appended, Files, Rereader, SyncMode, segments};
+use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::watchdog::Watchdog;
 
 fn post(life: &Life, line: &str) -> Appended {
     life.shared.append(&mut chunk(line), 0, true)
@@ -188,6 +191,38 @@ fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_before_another_i
             assert!(segments::list(dir).unwrap().is_empty());
         }
     }
+}
+
+/// What a sender has read before must not be taken for events of the same numbers.
+#[test]
+fn events_are_read_again_from_the_spool_that_has_them() {
+    let two_of = |life: &Life, name: &str| {
+        let mut both = chunk(&format!("{name}-0\n{name}-1"));
+        both.events = 2;
+        assert_eq!(life.shared.append(&mut both, 0, true), Appended::Taken);
+    };
+    let (old, new) = (FakeDir::default(), FakeDir::default());
+    two_of(&Life::new(&new, SyncMode::Second), "new");
+    let mut life = Life::new(&old, SyncMode::Second);
+    two_of(&life, "old");
+    life.read();
+    let mut rereader = Rereader::new(Arc::clone(&life.shared), Watchdog::default());
+    let abort = ShutdownSignal::new().unwrap();
+    let mut read = |number| {
+        let runs = rereader
+            .read(&iter::once(number..number + 1).collect(), &abort)
+            .unwrap();
+        let lines = runs.iter().map(|run| String::from_utf8_lossy(run.lines()));
+        lines.collect::<String>()
+    };
+    assert_eq!(read(0), "old-0\n");
+    life.finish(usize::MAX);
+    old.disk().is_replaced = true;
+    life.upkeep.open = Box::new(move || Files::of(Arc::new(new.clone()), tempfile::tempfile()?));
+    life.upkeep.look();
+    life.read();
+    assert_eq!(read(3), "new-1\n");
+    assert_eq!(read(2), "new-0\n");
 }
 
 #[test]
