@@ -256,6 +256,15 @@ fn an_agent_without_a_spool_says_that_there_is_one() {
     kill_and_serve(agent, &host.hook);
     let agent = host.start(&[]);
     host.hook.wait_for_events(10);
+    eventually("that is noted", || {
+        let (_, text) = host.cli("list", &[]);
+        text.contains(" 0 events not delivered").then_some(())
+    });
+    kill(agent);
+    // Of what was delivered, a kill may leave files.
+    assert!(!host.segments().is_empty());
+    let agent = host.bare().source(&source).spawn();
+    agent.wait_for_log("started: ");
     let (_, log) = stop(agent);
     assert!(!log.contains("not used"), "{log}");
 }
@@ -904,6 +913,53 @@ fn what_is_answered_after_the_spools_files_were_removed_outlasts_a_kill() {
     }
 }
 
+/// As when a filesystem is mounted over it after the start.
+#[test]
+fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_or_counted_as_dropped() {
+    let host = Host::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let displace = |name: &str| {
+        fs::rename(host.spool(), elsewhere.path().join(name)).unwrap();
+        fs::create_dir(host.spool()).unwrap();
+    };
+    host.hook.always(Answer::status(503));
+    let agent = host.start(&[]);
+    assert_eq!(host.post(&lines(0..10)), 200);
+    displace("first");
+    agent.wait_for_log("10 events in it are delivered first");
+    assert_eq!(host.post(&lines(10..11)), 503);
+    assert!(host.segments().is_empty());
+    host.hook.always(Answer::ok());
+    host.hook.wait_for_events(10);
+    agent.wait_for_log("the spool takes events again");
+    assert_eq!(host.post(&lines(10..20)), 200);
+    host.hook.wait_for_events(20);
+    host.hook.always(Answer::status(503));
+    assert_eq!(host.post(&lines(20..23)), 200);
+    displace("second");
+    agent.wait_for_log("3 events in it are delivered first");
+    let (balance, log) = stop(agent);
+    assert!(
+        log.contains("3 events are in the directory that was there before"),
+        "{log}"
+    );
+    let end = (balance.delivered, balance.dropped, balance.left);
+    assert_eq!(end, (20, 3, 0), "{log}");
+    // Nothing is left in the first one, and all is in the second.
+    host.hook.always(Answer::ok());
+    for (name, count) in [("first", 0), ("second", 3)] {
+        let dir = elsewhere.path().join(name);
+        let agent = host.start(&[&format!("--spool-dir={}", dir.display())]);
+        eventually("all is sent", || host.is_idle().then_some(()));
+        let (balance, log) = stop(agent);
+        assert_eq!(
+            (balance.recovered, balance.delivered),
+            (count, count),
+            "{log}"
+        );
+    }
+}
+
 #[test]
 fn what_is_gone_is_missed_even_if_only_the_start_after_a_kill_knew_of_it() {
     let host = Host::new();
@@ -1107,6 +1163,14 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
 fn the_command_shows_prints_and_checks_a_spool_beside_its_agent() {
     let host = Host::new();
     assert_eq!(host.cli("list", &[]).0, 1, "there is none");
+    for others in [host.dir.path(), Path::new("/etc")] {
+        let option = format!("--spool-dir={}", others.display());
+        let (code, text) = host.cli("verify", &[&option]);
+        assert!(
+            code == 1 && text.contains("there is no spool; fix: "),
+            "{text}"
+        );
+    }
     host.hook.always(Answer::status(503));
     let agent = host.start(&[]);
     assert_eq!(host.post(&lines(0..250)), 200);
@@ -1134,6 +1198,22 @@ fn the_command_shows_prints_and_checks_a_spool_beside_its_agent() {
     assert!(code == 1 && text.contains("DAMAGED"), "{text}");
     let (code, _) = host.cli("list", &[]);
     assert_eq!(code, 0);
+    let position = host.spool().join("position");
+    let whole = fs::read(&position).unwrap();
+    for (is_there, what) in [(true, "half of it is damaged"), (false, "missing")] {
+        let mut half = whole.clone();
+        half[0] ^= 1;
+        match is_there {
+            true => fs::write(&position, half).unwrap(),
+            false => fs::remove_file(&position).unwrap(),
+        }
+        let (code, text) = host.cli("list", &[]);
+        assert!(
+            code == 1 && text.contains(&format!("position: {what}; so ")),
+            "{text}"
+        );
+    }
+    fs::write(&position, whole).unwrap();
     fs::remove_file(segment).unwrap();
     let (code, text) = host.cli("verify", &[]);
     assert!(

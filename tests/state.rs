@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::delivery::{feed, finish, numbered, start};
 use super::support::{
-    Agent, AgentCommand, BINARY, Balance, Ended, STATE_DIR, Webhook, eventually, within,
+    Agent, AgentCommand, Answer, BINARY, Balance, Ended, STATE_DIR, Webhook, eventually, within,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -75,6 +75,52 @@ impl StateDir {
 pub(crate) fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     name.trim().to_owned()
+}
+
+/// Else the service that the directory belongs to could not use them. Only root can give files away.
+#[test]
+fn what_root_leaves_in_the_directory_of_a_service_belongs_to_the_service() {
+    let dir = StateDir::new();
+    if chown(dir.path(), Some(4711), Some(4711)).is_err() {
+        return eprintln!("skipped: not root");
+    }
+    let [log, rejects] = ["audit.log", "rejected.json"].map(|name| dir.path().join(name));
+    fs::write(&log, numbered(0..1).concat()).unwrap();
+    let webhook = Webhook::start();
+    webhook.always(Answer::status(503));
+    let options = [
+        format!("--reject-file={}", rejects.display()),
+        format!("--source=file:{}", log.display()),
+    ];
+    let [reject_file, source] = options.each_ref().map(String::as_str);
+    let options = [
+        reject_file,
+        source,
+        "--file-start=beginning",
+        "--trail",
+        "--source=stdin",
+        "--spool-bytes=1MiB",
+    ];
+    let mut agent = dir.start(&webhook.url(), &options);
+    feed(&mut agent, &numbered(1..2));
+    let found = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten();
+        let entries = entries.map(|entry| entry.unwrap());
+        entries
+            .map(|entry| (entry.path(), entry.metadata().unwrap().uid()))
+            .collect::<Vec<_>>()
+    };
+    let all = || [found(dir.path()), found(&dir.path().join("spool"))].concat();
+    // Status, trail and checkpoint, each with its lock; the spool, its lock, position and segment; what is rejected.
+    eventually("all files", || (all().len() > 11).then_some(()));
+    for (path, owner) in all() {
+        assert_eq!(
+            owner,
+            if path == log { 0 } else { 4711 },
+            "{}",
+            path.display()
+        );
+    }
 }
 
 /// Makes a file as old as if nobody had written to it since.

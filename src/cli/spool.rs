@@ -7,6 +7,7 @@
 //! `damaged_bytes`, `missing_events` (before it and in it), and `from` and `to`, when its first and last events were
 //! written. Times are RFC 3339; what does not apply is null.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -68,25 +69,23 @@ impl Found {
 pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
-    let dir = RealDir::existing(&path).map_err(|error| {
+    let no_spool = |why: &dyn Display| {
         let fix = "fix: give --spool-dir, or --state-dir, as the agent has it";
-        CommandError::Failed(format!("{}: {error}; {fix}", path.display()))
-    })?;
+        CommandError::Failed(format!("{}: {why}; {fix}", path.display()))
+    };
+    let dir = RealDir::existing(&path).map_err(|error| no_spool(&error))?;
     // Must come before the segments are listed: a running agent adds to them.
     let end = position::read(&dir).map_err(failed)?.resume(None).end;
     let segments = segments::list(&dir).map_err(failed)?;
-    let stored = position::read(&dir).map_err(failed)?;
+    let stored = stored(&dir).map_err(failed)?;
+    if stored == Stored::Missing && segments.is_empty() {
+        return Err(no_spool(&"there is no spool"));
+    }
     // Without a readable position, the agent would deliver everything.
     let position = stored
         .resume(segments.first().map(|segment| segment.first))
         .acked;
-    let mut has_failed = stored == Stored::Damaged;
-    if has_failed {
-        note(&format!(
-            "{}: damaged; so all events are taken for undelivered",
-            position::NAME
-        ));
-    }
+    let mut has_failed = is_doubtful(&stored);
     let mut out = BufWriter::new(io::stdout().lock());
     let is_cat = options.action == SpoolAction::Cat;
     let mut next = Some(position);
@@ -126,6 +125,32 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     print(out, &text)?;
     let is_wrong = damage && options.action == SpoolAction::Verify;
     Ok(exit::code(!is_wrong && !has_failed))
+}
+
+/// What the position says.
+///
+/// # Errors
+/// It can't be read.
+fn stored(dir: &dyn Dir) -> io::Result<Stored> {
+    match position::read(dir)? {
+        // A running agent may just have been writing it.
+        Stored::Older(_) => position::read(dir),
+        stored => Ok(stored),
+    }
+}
+
+/// Whether the position says too little, which is noted.
+fn is_doubtful(stored: &Stored) -> bool {
+    let doubt = match stored {
+        Stored::Damaged => "damaged; so all events are taken for undelivered",
+        Stored::Missing => "missing; so all events are taken for undelivered",
+        Stored::Older(_) => {
+            "half of it is damaged; so delivered events may be taken for undelivered"
+        }
+        Stored::At(_) | Stored::Newer => return false,
+    };
+    note(&format!("{}: {doubt}", position::NAME));
+    true
 }
 
 /// Goes through a segment, whatever of it can't be read, and shows the lines of those of its events that were not

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use crate::sys::lock;
+use crate::sys::{lock, owner};
 
 /// The value of `program` in every file here.
 pub const PROGRAM: &str = "s3-audit-webhook";
@@ -62,7 +62,11 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     }
     match DirBuilder::new().mode(0o755).create(dir) {
         // Everybody may read it, whatever the umask is.
-        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755)),
+        Ok(()) => {
+            fs::set_permissions(dir, Permissions::from_mode(0o755))?;
+            owner::hand_over_directory(dir);
+            Ok(())
+        }
         // Another agent was quicker; or it is not a directory, which the next step reports.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),

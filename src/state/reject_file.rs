@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::Value;
 
-use crate::sys::{atomic_file, host, thread};
+use crate::sys::{atomic_file, host, owner, thread};
 use crate::telemetry::Report;
 
 /// How many bytes of events may wait to be written; a larger event waits alone.
@@ -127,6 +127,7 @@ fn open_or_make(path: &Path, makes: bool) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NONBLOCK);
     let file = options.open(path)?;
+    owner::hand_over(&file, || fs::metadata(atomic_file::directory(path)));
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(

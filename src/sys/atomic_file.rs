@@ -7,12 +7,14 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use super::owner;
+
 /// How a file is written. Its writers must exclude each other: the temporary file has only one name.
 #[derive(Debug, Clone, Copy)]
 pub struct AtomicFile {
     /// Its permissions, whatever the umask is.
     pub mode: u32,
-    /// Its user and group; `None` for those of this process.
+    /// Its user and group; `None` for those of this process, or of the directory if this is root.
     pub owner: Option<(u32, u32)>,
     /// Flush the content to disk before it replaces the old one, so that a power failure leaves one of the two.
     pub sync: bool,
@@ -62,6 +64,8 @@ impl AtomicFile {
         file.set_permissions(Permissions::from_mode(self.mode))?;
         if let Some((user, group)) = self.owner {
             fchown(&file, Some(user), Some(group))?;
+        } else {
+            owner::hand_over(&file, || fs::metadata(directory(temporary)));
         }
         file.write_all(content)?;
         if self.sync { file.sync_all() } else { Ok(()) }

@@ -6,6 +6,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use super::atomic_file::directory;
+use super::owner;
+
 const MODE: u32 = 0o600;
 
 /// Takes the lock at `path`; `None` if another process has it.
@@ -39,6 +42,7 @@ fn take(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Opt
             .mode(MODE)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
+        owner::hand_over(&file, || fs::metadata(directory(path)));
         // Whoever may open it can lock it; earlier versions left it readable by all.
         if file.metadata()?.mode() & 0o777 & !MODE != 0 {
             let _ = file.set_permissions(Permissions::from_mode(MODE));

@@ -10,6 +10,7 @@ pub mod glibc;
 pub mod host;
 pub mod lock;
 pub mod lookup;
+pub mod owner;
 pub mod poll;
 pub mod random;
 pub mod shutdown;

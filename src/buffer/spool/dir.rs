@@ -1,11 +1,15 @@
 //! The directory of a spool, as far as the spool needs one: a trait, so that tests can have one that loses power.
 
+use std::ffi::{CStr, CString, c_int};
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::sys::owner;
 
 /// A file of a spool.
 pub trait SpoolFile: Debug + Send + Sync {
@@ -83,14 +87,24 @@ pub trait Dir: Debug + Send + Sync {
     /// Those of fsync(2).
     fn sync(&self) -> io::Result<()>;
 
-    /// Whether somebody has removed it, or put another one in its place.
+    /// Whether it is not at its path: somebody has removed or moved it, or mounted something over it. Its files can still
+    /// be used, unless they were removed too.
     fn is_replaced(&self) -> bool;
 }
 
-/// Whether it says nothing of the file: descriptors or memory are missing.
+/// Whether it says nothing of what is in the file: descriptors, memory or permissions are missing.
 pub(super) fn is_of_the_host(error: &io::Error) -> bool {
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    use libc::{EACCES, EMFILE, ENFILE, ENOMEM, EPERM, ESTALE};
+    let codes = [EMFILE, ENFILE, ENOMEM, EACCES, EPERM, ESTALE];
     (error.raw_os_error()).is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether the disk has no room, or the user may not use more of it.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 impl SpoolFile for File {
@@ -116,11 +130,11 @@ impl SpoolFile for File {
     }
 }
 
-/// A directory of the filesystem.
+/// A directory of the filesystem. What is done in it is done in the directory that was opened, even if the path leads
+/// elsewhere later.
 #[derive(Debug)]
 pub struct RealDir {
     path: PathBuf,
-    /// To sync it even when no more files can be opened: that must not look like a disk that fails.
     handle: File,
 }
 
@@ -133,6 +147,7 @@ impl RealDir {
     pub fn create(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
             DirBuilder::new().mode(0o700).create(path)?;
+            owner::hand_over_directory(path);
         }
         RealDir::existing(path)
     }
@@ -142,47 +157,130 @@ impl RealDir {
     /// # Errors
     /// It can't be opened.
     pub fn existing(path: &Path) -> io::Result<Self> {
-        let (path, handle) = (path.into(), File::open(path)?);
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECTORY);
+        let (path, handle) = (path.into(), options.open(path)?);
         Ok(RealDir { path, handle })
+    }
+
+    /// Opens what has this name in it.
+    fn open_at(&self, name: &CStr, flags: c_int) -> io::Result<File> {
+        // Something else of this name, such as a pipe, must not block.
+        let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let mode: libc::c_uint = 0o600;
+        loop {
+            // SAFETY: the descriptor is open, and the name ends with a zero.
+            let opened =
+                unsafe { libc::openat(self.handle.as_raw_fd(), name.as_ptr(), flags, mode) };
+            match done(opened) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // SAFETY: it is a new descriptor that nobody else has.
+                opened => return Ok(unsafe { File::from_raw_fd(opened?) }),
+            }
+        }
+    }
+}
+
+/// The result of a call that returns -1 if it fails.
+fn done(result: c_int) -> io::Result<c_int> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
+/// A directory that is being listed.
+struct Listing(*mut libc::DIR);
+
+impl Listing {
+    fn of(dir: &RealDir) -> io::Result<Self> {
+        // Opened again, because the place in a list is that of an opened file.
+        let file = dir.open_at(c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let descriptor = file.into_raw_fd();
+        // SAFETY: the descriptor belongs to the listing from here on.
+        let listing = unsafe { libc::fdopendir(descriptor) };
+        if listing.is_null() {
+            let error = io::Error::last_os_error();
+            // SAFETY: nobody has taken it.
+            drop(unsafe { File::from_raw_fd(descriptor) });
+            return Err(error);
+        }
+        Ok(Listing(listing))
+    }
+}
+
+impl Iterator for Listing {
+    type Item = io::Result<CString>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: the listing is open, and nobody else uses it. `errno` tells the end from an error; an entry is valid
+        // until the next one is read.
+        unsafe {
+            *libc::__errno_location() = 0;
+            let entry = libc::readdir(self.0);
+            if entry.is_null() {
+                let error = io::Error::last_os_error();
+                return (error.raw_os_error() != Some(0)).then_some(Err(error));
+            }
+            Some(Ok(CStr::from_ptr((*entry).d_name.as_ptr()).to_owned()))
+        }
+    }
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and not used again.
+        unsafe { libc::closedir(self.0) };
     }
 }
 
 impl Dir for RealDir {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
+        for name in Listing::of(self)? {
+            let name = name?;
+            // SAFETY: all zeros are a valid value.
+            let mut found: libc::stat = unsafe { std::mem::zeroed() };
+            let (fd, flags) = (self.handle.as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+            // SAFETY: the descriptor is open, the name ends with a zero, and `found` is written to.
+            let looked = done(unsafe { libc::fstatat(fd, name.as_ptr(), &raw mut found, flags) });
             // If it was removed in the meantime, it does not count.
-            if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
-                && found.is_file()
+            if let (Ok(_), Ok(name)) = (looked, name.into_string())
+                && found.st_mode & libc::S_IFMT == libc::S_IFREG
             {
-                files.push((name, found.len()));
+                files.push((name, u64::try_from(found.st_size).unwrap_or_default()));
             }
         }
         Ok(files)
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn SpoolFile>> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .mode(0o600)
-            // Something else of this name, such as a pipe, must not block.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        match access {
-            Access::Read => {}
-            Access::New => _ = options.append(true).create_new(true),
-            Access::Update => _ = options.write(true).create(true).truncate(false),
+        let flags = match access {
+            Access::Read => libc::O_RDONLY,
+            Access::New => libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL,
+            Access::Update => libc::O_RDWR | libc::O_CREAT,
+        };
+        let file = self.open_at(&CString::new(name)?, flags)?;
+        if access != Access::Read {
+            owner::hand_over(&file, || self.handle.metadata());
         }
-        Ok(Arc::new(options.open(self.path.join(name))?))
+        Ok(Arc::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        let (fd, from, to) = (
+            self.handle.as_raw_fd(),
+            CString::new(from)?,
+            CString::new(to)?,
+        );
+        // SAFETY: the descriptor is open, and the names end with a zero.
+        done(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        let (fd, name) = (self.handle.as_raw_fd(), CString::new(name)?);
+        // SAFETY: the descriptor is open, and the name ends with a zero.
+        done(unsafe { libc::unlinkat(fd, name.as_ptr(), 0) }).map(drop)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -190,10 +288,11 @@ impl Dir for RealDir {
     }
 
     fn is_replaced(&self) -> bool {
-        match (fs::metadata(&self.path), self.handle.metadata()) {
-            (Ok(found), Ok(own)) => (found.dev(), found.ino()) != (own.dev(), own.ino()),
+        let own = self.handle.metadata();
+        match fs::metadata(&self.path) {
+            Ok(found) => !own.is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())),
             // Other errors may pass.
-            (found, _) => found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+            Err(error) => error.kind() == ErrorKind::NotFound,
         }
     }
 }
@@ -239,5 +338,40 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(dir.is_replaced());
         assert!(!RealDir::create(&path).unwrap().is_replaced());
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_is_still_used_until_it_comes_back() {
+        let place = tempfile::tempdir().unwrap();
+        let [path, other] = ["spool", "other"].map(|name| place.path().join(name));
+        let dir = RealDir::create(&path).unwrap();
+        dir.open("one", Access::New).unwrap();
+        fs::rename(&path, &other).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(dir.is_replaced());
+        dir.rename("one", "two").unwrap();
+        dir.open("three", Access::Update).unwrap();
+        dir.remove("two").unwrap();
+        assert_eq!(dir.list().unwrap(), [("three".to_owned(), 0)]);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(!dir.is_replaced());
+        // It does not exist any more.
+        fs::remove_dir_all(&path).unwrap();
+        assert_eq!(dir.list().unwrap(), []);
+        let error = dir.open("one", Access::New).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_pipe_is_no_directory_and_stops_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pipe");
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let error = RealDir::existing(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotADirectory);
     }
 }

@@ -78,7 +78,10 @@ impl Feed {
 
     fn next(&self, reader: &mut Option<Reader>) -> Next {
         let mut state = self.shared.lock();
-        let is_stopping = self.stop.is_triggered() && state.unread() > self.last_events as u64;
+        // The next start does not find what is not in its place.
+        let is_stopping = self.stop.is_triggered()
+            && state.unread() > self.last_events as u64
+            && !state.must_reopen;
         let first = state.queued;
         if let Some(fresh) = state.fresh.as_mut().filter(|_| !is_stopping) {
             *reader = None;
@@ -88,11 +91,7 @@ impl Feed {
                 _ => Next::Wait,
             };
         }
-        if reader.is_none() {
-            let dir = state.dir.clone();
-            *reader = dir.map(|dir| Reader::new(dir, state.queued));
-        }
-        let view = reader.as_ref().and_then(|reader| {
+        let view = state.reader(reader, first).and_then(|reader| {
             let view = reader.view(&state.segments);
             let waits = match view {
                 View::End(0) => !reader.has_damage(),

@@ -102,10 +102,9 @@ fn is_of_others(path: &Path) -> io::Result<bool> {
     Ok(has_others)
 }
 
-/// The bytes of events in a directory that may be a spool, if there are any.
+/// The bytes of segments with undelivered events in a directory that may be a spool, if there are any.
 pub fn left_in(path: &Path) -> Option<u64> {
-    let files = RealDir::existing(path).ok()?.list().ok()?;
-    let segments = files.iter().filter(|(name, _)| segments::is_segment(name));
-    let bytes = segments.map(|(_, bytes)| bytes).sum();
+    let dir = RealDir::existing(path).ok()?;
+    let bytes = segments::undelivered(&dir).ok()?;
     (bytes > 0).then_some(bytes)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::dir::SpoolFile;
+use super::dir::{SpoolFile, is_disk_full};
 use super::record::{RECORD_HEAD, Record};
 use super::writer::Written;
 use crate::buffer::chunk::CHUNK_BYTES;
@@ -180,9 +180,9 @@ impl Unsynced {
 
 /// What an error means for events.
 pub(super) fn result_of(error: &io::Error) -> Appended {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Appended::Full,
-        _ => Appended::Unavailable,
+    match is_disk_full(error) {
+        true => Appended::Full,
+        false => Appended::Unavailable,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Events of a spool in memory: those to be written, those that the queue gets next, and memory to be reused.
 
 use std::iter;
+use std::sync::Arc;
 
 use super::group::{Group, Unsynced};
-use super::reader::View;
+use super::reader::{Reader, View};
 use super::record::Record;
 use super::shared::{FEW, FRESH, State};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
@@ -12,6 +13,22 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 const SPARE: usize = 16;
 
 impl State {
+    /// A reader of the directory that is used now, which goes on, or begins with this event.
+    pub(super) fn reader<'a>(
+        &self,
+        reader: &'a mut Option<Reader>,
+        next: u64,
+    ) -> Option<&'a mut Reader> {
+        let dir = self.dir.as_ref()?;
+        reader.take_if(|reader| !reader.is_in(dir));
+        Some(reader.get_or_insert_with(|| Reader::new(Arc::clone(dir), next)))
+    }
+
+    /// How many events are not final, if all with numbers below `acked` are.
+    pub(super) fn undelivered(&self, acked: u64) -> u64 {
+        self.segments.next().saturating_sub(acked.min(self.queued))
+    }
+
     /// How many bytes were written and wait in memory for the queue.
     pub(super) fn fresh_bytes(&self) -> u64 {
         self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)

@@ -4,8 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::dir::{Access, Dir, SpoolFile, is_of_the_host};
+use super::dir::{Access, Dir, SpoolFile, is_disk_full, is_of_the_host};
 use super::record::VERSION;
+use crate::sys::random;
 
 /// The file's name.
 pub const NAME: &str = "position";
@@ -48,6 +49,17 @@ pub struct PositionFile {
     slot: u64,
     /// What it says.
     at: Position,
+    /// Which spool this is.
+    id: u32,
+}
+
+/// What the slots contain.
+struct Slots {
+    stored: Stored,
+    /// The older one, which is written next.
+    older: u64,
+    /// Which spool this is; 0 if only earlier versions have written to it.
+    id: u32,
 }
 
 impl Stored {
@@ -73,15 +85,14 @@ impl Stored {
 pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
     let opened = dir.open(NAME, Access::Read);
     match opened.and_then(|file| read_slots(&*file)) {
-        Ok((stored, _)) => Ok(stored),
+        Ok(slots) => Ok(slots.stored),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Missing),
         Err(error) if is_of_the_host(&error) => Err(error),
         Err(_) => Ok(Stored::Damaged),
     }
 }
 
-/// What the slots say, and which one to write next.
-fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
+fn read_slots(file: &dyn SpoolFile) -> io::Result<Slots> {
     let mut bytes = [0; 2 * SLOT];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -93,25 +104,31 @@ fn read_slots(file: &dyn SpoolFile) -> io::Result<(Stored, u64)> {
     let (first, second) = bytes.split_at(SLOT);
     let slots = [parse(first), parse(second)];
     let stored = match slots {
-        [Some((version, _)), _] | [_, Some((version, _))] if version > VERSION => Stored::Newer,
+        [Some((version, ..)), _] | [_, Some((version, ..))] if version > VERSION => Stored::Newer,
         [None, None] if filled == 0 => Stored::Missing,
         [None, None] => Stored::Damaged,
-        [Some((_, one)), Some((_, other))] => Stored::At(one.max(other)),
-        [Some((_, one)), None] | [None, Some((_, one))] => Stored::Older(one),
+        [Some((_, one, _)), Some((_, other, _))] => Stored::At(one.max(other)),
+        [Some((_, one, _)), None] | [None, Some((_, one, _))] => Stored::Older(one),
     };
-    let older = slots[0] > slots[1];
-    Ok((stored, older.into()))
+    let ids = slots.iter().flatten().map(|(.., id)| *id);
+    Ok(Slots {
+        stored,
+        older: (slots[0] > slots[1]).into(),
+        id: ids.max().unwrap_or_default(),
+    })
 }
 
-fn parse(slot: &[u8]) -> Option<(u32, Position)> {
+/// The version that has written it, what it says, and of which spool.
+fn parse(slot: &[u8]) -> Option<(u32, Position, u32)> {
     let (used, sum) = slot.split_at(USED);
     if !used.starts_with(&MAGIC) || sum.get(..4)? != crc32fast::hash(used).to_le_bytes() {
         return None;
     }
     let version = u32::from_le_bytes(used.get(8..12)?.try_into().ok()?);
+    let id = u32::from_le_bytes(used.get(12..16)?.try_into().ok()?);
     let acked = u64::from_le_bytes(used.get(16..24)?.try_into().ok()?);
     let end = u64::from_le_bytes(used.get(24..32)?.try_into().ok()?);
-    Some((version, Position { acked, end }))
+    Some((version, Position { acked, end }, id))
 }
 
 impl PositionFile {
@@ -123,7 +140,7 @@ impl PositionFile {
         let opened = match PositionFile::open_or_create(dir, begin) {
             Err(error)
                 if !is_of_the_host(&error)
-                    && error.kind() != io::ErrorKind::StorageFull
+                    && !is_disk_full(&error)
                     && dir.rename(NAME, BAD).is_ok() =>
             {
                 PositionFile::open_or_create(dir, begin)
@@ -135,10 +152,17 @@ impl PositionFile {
 
     fn open_or_create(dir: &dyn Dir, begin: Position) -> io::Result<Self> {
         let file = dir.open(NAME, Access::Update)?;
-        let (stored, slot) = read_slots(&*file)?;
-        let at = Position::default();
-        let mut position = PositionFile { file, slot, at };
-        if let Stored::At(at) = stored {
+        let found = read_slots(&*file)?;
+        let mut position = PositionFile {
+            file,
+            slot: found.older,
+            at: Position::default(),
+            id: match found.id {
+                0 => (random::seed() as u32).max(1),
+                id => id,
+            },
+        };
+        if let Stored::At(at) = found.stored {
             position.at = at;
         } else {
             position.fill(begin)?;
@@ -165,6 +189,7 @@ impl PositionFile {
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&MAGIC);
         slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        slot[12..16].copy_from_slice(&self.id.to_le_bytes());
         slot[16..24].copy_from_slice(&position.acked.to_le_bytes());
         slot[24..32].copy_from_slice(&position.end.to_le_bytes());
         let sum = crc32fast::hash(&slot[..USED]);
@@ -178,6 +203,11 @@ impl PositionFile {
     /// What it says: what was found in the spool may be more.
     pub(super) fn at(&self) -> Position {
         self.at
+    }
+
+    /// Which spool this is, whatever its path. Versions that know nothing of that write 0.
+    pub(super) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Syncs the file to disk.
@@ -234,12 +264,49 @@ mod tests {
         // The newer slot is not overwritten.
         std::fs::write(&file, whole).unwrap();
         let mut position = PositionFile::open(&dir, at(0)).unwrap();
-        assert_eq!(read_slots(&*position.file).unwrap().0, Stored::At(at(20)));
+        assert_eq!(
+            read_slots(&*position.file).unwrap().stored,
+            Stored::At(at(20))
+        );
         position.write(at(21)).unwrap();
         let slots = std::fs::read(&file).unwrap();
         let mut kept = [parse(&slots[..SLOT]), parse(&slots[SLOT..])].map(|slot| slot.unwrap().1);
         kept.sort_unstable();
         assert_eq!(kept, [at(20), at(21)]);
+    }
+
+    /// Earlier versions write 0 in its place, and otherwise the same.
+    #[test]
+    fn a_spool_keeps_its_id_and_gets_one_if_it_has_none() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        let file = path.join(NAME);
+        let id = PositionFile::open(&dir, at(5)).unwrap().id();
+        assert_ne!(id, 0);
+        let write_as_before = |slots: &[usize]| {
+            let mut bytes = std::fs::read(&file).unwrap();
+            for slot in slots {
+                let slot = &mut bytes[slot * SLOT..][..SLOT];
+                slot[12..16].fill(0);
+                let sum = crc32fast::hash(&slot[..USED]);
+                slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
+            }
+            std::fs::write(&file, bytes).unwrap();
+        };
+        for slot in [0, 1] {
+            write_as_before(&[slot]);
+            let mut position = PositionFile::open(&dir, at(0)).unwrap();
+            assert_eq!((position.at(), position.id()), (at(5), id));
+            position.fill(at(5)).unwrap();
+        }
+        write_as_before(&[0, 1]);
+        let mut position = PositionFile::open(&dir, at(0)).unwrap();
+        let other = position.id();
+        assert!(position.at() == at(5) && ![0, id].contains(&other));
+        position.write(at(6)).unwrap();
+        let again = PositionFile::open(&dir, at(0)).unwrap();
+        assert_eq!((again.at(), again.id()), (at(6), other));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::scan::{Scan, Scanned};
 use super::segments::{Segment, Segments};
 use crate::buffer::chunk::Chunk;
 
+/// How often a segment is tried that can't be read until that is reported again: once a minute.
+const SILENT: u32 = 60;
 /// The first that can't be read of a segment is skipped after this many attempts, what follows at once.
 const ATTEMPTS: u32 = 3;
 
@@ -39,8 +41,8 @@ struct Current {
     torn: u64,
     was_reopened: bool,
     failures: u32,
-    /// A failure was reported.
-    was_reported: bool,
+    /// How often it could not be read since that was last reported.
+    unreported: u32,
 }
 
 /// What is missing from the spool.
@@ -126,7 +128,7 @@ impl Reader {
                 torn: 0,
                 was_reopened: false,
                 failures: 0,
-                was_reported: false,
+                unreported: 0,
             });
             if damage.is_some() {
                 return Ok(damage);
@@ -138,7 +140,9 @@ impl Reader {
         };
         match &result {
             Ok(_) if current.failures < ATTEMPTS => current.failures = 0,
-            Err(error) if !is_of_the_host(error) => {
+            // Another descriptor may be of use.
+            Err(error) if is_of_the_host(error) => current.file = None,
+            Err(_) => {
                 current.failures += 1;
                 if current.failures >= ATTEMPTS {
                     let file = current.file.as_deref();
@@ -158,11 +162,17 @@ impl Reader {
         self.damaged > 0
     }
 
-    /// The segment that can't be read, the first time after that was found.
+    /// The segment that can't be read, when that is to be reported: the first time, and now and then.
     pub fn newly_unreadable(&mut self) -> Option<u64> {
         let current = self.current.as_mut()?;
-        let was_reported = std::mem::replace(&mut current.was_reported, true);
-        (!was_reported).then_some(current.first)
+        let is_due = current.unreported == 0;
+        current.unreported = (current.unreported + 1) % SILENT;
+        is_due.then_some(current.first)
+    }
+
+    /// Whether it reads from this directory.
+    pub fn is_in(&self, dir: &Arc<dyn Dir>) -> bool {
+        Arc::ptr_eq(&self.dir, dir)
     }
 
     /// Whether everything that `view` shows has been read.

@@ -77,6 +77,14 @@ impl Rereader {
 
     /// Consecutive events with this number or, if it is missing, behind it; none if there are no more.
     fn run_at(&mut self, number: u64, abort: &ShutdownSignal) -> io::Result<Option<Run>> {
+        let state = self.shared.lock();
+        let is_old = |reader: &Reader| state.dir.as_ref().is_some_and(|dir| !reader.is_in(dir));
+        let is_old = self.reader.as_ref().is_some_and(is_old);
+        drop(state);
+        if is_old {
+            // Another spool may have the same numbers.
+            self.close();
+        }
         let rest = self.rest.take();
         let rest = rest.filter(|rest| rest.seqs().contains(&number));
         if rest.is_some() {
@@ -92,12 +100,10 @@ impl Rereader {
         let mut chunk = Chunk::default();
         loop {
             let state = self.shared.lock();
-            let (Some(dir), segments) = (&state.dir, &state.segments) else {
+            let Some(reader) = state.reader(&mut self.reader, number) else {
                 return Ok(None);
             };
-            let new = || Reader::new(Arc::clone(dir), number);
-            let reader = self.reader.get_or_insert_with(new);
-            let view = reader.view(segments);
+            let view = reader.view(&state.segments);
             drop(state);
             if matches!(view, View::End(0)) {
                 return Ok(None);

@@ -13,20 +13,22 @@ use super::segments::{self, Segment};
 use super::shared::{State, now};
 use super::upkeep::Upkeep;
 use super::writer::{Writer, Written};
-use crate::telemetry::message::Message;
+use crate::telemetry::message::{Events, Message};
 
 impl Upkeep {
     /// Once a second: opens a spool that could not be opened, or whose directory somebody has removed or replaced; leaves
     /// a segment that was removed, since nobody would ever find what is written to it; and tries again to rescue what
     /// could not be.
     pub(super) fn look(&mut self) {
-        if self.position.is_some() && (self.is_replaced() || self.is_gone(position::NAME)) {
-            self.close();
+        match self.position {
+            Some(_) if self.is_gone(position::NAME) => self.close(),
+            Some(_) => self.look_for_directory(),
+            None => {}
         }
         if self.position.is_none() {
             self.reopen();
         }
-        if self.position.is_none() {
+        if self.shared.lock().must_reopen || self.position.is_none() {
             return;
         }
         self.look_for_files();
@@ -51,6 +53,38 @@ impl Upkeep {
         opened.is_some_and(|opened| opened.is_err_and(|error| error.kind() == ErrorKind::NotFound))
     }
 
+    /// Nothing is written to a directory that is not in its place: no start would find it there. But what is in it is
+    /// delivered, and then what is in its place is used, unless it comes back.
+    fn look_for_directory(&mut self) {
+        let (is_replaced, acked) = (self.is_replaced(), self.acked());
+        let mut state = self.shared.lock();
+        if !is_replaced {
+            if std::mem::take(&mut state.must_reopen) {
+                self.shared.worked(&mut state);
+            }
+            return;
+        }
+        if !state.must_reopen {
+            state.must_reopen = true;
+            state = self.wait_for_writer(state, |_| true);
+        }
+        match state.undelivered(acked) {
+            0 => {
+                drop(state);
+                // Should it come back, nothing of it is delivered again.
+                self.note(true, true);
+                (self.position, self.lock) = (None, None);
+            }
+            events => self.refuse(state, &displaced(events)),
+        }
+    }
+
+    fn refuse(&self, mut state: MutexGuard<'_, State>, error: &io::Error) {
+        let result = result_of(error);
+        self.shared.fail(&mut state, result, Some(error));
+        state.refuse_pending(result);
+    }
+
     /// The directory is not the one that is locked: nothing is written to it.
     fn close(&mut self) {
         (self.position, self.lock) = (None, None);
@@ -64,61 +98,65 @@ impl Upkeep {
     pub(super) fn reopen(&mut self) {
         let opened = self.io(&self.open);
         match opened.and_then(|files| self.check(files)) {
-            Ok(mut files) => {
+            Ok((mut files, is_same)) => {
                 self.noted = Noted::at(files.position.at());
+                if !is_same {
+                    // Of one that was used before, everything was delivered.
+                    self.sync();
+                    self.left.clear();
+                }
                 let mut state = self.shared.lock();
-                let is_late = !state.must_reopen;
-                if state.must_reopen {
+                if is_same {
                     // With the same numbers: those of the queue still count, and what is missing is noticed.
                     let dir = Arc::clone(&files.dir);
                     state.writer = Some(Writer::new(dir, self.shared.segment_bytes));
                     state.dir = Some(Arc::clone(&files.dir));
-                    state.must_reopen = false;
                 } else {
+                    (state.unseen, state.lost) = (Vec::new(), Vec::new());
                     self.shared.install(&mut state, &mut files);
                 }
+                state.must_reopen = false;
                 self.shared.worked(&mut state);
                 drop(state);
-                if is_late {
+                if !is_same {
                     files.log_late(&self.shared.path);
                 }
+                self.id = files.position.id();
                 (self.position, self.lock) = (Some(files.position), Some(files.lock));
                 self.take_over();
             }
-            Err(error) => {
-                let mut state = self.shared.lock();
-                let result = result_of(&error);
-                self.shared.fail(&mut state, result, Some(&error));
-                state.refuse_pending(result);
-            }
+            Err(error) => self.refuse(self.shared.lock(), &error),
         }
     }
 
-    /// The numbers of another spool would be taken for those of this one. A new position says how far this one is: what is
-    /// left of the segments may begin later than what memory will write again.
-    fn check(&self, mut files: Files) -> io::Result<Files> {
+    /// Whether these files are those of the spool that was used before. The numbers of another one would be taken for its
+    /// own, so that waits until it is delivered. A new position says how far this one is: what is left of the segments may
+    /// begin later than what memory will write again.
+    fn check(&self, mut files: Files) -> io::Result<(Files, bool)> {
         let found = self.io(|| segments::list(&*files.dir))?;
+        let is_new = found.is_empty() && files.at.end == 0;
+        let is_ours = is_new || files.position.id() == self.id || !self.is_replaced();
         let acked = self.acked();
-        let state = self.shared.lock();
-        let must_reopen = state.must_reopen;
+        let mut state = self.shared.lock();
         let next = state.segments.next();
         // What could not be written as a whole may be there in part.
         let is_known = |found: &Segment| {
             found.first == next || state.bytes_of(found.first) == Some(found.bytes)
         };
-        let is_same = files.at.end <= next + state.pending.events && found.iter().all(is_known);
-        drop(state);
-        if !must_reopen {
-            return Ok(files);
+        let is_known = files.at.end <= next + state.pending.events && found.iter().all(is_known);
+        let (is_same, left) = (is_ours && is_known, state.undelivered(acked));
+        if !state.must_reopen || (!is_same && left == 0) {
+            return Ok((files, false));
         }
         if !is_same {
-            return Err(io::Error::other(
-                "another one is in its place (fix: restart the agent)",
-            ));
+            // There is no place for what removed files have, so it is missed.
+            (state.unseen, state.lost) = (Vec::new(), Vec::new());
+            return Err(displaced(left));
         }
+        drop(state);
         let at = Position { acked, end: next };
         self.io(|| files.position.fill(at))?;
-        Ok(files)
+        Ok((files, true))
     }
 
     /// What an earlier run has written last may not be on disk.
@@ -249,6 +287,14 @@ impl Upkeep {
         };
         self.shared.end(&mut state, &lost.groups, result);
     }
+}
+
+fn displaced(events: u64) -> io::Error {
+    let events = Events(events);
+    io::Error::other(format!(
+        "its directory was moved or unmounted, or something was mounted over it; {events} in it are delivered first, then what is \
+         there now is used (fix: wait for that, or put it back; a restart would not find them)"
+    ))
 }
 
 /// Whether this is not, or not all, in what is rescued.

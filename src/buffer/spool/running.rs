@@ -67,12 +67,12 @@ impl Spool {
         let path = settings.path.display().to_string();
         let watchdog = watchdog.of(&settings.path);
         let shared = Shared::new(path, settings.limit, settings.sync, report, watchdog);
-        let (mut position, mut lock, mut at) = (None, None, Position::default());
+        let (mut position, mut lock, mut at, mut id) = (None, None, Position::default(), 0);
         let mut state = shared.lock();
         match files {
             Ok(mut files) => {
                 shared.install(&mut state, &mut files);
-                at = files.position.at();
+                (at, id) = (files.position.at(), files.position.id());
                 (position, lock) = (Some(files.position), Some(files.lock));
             }
             Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),
@@ -85,6 +85,7 @@ impl Spool {
             stats,
             open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
             position,
+            id,
             lock,
             noted: Noted::at(at),
             overdue: Overdue::new(Instant::now()),
@@ -141,14 +142,20 @@ impl Running {
     }
 
     /// Ends the threads when nothing more becomes final, and waits for that, but not for long. Returns how many events
-    /// of the spool were not passed to the queue.
+    /// of the spool were not passed to the queue and are found by the next start.
     pub fn finish(self, patience: Duration) -> usize {
         let shared = &self.spool.0;
         shared.lock().is_ending = true;
         shared.unwritten.notify_all();
         shared.unsynced.notify_all();
         let _ = self.ended.recv_timeout(patience);
-        usize::try_from(shared.lock().unread()).unwrap_or(usize::MAX)
+        let state = shared.lock();
+        if state.must_reopen {
+            let acked = shared.marks().advance(0);
+            shared.hidden(state.undelivered(acked), state.unread());
+            return 0;
+        }
+        usize::try_from(state.unread()).unwrap_or(usize::MAX)
     }
 }
 

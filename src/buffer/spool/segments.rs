@@ -120,6 +120,27 @@ pub fn list(dir: &dyn Dir) -> io::Result<Vec<Segment>> {
     Ok(of(dir.list()?))
 }
 
+/// The bytes of those that have events which were not delivered. Reads only the last one.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn undelivered(dir: &dyn Dir) -> io::Result<u64> {
+    let list = list(dir)?;
+    let oldest = list.first().map(|segment| segment.first);
+    let acked = position::read(dir)
+        .unwrap_or(Stored::Missing)
+        .resume(oldest)
+        .acked;
+    let last = list.last().map(|last| last_event(dir, last));
+    let end = match last {
+        Some(Ok(last)) if !last.is_unreadable && !last.is_newer => last.end,
+        _ => u64::MAX,
+    };
+    let ends = list.iter().skip(1).map(|next| next.first).chain([end]);
+    let left = list.iter().zip(ends).filter(|(_, end)| *end > acked);
+    Ok(left.map(|(segment, _)| segment.bytes).sum())
+}
+
 fn of(files: Vec<(String, u64)>) -> Vec<Segment> {
     let segments = (files.into_iter())
         .filter_map(|(name, bytes)| Some(Segment::new(number_of(&name, ENDING)?, bytes)));
@@ -150,7 +171,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     }
     let mut set_aside = self::set_aside(&files);
     let mut list = of(files);
-    let stored = position::read(dir)?;
+    let stored = position::read(dir).map_err(|error| named(position::NAME, &error))?;
     if stored == Stored::Newer {
         return Err(newer());
     }
@@ -163,7 +184,7 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
     });
     let (mut end, mut damaged, mut is_unsure) = (None, Vec::new(), false);
     while let Some(last) = list.last() {
-        let found = last_event(dir, last)?;
+        let found = last_event(dir, last).map_err(|error| named(&last.name(), &error))?;
         if found.is_newer {
             return Err(newer());
         }
@@ -214,6 +235,10 @@ pub fn open(dir: &dyn Dir) -> io::Result<Opened> {
         acked: at.acked,
         damaged,
     })
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 fn newer() -> io::Error {

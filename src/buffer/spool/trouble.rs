@@ -10,7 +10,8 @@ use super::segments;
 use super::shared::{IF_IT_HANGS, Shared, State, UNWRITTEN};
 use crate::buffer::chunk::CHUNK_BYTES;
 use crate::sys::shutdown::ShutdownSignal;
-use crate::telemetry::message::{IfAny, Message};
+use crate::telemetry::counters::Reason;
+use crate::telemetry::message::{Events, IfAny, Message};
 use crate::text::quantity::{HumanDuration, Size};
 
 /// How long a stream is not read while too much is unwritten; then its events go through memory.
@@ -211,6 +212,16 @@ impl Shared {
             .log();
         }
         stop.wait(RETRY)
+    }
+
+    /// At the end, these events are in a directory that is not in its place, where the next start does not find them.
+    pub(super) fn hidden(&self, events: u64, unread: u64) {
+        if events > 0 {
+            let (dir, events) = (self.path.clone(), Events(events));
+            Message::SpoolHidden { dir, events }.log();
+        }
+        self.report.unnumbered_gap(Reason::Shutdown.label(), unread);
+        self.report.not_left(events - unread);
     }
 
     /// Something was written, or there is room for it. Not all is well while earlier events are lost.

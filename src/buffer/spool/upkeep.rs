@@ -65,6 +65,8 @@ pub(super) struct Upkeep {
     /// Tries again to open the spool.
     pub(super) open: Box<dyn Fn() -> io::Result<Files> + Send>,
     pub(super) position: Option<PositionFile>,
+    /// Which spool that is, or was.
+    pub(super) id: u32,
     /// Keeps other agents out.
     pub(super) lock: Option<File>,
     pub(super) noted: Noted,

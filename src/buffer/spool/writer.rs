@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::dir::{Access, Dir, SpoolFile};
+use super::dir::{Access, Dir, SpoolFile, is_disk_full};
 use super::record::{RECORD_HEAD, Record, SEGMENT_HEAD, segment_head};
 use super::segments;
 
@@ -76,7 +76,7 @@ impl Writer {
         }
         if self.current.is_some() {
             match self.append(records, first, time, false) {
-                Err(error) if error.kind() != ErrorKind::StorageFull => self.current = None,
+                Err(error) if !is_disk_full(&error) => self.current = None,
                 written => return written,
             }
         }

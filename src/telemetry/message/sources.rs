@@ -163,8 +163,9 @@ macro_rules! source_messages {
         /// **Fix:** give the disk more room, or the spool a lower limit.
         SpoolDiskFull { dir: String, error: String } = "spool_disk_full" Error
             "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources dropped";
-        /// The disk is failing, the agent may not write to the directory, or a newer version of the agent has written to it.
-        /// The agent tries again every second.
+        /// The disk is failing, the agent may not read or write the directory or a file in it, something else is in its place,
+        /// such as a mount that came later, or a newer version of the agent has written to it. The agent tries again every
+        /// second.
         /// **Fix:** by the reason in the line.
         SpoolFailed { dir: String, error: String } = "spool_failed" Error
             "{dir}: the spool can't be used: {error}; retrying; until it can, clients are refused, and events of other sources kept in memory";
@@ -194,10 +195,17 @@ macro_rules! source_messages {
         /// **Fix:** check the disk, and remove `NAME.bad` when you no longer need it.
         SpoolDamaged { file: String, events: Events, bytes: u64 } = "spool_damaged" Error
             "{file} is damaged: {events} and {bytes} bytes are lost so far; the rest is delivered";
+        /// The agent has ended while its directory was moved, or something was mounted over it, and the webhook did not take
+        /// them all. They are counted as dropped (`shutdown`).
+        /// **Fix:** as the line says; let the agent start after the mount: [spool](spool.md#where-is-it).
+        SpoolHidden { dir: String, events: Events } = "spool_hidden" Error
+            "{dir}: {events} are in the directory that was there before, where the next start does not find them; fix: stop the \
+             agent, put that directory back (unmount what hides it), and start it again";
         /// A spool that the start could not use is there. Its events are sent now.
         SpoolRecovered { dir: String, events: Events } = "spool_recovered" Info
             "{dir}: {events} recovered";
-        /// The disk is failing, or the agent may not read the file. What can't be read after some attempts is skipped, and
+        /// The disk is failing, or the agent may not read the file. It waits until it may: then nothing is lost, but what is
+        /// behind it waits too, and this is logged every minute. What a disk can't read after some attempts is skipped, and
         /// counted as damaged.
         /// **Fix:** check the disk, and who owns the file.
         SpoolUnreadable { file: String, error: String } = "spool_unreadable" Warn

@@ -172,6 +172,12 @@ impl Report {
         self.state().left += events as u64;
     }
 
+    /// Of these events, the next start does not find so many after all.
+    pub fn not_left(&self, events: u64) {
+        let mut state = self.state();
+        state.left = state.left.saturating_sub(events);
+    }
+
     /// Whether the next start reads a source again; for an unknown source, whether it reads all of them again.
     fn resumes(&self, source: Option<usize>) -> bool {
         match source {

@@ -112,11 +112,14 @@ fn a_segment_that_can_not_be_opened_is_tried_three_times_or_as_long_as_the_host_
     let whole = segment(0, &[100, 100]);
     for (unopenable, expected) in [
         ((0, 0), (200, 0, 0)),
-        ((2, libc::EACCES), (200, 0, 0)),
-        ((3, libc::EACCES), (0, 2, whole.len() as u64)),
+        ((2, libc::EIO), (200, 0, 0)),
+        ((3, libc::EIO), (0, 2, whole.len() as u64)),
         ((9, libc::EMFILE), (200, 0, 0)),
         ((9, libc::ENFILE), (200, 0, 0)),
         ((9, libc::ENOMEM), (200, 0, 0)),
+        ((9, libc::EACCES), (200, 0, 0)),
+        ((9, libc::EPERM), (200, 0, 0)),
+        ((9, libc::ESTALE), (200, 0, 0)),
     ] {
         let dir = FakeDir::default();
         put(&dir, name(0), whole.clone());

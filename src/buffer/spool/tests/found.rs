@@ -137,8 +137,8 @@ fn a_newest_segment_that_can_not_be_read_stops_no_start() {
     for (unreadable, unopenable, known, next) in [
         (0..end, 0, 0, 4),
         (0..end, 0, 23, 23),
-        (0..0, libc::EACCES, 0, 4),
-        (0..0, libc::EACCES, 23, 23),
+        (0..0, libc::EIO, 0, 4),
+        (0..0, libc::EIO, 23, 23),
         (middle, 0, 0, 23),
         (end - 100..end, 0, 0, 22),
         (end - 100..end, 0, 23, 23),
@@ -212,12 +212,16 @@ fn a_start_waits_until_the_host_has_what_it_needs() {
     for (name, error) in [
         (name(0), libc::EMFILE),
         (position::NAME.into(), libc::ENOMEM),
+        // As after a start by root.
+        (name(0), libc::EACCES),
+        (position::NAME.into(), libc::EACCES),
     ] {
         let dir = FakeDir::default();
         put(&dir, self::name(0), segment(0, &[5]));
         PositionFile::open(&dir, Position::default()).unwrap();
-        dir.disk().unopenable_file = Some((name, error));
-        assert!(segments::open(&dir).is_err());
+        dir.disk().unopenable_file = Some((name.clone(), error));
+        let error = segments::open(&dir).unwrap_err().to_string();
+        assert!(error.starts_with(&name), "{error}");
         dir.disk().unopenable_file = None;
         assert!(!segments::open(&dir).unwrap().is_unsure());
     }
@@ -262,6 +266,29 @@ fn without_a_sound_position_all_is_delivered_that_is_there_and_nothing_else_is_m
     // A new spool has none.
     let files = Files::of(Arc::new(FakeDir::default()), tempfile::tempfile().unwrap());
     assert!(!files.unwrap().position_is_lost);
+}
+
+#[test]
+fn a_segment_has_undelivered_events_if_the_position_is_not_behind_them() {
+    let bytes = segment(0, &[5, 5, 5]).len() as u64;
+    for (acked, expected) in [
+        (None, 2 * bytes),
+        (Some(0), 2 * bytes),
+        (Some(2), 2 * bytes),
+        (Some(3), bytes),
+        (Some(5), bytes),
+        (Some(6), 0),
+    ] {
+        let dir = FakeDir::default();
+        if let Some(acked) = acked {
+            // After a kill, it may not say how much was written.
+            PositionFile::open(&dir, Position { acked, end: 0 }).unwrap();
+        }
+        for first in [0, 3] {
+            put(&dir, name(first), segment(first, &[5, 5, 5]));
+        }
+        assert_eq!(segments::undelivered(&dir).unwrap(), expected, "{acked:?}");
+    }
 }
 
 #[test]

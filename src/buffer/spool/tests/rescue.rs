@@ -1,13 +1,15 @@
 //! What is written again, removed again, and counted again, once a second.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::iter;
+use std::sync::{Arc, Mutex};
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::position::{self, Position, Stored};
-use crate::buffer::spool::{Appended, Files, SyncMode, segments};
+use crate::buffer::spool::{Appended, Files, Rereader, SyncMode, segments};
+use crate::sys::shutdown::ShutdownSignal;
 
 fn post(life: &Life, line: &str) -> Appended {
     life.shared.append(&mut chunk(line), 0, true)
@@ -65,39 +67,64 @@ fn what_an_earlier_run_wrote_last_is_synced_unless_nothing_is() {
     }
 }
 
+/// A spool with an event of 3.
+fn other() -> FakeDir {
+    let other = FakeDir::default();
+    post(&Life::new(&other, SyncMode::Second), "of another");
+    other
+}
+
+/// A spool whose events were all delivered.
+fn delivered() -> FakeDir {
+    let other = FakeDir::default();
+    let lock = tempfile::tempfile().unwrap();
+    let mut files = Files::of(Arc::new(other.clone()), lock).unwrap();
+    let at = Position { acked: 99, end: 99 };
+    files.position.write(at).unwrap();
+    other
+}
+
+/// The same files elsewhere.
+fn copy(dir: &FakeDir) -> FakeDir {
+    FakeDir(Arc::new(Mutex::new(dir.disk().clone())))
+}
+
+/// Files that only look the same.
+fn twin(dir: &FakeDir) -> FakeDir {
+    let twin = copy(dir);
+    twin.remove(position::NAME).unwrap();
+    let lock = tempfile::tempfile().unwrap();
+    Files::of(Arc::new(twin.clone()), lock).unwrap();
+    twin
+}
+
+/// A spool with two events, one in each of two segments, and something else is found at its path from now on.
+fn displaced(old: &FakeDir, new: impl Fn(&FakeDir) -> FakeDir) -> (Life, FakeDir) {
+    let mut life = Life::new(old, SyncMode::Second);
+    post(&life, &"x".repeat(SEGMENT as usize));
+    post(&life, "last");
+    let new = new(old);
+    old.disk().is_replaced = true;
+    let opened = new.clone();
+    life.upkeep.open = Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
+    (life, new)
+}
+
 #[test]
-fn a_directory_that_was_replaced_is_opened_again_unless_it_is_another_spool() {
-    let other = || {
-        let other = FakeDir::default();
-        post(&Life::new(&other, SyncMode::Second), "of another");
-        let names: Vec<_> = other.disk().names.keys().cloned().collect();
-        (other, names)
-    };
-    let delivered = || {
-        let (other, names) = other();
-        names
-            .iter()
-            .filter(|name| segments::is_segment(name))
-            .for_each(|name| other.remove(name).unwrap());
-        let at = Position { acked: 99, end: 99 };
-        let lock = tempfile::tempfile().unwrap();
-        let mut files = Files::of(Arc::new(other.clone()), lock).unwrap();
-        files.position.write(at).unwrap();
-        other
-    };
+fn a_directory_that_was_removed_is_opened_again_unless_it_is_another_spool() {
     for (new, is_taken) in [
-        (FakeDir::default(), true),
-        (other().0, false),
-        (delivered(), false),
+        (
+            &(|_: &FakeDir| FakeDir::default()) as &dyn Fn(&_) -> _,
+            true,
+        ),
+        (&copy, true),
+        (&twin, false),
+        (&|_: &FakeDir| other(), false),
+        (&|_: &FakeDir| delivered(), false),
     ] {
         let old = FakeDir::default();
-        let mut life = Life::new(&old, SyncMode::Second);
-        post(&life, &"x".repeat(SEGMENT as usize));
-        post(&life, "last");
-        old.disk().is_replaced = true;
-        let opened = new.clone();
-        life.upkeep.open =
-            Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
+        let (mut life, new) = displaced(&old, new);
+        old.disk().names.clear();
         life.upkeep.look();
         let expected = match is_taken {
             true => Appended::Taken,
@@ -113,6 +140,13 @@ fn a_directory_that_was_replaced_is_opened_again_unless_it_is_another_spool() {
         } else {
             life.write();
             assert!(new.open(&segments::name(2), Access::Read).is_err());
+            // What was lost with the directory is missed, and then nothing has the numbers any more.
+            life.read();
+            life.finish(usize::MAX);
+            life.upkeep.look();
+            assert_eq!(post(&life, "next"), Appended::Taken);
+            life.read();
+            assert!(life.seen.contains_key("next"));
         }
     }
 }
@@ -152,6 +186,98 @@ fn events_have_their_numbers_after_a_failed_write_that_could_not_be_taken_back_a
             assert_eq!(found(&dir), ["before", "one", "refused", "two"], "{place}");
         }
     }
+}
+
+/// As when something was mounted over it.
+#[test]
+fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_before_another_is_used() {
+    for (new, is_another) in [
+        (
+            &(|_: &FakeDir| FakeDir::default()) as &dyn Fn(&_) -> _,
+            false,
+        ),
+        (&twin, false),
+        (&|_: &FakeDir| other(), true),
+        (&|_: &FakeDir| delivered(), false),
+    ] {
+        let old = FakeDir::default();
+        let (mut life, new) = displaced(&old, new);
+        let untouched = format!("{:?}", new.disk());
+        life.upkeep.look();
+        assert_eq!(post(&life, "early"), Appended::Unavailable);
+        life.read();
+        life.upkeep.look();
+        assert_eq!(post(&life, "early"), Appended::Unavailable, "not final");
+        assert_eq!(format!("{:?}", new.disk()), untouched);
+        life.finish(usize::MAX);
+        life.upkeep.note(true, false);
+        life.upkeep.look();
+        assert_eq!(post(&life, "next"), Appended::Taken);
+        life.read();
+        let seen = |line: &str| life.seen.contains_key(line);
+        assert_eq!(
+            (seen("of another"), seen("last"), seen("next")),
+            (is_another, true, true)
+        );
+        life.finish(usize::MAX);
+        life.upkeep.note(true, true);
+        for dir in [&old, &new] {
+            let position = position::read(dir).unwrap();
+            assert!(matches!(position, Stored::At(at) if at.acked == at.end && at.end > 0));
+            assert!(segments::list(dir).unwrap().is_empty());
+        }
+    }
+}
+
+/// What a sender has read before must not be taken for events of the same numbers.
+#[test]
+fn events_are_read_again_from_the_spool_that_has_them() {
+    let two_of = |life: &Life, name: &str| {
+        let mut both = chunk(&format!("{name}-0\n{name}-1"));
+        both.events = 2;
+        assert_eq!(life.shared.append(&mut both, 0, true), Appended::Taken);
+    };
+    let (old, new) = (FakeDir::default(), FakeDir::default());
+    two_of(&Life::new(&new, SyncMode::Second), "new");
+    let mut life = Life::new(&old, SyncMode::Second);
+    two_of(&life, "old");
+    life.read();
+    let mut rereader = Rereader::new(Arc::clone(&life.shared));
+    let abort = ShutdownSignal::new().unwrap();
+    let mut read = |number| {
+        let runs = rereader
+            .read(&iter::once(number..number + 1).collect(), &abort)
+            .unwrap();
+        let lines = runs.iter().map(|run| String::from_utf8_lossy(run.lines()));
+        lines.collect::<String>()
+    };
+    assert_eq!(read(0), "old-0\n");
+    life.finish(usize::MAX);
+    old.disk().is_replaced = true;
+    life.upkeep.open = Box::new(move || Files::of(Arc::new(new.clone()), tempfile::tempfile()?));
+    life.upkeep.look();
+    life.read();
+    assert_eq!(read(3), "new-1\n");
+    assert_eq!(read(2), "new-0\n");
+}
+
+#[test]
+fn a_directory_that_comes_back_is_used_as_before() {
+    let old = FakeDir::default();
+    let (mut life, new) = displaced(&old, |_| other());
+    life.upkeep.look();
+    assert_eq!(post(&life, "refused"), Appended::Unavailable);
+    old.disk().is_replaced = false;
+    life.upkeep.look();
+    assert_eq!(post(&life, "next"), Appended::Taken);
+    assert_eq!(found(&new), ["of another"]);
+    life.read();
+    let seen: Vec<_> = life
+        .seen
+        .keys()
+        .map(|line| line.get(..4).unwrap())
+        .collect();
+    assert_eq!(seen, ["last", "next", "xxxx"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ enum Act {
     Remove(bool),
     /// The directory is gone, and there is an empty one after this many attempts to open it.
     Away(usize),
+    /// Another directory is mounted over the one that is used, or is unmounted again.
+    Mount,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -75,6 +78,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<u64>().prop_map(Act::Power),
         1 => any::<bool>().prop_map(Act::Remove),
         1 => (0..3_usize).prop_map(Act::Away),
+        1 => Just(Act::Mount),
     ]
 }
 
@@ -149,6 +153,7 @@ impl Life {
                     Files::of(Arc::new(again.clone()), tempfile::tempfile()?)
                 }),
                 noted: Noted::at(files.position.at()),
+                id: files.position.id(),
                 position: Some(files.position),
                 lock: Some(files.lock),
                 overdue: Overdue::new(Instant::now()),
@@ -178,7 +183,7 @@ impl Life {
     }
 
     /// What a client is told, and whether its event is on disk then.
-    fn client(&self, line: &str, dir: &FakeDir) -> (Appended, bool) {
+    fn client(&self, line: &str, dirs: &[FakeDir]) -> (Appended, bool) {
         let mut chunk = chunk(line);
         let bytes = chunk.bytes.clone();
         let is_in = |durable: &[u8]| durable.windows(bytes.len()).any(|part| part == bytes);
@@ -186,15 +191,17 @@ impl Life {
             let shared = &self.shared;
             let client = scope.spawn(move || {
                 let appended = shared.append(&mut chunk, 0, true);
-                (appended, dir.disk().clone())
+                let disks: Vec<_> = dirs.iter().map(|dir| dir.disk().clone()).collect();
+                (appended, disks)
             });
             while !client.is_finished() {
                 self.write();
                 self.upkeep.sync();
                 thread::yield_now();
             }
-            let (appended, disk) = client.join().unwrap();
-            let is_durable = disk.files.iter().any(|file| is_in(&file.durable));
+            let (appended, disks) = client.join().unwrap();
+            let mut files = disks.iter().flat_map(|disk| &disk.files);
+            let is_durable = files.any(|file| is_in(&file.durable));
             (appended, is_durable)
         })
     }
@@ -203,8 +210,8 @@ impl Life {
     pub(super) fn read(&mut self) {
         loop {
             let state = self.shared.lock();
-            let (dir, from) = (state.dir.clone().unwrap(), state.queued);
-            let reader = self.reader.get_or_insert_with(|| Reader::new(dir, from));
+            let from = state.queued;
+            let reader = state.reader(&mut self.reader, from).unwrap();
             let view = reader.view(&state.segments);
             if state.is_at_end(&view, from) {
                 self.reader.take_if(|_| state.unread() > 0);
@@ -249,7 +256,10 @@ impl Life {
 }
 
 struct World {
-    dir: FakeDir,
+    /// Two directories, of which one is at the spool's path.
+    dirs: [FakeDir; 2],
+    place: Arc<AtomicUsize>,
+    has_moved: bool,
     sync: SyncMode,
     life: Life,
     fates: BTreeMap<String, Fate>,
@@ -269,10 +279,12 @@ struct World {
 
 impl World {
     fn new(sync: SyncMode, is_removing: bool) -> Self {
-        let dir = FakeDir::default();
+        let dirs = [FakeDir::default(), FakeDir::default()];
         World {
-            life: Life::new(&dir, sync),
-            dir,
+            life: Life::new(&dirs[0], sync),
+            dirs,
+            place: Arc::default(),
+            has_moved: false,
             sync,
             fates: BTreeMap::new(),
             seen_before: BTreeSet::new(),
@@ -282,6 +294,28 @@ impl World {
             may_stay: false,
             is_removing,
         }
+    }
+
+    /// The directory that is at the spool's path.
+    fn dir(&self) -> &FakeDir {
+        &self.dirs[self.place.load(SeqCst)]
+    }
+
+    fn start(&self) -> Life {
+        let mut life = Life::new(self.dir(), self.sync);
+        let (dirs, place) = (self.dirs.clone(), Arc::clone(&self.place));
+        life.upkeep.open = Box::new(move || {
+            let dir = dirs[place.load(SeqCst)].clone();
+            Files::of(Arc::new(dir), tempfile::tempfile()?)
+        });
+        life
+    }
+
+    fn mount(&mut self) {
+        self.dir().disk().is_replaced = true;
+        self.place.fetch_xor(1, SeqCst);
+        self.dir().disk().is_replaced = false;
+        self.has_moved = true;
     }
 
     fn line(&self, length: usize) -> String {
@@ -301,7 +335,8 @@ impl World {
                 self.fates.insert(line, fate);
             }
             Act::Remove(_) if !self.is_removing => {}
-            Act::Fail { .. } if self.is_removing => {}
+            Act::Fail { .. } | Act::Mount if self.is_removing => {}
+            Act::Mount => self.mount(),
             Act::Write => self.life.write(),
             Act::Tick(is_due) => {
                 if is_due {
@@ -320,21 +355,23 @@ impl World {
                     true => ErrorKind::StorageFull,
                     false => ErrorKind::Other,
                 };
-                let mut disk = self.dir.disk();
+                let mut disk = self.dir().disk();
                 disk.failing = Some((calls, kind));
                 disk.shrinks = shrinks;
+                drop(disk);
                 self.may_stay |= !shrinks;
             }
-            Act::Heal => self.dir.disk().failing = None,
+            Act::Heal => self.heal(),
             Act::Retry => retry(&mut self.life.shared.lock()),
             Act::Read => self.life.read(),
             Act::Finish(batches) => self.life.finish(batches),
             Act::Kill => self.die(None),
-            Act::Power(seed) => self.die(Some(seed)),
+            // What is on disk in a directory that is not in use is not known here.
+            Act::Power(seed) => self.die(Some(seed).filter(|_| !self.has_moved)),
             Act::Remove(all) => self.remove(all),
             Act::Away(attempts) => {
                 self.remove(true);
-                self.dir.disk().away = Some(attempts);
+                self.dir().disk().away = Some(attempts);
                 self.look();
             }
         }
@@ -344,7 +381,7 @@ impl World {
 
     fn client(&mut self, length: usize) {
         let line = self.line(length);
-        let (appended, is_durable) = self.life.client(&line, &self.dir);
+        let (appended, is_durable) = self.life.client(&line, &self.dirs);
         if self.sync == SyncMode::Always && appended == Appended::Taken {
             assert!(is_durable, "told before it is on disk");
         }
@@ -390,7 +427,7 @@ impl World {
 
     /// What was there is lost, unless it was read or comes from memory.
     fn remove(&mut self, all: bool) {
-        (self.dir.disk().names).retain(|name, _| !all && !segments::is_segment(name));
+        (self.dir().disk().names).retain(|name, _| !all && !segments::is_segment(name));
         (self.is_removed, self.may_miss) = (true, true);
         for fate in self.fates.values_mut() {
             if let Fate::Comes(_) = fate {
@@ -413,28 +450,37 @@ impl World {
                 *fate = Fate::May;
             }
         }
-        self.dir.disk().failing = None;
+        self.heal();
         if let Some(seed) = power {
             let mut dice = dice(seed);
-            self.dir.lose_power(|| dice().is_multiple_of(2));
+            self.dir().lose_power(|| dice().is_multiple_of(2));
         }
-        let next = Life::new(&self.dir, self.sync);
+        let next = self.start();
         let life = std::mem::replace(&mut self.life, next);
         self.seen_before.extend(life.seen.into_keys());
         self.may_miss |= power.is_some();
     }
 
+    fn heal(&self) {
+        for dir in &self.dirs {
+            let mut disk = dir.disk();
+            (disk.failing, disk.away) = (None, None);
+        }
+    }
+
     /// What holds at any moment.
     fn check(&self) -> Result<(), TestCaseError> {
         let state = self.life.shared.lock();
-        let on_disk = self.dir.disk();
-        let on_disk: usize = on_disk
-            .names
-            .iter()
-            .filter(|(name, _)| name.contains(".spool"))
-            .map(|(_, file)| on_disk.files[*file].bytes.len())
-            .sum();
-        prop_assert!(on_disk as u64 <= LIMIT + 2 * SEGMENT, "{} bytes", on_disk);
+        for dir in &self.dirs {
+            let on_disk = dir.disk();
+            let on_disk: usize = on_disk
+                .names
+                .iter()
+                .filter(|(name, _)| name.contains(".spool"))
+                .map(|(_, file)| on_disk.files[*file].bytes.len())
+                .sum();
+            prop_assert!(on_disk as u64 <= LIMIT + 2 * SEGMENT, "{} bytes", on_disk);
+        }
         prop_assert!(state.writer.is_some());
         prop_assert!(self.may_miss || !self.life.missing);
         prop_assert!(state.pending.bytes <= state.claimed);
@@ -442,10 +488,9 @@ impl World {
     }
 
     /// The disk works, and everything is delivered.
-    fn end(&mut self) -> Result<(), TestCaseError> {
-        self.dir.disk().failing = None;
-        self.dir.disk().away = None;
-        for _ in 0..3 {
+    fn deliver(&mut self) {
+        self.heal();
+        for _ in 0..4 {
             retry(&mut self.life.shared.lock());
             self.look();
             self.life.write();
@@ -455,6 +500,14 @@ impl World {
             self.life.finish(usize::MAX);
         }
         self.life.upkeep.note(true, true);
+    }
+
+    fn end(&mut self) -> Result<(), TestCaseError> {
+        self.deliver();
+        if self.has_moved {
+            self.mount();
+            self.deliver();
+        }
         for (line, fate) in &self.fates {
             let count = self.life.seen.get(line).copied().unwrap_or_default();
             let is_seen = count > 0 || self.seen_before.contains(line);
@@ -464,7 +517,9 @@ impl World {
                 Fate::Stays => prop_assert!(!is_seen, "{:?} was refused", number),
                 Fate::May => {}
             }
-            prop_assert!(count <= 1, "{:?} came twice", number);
+            // That it was delivered may not have been noted in a directory that was left and comes back.
+            let once = if self.has_moved { 2 } else { 1 };
+            prop_assert!(count <= once, "{:?} came {} times", number, count);
         }
         if let Some(received) = self.life.received {
             prop_assert_eq!(self.life.report.snapshot().balance.received(), received);
@@ -473,9 +528,9 @@ impl World {
         prop_assert!(!state.is_in_trouble());
         prop_assert!(state.pending.is_empty());
         prop_assert_eq!(state.claimed, 0);
-        let disk = self.dir.disk();
-        let left: Vec<_> = (disk.names.keys())
-            .filter(|name| segments::is_segment(name))
+        let names = self.dirs.iter().flat_map(|dir| dir.disk().names.clone());
+        let left: Vec<_> = names
+            .filter(|(name, _)| segments::is_segment(name))
             .collect();
         // One that was begun on a full disk may stay until its name is needed, or the next start.
         prop_assert!(left.is_empty() || self.may_stay, "{:?}", left);
@@ -504,6 +559,7 @@ proptest! {
     #[test]
     fn what_sources_were_told_holds(sync in sync_mode(), is_removing: bool, acts in vec(act(), 1..80)) {
         let mut world = World::new(sync, is_removing);
+        world.life = world.start();
         for act in &acts {
             world.act(act)?;
         }
