@@ -58,6 +58,8 @@ pub struct Answer {
     pub firewall: Option<String>,
     /// The beginning of the body; of a success perhaps only what is needed to recognise it.
     pub text: Vec<u8>,
+    /// The body broke off, or was late.
+    pub cut_off: bool,
     /// How many events it is about.
     pub events: usize,
     /// What became of each of them, if it is the answer of a `_bulk`.
@@ -86,7 +88,10 @@ impl Answer {
                 "HTTP {} with a web page, not the webhook's answer{title}",
                 self.status
             );
-            return Outcome::Failed(DeliveryError::permanent(message, PAGE));
+            return Outcome::Failed(DeliveryError {
+                may_have_arrived: self.cut_off,
+                ..DeliveryError::permanent(message, PAGE)
+            });
         }
         if is_success && !question.is_splunk {
             return self.parts(question, now);
@@ -105,7 +110,7 @@ impl Answer {
         if meaning == Meaning::Delivered && question.wants_id {
             return match member("ackId").and_then(Value::as_u64) {
                 Some(id) => Outcome::Accepted(id),
-                None if self.items.cut_off => Outcome::Failed(parts::broken_off(self.status)),
+                None if self.cut_off => Outcome::Failed(parts::broken_off(self.status)),
                 None => Outcome::Failed(DeliveryError {
                     may_have_arrived: true,
                     ..DeliveryError::permanent(
@@ -236,14 +241,21 @@ impl Answer {
     }
 
     /// Whether it is a page for people, as web servers have at many paths. Flask, Express and PHP label any answer
-    /// `text/html`, be it a plain `ok` or empty.
+    /// `text/html`, be it a plain `ok` or empty; but one that has not come may be a page.
     fn is_page(&self) -> bool {
-        let is_html = self
-            .content_type
-            .as_ref()
-            .and_then(|value| value.trim_start().get(..9))
-            .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
-        foreign::is_page(&self.text) || (is_html && !foreign::is_plain(&self.text))
+        let label = self.content_type.as_deref().unwrap_or_default();
+        let label = label.split(';').next().unwrap_or_default();
+        match label.trim().to_ascii_lowercase().as_str() {
+            "text/html" | "application/xhtml+xml" => {
+                !foreign::is_plain(&self.text)
+                    || (self.cut_off && self.text.trim_ascii().is_empty())
+            }
+            // Their answer may be in XML, or `<1> accepted`.
+            label if label == "text/plain" || label.ends_with("xml") => {
+                foreign::is_page(&self.text) && foreign::is_html(&self.text)
+            }
+            _ => foreign::is_page(&self.text),
+        }
     }
 
     /// What `Retry-After` asks for. A date is relative to the webhook's own clock, if there is a `Date`.

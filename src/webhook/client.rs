@@ -273,24 +273,25 @@ impl Webhook {
         } else {
             0
         };
-        let (mut answer, is_whole) = read(&mut response, ANSWER_BYTES + more);
+        let mut answer = read(&mut response, ANSWER_BYTES + more);
         answer.events = events;
         if is_bulk {
             answer.items = Items::read(&answer.text);
             // What breaks off before it says that there are no errors may have had some to tell.
             let may_be_json = matches!(answer.text.trim_ascii_start(), [] | [b'{', ..]);
             let is_clear = answer.items.errors == Some(false) || !may_be_json;
-            answer.items.cut_off |= !is_whole && !is_clear;
-        } else {
-            answer.items.cut_off = !is_whole && channel.is_some();
+            answer.items.cut_off |= answer.cut_off && !is_clear;
+            if self.shared.endpoint.is_bulk() {
+                answer.items = answer.items.demanded(events);
+            }
         }
         Ok(answer)
     }
 }
 
 /// Reads an answer up to this many bytes of its text; to its end if that is near, so that the connection can be kept. The
-/// status says what became of a body, so a cut-off or endless text only costs the connection. False if it was cut off.
-fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
+/// status says what became of a body, so a cut-off or endless text mostly costs only the connection.
+fn read(response: &mut Response<ureq::Body>, limit: u64) -> Answer {
     let header = |name| {
         let value: &HeaderValue = response.headers().get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -306,14 +307,14 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
         ..Answer::default()
     };
     let mut from = response.body_mut().as_reader().take(limit);
-    let mut is_whole = from.read_to_end(&mut answer.text).is_ok();
+    answer.cut_off = from.read_to_end(&mut answer.text).is_err();
     if answer.text.starts_with(gzip::MAGIC) {
         // Nobody asked for that, but some proxies do it.
         let packed = std::mem::take(&mut answer.text);
         let mut plain = MultiGzDecoder::new(&*packed).take(limit);
-        is_whole &= plain.read_to_end(&mut answer.text).is_ok();
+        answer.cut_off |= plain.read_to_end(&mut answer.text).is_err();
     }
-    (answer, is_whole)
+    answer
 }
 
 #[cfg(test)]

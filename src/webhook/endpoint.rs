@@ -79,6 +79,11 @@ impl Endpoint {
         Collector::of(self.0.path())
     }
 
+    /// Whether it is Elasticsearch's `_bulk`, or one like it.
+    pub fn is_bulk(&self) -> bool {
+        self.0.path().trim_end_matches('/').ends_with("/_bulk")
+    }
+
     /// Where Splunk is asked what is indexed.
     pub fn ack_uri(&self) -> Option<Uri> {
         const COLLECTOR: &str = "/services/collector";
