@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::webhook::endpoint::Endpoint;
 
-const URL: &str = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
+const URL: &str =
+    "https://hec/hooks/webhook2/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1&c=s3cr";
 const NOW: u64 = 1_795_000_000;
 
 fn now() -> SystemTime {
@@ -15,7 +16,7 @@ fn now() -> SystemTime {
 fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Batch) -> Outcome {
     let endpoint = Endpoint::parse(URL).unwrap();
     let mut secrets = Secrets::default();
-    endpoint.secrets().for_each(|secret| secrets.add(secret));
+    endpoint.add_secrets(&mut secrets);
     secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
@@ -391,12 +392,19 @@ fn neither_a_secret_nor_an_event_is_shown() {
         "no such token: U3BsdW5rIEI1QTc5QUFELUQ4MjI=",
         r"no such token: \u00425A79AAD\u002dD822",
         "no such token: 42354137394141442d44383232",
-        "no /hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ here",
+        "no /ABCDEFGHIJKLMNOPQRSTUVWXYZ here",
+        "Cannot POST /hooks/webhook2/",
+        r"Cannot POST \/hooks\/webhook%32",
+        "Cannot POST /?c=s3cr",
         "no such key: k3y-of-some",
         "no such key: h3ader-s3cret",
     ] {
         assert_eq!(error(others(400, text)).message, hidden, "{text}");
     }
+    assert_eq!(
+        error(others(400, "no webhook")).message,
+        "HTTP 400 no webhook"
+    );
     let event = r#"{"object":"payroll-2026.xlsx"}"#;
     for text in [
         "bad: payroll-2026.xlsx",
