@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::delivery::{feed, lines_of, numbered, start};
-use super::support::{Agent, Answer, Request, Webhook, end_input};
+use super::source_http::free_address;
+use super::status::get;
+use super::support::{Agent, Answer, Metrics, Request, Webhook, end_input, eventually};
 
 const CREATE: &str = r#"{"create":{}}"#;
 
@@ -134,6 +136,43 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
         "{log}"
     );
     assert!(!log.contains("payroll"), "{log}");
+}
+
+#[test]
+fn what_was_taken_is_counted_with_its_bytes_whatever_became_of_the_others() {
+    let (hook, taken) = elastic(&[(3, &[400]), (5, &[503])]);
+    let status = free_address();
+    let listen = format!("--status-listen={status}");
+    let options = [
+        "--event-prefix",
+        CREATE,
+        "--batch-age=2s",
+        "--batch-events=100",
+        &listen,
+    ];
+    let mut agent = start(&url(&hook), &options);
+    agent.wait_for_log("started: ");
+    feed(&mut agent, &numbered(0..100));
+    let metrics = eventually("all has ended", || {
+        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        (metrics.value("events_delivered_total") == 99).then_some(metrics)
+    });
+    let bytes: usize = taken
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|event| event.len() + 1)
+        .sum();
+    assert_eq!(metrics.value("delivered_bytes_total"), bytes as u64);
+    for (result, count) in [("delivered", 1), ("retried", 1), ("rejected", 0)] {
+        assert_eq!(
+            metrics.of("requests_total", "result", result),
+            count,
+            "{result}"
+        );
+    }
+    assert_eq!(metrics.of("request_failures_total", "cause", "answer"), 1);
+    end_input(agent);
 }
 
 #[test]

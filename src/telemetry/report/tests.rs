@@ -278,7 +278,7 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
         let report = Report::new(INTERVAL, sources.to_vec());
         report.received(0, 8);
         report.received(1, 7);
-        report.delivered(5);
+        report.delivered(5, 50);
         report.dropped(Reason::Shutdown, Some(0), 3);
         report.dropped(Reason::Shutdown, Some(1), 2);
         // The other five are in a thread that does not end.
