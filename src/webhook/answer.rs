@@ -60,6 +60,8 @@ pub struct Answer {
     pub text: Vec<u8>,
     /// The body broke off, or was late.
     pub cut_off: bool,
+    /// It was waited for in vain for long.
+    pub late: bool,
     /// How many events it is about.
     pub events: usize,
     /// What became of each of them, if it is the answer of a `_bulk`.
@@ -81,17 +83,7 @@ impl Answer {
         }
         let is_success = (200..300).contains(&self.status);
         if is_success && self.is_page() {
-            let title = foreign::title(&String::from_utf8_lossy(&self.text))
-                .map(|title| question.shown(title));
-            let title = title.map_or_else(String::new, |title| format!(" ({title})"));
-            let message = format!(
-                "HTTP {} with a web page, not the webhook's answer{title}",
-                self.status
-            );
-            return Outcome::Failed(DeliveryError {
-                may_have_arrived: self.cut_off,
-                ..DeliveryError::permanent(message, PAGE)
-            });
+            return self.page(question);
         }
         if is_success && !question.is_splunk {
             return self.parts(question, now);
@@ -150,6 +142,21 @@ impl Answer {
         (200..300)
             .contains(&self.status)
             .then(|| indexed.filter_map(|(id, _)| id.parse().ok()).collect())
+    }
+
+    /// It is a web page.
+    fn page(&self, question: &Question<'_>) -> Outcome {
+        let title =
+            foreign::title(&String::from_utf8_lossy(&self.text)).map(|title| question.shown(title));
+        let title = title.map_or_else(String::new, |title| format!(" ({title})"));
+        let message = format!(
+            "HTTP {} with a web page, not the webhook's answer{title}",
+            self.status
+        );
+        Outcome::Failed(DeliveryError {
+            may_have_arrived: self.cut_off,
+            ..DeliveryError::permanent(message, PAGE)
+        })
     }
 
     fn parts(&self, question: &Question<'_>, now: SystemTime) -> Outcome {

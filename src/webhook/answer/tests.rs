@@ -445,6 +445,7 @@ proptest! {
             firewall: (status % 2 == 0).then_some(header),
             items: Items::read(text.as_slice()),
             cut_off: text.len() % 2 == 0,
+            late: false,
             events: 1,
             text,
         };

@@ -284,6 +284,21 @@ fn a_page_that_breaks_off_before_its_text_is_no_success() {
 }
 
 #[test]
+fn an_answer_that_never_ends_is_named_once() {
+    let (address, _) = raw_server(|_, socket| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+        // Keeps the connection open until the client has given up.
+        let _ = read_request(socket) && socket.write_all(head).is_ok() && read_request(socket);
+    });
+    let (mut webhook, _) = webhook(&[address]);
+    assert_eq!(
+        (post(&mut webhook), webhook.advice()),
+        (Outcome::Delivered, Some(advice::LATE))
+    );
+    assert_eq!(webhook.advice(), None);
+}
+
+#[test]
 fn only_what_nobody_can_have_read_is_repeated_silently() {
     // It reads the second request, and closes instead of answering: nobody knows whether it took it.
     let (address, connections) = raw_server(|_, socket| {

@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         firewall: header().filter(|_| flags & 16 > 0),
         text: text.to_owned(),
         cut_off: flags & 1 > 0,
+        late: false,
         events,
         items: match flags & 32 {
             0 => items,
