@@ -198,10 +198,13 @@ pub fn shown(url: &str) -> String {
 /// What of a wrong URL can be no secret, for an error: up to its path, and no password in the place of a port; nothing if
 /// it has an `@` somewhere, or is a word that is hardly a host.
 fn harmless(text: &str) -> Option<String> {
-    let start = text
-        .find("://")
-        .filter(|at| text[..*at].chars().all(char::is_alphanumeric));
-    let start = start.map_or(0, |at| at + 3);
+    let start = text.find("//").filter(|at| {
+        text[..*at]
+            .trim_end_matches(':')
+            .chars()
+            .all(char::is_alphanumeric)
+    });
+    let start = start.map_or(0, |at| at + 2);
     let rest = &text[start..];
     let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
     let bracket = rest[..end].find(']').unwrap_or(0);
@@ -318,6 +321,9 @@ mod tests {
             "https://hec:0/",
             "https://hec:/",
             "https://hec:99999/",
+            "https://hec:80:80/",
+            "https://[::1/",
+            "https:/hec",
             "https://he c/",
             "https://user:s3cret@hec/",
             "https:/user:s3cret@hec/",
@@ -340,7 +346,7 @@ mod tests {
             ("http://hec:0/s3cret", "'http://hec:0/…' has"),
             ("htps://hec:8088/s3cret", "'htps://hec:8088/…' is neither"),
             ("hec:8088/s3cret", "'hec:8088/…' "),
-            ("//hec/s3cret", "'/…' "),
+            ("//hec/s3cret", "'//hec/…' "),
             ("https:/hec/s3cret", "'https:/…' "),
             ("https:\\\\hec\\s3cret", "'https:\\…' "),
             ("https:///s3cret", "'https:///…' "),
