@@ -249,7 +249,7 @@ fn metrics_page() -> String {
         ("`cause`", listed(&Cause::ALL.map(Cause::label))),
         (
             "`endpoint`",
-            "one of several endpoints, as it was given".to_owned(),
+            "one of several endpoints, without what may be a secret".to_owned(),
         ),
         (
             "`certificate`",

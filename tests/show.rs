@@ -378,7 +378,7 @@ fn wrong_settings_are_named_and_the_agents_shown_all_the_same() {
         ),
         (
             &format!("S3_AUDIT_WEBHOOK_ENDPOINT=hec?s3cret\n{token}"),
-            "HERE/webhook.env:1: S3_AUDIT_WEBHOOK_ENDPOINT: 'hec' ",
+            "HERE/webhook.env:1: S3_AUDIT_WEBHOOK_ENDPOINT: 'hec?…' ",
             Some("wrong"),
         ),
         (endpoint, "no token is set", Some("wrong")),

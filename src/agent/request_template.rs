@@ -40,11 +40,7 @@ pub(super) fn template(
         let what = "Splunk's event endpoint takes --format hec only; fix: give that, or …/services/collector/raw";
         return Err(provenance.error(Opt::Endpoint, what));
     }
-    let is_bulk = endpoint
-        .uri()
-        .path()
-        .trim_end_matches('/')
-        .ends_with("/_bulk");
+    let is_bulk = endpoint.is_bulk();
     if is_bulk && options.event_prefix.is_none() {
         let what =
             r#"_bulk wants a line before each event; fix: give --event-prefix '{"create":{}}'"#;

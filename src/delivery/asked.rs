@@ -78,13 +78,13 @@ impl Delivery {
     ) -> Vec<Effect> {
         let ids = answer.as_deref().unwrap_or_default();
         let mut effects = Vec::new();
-        let Some((indexed, spooled)) = self.posted.answered(query, ids, took, now) else {
+        let Some((indexed, spooled, bytes)) = self.posted.answered(query, ids, took, now) else {
             return effects;
         };
         self.wakes = true;
         if !indexed.is_empty() || !spooled.is_empty() {
             effects.push(Effect::Delivered(indexed));
-            effects.push(Effect::Indexed(spooled));
+            effects.push(Effect::Indexed(spooled, bytes));
             if std::mem::take(&mut self.is_distrusted) {
                 self.passed(&mut effects);
             }

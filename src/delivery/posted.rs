@@ -44,6 +44,8 @@ pub(super) struct Body {
     pub(super) attempt: Attempt,
     /// Those that are only in the spool.
     pub(super) spooled: Ranges,
+    /// How many bytes these have, once they are released.
+    bytes: usize,
     at: Instant,
 }
 
@@ -209,8 +211,8 @@ impl Posted {
         ids: &[u64],
         took: Duration,
         now: Instant,
-    ) -> Option<(Batch, Ranges)> {
-        let (mut indexed, mut spooled) = (Batch::default(), Ranges::default());
+    ) -> Option<(Batch, Ranges, usize)> {
+        let (mut indexed, mut spooled, mut bytes) = (Batch::default(), Ranges::default(), 0);
         let channel = self.channels.get_mut(&(query.sender, query.endpoint))?;
         if channel.number != query.channel {
             return None;
@@ -219,6 +221,7 @@ impl Posted {
             self.events -= body.events();
             indexed.merge(body.attempt.batch);
             body.spooled.iter().for_each(|seqs| _ = spooled.add(seqs));
+            bytes += body.bytes;
         }
         if !indexed.is_empty() || !spooled.is_empty() {
             channel.max_bodies = channel.max_bodies.saturating_mul(2);
@@ -227,7 +230,7 @@ impl Posted {
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let interval = (age / PART_OF_AGE).clamp(INTERVAL.0, INTERVAL.1);
         channel.due = now + interval.max(took * RESTS);
-        Some((indexed, spooled))
+        Some((indexed, spooled, bytes))
     }
 
     /// How many events wait.
@@ -242,6 +245,7 @@ impl Body {
         Body {
             attempt: attempt.without_history(),
             spooled,
+            bytes: 0,
             at,
         }
     }
@@ -258,7 +262,9 @@ impl Body {
         let batch = &mut self.attempt.batch;
         // In memory of their own, so that the chunks around them are freed.
         let others = batch.take_without(&self.spooled).alone();
-        std::mem::replace(batch, others)
+        let released = std::mem::replace(batch, others);
+        self.bytes = released.extent().bytes;
+        released
     }
 }
 

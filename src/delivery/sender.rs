@@ -262,10 +262,10 @@ impl Sender {
             },
             cause: match &outcome {
                 Outcome::Failed(error) => Some(error.cause),
+                Outcome::Partial(partial) => partial.failure.as_ref().map(|error| error.cause),
                 _ => None,
             },
             took: now - began,
-            bytes: flight.batch().extent().bytes,
         });
         if senders.lines[self.place].has_change() {
             flight.outdated();
@@ -367,13 +367,13 @@ impl Senders {
     fn apply(&self, effect: Effect, target: &dyn Target) {
         match effect {
             Effect::Delivered(batch) => {
-                self.report.delivered(batch.extent().events);
+                let Extent { events, bytes } = batch.extent();
+                self.report.delivered(events, bytes);
                 self.report.delivery_restored();
                 self.finish(batch);
             }
-            Effect::Indexed(seqs) => {
-                let events = seqs.events();
-                self.report.delivered(events);
+            Effect::Indexed(seqs, bytes) => {
+                self.report.delivered(seqs.events(), bytes);
                 self.consumer.finish_released(&seqs);
             }
             Effect::Released(batch) => {

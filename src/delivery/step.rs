@@ -97,8 +97,8 @@ pub struct Query {
 pub enum Effect {
     /// The webhook has these events.
     Delivered(Batch),
-    /// The same for events that only the spool has.
-    Indexed(Ranges),
+    /// The same for events that only the spool has, with how many bytes they have.
+    Indexed(Ranges, usize),
     /// These were posted; from now on only the spool has them.
     Released(Batch),
     /// The webhook does not take this event.

@@ -118,6 +118,8 @@ pub struct Balance {
     pub recovered: u64,
     /// Events that the webhook has taken.
     pub delivered: u64,
+    /// How many bytes these have, each with its newline.
+    pub delivered_bytes: u64,
     /// By source; the last entry is for events whose source is unknown.
     dropped: Vec<[u64; Reason::ALL.len()]>,
     /// Events that the webhook rejects.

@@ -67,10 +67,10 @@ spool_corrupt_bytes_total: Damaged bytes of the spool; the events lost with them
 trail_info stream: 1; its label is the name of this agent's stream.
 trail_last_number: The last number that the trail gave to an event or a record.
 trail_pending_records: Records of the trail that are not delivered yet.
-requests_total result: Requests to the webhook, by result.
+requests_total result: Requests to the webhook, by result: retried if some of their events are sent again, else rejected if some were rejected.
 request_duration_seconds le: How long requests to the webhook took.
-request_failures_total cause: Requests to the webhook that failed, by cause.
-delivered_bytes_total: Bytes of delivered events, before compression.
+request_failures_total cause: Requests to the webhook of which some events are sent again, by cause.
+delivered_bytes_total: Bytes of the events in events_delivered_total, before compression.
 webhook_up endpoint: 1 if the last request succeeded, 0 if not; with several endpoints, also of each.
 webhook_enabled: 1 if there is a webhook; 0 if not: files and the spool wait, other events are dropped.
 settings_rejected_timestamp_seconds: Since when the settings file is invalid and the previous settings are in force; 0 if it is valid.

@@ -156,10 +156,7 @@ impl Page {
         let failures = now.balance.requests.failures();
         let failures = failures.map(|(cause, count)| (labels([("cause", cause)]), count));
         self.family("request_failures_total", failures);
-        self.single(
-            "delivered_bytes_total",
-            now.balance.requests.delivered_bytes,
-        );
+        self.single("delivered_bytes_total", now.balance.delivered_bytes);
         let is_awaited = matches!(now.forwarding, Some(Forwarding::Awaited(_)));
         let is_up = now.outage.is_none() && !is_awaited;
         let endpoints = now.endpoints.iter();
@@ -297,7 +294,7 @@ mod tests {
         assert!(!page().contains("refused") && !page().contains("lag"));
         assert!(!page().contains("trail"));
         report.received(0, 10);
-        report.delivered(3);
+        report.delivered(3, 300);
         report.rejected(2, "400");
         report.rejects_saved(1);
         report.rejects_unsaved(4, "full");
@@ -309,7 +306,6 @@ mod tests {
             result: RequestResult::Delivered,
             cause: Some(Cause::Timeout),
             took: Duration::from_millis(7),
-            bytes: 300,
         });
         report.request_refused(0, Refusal::Forbidden, None);
         report.source_up(0, false);

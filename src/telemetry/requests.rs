@@ -46,8 +46,6 @@ pub struct Finished {
     pub cause: Option<Cause>,
     /// The time from its beginning to its answer, or to the failure that took the answer's place.
     pub took: Duration,
-    /// How many bytes its events have.
-    pub bytes: usize,
 }
 
 /// All finished requests, summed up.
@@ -57,8 +55,6 @@ pub struct Requests {
     /// How many requests took at most as long as each bound, and how many there are in total.
     within: [u64; BOUNDS.len() + 1],
     micros: u64,
-    /// Bytes of events in requests that the webhook has taken.
-    pub delivered_bytes: u64,
     /// By cause.
     failures: [u64; Cause::ALL.len()],
 }
@@ -73,9 +69,6 @@ impl Requests {
             *within += 1;
         }
         self.micros += u64::try_from(finished.took.as_micros()).unwrap_or_default();
-        if finished.result == RequestResult::Delivered {
-            self.delivered_bytes += finished.bytes as u64;
-        }
         if let Some(cause) = finished.cause {
             self.failures[cause as usize] += 1;
         }
@@ -118,7 +111,6 @@ mod tests {
                 result,
                 cause,
                 took,
-                bytes: 100,
             });
         }
         let (buckets, sum, count) = requests.histogram();
@@ -128,7 +120,6 @@ mod tests {
             [1, 2, 3, 3, 4]
         );
         assert_eq!((sum, count), (40.101, 4));
-        assert_eq!(requests.delivered_bytes, 200);
         let failures: Vec<_> = requests
             .failures()
             .filter(|(_, count)| *count > 0)

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::telemetry::message::{Message, MoreOutages, Within};
 use crate::telemetry::snapshot::OutageState;
 
 /// What was logged about occurrences that are counted.
@@ -125,6 +126,17 @@ impl Outages {
             (outages, error) = (outages + 1, outage.error.clone());
         }
         (outages > 0).then_some((outages, error))
+    }
+
+    /// The same as a line about `what`.
+    pub(crate) fn sum_up(&mut self, what: &str, within: Option<Duration>) -> Option<Message> {
+        let (outages, error) = self.summarize()?;
+        Some(Message::Unstable {
+            what: what.to_owned(),
+            outages: MoreOutages(outages),
+            within: Within(within),
+            error,
+        })
     }
 
     /// Nothing has failed yet, or it failed for another reason.

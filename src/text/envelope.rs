@@ -25,17 +25,20 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// The envelope, if a well-formed JSON object is one: it has an `event`, and no members other than an envelope's.
-    /// An audit event that happens to have an `event`, as MinIO's do, is not an envelope.
+    /// The envelope, if a well-formed JSON object is one: it has an `event`, and no members other than an envelope's,
+    /// each of a type that Splunk takes. An audit event that happens to have an `event`, as MinIO's do, is not an envelope.
     pub fn of(object: &'a [u8]) -> Option<Self> {
         let (mut event, mut fields, mut present) = (None, None, 0);
         for (name, value) in members(object) {
             let place = MEMBERS.iter().position(|member| name.is(member))?;
-            if place == 0 && event.replace(value).is_some() {
+            let fits = match place {
+                0 => event.replace(value).is_none(),
+                1 => is_epoch(value),
+                6 => fields.replace(value).is_none() && value.starts_with(b"{"),
+                _ => value.starts_with(b"\""),
+            };
+            if !fits && (place == 0 || value != b"null") {
                 return None;
-            }
-            if place == MEMBERS.len() - 1 {
-                fields = Some(value);
             }
             present |= 1 << place;
         }
@@ -54,6 +57,13 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Whether it is a number, perhaps in quotes.
+fn is_epoch(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    let number = text.trim_matches('"').parse();
+    number.is_ok_and(f64::is_finite)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +79,16 @@ mod tests {
             (r#"{"\u0065vent":1}"#, Some("1")),
             (r#"{"event":1,"n":2}"#, None),
             (r#"{"version":"1","event":""}"#, None),
+            // Splunk takes no other types, and these are rather audit logs' own.
+            (r#"{"time":"2026-11-30T05:45:48Z","event":"PUT"}"#, None),
+            (r#"{"time":"nan","event":"PUT"}"#, None),
+            (r#"{"event":"PUT","source":{"ip":"10.0.0.7"}}"#, None),
+            (r#"{"event":"PUT","fields":["a"]}"#, None),
+            (
+                r#"{"event":1,"time":null,"host":null,"fields":null}"#,
+                Some("1"),
+            ),
+            (r#"{"event":1,"time":1.5e9}"#, Some("1")),
             (r#"{"time":1}"#, None),
             (r#"{"event":1,"event":2}"#, None),
             (r#"{"Event":1}"#, None),

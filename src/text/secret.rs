@@ -68,6 +68,14 @@ impl Secrets {
         }
     }
 
+    /// Adds what may be a secret, such as a short part of a URL. It is searched for as it is written only, since pieces
+    /// of it may be ordinary words.
+    pub fn add_as_written(&mut self, part: &str) {
+        if part.len() >= SHORTEST_LEAK {
+            self.whole.push(part.to_owned());
+        }
+    }
+
     /// Adds the value of another header. A short value is hardly a secret.
     pub fn add_header_value(&mut self, value: &str) {
         if value.len() >= SHORTEST_LEAK {

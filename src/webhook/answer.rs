@@ -58,6 +58,10 @@ pub struct Answer {
     pub firewall: Option<String>,
     /// The beginning of the body; of a success perhaps only what is needed to recognise it.
     pub text: Vec<u8>,
+    /// The body broke off, or was late.
+    pub cut_off: bool,
+    /// It was waited for in vain for long.
+    pub late: bool,
     /// How many events it is about.
     pub events: usize,
     /// What became of each of them, if it is the answer of a `_bulk`.
@@ -79,14 +83,7 @@ impl Answer {
         }
         let is_success = (200..300).contains(&self.status);
         if is_success && self.is_page() {
-            let title = foreign::title(&String::from_utf8_lossy(&self.text))
-                .map(|title| question.shown(title));
-            let title = title.map_or_else(String::new, |title| format!(" ({title})"));
-            let message = format!(
-                "HTTP {} with a web page, not the webhook's answer{title}",
-                self.status
-            );
-            return Outcome::Failed(DeliveryError::permanent(message, PAGE));
+            return self.page(question);
         }
         if is_success && !question.is_splunk {
             return self.parts(question, now);
@@ -105,7 +102,7 @@ impl Answer {
         if meaning == Meaning::Delivered && question.wants_id {
             return match member("ackId").and_then(Value::as_u64) {
                 Some(id) => Outcome::Accepted(id),
-                None if self.items.cut_off => Outcome::Failed(parts::broken_off(self.status)),
+                None if self.cut_off => Outcome::Failed(parts::broken_off(self.status)),
                 None => Outcome::Failed(DeliveryError {
                     may_have_arrived: true,
                     ..DeliveryError::permanent(
@@ -145,6 +142,21 @@ impl Answer {
         (200..300)
             .contains(&self.status)
             .then(|| indexed.filter_map(|(id, _)| id.parse().ok()).collect())
+    }
+
+    /// It is a web page.
+    fn page(&self, question: &Question<'_>) -> Outcome {
+        let title =
+            foreign::title(&String::from_utf8_lossy(&self.text)).map(|title| question.shown(title));
+        let title = title.map_or_else(String::new, |title| format!(" ({title})"));
+        let message = format!(
+            "HTTP {} with a web page, not the webhook's answer{title}",
+            self.status
+        );
+        Outcome::Failed(DeliveryError {
+            may_have_arrived: self.cut_off,
+            ..DeliveryError::permanent(message, PAGE)
+        })
     }
 
     fn parts(&self, question: &Question<'_>, now: SystemTime) -> Outcome {
@@ -236,14 +248,21 @@ impl Answer {
     }
 
     /// Whether it is a page for people, as web servers have at many paths. Flask, Express and PHP label any answer
-    /// `text/html`, be it a plain `ok` or empty.
+    /// `text/html`, be it a plain `ok` or empty; but one that has not come may be a page.
     fn is_page(&self) -> bool {
-        let is_html = self
-            .content_type
-            .as_ref()
-            .and_then(|value| value.trim_start().get(..9))
-            .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
-        foreign::is_page(&self.text) || (is_html && !foreign::is_plain(&self.text))
+        let label = self.content_type.as_deref().unwrap_or_default();
+        let label = label.split(';').next().unwrap_or_default();
+        match label.trim().to_ascii_lowercase().as_str() {
+            "text/html" | "application/xhtml+xml" => {
+                !foreign::is_plain(&self.text)
+                    || (self.cut_off && self.text.trim_ascii().is_empty())
+            }
+            // Their answer may be in XML, or `<1> accepted`.
+            label if label == "text/plain" || label.ends_with("xml") => {
+                foreign::is_page(&self.text) && foreign::is_html(&self.text)
+            }
+            _ => foreign::is_page(&self.text),
+        }
     }
 
     /// What `Retry-After` asks for. A date is relative to the webhook's own clock, if there is a `Date`.

@@ -20,6 +20,8 @@ pub struct Items {
     pub cut_off: bool,
     /// It is no text, or none in JSON, as when something has compressed it.
     pub is_unreadable: bool,
+    /// It had to say what became of the events, and does not: something else has answered.
+    pub is_missing: bool,
 }
 
 /// What became of one event.
@@ -52,7 +54,15 @@ impl Items {
             items,
             cut_off: errors != Some(false) && text.starts_with(b"{") && walk::value(text).is_none(),
             is_unreadable: !is_text(text) || is_of_another_format,
+            is_missing: false,
         }
+    }
+
+    /// The same, from an endpoint that says whether there were errors, or what became of each of so many events.
+    pub fn demanded(self, events: usize) -> Self {
+        let is_told = self.items.len() == events && self.items.iter().all(|item| item.status > 0);
+        let is_missing = self.errors.is_none() && !is_told;
+        Items { is_missing, ..self }
     }
 }
 

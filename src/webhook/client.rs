@@ -44,6 +44,8 @@ use session::Session;
 
 /// How much of an answer is read, in bytes. After a longer one the connection is closed.
 const ANSWER_BYTES: u64 = 64 << 10;
+/// From this time on an answer that broke off has noticeably delayed delivery.
+const LONG_ANSWER: Duration = Duration::from_secs(1);
 /// How much more is read of an answer with a part for each event, per event.
 const ITEM_BYTES: u64 = 1 << 10;
 /// A connection ends with the first request after this time, and the next one looks the name up again: a name that has
@@ -72,6 +74,8 @@ pub struct Webhook {
     skew: Cell<Option<i64>>,
     /// The last answer came from a server that takes all events of a body for one.
     is_one_record: bool,
+    /// The last answer did not end in time.
+    is_late: bool,
 }
 
 /// What all connections to a webhook have in common.
@@ -87,7 +91,7 @@ struct Shared {
     tls: Arc<TlsSettings>,
     family: AddressFamily,
     /// What was logged already.
-    advised: [AtomicBool; 2],
+    advised: [AtomicBool; 3],
 }
 
 /// What the webhook answered.
@@ -152,6 +156,7 @@ impl Webhook {
             connection_age: CONNECTION_AGE,
             skew: Cell::default(),
             is_one_record: false,
+            is_late: false,
         }
     }
 
@@ -273,24 +278,25 @@ impl Webhook {
         } else {
             0
         };
-        let (mut answer, is_whole) = read(&mut response, ANSWER_BYTES + more);
+        let mut answer = read(&mut response, ANSWER_BYTES + more);
         answer.events = events;
         if is_bulk {
             answer.items = Items::read(&answer.text);
             // What breaks off before it says that there are no errors may have had some to tell.
             let may_be_json = matches!(answer.text.trim_ascii_start(), [] | [b'{', ..]);
             let is_clear = answer.items.errors == Some(false) || !may_be_json;
-            answer.items.cut_off |= !is_whole && !is_clear;
-        } else {
-            answer.items.cut_off = !is_whole && channel.is_some();
+            answer.items.cut_off |= answer.cut_off && !is_clear;
+            if self.shared.endpoint.is_bulk() {
+                answer.items = answer.items.demanded(events);
+            }
         }
         Ok(answer)
     }
 }
 
 /// Reads an answer up to this many bytes of its text; to its end if that is near, so that the connection can be kept. The
-/// status says what became of a body, so a cut-off or endless text only costs the connection. False if it was cut off.
-fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
+/// status says what became of a body, so a cut-off or endless text mostly costs only the connection.
+fn read(response: &mut Response<ureq::Body>, limit: u64) -> Answer {
     let header = |name| {
         let value: &HeaderValue = response.headers().get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -305,15 +311,16 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> (Answer, bool) {
         firewall: header(HeaderName::from_static(FIREWALL)),
         ..Answer::default()
     };
-    let mut from = response.body_mut().as_reader().take(limit);
-    let mut is_whole = from.read_to_end(&mut answer.text).is_ok();
+    let (began, mut from) = (Instant::now(), response.body_mut().as_reader().take(limit));
+    answer.cut_off = from.read_to_end(&mut answer.text).is_err();
+    answer.late = answer.cut_off && began.elapsed() >= LONG_ANSWER;
     if answer.text.starts_with(gzip::MAGIC) {
         // Nobody asked for that, but some proxies do it.
         let packed = std::mem::take(&mut answer.text);
         let mut plain = MultiGzDecoder::new(&*packed).take(limit);
-        is_whole &= plain.read_to_end(&mut answer.text).is_ok();
+        answer.cut_off |= plain.read_to_end(&mut answer.text).is_err();
     }
-    (answer, is_whole)
+    answer
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use ureq::http::Uri;
 
+use crate::text::secret::Secrets;
+
 /// A checked `http://` or `https://` URL. Shown without path and query, which contain the secret of some services.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
@@ -28,12 +30,9 @@ impl Endpoint {
                     .into(),
             );
         }
-        // The same where the URL is too wrong to tell where they end, and for a query.
-        let wrong = |what: &str| match text.split(['?', '#']).next() {
-            Some(path) if !may_hold_password(text) && path.is_empty() == text.is_empty() => {
-                format!("'{}' {what}; {WANTED}", shown(path))
-            }
-            _ => format!("{what}; {WANTED}"),
+        let wrong = |what: &str| match harmless(text) {
+            Some(shown) => format!("'{shown}' {what}; {WANTED}"),
+            None => format!("{what}; {WANTED}"),
         };
         let uri: Uri = text
             .parse()
@@ -66,17 +65,30 @@ impl Endpoint {
         self.0.scheme_str() == Some("https")
     }
 
-    /// What [`shown`] hides.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let path = self.0.path().split('/');
-        let long = path.filter(|segment| segment.chars().count() > SECRET);
-        let query = self.0.query().unwrap_or_default().split(['&', '=']);
-        long.chain(query.filter(|part| part.len() >= 8))
+    /// Adds what [`shown`] hides.
+    pub fn add_secrets(&self, secrets: &mut Secrets) {
+        let path = self.0.path();
+        for segment in path.split('/').filter(|segment| is_secret(segment, path)) {
+            match is_long(segment) {
+                true => secrets.add(segment),
+                false => secrets.add_as_written(segment),
+            }
+        }
+        for part in self.0.query().unwrap_or_default().split('&') {
+            secrets.add_as_written(part);
+            let words = part.split('=').filter(|word| word.len() >= 8);
+            words.for_each(|word| secrets.add(word));
+        }
     }
 
     /// Which of Splunk's endpoints it is, judging by the end of its path.
     pub fn collector(&self) -> Option<Collector> {
         Collector::of(self.0.path())
+    }
+
+    /// Whether it is Elasticsearch's `_bulk`, or one like it.
+    pub fn is_bulk(&self) -> bool {
+        is_bulk(self.0.path())
     }
 
     /// Where Splunk is asked what is indexed.
@@ -141,23 +153,28 @@ impl Collector {
     }
 }
 
-/// Whether a text that is no valid URL may hold a password: it has an `@`, or behind a colon what is no port, as in
-/// `http://me:s3cret` without a host.
-pub fn may_hold_password(text: &str) -> bool {
-    let is_port = |part: &str| part.len() <= 5 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let holds = |part: &str| {
-        let address = part.strip_prefix('[').and_then(|part| part.split_once(']'));
-        let rest = address.map_or(part, |(_, rest)| rest);
-        rest.split(':').skip(1).any(|part| !is_port(part))
-    };
-    text.contains('@') || text.split(['/', '?', '#']).any(holds)
+fn is_bulk(path: &str) -> bool {
+    path.trim_end_matches('/').ends_with("/_bulk")
 }
 
-/// Path segments with more characters than this may be secrets. Slack's have 24.
-const SECRET: usize = 20;
+/// Path segments with more than 20 characters may be secrets, whatever the path. Slack's have 24.
+fn is_long(segment: &str) -> bool {
+    segment.chars().count() > 20
+}
 
-/// A URL for a reader: only the first 4 characters of path segments over 20, and no user, password or query, since some
-/// services have their secret there.
+/// Whether this segment of a path may be a secret: a long one, or, at no collector that is known to have none in its
+/// path, one with digits or capitals among its letters, as `ZaVnC4dhaV2cMyJ`; `s3-audit` is none.
+fn is_secret(segment: &str, path: &str) -> bool {
+    let rest = segment.replace("s3", "");
+    let has = |is: fn(char) -> bool| rest.contains(is);
+    let is_mixed = (has(char::is_alphabetic) && has(char::is_numeric))
+        || (has(char::is_lowercase) && rest.chars().skip(1).any(char::is_uppercase));
+    let is_known = Collector::of(path).is_some() || is_bulk(path);
+    is_long(segment) || (segment.chars().count() > 5 && is_mixed && !is_known)
+}
+
+/// A URL for a reader: without path segments that may be secrets, of which long ones have their first 4 characters, and
+/// without user, password and query, since some services have their secret there.
 pub fn shown(url: &str) -> String {
     let (path, rest) = match url.find(['?', '#']) {
         Some(end) => (&url[..end], "?…"),
@@ -169,11 +186,36 @@ pub fn shown(url: &str) -> String {
             let host = segment.rsplit_once('@').map_or(segment, |(_, host)| host);
             return host.to_owned();
         }
-        let long = segment.chars().count() > SECRET;
-        let kept = segment.chars().take(if long { 4 } else { SECRET });
-        kept.chain(long.then_some('…')).collect()
+        if !is_secret(segment, path) {
+            return segment.to_owned();
+        }
+        let kept = segment.chars().take(if is_long(segment) { 4 } else { 0 });
+        kept.chain(['…']).collect()
     });
     segments.collect::<Vec<_>>().join("/") + rest
+}
+
+/// What of a wrong URL can be no secret, for an error: up to its path, and no password in the place of a port; nothing if
+/// it has an `@` somewhere, or is a word that is hardly a host.
+pub fn harmless(text: &str) -> Option<String> {
+    let start = text.find("//").filter(|at| {
+        text[..*at]
+            .trim_end_matches(':')
+            .chars()
+            .all(char::is_alphanumeric)
+    });
+    let start = start.map_or(0, |at| at + 2);
+    let rest = &text[start..];
+    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+    let bracket = rest[..end].find(']').unwrap_or(0);
+    let colon = rest[bracket..end].find(':').map_or(end, |at| bracket + at);
+    let port = &rest[(colon + 1).min(end)..end];
+    let is_port = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    let kept = if is_port { end } else { colon };
+    let kept = &text[..text.len().min(start + kept + 1)];
+    let is_no_host = start == 0 && colon > 12 && !rest[..colon].contains('.');
+    let more = if kept.len() < text.len() { "…" } else { "" };
+    (!is_no_host && !text.contains('@')).then(|| format!("{kept}{more}"))
 }
 
 impl fmt::Display for Endpoint {
@@ -236,7 +278,26 @@ mod tests {
             ("https://hec/#s3cret", "https://hec/?…"),
             (
                 &format!("https://a-host-with-a-very-long-name.example.com/{long}"),
-                "https://a-host-with-a-very-long-name.example.com/T00000000/B00000000/XXXX…",
+                "https://a-host-with-a-very-long-name.example.com/…/…/XXXX…",
+            ),
+            // Sumo Logic's, Zapier's, and what is only a name.
+            (
+                "https://h/receiver/v1/http/ZaVnC4dhaV2cMyJ",
+                "https://h/receiver/v1/http/…",
+            ),
+            (
+                "https://h/hooks/catch/1234567/bd3qxyz/",
+                "https://h/hooks/catch/1234567/…/",
+            ),
+            ("https://h/api/v2/logs", "https://h/api/v2/logs"),
+            (
+                "https://h/hooks/s3-audit/HTTP",
+                "https://h/hooks/s3-audit/HTTP",
+            ),
+            ("https://h/index-01/_bulk", "https://h/index-01/_bulk"),
+            (
+                "https://h/Splunk01/services/collector/event/1.0",
+                "https://h/Splunk01/services/collector/event/1.0",
             ),
             ("https://me:s3cret@hec/x", "https://hec/x"),
             ("//me:s3cret@hec/x", "//hec/x"),
@@ -260,6 +321,9 @@ mod tests {
             "https://hec:0/",
             "https://hec:/",
             "https://hec:99999/",
+            "https://hec:80:80/",
+            "https://[::1/",
+            "https:/hec",
             "https://he c/",
             "https://user:s3cret@hec/",
             "https:/user:s3cret@hec/",
@@ -280,13 +344,34 @@ mod tests {
             let error = Endpoint::parse(text).unwrap_err();
             assert!(!error.contains("s3cret"), "{error}");
         }
-        for text in [
-            "hec:8088",
-            "https://hec:99999/x",
-            "htps://[2001:db8::1]:88/",
+    }
+
+    #[test]
+    fn of_what_is_wrong_only_what_is_no_secret_is_quoted() {
+        for (text, quoted) in [
+            ("http://hec:99999/x/s3cret", "'http://hec:99999/…' has"),
+            ("http://hec:0/s3cret", "'http://hec:0/…' has"),
+            ("htps://hec:8088/s3cret", "'htps://hec:8088/…' is neither"),
+            ("hec:8088/s3cret", "'hec:8088/…' "),
+            ("//hec/s3cret", "'//hec/…' "),
+            ("https:/hec/s3cret", "'https:/…' "),
+            ("https:\\\\hec\\s3cret", "'https:\\…' "),
+            ("https:///s3cret", "'https:///…' "),
+            ("https://he c/s3cret", "'https://he c/…' is no URL"),
+            ("http://[::1]:0/s3cret", "'http://[::1]:0/…' has"),
+            ("htps://[::1]:88/", "'htps://[::1]:88/' is neither"),
+            ("http://[::1]:s3cret", "'http://[::1]:…' "),
+            ("http://u:s3cret", "'http://u:…' has"),
+            ("http://u:s3:cret", "'http://u:…' "),
+            ("u:s3cret", "'u:…' "),
+            ("x/s3cret://hec", "'x/…' is no URL"),
+            ("s3cret-of-some-webhook", "lacks http"),
+            ("hec", "'hec' lacks http"),
+            ("", "'' is no URL"),
         ] {
             let error = Endpoint::parse(text).unwrap_err();
-            assert!(error.contains(&format!("'{text}'")), "{error}");
+            assert!(!error.contains("cret"), "{error}");
+            assert!(error.starts_with(quoted), "{text}: {error}");
         }
     }
 

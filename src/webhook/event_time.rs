@@ -88,25 +88,49 @@ pub fn skew_of_last(lines: &[u8], now: SystemTime) -> Option<i64> {
 }
 
 fn guess(event: &[u8]) -> Option<EventTime> {
-    let is_one_of = |names: &[&[u8]], name: &[u8]| {
-        let mut names = names.iter();
-        names.any(|known| name.eq_ignore_ascii_case(known))
+    let Named {
+        time,
+        second,
+        records,
+    } = Named::of(event);
+    let of_record = || {
+        let record = Named::of(walk::elements(records?).next()?);
+        record.time.or(record.second)
     };
-    let (mut records, mut second) = (None, None);
-    for (name, value) in walk::members(event) {
-        let name = name.raw();
-        if is_one_of(&NAMES, name) {
-            if let Some(time) = parse(value) {
-                return Some(time);
+    time.or_else(of_record).or(second)
+}
+
+/// What an object itself says of its time.
+#[derive(Default)]
+struct Named<'a> {
+    time: Option<EventTime>,
+    second: Option<EventTime>,
+    records: Option<&'a [u8]>,
+}
+
+impl<'a> Named<'a> {
+    /// Of an object, up to the time.
+    fn of(object: &'a [u8]) -> Self {
+        let is_one_of = |names: &[&[u8]], name: &[u8]| {
+            let mut names = names.iter();
+            names.any(|known| name.eq_ignore_ascii_case(known))
+        };
+        let mut found = Named::default();
+        for (name, value) in walk::members(object) {
+            let name = name.raw();
+            if is_one_of(&NAMES, name) {
+                found.time = parse(value);
+                if found.time.is_some() {
+                    break;
+                }
+            } else if name == b"Records" {
+                found.records = found.records.or(Some(value));
+            } else if found.second.is_none() && is_one_of(&SECOND_NAMES, name) {
+                found.second = parse(value);
             }
-        } else if name == b"Records" {
-            records = records.or(Some(value));
-        } else if second.is_none() && is_one_of(&SECOND_NAMES, name) {
-            second = parse(value);
         }
+        found
     }
-    let first = records.and_then(|records| walk::elements(records).next());
-    first.and_then(guess).or(second)
 }
 
 fn parse(value: &[u8]) -> Option<EventTime> {
@@ -343,6 +367,8 @@ mod tests {
             r#"{"time":"1969-01-01T00:00:00Z"}"#,
             r#"{"Records":[]}"#,
             r#"{"Records":[1]}"#,
+            // Only one level deep, since each would be searched to its end.
+            r#"{"Records":[{"Records":[{"time":1774075049}]}]}"#,
             r#"{"ts":"28/nov/2026:10:00:00 +0000"}"#,
             r#"{"ts":"28/Nov/2026 10:00:00"}"#,
             r#"{"ts":"2026-11-28 10:00:00 +00:000"}"#,

@@ -4,8 +4,6 @@
 use memchr::memmem;
 use rustls::CertificateError;
 
-use crate::webhook::gzip;
-
 /// The status with which a proxy answered CONNECT, from ureq's `proxy server responded 407/407`.
 pub fn proxy_status(reason: &str) -> Option<u16> {
     reason.rsplit(['/', ' ']).next()?.parse().ok()
@@ -126,9 +124,15 @@ pub fn is_page(text: &[u8]) -> bool {
     text.iter().find(|byte| !is_blank(byte)) == Some(&b'<')
 }
 
-/// Whether a text has no markup, whatever its label says. A compressed one may have some.
+/// Whether a text says that it is HTML, and no other markup.
+pub fn is_html(text: &[u8]) -> bool {
+    contains_any(text, &["<html", "<!doctype html"])
+}
+
+/// Whether a text has no markup, whatever its label says. A compressed one, in whatever way, may have some.
 pub fn is_plain(text: &[u8]) -> bool {
-    !text.contains(&b'<') && !text.starts_with(gzip::MAGIC)
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    !text.iter().any(|byte| *byte == b'<' || is_binary(byte))
 }
 
 #[cfg(test)]

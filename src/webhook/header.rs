@@ -83,7 +83,8 @@ fn reserved(name: &HeaderName) -> Option<&'static str> {
         | header::ACCEPT_ENCODING => {
             Some("is for the agent to set, or nobody could read what it sends; fix: leave it out")
         }
-        _ => None,
+        _ => matches!(name.as_str(), "x-audit-stream" | "x-audit-seq")
+            .then_some("is what --trail sets; fix: leave it out"),
     }
 }
 
@@ -134,6 +135,8 @@ mod tests {
             "content-encoding: s3cret",
             "Connection: s3cret",
             "Expect: s3cret",
+            "X-Audit-Seq: s3cret",
+            "x-audit-stream: s3cret",
         ] {
             let error = parse(text).unwrap_err();
             assert!(!error.contains("s3cr"), "{error}");

@@ -27,9 +27,9 @@ impl Proxy {
     pub fn parse(text: &str, place: &str) -> Result<Self, String> {
         let text = text.trim();
         const FIX: &str = "fix: use a URL such as http://proxy:3128";
-        let wrong = |what: &str| match endpoint::may_hold_password(text) {
-            true => format!("{what}; {FIX}, and in user and password %2F for / and so on"),
-            false => format!("'{text}' {what}; {FIX}"),
+        let wrong = |what: &str| match endpoint::harmless(text) {
+            Some(shown) => format!("'{shown}' {what}; {FIX}"),
+            None => format!("{what}; {FIX}, and in user and password %2F for / and so on"),
         };
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,

@@ -196,7 +196,10 @@ impl Simulation {
                 self.in_memory -= batch.extent().events;
                 self.delivered(batch.seqs().flatten(), elapsed);
             }
-            Effect::Indexed(seqs) => self.delivered(seqs.iter().flatten(), elapsed),
+            Effect::Indexed(seqs, bytes) => {
+                assert_eq!(bytes, seqs.events() * self.size);
+                self.delivered(seqs.iter().flatten(), elapsed);
+            }
             Effect::Released(batch) => self.in_memory -= batch.extent().events,
             Effect::Rejected(batch, message) => {
                 self.in_memory -= batch.extent().events;

@@ -231,7 +231,7 @@ fn times_before_1970_are_shown_as_1970() {
 fn snapshot() -> Snapshot {
     let report = Report::new(INTERVAL, Vec::new());
     report.recovered(20);
-    report.delivered(1);
+    report.delivered(1, 10);
     report.filtered(&"rule".into(), 3);
     report.redacted(4);
     Snapshot {

@@ -65,6 +65,11 @@ macro_rules! agent_messages {
         /// Delivery works again. What is buffered is being sent.
         DeliveryRestored { lasted: HumanDuration, attempts: Attempts } = "delivery_restored" Info
             "delivery restored after {lasted} ({attempts})";
+        /// What the line begins with keeps failing and recovering, be it delivery, a source, the query of `--hec-ack`, or the
+        /// status file: so many outages were not logged one by one.
+        /// **Fix:** as for the message on a single one.
+        Unstable { what: String, outages: MoreOutages, within: Within, error: String } = "unstable" Warn
+            "{what}: {outages}{within}, the last because of: {error}";
         /// With `--hec-ack`: Splunk could not be asked which events are indexed. Events that are not acknowledged within
         /// `--hec-ack-timeout` are sent again.
         /// **Fix:** none if it passes; if it lasts, check that the proxy or firewall lets `/services/collector/ack` through.
@@ -190,8 +195,8 @@ macro_rules! agent_messages {
         /// **Fix:** `systemctl restart s3-audit-webhook`
         SettingNeedsRestart { setting: String, what: &'static str } = "setting_needs_restart" Warn
             "{setting} {what}; restart the agent to apply it";
-        /// The settings file was named, but is not there. A running agent reads it as soon as it is.
-        /// **Fix:** correct the name, or create it, as `enable` does.
+        /// The settings file was named, but is not there: its name is wrong, or `enable` has not made it yet. A running
+        /// agent reads it as soon as it is there.
         SettingsAbsent { path: String } = "settings_absent" Info
             "{path}: no such file; until it is there, only flags and variables count";
         /// The settings file exists, but this user may not read it.

@@ -119,10 +119,13 @@ impl Report {
         self.state().corrupt_bytes += bytes;
     }
 
-    /// The webhook has taken events.
-    pub fn delivered(&self, events: usize) {
+    /// The webhook has taken events of so many bytes.
+    pub fn delivered(&self, events: usize, bytes: usize) {
         if events > 0 {
-            self.counts().delivered += events as u64;
+            let mut counts = self.counts();
+            counts.delivered += events as u64;
+            counts.delivered_bytes += bytes as u64;
+            drop(counts);
             self.state().known.last_delivery = Some(SystemTime::now());
         }
     }

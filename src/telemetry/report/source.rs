@@ -136,9 +136,10 @@ impl Source {
         })
     }
 
-    /// Refusals that no line has reported yet.
+    /// Outages and refusals that no line has reported yet.
     pub(super) fn sum_up(&mut self, within: Option<Duration>) -> Vec<Message> {
-        let mut messages = Vec::new();
+        let outages = self.outages.sum_up(&self.known.name, within);
+        let mut messages: Vec<_> = outages.into_iter().collect();
         for reason in Refusal::ALL {
             let requests = self.refused[reason as usize].summarize();
             if requests > 0 {

@@ -43,7 +43,7 @@ pub(super) struct State {
     /// Of certificates, by endpoint.
     pub(super) expiries: BTreeMap<String, Expiries>,
     /// When certificates that expire soon are logged again.
-    next_reminder: Option<SystemTime>,
+    next_reminder: Option<Instant>,
     pub(super) corrupt_bytes: u64,
     /// Events in memory at the end that the next start reads again.
     pub(super) left: u64,
@@ -193,19 +193,25 @@ impl State {
 
     /// The summaries that are due.
     pub(super) fn tick(&mut self, buffered: u64, now: Now) -> Vec<Message> {
+        let failing = self.webhook.due(now.instant, self.interval, 1);
+        let failing = failing.map(|outage| {
+            let lasts = HumanDuration(now.instant - outage.since);
+            let (attempts, error) = (Attempts(outage.attempts), outage.error.clone());
+            (lasts, attempts, error, outage.fix)
+        });
+        let sources = self.sources.iter_mut();
+        let sources = sources.filter_map(|source| source.due(now.instant, self.interval));
+        let sources: Vec<_> = sources.collect();
         let mut messages = self.sum_up(Some(self.interval));
         let is_full = messages.iter().any(|message| {
             matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
         });
-        if let Some(outage) = self.webhook.due(now.instant, self.interval, 1) {
-            let lasts = HumanDuration(now.instant - outage.since);
-            let attempts = Attempts(outage.attempts);
-            let error = outage.error.clone();
+        if let Some((lasts, attempts, error, fix)) = failing {
             let buffer = Buffered {
                 events: buffered,
                 is_full,
             };
-            messages.push(match outage.fix {
+            messages.push(match fix {
                 None => Message::DeliveryFailing {
                     lasts,
                     attempts,
@@ -221,13 +227,11 @@ impl State {
                 },
             });
         }
-        for source in &mut self.sources {
-            messages.extend(source.due(now.instant, self.interval));
-        }
-        if self.next_reminder.is_none_or(|due| now.time >= due) {
+        messages.extend(sources);
+        if self.next_reminder.is_none_or(|due| now.instant >= due) {
             let soon = Expiries::first(self.expiries.values()).soon(now.time);
             if let Some(message) = soon.first() {
-                self.next_reminder = Some(now.time + DAY);
+                self.next_reminder = Some(now.instant + DAY);
                 self.went_wrong(message.text(), now);
             }
             messages.extend(soon);
@@ -250,6 +254,13 @@ impl State {
         }
         for kind in Kind::ALL {
             messages.extend(self.counted[kind as usize].sum_up(kind, within));
+        }
+        for (what, outages) in [
+            ("delivery", &mut self.webhook),
+            ("asking which events are indexed", &mut self.queries),
+            ("the status for `show`", &mut self.status_file),
+        ] {
+            messages.extend(outages.sum_up(what, within));
         }
         for (endpoint, outages) in &mut self.endpoints {
             let unlogged = outages.summarize();

@@ -1,6 +1,7 @@
 //! Which lines follow from which occurrences, in tables.
 
 mod known;
+mod outages;
 
 use super::state::{Now, State};
 use super::*;
@@ -98,9 +99,16 @@ fn a_certificate_that_expires_soon_is_logged_once_a_day() {
             .message
             .contains("certificate of the webhook")
     );
+    // A wall clock that was far ahead silences nothing once it is right.
+    let ahead = Now {
+        time: story.at(999 * day).time,
+        ..story.at(5 * day)
+    };
+    assert_eq!(story.state.tick(0, ahead).len(), 1);
+    line(story.tick(6 * day), "(it has expired)");
     let expiries = until(story.at(99 * day).time);
     story.state.expiries.insert("a".into(), expiries);
-    assert_eq!(story.tick(5 * day), [""; 0]);
+    assert_eq!(story.tick(7 * day), [""; 0]);
 }
 
 #[test]
@@ -159,29 +167,6 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
         ["delivery restored after 30s (4 attempts)"]
     );
     assert!(story.state.delivery_restored(now).is_none());
-}
-
-#[test]
-fn an_endpoint_that_comes_and_goes_is_logged_and_then_summed_up() {
-    let mut story = Story::new();
-    let names = ["http://a", "http://b"].map(str::to_owned);
-    story.state.another_webhook(names.into());
-    let mut lines = Vec::new();
-    for second in [0, 2, 4] {
-        let (failed, restored) = (story.at(second), story.at(second + 1));
-        lines.extend(story.state.endpoint_failed(1, "refused", None, failed));
-        lines.extend(story.state.endpoint_restored(1, restored));
-    }
-    let failed = "http://b: refused; the other endpoints are used until it works again";
-    assert_eq!(texts(lines), [failed, "http://b: works again after 1s"]);
-    let now = story.at(8);
-    assert!(story.state.endpoint_failed(1, "reset", None, now).is_none());
-    let summary = "http://b: 3 more outages in 10s, the last because of: reset";
-    assert_eq!(story.tick(10), [summary]);
-    assert_eq!(story.tick(20), [""; 0]);
-    let now = story.at(21);
-    let restored = texts(story.state.endpoint_restored(1, now));
-    assert_eq!(restored, ["http://b: works again after 13s"]);
 }
 
 #[test]
@@ -278,7 +263,7 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
         let report = Report::new(INTERVAL, sources.to_vec());
         report.received(0, 8);
         report.received(1, 7);
-        report.delivered(5);
+        report.delivered(5, 50);
         report.dropped(Reason::Shutdown, Some(0), 3);
         report.dropped(Reason::Shutdown, Some(1), 2);
         // The other five are in a thread that does not end.

@@ -13,6 +13,8 @@ const ITEMS: &str =
     "leave `errors` and `items.*.status` in the answer, if the --endpoint has a filter_path";
 const READABLE: &str = "let no proxy compress answers, and leave `format` out of the --endpoint: what became of each event \
                         is in the answer";
+const OTHER: &str =
+    "check the --endpoint, and what answers before Elasticsearch: a _bulk's answer has `errors`";
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
@@ -24,22 +26,24 @@ pub(super) fn outcome(
     retry_after: Option<Duration>,
     shown: impl Fn(&str) -> String,
 ) -> Outcome {
-    if found.is_unreadable {
-        let message = format!("HTTP {status} with an answer that is not in JSON");
-        return Outcome::Failed(DeliveryError {
+    let unclear = |what, fix| {
+        Outcome::Failed(DeliveryError {
             may_have_arrived: true,
-            ..DeliveryError::permanent(message, READABLE)
-        });
+            ..DeliveryError::permanent(format!("HTTP {status} with {what}"), fix)
+        })
+    };
+    if found.is_unreadable {
+        return unclear("an answer that is not in JSON", READABLE);
     }
     match found.errors {
         None if found.cut_off => return Outcome::Failed(broken_off(status)),
+        None if found.is_missing => return unclear("an answer that is not a _bulk's", OTHER),
         None | Some(false) => return Outcome::Delivered,
         Some(true) => {}
     }
     let is_whole = found.items.len() == events || (found.cut_off && found.items.len() < events);
     if !is_whole || found.items.iter().any(|item| item.status == 0) {
-        let message = format!("HTTP {status} with errors, but not of which events");
-        return Outcome::Failed(DeliveryError::permanent(message, ITEMS));
+        return unclear("errors, but not of which events", ITEMS);
     }
     let mut parts = Partial {
         events: vec![EventOutcome::Delivered; events],

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::webhook::endpoint::Endpoint;
 
-const URL: &str = "https://hec/hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1";
+const URL: &str =
+    "https://hec/hooks/webhook2/ABCDEFGHIJKLMNOPQRSTUVWXYZ?key=k3y-of-some&b=1&c=s3cr";
 const NOW: u64 = 1_795_000_000;
 
 fn now() -> SystemTime {
@@ -15,7 +16,7 @@ fn now() -> SystemTime {
 fn meant(answer: &Answer, is_splunk: bool, is_compressed: bool, body: &Batch) -> Outcome {
     let endpoint = Endpoint::parse(URL).unwrap();
     let mut secrets = Secrets::default();
-    endpoint.secrets().for_each(|secret| secrets.add(secret));
+    endpoint.add_secrets(&mut secrets);
     secrets.add_credential("Splunk B5A79AAD-D822");
     secrets.add_header_value("h3ader-s3cret");
     let question = Question {
@@ -115,6 +116,12 @@ fn splunks_codes_are_splunks_alone() {
 
 #[test]
 fn a_web_page_is_no_success() {
+    let labelled = |label: &str, text: &[u8]| Answer {
+        content_type: Some(label.into()),
+        text: text.to_vec(),
+        ..answer(200, "")
+    };
+    let html = |text: &[u8]| labelled("Text/HTML; charset=utf-8", text);
     for is_splunk in [true, false] {
         for text in [
             "<html>",
@@ -124,19 +131,64 @@ fn a_web_page_is_no_success() {
             let outcome = outcome_of(&answer(200, text), is_splunk, "{}");
             assert_settings(outcome, text);
         }
-        let page = |text: &str| Answer {
-            content_type: Some("Text/HTML; charset=utf-8".into()),
-            ..answer(200, text)
-        };
         for text in ["Please <a href=/login>sign in</a>", " <br>ok"] {
-            assert_settings(outcome_of(&page(text), is_splunk, "{}"), text);
+            assert_settings(outcome_of(&html(text.as_bytes()), is_splunk, "{}"), text);
         }
-        // What Flask, Express and PHP make of a webhook's own answer.
+        let xhtml = labelled("application/xhtml+xml", b"<title>Sign in</title>");
+        assert_settings(outcome_of(&xhtml, is_splunk, "{}"), "XHTML");
+        for label in [
+            "text/plain",
+            "application/xml",
+            "text/xml",
+            "application/soap+xml",
+        ] {
+            for (text, is_page) in [
+                ("<1> accepted", false),
+                ("<?xml version=\"1.0\"?><ok/>", false),
+                (
+                    "<?xml version=\"1.0\"?><!DOCTYPE HTML PUBLIC \"x\"><p>",
+                    true,
+                ),
+                ("\n<HTML lang=en>", true),
+            ] {
+                let outcome = outcome_of(&labelled(label, text.as_bytes()), is_splunk, "{}");
+                assert_eq!(outcome != Outcome::Delivered, is_page, "{label} {text}");
+            }
+        }
+        // What Flask, Express and PHP make of a webhook's own answer; also cut off, or in Latin-1.
         for text in ["", " ", "ok", "Thank you!\n", r#"{"ok":true}"#, "grüß"] {
-            let outcome = outcome_of(&page(text), is_splunk, "{}");
-            assert_eq!(outcome, Outcome::Delivered, "{text}");
+            for cut_off in [false, !text.trim().is_empty()] {
+                let answer = Answer {
+                    cut_off,
+                    ..html(text.as_bytes())
+                };
+                let outcome = outcome_of(&answer, is_splunk, "{}");
+                assert_eq!(outcome, Outcome::Delivered, "{text}");
+            }
+        }
+        let latin = html(b"gr\xfc\xdf");
+        assert_eq!(outcome_of(&latin, is_splunk, "{}"), Outcome::Delivered);
+        // A page that has not come, and compressed ones: zlib's, zstd's.
+        for (text, cut_off) in [
+            (&b""[..], true),
+            (b" \r\n", true),
+            (b"\x78\x9c\x4b\x03\x00", false),
+            (b"\x28\xb5\x2f\xfd\x04", false),
+        ] {
+            let answer = Answer {
+                cut_off,
+                ..html(text)
+            };
+            let outcome = outcome_of(&answer, is_splunk, "{}");
+            assert_settings(outcome, "not to be read");
         }
     }
+    // What has no label, and no text, may be anybody's.
+    let unknown = Answer {
+        cut_off: true,
+        ..answer(200, "")
+    };
+    assert_eq!(outcome_of(&unknown, false, "{}"), Outcome::Delivered);
     let message = error(others(200, "<title>Sign\nin</title>")).message;
     assert_eq!(
         message,
@@ -153,7 +205,7 @@ fn without_splunks_id_of_the_body_it_is_not_known_unless_the_answer_broke_off() 
         ("", true, false),
     ] {
         let mut answer = answer(200, text);
-        answer.items.cut_off = cut_off;
+        answer.cut_off = cut_off;
         let question = Question {
             wants_id: true,
             is_splunk: true,
@@ -340,12 +392,19 @@ fn neither_a_secret_nor_an_event_is_shown() {
         "no such token: U3BsdW5rIEI1QTc5QUFELUQ4MjI=",
         r"no such token: \u00425A79AAD\u002dD822",
         "no such token: 42354137394141442d44383232",
-        "no /hooks/ABCDEFGHIJKLMNOPQRSTUVWXYZ here",
+        "no /ABCDEFGHIJKLMNOPQRSTUVWXYZ here",
+        "Cannot POST /hooks/webhook2/",
+        r"Cannot POST \/hooks\/webhook%32",
+        "Cannot POST /?c=s3cr",
         "no such key: k3y-of-some",
         "no such key: h3ader-s3cret",
     ] {
         assert_eq!(error(others(400, text)).message, hidden, "{text}");
     }
+    assert_eq!(
+        error(others(400, "no webhook")).message,
+        "HTTP 400 no webhook"
+    );
     let event = r#"{"object":"payroll-2026.xlsx"}"#;
     for text in [
         "bad: payroll-2026.xlsx",
@@ -385,6 +444,8 @@ proptest! {
             retry_after: Some(header.clone()),
             firewall: (status % 2 == 0).then_some(header),
             items: Items::read(text.as_slice()),
+            cut_off: text.len() % 2 == 0,
+            late: false,
             events: 1,
             text,
         };
@@ -413,13 +474,53 @@ fn splunk_says_which_event_is_wrong() {
 }
 
 #[test]
-fn an_answer_to_a_bulk_that_is_no_json_is_no_success() {
-    let mut answer = answer(200, "");
-    answer.items = Items::read(b"\x28\xb5\x2f\xfd");
-    match outcome_of(&answer, false, "{}") {
-        Outcome::Failed(error) => {
-            assert!(error.fix.is_some() && error.may_have_arrived, "{error:?}");
+fn an_answer_to_a_bulk_that_does_not_say_what_became_of_the_events_is_no_success() {
+    let of = |text: &[u8]| {
+        let items = Items::read(text).demanded(2);
+        outcome_of(
+            &Answer {
+                items,
+                events: 2,
+                ..answer(200, "")
+            },
+            false,
+            "{}",
+        )
+    };
+    for text in [
+        &b"\x28\xb5\x2f\xfd"[..],
+        b"",
+        b"upstream is warming up, try later",
+        b"[]",
+        b"{}",
+        br#"{"errors":"true","items":[]}"#,
+        br#"{"errors":null}"#,
+        br#"{"error":{"type":"cluster_block_exception"},"status":503}"#,
+        br#"{"items":[{"create":{"status":201}}]}"#,
+        br#"{"items":[{"create":{"status":201}},{"create":{}}]}"#,
+        br#"{"errors":true,"items":[]}"#,
+        br#"{"errors":true,"items":[{"create":{"status":201}}]}"#,
+        br#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":"429"}}]}"#,
+    ] {
+        let shown = String::from_utf8_lossy(text);
+        match of(text) {
+            Outcome::Failed(error) => {
+                assert!(
+                    error.fix.is_some() && error.may_have_arrived,
+                    "{shown} {error:?}"
+                );
+            }
+            outcome => panic!("{shown} {outcome:?}"),
         }
-        outcome => panic!("{outcome:?}"),
+    }
+    for text in [
+        // Elasticsearch, with and without a filter_path; VictoriaLogs; Fluent Bit.
+        r#"{"errors":false,"took":30,"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#,
+        r#"{"errors":false}"#,
+        r#"{"took":0,"errors":false,"items":[]}"#,
+        r#"{"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"x"}}}]}"#,
+        r#"{"items":[{"create":{"status":201}},{"create":{"status":200}}]}"#,
+    ] {
+        assert_eq!(of(text.as_bytes()), Outcome::Delivered, "{text}");
     }
 }

@@ -60,8 +60,6 @@ impl Webhook {
         let body = json!({ "acks": ids }).to_string().into_bytes();
         let mut response = self.send(request, vec![body.into()], Some(channel))?;
         let limit = ANSWER_BYTES + ID_BYTES * ids.len() as u64;
-        let (mut answer, is_whole) = read(&mut response, limit);
-        answer.items.cut_off = !is_whole;
-        Ok(answer)
+        Ok(read(&mut response, limit))
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn secrets(
     if let Some(token) = token {
         secrets.add_credential(token.reveal());
     }
-    endpoint.secrets().for_each(|secret| secrets.add(secret));
+    endpoint.add_secrets(&mut secrets);
     for (name, value) in &template.headers {
         let is_open = [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT].contains(name);
         if let Some(value) = value.to_str().ok().filter(|_| !is_open) {

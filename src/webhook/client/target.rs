@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Webhook;
-use super::advice::{FLUENT_BIT_RAW, NO_TIME};
+use super::advice::{FLUENT_BIT_RAW, LATE, NO_TIME};
 use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome};
@@ -32,6 +32,7 @@ impl Target for Webhook {
         match result {
             Ok(answer) => {
                 self.is_one_record = self.makes_one_record(&answer);
+                self.is_late = answer.late;
                 let outcome = answer.outcome(&self.question(events), SystemTime::now());
                 // Who asks for time works; and Splunk's channels should stay with their indexer.
                 if matches!(&outcome, Outcome::Failed(error) if error.retry_after.is_none())
@@ -56,6 +57,7 @@ impl Target for Webhook {
     fn advice(&mut self) -> Option<&'static str> {
         let seen = [
             (self.is_one_record, FLUENT_BIT_RAW),
+            (self.is_late, LATE),
             (self.template.encoder.saw_event_without_time(), NO_TIME),
         ];
         let places = self.shared.advised.iter().zip(seen);

@@ -263,10 +263,39 @@ fn an_answer_that_is_compressed_is_read_all_the_same() {
         webhook.prepare(&events, usize::MAX);
         let answer = webhook.try_post(&events, Some(1)).unwrap();
         match expected {
-            b"" => assert!(answer.items.cut_off && !answer.text.starts_with(gzip::MAGIC)),
+            b"" => assert!(answer.cut_off && !answer.text.starts_with(gzip::MAGIC)),
             text => assert_eq!(answer.text, text),
         }
     }
+}
+
+#[test]
+fn a_page_that_breaks_off_before_its_text_is_no_success() {
+    let (address, _) = raw_server(|_, socket| {
+        let head =
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let _ = read_request(socket) && socket.write_all(head).is_ok();
+    });
+    let error = failure(post(&mut webhook(&[address]).0));
+    assert!(
+        error.cause == Cause::Settings && error.may_have_arrived,
+        "{error:?}"
+    );
+}
+
+#[test]
+fn an_answer_that_never_ends_is_named_once() {
+    let (address, _) = raw_server(|_, socket| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+        // Keeps the connection open until the client has given up.
+        let _ = read_request(socket) && socket.write_all(head).is_ok() && read_request(socket);
+    });
+    let (mut webhook, _) = webhook(&[address]);
+    assert_eq!(
+        (post(&mut webhook), webhook.advice()),
+        (Outcome::Delivered, Some(advice::LATE))
+    );
+    assert_eq!(webhook.advice(), None);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Arbitrary bytes as a webhook's answer, also to the question what is indexed: no answer panics, shows much, or leaves an
 //! event without an end.
 //!
-//! Input: the status, the number of events that were sent, flags (broke off, compressed, Splunk's, a content type), and the
-//! answer's body.
+//! Input: the status, the number of events that were sent, flags (broke off, compressed, Splunk's, a content type,
+//! a firewall, `_bulk`), and the answer's body.
 
 #![no_main]
 
@@ -34,8 +34,13 @@ fuzz_target!(|data: &[u8]| {
         server: None,
         firewall: header().filter(|_| flags & 16 > 0),
         text: text.to_owned(),
+        cut_off: flags & 1 > 0,
+        late: false,
         events,
-        items,
+        items: match flags & 32 {
+            0 => items,
+            _ => items.demanded(events),
+        },
     };
     let mut secrets = Secrets::default();
     secrets.add("B5A79AAD-D822-46CC-80D1-819F80D714D0");

@@ -7,7 +7,7 @@ fn a_report_says_where_events_go_and_what_the_webhook_does() {
     let report = Report::new(INTERVAL, Vec::new());
     assert!(report.is_forwarding(), "nothing is known yet");
     assert_eq!(report.snapshot().last_delivery, None);
-    report.delivered(0);
+    report.delivered(0, 0);
     report.rejected(0, "x");
     let snapshot = report.snapshot();
     assert_eq!((snapshot.last_delivery, snapshot.last_error), (None, None));
@@ -28,7 +28,6 @@ fn a_report_says_where_events_go_and_what_the_webhook_does() {
             result,
             cause: None,
             took: Duration::ZERO,
-            bytes: 0,
         });
         assert_eq!(report.snapshot().reached, reached);
     }

@@ -1,0 +1,71 @@
+//! What fails and recovers faster than lines are logged.
+
+use super::*;
+
+#[test]
+fn an_endpoint_that_comes_and_goes_is_logged_and_then_summed_up() {
+    let mut story = Story::new();
+    let names = ["http://a", "http://b"].map(str::to_owned);
+    story.state.another_webhook(names.into());
+    let mut lines = Vec::new();
+    for second in [0, 2, 4] {
+        let (failed, restored) = (story.at(second), story.at(second + 1));
+        lines.extend(story.state.endpoint_failed(1, "refused", None, failed));
+        lines.extend(story.state.endpoint_restored(1, restored));
+    }
+    let failed = "http://b: refused; the other endpoints are used until it works again";
+    assert_eq!(texts(lines), [failed, "http://b: works again after 1s"]);
+    let now = story.at(8);
+    assert!(story.state.endpoint_failed(1, "reset", None, now).is_none());
+    let summary = "http://b: 3 more outages in 10s, the last because of: reset";
+    assert_eq!(story.tick(10), [summary]);
+    assert_eq!(story.tick(20), [""; 0]);
+    let now = story.at(21);
+    let restored = texts(story.state.endpoint_restored(1, now));
+    assert_eq!(restored, ["http://b: works again after 13s"]);
+}
+
+#[test]
+fn all_that_comes_and_goes_is_logged_and_then_summed_up() {
+    let mut story = Story::new();
+    for second in 0..5 {
+        let now = story.at(second);
+        let state = &mut story.state;
+        for failed in [
+            state.delivery_failed("HTTP 503", None, Duration::ZERO, 0, now),
+            state.query_failed("HTTP 503", now),
+            state.status_file_failed("full", now),
+            state.source_failed(0, "reset", now),
+        ] {
+            assert_eq!(failed.is_some(), second == 0);
+        }
+        let restored = [
+            state.delivery_restored(now),
+            state.query_answered(now),
+            state.status_file_restored(now),
+            state.sources[0].restored(now.instant),
+        ];
+        assert_eq!(
+            restored.iter().flatten().count(),
+            if second == 0 { 4 } else { 0 }
+        );
+    }
+    let now = story.at(8);
+    story
+        .state
+        .delivery_failed("timeout", None, Duration::ZERO, 0, now);
+    let of = |what: &str, outages, error| {
+        format!("{what}: {outages} more outages in 10s, the last because of: {error}")
+    };
+    let expected = [
+        of("delivery", 4, "HTTP 503"),
+        of("asking which events are indexed", 4, "HTTP 503"),
+        of("the status for `show`", 4, "full"),
+        of("http:a", 4, "reset"),
+        "delivery failing for 2s (1 attempt): timeout; 312 events buffered".into(),
+    ];
+    assert_eq!(story.tick(10), expected);
+    let restored = story.state.delivery_restored(story.at(11));
+    assert_eq!(texts(restored), ["delivery restored after 3s (1 attempt)"]);
+    assert_eq!(story.tick(20), [""; 0]);
+}
