@@ -6,7 +6,7 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::target::Numbering;
-use crate::sys::host;
+use crate::sys::{host, random};
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::hex;
@@ -64,6 +64,7 @@ pub(super) fn numbering(trail: &Opened) -> Numbering {
     Numbering {
         stream: saved.stream.as_str().into(),
         base: saved.next,
+        start: random::of_this_start() as u32,
     }
 }
 

@@ -3,8 +3,8 @@
 //! With `--json` it prints one object, whose names are stable: `explained`; `others`, lines of no stream; `unreadable`,
 //! lines that are not JSON objects; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first
 //! and last record), `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by
-//! reason), `killed`, `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and
-//! `doubled` are counts.
+//! reason), `killed`, `unexplained`, `missing_records` and `conflicting_records`. Sets of numbers are texts such as
+//! `3-5,9`; `seen` and `doubled` are counts.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::terminal::{print, shown};
 use crate::config::error::CommandError;
 use crate::config::options::VerifyOptions;
-use crate::framer::{Frame, Framer};
+use crate::framer::{Frame, Framer, MAX_DEPTH};
 use crate::sys::exit;
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
@@ -24,6 +24,8 @@ use crate::trail::verify::{Found, Stream};
 
 /// The most bytes of an event, with all that an export wraps around it.
 const MAX_EVENT: usize = 64 << 20;
+/// How many levels an export wraps around an event.
+const WRAPPING: usize = 8;
 
 /// How many ranges of a set are shown to people.
 const SHOWN: usize = 20;
@@ -52,7 +54,7 @@ fn read(path: &Path, found: &mut Found) -> io::Result<()> {
         _ => Box::new(File::open(path)?),
     };
     // One line for each event, an array, or objects that span several lines.
-    let mut framer = Framer::new(MAX_EVENT);
+    let mut framer = Framer::new(MAX_EVENT).with_depth(MAX_DEPTH + WRAPPING);
     loop {
         let count = match export.read(framer.space()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -87,12 +89,13 @@ fn as_json(found: &Found) -> Value {
             "events": stream.events,
             "numbers": stream.expected().to_string(),
             "seen": stream.seen.count(),
-            "doubled": stream.doubled,
+            "doubled": stream.doubled.count(),
             "missing": stream.missing().to_string(),
             "owned": owned.collect::<Map<_, _>>(),
             "killed": stream.killed.to_string(),
             "unexplained": stream.unexplained().to_string(),
             "missing_records": stream.lost_records().to_string(),
+            "conflicting_records": stream.conflicts().to_string(),
         })
     });
     json!({
@@ -136,6 +139,9 @@ fn as_text(found: &Found) -> String {
     text += match found.is_explained() {
         true => "all is explained\n",
         false if found.streams.is_empty() => "no stream of a trail is in it\n",
+        false if found.lacks_numbers() => {
+            "no event of the export has a number: nothing is known about them\n"
+        }
         false => "NOT all is explained\n",
     };
     text
@@ -151,17 +157,21 @@ fn block(name: &str, stream: &Stream) -> String {
         shown(&to)
     );
     let mut line = |name: &str, rest: String| text += &format!("  {name:12}{rest}\n");
-    let repeated = match stream.doubled {
+    let repeated = match stream.doubled.count() {
         0 => String::new(),
         times => format!("; {} came more than once", Events(times)),
     };
     let numbers = match stream.has_events() {
         true => {
-            let (numbers, seen) = (listed(&stream.expected()), Events(stream.seen.count()));
-            format!("{numbers}: {seen} seen{repeated}")
+            let (numbers, seen) = (listed(&stream.expected()), Events(stream.present()));
+            let more = match stream.seen.count() - stream.present() {
+                0 => String::new(),
+                more => format!(", and {more} more that no record calls final"),
+            };
+            format!("{numbers}: {seen} seen{more}{repeated}")
         }
         false => {
-            format!("no events in this export: only the trail's own records were checked{repeated}")
+            format!("no event here has one: only the trail's own records were checked{repeated}")
         }
     };
     line("numbers", numbers);
@@ -186,6 +196,12 @@ fn block(name: &str, stream: &Stream) -> String {
             "MISSING",
             format!("{lost}, which nobody explains: {numbers}"),
         );
+    }
+    let conflicts = stream.conflicts();
+    if !conflicts.is_empty() {
+        let what = "more than one record has this number: two agents write this stream, as with a copied state directory, \
+                    or somebody else writes records";
+        line("DOUBTFUL", format!("{}: {what}", listed(&conflicts)));
     }
     let records = stream.lost_records();
     if !records.is_empty() {

@@ -201,6 +201,14 @@ impl Framer {
         Framer::with_buffer(max_event, b'[', Buffer::default())
     }
 
+    /// The same for objects that are nested deeper than [`MAX_DEPTH`].
+    pub fn with_depth(self, max_depth: usize) -> Self {
+        Framer {
+            scanner: Scanner::new(max_depth),
+            ..self
+        }
+    }
+
     fn with_buffer(max_event: usize, opening: u8, buffer: Buffer) -> Self {
         Framer {
             buffer,

@@ -1,11 +1,14 @@
 //! What an export of an archive proves: for each stream, which numbers are there, which of the missing ones a record
-//! accounts for, and which remain unexplained. Memory is bounded by the number of holes.
+//! accounts for, and which remain unexplained. Memory is bounded by the number of holes and records.
+//!
+//! Lines are walked, and only what matters here is read: whatever else the agent takes for an event is one.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::record::KIND;
+use crate::framer::walk::{self, Text};
 use crate::text::ranges::Ranges;
 
 /// What was found.
@@ -28,8 +31,8 @@ pub struct Stream {
     pub times: Option<(String, String)>,
     /// The numbers that are there.
     pub seen: Ranges,
-    /// How often a number came again.
-    pub doubled: u64,
+    /// Those that are there more than once.
+    pub doubled: Ranges,
     /// Audit events with a number.
     pub events: u64,
     /// Numbers that records account for, by reason.
@@ -38,6 +41,8 @@ pub struct Stream {
     pub killed: Ranges,
     /// The numbers of the records themselves.
     pub records: Ranges,
+    /// The same, with a hash of what else a record can be told by.
+    identities: BTreeSet<(u64, u64)>,
     /// The first number, according to records.
     first: Option<u64>,
     /// All numbers below this are final, according to records.
@@ -45,48 +50,59 @@ pub struct Stream {
 }
 
 impl Found {
-    /// Takes in a line of an export.
+    /// Takes in a line of an export: a well-formed JSON object, or it is unreadable.
     pub fn add(&mut self, line: &[u8]) {
-        if line.trim_ascii().is_empty() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
             return;
         }
-        let value: Value = match serde_json::from_slice(line) {
-            Ok(value @ Value::Object(_)) => value,
-            _ => {
-                self.unreadable += 1;
-                return;
-            }
-        };
+        if !line.starts_with(b"{") || walk::value(line) != Some(line) {
+            self.unreadable += 1;
+            return;
+        }
         // Splunk's export has each event in a `result`.
-        let outer = value.get("result").unwrap_or(&value);
+        let [result] = members(line, ["result"]);
+        let outer = result.filter(|result| result.starts_with(b"{"));
+        let outer = outer.unwrap_or(line);
         let event = event(outer);
-        let record = event.get(KIND).and_then(Value::as_str);
-        let own = event
-            .get("stream")
-            .and_then(Value::as_str)
-            .filter(|_| record.is_some());
+        let [kind, own] = members(&event, [KIND, "stream"]).map(|value| text(value?));
+        let own = own.filter(|_| kind.is_some());
         let numbered = numbered(outer);
-        let name = numbered.as_ref().map(|(stream, _)| stream.as_str()).or(own);
+        let name = numbered.as_ref().map(|(stream, _)| stream).or(own.as_ref());
         let Some(name) = name else {
             self.others += 1;
             return;
         };
-        let stream = self.streams.entry(name.to_owned()).or_default();
+        // An agent that forwards what another one sends forwards its records, too: those are events of this stream.
+        let record = kind.filter(|_| own.as_ref() == Some(name));
+        let stream = self.streams.entry(name.clone()).or_default();
         if let Some((_, number)) = numbered {
-            stream.doubled += stream.seen.add(number..number.saturating_add(1));
+            let numbers = number..number.saturating_add(1);
+            if stream.seen.add(numbers.clone()) > 0 {
+                stream.doubled.add(numbers);
+            }
             stream.events += u64::from(record.is_none());
         }
         if let Some(kind) = record {
-            stream.add_record(kind, &event);
+            stream.add_record(&kind, &event);
         }
     }
 
     /// Whether records account for everything that is missing.
     pub fn is_explained(&self) -> bool {
         let mut streams = self.streams.values();
-        let is_whole =
-            |stream: &Stream| stream.unexplained().is_empty() && stream.lost_records().is_empty();
-        self.unreadable == 0 && !self.streams.is_empty() && streams.all(is_whole)
+        let is_whole = |stream: &Stream| {
+            stream.unexplained().is_empty()
+                && stream.lost_records().is_empty()
+                && stream.conflicts().is_empty()
+        };
+        let is_checked = !self.streams.is_empty() && !self.lacks_numbers();
+        self.unreadable == 0 && is_checked && streams.all(is_whole)
+    }
+
+    /// Whether there are events, but none has a number: then nothing is known about them.
+    pub fn lacks_numbers(&self) -> bool {
+        self.others > 0 && !self.streams.values().any(Stream::has_events)
     }
 }
 
@@ -97,49 +113,80 @@ pub fn verify(lines: impl IntoIterator<Item = Vec<u8>>) -> Found {
     found
 }
 
+/// Members of an object, as they are written. Of several with the same name, the last one counts.
+fn members<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    for (name, value) in walk::members(object) {
+        let wanted = names.iter().zip(&mut found);
+        let mut wanted = wanted.filter(|(wanted, _)| name.is(wanted.as_bytes()));
+        if let Some((_, place)) = wanted.next() {
+            *place = Some(value);
+        }
+    }
+    found
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    let text = Text::of(value)?.unescaped();
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A number, which may be in quotes.
+fn number(value: &[u8]) -> Option<u64> {
+    let digits = Text::of(value).map_or(value, Text::raw);
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// The event itself, without what the export wraps around it.
-fn event(outer: &Value) -> Value {
-    let inner = ["event", "_source", "_raw"]
-        .iter()
-        .find_map(|name| outer.get(name));
-    match inner {
-        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-        Some(inner @ Value::Object(_)) => inner.clone(),
-        _ => outer.clone(),
+fn event(outer: &[u8]) -> Cow<'_, [u8]> {
+    let inner = members(outer, ["event", "_source", "_raw"]);
+    match inner.into_iter().flatten().next() {
+        Some(text @ [b'"', ..]) => Text::of(text).map_or_else(Cow::default, Text::unescaped),
+        Some(inner @ [b'{', ..]) => inner.into(),
+        _ => outer.into(),
     }
 }
 
 /// The stream and the number that an export attaches to an event.
-fn numbered(outer: &Value) -> Option<(String, u64)> {
+fn numbered(outer: &[u8]) -> Option<(String, u64)> {
     // For an event in several indexes, Splunk may give a list.
-    let first = |value: &Value| value.get(0).unwrap_or(value).clone();
-    let field = |name: &str| {
-        Some(first(
-            outer
-                .get("fields")
-                .and_then(|fields| fields.get(name))
-                .or(outer.get(name))?,
-        ))
-    };
-    if let (Some(stream), Some(number)) = (field("audit_stream"), field("audit_seq")) {
-        let text = number.as_str().and_then(|number| number.parse().ok());
-        return Some((stream.as_str()?.to_owned(), number.as_u64().or(text)?));
+    let first = |value| walk::elements(value).next().unwrap_or(value);
+    let names = ["audit_stream", "audit_seq", "fields", "_id"];
+    let [stream, seq, fields, id] = members(outer, names);
+    let [inner_stream, inner_seq] =
+        members(fields.unwrap_or_default(), ["audit_stream", "audit_seq"]);
+    if let (Some(stream), Some(seq)) = (inner_stream.or(stream), inner_seq.or(seq)) {
+        return Some((text(first(stream))?, number(first(seq))?));
     }
-    // Elasticsearch generates ids too, and some of those end with a hyphen and digits.
-    let (stream, number) = outer.get("_id")?.as_str()?.rsplit_once('-')?;
-    let is_stream = stream.len() == 16 && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Some((stream.to_owned(), number.parse().ok()?)).filter(|_| is_stream)
+    of_id(&text(id?)?)
+}
+
+/// The stream and the number in an `_id`: `STREAM-NUMBER-START`, or `STREAM-NUMBER` of earlier versions.
+fn of_id(id: &str) -> Option<(String, u64)> {
+    // Elasticsearch generates ids too, which may have hyphens and digits.
+    let is_hex = |text: &str, digits| {
+        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let (stream, number) = id.split_once('-')?;
+    let (number, start) = number.split_once('-').unwrap_or((number, "00000000"));
+    let is_own = is_hex(stream, 16) && is_hex(start, 8);
+    Some((stream.to_owned(), number.parse().ok()?)).filter(|_| is_own)
 }
 
 impl Stream {
-    fn add_record(&mut self, kind: &str, record: &Value) {
-        let number = |name: &str| record.get(name).and_then(Value::as_u64);
-        let text = |name: &str| record.get(name).and_then(Value::as_str);
+    fn add_record(&mut self, kind: &str, record: &[u8]) {
+        let member = |name| members(record, [name])[0];
+        let number = |name| member(name).and_then(number);
+        let text = |name| member(name).and_then(text);
+        let time = text("time");
         if let Some(number) = number("record") {
+            let mut hasher = DefaultHasher::new();
+            (kind, &time).hash(&mut hasher);
+            self.identities.insert((number, hasher.finish()));
             self.records.add(number..number.saturating_add(1));
         }
-        self.host = text("host").unwrap_or_default().into();
-        if let Some(time) = text("time").map(str::to_owned) {
+        self.host = text("host").unwrap_or_default();
+        if let Some(time) = time {
             let (from, to) = self
                 .times
                 .take()
@@ -158,7 +205,7 @@ impl Stream {
                 let numbers = text("numbers").and_then(|numbers| numbers.parse::<Ranges>().ok());
                 let known = self
                     .gaps
-                    .entry(text("reason").unwrap_or("?").into())
+                    .entry(text("reason").unwrap_or("?".into()))
                     .or_default();
                 numbers.unwrap_or_default().iter().for_each(|range| {
                     known.add(range);
@@ -216,6 +263,21 @@ impl Stream {
         self.missing().without(&self.owned())
     }
 
+    /// Records of which there are several with one number: two agents write this stream, or somebody else does.
+    pub fn conflicts(&self) -> Ranges {
+        let next = self.identities.iter().skip(1);
+        let pairs = self.identities.iter().zip(next);
+        let same = pairs.filter(|((one, _), (other, _))| one == other);
+        same.map(|((number, _), _)| *number..number.saturating_add(1))
+            .collect()
+    }
+
+    /// How many of the numbers that should be there are.
+    pub fn present(&self) -> u64 {
+        let expected = self.expected();
+        expected.count() - expected.without(&self.seen).count()
+    }
+
     /// Records that are missing.
     pub fn lost_records(&self) -> Ranges {
         let all: Ranges = self.records.bounds().into_iter().collect();
@@ -229,7 +291,7 @@ mod tests {
 
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -248,6 +310,7 @@ mod tests {
             json!({"preview":false,"result":{"_raw":"{\"n\":1}","audit_stream":S,"audit_seq":"1"}}),
             json!({"_raw":"{\"n\":1}","audit_stream":[S],"audit_seq":["1","1"]}),
             json!({"_index":"a","_id":format!("{S}-1"),"_source":{"n":1}}),
+            json!({"_index":"a","_id":format!("{S}-1-0123abcd"),"_source":{"n":1}}),
         ] {
             let mut more = numbered.clone();
             let found = lines(&[numbered.clone(), record.clone()]);
@@ -278,6 +341,64 @@ mod tests {
             (found.others, found.unreadable, found.is_explained()),
             (2, 2, false)
         );
+    }
+
+    /// Everything that the agent takes for an event: half surrogates, numbers beyond any type, deep nesting.
+    #[test]
+    fn whatever_is_in_an_event_it_is_there() {
+        let deep = format!("{}{}", "[".repeat(510), "]".repeat(510));
+        let odd = [r#""\udcff""#, "1e999", "-0.0e-400", &deep, r#""\u0000""#];
+        let event = |odd: &str| format!(r#"{{"key":{odd},"result":"ok","event":{odd}}}"#);
+        for odd in odd {
+            let text = serde_json::to_string(&event(odd)).unwrap();
+            for line in [
+                format!(
+                    r#"{{"event":{},"fields":{{"audit_stream":"{S}","audit_seq":1}}}}"#,
+                    event(odd)
+                ),
+                format!(r#"{{"_id":"{S}-1-00000000","_source":{}}}"#, event(odd)),
+                format!(r#"{{"_raw":{text},"audit_stream":"{S}","audit_seq":"1"}}"#),
+            ] {
+                let found = verify([line.clone().into_bytes()]);
+                assert!(found.is_explained(), "{line}: {found:?}");
+                assert_eq!(found.streams[S].events, 1, "{line}");
+            }
+        }
+    }
+
+    /// An agent sends to another one, and both have a trail: the records of the first are events of the second.
+    #[test]
+    fn a_record_of_another_stream_is_an_event_and_says_nothing_of_this_one() {
+        let record = json!({"s3_audit_webhook":"gap","stream":"0123456789abcdef","record":900,"reason":"x","numbers":"2",
+            "time":"2026-11-28T10:00:00.000Z"});
+        let export = [(1, json!({})), (3, record)];
+        let export =
+            export.map(|(number, event)| json!({"_id":format!("{S}-{number}"),"_source":event}));
+        let found = lines(&export);
+        let stream = &found.streams[S];
+        assert_eq!((stream.events, found.streams.len()), (2, 1));
+        assert_eq!(stream.unexplained().to_string(), "2");
+        assert!(stream.records.is_empty() && stream.times.is_none());
+    }
+
+    #[test]
+    fn two_agents_that_write_one_stream_are_noticed() {
+        let record = |number: u64, time: &str| json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time});
+        let mut export = vec![record(1, "a"), record(2, "b"), record(2, "b")];
+        assert!(lines(&export).is_explained());
+        export.extend([record(2, "c"), record(3, "d")]);
+        let found = lines(&export);
+        assert_eq!(found.streams[S].conflicts().to_string(), "2");
+        assert!(!found.is_explained());
+    }
+
+    #[test]
+    fn events_without_numbers_are_not_called_complete() {
+        let record = json!({"s3_audit_webhook":"stop","stream":S,"record":1});
+        let found = lines(&[record.clone(), json!({"n":1})]);
+        assert!(found.lacks_numbers() && !found.is_explained());
+        let numbered = json!({"_id":format!("{S}-1"),"_source":{}});
+        assert!(lines(&[record, json!({"n":1}), numbered]).is_explained());
     }
 
     #[test]
@@ -323,7 +444,9 @@ mod tests {
             prop_assert_eq!(stream.missing().iter().flatten().collect::<BTreeSet<_>>(), missing.clone());
             let unexplained: BTreeSet<_> = missing.difference(&owned).copied().collect();
             prop_assert_eq!(stream.unexplained().iter().flatten().collect::<BTreeSet<_>>(), unexplained.clone());
-            prop_assert_eq!(stream.doubled, (seen.len() - there.len()) as u64);
+            let doubled = there.iter().filter(|number| seen.iter().filter(|seen| seen == number).count() > 1);
+            prop_assert_eq!(stream.doubled.count(), doubled.count() as u64);
+            prop_assert_eq!(stream.present(), (first..end).filter(|number| there.contains(number)).count() as u64);
             prop_assert_eq!(found.is_explained(), unexplained.is_empty());
         }
     }

@@ -1,5 +1,8 @@
 //! How requests say which events they contain, if there is a trail: `audit_stream` and `audit_seq` in the fields of
-//! HEC's envelope, an `_id` of both in the lines of `_bulk`, and otherwise headers.
+//! HEC's envelope, an `_id` in the lines of `_bulk`, and otherwise headers.
+//!
+//! The `_id` also says which start of the agent numbered the event: an event that has it already (409) counts as
+//! delivered, so no other agent may ever use it, not even one that continues from a copy of the same state directory.
 
 use ureq::http::{HeaderName, HeaderValue};
 
@@ -69,7 +72,8 @@ impl Numbered {
         };
         let number = self.next();
         out(&prefix[..at]);
-        out(format!("\"_id\":\"{}-{number}\"{behind}", self.numbering.stream).as_bytes());
+        let Numbering { stream, start, .. } = &self.numbering;
+        out(format!("\"_id\":\"{stream}-{number}-{start:08x}\"{behind}").as_bytes());
         out(&prefix[at..]);
     }
 
@@ -80,7 +84,7 @@ impl Numbered {
             Kind::Fields => {
                 r#","fields":{"audit_stream":"","audit_seq":},"#.len() + stream + DIGITS
             }
-            Kind::Id(..) => r#""_id":"-","#.len() + stream + DIGITS,
+            Kind::Id(..) => r#""_id":"--00000000","#.len() + stream + DIGITS,
             Kind::Headers => 0,
         }
     }

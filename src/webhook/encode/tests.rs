@@ -163,6 +163,7 @@ fn numbering() -> Numbering {
     Numbering {
         stream: "s".into(),
         base: 10,
+        start: 0xa1,
     }
 }
 
@@ -170,10 +171,13 @@ fn numbering() -> Numbering {
 fn with_a_trail_each_event_says_which_one_it_is() {
     let events = [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#];
     for (prefix, expected) in [
-        (r#"{"create":{}}"#, r#"{"create":{"_id":"s-1010"}}"#),
+        (
+            r#"{"create":{}}"#,
+            r#"{"create":{"_id":"s-1010-000000a1"}}"#,
+        ),
         (
             r#"{ "index" : { "_index":"a"}}"#,
-            r#"{ "index" : {"_id":"s-1010", "_index":"a"}}"#,
+            r#"{ "index" : {"_id":"s-1010-000000a1", "_index":"a"}}"#,
         ),
         (r#"{"index":{"_id":"own"}}"#, r#"{"index":{"_id":"own"}}"#),
         (r#"{"delete":{}}"#, r#"{"delete":{}}"#),
