@@ -13,8 +13,12 @@ use crate::framer::walk;
 use crate::text::ranges::Ranges;
 use crate::webhook::header::Header;
 
-/// With more ranges than this, the header has the first and the last number only: servers limit the length of a header.
+/// With more ranges than this, the header has the first and the last number and how many there are: servers limit the
+/// length of a header.
 const MAX_RANGES: usize = 100;
+/// The members of HEC's `fields`.
+pub(super) const FIELDS: [&str; 2] = ["audit_stream", "audit_seq"];
+
 /// Digits of the longest number.
 const DIGITS: usize = 20;
 
@@ -62,7 +66,8 @@ impl Numbered {
     pub(super) fn fields(&mut self) -> String {
         let number = self.next();
         let stream = &self.numbering.stream;
-        format!("\"audit_stream\":\"{stream}\",\"audit_seq\":{number}")
+        let [of_stream, of_number] = FIELDS;
+        format!("\"{of_stream}\":\"{stream}\",\"{of_number}\":{number}")
     }
 
     /// The line before the next event.
@@ -99,12 +104,14 @@ impl Numbered {
         let mut numbers: Ranges = seqs
             .map(|seqs| base + seqs.start..base + seqs.end)
             .collect();
+        let mut events = String::new();
         if numbers.iter().count() > MAX_RANGES {
+            events = format!(";events={}", numbers.count());
             numbers = Ranges::from_iter(numbers.bounds());
         }
         Some([
             header("x-audit-stream", &self.numbering.stream)?,
-            header("x-audit-seq", &numbers.to_string())?,
+            header("x-audit-seq", &format!("{numbers}{events}"))?,
         ])
     }
 }
