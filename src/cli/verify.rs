@@ -3,8 +3,8 @@
 //! With `--json` it prints one object, whose names are stable: `explained`; `others`, lines of no stream; `unreadable`,
 //! lines that are not JSON objects; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first
 //! and last record), `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by
-//! reason), `killed`, `unexplained`, `missing_records` and `conflicting_records`. Sets of numbers are texts such as
-//! `3-5,9`; `seen` and `doubled` are counts.
+//! reason), `counted` (of which a record only says how many there are), `killed`, `unexplained`, `missing_records` and
+//! `conflicting_records`. Sets of numbers are texts such as `3-5,9`; `seen` and `doubled` are counts.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -20,6 +20,7 @@ use crate::framer::{Frame, Framer, MAX_DEPTH};
 use crate::sys::exit;
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
+use crate::trail::RESENT;
 use crate::trail::verify::{Found, Stream};
 
 /// The most bytes of an event, with all that an export wraps around it.
@@ -92,6 +93,7 @@ fn as_json(found: &Found) -> Value {
             "doubled": stream.doubled.count(),
             "missing": stream.missing().to_string(),
             "owned": owned.collect::<Map<_, _>>(),
+            "counted": stream.counted().to_string(),
             "killed": stream.killed.to_string(),
             "unexplained": stream.unexplained().to_string(),
             "missing_records": stream.lost_records().to_string(),
@@ -120,7 +122,7 @@ fn missing_by_reason(stream: &Stream) -> impl Iterator<Item = (&str, Ranges)> {
 fn listed(numbers: &Ranges) -> String {
     let ranges = numbers.iter();
     let first: Ranges = ranges.take(SHOWN).collect();
-    let more = numbers.iter().count() - first.iter().count();
+    let more = numbers.len() - first.len();
     match more {
         0 => first.to_string(),
         more => format!("{first} and {more} more ranges"),
@@ -176,14 +178,22 @@ fn block(name: &str, stream: &Stream) -> String {
     };
     line("numbers", numbers);
     for (reason, numbers) in missing_by_reason(stream) {
-        let (lost, numbers) = (Events(numbers.count()), listed(&numbers));
-        line(
-            "explained",
-            format!(
-                "{lost} lost ({}), which the trail says: {numbers}",
+        let (count, numbers) = (numbers.count(), listed(&numbers));
+        let what = match reason {
+            RESENT => format!("{count} numbers of records that were sent again: {numbers}"),
+            _ => format!(
+                "{} lost ({}), which the trail says: {numbers}",
+                Events(count),
                 shown(reason)
             ),
-        );
+        };
+        line("explained", what);
+    }
+    let counted = stream.counted();
+    if !counted.is_empty() {
+        let (lost, numbers) = (Events(counted.count()), listed(&counted));
+        let what = "lost, of which the trail says how many, but not which";
+        line("explained", format!("{lost} {what}: {numbers}"));
     }
     if !stream.killed.is_empty() {
         let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with others";

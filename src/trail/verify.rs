@@ -37,6 +37,9 @@ pub struct Stream {
     pub events: u64,
     /// Numbers that records account for, by reason.
     pub gaps: BTreeMap<String, Ranges>,
+    /// How many events besides are lost, of which records only say between which numbers they are; and those numbers.
+    pub scattered: u64,
+    within: Ranges,
     /// Numbers around a kill: nobody knows which of them were assigned, and what became of those events.
     pub killed: Ranges,
     /// The numbers of the records themselves.
@@ -179,10 +182,11 @@ impl Stream {
         let number = |name| member(name).and_then(number);
         let text = |name| member(name).and_then(text);
         let time = text("time");
+        let mut is_new = true;
         if let Some(number) = number("record") {
             let mut hasher = DefaultHasher::new();
             (kind, &time).hash(&mut hasher);
-            self.identities.insert((number, hasher.finish()));
+            is_new = self.identities.insert((number, hasher.finish()));
             self.records.add(number..number.saturating_add(1));
         }
         self.host = text("host").unwrap_or_default();
@@ -202,12 +206,21 @@ impl Stream {
                 self.first = [self.first, number("first")].into_iter().flatten().min();
             }
             "gap" => {
-                let numbers = text("numbers").and_then(|numbers| numbers.parse::<Ranges>().ok());
+                let ranges = |name| text(name)?.parse::<Ranges>().ok();
+                let numbers = ranges("numbers").unwrap_or_default();
+                if let Some(within) = ranges("within").filter(|_| is_new) {
+                    let scattered = number("events").unwrap_or_default();
+                    let scattered = scattered.saturating_sub(numbers.count());
+                    self.scattered = self.scattered.saturating_add(scattered);
+                    within.iter().for_each(|range| {
+                        self.within.add(range);
+                    });
+                }
                 let known = self
                     .gaps
                     .entry(text("reason").unwrap_or("?".into()))
                     .or_default();
-                numbers.unwrap_or_default().iter().for_each(|range| {
+                numbers.iter().for_each(|range| {
                     known.add(range);
                 });
             }
@@ -258,9 +271,18 @@ impl Stream {
         self.gaps.values().flat_map(Ranges::iter).collect()
     }
 
+    /// Missing numbers that records account for by how many there are: none if more are missing.
+    pub fn counted(&self) -> Ranges {
+        let open = self.missing().without(&self.owned());
+        let within = open.without(&open.without(&self.within));
+        let is_right = within.count() <= self.scattered;
+        Some(within).filter(|_| is_right).unwrap_or_default()
+    }
+
     /// Missing numbers that nothing explains.
     pub fn unexplained(&self) -> Ranges {
-        self.missing().without(&self.owned())
+        let open = self.missing().without(&self.owned());
+        open.without(&self.counted())
     }
 
     /// Records of which there are several with one number: two agents write this stream, or somebody else does.
@@ -379,6 +401,34 @@ mod tests {
         assert_eq!((stream.events, found.streams.len()), (2, 1));
         assert_eq!(stream.unexplained().to_string(), "2");
         assert!(stream.records.is_empty() && stream.times.is_none());
+    }
+
+    /// Where a record only says how many are lost, no more may be missing.
+    #[test]
+    fn a_count_explains_no_more_than_it_says() {
+        let count = |record: u64, events: u64| {
+            json!({"s3_audit_webhook":"gap","stream":S,"record":record,
+            "reason":"rejected","numbers":"","within":"3-8","events":events})
+        };
+        for (counts, unexplained) in [
+            (vec![count(1, 5)], ""),
+            (vec![count(1, 4)], "3-4,6-8"),
+            (vec![count(1, 3), count(2, 2)], ""),
+            // The same record twice.
+            (vec![count(1, 3), count(1, 3)], "3-4,6-8"),
+        ] {
+            let mut export = counts;
+            export.push(json!({"s3_audit_webhook":"checkpoint","stream":S,"final":9}));
+            let seen =
+                [1, 2, 5, 9].map(|number| json!({"_id":format!("{S}-{number}"),"_source":{}}));
+            export.extend(seen);
+            let found = lines(&export);
+            assert_eq!(
+                found.streams[S].unexplained().to_string(),
+                unexplained,
+                "{export:?}"
+            );
+        }
     }
 
     #[test]

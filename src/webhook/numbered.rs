@@ -105,7 +105,7 @@ impl Numbered {
             .map(|seqs| base + seqs.start..base + seqs.end)
             .collect();
         let mut events = String::new();
-        if numbers.iter().count() > MAX_RANGES {
+        if numbers.len() > MAX_RANGES {
             events = format!(";events={}", numbers.count());
             numbers = Ranges::from_iter(numbers.bounds());
         }
