@@ -30,7 +30,10 @@ pub(super) fn open(
     let (mut notices, mut kept) = (Vec::new(), None);
     if !options.dry_run {
         match watchdog.state_dir(AT_START, || Store::open(dir, &host)) {
-            Ok(found) => kept = Some(found),
+            Ok(mut found) => {
+                notices.append(&mut found.0.notices);
+                kept = Some(found);
+            }
             Err(error) => notices.push(Message::TrailUnkept {
                 error: error.to_string(),
             }),

@@ -55,7 +55,8 @@ fn read(path: &Path, found: &mut Found) -> io::Result<()> {
         _ => Box::new(File::open(path)?),
     };
     // One line for each event, an array, or objects that span several lines.
-    let mut framer = Framer::new(MAX_EVENT).with_depth(MAX_DEPTH + WRAPPING);
+    let mut framer = Framer::new(MAX_EVENT);
+    framer.set_max_depth(MAX_DEPTH + WRAPPING);
     loop {
         let count = match export.read(framer.space()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -177,48 +178,50 @@ fn block(name: &str, stream: &Stream) -> String {
         }
     };
     line("numbers", numbers);
-    for (reason, numbers) in missing_by_reason(stream) {
-        let (count, numbers) = (numbers.count(), listed(&numbers));
+    for (name, numbers, what) in findings(stream) {
+        if !numbers.is_empty() {
+            line(name, what);
+        }
+    }
+    text
+}
+
+/// What is said about sets of numbers, unless they are empty.
+fn findings(stream: &Stream) -> Vec<(&'static str, Ranges, String)> {
+    let explained = missing_by_reason(stream).map(|(reason, numbers)| {
+        let (lost, list) = (Events(numbers.count()), listed(&numbers));
         let what = match reason {
-            RESENT => format!("{count} numbers of records that were sent again: {numbers}"),
+            RESENT => format!("numbers of records that were sent again: {list}"),
             _ => format!(
-                "{} lost ({}), which the trail says: {numbers}",
-                Events(count),
+                "{lost} lost ({}), which the trail says: {list}",
                 shown(reason)
             ),
         };
-        line("explained", what);
-    }
-    let counted = stream.counted();
-    if !counted.is_empty() {
-        let (lost, numbers) = (Events(counted.count()), listed(&counted));
-        let what = "lost, of which the trail says how many, but not which";
-        line("explained", format!("{lost} {what}: {numbers}"));
-    }
-    if !stream.killed.is_empty() {
-        let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with others";
-        line("unknown", format!("{}: {what}", listed(&stream.killed)));
-    }
-    let unexplained = stream.unexplained();
-    if !unexplained.is_empty() {
-        let (lost, numbers) = (Events(unexplained.count()), listed(&unexplained));
-        line(
-            "MISSING",
-            format!("{lost}, which nobody explains: {numbers}"),
-        );
-    }
-    let conflicts = stream.conflicts();
-    if !conflicts.is_empty() {
-        let what = "more than one record has this number: two agents write this stream, as with a copied state directory, \
-                    or somebody else writes records";
-        line("DOUBTFUL", format!("{}: {what}", listed(&conflicts)));
-    }
-    let records = stream.lost_records();
-    if !records.is_empty() {
-        line(
-            "MISSING",
-            format!("records of the trail: {}", listed(&records)),
-        );
-    }
-    text
+        ("explained", numbers, what)
+    });
+    let mut all: Vec<_> = explained.collect();
+    let mut add = |name, numbers: Ranges, what: &dyn Fn(Events, String) -> String| {
+        let what = what(Events(numbers.count()), listed(&numbers));
+        all.push((name, numbers, what));
+    };
+    add("explained", stream.counted(), &|lost, list| {
+        format!("{lost} lost, of which the trail says how many, but not which: {list}")
+    });
+    add("unknown", stream.killed.clone(), &|_, list| {
+        let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with \
+                    others";
+        format!("{list}: {what}")
+    });
+    add("MISSING", stream.unexplained(), &|lost, list| {
+        format!("{lost}, which nobody explains: {list}")
+    });
+    add("DOUBTFUL", stream.conflicts(), &|_, list| {
+        let what = "several records have this number: two agents write this stream, as with a copied state \
+                    directory, or somebody else writes records";
+        format!("{list}: {what}")
+    });
+    add("MISSING", stream.lost_records(), &|_, list| {
+        format!("records of the trail: {list}")
+    });
+    all
 }

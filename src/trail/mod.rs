@@ -28,8 +28,7 @@ use crate::text::ranges::Ranges;
 /// After the first loss of a kind was recorded, further ones are added up for this long.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// A record has at most this many ranges of numbers: servers cut off or reject long events, as Splunk does beyond 10,000
-/// bytes.
+/// A record has at most this many ranges of numbers: servers reject or cut off long events, Splunk beyond 10,000 bytes.
 const MAX_RANGES: usize = 400;
 
 /// The reason for gaps that are no losses: what was lost are records, which are sent again.

@@ -326,6 +326,28 @@ fn what_is_kept_reads_as_it_was_written() {
     for damaged in ["", "{}", "[1", r#"{"stream":""}"#] {
         assert_eq!(Saved::parse(damaged.as_bytes()), None);
     }
+    // Whatever else is damaged, nothing panics.
+    for (name, value) in [("next", json!(u64::MAX)), ("next", json!(1_u64 << 61))] {
+        let mut kept = saved.json();
+        kept[name] = value;
+        if let Some(mut saved) = Saved::parse(kept.to_string().as_bytes()) {
+            saved.begin();
+        }
+    }
+    for seconds in [-1.0, 0.5, 1e12, 1e18] {
+        let mut kept = saved.json();
+        (kept["gaps"][0]["first"], kept["outbox"]) = (json!(seconds), json!([]));
+        let Some(saved) = Saved::parse(kept.to_string().as_bytes()) else {
+            continue;
+        };
+        let mut trail = start(saved);
+        trail.tick(
+            Gaps::new(),
+            &mut Queue::default(),
+            &view(&Queue::default(), &report(), 1, true),
+        );
+        assert_eq!(trail.saved().gaps.len(), 0);
+    }
 }
 
 #[test]
@@ -396,6 +418,38 @@ fn losses_all_over_the_numbers_take_bounded_room_and_are_counted_exactly() {
         .iter()
         .position(|(number, line)| counted.contains(number - 1) && line.contains("odd"));
     assert!(removed.is_some() && !world.verify(removed).is_explained());
+}
+
+/// What is kept is never overwritten or left behind without a word.
+#[test]
+fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |host| store::Store::open(dir.path(), host).unwrap();
+    let told = |store: &store::Store| format!("{:?}", store.notices);
+    let (store, mut saved, _) = open("a");
+    assert_eq!(told(&store), "[]");
+    let path = store.path().to_owned();
+    // One that runs, one that ended with nothing left, and one with a loss.
+    saved.add_gap((String::new(), "x".into()), Gap::at(at(0)));
+    for (is_clean, gaps, expected) in [(false, 1, 0), (true, 0, 0), (true, 1, 1)] {
+        let mut kept = saved.clone();
+        kept.is_clean = is_clean;
+        kept.gaps.retain(|_, _| gaps > 0);
+        store.save(&kept).unwrap();
+        let (other, ..) = open("b");
+        let names = format!("TrailUnused {{ path: {path:?}, records: 1 }}");
+        assert_eq!(told(&other).matches(&names).count(), expected);
+        assert_eq!(other.notices.len(), expected);
+    }
+    drop(store);
+    assert!(told(&open("a").0).contains("[]"));
+    let content = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &content[..100]).unwrap();
+    let (store, new, was) = open("a");
+    assert!(told(&store).contains("TrailDamaged"), "{:?}", store.notices);
+    assert_eq!((new.stream == saved.stream, was), (false, Was::New));
+    let bad = std::fs::read(dir.path().join("a.trail.bad")).unwrap();
+    assert_eq!(bad, content[..100]);
 }
 
 #[test]
