@@ -420,6 +420,28 @@ fn losses_all_over_the_numbers_take_bounded_room_and_are_counted_exactly() {
     assert!(removed.is_some() && !world.verify(removed).is_explained());
 }
 
+/// Of so many losses at once, nobody knows whether the record is one.
+#[test]
+fn a_record_that_may_be_lost_is_sent_again() {
+    let mut world = World::new();
+    world.tick();
+    let mut many = Gap::at(at(0));
+    many.add(0, (0..30_000).map(|n| 2 * n..2 * n + 1), at(0));
+    world
+        .losses
+        .insert((String::new(), "rejected".into()), many);
+    world.queue.open.clear();
+    for _ in 0..100 {
+        world.tick();
+        world.finish_all("delivered");
+    }
+    let starts = world
+        .archive
+        .iter()
+        .filter(|(_, line)| line.contains(r#":"start""#));
+    assert_eq!(starts.count(), 1);
+}
+
 /// What is kept is never overwritten or left behind without a word.
 #[test]
 fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
